@@ -1,0 +1,77 @@
+# `make` alone lists what there is.
+
+BIN := .venv/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# An editable install: a change in the code needs no new setup.
+INSTALL_SELF := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make pins'
+PYTEST_ARGS ?=
+
+# The stamps lie in the environment that they speak of, and go with it.
+RUNTIME := .venv/.relay-runtime
+DEV := .venv/.relay-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup demo test lint format pins bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(DEV) ## Make .venv with everything that tests and checks need
+
+demo: $(RUNTIME) ## Show a sample webhook going through the tunnel on this machine
+	@$(BIN)/python examples/demo.py
+
+test: lint ## Run every check, then every test (PYTEST_ARGS='-m "not slow"' for a quick run)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV) ## Run every check that is not a test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 relay_protocol relay_client
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+format: $(DEV) ## Put the code into its form, and repair what ruff can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(RUNTIME) ## Measure latency, throughput and memory (see bench/README.md)
+	@$(BIN)/python -m bench.run
+
+pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashes
+	$(PIP) install --quiet uv
+	$(UV_COMPILE) --upgrade -o requirements/build.txt requirements/build.in
+	$(UV_COMPILE) --upgrade -o requirements/runtime.txt -c requirements/build.txt pyproject.toml
+	$(UV_COMPILE) --upgrade -o requirements/dev.txt pyproject.toml requirements/dev.in
+
+clean: ## Remove .venv and everything that was made
+	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEV): requirements/dev.txt pyproject.toml | $(BIN)/pip
+	@echo 'Installing what development needs into .venv'
+	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@$(INSTALL_SELF)
+	@touch $(RUNTIME) $(DEV)
+
+$(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/pip
+	@echo 'Installing Relay into .venv'
+	@$(PIP) install --quiet --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(INSTALL_SELF)
+	@touch $(RUNTIME)
+
+# pip is the last thing that venv makes: without it, .venv was left half made.
+$(BIN)/pip:
+	@test -n '$(PYTHON)' || { echo 'Relay needs Python 3.11 or newer, and python3 here is' \
+		"$$(python3 --version 2>/dev/null || echo missing). On Debian 12 and newer: apt install python3 python3-venv" \
+		'(or name one: make PYTHON=/path/to/python3.11 setup)' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo 'This Python cannot make virtual environments. On Debian: apt install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv
