@@ -1,0 +1,373 @@
+"""The client's half of the tunnel, across reconnections, without I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from relay_protocol.errors import ProtocolError
+from relay_protocol.limits import (
+    CHUNK_BYTES,
+    HANDSHAKE_S,
+    HEARTBEAT_S,
+    MAX_BODY_BYTES,
+    WINDOW_BYTES,
+    WORKING_INTERVAL_S,
+)
+from relay_protocol.liveness import Beat, Liveness
+from relay_protocol.messages import (
+    Chunk,
+    ClientMessage,
+    CloseCode,
+    Deliver,
+    Error,
+    Goaway,
+    Granted,
+    Hello,
+    Pause,
+    Result,
+    Resume,
+    ServerMessage,
+    Welcome,
+    Working,
+)
+from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+
+REMEMBERED_RESULTS = 10_000
+
+
+class State(enum.Enum):
+    """How far the current connection is."""
+
+    OFFLINE = enum.auto()
+    JOINING = enum.auto()  # hello was sent
+    OPEN = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message to the server."""
+
+    message: ClientMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Connected and subscribed."""
+
+    welcome: Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Post this to the target, then call `finished`."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Look for the channel's target every few seconds; once it listens, call `target_up`."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Send a WebSocket ping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close the connection, then call `disconnected`."""
+
+    code: CloseCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComeBack:
+    """The server asked to be called again within some seconds."""
+
+    reason: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server said why it is about to close."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Nothing is under way any more after `drain`."""
+
+
+ClientEffect: TypeAlias = (
+    Send | Ready | Replay | Probe | Ping | Disconnect | ComeBack | Refused | Drained
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lent:
+    """What this connection brought and still waits for.
+
+    Attributes:
+        event: Its id: a server restored from a backup gives delivery ids to other events.
+        size: Bytes of its body.
+    """
+
+    event: str
+    size: int
+
+
+@dataclass(slots=True)
+class _Partial:
+    """A delivery whose body is still arriving."""
+
+    head: Deliver
+    body: bytearray = field(default_factory=bytearray)
+
+
+class ClientSession:
+    """Told what happened, answers with what to do.
+
+    It lives as long as the client: what the target works on goes on while the connection is away,
+    and its result is given to the next one. It never waits, reads a clock or touches a socket;
+    callers pass `now` in monotonic seconds.
+
+    Args:
+        hello: What to ask the server for.
+        concurrency: How many deliveries the target gets at once.
+    """
+
+    def __init__(self, hello: Hello, concurrency: int, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self.state = State.OFFLINE
+        self._hello = hello
+        self._concurrency = concurrency
+        self._heartbeat_s = heartbeat_s
+        self._liveness = Liveness(0.0, heartbeat_s)
+        self._joined_at = 0.0
+        self._worked_at = 0.0
+        self._granted: dict[int, Granted] = {}
+        self._held: dict[str, _Lent] = {}  # by delivery id
+        self._partial: dict[str, _Partial] = {}
+        self._queue: deque[Delivery] = deque()
+        self._running: set[tuple[str, str]] = set()  # ids of a delivery and its event
+        self._down: set[str] = set()  # channels whose target is not there
+        self._draining = False
+        self._delivered: OrderedDict[tuple[str, str], Outcome] = OrderedDict()
+
+    @property
+    def running(self) -> frozenset[str]:
+        """Ids of the deliveries that the target is working on."""
+        return frozenset(delivery for delivery, _ in self._running)
+
+    def connected(self, now: float) -> list[ClientEffect]:
+        """A connection stands."""
+        self.state = State.JOINING
+        self._liveness = Liveness(now, self._heartbeat_s)
+        self._joined_at = self._worked_at = now
+        return [Send(self._hello)]
+
+    def disconnected(self) -> None:
+        """The connection is gone; the server frees what it lent to it."""
+        self.state = State.OFFLINE
+        self._granted.clear()
+        self._held.clear()
+        self._partial.clear()
+        self._queue.clear()
+
+    def receive(self, message: ServerMessage, now: float) -> list[ClientEffect]:
+        """Take a message from the server.
+
+        Raises:
+            ProtocolError: It is not allowed now; the connection must be closed with 4400.
+        """
+        self._liveness.heard(now)
+        match self.state, message:
+            case State.JOINING, Welcome():
+                return self._open(message)
+            case State.OPEN, Deliver():
+                return self._deliver(message)
+            case State.OPEN, Chunk():
+                return self._chunk(message)
+            case ((State.JOINING | State.OPEN), Goaway(reason, retry_after_s)):
+                return [ComeBack(reason, retry_after_s)]
+            case ((State.JOINING | State.OPEN), Error(code, text)):
+                return [Refused(code, text)]
+            case _:
+                name = type(message).__name__.lower()
+                raise ProtocolError(f"{name} is not allowed while {self.state.name.lower()}")
+
+    def heard(self, now: float) -> None:
+        """Something that is no message arrived, such as a pong."""
+        self._liveness.heard(now)
+
+    def finished(self, delivery: Delivery, outcome: Outcome) -> list[ClientEffect]:
+        """The target answered, or did not."""
+        self._running.discard((delivery.id, delivery.event.id))
+        effects: list[ClientEffect] = []
+        match outcome:
+            case Response(status, elapsed_ms=elapsed_ms) if outcome.delivered:
+                self._remember(delivery, Response(status, elapsed_ms=elapsed_ms))
+            case Failure(FailureKind.TARGET_DOWN | FailureKind.TARGET_LOST):
+                effects += self._target_down(delivery.channel)
+            case _:
+                pass  # the server decides what a failure means
+        effects += self._result(delivery.id, delivery.event.id, outcome)
+        return effects + self._start_next()
+
+    def target_up(self, channel: str) -> list[ClientEffect]:
+        """The channel's target listens again."""
+        self._down.discard(channel)
+        if self._draining:
+            return []
+        return [Send(Resume(number)) for number in self._numbers(channel)]
+
+    def drain(self) -> list[ClientEffect]:
+        """Take nothing new, give back what the target has not seen, finish the rest."""
+        self._draining = True
+        effects: list[ClientEffect] = [Send(Pause(number)) for number in self._granted]
+        effects += self._give_back(FailureKind.NOT_STARTED, "the client is stopping")
+        return effects + self._start_next()
+
+    def tick(self, now: float) -> list[ClientEffect]:
+        """Look at the clock; call this about once a second."""
+        if self.state is State.OFFLINE:
+            return []
+        if self.state is State.JOINING and now - self._joined_at >= HANDSHAKE_S:
+            return [Disconnect(CloseCode.NORMAL, "the relay did not answer the greeting")]
+        match self._liveness.check(now):
+            case Beat.DEAD:
+                return [Disconnect(CloseCode.NORMAL, "nothing was heard from the relay")]
+            case Beat.PING:
+                return [Ping(), *self._working(now)]
+            case Beat.QUIET:
+                return self._working(now)
+
+    def _open(self, welcome: Welcome) -> list[ClientEffect]:
+        wanted = {w.channel for w in self._hello.subscriptions}
+        if {g.channel for g in welcome.subscriptions} != wanted:
+            raise ProtocolError("the welcome names other channels than the hello")
+        self.state = State.OPEN
+        self._granted = {g.subscription: g for g in welcome.subscriptions}
+        paused = [
+            Send(Pause(number))
+            for number, granted in self._granted.items()
+            if self._draining or granted.channel in self._down
+        ]
+        return [Ready(welcome), *paused]
+
+    def _deliver(self, message: Deliver) -> list[ClientEffect]:
+        if message.subscription not in self._granted:
+            raise ProtocolError("a delivery of a subscription that was not granted")
+        self._bound(message)
+        self._held[message.delivery] = _Lent(message.event.id, message.size)
+        self._partial.pop(message.delivery, None)  # a lease that ran out: its body comes anew
+        if message.body is not None:
+            return self._take(message, message.body)
+        self._partial[message.delivery] = _Partial(message)
+        return []
+
+    def _bound(self, message: Deliver) -> None:
+        """A hostile relay must not fill the laptop's memory."""
+        others = [lent.size for id_, lent in self._held.items() if id_ != message.delivery]
+        if len(others) >= self._hello.window:
+            raise ProtocolError("more deliveries than the window allows")
+        if message.body is not None and len(message.body) != message.size:
+            raise ProtocolError("a body is not of the size announced")
+        if not 0 <= message.size <= MAX_BODY_BYTES:
+            raise ProtocolError(f"a body is larger than {MAX_BODY_BYTES} bytes")
+        if others and sum(others) + message.size > WINDOW_BYTES + CHUNK_BYTES:
+            raise ProtocolError("more bytes than the window allows")
+
+    def _chunk(self, chunk: Chunk) -> list[ClientEffect]:
+        partial = self._partial.get(chunk.delivery)
+        if partial is None:
+            raise ProtocolError("a chunk of a delivery that was not announced")
+        partial.body += chunk.data
+        size, received = partial.head.size, len(partial.body)
+        if received > size or (chunk.last and received < size):
+            raise ProtocolError("a body is not of the size announced")
+        if not chunk.last:
+            return []
+        del self._partial[chunk.delivery]
+        return self._take(partial.head, bytes(partial.body))
+
+    def _take(self, head: Deliver, body: bytes) -> list[ClientEffect]:
+        name = head.delivery, head.event.id
+        known = self._delivered.get(name)
+        if known is not None:  # the result was lost on the way, not the event
+            return self._result(*name, known)
+        if name in self._running or any(d.id == head.delivery for d in self._queue):
+            return []  # begun on an earlier connection, or its lease ran out: one result will do
+        channel = self._granted[head.subscription].channel
+        if self._draining or channel in self._down:
+            kind = FailureKind.NOT_STARTED if self._draining else FailureKind.TARGET_DOWN
+            return self._result(*name, Failure(kind))
+        self._queue.append(
+            Delivery(
+                id=head.delivery,
+                subscription=head.subscription,
+                channel=channel,
+                attempt=head.attempt,
+                replay=head.replay,
+                event=head.event,
+                body=body,
+            )
+        )
+        return self._start_next()
+
+    def _start_next(self) -> list[ClientEffect]:
+        effects: list[ClientEffect] = []
+        while self._queue and len(self._running) < self._concurrency:
+            delivery = self._queue.popleft()
+            self._running.add((delivery.id, delivery.event.id))
+            effects.append(Replay(delivery))
+        if self._draining and not self._running:
+            effects.append(Drained())
+        return effects
+
+    def _result(self, delivery: str, event: str, outcome: Outcome) -> list[ClientEffect]:
+        """Answer a delivery of this connection; what an earlier one brought waits in memory."""
+        lent = self._held.get(delivery)
+        if lent is None or lent.event != event:
+            return []
+        del self._held[delivery]
+        return [Send(Result(delivery, outcome))]
+
+    def _target_down(self, channel: str) -> list[ClientEffect]:
+        if channel in self._down:
+            return []
+        self._down.add(channel)
+        effects: list[ClientEffect] = [Send(Pause(number)) for number in self._numbers(channel)]
+        effects += self._give_back(FailureKind.TARGET_DOWN, "", channel)
+        return [*effects, Probe(channel)]
+
+    def _give_back(
+        self, kind: FailureKind, text: str, channel: str | None = None
+    ) -> list[ClientEffect]:
+        """Return what the target has not seen, of one channel or of all."""
+        mine = [d for d in self._queue if channel in (None, d.channel)]
+        self._queue = deque(d for d in self._queue if channel not in (None, d.channel))
+        return [e for d in mine for e in self._result(d.id, d.event.id, Failure(kind, text))]
+
+    def _working(self, now: float) -> list[ClientEffect]:
+        if not self._held or now - self._worked_at < WORKING_INTERVAL_S:
+            return []
+        self._worked_at = now
+        return [Send(Working(tuple(sorted(self._held))))]
+
+    def _remember(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._delivered[delivery.id, delivery.event.id] = outcome
+        if len(self._delivered) > REMEMBERED_RESULTS:
+            self._delivered.popitem(last=False)
+
+    def _numbers(self, channel: str) -> list[int]:
+        return [number for number, g in self._granted.items() if g.channel == channel]

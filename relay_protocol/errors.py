@@ -1,0 +1,26 @@
+"""The root of Relay's errors, shared by both ends of the tunnel."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RelayError(Exception):
+    """Anything Relay refuses or cannot do, with what an HTTP answer needs to say so.
+
+    Attributes:
+        code: Stable name for programs, documented in `docs/reference/errors.md`.
+        status_hint: HTTP status that fits, for the surface that answers with it.
+        hint: What to do about it, for people; empty when the message says it all.
+    """
+
+    code: ClassVar[str] = "error"
+    status_hint: ClassVar[int] = 500
+    hint: str = ""
+
+
+class ProtocolError(RelayError):
+    """The other end sent something that `relay.v1` does not allow here."""
+
+    code = "protocol_error"
+    status_hint = 400

@@ -1,0 +1,145 @@
+"""The messages of `relay.v1`: each WebSocket frame is one of them, as tagged MessagePack.
+
+Fields may be added in later versions: unknown ones are ignored. A message of an unknown type ends
+the session.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import msgspec
+
+from relay_protocol.values import EventHead, Outcome
+
+
+class CloseCode(enum.IntEnum):
+    """WebSocket close codes with a meaning of ours (RFC 6455 §7.4)."""
+
+    NORMAL = 1000
+    RESTART = 1012
+    PROTOCOL_ERROR = 4400
+    TOKEN_REFUSED = 4401
+    CHANNEL_REFUSED = 4403
+    TAKEN_OVER = 4409
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A subscription that the client asks for.
+
+    Attributes:
+        name: Of the subscription; None means the token's name.
+        since: Where a new subscription starts, in Unix milliseconds; None means now.
+    """
+
+    channel: str
+    name: str | None = None
+    since: int | None = None
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """The client's first message.
+
+    Attributes:
+        window: How many deliveries it wants under way at most.
+    """
+
+    version: str
+    host: str
+    subscriptions: tuple[Wanted, ...]
+    window: int
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """A subscription that the server opened.
+
+    Attributes:
+        subscription: The server's number for it.
+        created: It did not exist before this connection.
+        backlog: Events not settled yet.
+        oldest_waiting_at: When the oldest of them was received, in Unix milliseconds.
+    """
+
+    subscription: int
+    channel: str
+    name: str
+    created: bool
+    backlog: int
+    oldest_waiting_at: int | None = None
+
+
+class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
+    """The server's answer to `Hello`: deliveries follow."""
+
+    version: str
+    epoch: int
+    subscriptions: tuple[Granted, ...]
+
+
+class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
+    """A delivery, with its body or, when chunks follow, without.
+
+    Attributes:
+        size: Bytes of the body.
+        body: The whole body, or None when `Chunk` messages bring it.
+    """
+
+    delivery: str
+    subscription: int
+    attempt: int
+    replay: bool
+    event: EventHead
+    size: int
+    body: bytes | None
+
+
+class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
+    """The next part of a body; parts of several bodies may alternate."""
+
+    delivery: str
+    data: bytes
+    last: bool
+
+
+class Result(msgspec.Struct, frozen=True, tag="result"):
+    """How an attempt ended."""
+
+    delivery: str
+    outcome: Outcome
+
+
+class Working(msgspec.Struct, frozen=True, tag="working"):
+    """Deliveries that the client still holds: extends their leases."""
+
+    deliveries: tuple[str, ...]
+
+
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """The target of a subscription is not there: send nothing more of it."""
+
+    subscription: int
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """The target of a subscription is back."""
+
+    subscription: int
+
+
+class Goaway(msgspec.Struct, frozen=True, tag="goaway"):
+    """The server is about to close; come back after some seconds."""
+
+    reason: str
+    retry_after_s: float
+
+
+class Error(msgspec.Struct, frozen=True, tag="error"):
+    """What went wrong, for people; a close follows."""
+
+    code: str
+    text: str
+
+
+ClientMessage: TypeAlias = Hello | Chunk | Result | Working | Pause | Resume
+ServerMessage: TypeAlias = Welcome | Deliver | Chunk | Goaway | Error

@@ -1,0 +1,302 @@
+"""The server's half of a tunnel connection, without I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from relay_protocol.errors import ProtocolError
+from relay_protocol.limits import (
+    CHUNK_BYTES,
+    HANDSHAKE_S,
+    HEARTBEAT_S,
+    MAX_ELAPSED_MS,
+    MAX_RESULT_BODY_BYTES,
+    MAX_RESULT_HEADERS,
+    MAX_SUBSCRIPTIONS,
+    MAX_UNIX_MS,
+    WINDOW_BYTES,
+    WINDOW_DELIVERIES,
+)
+from relay_protocol.liveness import Beat, Liveness
+from relay_protocol.messages import (
+    Chunk,
+    ClientMessage,
+    CloseCode,
+    Deliver,
+    Error,
+    Goaway,
+    Hello,
+    Pause,
+    Result,
+    Resume,
+    ServerMessage,
+    Welcome,
+    Working,
+)
+from relay_protocol.values import Delivery, Failure, Outcome, Response
+
+
+class State(enum.Enum):
+    """How far the conversation is."""
+
+    CONNECTING = enum.auto()  # before hello
+    JOINING = enum.auto()  # hello came; the server has not answered yet
+    OPEN = enum.auto()
+    CLOSED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message to the client."""
+
+    message: ServerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Open what the client asks for, then call `welcome`."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """An attempt ended."""
+
+    delivery: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """These deliveries are still in good hands: extend their leases."""
+
+    deliveries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Send nothing of this subscription until it is let go."""
+
+    subscription: int
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The subscription's target is back."""
+
+    subscription: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Send a WebSocket ping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Send what is queued, then close the connection."""
+
+    code: CloseCode
+    reason: str
+
+
+ServerEffect: TypeAlias = Send | Join | Settle | Extend | Hold | LetGo | Ping | Close
+
+
+class ServerSession:
+    """Told what happened, answers with what to do.
+
+    It never waits, reads a clock or touches a socket; callers pass `now` in monotonic seconds.
+    After a `Close` effect everything else is ignored.
+
+    Args:
+        now: When the connection was opened.
+        window_deliveries: How many deliveries may be under way at most.
+        window_bytes: What their bodies may weigh together; one larger body may go alone.
+    """
+
+    def __init__(
+        self,
+        now: float,
+        *,
+        window_deliveries: int = WINDOW_DELIVERIES,
+        window_bytes: int = WINDOW_BYTES,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self.state = State.CONNECTING
+        self._opened_at = now
+        self._liveness = Liveness(now, heartbeat_s)
+        self._window = window_deliveries
+        self._window_bytes = window_bytes
+        self._subscriptions: frozenset[int] = frozenset()
+        self._under_way: dict[str, int] = {}  # delivery id → bytes of its body
+        self._bytes = 0
+        self._bodies: deque[tuple[str, memoryview]] = deque()  # rests not yet sent, in turn
+
+    @property
+    def under_way(self) -> frozenset[str]:
+        """Ids of deliveries that were sent and not answered."""
+        return frozenset(self._under_way)
+
+    @property
+    def credit(self) -> int:
+        """How many more deliveries may be sent now, whatever they weigh; never negative."""
+        if self.state is not State.OPEN or self._bytes >= self._window_bytes:
+            return 0
+        return max(0, self._window - len(self._under_way))
+
+    def accepts(self, size: int) -> bool:
+        """Whether a delivery with a body of so many bytes may be sent now."""
+        if self.credit == 0:
+            return False
+        return not self._under_way or self._bytes + size <= self._window_bytes
+
+    def receive(self, message: ClientMessage, now: float) -> list[ServerEffect]:
+        """Take a message from the client.
+
+        Raises:
+            ProtocolError: It is not allowed now; the connection must be closed with 4400.
+        """
+        self._liveness.heard(now)
+        match self.state, message:
+            case State.CLOSED, _:
+                return []
+            case State.CONNECTING, Hello():
+                return self._join(message)
+            case State.OPEN, Result():
+                return self._settle(message)
+            case State.OPEN, Working(deliveries):
+                return [Extend(tuple(d for d in deliveries if d in self._under_way))]
+            case State.OPEN, Pause(subscription) if subscription in self._subscriptions:
+                return [Hold(subscription)]
+            case State.OPEN, Resume(subscription) if subscription in self._subscriptions:
+                return [LetGo(subscription)]
+            case _:
+                name = type(message).__name__.lower()
+                raise ProtocolError(f"{name} is not allowed while {self.state.name.lower()}")
+
+    def heard(self, now: float) -> None:
+        """Something that is no message arrived, such as a ping or a pong."""
+        self._liveness.heard(now)
+
+    def welcome(self, welcome: Welcome) -> list[ServerEffect]:
+        """Answer the client's hello; from now on there is credit."""
+        if self.state is not State.JOINING:
+            return []
+        self.state = State.OPEN
+        self._subscriptions = frozenset(g.subscription for g in welcome.subscriptions)
+        return [Send(welcome)]
+
+    def deliver(self, delivery: Delivery) -> list[ServerEffect]:
+        """Send a delivery that `accepts` said yes to. A body that is not small goes in chunks."""
+        size = len(delivery.body)
+        self._forget(delivery.id)  # a lease that ran out may be sent again
+        self._under_way[delivery.id] = size
+        self._bytes += size
+        whole = size <= CHUNK_BYTES
+        if not whole:
+            self._bodies.append((delivery.id, memoryview(delivery.body)))
+        return [
+            Send(
+                Deliver(
+                    delivery=delivery.id,
+                    subscription=delivery.subscription,
+                    attempt=delivery.attempt,
+                    replay=delivery.replay,
+                    event=delivery.event,
+                    size=size,
+                    body=delivery.body if whole else None,
+                )
+            )
+        ]
+
+    def next_chunk(self) -> Chunk | None:
+        """The next part of a body to send once everything else is sent; bodies take turns."""
+        if not self._bodies:
+            return None
+        delivery, rest = self._bodies.popleft()
+        if len(rest) > CHUNK_BYTES:
+            self._bodies.append((delivery, rest[CHUNK_BYTES:]))
+        return Chunk(delivery, bytes(rest[:CHUNK_BYTES]), last=len(rest) <= CHUNK_BYTES)
+
+    def tick(self, now: float) -> list[ServerEffect]:
+        """Look at the clock; call this about once a second."""
+        if self.state is State.CLOSED:
+            return []
+        if self.state is State.CONNECTING and now - self._opened_at >= HANDSHAKE_S:
+            return self.close(CloseCode.PROTOCOL_ERROR, "no hello came")
+        match self._liveness.check(now):
+            case Beat.DEAD:
+                return self.close(CloseCode.NORMAL, "nothing was heard from the client")
+            case Beat.PING:
+                return [Ping()]
+            case Beat.QUIET:
+                return []
+
+    def go_away(self, reason: str, retry_after_s: float) -> list[ServerEffect]:
+        """Tell the client to come back later, and close."""
+        if self.state is State.CLOSED:
+            return []
+        goodbye = Send(Goaway(reason, retry_after_s))
+        return [goodbye, *self.close(CloseCode.RESTART, reason)]
+
+    def refuse(self, close_code: CloseCode, code: str, text: str) -> list[ServerEffect]:
+        """End the conversation with an error that a person can read."""
+        if self.state is State.CLOSED:
+            return []
+        return [Send(Error(code, text)), *self.close(close_code, code)]
+
+    def close(self, code: CloseCode, reason: str) -> list[ServerEffect]:
+        """End the conversation without more words."""
+        if self.state is State.CLOSED:
+            return []
+        self.state = State.CLOSED
+        self._bodies.clear()
+        return [Close(code, reason)]
+
+    def _join(self, hello: Hello) -> list[ServerEffect]:
+        if not 1 <= len(hello.subscriptions) <= MAX_SUBSCRIPTIONS:
+            raise ProtocolError(f"a hello asks for 1 to {MAX_SUBSCRIPTIONS} subscriptions")
+        if len({wanted.channel for wanted in hello.subscriptions}) < len(hello.subscriptions):
+            raise ProtocolError("a hello asks for each channel once")
+        if hello.window < 1:
+            raise ProtocolError("a window is 1 or more")
+        if any(not 0 <= (wanted.since or 0) <= MAX_UNIX_MS for wanted in hello.subscriptions):
+            raise ProtocolError("a subscription starts at a time that no event can have")
+        self.state = State.JOINING
+        self._window = min(self._window, hello.window)
+        return [Join(hello)]
+
+    def _settle(self, result: Result) -> list[ServerEffect]:
+        _check(result.outcome)
+        if not self._forget(result.delivery):
+            return []  # a duplicate, or too late: it was settled or freed before
+        return [Settle(result.delivery, result.outcome)]
+
+    def _forget(self, delivery: str) -> bool:
+        size = self._under_way.pop(delivery, None)
+        if size is None:
+            return False
+        self._bytes -= size
+        if size > CHUNK_BYTES:
+            self._bodies = deque(b for b in self._bodies if b[0] != delivery)
+        return True
+
+
+def _check(outcome: Outcome) -> None:
+    """Raise ProtocolError for what no target answers and no store should have to hold."""
+    match outcome:
+        case Response(status, headers, body):
+            if len(body) > MAX_RESULT_BODY_BYTES or len(headers) > MAX_RESULT_HEADERS:
+                raise ProtocolError("a result is larger than allowed")
+            if not 100 <= status <= 999:
+                raise ProtocolError(f"a result has the status {status}")
+        case Failure(text=text):
+            if len(text) > MAX_RESULT_BODY_BYTES:
+                raise ProtocolError("a result is larger than allowed")
+    if not 0 <= outcome.elapsed_ms <= MAX_ELAPSED_MS:
+        raise ProtocolError("a result took an impossible time")

@@ -1,0 +1,114 @@
+"""Values that both ends of the tunnel speak of."""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import msgspec
+
+HeaderList: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+
+class RequestHead(msgspec.Struct, frozen=True):
+    """An HTTP request as its sender made it, but for the body.
+
+    Attributes:
+        method: Uppercase, e.g. `"POST"`.
+        request_target: Path and query below the channel, from `/` on (RFC 9112 §3.2), raw.
+        headers: (name, value) pairs in arrival order, case and repeats kept, hop-by-hop
+            fields (RFC 9110 §7.6.1) and the relay's own secrets removed.
+        sender: Address of the sender, e.g. `"203.0.113.9"`; empty when unknown.
+        scheme: `"http"` or `"https"`, as the sender saw it.
+    """
+
+    method: str
+    request_target: str
+    headers: HeaderList
+    sender: str = ""
+    scheme: str = "http"
+
+
+class EventHead(msgspec.Struct, frozen=True):
+    """One stored webhook, but for its body.
+
+    Attributes:
+        id: `evt_` and a UUID version 7.
+        sequence: Position within the channel, from 1, without gaps at the time of storing.
+        received_at: Unix milliseconds.
+        key: What order is kept by; empty stands for the channel itself.
+        kind: The sender's name for what happened, e.g. `"message_created"`; may be empty.
+    """
+
+    id: str
+    sequence: int
+    received_at: int
+    key: str
+    kind: str
+    request: RequestHead
+
+
+class FailureKind(enum.StrEnum):
+    """Why an attempt brought no HTTP answer."""
+
+    TARGET_DOWN = "target_down"  # nothing listens there: no byte of the event was sent
+    TARGET_LOST = "target_lost"  # the target went away while it had the event
+    NOT_STARTED = "not_started"  # the client gave the delivery back
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"  # the client will not replay this request, whoever asks
+
+
+class Response(msgspec.Struct, frozen=True, tag="response"):
+    """The target's HTTP answer.
+
+    Attributes:
+        body: At most `MAX_RESULT_BODY_BYTES` of it.
+        truncated: There was more.
+        elapsed_ms: From the first byte sent to the last byte kept.
+    """
+
+    status: int
+    headers: HeaderList = ()
+    body: bytes = b""
+    truncated: bool = False
+    elapsed_ms: int = 0
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the target took the event."""
+        return 200 <= self.status < 300
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """An attempt that brought no HTTP answer."""
+
+    kind: FailureKind
+    text: str = ""
+    elapsed_ms: int = 0
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the target took the event: never."""
+        return False
+
+
+Outcome: TypeAlias = Response | Failure
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """An event on its way to one subscription, whole.
+
+    Attributes:
+        id: The same for every attempt, so that a duplicate can be known.
+        subscription: The server's number for it.
+        attempt: From 1.
+    """
+
+    id: str
+    subscription: int
+    channel: str
+    attempt: int
+    replay: bool
+    event: EventHead
+    body: bytes

@@ -1,0 +1,153 @@
+"""Real processes: started with a clean environment, watched through their files, always ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.waiting import until
+
+SERVER = Path(sys.executable).with_name("relay-server")
+CLIENT = Path(sys.executable).with_name("relay-client")
+
+# Below the range that outgoing connections take their ports from: a port that is given up for a
+# moment must still be free afterwards.
+PORTS = range(20_000, 32_000)
+STOP_S = 25.0  # the server promises to end within 20
+
+Json = dict[str, Any]
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens on now."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """This process' environment without what would change how Relay behaves, and with `extra`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RELAY_") and not name.lower().endswith("_proxy")
+    }
+    return kept | {"COLUMNS": "200"} | dict(extra)
+
+
+class Running:
+    """A process; what it prints goes to files beside each other.
+
+    Attributes:
+        output_file: Its stdout.
+        error_file: Its stderr.
+    """
+
+    def __init__(
+        self, command: Sequence[str | Path], files: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.output_file = files.with_suffix(".out")
+        self.error_file = files.with_suffix(".err")
+        self._read = 0  # bytes of its stdout
+        self._said: list[Json] = []
+        with self.output_file.open("ab") as out, self.error_file.open("ab") as err:
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=clean_environment(environment),
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    @property
+    def output(self) -> str:
+        """What it printed so far."""
+        return self.output_file.read_text("utf-8")
+
+    @property
+    def errors(self) -> str:
+        """What it printed to stderr so far."""
+        return self.error_file.read_text("utf-8")
+
+    def lines(self, type_: str) -> list[Json]:
+        """The objects of a type that it printed, a line each."""
+        with self.output_file.open("rb") as output:
+            output.seek(self._read)
+            whole, newline, _ = output.read().rpartition(b"\n")
+        self._read += len(whole + newline)
+        self._said += [json.loads(line) for line in whole.splitlines()]
+        return [said for said in self._said if said["type"] == type_]
+
+    def kill(self) -> None:
+        """End it at once, without a chance to do anything."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.process.send_signal(signal.SIGTERM)
+
+    async def exit_status(self, within_s: float = STOP_S) -> int:
+        """Wait until it ended by itself."""
+        await until(lambda: not self.alive, within_s)
+        return self.process.returncode
+
+    def resident_mib(self) -> float:
+        """Its memory now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+        return int(line.split()[1]) / 1024
+
+    def end(self) -> None:
+        """End it, whatever state it is in."""
+        if self.alive:
+            self.terminate()
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+def run(
+    command: Sequence[str | Path], environment: Mapping[str, str], text: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `text` is its stdin."""
+    return subprocess.run(
+        [str(part) for part in command],
+        input=text or "",
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=30,
+        env=clean_environment(environment),
+    )
+
+
+@contextmanager
+def ending(processes: list[Running]) -> Iterator[None]:
+    """End every process of a list, however the block ends; the last started ends first."""
+    try:
+        yield
+    finally:
+        for process in reversed(processes):
+            process.end()

@@ -1,0 +1,169 @@
+"""A relay-server process and its clients, as somebody at a shell has them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from relay_server.app import open_context, public_app
+from relay_server.settings import load as load_settings
+from relay_server.values import ChannelConfig
+from relay_server.web.context import Context
+from relay_server.web.server import BoundedRunner
+from tests.support.processes import CLIENT, SERVER, Json, Running, ending, free_port, run
+from tests.support.senders import Answer, Connection, exchange
+from tests.support.waiting import until
+
+READY_S = 15.0
+OPEN = ChannelConfig(token=False)  # whoever knows the URL may post
+
+
+class Relay:
+    """One data dir, the server that may run on it, and clients of it.
+
+    Attributes:
+        send_token: Good for sending to every channel.
+        processes: Everything that was started, ended or not.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.port, self.ops_port = free_port(), free_port()
+        self.processes: list[Running] = []
+        self.send_token = ""
+        self.server: Running
+        self._settings = settings
+        self._numbers = itertools.count(1)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the server and its commands are configured by."""
+        given = {
+            "data_dir": str(self.data_dir),
+            "port": str(self.port),
+            "ops_port": str(self.ops_port),
+            **self._settings,
+        }
+        return {f"RELAY_SERVER_{name.upper()}": value for name, value in given.items()}
+
+    async def start(self) -> float:
+        """Start the server, and return how many seconds it took to be ready."""
+        began = time.monotonic()
+        self.server = self._start([SERVER, "serve"], "server", self.environment)
+        async with asyncio.timeout(READY_S):
+            while not await self.is_ready():
+                assert self.server.alive, self.server.errors
+                await asyncio.sleep(0.01)  # there is nothing to wait for but the port
+        return time.monotonic() - began
+
+    async def is_ready(self) -> bool:
+        """Whether its ops port says so."""
+        raw = b"GET /health/ready HTTP/1.1\r\nHost: relay\r\n\r\n"
+        try:
+            return (await exchange(self.ops_port, raw)).status == 200
+        except (OSError, asyncio.IncompleteReadError):
+            return False
+
+    async def metrics(self) -> str:
+        """What the ops port shows to Prometheus."""
+        raw = b"GET /metrics HTTP/1.1\r\nHost: relay\r\n\r\n"
+        return (await exchange(self.ops_port, raw)).body.decode()
+
+    async def control(self, method: str, path: str, body: object = None) -> Any:
+        """Make a request through the control socket; it must succeed."""
+        reader, writer = await asyncio.open_unix_connection(str(self.data_dir / "control.sock"))
+        raw = b"" if body is None else json.dumps(body).encode()
+        fields = f"Host: relay\r\nContent-Length: {len(raw)}\r\n\r\n"
+        head = f"{method} /api/v1/{path} HTTP/1.1\r\n{fields}"
+        answer = await Connection(reader, writer).exchange(head.encode() + raw)
+        writer.close()
+        assert answer.status < 300, answer
+        return answer.json if answer.body else None
+
+    async def make_token(self, name: str, scope: str, *channels: str) -> str:
+        """A new token's secret."""
+        body = {"name": name, "scopes": [scope], "channels": list(channels) or None}
+        return str((await self.control("POST", "tokens", body))["token"])
+
+    async def events(self, channel: str = "chatwoot") -> list[Json]:
+        """The newest events of a channel, the newest first."""
+        return list((await self.control("GET", f"events?limit=500&channel={channel}"))["events"])
+
+    async def send(self, raw: bytes) -> Answer:
+        """Send one request on a connection of its own."""
+        return await exchange(self.port, raw)
+
+    def command(self, *arguments: str | Path, text: str | None = None) -> tuple[int, str, str]:
+        """Run a relay-server command: status, stdout, stderr."""
+        done = run([SERVER, *arguments], self.environment, text)
+        return done.returncode, done.stdout, done.stderr
+
+    def client_environment(self, token: str) -> dict[str, str]:
+        """What a client of this relay is configured by."""
+        return {
+            "RELAY_CLIENT_URL": self.url,
+            "RELAY_CLIENT_TOKEN": token,
+            "RELAY_CLIENT_CONFIG_DIR": str(self.folder / "client"),
+        }
+
+    def client_command(self, token: str, *arguments: str | Path) -> tuple[int, str, str]:
+        """Run a relay-client command: status, stdout, stderr."""
+        done = run([CLIENT, *arguments], self.client_environment(token))
+        return done.returncode, done.stdout, done.stderr
+
+    def begin_connect(self, token: str, *arguments: str) -> Running:
+        """Start a `relay-client connect` that prints JSON."""
+        command = [CLIENT, "connect", "--output", "json", *arguments]
+        return self._start(command, "client", self.client_environment(token))
+
+    async def connect(self, token: str, *arguments: str) -> Running:
+        """Start a client, and return once it is connected and subscribed."""
+        client = self.begin_connect(token, *arguments)
+        await until(lambda: client.lines("ready") or not client.alive, READY_S)
+        assert client.alive, client.errors
+        return client
+
+    def _start(self, command: list[str | Path], name: str, environment: dict[str, str]) -> Running:
+        process = Running(command, self.folder / f"{name}-{next(self._numbers)}", environment)
+        self.processes.append(process)
+        return process
+
+
+@asynccontextmanager
+async def open_relay(folder: Path, **settings: str) -> AsyncIterator[Relay]:
+    """A relay that runs, with the channel `chatwoot` and a token to send to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    relay = Relay(folder, **settings)
+    with ending(relay.processes):
+        await relay.start()
+        relay.send_token = await relay.make_token("sender", "send")
+        yield relay
+
+
+@asynccontextmanager
+async def relay_in_this_process(folder: Path) -> AsyncIterator[tuple[int, Context]]:
+    """The public port of a server that runs here, so that a test can change its constants."""
+    settings, sources = load_settings(data_dir=folder)
+    async with open_context(settings, sources) as context:
+        await context.store.create_channel("chatwoot", OPEN, context.clock.unix_ms())
+        runner = BoundedRunner(public_app(context))
+        await runner.setup()
+        port = free_port()
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=1_024).start()
+        try:
+            yield port, context
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,318 @@
+"""The server's half of a conversation: what it allows, sends and counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay_protocol.errors import ProtocolError
+from relay_protocol.limits import (
+    CHUNK_BYTES,
+    MAX_RESULT_BODY_BYTES,
+    MAX_RESULT_HEADERS,
+    MAX_SUBSCRIPTIONS,
+    MAX_UNIX_MS,
+)
+from relay_protocol.messages import (
+    Chunk,
+    ClientMessage,
+    CloseCode,
+    Deliver,
+    Error,
+    Goaway,
+    Hello,
+    Pause,
+    Result,
+    Resume,
+    Wanted,
+    Working,
+)
+from relay_protocol.server_session import (
+    Close,
+    Extend,
+    Hold,
+    Join,
+    LetGo,
+    Ping,
+    Send,
+    ServerSession,
+    Settle,
+    State,
+)
+from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from tests.support.events import OK, delivery
+from tests.support.links import hello, open_server, welcome
+
+MESSAGES: tuple[ClientMessage, ...] = (
+    hello(),
+    Chunk("1.1", b"", last=True),
+    Result("1.1", OK),
+    Working(()),
+    Pause(1),
+    Resume(1),
+)
+BIG = b"x" * (CHUNK_BYTES * 3 + 1)
+
+
+def session_in(state: State) -> ServerSession:
+    """A session that has come so far."""
+    session = ServerSession(0.0)
+    if state in (State.JOINING, State.OPEN):
+        session.receive(hello(), 0.0)
+    if state is State.OPEN:
+        session.welcome(welcome())
+    if state is State.CLOSED:
+        session.close(CloseCode.NORMAL, "")
+    assert session.state is state
+    return session
+
+
+# What may follow what
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("state", State)
+def test_a_message_out_of_turn_is_refused(state: State, message: ClientMessage) -> None:
+    session = session_in(state)
+    allowed = {
+        State.CONNECTING: (Hello,),
+        State.JOINING: (),
+        State.OPEN: (Result, Working, Pause, Resume),
+        State.CLOSED: (Hello, Chunk, Result, Working, Pause, Resume),
+    }[state]
+
+    if isinstance(message, allowed):
+        session.receive(message, 0.0)
+    else:
+        with pytest.raises(ProtocolError, match=f"while {state.name.lower()}"):
+            session.receive(message, 0.0)
+
+
+def test_nothing_has_an_effect_once_it_is_closed() -> None:
+    session = open_server()
+    session.deliver(delivery(1, BIG))
+    assert session.close(CloseCode.NORMAL, "bye") == [Close(CloseCode.NORMAL, "bye")]
+
+    assert [session.receive(message, 0.0) for message in MESSAGES] == [[]] * len(MESSAGES)
+    assert session.close(CloseCode.NORMAL, "again") == []
+    assert session.go_away("restart", 1.0) == []
+    assert session.refuse(CloseCode.TAKEN_OVER, "taken_over", "") == []
+    assert session.welcome(welcome()) == []
+    assert session.tick(1e9) == []
+    assert session.next_chunk() is None
+    assert (session.credit, session.accepts(0)) == (0, False)
+
+
+def test_a_hello_is_answered_once_its_wish_is_opened() -> None:
+    session = ServerSession(0.0)
+
+    assert session.receive(hello("a", "b"), 0.0) == [Join(hello("a", "b"))]
+    assert session.credit == 0
+    assert session.welcome(welcome("a", "b")) == [Send(welcome("a", "b"))]
+    assert session.credit == 32
+    assert session.welcome(welcome("a", "b")) == []
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        Hello("1", "h", (), 32),
+        hello("a", "a"),
+        hello(*(f"c{n}" for n in range(MAX_SUBSCRIPTIONS + 1))),
+        hello(window=0),
+        hello(window=-1),
+        Hello("1", "h", (Wanted("a", None, -1),), 32),
+        Hello("1", "h", (Wanted("a"), Wanted("b", None, MAX_UNIX_MS + 1)), 32),
+        Hello("1", "h", (Wanted("a", None, (1 << 64) - 1),), 32),
+    ],
+    ids=lambda h: str(h)[:60],
+)
+def test_an_impossible_hello_is_refused(greeting: Hello) -> None:
+    session = ServerSession(0.0)
+
+    with pytest.raises(ProtocolError):
+        session.receive(greeting, 0.0)
+
+
+def test_a_subscription_that_was_not_granted_cannot_be_paused() -> None:
+    session = open_server()
+
+    assert session.receive(Pause(1), 0.0) == [Hold(1)]
+    assert session.receive(Resume(1), 0.0) == [LetGo(1)]
+    for message in (Pause(2), Resume(2)):
+        with pytest.raises(ProtocolError):
+            session.receive(message, 0.0)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Response(200, body=b"x" * (MAX_RESULT_BODY_BYTES + 1)),
+        Response(200, ((b"X-A", b"1"),) * (MAX_RESULT_HEADERS + 1)),
+        Failure(FailureKind.NETWORK, "x" * (MAX_RESULT_BODY_BYTES + 1)),
+        Response(0),
+        Response(-200),
+        Response(1_000),
+        Response(1 << 63),
+        Response(200, elapsed_ms=-1),
+        Response(200, elapsed_ms=1 << 63),
+        Failure(FailureKind.NETWORK, elapsed_ms=(1 << 64) - 1),
+    ],
+    ids=lambda o: str(o)[:40],
+)
+def test_a_result_that_no_store_could_hold_is_refused(outcome: Outcome) -> None:
+    session = open_server()
+    session.deliver(delivery())
+
+    with pytest.raises(ProtocolError):
+        session.receive(Result("1.1", outcome), 0.0)
+
+    assert session.under_way == {"1.1"}
+
+
+# Credit
+
+
+def test_credit_is_what_is_left_of_the_smaller_window() -> None:
+    session = open_server(window=3)
+
+    credits_ = [session.credit]
+    for n in range(1, 6):  # more than it accepts: still never below zero
+        session.deliver(delivery(n))
+        credits_.append(session.credit)
+
+    assert credits_ == [3, 2, 1, 0, 0, 0]
+    assert not session.accepts(0)
+    assert open_server(window=1 << 40).credit == 32
+
+
+def test_bodies_count_together_and_a_large_one_goes_alone() -> None:
+    session = open_server(window_bytes=100)
+
+    assert session.accepts(1_000)
+    session.deliver(delivery(1, b"x" * 60))
+    assert (session.accepts(40), session.accepts(41)) == (True, False)
+    session.receive(Result("1.1", OK), 0.0)
+    session.deliver(delivery(2, b"x" * 1_000))
+    assert (session.credit, session.accepts(0)) == (0, False)
+    session.receive(Result("1.2", OK), 0.0)
+    assert session.credit == 32
+
+
+def test_a_result_settles_once() -> None:
+    session = open_server()
+    session.deliver(delivery())
+
+    assert session.receive(Result("1.1", OK), 0.0) == [Settle("1.1", OK)]
+    assert session.receive(Result("1.1", OK), 0.0) == []
+    assert session.receive(Result("9.9", OK), 0.0) == []
+    assert (session.credit, session.under_way) == (32, frozenset())
+
+
+def test_a_delivery_that_is_sent_again_counts_once() -> None:
+    session = open_server(window_bytes=100)
+
+    for _ in range(3):
+        session.deliver(delivery(1, b"x" * 60))
+
+    assert (session.credit, session.accepts(40)) == (31, True)
+    session.receive(Result("1.1", OK), 0.0)
+    assert session.accepts(100)
+
+
+def test_only_what_is_under_way_is_extended() -> None:
+    session = open_server()
+    session.deliver(delivery(1))
+
+    assert session.receive(Working(("1.1", "1.2", "x")), 0.0) == [Extend(("1.1",))]
+
+
+# Bodies
+
+
+def test_a_small_body_goes_with_its_delivery() -> None:
+    session = open_server()
+    small = delivery(1, b"x" * CHUNK_BYTES, attempt=3)
+
+    [effect] = session.deliver(small)
+
+    expected = Deliver("1.1", 1, 3, False, small.event, CHUNK_BYTES, small.body)
+    assert effect == Send(expected)
+    assert session.next_chunk() is None
+
+
+def test_large_bodies_take_turns() -> None:
+    session = open_server()
+    other = b"y" * (CHUNK_BYTES + 1)
+
+    [announced] = session.deliver(delivery(1, BIG))
+    session.deliver(delivery(2, other))
+    chunks = []
+    while (chunk := session.next_chunk()) is not None:
+        chunks.append(chunk)
+
+    assert isinstance(announced, Send)
+    assert isinstance(announced.message, Deliver)
+    assert (announced.message.body, announced.message.size) == (None, len(BIG))
+    assert [c.delivery for c in chunks] == ["1.1", "1.2", "1.1", "1.2", "1.1", "1.1"]
+    assert [c.last for c in chunks] == [False, False, False, True, False, True]
+    assert b"".join(c.data for c in chunks if c.delivery == "1.1") == BIG
+    assert b"".join(c.data for c in chunks if c.delivery == "1.2") == other
+
+
+def test_a_body_that_nobody_wants_any_more_is_not_sent_on() -> None:
+    session = open_server()
+    session.deliver(delivery(1, BIG))
+    session.deliver(delivery(2, BIG))
+    session.next_chunk()
+
+    session.receive(Result("1.1", Failure(FailureKind.TARGET_DOWN)), 0.0)
+
+    rest = [session.next_chunk() for _ in range(4)]
+    assert {chunk.delivery for chunk in rest if chunk} == {"1.2"}
+    assert session.next_chunk() is None
+
+
+def test_a_body_that_is_sent_again_begins_anew() -> None:
+    session = open_server()
+    session.deliver(delivery(1, BIG))
+    session.next_chunk()
+
+    session.deliver(delivery(1, BIG, attempt=2))
+
+    chunks = [session.next_chunk() for _ in range(4)]
+    assert b"".join(chunk.data for chunk in chunks if chunk) == BIG
+    assert session.next_chunk() is None
+
+
+# Time and endings
+
+
+def test_who_never_says_hello_is_let_go() -> None:
+    session = ServerSession(100.0)
+
+    assert session.tick(109.9) == []
+    assert session.tick(110.0) == [Close(CloseCode.PROTOCOL_ERROR, "no hello came")]
+    assert session.state is State.CLOSED
+
+
+def test_a_silent_client_is_pinged_then_let_go() -> None:
+    session = open_server()
+
+    assert session.tick(14.9) == []
+    assert session.tick(15.0) == [Ping()]
+    session.heard(20.0)
+    assert session.tick(54.9) == [Ping()]
+    [close] = session.tick(55.0)
+    assert isinstance(close, Close)
+    assert close.code is CloseCode.NORMAL
+
+
+def test_endings_say_why() -> None:
+    assert open_server().go_away("restart", 2.0) == [
+        Send(Goaway("restart", 2.0)),
+        Close(CloseCode.RESTART, "restart"),
+    ]
+    assert open_server().refuse(CloseCode.TAKEN_OVER, "taken_over", "by desktop") == [
+        Send(Error("taken_over", "by desktop")),
+        Close(CloseCode.TAKEN_OVER, "taken_over"),
+    ]
