@@ -1,0 +1,1 @@
+"""The relay's server: takes webhooks, stores them, pushes them to whoever reads."""

@@ -1,0 +1,124 @@
+"""The server's errors; each one's code is documented in `docs/reference/errors.md`."""
+
+from __future__ import annotations
+
+from relay_protocol.errors import RelayError
+
+
+class ChannelNotFound(RelayError):
+    """No channel has this name."""
+
+    code = "channel_not_found"
+    status_hint = 404
+    hint = "relay-server channel list shows the channels there are."
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(f"no channel is named {channel!r}")
+        self.channel = channel
+
+
+class ChannelExists(RelayError):
+    """A channel has this name already."""
+
+    code = "channel_exists"
+    status_hint = 409
+    hint = "Choose another name, or change the channel with relay-server channel set."
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(f"a channel named {channel!r} exists already")
+        self.channel = channel
+
+
+class TokenNotFound(RelayError):
+    """No token has this name."""
+
+    code = "token_not_found"
+    status_hint = 404
+    hint = "relay-server token list shows the tokens there are."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no token is named {name!r}")
+        self.name = name
+
+
+class TokenExists(RelayError):
+    """A token has this name already."""
+
+    code = "token_exists"
+    status_hint = 409
+    hint = "Choose another name, or revoke the old one with relay-server token revoke."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a token named {name!r} exists already")
+        self.name = name
+
+
+class EventNotFound(RelayError):
+    """No event has this id, or it is not kept any more."""
+
+    code = "event_not_found"
+    status_hint = 404
+    hint = "relay-server events list shows the events that are kept."
+
+    def __init__(self, event: str) -> None:
+        super().__init__(f"no event has the id {event!r}, or it is not kept any more")
+        self.event = event
+
+
+class InvalidValue(RelayError):
+    """Something given is not possible here."""
+
+    code = "invalid_value"
+    status_hint = 422
+
+
+class Unauthorized(RelayError):
+    """Whoever asks showed nothing that lets them in: the answer never says why."""
+
+    code = "unauthorized"
+    status_hint = 401
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("not authorized")
+        self.reason = reason  # for the server's own log
+
+
+class Forbidden(RelayError):
+    """The token is good, but not for this."""
+
+    code = "forbidden"
+    status_hint = 403
+
+
+class StoreUnavailable(RelayError):
+    """Nothing was stored; the sender should try again."""
+
+    code = "store_unavailable"
+    status_hint = 503
+
+
+class StoreFull(StoreUnavailable):
+    """Nothing was stored: the disk is full, or too much waits to be written."""
+
+    code = "store_full"
+
+
+class StoreBroken(RelayError):
+    """The disk failed or the database is damaged: going on would be a lie."""
+
+    code = "store_broken"
+    hint = "Check the disk, then restore the last backup if the database is damaged."
+
+
+class StoreLocked(RelayError):
+    """Another process has the store open."""
+
+    code = "store_locked"
+    hint = "Stop the other server, or give this one a data dir of its own."
+
+
+class StoreTooNew(RelayError):
+    """A newer version wrote this store."""
+
+    code = "store_too_new"
+    hint = "Start the version that wrote it, or a later one."

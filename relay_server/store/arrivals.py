@@ -1,0 +1,144 @@
+"""Storing webhooks: many at once, so that each costs little; in the writer's thread."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from relay_protocol.errors import RelayError
+from relay_protocol.values import EventHead
+from relay_server.errors import ChannelNotFound
+from relay_server.store.database import Database
+from relay_server.store.positions import channel_of, position, sequence_of
+from relay_server.values import Appended, ChannelNumber, Event, NewEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A webhook to be stored.
+
+    Attributes:
+        request: `new.request` as it is stored.
+    """
+
+    channel: ChannelNumber
+    new: NewEvent
+    request: bytes
+
+    @property
+    def weight(self) -> int:
+        """Bytes that wait in memory until it is stored."""
+        return len(self.new.body) + len(self.request)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a webhook is; `event` is None for a duplicate of an earlier one."""
+
+    appended: Appended
+    event: Event | None
+
+
+@dataclass(slots=True)
+class _Original:
+    """The one event of a sender's id and body: stored before, or about to be.
+
+    Attributes:
+        conflict: Another event has the same id and another body.
+    """
+
+    id: str
+    body: bytes
+    sequence: int = 0
+    conflict: bool = False
+
+
+_BySenderId = defaultdict[tuple[ChannelNumber, str], list[_Original]]
+
+
+def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored | RelayError]:
+    """Store webhooks: one row each, whatever the number of subscriptions.
+
+    Returns:
+        For each where it is, or `ChannelNotFound`.
+    """
+    known = _known(database, arrivals)
+    originals = [_original(arrival, known) for arrival in arrivals]
+    fresh = [a for a, o in zip(arrivals, originals, strict=True) if o.id == a.new.id]
+    sequences = _take_sequences(database, fresh)
+    results, rows = list[Stored | RelayError](), []
+    for arrival, original in zip(arrivals, originals, strict=True):
+        if original.id != arrival.new.id:
+            duplicate = Appended(original.id, original.sequence, duplicate=True)
+            results.append(Stored(duplicate, None))
+        elif (taken := sequences.get(arrival.channel)) is None:
+            results.append(ChannelNotFound(f"number {arrival.channel}"))
+        else:
+            original.sequence = next(taken)
+            event = _event(arrival, original)
+            results.append(Stored(Appended(event.head.id, event.head.sequence), event))
+            rows.append(_row(event, arrival))
+    database.run_rows("append", rows)
+    return results
+
+
+def _known(database: Database, arrivals: Iterable[Arrival]) -> _BySenderId:
+    """Events that were stored before under the senders' ids of these."""
+    known: _BySenderId = defaultdict(list)
+    ids = [arrival.new.sender_id for arrival in arrivals if arrival.new.sender_id is not None]
+    if ids:
+        for sender_id, at, id_, body in database.all("same_sender_ids", json.dumps(ids)):
+            original = _Original(id_, body, sequence_of(at))
+            known[channel_of(at), sender_id].append(original)
+    return known
+
+
+def _original(arrival: Arrival, known: _BySenderId) -> _Original:
+    """The event that this arrival is: an earlier one, or itself."""
+    new = arrival.new
+    mine = _Original(new.id, new.body)
+    if new.sender_id is None:
+        return mine
+    same_id = known[arrival.channel, new.sender_id]
+    for original in same_id:
+        if original.body == new.body:
+            return original
+    mine.conflict = bool(same_id)
+    same_id.append(mine)
+    return mine
+
+
+def _take_sequences(
+    database: Database, fresh: Iterable[Arrival]
+) -> dict[ChannelNumber, Iterator[int]]:
+    """The next sequences of each channel that still exists, without gaps."""
+    taken = {}
+    for channel, count in Counter(arrival.channel for arrival in fresh).items():
+        last = database.value("take_sequences", count, channel)
+        if last is not None:
+            taken[channel] = iter(range(last - count + 1, last + 1))
+    return taken
+
+
+def _event(arrival: Arrival, original: _Original) -> Event:
+    new = arrival.new
+    head = EventHead(new.id, original.sequence, new.received_at, new.key, new.kind, new.request)
+    return Event(arrival.channel, head, new.body, original.conflict)
+
+
+def _row(event: Event, arrival: Arrival) -> tuple[object, ...]:
+    head = event.head
+    return (
+        position(event.channel, head.sequence),
+        head.id,
+        head.received_at,
+        len(event.body),
+        event.conflict,
+        head.key,
+        head.kind,
+        arrival.new.sender_id,
+        arrival.request,
+        event.body,
+    )

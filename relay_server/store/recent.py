@@ -1,0 +1,55 @@
+"""The latest events of a channel, kept in memory so that a live reader costs no second read."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from relay_server.values import Event, Outline
+
+MAX_EVENTS = 2_048  # of a channel
+MAX_BYTES = 8_388_608  # their bodies together
+
+
+class Recent:
+    """A run of events without gaps, up to the channel's last; older ones fall out."""
+
+    def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._events: deque[Event] = deque()
+
+    def add(self, event: Event) -> None:
+        """Add the channel's newest event."""
+        self._events.append(event)
+        self._bytes += len(event.body)
+        while len(self._events) > self._max_events or self._bytes > self._max_bytes:
+            self._bytes -= len(self._events.popleft().body)
+
+    def outlines(self, after: int, limit: int) -> Sequence[Outline] | None:
+        """The next events after a sequence, or None when some of them fell out."""
+        start = self._index(after + 1)
+        if start is None:
+            return None
+        stop = min(start + limit, len(self._events))
+        return [
+            Outline(event.head.sequence, event.head.key, len(event.body))
+            for event in (self._events[i] for i in range(start, stop))
+        ]
+
+    def fetch(self, sequences: Sequence[int]) -> Sequence[Event] | None:
+        """These events, or None when one of them is not here."""
+        found = []
+        for sequence in sequences:
+            index = self._index(sequence)
+            if index is None or index == len(self._events):
+                return None
+            found.append(self._events[index])
+        return found
+
+    def _index(self, sequence: int) -> int | None:
+        if not self._events:
+            return None
+        index = sequence - self._events[0].head.sequence
+        return index if 0 <= index <= len(self._events) else None

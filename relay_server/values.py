@@ -1,0 +1,285 @@
+"""The server's values: what is stored, and what is asked of it. Times are Unix milliseconds."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from relay_protocol.values import EventHead, RequestHead
+
+ChannelNumber = int  # the store's own, never used again
+SubscriptionNumber = int
+
+
+class Scope(enum.StrEnum):
+    """What a token lets its bearer do."""
+
+    SEND = "send"
+    SUBSCRIBE = "subscribe"
+    ADMIN = "admin"
+
+
+class SenderKind(enum.StrEnum):
+    """Who posts to a channel: decides how a refusal is said and where the key is."""
+
+    CHATWOOT = "chatwoot"
+    OTHER = "other"
+
+
+class HmacAuth(msgspec.Struct, frozen=True):
+    """Signatures that a channel's sender must make.
+
+    Attributes:
+        scheme: How they are made: `"chatwoot"`.
+        secrets: Sealed; any one of them will do, so that they can be rotated.
+        log_only: A wrong signature is logged and let through.
+    """
+
+    scheme: str
+    secrets: tuple[bytes, ...]
+    log_only: bool = False
+
+
+class ChannelConfig(msgspec.Struct, frozen=True):
+    """What an operator sets of a channel.
+
+    Attributes:
+        sender: Who posts to it.
+        token: Its sender must show a token with the scope `send`.
+        hmac: Its sender must sign, if set.
+        allow_from: Networks its sender must be in, e.g. `"203.0.113.0/24"`; empty for any.
+        key_pointer: JSON pointer (RFC 6901) to the key in a body; empty for the sender's usual.
+        max_body_bytes: Above it the answer is 413; None for the server's setting.
+        retention_days: How long events are kept once every subscription has them.
+        owner: Name of the only token that may subscribe; empty for any that is allowed here.
+    """
+
+    sender: SenderKind = SenderKind.CHATWOOT
+    token: bool = True
+    hmac: HmacAuth | None = None
+    allow_from: tuple[str, ...] = ()
+    key_pointer: str = ""
+    max_body_bytes: int | None = None
+    retention_days: float = 7.0
+    owner: str = ""
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A named inbox."""
+
+    number: ChannelNumber
+    name: str
+    config: ChannelConfig
+    created_at: int
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A bearer secret, of which only the digest is kept.
+
+    Attributes:
+        digest: SHA-256 of the secret, 32 bytes.
+        channels: Where it is good; None for everywhere.
+    """
+
+    name: str
+    digest: bytes
+    scopes: frozenset[Scope]
+    channels: frozenset[str] | None
+    created_at: int
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """A named, durable reader of a channel."""
+
+    number: SubscriptionNumber
+    channel: str
+    name: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Every channel and token at one moment: what authentication looks at."""
+
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    tokens: Mapping[bytes, Token] = field(default_factory=dict)  # by digest
+
+
+class NewEvent(msgspec.Struct, frozen=True):
+    """A webhook to be stored.
+
+    Attributes:
+        sender_id: The sender's own id of this delivery; None when it names none.
+    """
+
+    id: str
+    received_at: int
+    key: str
+    kind: str
+    request: RequestHead
+    body: bytes
+    sender_id: str | None = None
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """Where a webhook is stored.
+
+    Attributes:
+        id: Of the event; that of the first one when this was a duplicate.
+        duplicate: The same delivery id and body were stored before.
+    """
+
+    id: str
+    sequence: int
+    duplicate: bool = False
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A stored webhook.
+
+    Attributes:
+        conflict: Another event has the same sender's id and another body.
+    """
+
+    channel: ChannelNumber
+    head: EventHead
+    body: bytes
+    conflict: bool = False
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """What scheduling needs to know of an event: nothing heavy.
+
+    Attributes:
+        size: Bytes of the body.
+    """
+
+    sequence: int
+    key: str
+    size: int
+
+
+class EventSummary(msgspec.Struct, frozen=True):
+    """A line in a list of events."""
+
+    id: str
+    sequence: int
+    received_at: int
+    kind: str
+    key: str
+    method: str
+    request_target: str
+    size: int
+    conflict: bool
+
+
+class MarkState(enum.IntEnum):
+    """What became of a delivery. The numbers are stored: do not change them."""
+
+    UNDER_WAY = 1
+    WAITING = 2
+    DELIVERED = 3
+    DEAD = 4
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will be tried."""
+        return self in (MarkState.DELIVERED, MarkState.DEAD)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far one delivery is.
+
+    Attributes:
+        attempt: The last attempt begun, from 1.
+        failures: How many of them count against the delivery.
+        due_at: When the next attempt is due, of one that waits.
+        failing_since: When the first counted failure came; None before.
+        reason: Why it is dead, or what failed last.
+    """
+
+    sequence: int
+    state: MarkState
+    attempt: int
+    failures: int = 0
+    due_at: int = 0
+    failing_since: int | None = None
+    reason: str = ""
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One try of a delivery that has ended.
+
+    Attributes:
+        outcome: `"response"` or a `FailureKind`.
+        status: Of the target's answer; None without one.
+        text: The start of a failed answer's body, or what went wrong.
+    """
+
+    sequence: int
+    attempt: int
+    started_at: int
+    elapsed_ms: int
+    outcome: str
+    status: int | None = None
+    text: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where a subscription stands, or what has changed of it.
+
+    Attributes:
+        floor: Every event up to this sequence is settled.
+        marks: Deliveries above the floor that are not simply untouched.
+        attempts: Tries that ended.
+    """
+
+    floor: int
+    marks: tuple[Mark, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The right to record a subscription's progress, until the next claim.
+
+    Attributes:
+        epoch: Grows with each claim; what an older one records is refused.
+    """
+
+    subscription: SubscriptionNumber
+    epoch: int
+    progress: Progress
+
+
+class SubscriptionStatus(msgspec.Struct, frozen=True):
+    """How a subscription is doing."""
+
+    subscription: Subscription
+    backlog: int
+    oldest_waiting_at: int | None
+    dead: int
+
+
+class ChannelStatus(msgspec.Struct, frozen=True):
+    """How full a channel is."""
+
+    channel: str
+    events: int
+    last_received_at: int | None
+
+
+class DeliveryState(msgspec.Struct, frozen=True):
+    """What became of one event for one subscription.
+
+    Attributes:
+        state: `"pending"` or a `MarkState` in lower case.
+    """
+
+    subscription: str
+    state: str
+    attempts: tuple[Attempt, ...]
+    reason: str = ""
+    due_at: int = 0

@@ -1,0 +1,122 @@
+"""Progress that waits is small, and survives transactions that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from relay_server.store.database import Database, prepare
+from relay_server.store.pending import Pending
+from relay_server.values import Claim, Mark, MarkState, Progress
+from tests.support.events import attempt, mark
+
+CLAIM = Claim(1, 1, Progress(0))
+NEWER = Claim(1, 2, Progress(0))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A store's database with one subscription, claimed once."""
+    with closing(Database(tmp_path / "relay.db")) as database:
+        prepare(database)
+        database.run("create_channel", "chatwoot", b"", 0)
+        database.run("create_subscription", 1, "ana", 0, 0, 0)
+        database.run("claim", 1)
+        yield database
+
+
+def written(database: Database) -> tuple[int, list[int], int]:
+    """Floor, marked sequences, number of attempts."""
+    marks = [row[0] for row in database.all("marks_above", 1, 0)]
+    connection = database.connection
+    [row] = connection.execute(
+        "SELECT floor, (SELECT count(*) FROM attempts) FROM subscriptions"
+    ).fetchall()
+    floor, attempts = map(int, row)  # type: ignore[arg-type]
+    return floor, marks, attempts
+
+
+def test_only_the_first_addition_asks_to_be_written(database: Database) -> None:
+    pending = Pending()
+
+    asked = [pending.add(CLAIM, Progress(n)) for n in range(3)]
+    pending.write(database)
+
+    assert asked == [True, False, False]
+    assert not pending.waiting
+    assert pending.add(CLAIM, Progress(3))
+
+
+def test_what_a_floor_says_is_not_written_twice(database: Database) -> None:
+    pending = Pending()
+    pending.add(CLAIM, Progress(1, (mark(1), mark(2, MarkState.DEAD), mark(3), mark(5))))
+    pending.add(CLAIM, Progress(3, (), (attempt(1), attempt(3))))
+
+    pending.write(database)
+
+    assert written(database) == (3, [2, 5], 2)
+
+
+def test_a_failed_transaction_loses_nothing(database: Database) -> None:
+    pending = Pending()
+    pending.add(CLAIM, Progress(2, (mark(3), mark(4, MarkState.UNDER_WAY)), (attempt(3),)))
+
+    database.begin()
+    taken = pending.write(database)
+    pending.add(CLAIM, Progress(1, (mark(4, MarkState.DEAD), mark(6)), (attempt(4),)))
+    database.rollback()
+    pending.put_back(taken)
+    pending.write(database)
+
+    assert written(database) == (2, [3, 4, 6], 2)
+    assert database.one("mark_of", 1, 4) == (MarkState.DEAD, "", 0)
+
+
+def test_progress_is_kept_when_writing_it_fails(database: Database) -> None:
+    """The disk may be full in the middle of it, before the transaction could be handed over."""
+    pending = Pending()
+    pending.add(CLAIM, Progress(1, (mark(2, MarkState.DEAD),), (attempt(2),)))
+    database.connection.execute("ALTER TABLE attempts RENAME TO hidden")
+
+    database.begin()
+    with pytest.raises(apsw.SQLError):
+        pending.write(database)
+    database.rollback()
+
+    assert pending.waiting
+    database.connection.execute("ALTER TABLE hidden RENAME TO attempts")
+    pending.write(database)
+    assert written(database) == (1, [2], 1)
+
+
+def test_a_newer_claim_ends_what_an_older_one_had(database: Database) -> None:
+    pending = Pending()
+    pending.add(CLAIM, Progress(9, (mark(12),)))
+    pending.add(NEWER, Progress(1))
+    pending.add(CLAIM, Progress(10))
+    taken = pending.write(database)
+    assert written(database) == (0, [], 0)  # claimed once only: the newer one is not known yet
+
+    pending.add(Claim(1, 3, Progress(0)), Progress(4))
+    pending.put_back(taken)
+    database.run("claim", 1)
+    database.run("claim", 1)
+    pending.write(database)
+
+    assert written(database) == (4, [], 0)
+
+
+def test_a_subscription_that_is_gone_leaves_nothing(database: Database) -> None:
+    pending = Pending()
+    pending.add(
+        Claim(99, 1, Progress(0)), Progress(0, (Mark(1, MarkState.DEAD, 1),), (attempt(1),))
+    )
+
+    pending.write(database)
+
+    assert database.all("marks_above", 99, 0) == []
+    assert written(database) == (0, [], 0)

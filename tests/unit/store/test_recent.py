@@ -1,0 +1,77 @@
+"""The latest events in memory say what they know, or that they do not."""
+
+from __future__ import annotations
+
+from relay_server.store.positions import channel_of, first, last, position, sequence_of
+from relay_server.store.recent import Recent
+from relay_server.values import Event
+from tests.support.events import event_head
+
+
+def recent_with(start: int, stop: int, size: int = 1, **limits: int) -> Recent:
+    """Events from one sequence up to another."""
+    recent = Recent(**limits)
+    for sequence in range(start, stop):
+        recent.add(Event(1, event_head(sequence, key=str(sequence)), b"x" * size))
+    return recent
+
+
+def test_nothing_is_known_of_a_channel_at_first() -> None:
+    recent = Recent()
+
+    assert recent.outlines(0, 10) is None
+    assert recent.fetch([1]) is None
+
+
+def test_what_follows_a_sequence_is_known() -> None:
+    recent = recent_with(5, 9)
+
+    assert [(o.sequence, o.key, o.size) for o in recent.outlines(4, 2) or ()] == [
+        (5, "5", 1),
+        (6, "6", 1),
+    ]
+    assert [o.sequence for o in recent.outlines(6, 10) or ()] == [7, 8]
+    assert list(recent.outlines(8, 10) or ()) == []
+
+
+def test_what_fell_out_is_not_known() -> None:
+    recent = recent_with(1, 9, max_events=4)
+
+    assert recent.outlines(3, 10) is None
+    assert [o.sequence for o in recent.outlines(4, 10) or ()] == [5, 6, 7, 8]
+    assert recent.fetch([4]) is None
+
+
+def test_what_is_still_to_come_is_not_known() -> None:
+    recent = recent_with(1, 3)
+
+    assert recent.outlines(3, 10) is None
+    assert recent.fetch([3]) is None
+    assert recent.fetch([-1]) is None
+
+
+def test_bodies_are_bounded_together() -> None:
+    recent = recent_with(1, 9, size=10, max_bytes=25)
+
+    assert [e.head.sequence for e in recent.fetch([8, 7]) or ()] == [8, 7]
+    assert recent.fetch([6]) is None
+
+
+def test_a_body_over_the_bound_is_not_kept_and_does_not_mislead() -> None:
+    recent = recent_with(1, 4, size=10, max_bytes=35)
+    recent.add(Event(1, event_head(4), b"x" * 100))
+
+    assert recent.outlines(0, 10) is None
+    assert recent.outlines(3, 10) is None
+    recent.add(Event(1, event_head(5), b"x"))
+    assert [o.sequence for o in recent.outlines(4, 10) or ()] == [5]
+    assert recent.outlines(3, 10) is None
+
+
+def test_positions_keep_channels_apart() -> None:
+    at = position(3, 12)
+
+    assert (channel_of(at), sequence_of(at)) == (3, 12)
+    assert first(3) < at < last(3) < first(4)
+    for sequence in (1 << 40, 1 << 90, -1, -(1 << 90)):
+        assert first(3) <= position(3, sequence) <= last(3)

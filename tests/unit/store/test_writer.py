@@ -1,0 +1,297 @@
+"""The writer groups what waits, and nobody pays for a neighbour's mistake."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
+from relay_server.store import writer as writer_module
+from relay_server.store.database import Database, prepare
+from relay_server.store.writer import Writer
+from tests.support.waiting import until
+
+
+class Ledger:
+    """Counts transactions; its gate holds the writer inside one."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.kept: list[bool] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.fail: Exception | None = None
+
+    def before_commit(self, _: Database) -> Callable[[bool], None]:
+        self.begun += 1
+        self.gate.wait(10)
+        if self.fail is not None:
+            raise self.fail
+        return self.kept.append
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """An empty database with a table of distinct numbers."""
+    file = tmp_path / "relay.db"
+    with closing(Database(file)) as database:
+        prepare(database)
+        database.connection.execute("CREATE TABLE numbers (n INTEGER UNIQUE, blob BLOB)")
+    return file
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """What happens inside the writer."""
+    return Ledger()
+
+
+@pytest.fixture
+def broken() -> list[StoreBroken]:
+    """What the server was told."""
+    return []
+
+
+@pytest.fixture
+async def writer(path: Path, ledger: Ledger, broken: list[StoreBroken]) -> AsyncIterator[Writer]:
+    """A running writer."""
+    writer = Writer(path, ledger.before_commit, broken.append)
+    yield writer
+    ledger.gate.set()
+    await writer.close()
+
+
+def insert(number: int, size: int = 0) -> Callable[[Database], int]:
+    """An operation that writes a number."""
+
+    def operation(database: Database) -> int:
+        database.connection.execute("INSERT INTO numbers VALUES (?, zeroblob(?))", (number, size))
+        return number
+
+    return operation
+
+
+def numbers(path: Path) -> list[int]:
+    """What is committed, seen by another connection."""
+    with closing(apsw.Connection(str(path))) as connection:
+        rows = connection.execute("SELECT n FROM numbers ORDER BY n").fetchall()
+    return [n for (n,) in rows if isinstance(n, int)]
+
+
+async def hold(writer: Writer, ledger: Ledger) -> asyncio.Future[None]:
+    """Hold the writer inside a transaction, so that what comes next has to wait."""
+    ledger.gate.clear()
+    held = writer.submit(lambda _: None)
+    await until(lambda: ledger.begun == 1)
+    return held
+
+
+async def test_what_waits_goes_into_one_transaction(
+    writer: Writer, ledger: Ledger, path: Path
+) -> None:
+    await hold(writer, ledger)
+    waiting = [writer.submit(insert(n)) for n in range(200)]
+
+    ledger.gate.set()
+    results = await asyncio.gather(*waiting)
+
+    assert results == list(range(200))
+    assert ledger.begun == 2
+    assert numbers(path) == results
+
+
+async def test_an_answer_comes_after_the_commit(writer: Writer, path: Path) -> None:
+    seen: list[list[int]] = []
+
+    await writer.submit(insert(1), lambda _: seen.append(numbers(path)))
+
+    assert seen == [[1]]
+
+
+async def test_what_follows_happens_though_nobody_waits_any_more(
+    writer: Writer, ledger: Ledger
+) -> None:
+    held = await hold(writer, ledger)
+    done: list[int] = []
+    abandoned = writer.submit(insert(1), done.append)
+    abandoned.cancel()
+
+    ledger.gate.set()
+    await held
+
+    await until(lambda: done == [1])
+
+
+async def test_one_operation_that_sqlite_refuses_fails_alone(
+    writer: Writer, ledger: Ledger, path: Path
+) -> None:
+    await hold(writer, ledger)
+    waiting = [writer.submit(insert(n)) for n in (1, 2, 2, 3)]
+
+    ledger.gate.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [r for r in results if isinstance(r, int)] == [1, 2, 3]
+    assert isinstance(results[2], StoreUnavailable)
+    assert numbers(path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("mistake", [1 << 80, "\ud800"])
+async def test_a_value_that_no_database_takes_fails_alone(
+    writer: Writer, ledger: Ledger, path: Path, mistake: object
+) -> None:
+    """Such an error is not SQLite's, and must not end the thread that everybody waits for."""
+    await hold(writer, ledger)
+
+    def bad(database: Database) -> None:
+        insert(99)(database)
+        database.connection.execute("INSERT INTO numbers VALUES (?, NULL)", (mistake,))
+
+    one, other, two = writer.submit(insert(1)), writer.submit(bad), writer.submit(insert(2))
+
+    ledger.gate.set()
+    first, second, third = await asyncio.gather(one, other, two, return_exceptions=True)
+
+    assert (first, third) == (1, 2)
+    assert isinstance(second, OverflowError | UnicodeEncodeError)
+    assert numbers(path) == [1, 2]
+    assert await writer.submit(insert(3)) == 3
+
+
+async def test_an_operation_that_says_no_leaves_the_others_in_their_transaction(
+    writer: Writer, ledger: Ledger, path: Path
+) -> None:
+    await hold(writer, ledger)
+
+    def refuse(_: Database) -> None:
+        raise ChannelNotFound("nowhere")
+
+    refused, stored = writer.submit(refuse), writer.submit(insert(1))
+    ledger.gate.set()
+
+    with pytest.raises(ChannelNotFound):
+        await refused
+    assert await stored == 1
+    assert ledger.begun == 2
+
+
+async def test_too_many_waiting_operations_are_refused(
+    writer: Writer, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "MAX_WAITING", 3)
+    await hold(writer, ledger)
+    waiting = [writer.submit(insert(n)) for n in range(2)]
+
+    with pytest.raises(StoreFull):
+        writer.submit(insert(9))
+    ledger.gate.set()
+    await asyncio.gather(*waiting)
+
+    assert await writer.submit(insert(9)) == 9
+
+
+async def test_too_many_waiting_bytes_are_refused(writer: Writer, ledger: Ledger) -> None:
+    await hold(writer, ledger)
+    heavy = writer.submit(insert(1), weight=writer_module.MAX_WAITING_BYTES)
+
+    with pytest.raises(StoreFull):
+        writer.submit(insert(2), weight=1)
+    ledger.gate.set()
+    await heavy
+
+    assert await writer.submit(insert(2), weight=1) == 2
+
+
+async def test_a_failed_transaction_is_told_to_whoever_rides_along(
+    writer: Writer, ledger: Ledger
+) -> None:
+    await writer.submit(insert(1))
+
+    with pytest.raises(StoreUnavailable):
+        await writer.submit(insert(1))
+
+    assert ledger.kept == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "stops"),
+    [
+        (apsw.FullError("disk full"), StoreFull, False),
+        (apsw.IOError("fsync"), StoreBroken, True),
+        (apsw.CorruptError("malformed"), StoreBroken, True),
+        (apsw.BusyError("locked"), StoreUnavailable, False),
+    ],
+)
+async def test_a_disk_that_fails_fails_everybody_once(
+    writer: Writer,
+    ledger: Ledger,
+    broken: list[StoreBroken],
+    path: Path,
+    error: apsw.Error,
+    told: type[Exception],
+    stops: bool,
+) -> None:
+    ledger.fail = error
+    results = await asyncio.gather(
+        *(writer.submit(insert(n)) for n in range(5)), return_exceptions=True
+    )
+    ledger.fail = None
+
+    assert all(type(r) is told for r in results)
+    await until(lambda: bool(broken) == stops)
+    assert numbers(path) == []
+    assert await writer.submit(insert(7)) == 7
+
+
+async def test_closing_does_what_was_submitted_and_takes_nothing_more(
+    path: Path, ledger: Ledger
+) -> None:
+    writer = Writer(path, ledger.before_commit, lambda _: None)
+    waiting = [writer.submit(insert(n)) for n in range(600)]  # more than one batch
+
+    await writer.close()
+
+    assert await asyncio.gather(*waiting) == list(range(600))
+    with pytest.raises(StoreUnavailable):
+        writer.submit(insert(601))
+
+
+# The log
+
+
+async def test_the_log_stays_bounded_under_steady_writes(
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 50)  # 200 KiB
+    log = path.with_name("relay.db-wal")
+    largest, written = 0, 0
+
+    for n in range(1_500):
+        await writer.submit(insert(n, 4_000))
+        written += 8_000  # the page and its overflow
+        largest = max(largest, log.stat().st_size)
+
+    assert largest < written / 4
+
+
+async def test_no_sender_waits_for_a_long_reader(
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup reads for long; the log cannot begin anew then, and must not try with patience."""
+    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 10)
+    await writer.submit(insert(0))
+    with closing(apsw.Connection(str(path))) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM numbers").fetchall()
+
+        async with asyncio.timeout(2.5):  # SQLite's patience alone would be five
+            for n in range(1, 100):
+                await writer.submit(insert(n, 8_000))
+
+    assert len(numbers(path)) == 100
