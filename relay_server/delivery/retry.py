@@ -1,0 +1,131 @@
+"""What follows from how an attempt ended. Pure: no clock, no randomness of its own."""
+
+from __future__ import annotations
+
+import email.utils
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from relay_protocol.values import Failure, FailureKind, HeaderList, Outcome, Response
+
+# Seconds after each counted failure; the next one after the last is the end.
+DELAYS_S = (5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 36_000)
+JITTER = 0.2  # of a delay, either way
+OTHER_TRIES = 3  # of an answer that another try will hardly change: 3xx and most 4xx
+FREE_LOSSES = 5  # times a target may vanish with a delivery before that counts against it
+GIVEN_BACK = frozenset({FailureKind.TARGET_DOWN, FailureKind.NOT_STARTED})
+RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
+
+HOLD_FAILURES = 3  # a failing event holds its key this often …
+HOLD_S = 30.0  # … or this long, whichever ends first
+
+RETRY_AFTER_MIN_S = 1.0
+RETRY_AFTER_MAX_S = 3_600.0
+REASON_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The target took it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The target never saw it: as if this attempt had not been."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """Try again later.
+
+    Attributes:
+        after_s: Seconds from now.
+        counts: It counts against the delivery.
+    """
+
+    after_s: float
+    counts: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The delivery is dead."""
+
+    reason: str
+
+
+Verdict: TypeAlias = Delivered | GiveBack | TryAgain | GiveUp
+
+
+def decide(
+    outcome: Outcome, attempt: int, failures: int, jitter: float, now_ms: int = 0
+) -> Verdict:
+    """Say what an outcome means for a delivery.
+
+    Args:
+        outcome: How it ended.
+        attempt: Which try this was, from 1.
+        failures: How many earlier ones counted against the delivery.
+        jitter: From -1 to 1, drawn by the caller.
+        now_ms: Unix milliseconds, for a `Retry-After` that is a date.
+    """
+    if outcome.delivered:
+        return Delivered()
+    reason = describe(outcome)
+    match outcome:
+        case Failure(kind) if kind in GIVEN_BACK:
+            return GiveBack()
+        case Failure(FailureKind.TARGET_LOST) if attempt - failures <= FREE_LOSSES:
+            return TryAgain(0.0, counts=False, reason=reason)
+        case Failure(FailureKind.REFUSED):
+            return GiveUp(reason)
+        case Response(status, headers) if _retryable(status):
+            return _again(failures, jitter, reason, retry_after(headers, now_ms))
+        case Response() if failures + 1 >= OTHER_TRIES:
+            return GiveUp(reason)
+        case _:
+            return _again(failures, jitter, reason, None)
+
+
+def describe(outcome: Outcome) -> str:
+    """Say in a few words how an attempt ended."""
+    match outcome:
+        case Response(status):
+            return f"the target answered {status}"
+        case Failure(kind, text):
+            return (text or kind.value.replace("_", " "))[:REASON_CHARS]
+
+
+def retry_after(headers: HeaderList, now_ms: int) -> float | None:
+    """Seconds that an answer asks to wait (RFC 9110 §10.2.3), within our bounds; None if unsaid."""
+    for name, value in headers:
+        if name.lower() != b"retry-after":
+            continue
+        seconds = _seconds(value.decode("latin-1").strip(), now_ms)
+        if seconds is not None:
+            return min(max(seconds, RETRY_AFTER_MIN_S), RETRY_AFTER_MAX_S)
+    return None
+
+
+def _again(failures: int, jitter: float, reason: str, asked_s: float | None) -> Verdict:
+    if failures >= len(DELAYS_S):
+        return GiveUp(reason)
+    delay = DELAYS_S[failures] * (1 + JITTER * jitter)
+    return TryAgain(delay if asked_s is None else asked_s, counts=True, reason=reason)
+
+
+def _retryable(status: int) -> bool:
+    return status in RETRYABLE_STATUSES or status >= 500
+
+
+def _seconds(value: str, now_ms: int) -> float | None:
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except (ValueError, OverflowError):  # an offset of centuries overflows
+        return None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return (aware - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds()

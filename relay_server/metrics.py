@@ -1,0 +1,61 @@
+"""What the server counts of itself, for Prometheus. Names and labels are documented by a test."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from relay_protocol.values import Failure, Outcome, Response
+
+# Seconds; Chatwoot gives up at 5.
+ANSWER_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """One server's counters; a registry of their own, so that tests start at zero."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.webhooks = Counter(
+            "relay_webhooks_total",
+            "Webhooks answered, by channel and what was answered.",
+            ["channel", "answer"],
+            registry=self.registry,
+        )
+        self.answer_seconds = Histogram(
+            "relay_answer_seconds",
+            "Time from a webhook's headers to its answer.",
+            buckets=ANSWER_BUCKETS,
+            registry=self.registry,
+        )
+        self.attempts = Counter(
+            "relay_attempts_total",
+            "Attempts that ended, by channel and outcome.",
+            ["channel", "outcome"],
+            registry=self.registry,
+        )
+        self.connections = Gauge("relay_connections", "Connected clients.", registry=self.registry)
+
+    def answered(self, channel: str, status: int, seconds: float) -> None:
+        """Count a webhook's answer; `channel` is empty where there is no such channel."""
+        self.webhooks.labels(channel, str(status)).inc()
+        self.answer_seconds.observe(seconds)
+
+    def attempt(self, channel: str, outcome: Outcome) -> None:
+        """Count an attempt that ended."""
+        self.attempts.labels(channel, _outcome(outcome)).inc()
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def _outcome(outcome: Outcome) -> str:
+    match outcome:
+        case Response(status):
+            return f"{status // 100}xx"
+        case Failure(kind):
+            return kind.value

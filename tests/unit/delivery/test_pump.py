@@ -1,0 +1,436 @@
+"""A pump between a store and a sink, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from relay_protocol.limits import LEASE_S, WINDOW_BYTES
+from relay_protocol.values import Delivery, Outcome
+from relay_server.delivery.pump import Pump, delivery_id, sequence_of
+from relay_server.errors import StoreUnavailable
+from relay_server.metrics import Metrics
+from relay_server.store.memory import MemoryStore
+from relay_server.values import (
+    Channel,
+    ChannelNumber,
+    Claim,
+    Event,
+    Outline,
+    Progress,
+    Subscription,
+)
+from tests.support.events import BROKEN, DOWN, NOT_STARTED, OK, new_event
+from tests.support.sinks import FakeSink
+from tests.support.stores import append_many, make_channel
+from tests.support.virtual_time import running_clock, virtual_time
+from tests.support.waiting import settled, until
+
+
+class Shelf(MemoryStore):
+    """A store in memory that can be away, and counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = self.away_for_fetch = False
+        self.lost: set[int] = set()
+        self.recorded: list[Progress] = []
+        self.fetched: list[int] = []
+
+    async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
+        self._be_there()
+        return await super().outlines(channel, after, limit)
+
+    async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
+        if self.away_for_fetch:
+            raise StoreUnavailable("the database is locked")
+        self._be_there()
+        events = await super().fetch(channel, [s for s in sequences if s not in self.lost])
+        self.fetched.append(sum(len(event.body) for event in events))
+        return events
+
+    def record(self, claim: Claim, progress: Progress) -> None:
+        self.recorded.append(progress)
+        super().record(claim, progress)
+
+    def _be_there(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the database is locked")
+
+
+@dataclass
+class World:
+    """A store with a channel and a subscription, and pumps that come and go."""
+
+    store: Shelf
+    channel: Channel
+    subscription: Subscription
+    metrics: Metrics = field(default_factory=Metrics)
+    everything: list[Delivery] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def pump(self, sink: FakeSink) -> AsyncIterator[Pump]:
+        """A running pump, ticked once a second as the hub does; stopped at the end."""
+        claim = await self.store.claim(self.subscription.number)
+        assert claim is not None
+        clock = running_clock()
+        pump = Pump(self.store, self.channel, self.subscription, claim, sink, clock, self.metrics)
+        sink.pump = pump
+        unlisten = self.store.listen(lambda _: pump.wake())
+        running, ticking = asyncio.create_task(pump.run()), asyncio.create_task(_tick(pump))
+        try:
+            yield pump
+        finally:
+            unlisten()
+            pump.stop()
+            ticking.cancel()
+            async with asyncio.timeout(5):
+                await running
+            self.everything += sink.got
+
+    async def backlog(self) -> int:
+        """How many are not settled, as the store knows it."""
+        [status] = await self.store.subscription_status()
+        return status.backlog
+
+
+async def _tick(pump: Pump) -> None:
+    while True:
+        await asyncio.sleep(1)
+        pump.tick(running_clock().monotonic())
+
+
+async def a_world(count: int = 0, key: str | None = None) -> World:
+    """A world with so many events to be delivered."""
+    store = Shelf()
+    channel = await make_channel(store)
+    subscription, _ = await store.subscribe(channel.name, "ana", None, 0)
+    await append_many(store, channel, count, key)
+    return World(store, channel, subscription)
+
+
+def succeed(_: Delivery) -> Outcome:
+    return OK
+
+
+def test_a_deliverys_id_is_the_same_for_each_attempt() -> None:
+    assert delivery_id(7, 12) == "7.12"
+    assert sequence_of(delivery_id(7, 12)) == 12
+
+
+@virtual_time
+async def test_everything_is_delivered_whole_and_settled() -> None:
+    world = await a_world()
+    event = new_event(b"\x00\xff" * 9, key="k")
+    await world.store.append(world.channel.number, event)
+    sink = FakeSink(succeed)
+
+    async with world.pump(sink):
+        await until(lambda: sink.got and not sink.under_way)
+
+    [got] = sink.got
+    assert (got.id, got.attempt, got.replay) == (f"{world.subscription.number}.1", 1, False)
+    assert (got.channel, got.subscription) == ("chatwoot", world.subscription.number)
+    assert (got.body, got.event.id, got.event.request) == (event.body, event.id, event.request)
+    assert await world.backlog() == 0
+    [state] = await world.store.deliveries(world.channel.number, 1)
+    assert [(a.attempt, a.status, a.outcome) for a in state.attempts] == [(1, 200, "response")]
+
+
+@virtual_time
+async def test_what_comes_while_it_runs_is_delivered_at_once() -> None:
+    world = await a_world()
+    sink = FakeSink(succeed)
+
+    async with world.pump(sink):
+        await settled()
+        await append_many(world.store, world.channel, 3, "k")
+        await until(lambda: len(sink.got) == 3, within_s=0.9)  # before the next tick
+
+    assert sink.sequences == [1, 2, 3]
+
+
+@virtual_time
+async def test_a_sink_gets_no_more_than_it_accepts() -> None:
+    world = await a_world(20)
+    sink = FakeSink(window=4)
+
+    async with world.pump(sink):
+        await settled()
+        assert sink.sequences == [1, 2, 3, 4]
+        sink.answer_all(OK, [f"{world.subscription.number}.3"])
+        await settled()
+        assert sink.sequences == [1, 2, 3, 4, 5]
+        sink.script = succeed
+        sink.answer_all(OK)
+        await until(lambda: len(sink.got) == 20)
+
+    assert sink.most_under_way == 4
+
+
+@virtual_time
+async def test_no_more_is_read_at_once_than_a_window_holds() -> None:
+    world = await a_world()
+    body = b"x" * (WINDOW_BYTES // 3)
+    for n in range(10):
+        await world.store.append(world.channel.number, new_event(body, key=str(n)))
+    await world.store.append(world.channel.number, new_event(body * 4, key="big"))
+    sink = FakeSink(succeed)
+
+    async with world.pump(sink):
+        await until(lambda: len(sink.got) == 11)
+
+    assert max(world.store.fetched[:-1]) <= WINDOW_BYTES
+    assert world.store.fetched[-1] == len(body) * 4
+
+
+@virtual_time
+async def test_a_failed_attempt_is_made_again_after_five_seconds() -> None:
+    world = await a_world(2, key="k")
+    begun: list[float] = []
+
+    def script(delivery: Delivery) -> Outcome:
+        begun.append(running_clock().now)
+        return BROKEN if len(begun) == 1 else OK
+
+    sink = FakeSink(script)
+    async with world.pump(sink):
+        await until(lambda: len(sink.got) == 3, within_s=20)
+        await settled()
+
+    assert sink.attempts == [(1, 1), (1, 2), (2, 1)]
+    assert 4 <= begun[1] - begun[0] <= 6.1
+    assert begun[2] - begun[1] < 0.1
+    [state] = await world.store.deliveries(world.channel.number, 1)
+    assert [(a.attempt, a.status, a.text) for a in state.attempts] == [
+        (1, 500, "Traceback"),
+        (2, 200, ""),
+    ]
+    assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_nothing_is_sent_while_the_target_is_down_and_all_in_order_after() -> None:
+    world = await a_world(3, key="k")
+    sink = FakeSink()
+
+    async with world.pump(sink) as pump:
+        await settled()
+        pump.hold()
+        sink.answer_all(DOWN)
+        await asyncio.sleep(3_600)
+        assert (pump.held, sink.sequences) == (True, [1])
+        sink.script = succeed
+        pump.let_go()
+        await until(lambda: len(sink.got) == 4, within_s=0.9)
+        await settled()
+
+    assert sink.attempts == [(1, 1), (1, 1), (2, 1), (3, 1)]
+    assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_what_was_given_back_leaves_no_trace_among_the_attempts() -> None:
+    """Above all it must not overwrite the attempt before it."""
+    world = await a_world(1)
+    outcomes: Iterator[Outcome] = iter([BROKEN, DOWN, NOT_STARTED, OK])
+    sink = FakeSink(lambda _: next(outcomes))
+
+    async with world.pump(sink):
+        await until(lambda: len(sink.got) == 4, within_s=20)
+        await settled()
+
+    [state] = await world.store.deliveries(world.channel.number, 1)
+    assert sink.attempts == [(1, 1), (1, 2), (1, 2), (1, 2)]
+    assert [(a.attempt, a.status) for a in state.attempts] == [(1, 500), (2, 200)]
+
+
+@virtual_time
+async def test_a_lease_that_runs_out_brings_another_attempt() -> None:
+    world = await a_world(1)
+    sink = FakeSink()
+
+    async with world.pump(sink) as pump:
+        await settled()
+        await asyncio.sleep(LEASE_S - 5)
+        pump.extend([delivery_id(world.subscription.number, 1)])
+        await asyncio.sleep(LEASE_S - 5)
+        assert sink.attempts == [(1, 1)]
+        await until(lambda: len(sink.got) == 2, within_s=10)
+        sink.answer_all(OK)
+        await settled()
+
+    assert sink.attempts == [(1, 1), (1, 2)]
+    assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_a_late_result_is_no_attempt() -> None:
+    world = await a_world(1)
+    sink = FakeSink()
+
+    async with world.pump(sink) as pump:
+        await settled()
+        name = delivery_id(world.subscription.number, 1)
+        sink.answer(name, OK)
+        pump.finish(name, BROKEN)
+        pump.finish(delivery_id(world.subscription.number, 99), BROKEN)
+        await settled()
+
+    [state] = await world.store.deliveries(world.channel.number, 1)
+    assert [a.status for a in state.attempts] == [200]
+    assert state.state == "delivered"
+
+
+@virtual_time
+async def test_a_store_that_is_away_is_asked_again_until_it_is_back() -> None:
+    world = await a_world(3)
+    sink = FakeSink(succeed)
+    world.store.away = True
+
+    async with world.pump(sink):
+        await asyncio.sleep(30)
+        assert sink.got == []
+        world.store.away = False
+        await until(lambda: len(sink.got) == 3, within_s=1.5)
+
+    assert sink.sequences == [1, 2, 3]
+
+
+@virtual_time
+async def test_a_store_that_goes_away_between_two_questions_loses_nothing() -> None:
+    """Outlined and picked, but not fetched: it goes back, and comes again."""
+    world = await a_world(3)
+    sink = FakeSink(succeed)
+    world.store.away_for_fetch = True
+
+    async with world.pump(sink):
+        await asyncio.sleep(30)
+        assert sink.got == []
+        world.store.away_for_fetch = False
+        await until(lambda: len(sink.got) == 3, within_s=1.5)
+
+    assert sink.sequences == [1, 2, 3]
+
+
+@virtual_time
+async def test_an_event_that_is_gone_does_not_stop_its_key() -> None:
+    world = await a_world(3, key="k")
+    world.store.lost = {2}
+    sink = FakeSink(succeed)
+
+    async with world.pump(sink):
+        await until(lambda: len(sink.got) == 2)
+        await settled()
+
+    assert sink.sequences == [1, 3]
+    assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_stopping_notes_what_is_done_and_frees_what_is_not() -> None:
+    world = await a_world(4)
+    first, second = FakeSink(), FakeSink(succeed)
+
+    async with world.pump(first) as pump:
+        await settled()
+        first.answer_all(OK, [delivery_id(world.subscription.number, n) for n in (1, 3)])
+    pump.finish(delivery_id(world.subscription.number, 2), OK)  # its connection is gone
+
+    assert await world.backlog() == 2
+    async with world.pump(second):
+        await until(lambda: len(second.got) == 2)
+        await settled()
+    assert second.attempts == [(2, 2), (4, 2)]
+    assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_a_pump_that_was_replaced_records_nothing_more() -> None:
+    world = await a_world(2)
+    sink = FakeSink()
+
+    async with world.pump(sink):
+        await settled()
+        newer = await world.store.claim(world.subscription.number)
+        assert newer is not None
+        sink.answer_all(OK)
+        await settled()
+
+    assert await world.backlog() == 2
+
+
+@virtual_time
+async def test_pumps_that_come_and_go_lose_and_skip_nothing() -> None:
+    """Each takes a part, in order of key; only what was under way comes twice."""
+    world = await a_world()
+    keys = "abcabdab" * 10
+    for key in keys:
+        await world.store.append(world.channel.number, new_event(key=key))
+    finished: list[int] = []
+
+    for turn in range(8):
+        sink = FakeSink(window=5)
+        async with world.pump(sink):
+            for _ in range(turn + 1):
+                await settled()
+                done = list(sink.under_way.values())[:3]
+                finished += [delivery.event.sequence for delivery in done]
+                sink.answer_all(OK, [delivery.id for delivery in done])
+    sink = FakeSink(succeed)
+    async with world.pump(sink):
+        await until(lambda: len(finished) + len(set(sink.sequences)) >= len(keys))
+        await settled()
+
+    everyone = finished + sink.sequences
+    assert Counter(everyone) == Counter(range(1, len(keys) + 1))
+    for key in set(keys):
+        of_key = [s for s in everyone if keys[s - 1] == key]
+        assert of_key == sorted(of_key)
+    assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_a_pump_with_nothing_to_do_writes_nothing() -> None:
+    """Each record is a commit, and there may be many subscriptions."""
+    world = await a_world(5)
+    sink = FakeSink(succeed)
+
+    async with world.pump(sink):
+        await until(lambda: len(sink.got) == 5)
+        await settled()
+        before = len(world.store.recorded)
+        await asyncio.sleep(600)
+        assert len(world.store.recorded) == before
+
+
+@virtual_time
+async def test_a_dead_delivery_stays_listed() -> None:
+    world = await a_world(1)
+    sink = FakeSink(lambda _: BROKEN)
+
+    async with world.pump(sink):
+        await asyncio.sleep(60 * 60 * 40)
+
+    [state] = await world.store.deliveries(world.channel.number, 1)
+    [status] = await world.store.subscription_status()
+    assert (len(sink.got), state.state, len(state.attempts)) == (10, "dead", 10)
+    assert (status.dead, status.backlog) == (1, 0)
+    assert state.reason == "the target answered 500"
+
+
+@pytest.mark.parametrize("outcome", [OK, BROKEN, DOWN])
+def test_attempts_are_counted(outcome: Outcome) -> None:
+    names: Iterable[str] = ("2xx", "5xx", "target_down")
+    metrics = Metrics()
+
+    metrics.attempt("chatwoot", outcome)
+
+    text = metrics.text().decode()
+    counted = [name for name in names if f'outcome="{name}"}} 1.0' in text]
+    assert counted == [list(names)[[OK, BROKEN, DOWN].index(outcome)]]

@@ -1,0 +1,157 @@
+"""What follows from each way an attempt can end."""
+
+from __future__ import annotations
+
+import email.utils
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_protocol.values import Failure, FailureKind, HeaderList, Outcome, Response
+from relay_server.delivery.retry import (
+    Delivered,
+    GiveBack,
+    GiveUp,
+    TryAgain,
+    Verdict,
+    decide,
+    describe,
+    retry_after,
+)
+from tests.support.clock import START_MS
+
+DELAYS_S = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 36_000]
+
+
+def verdict(outcome: Outcome, failures: int = 0, attempt: int | None = None) -> Verdict:
+    """What follows without jitter; by default every attempt before counted."""
+    return decide(outcome, failures + 1 if attempt is None else attempt, failures, 0.0, START_MS)
+
+
+def after(outcome: Outcome, failures: int = 0) -> float:
+    """How long it waits for its next try."""
+    again = verdict(outcome, failures)
+    assert isinstance(again, TryAgain)
+    assert again.counts
+    return again.after_s
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_a_2xx_settles(status: int) -> None:
+    assert verdict(Response(status), 9) == Delivered()
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        *(Response(status) for status in (408, 409, 425, 429, 500, 502, 503, 504, 599)),
+        Failure(FailureKind.NETWORK, "connection reset"),
+        Failure(FailureKind.TIMEOUT),
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_tried_ten_times(outcome: Outcome) -> None:
+    assert [after(outcome, failures) for failures in range(9)] == DELAYS_S
+    assert isinstance(verdict(outcome, 9), GiveUp)
+
+
+@pytest.mark.parametrize("status", [100, 300, 301, 302, 307, 400, 401, 403, 404, 410, 413, 422])
+def test_what_will_hardly_change_is_tried_three_times(status: int) -> None:
+    assert [after(Response(status), failures) for failures in range(2)] == [5, 30]
+    assert verdict(Response(status), 2) == GiveUp(f"the target answered {status}")
+
+
+@pytest.mark.parametrize("jitter", [-1.0, -0.5, 0.0, 1.0])
+def test_delays_are_spread_by_a_fifth(jitter: float) -> None:
+    again = decide(Response(500), 1, 0, jitter)
+
+    assert isinstance(again, TryAgain)
+    assert again.after_s == pytest.approx(5 * (1 + 0.2 * jitter))
+
+
+@pytest.mark.parametrize("kind", [FailureKind.TARGET_DOWN, FailureKind.NOT_STARTED])
+def test_what_the_target_never_saw_uses_up_no_attempt(kind: FailureKind) -> None:
+    assert verdict(Failure(kind), attempt=1) == GiveBack()
+    assert verdict(Failure(kind), failures=9, attempt=99) == GiveBack()
+
+
+def test_a_target_that_vanishes_is_forgiven_five_times() -> None:
+    lost = Failure(FailureKind.TARGET_LOST, "connection reset")
+
+    forgiven = [verdict(lost, attempt=attempt) for attempt in range(1, 6)]
+    counted = verdict(lost, attempt=6)
+
+    assert forgiven == [TryAgain(0.0, counts=False, reason="connection reset")] * 5
+    assert counted == TryAgain(5.0, counts=True, reason="connection reset")
+
+
+def test_a_refused_request_is_dead_at_once() -> None:
+    assert verdict(Failure(FailureKind.REFUSED, "not one slash")) == GiveUp("not one slash")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"7", 7),
+        (b" 120 ", 120),
+        (b"0", 1),
+        (b"3601", 3_600),
+        (b"9" * 5_000, 3_600),
+        (email.utils.formatdate(START_MS / 1000 + 90, usegmt=True).encode(), 90),
+        (email.utils.formatdate(START_MS / 1000 - 90, usegmt=True).encode(), 1),
+        (b"Fri, 31 Dec 9999 23:59:59 GMT", 3_600),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_honoured_within_bounds(status: int, value: bytes, seconds: float) -> None:
+    answer = Response(status, ((b"X-Other", b"1"), (b"retry-AFTER", value)))
+
+    assert after(answer) == seconds
+    assert after(answer, 8) == seconds
+    assert isinstance(verdict(answer, 9), GiveUp)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"soon",
+        b"-5",
+        b"1.5",
+        "٣".encode(),
+        b"\xff\x00",
+        b"Mon, 99 Foo 2026 00:00:00 GMT",
+        b"Mon, 01 Jan 99999 00:00:00 GMT",
+        b"Thu, 02 Jul 2026 14:00:10 +99999999999999999999",
+    ],
+)
+def test_a_retry_after_that_says_nothing_is_overlooked(value: bytes) -> None:
+    headers = ((b"Retry-After", value),)
+
+    assert retry_after(headers, START_MS) is None
+    assert after(Response(503, headers)) == 5
+
+
+def test_a_retry_after_on_an_answer_that_will_hardly_change_is_overlooked() -> None:
+    assert after(Response(404, ((b"Retry-After", b"60"),))) == 5
+
+
+@given(
+    st.lists(st.tuples(st.just(b"Retry-After"), st.binary() | st.text().map(str.encode))),
+    st.sampled_from(["Thu, 02 Jul 2026 14:00:10 ", "1 Jan 1 ", ""]),
+    st.text("0123456789+-:", max_size=30),
+)
+def test_no_header_does_harm(headers: list[tuple[bytes, bytes]], date: str, zone: str) -> None:
+    several: HeaderList = ((b"Retry-After", (date + zone).encode()), *headers)
+
+    seconds = retry_after(several, START_MS)
+
+    assert seconds is None or 1 <= seconds <= 3_600
+
+
+def test_reasons_are_said_in_a_few_words() -> None:
+    assert describe(Response(503)) == "the target answered 503"
+    assert describe(Failure(FailureKind.TIMEOUT)) == "timeout"
+    assert describe(Failure(FailureKind.TARGET_LOST)) == "target lost"
+    assert describe(Failure(FailureKind.NETWORK, "x" * 9_999)) == "x" * 500
