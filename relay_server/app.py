@@ -1,0 +1,279 @@
+"""The composition root: the only module that knows every part."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from relay_protocol.errors import RelayError
+from relay_server.clock import SystemClock
+from relay_server.delivery import upkeep
+from relay_server.delivery.hub import Hub
+from relay_server.errors import InvalidValue, StoreBroken
+from relay_server.metrics import Metrics
+from relay_server.sealing import Sealer
+from relay_server.settings import ServerSettings, Sources
+from relay_server.store.sqlite import open_sqlite
+from relay_server.values import ChannelConfig
+from relay_server.web import api, canary, gateway, health, ingest
+from relay_server.web.access import ON_HOST
+from relay_server.web.context import CONTEXT, Context
+from relay_server.web.errors import errors
+from relay_server.web.server import BoundedRunner, bounded
+
+log = structlog.get_logger()
+
+SOCKET_NAME = "control.sock"
+MAX_SOCKET_PATH = 100  # bytes; the kernel takes 107
+BACKLOG = 1_024
+UPKEEP_S = 60.0
+GO_AWAY_S = 2.0  # clients come back within this, spread out
+
+
+@asynccontextmanager
+async def open_context(
+    settings: ServerSettings,
+    sources: Sources,
+    on_broken: Callable[[StoreBroken], None] = lambda _: None,
+) -> AsyncIterator[Context]:
+    """Open the store and build every part around it.
+
+    Raises:
+        RelayError: The store cannot be opened.
+    """
+    prepare_data_dir(settings.data_dir)
+    clock, metrics = SystemClock(), Metrics()
+    store = await open_sqlite(settings.data_dir, on_broken)
+    hub = Hub(store, clock, metrics)
+    key = settings.secret_key.get_secret_value() if settings.secret_key else None
+    sealer = Sealer(settings.data_dir, key)
+    try:
+        yield Context(settings, sources, store, hub, metrics, clock, sealer, clock.monotonic())
+    finally:
+        await hub.close()
+        await store.close()
+
+
+def prepare_data_dir(data_dir: Path) -> None:
+    """Make the data dir for its owner's eyes alone.
+
+    Raises:
+        InvalidValue: It cannot be made, or not be written to.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InvalidValue(f"the data dir {data_dir} cannot be made: {exc.strerror}") from exc
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise InvalidValue(f"the data dir {data_dir} cannot be written to by this user")
+
+
+def public_app(context: Context) -> web.Application:
+    """What the world reaches."""
+    app = web.Application(middlewares=[bounded, errors])
+    app[CONTEXT] = context
+    app.router.add_route("*", "/webhook{rest:.*}", ingest.ingest_default)
+    app.router.add_route("*", "/c/{channel}", ingest.ingest_channel)
+    app.router.add_route("*", "/c/{channel}/{path:.*}", ingest.ingest_channel)
+    app.router.add_get("/connect", gateway.connect)
+    app.router.add_get("/health/live", health.live)
+    app.add_routes(api.routes)
+    app.add_routes(canary.routes)
+    return app
+
+
+def ops_app(context: Context) -> web.Application:
+    """What the operator's own machines reach."""
+    app = web.Application(middlewares=[bounded, errors])
+    app[CONTEXT] = context
+    app.router.add_get("/health/live", health.live)
+    app.router.add_get("/health/ready", health.ready)
+    app.router.add_get("/metrics", health.metrics)
+    return app
+
+
+def control_app(context: Context) -> web.Application:
+    """What commands on this host reach, through a socket with file mode 0600."""
+    app = web.Application(middlewares=[bounded, errors])
+    app[CONTEXT] = context
+    app[ON_HOST] = True
+    app.add_routes(api.routes)
+    return app
+
+
+async def serve(settings: ServerSettings, sources: Sources) -> int:
+    """Run the server until a signal ends it.
+
+    Returns:
+        The exit status: 1 when the store failed.
+    """
+    stop, broken = asyncio.Event(), list[StoreBroken]()
+
+    def on_broken(error: StoreBroken) -> None:
+        broken.append(error)
+        stop.set()
+
+    async with AsyncExitStack() as stack:
+        context = await stack.enter_async_context(open_context(settings, sources, on_broken))
+        await _ensure_default_channel(context)
+        await _listen(stack, context)
+        stack.callback(context.hub.go_away, "the server restarts", GO_AWAY_S)
+        stack.push_async_callback(_cancel, asyncio.create_task(context.hub.run()))
+        stack.push_async_callback(_cancel, asyncio.create_task(_upkeep(context)))
+        _stop_on_signals(stop)
+        log.info("ready", url=settings.url, data_dir=str(settings.data_dir))
+        await stop.wait()
+        context.stopping = True
+        log.info("stopping")
+    for error in broken:
+        log.error("the store failed: stopped, so that nothing is promised", error=str(error))
+    return 1 if broken else 0
+
+
+async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> None:
+    """Listen on a Unix socket that only this user may open.
+
+    Raises:
+        InvalidValue: The socket cannot be made there.
+    """
+    path.unlink(missing_ok=True)  # left by a server that was killed; the lock says it is gone
+    runner = await _runner(stack, control_app(context))
+    old_mask = os.umask(0o177)  # made with mode 0600, so that there is no moment without it
+    try:
+        with short_path(path) as short:
+            await web.UnixSite(runner, short, backlog=BACKLOG).start()
+    except OSError as exc:
+        raise InvalidValue(f"the control socket {path} cannot be made: {exc.strerror}") from exc
+    finally:
+        os.umask(old_mask)
+    stack.callback(path.unlink, missing_ok=True)
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """A name for a socket that fits into the kernel's 107 bytes, however deep it lies."""
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+async def _ensure_default_channel(context: Context) -> None:
+    """`/webhook` leads somewhere from the first start on."""
+    name = context.settings.default_channel
+    if name not in context.store.catalog.channels:
+        await context.store.create_channel(name, ChannelConfig(), context.clock.unix_ms())
+
+
+async def _listen(stack: AsyncExitStack, context: Context) -> None:
+    settings = context.settings
+    await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
+    ops = await _runner(stack, ops_app(context))
+    await _site(ops, settings.ops_host, settings.ops_port, "RELAY_SERVER_OPS_PORT")
+    public = await _runner(stack, public_app(context))
+    tls = _tls(settings)
+    await _site(public, settings.host, settings.port, "RELAY_SERVER_PORT", tls)
+    if tls is not None:
+        renewal = asyncio.create_task(_renew_tls(settings, tls))
+        stack.push_async_callback(_cancel, renewal)
+
+
+async def _runner(stack: AsyncExitStack, app: web.Application) -> BoundedRunner:
+    runner = BoundedRunner(app)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    return runner
+
+
+async def _site(
+    runner: BoundedRunner, host: str, port: int, setting: str, tls: ssl.SSLContext | None = None
+) -> None:
+    try:
+        site = web.TCPSite(runner, host, port, ssl_context=tls, backlog=BACKLOG)
+        await site.start()
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise InvalidValue(
+                f"port {port} of {host} is in use by another program: stop that,"
+                f" or choose another port with {setting}"
+            ) from exc
+        raise InvalidValue(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+
+
+def _tls(settings: ServerSettings) -> ssl.SSLContext | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise InvalidValue(
+            f"RELAY_SERVER_TLS_CERT_FILE and RELAY_SERVER_TLS_KEY_FILE cannot be used: {exc}"
+        ) from exc
+    return context
+
+
+async def _renew_tls(settings: ServerSettings, context: ssl.SSLContext) -> None:
+    """Read the certificate again when its file changed; new connections get the new one."""
+    cert, key = settings.tls_cert_file, settings.tls_key_file
+    if cert is None or key is None:
+        return
+    seen = _mtime(cert)
+    while True:
+        await asyncio.sleep(UPKEEP_S)
+        if (now := _mtime(cert)) == seen:
+            continue
+        try:
+            context.load_cert_chain(cert, key)
+        except (OSError, ssl.SSLError) as exc:
+            log.error("renewed certificate cannot be used; the old one stays", error=str(exc))
+        else:
+            seen = now
+            log.info("certificate renewed")
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0  # between two files of a renewal
+
+
+async def _upkeep(context: Context) -> None:
+    while True:
+        await asyncio.sleep(UPKEEP_S)
+        try:
+            await canary.remove_forgotten(context)
+            await upkeep.trim(context.store, context.clock)
+        except RelayError as exc:
+            log.warning("upkeep put off", error=str(exc))
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """The first signal drains; the second ends at once, and what was answered is on disk."""
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

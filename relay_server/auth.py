@@ -1,0 +1,103 @@
+"""Who may do what: tokens, scopes, signatures and addresses. Pure: the time is passed in."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address, ip_network
+
+from relay_server.errors import Unauthorized
+from relay_server.values import Catalog, Channel, Scope, Token
+
+TOKEN_PREFIX = "rly_"  # noqa: S105  (what our tokens begin with, so that leaks are found)
+SIGNATURE_TOLERANCE_S = 300  # either way; Chatwoot itself states none
+
+
+def new_secret() -> str:
+    """Make the secret of a token: 256 bits of randomness, so a plain digest guards it."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def digest(secret: bytes) -> bytes:
+    """What is kept of a token's secret."""
+    return hashlib.sha256(secret).digest()
+
+
+def find_token(catalog: Catalog, secret: bytes) -> Token | None:
+    """The token of a secret, if there is one. Looked up by digest: nothing to time."""
+    return catalog.tokens.get(digest(secret))
+
+
+def allows(token: Token, scope: Scope, channel: Channel) -> bool:
+    """Whether a token lets its bearer do something with a channel."""
+    if channel.config.owner and scope is Scope.SUBSCRIBE:
+        return channel.config.owner == token.name
+    if Scope.ADMIN in token.scopes:
+        return True
+    return scope in token.scopes and (token.channels is None or channel.name in token.channels)
+
+
+def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], address: str) -> None:
+    """Check what can be checked before a body is read.
+
+    Args:
+        channel: What is posted to.
+        catalog: The tokens there are.
+        shown: Secrets that the request carries, wherever.
+        address: The sender's.
+
+    Raises:
+        Unauthorized: It may not post here.
+    """
+    config = channel.config
+    if config.allow_from and not _inside(address, config.allow_from):
+        raise Unauthorized("the sender's address is not allowed")
+    if not config.token:
+        return
+    if not shown:
+        raise Unauthorized("no token")
+    tokens = [token for secret in shown if (token := find_token(catalog, secret))]
+    if not tokens:
+        raise Unauthorized("unknown token")
+    if not any(allows(token, Scope.SEND, channel) for token in tokens):
+        raise Unauthorized("the token is not for sending to this channel")
+
+
+def check_chatwoot_signature(
+    hmac_secrets: Iterable[bytes],
+    signature: bytes | None,
+    timestamp: bytes | None,
+    body: bytes,
+    now_s: float,
+) -> None:
+    """Check `X-Chatwoot-Signature`: HMAC-SHA256 over the timestamp, a dot and the body.
+
+    Raises:
+        Unauthorized: No secret fits, or it was signed too long ago.
+    """
+    if signature is None or timestamp is None:
+        raise Unauthorized("no signature")
+    if not timestamp.isdigit() or len(timestamp) > 12:
+        raise Unauthorized("the signature's timestamp is no time")
+    if abs(now_s - int(timestamp)) > SIGNATURE_TOLERANCE_S:
+        raise Unauthorized("the signature's timestamp is too far from now")
+    signed = timestamp + b"." + body
+    given = signature.removeprefix(b"sha256=")
+    fits = [hmac.compare_digest(_sign(secret, signed), given) for secret in hmac_secrets]
+    if not any(fits):
+        raise Unauthorized("the signature fits no secret")
+
+
+def _sign(secret: bytes, message: bytes) -> bytes:
+    return hmac.new(secret, message, hashlib.sha256).hexdigest().encode()
+
+
+def _inside(address: str, networks: Iterable[str]) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)  # a v4 sender on a v6 socket
+    return any((mapped or parsed) in ip_network(network) for network in networks)

@@ -1,0 +1,124 @@
+"""Channels and their rules: names, what orders a body, what a body says of itself."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+
+import msgspec
+
+from relay_server.errors import InvalidValue
+from relay_server.values import ChannelConfig, SenderKind
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+SUBSCRIPTION_PATTERN = r"^[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,62}$"  # people's names: "João"
+MAX_KEY_CHARS = 256
+MAX_KIND_CHARS = 128
+MAX_POINTER_CHARS = 256
+
+# Chatwoot bodies in which the conversation is the body itself (its serializers, 4.15).
+CONVERSATION_EVENTS = ("conversation_", "automation_event.", "macro.")
+
+
+class _Conversation(msgspec.Struct):
+    id: int | str | None = None
+
+
+class _ChatwootBody(msgspec.Struct):
+    event: str = ""
+    id: int | str | None = None
+    conversation: _Conversation | None = None
+
+
+_chatwoot = msgspec.json.Decoder(_ChatwootBody)
+
+
+def check_name(name: str) -> str:
+    """Return a channel's or token's name if it can be one.
+
+    Raises:
+        InvalidValue: It cannot.
+    """
+    if not re.match(NAME_PATTERN, name):
+        raise InvalidValue(
+            f"{name!r} is no name: it takes 1 to 63 of a-z, 0-9, '.', '_' and '-',"
+            " beginning with a letter or digit"
+        )
+    return name
+
+
+def check_subscription_name(name: str) -> str:
+    """Return a subscription's name if it can be one.
+
+    Raises:
+        InvalidValue: It cannot.
+    """
+    if not re.match(SUBSCRIPTION_PATTERN, name):
+        raise InvalidValue("a subscription's name takes 1 to 63 characters, none of them '/'")
+    return name
+
+
+def check_config(config: ChannelConfig) -> ChannelConfig:
+    """Return a channel's configuration if it is possible.
+
+    Raises:
+        InvalidValue: It is not.
+    """
+    for network in config.allow_from:
+        try:
+            ip_network(network)
+        except ValueError as exc:
+            raise InvalidValue(f"{network!r} is no network such as 203.0.113.0/24") from exc
+    pointer = config.key_pointer
+    if pointer and (not pointer.startswith("/") or len(pointer) > MAX_POINTER_CHARS):
+        raise InvalidValue(f"{pointer!r} is no JSON pointer such as /conversation/id")
+    if config.retention_days <= 0:
+        raise InvalidValue("events are kept for more than 0 days")
+    return config
+
+
+def identify(config: ChannelConfig, body: bytes) -> tuple[str, str]:
+    """Find what a body is ordered by, and its sender's name for what happened.
+
+    Nothing that a sender writes makes this fail: a body that cannot be read is ordered with its
+    whole channel.
+
+    Returns:
+        Key and kind, either empty when the body does not say.
+    """
+    try:
+        if config.sender is SenderKind.CHATWOOT:
+            key, kind = _identify_chatwoot(body)
+        else:
+            key, kind = "", ""
+        if config.key_pointer:
+            key = _text(_follow(msgspec.json.decode(body), config.key_pointer))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return "", ""
+    return key[:MAX_KEY_CHARS], kind[:MAX_KIND_CHARS]
+
+
+def _identify_chatwoot(body: bytes) -> tuple[str, str]:
+    message = _chatwoot.decode(body)
+    if message.conversation is not None and message.conversation.id is not None:
+        return str(message.conversation.id), message.event
+    if message.event.startswith(CONVERSATION_EVENTS) and message.id is not None:
+        return str(message.id), message.event
+    return "", message.event
+
+
+def _follow(value: object, pointer: str) -> object:
+    """Walk a JSON pointer (RFC 6901); None when it leads nowhere."""
+    for part in pointer.split("/")[1:]:
+        step = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, str | int) else ""

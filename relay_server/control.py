@@ -1,0 +1,128 @@
+"""How commands on the host reach the API: through the server, or alone while none runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from relay_protocol.errors import RelayError
+from relay_server.app import SOCKET_NAME, open_context, serve_control, short_path
+from relay_server.errors import InvalidValue
+from relay_server.settings import ServerSettings, Sources
+from relay_server.store.sqlite import FILE_NAME
+
+REQUEST_TIMEOUT_S = 600.0  # a backup of a large store takes its time
+
+Json = dict[str, Any]
+
+
+class ApiRefused(RelayError):
+    """The API refused, and said why."""
+
+    def __init__(self, status: int, error: Json) -> None:
+        super().__init__(str(error.get("message", f"the server answered {status}")))
+        self.code = str(error.get("code", "error"))  # type: ignore[misc]
+        self.hint = str(error.get("hint", ""))
+
+
+class NotInitialized(InvalidValue):
+    """There is no store in the data dir."""
+
+    code = "not_initialized"
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(f"there is no relay in {data_dir}")
+        self.hint = "Run relay-server init first, or set RELAY_SERVER_DATA_DIR to where it is."
+
+
+class Api:
+    """The JSON API, on this host and without a token.
+
+    Attributes:
+        running: A server answers, not this process alone.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, *, running: bool) -> None:
+        self._session = session
+        self.running = running
+
+    async def call(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Make a request and return the answer's JSON; empty where there is none.
+
+        Raises:
+            ApiRefused: It was refused, with the reason.
+        """
+        url = f"http://relay/api/v1/{path}"
+        async with self._session.request(method, url, json=body) as response:
+            raw = await response.read()
+            answer = json.loads(raw) if raw else {}
+            if response.status >= 400:
+                raise ApiRefused(response.status, answer.get("error", {}))
+            return dict(answer)
+
+
+@asynccontextmanager
+async def open_api(
+    settings: ServerSettings, sources: Sources, *, make: bool = False
+) -> AsyncIterator[Api]:
+    """Reach the API of the server that runs on the data dir, or be it for a moment.
+
+    Args:
+        settings: Name the data dir.
+        sources: Where they came from.
+        make: Make the store if there is none.
+
+    Raises:
+        NotInitialized: There is no store, and none is to be made.
+        RelayError: The store cannot be opened.
+    """
+    if not make and not (settings.data_dir / FILE_NAME).exists():
+        raise NotInitialized(settings.data_dir)
+    async with AsyncExitStack() as stack:
+        path, running = settings.data_dir / SOCKET_NAME, True
+        if not await _answers(path):
+            running = False
+            context = await stack.enter_async_context(open_context(settings, sources))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-"))
+            path = Path(folder, SOCKET_NAME)
+            await serve_control(stack, context, path)
+        short = stack.enter_context(short_path(path))
+        session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(short),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        )
+        yield Api(await stack.enter_async_context(session), running=running)
+
+
+def run(
+    settings: ServerSettings,
+    sources: Sources,
+    work: Callable[[Api], Coroutine[Any, Any, Json]],
+    *,
+    make: bool = False,
+) -> Json:
+    """Do something with the API, and return what it returns."""
+
+    async def main() -> Json:
+        async with open_api(settings, sources, make=make) as api:
+            return await work(api)
+
+    return asyncio.run(main())
+
+
+async def _answers(path: Path) -> bool:
+    """Whether a server listens there; a socket file alone says nothing."""
+    try:
+        with short_path(path) as short:
+            _, writer = await asyncio.open_unix_connection(short)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,32 @@
+"""How the server logs: a fixed phrase and fields, never a body, a token or a header's value."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def set_up(log_format: str, level: str) -> None:
+    """Send log lines to stderr, for people or for machines."""
+    if log_format == "auto":
+        log_format = "console" if sys.stderr.isatty() else "json"
+    timestamp = structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json")
+    shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, timestamp]
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        if log_format == "console"
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries log rarely here, and some of them with URLs: only their errors matter.
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)

@@ -1,0 +1,76 @@
+"""Secrets that must be read again, kept so that a stolen database file does not give them away."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relay_server.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+FILE_NAME = "secret.key"
+
+
+class Sealer:
+    """Seals with a key that lies beside the database, or comes from the settings.
+
+    The key is made when it is first needed.
+    """
+
+    def __init__(self, data_dir: Path, key: str | None = None) -> None:
+        self._path = data_dir / FILE_NAME
+        self._key = key
+        self._fernet: Fernet | None = None
+        self._opened: dict[bytes, bytes] = {}
+
+    def seal(self, secret: bytes) -> bytes:
+        """Turn a secret into what may be stored."""
+        return self._cipher(make=True).encrypt(secret)
+
+    def open(self, sealed: bytes) -> bytes:
+        """Turn it back.
+
+        Raises:
+            InvalidValue: It was sealed with another key.
+        """
+        known = self._opened.get(sealed)
+        if known is None:
+            known = self._opened[sealed] = self._open(sealed)
+        return known
+
+    def _open(self, sealed: bytes) -> bytes:
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return self._cipher(make=False).decrypt(sealed)
+        except InvalidToken as exc:
+            raise InvalidValue(
+                f"an HMAC secret was sealed with another key than {self._path} holds"
+            ) from exc
+
+    def _cipher(self, *, make: bool) -> Fernet:
+        from cryptography.fernet import Fernet  # 10 MiB that most servers never need
+
+        if self._fernet is None:
+            try:
+                self._fernet = Fernet(self._key or self._read(make=make))
+            except ValueError as exc:
+                raise InvalidValue("the sealing key is not 32 bytes in URL-safe base64") from exc
+        return self._fernet
+
+    def _read(self, *, make: bool) -> str:
+        from cryptography.fernet import Fernet
+
+        if not self._path.exists() and make:
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(Fernet.generate_key())
+                file.flush()
+                os.fsync(fd)
+        try:
+            return self._path.read_text("ascii").strip()
+        except OSError as exc:
+            raise InvalidValue(f"the sealing key {self._path} cannot be read: {exc}") from exc

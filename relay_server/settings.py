@@ -1,0 +1,260 @@
+"""The server's settings: the only module that reads the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from relay_protocol.limits import MAX_BODY_BYTES
+from relay_server.channels import NAME_PATTERN
+from relay_server.errors import InvalidValue
+
+PREFIX = "RELAY_SERVER_"
+FILE_NAME = "settings.toml"
+Network = IPv4Network | IPv6Network
+
+
+class SettingsError(InvalidValue):
+    """A setting is unknown or impossible."""
+
+    code = "invalid_setting"
+    hint = "docs/reference/settings.md lists every setting and what it takes."
+
+
+class ServerSettings(BaseSettings):
+    """All of the server's configuration. Any of it can be given as `…_FILE`: a file's content."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    data_dir: Path = Field(
+        platformdirs.user_data_path("relay-server"),
+        description="Folder of the database, its lock, the sealing key and the control socket.",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; 0.0.0.0 for all, behind a proxy on another host.",
+    )
+    port: int = Field(8802, ge=0, le=65_535, description="Port to listen on.")
+    ops_host: str = Field(
+        "127.0.0.1", description="Address of the ops port: readiness and metrics, no token asked."
+    )
+    ops_port: int = Field(8803, ge=0, le=65_535, description="The ops port.")
+    public_url: str = Field(
+        "",
+        description="Where senders and clients reach this server, e.g. https://relay.example.com.",
+    )
+    default_channel: str = Field(
+        "chatwoot", pattern=NAME_PATTERN, description="The channel behind /webhook."
+    )
+    store_url: Literal["sqlite"] = Field(
+        "sqlite", description="Where events are kept: sqlite, a file in the data dir."
+    )
+    max_body_bytes: int = Field(
+        1_048_576,  # Chatwoot's largest body seen is 6 KB
+        gt=0,
+        le=MAX_BODY_BYTES,
+        description="Largest webhook body accepted, in bytes; above it the answer is 413.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        description="Networks whose X-Forwarded-* fields count, with commas between them.",
+    )
+    tls_cert_file: Path | None = Field(
+        None, description="Certificate chain (PEM), where no proxy ends TLS; read again if renewed."
+    )
+    tls_key_file: Path | None = Field(None, description="Its private key (PEM).")
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Seals HMAC secrets in the database; without it, secret.key in the data dir.",
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="Log lines for people or for machines; auto: console on a terminal."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Log lines below this are left out."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, files that it names, `settings.toml` in the data dir."""
+        named = _NamedFiles(settings_cls)
+        toml = settings_file(_data_dir(init_settings(), env_settings(), named()))
+        return init_settings, env_settings, named, TomlConfigSettingsSource(settings_cls, toml)
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        if not value:
+            return value
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("must begin with http:// or https:// and name a host")
+        if url.path.strip("/") or url.query or url.fragment or url.username:
+            raise ValueError(
+                "must be scheme, host and port alone, such as https://relay.example.com"
+            )
+        return f"{url.scheme}://{url.netloc}"
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> ServerSettings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where this server is reached, as far as it knows."""
+        if self.public_url:
+            return self.public_url
+        scheme = "https" if self.tls_cert_file else "http"
+        host = "localhost" if self.host in ("0.0.0.0", "::", "127.0.0.1") else self.host  # noqa: S104
+        return f"{scheme}://{host}:{self.port}"
+
+
+class Sources:
+    """Where each setting's value came from, for people who wonder."""
+
+    def __init__(self, flags: Iterable[str], file: Iterable[str]) -> None:
+        self._flags = frozenset(flags)
+        self._file = frozenset(file)
+        self._environ = frozenset(os.environ)
+
+    def of(self, name: str) -> str:
+        """Say where the value of a setting came from."""
+        variable = PREFIX + name.upper()
+        if name in self._flags:
+            return "flag"
+        for given in (variable, f"{variable}_FILE"):
+            if given in self._environ:
+                return given
+        return FILE_NAME if name in self._file else "default"
+
+
+def load(**flags: Any) -> tuple[ServerSettings, Sources]:
+    """Read the settings: flags, environment, `settings.toml` in the data dir, defaults.
+
+    Raises:
+        SettingsError: One is unknown or impossible; the message names it.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    _refuse_unknown()
+    try:
+        settings = ServerSettings(**given)
+    except ValidationError as exc:
+        raise SettingsError(_explain(exc)) from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingsError(f"{FILE_NAME} in the data dir cannot be read: {exc}") from exc
+    return settings, Sources(given, _read_toml(settings_file(settings.data_dir)))
+
+
+def settings_file(data_dir: Path) -> Path:
+    """Where settings may be kept beside the data."""
+    return data_dir / FILE_NAME
+
+
+def save(data_dir: Path, name: str, value: str) -> None:
+    """Write `settings.toml` with one setting.
+
+    Raises:
+        SettingsError: There is one already, and it says something else.
+    """
+    path = settings_file(data_dir)
+    if not path.exists():
+        path.write_text(f"{name} = {json.dumps(value)}\n", "utf-8")
+    elif _read_toml(path).get(name) != value:
+        raise SettingsError(f"{path} exists already: set {name} in it yourself")
+
+
+class _NamedFiles(PydanticBaseSettingsSource):
+    """Values in files that `RELAY_SERVER_…_FILE` names, such as Docker's secrets."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        return (None if path is None else _content(variable, Path(path))), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+            if not _is_setting(f"{name}_file")
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _is_setting(name: str) -> bool:
+    return name in ServerSettings.model_fields
+
+
+def _refuse_unknown() -> None:
+    for variable in os.environ:
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or _is_setting(name):
+            continue
+        base = name.removesuffix("_file")
+        if base == name or not _is_setting(base):
+            raise SettingsError(f"{variable} is not a setting")
+        if PREFIX + base.upper() in os.environ:
+            raise SettingsError(f"{variable} and {PREFIX}{base.upper()} are both given")
+
+
+def _data_dir(*sources: dict[str, Any]) -> Path:
+    given = (source["data_dir"] for source in sources if "data_dir" in source)
+    return Path(next(given, ServerSettings.model_fields["data_dir"].default)).expanduser()
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{variable} names {path}, which cannot be read: {exc}") from exc
+
+
+def _explain(error: ValidationError) -> str:
+    """Name each setting that is wrong; never its value, which may be a secret."""
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        name = str(item["loc"][0]) if item["loc"] else ""
+        reason = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{PREFIX}{name.upper()}: {reason}" if name else reason)
+    return "; ".join(lines)

@@ -1,0 +1,91 @@
+"""Who asks: the bearer of a token, or somebody on the host through the control socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from relay_server.auth import allows, find_token
+from relay_server.errors import ChannelNotFound, Forbidden, Unauthorized
+from relay_server.values import Channel, Scope, Token
+from relay_server.web.context import CONTEXT
+
+ON_HOST = web.AppKey("on_host", bool)  # the app behind the control socket: its file mode guards it
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks; without a token, somebody on the host, who may do everything."""
+
+    token: Token | None
+
+    @property
+    def admin(self) -> bool:
+        """Whether everything is allowed."""
+        return self.token is None or Scope.ADMIN in self.token.scopes
+
+    def may_read(self, channel: Channel) -> bool:
+        """Whether the channel's events are for the caller's eyes."""
+        if self.token is None:
+            return True
+        return allows(self.token, Scope.SUBSCRIBE, channel)
+
+
+def caller(request: web.Request) -> Caller:
+    """Find out who asks.
+
+    Raises:
+        Unauthorized: No good token.
+    """
+    if request.app.get(ON_HOST, False):
+        return Caller(None)
+    return Caller(_token(request))
+
+
+def admin(request: web.Request) -> Caller:
+    """Find out who asks, and that everything is allowed to them.
+
+    Raises:
+        Unauthorized: No good token.
+        Forbidden: A token without the scope `admin`.
+    """
+    who = caller(request)
+    if not who.admin:
+        raise Forbidden("this takes a token with the scope admin")
+    return who
+
+
+def bearer(request: web.Request, scope: Scope) -> Token:
+    """The token of a request, which must have a scope.
+
+    Raises:
+        Unauthorized: No good token, or not for this.
+    """
+    token = _token(request)
+    if scope not in token.scopes and Scope.ADMIN not in token.scopes:
+        raise Unauthorized(f"the token has not the scope {scope}")
+    return token
+
+
+def readable_channel(request: web.Request, who: Caller, name: str) -> Channel:
+    """A channel that the caller may read.
+
+    Raises:
+        ChannelNotFound: There is none; also when it is not for the caller.
+    """
+    channel = request.app[CONTEXT].store.catalog.channels.get(name)
+    if channel is None or not who.may_read(channel):
+        raise ChannelNotFound(name)
+    return channel
+
+
+def _token(request: web.Request) -> Token:
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized("no bearer token")
+    shown = secret.strip().encode("utf-8", "surrogateescape")
+    token = find_token(request.app[CONTEXT].store.catalog, shown)
+    if token is None:
+        raise Unauthorized("unknown token")
+    return token

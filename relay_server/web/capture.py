@@ -1,0 +1,199 @@
+"""A request's head as it is kept: raw, but for what is not the sender's to pass on. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from urllib.parse import unquote_to_bytes
+
+from relay_protocol.errors import RelayError
+from relay_protocol.limits import MAX_HEAD_BYTES
+from relay_protocol.values import HeaderList
+from relay_server.auth import TOKEN_PREFIX
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+# RFC 9110 §7.6.1, and Expect, which the relay itself has answered by then.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"expect",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+OUR_FIELDS = b"relay-"
+
+# The sender's own id of a delivery, the first that is there: Chatwoot, Standard Webhooks, Svix,
+# GitHub, and the IETF draft for everyone else.
+DELIVERY_ID_FIELDS = (
+    b"x-chatwoot-delivery",
+    b"webhook-id",
+    b"svix-id",
+    b"x-github-delivery",
+    b"idempotency-key",
+)
+_PREFIX = TOKEN_PREFIX.encode()
+
+
+class BadTarget(RelayError):
+    """The request's target is not one that could be replayed."""
+
+    code = "bad_request"
+    status_hint = 400
+
+
+class HeadTooLarge(RelayError):
+    """All header fields together are too large."""
+
+    code = "headers_too_large"
+    status_hint = 431
+
+    def __init__(self) -> None:
+        super().__init__(f"the header fields are larger than {MAX_HEAD_BYTES} bytes together")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is read of a request before its body.
+
+    Attributes:
+        target: Path and query, without the relay's own token.
+        headers: Without hop-by-hop fields, the relay's own secrets and `Relay-*`.
+        shown: Secrets that it carried, wherever.
+        fields: All fields by lower-case name, the last of each.
+    """
+
+    target: str
+    headers: HeaderList
+    shown: tuple[bytes, ...]
+    fields: dict[bytes, bytes]
+
+    @property
+    def delivery_id(self) -> str | None:
+        """The sender's own id of this delivery, if it names one."""
+        for name in DELIVERY_ID_FIELDS:
+            if value := self.fields.get(name):
+                return value.decode("latin-1")
+        return None
+
+
+def read_head(raw_target: str, raw_headers: RawHeaders) -> Head:
+    """Take from a request what is kept, and what lets it in.
+
+    Raises:
+        BadTarget: The target is not valid UTF-8, or no path.
+        HeadTooLarge: The header fields are too large together.
+    """
+    target, shown = _split_token(_origin_form(raw_target))
+    fields = {name.lower(): value for name, value in raw_headers}
+    dropped = HOP_BY_HOP
+    if connection := fields.get(b"connection"):
+        dropped = dropped.union(part.strip().lower() for part in connection.split(b","))
+    kept = []
+    size = 0
+    for name, value in raw_headers:
+        size += len(name) + len(value)
+        lower = name.lower()
+        if lower in dropped or lower.startswith(OUR_FIELDS):
+            continue
+        if lower == b"authorization":
+            secret = _authorization(value)
+            shown.append(secret)
+            if secret.startswith(_PREFIX):
+                continue
+        kept.append((name, value))
+    if size > MAX_HEAD_BYTES:
+        raise HeadTooLarge
+    return Head(target, tuple(kept), tuple(secret for secret in shown if secret), fields)
+
+
+def below_channel(target: str) -> str:
+    """What `/c/{channel}/…` hides: the target below the channel, from `/` on."""
+    path, mark, query = target.partition("?")
+    rest = path.split("/", 3)[3:]
+    return f"/{rest[0] if rest else ''}{mark}{query}"
+
+
+def sender_address(
+    peer: str, head: Head, proxies: Sequence[IPv4Network | IPv6Network]
+) -> tuple[str, str | None]:
+    """Who really sent it, and by which scheme; forwarded fields count from known proxies only.
+
+    Returns:
+        The address, and the scheme that the proxy names, if any.
+    """
+    if not proxies or not _known(peer, proxies):
+        return peer, None
+    scheme = head.fields.get(b"x-forwarded-proto", b"").decode("latin-1").strip().lower()
+    hops = head.fields.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+    address = peer
+    for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
+        address = hop
+        if not _known(hop, proxies):
+            break
+    return address, scheme if scheme in ("http", "https") else None
+
+
+def _origin_form(raw: str) -> str:
+    """Path and query of a target, which may be absolute (RFC 9112 §3.2.2)."""
+    if raw[:7].lower() == "http://" or raw[:8].lower() == "https://":
+        rest = raw.split("://", 1)[1]
+        cut = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
+        raw = rest[cut:] if rest[cut : cut + 1] == "/" else f"/{rest[cut:]}"
+    try:
+        raw.encode()
+    except UnicodeEncodeError as exc:
+        raise BadTarget("the request's path is not valid UTF-8") from exc
+    if not raw.startswith("/"):
+        raise BadTarget("the request's target is no path")
+    return raw
+
+
+def _split_token(target: str) -> tuple[str, list[bytes]]:
+    """Take `token=…` out of a query, if it is one of ours; the rest stays as it was written."""
+    path, mark, query = target.partition("?")
+    if "token" not in query and "%" not in query:
+        return target, []
+    kept, shown = [], []
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        secret = unquote_to_bytes(value) if unquote_to_bytes(name) == b"token" else b""
+        shown.append(secret)
+        if not secret.startswith(_PREFIX):
+            kept.append(pair)
+    rest = "&".join(kept)
+    return (f"{path}{mark}{rest}" if kept else path), shown
+
+
+def _authorization(value: bytes) -> bytes:
+    """The secret in `Authorization`: a bearer token, or the password of HTTP Basic."""
+    scheme, _, rest = value.strip().partition(b" ")
+    rest = rest.strip()
+    match scheme.lower():
+        case b"bearer":
+            return rest
+        case b"basic":
+            try:
+                return base64.b64decode(rest, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return b""
+        case _:
+            return b""
+
+
+def _known(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)

@@ -1,0 +1,51 @@
+"""Errors to answers, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from relay_protocol.errors import RelayError
+
+log = structlog.get_logger()
+
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def error_response(
+    status: int, code: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """The one shape that every error has."""
+    error = {"code": code, "message": message}
+    if hint:
+        error["hint"] = hint
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode({"error": error}),
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def respond(error: RelayError) -> web.Response:
+    """Answer with one of our errors."""
+    return error_response(error.status_hint, error.code, str(error), error.hint)
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever a handler raises into JSON; nothing of a request is ever echoed."""
+    try:
+        return await handler(request)
+    except RelayError as exc:
+        return respond(exc)
+    except web.HTTPException as exc:
+        if exc.status < 400:
+            raise
+        allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else None
+        code = CODES.get(exc.status, "http_error")
+        return error_response(exc.status, code, exc.reason, headers=allow)

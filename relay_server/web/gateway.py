@@ -1,0 +1,255 @@
+"""The WebSocket that deliveries leave by: the I/O around `ServerSession`, no decisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import assert_never
+
+import structlog
+from aiohttp import WSMsgType, web
+
+from relay_protocol.codec import decode_client, encode
+from relay_protocol.errors import ProtocolError, RelayError
+from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
+from relay_protocol.messages import CloseCode, Hello, Wanted, Welcome
+from relay_protocol.server_session import (
+    Close,
+    Extend,
+    Hold,
+    Join,
+    LetGo,
+    Ping,
+    Send,
+    ServerEffect,
+    ServerSession,
+    Settle,
+)
+from relay_protocol.values import Delivery, Outcome
+from relay_server.auth import allows
+from relay_server.channels import check_subscription_name
+from relay_server.delivery.pump import Pump, subscription_of
+from relay_server.errors import Forbidden, InvalidValue
+from relay_server.values import Scope, Token
+from relay_server.web.access import bearer
+from relay_server.web.context import CONTEXT, Context
+from relay_server.web.errors import error_response
+
+log = structlog.get_logger()
+
+VERSION = version("relay-tunnel")
+SEND_DEADLINE_S = 60.0  # a reader that takes nothing for so long is cut
+CLOSE_DEADLINE_S = 5.0
+MAX_HOST_CHARS = 255
+
+
+async def connect(request: web.Request) -> web.StreamResponse:
+    """`GET /connect`: authenticate, then talk `relay.v1` until either side ends it."""
+    context = request.app[CONTEXT]
+    if "Origin" in request.headers:  # a browser, and no browser has business here
+        return error_response(403, "forbidden", "browsers cannot connect here")
+    token = bearer(request, Scope.SUBSCRIBE)
+    if SUBPROTOCOL not in request.headers.get("Sec-WebSocket-Protocol", ""):
+        return error_response(400, "bad_request", f"this is a WebSocket that speaks {SUBPROTOCOL}")
+    socket = web.WebSocketResponse(
+        protocols=(SUBPROTOCOL,),
+        autoping=False,  # pings and pongs show that the client lives
+        compress=False,
+        max_msg_size=MAX_FRAME_BYTES,
+        timeout=CLOSE_DEADLINE_S,
+    )
+    await socket.prepare(request)
+    await Connection(context, request, socket, token).run()
+    return socket
+
+
+class Connection:
+    """One client: a `Reader` of the hub."""
+
+    def __init__(
+        self, context: Context, request: web.Request, socket: web.WebSocketResponse, token: Token
+    ) -> None:
+        self.token = token.name
+        self.host = ""
+        self._context = context
+        self._transport = request.transport
+        self._socket = socket
+        self._bearer = token
+        self._session = ServerSession(context.clock.monotonic())
+        self._pumps: dict[int, Pump] = {}
+        self._outbox: deque[bytes] = deque()
+        self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse
+        self._ping_due = False
+        self._wake = asyncio.Event()
+        self._closing: Close | None = None
+        self._sending_since: float | None = None
+
+    async def run(self) -> None:
+        """Talk until the conversation ends."""
+        self._context.hub.add(self)
+        writer = asyncio.create_task(self._write(), name="connection writer")
+        try:
+            await self._read()
+        finally:
+            self._context.hub.remove(self)
+            if self._closing is None:
+                writer.cancel()  # the client is gone
+            await asyncio.wait([writer], timeout=CLOSE_DEADLINE_S)
+            writer.cancel()
+            await self._socket.close()
+            log.info("client left", token=self.token, host=self.host)
+
+    def accepts(self, size: int) -> bool:
+        return self._session.accepts(size)
+
+    def deliver(self, delivery: Delivery) -> None:
+        self._perform(self._session.deliver(delivery))
+
+    def tick(self, now: float) -> None:
+        self._perform(self._session.tick(now))
+        since = self._sending_since
+        if since is not None and now - since >= SEND_DEADLINE_S and self._transport is not None:
+            log.warning("client takes nothing, cut", token=self.token, host=self.host)
+            self._transport.abort()
+
+    def taken_over(self, subscription: str, host: str) -> None:
+        text = f"{subscription} is connected from {host or 'somewhere else'} now"
+        self._perform(self._session.refuse(CloseCode.TAKEN_OVER, "taken_over", text))
+
+    def revoked(self) -> None:
+        text = "the token was revoked"
+        self._perform(self._session.refuse(CloseCode.TOKEN_REFUSED, "token_revoked", text))
+
+    def go_away(self, reason: str, retry_after_s: float) -> None:
+        self._perform(self._session.go_away(reason, retry_after_s))
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            now = self._context.clock.monotonic()
+            match message.type:
+                case WSMsgType.BINARY:
+                    await self._receive(message.data, now)
+                case WSMsgType.PING:
+                    self._session.heard(now)
+                    self._pings.append(message.data)
+                    self._wake.set()
+                case WSMsgType.PONG:
+                    self._session.heard(now)
+                case _:
+                    self._protocol_error("only binary messages are understood here")
+
+    async def _receive(self, frame: bytes, now: float) -> None:
+        try:
+            effects = self._session.receive(decode_client(frame), now)
+        except ProtocolError as exc:
+            self._protocol_error(str(exc))
+            return
+        self._perform(effects)
+        for effect in effects:
+            if isinstance(effect, Join):
+                await self._join(effect.hello)
+
+    def _perform(self, effects: Iterable[ServerEffect]) -> None:
+        """Carry out what the session decided; what has to wait is left to the writer."""
+        for effect in effects:
+            self._carry_out(effect)
+        self._wake.set()
+
+    def _carry_out(self, effect: ServerEffect) -> None:
+        match effect:
+            case Send(message):
+                self._outbox.append(encode(message))
+            case Settle(delivery, outcome):
+                self._settle(delivery, outcome)
+            case Extend(deliveries):
+                self._extend(deliveries)
+            case Hold(subscription):
+                self._pumps[subscription].hold()
+            case LetGo(subscription):
+                self._pumps[subscription].let_go()
+            case Ping():
+                self._ping_due = True
+            case Close():
+                self._closing = effect
+            case Join():
+                pass  # it waits for the store: `_receive` sees to it
+            case _:
+                assert_never(effect)
+
+    async def _join(self, hello: Hello) -> None:
+        self.host = hello.host[:MAX_HOST_CHARS]
+        try:
+            names = [self._check(wanted) for wanted in hello.subscriptions]
+            joined = [
+                await self._context.hub.join(self, wanted, name)
+                for wanted, name in zip(hello.subscriptions, names, strict=True)
+            ]
+        except (Forbidden, InvalidValue) as exc:
+            self._perform(self._session.refuse(CloseCode.CHANNEL_REFUSED, exc.code, str(exc)))
+            return
+        except RelayError as exc:  # the store is not well; the client comes back
+            self._perform(self._session.refuse(CloseCode.RESTART, exc.code, str(exc)))
+            return
+        self._pumps = {pump.subscription.number: pump for _, pump in joined}
+        epoch = max(pump.claim.epoch for _, pump in joined)
+        granted = tuple(granted for granted, _ in joined)
+        self._perform(self._session.welcome(Welcome(VERSION, epoch, granted)))
+        for _, pump in joined:
+            self._context.hub.start(pump)
+        log.info("client joined", token=self.token, host=self.host)
+
+    def _check(self, wanted: Wanted) -> str:
+        """The name of a wanted subscription, if this token may have it."""
+        channel = self._context.store.catalog.channels.get(wanted.channel)
+        if channel is None or not allows(self._bearer, Scope.SUBSCRIBE, channel):
+            raise Forbidden(f"the token is not for the channel {wanted.channel!r}")
+        return check_subscription_name(wanted.name or self.token)
+
+    def _pump_of(self, delivery: str) -> Pump:
+        return self._pumps[subscription_of(delivery)]
+
+    def _settle(self, delivery: str, outcome: Outcome) -> None:
+        self._pump_of(delivery).finish(delivery, outcome)
+        for pump in self._pumps.values():  # the window is shared: any of them may wait for it
+            pump.wake()
+
+    def _extend(self, deliveries: Iterable[str]) -> None:
+        for delivery in deliveries:
+            self._pump_of(delivery).extend((delivery,))
+
+    def _protocol_error(self, text: str) -> None:
+        log.warning("client broke the protocol", token=self.token, host=self.host, error=text)
+        self._perform(self._session.refuse(CloseCode.PROTOCOL_ERROR, "protocol_error", text))
+
+    async def _write(self) -> None:
+        """Send what is queued: small things first, then one chunk of a large body at a time."""
+        try:
+            while True:
+                await self._write_queued()
+                if self._closing is not None:
+                    code, reason = self._closing.code, self._closing.reason
+                    await self._socket.close(code=code, message=reason.encode()[:120])
+                    return
+                chunk = self._session.next_chunk()
+                if chunk is not None:
+                    self._outbox.append(encode(chunk))
+                    self._extend((chunk.delivery,))
+                    continue
+                self._wake.clear()
+                await self._wake.wait()
+        except ConnectionError:
+            pass  # the reader meets the same end, and says so
+
+    async def _write_queued(self) -> None:
+        self._sending_since = self._context.clock.monotonic()
+        while self._pings:
+            await self._socket.pong(self._pings.popleft())
+        if self._ping_due:
+            self._ping_due = False
+            await self._socket.ping()
+        while self._outbox:
+            await self._socket.send_bytes(self._outbox.popleft())
+            self._sending_since = self._context.clock.monotonic()
+        self._sending_since = None

@@ -1,0 +1,27 @@
+"""Is it alive, is it ready, what does it count."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from relay_server.web.context import CONTEXT
+
+
+async def live(_request: web.Request) -> web.Response:
+    """`GET /health/live`: the process answers; public, so no detail."""
+    return web.json_response({"status": "live"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """`GET /health/ready`: it takes webhooks; 503 while it starts or stops."""
+    if request.app[CONTEXT].stopping:
+        return web.json_response({"status": "stopping"}, status=503)
+    return web.json_response({"status": "ready"})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`: counters in Prometheus' text format."""
+    return web.Response(
+        body=request.app[CONTEXT].metrics.text(),
+        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    )

@@ -1,0 +1,133 @@
+"""aiohttp's server with the bounds that it lacks: a deadline for headers, silent errors.
+
+aiohttp waits for ever for the end of a request's headers, and its error pages quote the line that
+it could not read, which may hold a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from relay_server.web.errors import error_response
+
+log = structlog.get_logger()
+
+HEADER_DEADLINE_S = 5.0
+KEEPALIVE_S = 75.0
+MAX_LINE_BYTES = 8_190
+MAX_HEADERS = 128
+LINGER_S = 1.0  # to read the rest of a body that was refused, so that the answer is seen
+SHUTDOWN_S = 10.0
+
+
+class BoundedHandler(web.RequestHandler):
+    """One connection. Its request's headers must be whole within a deadline."""
+
+    __slots__ = ("_busy", "_deadline")
+
+    def __init__(self, manager: web.Server, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._busy = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and not self._busy:
+            self._arm()
+        super().data_received(data)
+
+    def begun(self) -> None:
+        """A request's headers are whole."""
+        self._busy = True
+        self._disarm()
+
+    def ended(self) -> None:
+        """It was answered; the connection may be kept, and idle."""
+        self._busy = False
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.Response:
+        """Answer what no handler saw, without quoting it."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        if status >= 500:
+            log.error("request failed", status=status, exc_info=exc)
+            response = error_response(status, "error", "the request could not be answered")
+        else:
+            log.info("request not understood", status=status, error=type(exc).__name__)
+            response = error_response(status, "bad_request", "this is no HTTP request")
+        response.force_close()
+        return response
+
+    def _arm(self) -> None:
+        self._deadline = self._loop.call_later(HEADER_DEADLINE_S, self._expired)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expired(self) -> None:
+        self._deadline = None
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class BoundedServer(web.Server):
+    """Makes a `BoundedHandler` for each connection."""
+
+    def __call__(self) -> web.RequestHandler:
+        return BoundedHandler(self, loop=self._loop, **self._kwargs)
+
+
+class BoundedRunner(web.AppRunner):
+    """Runs an application on `BoundedServer`; its handlers must be wrapped by `bounded`."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(app, shutdown_timeout=SHUTDOWN_S)
+
+    async def _make_server(self) -> web.Server:
+        # There is no public way to choose the server's class.
+        made = await super()._make_server()
+        return BoundedServer(
+            made.request_handler,
+            request_factory=made.request_factory,
+            access_log=None,  # aiohttp's prints URLs, and with them tokens
+            auto_decompress=False,  # bodies are stored as sent, and never inflated
+            keepalive_timeout=KEEPALIVE_S,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
+            lingering_time=LINGER_S,
+            tcp_keepalive=False,  # deadlines and heartbeats find the dead sooner
+        )
+
+
+@web.middleware
+async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the connection when a request's headers are whole, and when it is answered."""
+    connection = request.protocol
+    if not isinstance(connection, BoundedHandler):
+        return await handler(request)
+    connection.begun()
+    try:
+        return await handler(request)
+    finally:
+        connection.ended()

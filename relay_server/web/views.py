@@ -1,0 +1,187 @@
+"""Values as the JSON that people and scripts see. Times are Unix milliseconds."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import SecretStr
+
+from relay_protocol.values import HeaderList
+from relay_server.values import (
+    Channel,
+    DeliveryState,
+    Event,
+    EventSummary,
+    SubscriptionStatus,
+    Token,
+)
+from relay_server.web.context import Context
+
+JsonObject = dict[str, Any]
+
+VERSION = version("relay-tunnel")
+CANARY_PREFIX = "canary-"
+MASK = "•••"
+SECRET_FIELDS = (b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signature")
+
+ON_HOST: JsonObject = {"name": "", "scopes": ["admin"], "channels": None}
+
+
+def is_canary(token: Token) -> bool:
+    """Whether a token was made for a canary channel."""
+    return token.name.startswith(CANARY_PREFIX)
+
+
+def token(token: Token) -> JsonObject:
+    """A token, without its secret."""
+    return {
+        "name": token.name,
+        "scopes": sorted(token.scopes),
+        "channels": None if token.channels is None else sorted(token.channels),
+        "created_at": token.created_at,
+    }
+
+
+def channel(context: Context, channel: Channel) -> JsonObject:
+    """A channel and its rules, without its secrets."""
+    config = channel.config
+    default = channel.name == context.settings.default_channel
+    return {
+        "name": channel.name,
+        "webhook_path": "/webhook" if default else f"/c/{channel.name}/webhook",
+        "sender": config.sender,
+        "sender_auth": _sender_auth(channel),
+        "allow_from": list(config.allow_from),
+        "key_pointer": config.key_pointer,
+        "max_body_bytes": config.max_body_bytes or context.settings.max_body_bytes,
+        "retention_days": config.retention_days,
+        "created_at": channel.created_at,
+    }
+
+
+def subscription(context: Context, status: SubscriptionStatus) -> JsonObject:
+    """How a subscription is doing."""
+    connected, waiting = context.hub.state(status.subscription.number)
+    return {
+        "channel": status.subscription.channel,
+        "name": status.subscription.name,
+        "connected": connected,
+        "paused": waiting,
+        "backlog": status.backlog,
+        "oldest_waiting_at": status.oldest_waiting_at,
+        "dead": status.dead,
+    }
+
+
+def summary(
+    channel: Channel, event: EventSummary, deliveries: Iterable[DeliveryState]
+) -> JsonObject:
+    """A line in a list of events."""
+    return {
+        "id": event.id,
+        "channel": channel.name,
+        "sequence": event.sequence,
+        "received_at": event.received_at,
+        "kind": event.kind,
+        "key": event.key,
+        "method": event.method,
+        "request_target": event.request_target,
+        "size": event.size,
+        "conflict": event.conflict,
+        "deliveries": [_delivery(delivery) for delivery in deliveries],
+    }
+
+
+def event(channel: Channel, event: Event, deliveries: Iterable[DeliveryState]) -> JsonObject:
+    """An event, whole; header fields that are secrets are masked."""
+    head, deliveries = event.head, list(deliveries)
+    return {
+        "id": head.id,
+        "channel": channel.name,
+        "sequence": head.sequence,
+        "received_at": head.received_at,
+        "kind": head.kind,
+        "key": head.key,
+        "method": head.request.method,
+        "request_target": head.request.request_target,
+        "sender": head.request.sender,
+        "size": len(event.body),
+        "conflict": event.conflict,
+        "headers": _headers(head.request.headers),
+        "body": _text(event.body),
+        "body_base64": base64.b64encode(event.body).decode(),
+        "deliveries": [_delivery(delivery) for delivery in deliveries],
+        "attempts": [attempt for delivery in deliveries for attempt in _attempts(delivery)],
+    }
+
+
+def settings(context: Context) -> JsonObject:
+    """Every setting and where its value came from; secrets are masked."""
+    return {
+        name: {"value": _setting(value), "source": context.sources.of(name)}
+        for name, value in context.settings
+    }
+
+
+def _sender_auth(channel: Channel) -> list[str]:
+    config = channel.config
+    auth = ["token"] if config.token else []
+    if config.hmac is not None:
+        auth.append(f"hmac:{config.hmac.scheme}{' (log only)' if config.hmac.log_only else ''}")
+    return [*auth, "ip"] if config.allow_from else auth
+
+
+def _delivery(delivery: DeliveryState) -> JsonObject:
+    last = delivery.attempts[-1] if delivery.attempts else None
+    return {
+        "subscription": delivery.subscription,
+        "state": delivery.state,
+        "attempt": last.attempt if last else 0,
+        "status": last.status if last else None,
+        "reason": delivery.reason,
+        "due_at": delivery.due_at or None,
+    }
+
+
+def _attempts(delivery: DeliveryState) -> list[JsonObject]:
+    return [
+        {
+            "subscription": delivery.subscription,
+            "attempt": attempt.attempt,
+            "started_at": attempt.started_at,
+            "elapsed_ms": attempt.elapsed_ms,
+            "outcome": attempt.outcome,
+            "status": attempt.status,
+            "text": attempt.text,
+        }
+        for attempt in delivery.attempts
+    ]
+
+
+def _headers(headers: HeaderList) -> list[list[str]]:
+    return [
+        [name.decode("latin-1"), MASK if name.lower() in SECRET_FIELDS else _text(value) or ""]
+        for name, value in headers
+    ]
+
+
+def _text(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _setting(value: object) -> object:
+    match value:
+        case SecretStr():
+            return MASK
+        case bool() | int() | None:
+            return value
+        case tuple():
+            return [str(item) for item in value]
+        case _:
+            return str(value)
