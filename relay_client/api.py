@@ -1,0 +1,186 @@
+"""The relay's JSON API."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import msgspec
+
+from relay_client.errors import RelayProblem, RelayUnreachable, TokenRefused
+from relay_client.relay import USER_AGENT, Relay
+from relay_client.text import harmless
+
+_T = TypeVar("_T")
+
+_TIMEOUT_S = 10.0
+_MAX_ANSWER_BYTES = 16_777_216
+_CHECK_URL = "Check the URL, and that the relay runs."
+TOKEN_HINT = "Check the token, or ask for a new one and run: relay-client login URL"  # noqa: S105
+
+
+class Whoami(msgspec.Struct, frozen=True):
+    """Who a token stands for.
+
+    Attributes:
+        channels: That it may use; None means all.
+    """
+
+    name: str
+    scopes: tuple[str, ...]
+    channels: tuple[str, ...] | None
+    server_version: str
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """A private channel that lives for a short while."""
+
+    channel: str
+    send_token: str
+    webhook_path: str
+
+
+class Api:
+    """A conversation with the relay; use it as an async context manager.
+
+    Every method raises `RelayUnreachable`, `TokenRefused`, or `RelayProblem` for other refusals.
+    """
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._http: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._relay.tls or True),
+            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+            headers={"User-Agent": USER_AGENT},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=not self._relay.is_loopback,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.close()
+
+    async def whoami(self) -> Whoami:
+        """Ask who the token stands for."""
+        return _read(await self._call("GET", "/api/v1/whoami"), Whoami)
+
+    async def channels(self) -> dict[str, Any]:
+        """Ask for the channels that the token may use."""
+        return _read(await self._call("GET", "/api/v1/channels"), dict[str, Any])
+
+    async def status(self) -> dict[str, Any]:
+        """Ask how the relay and the token's channels are."""
+        return _read(await self._call("GET", "/api/v1/status"), dict[str, Any])
+
+    async def event(self, event_id: str) -> dict[str, Any]:
+        """Ask for an event and its attempts."""
+        return _read(await self._call("GET", f"/api/v1/events/{event_id}"), dict[str, Any])
+
+    async def make_canary(self) -> Canary:
+        """Have a private channel made for a check."""
+        return _read(await self._call("POST", "/api/v1/canary"), Canary)
+
+    async def remove_canary(self, channel: str) -> None:
+        """Have it removed again."""
+        await self._call("DELETE", f"/api/v1/canary/{channel}")
+
+    async def check_health(self) -> None:
+        """Ask whether a relay answers there at all; needs no token."""
+        answer = _read(await self._call("GET", "/health/live", {}), dict[str, Any])
+        if answer.get("status") != "live":
+            raise RelayProblem(f"what answers at {self._relay.url} is no relay", _CHECK_URL)
+
+    async def post_webhook(self, path: str, token: str, body: bytes) -> str:
+        """Post a webhook as a sender does, and give the event's id."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        answer = _read(await self._call("POST", path, headers, body), dict[str, Any])
+        return str(answer.get("id", ""))
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> bytes:
+        if headers is None:
+            headers = self._relay.authorization
+        try:
+            async with self._http.request(
+                method, self._relay.url + path, headers=headers, data=body, allow_redirects=False
+            ) as answer:
+                content = await answer.content.read(_MAX_ANSWER_BYTES)
+                while not answer.content.at_eof() and len(content) < _MAX_ANSWER_BYTES:
+                    content += await answer.content.read(_MAX_ANSWER_BYTES - len(content))
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            raise _unreachable(exc, self._relay.url) from exc
+        if answer.status >= 300:
+            raise _refusal(answer.status, content, self._relay.url)
+        return content
+
+
+def _read(content: bytes, form: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(content, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise RelayProblem("what answers there is no relay", _CHECK_URL) from exc
+
+
+def _unreachable(exc: aiohttp.ClientError | OSError | ValueError, url: str) -> RelayUnreachable:
+    match exc:
+        case aiohttp.ClientConnectorCertificateError(certificate_error=error):
+            reason = getattr(error, "verify_message", "") or str(error)
+            text, hint = f"its certificate is not trusted: {reason}", "Give --ca-file."
+        case ssl.SSLError():
+            text, hint = f"TLS failed: {exc.reason or exc}", "Check https or http in the URL."
+        case aiohttp.ClientConnectorDNSError():
+            text, hint = "its name is not known", "Check the URL and the network."
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            text, hint = f"the proxy fails: {exc}", "Check HTTPS_PROXY and NO_PROXY."
+        case TimeoutError():
+            text, hint = f"no answer within {_TIMEOUT_S:.0f} s", _CHECK_URL
+        case OSError(errno=int(number)):
+            text, hint = os.strerror(number), _CHECK_URL
+        case _:
+            text, hint = str(exc) or type(exc).__name__, _CHECK_URL
+    return RelayUnreachable(f"{url} cannot be reached: {harmless(text)}", hint)
+
+
+def _refusal(
+    status: int, content: bytes, url: str
+) -> TokenRefused | RelayProblem | RelayUnreachable:
+    if status == 401:
+        return TokenRefused("the relay does not accept the token (401)", TOKEN_HINT)
+    try:
+        error = msgspec.json.decode(content, type=_Answer).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if status in (502, 503, 504):
+            return RelayUnreachable(f"{url} is not ready ({status})", _CHECK_URL)
+        return RelayProblem(f"{url} answered {status}", _CHECK_URL, status=status)
+    return RelayProblem(
+        f"the relay refused: {harmless(error.message)} ({status})",
+        harmless(error.hint or ""),
+        status=status,
+    )
+
+
+class _Error(msgspec.Struct):
+    code: str
+    message: str
+    hint: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    error: _Error

@@ -1,0 +1,245 @@
+"""The `relay-client` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from relay_client import __version__
+from relay_client.console import Colour, Console
+from relay_client.errors import ClientError
+from relay_client.text import harmless
+from relay_protocol.errors import RelayError
+
+if TYPE_CHECKING:
+    from relay_client.settings import Configuration
+
+_T = TypeVar("_T")
+
+app = typer.Typer(
+    name="relay-client",
+    help="Brings the webhooks of a relay to the machine you develop on.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # errors are told by main
+)
+
+Url = Annotated[str | None, typer.Option("--url", help="The relay, https://HOST.")]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", help="The token; others on this machine can see it. Rather a file."),
+]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File with the token.")]
+CaFile = Annotated[
+    Path | None, typer.Option("--ca-file", help="More certificates to trust, in PEM.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to",
+        metavar="[CHANNEL=]HOST:PORT[/path]",
+        help="Where your app listens. Repeatable. With a path everything goes to that path.",
+    ),
+]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", help="Seconds your app may take. (default: 30)")
+]
+
+
+def main() -> None:
+    """Run a command; the one place where errors become exit statuses."""
+    console = Console.of_process()
+    try:
+        app(obj=console)
+    except ClientError as exc:
+        _tell(console, exc)
+        sys.exit(exc.exit_status)
+    except RelayError as exc:
+        _tell(console, exc)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        ctx.obj.line(f"relay-client {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def login(
+    ctx: typer.Context,
+    url: Annotated[str, typer.Argument(help="The relay, e.g. https://relay.example.com.")],
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Check a token with a relay and keep it; asks for it, or reads it from standard input."""
+    from relay_client.commands import run_login
+
+    configuration, console = _prepare(ctx, with_login=False, ca_file=ca_file)
+    _run(run_login(url, token_file, configuration, console, as_json=as_json))
+
+
+@app.command()
+def logout(ctx: typer.Context, as_json: Json = False) -> None:
+    """Forget the saved login."""
+    from relay_client.commands import run_logout
+
+    run_logout(*_prepare(ctx, with_login=False), as_json=as_json)
+
+
+@app.command()
+def connect(
+    ctx: typer.Context,
+    to: To = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Channel of a target that names none.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", help="Name of the subscription. (default: the token's)")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Where a new subscription starts: now, beginning, 2h, 3d, or a time."),
+    ] = None,
+    timeout_s: Timeout = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Webhooks your app gets at once. (default: 8)")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="pretty, plain or json. (default: pretty on a terminal)")
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Replay every webhook of your channels against a local server, until interrupted."""
+    configuration, console = _prepare(
+        ctx,
+        to=tuple(to or ()),
+        channel=channel,
+        name=name,
+        since=since,
+        timeout_s=timeout_s,
+        concurrency=concurrency,
+        output=output,
+        url=url,
+        token=token,
+        token_file=token_file,
+        ca_file=ca_file,
+    )
+    from relay_client.connect import run_connect
+
+    _run(run_connect(configuration, console))
+
+
+@app.command()
+def whoami(
+    ctx: typer.Context,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say who the token stands for, and where each setting comes from."""
+    from relay_client.commands import run_whoami
+
+    prepared = _prepare(ctx, url=url, token=token, token_file=token_file, ca_file=ca_file)
+    _run(run_whoami(*prepared, as_json=as_json))
+
+
+@app.command()
+def channels(
+    ctx: typer.Context,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the channels that the token may use."""
+    from relay_client.commands import run_channels
+
+    prepared = _prepare(ctx, url=url, token=token, token_file=token_file, ca_file=ca_file)
+    _run(run_channels(*prepared, as_json=as_json))
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say how the relay, your channels and subscriptions are."""
+    from relay_client.commands import run_status
+
+    prepared = _prepare(ctx, url=url, token=token, token_file=token_file, ca_file=ca_file)
+    _run(run_status(*prepared, as_json=as_json))
+
+
+@app.command()
+def doctor(
+    ctx: typer.Context,
+    to: To = None,
+    timeout_s: Timeout = None,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Send a canary all the way to your app and back, and say what to do where it stops."""
+    from relay_client.doctor import run_doctor
+
+    configuration, console = _prepare(
+        ctx,
+        to=tuple(to or ()),
+        timeout_s=timeout_s,
+        url=url,
+        token=token,
+        token_file=token_file,
+        ca_file=ca_file,
+    )
+    raise typer.Exit(_run(run_doctor(configuration, console, as_json=as_json)))
+
+
+def _prepare(
+    ctx: typer.Context, *, with_login: bool = True, **flags: object
+) -> tuple[Configuration, Console]:
+    from relay_client.settings import load
+
+    configuration = load(flags, with_login=with_login)
+    console: Console = ctx.obj
+    return configuration, console.coloured(configuration.colour)
+
+
+def _run(work: Coroutine[object, object, _T]) -> _T:
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _tell(console: Console, exc: RelayError) -> None:
+    """Say on the error stream what happened, and what to do."""
+    err_colour = console.paint("Error:", Colour.BAD)
+    console.note(f"{err_colour} {harmless(str(exc), 1_000)}")
+    if exc.hint:
+        console.note(harmless(exc.hint, 1_000))

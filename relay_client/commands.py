@@ -1,0 +1,191 @@
+"""The commands that ask the relay something, or keep something here."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from relay_client import __version__, saved_login
+from relay_client.api import Api, Whoami
+from relay_client.console import Console
+from relay_client.errors import ClientError, UsageError
+from relay_client.relay import Relay, parse_url
+from relay_client.settings import DEFAULT, Configuration, is_token, read_token
+from relay_client.text import counted, duration, harmless, table
+
+_READERS = frozenset({"subscribe", "admin"})
+
+
+async def run_login(
+    url: str,
+    token_file: Path | None,
+    configuration: Configuration,
+    console: Console,
+    *,
+    as_json: bool,
+) -> None:
+    """Check a token with its relay, and keep both."""
+    try:
+        url = parse_url(url)
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+    token = read_token(token_file) if token_file is not None else _asked_token(console)
+    ca_file = configuration.settings.ca_file
+    relay = Relay(url, token, ca_file.absolute() if ca_file is not None else None)
+    if relay.sends_token_in_clear:
+        console.note(f"Warning: {url} is without TLS: anyone on the way can read the token.")
+    async with Api(relay) as api:
+        me = await api.whoami()
+    if _READERS.isdisjoint(me.scopes):
+        raise ClientError(
+            f"the token {harmless(me.name)} may only {' and '.join(me.scopes)}",
+            "Ask for one with the scope subscribe.",
+        )
+    file = saved_login.save(configuration.folder, _login(relay))
+    if as_json:
+        console.line(json.dumps({"url": url, "name": me.name, "file": str(file)}))
+        return
+    console.line(f"Logged in to {url} as {harmless(me.name)}. Kept in {file}")
+    console.line("Next: relay-client connect --to localhost:8000")
+    for name in ("url", "token"):
+        if configuration.sources[name] == "environment":
+            console.note(f"Note: RELAY_CLIENT_{name.upper()} is set and outweighs this login.")
+
+
+def run_logout(configuration: Configuration, console: Console, *, as_json: bool) -> None:
+    """Forget the saved login."""
+    was_there = saved_login.forget(configuration.folder)
+    if as_json:
+        console.line(json.dumps({"logged_out": was_there}))
+    else:
+        console.line("Logged out." if was_there else "There was no login.")
+
+
+async def run_whoami(configuration: Configuration, console: Console, *, as_json: bool) -> None:
+    """Say who the token stands for, and where each setting comes from."""
+    relay = configuration.relay()
+    async with Api(relay) as api:
+        me = await api.whoami()
+    if as_json:
+        whole = {
+            "name": me.name,
+            "scopes": me.scopes,
+            "channels": me.channels,
+            "server_version": me.server_version,
+            "client_version": __version__,
+            "url": relay.url,
+            "settings": configuration.described(),
+        }
+        console.line(json.dumps(whole))
+        return
+    for line in [*table(_identity(me, relay)), *_sources(configuration)]:
+        console.line(line)
+
+
+async def run_channels(configuration: Configuration, console: Console, *, as_json: bool) -> None:
+    """List the channels that the token may use."""
+    relay = configuration.relay()
+    async with Api(relay) as api:
+        answer = await api.channels()
+    if as_json:
+        console.line(json.dumps(answer))
+        return
+    rows = [("CHANNEL", "WEBHOOK URL", "SENDERS PROVE THEMSELVES BY", "KEPT")]
+    for channel in answer.get("channels", []):
+        proof = ", ".join(map(str, channel.get("sender_auth", []))) or "nothing"
+        days = f"{channel.get('retention_days', 0):g} d"
+        path = relay.url + str(channel.get("webhook_path", ""))
+        rows.append((_text(channel, "name"), harmless(path), harmless(proof), days))
+    for line in table(rows):
+        console.line(line)
+
+
+async def run_status(configuration: Configuration, console: Console, *, as_json: bool) -> None:
+    """Say how the relay and the token's channels and subscriptions are."""
+    relay = configuration.relay()
+    async with Api(relay) as api:
+        answer = await api.status()
+    if as_json:
+        settings = configuration.described()
+        console.line(json.dumps({**answer, "url": relay.url, "client_settings": settings}))
+        return
+    up = duration(float(answer.get("uptime_s", 0)))
+    console.line(f"{relay.url} is up for {up}, version {_text(answer, 'version')}")
+    console.line("")
+    for line in [*table(_channel_rows(answer)), "", *table(_subscription_rows(answer))]:
+        console.line(line)
+    for line in _sources(configuration):
+        console.line(line)
+
+
+def _asked_token(console: Console) -> str:
+    if console.asks:
+        token = getpass.getpass("Token: ", stream=console.err).strip()
+    else:
+        token = sys.stdin.readline().strip()
+    if not is_token(token):
+        raise UsageError("that is no token: one word is expected", "Copy it as it was printed.")
+    return token
+
+
+def _login(relay: Relay) -> dict[str, str]:
+    login = {"url": relay.url, "token": relay.token}
+    return login if relay.ca_file is None else {**login, "ca_file": str(relay.ca_file)}
+
+
+def _identity(me: Whoami, relay: Relay) -> Sequence[tuple[str, ...]]:
+    channels = "all" if me.channels is None else ", ".join(me.channels) or "none"
+    return [
+        ("relay", f"{relay.url}, version {harmless(me.server_version)}"),
+        ("token", f"{harmless(me.name)}, may {harmless(', '.join(me.scopes))}"),
+        ("channels", harmless(channels)),
+        ("client", f"version {__version__}"),
+    ]
+
+
+def _sources(configuration: Configuration) -> list[str]:
+    """Say where each setting comes from, but for defaults."""
+    rows = [("SETTING", "VALUE", "FROM")]
+    for name, described in configuration.described().items():
+        value, source = described["value"], described["source"]
+        if source != DEFAULT:
+            shown = ", ".join(value) if isinstance(value, list) else str(value)
+            rows.append((name, harmless(shown), str(source)))
+    return ["", *table(rows)] if len(rows) > 1 else []
+
+
+def _channel_rows(answer: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
+    rows = [("CHANNEL", "EVENTS", "BYTES", "LAST RECEIVED")]
+    for channel in answer.get("channels", []):
+        last = _moment(channel.get("last_received_at"))
+        rows.append(
+            (_text(channel, "name"), _text(channel, "events"), _text(channel, "bytes"), last)
+        )
+    return rows
+
+
+def _subscription_rows(answer: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
+    rows = [("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")]
+    for subscription in answer.get("subscriptions", []):
+        state = "connected" if subscription.get("connected") else "away"
+        if subscription.get("paused"):
+            state += ", target down"
+        waiting = counted(int(subscription.get("backlog", 0)), "webhook")
+        names = _text(subscription, "channel"), _text(subscription, "name")
+        rows.append((*names, state, waiting, _text(subscription, "dead")))
+    return rows
+
+
+def _text(record: Mapping[str, Any], key: str) -> str:
+    return harmless(str(record.get(key, "-")))
+
+
+def _moment(unix_ms: object) -> str:
+    if not isinstance(unix_ms, int):
+        return "never"
+    return datetime.fromtimestamp(unix_ms / 1000).astimezone().isoformat(" ", "seconds")

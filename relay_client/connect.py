@@ -1,0 +1,237 @@
+"""The main job: keeps channels connected to their targets until interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from relay_client import __version__
+from relay_client.api import Api
+from relay_client.backoff import Backoff
+from relay_client.console import Console
+from relay_client.errors import ClientError, RelayUnreachable, UsageError
+from relay_client.notices import Ended, Lost, Notice, Stopping, Warned
+from relay_client.relay import Relay
+from relay_client.render import Render, make_render
+from relay_client.replayer import Replayer
+from relay_client.settings import ClientSettings, Configuration
+from relay_client.since import parse_since
+from relay_client.target import Route, Target
+from relay_client.tunnel import Tunnel
+from relay_protocol.client_session import ClientSession
+from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
+from relay_protocol.messages import Hello, Wanted
+
+FAVOURITE_CHANNEL = "chatwoot"  # what `relay-server init` makes
+
+
+class Announcer:
+    """Writes notices to the console, until nobody reads any more."""
+
+    def __init__(self, console: Console) -> None:
+        self.render: Render | None = None
+        self.on_hang_up: Callable[[], None] = lambda: None
+        self._console = console
+
+    def tell(self, notice: Notice) -> None:
+        """Write a notice's lines."""
+        if self.render is None:
+            return
+        try:
+            for line in self.render(notice):
+                self._console.line(line)
+        except OSError as exc:
+            if exc.errno not in (errno.EPIPE, errno.EINVAL):  # the second is Windows' word for it
+                raise
+            self.render = None
+            self._console.hang_up()
+            self.on_hang_up()
+
+
+class Interrupts:
+    """Turns the first Ctrl-C or SIGTERM into a stop, and the next into an end at once."""
+
+    def __init__(self) -> None:
+        self.on_first: Callable[[], None] | None = None
+        self.count = 0
+        self._task = asyncio.current_task()
+
+    def interrupt(self) -> None:
+        """One of the signals came."""
+        self.count += 1
+        if self.count == 1 and self.on_first is not None:
+            self.on_first()
+        elif self._task is not None:
+            self._task.cancel()
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Listen for the signals."""
+        loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number in _SIGNALS:
+            try:
+                loop.add_signal_handler(number, self.interrupt)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.interrupt))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to connect with what.
+
+    Attributes:
+        targets: By channel.
+    """
+
+    relay: Relay
+    targets: Mapping[str, Target]
+    wanted: tuple[Wanted, ...]
+    timeout_s: float
+    concurrency: int
+
+
+async def run_connect(configuration: Configuration, console: Console) -> None:
+    """Replay every webhook of the channels to their targets, until interrupted.
+
+    Raises:
+        ClientError: The relay refused for good, or the settings are impossible.
+    """
+    interrupts, announcer = Interrupts(), Announcer(console)
+    with interrupts.installed():
+        try:
+            await _connect(configuration, console, announcer, interrupts)
+        except asyncio.CancelledError:
+            if interrupts.count == 0:
+                raise
+            if interrupts.on_first is None:  # nothing was under way yet
+                announcer.tell(Ended("stopped", 0))
+                return
+            announcer.tell(Ended("interrupted", 1))
+            raise ClientError(
+                "Stopped at once.", "What was under way comes again with the next connect."
+            ) from None
+        except ClientError as exc:
+            announcer.tell(Ended(str(exc), exc.exit_status))
+            raise
+        announcer.tell(Ended("stopped", 0))
+
+
+async def _connect(
+    configuration: Configuration, console: Console, announcer: Announcer, interrupts: Interrupts
+) -> None:
+    settings, relay = configuration.settings, configuration.relay()
+    output = settings.output or ("pretty" if console.is_terminal else "plain")
+    announcer.render = make_render(output, console, relay.url, {})
+    job = await plan(settings, relay, announcer.tell)
+    announcer.render = make_render(output, console, relay.url, job.targets)
+    if relay.sends_token_in_clear:
+        announcer.tell(
+            Warned(f"{relay.url} is without TLS: anyone on the way can read the token. Use https.")
+        )
+    async with Replayer(job.targets, job.timeout_s, job.concurrency) as replayer:
+        session = ClientSession(_hello(job.wanted), job.concurrency)
+        tunnel = Tunnel(relay, session, replayer, announcer.tell)
+        announcer.on_hang_up = tunnel.stop
+        interrupts.on_first = lambda: _stop(tunnel, session, announcer)
+        await tunnel.run()
+
+
+async def plan(settings: ClientSettings, relay: Relay, tell: Callable[[Notice], None]) -> Job:
+    """Find out which channel goes to which target.
+
+    Raises:
+        UsageError: There is no target, or it is not clear for which channel.
+        TokenRefused: The relay was asked for the token's channels, and refused.
+    """
+    routes = [Route.parse(text) for text in settings.to]
+    if not routes:
+        raise UsageError("no target is set", "Say where your app listens: --to localhost:8000")
+    _ = relay.tls  # a wrong --ca-file is told at once
+    since = parse_since(settings.since, round(time.time() * 1000))
+    unnamed = settings.channel
+    if unnamed is None and any(route.channel is None for route in routes):
+        unnamed = await _token_channel(relay, tell)
+    targets = _by_channel(routes, unnamed)
+    wanted = tuple(Wanted(channel, settings.name, since) for channel in targets)
+    return Job(relay, targets, wanted, settings.timeout_s, settings.concurrency)
+
+
+def choose_channel(channels: list[str]) -> str:
+    """Say which of a token's channels a target without a channel is for.
+
+    Raises:
+        UsageError: It is not clear.
+    """
+    if len(channels) == 1:
+        return channels[0]
+    if FAVOURITE_CHANNEL in channels:
+        return FAVOURITE_CHANNEL
+    if not channels:
+        raise UsageError("the token may read no channel", "Ask for one that may.")
+    raise UsageError(
+        f"the token may read several channels: {', '.join(sorted(channels))}",
+        "Say which one goes to the target: --to CHANNEL=HOST:PORT",
+    )
+
+
+async def _token_channel(relay: Relay, tell: Callable[[Notice], None]) -> str:
+    """Ask the relay, for as long as it takes it to be there."""
+    backoff, told = Backoff(), False
+    while True:
+        try:
+            async with Api(relay) as api:
+                return await _ask_for_channel(api)
+        except RelayUnreachable as exc:
+            if not told:
+                tell(Lost(str(exc), exc.hint, before_first=True))
+                told = True
+        await asyncio.sleep(backoff.delay(time.monotonic()))
+
+
+async def _ask_for_channel(api: Api) -> str:
+    mine = (await api.whoami()).channels
+    if mine is None:
+        mine = tuple(channel["name"] for channel in (await api.channels())["channels"])
+    return choose_channel(list(mine))
+
+
+def _by_channel(routes: list[Route], unnamed: str | None) -> dict[str, Target]:
+    targets: dict[str, Target] = {}
+    for route in routes:
+        channel = route.channel or unnamed
+        assert channel is not None
+        if channel in targets:
+            raise UsageError(
+                f"two targets are given for the channel {channel}",
+                "A channel goes to one target of a client; run a second client --as NAME.",
+            )
+        targets[channel] = route.target
+    if len(targets) > MAX_SUBSCRIPTIONS:
+        raise UsageError(f"a client reads at most {MAX_SUBSCRIPTIONS} channels")
+    return targets
+
+
+def _hello(wanted: tuple[Wanted, ...]) -> Hello:
+    return Hello(__version__, socket.gethostname(), wanted, WINDOW_DELIVERIES)
+
+
+def _stop(tunnel: Tunnel, session: ClientSession, announcer: Announcer) -> None:
+    announcer.tell(Stopping(len(session.running)))
+    tunnel.stop()
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)

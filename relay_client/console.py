@@ -1,0 +1,88 @@
+"""The streams that a command talks to, and what they can show."""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+
+class Colour(enum.StrEnum):
+    """ANSI codes (ECMA-48 §8.3.117)."""
+
+    GOOD = "32"
+    BAD = "31"
+    CARE = "33"
+    DIM = "2"
+    BOLD = "1"
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where output goes.
+
+    Attributes:
+        out: For what was asked for.
+        err: For errors and questions.
+        is_terminal: A person looks at `out`.
+        asks: A person can answer questions.
+        colour: `out` takes ANSI codes.
+    """
+
+    out: TextIO
+    err: TextIO
+    is_terminal: bool = False
+    asks: bool = False
+    colour: bool = False
+
+    @classmethod
+    def of_process(cls) -> Console:
+        """The console of this process, without colours."""
+        for stream in (sys.stdout, sys.stderr):
+            # An old code page cannot write every name; a question mark is better than an end.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")
+        return cls(sys.stdout, sys.stderr, sys.stdout.isatty(), sys.stdin.isatty())
+
+    def coloured(self, wanted: bool) -> Console:
+        """The same with colours, where they are wanted and can be shown."""
+        return replace(self, colour=wanted and self.is_terminal and _takes_ansi())
+
+    def line(self, text: str) -> None:
+        """Write a line, at once.
+
+        Raises:
+            BrokenPipeError: Nobody reads any more.
+        """
+        self.out.write(text + "\n")
+        self.out.flush()
+
+    def note(self, text: str) -> None:
+        """Write a line to people, beside the output."""
+        self.err.write(text + "\n")
+        self.err.flush()
+
+    def paint(self, text: str, colour: Colour) -> str:
+        """Colour a text, where there are colours."""
+        return f"\x1b[{colour}m{text}\x1b[0m" if self.colour else text
+
+    def hang_up(self) -> None:
+        """Send what is still buffered nowhere, so that the end of the process writes no error."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.out.fileno())
+
+
+if sys.platform == "win32":
+
+    def _takes_ansi() -> bool:
+        import ctypes
+
+        kernel = ctypes.windll.kernel32
+        stdout, processed_and_ansi = kernel.GetStdHandle(-11), 0x0001 | 0x0002 | 0x0004
+        return bool(kernel.SetConsoleMode(stdout, processed_and_ansi))
+
+else:
+
+    def _takes_ansi() -> bool:
+        return True

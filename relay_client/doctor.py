@@ -1,0 +1,272 @@
+"""Walks from the configuration to a webhook at the target and back, a line for each step."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+
+from relay_client import __version__
+from relay_client.api import Api, Canary
+from relay_client.console import Colour, Console
+from relay_client.errors import ClientError, ExitStatus, RelayUnreachable
+from relay_client.notices import Connected, Lost, Notice
+from relay_client.relay import Relay
+from relay_client.replayer import Replayer
+from relay_client.settings import ClientSettings, Configuration
+from relay_client.target import Route, Target
+from relay_client.text import harmless, padded
+from relay_client.tunnel import Tunnel
+from relay_protocol.client_session import ClientSession
+from relay_protocol.messages import Hello, Wanted
+from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+
+_CONNECT_S = 15.0
+_ARRIVE_S = 10.0
+_RECORDED_S = 5.0
+_LOOK_S = 0.1
+CANARY_BODY = b'{"event":"relay.canary"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was looked at.
+
+    Attributes:
+        ok: None when it was left out.
+        hint: What to do about it.
+    """
+
+    name: str
+    ok: bool | None
+    detail: str = ""
+    hint: str = ""
+
+
+class Report:
+    """Collects steps, and writes each one as soon as it is taken."""
+
+    def __init__(self, console: Console, as_json: bool) -> None:
+        self.steps: list[Step] = []
+        self._console = console
+        self._as_json = as_json
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[list[str]]:
+        """Take a step: the body puts what it found into the list, and raises when it failed."""
+        found: list[str] = []
+        try:
+            yield found
+        except ClientError as exc:
+            self.add(Step(name, False, str(exc), exc.hint))
+            raise
+        self.add(Step(name, True, "; ".join(found)))
+
+    def add(self, step: Step) -> None:
+        """Note a step."""
+        self.steps.append(step)
+        if self._as_json:
+            return
+        word, colour = _WORDS[step.ok]
+        mark = self._console.paint(padded(word, 8), colour)
+        self._console.line(f"{mark}{padded(step.name, 15)}{harmless(step.detail)}".rstrip())
+        if step.hint:
+            self._console.line(f"{' ' * 23}→ {harmless(step.hint)}")
+
+    def finish(self, exit_status: int) -> None:
+        """Write the whole, where it is for programs."""
+        if self._as_json:
+            whole = {"ok": exit_status == 0, "steps": [asdict(step) for step in self.steps]}
+            self._console.line(json.dumps(whole))
+
+
+async def run_doctor(configuration: Configuration, console: Console, *, as_json: bool) -> int:
+    """Check everything from here to the target and back, and give the exit status."""
+    report = Report(console, as_json)
+    try:
+        await _examine(configuration, report)
+        status = ExitStatus.DONE
+    except ClientError as exc:
+        status = exc.exit_status
+    report.finish(status)
+    return status
+
+
+async def _examine(configuration: Configuration, report: Report) -> None:
+    with report.step("configuration") as found:
+        relay, target = configuration.relay(), _target(configuration.settings)
+        _ = relay.tls
+        found += [f"{name} from the {configuration.sources[name]}" for name in ("url", "token")]
+    async with Api(relay) as api:
+        with report.step("relay") as found:
+            await api.check_health()
+            found.append(f"{relay.url} answers")
+        with report.step("token") as found:
+            me = await api.whoami()
+            found.append(f"{me.name}, may {' and '.join(me.scopes)}")
+        with report.step("canary channel") as found:
+            canary = await api.make_canary()
+            found.append(canary.channel)
+        try:
+            await _send_canary(api, relay, canary, (target, configuration.settings), report)
+        finally:
+            await _clean_up(api, canary, report)
+
+
+async def _send_canary(
+    api: Api,
+    relay: Relay,
+    canary: Canary,
+    goal: tuple[Target | None, ClientSettings],
+    report: Report,
+) -> None:
+    target, settings = goal
+    async with _watching(relay, canary, target, settings.timeout_s) as watch:
+        with report.step("websocket") as found:
+            await watch.until_connected()
+            found.append("connected and subscribed")
+        with report.step("ingest") as found:
+            event = await api.post_webhook(canary.webhook_path, canary.send_token, CANARY_BODY)
+            found.append(f"stored as {event}")
+        with report.step("delivery") as found:
+            await watch.until_arrived()
+            found.append("came over the WebSocket")
+        if target is None:
+            report.add(Step("target", None, "no target is set", "Give --to to check it too."))
+        else:
+            with report.step("target") as found:
+                found += await watch.answer(target)
+        with report.step("result") as found:
+            await _until_recorded(api, event)
+            found.append("the relay recorded the attempt")
+
+
+async def _clean_up(api: Api, canary: Canary, report: Report) -> None:
+    with report.step("clean-up") as found:
+        await api.remove_canary(canary.channel)
+        found.append("the canary channel is removed")
+
+
+async def _until_recorded(api: Api, event: str) -> None:
+    deadline = time.monotonic() + _RECORDED_S
+    while time.monotonic() < deadline:
+        if (await api.event(event)).get("attempts"):
+            return
+        await asyncio.sleep(_LOOK_S)
+    raise ClientError(
+        "the relay did not record the attempt", "Look at the server's log, and its disk space."
+    )
+
+
+class _Watch:
+    """A tunnel's targets, and what became of the canary."""
+
+    def __init__(self, replayer: Replayer | None) -> None:
+        self._replayer = replayer
+        self._connected = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._reason = Lost("the relay did not answer")
+        self.tunnel: asyncio.Task[None]
+
+    def of(self, channel: str) -> Target:
+        """Asked for by the tunnel when nothing listens."""
+        assert self._replayer is not None
+        return self._replayer.of(channel)
+
+    async def replay(self, delivery: Delivery) -> Outcome:
+        """Without a target, answer in its place."""
+        self._arrived.set()
+        outcome: Outcome = Response(200)
+        if self._replayer is not None:
+            outcome = await self._replayer.replay(delivery)
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+        return outcome
+
+    async def until_listening(self, channel: str) -> None:
+        """The first failure ends the examination: nothing is waited for."""
+        await asyncio.get_running_loop().create_future()
+
+    def tell(self, notice: Notice) -> None:
+        """Take what the tunnel has to say."""
+        if isinstance(notice, Connected):
+            self._connected.set()
+        elif isinstance(notice, Lost):
+            self._reason = notice
+
+    async def until_connected(self) -> None:
+        if not await self._happens(self._connected, _CONNECT_S):
+            raise RelayUnreachable(
+                f"no WebSocket: {self._reason.text}",
+                self._reason.hint or "A proxy before the relay must pass WebSockets on.",
+            )
+
+    async def until_arrived(self) -> None:
+        if not await self._happens(self._arrived, _ARRIVE_S):
+            raise ClientError(
+                "the canary did not come over the WebSocket", "Look at the server's log."
+            )
+
+    async def answer(self, target: Target) -> list[str]:
+        """Give what the target answered, in words."""
+        match await self._outcome:
+            case Response(status, elapsed_ms=elapsed_ms) as response:
+                note = "" if response.delivered else ": it may not know this kind of event"
+                return [f"{target.url} answered {status} in {elapsed_ms} ms{note}"]
+            case Failure(FailureKind.TARGET_DOWN):
+                raise ClientError(
+                    f"{target.authority} is not listening",
+                    "Start your app, or correct --to; webhooks wait on the relay meanwhile.",
+                )
+            case Failure(_, text):
+                raise ClientError(text, "Look at your app's log.")
+
+    async def _happens(self, event: asyncio.Event, within_s: float) -> bool:
+        """Wait for an event; a tunnel that was refused for good ends the wait with its error."""
+        waiting = asyncio.create_task(event.wait())
+        await asyncio.wait(
+            {waiting, self.tunnel}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        waiting.cancel()
+        if self.tunnel.done():
+            self.tunnel.result()
+        return event.is_set()
+
+
+@contextlib.asynccontextmanager
+async def _watching(
+    relay: Relay, canary: Canary, target: Target | None, timeout_s: float
+) -> AsyncIterator[_Watch]:
+    """Connect to the canary channel, and disconnect at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+        replayer = None
+        if target is not None:
+            targets = {canary.channel: target}
+            replayer = await stack.enter_async_context(Replayer(targets, timeout_s, 1))
+        watch = _Watch(replayer)
+        hello = Hello(__version__, socket.gethostname(), (Wanted(canary.channel),), 1)
+        tunnel = Tunnel(relay, ClientSession(hello, 1), watch, watch.tell)
+        watch.tunnel = asyncio.create_task(tunnel.run())
+        try:
+            yield watch
+        finally:
+            tunnel.stop()
+            watch.tunnel.cancel()
+            await asyncio.gather(watch.tunnel, return_exceptions=True)
+
+
+def _target(settings: ClientSettings) -> Target | None:
+    routes = [Route.parse(text) for text in settings.to]
+    return routes[0].target if routes else None
+
+
+_WORDS: dict[bool | None, tuple[str, Colour]] = {
+    True: ("ok", Colour.GOOD),
+    False: ("FAILED", Colour.BAD),
+    None: ("skipped", Colour.CARE),
+}

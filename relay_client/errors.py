@@ -1,0 +1,78 @@
+"""What can go wrong in the client, each with the exit status it ends in."""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+from relay_protocol.errors import RelayError
+
+
+class ExitStatus(enum.IntEnum):
+    """What the client's commands end with."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    TOKEN_REFUSED = 4
+    TAKEN_OVER = 5
+
+
+class ClientError(RelayError):
+    """Anything that ends a command of the client."""
+
+    code = "client_error"
+    exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(ClientError):
+    """A flag or a setting is unknown, missing or impossible."""
+
+    code = "usage"
+    exit_status = ExitStatus.USAGE
+
+
+class RelayUnreachable(ClientError):
+    """No conversation with the relay came about; it may work later."""
+
+    code = "relay_unreachable"
+    exit_status = ExitStatus.UNREACHABLE
+
+
+class RelayProblem(ClientError):
+    """The relay answered, but not with what was asked for."""
+
+    code = "relay_problem"
+
+    def __init__(self, message: str, hint: str = "", *, status: int = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class TokenRefused(ClientError):
+    """The relay does not know the token, or knows it no longer."""
+
+    code = "token_refused"
+    status_hint = 401
+    exit_status = ExitStatus.TOKEN_REFUSED
+
+
+class ChannelRefused(ClientError):
+    """The token may not read a channel that was asked for."""
+
+    code = "channel_refused"
+    status_hint = 403
+    exit_status = ExitStatus.TOKEN_REFUSED
+
+
+class TakenOver(ClientError):
+    """Another client connected under the same name."""
+
+    code = "taken_over"
+    status_hint = 409
+    exit_status = ExitStatus.TAKEN_OVER

@@ -1,0 +1,100 @@
+"""Where the relay is, and what every request to it carries."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import ssl
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay_client import __version__
+from relay_client.errors import UsageError
+
+USER_AGENT = f"relay-client/{__version__}"
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A relay and the token to speak to it with.
+
+    Attributes:
+        url: Scheme, host and port, e.g. `"https://relay.example.com"`.
+        ca_file: More certificates to trust, in PEM.
+    """
+
+    url: str
+    token: str
+    ca_file: Path | None = None
+
+    @property
+    def socket_url(self) -> str:
+        """Where the tunnel is opened."""
+        return "ws" + self.url.removeprefix("http") + "/connect"
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that carries the token."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    @functools.cached_property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, where no proxy can help."""
+        return _is_loopback(urllib.parse.urlsplit(self.url).hostname or "")
+
+    @property
+    def sends_token_in_clear(self) -> bool:
+        """Whether somebody on the way can read the token."""
+        return self.url.startswith("http:") and not self.is_loopback
+
+    @functools.cached_property
+    def tls(self) -> ssl.SSLContext | None:
+        """What to trust; None without TLS.
+
+        Raises:
+            UsageError: `ca_file` cannot be read.
+        """
+        if not self.url.startswith("https:"):
+            return None
+        context = ssl.create_default_context()
+        if self.ca_file is not None:
+            try:
+                context.load_verify_locations(cafile=self.ca_file)
+            except OSError as exc:
+                raise UsageError(
+                    f"--ca-file {self.ca_file}: {exc.strerror or exc}",
+                    "It must be a readable file of certificates in PEM.",
+                ) from exc
+        return context
+
+
+def parse_url(text: str) -> str:
+    """Read the address of a relay, and give it without a trailing slash.
+
+    Raises:
+        ValueError: It is no address that a relay can have; the message says why.
+    """
+    try:
+        parts = urllib.parse.urlsplit(text.strip())
+        port = parts.port
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is not a URL: {exc}") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{text!r} is not like https://relay.example.com")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a relay's URL carries no user and password; give the token by itself")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(f"{text!r} has more than scheme, host and port; leave the rest away")
+    if any(not "!" <= char <= "~" for char in parts.netloc) or port == 0:
+        raise ValueError(f"{text!r} has a host or port that cannot be")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,87 @@
+"""The login that `relay-client login` keeps in the user's config directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from relay_client.errors import ClientError, UsageError
+
+_FILE = "login.json"
+_KEYS = ("url", "token", "ca_file")
+
+
+def default_folder() -> Path:
+    """Where this system keeps a user's configuration."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("relay-client", appauthor=False))
+
+
+def load(folder: Path) -> dict[str, str]:
+    """Give `url`, `token` and, where there is one, `ca_file`; nothing without a login.
+
+    Raises:
+        UsageError: The file is damaged or cannot be read.
+    """
+    file = folder / _FILE
+    try:
+        saved = json.loads(file.read_bytes())
+        return {key: str(saved[key]) for key in _KEYS if saved.get(key)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as exc:
+        raise UsageError(
+            f"the saved login {file} cannot be read: {exc}",
+            "Run relay-client logout, then relay-client login URL.",
+        ) from exc
+
+
+def save(folder: Path, login: dict[str, str]) -> Path:
+    """Keep a login so that only its owner can read it; an earlier one is replaced whole.
+
+    Returns:
+        The file.
+
+    Raises:
+        ClientError: It cannot be written.
+    """
+    file = folder / _FILE
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        _write_whole(file, json.dumps(login, indent=2) + "\n")
+    except OSError as exc:
+        raise ClientError(f"the login cannot be kept in {file}: {exc.strerror or exc}") from exc
+    return file
+
+
+def forget(folder: Path) -> bool:
+    """Remove the login, and say whether there was one.
+
+    Raises:
+        ClientError: It cannot be removed.
+    """
+    file = folder / _FILE
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise ClientError(f"{file} cannot be removed: {exc.strerror or exc}") from exc
+    return True
+
+
+def _write_whole(file: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".login-")  # made with mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

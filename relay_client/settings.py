@@ -1,0 +1,221 @@
+"""The client's configuration, and the only reader of the environment."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from relay_client import saved_login
+from relay_client.errors import UsageError
+from relay_client.relay import Relay, parse_url
+from relay_protocol.limits import WINDOW_DELIVERIES
+
+_PREFIX = "RELAY_CLIENT_"
+_FLAGS = {"name": "--as", "timeout_s": "--timeout"}  # where it is not the setting's name
+
+DEFAULT = "default"
+
+
+class ClientSettings(BaseSettings):
+    """All of the client's configuration; no other module reads the environment."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+
+    url: str | None = Field(None, description="The relay, e.g. https://relay.example.com.")
+    token: SecretStr | None = Field(None, description="Token with the scope subscribe.")
+    token_file: Path | None = Field(None, description="File with the token, instead of `token`.")
+    ca_file: Path | None = Field(
+        None, description="More certificates to trust towards the relay, in PEM."
+    )
+    config_dir: Path | None = Field(
+        None, description="Where the login is kept, instead of the user's config directory."
+    )
+    to: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Targets, [CHANNEL=]HOST:PORT[/path]; several are separated by commas.",
+    )
+    channel: str | None = Field(None, description="Channel of the target that names none.")
+    name: str | None = Field(None, description="Name of the subscription; the token's by default.")
+    since: str = Field(
+        "now",
+        description="Where a new subscription starts: now, beginning, 2h, 3d, or an RFC 3339 time.",
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, le=3_600, description="Seconds that a target may take to answer."
+    )
+    concurrency: int = Field(
+        8,
+        ge=1,
+        le=WINDOW_DELIVERIES,  # the relay sends no more than these at once
+        description="How many webhooks a client's targets get at the same time.",
+    )
+    output: Literal["pretty", "plain", "json"] | None = Field(
+        None, description="What connect prints; pretty on a terminal, otherwise plain."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _normal_url(cls, value: str | None) -> str | None:
+        return None if value is None else parse_url(value)
+
+    @field_validator("to", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_token(value.get_secret_value()):
+            raise ValueError("a token is one word of ASCII characters")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values as given: `load` puts the layers together, to know each one's source."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Settings, and where each came from.
+
+    Attributes:
+        sources: By setting: `"flag"`, `"environment"`, `"saved login"` or `"default"`.
+        colour: The user does not mind colours (no-color.org).
+    """
+
+    settings: ClientSettings
+    sources: Mapping[str, str]
+    folder: Path
+    colour: bool
+
+    def relay(self) -> Relay:
+        """The relay to speak to.
+
+        Raises:
+            UsageError: There is no URL or no token.
+        """
+        url, token = self.settings.url, self.settings.token
+        if url is None:
+            raise UsageError("no relay is set", "Run relay-client login URL, or give --url.")
+        if token is None:
+            raise UsageError(
+                "no token is set",
+                f"Run relay-client login {url}, or give RELAY_CLIENT_TOKEN or --token-file.",
+            )
+        return Relay(url, token.get_secret_value(), self.settings.ca_file)
+
+    def described(self) -> dict[str, dict[str, object]]:
+        """Every setting's value and source, the token hidden."""
+        values = self.settings.model_dump(mode="json")  # which masks the token
+        return {
+            name: {"value": value, "source": self.sources[name]} for name, value in values.items()
+        }
+
+
+def load(flags: Mapping[str, object], *, with_login: bool = True) -> Configuration:
+    """Put flags, environment, saved login and defaults together, in this order of weight.
+
+    Args:
+        flags: By setting; None stands for a flag that was not given.
+        with_login: Whether to read the saved login; without, a damaged one does no harm.
+
+    Raises:
+        UsageError: A setting is unknown or impossible; the message names it.
+    """
+    _refuse_unknown(os.environ)
+    given = {name: value for name, value in flags.items() if value not in (None, [], ())}
+    environment = EnvSettingsSource(ClientSettings)()
+    folder = Path(environment.get("config_dir") or saved_login.default_folder())
+    layers: dict[str, dict[str, object]] = {
+        "saved login": {**(saved_login.load(folder) if with_login else {})},
+        "environment": _with_token_read(environment, "RELAY_CLIENT_TOKEN"),
+        "flag": _with_token_read(given, "--token"),
+    }
+    sources = dict.fromkeys(ClientSettings.model_fields, DEFAULT)
+    values: dict[str, object] = {}
+    for source, layer in layers.items():
+        values |= layer
+        sources |= dict.fromkeys(layer, source)
+    return Configuration(_validated(values, sources), sources, folder, "NO_COLOR" not in os.environ)
+
+
+def read_token(file: Path) -> str:
+    """Read a token from a file.
+
+    Raises:
+        UsageError: There is none in it.
+    """
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"the token file {file} cannot be read: {exc}") from exc
+    if not is_token(token):
+        raise UsageError(f"the token file {file} holds no token: one word is expected")
+    return token
+
+
+def _with_token_read(layer: dict[str, object], name: str) -> dict[str, object]:
+    file = layer.get("token_file")
+    if file is None:
+        return layer
+    if "token" in layer:
+        file_name = "--token-file" if name.startswith("-") else f"{name}_FILE"
+        raise UsageError(f"{name} and {file_name} are both set", "Give one of them.")
+    return {**layer, "token": read_token(Path(str(file)))}
+
+
+def _validated(values: dict[str, object], sources: Mapping[str, str]) -> ClientSettings:
+    try:
+        return ClientSettings.model_validate(values)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = str(first["loc"][0])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{_called(name, sources[name])}: {message}") from exc
+
+
+def _called(name: str, source: str) -> str:
+    """What the user knows a setting by."""
+    if source == "flag":
+        return _FLAGS.get(name, "--" + name.replace("_", "-"))
+    if source == "environment":
+        return _PREFIX + name.upper()
+    return f"{name} of the {source}"
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = [_PREFIX + name.upper() for name in ClientSettings.model_fields]
+    for name in environment:
+        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+            raise UsageError(f"{name} is no setting of relay-client", hint)
+
+
+def is_token(text: str) -> bool:
+    """Say whether a text can be sent as a token: one word of visible ASCII characters."""
+    return bool(text) and all("!" <= char <= "~" for char in text)

@@ -1,0 +1,343 @@
+"""The WebSocket around a `ClientSession`: keeps it connected and does what it decides."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Protocol, assert_never
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.typing import Subprotocol
+
+from relay_client import refusals
+from relay_client.backoff import Backoff
+from relay_client.errors import ClientError
+from relay_client.notices import (
+    Connected,
+    Lost,
+    Notice,
+    Resumed,
+    Settled,
+    Slept,
+    StillAway,
+    Waiting,
+)
+from relay_client.relay import USER_AGENT, Relay
+from relay_client.sleepwatch import SleepWatch
+from relay_client.target import Target
+from relay_protocol.client_session import (
+    ClientEffect,
+    ClientSession,
+    ComeBack,
+    Disconnect,
+    Drained,
+    Ping,
+    Probe,
+    Ready,
+    Refused,
+    Replay,
+    Send,
+)
+from relay_protocol.codec import decode_server, encode
+from relay_protocol.errors import ProtocolError
+from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
+from relay_protocol.messages import CloseCode
+from relay_protocol.values import Delivery, Outcome
+
+OPEN_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 2.0
+BLINK_S = 2.0  # a shorter absence is no news for people
+LOOK_S = 1.0  # how often the session is told the time
+
+
+class Targets(Protocol):
+    """What the tunnel needs to know of the targets."""
+
+    def of(self, channel: str) -> Target:
+        """The target of a channel."""
+
+    async def replay(self, delivery: Delivery) -> Outcome:
+        """Post a delivery; never raises."""
+
+    async def until_listening(self, channel: str) -> None:
+        """Return once the channel's target takes connections."""
+
+
+class Tunnel:
+    """Keeps a session connected to its relay until it is stopped or refused for good.
+
+    Make it where an event loop runs.
+
+    Args:
+        relay: Where to connect to.
+        session: Decides everything.
+        targets: Where deliveries go.
+        tell: Takes what happens; must not block.
+        backoff: Decides how long to wait between connections.
+        wall: The wall clock, in Unix seconds; a jump of it is a sleep.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        session: ClientSession,
+        targets: Targets,
+        tell: Callable[[Notice], None],
+        *,
+        backoff: Backoff | None = None,
+        wall: Callable[[], float] = time.time,
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._relay = relay
+        self._session = session
+        self._targets = targets
+        self._tell = tell
+        self._backoff = backoff or Backoff()
+        self._wall = wall
+        self._look_s = look_s
+        self._socket: ClientConnection | None = None
+        self._outbox: asyncio.Queue[Send | Ping] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Set by the end of draining, or by an error in a task.
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._hurry = asyncio.Event()  # connect at once
+        self._come_back: ComeBack | None = None
+        self._refused: Refused | None = None
+        self._dropped = ""  # why the connection was cut from here
+        self._lost_at: float | None = None
+        self._was_connected = False
+        self._blink: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Return once `stop` was called and what was under way is finished.
+
+        Raises:
+            ClientError: The relay refused, for good.
+        """
+        keeping = self._start(self._keep_connected())
+        self._start(self._watch_clocks())
+        try:
+            await asyncio.wait({keeping, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            self._over.result()
+            await self._say_goodbye()
+        finally:
+            self._forget_blink()
+            await self._cancel_tasks()
+
+    def stop(self) -> None:
+        """Take nothing new, and end `run` once what is under way is finished."""
+        self._perform(self._session.drain())
+
+    async def _keep_connected(self) -> None:
+        while True:
+            reason = await self._connection()
+            self._session.disconnected()
+            self._note_loss(reason)
+            await self._pause()
+
+    async def _connection(self) -> refusals.Reason:
+        """Live through one connection, from dialling to its end."""
+        self._refused, self._come_back, self._dropped = None, None, ""
+        self._hurry.clear()
+        try:
+            socket = await self._dial()
+        except (OSError, WebSocketException, ImportError) as exc:  # the last: no SOCKS library
+            return _or_raise(refusals.of_failed_handshake(exc))
+        self._backoff.opened(time.monotonic())
+        self._socket, self._outbox = socket, asyncio.Queue()
+        writing = self._start(self._write(socket, self._outbox))
+        try:
+            self._perform(self._session.connected(time.monotonic()))
+            return await self._receive(socket)
+        finally:
+            self._socket = None
+            writing.cancel()
+            socket.transport.abort()
+
+    async def _dial(self) -> ClientConnection:
+        return await _connect(
+            self._relay.socket_url,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            additional_headers=self._relay.authorization,
+            user_agent_header=USER_AGENT,
+            proxy=None if self._relay.is_loopback else True,
+            ssl=self._relay.tls,
+            compression=None,  # bodies are small, and it would halve what goes through
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ping_interval=None,  # the session decides when to ping
+            max_size=MAX_FRAME_BYTES,
+        )
+
+    async def _receive(self, socket: ClientConnection) -> refusals.Reason:
+        if socket.subprotocol != SUBPROTOCOL:
+            return refusals.Reason("what answers there speaks no relay.v1", "Check the URL.")
+        try:
+            while True:
+                message = decode_server(await socket.recv(decode=False))
+                self._perform(self._session.receive(message, time.monotonic()))
+        except ConnectionClosed as exc:
+            if self._dropped:
+                return refusals.Reason(self._dropped)
+            return _or_raise(refusals.of_close(exc, self._refused))
+        except ProtocolError as exc:
+            await socket.close(CloseCode.PROTOCOL_ERROR, str(exc)[:100])
+            return refusals.Reason(
+                f"the relay sent something unexpected: {exc}", refusals.VERSIONS_HINT
+            )
+
+    async def _write(self, socket: ClientConnection, outbox: asyncio.Queue[Send | Ping]) -> None:
+        """Send in order what was queued; the queue is bounded by the window."""
+        try:
+            while True:
+                effect = await outbox.get()
+                if isinstance(effect, Ping):
+                    pong = asyncio.ensure_future(await socket.ping())
+                    pong.add_done_callback(self._ponged)
+                else:
+                    await socket.send(encode(effect.message))
+                outbox.task_done()
+        except ConnectionClosed:
+            return  # the reader learns of it too, and says why
+
+    def _ponged(self, pong: asyncio.Future[float]) -> None:
+        if not pong.cancelled() and pong.exception() is None:
+            self._session.heard(time.monotonic())
+
+    def _perform(self, effects: list[ClientEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send() | Ping():
+                    self._outbox.put_nowait(effect)
+                case Replay(delivery):
+                    self._start(self._replay(delivery))
+                case Ready(welcome):
+                    self._note_return(Connected(welcome, self._away_s()))
+                case Probe(channel):
+                    self._start(self._probe(channel))
+                case Disconnect(reason=reason):
+                    self._drop(reason)
+                case ComeBack():
+                    self._come_back = effect
+                case Refused():
+                    self._refused = effect
+                case Drained():
+                    self._finish()
+                case _:
+                    assert_never(effect)
+
+    async def _replay(self, delivery: Delivery) -> None:
+        outcome = await self._targets.replay(delivery)
+        self._perform(self._session.finished(delivery, outcome))
+        self._tell(Settled(delivery, outcome))
+
+    async def _probe(self, channel: str) -> None:
+        target = self._targets.of(channel)
+        self._tell(Waiting(channel, target))
+        await self._targets.until_listening(channel)
+        self._tell(Resumed(channel, target))
+        self._perform(self._session.target_up(channel))
+
+    async def _watch_clocks(self) -> None:
+        watch = SleepWatch(self._wall(), time.monotonic())
+        while True:
+            await asyncio.sleep(self._look_s)
+            if watch.slept(self._wall(), time.monotonic()):
+                self._tell(Slept())
+                self._backoff.reset()
+                self._drop("this machine slept")
+                self._hurry.set()
+            self._perform(self._session.tick(time.monotonic()))
+
+    def _drop(self, reason: str) -> None:
+        """Cut a connection that nobody may be at the other end of: a goodbye would hang."""
+        if self._socket is not None:
+            self._dropped = reason
+            self._socket.transport.abort()
+
+    async def _pause(self) -> None:
+        delay = self._backoff.delay(time.monotonic())
+        if self._come_back is not None:
+            # The relay says when; drawing the time keeps its clients from coming all at once.
+            delay = self._backoff.draw(0.0, self._come_back.after_s)
+        try:
+            async with asyncio.timeout(delay):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+    def _note_loss(self, reason: refusals.Reason) -> None:
+        if self._lost_at is not None:
+            return
+        self._lost_at = time.monotonic()
+        self._tell(Lost(reason.text, reason.hint, before_first=not self._was_connected))
+        if self._was_connected:
+            still_away = StillAway(reason.text, reason.hint)
+            loop = asyncio.get_running_loop()
+            self._blink = loop.call_later(BLINK_S, self._tell, still_away)
+
+    def _note_return(self, notice: Connected) -> None:
+        self._forget_blink()
+        self._lost_at, self._was_connected = None, True
+        self._tell(notice)
+
+    def _away_s(self) -> float | None:
+        if not self._was_connected or self._lost_at is None:
+            return None
+        return time.monotonic() - self._lost_at
+
+    def _forget_blink(self) -> None:
+        if self._blink is not None:
+            self._blink.cancel()
+            self._blink = None
+
+    async def _say_goodbye(self) -> None:
+        """Let the last results go out before the connection is closed."""
+        if self._socket is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._outbox.join()
+                await self._socket.close()
+        except TimeoutError:
+            pass
+
+    def _finish(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """End everything with the error of one: none of these may fail quietly."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        exc = task.exception()
+        if exc is not None and not self._over.done():
+            self._over.set_exception(exc)
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _connect(connect):  # noqa: N801 - named like the function-like class that it changes
+    """Follows no redirect: the token goes to the configured relay and nowhere else."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+def _or_raise(verdict: refusals.Reason | ClientError) -> refusals.Reason:
+    if isinstance(verdict, ClientError):
+        raise verdict
+    return verdict

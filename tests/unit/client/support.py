@@ -1,0 +1,315 @@
+"""A target that shows raw bytes, and a relay that does what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from relay_client.target import Target
+from relay_protocol.codec import decode_client, encode
+from relay_protocol.messages import CloseCode, Granted, Hello, Welcome
+from relay_protocol.server_session import (
+    Close,
+    Hold,
+    Join,
+    LetGo,
+    Send,
+    ServerEffect,
+    ServerSession,
+    Settle,
+)
+from relay_protocol.values import Delivery, EventHead, HeaderList, Outcome, RequestHead
+
+TOKEN = "FIXTUREtoken"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+RECEIVED_AT = 1_783_000_810_123  # 2026-07-02T14:00:10.123Z
+
+
+async def until(condition: Callable[[], object], within_s: float = 5.0) -> None:
+    """Return once a condition holds; fail when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        await asyncio.sleep(0.005)
+
+
+def make_delivery(
+    number: int = 1,
+    *,
+    method: str = "POST",
+    request_target: str = "/webhook",
+    headers: HeaderList = ((b"Host", b"relay.example.com"),),
+    body: bytes = b"{}",
+    channel: str = "chatwoot",
+    attempt: int = 1,
+    replay: bool = False,
+    sender: str = "203.0.113.9",
+    kind: str = "message_created",
+    key: str = "42",
+) -> Delivery:
+    """A delivery as the relay sends it."""
+    request = RequestHead(method, request_target, headers, sender, "https")
+    event = EventHead(f"evt_{number}", number, RECEIVED_AT, key, kind, request)
+    return Delivery(f"dlv_{number}", 1, channel, attempt, replay, event, body)
+
+
+@dataclass
+class RawTarget:
+    """A server that keeps every byte it gets, and answers as told."""
+
+    port: int = 0
+    requests: list[bytes] = field(default_factory=list)
+    answer: Callable[[bytes, asyncio.StreamWriter], Awaitable[None]] | bytes = OK
+    connections: int = 0
+
+    @property
+    def target(self) -> Target:
+        """How the client is told of it."""
+        return Target("127.0.0.1", self.port)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                request = head + await reader.readexactly(_content_length(head))
+                self.requests.append(request)
+                if isinstance(self.answer, bytes):
+                    writer.write(self.answer)
+                else:
+                    await self.answer(request, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def raw_target(port: int = 0) -> AsyncIterator[RawTarget]:
+    """A target on a port of its own, or on a given one."""
+    target = RawTarget()
+    server = await asyncio.start_server(target.serve, "127.0.0.1", port)
+    target.port = server.sockets[0].getsockname()[1]
+    try:
+        yield target
+    finally:
+        server.close()
+
+
+def split_request(raw: bytes) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
+    """Give a raw request's first line, headers and body."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+    return first, headers, body
+
+
+@dataclass
+class FakeRelay:
+    """A relay's WebSocket and JSON API, with the server's real state machine inside."""
+
+    url: str = ""
+    handshake_status: int = 0  # refuse the handshake with it
+    redirect_to: str = ""
+    subprotocol: str | None = "relay.v1"
+    autoping: bool = True
+    refusal: tuple[CloseCode, str, str] | None = None  # instead of a welcome
+    backlog: int = 0
+    canary_records: bool = True
+    whoami: dict[str, Any] = field(default_factory=dict)
+    hellos: list[Hello] = field(default_factory=list)
+    handshakes: list[dict[str, str]] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
+    settled: list[tuple[str, Outcome]] = field(default_factory=list)
+    holds: list[int] = field(default_factory=list)
+    let_go: list[int] = field(default_factory=list)
+
+    @property
+    def open(self) -> list[Connection]:
+        """Connections that were welcomed and are still there."""
+        return [c for c in self.connections if c.welcomed and not c.socket.closed]
+
+    async def connected(self, times: int = 1) -> Connection:
+        """Wait for a client; it may have to be a later one than the first."""
+        await until(lambda: len(self.connections) >= times and self.open)
+        return self.open[-1]
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        self.handshakes.append(dict(request.headers))
+        if self.handshake_status:
+            location = {"Location": f"{self.redirect_to or self.url}/connect"}
+            return web.Response(status=self.handshake_status, headers=location)
+        protocols = () if self.subprotocol is None else (self.subprotocol,)
+        socket = web.WebSocketResponse(protocols=protocols, autoping=self.autoping)
+        await socket.prepare(request)
+        connection = Connection(self, socket, ServerSession(time.monotonic()))
+        self.connections.append(connection)
+        await connection.run()
+        return socket
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """The JSON API, as far as the client uses it."""
+        call = f"{request.method} {request.path}"
+        bearer = request.headers.get("Authorization")
+        if call == "GET /health/live":
+            return web.json_response({"status": "live"})
+        if call == "POST /c/canary-1/webhook" and bearer == "Bearer FIXTUREsend":
+            canary = make_delivery(
+                channel="canary-1", kind="relay.canary", body=await request.read()
+            )
+            await self.open[-1].deliver(canary)
+            return web.json_response({"id": "evt_1"})
+        if bearer != f"Bearer {TOKEN}":
+            return web.json_response(
+                {"error": {"code": "unauthorized", "message": "no"}}, status=401
+            )
+        answers: dict[str, Any] = {
+            "GET /api/v1/whoami": self.whoami,
+            "GET /api/v1/channels": {"channels": [_CHANNEL]},
+            "GET /api/v1/status": _STATUS,
+            "POST /api/v1/canary": {
+                "channel": "canary-1",
+                "send_token": "FIXTUREsend",
+                "webhook_path": "/c/canary-1/webhook",
+            },
+            "GET /api/v1/events/evt_1": {
+                "id": "evt_1",
+                "attempts": [{"attempt": 1}] if self.settled and self.canary_records else [],
+            },
+        }
+        if call == "DELETE /api/v1/canary/canary-1":
+            return web.Response(status=204)
+        if call in answers:
+            return web.json_response(answers[call])
+        error = {
+            "code": "not_found",
+            "message": "there is no such thing",
+            "hint": "Look elsewhere.",
+        }
+        return web.json_response({"error": error}, status=404)
+
+
+class Connection:
+    """One client's connection."""
+
+    def __init__(
+        self, relay: FakeRelay, socket: web.WebSocketResponse, session: ServerSession
+    ) -> None:
+        self.socket = socket
+        self.session = session
+        self.welcomed = False
+        self._relay = relay
+
+    async def run(self) -> None:
+        async for frame in self.socket:
+            if frame.type is WSMsgType.BINARY:
+                message = decode_client(frame.data)
+                await self.perform(self.session.receive(message, time.monotonic()))
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Send a delivery, in chunks when it is not small."""
+        await self.perform(self.session.deliver(delivery))
+        while (chunk := self.session.next_chunk()) is not None:
+            await self.perform([Send(chunk)])
+
+    async def perform(self, effects: list[ServerEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(message):
+                    await self.socket.send_bytes(encode(message))
+                case Join(hello):
+                    await self._join(hello)
+                case Settle(delivery, outcome):
+                    self._relay.settled.append((delivery, outcome))
+                case Hold(subscription):
+                    self._relay.holds.append(subscription)
+                case LetGo(subscription):
+                    self._relay.let_go.append(subscription)
+                case Close(code, reason):
+                    await self.socket.close(code=code, message=reason.encode())
+                case _:
+                    pass
+
+    async def _join(self, hello: Hello) -> None:
+        self._relay.hellos.append(hello)
+        if self._relay.refusal is not None:
+            await self.perform(self.session.refuse(*self._relay.refusal))
+            return
+        granted = tuple(
+            Granted(number, wanted.channel, wanted.name or "ana", False, self._relay.backlog)
+            for number, wanted in enumerate(hello.subscriptions, 1)
+        )
+        await self.perform(self.session.welcome(Welcome("1.0", 1, granted)))
+        self.welcomed = True
+
+
+@asynccontextmanager
+async def fake_relay() -> AsyncIterator[FakeRelay]:
+    """A relay on a port of its own; a test changes its attributes."""
+    relay = FakeRelay()
+    app = web.Application()
+    app.router.add_get("/connect", relay.connect)
+    app.router.add_route("*", "/{path:.*}", relay.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    relay.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    relay.whoami = {
+        "name": "ana",
+        "scopes": ["subscribe"],
+        "channels": ["chatwoot"],
+        "server_version": "1.0",
+    }
+    try:
+        yield relay
+    finally:
+        await runner.cleanup()
+
+
+def _refusal(status: int, message: str, hint: str) -> web.Response:
+    error = {"code": "refused", "message": message, "hint": hint}
+    return web.json_response({"error": error}, status=status)
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
+_CHANNEL = {
+    "name": "chatwoot",
+    "webhook_path": "/webhook",
+    "sender_auth": ["token", "hmac:chatwoot"],
+    "key": "chatwoot",
+    "retention_days": 7,
+    "max_body_bytes": 1_048_576,
+    "created_at": RECEIVED_AT,
+}
+_STATUS = {
+    "version": "1.0",
+    "public_url": None,
+    "uptime_s": 7200,
+    "channels": [
+        {"name": "chatwoot", "events": 12, "bytes": 5102, "last_received_at": RECEIVED_AT}
+    ],
+    "subscriptions": [
+        {
+            "channel": "chatwoot",
+            "name": "ana",
+            "connected": True,
+            "paused": True,
+            "backlog": 3,
+            "oldest_waiting_at": RECEIVED_AT,
+            "dead": 1,
+        }
+    ],
+}

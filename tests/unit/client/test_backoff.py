@@ -1,0 +1,57 @@
+"""How long to wait before connecting again."""
+
+from __future__ import annotations
+
+from relay_client.backoff import LONGEST_S, STABLE_S, Backoff
+
+
+def longest(low: float, high: float) -> float:
+    assert low == 0.0
+    return high
+
+
+def test_delays_double_up_to_the_longest() -> None:
+    """Over failures in a row, however many."""
+    backoff = Backoff(longest)
+
+    delays = [backoff.delay(0.0) for _ in range(2_000)]
+
+    assert delays[:8] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8]
+    assert set(delays[8:]) == {LONGEST_S}
+
+
+def test_a_connection_that_lasted_starts_anew() -> None:
+    """One that dropped at once does not."""
+    backoff = Backoff(longest)
+    backoff.delay(0.0)
+    backoff.opened(10.0)
+    assert backoff.delay(10.0 + STABLE_S - 0.01) == 0.2
+
+    backoff.opened(20.0)
+    assert backoff.delay(20.0 + STABLE_S) == 0.1
+
+
+def test_an_old_connection_does_not_count_for_later_failures() -> None:
+    """Time that passed without a connection is no stability."""
+    backoff = Backoff(longest)
+    backoff.opened(0.0)
+    backoff.delay(1.0)
+
+    assert backoff.delay(100.0) == 0.2
+
+
+def test_a_reset_forgets_everything() -> None:
+    """After a sleep."""
+    backoff = Backoff(longest)
+    for _ in range(5):
+        backoff.delay(0.0)
+    backoff.reset()
+
+    assert backoff.delay(0.0) == 0.1
+
+
+def test_delays_are_drawn_from_all_of_the_range() -> None:
+    """Otherwise clients would come back together."""
+    delays = [Backoff().delay(0.0) for _ in range(200)]
+
+    assert 0.0 <= min(delays) < 0.05 < max(delays) <= 0.1

@@ -1,0 +1,190 @@
+"""The command as a program: exit statuses, signals, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+import pytest
+
+from tests.unit.client.support import TOKEN, fake_relay, make_delivery, raw_target, until
+
+ROOT = Path(__file__).parents[3]
+MAIN = "from relay_client.cli import main; main()"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """No settings but a config directory of the test's own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RELAY_CLIENT_")}
+    return kept | {"RELAY_CLIENT_CONFIG_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+
+async def start(environment: dict[str, str], *arguments: str) -> Process:
+    """Start `relay-client`."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        MAIN,
+        *arguments,
+        env=environment,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+
+
+async def run(
+    environment: dict[str, str], *arguments: str, stdin: bytes = b""
+) -> tuple[int | None, str, str]:
+    """Run `relay-client` to its end: status, output, errors."""
+    process = await start(environment, *arguments)
+    out, err = await process.communicate(stdin)
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--help"], 0, "connect"),
+        (["--version"], 0, "relay-client "),
+        (["connect", "--help"], 0, "--to"),
+        (["nonsense"], 2, "nonsense"),
+        (["connect", "--nonsense"], 2, "nonsense"),
+        (["whoami"], 2, "no relay is set"),
+        (["connect", "--url", "http://127.0.0.1:9", "--token", "t"], 2, "--to localhost:8000"),
+        (["whoami", "--url", "http://127.0.0.1:9", "--token", "t"], 3, "cannot be reached"),
+        (["status", "--url", "http://127.0.0.1:9", "--token", "t"], 3, "cannot be reached"),
+        (["doctor", "--url", "http://127.0.0.1:9", "--token", "t"], 3, "FAILED"),
+    ],
+)
+async def test_exit_statuses(
+    environment: dict[str, str], arguments: list[str], status: int, words: str
+) -> None:
+    """Documented ones, and never a traceback."""
+    got, out, err = await run(environment, *arguments)
+
+    assert got == status
+    assert words in out + err
+    assert "Traceback" not in err
+
+
+async def test_login_then_whoami_then_logout(environment: dict[str, str]) -> None:
+    """The login is found again by the next command."""
+    async with fake_relay() as relay:
+        login = await run(environment, "login", relay.url, stdin=TOKEN.encode() + b"\n")
+        whoami = await run(environment, "whoami", "--json")
+        logout = await run(environment, "logout")
+
+    assert [login[0], whoami[0], logout[0]] == [0, 0, 0]
+    assert json.loads(whoami[1])["settings"]["token"]["source"] == "saved login"
+    assert (await run(environment, "whoami"))[0] == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_one_signal_finishes_what_is_under_way(
+    environment: dict[str, str], number: signal.Signals
+) -> None:
+    """The relay gets its result, and the status is 0."""
+    release = asyncio.Event()
+
+    async def answer_late(request: bytes, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with fake_relay() as relay, raw_target() as target:
+        target.answer = answer_late
+        environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
+        to = f"127.0.0.1:{target.port}"
+        process = await start(environment, "connect", "--to", to, "--output", "json")
+        connection = await relay.connected()
+        await connection.deliver(make_delivery())
+        await until(lambda: target.requests)
+        process.send_signal(number)
+        out = process.stdout
+        assert out is not None
+        while b'"stopping"' not in await out.readline():
+            pass
+        release.set()
+
+        assert await process.wait() == 0
+        await until(lambda: relay.settled)
+        assert relay.settled[0][1].delivered
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+async def test_two_signals_end_at_once(environment: dict[str, str]) -> None:
+    """Whatever is under way."""
+
+    async def never(request: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async with fake_relay() as relay, raw_target() as target:
+        target.answer = never
+        environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
+        to = f"127.0.0.1:{target.port}"
+        process = await start(environment, "connect", "--to", to, "--output", "json")
+        connection = await relay.connected()
+        await connection.deliver(make_delivery())
+        await until(lambda: target.requests)
+        out = process.stdout
+        assert out is not None
+        process.send_signal(signal.SIGINT)
+        while b'"stopping"' not in await out.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+
+        assert await process.wait() == 1
+
+
+async def test_a_closed_output_ends_it_quietly(environment: dict[str, str]) -> None:
+    """As in `relay-client connect | head -1`."""
+    async with fake_relay() as relay, raw_target() as target:
+        environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
+        process = await start(environment, "connect", "--to", f"127.0.0.1:{target.port}")
+        connection = await relay.connected()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        await process.stdout.readline()
+        process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+        await connection.deliver(make_delivery())
+
+        assert await process.wait() == 0
+        assert await process.stderr.read() == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_an_idle_client_is_small(environment: dict[str, str]) -> None:
+    """At most 60 MiB resident."""
+    async with fake_relay() as relay, raw_target() as target:
+        environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
+        process = await start(environment, "connect", "--to", f"127.0.0.1:{target.port}")
+        connection = await relay.connected()
+        await connection.deliver(make_delivery())
+        await until(lambda: relay.settled)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        process.terminate()
+        await process.wait()
+
+    resident_kib = int(status.partition("VmRSS:")[2].split()[0])
+    assert resident_kib <= 60 * 1024
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="counts CPU time by os.wait4")
+async def test_help_is_quick(environment: dict[str, str]) -> None:
+    """Under 0.4 s of CPU time."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    status, _, _ = await run(environment, "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    assert status == 0
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert used < 0.4

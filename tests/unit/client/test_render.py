@@ -1,0 +1,258 @@
+"""What people and programs get to see."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+
+import pytest
+
+from relay_client.console import Console
+from relay_client.notices import (
+    Connected,
+    Ended,
+    Lost,
+    Notice,
+    Resumed,
+    Settled,
+    Slept,
+    StillAway,
+    Stopping,
+    Waiting,
+    Warned,
+)
+from relay_client.render import Render, make_render
+from relay_client.target import Target
+from relay_client.text import width
+from relay_protocol.messages import Granted, Welcome
+from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from tests.unit.client.support import make_delivery
+
+URL = "https://relay.example.com"
+TARGET = Target("localhost", 8000)
+ESCAPE = "\x1b]0;evil\x07\x1b[2J\x9b31m\u202e"
+OK = Response(200, elapsed_ms=12)
+
+
+def render(
+    output: str, *, colour: bool = False, channels: tuple[str, ...] = ("chatwoot",)
+) -> Render:
+    """A renderer for one or more channels."""
+    console = Console(io.StringIO(), io.StringIO(), colour=colour)
+    return make_render(output, console, URL, dict.fromkeys(channels, TARGET))
+
+
+def welcome(backlog: int = 0, *, created: bool = False, oldest: int | None = None) -> Welcome:
+    """One subscription."""
+    return Welcome("1.0", 1, (Granted(1, "chatwoot", "ana", created, backlog, oldest),))
+
+
+def pretty(notice: Notice) -> str:
+    """The lines for a person, without the time."""
+    return re.sub(r"\d\d:\d\d:\d\d  ", "", "\n".join(render("pretty")(notice)))
+
+
+def every_notice(text: str) -> list[Notice]:
+    """One of each kind, with a text of the relay's in all places."""
+    delivery = make_delivery(kind=text, key=text, channel="chatwoot")
+    granted = Granted(1, "chatwoot", text, False, 1)
+    return [
+        Connected(Welcome(text, 1, (granted,))),
+        Connected(Welcome(text, 1, (granted,)), 60.0),
+        Lost(text, text, before_first=True),
+        Lost(text, text),
+        StillAway(text, text),
+        Settled(delivery, OK),
+        Settled(delivery, Response(500)),
+        Settled(delivery, Failure(FailureKind.NETWORK, text)),
+        Waiting(text, TARGET),
+        Resumed(text, TARGET),
+        Slept(),
+        Warned(text),
+        Stopping(3),
+        Ended(text, 1),
+    ]
+
+
+@pytest.mark.parametrize("output", ["pretty", "plain", "json"])
+def test_nothing_from_outside_steers_the_terminal(output: str) -> None:
+    """Every line of every notice is printable, whatever names the relay sends."""
+    one = render(output)
+
+    lines = [line for notice in every_notice(ESCAPE) for line in one(notice)]
+
+    assert len(lines) > 8
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_beginning_says_where_who_and_what_waits() -> None:
+    """Where each channel goes, and what came meanwhile."""
+    oldest = round((time.time() - 7_300) * 1_000)
+
+    assert pretty(Connected(welcome(12, oldest=oldest))).splitlines() == [
+        "Connected to https://relay.example.com as ana",
+        "  chatwoot → http://localhost:8000",
+        "12 webhooks came while you were away, the oldest 2 h ago",
+    ]
+    assert len(pretty(Connected(welcome())).splitlines()) == 2
+    assert "1 webhook of chatwoot to catch up on" in pretty(Connected(welcome(1, created=True)))
+
+
+def test_a_delivery_is_one_line() -> None:
+    """Kind, conversation, status, duration."""
+    line = pretty(Settled(make_delivery(), OK))
+
+    assert line.split() == ["message_created", "#42", "200", "12", "ms"]
+
+
+def test_columns_stand_below_each_other() -> None:
+    """Whatever script a name is in."""
+    one = render("pretty")
+    kinds = ["message_created", "ação_criada", "会話作成", "🎉"]
+
+    lines = [one(Settled(make_delivery(kind=kind), OK))[0] for kind in kinds]
+
+    assert len({width(line.partition("200")[0]) for line in lines}) == 1
+
+
+def test_a_second_attempt_and_a_second_channel_are_shown() -> None:
+    """Where there is more than one."""
+    one = render("pretty", channels=("chatwoot", "github"))
+
+    line = one(Settled(make_delivery(channel="github", attempt=2), OK))[0]
+
+    assert "github" in line
+    assert "attempt 2" in line
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Response(500), "the target answered 500; the relay tries again"),
+        (Response(429), "the target answered 429; the relay tries again"),
+        (Response(404), "the target answered 404; tried 3 times at most"),
+        (Response(302), "the target answered 302; tried 3 times at most"),
+        (Failure(FailureKind.TIMEOUT, "too slow"), "too slow; the relay tries again"),
+        (Failure(FailureKind.REFUSED, "bad path"), "bad path; not tried again"),
+    ],
+)
+def test_a_failure_says_why_and_what_happens_next(outcome: Outcome, words: str) -> None:
+    """In people's lines and in both others."""
+    notice = Settled(make_delivery(), outcome)
+
+    for output in ("pretty", "plain"):
+        assert words in render(output)(notice)[0]
+    assert words in json.loads(render("json")(notice)[0])["text"]
+
+
+def test_a_target_that_is_down_is_said_once() -> None:
+    """Not for each webhook that waits."""
+    down, lost = (Failure(kind) for kind in (FailureKind.TARGET_DOWN, FailureKind.TARGET_LOST))
+
+    assert pretty(Settled(make_delivery(), down)) == ""
+    assert pretty(Settled(make_delivery(), lost)) == ""
+    assert "nothing is lost" in pretty(Waiting("chatwoot", TARGET))
+    assert pretty(Resumed("chatwoot", TARGET)) == "localhost:8000 is back."
+    assert render("json")(Settled(make_delivery(), down)) == []
+    assert json.loads(render("json")(Settled(make_delivery(), lost))[0])["failure"] == "target_lost"
+
+
+def test_a_blink_is_no_news_for_people() -> None:
+    """A longer absence is two lines, and programs get both ends of every one."""
+    one, program = render("pretty"), render("json")
+    blink: list[Notice] = [Lost("the connection broke"), Connected(welcome(), 0.4)]
+    absence: list[Notice] = [
+        Lost("the connection broke"),
+        StillAway("it broke"),
+        Connected(welcome(3), 90.0),
+    ]
+
+    assert [line for notice in blink for line in one(notice)] == []
+    told = [line for notice in absence for line in one(notice)]
+    assert len(told) == 2
+    assert "Connected again after 2 min; 3 webhooks came meanwhile." in told[1]
+    types = [json.loads(line)["type"] for notice in absence for line in program(notice)]
+    assert types == ["reconnecting", "reconnected"]
+
+
+def test_a_relay_that_was_never_there_is_said_at_once() -> None:
+    """With what to do."""
+    text = pretty(Lost("the relay cannot be reached", "Check the URL.", before_first=True))
+
+    assert text == (
+        "The relay cannot be reached. Trying again until https://relay.example.com answers. "
+        "Check the URL."
+    )
+
+
+def test_programs_get_an_object_a_line() -> None:
+    """First ready, then what happens, each with the same names."""
+    one = render("json")
+
+    ready = json.loads(one(Connected(welcome(12, created=True)))[0])
+    delivered = json.loads(one(Settled(make_delivery(attempt=2), OK))[0])
+
+    assert ready.pop("time").endswith("Z")
+    assert ready == {
+        "type": "ready",
+        "url": URL,
+        "name": "ana",
+        "channels": [
+            {
+                "channel": "chatwoot",
+                "subscription": "ana",
+                "target": "http://localhost:8000",
+                "backlog": 12,
+                "oldest_waiting_at": None,
+                "created": True,
+            }
+        ],
+    }
+    assert delivered.pop("time").endswith("Z")
+    assert delivered == {
+        "type": "delivered",
+        "event_id": "evt_1",
+        "channel": "chatwoot",
+        "attempt": 2,
+        "status": 200,
+        "duration_ms": 12,
+        "kind": "message_created",
+        "key": "42",
+        "replay": False,
+    }
+
+
+def test_plain_columns_stay() -> None:
+    """One word each, in one order, a dash where there is nothing."""
+    one = render("plain")
+
+    line = one(Settled(make_delivery(kind="two words", key=""), OK))[0]
+
+    assert line.split()[1:] == [
+        "delivered",
+        "chatwoot",
+        "evt_1",
+        "1",
+        "200",
+        "12",
+        "two_words",
+        "-",
+    ]
+
+
+def test_colours_are_only_where_they_are_wanted() -> None:
+    """Green for what the target took."""
+    notice = Settled(make_delivery(), OK)
+
+    assert "\x1b[32m200\x1b[0m" in render("pretty", colour=True)(notice)[0]
+    assert "\x1b" not in render("pretty")(notice)[0]
+
+
+def test_stopping_says_what_is_finished_first() -> None:
+    """And where what comes later stays."""
+    assert "Finishing 3 webhooks" in pretty(Stopping(3))
+    assert pretty(Stopping(0)) == ""
+    assert "waits on the relay" in pretty(Ended("stopped", 0))
+    assert pretty(Ended("the token was revoked", 4)) == ""

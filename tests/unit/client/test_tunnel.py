@@ -1,0 +1,417 @@
+"""The tunnel against a real WebSocket server with the server's own state machine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from relay_client.backoff import Backoff
+from relay_client.errors import ChannelRefused, ClientError, TakenOver, TokenRefused
+from relay_client.notices import (
+    Connected,
+    Lost,
+    Notice,
+    Resumed,
+    Settled,
+    Slept,
+    StillAway,
+    Waiting,
+)
+from relay_client.relay import Relay
+from relay_client.target import Target
+from relay_client.tunnel import Tunnel
+from relay_protocol.client_session import ClientSession
+from relay_protocol.limits import WINDOW_DELIVERIES
+from relay_protocol.messages import CloseCode, Goaway, Hello, Wanted
+from relay_protocol.server_session import Send
+from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+from tests.unit.client.support import (
+    TOKEN,
+    FakeRelay,
+    fake_relay,
+    make_delivery,
+    until,
+)
+
+
+class FakeTargets:
+    """Targets that answer when the test says so."""
+
+    def __init__(self) -> None:
+        self.replayed: list[Delivery] = []
+        self.outcome: Outcome = Response(200, elapsed_ms=3)
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.listening = asyncio.Event()
+
+    def of(self, channel: str) -> Target:
+        return Target("localhost", 8000)
+
+    async def replay(self, delivery: Delivery) -> Outcome:
+        self.replayed.append(delivery)
+        await self.may_answer.wait()
+        return self.outcome
+
+    async def until_listening(self, channel: str) -> None:
+        await self.listening.wait()
+
+
+class Client:
+    """A tunnel, its session and what it told."""
+
+    def __init__(self, relay: FakeRelay, *, heartbeat_s: float = 15.0, url: str = "") -> None:
+        self.notices: list[Notice] = []
+        self.targets = FakeTargets()
+        self.draws: list[float] = []
+        self.slept_s = 0.0  # how far the wall clock is ahead
+        hello = Hello("1.0", "laptop", (Wanted("chatwoot"),), WINDOW_DELIVERIES)
+        self.session = ClientSession(hello, 8, heartbeat_s=heartbeat_s)
+        self.tunnel = Tunnel(
+            Relay(url or relay.url, TOKEN),
+            self.session,
+            self.targets,
+            self.notices.append,
+            backoff=Backoff(self._draw),
+            wall=lambda: time.time() + self.slept_s,
+            look_s=0.01,
+        )
+        self.running = asyncio.create_task(self.tunnel.run())
+
+    def told(self, kind: type[Notice]) -> list[Notice]:
+        return [notice for notice in self.notices if isinstance(notice, kind)]
+
+    def _draw(self, low: float, high: float) -> float:
+        self.draws.append(high)
+        return min(high, 0.01)
+
+
+@asynccontextmanager
+async def connected(
+    *, heartbeat_s: float = 15.0, autoping: bool = True
+) -> AsyncIterator[tuple[FakeRelay, Client]]:
+    """A client that is connected to a relay."""
+    async with fake_relay() as relay:
+        relay.autoping = autoping
+        async with running(Client(relay, heartbeat_s=heartbeat_s)) as client:
+            await until(lambda: client.told(Connected))
+            yield relay, client
+
+
+@asynccontextmanager
+async def running(client: Client) -> AsyncIterator[Client]:
+    """End the client with the test."""
+    try:
+        yield client
+    finally:
+        client.running.cancel()
+        await asyncio.gather(client.running, return_exceptions=True)
+
+
+async def ended(client: Client) -> None:
+    """Wait for the end of `run`, and raise what it raises."""
+    async with asyncio.timeout(5):
+        await client.running
+
+
+async def test_the_handshake_says_who_comes() -> None:
+    """Token in the header, own subprotocol, own name, no compression."""
+    async with connected() as (relay, client):
+        headers = relay.handshakes[0]
+        assert headers["Authorization"] == f"Bearer {TOKEN}"
+        assert headers["Sec-WebSocket-Protocol"] == "relay.v1"
+        assert headers["User-Agent"].startswith("relay-client/")
+        assert "Sec-WebSocket-Extensions" not in headers
+        assert "Origin" not in headers
+        assert relay.hellos[0].host == "laptop"
+        assert client.told(Connected) == [Connected(client.notices[0].welcome)]  # type: ignore[union-attr]
+
+
+async def test_a_delivery_goes_to_the_target_and_its_result_back() -> None:
+    """And the user is told."""
+    async with connected() as (relay, client):
+        await relay.open[0].deliver(make_delivery())
+        await until(lambda: relay.settled)
+
+        assert relay.settled == [("dlv_1", Response(200, elapsed_ms=3))]
+        assert client.targets.replayed == [make_delivery()]
+        await until(lambda: client.told(Settled))
+
+
+async def test_a_large_body_arrives_in_parts_and_whole() -> None:
+    """Byte for byte."""
+    body = bytes(range(256)) * 1_000
+    async with connected() as (relay, client):
+        await relay.open[0].deliver(make_delivery(body=body))
+        await until(lambda: relay.settled)
+
+        assert client.targets.replayed[0].body == body
+
+
+async def test_many_deliveries_are_all_settled() -> None:
+    """More than the target gets at once."""
+    async with connected() as (relay, client):
+        for number in range(32):
+            await relay.open[0].deliver(make_delivery(number))
+        await until(lambda: len(relay.settled) == 32)
+
+        assert len(client.targets.replayed) == 32
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_handshake_is_final(status: int) -> None:
+    """Trying again would not help."""
+    async with fake_relay() as relay:
+        relay.handshake_status = status
+        async with running(Client(relay)) as client:
+            with pytest.raises(TokenRefused, match=str(status)):
+                await ended(client)
+
+    assert len(relay.handshakes) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "status"),
+    [
+        (CloseCode.TOKEN_REFUSED, TokenRefused, 4),
+        (CloseCode.CHANNEL_REFUSED, ChannelRefused, 4),
+        (CloseCode.TAKEN_OVER, TakenOver, 5),
+    ],
+)
+async def test_a_close_that_says_no_is_final(
+    code: CloseCode, error: type[ClientError], status: int
+) -> None:
+    """The relay's own words are passed on."""
+    async with fake_relay() as relay:
+        relay.refusal = (code, "code", "the channel secret is not yours")
+        async with running(Client(relay)) as client:
+            with pytest.raises(error, match="secret is not yours") as caught:
+                await ended(client)
+
+    assert caught.value.exit_status == status
+    assert len(relay.connections) == 1
+
+
+async def test_a_takeover_while_connected_is_final() -> None:
+    """The first client does not fight back."""
+    async with connected() as (relay, client):
+        await relay.open[0].socket.close(code=CloseCode.TAKEN_OVER)
+        with pytest.raises(TakenOver, match="took over"):
+            await ended(client)
+
+
+@pytest.mark.parametrize("status", [404, 500, 502, 503, 302])
+async def test_other_refusals_are_tried_again_and_told_once(status: int) -> None:
+    """A proxy answers so while the relay is restarted."""
+    async with fake_relay() as relay:
+        relay.handshake_status = status
+        async with running(Client(relay)) as client:
+            await until(lambda: len(relay.handshakes) >= 4)
+            relay.handshake_status = 0
+            await until(lambda: client.told(Connected))
+
+    lost = client.told(Lost)
+    assert len(lost) == 1
+    assert isinstance(lost[0], Lost)
+    assert lost[0].before_first
+    assert str(status) in lost[0].text
+
+
+async def test_a_server_without_the_subprotocol_is_no_relay() -> None:
+    """Nothing is sent to it."""
+    async with fake_relay() as relay:
+        relay.subprotocol = None
+        async with running(Client(relay)) as client:
+            await until(lambda: client.told(Lost))
+
+        assert "relay.v1" in client.told(Lost)[0].text  # type: ignore[union-attr]
+        assert relay.hellos == []
+
+
+async def test_a_protocol_error_of_the_relay_is_answered_with_4400() -> None:
+    """And tried again."""
+    async with connected() as (relay, client):
+        first = relay.open[0]
+        await first.socket.send_bytes(b"\xc1")
+        await relay.connected(times=2)
+
+        assert first.socket.close_code == CloseCode.PROTOCOL_ERROR
+        assert "unexpected" in client.told(Lost)[0].text  # type: ignore[union-attr]
+
+
+async def test_a_lost_connection_is_made_anew_and_the_result_given_to_it() -> None:
+    """What the target works on goes on, and is not posted twice."""
+    async with connected() as (relay, client):
+        client.targets.may_answer.clear()
+        await relay.open[0].deliver(make_delivery())
+        await until(lambda: client.targets.replayed)
+
+        relay.open[0].socket._writer.transport.abort()  # type: ignore[union-attr]
+        second = await relay.connected(times=2)
+        await second.deliver(make_delivery(attempt=2))
+        client.targets.may_answer.set()
+        await until(lambda: relay.settled)
+
+        assert len(client.targets.replayed) == 1
+        assert [type(notice) for notice in client.notices[:3]] == [Connected, Lost, Connected]
+        assert client.notices[2].away_s is not None  # type: ignore[union-attr]
+        assert client.told(StillAway) == []
+
+
+async def test_failures_in_a_row_wait_longer_and_longer() -> None:
+    """The bound doubles; a connection that did not last does not set it back."""
+    async with connected() as (relay, client):
+        for times in range(2, 6):
+            await relay.open[0].socket.close(code=1011)
+            await relay.connected(times)
+
+        assert client.draws == [0.1, 0.2, 0.4, 0.8]
+
+
+async def test_a_relay_that_goes_away_says_when_to_come_back() -> None:
+    """Drawn from within the time it names."""
+    async with connected() as (relay, client):
+        await relay.open[0].perform([Send(Goaway("update", 30.0))])
+        await relay.open[0].socket.close(code=CloseCode.RESTART)
+        await relay.connected(times=2)
+
+        assert client.draws[-1] == 30.0
+        assert "restarting" in client.told(Lost)[0].text  # type: ignore[union-attr]
+
+
+async def test_after_a_sleep_the_connection_is_made_anew_at_once() -> None:
+    """The old one may be dead without knowing."""
+    async with connected() as (relay, client):
+        client.slept_s = 8 * 3600.0
+        await relay.connected(times=2)
+
+        assert len(client.told(Slept)) == 1
+        assert client.told(Lost)[0].text == "this machine slept"  # type: ignore[union-attr]
+
+
+async def test_pongs_keep_a_quiet_connection() -> None:
+    """The session hears of each one."""
+    async with connected(heartbeat_s=0.2) as (relay, client):
+        heard, hear = [], client.session.heard
+
+        def note(now: float) -> None:
+            heard.append(now)
+            hear(now)
+
+        client.session.heard = note  # type: ignore[method-assign]
+        await until(lambda: len(heard) >= 4)
+
+        assert len(relay.connections) == 1
+        assert client.told(Lost) == []
+
+
+async def test_a_relay_that_falls_silent_is_left() -> None:
+    """No goodbye: it would hang."""
+    async with connected(heartbeat_s=0.03, autoping=False) as (relay, client):
+        await relay.connected(times=2)
+
+        assert "nothing was heard" in client.told(Lost)[0].text  # type: ignore[union-attr]
+
+
+async def test_a_target_that_is_down_makes_the_relay_wait() -> None:
+    """Told once, and its return once."""
+    async with connected() as (relay, client):
+        client.targets.outcome = Failure(FailureKind.TARGET_DOWN)
+        for number in range(3):
+            await relay.open[0].deliver(make_delivery(number))
+        await until(lambda: len(relay.settled) == 3)
+        assert relay.holds == [1]
+
+        client.targets.outcome = Response(200)
+        client.targets.listening.set()
+        await until(lambda: relay.let_go == [1])
+        await relay.open[0].deliver(make_delivery(9))
+        await until(lambda: len(relay.settled) == 4)
+
+        assert relay.settled[-1][1].delivered
+        assert len(client.told(Waiting)) == len(client.told(Resumed)) == 1
+
+
+async def test_stopping_finishes_what_is_under_way() -> None:
+    """And gives back what was not begun; the relay hears all of it before the close."""
+    async with connected() as (relay, client):
+        client.targets.may_answer.clear()
+        for number in range(10):
+            await relay.open[0].deliver(make_delivery(number))
+        await until(lambda: len(client.targets.replayed) == 8)
+
+        client.tunnel.stop()
+        client.targets.may_answer.set()
+        await ended(client)
+        await until(lambda: relay.connections[0].socket.closed)
+
+        kinds = [outcome.kind for _, outcome in relay.settled if isinstance(outcome, Failure)]
+        assert kinds == [FailureKind.NOT_STARTED] * 2
+        assert sum(outcome.delivered for _, outcome in relay.settled) == 8
+        assert relay.connections[0].socket.close_code == CloseCode.NORMAL
+
+
+async def test_stopping_without_a_connection_ends_at_once() -> None:
+    """There is nobody to say goodbye to."""
+    async with fake_relay() as relay:
+        relay.handshake_status = 503
+        async with running(Client(relay)) as client:
+            await until(lambda: relay.handshakes)
+            client.tunnel.stop()
+            await ended(client)
+
+    assert client.told(Connected) == []
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """The token goes to the configured relay and nowhere else."""
+    async with fake_relay() as elsewhere, fake_relay() as relay:
+        relay.handshake_status, relay.redirect_to = 307, elsewhere.url
+        async with running(Client(relay)):
+            await until(lambda: len(relay.handshakes) >= 2)
+
+    assert elsewhere.handshakes == []
+
+
+async def test_a_proxy_is_used_towards_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not to reach this machine itself."""
+    lines: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(await reader.readline())
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server, fake_relay() as relay:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, address)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        async with running(Client(relay, url="https://relay.invalid")) as client:
+            await until(lambda: client.told(Lost))
+            assert "proxy" in client.told(Lost)[0].text  # type: ignore[union-attr]
+        async with running(Client(relay)) as client:
+            await until(lambda: client.told(Connected))
+
+    assert lines[0] == b"CONNECT relay.invalid:443 HTTP/1.1\r\n"
+    assert all(b"relay.invalid" in line for line in lines)
+
+
+async def test_an_error_in_a_task_ends_the_tunnel() -> None:
+    """It must not fail quietly."""
+
+    class Bug(Exception):
+        pass
+
+    async def fail(delivery: Delivery) -> Outcome:
+        raise Bug
+
+    async with connected() as (relay, client):
+        client.targets.replay = fail  # type: ignore[method-assign]
+        await relay.open[0].deliver(make_delivery())
+        with pytest.raises(Bug):
+            await ended(client)
