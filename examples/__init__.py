@@ -1,0 +1,1 @@
+"""Programs that show Relay at work; not part of the distribution."""
