@@ -1,0 +1,1 @@
+"""Measures Relay beside a direct connection and an OpenSSH reverse tunnel."""

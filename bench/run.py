@@ -1,0 +1,222 @@
+"""Runs the whole bench: every way, every load, several rounds; then prints what came out."""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from bench import report
+from bench.errors import BenchError
+from bench.report import Rounds
+from bench.scenarios import (
+    LOADS,
+    Figures,
+    Target,
+    backlog,
+    measure,
+    memory,
+    target_running,
+    warm_up,
+)
+from bench.ways import RelayWay, Way, direct, relay, relay_command, ssh, ssh_server_command
+from bench.webhooks import FIXTURES, load_bodies
+
+OPEN_WAY: dict[str, Callable[[Path, int], AbstractContextManager[Way]]] = {
+    "direct": direct,
+    "ssh": ssh,
+    "relay": relay,
+}
+WORK_DIR = Path("/var/tmp")  # on a disk even where /tmp is memory, and short enough for sockets
+SETTLE_S = 1.0
+SPARE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run takes. `limit_s` ends it, whatever happens."""
+
+    ways: list[str]
+    rounds: int
+    seconds: float
+    backlog: int
+    limit_s: int
+
+
+def run(plan: Plan, target: Target, folder: Path) -> Rounds:
+    """All rounds that fit the time; in each, every load goes over all ways, one after the other."""
+    found: Rounds = {name: [] for name in plan.ways}
+    started = time.monotonic()
+    for number in range(plan.rounds):
+        elapsed_s = time.monotonic() - started
+        if number and elapsed_s * (number + 1) / number > plan.limit_s - SPARE_S:
+            say(f"no time for round {number + 1}: one took {elapsed_s / number:.0f} s")
+            break
+        say(f"round {number + 1} of {plan.rounds}")
+        with ExitStack() as stack:
+            ways = open_ways(stack, plan.ways, folder / str(number), target.port)
+            for name, figures in run_round(plan, target, ways, first=number).items():
+                found[name].append(figures)
+    return found
+
+
+def open_ways(stack: ExitStack, names: Sequence[str], folder: Path, port: int) -> dict[str, Way]:
+    ways = {}
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        ways[name] = stack.enter_context(OPEN_WAY[name](folder / name, port))
+    time.sleep(SETTLE_S)  # memory is read at rest
+    return ways
+
+
+def run_round(plan: Plan, target: Target, ways: dict[str, Way], first: int) -> dict[str, Figures]:
+    """One round; its ways take turns at going first."""
+    found = {name: memory(way, "idle") for name, way in ways.items()}
+    for way in ways.values():
+        warm_up(target, way)
+    for load, flags in LOADS.items():
+        for name in rotated(list(ways), first):
+            say(f"  {load} {name}")
+            seconds = ["--seconds", str(plan.seconds)]
+            found[name] |= measure(target, ways[name], load, [*flags, *seconds])
+    for name, way in ways.items():
+        found[name] |= memory(way, "loaded", "VmHWM")
+        if isinstance(way, RelayWay):
+            say(f"  backlog {name}")
+            found[name] |= backlog(target, way, plan.backlog)
+            found[name] |= larger(found[name], memory(way, "loaded", "VmHWM"))
+    return found
+
+
+def rotated(names: list[str], by: int) -> list[str]:
+    cut = by % len(names)
+    return names[cut:] + names[:cut]
+
+
+def larger(before: Figures, now: Figures) -> Figures:
+    return {name: max(value, before.get(name, 0.0)) for name, value in now.items()}
+
+
+def summary(rounds: Rounds) -> dict[str, Figures]:
+    """Medians for each way."""
+    ways = {name: report.medians(figures) for name, figures in rounds.items()}
+    for when in ("idle", "loaded"):
+        if f"memory/ssh_{when}_mib" in ways.get("ssh", {}):
+            both = [ways["ssh"][f"memory/{one}_{when}_mib"] for one in ("ssh", "sshd")]
+            ways["ssh"][f"memory/ssh_both_{when}_mib"] = round(sum(both), 1)
+    return ways
+
+
+def show(
+    plan: Plan, facts: dict[str, str | int | float], rounds: Rounds, faults: Counter[str]
+) -> None:
+    ways = summary(rounds)
+    print(
+        f"\n{facts['cores']} cores, Python {facts['python']}, {facts['openssh']}, "
+        f"relay {facts['relay']}; a flush takes {facts['flush_ms']} ms; "
+        f"median of {len(rounds[plan.ways[0]])} round(s) of {plan.seconds:g} s a load\n"
+    )
+    print(report.table(ways, report.ratios(rounds)))
+    print("\n" + report.verdicts(report.thresholds(rounds), faults))
+
+
+def save(
+    file: Path,
+    plan: Plan,
+    facts: dict[str, str | int | float],
+    rounds: Rounds,
+    faults: Counter[str],
+) -> None:
+    ways = summary(rounds)
+    bounds = [asdict(one) | {"passed": one.passed} for one in report.thresholds(rounds)]
+    whole = {
+        "machine": facts,
+        "plan": asdict(plan),
+        "medians": ways,
+        "ratios": report.ratios(rounds),
+        "thresholds": bounds,
+        "faults": dict(faults),
+        "rounds": rounds,
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(whole, indent=2) + "\n")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("--ways", default=",".join(OPEN_WAY), help="which to measure, by comma")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one short round, for a first look")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    parser.add_argument("--fixtures", type=Path, default=FIXTURES, help="folder of Chatwoot bodies")
+    parser.add_argument("--work-dir", type=Path, default=WORK_DIR, help="must be on a real disk")
+    parser.add_argument("--limit-s", type=int, default=350, help="the run ends after this long")
+    return parser.parse_args()
+
+
+def make_plan(args: argparse.Namespace) -> Plan:
+    """What to run; refuses what cannot run before anything is started."""
+    ways = args.ways.split(",")
+    unknown = [name for name in ways if name not in OPEN_WAY]
+    if unknown:
+        raise BenchError(f"No way named {unknown[0]!r}. There are: {', '.join(OPEN_WAY)}.")
+    if "ssh" in ways:
+        ssh_server_command()
+    if "relay" in ways:
+        relay_command("relay-server")
+        relay_command("relay-client")
+    load_bodies(args.fixtures)
+    if args.quick:
+        return Plan(ways, rounds=1, seconds=1.5, backlog=2_000, limit_s=args.limit_s)
+    return Plan(ways, rounds=args.rounds, seconds=3.0, backlog=10_000, limit_s=args.limit_s)
+
+
+def bound_time(limit_s: int) -> None:
+    """End the run, and stop all it started, after so long or on SIGTERM."""
+
+    def too_long(number: int, frame: FrameType | None) -> None:
+        raise BenchError(f"Not done within {limit_s} s, so the bench was stopped (--limit-s).")
+
+    def told_to_stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.signal(signal.SIGTERM, told_to_stop)
+    signal.alarm(limit_s)
+
+
+def main() -> int:
+    args = arguments()
+    try:
+        plan = make_plan(args)
+        bound_time(plan.limit_s)
+        with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=args.work_dir) as name:
+            folder = Path(name)
+            facts = report.machine(folder)
+            with target_running(folder, args.fixtures) as target:
+                rounds = run(plan, target, folder)
+        show(plan, facts, rounds, target.faults)
+        if args.json:
+            save(args.json, plan, facts, rounds, target.faults)
+    except BenchError as error:
+        say(f"bench: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("bench: stopped")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The three ways a webhook can take to the target: straight, through `ssh -R`, through Relay."""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.processes import (
+    Process,
+    clean_environment,
+    free_port,
+    http_get,
+    listens,
+    running,
+    wait_until,
+)
+
+PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd started by root wants this empty folder
+
+
+@dataclass
+class Way:
+    """Where to post, and the processes that a webhook passes between sender and target."""
+
+    url: str
+    processes: dict[str, Process] = field(default_factory=dict)
+
+
+@contextmanager
+def direct(folder: Path, target_port: int) -> Iterator[Way]:
+    """No tunnel at all: what generator and target can do."""
+    del folder
+    yield Way(f"http://127.0.0.1:{target_port}/webhook")
+
+
+@contextmanager
+def ssh(folder: Path, target_port: int) -> Iterator[Way]:
+    """A private sshd on a high port, and one `ssh -R` as this user with a key of its own.
+
+    It runs a command instead of `-N`: only with a session does sshd set TCP_NODELAY, and without
+    that each new connection waits 40 ms for a delayed acknowledgement, which would flatter Relay.
+    """
+    sshd, port, entrance = ssh_server_command(), free_port(), free_port()
+    log, tunnel_log = folder / "sshd.log", folder / "ssh.log"
+    config = _write_ssh_files(folder, port)
+    with ExitStack() as stack:
+        server = stack.enter_context(running([sshd, "-D", "-e", "-f", config], log))
+        wait_until(lambda: listens(port), "sshd", server, log)
+        command = _ssh_command(folder, port, f"127.0.0.1:{entrance}:127.0.0.1:{target_port}")
+        tunnel = stack.enter_context(running(command, tunnel_log, stdin=subprocess.PIPE))
+        wait_until(lambda: listens(entrance), "ssh -R", tunnel, tunnel_log)
+        yield Way(f"http://127.0.0.1:{entrance}/webhook", {"sshd": server, "ssh": tunnel})
+
+
+def ssh_server_command() -> str:
+    """The path of sshd, which must be absolute.
+
+    Raises:
+        BenchError: OpenSSH's server or client is missing.
+    """
+    found = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found and shutil.which("ssh") and shutil.which("ssh-keygen"):
+        return str(Path(found).resolve())
+    raise BenchError(
+        "OpenSSH's server (sshd) or client (ssh) is missing, so there is nothing to compare with.\n"
+        "Install both (Debian: apt-get install openssh-server openssh-client; it need not run as\n"
+        "a service), or leave ssh out: python -m bench.run --ways direct,relay"
+    )
+
+
+def _write_ssh_files(folder: Path, port: int) -> Path:
+    """Keys and configuration of the private sshd; the path of its configuration."""
+    for name in ("host_key", "user_key"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench"]
+        subprocess.run([*command, "-f", folder / name], check=True)
+    host = (folder / "host_key.pub").read_text()
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}")
+    if os.getuid() == 0:
+        PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+    config = folder / "sshd_config"
+    config.write_text(
+        f"Port {port}\n"
+        "ListenAddress 127.0.0.1\n"
+        f"HostKey {folder / 'host_key'}\n"
+        f"AuthorizedKeysFile {folder / 'user_key.pub'}\n"
+        "PidFile none\n"
+        "StrictModes no\n"
+        "UsePAM no\n"
+        "PasswordAuthentication no\n"
+        "PermitRootLogin prohibit-password\n"
+        "AllowTcpForwarding remote\n"
+        "UseDNS no\n"
+    )
+    return config
+
+
+def _ssh_command(folder: Path, port: int, forward: str) -> list[str | Path]:
+    options = {
+        "IdentityFile": folder / "user_key",
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": folder / "known_hosts",
+        "StrictHostKeyChecking": "yes",
+        "BatchMode": "yes",
+        "ExitOnForwardFailure": "yes",
+    }
+    flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    session = [f"{user}@127.0.0.1", "cat"]  # lives as long as its standard input
+    return ["ssh", "-F", "none", "-T", *flags, "-p", str(port), "-R", forward, *session]
+
+
+@dataclass
+class RelayWay(Way):
+    """Relay's server and client; the client can be away for a while."""
+
+    folder: Path = Path()
+    client_environment: Mapping[str, str] = field(default_factory=dict)
+    target_port: int = 0
+    _client: ExitStack = field(default_factory=ExitStack)
+
+    def start_client(self) -> None:
+        """Connect the client; returns once it says that it is ready."""
+        log = self.folder / "client.log"
+        command = [relay_command("relay-client"), "connect"]
+        command += ["--to", f"127.0.0.1:{self.target_port}", "--output", "json"]
+        client = self._client.enter_context(running(command, log, self.client_environment))
+        self.processes["client"] = client
+        wait_until(lambda: _says_ready(log), "relay-client connect", client, log)
+
+    def stop_client(self) -> None:
+        self._client.close()
+        self.processes.pop("client", None)
+
+
+@contextmanager
+def relay(folder: Path, target_port: int) -> Iterator[RelayWay]:
+    """`relay-server serve` on a new data dir, and `relay-client connect` to the target."""
+    port, ops_port, log = free_port(), free_port(), folder / "server.log"
+    base = f"http://127.0.0.1:{port}"
+    settings = {
+        "RELAY_SERVER_DATA_DIR": str(folder / "data"),
+        "RELAY_SERVER_HOST": "127.0.0.1",
+        "RELAY_SERVER_PORT": str(port),
+        "RELAY_SERVER_OPS_PORT": str(ops_port),
+        "RELAY_SERVER_PUBLIC_URL": base,
+    }
+    made = _init_relay(settings)
+    with running([relay_command("relay-server"), "serve"], log, settings) as server:
+        health = f"http://127.0.0.1:{ops_port}/health/ready"
+        wait_until(lambda: http_get(health) is not None, "relay-server serve", server, log)
+        client = {"RELAY_CLIENT_URL": base, "RELAY_CLIENT_TOKEN": made["subscribe_token"]}
+        client |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
+        way = RelayWay(made["webhook_url"], {"server": server}, folder, client, target_port)
+        try:
+            way.start_client()
+            yield way
+        finally:
+            way.stop_client()
+
+
+def relay_command(name: str) -> str:
+    """The path of one of Relay's commands, first beside this Python.
+
+    Raises:
+        BenchError: It is not installed.
+    """
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        raise BenchError(f"{name} is not installed here. Install the project: pip install -e .")
+    return found
+
+
+def _init_relay(settings: Mapping[str, str]) -> dict[str, str]:
+    command = [relay_command("relay-server"), "init", "--json"]
+    environment = clean_environment() | dict(settings)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=30
+    )
+    if done.returncode != 0:
+        raise BenchError(f"relay-server init ended with status {done.returncode}:\n{done.stderr}")
+    made: dict[str, str] = json.loads(done.stdout)
+    return made
+
+
+def _says_ready(log: Path) -> bool:
+    with log.open("rb") as lines:
+        return any(b'"ready"' in line for line in lines)
