@@ -8,18 +8,6 @@ from collections.abc import Sequence
 _ZERO_WIDTH_JOINER = "\u200d"  # holds emoji families together; every other format char is a risk
 
 
-def harmless(text: str, limit: int = 200) -> str:
-    """Replace what could steer a terminal, such as escapes and text direction overrides.
-
-    Text longer than `limit` characters is cut, and ends in an ellipsis.
-    """
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == _ZERO_WIDTH_JOINER else "\ufffd" for c in text)
-
-
 def width(text: str) -> int:
     """Count the terminal cells that a text takes."""
     if text.isascii():

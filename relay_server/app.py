@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import signal
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from relay_protocol.errors import RelayError
+from relay_server import tls
 from relay_server.clock import SystemClock
 from relay_server.delivery import upkeep
 from relay_server.delivery.hub import Hub
@@ -24,11 +24,12 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.sqlite import open_sqlite
 from relay_server.values import ChannelConfig
-from relay_server.web import api, canary, gateway, health, ingest
+from relay_server.web import api, canary, gateway, health
 from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.errors import errors
-from relay_server.web.server import BoundedRunner, bounded
+from relay_server.web.front import Front
+from relay_server.web.server import BoundedRunner, bounded, once
 
 log = structlog.get_logger()
 
@@ -78,12 +79,9 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 
 def public_app(context: Context) -> web.Application:
-    """What the world reaches."""
-    app = web.Application(middlewares=[bounded, errors])
+    """What the world reaches beside webhooks, which `Front` takes."""
+    app = web.Application(middlewares=[bounded, once, errors])
     app[CONTEXT] = context
-    app.router.add_route("*", "/webhook{rest:.*}", ingest.ingest_default)
-    app.router.add_route("*", "/c/{channel}", ingest.ingest_channel)
-    app.router.add_route("*", "/c/{channel}/{path:.*}", ingest.ingest_channel)
     app.router.add_get("/connect", gateway.connect)
     app.router.add_get("/health/live", health.live)
     app.add_routes(api.routes)
@@ -182,12 +180,25 @@ async def _listen(stack: AsyncExitStack, context: Context) -> None:
     settings = context.settings
     await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
     ops = await _runner(stack, ops_app(context))
-    await _site(ops, settings.ops_host, settings.ops_port, "RELAY_SERVER_OPS_PORT")
-    public = await _runner(stack, public_app(context))
-    tls = _tls(settings)
-    await _site(public, settings.host, settings.port, "RELAY_SERVER_PORT", tls)
-    if tls is not None:
-        renewal = asyncio.create_task(_renew_tls(settings, tls))
+    with _explained(settings.ops_host, settings.ops_port, "RELAY_SERVER_OPS_PORT"):
+        await web.TCPSite(ops, settings.ops_host, settings.ops_port, backlog=BACKLOG).start()
+    await _listen_publicly(stack, context)
+
+
+async def _listen_publicly(stack: AsyncExitStack, context: Context) -> None:
+    settings, certificate = context.settings, tls.load(context.settings)
+    fallback = (await _runner(stack, public_app(context))).server
+    assert fallback is not None  # set up a line before
+    front = Front(context, fallback)
+    stack.push_async_callback(front.close)
+    stack.push_async_callback(_cancel, asyncio.create_task(front.run()))
+    with _explained(settings.host, settings.port, "RELAY_SERVER_PORT"):
+        server = await asyncio.get_running_loop().create_server(
+            front, settings.host, settings.port, ssl=certificate, backlog=BACKLOG
+        )
+    stack.callback(server.close)
+    if certificate is not None:
+        renewal = asyncio.create_task(tls.renew(settings, certificate))
         stack.push_async_callback(_cancel, renewal)
 
 
@@ -198,12 +209,11 @@ async def _runner(stack: AsyncExitStack, app: web.Application) -> BoundedRunner:
     return runner
 
 
-async def _site(
-    runner: BoundedRunner, host: str, port: int, setting: str, tls: ssl.SSLContext | None = None
-) -> None:
+@contextmanager
+def _explained(host: str, port: int, setting: str) -> Iterator[None]:
+    """Say what to do where an address cannot be listened on."""
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls, backlog=BACKLOG)
-        await site.start()
+        yield
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
             raise InvalidValue(
@@ -211,45 +221,6 @@ async def _site(
                 f" or choose another port with {setting}"
             ) from exc
         raise InvalidValue(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
-
-
-def _tls(settings: ServerSettings) -> ssl.SSLContext | None:
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-    except (OSError, ssl.SSLError) as exc:
-        raise InvalidValue(
-            f"RELAY_SERVER_TLS_CERT_FILE and RELAY_SERVER_TLS_KEY_FILE cannot be used: {exc}"
-        ) from exc
-    return context
-
-
-async def _renew_tls(settings: ServerSettings, context: ssl.SSLContext) -> None:
-    """Read the certificate again when its file changed; new connections get the new one."""
-    cert, key = settings.tls_cert_file, settings.tls_key_file
-    if cert is None or key is None:
-        return
-    seen = _mtime(cert)
-    while True:
-        await asyncio.sleep(UPKEEP_S)
-        if (now := _mtime(cert)) == seen:
-            continue
-        try:
-            context.load_cert_chain(cert, key)
-        except (OSError, ssl.SSLError) as exc:
-            log.error("renewed certificate cannot be used; the old one stays", error=str(exc))
-        else:
-            seen = now
-            log.info("certificate renewed")
-
-
-def _mtime(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0  # between two files of a renewal
 
 
 async def _upkeep(context: Context) -> None:

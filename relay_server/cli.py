@@ -20,9 +20,11 @@ app = typer.Typer(
 )
 channel_app = typer.Typer(help="Named inboxes, each with its own URL and rules.")
 token_app = typer.Typer(help="Secrets that let senders and readers in.")
+subscription_app = typer.Typer(help="Named readers of a channel, each with its own progress.")
 events_app = typer.Typer(help="What came in, and what became of it.")
 app.add_typer(channel_app, name="channel", no_args_is_help=True)
 app.add_typer(token_app, name="token", no_args_is_help=True)
+app.add_typer(subscription_app, name="subscription", no_args_is_help=True)
 app.add_typer(events_app, name="events", no_args_is_help=True)
 
 DataDir = Annotated[
@@ -270,6 +272,30 @@ def token_revoke(ctx: typer.Context, name: Name) -> None:
 
     commands.call(ctx.obj, "DELETE", f"tokens/{name}")
     typer.echo(f"Revoked {name}. What its subscriptions have not had yet stays stored.")
+
+
+@subscription_app.command("list")
+def subscription_list(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the subscriptions and what waits for each."""
+    from relay_server import commands, show
+
+    _print(commands.subscriptions(ctx.obj), show.subscriptions, as_json=as_json)
+
+
+@subscription_app.command("delete")
+def subscription_delete(
+    ctx: typer.Context,
+    channel: Annotated[str, typer.Argument(help="Its channel.")],
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a subscription: what it has not had yet is not kept for it any more."""
+    from relay_server import commands
+
+    if not yes:
+        typer.confirm(f"Forget {name} of {channel}, and what waits for it?", abort=True, err=True)
+    commands.unsubscribe(ctx.obj, channel, name)
+    typer.echo(f"Forgot {name} of {channel}.")
 
 
 @events_app.command("list")

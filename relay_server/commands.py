@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from relay_protocol.errors import RelayError
 from relay_server.app import prepare_data_dir
@@ -71,6 +71,18 @@ def status(flags: Flags) -> Json:
 
     settings, sources = load(**flags)
     return run(settings, sources, work)
+
+
+def subscriptions(flags: Flags) -> Json:
+    """Every subscription and what waits for it."""
+    return {"subscriptions": call(flags, "GET", "status")["subscriptions"]}
+
+
+def unsubscribe(flags: Flags, channel: str, name: str) -> None:
+    """Forget a subscription."""
+    call(
+        flags, "DELETE", f"channels/{quote(channel, safe='')}/subscriptions/{quote(name, safe='')}"
+    )
 
 
 def events(flags: Flags, channel: str | None, limit: int, before: int | None) -> Json:

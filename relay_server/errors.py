@@ -65,6 +65,31 @@ class EventNotFound(RelayError):
         self.event = event
 
 
+class SubscriptionNotFound(RelayError):
+    """The channel has no subscription of this name."""
+
+    code = "subscription_not_found"
+    status_hint = 404
+    hint = "relay-server status shows the subscriptions there are."
+
+    def __init__(self, channel: str, name: str) -> None:
+        super().__init__(f"the channel {channel!r} has no subscription named {name!r}")
+        self.channel = channel
+        self.name = name
+
+
+class SubscriptionConnected(RelayError):
+    """Somebody reads the subscription: it would come back at once."""
+
+    code = "subscription_connected"
+    status_hint = 409
+    hint = "Stop its relay-client first, or revoke its token."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} is connected")
+        self.name = name
+
+
 class InvalidValue(RelayError):
     """Something given is not possible here."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from relay_protocol.values import Failure, Outcome, Response
+from relay_server.values import Channel
 
 # Seconds; Chatwoot gives up at 5.
 ANSWER_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -37,16 +40,22 @@ class Metrics:
             ["channel", "outcome"],
             registry=self.registry,
         )
+        # Looking a label up costs more than counting.
+        self._answered = functools.lru_cache(1_024)(self._count_of_answers)
+        self._attempted = functools.lru_cache(1_024)(self.attempts.labels)
         self.connections = Gauge("relay_connections", "Connected clients.", registry=self.registry)
 
-    def answered(self, channel: str, status: int, seconds: float) -> None:
-        """Count a webhook's answer; `channel` is empty where there is no such channel."""
-        self.webhooks.labels(channel, str(status)).inc()
+    def answered(self, channel: Channel | None, status: int, seconds: float) -> None:
+        """Count a webhook's answer; without a channel, one that was not let in."""
+        self._answered(channel.name if channel else "", status).inc()
         self.answer_seconds.observe(seconds)
 
     def attempt(self, channel: str, outcome: Outcome) -> None:
         """Count an attempt that ended."""
-        self.attempts.labels(channel, _outcome(outcome)).inc()
+        self._attempted(channel, _outcome(outcome)).inc()
+
+    def _count_of_answers(self, channel: str, status: int) -> Counter:
+        return self.webhooks.labels(channel, str(status))
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from relay_protocol.text import harmless
+
 Json = dict[str, Any]
 
 MAX_BODY_CHARS = 20_000
+WHOLE_COLUMNS = ("id", "received")  # to be copied, or read at a glance
 
 
 def init(result: Json) -> None:
@@ -42,16 +44,17 @@ def status(result: Json) -> None:
         ("channel", "events", "last webhook"),
         [(c["name"], c["events"], _when(c["last_received_at"])) for c in result["channels"]],
     )
-    _table(
-        console,
-        ("channel", "subscription", "reader", "waiting", "oldest", "dead"),
-        [_subscription(s) for s in result["subscriptions"]],
-    )
+    _subscriptions(console, result)
     _table(
         console,
         ("setting", "value", "from"),
         [(n, _plain(s["value"]), s["source"]) for n, s in result["settings"].items()],
     )
+
+
+def subscriptions(result: Json) -> None:
+    """A line a subscription."""
+    _subscriptions(_console(), result)
 
 
 def backup(result: Json) -> None:
@@ -122,7 +125,7 @@ def events(result: Json) -> None:
         return
     _table(
         _console(),
-        ("received", "id", "event", "order", "request", "bytes", "deliveries"),
+        ("received", "id", "event", "order", "deliveries"),
         [_event(event) for event in result["events"]],
     )
 
@@ -188,6 +191,14 @@ def _init_client(console: Console, result: Json) -> None:
     )
 
 
+def _subscriptions(console: Console, result: Json) -> None:
+    _table(
+        console,
+        ("channel", "subscription", "reader", "waiting", "oldest", "dead"),
+        [_subscription(s) for s in result["subscriptions"]],
+    )
+
+
 def _subscription(s: Json) -> Sequence[object]:
     reader = "waits for its target" if s["paused"] else "connected"
     return (
@@ -202,14 +213,11 @@ def _subscription(s: Json) -> Sequence[object]:
 
 def _event(event: Json) -> Sequence[object]:
     states = ", ".join(f"{d['subscription']}: {_state(d)}" for d in event["deliveries"])
-    request = f"{event['method']} {event['request_target']}"
     return (
         _when(event["received_at"]),
         event["id"],
-        event["kind"] or "-",
+        event["kind"] or event["method"],
         event["key"] or "-",
-        request,
-        event["size"],
         states or "nobody subscribed then",
     )
 
@@ -295,7 +303,9 @@ def _table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[obj
     rows = list(rows)
     if not rows:
         return
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=column in WHOLE_COLUMNS)
     for row in rows:
         table.add_row(*(Text(_plain(cell), overflow="fold") for cell in row))
     console.print(table)
@@ -303,8 +313,4 @@ def _table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[obj
 
 
 def _plain(value: object) -> str:
-    """Text without what a terminal would obey: senders write these."""
-    return "".join(
-        "�" if unicodedata.category(char) in ("Cc", "Cs") and char != "\t" else char
-        for char in str(value)
-    )
+    return harmless(str(value), limit=MAX_BODY_CHARS)

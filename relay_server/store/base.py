@@ -124,6 +124,9 @@ class EventStore(Protocol):
             ChannelNotFound: No channel has this name.
         """
 
+    async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
+        """Forget a subscription and its progress; nothing is kept for it any more."""
+
     # Looking at it.
 
     async def channel_status(self) -> Sequence[ChannelStatus]:

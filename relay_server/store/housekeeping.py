@@ -11,7 +11,7 @@ import apsw
 from relay_server.errors import InvalidValue
 from relay_server.store.database import Database, translate
 from relay_server.store.positions import first, last, position, sequence_of
-from relay_server.values import ChannelNumber
+from relay_server.values import ChannelNumber, SubscriptionNumber
 
 PURGE_ROWS = 500  # in one transaction, so that webhooks wait little
 
@@ -36,6 +36,13 @@ def delete_channel(database: Database, channel: ChannelNumber) -> None:
     database.run("delete_channel_subscriptions", channel)
     database.run("delete_channel", channel)
     database.run("begin_purge", channel)
+
+
+def unsubscribe(database: Database, subscription: SubscriptionNumber) -> None:
+    """Delete a subscription and its progress."""
+    database.run("delete_subscription_attempts", subscription)
+    database.run("delete_subscription_deliveries", subscription)
+    database.run("delete_subscription", subscription)
 
 
 def purge(database: Database) -> bool:

@@ -189,6 +189,9 @@ class MemoryStore:
         self._readers[subscription.number] = _Reader(subscription, number, start, start)
         return subscription, True
 
+    async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
+        self._readers.pop(subscription, None)
+
     async def channel_status(self) -> Sequence[ChannelStatus]:
         return [
             ChannelStatus(name, len(events), _newest(events))

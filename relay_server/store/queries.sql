@@ -46,6 +46,15 @@ INSERT INTO tokens (name, digest, scopes, channels, created_at) VALUES (?, ?, ?,
 -- name: revoke_token
 DELETE FROM tokens WHERE name = ?;
 
+-- name: delete_subscription_attempts
+DELETE FROM attempts WHERE subscription = ?;
+
+-- name: delete_subscription_deliveries
+DELETE FROM deliveries WHERE subscription = ?;
+
+-- name: delete_subscription
+DELETE FROM subscriptions WHERE number = ?;
+
 -- name: find_subscription
 SELECT number, created_at FROM subscriptions WHERE channel = ? AND name = ?;
 

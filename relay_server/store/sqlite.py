@@ -194,6 +194,9 @@ class SqliteStore:
 
         return await self._writer.submit(operation)
 
+    async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
+        await self._writer.submit(lambda db: housekeeping.unsubscribe(db, subscription))
+
     async def channel_status(self) -> Sequence[ChannelStatus]:
         channels = list(self._catalog.channels.values())
         return await self._read(lambda db: report.channel_status(db, channels))

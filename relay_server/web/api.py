@@ -12,7 +12,14 @@ from aiohttp import web
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.auth import digest, new_secret
 from relay_server.channels import check_config, check_name
-from relay_server.errors import ChannelNotFound, EventNotFound, Forbidden, InvalidValue
+from relay_server.errors import (
+    ChannelNotFound,
+    EventNotFound,
+    Forbidden,
+    InvalidValue,
+    SubscriptionConnected,
+    SubscriptionNotFound,
+)
 from relay_server.values import Channel, ChannelConfig, HmacAuth, Scope, SenderKind, Token
 from relay_server.web import views
 from relay_server.web.access import ON_HOST, Caller, admin, caller, readable_channel
@@ -140,6 +147,22 @@ async def delete_channel(request: web.Request) -> web.Response:
         raise InvalidValue("the default channel stays: /webhook leads to it")
     context.hub.close_channel(channel.number)
     await context.store.delete_channel(channel.name)
+    return web.Response(status=204)
+
+
+@routes.delete("/api/v1/channels/{name}/subscriptions/{subscription}")
+async def delete_subscription(request: web.Request) -> web.Response:
+    """Forget a subscription that nobody reads: nothing is kept for it any more."""
+    who, context = admin(request), request.app[CONTEXT]
+    channel = readable_channel(request, who, request.match_info["name"])
+    name = request.match_info["subscription"]
+    known = [s.subscription for s in await context.store.subscription_status()]
+    found = next((s for s in known if (s.channel, s.name) == (channel.name, name)), None)
+    if found is None:
+        raise SubscriptionNotFound(channel.name, name)
+    if context.hub.state(found.number)[0]:
+        raise SubscriptionConnected(name)
+    await context.store.unsubscribe(found.number)
     return web.Response(status=204)
 
 

@@ -16,16 +16,21 @@ log = structlog.get_logger()
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
-def error_response(
-    status: int, code: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None
-) -> web.Response:
-    """The one shape that every error has."""
+def error_body(code: str, message: str, hint: str = "") -> bytes:
+    """The one shape that every error has, as JSON."""
     error = {"code": code, "message": message}
     if hint:
         error["hint"] = hint
+    return msgspec.json.encode({"error": error})
+
+
+def error_response(
+    status: int, code: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Answer with an error."""
     return web.Response(
         status=status,
-        body=msgspec.json.encode({"error": error}),
+        body=error_body(code, message, hint),
         content_type="application/json",
         headers=headers,
     )

@@ -1,28 +1,28 @@
-"""Takes webhooks: captured and authenticated, then on disk, then answered."""
+"""What a webhook has to pass before it is stored; how it arrives is `front.py`'s matter."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 import uuid_utils
-from aiohttp import web
 
 from relay_protocol.errors import RelayError
 from relay_protocol.values import RequestHead
 from relay_server.auth import check_chatwoot_signature, check_sender
 from relay_server.channels import identify
-from relay_server.errors import StoreUnavailable, Unauthorized
+from relay_server.errors import InvalidValue, StoreUnavailable, Unauthorized
 from relay_server.values import Appended, Channel, NewEvent, SenderKind
-from relay_server.web.capture import Head, below_channel, read_head, sender_address
-from relay_server.web.context import CONTEXT, Context
-from relay_server.web.errors import error_response, respond
+from relay_server.web.capture import Head, RawHeaders, below_channel, read_head, sender_address
+from relay_server.web.context import Context
+from relay_server.web.errors import error_body
 
 log = structlog.get_logger()
 
-BODY_DEADLINE_S = 10.0
-STORE_DEADLINE_S = 2.5  # Chatwoot gives up at 5
 RETRY_AFTER_S = 3  # what Chatwoot's agent bots wait
+DEFAULT_PREFIX = b"/webhook"
+CHANNEL_PREFIX = b"/c/"
 
 
 class BodyTooLarge(RelayError):
@@ -30,124 +30,112 @@ class BodyTooLarge(RelayError):
 
     code = "body_too_large"
     status_hint = 413
+    hint = "RELAY_SERVER_MAX_BODY_BYTES or the channel's --max-body-bytes raises this."
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body is larger than the {limit} bytes that are accepted here")
-        self.hint = "RELAY_SERVER_MAX_BODY_BYTES or the channel's --max-body-bytes raises this."
 
 
-class BodyTooSlow(RelayError):
-    """The body did not come whole in time."""
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A webhook whose sender was let in, before its body.
 
-    code = "body_timeout"
-    status_hint = 408
+    Attributes:
+        below: The path below the channel is what the target sees.
+        limit: Bytes that its body may have.
+    """
 
-    def __init__(self) -> None:
-        super().__init__(f"the body did not arrive whole within {BODY_DEADLINE_S:.0f} s")
-
-
-async def ingest_default(request: web.Request) -> web.Response:
-    """`ANY /webhook…`: the default channel; the target sees the same path."""
-    context = request.app[CONTEXT]
-    return await _ingest(request, context, context.settings.default_channel, below=False)
-
-
-async def ingest_channel(request: web.Request) -> web.Response:
-    """`ANY /c/{channel}/{path}`: a channel by name; the target sees `/{path}`."""
-    name = request.match_info["channel"]
-    return await _ingest(request, request.app[CONTEXT], name, below=True)
+    channel: Channel
+    method: str
+    head: Head
+    sender: str
+    scheme: str
+    below: bool
+    limit: int
 
 
-async def _ingest(
-    request: web.Request, context: Context, name: str, *, below: bool
-) -> web.Response:
-    began = context.clock.monotonic()
-    channel = context.store.catalog.channels.get(name)
-    try:
-        appended = await _accept(request, context, channel, below=below)
-    except StoreUnavailable as exc:
-        response = _refuse(channel, exc)
-    except Unauthorized as exc:
-        log.warning("webhook refused", channel=name if channel else None, reason=exc.reason)
-        response = respond(exc)
-    except RelayError as exc:
-        response = respond(exc)
-    else:
-        response = web.Response(
-            body=b'{"id": "%b"}' % appended.id.encode(), content_type="application/json"
-        )
-    label = channel.name if channel else ""
-    context.metrics.answered(label, response.status, context.clock.monotonic() - began)
-    return response
+def is_webhook(raw_target: bytes) -> bool:
+    """Whether a request's target is one that webhooks are posted to."""
+    return raw_target.startswith((DEFAULT_PREFIX, CHANNEL_PREFIX))
 
 
-async def _accept(
-    request: web.Request, context: Context, channel: Channel | None, *, below: bool
-) -> Appended:
-    """Return once the webhook is on disk.
+def channel_name(context: Context, raw_target: str) -> str:
+    """The channel that a target names: `/webhook…` the default one, `/c/{channel}/…` another."""
+    if raw_target.startswith("/c/"):
+        return raw_target[3:].partition("?")[0].partition("/")[0]
+    return context.settings.default_channel
+
+
+def admit(
+    context: Context, method: str, raw_target: str, headers: RawHeaders, peer: str, scheme: str
+) -> Incoming:
+    """Let a sender in, or not, by what comes before the body.
 
     Raises:
-        Unauthorized: The sender may not post here, or there is no such channel.
-        BodyTooLarge, BodyTooSlow: As they say.
-        StoreUnavailable: It was not stored.
+        Unauthorized: It may not post here, or there is no such channel.
+        BadTarget, HeadTooLarge: As they say.
     """
+    head = read_head(raw_target, headers)
+    channel = context.store.catalog.channels.get(channel_name(context, head.target))
     if channel is None:
         raise Unauthorized("no such channel")
-    head = read_head(request.raw_path, request.raw_headers)
-    address, scheme = sender_address(request.remote or "", head, context.settings.trusted_proxies)
-    check_sender(channel, context.store.catalog, head.shown, address)
-    body = await _read(request, channel.config.max_body_bytes or context.settings.max_body_bytes)
-    now_ms = context.clock.unix_ms()
-    _check_signature(context, channel, head, body, now_ms)
-    key, kind = identify(channel.config, body)
-    event = NewEvent(
-        id=f"evt_{uuid_utils.uuid7()}",
-        received_at=now_ms,
-        key=key,
-        kind=kind,
-        request=RequestHead(
-            method=request.method,
-            request_target=below_channel(head.target) if below else head.target,
-            headers=head.headers,
-            sender=address,
-            scheme=scheme or request.scheme,
-        ),
-        body=body,
-        sender_id=head.delivery_id,
+    proxies = context.settings.trusted_proxies
+    sender, forwarded_scheme = sender_address(peer, head, proxies)
+    check_sender(channel, context.store.catalog, head.shown, sender)
+    return Incoming(
+        channel=channel,
+        method=method,
+        head=head,
+        sender=sender,
+        scheme=forwarded_scheme or scheme,
+        below=head.target.startswith("/c/"),
+        limit=channel.config.max_body_bytes or context.settings.max_body_bytes,
     )
-    return await _store(context, channel, event)
 
 
-async def _store(context: Context, channel: Channel, event: NewEvent) -> Appended:
-    try:
-        async with asyncio.timeout(STORE_DEADLINE_S):
-            return await context.store.append(channel.number, event)
-    except TimeoutError as exc:
-        raise StoreUnavailable("the disk did not take the webhook in time") from exc
+async def store(context: Context, incoming: Incoming, body: bytes) -> Appended:
+    """Check what needs the body, and return once the webhook is on disk.
+
+    Raises:
+        Unauthorized: The signature is wrong.
+        StoreUnavailable: It was not stored.
+    """
+    now_ms = context.clock.unix_ms()
+    channel, head = incoming.channel, incoming.head
+    if channel.config.hmac is not None:
+        _check_signature(context, channel, head, body, now_ms)
+    key, kind = identify(channel.config, body)
+    target = below_channel(head.target) if incoming.below else head.target
+    request = RequestHead(incoming.method, target, head.headers, incoming.sender, incoming.scheme)
+    id_ = f"evt_{uuid_utils.uuid7()}"
+    event = NewEvent(id_, now_ms, key, kind, request, body, head.delivery_id)
+    return await context.store.append(channel.number, event)
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
-    """Read a body, never more than the limit and a little."""
-    if (request.content_length or 0) > limit:
-        raise BodyTooLarge(limit)
-    if not request.body_exists:
-        return b""
-    if request.content.is_eof():  # it came with the headers: nothing to wait for
-        body = request.content.read_nowait()
-        if len(body) > limit:
-            raise BodyTooLarge(limit)
-        return body
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            async for part in request.content.iter_any():
-                size += len(part)
-                if size > limit:
-                    raise BodyTooLarge(limit)
-                parts.append(part)
-    except TimeoutError as exc:
-        raise BodyTooSlow from exc
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def refuse(
+    channel: Channel | None, error: RelayError
+) -> tuple[int, bytes, Sequence[tuple[str, str]]]:
+    """Log a refusal, and say it: status, JSON and further header fields."""
+    _note(channel, error)
+    status, headers = error.status_hint, list[tuple[str, str]]()
+    if isinstance(error, StoreUnavailable):
+        # "Later", said so that the sender does come back: Chatwoot's agent bots do so on 429.
+        chatwoot = channel is not None and channel.config.sender is SenderKind.CHATWOOT
+        status = 429 if chatwoot else 503
+        headers.append(("Retry-After", str(RETRY_AFTER_S)))
+    return status, error_body(error.code, str(error), error.hint), headers
+
+
+def _note(channel: Channel | None, error: RelayError) -> None:
+    """The log has the reasons that no answer gives."""
+    name = channel.name if channel else None
+    match error:
+        case Unauthorized(reason=reason):
+            log.warning("webhook refused", channel=name, reason=reason)
+        case StoreUnavailable():
+            log.error("webhook not stored", channel=name, error=str(error))
+        case _:
+            log.info("webhook refused", channel=name, reason=error.code)
 
 
 def _check_signature(
@@ -157,8 +145,13 @@ def _check_signature(
     if hmac is None:
         return
     try:
+        secrets = [context.sealer.open(secret) for secret in hmac.secrets]
+    except InvalidValue as exc:
+        log.error("signatures cannot be checked", channel=channel.name, error=str(exc))
+        raise StoreUnavailable("the signature cannot be checked now") from exc
+    try:
         check_chatwoot_signature(
-            [context.sealer.open(secret) for secret in hmac.secrets],
+            secrets,
             head.fields.get(b"x-chatwoot-signature"),
             head.fields.get(b"x-chatwoot-timestamp"),
             body,
@@ -168,12 +161,3 @@ def _check_signature(
         if not hmac.log_only:
             raise
         log.warning("signature wrong, let through", channel=channel.name, reason=exc.reason)
-
-
-def _refuse(channel: Channel | None, error: StoreUnavailable) -> web.Response:
-    """Say "later" so that the sender does come back: Chatwoot's agent bots do so on 429."""
-    chatwoot = channel is not None and channel.config.sender is SenderKind.CHATWOOT
-    status = 429 if chatwoot else 503
-    log.error("webhook not stored", channel=channel.name if channel else None, error=str(error))
-    headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return error_response(status, error.code, str(error), error.hint, headers)

@@ -131,3 +131,16 @@ async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     finally:
         connection.ended()
+
+
+@web.middleware
+async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Close the connection after this request: the next one on it may be a webhook.
+
+    Proxies send different clients' requests over one connection, and once `Front` has let go of a
+    connection it never sees it again.
+    """
+    response = await handler(request)
+    if not response.prepared:
+        response.force_close()
+    return response

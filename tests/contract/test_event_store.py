@@ -687,3 +687,22 @@ async def test_a_backup_overwrites_nothing(
         await store.backup(tmp_path / "no" / "such" / "folder.db")
 
     assert file.read_bytes() == b"mine"
+
+
+async def test_a_forgotten_subscription_keeps_nothing_back(store: EventStore) -> None:
+    """What waited for it may be trimmed, and its name starts anew."""
+    channel = await make_channel(store)
+    subscription, claim = await make_subscription(store)
+    await store.append(channel.number, new_event())
+    assert await store.trim(channel.number, START_MS * 2, 10) == 0
+
+    await store.unsubscribe(subscription.number)
+
+    assert await store.subscription_status() == []
+    assert await store.claim(subscription.number) is None
+    store.record(claim, Progress(1))  # a late word of its last reader changes nothing
+    await store.flush()
+    assert await store.trim(channel.number, START_MS * 2, 10) == 1
+    again, created = await store.subscribe(channel.name, subscription.name, None, 1)
+    assert created
+    assert again.number != subscription.number

@@ -1,0 +1,382 @@
+"""The public port's first look at a connection: webhooks are taken here, all else by aiohttp.
+
+Webhooks are what this server is for, and a framework would cost each of them more than everything
+else together. So their connections are read by a plain protocol around llhttp, with the deadlines
+and bounds that the framework lacks. A connection whose request is for anything else (the API, the
+WebSocket) is handed to aiohttp with the bytes that it sent, and stays there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import enum
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import cast
+
+import httptools
+import structlog
+
+from relay_protocol.errors import RelayError
+from relay_protocol.limits import MAX_HEAD_BYTES
+from relay_server.errors import StoreUnavailable
+from relay_server.values import Channel
+from relay_server.web import ingest
+from relay_server.web.capture import HeadTooLarge
+from relay_server.web.context import Context
+from relay_server.web.ingest import BodyTooLarge, Incoming
+
+log = structlog.get_logger()
+
+HEADER_DEADLINE_S = 5.0
+BODY_DEADLINE_S = 10.0
+STORE_DEADLINE_S = 2.25  # with LOOK_S, every answer comes within 2.5 s: Chatwoot gives up at 5
+KEEPALIVE_S = 75.0
+LINGER_S = 1.0  # to read the rest of what was refused, so that the answer is seen
+LOOK_S = 0.25  # how often deadlines are looked at
+SHUTDOWN_S = 10.0
+MAX_TARGET_BYTES = 8_190
+MAX_HEADERS = 128
+
+Headers = Sequence[tuple[str, str]]
+CLOSE: Headers = (("Connection", "close"),)
+
+
+class BodyTooSlow(RelayError):
+    """The body did not come whole in time."""
+
+    code = "body_timeout"
+    status_hint = 408
+
+    def __init__(self) -> None:
+        super().__init__(f"the body did not arrive whole within {BODY_DEADLINE_S:.0f} s")
+
+
+class StoreTooSlow(StoreUnavailable):
+    """The disk did not take the webhook in time; it may still, and then a repeat is known."""
+
+    code = "store_timeout"
+
+    def __init__(self) -> None:
+        super().__init__(f"the webhook was not on disk within {STORE_DEADLINE_S:g} s")
+
+
+class TargetTooLong(RelayError):
+    """Path and query are too long."""
+
+    code = "target_too_long"
+    status_hint = 414
+
+    def __init__(self) -> None:
+        super().__init__(f"path and query are longer than {MAX_TARGET_BYTES} bytes")
+
+
+class NotHttp(RelayError):
+    """What came is no HTTP request that webhooks are posted by."""
+
+    code = "bad_request"
+    status_hint = 400
+
+    def __init__(self) -> None:
+        super().__init__("this is no HTTP/1 request, or one that asks for an upgrade")
+
+
+class _Phase(enum.Enum):
+    IDLE = enum.auto()  # between requests
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    ANSWERING = enum.auto()  # the request is whole, and with the store
+    LINGERING = enum.auto()  # refused; what still comes is dropped
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request while it arrives.
+
+    Attributes:
+        incoming: Set once its sender was let in.
+        error: What is wrong with it.
+        keep: The connection may be used again after it.
+        whole: All of its body came.
+    """
+
+    began: float
+    target: bytes = b""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    head_bytes: int = 0
+    method: str = ""
+    incoming: Incoming | None = None
+    error: RelayError | None = None
+    body: list[bytes] = field(default_factory=list)
+    size: int = 0
+    keep: bool = True
+    whole: bool = False
+
+    @property
+    def channel(self) -> Channel | None:
+        return self.incoming.channel if self.incoming else None
+
+
+class Front:
+    """Makes a `FrontDoor` for each connection, and looks at their deadlines.
+
+    Args:
+        context: The server's parts.
+        fallback: Makes the protocol that takes a connection whose request is no webhook.
+    """
+
+    def __init__(self, context: Context, fallback: Callable[[], asyncio.Protocol]) -> None:
+        self.context = context
+        self.fallback = fallback
+        self.doors: set[FrontDoor] = set()
+
+    def __call__(self) -> FrontDoor:
+        """Make a connection's protocol."""
+        return FrontDoor(self)
+
+    async def run(self) -> None:
+        """Look at deadlines until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now = self.context.clock.monotonic()
+            for door in [door for door in self.doors if door.deadline <= now]:
+                door.expire()
+
+    async def close(self) -> None:
+        """Answer what is whole, then close every connection."""
+        answering = [door.answering for door in self.doors if door.answering is not None]
+        if answering:
+            await asyncio.wait(answering, timeout=SHUTDOWN_S)
+        for door in list(self.doors):
+            door.close()
+
+
+class FrontDoor(asyncio.Protocol):
+    """One connection, for as long as only webhooks come over it, one after the other.
+
+    A sender that begins the next request before it has the answer to the last gets that answer and
+    then the end of the connection (RFC 9112 §9.3.2 has it ask again): no known sender does.
+
+    Attributes:
+        deadline: When `expire` is to be called; monotonic seconds.
+        answering: The task that has a whole request stored and answered.
+    """
+
+    def __init__(self, front: Front) -> None:
+        self.deadline = math.inf
+        self.answering: asyncio.Task[None] | None = None
+        self._front = front
+        self._context = front.context
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._phase = _Phase.IDLE
+        self._request = _Request(0.0)
+        self._raw: list[bytes] = []  # what came of the current head, to be handed over
+        self._peer = ""
+        self._scheme = "http"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._peer = (transport.get_extra_info("peername") or ("",))[0]
+        self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        self._front.doors.add(self)
+        self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._front.doors.discard(self)  # what is whole is stored all the same
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is _Phase.IDLE:
+            self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
+        if self._phase is _Phase.ANSWERING:
+            self._request.keep = False
+            return
+        if self._phase is _Phase.LINGERING:
+            return
+        if self._phase is _Phase.HEAD:
+            self._raw.append(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._request.incoming is not None:
+                self._request.error = NotHttp()  # what follows is no body any more
+        except httptools.HttpParserError:
+            self._request.error = self._request.error or NotHttp()
+        self._proceed(self._request)
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        if self._request.whole:
+            self._request.keep = False  # the next one began in the same piece
+        else:
+            self._request = _Request(self._context.clock.monotonic())
+
+    def on_url(self, part: bytes) -> None:
+        request = self._request
+        if request.whole:
+            return
+        request.target += part
+        if len(request.target) > MAX_TARGET_BYTES:
+            request.error = TargetTooLong()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        request = self._request
+        if request.whole:
+            return
+        request.head_bytes += len(name) + len(value)
+        if request.head_bytes > MAX_HEAD_BYTES or len(request.headers) >= MAX_HEADERS:
+            request.error = HeadTooLarge()
+        else:
+            request.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        if request.whole:
+            return
+        request.method = self._parser.get_method().decode("ascii")
+        request.keep = self._parser.should_keep_alive()
+        if request.error is None and ingest.is_webhook(request.target):
+            self._admit(request)
+
+    def on_body(self, part: bytes) -> None:
+        request = self._request
+        if request.whole or request.incoming is None or request.error is not None:
+            return
+        request.size += len(part)
+        request.body.append(part)
+        if request.size > request.incoming.limit:
+            request.error = BodyTooLarge(request.incoming.limit)
+            request.body.clear()
+
+    def on_message_complete(self) -> None:
+        self._request.whole = True
+
+    # What the front calls.
+
+    def expire(self) -> None:
+        """What was waited for did not come in time."""
+        match self._phase:
+            case _Phase.BODY:
+                self._refuse_and_close(self._request, BodyTooSlow())
+            case _Phase.ANSWERING:
+                self._refuse_and_close(self._request, StoreTooSlow())
+            case _Phase.IDLE | _Phase.HEAD | _Phase.LINGERING:
+                self._transport.abort()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def _admit(self, request: _Request) -> None:
+        """Let the sender in, or note why not, before its body is read."""
+        target = request.target.decode("utf-8", "surrogateescape")
+        try:
+            incoming = ingest.admit(
+                self._context, request.method, target, request.headers, self._peer, self._scheme
+            )
+        except RelayError as exc:
+            request.error = exc
+            return
+        request.incoming = incoming
+        announced = incoming.head.fields.get(b"content-length", b"0")
+        if int(announced) > incoming.limit:  # llhttp has seen that it is a number
+            request.error = BodyTooLarge(incoming.limit)
+        elif incoming.head.fields.get(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _proceed(self, request: _Request) -> None:
+        """Go on to what follows from what was read so far."""
+        if request.error is not None:
+            self._refuse_and_close(request, request.error)
+        elif request.incoming is not None and request.whole:
+            self._enter(_Phase.ANSWERING, STORE_DEADLINE_S)
+            self.answering = asyncio.get_running_loop().create_task(self._answer(request))
+        elif request.incoming is not None:
+            if self._phase is _Phase.HEAD:
+                self._enter(_Phase.BODY, BODY_DEADLINE_S)
+        elif request.method:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let aiohttp take the connection, from the first byte of this request on."""
+        self._front.doors.discard(self)
+        protocol = self._front.fallback()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        protocol.data_received(b"".join(self._raw))
+
+    async def _answer(self, request: _Request) -> None:
+        try:
+            answer = await self._store(request)
+        finally:
+            self.answering = None
+        if self._phase is not _Phase.ANSWERING:
+            return  # it took too long: the sender was told to come back
+        self._write(request, *answer)
+        if not request.keep:
+            self._transport.close()
+            return
+        self._request = _Request(0.0)
+        self._raw.clear()
+        self._enter(_Phase.IDLE, KEEPALIVE_S)
+
+    async def _store(self, request: _Request) -> tuple[int, bytes, Headers]:
+        assert request.incoming is not None
+        body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+        try:
+            appended = await ingest.store(self._context, request.incoming, body)
+        except RelayError as exc:
+            return ingest.refuse(request.channel, exc)
+        except Exception as exc:
+            log.error("webhook failed", channel=request.incoming.channel.name, exc_info=exc)
+            return ingest.refuse(request.channel, RelayError("the webhook could not be taken"))
+        return 200, b'{"id": "%b"}' % appended.id.encode(), ()
+
+    def _refuse_and_close(self, request: _Request, error: RelayError) -> None:
+        request.keep = False
+        self._write(request, *ingest.refuse(request.channel, error))
+        if request.whole:
+            self._transport.close()
+        else:  # closing with bytes unread would reset the connection, and the answer with it
+            self._enter(_Phase.LINGERING, LINGER_S)
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+
+    def _write(self, request: _Request, status: int, body: bytes, headers: Headers) -> None:
+        clock = self._context.clock
+        self._context.metrics.answered(request.channel, status, clock.monotonic() - request.began)
+        if self._transport.is_closing():
+            return
+        head = _head(status, len(body), headers if request.keep else (*headers, *CLOSE))
+        self._transport.write(head if request.method == "HEAD" else head + body)
+
+    def _enter(self, phase: _Phase, deadline_s: float) -> None:
+        self._phase = phase
+        self.deadline = self._context.clock.monotonic() + deadline_s
+
+
+def _head(status: int, length: int, headers: Headers) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"{_status_line(status)}Content-Length: {length}\r\n{_date()}{lines}\r\n".encode("ascii")
+
+
+@functools.cache
+def _status_line(status: int) -> str:
+    phrase = HTTPStatus(status).phrase
+    return f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json; charset=utf-8\r\n"
+
+
+def _date() -> str:
+    """The `Date` field (RFC 9110 §6.6.1)."""
+    return _date_of(int(time.time()))
+
+
+@functools.lru_cache(maxsize=1)
+def _date_of(second: int) -> str:
+    return f"Date: {email.utils.formatdate(second, usegmt=True)}\r\n"
