@@ -1,0 +1,249 @@
+"""What Dockerfile, docker-stack.yml and the systemd unit promise to whoever runs them."""
+
+import configparser
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from relay_server.settings import ServerSettings
+
+ROOT = Path(__file__).parents[2]
+STACK_FILE = ROOT / "docker-stack.yml"
+PUBLISHED_PORT = "8802"
+OPS_PORT = "8803"
+USER_ID = "10001"
+
+
+@pytest.fixture(scope="module")
+def stack() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(STACK_FILE.read_text())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def server(stack: dict[str, Any]) -> dict[str, Any]:
+    """The stack's only service."""
+    assert list(stack["services"]) == ["server"]
+    service: dict[str, Any] = stack["services"]["server"]
+    return service
+
+
+@pytest.fixture(scope="module")
+def image() -> list[tuple[str, str]]:
+    """(instruction, arguments) of the Dockerfile's last stage, continuation lines joined."""
+    joined = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
+    lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
+    instructions = [(name, rest.strip()) for name, _, rest in (s.partition(" ") for s in lines)]
+    last = max(i for i, (name, _) in enumerate(instructions) if name == "FROM")
+    return instructions[last:]
+
+
+@pytest.fixture(scope="module")
+def unit() -> configparser.SectionProxy:
+    """The `[Service]` section of the unit in the how-to."""
+    text = (ROOT / "docs/how-to/systemd.md").read_text()
+    first_block = text.split("```ini\n")[1].split("```")[0]
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # systemd minds the case
+    parser.read_string(first_block)
+    return parser["Service"]
+
+
+def only(image: list[tuple[str, str]], instruction: str) -> str:
+    found = [rest for name, rest in image if name == instruction]
+    assert len(found) == 1, f"{instruction} stands {len(found)} times in the last stage"
+    return found[0]
+
+
+def deployed_settings() -> set[str]:
+    """Every server setting that a deployment file names."""
+    files = [ROOT / "Dockerfile", STACK_FILE, *(ROOT / "docs/how-to").glob("*.md")]
+    return {
+        name for file in files for name in re.findall(r"\bRELAY_SERVER_[A-Z_]+", file.read_text())
+    }
+
+
+def docker_stack_config(**variables: str) -> subprocess.CompletedProcess[str]:
+    """What Docker makes of the stack file; needs the command, no engine."""
+    docker = shutil.which("docker")
+    if docker is None:
+        pytest.skip("there is no docker command here")
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | variables
+    return subprocess.run(
+        [docker, "stack", "config", "--compose-file", str(STACK_FILE)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_stack_runs_one_server_at_a_time(server: dict[str, Any]) -> None:
+    """Two servers never share the data: not when scaled, upgraded or rolled back."""
+    deploy = server["deploy"]
+
+    assert deploy["replicas"] == 1
+    assert deploy["update_config"]["order"] == "stop-first"
+    assert deploy["rollback_config"]["order"] == "stop-first"
+
+
+def test_stack_gives_the_server_time_to_stop(server: dict[str, Any]) -> None:
+    assert server["stop_grace_period"] == "30s"
+
+
+def test_stack_keeps_the_data_in_a_named_volume(
+    stack: dict[str, Any], server: dict[str, Any]
+) -> None:
+    mounts = [mount for mount in server["volumes"] if mount["type"] == "volume"]
+
+    assert [(mount["source"], mount["target"]) for mount in mounts] == [("data", "/data")]
+    assert stack["volumes"] == {"data": {"name": "relay-data"}}
+
+
+def test_stack_makes_everything_else_read_only(server: dict[str, Any]) -> None:
+    written = [mount["target"] for mount in server["volumes"] if mount["type"] == "tmpfs"]
+
+    assert server["read_only"] is True
+    assert written == ["/tmp"]
+    assert server["cap_drop"] == ["ALL"]
+
+
+def test_stack_limits_what_the_server_may_take(server: dict[str, Any]) -> None:
+    limits = server["deploy"]["resources"]["limits"]
+
+    assert float(limits["cpus"]) > 0
+    assert limits["memory"] == "512M"
+
+
+def test_stack_publishes_no_port(server: dict[str, Any]) -> None:
+    """Traefik alone reaches the server, and nothing outside reaches the ops port."""
+    assert "ports" not in server
+    assert OPS_PORT not in json.dumps(server)
+
+
+def test_stack_tells_traefik_the_port_and_the_network(server: dict[str, Any]) -> None:
+    labels = dict(label.split("=", 1) for label in server["deploy"]["labels"])
+
+    assert labels["traefik.http.services.relay.loadbalancer.server.port"] == PUBLISHED_PORT
+    assert labels["traefik.http.routers.relay.rule"] == "Host(`${RELAY_HOST}`)"
+    assert labels["traefik.swarm.network"] == "${TRAEFIK_NETWORK:-traefik-public}"
+
+
+def test_stack_has_traefiks_network_and_one_without_a_way_out(
+    stack: dict[str, Any], server: dict[str, Any]
+) -> None:
+    assert set(server["networks"]) == {"public", "internal"} == set(stack["networks"])
+    assert stack["networks"]["public"]["external"] is True
+    assert stack["networks"]["internal"]["internal"] is True
+
+
+def test_stack_takes_secrets_from_files(server: dict[str, Any]) -> None:
+    """Also where they are only shown as an option; values would be seen in `docker inspect`."""
+    named = re.findall(
+        r"(RELAY_SERVER_\w*(?:KEY|SECRET|TOKEN|CERT)\w*): (\S+)", STACK_FILE.read_text()
+    )
+
+    assert named
+    assert all(name.endswith("_FILE") for name, _ in named)
+    assert all(value.startswith("/run/secrets/") for _, value in named)
+    assert not any("SECRET" in name or "TOKEN" in name for name in server["environment"])
+
+
+def test_stack_shows_two_hostnames_as_an_option() -> None:
+    """With the comment marks taken away, the option is YAML that names both routers."""
+    lines = STACK_FILE.read_text().splitlines()
+    labels = yaml.safe_load("\n".join(s.strip(" #") for s in lines if "# - traefik" in s))
+
+    rules = [label for label in labels if ".rule=" in label]
+    assert len(rules) == 2
+    assert "Host(`${RELAY_HOOKS_HOST}`) && (PathPrefix(`/webhook`)" in rules[1]
+
+
+def test_docker_accepts_the_stack() -> None:
+    result = docker_stack_config(RELAY_HOST="relay.example.com")
+
+    assert result.returncode == 0, result.stderr
+    assert "https://relay.example.com" in result.stdout
+
+
+def test_docker_says_what_is_missing_when_no_hostname_is_given() -> None:
+    result = docker_stack_config()
+
+    assert result.returncode != 0
+    assert "Set RELAY_HOST to the hostname of the relay" in result.stderr
+
+
+def test_image_runs_as_a_fixed_user_that_is_not_root(image: list[tuple[str, str]]) -> None:
+    assert only(image, "USER") == f"{USER_ID}:{USER_ID}"
+
+
+def test_image_writes_to_its_volume_only(image: list[tuple[str, str]]) -> None:
+    assert only(image, "VOLUME") == "/data"
+    assert "RELAY_SERVER_DATA_DIR=/data" in only(image, "ENV")
+    assert "PYTHONDONTWRITEBYTECODE=1" in only(image, "ENV")
+
+
+def test_image_offers_the_public_port_alone(image: list[tuple[str, str]]) -> None:
+    assert only(image, "EXPOSE") == PUBLISHED_PORT
+
+
+def test_image_starts_the_server_without_a_shell_between(image: list[tuple[str, str]]) -> None:
+    """A shell would keep SIGTERM for itself."""
+    assert json.loads(only(image, "ENTRYPOINT")) == ["relay-server"]
+    assert json.loads(only(image, "CMD")) == ["serve"]
+    assert only(image, "STOPSIGNAL") == "SIGTERM"
+
+
+def test_image_asks_the_server_for_its_health(image: list[tuple[str, str]]) -> None:
+    _, _, command = only(image, "HEALTHCHECK").partition("CMD ")
+
+    assert json.loads(command) == ["relay-server", "health"]
+
+
+def test_image_installs_nothing_without_a_pin() -> None:
+    """Every package that pip fetches comes by hash; the wheel comes from the stage's own folder."""
+    installs = re.findall(
+        r"pip(?: --python \S+)? install\s+(.+)",
+        re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text()),
+    )
+    steps = [step for line in installs for step in line.split("&&") if " -" in f" {step}"]
+
+    assert len(installs) == 2
+    assert all("--require-hashes" in step or "--no-index" in step for step in steps)
+
+
+def test_image_and_stack_are_of_the_packages_version(server: dict[str, Any]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert f"relay-tunnel=={project['version']}" in (ROOT / "Dockerfile").read_text()
+    assert server["image"] == f"${{RELAY_IMAGE:-relay-tunnel:{project['version']}}}"
+
+
+@pytest.mark.parametrize("name", sorted(deployed_settings()))
+def test_deployment_files_name_settings_that_exist(name: str) -> None:
+    field = name.removeprefix("RELAY_SERVER_").lower()
+
+    known = set(ServerSettings.model_fields)
+    assert field in known or field.removesuffix("_file") in known
+
+
+def test_unit_is_locked_up(unit: configparser.SectionProxy) -> None:
+    assert unit["User"] == "relay"
+    assert unit["StateDirectory"] == "relay"
+    assert unit["StateDirectoryMode"] == "0700"
+    assert unit["ProtectSystem"] == "strict"
+    assert unit["NoNewPrivileges"] == "yes"
+    assert unit["CapabilityBoundingSet"] == ""
+
+
+def test_unit_gives_the_server_time_to_stop(unit: configparser.SectionProxy) -> None:
+    assert unit["KillSignal"] == "SIGTERM"
+    assert int(unit["TimeoutStopSec"]) >= 30
