@@ -17,7 +17,7 @@ DEV := .venv/.relay-dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format pins bench clean
+.PHONY: help setup demo test lint format docs pins bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ lint: $(DEV) ## Run every check that is not a test
 format: $(DEV) ## Put the code into its form, and repair what ruff can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+docs: $(RUNTIME) ## Write the reference pages that are made from the code
+	@$(BIN)/python docs/generate.py
 
 bench: $(RUNTIME) ## Measure latency, throughput and memory (see bench/README.md)
 	@$(BIN)/python -m bench.run

@@ -1,0 +1,13 @@
+"""Shows Relay at work on this machine: `make demo`, or `.venv/bin/python examples/demo.py`."""
+
+from __future__ import annotations
+
+import sys
+
+try:
+    from examples.demo_parts.story import main
+except ModuleNotFoundError as exc:
+    sys.exit(f"The demo cannot start: {exc}.\n`make demo` installs what it needs, and starts it.")
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""What to try while the demo stays up: commands that work as they are printed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from examples.demo_parts.ports import Ports, free_port_above
+from examples.demo_parts.programs import ROOT, beside_python
+from examples.demo_parts.sample import FILE
+
+HEADING, COMMAND = "bold", "cyan"
+# curl would send even a request to localhost through these
+PROXIES = ("http_proxy", "all_proxy", "ALL_PROXY")
+
+
+def next_steps(made: Mapping[str, Any], token: str, ports: Ports) -> list[tuple[str, str]]:
+    """Lines, each with its style.
+
+    Args:
+        made: What `relay-server init --json` gave.
+        token: A second developer's.
+        ports: Those in use.
+    """
+    second_port = free_port_above(ports.app_port, astuple(ports))
+    return [
+        ("What to try next", HEADING),
+        ("", ""),
+        ("1. Send a webhook yourself, from another terminal:", HEADING),
+        (curl(made["webhook_url_query"]), COMMAND),
+        ("", ""),
+        ("2. See webhooks wait: type r and Enter here to stop the bot, send a few, and", HEADING),
+        ("   type r and Enter again. They arrive in order; none is lost.", HEADING),
+        ("", ""),
+        ("3. Be a second developer, with an app and a token of your own: each gets all.", HEADING),
+        ("   These two each want a terminal; then send again.", HEADING),
+        (second_bot(second_port), COMMAND),
+        (second_client(made["url"], token, second_port), COMMAND),
+        ("", ""),
+        ("Ctrl-C ends the demo, and removes what it made.", HEADING),
+    ]
+
+
+def curl(url: str) -> str:
+    """Posts the sample, without a delivery id: each time it is a new webhook."""
+    direct = ["--noproxy", "*"] if any(map(os.environ.get, PROXIES)) else []
+    kind = ["-H", "Content-Type: application/json"]
+    return shlex.join(["curl", *direct, *kind, "--data-binary", f"@{FILE}", url])
+
+
+def second_bot(port: int) -> str:
+    """Starts another bot; only from the repository's root can Python find it."""
+    bot = [_from_root(sys.executable), "-m", "examples.chatwoot_bot", "--port", str(port)]
+    return f"cd {shlex.quote(str(ROOT))} && {shlex.join(bot)}"
+
+
+def second_client(url: str, token: str, port: int) -> str:
+    """Connects it, past any login that the user has."""
+    flags = ["--url", url, "--token", token, "--to", f"localhost:{port}"]
+    return shlex.join([beside_python("relay-client"), "connect", *flags])
+
+
+def _from_root(program: str) -> str:
+    path = Path(program)
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
