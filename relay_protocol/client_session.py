@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
-    CHUNK_BYTES,
     HANDSHAKE_S,
     HEARTBEAT_S,
     MAX_BODY_BYTES,
@@ -156,6 +155,8 @@ class ClientSession:
         self._worked_at = 0.0
         self._granted: dict[int, Granted] = {}
         self._held: dict[str, _Lent] = {}  # by delivery id
+        self._bytes = 0  # of held bodies that fit into the window
+        self._large: str | None = None  # the held delivery whose body does not
         self._partial: dict[str, _Partial] = {}
         self._queue: deque[Delivery] = deque()
         self._running: set[tuple[str, str]] = set()  # ids of a delivery and its event
@@ -180,6 +181,7 @@ class ClientSession:
         self.state = State.OFFLINE
         self._granted.clear()
         self._held.clear()
+        self._bytes, self._large = 0, None
         self._partial.clear()
         self._queue.clear()
 
@@ -269,6 +271,10 @@ class ClientSession:
             raise ProtocolError("a delivery of a subscription that was not granted")
         self._bound(message)
         self._held[message.delivery] = _Lent(message.event.id, message.size)
+        if message.size > WINDOW_BYTES:
+            self._large = message.delivery
+        else:
+            self._bytes += message.size
         self._partial.pop(message.delivery, None)  # a lease that ran out: its body comes anew
         if message.body is not None:
             return self._take(message, message.body)
@@ -277,14 +283,17 @@ class ClientSession:
 
     def _bound(self, message: Deliver) -> None:
         """A hostile relay must not fill the laptop's memory."""
-        others = [lent.size for id_, lent in self._held.items() if id_ != message.delivery]
-        if len(others) >= self._hello.window:
+        self._hand_back(message.delivery)  # a lease that ran out: it is lent anew
+        if len(self._held) >= self._hello.window:
             raise ProtocolError("more deliveries than the window allows")
         if message.body is not None and len(message.body) != message.size:
             raise ProtocolError("a body is not of the size announced")
         if not 0 <= message.size <= MAX_BODY_BYTES:
             raise ProtocolError(f"a body is larger than {MAX_BODY_BYTES} bytes")
-        if others and sum(others) + message.size > WINDOW_BYTES + CHUNK_BYTES:
+        if message.size > WINDOW_BYTES:
+            if self._large is not None:
+                raise ProtocolError("a second body that is larger than the window")
+        elif self._bytes + message.size > WINDOW_BYTES:
             raise ProtocolError("more bytes than the window allows")
 
     def _chunk(self, chunk: Chunk) -> list[ClientEffect]:
@@ -339,8 +348,17 @@ class ClientSession:
         lent = self._held.get(delivery)
         if lent is None or lent.event != event:
             return []
-        del self._held[delivery]
+        self._hand_back(delivery)
         return [Send(Result(delivery, outcome))]
+
+    def _hand_back(self, delivery: str) -> None:
+        lent = self._held.pop(delivery, None)
+        if lent is None:
+            return
+        if delivery == self._large:
+            self._large = None
+        else:
+            self._bytes -= lent.size
 
     def _target_down(self, channel: str) -> list[ClientEffect]:
         if channel in self._down:

@@ -16,7 +16,7 @@ MAX_UNIX_MS = 253_402_300_799_999  # the end of the year 9999
 MAX_FRAME_BYTES = 524_288  # the largest head, a result's body and the envelope fit with room
 
 WINDOW_DELIVERIES = 32  # under way to one connection
-WINDOW_BYTES = 4_194_304  # their bodies together; a single larger body goes alone
+WINDOW_BYTES = 4_194_304  # their bodies together; one larger body may go beside them
 MAX_SUBSCRIPTIONS = 64  # of one connection
 
 HEARTBEAT_S = 15.0

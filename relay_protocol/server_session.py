@@ -116,7 +116,7 @@ class ServerSession:
     Args:
         now: When the connection was opened.
         window_deliveries: How many deliveries may be under way at most.
-        window_bytes: What their bodies may weigh together; one larger body may go alone.
+        window_bytes: What their bodies may weigh together; one larger body may go beside them.
     """
 
     def __init__(
@@ -134,7 +134,8 @@ class ServerSession:
         self._window_bytes = window_bytes
         self._subscriptions: frozenset[int] = frozenset()
         self._under_way: dict[str, int] = {}  # delivery id → bytes of its body
-        self._bytes = 0
+        self._bytes = 0  # of bodies that fit into the window
+        self._large: str | None = None  # the delivery whose body does not
         self._bodies: deque[tuple[str, memoryview]] = deque()  # rests not yet sent, in turn
 
     @property
@@ -145,7 +146,7 @@ class ServerSession:
     @property
     def credit(self) -> int:
         """How many more deliveries may be sent now, whatever they weigh; never negative."""
-        if self.state is not State.OPEN or self._bytes >= self._window_bytes:
+        if self.state is not State.OPEN:
             return 0
         return max(0, self._window - len(self._under_way))
 
@@ -153,7 +154,9 @@ class ServerSession:
         """Whether a delivery with a body of so many bytes may be sent now."""
         if self.credit == 0:
             return False
-        return not self._under_way or self._bytes + size <= self._window_bytes
+        if size > self._window_bytes:
+            return self._large is None
+        return self._bytes + size <= self._window_bytes
 
     def receive(self, message: ClientMessage, now: float) -> list[ServerEffect]:
         """Take a message from the client.
@@ -196,7 +199,10 @@ class ServerSession:
         size = len(delivery.body)
         self._forget(delivery.id)  # a lease that ran out may be sent again
         self._under_way[delivery.id] = size
-        self._bytes += size
+        if size > self._window_bytes:
+            self._large = delivery.id
+        else:
+            self._bytes += size
         whole = size <= CHUNK_BYTES
         if not whole:
             self._bodies.append((delivery.id, memoryview(delivery.body)))
@@ -281,7 +287,10 @@ class ServerSession:
         size = self._under_way.pop(delivery, None)
         if size is None:
             return False
-        self._bytes -= size
+        if delivery == self._large:
+            self._large = None
+        else:
+            self._bytes -= size
         if size > CHUNK_BYTES:
             self._bodies = deque(b for b in self._bodies if b[0] != delivery)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import defaultdict
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from relay_server.values import Channel, ChannelNumber, Claim, Subscription, Sub
 log = structlog.get_logger()
 
 TICK_S = 1.0
+AFTER_ERROR_S = 5.0
 
 
 class Reader(Sink, Protocol):
@@ -110,7 +112,7 @@ class Hub:
         """Begin to deliver: the reader has been welcomed."""
         task = asyncio.create_task(pump.run(), name=f"pump {pump.subscription.number}")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(functools.partial(self._ended, pump))
 
     def revoke(self, token: str) -> None:
         """Close every connection that came with a token."""
@@ -176,7 +178,12 @@ class Hub:
         self._by_channel[pump.channel.number].discard(pump)
         pump.stop()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, pump: Pump, task: asyncio.Task[None]) -> None:
+        """A pump that failed must not leave a reader waiting for nothing: it comes back anew."""
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a pump failed", exc_info=error)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.error("a pump failed", channel=pump.channel.name, exc_info=error)
+        current, reader = self._pumps.get(pump.subscription.number, (None, None))
+        if current is pump and reader is not None:
+            reader.go_away("the server met an error", AFTER_ERROR_S)

@@ -204,18 +204,23 @@ class Pump:
         return {event.head.sequence: event for event in events}
 
     def _send_picked(self, picked: Sequence[Entry], events: dict[int, Event]) -> bool:
-        """Send as many as the sink accepts; False when it wants no more for now."""
-        for index, entry in enumerate(picked):
+        """Send what the sink accepts; False when that was nothing.
+
+        A body that is too large for now does not hold up the smaller ones behind it.
+        """
+        progressed = False
+        for entry in picked:
             event = events.get(entry.sequence)
             if event is None:
                 log.warning("event is gone", sequence=entry.sequence, **self._facts())
                 self._schedule.vanish(entry)
+                progressed = True
             elif self._stopped or self._held or not self._sink.accepts(entry.size):
-                self._schedule.put_back(picked[index:])
-                return False
+                self._schedule.put_back((entry,))
             elif self._schedule.begin(entry, self._sink, self._clock.monotonic()):
                 self._sink.deliver(self._delivery(entry, event))
-        return True
+                progressed = True
+        return progressed
 
     def _delivery(self, entry: Entry, event: Event) -> Delivery:
         return Delivery(
