@@ -64,7 +64,7 @@ class Running:
         self.output_file = files.with_suffix(".out")
         self.error_file = files.with_suffix(".err")
         self._read = 0  # bytes of its stdout
-        self._said: list[Json] = []
+        self._objects: list[Json] = []
         with self.output_file.open("ab") as out, self.error_file.open("ab") as err:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
@@ -95,8 +95,12 @@ class Running:
             output.seek(self._read)
             whole, newline, _ = output.read().rpartition(b"\n")
         self._read += len(whole + newline)
-        self._said += [json.loads(line) for line in whole.splitlines()]
-        return [said for said in self._said if said["type"] == type_]
+        self._objects += [json.loads(line) for line in whole.splitlines()]
+        return [one for one in self._objects if one["type"] == type_]
+
+    async def said(self, type_: str, times: int = 1, within_s: float = 25.0) -> None:
+        """Wait until it has printed an object of a type so many times."""
+        await until(lambda: len(self.lines(type_)) >= times, within_s)
 
     def kill(self) -> None:
         """End it at once, without a chance to do anything."""

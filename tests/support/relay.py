@@ -5,31 +5,36 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
-from relay_server.app import open_context, public_app
-from relay_server.settings import load as load_settings
-from relay_server.values import ChannelConfig
-from relay_server.web.context import Context
-from relay_server.web.server import BoundedRunner
 from tests.support.processes import CLIENT, SERVER, Json, Running, ending, free_port, run
 from tests.support.senders import Answer, Connection, exchange
 from tests.support.waiting import until
 
 READY_S = 15.0
-OPEN = ChannelConfig(token=False)  # whoever knows the URL may post
+
+# Runs the server with other values of some constants: [["module", "NAME", value], …] as JSON.
+WITH_CONSTANTS = """
+import importlib, json, sys
+for module, name, value in json.loads(sys.argv.pop(1)):
+    constants = importlib.import_module(module)
+    assert hasattr(constants, name), name
+    setattr(constants, name, value)
+from relay_server.cli import main
+main()
+"""
 
 
 class Relay:
     """One data dir, the server that may run on it, and clients of it.
 
     Attributes:
+        constants: (module, name, value) of constants that the server is to have other values of.
         send_token: Good for sending to every channel.
         processes: Everything that was started, ended or not.
     """
@@ -39,6 +44,7 @@ class Relay:
         self.data_dir = folder / "data"
         self.port, self.ops_port = free_port(), free_port()
         self.processes: list[Running] = []
+        self.constants: list[tuple[str, str, float]] = []
         self.send_token = ""
         self.server: Running
         self._settings = settings
@@ -62,7 +68,10 @@ class Relay:
     async def start(self) -> float:
         """Start the server, and return how many seconds it took to be ready."""
         began = time.monotonic()
-        self.server = self._start([SERVER, "serve"], "server", self.environment)
+        program: list[str | Path] = [SERVER]
+        if self.constants:
+            program = [sys.executable, "-c", WITH_CONSTANTS, json.dumps(self.constants)]
+        self.server = self._start([*program, "serve"], "server", self.environment)
         async with asyncio.timeout(READY_S):
             while not await self.is_ready():
                 assert self.server.alive, self.server.errors
@@ -126,8 +135,11 @@ class Relay:
 
     def begin_connect(self, token: str, *arguments: str) -> Running:
         """Start a `relay-client connect` that prints JSON."""
-        command = [CLIENT, "connect", "--output", "json", *arguments]
-        return self._start(command, "client", self.client_environment(token))
+        return self.begin_client(token, "connect", "--output", "json", *arguments)
+
+    def begin_client(self, token: str, *arguments: str) -> Running:
+        """Start a relay-client command, for those that this process must answer meanwhile."""
+        return self._start([CLIENT, *arguments], "client", self.client_environment(token))
 
     async def connect(self, token: str, *arguments: str) -> Running:
         """Start a client, and return once it is connected and subscribed."""
@@ -143,10 +155,8 @@ class Relay:
 
 
 @asynccontextmanager
-async def open_relay(folder: Path, **settings: str) -> AsyncIterator[Relay]:
-    """A relay that runs, with the channel `chatwoot` and a token to send to it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    relay = Relay(folder, **settings)
+async def running(relay: Relay) -> AsyncIterator[Relay]:
+    """Run a relay's server, and give it the channel `chatwoot` and a token to send to it."""
     with ending(relay.processes):
         await relay.start()
         relay.send_token = await relay.make_token("sender", "send")
@@ -154,16 +164,8 @@ async def open_relay(folder: Path, **settings: str) -> AsyncIterator[Relay]:
 
 
 @asynccontextmanager
-async def relay_in_this_process(folder: Path) -> AsyncIterator[tuple[int, Context]]:
-    """The public port of a server that runs here, so that a test can change its constants."""
-    settings, sources = load_settings(data_dir=folder)
-    async with open_context(settings, sources) as context:
-        await context.store.create_channel("chatwoot", OPEN, context.clock.unix_ms())
-        runner = BoundedRunner(public_app(context))
-        await runner.setup()
-        port = free_port()
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=1_024).start()
-        try:
-            yield port, context
-        finally:
-            await runner.cleanup()
+async def open_relay(folder: Path, **settings: str) -> AsyncIterator[Relay]:
+    """A relay of its own, that runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    async with running(Relay(folder, **settings)) as relay:
+        yield relay

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.waiting import until
+
 Headers = Sequence[tuple[str, str]]
 
 ANSWER_S = 15.0
@@ -43,12 +45,7 @@ def request(
     token: str | None = None,
     length: int | None = None,
 ) -> bytes:
-    """A request's bytes.
-
-    Args:
-        token: Sent as `Authorization: Bearer`.
-        length: What Content-Length says instead of the truth.
-    """
+    """A request's bytes; `token` goes as a bearer's, and Content-Length says `length` if given."""
     fields = [("Host", "relay.example.com"), ("Content-Type", "application/json"), *headers]
     if token is not None:
         fields.append(("Authorization", f"Bearer {token}"))
@@ -73,6 +70,20 @@ def chunked(parts: Iterable[bytes], target: str, token: str | None, headers: Hea
         fields.append(("Authorization", f"Bearer {token}"))
     body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
     return head(f"POST {target} HTTP/1.1", fields) + body + b"0\r\n\r\n"
+
+
+def handshake(token: str, *more: tuple[str, str]) -> bytes:
+    """The bytes that ask for the WebSocket."""
+    fields = [
+        ("Host", "relay"),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Protocol", "relay.v1"),
+        ("Authorization", f"Bearer {token}"),
+    ]
+    return head("GET /connect HTTP/1.1", [*fields, *more])
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
@@ -161,6 +172,11 @@ class Load:
         self._pause_s = pause_s
         self._going = True
         self._tasks = [asyncio.create_task(self._talk(c)) for c in range(conversations)]
+
+    async def accepts(self, count: int) -> None:
+        """Wait until so many more were answered 2xx."""
+        goal = len(self.accepted) + count
+        await until(lambda: len(self.accepted) >= goal)
 
     async def stop(self) -> None:
         """Let each conversation end its last sentence."""

@@ -1,0 +1,239 @@
+"""`relay-server`'s commands, on a server that runs and on a data dir alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.chatwoot import SECRET, message
+from tests.support.processes import Json, ending
+from tests.support.relay import Relay
+from tests.support.senders import request
+
+
+@pytest.fixture(params=[True, False], ids=["running", "stopped"])
+async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Relay]:
+    """A host with an initialized data dir and one stored webhook; its server may run."""
+    relay = Relay(tmp_path)
+    with ending(relay.processes):
+        made = said(relay, "init")
+        relay.send_token = str(made["send_token"])
+        await relay.start()
+        await relay.send(message(relay.send_token, 7, 1))
+        if not request.param:
+            relay.server.terminate()
+            assert await relay.server.exit_status() == 0
+        yield relay
+
+
+def said(relay: Relay, *arguments: str) -> Json:
+    """Run a command that must succeed with --json, and give what it printed."""
+    status, output, errors = relay.command(*arguments, "--json")
+    assert (status, errors) == (0, ""), (status, errors)
+    found: Json = json.loads(output)
+    return found
+
+
+def refused(relay: Relay, *arguments: str, text: str | None = None) -> tuple[int, str]:
+    """Run a command that must fail without printing a result: status, stderr."""
+    status, output, errors = relay.command(*arguments, text=text)
+    assert (output, "Traceback" in errors) == ("", False), errors
+    return status, errors
+
+
+async def all_refused(relay: Relay, *commands: str) -> list[str]:
+    """Run commands that must fail, beside each other; what each says of it."""
+    runs = [asyncio.to_thread(refused, relay, *command.split()) for command in commands]
+    found = await asyncio.gather(*runs)
+    assert [status for status, _ in found] == [1] * len(commands), found
+    return [errors for _, errors in found]
+
+
+def test_init_prints_what_to_do_and_keeps_it(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+
+    first = said(relay, "init", "--public-url", "https://relay.example.com")
+    second = said(relay, "init")
+
+    token = first["send_token"]
+    assert first["webhook_url"] == f"https://relay:{token}@relay.example.com/webhook"
+    assert first["webhook_url_query"] == f"https://relay.example.com/webhook?token={token}"
+    assert "relay-client login https://relay.example.com" in first["client_command"]
+    assert first["subscribe_token"].startswith("rly_")
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed == {"send_token", "subscribe_token", "webhook_url", "webhook_url_query"}
+    assert [second[name] for name in sorted(changed)] == [None] * 4
+    assert relay.data_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_init_for_people_names_the_next_steps(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+
+    first, second = relay.command("init"), relay.command("init")
+
+    assert first[0] == second[0] == 0
+    for step in ("relay-server serve", "relay-client login", "/webhook", "rly_"):
+        assert step in first[1]
+    assert "rly_" not in second[1]
+
+
+async def test_tokens_come_and_go(host: Relay) -> None:
+    made = said(host, "token", "create", "joao", "--scope", "subscribe", "--channel", "chatwoot")
+    assert {name: made[name] for name in ("name", "scopes", "channels")} == {
+        "name": "joao",
+        "scopes": ["subscribe"],
+        "channels": ["chatwoot"],
+    }
+    listed = said(host, "token", "list")["tokens"]
+    assert [token["name"] for token in listed] == ["chatwoot", "developer", "joao"]
+    assert made["token"] not in str(listed)
+    await all_refused(
+        host,
+        "token create joao --scope send",
+        "token create x --scope all",
+        "token create x --scope send --channel no",
+        "token revoke nobody",
+    )
+
+    status, output, _ = host.command("token", "revoke", "joao")
+    assert (status, "Revoked joao" in output) == (0, True)
+    assert "joao" not in host.command("token", "list")[1]
+
+
+async def test_channels_come_and_go(host: Relay, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(f"{SECRET}\n")
+
+    made = said(host, "channel", "create", "loja", "--hmac-secret-file", str(secret), "--no-token")
+    assert (made["webhook_path"], made["sender_auth"]) == ("/c/loja/webhook", ["hmac:chatwoot"])
+    changed = said(
+        host, "channel", "set", "loja", "--max-body-bytes", "5", "--allow-from", "192.0.2.0/24"
+    )
+    assert changed["max_body_bytes"] == 5
+    assert changed["sender_auth"] == ["hmac:chatwoot", "ip"]
+    assert said(host, "channel", "show", "loja") == changed
+    names = [channel["name"] for channel in said(host, "channel", "list")["channels"]]
+    assert names == ["chatwoot", "loja"]
+    await all_refused(
+        host,
+        "channel create loja",
+        "channel create A/b",
+        "channel set loja --max-body-bytes 99999999",
+        "channel set loja --allow-from nowhere",
+        "channel delete chatwoot --yes",
+    )
+
+    status, output, _ = host.command("channel", "delete", "loja", "--yes")
+    assert (status, output) == (0, "Deleted loja.\n")
+    [errors] = await all_refused(host, "channel show loja")
+    assert "relay-server channel list" in errors
+
+
+async def test_events_are_listed_and_shown(host: Relay) -> None:
+    [event] = said(host, "events", "list")["events"]
+    whole = said(host, "events", "show", event["id"])
+
+    assert (event["kind"], event["key"], event["sequence"]) == ("message_created", "7", 1)
+    assert json.loads(whole["body"])["conversation"] == {"id": 7}
+    assert host.send_token not in str(whole)
+    assert event["id"] in host.command("events", "list")[1]
+    assert "message_created" in host.command("events", "show", event["id"])[1]
+    await all_refused(host, "events show evt_unknown", "events list --channel unknown")
+
+
+async def test_init_again_status_and_health_say_how_it_is(host: Relay) -> None:
+    running = host.server.alive
+
+    again, found = said(host, "init"), said(host, "status")
+    status, output, errors = host.command("health")
+
+    assert (again["send_token"], again["running"]) == (None, running)
+    assert found["channels"][0]["events"] == 1
+    assert found["running"] is running
+    assert found["settings"]["port"] == {"value": host.port, "source": "RELAY_SERVER_PORT"}
+    assert found["settings"]["host"]["source"] == "default"
+    assert host.command("status")[0] == 0
+    assert (status, output) == ((0, "ready\n") if running else (1, ""))
+    assert running or f"port {host.ops_port}" in errors
+
+
+async def test_a_backup_is_a_relay_that_starts(host: Relay, tmp_path: Path) -> None:
+    copy = Relay(tmp_path / "copy")
+    copy.data_dir.mkdir(parents=True)
+    file = copy.data_dir / "relay.db"
+
+    assert said(host, "backup", str(file))["file"] == str(file)
+    assert refused(host, "backup", str(file))[0] == 1
+
+    with ending(copy.processes):
+        await copy.start()
+        [event] = await copy.events()
+        answer = await copy.send(message(host.send_token, 7, 2))
+    assert event["id"] == said(host, "events", "list")["events"][0]["id"]
+    assert answer.status == 200
+
+
+async def test_a_command_on_nothing_says_so(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    said_so = await all_refused(relay, "status", "token list", "events list", "backup x.db")
+    assert ["relay-server init" in errors for errors in said_so] == [True] * 4
+    assert not relay.data_dir.exists()
+
+
+async def test_a_second_server_on_a_data_dir_stops_with_a_reason(relay: Relay) -> None:
+    began = time.monotonic()
+
+    status, errors = refused(Relay(relay.folder), "serve")
+
+    assert (status, time.monotonic() - began < 2) == (1, True)
+    assert f"in use by process {relay.server.process.pid}" in errors
+    assert await relay.is_ready()
+
+
+@pytest.mark.parametrize("setting", ["port", "ops_port"])
+async def test_a_port_in_use_is_named(relay: Relay, tmp_path: Path, setting: str) -> None:
+    other = Relay(tmp_path / "other")
+    setattr(other, setting, getattr(relay, setting))
+
+    status, errors = refused(other, "serve")
+
+    assert status == 1
+    assert f"port {getattr(relay, setting)}" in errors
+    assert f"RELAY_SERVER_{setting.upper()}" in errors
+
+
+async def test_an_impossible_setting_is_named(tmp_path: Path) -> None:
+    wrong = {
+        "RELAY_SERVER_PROT": {"PROT": "1"},
+        "RELAY_SERVER_MAX_BODY_BYTES": {"max_body_bytes": "0"},
+        "RELAY_SERVER_PORT": {"port": "99999"},
+        "RELAY_SERVER_PUBLIC_URL": {"public_url": "relay.example.com"},
+        "RELAY_SERVER_SECRET_KEY_FILE": {"secret_key_file": "/nowhere"},
+        "RELAY_SERVER_TRUSTED_PROXIES": {"trusted_proxies": "here"},
+        "tls_key_file": {"tls_cert_file": "/nowhere"},
+        "RELAY_SERVER_DEFAULT_CHANNEL": {"default_channel": "A b"},
+    }
+    relays = [Relay(tmp_path, **settings) for settings in wrong.values()]
+
+    found = await asyncio.gather(*(asyncio.to_thread(refused, r, "serve") for r in relays))
+
+    for name, (status, errors) in zip(wrong, found, strict=True):
+        assert (status, name in errors) == (2, True), errors
+
+
+async def test_revoking_by_command_is_felt_by_the_running_server(relay: Relay) -> None:
+    assert (await relay.send(request(token=relay.send_token))).status == 200
+
+    assert relay.command("token", "revoke", "sender")[0] == 0
+
+    assert (await relay.send(request(token=relay.send_token))).status == 401
+
+
+async def test_the_control_socket_and_the_files_are_the_owner_s_alone(relay: Relay) -> None:
+    assert (relay.data_dir / "control.sock").stat().st_mode & 0o777 == 0o600
+    assert relay.data_dir.stat().st_mode & 0o077 == 0
