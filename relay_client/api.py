@@ -13,7 +13,7 @@ import msgspec
 
 from relay_client.errors import RelayProblem, RelayUnreachable, TokenRefused
 from relay_client.relay import USER_AGENT, Relay
-from relay_client.text import harmless
+from relay_protocol.text import harmless
 
 _T = TypeVar("_T")
 

@@ -12,8 +12,8 @@ import typer
 from relay_client import __version__
 from relay_client.console import Colour, Console
 from relay_client.errors import ClientError
-from relay_client.text import harmless
 from relay_protocol.errors import RelayError
+from relay_protocol.text import harmless
 
 if TYPE_CHECKING:
     from relay_client.settings import Configuration

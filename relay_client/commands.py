@@ -16,7 +16,8 @@ from relay_client.console import Console
 from relay_client.errors import ClientError, UsageError
 from relay_client.relay import Relay, parse_url
 from relay_client.settings import DEFAULT, Configuration, is_token, read_token
-from relay_client.text import counted, duration, harmless, table
+from relay_client.text import counted, duration, table
+from relay_protocol.text import harmless
 
 _READERS = frozenset({"subscribe", "admin"})
 
@@ -160,12 +161,10 @@ def _sources(configuration: Configuration) -> list[str]:
 
 
 def _channel_rows(answer: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
-    rows = [("CHANNEL", "EVENTS", "BYTES", "LAST RECEIVED")]
+    rows = [("CHANNEL", "EVENTS", "LAST RECEIVED")]
     for channel in answer.get("channels", []):
         last = _moment(channel.get("last_received_at"))
-        rows.append(
-            (_text(channel, "name"), _text(channel, "events"), _text(channel, "bytes"), last)
-        )
+        rows.append((_text(channel, "name"), _text(channel, "events"), last))
     return rows
 
 

@@ -19,10 +19,11 @@ from relay_client.relay import Relay
 from relay_client.replayer import Replayer
 from relay_client.settings import ClientSettings, Configuration
 from relay_client.target import Route, Target
-from relay_client.text import harmless, padded
+from relay_client.text import padded
 from relay_client.tunnel import Tunnel
 from relay_protocol.client_session import ClientSession
 from relay_protocol.messages import Hello, Wanted
+from relay_protocol.text import harmless
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 
 _CONNECT_S = 15.0

@@ -14,9 +14,9 @@ from websockets.exceptions import (
 )
 
 from relay_client.errors import ChannelRefused, ClientError, TakenOver, TokenRefused
-from relay_client.text import harmless
 from relay_protocol.client_session import Refused
 from relay_protocol.messages import CloseCode
+from relay_protocol.text import harmless
 
 TOKEN_HINT = "Ask for a new token, then run: relay-client login URL"  # noqa: S105
 VERSIONS_HINT = "Client and relay may be of versions that do not fit: update the older one."

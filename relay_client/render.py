@@ -23,8 +23,9 @@ from relay_client.notices import (
     Warned,
 )
 from relay_client.target import Target
-from relay_client.text import counted, duration, harmless, padded
+from relay_client.text import counted, duration, padded
 from relay_protocol.messages import Granted
+from relay_protocol.text import harmless
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 
 _BLINK_S = 2.0  # people are not told of shorter absences

@@ -6,10 +6,22 @@ import pytest
 
 from relay_client.outgoing import RequestRefused, compose
 from relay_client.target import Target
-from relay_protocol.values import HeaderList
-from tests.unit.client.support import make_delivery
+from relay_protocol.values import Delivery, HeaderList
+from tests.unit.client.support import make_delivery, split_request
 
 TARGET = Target("localhost", 8000)
+
+
+def first_line(delivery: Delivery, target: Target = TARGET) -> bytes:
+    """The line that goes out."""
+    return split_request(compose(delivery, target))[0]
+
+
+def headers_of(delivery: Delivery, target: Target = TARGET) -> list[tuple[bytes, bytes]]:
+    """Those that go out; nothing follows them."""
+    _, headers, rest = split_request(compose(delivery, target))
+    assert rest == b""
+    return headers
 
 
 @pytest.mark.parametrize(
@@ -58,9 +70,9 @@ def test_a_path_that_could_lead_elsewhere_is_refused(request_target: str) -> Non
 )
 def test_an_ordinary_path_stays_as_it_is(request_target: str) -> None:
     """Nothing is decoded, quoted or put in order."""
-    outgoing = compose(make_delivery(request_target=request_target), TARGET)
+    sent = first_line(make_delivery(request_target=request_target))
 
-    assert outgoing.path == request_target
+    assert sent == f"POST {request_target} HTTP/1.1".encode()
 
 
 @pytest.mark.parametrize(
@@ -119,24 +131,24 @@ def test_host_and_length_are_put_right_in_place_and_the_rest_keeps_order_and_cas
         (b"X-Tag", b"c"),
     )
 
-    outgoing = compose(make_delivery(headers=headers, body=b"12345"), TARGET)
+    sent = headers_of(make_delivery(headers=headers, body=b"12345"))
 
-    assert outgoing.headers[:6] == [
-        ("X-Tag", "a"),
-        ("host", "localhost:8000"),
-        ("x-tag", "João 🎉"),
-        ("Content-Length", "5"),
-        ("X-Empty", ""),
-        ("X-Tag", "c"),
+    assert sent[:6] == [
+        (b"X-Tag", b"a"),
+        (b"host", b"localhost:8000"),
+        (b"x-tag", "João 🎉".encode()),
+        (b"Content-Length", b"5"),
+        (b"X-Empty", b""),
+        (b"X-Tag", b"c"),
     ]
-    assert outgoing.headers[6:] == [
-        ("Relay-Event-Id", "evt_1"),
-        ("Relay-Channel", "chatwoot"),
-        ("Relay-Attempt", "1"),
-        ("Relay-Received-At", "2026-07-02T14:00:10.123Z"),
-        ("X-Forwarded-Host", "relay.example.com"),
-        ("X-Forwarded-For", "203.0.113.9"),
-        ("X-Forwarded-Proto", "https"),
+    assert sent[6:] == [
+        (b"Relay-Event-Id", b"evt_1"),
+        (b"Relay-Channel", b"chatwoot"),
+        (b"Relay-Attempt", b"1"),
+        (b"Relay-Received-At", b"2026-07-02T14:00:10.123Z"),
+        (b"X-Forwarded-Host", b"relay.example.com"),
+        (b"X-Forwarded-For", b"203.0.113.9"),
+        (b"X-Forwarded-Proto", b"https"),
     ]
 
 
@@ -156,11 +168,11 @@ def test_what_belongs_to_one_connection_or_to_the_relay_is_left_out() -> None:
         (b"Accept", b"*/*"),
     )
 
-    sent = compose(make_delivery(headers=headers), TARGET).headers
+    sent = headers_of(make_delivery(headers=headers))
 
-    assert [name for name, _ in sent[:3]] == ["Host", "Accept", "Content-Length"]
-    assert ("Relay-Event-Id", "evt_1") in sent
-    assert ("X-Forwarded-For", "203.0.113.9") in sent
+    assert [name for name, _ in sent[:3]] == [b"Host", b"Accept", b"Content-Length"]
+    assert (b"Relay-Event-Id", b"evt_1") in sent
+    assert (b"X-Forwarded-For", b"203.0.113.9") in sent
     assert "forged" not in str(sent)
     assert "198.51.100.1" not in str(sent)
 
@@ -174,32 +186,63 @@ def test_a_second_host_or_length_is_left_out() -> None:
         (b"content-length", b"2"),
     )
 
-    sent = compose(make_delivery(headers=headers), TARGET).headers
+    sent = headers_of(make_delivery(headers=headers))
 
-    assert sent[:2] == [("Host", "localhost:8000"), ("Content-Length", "2")]
-    assert ("X-Forwarded-Host", "a.example") in sent
-    assert sent[2][0] == "Relay-Event-Id"
+    assert sent[:2] == [(b"Host", b"localhost:8000"), (b"Content-Length", b"2")]
+    assert (b"X-Forwarded-Host", b"a.example") in sent
+    assert sent[2][0] == b"Relay-Event-Id"
 
 
 def test_a_replay_says_so_and_an_unknown_sender_is_not_named() -> None:
     """The target can tell a replay from a first delivery."""
-    sent = dict(compose(make_delivery(replay=True, sender="", attempt=3), TARGET).headers)
+    sent = dict(headers_of(make_delivery(replay=True, sender="", attempt=3)))
 
-    assert sent["Relay-Replay"] == "1"
-    assert sent["Relay-Attempt"] == "3"
-    assert "X-Forwarded-For" not in sent
+    assert sent[b"Relay-Replay"] == b"1"
+    assert sent[b"Relay-Attempt"] == b"3"
+    assert b"X-Forwarded-For" not in sent
 
 
 def test_a_target_with_a_path_gets_everything_there_with_the_query() -> None:
     """The event's own path is left away, its query is not."""
     delivery = make_delivery(request_target="/webhook/x?token=%2F")
 
-    assert compose(delivery, Target("::1", 80, "/bot/in")).path == "/bot/in?token=%2F"
-    assert dict(compose(delivery, Target("::1", 80)).headers)["Host"] == "[::1]:80"
+    bot = Target("::1", 80, "/bot/in")
+    assert first_line(delivery, bot) == b"POST /bot/in?token=%2F HTTP/1.1"
+    assert dict(headers_of(delivery, bot))[b"Host"] == b"[::1]:80"
 
 
-def test_bytes_that_are_no_utf8_are_taken_for_latin1() -> None:
-    """The value arrives, though aiohttp can only send it as UTF-8."""
-    sent = dict(compose(make_delivery(headers=((b"X-Name", b"Jo\xe3o"),)), TARGET).headers)
+def test_bytes_that_are_no_utf8_stay() -> None:
+    """Neither is anything made of them that they are not."""
+    headers: HeaderList = ((b"X-Name", b"Jo\xe3o \x80\xff"), (b"Host", b"caf\xe9"))
 
-    assert sent["X-Name"] == "João"
+    sent = headers_of(make_delivery(headers=headers))
+
+    assert sent[0] == headers[0]
+    assert (b"X-Forwarded-Host", b"caf\xe9") in sent
+
+
+@pytest.mark.parametrize("body", [b"", b"12"])
+def test_a_length_is_said_where_there_is_a_body(body: bytes) -> None:
+    """An event without one goes out as bare as it came."""
+    sent = dict(headers_of(make_delivery(headers=((b"Host", b"x"),), body=body)))
+
+    assert sent.get(b"Content-Length") == (b"2" if body else None)
+
+
+def test_text_that_is_no_text_is_refused() -> None:
+    """A lone half of a character has no bytes."""
+    with pytest.raises(RequestRefused, match="cannot be sent"):
+        compose(make_delivery(sender="\ud800"), TARGET)
+
+
+@pytest.mark.parametrize("words", ["channel", "sender", "request_target"])
+def test_nothing_in_a_hostile_delivery_becomes_a_line_of_its_own(words: str) -> None:
+    """Whichever of the relay's words carries the line break."""
+    deliveries = {
+        "channel": make_delivery(channel="a\r\nX: 1"),
+        "sender": make_delivery(sender="a\nX: 1"),
+        "request_target": make_delivery(request_target="/\r\nX: 1"),
+    }
+
+    with pytest.raises(RequestRefused):
+        compose(deliveries[words], TARGET)

@@ -13,7 +13,14 @@ from relay_client.replayer import Replayer
 from relay_client.target import Target
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome, Response
-from tests.unit.client.support import OK, RawTarget, make_delivery, raw_target, split_request
+from tests.unit.client.support import (
+    OK,
+    RawTarget,
+    make_delivery,
+    raw_target,
+    split_request,
+    until,
+)
 
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures/chatwoot").glob("*.json"))
 
@@ -77,7 +84,7 @@ async def test_a_fixture_arrives_byte_for_byte(fixture: Path) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "POST"])
 async def test_no_header_is_added_to_a_bare_request(method: str) -> None:
-    """Those of aiohttp would change what the sender said."""
+    """It would change what the sender said."""
     delivery = make_delivery(method=method, headers=((b"Host", b"x"), (b"X-A", b"1")), body=b"")
 
     async with raw_target() as server:
@@ -112,6 +119,16 @@ async def test_an_empty_query_and_utf8_values_stay() -> None:
     first, sent, _ = split_request(server.requests[0])
     assert first == b"POST /webhook? HTTP/1.1"
     assert sent[1] == headers[1]
+
+
+async def test_values_that_are_no_utf8_arrive_byte_for_byte() -> None:
+    """Old senders write Latin-1, and some sign what they write."""
+    headers = ((b"Host", b"x"), (b"X-Nome", b"Jo\xe3o"), (b"X-Any", bytes(range(0x80, 0x100))))
+
+    async with raw_target() as server:
+        await replay(server.target, make_delivery(headers=headers))
+
+    assert split_request(server.requests[0])[1][1:3] == list(headers[1:])
 
 
 @pytest.mark.parametrize("request_target", ["//evil/x", "http://evil/x", "/../x", "/a\r\nb"])
@@ -193,9 +210,10 @@ async def test_nothing_listening_is_target_down() -> None:
     assert outcome.kind is FailureKind.TARGET_DOWN
 
 
-async def test_an_unknown_name_is_target_down() -> None:
+@pytest.mark.parametrize("host", ["nowhere.invalid", "two..dots"])
+async def test_an_unknown_name_is_target_down(host: str) -> None:
     """Names under .invalid never resolve (RFC 6761 §6.4)."""
-    outcome = await replay(Target("nowhere.invalid", 8000))
+    outcome = await replay(Target(host, 8000))
 
     assert isinstance(outcome, Failure)
     assert outcome.kind is FailureKind.TARGET_DOWN
@@ -309,6 +327,97 @@ async def test_only_a_break_at_once_is_taken_for_a_stale_connection(
 
     assert [outcome.delivered for outcome in outcomes] == [True, delivered]
     assert len(server.requests) == posted
+
+
+async def test_a_break_within_an_answer_is_an_attempt() -> None:
+    """Nothing is posted again once the target began to answer."""
+
+    async def break_the_second(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) == 1:
+            writer.write(OK)
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+
+    async with raw_target() as server:
+        server.answer = break_the_second
+        async with Replayer({"chatwoot": server.target}, 5.0, 8) as replayer:
+            outcomes = [await replayer.replay(make_delivery(number)) for number in (1, 2)]
+
+    assert [outcome.delivered for outcome in outcomes] == [True, False]
+    assert len(server.requests) == 2
+
+
+async def test_a_request_is_sent_anew_only_once() -> None:
+    """A target that breaks over it every time gets it twice, not for ever."""
+
+    async def answer_only_the_first(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) == 1:
+            writer.write(OK)
+        else:
+            writer.close()
+
+    async with raw_target() as server:
+        server.answer = answer_only_the_first
+        async with Replayer({"chatwoot": server.target}, 5.0, 8) as replayer:
+            outcomes = [await replayer.replay(make_delivery(number)) for number in (1, 2)]
+
+    assert isinstance(outcomes[1], Failure)
+    assert outcomes[1].kind is FailureKind.NETWORK
+    assert len(server.requests) == 3
+
+
+async def test_a_target_that_goes_away_over_a_kept_connection_is_lost() -> None:
+    """It may have had the event: it is not said that nothing was sent."""
+    target = RawTarget()
+    server = await asyncio.start_server(target.serve, "127.0.0.1", 0)
+    target.port = server.sockets[0].getsockname()[1]
+
+    async def die_at_the_second(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(target.requests) == 1:
+            writer.write(OK)
+        else:
+            server.close()
+            writer.close()
+
+    target.answer = die_at_the_second
+    async with Replayer({"chatwoot": target.target}, 5.0, 8) as replayer:
+        outcomes = [await replayer.replay(make_delivery(number)) for number in (1, 2)]
+
+    assert outcomes[0].delivered
+    assert isinstance(outcomes[1], Failure)
+    assert outcomes[1].kind is FailureKind.TARGET_LOST
+
+
+async def test_connections_are_used_again_by_as_many_as_run_at_once() -> None:
+    """Forty events in fours need four connections."""
+    async with raw_target() as server, Replayer({"chatwoot": server.target}, 5.0, 4) as replayer:
+        for _ in range(10):
+            outcomes = await asyncio.gather(*[replayer.replay(make_delivery(n)) for n in range(4)])
+            assert all(outcome.delivered for outcome in outcomes)
+
+        assert len(server.requests) == 40
+        assert server.connections == 4
+
+
+async def test_a_cancelled_replay_leaves_no_connection() -> None:
+    """The late answer must not meet the next event."""
+
+    async def never(request: bytes, writer: asyncio.StreamWriter) -> None:
+        await writer.wait_closed()
+
+    async with raw_target() as server, Replayer({"chatwoot": server.target}, 5.0, 8) as replayer:
+        server.answer = never
+        running = asyncio.create_task(replayer.replay(make_delivery()))
+        await until(lambda: server.requests)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        server.answer = OK
+        outcome = await replayer.replay(make_delivery(2))
+
+    assert outcome.delivered
+    assert server.connections == 2
 
 
 async def test_localhost_is_found_on_ipv6_alone() -> None:

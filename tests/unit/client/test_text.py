@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay_client.text import counted, duration, harmless, padded, table, width
+from relay_client.text import counted, duration, padded, table, width
+from relay_protocol.text import harmless
 
 
 @pytest.mark.parametrize("char", list("\x00\x07\x1b\x7f\x85\x9b\n\r\t\u2028\u202e\u200b\ufeff"))
