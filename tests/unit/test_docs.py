@@ -1,0 +1,205 @@
+"""The documentation says what the code does: generated pages, protocol, API, limits, links."""
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast, get_args
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from relay_protocol.messages import ClientMessage, CloseCode, ServerMessage
+from relay_protocol.values import FailureKind
+from relay_server.app import control_app, ops_app, public_app
+from relay_server.web.context import Context
+from relay_server.web.ingest import is_webhook
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+PACKAGES = ("relay_protocol", "relay_server", "relay_client")
+BOUND = re.compile(r"_?MAX_[A-Z_]+|[A-Z_]+_(S|BYTES)")
+IGNORED_FOLDERS = {".venv", ".git", ".hypothesis", "node_modules", "build", "dist"}
+
+
+def load_generator() -> ModuleType:
+    """`docs/generate.py`, which is in no package."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PAGES: dict[Path, str] = load_generator().pages()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_generated_page_is_what_the_code_gives(path: Path) -> None:
+    """A setting, command, error or metric that changes takes its page along."""
+    assert path.read_text("utf-8") == PAGES[path], "run: make docs"
+
+
+def messages(union: object) -> list[type[msgspec.Struct]]:
+    return list(get_args(union))
+
+
+MESSAGES = sorted(
+    {*messages(ClientMessage), *messages(ServerMessage)}, key=lambda message: message.__name__
+)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.__name__)
+def test_the_wire_protocol_page_has_every_message_and_field(message: type[msgspec.Struct]) -> None:
+    """Each message has a section that names each of its fields."""
+    tag = message.__struct_config__.tag
+    sections = (REFERENCE / "wire-protocol.md").read_text("utf-8").split("\n#")
+    mine = "".join(s for s in sections if re.match(rf"## `{tag}`", s))
+
+    assert mine, f"no section `{tag}`"
+    assert [f for f in message.__struct_fields__ if f"`{f}`" not in mine] == []
+
+
+def test_the_wire_protocol_page_has_every_close_code() -> None:
+    """With its number and name, and no other than there are."""
+    text = (REFERENCE / "wire-protocol.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d{4}) \| `(\w+)` \|", text, re.MULTILINE)
+
+    assert [(int(number), name) for number, name in rows] == [(c.value, c.name) for c in CloseCode]
+
+
+def test_the_wire_protocol_page_has_every_kind_of_failure() -> None:
+    """Programs that read `--output json` meet them."""
+    text = (REFERENCE / "wire-protocol.md").read_text("utf-8")
+
+    assert [kind for kind in FailureKind if f"| `{kind}` |" not in text] == []
+
+
+def routes() -> set[str]:
+    """Every method and path that the server answers beside webhooks, as the page writes them."""
+    context = cast(Context, None)  # the applications only hand it on
+    found = set()
+    for app in (public_app(context), ops_app(context), control_app(context)):
+        for route in app.router.routes():
+            assert isinstance(route.resource, web.Resource)
+            method = "ANY" if route.method == "*" else route.method
+            found.add(f"{method} {route.resource.canonical}")
+    return {route for route in found if not route.startswith("HEAD ")}
+
+
+def test_the_http_api_page_has_every_route() -> None:
+    """And none that does not exist; webhooks go by their paths' beginnings, not by a router."""
+    text = (REFERENCE / "http-api.md").read_text("utf-8")
+    written = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", text, re.MULTILINE))
+    webhooks = {row for row in written if row.startswith("ANY ")}
+
+    assert written - webhooks == routes()
+    assert webhooks == {"ANY /webhook{rest}", "ANY /c/{channel}/{path}", "ANY /c/{channel}"}
+    assert all(is_webhook(row.removeprefix("ANY ").encode()) for row in webhooks)
+
+
+def constants() -> Iterator[tuple[str, str, str]]:
+    """File within its package, name and value of each constant that a row may name."""
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            place = file.relative_to(ROOT / package).as_posix()
+            for node in ast.parse(file.read_text("utf-8")).body:
+                match node:
+                    case ast.Assign(targets=[ast.Name(name)], value=value) if name.isupper():
+                        yield f"{package}/{place}", name, shown(value)
+                    case _:
+                        pass
+
+
+def shown(value: ast.expr) -> str:
+    try:
+        literal: Any = ast.literal_eval(value)
+    except ValueError:
+        return ""
+    return ", ".join(map(str, literal)) if isinstance(literal, tuple) else str(literal)
+
+
+def is_bound(file: str, name: str, value: str) -> bool:
+    """Whether a constant must have a row: it bounds something, and is a number."""
+    if not re.fullmatch(r"[\d., ]+", value):
+        return False
+    return file == "relay_protocol/limits.py" or BOUND.fullmatch(name) is not None
+
+
+def limit_rows() -> set[tuple[str, str, str]]:
+    """File, name and value of each row, the file as the page's headings make it whole."""
+    found = set()
+    package = ""
+    for line in (REFERENCE / "limits.md").read_text("utf-8").splitlines():
+        if line.startswith("## "):
+            package = {"B": "relay_protocol", "S": "relay_server", "C": "relay_client"}[line[3]]
+        row = re.match(r"\| (?:`([\w/.]+)` )?`(\w+)` \| ([^|]+) \| \S", line)
+        if row:
+            file = row[1] or "limits.py"
+            owner = "relay_protocol" if file == "client_session.py" else package
+            found.add((f"{owner}/{file}", row[2], row[3]))
+    return found
+
+
+def test_the_limits_page_has_every_bound_and_its_value() -> None:
+    """A bound that is new, gone or changed needs its row."""
+    written, all_constants = limit_rows(), set(constants())
+    bounds = {constant for constant in all_constants if is_bound(*constant)}
+
+    assert bounds - written == set(), "these have no row"
+    assert written - all_constants == set(), "these rows say what is not so"
+
+
+def markdown_files() -> list[Path]:
+    files = ROOT.rglob("*.md")
+    return sorted(f for f in files if not IGNORED_FOLDERS & set(f.relative_to(ROOT).parts))
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(file: Path) -> set[str]:
+    """What headings are called in links, by GitHub's rules."""
+    headings = re.findall(r"^#+ (.+)$", without_code(file.read_text("utf-8")), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("file", markdown_files(), ids=lambda f: str(f.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(file: Path) -> None:
+    """To a file that exists, and a heading that it has."""
+    text = re.sub(r"`[^`\n]*`", "", without_code(file.read_text("utf-8")))
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        there = (file.parent / path).resolve() if path else file
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            dead.append(link)
+
+    assert dead == []
+
+
+def code_blocks(text: str) -> list[str]:
+    return re.findall(r"^ *```.*?^ *```", text, re.MULTILINE | re.DOTALL)
+
+
+def headings(text: str) -> list[int]:
+    """The levels of its headings, in order."""
+    return [len(m) for m in re.findall(r"^(#+) ", without_code(text), re.MULTILINE)]
+
+
+def test_both_readmes_have_the_same_code_and_headings() -> None:
+    """The translation is kept true: what can be pasted is the same in both."""
+    english = (ROOT / "README.md").read_text("utf-8")
+    portuguese = (ROOT / "README.pt-BR.md").read_text("utf-8")
+
+    assert code_blocks(english) == code_blocks(portuguese)
+    assert headings(english) == headings(portuguese)
+    assert len(code_blocks(english)) > 5
