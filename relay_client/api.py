@@ -117,6 +117,8 @@ class Api:
     ) -> bytes:
         if headers is None:
             headers = self._relay.authorization
+        if not path.startswith("/"):  # the relay names some: none of them is another host
+            raise RelayProblem("the relay named an address that is none", _CHECK_URL)
         try:
             async with self._http.request(
                 method, self._relay.url + path, headers=headers, data=body, allow_redirects=False

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from relay_client import __version__
 from relay_client.api import Api, Canary
@@ -215,7 +216,12 @@ class _Watch:
 
     async def answer(self, target: Target) -> list[str]:
         """Give what the target answered, in words."""
-        match await self._outcome:
+        ends: set[asyncio.Future[Any]] = {self._outcome, self.tunnel}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not self._outcome.done():
+            self.tunnel.result()  # refused for good meanwhile: says so
+            raise ClientError("the tunnel ended before the target answered", "Try again.")
+        match self._outcome.result():
             case Response(status, elapsed_ms=elapsed_ms) as response:
                 note = "" if response.delivered else ": it may not know this kind of event"
                 return [f"{target.url} answered {status} in {elapsed_ms} ms{note}"]

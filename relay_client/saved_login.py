@@ -50,8 +50,8 @@ def save(folder: Path, login: dict[str, str]) -> Path:
     """
     file = folder / _FILE
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True)
         _write_whole(file, json.dumps(login, indent=2) + "\n")
     except OSError as exc:
         raise ClientError(f"the login cannot be kept in {file}: {exc.strerror or exc}") from exc

@@ -49,6 +49,7 @@ from relay_protocol.values import Delivery, Outcome
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 BLINK_S = 2.0  # a shorter absence is no news for people
+LONGEST_WAIT_S = 60.0  # however long the relay asks for
 LOOK_S = 1.0  # how often the session is told the time
 
 
@@ -261,7 +262,8 @@ class Tunnel:
         delay = self._backoff.delay(time.monotonic())
         if self._come_back is not None:
             # The relay says when; drawing the time keeps its clients from coming all at once.
-            delay = self._backoff.draw(0.0, self._come_back.after_s)
+            asked = self._come_back.after_s
+            delay = max(delay, self._backoff.draw(0.0, min(max(asked, 0.0), LONGEST_WAIT_S)))
         try:
             async with asyncio.timeout(delay):
                 await self._hurry.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -200,6 +201,8 @@ class ClientSession:
             case State.OPEN, Chunk():
                 return self._chunk(message)
             case ((State.JOINING | State.OPEN), Goaway(reason, retry_after_s)):
+                if not math.isfinite(retry_after_s):
+                    raise ProtocolError("a goaway names no time")
                 return [ComeBack(reason, retry_after_s)]
             case ((State.JOINING | State.OPEN), Error(code, text)):
                 return [Refused(code, text)]

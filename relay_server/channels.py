@@ -15,6 +15,7 @@ SUBSCRIPTION_PATTERN = r"^[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,62}$"  # people
 MAX_KEY_CHARS = 256
 MAX_KIND_CHARS = 128
 MAX_POINTER_CHARS = 256
+MAX_RETENTION_DAYS = 36_500  # what is reckoned from more no longer fits into the store
 
 # Chatwoot bodies in which the conversation is the body itself (its serializers, 4.15).
 CONVERSATION_EVENTS = ("conversation_", "automation_event.", "macro.")
@@ -39,7 +40,7 @@ def check_name(name: str) -> str:
     Raises:
         InvalidValue: It cannot.
     """
-    if not re.match(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidValue(
             f"{name!r} is no name: it takes 1 to 63 of a-z, 0-9, '.', '_' and '-',"
             " beginning with a letter or digit"
@@ -53,7 +54,7 @@ def check_subscription_name(name: str) -> str:
     Raises:
         InvalidValue: It cannot.
     """
-    if not re.match(SUBSCRIPTION_PATTERN, name):
+    if not re.fullmatch(SUBSCRIPTION_PATTERN, name):
         raise InvalidValue("a subscription's name takes 1 to 63 characters, none of them '/'")
     return name
 
@@ -72,8 +73,8 @@ def check_config(config: ChannelConfig) -> ChannelConfig:
     pointer = config.key_pointer
     if pointer and (not pointer.startswith("/") or len(pointer) > MAX_POINTER_CHARS):
         raise InvalidValue(f"{pointer!r} is no JSON pointer such as /conversation/id")
-    if config.retention_days <= 0:
-        raise InvalidValue("events are kept for more than 0 days")
+    if not 0 < config.retention_days <= MAX_RETENTION_DAYS:
+        raise InvalidValue(f"events are kept for more than 0 and up to {MAX_RETENTION_DAYS} days")
     return config
 
 

@@ -102,7 +102,8 @@ def health(flags: Flags) -> str:
         NotReady: Nothing answers, or it says no.
     """
     settings, _ = load(**flags)
-    host = "127.0.0.1" if settings.ops_host in ("0.0.0.0", "::") else settings.ops_host  # noqa: S104
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+    host = anywhere.get(settings.ops_host, settings.ops_host)
     connection = http.client.HTTPConnection(host, settings.ops_port, timeout=HEALTH_TIMEOUT_S)
     try:
         connection.request("GET", "/health/ready")

@@ -32,6 +32,14 @@ class ApiRefused(RelayError):
         self.hint = str(error.get("hint", ""))
 
 
+class ServerGone(RelayError):
+    """The server stopped, or hung, in the middle of a command."""
+
+    code = "server_gone"
+    status_hint = 503
+    hint = "relay-server status shows whether it runs; then try again."
+
+
 class NotInitialized(InvalidValue):
     """There is no store in the data dir."""
 
@@ -59,13 +67,19 @@ class Api:
         Raises:
             ApiRefused: It was refused, with the reason.
         """
+        status, raw = await self._exchange(method, path, body)
+        answer = json.loads(raw) if raw else {}
+        if status >= 400:
+            raise ApiRefused(status, answer.get("error", {}))
+        return dict(answer)
+
+    async def _exchange(self, method: str, path: str, body: Json | None) -> tuple[int, bytes]:
         url = f"http://relay/api/v1/{path}"
-        async with self._session.request(method, url, json=body) as response:
-            raw = await response.read()
-            answer = json.loads(raw) if raw else {}
-            if response.status >= 400:
-                raise ApiRefused(response.status, answer.get("error", {}))
-            return dict(answer)
+        try:
+            async with self._session.request(method, url, json=body) as response:
+                return response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise ServerGone(f"the server went away while it was asked: {exc}") from exc
 
 
 @asynccontextmanager

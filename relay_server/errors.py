@@ -70,7 +70,7 @@ class SubscriptionNotFound(RelayError):
 
     code = "subscription_not_found"
     status_hint = 404
-    hint = "relay-server status shows the subscriptions there are."
+    hint = "relay-server subscription list shows the subscriptions there are."
 
     def __init__(self, channel: str, name: str) -> None:
         super().__init__(f"the channel {channel!r} has no subscription named {name!r}")

@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+PLAIN = structlog.dev.plain_traceback  # the usual one shows variables, and with them tokens
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -17,7 +18,7 @@ def set_up(log_format: str, level: str) -> None:
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json")
     shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, timestamp]
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=PLAIN)]
         if log_format == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -176,11 +176,12 @@ def load(**flags: Any) -> tuple[ServerSettings, Sources]:
     _refuse_unknown()
     try:
         settings = ServerSettings(**given)
+        file = _read_toml(settings_file(settings.data_dir))
     except ValidationError as exc:
         raise SettingsError(_explain(exc)) from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
         raise SettingsError(f"{FILE_NAME} in the data dir cannot be read: {exc}") from exc
-    return settings, Sources(given, _read_toml(settings_file(settings.data_dir)))
+    return settings, Sources(given, file)
 
 
 def settings_file(data_dir: Path) -> Path:

@@ -54,7 +54,10 @@ def status(result: Json) -> None:
 
 def subscriptions(result: Json) -> None:
     """A line a subscription."""
-    _subscriptions(_console(), result)
+    console = _console()
+    if not result["subscriptions"]:
+        _lines(console, "Nobody has subscribed yet: relay-client connect does it.")
+    _subscriptions(console, result)
 
 
 def backup(result: Json) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections import defaultdict
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -53,7 +54,8 @@ class Hub:
         self._pumps: dict[SubscriptionNumber, tuple[Pump, Reader]] = {}
         self._by_channel: dict[ChannelNumber, set[Pump]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._joining: dict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        # One at a time; a lock goes when nobody holds it.
+        self._joining: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._unlisten = store.listen(self._stored)
 
     @property
@@ -85,7 +87,7 @@ class Hub:
             ChannelNotFound: No channel has this name.
             StoreUnavailable: The store cannot be written now.
         """
-        async with self._joining[wanted.channel, name]:
+        async with self._joining.setdefault((wanted.channel, name), asyncio.Lock()):
             now = self._clock.unix_ms()
             found = await self._store.subscribe(wanted.channel, name, wanted.since, now)
             subscription, created = found
@@ -135,10 +137,13 @@ class Hub:
         while True:
             await asyncio.sleep(TICK_S)
             now = self._clock.monotonic()
-            for reader in list(self._readers):
-                reader.tick(now)
-            for pump, _ in list(self._pumps.values()):
-                pump.tick(now)
+            ticks = [reader.tick for reader in self._readers]
+            ticks += [pump.tick for pump, _ in self._pumps.values()]
+            for tick in ticks:
+                try:
+                    tick(now)
+                except Exception as exc:
+                    log.error("a look at the clock failed", exc_info=exc)
 
     async def close(self) -> None:
         """Stop every pump."""

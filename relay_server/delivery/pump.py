@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -192,11 +191,15 @@ class Pump:
 
     def _pick(self) -> list[Entry]:
         """No more than a window holds: what is read and not sent only costs memory."""
-        picked = self._schedule.pick(WINDOW_DELIVERIES)
-        sizes = itertools.accumulate(entry.size for entry in picked)
-        fitting = max(1, sum(size <= WINDOW_BYTES for size in sizes))
-        self._schedule.put_back(picked[fitting:])
-        return picked[:fitting]
+        fitting, total = list[Entry](), 0
+        for entry in self._schedule.pick(WINDOW_DELIVERIES):
+            alone = not fitting
+            if self._sink.accepts(entry.size) and (alone or total + entry.size <= WINDOW_BYTES):
+                fitting.append(entry)
+                total += entry.size
+            else:
+                self._schedule.put_back((entry,))
+        return fitting
 
     async def _fetch(self, picked: Sequence[Entry]) -> dict[int, Event]:
         wanted = [entry.sequence for entry in picked]
@@ -244,6 +247,8 @@ class Pump:
         self._store.record(self.claim, progress)
 
     def _wake_at(self, when: float) -> None:
+        if self._stopped:
+            return
         if self._timer is not None:
             if self._timer_at == when:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.values import EventHead
 from relay_server.errors import ChannelNotFound
 from relay_server.store.database import Database
-from relay_server.store.positions import channel_of, position, sequence_of
+from relay_server.store.positions import position, sequence_of
 from relay_server.values import Appended, ChannelNumber, Event, NewEvent
 
 
@@ -55,17 +56,13 @@ class _Original:
     conflict: bool = False
 
 
-_BySenderId = defaultdict[tuple[ChannelNumber, str], list[_Original]]
-
-
 def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored | RelayError]:
     """Store webhooks: one row each, whatever the number of subscriptions.
 
     Returns:
         For each where it is, or `ChannelNotFound`.
     """
-    known = _known(database, arrivals)
-    originals = [_original(arrival, known) for arrival in arrivals]
+    originals = _originals(arrivals, _earlier(database, arrivals))
     fresh = [a for a, o in zip(arrivals, originals, strict=True) if o.id == a.new.id]
     sequences = _take_sequences(database, fresh)
     results, rows = list[Stored | RelayError](), []
@@ -84,30 +81,48 @@ def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored |
     return results
 
 
-def _known(database: Database, arrivals: Iterable[Arrival]) -> _BySenderId:
-    """Events that were stored before under the senders' ids of these."""
-    known: _BySenderId = defaultdict(list)
-    ids = [arrival.new.sender_id for arrival in arrivals if arrival.new.sender_id is not None]
-    if ids:
-        for sender_id, at, id_, body in database.all("same_sender_ids", json.dumps(ids)):
-            original = _Original(id_, body, sequence_of(at))
-            known[channel_of(at), sender_id].append(original)
-    return known
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """What is stored under a sender's id; `same` may have the same body."""
+
+    same: _Original | None
 
 
-def _original(arrival: Arrival, known: _BySenderId) -> _Original:
-    """The event that this arrival is: an earlier one, or itself."""
-    new = arrival.new
-    mine = _Original(new.id, new.body)
+def _earlier(database: Database, arrivals: Sequence[Arrival]) -> dict[int, _Earlier]:
+    """What was stored before under the senders' ids of these, by index; hardly ever anything."""
+    wanted = [(a.channel, a.new.sender_id, _digest(a.new)) for a in arrivals]
+    if all(sender_id is None for _, sender_id, _ in wanted):
+        return {}
+    return {
+        index: _Earlier(None if at is None else _Original(id_, body, sequence_of(at)))
+        for index, at, id_, body in database.all("same_sender_ids", json.dumps(wanted))
+    }
+
+
+def _originals(arrivals: Sequence[Arrival], earlier: dict[int, _Earlier]) -> list[_Original]:
+    """For each arrival the event that it is: an earlier one, or itself."""
+    together: defaultdict[tuple[ChannelNumber, str], list[_Original]] = defaultdict(list)
+    originals = []
+    for index, arrival in enumerate(arrivals):
+        new, known = arrival.new, earlier.get(index)
+        mine = _Original(new.id, new.body)
+        if new.sender_id is not None:
+            others = together[arrival.channel, new.sender_id]
+            same = [o for o in (known and known.same, *others) if o and o.body == new.body]
+            if same:
+                mine = same[0]
+            else:
+                mine.conflict = known is not None or bool(others)
+                others.append(mine)
+        originals.append(mine)
+    return originals
+
+
+def _digest(new: NewEvent) -> int | None:
+    """A number that finds equal bodies; what it finds is compared."""
     if new.sender_id is None:
-        return mine
-    same_id = known[arrival.channel, new.sender_id]
-    for original in same_id:
-        if original.body == new.body:
-            return original
-    mine.conflict = bool(same_id)
-    same_id.append(mine)
-    return mine
+        return None
+    return int.from_bytes(hashlib.sha256(new.body).digest()[:8], signed=True)
 
 
 def _take_sequences(
@@ -139,6 +154,7 @@ def _row(event: Event, arrival: Arrival) -> tuple[object, ...]:
         head.key,
         head.kind,
         arrival.new.sender_id,
+        _digest(arrival.new),
         arrival.request,
         event.body,
     )

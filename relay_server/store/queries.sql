@@ -74,13 +74,21 @@ FROM subscriptions s JOIN channels c ON c.number = s.channel ORDER BY c.name, s.
 SELECT number, name, floor FROM subscriptions WHERE channel = ? AND start < ? ORDER BY name;
 
 -- name: same_sender_ids
--- ?1 is a JSON list of senders' ids. Hardly ever finds anything, so bodies cost nothing.
-SELECT sender_id, position, id, body FROM events
-WHERE sender_id IN (SELECT value FROM json_each(?)) ORDER BY position;
+-- ?1 is a JSON list of [channel, sender's id, digest of the body]. A row for each that is known: the
+-- first event of that body, if any. A sender with one id for everything costs no more with each.
+SELECT wanted.key, e.position, e.id, e.body
+FROM json_each(?1) AS wanted LEFT JOIN events e ON e.position = (
+    SELECT min(position) FROM events
+    WHERE position >> 40 = wanted.value ->> 0 AND sender_id = wanted.value ->> 1
+        AND digest = wanted.value ->> 2)
+WHERE EXISTS (
+    SELECT 1 FROM events
+    WHERE position >> 40 = wanted.value ->> 0 AND sender_id = wanted.value ->> 1);
 
 -- name: append
-INSERT INTO events (position, id, received_at, size, conflict, key, kind, sender_id, request, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO events
+    (position, id, received_at, size, conflict, key, kind, sender_id, digest, request, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: outlines
 SELECT position, key, size FROM events WHERE position > ? AND position <= ?
@@ -161,12 +169,15 @@ WHERE subscription = ? AND sequence = ? ORDER BY attempt;
 SELECT min(floor) FROM subscriptions WHERE channel = ?;
 
 -- name: trimmable
--- Dead deliveries keep their event, so that it can be replayed.
-SELECT e.position FROM events e
-WHERE e.position > ?1 AND e.position <= ?2 AND e.received_at < ?3 AND NOT EXISTS (
-    SELECT 1 FROM deliveries d JOIN subscriptions s ON s.number = d.subscription
-    WHERE s.channel = ?4 AND d.sequence = e.position - ?1 AND d.state = 4)
-ORDER BY e.position LIMIT ?5;
+-- Dead deliveries keep their event, so that it can be replayed. Only the oldest of the others are
+-- looked at: where these are young, so are the rest.
+SELECT position FROM (
+    SELECT e.position, e.received_at FROM events e
+    WHERE e.position > ?1 AND e.position <= ?2 AND NOT EXISTS (
+        SELECT 1 FROM deliveries d JOIN subscriptions s ON s.number = d.subscription
+        WHERE s.channel = ?4 AND d.sequence = e.position - ?1 AND d.state = 4)
+    ORDER BY e.position LIMIT ?5)
+WHERE received_at < ?3 ORDER BY position;
 
 -- name: delete_events
 DELETE FROM events WHERE position IN (SELECT value FROM json_each(?));

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from relay_server.values import Event, Outline
 
 MAX_EVENTS = 2_048  # of a channel
-MAX_BYTES = 8_388_608  # their bodies together
+MAX_BYTES = 8_388_608  # their bodies and header fields together
 
 
 class Recent:
@@ -23,9 +23,9 @@ class Recent:
     def add(self, event: Event) -> None:
         """Add the channel's newest event."""
         self._events.append(event)
-        self._bytes += len(event.body)
+        self._bytes += _weight(event)
         while len(self._events) > self._max_events or self._bytes > self._max_bytes:
-            self._bytes -= len(self._events.popleft().body)
+            self._bytes -= _weight(self._events.popleft())
 
     def outlines(self, after: int, limit: int) -> Sequence[Outline] | None:
         """The next events after a sequence, or None when some of them fell out."""
@@ -53,3 +53,8 @@ class Recent:
             return None
         index = sequence - self._events[0].head.sequence
         return index if 0 <= index <= len(self._events) else None
+
+
+def _weight(event: Event) -> int:
+    headers = event.head.request.headers
+    return len(event.body) + sum([len(name) + len(value) for name, value in headers])

@@ -316,6 +316,7 @@ class SqliteStore:
         channels = {n: c for n, c in self._catalog.channels.items() if n != channel.name}
         self._catalog = Catalog(channels, self._catalog.tokens)
         self._recent.pop(channel.number, None)
+        self._last.pop(channel.number, None)
 
     def _show_token(self, token: Token) -> None:
         tokens = {**self._catalog.tokens, token.digest: token}
@@ -376,6 +377,8 @@ def _start(database: Database, name: str, number: ChannelNumber, since: int | No
     if since is None:
         row = database.one("find_channel", name)
         return int(row[-1]) if row else 0
+    if since <= 0:
+        return 0
     before = database.value("sequence_before", first(number), last(number), since)
     return 0 if before is None else sequence_of(before)
 

@@ -66,6 +66,7 @@ class Writer:
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
+        self._broken: StoreBroken | None = None
         self._database = Database(path)
         self._checkpointer = Checkpointer(path)
         self._database.connection.set_wal_hook(self._checkpointer.log_grew)
@@ -114,6 +115,8 @@ class Writer:
     ) -> asyncio.Future[T]:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+        if self._broken is not None:
+            raise self._broken  # nothing that is written now can be believed
         if self._waiting >= MAX_WAITING or self._waiting_bytes + weight > MAX_WAITING_BYTES:
             raise StoreFull("more waits to be written than the disk takes")
         self._waiting += 1
@@ -198,6 +201,7 @@ class Writer:
             return
         self._loop.call_soon_threadsafe(self._answer, batch, [failure] * len(batch))
         if isinstance(failure, StoreBroken):
+            self._broken = failure
             self._loop.call_soon_threadsafe(self._on_broken, failure)
 
     def _answer(self, batch: Sequence[_Job], results: Sequence[Any]) -> None:

@@ -249,9 +249,11 @@ async def read(request: web.Request, fields: type[V]) -> V:
     Raises:
         InvalidValue: It is not what is expected; the message says where.
     """
-    body = await request.content.read(MAX_REQUEST_BYTES + 1)
-    if len(body) > MAX_REQUEST_BYTES:
-        raise InvalidValue(f"the request is larger than {MAX_REQUEST_BYTES} bytes")
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > MAX_REQUEST_BYTES:
+            raise InvalidValue(f"the request is larger than {MAX_REQUEST_BYTES} bytes")
     try:
         return msgspec.json.decode(body, type=fields)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:

@@ -23,6 +23,9 @@ routes = web.RouteTableDef()
 async def create_canary(request: web.Request) -> web.Response:
     """Make a private channel for a moment, so that the whole way can be tried by its owner."""
     context, owner = request.app[CONTEXT], bearer(request, Scope.SUBSCRIBE)
+    for channel in list(context.store.catalog.channels.values()):
+        if channel.config.owner == owner.name:  # one at a time
+            await remove_canary(context, channel)
     name = views.CANARY_PREFIX + secrets.token_hex(8)
     config = ChannelConfig(owner=owner.name)
     await context.store.create_channel(name, config, context.clock.unix_ms())
@@ -56,3 +59,4 @@ async def remove_canary(context: Context, channel: Channel) -> None:
     with contextlib.suppress(TokenNotFound):  # somebody else takes it away at the same time
         await context.store.revoke_token(channel.name)
     await context.store.delete_channel(channel.name)
+    context.hub.close_channel(channel.number)  # also for who joined meanwhile

@@ -32,6 +32,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 OUR_FIELDS = b"relay-"
+FORWARDED_FOR = b"x-forwarded-for"
 
 # The sender's own id of a delivery, the first that is there: Chatwoot, Standard Webhooks, Svix,
 # GitHub, and the IETF draft for everyone else.
@@ -59,7 +60,9 @@ class HeadTooLarge(RelayError):
     status_hint = 431
 
     def __init__(self) -> None:
-        super().__init__(f"the header fields are larger than {MAX_HEAD_BYTES} bytes together")
+        super().__init__(
+            f"the header fields are too many, or larger than {MAX_HEAD_BYTES} bytes together"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Head:
         target: Path and query, without the relay's own token.
         headers: Without hop-by-hop fields, the relay's own secrets and `Relay-*`.
         shown: Secrets that it carried, wherever.
-        fields: All fields by lower-case name, the last of each.
+        fields: All fields by lower-case name, the last of each; X-Forwarded-For whole.
     """
 
     target: str
@@ -94,8 +97,11 @@ def read_head(raw_target: str, raw_headers: RawHeaders) -> Head:
         BadTarget: The target is not valid UTF-8, or no path.
         HeadTooLarge: The header fields are too large together.
     """
-    target, shown = _split_token(_origin_form(raw_target))
+    target, shown = _split_token(_checked(origin_form(raw_target)))
     fields = {name.lower(): value for name, value in raw_headers}
+    if FORWARDED_FOR in fields:  # proxies may add a line of their own
+        lines = [value for name, value in raw_headers if name.lower() == FORWARDED_FOR]
+        fields[FORWARDED_FOR] = b",".join(lines)
     dropped = HOP_BY_HOP
     if connection := fields.get(b"connection"):
         dropped = dropped.union(part.strip().lower() for part in connection.split(b","))
@@ -107,14 +113,25 @@ def read_head(raw_target: str, raw_headers: RawHeaders) -> Head:
         if lower in dropped or lower.startswith(OUR_FIELDS):
             continue
         if lower == b"authorization":
-            secret = _authorization(value)
-            shown.append(secret)
-            if secret.startswith(_PREFIX):
+            parts = _authorization(value)
+            shown.append(parts[-1])
+            if any(part.startswith(_PREFIX) for part in parts):
                 continue
+        elif _PREFIX in value:
+            continue  # a proxy's copy of the URL, or a Referer: our token is in it
         kept.append((name, value))
     if size > MAX_HEAD_BYTES:
         raise HeadTooLarge
     return Head(target, tuple(kept), tuple(secret for secret in shown if secret), fields)
+
+
+def origin_form(raw: str) -> str:
+    """Path and query of a target, which may be absolute (RFC 9112 §3.2.2)."""
+    if raw.startswith("/") or not raw.lower().startswith(("http://", "https://")):
+        return raw
+    rest = raw.split("://", 1)[1]
+    cut = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
+    return rest[cut:] if rest[cut : cut + 1] == "/" else f"/{rest[cut:]}"
 
 
 def below_channel(target: str) -> str:
@@ -135,7 +152,7 @@ def sender_address(
     if not proxies or not _known(peer, proxies):
         return peer, None
     scheme = head.fields.get(b"x-forwarded-proto", b"").decode("latin-1").strip().lower()
-    hops = head.fields.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+    hops = head.fields.get(FORWARDED_FOR, b"").decode("latin-1").split(",")
     address = peer
     for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
         address = hop
@@ -144,12 +161,7 @@ def sender_address(
     return address, scheme if scheme in ("http", "https") else None
 
 
-def _origin_form(raw: str) -> str:
-    """Path and query of a target, which may be absolute (RFC 9112 §3.2.2)."""
-    if raw[:7].lower() == "http://" or raw[:8].lower() == "https://":
-        rest = raw.split("://", 1)[1]
-        cut = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
-        raw = rest[cut:] if rest[cut : cut + 1] == "/" else f"/{rest[cut:]}"
+def _checked(raw: str) -> str:
     try:
         raw.encode()
     except UnicodeEncodeError as exc:
@@ -175,20 +187,24 @@ def _split_token(target: str) -> tuple[str, list[bytes]]:
     return (f"{path}{mark}{rest}" if kept else path), shown
 
 
-def _authorization(value: bytes) -> bytes:
-    """The secret in `Authorization`: a bearer token, or the password of HTTP Basic."""
+def _authorization(value: bytes) -> tuple[bytes, ...]:
+    """All that a secret may be in; the last is what lets in: a bearer token, or Basic's password.
+
+    A token in the wrong place lets nobody in, and is a token nevertheless.
+    """
     scheme, _, rest = value.strip().partition(b" ")
     rest = rest.strip()
     match scheme.lower():
         case b"bearer":
-            return rest
+            return (rest,)
         case b"basic":
             try:
-                return base64.b64decode(rest, validate=True).partition(b":")[2]
+                user, _, password = base64.b64decode(rest, validate=True).partition(b":")
             except binascii.Error:
-                return b""
+                return (rest, b"")
+            return (user, password)
         case _:
-            return b""
+            return (scheme, rest, b"")
 
 
 def _known(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

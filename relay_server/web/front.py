@@ -1,7 +1,7 @@
 """The public port's first look at a connection: webhooks are taken here, all else by aiohttp.
 
-Webhooks are what this server is for, and a framework would cost each of them more than everything
-else together. So their connections are read by a plain protocol around llhttp, with the deadlines
+Webhooks are what this server is for, and a framework would cost each of them as much as storing it.
+So their connections are read by a plain protocol around llhttp, with the deadlines
 and bounds that the framework lacks. A connection whose request is for anything else (the API, the
 WebSocket) is handed to aiohttp with the bytes that it sent, and stays there.
 """
@@ -14,7 +14,7 @@ import enum
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
@@ -24,7 +24,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
-from relay_server.errors import StoreUnavailable
+from relay_server.errors import StoreFull, StoreUnavailable
 from relay_server.values import Channel
 from relay_server.web import ingest
 from relay_server.web.capture import HeadTooLarge
@@ -41,6 +41,7 @@ LINGER_S = 1.0  # to read the rest of what was refused, so that the answer is se
 LOOK_S = 0.25  # how often deadlines are looked at
 SHUTDOWN_S = 10.0
 MAX_TARGET_BYTES = 8_190
+MAX_ARRIVING_BYTES = 67_108_864  # of bodies on all connections together
 MAX_HEADERS = 128
 
 Headers = Sequence[tuple[str, str]]
@@ -83,7 +84,9 @@ class NotHttp(RelayError):
     status_hint = 400
 
     def __init__(self) -> None:
-        super().__init__("this is no HTTP/1 request, or one that asks for an upgrade")
+        super().__init__(
+            "this is no HTTP/1 request, or one that asks for an upgrade or a coding but chunked"
+        )
 
 
 class _Phase(enum.Enum):
@@ -103,6 +106,7 @@ class _Request:
         error: What is wrong with it.
         keep: The connection may be used again after it.
         whole: All of its body came.
+        followed: More came behind it.
     """
 
     began: float
@@ -112,14 +116,18 @@ class _Request:
     method: str = ""
     incoming: Incoming | None = None
     error: RelayError | None = None
-    body: list[bytes] = field(default_factory=list)
-    size: int = 0
+    body: bytearray = field(default_factory=bytearray)  # a list of tiny chunks weighs 20 times more
     keep: bool = True
     whole: bool = False
+    followed: bool = False
 
     @property
     def channel(self) -> Channel | None:
         return self.incoming.channel if self.incoming else None
+
+    def follow(self) -> None:
+        """Something comes behind it, which is not read: it is the last one here."""
+        self.followed, self.keep = True, False
 
 
 class Front:
@@ -134,6 +142,7 @@ class Front:
         self.context = context
         self.fallback = fallback
         self.doors: set[FrontDoor] = set()
+        self.arriving = 0  # bytes of bodies that are not with the store yet
 
     def __call__(self) -> FrontDoor:
         """Make a connection's protocol."""
@@ -145,7 +154,11 @@ class Front:
             await asyncio.sleep(LOOK_S)
             now = self.context.clock.monotonic()
             for door in [door for door in self.doors if door.deadline <= now]:
-                door.expire()
+                try:
+                    door.expire()
+                except Exception as exc:
+                    log.error("a deadline could not be kept", exc_info=exc)
+                    door.close()
 
     async def close(self) -> None:
         """Answer what is whole, then close every connection."""
@@ -177,6 +190,7 @@ class FrontDoor(asyncio.Protocol):
         self._phase = _Phase.IDLE
         self._request = _Request(0.0)
         self._raw: list[bytes] = []  # what came of the current head, to be handed over
+        self._unread = 0  # bytes since the parser last told of something
         self._peer = ""
         self._scheme = "http"
 
@@ -188,36 +202,37 @@ class FrontDoor(asyncio.Protocol):
         self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._front.doors.discard(self)  # what is whole is stored all the same
+        self._drop_body(self._request)
+        self._leave()  # what is whole is stored all the same
+
+    def eof_received(self) -> bool:
+        """Keep the connection for a sender that ended its side and waits for the answer."""
+        self._request.keep = False
+        return self._phase is _Phase.ANSWERING and self._scheme == "http"
 
     def data_received(self, data: bytes) -> None:
         if self._phase is _Phase.IDLE:
             self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
         if self._phase is _Phase.ANSWERING:
-            self._request.keep = False
+            self._request.follow()
             return
         if self._phase is _Phase.LINGERING:
             return
         if self._phase is _Phase.HEAD:
             self._raw.append(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._request.incoming is not None:
-                self._request.error = NotHttp()  # what follows is no body any more
-        except httptools.HttpParserError:
-            self._request.error = self._request.error or NotHttp()
+        self._parse(data)
         self._proceed(self._request)
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
         if self._request.whole:
-            self._request.keep = False  # the next one began in the same piece
+            self._request.follow()  # the next one began in the same piece
         else:
             self._request = _Request(self._context.clock.monotonic())
 
     def on_url(self, part: bytes) -> None:
+        self._unread = 0
         request = self._request
         if request.whole:
             return
@@ -226,6 +241,7 @@ class FrontDoor(asyncio.Protocol):
             request.error = TargetTooLong()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._unread = 0
         request = self._request
         if request.whole:
             return
@@ -236,6 +252,7 @@ class FrontDoor(asyncio.Protocol):
             request.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self._unread = 0
         request = self._request
         if request.whole:
             return
@@ -245,14 +262,16 @@ class FrontDoor(asyncio.Protocol):
             self._admit(request)
 
     def on_body(self, part: bytes) -> None:
+        self._unread = 0
         request = self._request
         if request.whole or request.incoming is None or request.error is not None:
             return
-        request.size += len(part)
-        request.body.append(part)
-        if request.size > request.incoming.limit:
+        request.body += part
+        self._front.arriving += len(part)
+        if len(request.body) > request.incoming.limit:
             request.error = BodyTooLarge(request.incoming.limit)
-            request.body.clear()
+        elif self._front.arriving > MAX_ARRIVING_BYTES:
+            request.error = StoreFull("more arrives than this server takes at once")
 
     def on_message_complete(self) -> None:
         self._request.whole = True
@@ -273,6 +292,24 @@ class FrontDoor(asyncio.Protocol):
         """Close the connection."""
         self._transport.close()
 
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser, and note on the request what is wrong with it."""
+        self._unread += len(data)
+        error: RelayError | None = None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._request.incoming is not None and not self._request.followed:
+                error = NotHttp()  # what follows is no body any more
+        except httptools.HttpParserCallbackError as exc:
+            log.error("webhook failed", exc_info=exc)
+            error = _failed()
+        except httptools.HttpParserError:
+            error = NotHttp()
+        if error is None and self._unread > MAX_HEAD_BYTES:
+            error = HeadTooLarge()  # the parser keeps all of a field until its end
+        self._request.error = self._request.error or error
+
     def _admit(self, request: _Request) -> None:
         """Let the sender in, or note why not, before its body is read."""
         target = request.target.decode("utf-8", "surrogateescape")
@@ -281,13 +318,17 @@ class FrontDoor(asyncio.Protocol):
                 self._context, request.method, target, request.headers, self._peer, self._scheme
             )
         except RelayError as exc:
-            request.error = exc
+            request.error = exc.with_traceback(None)  # that holds this call, and the door
             return
         request.incoming = incoming
-        announced = incoming.head.fields.get(b"content-length", b"0")
+        fields = incoming.head.fields
+        if b"transfer-encoding" in fields and not _plain(request.headers):
+            request.error = NotHttp()
+            return
+        announced = fields.get(b"content-length", b"0")
         if int(announced) > incoming.limit:  # llhttp has seen that it is a number
             request.error = BodyTooLarge(incoming.limit)
-        elif incoming.head.fields.get(b"expect", b"").lower() == b"100-continue":
+        elif fields.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _proceed(self, request: _Request) -> None:
@@ -299,17 +340,26 @@ class FrontDoor(asyncio.Protocol):
             self.answering = asyncio.get_running_loop().create_task(self._answer(request))
         elif request.incoming is not None:
             if self._phase is _Phase.HEAD:
+                self._raw.clear()
                 self._enter(_Phase.BODY, BODY_DEADLINE_S)
         elif request.method:
             self._hand_over()
 
     def _hand_over(self) -> None:
         """Let aiohttp take the connection, from the first byte of this request on."""
-        self._front.doors.discard(self)
+        self._leave()
         protocol = self._front.fallback()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(b"".join(self._raw))
+
+    def _drop_body(self, request: _Request) -> None:
+        self._front.arriving -= len(request.body)
+        request.body = bytearray()
+
+    def _leave(self) -> None:
+        self._front.doors.discard(self)
+        del self._parser  # it holds this door: a cycle for each connection
 
     async def _answer(self, request: _Request) -> None:
         try:
@@ -320,7 +370,7 @@ class FrontDoor(asyncio.Protocol):
             return  # it took too long: the sender was told to come back
         self._write(request, *answer)
         if not request.keep:
-            self._transport.close()
+            self._hang_up(request)
             return
         self._request = _Request(0.0)
         self._raw.clear()
@@ -328,25 +378,30 @@ class FrontDoor(asyncio.Protocol):
 
     async def _store(self, request: _Request) -> tuple[int, bytes, Headers]:
         assert request.incoming is not None
-        body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+        body = bytes(request.body)
+        self._drop_body(request)  # from here on it weighs with the store
         try:
             appended = await ingest.store(self._context, request.incoming, body)
         except RelayError as exc:
             return ingest.refuse(request.channel, exc)
         except Exception as exc:
             log.error("webhook failed", channel=request.incoming.channel.name, exc_info=exc)
-            return ingest.refuse(request.channel, RelayError("the webhook could not be taken"))
+            return ingest.refuse(request.channel, _failed())
         return 200, b'{"id": "%b"}' % appended.id.encode(), ()
 
     def _refuse_and_close(self, request: _Request, error: RelayError) -> None:
         request.keep = False
+        self._drop_body(request)
         self._write(request, *ingest.refuse(request.channel, error))
-        if request.whole:
+        self._hang_up(request)
+
+    def _hang_up(self, request: _Request) -> None:
+        """Close; with bytes unread that would reset the connection, and the answer with it."""
+        self._enter(_Phase.LINGERING, LINGER_S)
+        if request.whole and not request.followed:
             self._transport.close()
-        else:  # closing with bytes unread would reset the connection, and the answer with it
-            self._enter(_Phase.LINGERING, LINGER_S)
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+        elif self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
 
     def _write(self, request: _Request, status: int, body: bytes, headers: Headers) -> None:
         clock = self._context.clock
@@ -361,6 +416,17 @@ class FrontDoor(asyncio.Protocol):
         self.deadline = self._context.clock.monotonic() + deadline_s
 
 
+def _failed() -> RelayError:
+    """What a sender hears of an error that nobody foresaw; the log says more."""
+    return RelayError("the webhook could not be taken")
+
+
+def _plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a body comes without a transfer coding that would have to be undone."""
+    codings = (v.strip().lower() for n, v in headers if n.lower() == b"transfer-encoding")
+    return all(coding == b"chunked" for coding in codings)
+
+
 def _head(status: int, length: int, headers: Headers) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"{_status_line(status)}Content-Length: {length}\r\n{_date()}{lines}\r\n".encode("ascii")
@@ -369,7 +435,7 @@ def _head(status: int, length: int, headers: Headers) -> bytes:
 @functools.cache
 def _status_line(status: int) -> str:
     phrase = HTTPStatus(status).phrase
-    return f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json; charset=utf-8\r\n"
+    return f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
 
 
 def _date() -> str:

@@ -78,7 +78,7 @@ class Connection:
         self._socket = socket
         self._bearer = token
         self._session = ServerSession(context.clock.monotonic())
-        self._pumps: dict[int, Pump] = {}
+        self._pumps: dict[int, Pump] = {}  # the one that was served last is the last
         self._outbox: deque[bytes] = deque()
         self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse
         self._ping_due = False
@@ -105,6 +105,7 @@ class Connection:
         return self._session.accepts(size)
 
     def deliver(self, delivery: Delivery) -> None:
+        self._pumps[delivery.subscription] = self._pumps.pop(delivery.subscription)  # now the last
         self._perform(self._session.deliver(delivery))
 
     def tick(self, now: float) -> None:
@@ -211,9 +212,9 @@ class Connection:
         return self._pumps[subscription_of(delivery)]
 
     def _settle(self, delivery: str, outcome: Outcome) -> None:
-        self._pump_of(delivery).finish(delivery, outcome)
-        for pump in self._pumps.values():  # the window is shared: any of them may wait for it
+        for pump in self._pumps.values():  # the window is shared: whoever waits longest goes first
             pump.wake()
+        self._pump_of(delivery).finish(delivery, outcome)
 
     def _extend(self, deliveries: Iterable[str]) -> None:
         for delivery in deliveries:

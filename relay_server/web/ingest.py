@@ -12,17 +12,29 @@ from relay_protocol.errors import RelayError
 from relay_protocol.values import RequestHead
 from relay_server.auth import check_chatwoot_signature, check_sender
 from relay_server.channels import identify
-from relay_server.errors import InvalidValue, StoreUnavailable, Unauthorized
+from relay_server.errors import (
+    ChannelNotFound,
+    InvalidValue,
+    StoreBroken,
+    StoreUnavailable,
+    Unauthorized,
+)
 from relay_server.values import Appended, Channel, NewEvent, SenderKind
-from relay_server.web.capture import Head, RawHeaders, below_channel, read_head, sender_address
+from relay_server.web.capture import (
+    Head,
+    RawHeaders,
+    below_channel,
+    origin_form,
+    read_head,
+    sender_address,
+)
 from relay_server.web.context import Context
 from relay_server.web.errors import error_body
 
 log = structlog.get_logger()
 
 RETRY_AFTER_S = 3  # what Chatwoot's agent bots wait
-DEFAULT_PREFIX = b"/webhook"
-CHANNEL_PREFIX = b"/c/"
+PREFIXES = ("/webhook", "/c/")
 
 
 class BodyTooLarge(RelayError):
@@ -56,7 +68,7 @@ class Incoming:
 
 def is_webhook(raw_target: bytes) -> bool:
     """Whether a request's target is one that webhooks are posted to."""
-    return raw_target.startswith((DEFAULT_PREFIX, CHANNEL_PREFIX))
+    return origin_form(raw_target.decode("latin-1")).startswith(PREFIXES)
 
 
 def channel_name(context: Context, raw_target: str) -> str:
@@ -97,8 +109,8 @@ async def store(context: Context, incoming: Incoming, body: bytes) -> Appended:
     """Check what needs the body, and return once the webhook is on disk.
 
     Raises:
-        Unauthorized: The signature is wrong.
-        StoreUnavailable: It was not stored.
+        Unauthorized: The signature is wrong, or the channel was deleted meanwhile.
+        StoreUnavailable, StoreBroken: It was not stored.
     """
     now_ms = context.clock.unix_ms()
     channel, head = incoming.channel, incoming.head
@@ -109,7 +121,10 @@ async def store(context: Context, incoming: Incoming, body: bytes) -> Appended:
     request = RequestHead(incoming.method, target, head.headers, incoming.sender, incoming.scheme)
     id_ = f"evt_{uuid_utils.uuid7()}"
     event = NewEvent(id_, now_ms, key, kind, request, body, head.delivery_id)
-    return await context.store.append(channel.number, event)
+    try:
+        return await context.store.append(channel.number, event)
+    except ChannelNotFound as exc:
+        raise Unauthorized("the channel was deleted") from exc
 
 
 def refuse(
@@ -118,7 +133,7 @@ def refuse(
     """Log a refusal, and say it: status, JSON and further header fields."""
     _note(channel, error)
     status, headers = error.status_hint, list[tuple[str, str]]()
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, StoreUnavailable | StoreBroken):
         # "Later", said so that the sender does come back: Chatwoot's agent bots do so on 429.
         chatwoot = channel is not None and channel.config.sender is SenderKind.CHATWOOT
         status = 429 if chatwoot else 503
@@ -132,7 +147,7 @@ def _note(channel: Channel | None, error: RelayError) -> None:
     match error:
         case Unauthorized(reason=reason):
             log.warning("webhook refused", channel=name, reason=reason)
-        case StoreUnavailable():
+        case StoreUnavailable() | StoreBroken():
             log.error("webhook not stored", channel=name, error=str(error))
         case _:
             log.info("webhook refused", channel=name, reason=error.code)

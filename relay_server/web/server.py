@@ -144,3 +144,8 @@ async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not response.prepared:
         response.force_close()
     return response
+
+
+async def unnamed(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Do not say which software of which version answers."""
+    response.headers.pop("Server", None)

@@ -163,7 +163,10 @@ def _attempts(delivery: DeliveryState) -> list[JsonObject]:
 
 def _headers(headers: HeaderList) -> list[list[str]]:
     return [
-        [name.decode("latin-1"), MASK if name.lower() in SECRET_FIELDS else _text(value) or ""]
+        [
+            name.decode("latin-1"),
+            MASK if name.lower() in SECRET_FIELDS else value.decode("utf-8", "replace"),
+        ]
         for name, value in headers
     ]
 

@@ -706,3 +706,38 @@ async def test_a_forgotten_subscription_keeps_nothing_back(store: EventStore) ->
     again, created = await store.subscribe(channel.name, subscription.name, None, 1)
     assert created
     assert again.number != subscription.number
+
+
+async def test_a_sender_that_uses_one_id_for_all_stores_each_body_once(
+    store: EventStore,
+) -> None:
+    """Other bodies under the id are conflicts; the same one is known, also in another channel."""
+    channel = await make_channel(store)
+    other = await make_channel(store, "other")
+    bodies = [b"%d" % n for n in range(20)]
+
+    first = [
+        await store.append(channel.number, new_event(body=body, sender_id="same"))
+        for body in bodies
+    ]
+    again = await store.append(channel.number, new_event(body=bodies[7], sender_id="same"))
+    elsewhere = await store.append(other.number, new_event(body=bodies[7], sender_id="same"))
+
+    assert [appended.sequence for appended in first] == list(range(1, 21))
+    assert (again.id, again.duplicate) == (first[7].id, True)
+    assert not elsewhere.duplicate
+    conflicts = [e.conflict for e in await store.list_events(channel.number, None, 50)]
+    assert conflicts == [True] * 19 + [False]
+
+
+async def test_old_events_are_trimmed_behind_dead_ones(store: EventStore) -> None:
+    """What is dead and kept must not hide what is old behind it."""
+    channel = await make_channel(store)
+    _, claim = await make_subscription(store)
+    for n in range(6):
+        await store.append(channel.number, new_event(received_at=START_MS + n))
+    store.record(claim, Progress(6, (mark(1, MarkState.DEAD), mark(2, MarkState.DEAD))))
+    await store.flush()
+
+    assert await store.trim(channel.number, START_MS + 4, 2) == 2
+    assert await store.trim(channel.number, START_MS + 4, 2) == 0

@@ -29,11 +29,13 @@ CREATE TABLE events (
     key TEXT NOT NULL,
     kind TEXT NOT NULL,
     sender_id TEXT,
+    digest INTEGER,               -- of the body, where there is a sender's id; finds, proves nothing
     request BLOB NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
 
-CREATE INDEX events_by_sender_id ON events (sender_id, position) WHERE sender_id IS NOT NULL;
+CREATE INDEX events_by_sender_id ON events (position >> 40, sender_id, digest)
+WHERE sender_id IS NOT NULL;
 
 CREATE TABLE subscriptions (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

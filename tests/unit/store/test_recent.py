@@ -50,16 +50,17 @@ def test_what_is_still_to_come_is_not_known() -> None:
     assert recent.fetch([-1]) is None
 
 
-def test_bodies_are_bounded_together() -> None:
-    recent = recent_with(1, 9, size=10, max_bytes=25)
+def test_bodies_and_header_fields_are_bounded_together() -> None:
+    headers = sum(len(n) + len(v) for n, v in event_head(1).request.headers)
+    recent = recent_with(1, 9, size=10, max_bytes=25 + 2 * headers)
 
     assert [e.head.sequence for e in recent.fetch([8, 7]) or ()] == [8, 7]
     assert recent.fetch([6]) is None
 
 
 def test_a_body_over_the_bound_is_not_kept_and_does_not_mislead() -> None:
-    recent = recent_with(1, 4, size=10, max_bytes=35)
-    recent.add(Event(1, event_head(4), b"x" * 100))
+    recent = recent_with(1, 4, size=100, max_bytes=4_000)
+    recent.add(Event(1, event_head(4), b"x" * 5_000))
 
     assert recent.outlines(0, 10) is None
     assert recent.outlines(3, 10) is None
