@@ -434,3 +434,26 @@ def test_attempts_are_counted(outcome: Outcome) -> None:
     text = metrics.text().decode()
     counted = [name for name in names if f'outcome="{name}"}} 1.0' in text]
     assert counted == [list(names)[[OK, BROKEN, DOWN].index(outcome)]]
+
+
+@virtual_time
+async def test_a_large_body_that_must_wait_holds_up_no_small_one() -> None:
+    """The window takes one large body at a time; the second one waits, others do not."""
+    world = await a_world()
+    large = b"x" * (WINDOW_BYTES + 1)
+    for n, body in enumerate([large, large, b"small", b"small"]):
+        await world.store.append(world.channel.number, new_event(body, key=str(n)))
+    sink = OneLargeAtATime()
+
+    async with world.pump(sink):
+        await until(lambda: sorted(sink.sequences) == [1, 3, 4])
+        sink.answer_all(OK)
+        await until(lambda: sorted(sink.sequences) == [1, 2, 3, 4])
+
+
+class OneLargeAtATime(FakeSink):
+    """Refuses a large body while another one is under way, as a session does."""
+
+    def accepts(self, size: int) -> bool:
+        others = (len(delivery.body) for delivery in self.under_way.values())
+        return size <= WINDOW_BYTES or all(other <= WINDOW_BYTES for other in others)

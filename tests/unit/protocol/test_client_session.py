@@ -468,3 +468,11 @@ def test_a_silent_server_is_pinged_then_left() -> None:
     assert [type(e) for e in session.tick(51.0)] == [Disconnect]
     session.disconnected()
     assert session.tick(52.0) == []
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
+def test_a_goaway_that_names_no_time_is_refused(seconds: float) -> None:
+    session = open_client()
+
+    with pytest.raises(ProtocolError):
+        session.receive(Goaway("restart", seconds), 0.0)

@@ -1,0 +1,43 @@
+"""The server runs on uvloop where it exists: what touches sockets is tested on both loops."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from relay_server.settings import PREFIX
+from tests.unit.server.support import Served, serve_front
+
+ON_BOTH = {"test_front", "test_front_bounds", "test_front_refusals", "test_gateway"}
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """By name: their transports differ."""
+    if sys.platform == "win32" or item.path.stem not in ON_BOTH:
+        return {"asyncio": asyncio.new_event_loop}
+    return {
+        "asyncio": asyncio.new_event_loop,
+        "uvloop": importlib.import_module("uvloop").new_event_loop,
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer's own shell has set is no part of a test."""
+    for variable in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """A server's public port, over a store in memory and a clock that stands still."""
+    async with serve_front(tmp_path) as served:
+        yield served

@@ -1,0 +1,233 @@
+"""A server's parts in this process, and its public port on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from relay_protocol.values import Delivery
+from relay_server.app import public_app
+from relay_server.auth import digest, new_secret
+from relay_server.delivery.hub import Hub
+from relay_server.metrics import Metrics
+from relay_server.sealing import Sealer
+from relay_server.settings import ServerSettings, Sources
+from relay_server.store.memory import MemoryStore
+from relay_server.values import (
+    Appended,
+    Channel,
+    ChannelConfig,
+    ChannelNumber,
+    Event,
+    NewEvent,
+    Scope,
+    Token,
+)
+from relay_server.web.context import Context
+from relay_server.web.front import Front, FrontDoor
+from relay_server.web.server import BoundedRunner
+from tests.support.clock import START_MS, VirtualClock
+from tests.support.senders import Answer, Connection, connection, exchange
+from tests.support.waiting import until
+
+
+class GatedStore(MemoryStore):
+    """A store in memory whose disk can be slow or broken.
+
+    Attributes:
+        gate: Clear it, and what is appended waits.
+        error: Raised instead of storing.
+        waiting: How many wait at the gate.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.waiting = 0
+
+    async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
+        self.waiting += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.waiting -= 1
+        if self.error is not None:
+            raise self.error
+        return await super().append(channel, event)
+
+
+@dataclass
+class Served:
+    """What runs, and shortcuts to it."""
+
+    context: Context
+    store: GatedStore
+    clock: VirtualClock
+    front: Front
+    token: str
+    port: int = 0
+
+    @property
+    def doors(self) -> set[FrontDoor]:
+        """Connections that the front has."""
+        return self.front.doors
+
+    async def send(self, raw: bytes) -> Answer:
+        """Send one request on a connection of its own."""
+        return await exchange(self.port, raw)
+
+    async def events(self, channel: str = "chatwoot") -> list[Event]:
+        """What is stored in a channel, oldest first."""
+        number = self.store.catalog.channels[channel].number
+        outlines = await self.store.outlines(number, 0, 10_000)
+        return list(await self.store.fetch(number, [o.sequence for o in outlines]))
+
+    async def bodies(self, channel: str = "chatwoot") -> list[bytes]:
+        """The bodies that are stored in a channel, oldest first."""
+        return [event.body for event in await self.events(channel)]
+
+    async def configure(self, channel: str = "chatwoot", **changes: Any) -> Channel:
+        """Change a channel's rules."""
+        old = self.store.catalog.channels[channel].config
+        return await self.store.set_channel(channel, msgspec.structs.replace(old, **changes))
+
+    async def make_channel(self, name: str, **config: Any) -> Channel:
+        """Make one more channel."""
+        return await self.store.create_channel(name, ChannelConfig(**config), START_MS)
+
+    async def make_token(
+        self, name: str, *scopes: Scope, channels: Sequence[str] | None = None
+    ) -> str:
+        """Make a token and return its secret."""
+        return await add_token(self.store, name, *scopes, channels=channels)
+
+    async def all_left(self) -> None:
+        """Wait until the front has no connection any more."""
+        await until(lambda: not self.front.doors)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A counter's value; 0 when nothing was counted."""
+        return self.context.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@dataclass(eq=False)
+class FakeReader:
+    """A connection that takes up to `window` deliveries and keeps what it is told."""
+
+    token: str = "ana"
+    host: str = "laptop"
+    window: int = 32
+    got: list[Delivery] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    ticks: list[float] = field(default_factory=list)
+
+    def accepts(self, size: int) -> bool:
+        return len(self.got) < self.window
+
+    def deliver(self, delivery: Delivery) -> None:
+        self.got.append(delivery)
+
+    def tick(self, now: float) -> None:
+        self.ticks.append(now)
+
+    def taken_over(self, subscription: str, host: str) -> None:
+        self.told.append(f"{subscription} taken over by {host}")
+
+    def revoked(self) -> None:
+        self.told.append("revoked")
+
+    def go_away(self, reason: str, retry_after_s: float) -> None:
+        self.told.append(f"{reason}, {retry_after_s:g}")
+
+    @property
+    def sequences(self) -> list[int]:
+        return [delivery.event.sequence for delivery in self.got]
+
+
+async def add_token(
+    store: MemoryStore, name: str, *scopes: Scope, channels: Sequence[str] | None = None
+) -> str:
+    """Keep a new token, and return its secret."""
+    secret = new_secret()
+    allowed = None if channels is None else frozenset(channels)
+    await store.create_token(
+        Token(name, digest(secret.encode()), frozenset(scopes), allowed, START_MS)
+    )
+    return secret
+
+
+def make_settings(data_dir: Path, **changes: Any) -> ServerSettings:
+    """Settings as the tests have them."""
+    return ServerSettings(data_dir=data_dir, **changes)
+
+
+def make_context(
+    store: MemoryStore, data_dir: Path, clock: VirtualClock, **changes: Any
+) -> Context:
+    """The server's parts around a store."""
+    metrics = Metrics()
+    return Context(
+        make_settings(data_dir, **changes),
+        Sources((), ()),
+        store,
+        Hub(store, clock, metrics),
+        metrics,
+        clock,
+        Sealer(data_dir),
+    )
+
+
+@asynccontextmanager
+async def serve_front(
+    data_dir: Path, certificate: ssl.SSLContext | None = None, **settings: Any
+) -> AsyncIterator[Served]:
+    """The public port with the channel `chatwoot` and a token that may send to every channel."""
+    store, clock = GatedStore(), VirtualClock(now=1_000.0)
+    context = make_context(store, data_dir, clock, **settings)
+    await store.create_channel("chatwoot", ChannelConfig(), START_MS)
+    token = await add_token(store, "sender", Scope.SEND)
+    runner = BoundedRunner(public_app(context))
+    await runner.setup()
+    assert runner.server is not None
+    served = Served(context, store, clock, Front(context, runner.server), token)
+    server = await asyncio.get_running_loop().create_server(
+        served.front, "127.0.0.1", 0, ssl=certificate, backlog=1_024
+    )
+    served.port = server.sockets[0].getsockname()[1]
+    looking = asyncio.create_task(served.front.run())
+    try:
+        yield served
+        assert not looking.done(), "deadlines are looked at to the end"
+    finally:
+        server.close()
+        looking.cancel()
+        store.gate.set()
+        await served.front.close()
+        await context.hub.close()
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def connections(port: int, count: int) -> AsyncIterator[list[Connection]]:
+    """Many connections."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(connection(port)) for _ in range(count)]
+
+
+def deaf(one: Connection) -> None:
+    """Read nothing of what comes: a reset would take it away unseen."""
+    cast(asyncio.Transport, one.writer.transport).pause_reading()
+
+
+def listening(one: Connection) -> None:
+    """Read again."""
+    cast(asyncio.Transport, one.writer.transport).resume_reading()

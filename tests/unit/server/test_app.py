@@ -1,0 +1,179 @@
+"""The whole server, put together in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from relay_server import app
+from relay_server.delivery import upkeep
+from relay_server.delivery.hub import Hub
+from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
+from relay_server.settings import ServerSettings, Sources
+from relay_server.store.sqlite import SqliteStore, open_sqlite
+from tests.support.processes import free_port
+from tests.support.senders import connection, exchange, read_answer, request
+from tests.support.waiting import until
+from tests.unit.server.certificates import make_certificate
+from tests.unit.server.support import make_settings
+
+SOURCES = Sources((), ())
+
+
+@pytest.fixture(autouse=True)
+def switch_interval() -> Iterator[None]:
+    """The server sets it for its whole process."""
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+
+
+@dataclass
+class Running:
+    """A server in this process.
+
+    Attributes:
+        stop: What a signal sets.
+        broken: What the store calls when its disk failed.
+    """
+
+    settings: ServerSettings
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: list[Callable[[StoreBroken], None]] = field(default_factory=list)
+    task: asyncio.Task[int] | None = None
+
+    async def ends(self) -> int:
+        assert self.task is not None
+        async with asyncio.timeout(10):
+            return await self.task
+
+
+@asynccontextmanager
+async def running(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path, **settings: object
+) -> AsyncIterator[Running]:
+    """Serve, with signals replaced by an event."""
+    one = Running(make_settings(data_dir, port=free_port(), ops_port=free_port(), **settings))
+
+    def on_signals(stop: asyncio.Event) -> None:
+        one.stop = stop
+
+    async def opened(folder: Path, on_broken: Callable[[StoreBroken], None]) -> SqliteStore:
+        one.broken.append(on_broken)
+        return await open_sqlite(folder, on_broken)
+
+    monkeypatch.setattr(app, "_stop_on_signals", on_signals)
+    monkeypatch.setattr(app, "open_sqlite", opened)
+    one.task = asyncio.create_task(app.serve(one.settings, SOURCES))
+    try:
+        task = one.task
+        await until(lambda: task.done() or listens(one.settings.port))
+        yield one
+    finally:
+        one.stop.set()
+        await asyncio.gather(one.task, return_exceptions=True)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_it_listens_and_stops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with running(monkeypatch, tmp_path / "data") as one:
+        live = request("/health/live", b"", method="GET")
+        ready = request("/health/ready", b"", method="GET")
+        assert (await exchange(one.settings.port, live)).status == 200
+        assert (await exchange(one.settings.ops_port, ready)).status == 200
+        assert (await exchange(one.settings.port, request())).status == 401, "chatwoot is there"
+        async with connection(one.settings.port) as idle:
+            assert (await idle.exchange(request("/c/chatwoot/x"))).status == 401
+            one.stop.set()
+            assert await one.ends() == 0
+    assert not listens(one.settings.port)
+    assert not (one.settings.data_dir / app.SOCKET_NAME).exists()
+
+
+async def test_a_store_that_failed_ends_it_with_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with running(monkeypatch, tmp_path) as one:
+        with capture_logs() as logs:
+            one.broken[0](StoreBroken("the database failed: disk I/O error"))
+            assert await one.ends() == 1
+    assert [e["error"] for e in logs if e["log_level"] == "error"] == [
+        "the database failed: disk I/O error"
+    ]
+
+
+@pytest.mark.parametrize("name", ["port", "ops_port"])
+async def test_a_port_in_use_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = {"port": free_port(), "ops_port": free_port(), name: taken.getsockname()[1]}
+        settings = make_settings(tmp_path, **ports)
+        setting = f"RELAY_SERVER_{name.upper()}"
+        with pytest.raises(InvalidValue, match=f"port {ports[name]} .* {setting}"):
+            await app.serve(settings, SOURCES)
+    async with app.open_context(settings, SOURCES):
+        assert True, "the store was let go of"
+
+
+async def test_an_address_that_is_not_this_host_s(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, host="203.0.113.9", port=0, ops_port=0)
+    with pytest.raises(InvalidValue, match=r"cannot listen on 203\.0\.113\.9 port 0"):
+        await app.serve(settings, SOURCES)
+
+
+async def test_it_may_end_tls_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    trust = ssl.create_default_context(cafile=str(made.cert))
+    tls = {"tls_cert_file": made.cert, "tls_key_file": made.key}
+    async with running(monkeypatch, tmp_path / "data", **tls) as one:
+        reader, writer = await asyncio.open_connection("localhost", one.settings.port, ssl=trust)
+        writer.write(request("/health/live", b"", method="GET"))
+        assert (await read_answer(reader)).status == 200
+        writer.transport.abort()
+        assert (
+            await exchange(one.settings.ops_port, request("/health/live", b"", method="GET"))
+        ).status == 200
+
+
+async def test_upkeep_that_fails_is_put_off_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = []
+
+    async def failing(*_: object) -> int:
+        calls.append(1)
+        raise StoreUnavailable("the database is locked")
+
+    monkeypatch.setattr(app, "UPKEEP_S", 0.01)
+    monkeypatch.setattr(upkeep, "trim", failing)
+    with capture_logs() as logs:
+        async with running(monkeypatch, tmp_path):
+            await until(lambda: len(calls) > 2)
+    assert "upkeep put off" in [entry["event"] for entry in logs]
+
+
+async def test_readers_are_told_to_come_back_before_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[tuple[str, float]] = []
+    monkeypatch.setattr(Hub, "go_away", lambda _, reason, after: told.append((reason, after)))
+    async with running(monkeypatch, tmp_path) as one:
+        one.stop.set()
+        assert await one.ends() == 0
+    assert told == [("the server restarts", app.GO_AWAY_S)]

@@ -1,0 +1,218 @@
+"""Who may do what: tokens, signatures, addresses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from relay_server.auth import (
+    SIGNATURE_TOLERANCE_S,
+    TOKEN_PREFIX,
+    allows,
+    check_chatwoot_signature,
+    check_sender,
+    digest,
+    find_token,
+    new_secret,
+)
+from relay_server.errors import Unauthorized
+from relay_server.values import Catalog, Channel, ChannelConfig, Scope, Token
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "chatwoot"
+SECRET = b"FIXTUREwebhookSECRET0001"
+STAMP = b"1783000810"
+NOW_S = 1_783_000_810.0
+
+ALL = frozenset(Scope)
+
+
+def channel(name: str = "chatwoot", **config: object) -> Channel:
+    return Channel(1, name, ChannelConfig(**config), 0)  # type: ignore[arg-type]
+
+
+def token(*scopes: Scope, channels: set[str] | None = None, name: str = "ana") -> Token:
+    allowed = None if channels is None else frozenset(channels)
+    return Token(name, digest(name.encode()), frozenset(scopes), allowed, 0)
+
+
+def catalog(*tokens: Token) -> Catalog:
+    return Catalog({}, {token.digest: token for token in tokens})
+
+
+def reason(call: object, *arguments: object) -> str:
+    """Why it was refused, as the log has it; the answer never says."""
+    assert callable(call)
+    with pytest.raises(Unauthorized) as refused:
+        call(*arguments)
+    assert str(refused.value) == "not authorized"
+    return refused.value.reason
+
+
+# Tokens.
+
+
+def test_secrets_are_long_and_never_the_same() -> None:
+    secrets = {new_secret() for _ in range(100)}
+    assert len(secrets) == 100
+    assert all(re.fullmatch(rf"{TOKEN_PREFIX}[\w-]{{43}}", secret) for secret in secrets)
+
+
+def test_only_a_digest_finds_a_token() -> None:
+    ana = token(Scope.SEND)
+    assert find_token(catalog(ana), b"ana") is ana
+    for shown in (b"", b"an", b"anaa", b"ANA", ana.digest, "aná".encode(), b"\xff" * 10_000):
+        assert find_token(catalog(ana), shown) is None
+
+
+@pytest.mark.parametrize(
+    ("scopes", "channels", "scope", "allowed"),
+    [
+        ({Scope.SEND}, None, Scope.SEND, True),
+        ({Scope.SEND}, {"chatwoot"}, Scope.SEND, True),
+        ({Scope.SEND}, {"other"}, Scope.SEND, False),
+        ({Scope.SEND}, set(), Scope.SEND, False),
+        ({Scope.SEND}, None, Scope.SUBSCRIBE, False),
+        ({Scope.SUBSCRIBE}, None, Scope.SEND, False),
+        ({Scope.SUBSCRIBE, Scope.SEND}, {"other"}, Scope.SUBSCRIBE, False),
+        ({Scope.SUBSCRIBE}, {"chatwoot"}, Scope.SUBSCRIBE, True),
+        ({Scope.ADMIN}, {"other"}, Scope.SEND, True),
+        ({Scope.ADMIN}, None, Scope.SUBSCRIBE, True),
+        (set(), None, Scope.SEND, False),
+    ],
+)
+def test_scopes_and_channels(
+    scopes: set[Scope], channels: set[str] | None, scope: Scope, allowed: bool
+) -> None:
+    assert allows(token(*scopes, channels=channels), scope, channel()) is allowed
+
+
+def test_an_owner_s_channel_is_nobody_else_s() -> None:
+    mine = channel("canary-1", owner="ana")
+    assert allows(token(name="ana"), Scope.SUBSCRIBE, mine)
+    for other in (token(*ALL, name="root"), token(Scope.SUBSCRIBE, name="bob"), token(name="")):
+        assert not allows(other, Scope.SUBSCRIBE, mine)
+    assert allows(token(Scope.SEND, channels={"canary-1"}, name="x"), Scope.SEND, mine)
+    assert not allows(token(Scope.SEND, channels={"chatwoot"}, name="x"), Scope.SEND, mine)
+
+
+# Senders.
+
+
+def test_a_sender_shows_a_token_that_is_for_sending_here() -> None:
+    known = catalog(token(Scope.SEND), token(Scope.SUBSCRIBE, name="bob"))
+    check_sender(channel(), known, [b"x", b"bob", b"ana"], "203.0.113.9")
+    assert reason(check_sender, channel(), known, [], "x") == "no token"
+    assert reason(check_sender, channel(), known, [b"x"], "x") == "unknown token"
+    wrong = "the token is not for sending to this channel"
+    assert reason(check_sender, channel(), known, [b"bob"], "x") == wrong
+
+
+def test_a_channel_may_ask_for_no_token() -> None:
+    check_sender(channel(token=False), catalog(), [], "203.0.113.9")
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("203.0.113.9", True),
+        ("::ffff:203.0.113.9", True),
+        ("203.0.114.1", False),
+        ("2001:db8::1", True),
+        ("2001:db9::1", False),
+        ("::ffff:203.0.114.1", False),
+        ("", False),
+        ("unknown", False),
+        ("203.0.113.9:1234", False),
+        ("203.0.113.09", False),
+    ],
+)
+def test_addresses(address: str, inside: bool) -> None:
+    narrow = channel(allow_from=("203.0.113.0/24", "2001:db8::/32"))
+    known = catalog(token(Scope.SEND))
+    if inside:
+        check_sender(narrow, known, [b"ana"], address)
+        assert reason(check_sender, narrow, known, [], address) == "no token"
+    else:
+        why = reason(check_sender, narrow, known, [b"ana"], address)
+        assert why == "the sender's address is not allowed"
+
+
+# Signatures.
+
+
+def worked_examples() -> dict[str, bytes]:
+    """File name → signature, from the README of the fixtures."""
+    text = (FIXTURES / "README.md").read_text("utf-8")
+    found = re.findall(r"\| (\w+) \| \d+ \| (sha256=[0-9a-f]{64}) \|", text)
+    return {f"{name}.json": signature.encode() for name, signature in found}
+
+
+def test_the_worked_examples_fit() -> None:
+    examples = worked_examples()
+    assert len(examples) == 6
+    for name, signature in examples.items():
+        body = (FIXTURES / name).read_bytes()
+        check_chatwoot_signature([b"old", SECRET], signature, STAMP, body, NOW_S)
+        for wrong in (body + b" ", body[:-1], body.replace(b"a", b"b", 1)):
+            why = reason(check_chatwoot_signature, [SECRET], signature, STAMP, wrong, NOW_S)
+            assert why == "the signature fits no secret"
+
+
+def check(signature: bytes | None, stamp: bytes | None, now_s: float = NOW_S) -> None:
+    body = (FIXTURES / "contact_created.json").read_bytes()
+    check_chatwoot_signature([SECRET], signature, stamp, body, now_s)
+
+
+RIGHT = b"sha256=3786405e8dc47558b98b3138900b8d2d0b3af96a926131eae505469f6559bf71"
+
+
+@pytest.mark.parametrize(
+    ("signature", "why"),
+    [
+        (None, "no signature"),
+        (b"", "the signature fits no secret"),
+        (b"sha256=", "the signature fits no secret"),
+        (RIGHT[:-1], "the signature fits no secret"),
+        (RIGHT + b"0", "the signature fits no secret"),
+        (RIGHT.upper(), "the signature fits no secret"),
+        (b"sha1=" + RIGHT[7:], "the signature fits no secret"),
+        ("sha256=é👋".encode(), "the signature fits no secret"),
+        (b"sha256=" + b"\xff" * 64, "the signature fits no secret"),
+    ],
+)
+def test_signatures_that_are_none(signature: bytes | None, why: str) -> None:
+    assert reason(check, signature, STAMP) == why
+
+
+@pytest.mark.parametrize(
+    ("stamp", "why"),
+    [
+        (None, "no signature"),
+        (b"", "the signature's timestamp is no time"),
+        (b"-1783000810", "the signature's timestamp is no time"),
+        (b"1783000810.0", "the signature's timestamp is no time"),
+        (b"1e9", "the signature's timestamp is no time"),
+        (b" 1783000810", "the signature's timestamp is no time"),
+        (b"\xef\xbc\x91" * 10, "the signature's timestamp is no time"),
+        (b"9" * 5_000, "the signature's timestamp is no time"),
+        (b"0", "the signature's timestamp is too far from now"),
+        (b"01783000810", "the signature fits no secret"),
+    ],
+)
+def test_timestamps_that_are_none(stamp: bytes | None, why: str) -> None:
+    assert reason(check, RIGHT, stamp) == why
+
+
+def test_a_signature_is_good_for_300_seconds_either_way() -> None:
+    for seconds in (-SIGNATURE_TOLERANCE_S, 0, SIGNATURE_TOLERANCE_S):
+        check(RIGHT, STAMP, NOW_S + seconds)
+    for seconds in (-SIGNATURE_TOLERANCE_S - 1, SIGNATURE_TOLERANCE_S + 1):
+        why = reason(check, RIGHT, STAMP, NOW_S + seconds)
+        assert why == "the signature's timestamp is too far from now"
+
+
+def test_without_secrets_nothing_fits() -> None:
+    why = reason(check_chatwoot_signature, [], RIGHT, STAMP, b"", NOW_S)
+    assert why == "the signature fits no secret"

@@ -1,0 +1,283 @@
+"""What is kept of a request's head, byte for byte, and what is taken out of it."""
+
+from __future__ import annotations
+
+import base64
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_protocol.limits import MAX_HEAD_BYTES
+from relay_server.auth import TOKEN_PREFIX
+from relay_server.web.capture import (
+    HOP_BY_HOP,
+    BadTarget,
+    HeadTooLarge,
+    below_channel,
+    origin_form,
+    read_head,
+    sender_address,
+)
+
+SECRET = TOKEN_PREFIX + "x" * 43
+TOKEN = SECRET.encode()
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+
+Fields = list[tuple[bytes, bytes]]
+
+
+def basic(text: str) -> bytes:
+    """HTTP Basic, of `user:password`."""
+    return b"Basic " + base64.b64encode(text.encode())
+
+
+# Header fields.
+
+
+def test_what_is_kept_is_kept_as_it_came() -> None:
+    fields = [
+        (b"Host", b"relay"),
+        (b"X-Twice", b"1"),
+        (b"x-tWICE", b"2"),
+        (b"X-Twice", b"1"),
+        (b"X-Bytes", b"\xff\x80 caf\xe9"),
+        (b"X-Empty", b""),
+        (b"Relayed", b"not ours"),
+        (b"Content-Length", b"2"),
+    ]
+    assert read_head("/webhook", fields).headers == tuple(fields)
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+def test_hop_by_hop_fields_go(name: bytes) -> None:
+    for written in (name, name.upper(), name.title()):
+        head = read_head("/", [(b"A", b"1"), (written, b"x"), (b"B", b"2")])
+        assert head.headers == ((b"A", b"1"), (b"B", b"2"))
+
+
+def test_fields_that_connection_names_go() -> None:
+    fields = [
+        (b"X-Mine", b"1"),
+        (b"x-mine", b"2"),
+        (b"Connection", b"close, X-MINE ,, "),
+        (b"X", b""),
+    ]
+    assert read_head("/", fields).headers == ((b"X", b""),)
+
+
+def test_fields_in_our_name_go() -> None:
+    fields = [(b"Relay-Attempt", b"9"), (b"RELAY-Event-Id", b"evt_1"), (b"relay-", b"x")]
+    assert read_head("/", fields).headers == ()
+
+
+def test_the_sender_s_own_id_of_a_delivery() -> None:
+    chatwoot, github = (b"X-Chatwoot-Delivery", b"d-\xe9"), (b"x-github-delivery", b"g-1")
+    assert read_head("/", [github, chatwoot]).delivery_id == "d-é"
+    assert read_head("/", [github]).delivery_id == "g-1"
+    assert read_head("/", [(b"Webhook-Id", b""), github]).delivery_id == "g-1"
+    assert read_head("/", []).delivery_id is None
+
+
+def test_too_many_bytes_of_fields() -> None:
+    fits = [(b"X", b"y" * (MAX_HEAD_BYTES - 1))]
+    assert read_head("/", fits).headers == tuple(fits)
+    with pytest.raises(HeadTooLarge):
+        read_head("/", [*fits, (b"Y", b"")])
+    with pytest.raises(HeadTooLarge):
+        read_head("/", [(b"Relay-X", b"y" * MAX_HEAD_BYTES)])
+
+
+# Secrets.
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "kept"),
+    [
+        (b"Bearer " + TOKEN, TOKEN, False),
+        (b"bEARER   " + TOKEN + b" ", TOKEN, False),
+        (basic(f"relay:{SECRET}"), TOKEN, False),
+        (basic(f":{SECRET}"), TOKEN, False),
+        (b"basic " + base64.b64encode(b"relay:" + TOKEN), TOKEN, False),
+        (basic(f"a:b:{SECRET}"), f"b:{SECRET}".encode(), True),
+        (basic(SECRET), None, False),
+        (basic(f"{SECRET}:x"), b"x", False),
+        (b"Bearer other", b"other", True),
+        (basic("user:pass"), b"pass", True),
+        (b"Bearer", None, True),
+        (b"Bearer ", None, True),
+        (b"Basic !!!", None, True),
+        (b"Basic YQ", None, True),
+        (b"Basic \xff\xfe", None, True),
+        (b"Token " + TOKEN, None, False),
+        (TOKEN, None, False),
+        (b"Basic " + TOKEN, None, False),
+        (b"Digest username=rly_", None, True),
+        (b"", None, True),
+    ],
+)
+def test_the_secret_in_authorization(value: bytes, shown: bytes | None, kept: bool) -> None:
+    """Ours is taken out; what is meant for the target is passed on."""
+    head = read_head("/webhook", [(b"Authorization", value)])
+    assert head.shown == (() if shown is None else (shown,))
+    assert head.headers == (((b"Authorization", value),) if kept else ())
+
+
+def test_each_authorization_is_looked_at() -> None:
+    fields = [(b"Authorization", b"Bearer a"), (b"authorization", b"Bearer " + TOKEN)]
+    head = read_head(f"/webhook?token={SECRET}2", fields)
+    assert head.shown == (TOKEN + b"2", b"a", TOKEN)
+    assert head.headers == ((b"Authorization", b"Bearer a"),)
+
+
+@pytest.mark.parametrize(
+    ("target", "kept"),
+    [
+        ("/webhook?token={}", "/webhook"),
+        ("/webhook?token={}&a=1", "/webhook?a=1"),
+        ("/webhook?a=1&token={}", "/webhook?a=1"),
+        ("/webhook?a=1&token={}&b=2", "/webhook?a=1&b=2"),
+        ("/webhook?&token={}&", "/webhook?&"),
+        ("/webhook?token={}&token={}", "/webhook"),
+        ("/webhook?%74oken={}", "/webhook"),
+        ("/webhook?%74%6f%6B%65%6e={}", "/webhook"),
+        (
+            "/webhook?a=%2F&b=+&c=%c3%a1&token={}&d=a%20b&a=%2f",
+            "/webhook?a=%2F&b=+&c=%c3%a1&d=a%20b&a=%2f",
+        ),
+        ("/webhook?a?token=1&token={}", "/webhook?a?token=1"),
+    ],
+)
+def test_the_token_goes_from_the_query_and_the_rest_stays(target: str, kept: str) -> None:
+    whole = read_head(target.replace("{}", SECRET), [])
+    assert whole.target == kept
+    assert set(whole.shown) >= {TOKEN}
+
+    encoded = "".join(f"%{byte:02x}" for byte in TOKEN)
+    assert read_head(target.replace("{}", encoded), []).target == kept
+    half = SECRET.replace("_", "%5F").replace("x", "%78", 1)
+    assert read_head(target.replace("{}", half), []).target == kept
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/webhook",
+        "/webhook?",
+        "/webhook?token=",
+        "/webhook?token",
+        "/webhook?token=the-sender-s-own",
+        "/webhook?TOKEN=rly_x",
+        "/webhook?xtoken=rly_x",
+        "/webhook?a=token=rly_x",
+        "/webhook?to%ken=x&%zz=%",
+        "/webhook?a=1&&b=&=c&%=%",
+        "/webhook/token=1;b?c#d",
+    ],
+)
+def test_a_query_without_our_token_stays_as_it_is(target: str) -> None:
+    assert read_head(target, []).target == target
+
+
+@given(st.lists(st.text("ab=%25&+token?;/", max_size=12), max_size=6), st.integers(0, 6))
+def test_whatever_is_around_the_token_stays(parts: list[str], place: int) -> None:
+    before = "&".join(parts)
+    parts = before.split("&") if before else []
+    withtoken = [*parts[:place], f"token={SECRET}", *parts[place:]]
+    head = read_head("/webhook?" + "&".join(withtoken), [])
+    assert head.target == ("/webhook?" + "&".join(parts) if parts else "/webhook")
+    assert TOKEN in head.shown
+
+
+# Targets.
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        ("http://relay/webhook?a=http://b", "/webhook?a=http://b"),
+        ("HTTPS://relay:8802/webhook", "/webhook"),
+        ("http://relay", "/"),
+        ("http://relay?a=/b", "/?a=/b"),
+        ("http://user@relay/c/x/y", "/c/x/y"),
+        ("/http://relay/webhook", "/http://relay/webhook"),
+        ("//relay/webhook", "//relay/webhook"),
+    ],
+)
+def test_an_absolute_target_is_its_path(raw: str, path: str) -> None:
+    assert origin_form(raw) == path
+    assert read_head(raw, []).target == path
+
+
+@pytest.mark.parametrize("raw", ["*", "", "webhook", "ftp://relay/webhook", "/caf\udce9"])
+def test_a_target_that_is_no_path(raw: str) -> None:
+    with pytest.raises(BadTarget) as refused:
+        read_head(raw, [])
+    assert raw not in str(refused.value) or not raw
+
+
+@pytest.mark.parametrize(
+    ("target", "below"),
+    [
+        ("/c/a/webhook", "/webhook"),
+        ("/c/a/b/c?d=/e", "/b/c?d=/e"),
+        ("/c/a/", "/"),
+        ("/c/a", "/"),
+        ("/c/a?x=/y/z", "/?x=/y/z"),
+        ("/c/a//evil.example/x", "//evil.example/x"),
+    ],
+)
+def test_the_target_below_a_channel(target: str, below: str) -> None:
+    assert below_channel(target) == below
+
+
+# Who really sent it.
+
+
+def forwarded(*lines: str, proto: str | None = None) -> Fields:
+    """X-Forwarded-* as proxies write them."""
+    fields = [(b"X-Forwarded-For", line.encode("latin-1")) for line in lines]
+    return fields if proto is None else [*fields, (b"x-forwarded-proto", proto.encode())]
+
+
+@pytest.mark.parametrize(
+    ("peer", "lines", "sender"),
+    [
+        ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["1.1.1.1, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+        ("10.0.0.1", ["1.1.1.1", "203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["1.1.1.1", "203.0.113.9", "10.0.0.2"], "203.0.113.9"),
+        ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ("10.0.0.1", ["10.0.0.3,, 203.0.113.9 ,"], "203.0.113.9"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", [""], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.9, unknown"], "unknown"),
+        ("2001:db8::1", ["2001:db9::7"], "2001:db9::7"),
+        ("203.0.113.66", ["127.0.0.1"], "203.0.113.66"),
+        ("", ["127.0.0.1"], ""),
+        ("unix", ["127.0.0.1"], "unix"),
+    ],
+)
+def test_the_last_address_that_no_proxy_of_ours_has(
+    peer: str, lines: list[str], sender: str
+) -> None:
+    head = read_head("/webhook", forwarded(*lines))
+    assert sender_address(peer, head, PROXIES)[0] == sender
+    assert sender_address(peer, head, ()) == (peer, None)
+
+
+@pytest.mark.parametrize(
+    ("proto", "scheme"),
+    [("https", "https"), (" HTTP ", "http"), ("gopher", None), ("", None), (None, None)],
+)
+def test_the_scheme_that_a_proxy_names(proto: str | None, scheme: str | None) -> None:
+    head = read_head("/webhook", forwarded("1.1.1.1", proto=proto))
+    assert sender_address("10.0.0.1", head, PROXIES)[1] == scheme
+    assert sender_address("203.0.113.66", head, PROXIES)[1] is None
+
+
+def test_a_sender_cannot_hide_what_its_proxy_said() -> None:
+    fields = [*forwarded("203.0.113.9"), (b"Connection", b"X-Forwarded-For")]
+    assert sender_address("10.0.0.1", read_head("/", fields), PROXIES)[0] == "203.0.113.9"

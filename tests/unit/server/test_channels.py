@@ -1,0 +1,164 @@
+"""Names, rules, and what a body says of itself, however hostile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from relay_server.channels import (
+    MAX_KEY_CHARS,
+    MAX_KIND_CHARS,
+    MAX_RETENTION_DAYS,
+    check_config,
+    check_name,
+    check_subscription_name,
+    identify,
+)
+from relay_server.errors import InvalidValue
+from relay_server.values import ChannelConfig, SenderKind
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "chatwoot"
+CHATWOOT = ChannelConfig()
+OTHER = ChannelConfig(sender=SenderKind.OTHER)
+POINTED = ChannelConfig(sender=SenderKind.OTHER, key_pointer="/a/b~1c~0d/0")
+BOTH = ChannelConfig(key_pointer="/a")
+CONFIGS = (CHATWOOT, OTHER, POINTED, BOTH)
+
+
+@pytest.mark.parametrize("name", ["a", "0", "chatwoot", "a.b_c-d", "x" * 63])
+def test_names(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "A", "-a", ".", "..", "a/b", "a b", "é", "x" * 64, "a\n", "a\x00", "\na", "a?b"]
+)
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(InvalidValue):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["João", "Ana on her laptop", "x" * 63, "..", "名前"])
+def test_subscription_names(name: str) -> None:
+    assert check_subscription_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", " a", "a/b", "a\n", "a\x1b[2J", "x" * 64, "\ta", "a\x7f"])
+def test_subscription_names_that_are_none(name: str) -> None:
+    with pytest.raises(InvalidValue):
+        check_subscription_name(name)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (ChannelConfig(allow_from=("10.0.0.1/8",)), "10.0.0.1/8"),
+        (ChannelConfig(allow_from=("10.0.0.0/8", "")), "''"),
+        (ChannelConfig(allow_from=("example.com",)), "example.com"),
+        (ChannelConfig(key_pointer="a/b"), "a/b"),
+        (ChannelConfig(key_pointer="/" + "x" * 256), "/xxx"),
+        (ChannelConfig(retention_days=0), "days"),
+        (ChannelConfig(retention_days=-1), "days"),
+        (ChannelConfig(retention_days=float("nan")), "days"),
+        (ChannelConfig(retention_days=float("inf")), "days"),
+        (ChannelConfig(retention_days=1e300), str(MAX_RETENTION_DAYS)),
+    ],
+)
+def test_rules_that_are_impossible(config: ChannelConfig, says: str) -> None:
+    with pytest.raises(InvalidValue, match="") as refused:
+        check_config(config)
+    assert says in str(refused.value)
+
+
+def test_rules() -> None:
+    config = ChannelConfig(
+        allow_from=("10.0.0.0/8", "::/0", "203.0.113.9"), key_pointer="/", retention_days=0.01
+    )
+    assert check_config(config) is config
+
+
+def test_every_fixture_says_what_it_is() -> None:
+    files = sorted(FIXTURES.glob("*.json"))
+    assert len(files) == 20
+    for file in files:
+        body = json.loads(file.read_bytes())
+        conversation = body.get("conversation", {}).get("id")
+        if conversation is None and "messages" in body and "inbox_id" in body:
+            conversation = body["id"]
+        expected = "" if conversation is None else str(conversation)
+        assert identify(CHATWOOT, file.read_bytes()) == (expected, body["event"]), file.name
+        assert identify(OTHER, file.read_bytes()) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"a":{"b/c~d":["k"]}}', "k"),
+        (b'{"a":{"b/c~d":[7]}}', "7"),
+        (b'{"a":{"b/c~d":[true]}}', "True"),
+        (b'{"a":{"b/c~d":[1.5]}}', ""),
+        (b'{"a":{"b/c~d":[null]}}', ""),
+        (b'{"a":{"b/c~d":[{}]}}', ""),
+        (b'{"a":{"b/c~d":[]}}', ""),
+        (b'{"a":{"b/c~d":{"0":"zero"}}}', "zero"),
+        (b'{"a":[]}', ""),
+        (b'"a"', ""),
+        (b"", ""),
+    ],
+)
+def test_a_pointer_is_followed_as_far_as_it_leads(body: bytes, key: str) -> None:
+    assert identify(POINTED, body) == (key, "")
+
+
+@pytest.mark.parametrize("part", ["-1", "-", "01x", "²", "1" * 200, " 0", "", "b"])
+def test_a_pointer_into_a_list_takes_numbers_alone(part: str) -> None:
+    config = ChannelConfig(sender=SenderKind.OTHER, key_pointer=f"/a/{part}")
+    assert identify(config, b'{"a":["zero"]}') == ("", "")
+
+
+HOSTILE = {
+    "open lists": b"[" * 200_000,
+    "lists": b"[" * 200_000 + b"]" * 200_000,
+    "objects": b'{"a":' * 200_000 + b"1" + b"}" * 200_000,
+    "lists in a field": b'{"event":"x","z":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "lists as the key": b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "number": b'{"a":%(n)b,"event":"x","conversation":{"id":%(n)b}}' % {b"n": b"9" * 5_000},
+    "exponent": b'{"a":1e999999,"event":"x","conversation":{"id":1e999999}}',
+    "surrogates": rb'{"a":"\ud800","event":"\udfff","conversation":{"id":"\udc00\ud800"}}',
+    "bytes": b'{"a":"\xff\xfe","event":"\xff","conversation":{"id":"\xc3"}}',
+    "nothing": b"",
+    "NUL": b"\x00" * 10,
+    "mark": b'\xef\xbb\xbf{"event":"x"}',
+    "null": b'{"event":null,"conversation":null,"a":null}',
+    "other types": b'{"event":["x"],"conversation":"7","a":{}}',
+    "a list": b"[1,2,3]",
+    "two": b"{}{}",
+    "gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_body_is_ordered_with_its_channel(name: str) -> None:
+    for config in CONFIGS:
+        assert identify(config, HOSTILE[name]) == ("", "")
+
+
+def test_the_last_of_equal_names_counts() -> None:
+    body = b'{"a":"1","event":"x","conversation":{"id":1},"conversation":{"id":2},"a":"3"}'
+    assert identify(CHATWOOT, body) == ("2", "x")
+    assert identify(BOTH, body) == ("3", "x")
+
+
+def test_huge_keys_are_cut() -> None:
+    huge = b'{"event":"%(x)b","a":"%(x)b","conversation":{"id":"%(x)b"}}' % {b"x": b"k" * 100_000}
+    for config in (CHATWOOT, BOTH):
+        assert identify(config, huge) == ("k" * MAX_KEY_CHARS, "k" * MAX_KIND_CHARS)
+    digits = b'{"a":' + b"7" * 4_000 + b"}"
+    assert identify(BOTH, digits) == ("7" * MAX_KEY_CHARS, "")
+
+
+def test_what_is_known_is_read_though_the_rest_is_wrong() -> None:
+    body = b'{"z":"\xff","y":%b,"event":"x","conversation":{"id":7}}' % (b"9" * 5_000)
+    assert identify(CHATWOOT, body) == ("7", "x")

@@ -1,0 +1,160 @@
+"""Commands on the host: through the server that runs, or alone while none does."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from relay_server.app import (
+    MAX_SOCKET_PATH,
+    SOCKET_NAME,
+    open_context,
+    prepare_data_dir,
+    serve_control,
+    short_path,
+)
+from relay_server.control import Api, ApiRefused, NotInitialized, open_api, run
+from relay_server.errors import InvalidValue, StoreLocked
+from relay_server.settings import ServerSettings, Sources
+from tests.unit.server.support import make_settings
+
+SOURCES = Sources((), ())
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ServerSettings:
+    """A data dir of the test's own, in which there is nothing."""
+    return make_settings(tmp_path / "data")
+
+
+@pytest.fixture
+async def running(settings: ServerSettings) -> AsyncIterator[None]:
+    """A server that runs on the data dir, as far as commands see it."""
+    async with AsyncExitStack() as stack:
+        context = await stack.enter_async_context(open_context(settings, SOURCES))
+        await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
+        yield
+
+
+async def make(settings: ServerSettings) -> None:
+    """Make the store."""
+    async with open_api(settings, SOURCES, make=True) as api:
+        await api.call("POST", "channels", {"name": "chatwoot"})
+
+
+async def test_where_there_is_no_relay_nothing_is_made(settings: ServerSettings) -> None:
+    with pytest.raises(NotInitialized, match=f"no relay in {settings.data_dir}") as refused:
+        async with open_api(settings, SOURCES):
+            raise AssertionError
+    assert "relay-server init" in refused.value.hint
+    assert not settings.data_dir.exists()
+
+
+async def test_alone_a_command_is_the_server_for_a_moment(settings: ServerSettings) -> None:
+    await make(settings)
+    async with open_api(settings, SOURCES) as api:
+        assert not api.running
+        assert [c["name"] for c in (await api.call("GET", "channels"))["channels"]] == ["chatwoot"]
+        assert not (settings.data_dir / SOCKET_NAME).exists()
+    assert (settings.data_dir / "relay.db").exists()
+
+
+async def test_two_commands_alone_do_not_meet(settings: ServerSettings) -> None:
+    await make(settings)
+    async with open_api(settings, SOURCES):
+        with pytest.raises(StoreLocked):
+            async with open_api(settings, SOURCES):
+                raise AssertionError
+
+
+@pytest.mark.usefixtures("running")
+async def test_a_running_server_is_asked(settings: ServerSettings) -> None:
+    async with open_api(settings, SOURCES) as one, open_api(settings, SOURCES) as two:
+        assert one.running
+        await one.call("POST", "channels", {"name": "orders"})
+        assert (await two.call("GET", "channels/orders"))["webhook_path"] == "/c/orders/webhook"
+    mode = (settings.data_dir / SOCKET_NAME).stat().st_mode
+    assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
+
+
+async def test_the_socket_of_a_killed_server_is_no_server(settings: ServerSettings) -> None:
+    await make(settings)
+    path = settings.data_dir / SOCKET_NAME
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    async with open_api(settings, SOURCES) as api:
+        assert not api.running
+        assert (await api.call("GET", "channels"))["channels"]
+    async with AsyncExitStack() as stack:
+        context = await stack.enter_async_context(open_context(settings, SOURCES))
+        await serve_control(stack, context, path)
+        async with open_api(settings, SOURCES) as api:
+            assert api.running
+    assert not path.exists()
+
+
+@pytest.mark.usefixtures("running")
+async def test_refusals_have_code_and_hint(settings: ServerSettings) -> None:
+    async with open_api(settings, SOURCES) as api:
+        with pytest.raises(ApiRefused, match="no channel is named 'x'") as refused:
+            await api.call("GET", "channels/x")
+        assert refused.value.code == "channel_not_found"
+        assert refused.value.hint
+        with pytest.raises(ApiRefused) as refused:
+            await api.call("GET", "nowhere")
+        assert refused.value.code == "not_found"
+
+
+async def test_a_data_dir_may_lie_deep(tmp_path: Path) -> None:
+    deep = make_settings(tmp_path.joinpath(*["a-long-folder-name"] * 8))
+    assert len(str(deep.data_dir)) > MAX_SOCKET_PATH
+    await make(deep)
+    async with AsyncExitStack() as stack:
+        context = await stack.enter_async_context(open_context(deep, SOURCES))
+        await serve_control(stack, context, deep.data_dir / SOCKET_NAME)
+        async with open_api(deep, SOURCES) as api:
+            assert api.running
+            assert (await api.call("GET", "channels"))["channels"]
+
+
+def test_short_names_of_sockets(tmp_path: Path) -> None:
+    near = Path("/run/relay/control.sock")
+    with short_path(near) as name:
+        assert name == str(near)
+    folder = tmp_path.joinpath(*["é" * 40] * 3)
+    folder.mkdir(parents=True)
+    with short_path(folder / SOCKET_NAME) as name:
+        assert len(name.encode()) < MAX_SOCKET_PATH
+        Path(name).touch()
+    assert (folder / SOCKET_NAME).exists()
+
+
+async def test_a_socket_that_cannot_be_made_is_named(settings: ServerSettings) -> None:
+    async with AsyncExitStack() as stack:
+        context = await stack.enter_async_context(open_context(settings, SOURCES))
+        missing = settings.data_dir / "none" / SOCKET_NAME
+        with pytest.raises(InvalidValue, match=r"control socket .* cannot be made"):
+            await serve_control(stack, context, missing)
+
+
+def test_the_data_dir_is_its_owner_s_alone(tmp_path: Path) -> None:
+    prepare_data_dir(tmp_path / "a" / "b")
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    for impossible in (tmp_path / "file", tmp_path / "file" / "x"):
+        with pytest.raises(InvalidValue, match=r"the data dir .* cannot be made"):
+            prepare_data_dir(impossible)
+
+
+def test_run_gives_back_what_the_work_gave(settings: ServerSettings) -> None:
+    async def work(api: Api) -> dict[str, object]:
+        await asyncio.sleep(0)
+        return await api.call("GET", "whoami")
+
+    assert run(settings, SOURCES, work, make=True)["scopes"] == ["admin"]

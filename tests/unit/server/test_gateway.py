@@ -1,0 +1,548 @@
+"""The WebSocket, spoken to by clients that are good, bad and slow."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType
+from structlog.testing import capture_logs
+
+from relay_protocol.codec import decode_server, encode
+from relay_protocol.limits import CHUNK_BYTES, HANDSHAKE_S, HEARTBEAT_S, MAX_FRAME_BYTES
+from relay_protocol.messages import (
+    Chunk,
+    ClientMessage,
+    CloseCode,
+    Deliver,
+    Error,
+    Goaway,
+    Hello,
+    Pause,
+    Result,
+    Resume,
+    ServerMessage,
+    Wanted,
+    Welcome,
+    Working,
+)
+from relay_protocol.values import Response
+from relay_server.errors import StoreUnavailable
+from relay_server.values import Scope, Subscription
+from relay_server.web import gateway
+from relay_server.web.gateway import SEND_DEADLINE_S
+from tests.support.events import new_event
+from tests.support.senders import connection, handshake, head, request
+from tests.support.waiting import settled, until
+from tests.unit.server.support import Served
+
+Edit = Callable[[dict[str, str]], None]
+
+
+@dataclass
+class Client:
+    """One end of the WebSocket."""
+
+    socket: aiohttp.ClientWebSocketResponse
+
+    async def say(self, message: ClientMessage) -> None:
+        await self.socket.send_bytes(encode(message))
+
+    async def hello(self, *channels: str, window: int = 32, name: str | None = None) -> None:
+        wanted = tuple(Wanted(c, name) for c in channels or ("chatwoot",))
+        await self.say(Hello("1.0", "laptop", wanted, window))
+
+    async def join(self, *channels: str, window: int = 32, name: str | None = None) -> Welcome:
+        await self.hello(*channels, window=window, name=name)
+        welcome = await self.next()
+        assert isinstance(welcome, Welcome)
+        return welcome
+
+    async def next(self) -> ServerMessage:
+        return decode_server(await self.socket.receive_bytes(timeout=5))
+
+    async def deliver(self) -> Deliver:
+        message = await self.next()
+        assert isinstance(message, Deliver), message
+        return message
+
+    async def take(self) -> Deliver:
+        """Take a delivery and say that the target took it."""
+        deliver = await self.deliver()
+        await self.say(Result(deliver.delivery, Response(200)))
+        return deliver
+
+    async def closed(self) -> tuple[int | None, list[ServerMessage]]:
+        """Read until the server closes: its code, and what it said before."""
+        async with asyncio.timeout(5):
+            said = [message async for message in self.socket]
+        frames = [message.data for message in said if message.type is WSMsgType.BINARY]
+        return self.socket.close_code, [decode_server(frame) for frame in frames]
+
+
+@asynccontextmanager
+async def client(served: Served, token: str) -> AsyncIterator[Client]:
+    """A client that is connected, and says nothing yet."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(
+            f"http://127.0.0.1:{served.port}/connect",
+            headers={"Authorization": f"Bearer {token}"},
+            protocols=("relay.v1",),
+            autoping=False,
+            max_msg_size=0,
+        ) as ws,
+    ):
+        assert ws.protocol == "relay.v1"
+        yield Client(ws)
+
+
+@pytest.fixture
+async def token(served: Served) -> str:
+    return await served.make_token("ana", Scope.SUBSCRIBE)
+
+
+async def store(served: Served, count: int, channel: str = "chatwoot", size: int = 2) -> None:
+    """Store events, each of a key of its own."""
+    number = served.store.catalog.channels[channel].number
+    for key in range(count):
+        await served.store.append(number, new_event(b"x" * size, key=str(key)))
+
+
+def tick(served: Served, seconds: float) -> None:
+    """Let time pass, and the connections look at it."""
+    served.clock.advance(seconds)
+    for reader in list(served.context.hub._readers):
+        reader.tick(served.clock.monotonic())
+
+
+# The handshake.
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda fields: fields.pop("Authorization"), 401),
+        (lambda fields: fields.update(Authorization="Bearer rly_wrong"), 401),
+        (lambda fields: fields.update(Authorization="Bearer rly_sénha"), 401),
+        (lambda fields: fields.update(Authorization="Basic cmVsYXk6eA=="), 401),
+        (lambda fields: fields.update(Origin="https://evil.example"), 403),
+        (lambda fields: fields.update(Origin="null"), 403),
+        (lambda fields: fields.update(Origin=""), 403),
+        (lambda fields: fields.pop("Sec-WebSocket-Protocol"), 400),
+        (lambda fields: fields.update({"Sec-WebSocket-Protocol": "relay.v2"}), 400),
+        (lambda fields: fields.update({"Sec-WebSocket-Version": "12"}), 400),
+        (lambda fields: fields.pop("Sec-WebSocket-Key"), 400),
+        (lambda fields: fields.pop("Upgrade"), 400),
+    ],
+)
+async def test_handshakes_that_are_refused(
+    served: Served, token: str, change: Edit, status: int
+) -> None:
+    lines = handshake(token).decode("latin-1").split("\r\n")[1:-2]
+    fields = dict(line.split(": ", 1) for line in lines)
+    change(fields)
+    answer = await served.send(head("GET /connect HTTP/1.1", list(fields.items())))
+    assert answer.status == status
+    assert "error" in answer.json
+    assert token not in answer.body.decode()
+    assert served.context.hub.connections == 0
+
+
+async def test_a_token_in_the_url_lets_nobody_in(served: Served, token: str) -> None:
+    raw = handshake("rly_x").replace(b"/connect", f"/connect?token={token}".encode())
+    assert (await served.send(raw)).status == 401
+    assert (await served.send(request("/connect", token=token))).status == 405
+
+
+async def test_a_sender_s_token_lets_no_reader_in(served: Served) -> None:
+    assert (await served.send(handshake(served.token))).status == 401
+
+
+# Joining.
+
+
+async def test_events_come_to_whoever_subscribed(served: Served, token: str) -> None:
+    async with client(served, token) as ana:
+        [granted] = (await ana.join()).subscriptions
+        assert (granted.channel, granted.name, granted.created) == ("chatwoot", "ana", True)
+        assert (await served.send(request(body=b"{1}", token=served.token))).status == 200
+        deliver = await ana.take()
+        assert (deliver.body, deliver.attempt, deliver.replay) == (b"{1}", 1, False)
+        assert deliver.event.request.request_target == "/webhook"
+        await until(lambda: served.metric("relay_connections") == 1)
+    await until(lambda: served.context.hub.connections == 0)
+    [status] = await served.store.subscription_status()
+    assert status.backlog == 0
+
+
+async def test_a_large_body_comes_in_chunks_and_lets_others_pass(
+    served: Served, token: str
+) -> None:
+    async with client(served, token) as ana:
+        await ana.join()
+        await store(served, 1, size=5 * CHUNK_BYTES + 1)
+        large = await ana.deliver()
+        assert (large.body, large.size) == (None, 5 * CHUNK_BYTES + 1)
+        parts = [await ana.next() for _ in range(6)]
+    chunks = [part for part in parts if isinstance(part, Chunk)]
+    assert [chunk.last for chunk in chunks] == [False] * 5 + [True]
+    assert b"".join(chunk.data for chunk in chunks) == b"x" * large.size
+
+
+@pytest.mark.parametrize("channel", ["other", "unknown", "canary-of-somebody", ""])
+async def test_a_channel_that_the_token_is_not_for(served: Served, channel: str) -> None:
+    await served.make_channel("other")
+    await served.make_channel("canary-of-somebody", owner="bob")
+    token = await served.make_token("ana", Scope.SUBSCRIBE, channels=["chatwoot"])
+    async with client(served, token) as ana:
+        await ana.hello("chatwoot", channel)
+        code, said = await ana.closed()
+    assert code == CloseCode.CHANNEL_REFUSED
+    [error] = said
+    assert isinstance(error, Error)
+    assert (error.code, repr(channel) in error.text) == ("forbidden", True)
+    assert await served.store.subscription_status() == [], "all or nothing"
+
+
+@pytest.mark.parametrize("name", ["a/b", "", " x", "x" * 64, "a\x1b[2J", "a\n"])
+async def test_a_name_that_is_none(served: Served, token: str, name: str) -> None:
+    async with client(served, token) as ana:
+        if not name:
+            assert (await ana.join(name=name)).subscriptions[0].name == "ana"
+            return
+        await ana.hello(name=name)
+        code, [error] = await ana.closed()
+    assert code == CloseCode.CHANNEL_REFUSED
+    assert isinstance(error, Error)
+    assert error.code == "invalid_value"
+
+
+async def test_a_store_that_is_not_well_is_to_be_tried_again(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("the database is locked")
+
+    monkeypatch.setattr(served.store, "subscribe", away)
+    async with client(served, token) as ana:
+        await ana.hello()
+        code, [error] = await ana.closed()
+    assert code == CloseCode.RESTART
+    assert isinstance(error, Error)
+    assert error.code == "store_unavailable"
+
+
+async def test_a_client_that_leaves_while_it_joins_leaves_nothing(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, asked = asyncio.Event(), asyncio.Event()
+    subscribe = served.store.subscribe
+
+    async def slow(
+        channel: str, name: str, since: int | None, now: int
+    ) -> tuple[Subscription, bool]:
+        asked.set()
+        await opened.wait()
+        return await subscribe(channel, name, since, now)
+
+    monkeypatch.setattr(served.store, "subscribe", slow)
+    async with client(served, token) as ana:
+        await ana.hello()
+        await asyncio.wait_for(asked.wait(), 5)
+        transport = ana.socket._response.connection
+        assert transport is not None
+        assert transport.transport is not None
+        transport.transport.abort()
+        await settled()
+        opened.set()
+        await until(lambda: served.context.hub.connections == 0)
+    [status] = await served.store.subscription_status()
+    assert served.context.hub.state(status.subscription.number) == (False, False)
+    assert served.context.hub._pumps == {}
+    await until(lambda: not served.context.hub._tasks)
+
+
+# What breaks the protocol.
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\xc1",
+        b"hello",
+        b"\xff" * 1_000,
+        b"\x81\xa4type\xa7goodbye",
+        b"\x91" * 100_000,
+        encode(Working(("1.1",))),
+        encode(Pause(1)),
+        encode(Chunk("1.1", b"x", last=True)),
+        encode(Hello("1", "x", (), 32)),
+        encode(Hello("1", "x", (Wanted("chatwoot"), Wanted("chatwoot")), 32)),
+        encode(Hello("1", "x", (Wanted("chatwoot"),), 0)),
+        encode(Hello("1", "x", (Wanted("chatwoot", None, -1),), 1)),
+        encode(Hello("1", "x", (Wanted("chatwoot", None, 10**18),), 1)),
+        encode(Goaway("x", 1.0)),
+        encode(Error("x", "y")),
+    ],
+)
+async def test_frames_that_are_no_hello(served: Served, token: str, frame: bytes) -> None:
+    with capture_logs() as logs:
+        async with client(served, token) as ana:
+            await ana.socket.send_bytes(frame)
+            code, said = await ana.closed()
+        await until(lambda: served.context.hub.connections == 0)
+    assert code == CloseCode.PROTOCOL_ERROR
+    assert [m.code for m in said if isinstance(m, Error)] == ["protocol_error"]
+    assert [e["event"] for e in logs if e["log_level"] != "info"] == ["client broke the protocol"]
+    assert await served.store.subscription_status() == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Hello("1", "x", (Wanted("chatwoot"),), 1),
+        Pause(999),
+        Resume(999),
+        Chunk("1.1", b"x", last=True),
+        Result("1.1", Response(1)),
+        Result("1.1", Response(200, body=b"x" * 65_537)),
+        Result("1.1", Response(200, headers=((b"a", b"b"),) * 129)),
+        Result("1.1", Response(200, elapsed_ms=-1)),
+    ],
+)
+async def test_messages_that_are_not_allowed_later(
+    served: Served, token: str, message: ClientMessage
+) -> None:
+    async with client(served, token) as ana:
+        await ana.join()
+        await ana.say(message)
+        code, _ = await ana.closed()
+    assert code == CloseCode.PROTOCOL_ERROR
+    await until(lambda: served.context.hub._pumps == {})
+
+
+async def test_results_of_what_was_never_sent_are_harmless(served: Served, token: str) -> None:
+    async with client(served, token) as ana:
+        [granted] = (await ana.join()).subscriptions
+        for delivery in (
+            f"{granted.subscription}.1",
+            "999.1",
+            "x",
+            "",
+            "1.2.3",
+            "👋",
+            "9" * 10_000,
+        ):
+            await ana.say(Result(delivery, Response(200)))
+            await ana.say(Working((delivery,)))
+        await store(served, 1)
+        deliver = await ana.take()
+        await ana.say(Result(deliver.delivery, Response(500)))
+        await store(served, 1)
+        assert (await ana.take()).event.sequence == 2
+
+
+async def test_a_text_frame(served: Served, token: str) -> None:
+    async with client(served, token) as ana:
+        await ana.join()
+        await ana.socket.send_str("hello")
+        code, [error] = await ana.closed()
+    assert code == CloseCode.PROTOCOL_ERROR
+    assert isinstance(error, Error)
+    assert error.text == "only binary messages are understood here"
+
+
+async def test_a_frame_that_is_too_large(served: Served, token: str) -> None:
+    async with client(served, token) as ana:
+        await ana.join()
+        await ana.socket.send_bytes(bytes(MAX_FRAME_BYTES + 1))
+        code, _ = await ana.closed()
+    assert code == 1009
+    await until(lambda: served.context.hub.connections == 0)
+    assert served.context.hub._pumps == {}
+
+
+async def test_fragments_that_are_too_large_together(served: Served, token: str) -> None:
+    size = 32_768
+    part = b"\xfe" + size.to_bytes(2, "big") + bytes(4) + bytes(size)
+    async with connection(served.port) as one:
+        await one.send(handshake(token))
+        await one.reader.readuntil(b"\r\n\r\n")
+        await one.send(b"\x02" + part)
+        for _ in range(20):
+            await one.send(b"\x00" + part)  # more of it: its end never comes
+        closing = await one.closed(5)
+    assert closing[0] == 0x88, "a close frame"
+    assert int.from_bytes(closing[2:4], "big") == 1009
+    await until(lambda: served.context.hub.connections == 0)
+
+
+async def test_a_flood_of_pings_is_answered_and_not_kept(served: Served, token: str) -> None:
+    async with client(served, token) as ana:
+        await ana.join()
+        [reader] = served.context.hub._readers
+        assert isinstance(reader, gateway.Connection)
+        for number in range(2_000):
+            await ana.socket.ping(b"%d" % number)
+            assert len(reader._pings) <= 4
+        async with asyncio.timeout(5):
+            message = await ana.socket.receive()
+            while message.data != b"1999":
+                assert message.type is WSMsgType.PONG
+                message = await ana.socket.receive()
+        await store(served, 1)
+        assert (await ana.take()).event.sequence == 1
+
+
+# Time.
+
+
+async def test_a_client_that_says_no_hello(served: Served, token: str) -> None:
+    async with client(served, token) as ana:
+        await until(lambda: served.context.hub.connections == 1)
+        tick(served, HANDSHAKE_S)
+        assert (await ana.closed())[0] == CloseCode.PROTOCOL_ERROR
+
+
+async def test_a_client_that_is_not_heard_is_let_go(served: Served, token: str) -> None:
+    async with client(served, token) as ana:
+        await ana.join()
+        tick(served, HEARTBEAT_S)
+        assert (await ana.socket.receive(timeout=5)).type is WSMsgType.PING
+        await ana.socket.pong()
+        [reader] = served.context.hub._readers
+        assert isinstance(reader, gateway.Connection)
+        await until(lambda: reader._session._liveness._heard_at == served.clock.now)
+        for _ in range(5):
+            tick(served, HEARTBEAT_S)
+        assert (await ana.closed())[0] == CloseCode.NORMAL
+    await until(lambda: served.context.hub._pumps == {})
+
+
+async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) -> None:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sock.connect(("127.0.0.1", served.port))
+    sock.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=sock, limit=4_096)
+    writer.write(handshake(token))
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    await until(lambda: served.context.hub.connections == 1)
+    [slow] = served.context.hub._readers
+    assert isinstance(slow, gateway.Connection)
+    assert slow._transport is not None
+    ours = slow._transport.get_extra_info("socket")
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+
+    await slow._receive(encode(Hello("1", "x", (Wanted("chatwoot"),), 32)), served.clock.now)
+    await store(served, 20, size=200_000)
+    await until(lambda: slow._sending_since is not None)
+    await settled()
+    tick(served, SEND_DEADLINE_S - 1)
+    await settled()
+    assert served.context.hub.connections == 1
+    with capture_logs() as logs:
+        tick(served, 2)
+        await until(lambda: served.context.hub.connections == 0)
+
+    assert "client takes nothing, cut" in [entry["event"] for entry in logs]
+    assert served.context.hub._pumps == {}
+    writer.transport.abort()
+
+
+# Being sent away.
+
+
+async def test_the_second_under_a_name_takes_over(served: Served, token: str) -> None:
+    async with client(served, token) as first, client(served, token) as second:
+        await first.join()
+        await store(served, 2)
+        lent = [(await first.deliver()).delivery for _ in range(2)]
+        await second.join()
+        code, [error] = await first.closed()
+        again = [await second.take() for _ in range(2)]
+
+    assert code == CloseCode.TAKEN_OVER
+    assert isinstance(error, Error)
+    assert error.text == "ana is connected from laptop now"
+    assert [(d.delivery, d.attempt) for d in again] == [(delivery, 2) for delivery in lent]
+
+
+async def test_a_revoked_token_closes_its_connections_alone(served: Served, token: str) -> None:
+    bob = await served.make_token("bob", Scope.SUBSCRIBE)
+    async with (
+        client(served, token) as one,
+        client(served, token) as mute,
+        client(served, bob) as b,
+    ):
+        await one.join()
+        await b.join()
+        await until(lambda: served.context.hub.connections == 3)
+        await served.store.revoke_token("ana")
+        served.context.hub.revoke("ana")
+        for revoked in (one, mute):
+            code, [error] = await revoked.closed()
+            assert code == CloseCode.TOKEN_REFUSED
+            assert isinstance(error, Error)
+            assert error.code == "token_revoked"
+        await store(served, 1)
+        assert (await b.take()).event.sequence == 1
+
+
+async def test_clients_are_asked_to_come_back(served: Served, token: str) -> None:
+    async with client(served, token) as ana:
+        await ana.join()
+        served.context.hub.go_away("the server restarts", 2.0)
+        code, said = await ana.closed()
+    assert code == CloseCode.RESTART
+    assert said == [Goaway("the server restarts", 2.0)]
+
+
+async def test_a_client_whose_target_is_away_gets_nothing_until_it_is_back(
+    served: Served, token: str
+) -> None:
+    async with client(served, token) as ana:
+        [granted] = (await ana.join()).subscriptions
+        hub, number = served.context.hub, granted.subscription
+        await ana.say(Pause(number))
+        await until(lambda: hub.state(number) == (True, True))
+        await store(served, 1)
+        with pytest.raises(TimeoutError):
+            await ana.socket.receive(timeout=0.05)
+        await ana.say(Resume(number))
+        assert (await ana.take()).event.sequence == 1
+        assert hub.state(number) == (True, False)
+
+
+# Two channels on one connection.
+
+
+async def test_two_channels_share_one_window_and_none_starves(served: Served, token: str) -> None:
+    await served.make_channel("busy")
+    await served.make_channel("other")
+    async with client(served, token) as ana:
+        await ana.join("busy", "other", window=4)
+        await store(served, 120, "busy")
+        await store(served, 120, "other")
+        under_way: list[Deliver] = []
+        numbers = []
+        for _ in range(100):
+            while len(under_way) < 4:
+                under_way.append(await ana.deliver())
+            await settled(3)
+            [reader] = served.context.hub._readers
+            assert isinstance(reader, gateway.Connection)
+            assert reader._session.credit == 0, "all of it is used"
+            done = under_way.pop(0)
+            numbers.append(done.subscription)
+            await ana.say(Result(done.delivery, Response(200)))
+    counts = sorted(numbers.count(number) for number in set(numbers))
+    assert len(counts) == 2
+    assert counts[0] >= 25, counts

@@ -1,0 +1,316 @@
+"""Who is connected and who reads what, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from structlog.testing import capture_logs
+
+from relay_protocol.messages import Granted, Wanted
+from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub
+from relay_server.delivery.pump import Pump
+from relay_server.errors import ChannelNotFound
+from relay_server.metrics import Metrics
+from relay_server.store.memory import MemoryStore
+from relay_server.values import (
+    ChannelNumber,
+    Claim,
+    Outline,
+    SubscriptionNumber,
+    SubscriptionStatus,
+)
+from tests.support.events import OK
+from tests.support.stores import append_many, make_channel
+from tests.support.virtual_time import running_clock, virtual_time
+from tests.support.waiting import settled, until
+from tests.unit.server.support import FakeReader
+
+
+class SlowStore(MemoryStore):
+    """A store in memory whose steps a test can hold up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.broken = False
+
+    async def claim(self, subscription: SubscriptionNumber) -> Claim | None:
+        await self.gate.wait()
+        return await super().claim(subscription)
+
+    async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
+        if self.broken:
+            raise KeyError("a bug")
+        return await super().outlines(channel, after, limit)
+
+    async def subscription_status(
+        self, only: Iterable[SubscriptionNumber] | None = None
+    ) -> Sequence[SubscriptionStatus]:
+        await self.gate.wait()
+        return await super().subscription_status(only)
+
+
+@dataclass
+class World:
+    """A hub that runs, over a store with two channels."""
+
+    store: SlowStore
+    hub: Hub
+    metrics: Metrics
+
+    async def join(
+        self, reader: FakeReader, channel: str = "chatwoot", name: str = "ana"
+    ) -> tuple[Granted, Pump]:
+        """Connect, subscribe and begin."""
+        self.hub.add(reader)
+        granted, pump = await self.hub.join(reader, Wanted(channel), name)
+        self.hub.start(pump)
+        return granted, pump
+
+    async def append(self, count: int, channel: str = "chatwoot") -> None:
+        await append_many(self.store, self.store.catalog.channels[channel], count)
+        await settled()
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    store, metrics = SlowStore(), Metrics()
+    for name in ("chatwoot", "other"):
+        await make_channel(store, name)
+    hub = Hub(store, running_clock(), metrics)
+    running = asyncio.create_task(hub.run())
+    try:
+        yield World(store, hub, metrics)
+        assert not running.done()
+    finally:
+        running.cancel()
+        store.gate.set()
+        await hub.close()
+
+
+@virtual_time
+async def test_a_reader_gets_what_is_stored_from_then_on() -> None:
+    async with world() as w:
+        await w.append(2)
+        reader = FakeReader()
+        granted, _ = await w.join(reader)
+        await w.append(3)
+        assert (granted.created, granted.backlog, granted.oldest_waiting_at) == (True, 0, None)
+        assert reader.sequences == [3, 4, 5]
+        assert w.hub.state(granted.subscription) == (True, False)
+
+
+@virtual_time
+async def test_nothing_is_sent_before_the_reader_was_welcomed() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        w.hub.add(reader)
+        _, pump = await w.hub.join(reader, Wanted("chatwoot"), "ana")
+        await w.append(1)
+        assert reader.got == []
+        w.hub.start(pump)
+        await settled()
+        assert reader.sequences == [1]
+
+
+@virtual_time
+async def test_readers_of_other_channels_and_names_are_apart() -> None:
+    async with world() as w:
+        ana, bob, other = FakeReader(), FakeReader("bob"), FakeReader("carla")
+        await w.join(ana)
+        await w.join(bob, name="bob")
+        await w.join(other, "other", "carla")
+        await w.append(2)
+        assert (ana.sequences, bob.sequences, other.sequences) == ([1, 2], [1, 2], [])
+        assert w.metrics.registry.get_sample_value("relay_connections") == 3
+
+
+@virtual_time
+async def test_a_reader_that_leaves_frees_what_it_had() -> None:
+    async with world() as w:
+        first, second = FakeReader(), FakeReader()
+        granted, _ = await w.join(first)
+        await w.append(2)
+        w.hub.remove(first)
+        w.hub.remove(first)
+        assert w.hub.state(granted.subscription) == (False, False)
+        again, _ = await w.join(second)
+        await settled()
+        assert (again.created, again.backlog) == (False, 2)
+        assert [(d.event.sequence, d.attempt) for d in second.got] == [(1, 2), (2, 2)]
+        assert first.told == []
+
+
+@virtual_time
+async def test_the_second_takes_over_and_the_first_is_told() -> None:
+    async with world() as w:
+        first, second = FakeReader(host="old"), FakeReader(host="new")
+        await w.join(first)
+        _, late = await w.join(first, "other")
+        await w.append(1)
+        _, pump = await w.join(second)
+        await settled()
+        assert first.told == ["ana taken over by new"]
+        assert [(d.event.sequence, d.attempt) for d in second.got] == [(1, 2)]
+        w.hub.remove(first)
+        assert w.hub.state(pump.subscription.number) == (True, False), "it is the second's now"
+        assert w.hub.state(late.subscription.number) == (False, False)
+
+
+@virtual_time
+async def test_a_result_of_the_first_changes_nothing_after_the_takeover() -> None:
+    async with world() as w:
+        first, second = FakeReader(), FakeReader()
+        _, old = await w.join(first)
+        await w.append(1)
+        granted, new = await w.join(second)
+        await settled()
+        old.finish(first.got[0].id, OK)
+        await w.store.flush()
+        [status] = await w.store.subscription_status([granted.subscription])
+        assert status.backlog == 1
+        new.finish(second.got[0].id, OK)
+        await settled()
+        [status] = await w.store.subscription_status([granted.subscription])
+        assert status.backlog == 0
+
+
+@virtual_time
+async def test_a_reader_that_joins_again_is_not_told_that_it_took_over() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        await w.join(reader)
+        await w.join(reader)
+        await w.append(1)
+        assert reader.told == []
+        assert reader.sequences == [1]
+
+
+@virtual_time
+async def test_of_many_that_join_at_once_the_last_reads_and_the_others_know() -> None:
+    async with world() as w:
+        readers = [FakeReader(host=str(number)) for number in range(5)]
+        w.store.gate.clear()
+        joining = [asyncio.create_task(w.join(reader)) for reader in readers]
+        await settled()
+        w.store.gate.set()
+        await asyncio.gather(*joining)
+        await w.append(1)
+        assert [bool(reader.told) for reader in readers] == [True] * 4 + [False]
+        assert [reader.sequences for reader in readers] == [[], [], [], [], [1]]
+
+
+@virtual_time
+async def test_a_channel_that_is_not_there() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        w.hub.add(reader)
+        with pytest.raises(ChannelNotFound):
+            await w.hub.join(reader, Wanted("unknown"), "ana")
+        w.store.gate.clear()
+        joining = asyncio.create_task(w.hub.join(reader, Wanted("other"), "ana"))
+        await settled()
+        await w.store.delete_channel("other")
+        w.store.gate.set()
+        with pytest.raises(ChannelNotFound):
+            await joining
+        assert w.hub._pumps == {}
+        await w.join(reader)
+        await w.append(1)
+        assert reader.sequences == [1]
+
+
+@virtual_time
+async def test_a_join_that_is_given_up_leaves_no_pump_and_no_lock() -> None:
+    async with world() as w:
+        reader, other = FakeReader(), FakeReader("bob")
+        w.hub.add(reader)
+        w.store.gate.clear()
+        joining = asyncio.create_task(w.hub.join(reader, Wanted("chatwoot"), "ana"))
+        await settled()
+        w.hub.remove(reader)
+        joining.cancel()
+        await asyncio.gather(joining, return_exceptions=True)
+        assert w.hub._pumps == {}
+        w.store.gate.set()
+        await w.join(other)
+        await w.append(1)
+        assert other.sequences == [1]
+
+
+@virtual_time
+async def test_revoking_reaches_every_connection_of_the_token() -> None:
+    async with world() as w:
+        one, two, bob = FakeReader(), FakeReader(), FakeReader("bob")
+        for reader in (one, two, bob):
+            w.hub.add(reader)
+        w.hub.revoke("ana")
+        w.hub.revoke("nobody")
+        assert (one.told, two.told, bob.told) == (["revoked"], ["revoked"], [])
+
+
+@virtual_time
+async def test_a_deleted_channel_sends_its_readers_away() -> None:
+    async with world() as w:
+        ana, bob, carla = FakeReader(), FakeReader("bob"), FakeReader("carla")
+        await w.join(ana)
+        await w.join(bob, name="bob")
+        await w.join(carla, "other")
+        number = w.store.catalog.channels["chatwoot"].number
+        w.hub.close_channel(number)
+        w.hub.close_channel(999)
+        assert (ana.told, bob.told, carla.told) == (
+            ["a channel was deleted, 1"],
+            ["a channel was deleted, 1"],
+            [],
+        )
+
+
+@virtual_time
+async def test_all_are_asked_to_come_back() -> None:
+    async with world() as w:
+        readers = [FakeReader(str(number)) for number in range(3)]
+        for reader in readers:
+            w.hub.add(reader)
+        w.hub.go_away("the server restarts", 2.0)
+        assert [reader.told for reader in readers] == [["the server restarts, 2"]] * 3
+
+
+@virtual_time
+async def test_connections_look_at_the_clock_once_a_second() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        await w.join(reader)
+        await asyncio.sleep(TICK_S * 3.5)
+        assert reader.ticks == pytest.approx([TICK_S, 2 * TICK_S, 3 * TICK_S])
+        w.hub.remove(reader)
+        await asyncio.sleep(TICK_S * 2)
+        assert len(reader.ticks) == 3
+
+
+@virtual_time
+async def test_a_pump_that_fails_does_not_leave_its_reader_waiting() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        w.store.broken = True
+        with capture_logs() as logs:
+            await w.join(reader)
+            await until(lambda: reader.told)
+        assert reader.told == [f"the server met an error, {AFTER_ERROR_S:g}"]
+        assert [entry["event"] for entry in logs] == ["a pump failed"]
+
+
+@virtual_time
+async def test_closing_stops_every_pump() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        granted, _ = await w.join(reader)
+    assert w.hub.state(granted.subscription) == (False, False)
+    assert w.hub._tasks == set()
+    await w.append(1)
+    assert reader.got == []

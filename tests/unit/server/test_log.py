@@ -1,0 +1,91 @@
+"""Log lines: where they go, in which form, and what is never in them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from relay_server import log
+
+SECRET = "rly_FIXTUREsecret"
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Other tests have the logger as it is without a set-up."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:], root.level = handlers, level
+
+
+def fail() -> None:
+    """Fail with a secret in a variable, as a bug in a handler would."""
+    authorization = SECRET
+    try:
+        raise KeyError(len(authorization))
+    except KeyError as exc:
+        structlog.get_logger().error("request failed", exc_info=exc)
+
+
+@pytest.mark.parametrize("form", ["console", "json", "auto"])
+def test_a_traceback_shows_no_variables(form: str, capfd: pytest.CaptureFixture[str]) -> None:
+    log.set_up(form, "info")
+    fail()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "request failed" in err
+    assert "KeyError" in err
+    assert "in fail" in err
+    assert SECRET not in err
+
+
+def test_json_is_an_object_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    log.set_up("json", "info")
+    structlog.get_logger().info("webhook stored", channel="chatwoot\nx", emoji="👋")
+    [line] = capfd.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert entry.pop("timestamp").endswith("Z")
+    assert entry == {
+        "event": "webhook stored",
+        "level": "info",
+        "channel": "chatwoot\nx",
+        "emoji": "👋",
+    }
+
+
+def test_without_a_terminal_machines_read_it(capfd: pytest.CaptureFixture[str]) -> None:
+    log.set_up("auto", "info")
+    structlog.get_logger().info("ready")
+    assert json.loads(capfd.readouterr().err)["event"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("level", "seen"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_levels(level: str, seen: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    log.set_up("json", level)
+    logger = structlog.get_logger()
+    for name in log.LEVELS:
+        getattr(logger, name)("said")
+    lines = capfd.readouterr().err.splitlines()
+    assert [json.loads(line)["level"] for line in lines] == seen
+
+
+def test_libraries_say_nothing_with_urls(capfd: pytest.CaptureFixture[str]) -> None:
+    log.set_up("json", "debug")
+    for name in ("aiohttp.access", "aiohttp.server", "aiohttp.web"):
+        logging.getLogger(name).error("GET /webhook?token=%s", SECRET)
+    logging.getLogger("asyncio").debug("%s", SECRET)
+    assert SECRET not in capfd.readouterr().err

@@ -1,0 +1,256 @@
+"""Where settings come from, which of them wins, and what is said when one is impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from relay_server.settings import (
+    PREFIX,
+    ServerSettings,
+    SettingsError,
+    load,
+    save,
+    settings_file,
+)
+
+SECRET = "FIXTUREsecret0123456789"
+Environment = Callable[..., None]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
+    """Sets settings in the environment; the data dir is the test's own."""
+
+    def given(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(PREFIX + name.upper(), str(value))
+
+    given(data_dir=tmp_path)
+    return given
+
+
+def file(folder: Path, name: str, content: str) -> Path:
+    """Write a file and return its path."""
+    path = folder / name
+    path.write_text(content, "utf-8")
+    return path
+
+
+def refused(**flags: object) -> str:
+    """The message that stops the start."""
+    with pytest.raises(SettingsError) as caught:
+        load(**flags)
+    return str(caught.value)
+
+
+def test_defaults(environment: Environment, tmp_path: Path) -> None:
+    settings, sources = load()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8802)
+    assert (settings.ops_host, settings.ops_port) == ("127.0.0.1", 8803)
+    assert settings.default_channel == "chatwoot"
+    assert settings.max_body_bytes == 1_048_576
+    assert settings.trusted_proxies == ()
+    assert settings.data_dir == tmp_path
+    assert sources.of("port") == "default"
+    assert sources.of("data_dir") == "RELAY_SERVER_DATA_DIR"
+
+
+def test_flags_win_over_environment_over_named_files_over_the_file(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def port() -> tuple[int, str]:
+        settings, sources = load()
+        return settings.port, sources.of("port")
+
+    file(tmp_path, "settings.toml", "port = 1\nhost = '::'")
+    assert port() == (1, "settings.toml")
+
+    environment(port_file=file(tmp_path, "port", "2\n"))
+    assert port() == (2, "RELAY_SERVER_PORT_FILE")
+
+    monkeypatch.delenv("RELAY_SERVER_PORT_FILE")
+    environment(port=3)
+    assert port() == (3, "RELAY_SERVER_PORT")
+
+    settings, sources = load(port=4, host=None)
+    assert (settings.port, sources.of("port")) == (4, "flag")
+    assert (settings.host, sources.of("host")) == ("::", "settings.toml")
+
+
+def test_a_flag_may_name_the_data_dir(environment: Environment, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    file(other, "settings.toml", "port = 5")
+    settings, sources = load(data_dir=other)
+    assert (settings.port, settings.data_dir) == (5, other)
+    assert sources.of("data_dir") == "flag"
+
+
+def test_a_file_may_name_the_data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file(tmp_path, "settings.toml", "port = 5")
+    monkeypatch.setenv("RELAY_SERVER_DATA_DIR_FILE", str(file(tmp_path, "where", f"{tmp_path}\n")))
+    assert load()[0].port == 5
+
+
+def test_a_setting_whose_name_ends_in_file(environment: Environment, tmp_path: Path) -> None:
+    named = file(tmp_path, "where", "/etc/cert.pem")
+    environment(tls_cert_file="/etc/c.pem", tls_key_file_file=named)
+    settings, sources = load()
+    assert (settings.tls_cert_file, settings.tls_key_file) == (
+        Path("/etc/c.pem"),
+        Path("/etc/cert.pem"),
+    )
+    assert sources.of("tls_key_file") == "RELAY_SERVER_TLS_KEY_FILE_FILE"
+
+
+@pytest.mark.parametrize("name", ["prot", "port_files", "file", "token", "_port", ""])
+def test_unknown_names_stop_the_start(environment: Environment, name: str) -> None:
+    environment(**{name: "1"})
+    assert f"RELAY_SERVER_{name.upper()} is not a setting" in refused()
+
+
+def test_unknown_names_in_the_file_stop_the_start(environment: Environment, tmp_path: Path) -> None:
+    file(tmp_path, "settings.toml", "prot = 1")
+    assert "RELAY_SERVER_PROT" in refused()
+
+
+def test_a_value_and_its_file_are_not_both_taken(environment: Environment) -> None:
+    environment(port=1, port_file="/nowhere")
+    assert "RELAY_SERVER_PORT_FILE and RELAY_SERVER_PORT are both given" in refused()
+
+
+def test_a_named_file_that_cannot_be_read(environment: Environment, tmp_path: Path) -> None:
+    environment(secret_key_file=tmp_path / "nowhere")
+    assert f"RELAY_SERVER_SECRET_KEY_FILE names {tmp_path / 'nowhere'}" in refused()
+
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    environment(secret_key_file=binary)
+    assert "RELAY_SERVER_SECRET_KEY_FILE" in refused()
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"caf\xe9 = 1", b"port = 'x", b"[", b"\x00"])
+def test_a_settings_file_that_is_none(
+    environment: Environment, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "settings.toml").write_bytes(content)
+    assert "settings.toml in the data dir cannot be read" in refused()
+
+
+def test_a_settings_file_that_is_a_folder(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").mkdir()
+    message = refused()
+    assert "settings.toml" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", SECRET),
+        ("port", "65536"),
+        ("port", "-1"),
+        ("port", ""),
+        ("max_body_bytes", "0"),
+        ("max_body_bytes", "26214401"),
+        ("default_channel", f"/{SECRET}"),
+        ("default_channel", "chatwoot\n"),
+        ("public_url", SECRET),
+        ("public_url", f"ftp://{SECRET}"),
+        ("public_url", f"https://relay:{SECRET}@relay.example.com"),
+        ("public_url", f"https://relay.example.com/{SECRET}"),
+        ("public_url", f"https://relay.example.com?token={SECRET}"),
+        ("public_url", f"https://[{SECRET}"),
+        ("trusted_proxies", "10.0.0.1/8"),
+        ("trusted_proxies", "traefik"),
+        ("log_format", SECRET),
+        ("log_level", "loud"),
+        ("store_url", f"postgres://{SECRET}"),
+        ("tls_cert_file", f"/{SECRET}"),
+    ],
+)
+def test_an_impossible_value_is_named_and_never_quoted(
+    environment: Environment, name: str, value: str
+) -> None:
+    environment(**{name: value})
+    message = refused()
+    assert name in message.lower()
+    assert SECRET not in message
+
+
+def test_all_that_is_wrong_is_said_at_once(environment: Environment) -> None:
+    environment(port="x", ops_port="y")
+    message = refused()
+    assert "RELAY_SERVER_PORT" in message
+    assert "RELAY_SERVER_OPS_PORT" in message
+
+
+@pytest.mark.parametrize(
+    ("value", "networks"),
+    [
+        ("", ()),
+        ("10.0.0.0/8", ("10.0.0.0/8",)),
+        (" 10.0.0.0/8 ,, ::1/128,", ("10.0.0.0/8", "::1/128")),
+    ],
+)
+def test_trusted_proxies(environment: Environment, value: str, networks: tuple[str, ...]) -> None:
+    environment(trusted_proxies=value)
+    assert load()[0].trusted_proxies == tuple(map(ip_network, networks))
+
+
+def test_trusted_proxies_in_the_file(environment: Environment, tmp_path: Path) -> None:
+    file(tmp_path, "settings.toml", "trusted_proxies = ['10.0.0.0/8']")
+    assert load()[0].trusted_proxies == (ip_network("10.0.0.0/8"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://localhost:8802"),
+        ({"host": "0.0.0.0"}, "http://localhost:8802"),
+        ({"host": "relay.internal", "port": 1}, "http://relay.internal:1"),
+        ({"public_url": "https://relay.example.com/"}, "https://relay.example.com"),
+        ({"tls_cert_file": "/c", "tls_key_file": "/k"}, "https://localhost:8802"),
+    ],
+)
+def test_the_url_that_others_are_told(
+    environment: Environment, given: dict[str, object], url: str
+) -> None:
+    environment(**given)
+    assert load()[0].url == url
+
+
+def test_secrets_do_not_print(environment: Environment) -> None:
+    environment(secret_key=SECRET)
+    settings, _ = load()
+    assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+    assert settings.secret_key is not None
+    assert settings.secret_key.get_secret_value() == SECRET
+
+
+def test_a_relative_data_dir_is_where_the_command_ran(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(data_dir=Path("data"))[0].data_dir == tmp_path / "data"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load(data_dir=Path("~/data"))[0].data_dir == tmp_path / "data"
+
+
+def test_saving_keeps_what_is_there(environment: Environment, tmp_path: Path) -> None:
+    save(tmp_path, "public_url", "https://relay.example.com/ü")
+    save(tmp_path, "public_url", "https://relay.example.com/ü")
+    before = settings_file(tmp_path).read_bytes()
+
+    with pytest.raises(SettingsError, match="set public_url in it yourself"):
+        save(tmp_path, "public_url", "https://other.example.com")
+
+    assert settings_file(tmp_path).read_bytes() == before
+
+
+def test_every_setting_is_described() -> None:
+    undescribed = [n for n, f in ServerSettings.model_fields.items() if not f.description]
+    assert undescribed == []

@@ -1,0 +1,282 @@
+"""How results look to people: whole where it matters, and harmless whoever wrote them."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from relay_server import show
+
+Json = dict[str, Any]
+
+# What could steer a terminal, or show one thing for another.
+HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\u202eevil\u2066d\r\ne\x9b31m\x00\u2028f\udfffg\tz"
+STEERING = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+ID = "evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab"
+AT = 1_783_000_810_000
+
+DELIVERY: Json = {
+    "subscription": "ana",
+    "state": "waiting",
+    "attempt": 2,
+    "status": 503,
+    "reason": "the target answers 503",
+    "due_at": AT + 5_000,
+}
+EVENT: Json = {
+    "id": ID,
+    "channel": "chatwoot",
+    "sequence": 7,
+    "received_at": AT,
+    "kind": "message_created",
+    "key": "42",
+    "method": "POST",
+    "request_target": "/webhook?a=%2F",
+    "sender": "203.0.113.9",
+    "size": 20,
+    "conflict": False,
+    "headers": [["Content-Type", "application/json"], ["Authorization", "•••"]],
+    "body": '{"content":"Olá 👋"}',
+    "body_base64": "",
+    "deliveries": [DELIVERY],
+    "attempts": [
+        {
+            "subscription": "ana",
+            "attempt": 1,
+            "started_at": AT,
+            "elapsed_ms": 12,
+            "outcome": "response",
+            "status": 503,
+            "text": "busy",
+        },
+        {
+            "subscription": "ana",
+            "attempt": 2,
+            "started_at": AT,
+            "elapsed_ms": 1,
+            "outcome": "target_lost",
+            "status": None,
+            "text": "reset",
+        },
+    ],
+}
+SUBSCRIPTION: Json = {
+    "channel": "chatwoot",
+    "name": "ana",
+    "connected": True,
+    "paused": False,
+    "backlog": 3,
+    "oldest_waiting_at": AT,
+    "dead": 1,
+}
+CHANNEL: Json = {
+    "name": "chatwoot",
+    "webhook_path": "/webhook",
+    "sender": "chatwoot",
+    "sender_auth": ["token", "hmac:chatwoot"],
+    "allow_from": [],
+    "key_pointer": "",
+    "max_body_bytes": 1_048_576,
+    "retention_days": 7.0,
+    "created_at": AT,
+}
+TOKEN: Json = {"name": "ana", "scopes": ["subscribe"], "channels": None, "created_at": AT}
+STATUS: Json = {
+    "running": True,
+    "version": "1.0",
+    "public_url": "https://relay.example.com",
+    "uptime_s": 7_200,
+    "channels": [{"name": "chatwoot", "events": 5, "last_received_at": None}],
+    "subscriptions": [SUBSCRIPTION],
+    "settings": {"port": {"value": 8802, "source": "default"}},
+}
+INIT: Json = {
+    "data_dir": "/data",
+    "url": "https://relay.example.com",
+    "channel": "chatwoot",
+    "running": False,
+    "send_token": "rly_send",
+    "subscribe_token": "rly_subscribe",
+    "webhook_url": "https://relay:rly_send@relay.example.com/webhook",
+    "webhook_url_query": "https://relay.example.com/webhook?token=rly_send",
+    "client_command": "",
+}
+RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
+    "event": (show.event, EVENT),
+    "events": (show.events, {"events": [EVENT]}),
+    "status": (show.status, STATUS),
+    "subscriptions": (show.subscriptions, {"subscriptions": [SUBSCRIPTION]}),
+    "channels": (show.channels, {"channels": [CHANNEL]}),
+    "channel": (show.channel, CHANNEL),
+    "tokens": (show.tokens, {"tokens": [TOKEN]}),
+    "new token": (show.new_token, TOKEN | {"token": "rly_x"}),
+    "backup": (show.backup, {"file": "/backups/relay.db"}),
+    "init": (show.init, INIT),
+}
+
+Shown = Callable[[Callable[[Json], None], Json], str]
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """What a command prints on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TZ", "UTC")
+
+    def show_it(render: Callable[[Json], None], result: Json) -> str:
+        render(result)
+        return capsys.readouterr().out
+
+    return show_it
+
+
+def poisoned(value: Any) -> Any:
+    """A copy whose every text is hostile, but for what the server itself wrote."""
+    match value:
+        case str():
+            return value + HOSTILE
+        case dict():
+            return {k: v if k == "state" else poisoned(v) for k, v in value.items()}
+        case list():
+            return [poisoned(item) for item in value]
+        case _:
+            return value
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_nothing_that_is_shown_steers_the_terminal(shown: Shown, name: str) -> None:
+    render, result = RESULTS[name]
+    before = copy.deepcopy(result)
+    text = shown(render, poisoned(result))
+    assert STEERING.search(text) is None
+    assert "evil" in text or name == "status", "it is shown, only harmless"
+    assert result == before
+
+
+@pytest.mark.parametrize("length", [1, 30, 400])
+def test_wide_tables_keep_ids_and_times_whole(shown: Shown, length: int) -> None:
+    wide = EVENT | {
+        "kind": "k" * length,
+        "key": "🦆" * length,
+        "deliveries": [DELIVERY | {"subscription": "João da Silva " * length}] * 3,
+    }
+    text = shown(show.events, {"events": [wide, EVENT | {"id": ID[:-1] + "c"}]})
+    lines = text.splitlines()
+    assert sum(ID in line for line in lines) == 1
+    assert sum(ID[:-1] + "c" in line for line in lines) == 1
+    assert len(re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", text, re.MULTILINE)) == 2
+    assert text.count("k") >= length, "nothing is cut away"
+
+
+def test_nothing_came_in_yet(shown: Shown) -> None:
+    assert shown(show.events, {"events": []}) == "Nothing came in yet.\n"
+
+
+def test_an_event_whole(shown: Shown) -> None:
+    text = shown(show.event, EVENT)
+    for part in (
+        ID,
+        "chatwoot, number 7",
+        "POST /webhook?a=%2F",
+        "Content-Type: application/json",
+        "Authorization: •••",
+        '"content": "Olá 👋"',
+        "503: busy",
+        "target lost: reset",
+        "ana: waiting, next attempt ",
+        "(the target answers 503)",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        (None, "(20 bytes that are no text; --json gives them in base64)"),
+        ("plain", "plain"),
+        ("[" * 100_000, "… 80000 characters more"),
+        ('{"n":' + "9" * 5_000 + "}", "999"),
+        ('"\\ud800"', "\ufffd"),
+        ("line\nline", "line\nline"),
+        ("x" * 20_001, "… 1 characters more"),
+    ],
+)
+def test_any_body(shown: Shown, body: str | None, part: str) -> None:
+    assert part in shown(show.event, EVENT | {"body": body})
+
+
+def test_brackets_are_no_markup(shown: Shown) -> None:
+    odd = "[red]x[/red] [link=http://evil]y[/] [/]"
+    text = shown(show.event, EVENT | {"kind": odd, "body": odd})
+    assert text.count(odd) == 2
+    assert "[bold]z" in shown(show.tokens, {"tokens": [TOKEN | {"name": "[bold]z"}]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reader"),
+    [
+        ({}, "connected"),
+        ({"paused": True}, "waits for its target"),
+        ({"connected": False}, "away"),
+        ({"connected": False, "paused": True}, "away"),
+    ],
+)
+def test_who_reads(shown: Shown, changes: Json, reader: str) -> None:
+    text = shown(show.subscriptions, {"subscriptions": [SUBSCRIPTION | changes]})
+    assert reader in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 seconds"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (7_200, "2 hours"),
+        (172_800, "2 days"),
+    ],
+)
+def test_how_long_it_runs(shown: Shown, seconds: int, said: str) -> None:
+    text = shown(show.status, STATUS | {"uptime_s": seconds})
+    assert f"Running for {said} at https://relay.example.com, version 1.0." in text
+
+
+def test_a_server_that_does_not_run(shown: Shown) -> None:
+    text = shown(show.status, STATUS | {"running": False})
+    assert "Not running: relay-server serve starts it." in text
+
+
+def test_a_channel_that_asks_for_nothing(shown: Shown) -> None:
+    text = shown(show.channel, CHANNEL | {"sender_auth": []})
+    assert "nothing: anybody may post" in text
+    assert "allowed networks" in text
+
+
+def test_tokens_are_copied_from_a_line_of_their_own(shown: Shown) -> None:
+    secret = "rly_" + "x" * 200
+    lines = shown(show.new_token, TOKEN | {"token": secret}).splitlines()
+    assert secret in lines
+
+
+def test_what_to_do_next_after_init(shown: Shown) -> None:
+    text = shown(show.init, INIT)
+    lines = [line.strip() for line in text.splitlines()]
+    for line in (
+        "relay-server serve",
+        INIT["webhook_url"],
+        INIT["webhook_url_query"],
+        "relay-client login https://relay.example.com",
+        "relay-client connect --to localhost:8000",
+    ):
+        assert line in lines
+    again = INIT | dict.fromkeys(("send_token", "subscribe_token", "webhook_url"), None)
+    text = shown(show.init, again | {"running": True})
+    assert "rly_" not in text
+    assert "exists already" in text
+    assert "relay-server serve" not in text
