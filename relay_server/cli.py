@@ -115,7 +115,7 @@ def backup(
     """Copy the whole store to a file, whether or not the server runs."""
     from relay_server import commands, show
 
-    result = commands.call(ctx.obj, "POST", "backup", {"file": str(file.absolute())})
+    result = commands.call(ctx.obj, "POST", "backup", body={"file": str(file.absolute())})
     _print(result, show.backup, as_json=as_json)
 
 
@@ -132,7 +132,7 @@ def channel_show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> Non
     """Show a channel and its rules."""
     from relay_server import commands, show
 
-    _print(commands.call(ctx.obj, "GET", f"channels/{name}"), show.channel, as_json=as_json)
+    _print(commands.call(ctx.obj, "GET", "channels", name), show.channel, as_json=as_json)
 
 
 Sender = Annotated[str | None, typer.Option(help="Who posts to it: chatwoot or other.")]
@@ -190,7 +190,7 @@ def channel_create(
         max_body_bytes=max_body_bytes,
         retention_days=retention_days,
     )
-    _print(commands.call(ctx.obj, "POST", "channels", body), show.channel, as_json=as_json)
+    _print(commands.call(ctx.obj, "POST", "channels", body=body), show.channel, as_json=as_json)
 
 
 @channel_app.command("set")
@@ -221,7 +221,7 @@ def channel_set(
         max_body_bytes=max_body_bytes,
         retention_days=retention_days,
     )
-    result = commands.call(ctx.obj, "PATCH", f"channels/{name}", body)
+    result = commands.call(ctx.obj, "PATCH", "channels", name, body=body)
     _print(result, show.channel, as_json=as_json)
 
 
@@ -236,7 +236,7 @@ def channel_delete(
 
     if not yes:
         typer.confirm(f"Delete {name} with all its events?", abort=True, err=True)
-    commands.call(ctx.obj, "DELETE", f"channels/{name}")
+    commands.call(ctx.obj, "DELETE", "channels", name)
     typer.echo(f"Deleted {name}.")
 
 
@@ -254,7 +254,7 @@ def token_create(
     from relay_server import commands, show
 
     body = {"name": name, "scopes": scope, "channels": channel or None}
-    _print(commands.call(ctx.obj, "POST", "tokens", body), show.new_token, as_json=as_json)
+    _print(commands.call(ctx.obj, "POST", "tokens", body=body), show.new_token, as_json=as_json)
 
 
 @token_app.command("list")
@@ -270,7 +270,7 @@ def token_revoke(ctx: typer.Context, name: Name) -> None:
     """Revoke a token at once; its connections are closed."""
     from relay_server import commands
 
-    commands.call(ctx.obj, "DELETE", f"tokens/{name}")
+    commands.call(ctx.obj, "DELETE", "tokens", name)
     typer.echo(f"Revoked {name}. What its subscriptions have not had yet stays stored.")
 
 
@@ -323,7 +323,7 @@ def events_show(
     """Show an event whole: headers, body and every attempt."""
     from relay_server import commands, show
 
-    _print(commands.call(ctx.obj, "GET", f"events/{event}"), show.event, as_json=as_json)
+    _print(commands.call(ctx.obj, "GET", "events", event), show.event, as_json=as_json)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from relay_protocol.errors import RelayError
 from relay_server.app import prepare_data_dir
@@ -31,11 +31,19 @@ class NotReady(RelayError):
     hint = "relay-server serve starts it; its log says what is wrong."
 
 
-def call(flags: Flags, method: str, path: str, body: Json | None = None) -> Json:
-    """Make one request to the API."""
+def call(flags: Flags, method: str, *path: str, body: Json | None = None) -> Json:
+    """Make one request to the API.
+
+    Args:
+        flags: Settings that were given as such.
+        method: Of the request.
+        path: Its parts, as people write them: a name that looks like a path is none.
+        body: Sent as JSON.
+    """
+    target = "/".join(quote(part, safe="") for part in path)
 
     async def work(api: Api) -> Json:
-        return await api.call(method, path, body)
+        return await api.call(method, target, body)
 
     settings, sources = load(**flags)
     return run(settings, sources, work)
@@ -80,19 +88,19 @@ def subscriptions(flags: Flags) -> Json:
 
 def unsubscribe(flags: Flags, channel: str, name: str) -> None:
     """Forget a subscription."""
-    call(
-        flags, "DELETE", f"channels/{quote(channel, safe='')}/subscriptions/{quote(name, safe='')}"
-    )
+    call(flags, "DELETE", "channels", channel, "subscriptions", name)
 
 
 def events(flags: Flags, channel: str | None, limit: int, before: int | None) -> Json:
     """The newest events of a channel."""
-    query = f"events?limit={limit}"
-    if channel is not None:
-        query += f"&channel={channel}"
-    if before is not None:
-        query += f"&before={before}"
-    return call(flags, "GET", query)
+    given = {"limit": limit, "channel": channel, "before": before}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
+
+    async def work(api: Api) -> Json:
+        return await api.call("GET", f"events?{query}")
+
+    settings, sources = load(**flags)
+    return run(settings, sources, work)
 
 
 def health(flags: Flags) -> str:
@@ -108,7 +116,7 @@ def health(flags: Flags) -> str:
     try:
         connection.request("GET", "/health/ready")
         answer = connection.getresponse().status
-    except OSError as exc:
+    except (OSError, http.client.HTTPException) as exc:
         raise NotReady(f"nothing answers on {host} port {settings.ops_port}") from exc
     finally:
         connection.close()

@@ -138,6 +138,8 @@ class Connection:
                     self._wake.set()
                 case WSMsgType.PONG:
                     self._session.heard(now)
+                case WSMsgType.ERROR:  # aiohttp has said so to the client already
+                    self._protocol_error(f"not a frame that is understood here: {message.data}")
                 case _:
                     self._protocol_error("only binary messages are understood here")
 
