@@ -19,13 +19,16 @@ class Recent:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._events: deque[Event] = deque()
+        self._weights: deque[int] = deque()
 
-    def add(self, event: Event) -> None:
-        """Add the channel's newest event."""
+    def add(self, event: Event, weight: int) -> None:
+        """Add the channel's newest event; `weight` is the bytes of its body and head."""
         self._events.append(event)
-        self._bytes += _weight(event)
+        self._weights.append(weight)
+        self._bytes += weight
         while len(self._events) > self._max_events or self._bytes > self._max_bytes:
-            self._bytes -= _weight(self._events.popleft())
+            self._events.popleft()
+            self._bytes -= self._weights.popleft()
 
     def outlines(self, after: int, limit: int) -> Sequence[Outline] | None:
         """The next events after a sequence, or None when some of them fell out."""
@@ -53,8 +56,3 @@ class Recent:
             return None
         index = sequence - self._events[0].head.sequence
         return index if 0 <= index <= len(self._events) else None
-
-
-def _weight(event: Event) -> int:
-    headers = event.head.request.headers
-    return len(event.body) + sum([len(name) + len(value) for name, value in headers])

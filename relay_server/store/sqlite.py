@@ -269,7 +269,7 @@ class SqliteStore:
         event = stored.event
         if event is None:
             return  # a duplicate: nothing new
-        self._recent[event.channel].add(event)
+        self._recent[event.channel].add(event, stored.weight)
         self._last[event.channel] = event.head.sequence
         for listener in tuple(self._listeners):
             listener(event.channel)
