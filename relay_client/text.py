@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-_ZERO_WIDTH_JOINER = "\u200d"  # holds emoji families together; every other format char is a risk
+from relay_protocol.text import ZERO_WIDTH_JOINER
 
 
 def width(text: str) -> int:
@@ -43,6 +43,6 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _cells(char: str) -> int:
-    if char == _ZERO_WIDTH_JOINER or unicodedata.category(char) in ("Mn", "Me"):
+    if char == ZERO_WIDTH_JOINER or unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_ZERO_WIDTH_JOINER = "\u200d"  # holds emoji families together; every other format char is a risk
+ZERO_WIDTH_JOINER = "\u200d"  # holds emoji families together; every other format char is a risk
 
 
 def harmless(text: str, limit: int = 200) -> str:
@@ -14,4 +14,4 @@ def harmless(text: str, limit: int = 200) -> str:
         text = text[: limit - 1] + "…"
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == _ZERO_WIDTH_JOINER else "\ufffd" for c in text)
+    return "".join(c if c.isprintable() or c == ZERO_WIDTH_JOINER else "\ufffd" for c in text)

@@ -67,7 +67,7 @@ class BackupFields(msgspec.Struct, forbid_unknown_fields=True):
 async def whoami(request: web.Request) -> web.Response:
     """Who the bearer of this token is."""
     token = caller(request).token
-    who = views.token(token) if token else views.ON_HOST
+    who = views.token(token) if token else views.SOMEBODY_ON_HOST
     return answer(who | {"server_version": views.VERSION})
 
 

@@ -19,7 +19,7 @@ from relay_server.errors import (
     StoreUnavailable,
     Unauthorized,
 )
-from relay_server.values import Appended, Channel, NewEvent, SenderKind
+from relay_server.values import Appended, Channel, HmacAuth, NewEvent, SenderKind
 from relay_server.web.capture import (
     Head,
     RawHeaders,
@@ -114,8 +114,8 @@ async def store(context: Context, incoming: Incoming, body: bytes) -> Appended:
     """
     now_ms = context.clock.unix_ms()
     channel, head = incoming.channel, incoming.head
-    if channel.config.hmac is not None:
-        _check_signature(context, channel, head, body, now_ms)
+    if (hmac := channel.config.hmac) is not None:
+        _check_signature(context, channel, hmac, head, body, now_ms)
     key, kind = identify(channel.config, body)
     target = below_channel(head.target) if incoming.below else head.target
     request = RequestHead(incoming.method, target, head.headers, incoming.sender, incoming.scheme)
@@ -154,11 +154,8 @@ def _note(channel: Channel | None, error: RelayError) -> None:
 
 
 def _check_signature(
-    context: Context, channel: Channel, head: Head, body: bytes, now_ms: int
+    context: Context, channel: Channel, hmac: HmacAuth, head: Head, body: bytes, now_ms: int
 ) -> None:
-    hmac = channel.config.hmac
-    if hmac is None:
-        return
     try:
         secrets = [context.sealer.open(secret) for secret in hmac.secrets]
     except InvalidValue as exc:

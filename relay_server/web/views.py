@@ -27,7 +27,7 @@ CANARY_PREFIX = "canary-"
 MASK = "•••"
 SECRET_FIELDS = (b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signature")
 
-ON_HOST: JsonObject = {"name": "", "scopes": ["admin"], "channels": None}
+SOMEBODY_ON_HOST: JsonObject = {"name": "", "scopes": ["admin"], "channels": None}
 
 
 def is_canary(token: Token) -> bool:
