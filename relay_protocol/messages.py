@@ -31,11 +31,14 @@ class Wanted(msgspec.Struct, frozen=True):
     Attributes:
         name: Of the subscription; None means the token's name.
         since: Where a new subscription starts, in Unix milliseconds; None means now.
+        share: Share the work with the other connections of this name that say so, instead of
+            taking over from them.
     """
 
     channel: str
     name: str | None = None
     since: int | None = None
+    share: bool = False
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -59,6 +62,7 @@ class Granted(msgspec.Struct, frozen=True):
         created: It did not exist before this connection.
         backlog: Events not settled yet.
         oldest_waiting_at: When the oldest of them was received, in Unix milliseconds.
+        paused: Why nothing is delivered until somebody resumes it; empty when it is not paused.
     """
 
     subscription: int
@@ -67,6 +71,7 @@ class Granted(msgspec.Struct, frozen=True):
     created: bool
     backlog: int
     oldest_waiting_at: int | None = None
+    paused: str = ""
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

@@ -43,6 +43,49 @@ class HmacAuth(msgspec.Struct, frozen=True):
     log_only: bool = False
 
 
+class Policy(msgspec.Struct, frozen=True):
+    """What follows from failed attempts, and how strictly order is kept.
+
+    Attributes:
+        retry_delays_s: Seconds after each counted failure; the one after the last is the end.
+        other_tries: Tries of an answer that another one will hardly change: 3xx and most 4xx.
+        hold_failures: A failing event holds its key this often …
+        hold_s: … or for so many seconds, whichever ends first.
+        strict_order: It holds its key until it is settled, however long that takes.
+    """
+
+    retry_delays_s: tuple[float, ...] = (
+        5.0,
+        30.0,
+        120.0,
+        600.0,
+        1_800.0,
+        7_200.0,
+        18_000.0,
+        36_000.0,
+        36_000.0,
+    )
+    other_tries: int = 3
+    hold_failures: int = 3
+    hold_s: float = 30.0
+    strict_order: bool = False
+
+
+class PolicyChanges(msgspec.Struct, frozen=True):
+    """What a subscription does otherwise than its channel; None is as the channel has it."""
+
+    retry_delays_s: tuple[float, ...] | None = None
+    other_tries: int | None = None
+    hold_failures: int | None = None
+    hold_s: float | None = None
+    strict_order: bool | None = None
+
+    def applied_to(self, policy: Policy) -> Policy:
+        """The policy that holds in the end."""
+        changes = {name: v for name, v in msgspec.structs.asdict(self).items() if v is not None}
+        return msgspec.structs.replace(policy, **changes)
+
+
 class ChannelConfig(msgspec.Struct, frozen=True):
     """What an operator sets of a channel.
 
@@ -54,6 +97,12 @@ class ChannelConfig(msgspec.Struct, frozen=True):
         key_pointer: JSON pointer (RFC 6901) to the key in a body; empty for the sender's usual.
         max_body_bytes: Above it the answer is 413; None for the server's setting.
         retention_days: How long events are kept once every subscription has them.
+        dead_days: How long dead deliveries are kept, and their events with them.
+        max_bytes: What its events may take, bodies and heads together; None for no limit.
+        drop_oldest: When it is full the oldest events go, delivered or not; otherwise new ones
+            are refused.
+        rate_per_s: Webhooks a second that are taken; None for any number.
+        policy: How its subscriptions deliver, unless one says otherwise.
         owner: Name of the only token that may subscribe; empty for any that is allowed here.
     """
 
@@ -64,6 +113,11 @@ class ChannelConfig(msgspec.Struct, frozen=True):
     key_pointer: str = ""
     max_body_bytes: int | None = None
     retention_days: float = 7.0
+    dead_days: float = 30.0
+    max_bytes: int | None = 1_073_741_824
+    drop_oldest: bool = False
+    rate_per_s: float | None = None
+    policy: Policy = Policy()
     owner: str = ""
 
 
@@ -91,6 +145,36 @@ class Token(msgspec.Struct, frozen=True):
     created_at: int
 
 
+class ForwardConfig(msgspec.Struct, frozen=True):
+    """A subscription that the server itself reads, and posts to a URL.
+
+    Attributes:
+        url: `http://` or `https://`, host, perhaps port and path; a path gets everything.
+        timeout_s: For the whole answer.
+        concurrency: How many requests are open at once.
+        headers: (name, sealed value) pairs that are added to each request.
+    """
+
+    url: str
+    timeout_s: float = 30.0
+    concurrency: int = 8
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class SubscriptionConfig(msgspec.Struct, frozen=True):
+    """What an operator, or a target, sets of a subscription.
+
+    Attributes:
+        policy: What it does otherwise than its channel.
+        forward: Set when the server itself reads it.
+        paused: Why nothing is delivered until somebody resumes it; empty when it is not paused.
+    """
+
+    policy: PolicyChanges = PolicyChanges()
+    forward: ForwardConfig | None = None
+    paused: str = ""
+
+
 class Subscription(msgspec.Struct, frozen=True):
     """A named, durable reader of a channel."""
 
@@ -98,6 +182,7 @@ class Subscription(msgspec.Struct, frozen=True):
     channel: str
     name: str
     created_at: int
+    config: SubscriptionConfig = SubscriptionConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +268,12 @@ class MarkState(enum.IntEnum):
     WAITING = 2
     DELIVERED = 3
     DEAD = 4
+    DISCARDED = 5  # was dead, and somebody said that it need not be delivered
 
     @property
     def settled(self) -> bool:
         """Whether nothing more will be tried."""
-        return self in (MarkState.DELIVERED, MarkState.DEAD)
+        return self >= MarkState.DELIVERED
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -199,6 +285,7 @@ class Mark(msgspec.Struct, frozen=True):
         due_at: When the next attempt is due, of one that waits.
         failing_since: When the first counted failure came; None before.
         reason: Why it is dead, or what failed last.
+        ended_at: When it was settled; 0 before.
     """
 
     sequence: int
@@ -208,6 +295,7 @@ class Mark(msgspec.Struct, frozen=True):
     due_at: int = 0
     failing_since: int | None = None
     reason: str = ""
+    ended_at: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):
