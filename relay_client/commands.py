@@ -172,8 +172,10 @@ def _subscription_rows(answer: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
     rows = [("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")]
     for subscription in answer.get("subscriptions", []):
         state = "connected" if subscription.get("connected") else "away"
-        if subscription.get("paused"):
+        if subscription.get("target_down"):
             state += ", target down"
+        if subscription.get("paused"):
+            state += ", paused"
         waiting = counted(int(subscription.get("backlog", 0)), "webhook")
         names = _text(subscription, "channel"), _text(subscription, "name")
         rows.append((*names, state, waiting, _text(subscription, "dead")))

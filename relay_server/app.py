@@ -17,8 +17,8 @@ from aiohttp import web
 from relay_protocol.errors import RelayError
 from relay_server import tls
 from relay_server.clock import SystemClock
-from relay_server.delivery import upkeep
 from relay_server.delivery.hub import Hub
+from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
@@ -38,6 +38,8 @@ SOCKET_NAME = "control.sock"
 MAX_SOCKET_PATH = 100  # bytes; the kernel takes 107
 BACKLOG = 1_024
 UPKEEP_S = 60.0
+UPKEEP_FULL_S = 5.0  # where a channel is nearly full
+UPKEEP_LOOK_S = 1.0
 # The thread that writes leaves the interpreter for each statement, and waits this long to come
 # back while the event loop is busy. Python's 5 ms would be most of an answer's time.
 SWITCH_INTERVAL_S = 0.0001
@@ -230,11 +232,16 @@ def _explained(host: str, port: int, setting: str) -> Iterator[None]:
 
 
 async def _upkeep(context: Context) -> None:
+    upkeep, waited_s = Upkeep(context.store, context.clock, context.metrics), 0.0
     while True:
-        await asyncio.sleep(UPKEEP_S)
+        await asyncio.sleep(UPKEEP_LOOK_S)
+        waited_s += UPKEEP_LOOK_S
+        if waited_s < (UPKEEP_FULL_S if upkeep.needed() else UPKEEP_S):
+            continue
+        waited_s = 0.0
         try:
             await canary.remove_forgotten(context)
-            await upkeep.trim(context.store, context.clock)
+            await upkeep.run_once()
         except RelayError as exc:
             log.warning("upkeep put off", error=str(exc))
 

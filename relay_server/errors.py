@@ -90,6 +90,42 @@ class SubscriptionConnected(RelayError):
         self.name = name
 
 
+class TooManySubscriptions(RelayError):
+    """The channel has as many subscriptions as it may."""
+
+    code = "too_many_subscriptions"
+    status_hint = 409
+    hint = "relay-server subscription delete forgets one that nobody needs any more."
+
+    def __init__(self, channel: str, limit: int) -> None:
+        super().__init__(f"the channel {channel!r} has {limit} subscriptions: no more")
+        self.channel = channel
+
+
+class ReplayNotFound(RelayError):
+    """No replay has this number."""
+
+    code = "replay_not_found"
+    status_hint = 404
+    hint = "relay-server replay list shows the replays there are."
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"there is no replay {number}")
+        self.number = number
+
+
+class TooManyReplays(RelayError):
+    """As many replays run for the subscription as may."""
+
+    code = "too_many_replays"
+    status_hint = 409
+    hint = "Wait for one to end, or stop one with relay-server replay stop."
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(f"{limit} replays run for {name!r} already")
+        self.name = name
+
+
 class InvalidValue(RelayError):
     """Something given is not possible here."""
 
@@ -126,6 +162,20 @@ class StoreFull(StoreUnavailable):
     """Nothing was stored: the disk is full, or too much waits to be written."""
 
     code = "store_full"
+
+
+class ChannelFull(StoreUnavailable):
+    """Nothing was stored: the channel's events take as much as they may."""
+
+    code = "channel_full"
+    hint = (
+        "Deliver or delete what waits (relay-server status), or allow the channel more with"
+        " relay-server channel set --max-bytes."
+    )
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the channel holds as much as it may: {limit} bytes")
+        self.limit = limit
 
 
 class StoreBroken(RelayError):

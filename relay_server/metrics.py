@@ -40,6 +40,12 @@ class Metrics:
             ["channel", "outcome"],
             registry=self.registry,
         )
+        self.events_dropped = Counter(
+            "relay_events_dropped_total",
+            "Events deleted undelivered to make room, by channel.",
+            ["channel"],
+            registry=self.registry,
+        )
         # Looking a label up costs more than counting.
         self._answered = functools.lru_cache(1_024)(self._count_of_answers)
         self._attempted = functools.lru_cache(1_024)(self.attempts.labels)
@@ -53,6 +59,10 @@ class Metrics:
     def attempt(self, channel: str, outcome: Outcome) -> None:
         """Count an attempt that ended."""
         self._attempted(channel, _outcome(outcome)).inc()
+
+    def dropped(self, channel: Channel, events: int) -> None:
+        """Count events that were deleted undelivered."""
+        self.events_dropped.labels(channel.name).inc(events)
 
     def _count_of_answers(self, channel: str, status: int) -> Counter:
         return self.webhooks.labels(channel, str(status))

@@ -203,7 +203,7 @@ def _subscriptions(console: Console, result: Json) -> None:
 
 
 def _subscription(s: Json) -> Sequence[object]:
-    reader = "waits for its target" if s["paused"] else "connected"
+    reader = "waits for its target" if s["target_down"] else "connected"
     return (
         s["channel"],
         s["name"],

@@ -11,7 +11,9 @@ import msgspec
 from relay_protocol.values import EventHead, RequestHead
 
 ChannelNumber = int  # the store's own, never used again
-SubscriptionNumber = int
+SubscriptionNumber = int  # above zero
+ReplayNumber = int  # below zero: what records progress is a subscription or a replay, never both
+ReaderNumber = int  # a subscription's or a replay's
 
 
 class Scope(enum.StrEnum):
@@ -175,6 +177,9 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
     paused: str = ""
 
 
+ORDINARY = SubscriptionConfig()
+
+
 class Subscription(msgspec.Struct, frozen=True):
     """A named, durable reader of a channel."""
 
@@ -182,7 +187,7 @@ class Subscription(msgspec.Struct, frozen=True):
     channel: str
     name: str
     created_at: int
-    config: SubscriptionConfig = SubscriptionConfig()
+    config: SubscriptionConfig = ORDINARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +290,7 @@ class Mark(msgspec.Struct, frozen=True):
         due_at: When the next attempt is due, of one that waits.
         failing_since: When the first counted failure came; None before.
         reason: Why it is dead, or what failed last.
-        ended_at: When it was settled; 0 before.
+        changed_at: When it came to be so.
     """
 
     sequence: int
@@ -295,7 +300,7 @@ class Mark(msgspec.Struct, frozen=True):
     due_at: int = 0
     failing_since: int | None = None
     reason: str = ""
-    ended_at: int = 0
+    changed_at: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -315,6 +320,11 @@ class Attempt(msgspec.Struct, frozen=True):
     status: int | None = None
     text: str = ""
 
+    @property
+    def delivered(self) -> bool:
+        """Whether the target took the event."""
+        return self.status is not None and 200 <= self.status < 300
+
 
 class Progress(msgspec.Struct, frozen=True):
     """Where a subscription stands, or what has changed of it.
@@ -331,15 +341,109 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to record a subscription's progress, until the next claim.
+    """The right to record a subscription's or a replay's progress, until the next claim.
 
     Attributes:
         epoch: Grows with each claim; what an older one records is refused.
     """
 
-    subscription: SubscriptionNumber
+    reader: ReaderNumber
     epoch: int
     progress: Progress
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Which of a channel's events are meant; all conditions that are set must hold.
+
+    Attributes:
+        sequences: These alone; empty for any.
+        received_from: Unix milliseconds.
+        received_before: Unix milliseconds.
+        kind: The sender's name for what happened, e.g. `"message_created"`.
+        text: Is in the body, as sent or as JSON would write it.
+        dead: Those that are dead for the subscription.
+    """
+
+    sequences: tuple[int, ...] = ()
+    first: int | None = None
+    last: int | None = None
+    received_from: int | None = None
+    received_before: int | None = None
+    kind: str | None = None
+    key: str | None = None
+    text: str = ""
+    dead: bool = False
+
+
+class Selected(msgspec.Struct, frozen=True):
+    """The next events of a selection.
+
+    Attributes:
+        read_up_to: Everything selected up to this sequence is in `outlines`, or in earlier ones.
+    """
+
+    outlines: tuple[Outline, ...]
+    read_up_to: int
+
+
+class Removable(msgspec.Struct, frozen=True):
+    """Events that may be deleted.
+
+    Attributes:
+        looked_up_to: Sequence to go on from; None when everything was looked at.
+    """
+
+    sequences: tuple[int, ...]
+    looked_up_to: int | None
+
+
+class ReplayState(enum.IntEnum):
+    """How far a replay is. The numbers are stored: do not change them."""
+
+    RUNNING = 1
+    DONE = 2
+    STOPPED = 3
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """Events that a subscription is to get again, each as a new delivery.
+
+    Attributes:
+        start: Events up to this sequence are not looked at.
+        until: Nor are those behind this one.
+        floor: Everything selected up to this sequence is settled.
+        rate_per_s: Attempts a second at most.
+        made_by: Name of the token that asked for it; empty for somebody on the host.
+        delivered: How many the target has taken so far.
+    """
+
+    number: ReplayNumber
+    subscription: SubscriptionNumber
+    selection: Selection
+    rate_per_s: float
+    start: int
+    until: int
+    floor: int
+    state: ReplayState
+    created_at: int
+    made_by: str = ""
+    ended_at: int = 0
+    delivered: int = 0
+
+
+class DeadDelivery(msgspec.Struct, frozen=True):
+    """A delivery that was given up.
+
+    Attributes:
+        attempts: How many there were.
+        ended_at: When it was given up.
+    """
+
+    subscription: SubscriptionNumber
+    event: EventSummary
+    reason: str
+    attempts: int
+    ended_at: int
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
@@ -352,10 +456,17 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
 
 
 class ChannelStatus(msgspec.Struct, frozen=True):
-    """How full a channel is."""
+    """How full a channel is.
+
+    Attributes:
+        bytes: Of its events' bodies and heads.
+        dropped: Events that went undelivered to make room, ever.
+    """
 
     channel: str
     events: int
+    bytes: int
+    dropped: int
     last_received_at: int | None
 
 
@@ -364,6 +475,7 @@ class DeliveryState(msgspec.Struct, frozen=True):
 
     Attributes:
         state: `"pending"` or a `MarkState` in lower case.
+        replay: Number of the replay that it is a delivery of; 0 for the subscription's own.
     """
 
     subscription: str
@@ -371,3 +483,4 @@ class DeliveryState(msgspec.Struct, frozen=True):
     attempts: tuple[Attempt, ...]
     reason: str = ""
     due_at: int = 0
+    replay: int = 0

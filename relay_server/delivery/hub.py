@@ -5,23 +5,33 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
 
+from relay_protocol.errors import RelayError
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock
 from relay_server.delivery.pump import Pump, Sink
-from relay_server.errors import ChannelNotFound
+from relay_server.errors import ChannelNotFound, Forbidden
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
-from relay_server.values import Channel, ChannelNumber, Claim, Subscription, SubscriptionNumber
+from relay_server.values import (
+    Channel,
+    ChannelNumber,
+    Subscription,
+    SubscriptionConfig,
+    SubscriptionNumber,
+)
 
 log = structlog.get_logger()
 
 TICK_S = 1.0
 AFTER_ERROR_S = 5.0
+DRAIN_LOOK_S = 0.02
 
 
 class Reader(Sink, Protocol):
@@ -43,6 +53,33 @@ class Reader(Sink, Protocol):
         """The server stops: say so and close."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReaderState:
+    """Who reads a subscription.
+
+    Attributes:
+        readers: How many connections, or forwards.
+        waits_for_target: Why nothing goes out now, if their targets are not there; else None.
+    """
+
+    readers: int
+    waits_for_target: str | None = None
+
+
+@dataclass(slots=True)
+class _Served:
+    """A subscription that is being read.
+
+    Attributes:
+        shared: Others that share may join.
+    """
+
+    pump: Pump
+    readers: list[Reader]
+    shared: bool
+    task: asyncio.Task[None] | None = None
+
+
 class Hub:
     """Every connection of this server, and a pump for each subscription that is being read."""
 
@@ -51,9 +88,10 @@ class Hub:
         self._clock = clock
         self._metrics = metrics
         self._readers: set[Reader] = set()
-        self._pumps: dict[SubscriptionNumber, tuple[Pump, Reader]] = {}
+        self._served: dict[SubscriptionNumber, _Served] = {}
         self._by_channel: dict[ChannelNumber, set[Pump]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
         # One at a time; a lock goes when nobody holds it.
         self._joining: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._unlisten = store.listen(self._stored)
@@ -63,10 +101,12 @@ class Hub:
         """How many connections there are."""
         return len(self._readers)
 
-    def state(self, subscription: SubscriptionNumber) -> tuple[bool, bool]:
-        """Whether somebody reads a subscription, and whether that waits for its target."""
-        pump, _ = self._pumps.get(subscription, (None, None))
-        return pump is not None, pump is not None and pump.held
+    def state(self, subscription: SubscriptionNumber) -> ReaderState:
+        """Who reads a subscription, and whether that waits for its target."""
+        served = self._served.get(subscription)
+        if served is None:
+            return ReaderState(readers=0)
+        return ReaderState(len(served.readers), served.pump.waits_for_target)
 
     def add(self, reader: Reader) -> None:
         """A connection was opened."""
@@ -77,44 +117,69 @@ class Hub:
         """A connection is gone: what was lent to it is freed."""
         self._readers.discard(reader)
         self._metrics.connections.set(len(self._readers))
-        for number in [n for n, (_, holder) in self._pumps.items() if holder is reader]:
-            self._stop(number)
+        for number, served in list(self._served.items()):
+            if reader in served.readers:
+                self._leave(number, served, reader)
 
     async def join(self, reader: Reader, wanted: Wanted, name: str) -> tuple[Granted, Pump]:
-        """Give a reader a subscription; whoever had it before is told so.
+        """Give a reader a subscription; whoever had it before is told so, unless all share it.
 
         Raises:
             ChannelNotFound: No channel has this name.
+            Forbidden: The server itself reads the subscription.
+            TooManySubscriptions: The channel takes no new one.
             StoreUnavailable: The store cannot be written now.
         """
         async with self._joining.setdefault((wanted.channel, name), asyncio.Lock()):
             now = self._clock.unix_ms()
             found = await self._store.subscribe(wanted.channel, name, wanted.since, now)
             subscription, created = found
-            self._take_over(subscription, reader)
-            claim = await self._store.claim(subscription.number)
-            channel = self._store.catalog.channels.get(wanted.channel)
-            if claim is None or channel is None:
-                raise ChannelNotFound(wanted.channel)
+            if subscription.config.forward is not None:
+                raise Forbidden(f"{name!r} is a forward: the server itself reads it")
+            pump = await self._serve(subscription, reader, share=wanted.share)
             statuses = await self._store.subscription_status([subscription.number])
-            if not statuses:
-                raise ChannelNotFound(wanted.channel)  # deleted a moment ago
-            pump = self._pump(reader, channel, subscription, claim)
+        if not statuses:
+            raise ChannelNotFound(wanted.channel)  # deleted a moment ago
         granted = Granted(
             subscription=subscription.number,
-            channel=channel.name,
+            channel=wanted.channel,
             name=name,
             created=created,
             backlog=statuses[0].backlog,
             oldest_waiting_at=statuses[0].oldest_waiting_at,
+            paused=pump.paused,
         )
         return granted, pump
 
-    def start(self, pump: Pump) -> None:
-        """Begin to deliver: the reader has been welcomed."""
-        task = asyncio.create_task(pump.run(), name=f"pump {pump.subscription.number}")
-        self._tasks.add(task)
-        task.add_done_callback(functools.partial(self._ended, pump))
+    async def join_forward(self, reader: Reader, subscription: Subscription) -> Pump:
+        """Give a forward its subscription.
+
+        Raises:
+            ChannelNotFound: It was deleted.
+            StoreUnavailable: The store cannot be written now.
+        """
+        key = subscription.channel, subscription.name
+        async with self._joining.setdefault(key, asyncio.Lock()):
+            return await self._serve(subscription, reader, share=False)
+
+    def start(self, pump: Pump, reader: Reader) -> None:
+        """Begin to deliver to a reader: it has been welcomed."""
+        served = self._served.get(pump.subscription.number)
+        if served is None or served.pump is not pump or reader not in served.readers:
+            return  # taken over meanwhile
+        if self._draining:
+            pump.drain()
+        pump.add(reader)
+        if served.task is None:
+            name = f"pump {pump.subscription.number}"
+            served.task = asyncio.create_task(pump.run(), name=name)
+            self._tasks.add(served.task)
+            served.task.add_done_callback(functools.partial(self._ended, pump))
+
+    def pump(self, subscription: SubscriptionNumber) -> Pump | None:
+        """The pump of a subscription that is being read."""
+        served = self._served.get(subscription)
+        return served.pump if served else None
 
     def revoke(self, token: str) -> None:
         """Close every connection that came with a token."""
@@ -124,13 +189,36 @@ class Hub:
     def close_channel(self, channel: ChannelNumber) -> None:
         """A channel was deleted: nobody reads it any more."""
         for pump in list(self._by_channel.get(channel, ())):
-            _, reader = self._pumps[pump.subscription.number]
-            reader.go_away("a channel was deleted", 1.0)
+            for reader in list(self._served[pump.subscription.number].readers):
+                reader.go_away("a channel was deleted", 1.0)
+
+    def channel_changed(self, channel: Channel) -> None:
+        """Its subscriptions go on with its new rules."""
+        for pump in self._by_channel.get(channel.number, ()):
+            pump.configure(channel, pump.subscription)
+
+    def subscription_changed(self, subscription: Subscription) -> None:
+        """It goes on with its new rules, paused or not."""
+        pump = self.pump(subscription.number)
+        if pump is not None:
+            pump.configure(pump.channel, subscription)
 
     def go_away(self, reason: str, retry_after_s: float) -> None:
         """Ask every connection to come back later."""
         for reader in list(self._readers):
             reader.go_away(reason, retry_after_s)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Send nothing new, and wait until what is under way is finished, or no longer."""
+        self._draining = True
+        for served in self._served.values():
+            served.pump.drain()
+        deadline = self._clock.monotonic() + timeout_s
+        while any(s.pump.under_way for s in self._served.values()):
+            if self._clock.monotonic() >= deadline:
+                log.info("some deliveries are still under way; their results come later")
+                return
+            await asyncio.sleep(DRAIN_LOOK_S)
 
     async def run(self) -> None:
         """Let connections and pumps look at the clock, once a second, until cancelled."""
@@ -138,7 +226,7 @@ class Hub:
             await asyncio.sleep(TICK_S)
             now = self._clock.monotonic()
             ticks = [reader.tick for reader in self._readers]
-            ticks += [pump.tick for pump, _ in self._pumps.values()]
+            ticks += [served.pump.tick for served in self._served.values()]
             for tick in ticks:
                 try:
                     tick(now)
@@ -148,7 +236,7 @@ class Hub:
     async def close(self) -> None:
         """Stop every pump."""
         self._unlisten()
-        for number in list(self._pumps):
+        for number in list(self._served):
             self._stop(number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -156,32 +244,73 @@ class Hub:
         for pump in self._by_channel.get(channel, ()):
             pump.wake()
 
-    def _take_over(self, subscription: Subscription, reader: Reader) -> None:
-        _, holder = self._pumps.get(subscription.number, (None, None))
-        if holder is None:
-            return
-        self._stop(subscription.number)
-        if holder is not reader:
-            log.info(
-                "subscription taken over",
-                channel=subscription.channel,
-                subscription=subscription.name,
-                host=reader.host,
-            )
-            holder.taken_over(subscription.name, reader.host)
-
-    def _pump(
-        self, reader: Reader, channel: Channel, subscription: Subscription, claim: Claim
-    ) -> Pump:
-        pump = Pump(self._store, channel, subscription, claim, reader, self._clock, self._metrics)
-        self._pumps[subscription.number] = (pump, reader)
+    async def _serve(self, subscription: Subscription, reader: Reader, *, share: bool) -> Pump:
+        served = self._served.get(subscription.number)
+        if served is not None and served.shared and share:
+            if reader not in served.readers:
+                served.readers.append(reader)
+            return served.pump
+        self._take_over(subscription, reader)
+        claim = await self._store.claim(subscription.number)
+        channel = self._store.catalog.channels.get(subscription.channel)
+        if claim is None or channel is None:
+            raise ChannelNotFound(subscription.channel)
+        pump = Pump(
+            self._store,
+            channel,
+            subscription,
+            claim,
+            self._clock,
+            self._metrics,
+            functools.partial(self._target_gone, subscription),
+        )
+        self._served[subscription.number] = _Served(pump, [reader], share)
         self._by_channel[channel.number].add(pump)
         return pump
 
+    def _take_over(self, subscription: Subscription, reader: Reader) -> None:
+        served = self._served.get(subscription.number)
+        if served is None:
+            return
+        self._stop(subscription.number)
+        for holder in served.readers:
+            if holder is not reader:
+                log.info(
+                    "subscription taken over",
+                    channel=subscription.channel,
+                    subscription=subscription.name,
+                    host=reader.host,
+                )
+                holder.taken_over(subscription.name, reader.host)
+
+    def _leave(self, number: SubscriptionNumber, served: _Served, reader: Reader) -> None:
+        served.readers.remove(reader)
+        if served.readers:
+            served.pump.remove(reader)
+        else:
+            self._stop(number)
+
     def _stop(self, number: SubscriptionNumber) -> None:
-        pump, _ = self._pumps.pop(number)
+        pump = self._served.pop(number).pump
         self._by_channel[pump.channel.number].discard(pump)
         pump.stop()
+
+    def _target_gone(self, subscription: Subscription, reason: str) -> None:
+        """The target wants no more (410): that outlives this connection, and this process."""
+        facts = {"channel": subscription.channel, "subscription": subscription.name}
+        log.warning("subscription paused until somebody resumes it", reason=reason, **facts)
+        task = asyncio.create_task(self._keep_paused(subscription.number, reason))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_paused(self, number: SubscriptionNumber, reason: str) -> None:
+        def pause(config: SubscriptionConfig) -> SubscriptionConfig:
+            return msgspec.structs.replace(config, paused=reason)
+
+        try:
+            self.subscription_changed(await self._store.change_subscription(number, pause))
+        except RelayError as exc:
+            log.error("the pause could not be stored", error=str(exc))
 
     def _ended(self, pump: Pump, task: asyncio.Task[None]) -> None:
         """A pump that failed must not leave a reader waiting for nothing: it comes back anew."""
@@ -189,6 +318,7 @@ class Hub:
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("a pump failed", channel=pump.channel.name, exc_info=error)
-        current, reader = self._pumps.get(pump.subscription.number, (None, None))
-        if current is pump and reader is not None:
-            reader.go_away("the server met an error", AFTER_ERROR_S)
+        served = self._served.get(pump.subscription.number)
+        if served is not None and served.pump is pump:
+            for reader in list(served.readers):
+                reader.go_away("the server met an error", AFTER_ERROR_S)

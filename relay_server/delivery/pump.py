@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
 
 from relay_protocol.errors import RelayError
-from relay_protocol.limits import WINDOW_BYTES, WINDOW_DELIVERIES
-from relay_protocol.values import Delivery, Failure, Outcome, Response
+from relay_protocol.limits import WINDOW_BYTES
+from relay_protocol.values import Delivery, Outcome
 from relay_server.clock import Clock
-from relay_server.delivery.retry import GIVEN_BACK
-from relay_server.delivery.schedule import LOOK_AHEAD, Entry, Schedule
+from relay_server.delivery import retry
+from relay_server.delivery.lanes import Entry, Keys
+from relay_server.delivery.stream import Stream
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
 from relay_server.values import (
-    Attempt,
     Channel,
     Claim,
     Event,
-    Progress,
+    Policy,
+    ReaderNumber,
+    Replay,
+    ReplayState,
     Subscription,
-    SubscriptionNumber,
 )
 
 log = structlog.get_logger()
 
-READ_AHEAD = 512  # outlines read at once
 STORE_RETRY_S = 1.0
-TEXT_BYTES = 1_024  # of a failed answer that is kept to be looked at
+REPLAY_UNDER_WAY = 8  # deliveries of replays lent at once: the rest of a window is for live traffic
 
 
 class Sink(Protocol):
@@ -44,13 +45,13 @@ class Sink(Protocol):
         """Send it, without waiting; the result comes to the pump's `finish`."""
 
 
-def delivery_id(subscription: SubscriptionNumber, sequence: int) -> str:
-    """The id of a delivery, the same for each of its attempts."""
-    return f"{subscription}.{sequence}"
+def delivery_id(reader: ReaderNumber, sequence: int) -> str:
+    """The id of a delivery, the same for each of its attempts; that of a replay is another."""
+    return f"{reader}.{sequence}"
 
 
-def subscription_of(delivery: str) -> SubscriptionNumber:
-    """The subscription that a delivery's id holds."""
+def reader_of(delivery: str) -> ReaderNumber:
+    """The subscription or replay that a delivery's id holds."""
     return int(delivery.partition(".")[0])
 
 
@@ -60,10 +61,19 @@ def sequence_of(delivery: str) -> int:
 
 
 class Pump:
-    """The one reader of a subscription: takes what is ready as fast as its sink takes it.
+    """The one reader of a subscription: takes what is ready as fast as its sinks take it.
 
     The store is the queue: nothing waits in memory but outlines. Made with a fresh claim; `run`
-    it in a task until `stop`.
+    it in a task until `stop`. Live traffic goes before replays.
+
+    Args:
+        store: Where events are.
+        channel: Whose events.
+        subscription: Whose deliveries.
+        claim: Fresh.
+        clock: For durations.
+        metrics: Counts attempts.
+        on_gone: Called when the target said that it wants no more, with what it said.
     """
 
     def __init__(
@@ -72,30 +82,55 @@ class Pump:
         channel: Channel,
         subscription: Subscription,
         claim: Claim,
-        sink: Sink,
         clock: Clock,
         metrics: Metrics,
+        on_gone: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.channel = channel
         self.subscription = subscription
         self.claim = claim
+        self.paused = subscription.config.paused
         self._store = store
-        self._sink = sink
         self._clock = clock
         self._metrics = metrics
-        self._schedule = Schedule(claim, clock.monotonic(), clock.unix_ms())
-        self._noted_floor = claim.progress.floor
-        self._attempts: list[Attempt] = []
+        self._on_gone = on_gone
+        self._keys = Keys()
+        self._live = Stream(store, channel.number, claim, self._policy, clock, self._keys)
+        self._streams: dict[ReaderNumber, Stream] = {claim.reader: self._live}
+        self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
+        self._replays_changed = True
+        self._draining = False
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._held = False
         self._stopped = False
 
     @property
-    def held(self) -> bool:
-        """Its target is not there: it waits."""
-        return self._held
+    def _policy(self) -> Policy:
+        return self.subscription.config.policy.applied_to(self.channel.config.policy)
+
+    @property
+    def waits_for_target(self) -> str | None:
+        """Why none of its sinks takes anything now; None if one does, or there is none."""
+        reasons = list(self._sinks.values())
+        return reasons[0] if reasons and None not in reasons else None
+
+    @property
+    def under_way(self) -> int:
+        """How many deliveries are lent."""
+        return sum(stream.schedule.under_way for stream in self._streams.values())
+
+    def add(self, sink: Sink) -> None:
+        """Deliver to this one, too."""
+        self._sinks.setdefault(sink, None)
+        self._wake.set()
+
+    def remove(self, sink: Sink) -> None:
+        """A sink is gone: what was lent to it is freed."""
+        self._sinks.pop(sink, None)
+        for stream in self._streams.values():
+            stream.schedule.release(sink)
+        self._wake.set()
 
     async def run(self) -> None:
         """Send what is ready, again and again, until `stop`."""
@@ -117,88 +152,130 @@ class Pump:
 
     def tick(self, now: float) -> None:
         """Look at leases and retries; call this about once a second."""
-        self._schedule.tick(now)
+        for stream in self._streams.values():
+            stream.schedule.tick(now)
         self._wake.set()
 
-    def hold(self) -> None:
-        """The target is not there: send nothing until `let_go`."""
-        self._held = True
+    def hold(self, sink: Sink, why: str = "") -> None:
+        """The sink's target is not there: send it nothing until `let_go`."""
+        if sink in self._sinks:
+            self._sinks[sink] = why
 
-    def let_go(self) -> None:
+    def let_go(self, sink: Sink) -> None:
         """The target is back."""
-        self._held = False
+        if sink in self._sinks:
+            self._sinks[sink] = None
+            self._wake.set()
+
+    def extend(self, sink: Sink, deliveries: Iterable[str]) -> None:
+        """The sink still has these."""
+        now = self._clock.monotonic()
+        for delivery in deliveries:
+            stream = self._streams.get(reader_of(delivery))
+            if stream is not None:
+                stream.schedule.extend((sequence_of(delivery),), sink, now)
+
+    def finish(self, sink: Sink, delivery: str, outcome: Outcome) -> None:
+        """Take the result of an attempt; one that comes late changes nothing."""
+        stream = self._streams.get(reader_of(delivery))
+        if stream is None:
+            return
+        jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
+        finished = stream.finish(sequence_of(delivery), sink, outcome, jitter)
+        if finished is None:
+            return
+        self._metrics.attempt(self.channel.name, outcome)
+        if isinstance(finished.verdict, retry.Pause) and not self.paused:
+            self.pause(finished.verdict.reason)
+            self._on_gone(finished.verdict.reason)
         self._wake.set()
 
-    def extend(self, deliveries: Iterable[str]) -> None:
-        """The sink still has these."""
-        sequences = [sequence_of(delivery) for delivery in deliveries]
-        self._schedule.extend(sequences, self._sink, self._clock.monotonic())
+    def pause(self, reason: str) -> None:
+        """Send nothing until `resume`."""
+        self.paused = reason
 
-    def finish(self, delivery: str, outcome: Outcome) -> None:
-        """Take the result of an attempt; one that comes late changes nothing."""
-        now = self._clock.monotonic()
-        sequence = sequence_of(delivery)
-        jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
-        entry = self._schedule.finish(sequence, self._sink, outcome, now, jitter)
-        if entry is None:
-            return
-        if not (isinstance(outcome, Failure) and outcome.kind in GIVEN_BACK):
-            self._attempts.append(_attempt(entry, outcome, self._clock.unix_ms()))
-        self._metrics.attempt(self.channel.name, outcome)
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.paused = ""
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Send nothing more, and go on taking results."""
+        self._draining = True
+
+    def configure(self, channel: Channel, subscription: Subscription) -> None:
+        """Go on with other rules."""
+        self.channel, self.subscription = channel, subscription
+        for stream in self._streams.values():
+            stream.schedule.set_policy(self._policy, self._clock.monotonic())
+        self.paused = subscription.config.paused
+        self._wake.set()
+
+    def replays_changed(self) -> None:
+        """A replay was asked for, or stopped."""
+        self._replays_changed = True
         self._wake.set()
 
     def stop(self) -> None:
         """Free what is under way, note how far it came, and end `run`."""
         self._stopped = True
-        self._schedule.release(self._sink)
-        self._record()
+        self._sinks.clear()
+        for stream in self._streams.values():
+            stream.close()
         if self._timer is not None:
             self._timer.cancel()
         self._wake.set()
 
     async def _turn(self) -> None:
-        self._schedule.tick(self._clock.monotonic())
-        await self._load()
-        if not self._held:
-            await self._send()
+        if self._replays_changed:
+            await self._take_up_replays()
+        now = self._clock.monotonic()
+        for stream in list(self._streams.values()):
+            stream.schedule.tick(now)
+            if await stream.load():
+                self._wake.set()  # live traffic goes first, then some more of a replay
+        for stream in list(self._streams.values()):
+            await self._send(stream)
         self._record()
-        if (due := self._schedule.next_timer) is not None:
-            self._wake_at(due)
+        if not self._stopped:
+            await self._end_replays()
+        self._wake_when_due()
 
-    async def _load(self) -> None:
-        """Keep enough in view that a key which waits does not hide the others."""
-        schedule = self._schedule
-        while (room := min(schedule.room, READ_AHEAD)) > 0:
-            after = schedule.read_up_to
-            outlines = await self._store.outlines(self.channel.number, after, room)
-            if outlines:
-                schedule.load(outlines, self._clock.monotonic())
-            if len(outlines) < room or schedule.unsettled >= LOOK_AHEAD:
-                return
+    @property
+    def _may_send(self) -> bool:
+        return not (self._stopped or self._draining or self.paused)
 
-    async def _send(self) -> None:
-        while not (self._stopped or self._held) and self._sink.accepts(0):
-            picked = self._pick()
+    async def _send(self, stream: Stream) -> None:
+        while self._may_send and (count := self._allowance(stream)) > 0 and self._sink_for(0):
+            picked = self._pick(stream, count)
             if not picked:
                 return
             try:
                 events = await self._fetch(picked)
             except RelayError:
-                self._schedule.put_back(picked)
+                stream.schedule.put_back(picked)
                 raise
-            if not self._send_picked(picked, events):
+            if not self._send_picked(stream, picked, events):
                 return
 
-    def _pick(self) -> list[Entry]:
+    def _allowance(self, stream: Stream) -> int:
+        """How many deliveries a stream may begin now."""
+        allowed = stream.allowance(self._clock.monotonic())
+        if stream is self._live:
+            return allowed
+        live = self._live.schedule.under_way
+        return min(allowed, REPLAY_UNDER_WAY - (self.under_way - live))
+
+    def _pick(self, stream: Stream, count: int) -> list[Entry]:
         """No more than a window holds: what is read and not sent only costs memory."""
         fitting, total = list[Entry](), 0
-        for entry in self._schedule.pick(WINDOW_DELIVERIES):
+        for entry in stream.schedule.pick(count):
             alone = not fitting
-            if self._sink.accepts(entry.size) and (alone or total + entry.size <= WINDOW_BYTES):
+            if self._sink_for(entry.size) and (alone or total + entry.size <= WINDOW_BYTES):
                 fitting.append(entry)
                 total += entry.size
             else:
-                self._schedule.put_back((entry,))
+                stream.schedule.put_back((entry,))
         return fitting
 
     async def _fetch(self, picked: Sequence[Entry]) -> dict[int, Event]:
@@ -206,45 +283,93 @@ class Pump:
         events = await self._store.fetch(self.channel.number, wanted)
         return {event.head.sequence: event for event in events}
 
-    def _send_picked(self, picked: Sequence[Entry], events: dict[int, Event]) -> bool:
-        """Send what the sink accepts; False when that was nothing.
+    def _send_picked(
+        self, stream: Stream, picked: Sequence[Entry], events: dict[int, Event]
+    ) -> bool:
+        """Send what the sinks accept; False when that was nothing.
 
         A body that is too large for now does not hold up the smaller ones behind it.
         """
         progressed = False
         for entry in picked:
             event = events.get(entry.sequence)
+            sink = self._sink_for(entry.size) if self._may_send else None
             if event is None:
                 log.warning("event is gone", sequence=entry.sequence, **self._facts())
-                self._schedule.vanish(entry)
+                stream.schedule.vanish(entry)
                 progressed = True
-            elif self._stopped or self._held or not self._sink.accepts(entry.size):
-                self._schedule.put_back((entry,))
-            elif self._schedule.begin(entry, self._sink, self._clock.monotonic()):
-                self._sink.deliver(self._delivery(entry, event))
+            elif sink is None:
+                stream.schedule.put_back((entry,))
+            elif stream.begin(entry, sink):
+                self._sinks[sink] = self._sinks.pop(sink)  # now the last
+                sink.deliver(self._delivery(stream, entry, event))
                 progressed = True
         return progressed
 
-    def _delivery(self, entry: Entry, event: Event) -> Delivery:
+    def _sink_for(self, size: int) -> Sink | None:
+        """A sink that takes a body of so many bytes now; the one that was served last is last."""
+        for sink, held in self._sinks.items():
+            if held is None and sink.accepts(size):
+                return sink
+        return None
+
+    def _delivery(self, stream: Stream, entry: Entry, event: Event) -> Delivery:
         return Delivery(
-            id=delivery_id(self.subscription.number, entry.sequence),
+            id=delivery_id(stream.number, entry.sequence),
             subscription=self.subscription.number,
             channel=self.channel.name,
             attempt=entry.attempt,
-            replay=False,
+            replay=stream.replay is not None,
             event=event.head,
             body=event.body,
         )
 
     def _record(self) -> None:
-        marks = self._schedule.changes()
-        floor = self._schedule.floor
-        if not (marks or self._attempts or floor > self._noted_floor):
-            return
-        self._noted_floor = floor
-        progress = Progress(floor, tuple(marks), tuple(self._attempts))
-        self._attempts.clear()
-        self._store.record(self.claim, progress)
+        for stream in self._streams.values():
+            stream.record()
+
+    async def _take_up_replays(self) -> None:
+        """Bring the streams in line with the replays that the store has."""
+        self._replays_changed = False
+        try:
+            running = await self._store.replays(self.subscription.number, running=True)
+            for replay in running:
+                if replay.number not in self._streams:
+                    await self._take_up(replay)
+        except RelayError:
+            self._replays_changed = True
+            raise
+        numbers = {replay.number for replay in running}
+        for number in [n for n in self._streams if n != self._live.number and n not in numbers]:
+            self._streams.pop(number).close()
+
+    async def _take_up(self, replay: Replay) -> None:
+        claim = await self._store.claim(replay.number)
+        if claim is not None:
+            self._streams[replay.number] = Stream(
+                self._store,
+                self.channel.number,
+                claim,
+                self._policy,
+                self._clock,
+                self._keys,
+                replay,
+            )
+
+    async def _end_replays(self) -> None:
+        for stream in [s for s in self._streams.values() if s.over]:
+            await self._store.end_replay(stream.number, ReplayState.DONE, self._clock.unix_ms())
+            self._streams.pop(stream.number, stream).close()
+            log.info("replay done", replay=-stream.number, **self._facts())
+
+    def _wake_when_due(self) -> None:
+        due = [s.schedule.next_timer for s in self._streams.values()]
+        if self._may_send and self._sink_for(0):
+            now = self._clock.monotonic()
+            due += [s.throttled_until(now) for s in self._streams.values()]
+        times = [when for when in due if when is not None]
+        if times:
+            self._wake_at(min(times))
 
     def _wake_at(self, when: float) -> None:
         if self._stopped:
@@ -263,24 +388,3 @@ class Pump:
 
     def _facts(self) -> dict[str, str]:
         return {"channel": self.channel.name, "subscription": self.subscription.name}
-
-
-def _attempt(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:
-    return Attempt(
-        sequence=entry.sequence,
-        attempt=entry.attempt,
-        started_at=now_ms - outcome.elapsed_ms,
-        elapsed_ms=outcome.elapsed_ms,
-        outcome="response" if isinstance(outcome, Response) else outcome.kind.value,
-        status=outcome.status if isinstance(outcome, Response) else None,
-        text=_text(outcome),
-    )
-
-
-def _text(outcome: Outcome) -> str:
-    """What helps to see why an attempt failed."""
-    match outcome:
-        case Response(body=body):
-            return "" if outcome.delivered else body[:TEXT_BYTES].decode("utf-8", "replace")
-        case Failure(text=text):
-            return text[:TEXT_BYTES]

@@ -8,17 +8,13 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from relay_protocol.values import Failure, FailureKind, HeaderList, Outcome, Response
+from relay_server.values import Policy
 
-# Seconds after each counted failure; the next one after the last is the end.
-DELAYS_S = (5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 36_000)
 JITTER = 0.2  # of a delay, either way
-OTHER_TRIES = 3  # of an answer that another try will hardly change: 3xx and most 4xx
 FREE_LOSSES = 5  # times a target may vanish with a delivery before that counts against it
 GIVEN_BACK = frozenset({FailureKind.TARGET_DOWN, FailureKind.NOT_STARTED})
 RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
-
-HOLD_FAILURES = 3  # a failing event holds its key this often …
-HOLD_S = 30.0  # … or this long, whichever ends first
+GONE = 410  # the target says that it wants no more, of anything
 
 RETRY_AFTER_MIN_S = 1.0
 RETRY_AFTER_MAX_S = 3_600.0
@@ -56,16 +52,24 @@ class GiveUp:
     reason: str
 
 
-Verdict: TypeAlias = Delivered | GiveBack | TryAgain | GiveUp
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The subscription stops until somebody resumes it; then this delivery goes again."""
+
+    reason: str
+
+
+Verdict: TypeAlias = Delivered | GiveBack | TryAgain | GiveUp | Pause
 
 
 def decide(
-    outcome: Outcome, attempt: int, failures: int, jitter: float, now_ms: int = 0
+    outcome: Outcome, policy: Policy, attempt: int, failures: int, jitter: float, now_ms: int = 0
 ) -> Verdict:
     """Say what an outcome means for a delivery.
 
     Args:
         outcome: How it ended.
+        policy: Of its subscription.
         attempt: Which try this was, from 1.
         failures: How many earlier ones counted against the delivery.
         jitter: From -1 to 1, drawn by the caller.
@@ -81,12 +85,21 @@ def decide(
             return TryAgain(0.0, counts=False, reason=reason)
         case Failure(FailureKind.REFUSED):
             return GiveUp(reason)
+        case Response(status) if status == GONE:
+            return Pause(reason)
         case Response(status, headers) if _retryable(status):
-            return _again(failures, jitter, reason, retry_after(headers, now_ms))
-        case Response() if failures + 1 >= OTHER_TRIES:
+            return _again(policy, failures, jitter, reason, retry_after(headers, now_ms))
+        case Response() if failures + 1 >= policy.other_tries:
             return GiveUp(reason)
         case _:
-            return _again(failures, jitter, reason, None)
+            return _again(policy, failures, jitter, reason, None)
+
+
+def holds(policy: Policy, failures: int, failing_for_s: float) -> bool:
+    """Whether a delivery that waits for its next try holds back what comes after it in its key."""
+    if policy.strict_order:
+        return True
+    return failures < policy.hold_failures and failing_for_s < policy.hold_s
 
 
 def describe(outcome: Outcome) -> str:
@@ -109,10 +122,12 @@ def retry_after(headers: HeaderList, now_ms: int) -> float | None:
     return None
 
 
-def _again(failures: int, jitter: float, reason: str, asked_s: float | None) -> Verdict:
-    if failures >= len(DELAYS_S):
+def _again(
+    policy: Policy, failures: int, jitter: float, reason: str, asked_s: float | None
+) -> Verdict:
+    if failures >= len(policy.retry_delays_s):
         return GiveUp(reason)
-    delay = DELAYS_S[failures] * (1 + JITTER * jitter)
+    delay = policy.retry_delays_s[failures] * (1 + JITTER * jitter)
     return TryAgain(delay if asked_s is None else asked_s, counts=True, reason=reason)
 
 

@@ -7,102 +7,56 @@ at a time, in order of sequence; keys do not wait for each other.
 from __future__ import annotations
 
 import bisect
-import enum
 import heapq
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome
 from relay_server.delivery import retry
-from relay_server.values import Claim, Mark, MarkState, Outline
+from relay_server.delivery.lanes import Entry, Holder, Keys, Lane, State
+from relay_server.values import Claim, Mark, MarkState, Outline, Policy
 
-# Unsettled deliveries known at once, a few hundred bytes each. One that waits for long holds back
-# what lies this far behind it, and nothing nearer.
+# Deliveries known at once that could go or are under way, a few hundred bytes each.
 LOOK_AHEAD = 10_000
-
-Holder = object  # compared by `is`: a connection, or whatever else has a delivery
-
-
-class _State(enum.Enum):
-    READY = enum.auto()
-    UNDER_WAY = enum.auto()
-    WAITING = enum.auto()
+# Those that wait for their next try come on top, so that they do not hide what is behind them.
+MOST_KNOWN = 100_000
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A delivery that is not settled.
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt that was taken note of."""
 
-    Attributes:
-        attempt: The last one begun.
-        due: When the next attempt is due, of one that waits; monotonic seconds.
-        failing_since: When the first counted failure came; monotonic seconds.
-    """
-
-    sequence: int
-    key: str
-    size: int
-    attempt: int = 0
-    failures: int = 0
-    state: _State = _State.READY
-    due: float = 0.0
-    failing_since: float | None = None
-    holder: Holder | None = None
-    leased_until: float = 0.0
-    begun_at: float = 0.0
-    reason: str = ""
-
-    def __lt__(self, other: Entry) -> bool:
-        return self.sequence < other.sequence
-
-
-@dataclass(slots=True)
-class _Lane:
-    """The unsettled deliveries of one key.
-
-    Attributes:
-        ready: Those that may go, in order of sequence.
-        active: The one that is under way.
-        blocker: The one that waits for its next try and holds the others until then.
-        parked: How many wait for their next try, the blocker among them.
-        offered: It is in the heap of what is ready, or was picked from it.
-    """
-
-    ready: deque[Entry] = field(default_factory=deque)
-    active: Entry | None = None
-    blocker: Entry | None = None
-    parked: int = 0
-    offered: bool = False
-
-    @property
-    def open(self) -> bool:
-        return bool(self.ready) and self.active is None and self.blocker is None
-
-    @property
-    def empty(self) -> bool:
-        return not self.ready and self.active is None and self.parked == 0
+    entry: Entry
+    verdict: retry.Verdict
 
 
 class Schedule:
     """Told what is in the store and how attempts ended, says what may go next.
 
     Args:
-        claim: What the store knows of the subscription.
+        claim: What the store knows of the subscription, or of the replay.
+        policy: What follows from failures.
         now: Monotonic seconds.
         now_ms: The same moment in Unix milliseconds: the store's times are turned into ours.
+        keys: Shared with other schedules; its own if left out.
     """
 
-    def __init__(self, claim: Claim, now: float, now_ms: int) -> None:
+    def __init__(
+        self, claim: Claim, policy: Policy, now: float, now_ms: int, keys: Keys | None = None
+    ) -> None:
         floor = claim.progress.floor
         self.read_up_to = floor
+        self._policy = policy
+        self._keys = keys or Keys()
+        self._keys.listen(self._key_is_free)
         self._offset = now_ms - now * 1000  # Unix milliseconds at monotonic zero
         self._known = {mark.sequence: mark for mark in claim.progress.marks}
-        self._order: deque[int] = deque()  # loaded and above the floor, in order
+        self._loaded: deque[int] = deque()  # in order; what was settled since is let go in time
         self._entries: dict[int, Entry] = {}
-        self._settled: set[int] = set()  # above the floor
-        self._lanes: dict[str, _Lane] = {}
+        self._parked = 0  # entries that wait for their next try
+        self._lanes: dict[str, Lane] = {}
         self._under_way: dict[int, Entry] = {}
         self._ready: list[tuple[int, str]] = []  # (sequence of a lane's first, key): a heap
         self._timers: list[tuple[float, int]] = []  # (when, sequence) to look again: a heap
@@ -117,7 +71,12 @@ class Schedule:
     @property
     def room(self) -> int:
         """How many more outlines `load` takes now."""
-        return LOOK_AHEAD - len(self._entries)
+        return max(0, min(LOOK_AHEAD - self.ready_or_lent, MOST_KNOWN - len(self._entries)))
+
+    @property
+    def ready_or_lent(self) -> int:
+        """How many deliveries are loaded, and neither settled nor waiting for their next try."""
+        return len(self._entries) - self._parked
 
     @property
     def unsettled(self) -> int:
@@ -125,39 +84,75 @@ class Schedule:
         return len(self._entries)
 
     @property
+    def any_ready(self) -> bool:
+        """Whether something may be there to pick."""
+        return bool(self._ready)
+
+    @property
     def next_timer(self) -> float | None:
         """When a retry becomes due or a hold ends; leases need a `tick` about once a second."""
         return self._timers[0][0] if self._timers else None
 
-    def load(self, outlines: Iterable[Outline], now: float) -> None:
-        """Add the next events in sequence. Sequences left out are gone from the store."""
+    @property
+    def under_way(self) -> int:
+        """How many deliveries are lent."""
+        return len(self._under_way)
+
+    def set_policy(self, policy: Policy, now: float) -> None:
+        """Change what follows from failures, from now on."""
+        self._policy = policy
+        for lane in self._lanes.values():
+            if lane.blocker is not None:
+                self._hold_for_now(lane.blocker)
+                self._look(lane.blocker, now)
+
+    def load(self, outlines: Iterable[Outline], now: float, read_up_to: int | None = None) -> None:
+        """Add the next events in sequence. Sequences left out are gone, or not meant.
+
+        Args:
+            outlines: In order.
+            now: Monotonic seconds.
+            read_up_to: There is nothing else up to this sequence; that of the last by default.
+        """
         for outline in outlines:
             self.read_up_to = outline.sequence
             mark = self._known.pop(outline.sequence, None)
-            self._order.append(outline.sequence)
             if mark is not None and mark.state.settled:
-                self._settled.add(outline.sequence)
                 continue
+            self._loaded.append(outline.sequence)
             entry = Entry(outline.sequence, outline.key, outline.size)
             self._entries[outline.sequence] = entry
-            lane = self._lanes.setdefault(outline.key, _Lane())
+            lane = self._lanes.setdefault(outline.key, Lane())
             if mark is None:
                 lane.ready.append(entry)
                 self._offer(lane, entry.key)
             else:
                 self._restore(lane, entry, mark, now)
+        self.read_up_to = max(self.read_up_to, read_up_to or 0)
         self._advance()
 
     def pick(self, limit: int) -> list[Entry]:
         """Take the first deliveries that may go, one of a key; `begin` or `put_back` each."""
         picked: list[Entry] = []
         while self._ready and len(picked) < limit:
-            lane = self._lanes[heapq.heappop(self._ready)[1]]
-            if lane.open:
+            key = heapq.heappop(self._ready)[1]
+            lane = self._lanes[key]
+            if lane.open and not self._keys.taken(key):
                 picked.append(lane.ready[0])
             else:
                 lane.offered = False  # blocked meanwhile: offered again when it opens
         return picked
+
+    def close(self) -> None:
+        """Free what is under way, and be of no concern to other schedules any more."""
+        for entry in list(self._under_way.values()):
+            self._free(entry)
+        self._keys.forget(self._key_is_free)
+
+    def _key_is_free(self, key: str) -> None:
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self._offer(lane, key)
 
     def put_back(self, entries: Iterable[Entry]) -> None:
         """Return what was picked and not begun."""
@@ -167,12 +162,13 @@ class Schedule:
     def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
         """Lend a picked delivery to a holder; False if it may not go any more."""
         lane = self._lanes[entry.key]
-        if not lane.open or lane.ready[0] is not entry:
+        if not lane.open or lane.ready[0] is not entry or self._keys.taken(entry.key):
             self._offer_again(lane, entry.key)
             return False
+        self._keys.take(entry.key)
         lane.offered = False
         lane.active = lane.ready.popleft()
-        entry.state = _State.UNDER_WAY
+        entry.state = State.UNDER_WAY
         entry.attempt += 1
         entry.holder, entry.begun_at = holder, now
         entry.leased_until = now + LEASE_S
@@ -196,35 +192,43 @@ class Schedule:
 
     def finish(
         self, sequence: int, holder: Holder, outcome: Outcome, now: float, jitter: float
-    ) -> Entry | None:
+    ) -> Finished | None:
         """Take the result of an attempt.
 
         Returns:
-            The delivery as it was, or None when the holder does not have it any more: then the
-            result is late, and another attempt decides.
+            The delivery as it was and what follows, or None when the holder does not have it any
+            more: then the result is late, and another attempt decides.
         """
         entry = self._held(sequence, holder)
         if entry is None:
             return None
-        now_ms = self._unix(now)
-        verdict = retry.decide(outcome, entry.attempt, entry.failures, jitter, now_ms)
+        verdict = retry.decide(
+            outcome, self._policy, entry.attempt, entry.failures, jitter, self._unix(now)
+        )
         lane = self._lanes[entry.key]
         lane.active = entry.holder = None
         del self._under_way[sequence]
+        self._follow(entry, lane, verdict, now)
+        self._keys.free(entry.key)
+        return Finished(entry, verdict)
+
+    def _follow(self, entry: Entry, lane: Lane, verdict: retry.Verdict, now: float) -> None:
         match verdict:
             case retry.Delivered():
                 self._settle(entry, lane)
-                self._note(entry, MarkState.DELIVERED)
+                self._note(entry, MarkState.DELIVERED, now)
             case retry.GiveUp(reason):
                 entry.reason = reason
                 self._settle(entry, lane)
-                self._note(entry, MarkState.DEAD)
+                self._note(entry, MarkState.DEAD, now)
             case retry.GiveBack():
                 entry.attempt -= 1
                 self._return(entry, lane)
+            case retry.Pause(reason):
+                entry.reason = reason
+                self._return(entry, lane)
             case retry.TryAgain():
                 self._wait(entry, lane, verdict, now)
-        return entry
 
     def release(self, holder: Holder) -> None:
         """The holder is gone: what it had may go again, and counts as tried."""
@@ -236,7 +240,7 @@ class Schedule:
         while self._timers and self._timers[0][0] <= now:
             _, sequence = heapq.heappop(self._timers)
             entry = self._entries.get(sequence)
-            if entry is not None and entry.state is _State.WAITING:
+            if entry is not None and entry.state is State.WAITING:
                 self._look(entry, now)
         for entry in [e for e in self._under_way.values() if e.leased_until <= now]:
             self._free(entry)
@@ -251,19 +255,21 @@ class Schedule:
         self._changed.clear()
         return changed
 
-    def _restore(self, lane: _Lane, entry: Entry, mark: Mark, now: float) -> None:
+    def _restore(self, lane: Lane, entry: Entry, mark: Mark, now: float) -> None:
         """Take up a delivery where an earlier reader of the subscription left it."""
         entry.attempt, entry.failures, entry.reason = mark.attempt, mark.failures, mark.reason
         if mark.failing_since is not None:
             entry.failing_since = min(now, self._monotonic(mark.failing_since))
         if mark.state is MarkState.WAITING:
-            again = max(0.0, self._monotonic(mark.due_at) - now)
+            again = self._monotonic(mark.due_at) - now
+            if mark.changed_at:  # a clock that jumped back meanwhile makes nothing wait for longer
+                again = min(again, (mark.due_at - mark.changed_at) / 1000)
             self._park(entry, lane, again, now)
         else:
             lane.ready.append(entry)
             self._offer(lane, entry.key)
 
-    def _wait(self, entry: Entry, lane: _Lane, verdict: retry.TryAgain, now: float) -> None:
+    def _wait(self, entry: Entry, lane: Lane, verdict: retry.TryAgain, now: float) -> None:
         entry.reason = verdict.reason
         if verdict.counts:
             entry.failures += 1
@@ -271,25 +277,31 @@ class Schedule:
                 entry.failing_since = now
         self._park(entry, lane, verdict.after_s, now)
 
-    def _park(self, entry: Entry, lane: _Lane, after_s: float, now: float) -> None:
+    def _park(self, entry: Entry, lane: Lane, after_s: float, now: float) -> None:
         if after_s <= 0:
             self._return(entry, lane)
             return
-        entry.state, entry.due = _State.WAITING, now + after_s
+        entry.state, entry.due = State.WAITING, now + after_s
         lane.parked += 1
+        self._parked += 1
         heapq.heappush(self._timers, (entry.due, entry.sequence))
         if self._holds(entry, now) and lane.blocker is None:
             lane.blocker = entry
-            heapq.heappush(self._timers, (self._hold_ends(entry), entry.sequence))
-        self._note(entry, MarkState.WAITING)
+            self._hold_for_now(entry)
+        self._note(entry, MarkState.WAITING, now)
         self._offer(lane, entry.key)
 
+    def _hold_for_now(self, entry: Entry) -> None:
+        hold_ends = self._failing_since(entry) + self._policy.hold_s
+        heapq.heappush(self._timers, (hold_ends, entry.sequence))
+
     def _holds(self, entry: Entry, now: float) -> bool:
-        return entry.failures < retry.HOLD_FAILURES and now < self._hold_ends(entry)
+        failing_for_s = now - self._failing_since(entry)
+        return retry.holds(self._policy, entry.failures, failing_for_s)
 
     @staticmethod
-    def _hold_ends(entry: Entry) -> float:
-        return (entry.due if entry.failing_since is None else entry.failing_since) + retry.HOLD_S
+    def _failing_since(entry: Entry) -> float:
+        return entry.due if entry.failing_since is None else entry.failing_since
 
     def _look(self, entry: Entry, now: float) -> None:
         lane = self._lanes[entry.key]
@@ -304,59 +316,64 @@ class Schedule:
         lane.active = entry.holder = None
         del self._under_way[entry.sequence]
         self._return(entry, lane)
+        self._keys.free(entry.key)
 
-    def _return(self, entry: Entry, lane: _Lane) -> None:
+    def _return(self, entry: Entry, lane: Lane) -> None:
         """Put it before all of its key that came later."""
         if lane.blocker is entry:
             lane.blocker = None
-        if entry.state is _State.WAITING:
+        if entry.state is State.WAITING:
             lane.parked -= 1
-        entry.state = _State.READY
+            self._parked -= 1
+        entry.state = State.READY
         if lane.ready and lane.ready[0].sequence < entry.sequence:
             bisect.insort(lane.ready, entry)
         else:
             lane.ready.appendleft(entry)
-        self._note(entry, MarkState.UNDER_WAY)
+        self._note(entry, MarkState.WAITING)
         self._offer(lane, entry.key)
 
-    def _settle(self, entry: Entry, lane: _Lane) -> None:
+    def _settle(self, entry: Entry, lane: Lane) -> None:
         del self._entries[entry.sequence]
-        self._settled.add(entry.sequence)
         self._advance()
         if lane.empty:
             del self._lanes[entry.key]
         else:
             self._offer(lane, entry.key)
 
-    def _offer(self, lane: _Lane, key: str) -> None:
+    def _offer(self, lane: Lane, key: str) -> None:
         if lane.open and not lane.offered:
             lane.offered = True
             heapq.heappush(self._ready, (lane.ready[0].sequence, key))
 
-    def _offer_again(self, lane: _Lane, key: str) -> None:
+    def _offer_again(self, lane: Lane, key: str) -> None:
         lane.offered = False
         self._offer(lane, key)
 
     def _advance(self) -> None:
-        while self._order and self._order[0] in self._settled:
-            self._settled.discard(self._order.popleft())
-        self._floor = self._order[0] - 1 if self._order else self.read_up_to
+        while self._loaded and self._loaded[0] not in self._entries:
+            self._loaded.popleft()
+        self._floor = self._loaded[0] - 1 if self._loaded else self.read_up_to
+        if len(self._loaded) > 2 * len(self._entries) + LOOK_AHEAD:
+            # One that waits for hours must not make what was settled behind it pile up here.
+            self._loaded = deque(s for s in self._loaded if s in self._entries)
 
     def _held(self, sequence: int, holder: Holder) -> Entry | None:
         entry = self._entries.get(sequence)
-        if entry is None or entry.state is not _State.UNDER_WAY or entry.holder is not holder:
+        if entry is None or entry.state is not State.UNDER_WAY or entry.holder is not holder:
             return None
         return entry
 
-    def _note(self, entry: Entry, state: MarkState) -> None:
+    def _note(self, entry: Entry, state: MarkState, now: float | None = None) -> None:
         self._changed[entry.sequence] = Mark(
             sequence=entry.sequence,
             state=state,
             attempt=entry.attempt,
             failures=entry.failures,
-            due_at=self._unix(entry.due) if state is MarkState.WAITING else 0,
+            due_at=self._unix(entry.due) if entry.state is State.WAITING else 0,
             failing_since=None if entry.failing_since is None else self._unix(entry.failing_since),
             reason=entry.reason,
+            changed_at=0 if now is None else self._unix(now),
         )
 
     def _unix(self, monotonic: float) -> int:

@@ -1,29 +1,108 @@
-"""Keeping channels small: what every subscription has, and is old enough, goes."""
+"""Keeping channels small: what every subscription has goes, by age and when there is no room."""
 
 from __future__ import annotations
 
 import structlog
 
 from relay_server.clock import Clock
+from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
+from relay_server.values import Channel
 
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
-BATCH = 500  # events in one transaction, so that webhooks wait little
+BATCH = 500  # rows in one transaction, so that webhooks wait little
+FULL = 0.9  # of a channel's bytes: from here on what is delivered goes, whatever its age …
+ROOMY = 0.8  # … down to here; and where that cannot be had, people are warned
+WORRYING = 0.8
 
 
-async def trim(store: EventStore, clock: Clock) -> int:
-    """Delete from each channel what is older than it keeps; what is undelivered stays.
+class Upkeep:
+    """What is to be done again and again; `run_once` each minute, and when room is short."""
 
-    Returns:
-        How many events were deleted.
-    """
-    deleted = 0
-    for channel in list(store.catalog.channels.values()):
-        before = clock.unix_ms() - round(channel.config.retention_days * DAY_MS)
-        while count := await store.trim(channel.number, before, BATCH):
-            deleted += count
-    if deleted:
-        log.info("old events deleted", events=deleted)
-    return deleted
+    def __init__(self, store: EventStore, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._worrying: set[int] = set()  # channels that people were warned of
+
+    async def run_once(self, *, disk_is_full: bool = False) -> int:
+        """Delete what need not be kept.
+
+        Args:
+            disk_is_full: Delivered events go whatever their age.
+
+        Returns:
+            How many events were deleted.
+
+        Raises:
+            StoreUnavailable: The store cannot be written now.
+        """
+        deleted = 0
+        for channel in list(self._store.catalog.channels.values()):
+            deleted += await self._tidy(channel, disk_is_full=disk_is_full)
+        while await self._store.sweep(BATCH):
+            pass
+        if deleted:
+            log.info("old events deleted", events=deleted)
+        return deleted
+
+    def needed(self) -> bool:
+        """Whether a channel is so full that waiting for the next minute would refuse webhooks."""
+        return any(self._share(c) >= FULL for c in self._store.catalog.channels.values())
+
+    async def _tidy(self, channel: Channel, *, disk_is_full: bool) -> int:
+        config, now = channel.config, self._clock.unix_ms()
+        dead_before = now - round(config.dead_days * DAY_MS)
+        while dead := await self._store.forget_dead(channel.number, dead_before, BATCH, now):
+            log.warning("dead deliveries let go: too old", channel=channel.name, deliveries=dead)
+        before = None if disk_is_full else now - round(config.retention_days * DAY_MS)
+        deleted = await self._remove(channel, before)
+        if self._share(channel) >= FULL:
+            deleted += await self._remove(channel, None, down_to=ROOMY)
+        if self._share(channel) >= FULL and config.drop_oldest:
+            deleted += await self._drop(channel)
+        self._warn(channel)
+        return deleted
+
+    async def _remove(
+        self, channel: Channel, received_before: int | None, down_to: float = 0.0
+    ) -> int:
+        deleted, after = 0, 0
+        while down_to == 0.0 or self._share(channel) > down_to:
+            found = await self._store.removable(channel.number, received_before, after, BATCH)
+            if found.sequences:
+                deleted += await self._store.remove(channel.number, found.sequences)
+            if found.looked_up_to is None:
+                break
+            after = found.looked_up_to
+        return deleted
+
+    async def _drop(self, channel: Channel) -> int:
+        """Make room as the operator chose: by what was not delivered."""
+        dropped = 0
+        while self._share(channel) > ROOMY:
+            count = await self._store.drop_oldest(channel.number, BATCH)
+            if not count:
+                break
+            dropped += count
+        log.warning("events dropped to make room", channel=channel.name, events=dropped)
+        self._metrics.dropped(channel, dropped)
+        return dropped
+
+    def _share(self, channel: Channel) -> float:
+        limit = channel.config.max_bytes
+        return self._store.usage(channel.number) / limit if limit else 0.0
+
+    def _warn(self, channel: Channel) -> None:
+        share = self._share(channel)
+        if share < WORRYING:
+            self._worrying.discard(channel.number)
+        elif channel.number not in self._worrying:
+            self._worrying.add(channel.number)
+            log.warning(
+                "channel is nearly full: what waits for its subscriptions fills it",
+                channel=channel.name,
+                percent=round(share * 100),
+            )

@@ -146,9 +146,12 @@ def _take_sequences(
     database: Database, fresh: Iterable[Arrival]
 ) -> dict[ChannelNumber, Iterator[int]]:
     """The next sequences of each channel that still exists, without gaps."""
-    taken = {}
-    for channel, count in Counter(arrival.channel for arrival in fresh).items():
-        last = database.value("take_sequences", count, channel)
+    taken, counts, weights = {}, Counter[ChannelNumber](), Counter[ChannelNumber]()
+    for arrival in fresh:
+        counts[arrival.channel] += 1
+        weights[arrival.channel] += arrival.weight
+    for channel, count in counts.items():
+        last = database.value("take_sequences", count, weights[channel], channel)
         if last is not None:
             taken[channel] = iter(range(last - count + 1, last + 1))
     return taken

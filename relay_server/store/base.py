@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from relay_server.values import (
+    ORDINARY,
     Appended,
     Catalog,
     Channel,
@@ -14,13 +15,22 @@ from relay_server.values import (
     ChannelNumber,
     ChannelStatus,
     Claim,
+    DeadDelivery,
     DeliveryState,
     Event,
     EventSummary,
     NewEvent,
     Outline,
     Progress,
+    ReaderNumber,
+    Removable,
+    Replay,
+    ReplayNumber,
+    ReplayState,
+    Selected,
+    Selection,
     Subscription,
+    SubscriptionConfig,
     SubscriptionNumber,
     SubscriptionStatus,
     Token,
@@ -42,6 +52,7 @@ class EventStore(Protocol):
 
         Raises:
             ChannelNotFound: The channel was deleted.
+            ChannelFull: Its events take as much as they may.
             StoreUnavailable: Nothing was stored; the sender should try again.
         """
 
@@ -51,12 +62,25 @@ class EventStore(Protocol):
     async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
         """Read whole events, in the order asked for; those that are gone are left out."""
 
-    async def claim(self, subscription: SubscriptionNumber) -> Claim | None:
-        """Become the one who records this subscription's progress; None if it is gone."""
+    async def select(
+        self, channel: ChannelNumber, replay: Replay, after: int, limit: int
+    ) -> Selected:
+        """Read the outlines of the next events that a replay is for.
+
+        It looks at a bounded number of events, so it may find none and still have come further.
+        """
+
+    async def claim(self, reader: ReaderNumber) -> Claim | None:
+        """Become the one who records a subscription's or replay's progress.
+
+        Returns:
+            None if it is gone, or a replay that has ended.
+        """
 
     def record(self, claim: Claim, progress: Progress) -> None:
         """Note progress, to be written with the next commit, within 50 ms.
 
+        What a replay delivers is no longer dead for its subscription; what it gives up is.
         A crash before that repeats deliveries, and loses none. What an older claim records is
         dropped; recording twice is harmless.
         """
@@ -113,7 +137,12 @@ class EventStore(Protocol):
         """
 
     async def subscribe(
-        self, channel: str, name: str, since: int | None, now: int
+        self,
+        channel: str,
+        name: str,
+        since: int | None,
+        now: int,
+        config: SubscriptionConfig = ORDINARY,
     ) -> tuple[Subscription, bool]:
         """Find a subscription, or make one that starts at a time (None: with the next event).
 
@@ -122,10 +151,64 @@ class EventStore(Protocol):
 
         Raises:
             ChannelNotFound: No channel has this name.
+            TooManySubscriptions: It has as many as it may.
+        """
+
+    async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
+        """Every subscription, or those of a channel, by channel and name."""
+
+    async def change_subscription(
+        self,
+        subscription: SubscriptionNumber,
+        change: Callable[[SubscriptionConfig], SubscriptionConfig],
+    ) -> Subscription:
+        """Change how a subscription is set; `change` may be called in another thread.
+
+        Raises:
+            SubscriptionNotFound: It is gone.
         """
 
     async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
-        """Forget a subscription and its progress; nothing is kept for it any more."""
+        """Forget a subscription, its progress and replays; nothing is kept for it any more."""
+
+    # Replays and dead deliveries.
+
+    async def create_replay(
+        self,
+        subscription: Subscription,
+        selection: Selection,
+        rate_per_s: float,
+        now: int,
+        made_by: str = "",
+    ) -> Replay:
+        """Have a subscription get events again, of those that are stored now.
+
+        Raises:
+            SubscriptionNotFound: It is gone.
+            TooManyReplays: As many as may run for it do.
+        """
+
+    async def replays(
+        self, subscription: SubscriptionNumber | None = None, *, running: bool = False
+    ) -> Sequence[Replay]:
+        """The replays there are, the newest first; only those that run if asked so."""
+
+    async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
+        """Note that a replay is done, or was stopped; one that has ended stays as it is.
+
+        Raises:
+            ReplayNotFound: There is none of this number.
+        """
+
+    async def dead(
+        self, subscription: SubscriptionNumber, after: int, limit: int
+    ) -> Sequence[DeadDelivery]:
+        """List the dead deliveries of a subscription after a sequence, in order."""
+
+    async def discard(
+        self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
+    ) -> int:
+        """Say that dead deliveries need not be delivered; how many of these were dead."""
 
     # Looking at it.
 
@@ -145,16 +228,52 @@ class EventStore(Protocol):
     async def find_event(self, event: str) -> Event | None:
         """Read an event by its id."""
 
-    async def deliveries(self, channel: ChannelNumber, sequence: int) -> Sequence[DeliveryState]:
-        """Say what became of an event for each subscription that it is for."""
+    async def deliveries(
+        self, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Sequence[Sequence[DeliveryState]]:
+        """Say of each event what became of it for each subscription that it is for."""
 
     # Keeping house.
 
-    async def trim(self, channel: ChannelNumber, received_before: int, limit: int) -> int:
-        """Delete at most `limit` of the oldest events that every subscription has settled.
+    def usage(self, channel: ChannelNumber) -> int:
+        """Bytes that a channel's events take, bodies and heads, without waiting."""
+
+    async def removable(
+        self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
+    ) -> Removable:
+        """Find the oldest events that every subscription has settled, none of them dead.
+
+        It looks at a bounded number of events after a sequence; call it again from there.
+        """
+
+    async def remove(self, channel: ChannelNumber, sequences: Sequence[int]) -> int:
+        """Delete those of these events that every subscription has settled, none of them dead.
 
         Returns:
             How many were deleted.
+        """
+
+    async def drop_oldest(self, channel: ChannelNumber, limit: int) -> int:
+        """Delete a channel's oldest events, delivered or not, and count them as dropped.
+
+        Returns:
+            How many were deleted.
+        """
+
+    async def forget_dead(
+        self, channel: ChannelNumber, ended_before: int, limit: int, now: int
+    ) -> int:
+        """Let go of dead deliveries and of replays that ended before a time.
+
+        Returns:
+            How many dead deliveries there were.
+        """
+
+    async def sweep(self, limit: int) -> bool:
+        """Delete some of what deleted channels, subscriptions and replays left.
+
+        Returns:
+            Whether there may be more.
         """
 
     async def backup(self, file: Path) -> None:

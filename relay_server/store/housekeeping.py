@@ -1,59 +1,93 @@
-"""Keeping the SQLite store small and safe: trimming, purging, backup."""
+"""Keeping the SQLite store small and safe: removing, sweeping, backup."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
 from relay_server.errors import InvalidValue
-from relay_server.store.database import Database, translate
+from relay_server.store.database import Database, Row, translate
 from relay_server.store.positions import first, last, position, sequence_of
-from relay_server.values import ChannelNumber, SubscriptionNumber
+from relay_server.values import ChannelNumber, Removable
 
-PURGE_ROWS = 500  # in one transaction, so that webhooks wait little
-
-
-def trim(database: Database, channel: ChannelNumber, received_before: int, limit: int) -> int:
-    """Delete the oldest events that every subscription has settled, none of them dead."""
-    floor = database.value("settled_by_all", channel)
-    end = last(channel) if floor is None else position(channel, floor)
-    rows = database.all("trimmable", first(channel), end, received_before, channel, limit)
-    positions = [at for (at,) in rows]
-    sequences = json.dumps([sequence_of(at) for at in positions])
-    database.run("delete_attempts", channel, sequences)
-    database.run("delete_deliveries", channel, sequences)
-    database.run("delete_events", json.dumps(positions))
-    return len(positions)
+LOOK_AT = 5_000  # events that one look for removable ones goes through at most
 
 
-def delete_channel(database: Database, channel: ChannelNumber) -> None:
-    """Delete a channel and its subscriptions; `purge` deletes its events."""
-    database.run("delete_channel_attempts", channel)
-    database.run("delete_channel_deliveries", channel)
-    database.run("delete_channel_subscriptions", channel)
-    database.run("delete_channel", channel)
-    database.run("begin_purge", channel)
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was deleted."""
+
+    channel: ChannelNumber
+    events: int
+    bytes: int
 
 
-def unsubscribe(database: Database, subscription: SubscriptionNumber) -> None:
-    """Delete a subscription and its progress."""
-    database.run("delete_subscription_attempts", subscription)
-    database.run("delete_subscription_deliveries", subscription)
-    database.run("delete_subscription", subscription)
+def removable(
+    database: Database,
+    channel: ChannelNumber,
+    received_before: int | None,
+    after: int,
+    limit: int,
+) -> Removable:
+    """The oldest events that may go; where one is young, so is the rest."""
+    rows = database.all("removable", position(channel, after), last(channel), LOOK_AT)
+    old = [r for r in rows if received_before is None or r[1] < received_before]
+    found = [sequence_of(at) for at, _, deletable in old if deletable]
+    if len(found) > limit:
+        return Removable(tuple(found[:limit]), found[limit - 1])
+    more = len(rows) == LOOK_AT and len(old) == len(rows)
+    return Removable(tuple(found), sequence_of(rows[-1][0]) if more else None)
 
 
-def purge(database: Database) -> bool:
-    """Delete some events of channels that are gone; False when none are left."""
+def remove(database: Database, channel: ChannelNumber, sequences: Sequence[int]) -> Removed:
+    """Delete those of these events that nobody needs."""
+    wanted = json.dumps([position(channel, sequence) for sequence in sequences])
+    return _delete(database, channel, database.all("still_deletable", wanted), dropped=0)
+
+
+def drop_oldest(database: Database, channel: ChannelNumber, limit: int) -> Removed:
+    """Delete the oldest events, needed or not, and have subscriptions go on behind them."""
+    rows = database.all("oldest", first(channel), last(channel), limit)
+    dropped = sum(not deletable for _, _, deletable in rows)
+    if rows:
+        database.run("pass_dropped", sequence_of(rows[-1][0]), channel)
+    return _delete(database, channel, [row[:2] for row in rows], dropped)
+
+
+def forget_dead(
+    database: Database, channel: ChannelNumber, ended_before: int, limit: int, now: int
+) -> int:
+    """Let go of dead deliveries and replays that ended before a time."""
+    rows = database.all("dead_before", channel, ended_before, limit)
+    for subscription, sequence in rows:
+        database.run("discard", now, subscription, json.dumps([sequence]))
+    for (number,) in database.all("ended_replays", channel, ended_before, limit):
+        database.run("delete_replay", number)
+        database.run("forget_reader", -number)
+    return len(rows)
+
+
+def sweep(database: Database, limit: int) -> bool:
+    """Delete some events of channels that are gone, and what gone readers left."""
     channel = database.value("purges")
-    if channel is None:
+    if channel is not None:
+        rows = database.all("channel_positions", first(channel), last(channel), limit)
+        database.run("delete_events", json.dumps([at for (at,) in rows]))
+        if len(rows) < limit:
+            database.run("end_purge", channel)
+        return True
+    reader = database.value("forgotten")
+    if reader is None:
         return False
-    rows = database.all("channel_positions", first(channel), last(channel), PURGE_ROWS)
-    database.run("delete_events", json.dumps([at for (at,) in rows]))
-    if len(rows) < PURGE_ROWS:
-        database.run("end_purge", channel)
+    gone = len(database.all("sweep_attempts", reader, limit))
+    gone += len(database.all("sweep_deliveries", reader, limit))
+    if gone == 0:
+        database.run("remember_no_more", reader)
     return True
 
 
@@ -74,6 +108,20 @@ def backup(path: Path, file: Path) -> None:
     except apsw.Error as exc:
         file.unlink(missing_ok=True)
         raise translate(exc) from exc
+
+
+def _delete(
+    database: Database, channel: ChannelNumber, rows: Sequence[Row], dropped: int
+) -> Removed:
+    positions = [row[0] for row in rows]
+    sequences = json.dumps([sequence_of(at) for at in positions])
+    removed = Removed(channel, len(rows), sum(row[1] for row in rows))
+    if rows:
+        database.run("delete_attempts", channel, sequences)
+        database.run("delete_deliveries", channel, sequences)
+        database.run("delete_events", json.dumps(positions))
+        database.run("count_removed", removed.events, removed.bytes, dropped, channel)
+    return removed
 
 
 def _copy(path: Path, file: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -13,71 +12,56 @@ import msgspec
 from relay_protocol.values import EventHead
 from relay_server.errors import (
     ChannelExists,
+    ChannelFull,
     ChannelNotFound,
     InvalidValue,
+    ReplayNotFound,
+    SubscriptionNotFound,
     TokenExists,
     TokenNotFound,
+    TooManyReplays,
+    TooManySubscriptions,
 )
 from relay_server.store.base import Listener
+from relay_server.store.memory_reader import (
+    Reader,
+    has_ended,
+    is_selected,
+    newest,
+    summary,
+    weight,
+)
+from relay_server.store.readers import MAX_RUNNING_REPLAYS, MAX_SUBSCRIPTIONS
 from relay_server.values import (
+    ORDINARY,
     Appended,
-    Attempt,
     Catalog,
     Channel,
     ChannelConfig,
     ChannelNumber,
     ChannelStatus,
     Claim,
+    DeadDelivery,
     DeliveryState,
     Event,
     EventSummary,
-    Mark,
     MarkState,
     NewEvent,
     Outline,
     Progress,
+    ReaderNumber,
+    Removable,
+    Replay,
+    ReplayNumber,
+    ReplayState,
+    Selected,
+    Selection,
     Subscription,
+    SubscriptionConfig,
     SubscriptionNumber,
     SubscriptionStatus,
     Token,
 )
-
-
-@dataclass(slots=True)
-class _Reader:
-    """A subscription's progress."""
-
-    subscription: Subscription
-    channel: ChannelNumber
-    start: int
-    floor: int
-    epoch: int = 0
-    marks: dict[int, Mark] = field(default_factory=dict)
-    attempts: list[Attempt] = field(default_factory=list)
-
-    def add(self, progress: Progress) -> None:
-        self.floor = max(self.floor, progress.floor)
-        self.marks |= {mark.sequence: mark for mark in progress.marks}
-        self.marks = {
-            s: m for s, m in self.marks.items() if s > self.floor or m.state is MarkState.DEAD
-        }
-        tried = {(a.sequence, a.attempt) for a in progress.attempts}
-        self.attempts = [a for a in self.attempts if (a.sequence, a.attempt) not in tried]
-        self.attempts += progress.attempts
-
-    def waits_for(self, sequence: int) -> bool:
-        mark = self.marks.get(sequence)
-        return sequence > self.floor and not (mark and mark.state.settled)
-
-    def state(self, sequence: int) -> DeliveryState:
-        tried = (a for a in self.attempts if a.sequence == sequence)
-        attempts = tuple(sorted(tried, key=lambda a: a.attempt))
-        mark = self.marks.get(sequence)
-        if mark is not None:
-            name, due_at = mark.state.name.lower(), mark.due_at
-            return DeliveryState(self.subscription.name, name, attempts, mark.reason, due_at)
-        state = "delivered" if sequence <= self.floor else "pending"
-        return DeliveryState(self.subscription.name, state, attempts)
 
 
 class MemoryStore:
@@ -89,7 +73,8 @@ class MemoryStore:
         self._events: dict[ChannelNumber, dict[int, Event]] = {}
         self._sender_ids: dict[tuple[ChannelNumber, str], list[Event]] = defaultdict(list)
         self._last: dict[ChannelNumber, int] = {}
-        self._readers: dict[SubscriptionNumber, _Reader] = {}
+        self._readers: dict[ReaderNumber, Reader] = {}
+        self._dropped: dict[ChannelNumber, int] = defaultdict(int)
         self._numbers = 0
         self._listeners: list[Listener] = []
 
@@ -104,6 +89,9 @@ class MemoryStore:
         for earlier in known:
             if earlier.body == event.body:
                 return Appended(earlier.head.id, earlier.head.sequence, duplicate=True)
+        limit = next(c.config for c in self._channels.values() if c.number == channel).max_bytes
+        if limit is not None and self.usage(channel) + weight(event.request, event.body) > limit:
+            raise ChannelFull(limit)
         self._last[channel] += 1
         sequence = self._last[channel]
         head = EventHead(
@@ -125,18 +113,37 @@ class MemoryStore:
         events = self._events.get(channel, {})
         return [events[sequence] for sequence in sequences if sequence in events]
 
-    async def claim(self, subscription: SubscriptionNumber) -> Claim | None:
-        reader = self._readers.get(subscription)
-        if reader is None:
+    async def select(
+        self, channel: ChannelNumber, replay: Replay, after: int, limit: int
+    ) -> Selected:
+        events = [
+            event
+            for sequence, event in self._events.get(channel, {}).items()
+            if after < sequence <= replay.until
+            and is_selected(event, replay, self._readers[replay.subscription])
+        ]
+        outlines = tuple(Outline(e.head.sequence, e.head.key, len(e.body)) for e in events[:limit])
+        if len(events) > limit:
+            return Selected(outlines, outlines[-1].sequence)
+        return Selected(outlines, replay.until)
+
+    async def claim(self, reader: ReaderNumber) -> Claim | None:
+        found = self._readers.get(reader)
+        if found is None or (found.replay and found.replay.state is not ReplayState.RUNNING):
             return None
-        reader.epoch += 1
-        marks = tuple(m for s, m in sorted(reader.marks.items()) if s > reader.floor)
-        return Claim(subscription, reader.epoch, Progress(reader.floor, marks))
+        found.epoch += 1
+        marks = tuple(m for s, m in sorted(found.marks.items()) if s > found.floor)
+        return Claim(reader, found.epoch, Progress(found.floor, marks))
 
     def record(self, claim: Claim, progress: Progress) -> None:
-        reader = self._readers.get(claim.subscription)
-        if reader is not None and reader.epoch == claim.epoch:
-            reader.add(progress)
+        reader = self._readers.get(claim.reader)
+        if reader is None or reader.epoch != claim.epoch:
+            return
+        if reader.replay is not None:
+            if reader.replay.state is not ReplayState.RUNNING:
+                return
+            self._readers[reader.replay.subscription].hear_of_replay(progress)
+        reader.add(progress)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         self._listeners.append(listener)
@@ -175,26 +182,131 @@ class MemoryStore:
         self._tokens = kept
 
     async def subscribe(
-        self, channel: str, name: str, since: int | None, now: int
+        self,
+        channel: str,
+        name: str,
+        since: int | None,
+        now: int,
+        config: SubscriptionConfig = ORDINARY,
     ) -> tuple[Subscription, bool]:
         number = self._channel(channel).number
-        for reader in self._readers.values():
-            if (reader.channel, reader.subscription.name) == (number, name):
+        mine = [r for r in self._subscribed() if r.channel == number]
+        for reader in mine:
+            if reader.subscription.name == name:
                 return reader.subscription, False
-        start = self._last[number]
-        if since is not None:
-            earlier = [s for s, e in self._events[number].items() if e.head.received_at < since]
-            start = max(earlier, default=0)
-        subscription = Subscription(self._number(), channel, name, now)
-        self._readers[subscription.number] = _Reader(subscription, number, start, start)
+        if len(mine) >= MAX_SUBSCRIPTIONS:
+            raise TooManySubscriptions(channel, MAX_SUBSCRIPTIONS)
+        start = self._sequence_before(number, since)
+        subscription = Subscription(self._number(), channel, name, now, config)
+        self._readers[subscription.number] = Reader(subscription, number, start, start)
         return subscription, True
 
+    async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
+        found = (reader.subscription for reader in self._subscribed())
+        return [s for s in found if channel in (None, s.channel)]
+
+    async def change_subscription(
+        self,
+        subscription: SubscriptionNumber,
+        change: Callable[[SubscriptionConfig], SubscriptionConfig],
+    ) -> Subscription:
+        reader = self._reader(subscription)
+        config = change(reader.subscription.config)
+        reader.subscription = msgspec.structs.replace(reader.subscription, config=config)
+        return reader.subscription
+
     async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
-        self._readers.pop(subscription, None)
+        self._readers = {
+            number: reader
+            for number, reader in self._readers.items()
+            if reader.subscription.number != subscription
+        }
+
+    async def create_replay(
+        self,
+        subscription: Subscription,
+        selection: Selection,
+        rate_per_s: float,
+        now: int,
+        made_by: str = "",
+    ) -> Replay:
+        reader = self._reader(subscription.number)
+        if len(await self.replays(subscription.number, running=True)) >= MAX_RUNNING_REPLAYS:
+            raise TooManyReplays(subscription.name, MAX_RUNNING_REPLAYS)
+        start, until = self._bounds(reader, selection)
+        replay = Replay(
+            number=-self._number(),
+            subscription=subscription.number,
+            selection=selection,
+            rate_per_s=rate_per_s,
+            start=start,
+            until=until,
+            floor=start,
+            state=ReplayState.RUNNING,
+            created_at=now,
+            made_by=made_by,
+        )
+        self._readers[replay.number] = Reader(
+            reader.subscription, reader.channel, start, start, replay
+        )
+        return replay
+
+    async def replays(
+        self, subscription: SubscriptionNumber | None = None, *, running: bool = False
+    ) -> Sequence[Replay]:
+        found = [self._replay(r) for _, r in sorted(self._readers.items()) if r.replay]
+        return [
+            replay
+            for replay in found
+            if subscription in (None, replay.subscription)
+            and (replay.state is ReplayState.RUNNING or not running)
+        ]
+
+    async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
+        reader = self._readers.get(replay)
+        if reader is None or reader.replay is None:
+            raise ReplayNotFound(-replay)
+        if reader.replay.state is ReplayState.RUNNING:
+            reader.replay = msgspec.structs.replace(reader.replay, state=state, ended_at=now)
+            reader.marks.clear()
+        return self._replay(reader)
+
+    async def dead(
+        self, subscription: SubscriptionNumber, after: int, limit: int
+    ) -> Sequence[DeadDelivery]:
+        reader = self._readers.get(subscription)
+        if reader is None:
+            return []
+        events = self._events[reader.channel]
+        marks = [m for s, m in sorted(reader.marks.items()) if s > after and s in events]
+        return [
+            DeadDelivery(
+                subscription, summary(events[m.sequence]), m.reason, m.attempt, m.changed_at
+            )
+            for m in marks
+            if m.state is MarkState.DEAD
+        ][:limit]
+
+    async def discard(
+        self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
+    ) -> int:
+        reader = self._readers.get(subscription)
+        if reader is None:
+            return 0
+        dead = [s for s in sequences if reader.state_of(s) is MarkState.DEAD]
+        for sequence in dead:
+            reader.set_state(sequence, MarkState.DISCARDED, now)
+        return len(dead)
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
         return [
-            ChannelStatus(name, len(events), _newest(events))
+            ChannelStatus(
+                name,
+                len(events),
+                self.usage(channel.number),
+                self._dropped[channel.number],
+                newest(events),
+            )
             for name, channel in sorted(self._channels.items())
             for events in [self._events[channel.number]]
         ]
@@ -204,7 +316,7 @@ class MemoryStore:
     ) -> Sequence[SubscriptionStatus]:
         wanted = None if only is None else frozenset(only)
         readers = sorted(
-            (r for n, r in self._readers.items() if wanted is None or n in wanted),
+            (r for r in self._subscribed() if wanted is None or r.subscription.number in wanted),
             key=lambda r: (r.subscription.channel, r.subscription.name),
         )
         return [self._status(reader) for reader in readers]
@@ -214,32 +326,74 @@ class MemoryStore:
     ) -> Sequence[EventSummary]:
         events = self._events.get(channel, {}).items()
         older = [e for s, e in sorted(events, reverse=True) if before is None or s < before]
-        return [_summary(event) for event in older[:limit]]
+        return [summary(event) for event in older[:limit]]
 
     async def find_event(self, event: str) -> Event | None:
         stored = (e for events in self._events.values() for e in events.values())
         return next((e for e in stored if e.head.id == event), None)
 
-    async def deliveries(self, channel: ChannelNumber, sequence: int) -> Sequence[DeliveryState]:
-        readers = [r for r in self._readers.values() if r.channel == channel]
-        readers.sort(key=lambda r: r.subscription.name)
-        return [r.state(sequence) for r in readers if r.start < sequence]
+    async def deliveries(
+        self, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Sequence[Sequence[DeliveryState]]:
+        return [self._deliveries(channel, sequence) for sequence in sequences]
 
-    async def trim(self, channel: ChannelNumber, received_before: int, limit: int) -> int:
-        readers = [r for r in self._readers.values() if r.channel == channel]
-        floor = min((r.floor for r in readers), default=self._last.get(channel, 0))
-        dead = {s for r in readers for s, m in r.marks.items() if m.state is MarkState.DEAD}
+    def usage(self, channel: ChannelNumber) -> int:
+        events = self._events.get(channel, {}).values()
+        return sum(weight(event.head.request, event.body) for event in events)
+
+    async def removable(
+        self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
+    ) -> Removable:
+        found = []
+        for sequence, event in self._events.get(channel, {}).items():
+            if received_before is not None and event.head.received_at >= received_before:
+                continue
+            if sequence > after and not self._is_needed(channel, sequence):
+                found.append(sequence)
+        if len(found) > limit:
+            return Removable(tuple(found[:limit]), found[limit - 1])
+        return Removable(tuple(found), None)
+
+    async def remove(self, channel: ChannelNumber, sequences: Sequence[int]) -> int:
         events = self._events.get(channel, {})
-        old = [
-            sequence
-            for sequence, event in events.items()
-            if sequence <= floor
-            and event.head.received_at < received_before
-            and sequence not in dead
-        ][:limit]
-        for sequence in old:
+        gone = [s for s in sequences if s in events and not self._is_needed(channel, s)]
+        for sequence in gone:
             self._forget(channel, events.pop(sequence))
-        return len(old)
+        return len(gone)
+
+    async def drop_oldest(self, channel: ChannelNumber, limit: int) -> int:
+        events = self._events.get(channel, {})
+        gone = list(events)[:limit]
+        self._dropped[channel] += sum(self._is_needed(channel, s) for s in gone)
+        for sequence in gone:
+            self._forget(channel, events.pop(sequence))
+            for reader in self._subscribed():
+                if reader.channel == channel:
+                    reader.floor = max(reader.floor, sequence)
+        return len(gone)
+
+    async def forget_dead(
+        self, channel: ChannelNumber, ended_before: int, limit: int, now: int
+    ) -> int:
+        count = 0
+        for reader in [r for r in self._subscribed() if r.channel == channel]:
+            for mark in list(reader.marks.values()):
+                if (
+                    mark.state is MarkState.DEAD
+                    and mark.changed_at < ended_before
+                    and count < limit
+                ):
+                    reader.set_state(mark.sequence, MarkState.DISCARDED, now)
+                    count += 1
+        self._readers = {
+            number: reader
+            for number, reader in self._readers.items()
+            if reader.channel != channel or not has_ended(reader.replay, ended_before)
+        }
+        return count
+
+    async def sweep(self, limit: int) -> bool:
+        return False
 
     async def backup(self, file: Path) -> None:
         raise InvalidValue("a store in memory has nothing to back up")
@@ -248,14 +402,62 @@ class MemoryStore:
         """There is nothing to let go of."""
 
     def _forget(self, channel: ChannelNumber, event: Event) -> None:
+        sequence = event.head.sequence
         for known in self._sender_ids.values():
             if event in known:
                 known.remove(event)
         for reader in self._readers.values():
             if reader.channel == channel:
-                reader.attempts = [a for a in reader.attempts if a.sequence != event.head.sequence]
+                reader.attempts = [a for a in reader.attempts if a.sequence != sequence]
+                if sequence <= reader.floor:
+                    reader.marks.pop(sequence, None)
 
-    def _status(self, reader: _Reader) -> SubscriptionStatus:
+    def _subscribed(self) -> list[Reader]:
+        return [reader for reader in self._readers.values() if reader.replay is None]
+
+    def _reader(self, number: SubscriptionNumber) -> Reader:
+        reader = self._readers.get(number)
+        if reader is None or reader.replay is not None:
+            raise SubscriptionNotFound("", f"number {number}")
+        return reader
+
+    def _replay(self, reader: Reader) -> Replay:
+        assert reader.replay is not None
+        delivered = sum(attempt.delivered for attempt in reader.attempts)
+        return msgspec.structs.replace(reader.replay, floor=reader.floor, delivered=delivered)
+
+    def _is_needed(self, channel: ChannelNumber, sequence: int) -> bool:
+        return any(r.needs(sequence) for r in self._readers.values() if r.channel == channel)
+
+    def _sequence_before(self, channel: ChannelNumber, since: int | None) -> int:
+        if since is None:
+            return self._last[channel]
+        events = self._events[channel].items()
+        return max((s for s, e in events if e.head.received_at < since), default=0)
+
+    def _bounds(self, reader: Reader, wanted: Selection) -> tuple[int, int]:
+        last = self._last[reader.channel]
+        start = max((wanted.first or 1) - 1, min(wanted.sequences, default=1) - 1)
+        until = min(
+            last,
+            max(wanted.sequences, default=last),
+            last if wanted.last is None else wanted.last,
+        )
+        return min(start, max(until, 0)), max(until, 0)
+
+    def _deliveries(self, channel: ChannelNumber, sequence: int) -> Sequence[DeliveryState]:
+        readers = [r for r in self._readers.values() if r.channel == channel]
+        readers.sort(key=lambda r: (r.replay is not None, r.subscription.name))
+        states = []
+        for reader in readers:
+            state = reader.state(sequence)
+            if reader.replay is not None and (state.attempts or sequence in reader.marks):
+                states.append(msgspec.structs.replace(state, replay=-reader.replay.number))
+            elif reader.replay is None and reader.start < sequence:
+                states.append(state)
+        return states
+
+    def _status(self, reader: Reader) -> SubscriptionStatus:
         events = self._events[reader.channel]
         waiting = [e for s, e in events.items() if reader.waits_for(s)]
         dead = sum(mark.state is MarkState.DEAD for mark in reader.marks.values())
@@ -271,22 +473,3 @@ class MemoryStore:
     def _number(self) -> int:
         self._numbers += 1
         return self._numbers
-
-
-def _newest(events: dict[int, Event]) -> int | None:
-    return events[max(events)].head.received_at if events else None
-
-
-def _summary(event: Event) -> EventSummary:
-    head = event.head
-    return EventSummary(
-        head.id,
-        head.sequence,
-        head.received_at,
-        head.kind,
-        head.key,
-        head.request.method,
-        head.request.request_target,
-        len(event.body),
-        event.conflict,
-    )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass, field
 
 from relay_server.store.database import Database
-from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, SubscriptionNumber
+from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
 
 
 @dataclass(slots=True)
 class _Change:
-    """What is not yet written of one subscription; the newest mark of a delivery is enough."""
+    """What is not yet written of one reader; the newest mark of a delivery is enough."""
 
     epoch: int
     floor: int
@@ -23,17 +24,29 @@ class _Change:
         self.marks.update((mark.sequence, mark) for mark in progress.marks)
         self.attempts.extend(progress.attempts)
 
-    def write(self, database: Database, subscription: SubscriptionNumber) -> None:
-        floor = database.value("advance", self.floor, subscription, self.epoch)
+    def write(self, database: Database, reader: ReaderNumber) -> None:
+        name = "advance" if reader > 0 else "advance_replay"
+        floor = database.value(name, self.floor, abs(reader), self.epoch)
         if floor is None:
-            return  # another holds a newer claim, or the subscription is gone
-        database.run("forget_marks", subscription, floor)
+            return  # another holds a newer claim, or the reader is gone
+        database.run("forget_marks", reader, floor)
         kept = [m for m in self.marks.values() if m.sequence > floor or m.state is MarkState.DEAD]
         if kept:
-            database.run_rows("mark", [_mark_row(subscription, mark) for mark in kept])
+            database.run_rows("mark", [_mark_row(reader, mark) for mark in kept])
         if self.attempts:
-            rows = [_attempt_row(subscription, attempt) for attempt in self.attempts]
+            rows = [_attempt_row(reader, attempt) for attempt in self.attempts]
             database.run_rows("attempt", rows)
+        if reader < 0:
+            self._tell_subscription(database, -reader)
+
+    def _tell_subscription(self, database: Database, replay: int) -> None:
+        """What a replay delivered is no longer dead; what it gave up is."""
+        if delivered := [a.sequence for a in self.attempts if a.delivered]:
+            database.run("redeem", replay, json.dumps(delivered))
+        for mark in self.marks.values():
+            if mark.state is MarkState.DEAD:
+                values = mark.sequence, mark.attempt, mark.failures, mark.reason, mark.changed_at
+                database.run("dead_by_replay", replay, *values)
 
 
 class Pending:
@@ -41,7 +54,7 @@ class Pending:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._changes: dict[SubscriptionNumber, _Change] = {}
+        self._changes: dict[ReaderNumber, _Change] = {}
 
     @property
     def waiting(self) -> bool:
@@ -52,41 +65,41 @@ class Pending:
         """Add progress; True when nothing waited before."""
         with self._lock:
             first = not self._changes
-            change = self._changes.get(claim.subscription)
+            change = self._changes.get(claim.reader)
             if change is None or change.epoch < claim.epoch:
-                change = self._changes[claim.subscription] = _Change(claim.epoch, progress.floor)
+                change = self._changes[claim.reader] = _Change(claim.epoch, progress.floor)
             if change.epoch == claim.epoch:
                 change.add(progress)
             return first
 
-    def write(self, database: Database) -> dict[SubscriptionNumber, _Change]:
+    def write(self, database: Database) -> dict[ReaderNumber, _Change]:
         """Write everything into the open transaction, and hand it over; keep it if that fails."""
         with self._lock:
             taken, self._changes = self._changes, {}
         try:
-            for subscription, change in taken.items():
-                change.write(database, subscription)
+            for reader, change in taken.items():
+                change.write(database, reader)
         except Exception:
             self.put_back(taken)
             raise
         return taken
 
-    def put_back(self, taken: dict[SubscriptionNumber, _Change]) -> None:
+    def put_back(self, taken: dict[ReaderNumber, _Change]) -> None:
         """The transaction failed: keep it for the next one."""
         with self._lock:
-            for subscription, old in taken.items():
-                newer = self._changes.get(subscription)
+            for reader, old in taken.items():
+                newer = self._changes.get(reader)
                 if newer is None:
-                    self._changes[subscription] = old
+                    self._changes[reader] = old
                 elif newer.epoch == old.epoch:
                     newer.floor = max(old.floor, newer.floor)
                     newer.marks = old.marks | newer.marks
                     newer.attempts = old.attempts + newer.attempts
 
 
-def _mark_row(subscription: int, m: Mark) -> tuple[object, ...]:
+def _mark_row(reader: int, m: Mark) -> tuple[object, ...]:
     return (
-        subscription,
+        reader,
         m.sequence,
         int(m.state),
         m.attempt,
@@ -94,12 +107,13 @@ def _mark_row(subscription: int, m: Mark) -> tuple[object, ...]:
         m.due_at,
         m.failing_since,
         m.reason,
+        m.changed_at,
     )
 
 
-def _attempt_row(subscription: int, a: Attempt) -> tuple[object, ...]:
+def _attempt_row(reader: int, a: Attempt) -> tuple[object, ...]:
     return (
-        subscription,
+        reader,
         a.sequence,
         a.attempt,
         a.started_at,

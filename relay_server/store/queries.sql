@@ -1,5 +1,5 @@
 -- name: load_channels
-SELECT number, name, config, created_at, last_sequence FROM channels;
+SELECT number, name, config, created_at, last_sequence, bytes FROM channels;
 
 -- name: create_channel
 INSERT INTO channels (name, config, created_at) VALUES (?, ?, ?) RETURNING number;
@@ -19,20 +19,23 @@ DELETE FROM purges WHERE channel = ?;
 -- name: purges
 SELECT channel FROM purges;
 
+-- name: forget_channel_readers
+INSERT INTO forgotten (reader) SELECT number FROM subscriptions WHERE channel = ?1
+UNION ALL SELECT -number FROM replays WHERE channel = ?1;
+
 -- name: delete_channel_subscriptions
 DELETE FROM subscriptions WHERE channel = ?;
 
--- name: delete_channel_attempts
-DELETE FROM attempts WHERE subscription IN (SELECT number FROM subscriptions WHERE channel = ?);
-
--- name: delete_channel_deliveries
-DELETE FROM deliveries WHERE subscription IN (SELECT number FROM subscriptions WHERE channel = ?);
+-- name: delete_channel_replays
+DELETE FROM replays WHERE channel = ?;
 
 -- name: find_channel
-SELECT number, name, config, created_at, last_sequence FROM channels WHERE name = ?;
+SELECT number, name, config, created_at, last_sequence, bytes FROM channels WHERE name = ?;
 
 -- name: take_sequences
-UPDATE channels SET last_sequence = last_sequence + ? WHERE number = ? RETURNING last_sequence;
+UPDATE channels
+SET last_sequence = last_sequence + ?1, events = events + ?1, bytes = bytes + ?2
+WHERE number = ?3 RETURNING last_sequence;
 
 -- name: load_tokens
 SELECT name, digest, scopes, channels, created_at FROM tokens;
@@ -46,32 +49,57 @@ INSERT INTO tokens (name, digest, scopes, channels, created_at) VALUES (?, ?, ?,
 -- name: revoke_token
 DELETE FROM tokens WHERE name = ?;
 
--- name: delete_subscription_attempts
-DELETE FROM attempts WHERE subscription = ?;
-
--- name: delete_subscription_deliveries
-DELETE FROM deliveries WHERE subscription = ?;
+-- name: forget_subscription_readers
+INSERT INTO forgotten (reader) SELECT number FROM subscriptions WHERE number = ?1
+UNION ALL SELECT -number FROM replays WHERE subscription = ?1;
 
 -- name: delete_subscription
 DELETE FROM subscriptions WHERE number = ?;
 
+-- name: delete_subscription_replays
+DELETE FROM replays WHERE subscription = ?;
+
 -- name: find_subscription
-SELECT number, created_at FROM subscriptions WHERE channel = ? AND name = ?;
+SELECT s.number, c.name, s.name, s.created_at, s.config
+FROM subscriptions s JOIN channels c ON c.number = s.channel WHERE c.name = ? AND s.name = ?;
+
+-- name: subscription
+SELECT s.number, c.name, s.name, s.created_at, s.config
+FROM subscriptions s JOIN channels c ON c.number = s.channel WHERE s.number = ?;
+
+-- name: subscriptions
+SELECT s.number, c.name, s.name, s.created_at, s.config
+FROM subscriptions s JOIN channels c ON c.number = s.channel
+WHERE ?1 IS NULL OR c.name = ?1 ORDER BY c.name, s.name;
+
+-- name: count_subscriptions
+SELECT count(*) FROM subscriptions WHERE channel = ?;
+
+-- name: change_subscription
+UPDATE subscriptions SET config = ? WHERE number = ?;
 
 -- name: sequence_before
 -- The last event received before a time: a new subscription begins after it.
 SELECT max(position) FROM events WHERE position BETWEEN ? AND ? AND received_at < ?;
 
 -- name: create_subscription
-INSERT INTO subscriptions (channel, name, created_at, start, floor) VALUES (?, ?, ?, ?, ?)
-RETURNING number;
+INSERT INTO subscriptions (channel, name, created_at, start, floor, config)
+VALUES (?, ?, ?, ?, ?, ?) RETURNING number;
 
 -- name: list_subscriptions
-SELECT s.number, s.channel, s.name, s.created_at, s.floor
+SELECT s.number, c.name, s.name, s.created_at, s.config, s.channel, s.floor, c.last_sequence
 FROM subscriptions s JOIN channels c ON c.number = s.channel ORDER BY c.name, s.name;
 
--- name: subscriptions_of_event
-SELECT number, name, floor FROM subscriptions WHERE channel = ? AND start < ? ORDER BY name;
+-- name: subscriptions_of_channel
+SELECT number, name, start, floor FROM subscriptions WHERE channel = ? ORDER BY name;
+
+-- name: replays_of_event
+-- Only those that came to it.
+SELECT r.number, s.name FROM replays r JOIN subscriptions s ON s.number = r.subscription
+WHERE r.channel = ?1 AND (
+    EXISTS (SELECT 1 FROM attempts WHERE subscription = -r.number AND sequence = ?2)
+    OR EXISTS (SELECT 1 FROM deliveries WHERE subscription = -r.number AND sequence = ?2))
+ORDER BY r.number;
 
 -- name: same_sender_ids
 -- ?1 is a JSON list of [channel, sender's id, digest of the body]. A row for each that is known: the
@@ -109,25 +137,50 @@ WHERE position >= ? AND position < ? ORDER BY position DESC LIMIT ?;
 -- name: claim
 UPDATE subscriptions SET epoch = epoch + 1 WHERE number = ? RETURNING epoch, floor;
 
+-- name: claim_replay
+UPDATE replays SET epoch = epoch + 1 WHERE number = ? AND state = 1 RETURNING epoch, floor;
+
 -- name: marks_above
-SELECT sequence, state, attempt, failures, due_at, failing_since, reason FROM deliveries
+SELECT sequence, state, attempt, failures, due_at, failing_since, reason, changed_at FROM deliveries
 WHERE subscription = ? AND sequence > ? ORDER BY sequence;
 
 -- name: advance
 -- Writes nothing when another holds a newer claim.
 UPDATE subscriptions SET floor = max(floor, ?) WHERE number = ? AND epoch = ? RETURNING floor;
 
+-- name: advance_replay
+UPDATE replays SET floor = max(floor, ?) WHERE number = ? AND epoch = ? AND state = 1
+RETURNING floor;
+
 -- name: mark
 INSERT INTO deliveries
-    (subscription, sequence, state, attempt, failures, due_at, failing_since, reason)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    (subscription, sequence, state, attempt, failures, due_at, failing_since, reason, changed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
     failures = excluded.failures, due_at = excluded.due_at,
-    failing_since = excluded.failing_since, reason = excluded.reason;
+    failing_since = excluded.failing_since, reason = excluded.reason,
+    changed_at = excluded.changed_at;
 
 -- name: forget_marks
--- 4 is MarkState.DEAD: dead deliveries stay listed below the floor.
-DELETE FROM deliveries WHERE subscription = ? AND sequence <= ? AND state <> 4;
+-- 4 and 5 are MarkState.DEAD and DISCARDED: these stay listed below the floor.
+DELETE FROM deliveries WHERE subscription = ? AND sequence <= ? AND state NOT IN (4, 5);
+
+-- name: redeem
+-- What a replay delivered is not dead any more. ?2 is a JSON list of sequences.
+UPDATE deliveries SET state = 3
+WHERE subscription = (SELECT subscription FROM replays WHERE number = ?1) AND state IN (4, 5)
+    AND sequence IN (SELECT value FROM json_each(?2));
+
+-- name: dead_by_replay
+-- What a replay gave up is dead for its subscription, unless that is still on its way to it.
+INSERT INTO deliveries
+    (subscription, sequence, state, attempt, failures, due_at, failing_since, reason, changed_at)
+SELECT s.number, ?2, 4, ?3, ?4, 0, NULL, ?5, ?6
+FROM replays r JOIN subscriptions s ON s.number = r.subscription
+WHERE r.number = ?1 AND (s.floor >= ?2 OR EXISTS (
+    SELECT 1 FROM deliveries d
+    WHERE d.subscription = s.number AND d.sequence = ?2 AND d.state IN (3, 4, 5)))
+ON CONFLICT DO UPDATE SET state = 4, reason = excluded.reason, changed_at = excluded.changed_at;
 
 -- name: attempt
 INSERT OR REPLACE INTO attempts
@@ -135,26 +188,22 @@ INSERT OR REPLACE INTO attempts
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: channel_status
-SELECT count(*), max(position) FROM events WHERE position BETWEEN ? AND ?;
-
--- name: received_at
-SELECT received_at FROM events WHERE position = ?;
+SELECT c.events, c.bytes, c.dropped, (
+    SELECT received_at FROM events WHERE position BETWEEN ?2 AND ?3 ORDER BY position DESC LIMIT 1)
+FROM channels c WHERE c.number = ?1;
 
 -- name: settled_above
--- 3 and 4 are the settled states.
-SELECT count(*) FROM deliveries WHERE subscription = ? AND sequence > ? AND state IN (3, 4);
+-- From 3 on states are settled.
+SELECT count(*) FROM deliveries WHERE subscription = ? AND sequence > ? AND state >= 3;
 
 -- name: dead
 SELECT count(*) FROM deliveries WHERE subscription = ? AND state = 4;
-
--- name: events_above
-SELECT count(*) FROM events WHERE position > ? AND position <= ?;
 
 -- name: oldest_waiting
 SELECT e.received_at FROM events e
 WHERE e.position > ?1 AND e.position <= ?2 AND NOT EXISTS (
     SELECT 1 FROM deliveries d
-    WHERE d.subscription = ?3 AND d.sequence = e.position - ?4 AND d.state IN (3, 4))
+    WHERE d.subscription = ?3 AND d.sequence = e.position - ?4 AND d.state >= 3)
 ORDER BY e.position LIMIT 1;
 
 -- name: mark_of
@@ -164,31 +213,140 @@ SELECT state, reason, due_at FROM deliveries WHERE subscription = ? AND sequence
 SELECT sequence, attempt, started_at, elapsed_ms, outcome, status, text FROM attempts
 WHERE subscription = ? AND sequence = ? ORDER BY attempt;
 
--- name: settled_by_all
--- Up to here every subscription has everything; NULL without subscriptions.
-SELECT min(floor) FROM subscriptions WHERE channel = ?;
+-- name: removable
+-- The next events, and whether each may be deleted.
+SELECT w.position, w.received_at, EXISTS (SELECT 1 FROM deletable d WHERE d.position = w.position)
+FROM (SELECT position, received_at FROM events WHERE position > ? AND position <= ?
+      ORDER BY position LIMIT ?) AS w ORDER BY w.position;
 
--- name: trimmable
--- Dead deliveries keep their event, so that it can be replayed. Only the oldest of the others are
--- looked at: where these are young, so are the rest.
-SELECT position FROM (
-    SELECT e.position, e.received_at FROM events e
-    WHERE e.position > ?1 AND e.position <= ?2 AND NOT EXISTS (
-        SELECT 1 FROM deliveries d JOIN subscriptions s ON s.number = d.subscription
-        WHERE s.channel = ?4 AND d.sequence = e.position - ?1 AND d.state = 4)
-    ORDER BY e.position LIMIT ?5)
-WHERE received_at < ?3 ORDER BY position;
+-- name: still_deletable
+-- ?1 is a JSON list of positions.
+SELECT e.position, e.size + length(e.request)
+FROM json_each(?1) AS wanted JOIN events e ON e.position = wanted.value
+WHERE e.position IN (SELECT position FROM deletable WHERE position = e.position);
+
+-- name: oldest
+SELECT e.position, e.size + length(e.request),
+    EXISTS (SELECT 1 FROM deletable d WHERE d.position = e.position)
+FROM events e WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT ?;
 
 -- name: delete_events
 DELETE FROM events WHERE position IN (SELECT value FROM json_each(?));
 
 -- name: delete_attempts
-DELETE FROM attempts WHERE subscription IN (SELECT number FROM subscriptions WHERE channel = ?)
-    AND sequence IN (SELECT value FROM json_each(?));
+DELETE FROM attempts WHERE subscription IN (
+        SELECT number FROM subscriptions WHERE channel = ?1
+        UNION ALL SELECT -number FROM replays WHERE channel = ?1)
+    AND sequence IN (SELECT value FROM json_each(?2));
 
 -- name: delete_deliveries
-DELETE FROM deliveries WHERE subscription IN (SELECT number FROM subscriptions WHERE channel = ?)
-    AND sequence IN (SELECT value FROM json_each(?));
+-- Marks above a floor stay: what waits is counted by them.
+DELETE FROM deliveries WHERE (subscription, sequence) IN (
+    SELECT s.number, wanted.value FROM subscriptions s, json_each(?2) AS wanted
+    WHERE s.channel = ?1 AND wanted.value <= s.floor);
+
+-- name: count_removed
+UPDATE channels SET events = events - ?, bytes = bytes - ?, dropped = dropped + ? WHERE number = ?;
+
+-- name: pass_dropped
+-- What was dropped will never come: go on behind it.
+UPDATE subscriptions SET floor = max(floor, ?) WHERE channel = ?;
+
+-- name: dead_before
+SELECT d.subscription, d.sequence FROM subscriptions s JOIN deliveries d ON d.subscription = s.number
+WHERE s.channel = ? AND d.state = 4 AND d.changed_at < ? LIMIT ?;
+
+-- name: discard
+UPDATE deliveries SET state = 5, changed_at = ?1
+WHERE subscription = ?2 AND state = 4 AND sequence IN (SELECT value FROM json_each(?3))
+RETURNING sequence;
+
+-- name: list_dead
+SELECT d.sequence, d.reason, d.attempt, d.changed_at,
+    e.position, e.id, e.received_at, e.kind, e.key, e.request, e.size, e.conflict
+FROM deliveries d JOIN events e ON e.position = ?1 + d.sequence
+WHERE d.subscription = ?2 AND d.sequence > ?3 AND d.state = 4 ORDER BY d.sequence LIMIT ?4;
+
+-- name: channel_of_subscription
+SELECT channel FROM subscriptions WHERE number = ?;
+
+-- name: first_dead
+SELECT min(sequence) FROM deliveries WHERE subscription = ? AND state = 4;
+
+-- name: last_sequence
+SELECT last_sequence FROM channels WHERE number = ?;
+
+-- name: create_replay
+INSERT INTO replays
+    (subscription, channel, selection, rate_per_s, start, until, floor, created_at, made_by)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number;
+
+-- name: count_running
+SELECT count(*) FROM replays WHERE subscription = ? AND state = 1;
+
+-- name: replay
+SELECT number, subscription, selection, rate_per_s, start, until, floor, state, created_at,
+    made_by, ended_at, (
+        SELECT count(*) FROM attempts a
+        WHERE a.subscription = -r.number AND a.status BETWEEN 200 AND 299)
+FROM replays r WHERE number = ?;
+
+-- name: replays
+SELECT number, subscription, selection, rate_per_s, start, until, floor, state, created_at,
+    made_by, ended_at, (
+        SELECT count(*) FROM attempts a
+        WHERE a.subscription = -r.number AND a.status BETWEEN 200 AND 299)
+FROM replays r WHERE (?1 IS NULL OR subscription = ?1) AND (NOT ?2 OR state = 1)
+ORDER BY number DESC LIMIT ?3;
+
+-- name: end_replay
+UPDATE replays SET state = ?, ended_at = ? WHERE number = ? AND state = 1;
+
+-- name: delete_marks
+DELETE FROM deliveries WHERE subscription = ?;
+
+-- name: ended_replays
+SELECT number FROM replays WHERE channel = ? AND state <> 1 AND ended_at < ? LIMIT ?;
+
+-- name: delete_replay
+DELETE FROM replays WHERE number = ?;
+
+-- name: window_end
+-- How far a look at so many events goes.
+SELECT max(position), count(*) FROM (
+    SELECT position FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?);
+
+-- name: select_events
+-- ?7 is a JSON list of sequences; ?8 and ?9 are one text in two spellings.
+SELECT position, key, size FROM events
+WHERE position > ?1 AND position <= ?2
+    AND (?3 IS NULL OR received_at >= ?3) AND (?4 IS NULL OR received_at < ?4)
+    AND (?5 IS NULL OR kind = ?5) AND (?6 IS NULL OR key = ?6)
+    AND (?7 IS NULL OR (position & 1099511627775) IN (SELECT value FROM json_each(?7)))
+    AND (?8 IS NULL OR instr(body, ?8) OR instr(body, ?9))
+    AND (?10 IS NULL OR EXISTS (
+        SELECT 1 FROM deliveries d
+        WHERE d.subscription = ?10 AND d.sequence = (position & 1099511627775) AND d.state = 4))
+ORDER BY position LIMIT ?11;
+
+-- name: forget_reader
+INSERT INTO forgotten (reader) VALUES (?);
+
+-- name: forgotten
+SELECT reader FROM forgotten LIMIT 1;
+
+-- name: sweep_attempts
+DELETE FROM attempts WHERE (subscription, sequence, attempt) IN (
+    SELECT subscription, sequence, attempt FROM attempts WHERE subscription = ? LIMIT ?)
+RETURNING 1;
+
+-- name: sweep_deliveries
+DELETE FROM deliveries WHERE (subscription, sequence) IN (
+    SELECT subscription, sequence FROM deliveries WHERE subscription = ? LIMIT ?)
+RETURNING 1;
+
+-- name: remember_no_more
+DELETE FROM forgotten WHERE reader = ?;
 
 -- name: channel_positions
 SELECT position FROM events WHERE position BETWEEN ? AND ? LIMIT ?;

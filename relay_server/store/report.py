@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from relay_server.store.database import Database, Row
 from relay_server.store.positions import first, last, position
-from relay_server.store.rows import decode_attempt, decode_summary
+from relay_server.store.rows import decode_attempt, decode_subscription, decode_summary
 from relay_server.values import (
     Channel,
     ChannelNumber,
@@ -14,7 +16,7 @@ from relay_server.values import (
     DeliveryState,
     EventSummary,
     MarkState,
-    Subscription,
+    ReaderNumber,
     SubscriptionNumber,
     SubscriptionStatus,
 )
@@ -26,17 +28,11 @@ def channel_status(database: Database, channels: Iterable[Channel]) -> list[Chan
 
 
 def subscription_status(
-    database: Database,
-    channels: Mapping[ChannelNumber, str],
-    only: frozenset[SubscriptionNumber] | None,
+    database: Database, only: frozenset[SubscriptionNumber] | None
 ) -> list[SubscriptionStatus]:
     """How each subscription is doing."""
     rows = database.all("list_subscriptions")
-    return [
-        _subscription_status(database, channels[row[1]], row)
-        for row in rows
-        if row[1] in channels and (only is None or row[0] in only)
-    ]
+    return [_subscription_status(database, row) for row in rows if only is None or row[0] in only]
 
 
 def list_events(database: Database, start: int, end: int, limit: int) -> list[EventSummary]:
@@ -44,41 +40,66 @@ def list_events(database: Database, start: int, end: int, limit: int) -> list[Ev
     return [decode_summary(row) for row in database.all("list_events", start, end, limit)]
 
 
-def deliveries(database: Database, channel: ChannelNumber, sequence: int) -> list[DeliveryState]:
-    """What became of an event for each subscription it is for."""
-    rows = database.all("subscriptions_of_event", channel, sequence)
-    return [_delivery(database, number, name, floor, sequence) for number, name, floor in rows]
+def deliveries(
+    database: Database, channel: ChannelNumber, sequences: Sequence[int]
+) -> list[list[DeliveryState]]:
+    """What became of each event for each subscription it is for, and for replays that had it."""
+    readers = database.all("subscriptions_of_channel", channel)
+    return [_of_event(database, channel, readers, sequence) for sequence in sequences]
+
+
+def _of_event(
+    database: Database, channel: ChannelNumber, readers: Iterable[Row], sequence: int
+) -> list[DeliveryState]:
+    states = [
+        _delivery(database, number, name, sequence, "delivered" if sequence <= floor else "pending")
+        for number, name, start, floor in readers
+        if start < sequence
+    ]
+    for number, name in database.all("replays_of_event", channel, sequence):
+        state = _delivery(database, -number, name, sequence, "")
+        states.append(msgspec.structs.replace(state, replay=number, state=replayed(state)))
+    return states
+
+
+def replayed(state: DeliveryState) -> str:
+    """What became of a replayed event, by its attempts where no mark is left of it."""
+    if state.state:
+        return state.state
+    return "delivered" if state.attempts and state.attempts[-1].delivered else "dead"
 
 
 def _channel_status(database: Database, channel: Channel) -> ChannelStatus:
     bounds = first(channel.number), last(channel.number)
-    count, newest = database.one("channel_status", *bounds) or (0, None)
-    received_at = None if newest is None else database.value("received_at", newest)
-    return ChannelStatus(channel.name, count, received_at)
-
-
-def _subscription_status(database: Database, channel: str, row: Row) -> SubscriptionStatus:
-    number, channel_number, name, created_at, floor = row
-    above = position(channel_number, floor), last(channel_number)
-    waiting = database.value("events_above", *above) - database.value(
-        "settled_above", number, floor
+    events, size, dropped, received_at = database.one(
+        "channel_status", channel.number, *bounds
+    ) or (
+        0,
+        0,
+        0,
+        None,
     )
-    oldest = database.value("oldest_waiting", *above, number, first(channel_number))
+    return ChannelStatus(channel.name, events, size, dropped, received_at)
+
+
+def _subscription_status(database: Database, row: Row) -> SubscriptionStatus:
+    number, channel, floor, last_sequence = row[0], *row[5:]
+    settled = database.value("settled_above", number, floor)
+    above = position(channel, floor), last(channel)
     return SubscriptionStatus(
-        Subscription(number, channel, name, created_at),
-        backlog=max(0, waiting),
-        oldest_waiting_at=oldest,
+        decode_subscription(row),
+        backlog=max(0, last_sequence - floor - settled),
+        oldest_waiting_at=database.value("oldest_waiting", *above, number, first(channel)),
         dead=database.value("dead", number),
     )
 
 
 def _delivery(
-    database: Database, number: SubscriptionNumber, name: str, floor: int, sequence: int
+    database: Database, number: ReaderNumber, name: str, sequence: int, unmarked: str
 ) -> DeliveryState:
     attempts = tuple(decode_attempt(r) for r in database.all("attempts_of", number, sequence))
     mark = database.one("mark_of", number, sequence)
-    if mark is not None:
-        state, reason, due_at = mark
-        return DeliveryState(name, MarkState(state).name.lower(), attempts, reason, due_at)
-    state = "delivered" if sequence <= floor else "pending"
-    return DeliveryState(name, state, attempts)
+    if mark is None:
+        return DeliveryState(name, unmarked, attempts)
+    state, reason, due_at = mark
+    return DeliveryState(name, MarkState(state).name.lower(), attempts, reason, due_at)

@@ -13,22 +13,31 @@ from relay_server.values import (
     Attempt,
     Channel,
     ChannelConfig,
+    DeadDelivery,
     Event,
     EventSummary,
     Mark,
     MarkState,
+    Replay,
+    ReplayState,
     Scope,
+    Selection,
+    Subscription,
+    SubscriptionConfig,
+    SubscriptionNumber,
     Token,
 )
 
 encode = msgspec.msgpack.Encoder().encode
 _request = msgspec.msgpack.Decoder(RequestHead)
 _config = msgspec.msgpack.Decoder(ChannelConfig)
+_subscription_config = msgspec.msgpack.Decoder(SubscriptionConfig)
+_selection = msgspec.msgpack.Decoder(Selection)
 
 
 def decode_channel(row: Row) -> Channel:
     """From `load_channels` or `find_channel`."""
-    number, name, config, created_at, _ = row
+    number, name, config, created_at = row[:4]
     return Channel(number, name, _config.decode(config), created_at)
 
 
@@ -44,6 +53,51 @@ def decode_event(row: Row) -> Event:
     at, id_, received_at, conflict, key, kind, request, body = row
     head = EventHead(id_, sequence_of(at), received_at, key, kind, _request.decode(request))
     return Event(channel_of(at), head, body, bool(conflict))
+
+
+def decode_subscription(row: Row) -> Subscription:
+    """From `subscription`, and what begins like it."""
+    number, channel, name, created_at, config = row[:5]
+    return Subscription(number, channel, name, created_at, _subscription_config.decode(config))
+
+
+def decode_replay(row: Row) -> Replay:
+    """From `replay`."""
+    (
+        number,
+        subscription,
+        selection,
+        rate_per_s,
+        start,
+        until,
+        floor,
+        state,
+        created_at,
+        made_by,
+        ended_at,
+        delivered,
+    ) = row
+    return Replay(
+        number=-number,
+        subscription=subscription,
+        selection=_selection.decode(selection),
+        rate_per_s=rate_per_s,
+        start=start,
+        until=until,
+        floor=floor,
+        state=ReplayState(state),
+        created_at=created_at,
+        made_by=made_by,
+        ended_at=ended_at,
+        delivered=delivered,
+    )
+
+
+def decode_dead(subscription: SubscriptionNumber, row: Row) -> DeadDelivery:
+    """From `list_dead`."""
+    _, reason, attempts, ended_at, *summary = row
+    event = decode_summary(tuple(summary))
+    return DeadDelivery(subscription, event, reason, attempts, ended_at)
 
 
 def decode_summary(row: Row) -> EventSummary:
@@ -65,8 +119,8 @@ def decode_summary(row: Row) -> EventSummary:
 
 def decode_mark(row: Row) -> Mark:
     """From `marks_above`."""
-    sequence, state, attempt, failures, due_at, failing_since, reason = row
-    return Mark(sequence, MarkState(state), attempt, failures, due_at, failing_since, reason)
+    sequence, state, *rest = row
+    return Mark(sequence, MarkState(state), *rest)
 
 
 def decode_attempt(row: Row) -> Attempt:

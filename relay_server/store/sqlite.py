@@ -12,28 +12,27 @@ from pathlib import Path
 from typing import TypeVar
 
 import apsw
-import msgspec
 
-from relay_server.errors import (
-    ChannelExists,
-    ChannelNotFound,
-    StoreBroken,
-    StoreFull,
-    StoreUnavailable,
-    TokenExists,
-    TokenNotFound,
-)
-from relay_server.store import housekeeping, report
+from relay_server.errors import ChannelFull, StoreBroken, StoreFull, StoreUnavailable
+from relay_server.store import catalogue, housekeeping, readers, report
 from relay_server.store.arrivals import Arrival, Stored, append_all
 from relay_server.store.base import Listener
 from relay_server.store.database import Database, prepare, translate
+from relay_server.store.housekeeping import Removed
 from relay_server.store.lock import DirLock
 from relay_server.store.pending import Pending
 from relay_server.store.positions import first, last, position, sequence_of
 from relay_server.store.recent import Recent
-from relay_server.store.rows import decode_channel, decode_event, decode_mark, decode_token, encode
+from relay_server.store.rows import (
+    decode_channel,
+    decode_event,
+    decode_subscription,
+    decode_token,
+    encode,
+)
 from relay_server.store.writer import Operation, Writer
 from relay_server.values import (
+    ORDINARY,
     Appended,
     Catalog,
     Channel,
@@ -41,13 +40,22 @@ from relay_server.values import (
     ChannelNumber,
     ChannelStatus,
     Claim,
+    DeadDelivery,
     DeliveryState,
     Event,
     EventSummary,
     NewEvent,
     Outline,
     Progress,
+    ReaderNumber,
+    Removable,
+    Replay,
+    ReplayNumber,
+    ReplayState,
+    Selected,
+    Selection,
     Subscription,
+    SubscriptionConfig,
     SubscriptionNumber,
     SubscriptionStatus,
     Token,
@@ -56,6 +64,7 @@ from relay_server.values import (
 T = TypeVar("T")
 
 FILE_NAME = "relay.db"
+SWEEP_ROWS = 500  # in one transaction, so that webhooks wait little
 RECORD_WITHIN_S = 0.05  # progress rides along with the next webhook, or goes alone after this
 
 
@@ -79,6 +88,7 @@ class SqliteStore:
         self._listeners: list[Listener] = []
         self._recent: dict[ChannelNumber, Recent] = defaultdict(Recent)
         self._last: dict[ChannelNumber, int] = {}  # the last committed sequence of each
+        self._bytes: dict[ChannelNumber, int] = {}  # what its events take
         self._write_timer: asyncio.TimerHandle | None = None
         self._catalog = Catalog()
         self._load()
@@ -89,6 +99,7 @@ class SqliteStore:
 
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
         item = Arrival(channel, event, encode(event.request))
+        self._check_room(channel, item.weight)
         stored = await self._writer.submit_bulk(append_all, item, self._publish, item.weight)
         return stored.appended
 
@@ -110,16 +121,13 @@ class SqliteStore:
         wanted = json.dumps([position(channel, sequence) for sequence in sequences])
         return [decode_event(row) for row in await self._read(lambda db: db.all("fetch", wanted))]
 
-    async def claim(self, subscription: SubscriptionNumber) -> Claim | None:
-        def operation(database: Database) -> Claim | None:
-            row = database.one("claim", subscription)
-            if row is None:
-                return None
-            epoch, floor = row
-            marks = tuple(decode_mark(r) for r in database.all("marks_above", subscription, floor))
-            return Claim(subscription, epoch, Progress(floor, marks))
+    async def select(
+        self, channel: ChannelNumber, replay: Replay, after: int, limit: int
+    ) -> Selected:
+        return await self._read(lambda db: readers.select(db, channel, replay, after, limit))
 
-        return await self._writer.submit(operation)
+    async def claim(self, reader: ReaderNumber) -> Claim | None:
+        return await self._writer.submit(lambda db: readers.claim(db, reader))
 
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):
@@ -133,69 +141,86 @@ class SqliteStore:
         await self._writer.submit(_nothing)
 
     async def create_channel(self, name: str, config: ChannelConfig, now: int) -> Channel:
-        def operation(database: Database) -> Channel:
-            if database.one("find_channel", name):
-                raise ChannelExists(name)
-            number = database.value("create_channel", name, encode(config), now)
-            return Channel(number, name, config, now)
-
-        return await self._writer.submit(operation, self._show_channel)
+        return await self._writer.submit(
+            lambda db: catalogue.create_channel(db, name, config, now), self._show_channel
+        )
 
     async def set_channel(self, name: str, config: ChannelConfig) -> Channel:
-        def operation(database: Database) -> Channel:
-            channel = _channel(database, name)
-            database.run("set_channel", encode(config), channel.number)
-            return msgspec.structs.replace(channel, config=config)
-
-        return await self._writer.submit(operation, self._show_channel)
+        return await self._writer.submit(
+            lambda db: catalogue.set_channel(db, name, config), self._show_channel
+        )
 
     async def delete_channel(self, name: str) -> None:
-        def operation(database: Database) -> Channel:
-            channel = _channel(database, name)
-            housekeeping.delete_channel(database, channel.number)
-            return channel
-
-        await self._writer.submit(operation, self._hide_channel)
-        await self._purge()
+        await self._writer.submit(lambda db: catalogue.delete_channel(db, name), self._hide_channel)
+        while await self.sweep(SWEEP_ROWS):
+            pass
 
     async def create_token(self, token: Token) -> None:
-        def operation(database: Database) -> Token:
-            if database.one("find_token", token.name):
-                raise TokenExists(token.name)
-            channels = None if token.channels is None else json.dumps(sorted(token.channels))
-            scopes = json.dumps(sorted(token.scopes))
-            database.run(
-                "create_token", token.name, token.digest, scopes, channels, token.created_at
-            )
-            return token
-
-        await self._writer.submit(operation, self._show_token)
+        await self._writer.submit(lambda db: catalogue.create_token(db, token), self._show_token)
 
     async def revoke_token(self, name: str) -> None:
-        def operation(database: Database) -> str:
-            if not database.one("find_token", name):
-                raise TokenNotFound(name)
-            database.run("revoke_token", name)
-            return name
-
-        await self._writer.submit(operation, self._hide_token)
+        await self._writer.submit(lambda db: catalogue.revoke_token(db, name), self._hide_token)
 
     async def subscribe(
-        self, channel: str, name: str, since: int | None, now: int
+        self,
+        channel: str,
+        name: str,
+        since: int | None,
+        now: int,
+        config: SubscriptionConfig = ORDINARY,
     ) -> tuple[Subscription, bool]:
-        def operation(database: Database) -> tuple[Subscription, bool]:
-            number = _channel(database, channel).number
-            row = database.one("find_subscription", number, name)
-            if row is not None:
-                return Subscription(row[0], channel, name, row[1]), False
-            start = _start(database, channel, number, since)
-            created = database.value("create_subscription", number, name, now, start, start)
-            return Subscription(created, channel, name, now), True
+        return await self._writer.submit(
+            lambda db: readers.subscribe(db, channel, name, since, now, config)
+        )
 
-        return await self._writer.submit(operation)
+    async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
+        rows = await self._read(lambda db: db.all("subscriptions", channel))
+        return [decode_subscription(row) for row in rows]
+
+    async def change_subscription(
+        self,
+        subscription: SubscriptionNumber,
+        change: Callable[[SubscriptionConfig], SubscriptionConfig],
+    ) -> Subscription:
+        return await self._writer.submit(lambda db: readers.change(db, subscription, change))
 
     async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
-        await self._writer.submit(lambda db: housekeeping.unsubscribe(db, subscription))
+        await self._writer.submit(lambda db: readers.unsubscribe(db, subscription))
+
+    async def create_replay(
+        self,
+        subscription: Subscription,
+        selection: Selection,
+        rate_per_s: float,
+        now: int,
+        made_by: str = "",
+    ) -> Replay:
+        number = subscription.number
+        return await self._writer.submit(
+            lambda db: readers.create_replay(db, number, selection, rate_per_s, now, made_by)
+        )
+
+    async def replays(
+        self, subscription: SubscriptionNumber | None = None, *, running: bool = False
+    ) -> Sequence[Replay]:
+        await self.flush()
+        return await self._read(lambda db: readers.replays(db, subscription, running=running))
+
+    async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
+        return await self._writer.submit(lambda db: readers.end_replay(db, replay, state, now))
+
+    async def dead(
+        self, subscription: SubscriptionNumber, after: int, limit: int
+    ) -> Sequence[DeadDelivery]:
+        await self.flush()
+        return await self._read(lambda db: readers.dead(db, subscription, after, limit))
+
+    async def discard(
+        self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
+    ) -> int:
+        return await self._writer.submit(
+            lambda db: readers.discard(db, subscription, sequences, now)
+        )
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
         channels = list(self._catalog.channels.values())
@@ -205,9 +230,8 @@ class SqliteStore:
         self, only: Iterable[SubscriptionNumber] | None = None
     ) -> Sequence[SubscriptionStatus]:
         await self.flush()
-        names = {channel.number: channel.name for channel in self._catalog.channels.values()}
         wanted = None if only is None else frozenset(only)
-        return await self._read(lambda db: report.subscription_status(db, names, wanted))
+        return await self._read(lambda db: report.subscription_status(db, wanted))
 
     async def list_events(
         self, channel: ChannelNumber, before: int | None, limit: int
@@ -223,22 +247,43 @@ class SqliteStore:
 
         return await self._read(read)
 
-    async def deliveries(self, channel: ChannelNumber, sequence: int) -> Sequence[DeliveryState]:
+    async def deliveries(
+        self, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Sequence[Sequence[DeliveryState]]:
         await self.flush()
-        return await self._read(lambda db: report.deliveries(db, channel, sequence))
+        return await self._read(lambda db: report.deliveries(db, channel, sequences))
 
-    async def trim(self, channel: ChannelNumber, received_before: int, limit: int) -> int:
-        await self._purge()  # what a crash in the middle of `delete_channel` left
+    def usage(self, channel: ChannelNumber) -> int:
+        return self._bytes.get(channel, 0)
 
-        def operation(database: Database) -> int:
-            return housekeeping.trim(database, channel, received_before, limit)
+    async def removable(
+        self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
+    ) -> Removable:
+        return await self._read(
+            lambda db: housekeeping.removable(db, channel, received_before, after, limit)
+        )
 
-        return await self._writer.submit(operation)
+    async def remove(self, channel: ChannelNumber, sequences: Sequence[int]) -> int:
+        removed = await self._writer.submit(
+            lambda db: housekeeping.remove(db, channel, sequences), self._note_removed
+        )
+        return removed.events
 
-    async def _purge(self) -> None:
-        """Delete the events of deleted channels, a few at a time, so that webhooks wait little."""
-        while await self._writer.submit(housekeeping.purge):
-            pass
+    async def drop_oldest(self, channel: ChannelNumber, limit: int) -> int:
+        removed = await self._writer.submit(
+            lambda db: housekeeping.drop_oldest(db, channel, limit), self._note_removed
+        )
+        return removed.events
+
+    async def forget_dead(
+        self, channel: ChannelNumber, ended_before: int, limit: int, now: int
+    ) -> int:
+        return await self._writer.submit(
+            lambda db: housekeeping.forget_dead(db, channel, ended_before, limit, now)
+        )
+
+    async def sweep(self, limit: int) -> bool:
+        return await self._writer.submit(lambda db: housekeeping.sweep(db, limit))
 
     async def backup(self, file: Path) -> None:
         await self.flush()
@@ -258,12 +303,14 @@ class SqliteStore:
     def _load(self) -> None:
         channels, tokens = {}, {}
         for row in self._reader.all("load_channels"):
-            channel, self._last[row[0]] = decode_channel(row), row[-1]
+            channel = decode_channel(row)
+            self._last[channel.number], self._bytes[channel.number] = row[4:]
             channels[channel.name] = channel
         for row in self._reader.all("load_tokens"):
             token = decode_token(row)
             tokens[token.digest] = token
         self._catalog = Catalog(channels, tokens)
+        self._configs = {c.number: c.config for c in channels.values()}
 
     def _publish(self, stored: Stored) -> None:
         event = stored.event
@@ -271,6 +318,7 @@ class SqliteStore:
             return  # a duplicate: nothing new
         self._recent[event.channel].add(event, stored.weight)
         self._last[event.channel] = event.head.sequence
+        self._bytes[event.channel] = self._bytes.get(event.channel, 0) + stored.weight
         for listener in tuple(self._listeners):
             listener(event.channel)
 
@@ -308,15 +356,25 @@ class SqliteStore:
         except apsw.Error as exc:
             raise translate(exc) from exc
 
+    def _check_room(self, channel: ChannelNumber, weight: int) -> None:
+        config = self._configs.get(channel)
+        limit = config.max_bytes if config else None
+        if limit is not None and self._bytes.get(channel, 0) + weight > limit:
+            raise ChannelFull(limit)
+
+    def _note_removed(self, removed: Removed) -> None:
+        self._bytes[removed.channel] = self._bytes.get(removed.channel, 0) - removed.bytes
+
     def _show_channel(self, channel: Channel) -> None:
         channels = {**self._catalog.channels, channel.name: channel}
+        self._configs[channel.number] = channel.config
         self._catalog = Catalog(channels, self._catalog.tokens)
 
     def _hide_channel(self, channel: Channel) -> None:
         channels = {n: c for n, c in self._catalog.channels.items() if n != channel.name}
         self._catalog = Catalog(channels, self._catalog.tokens)
-        self._recent.pop(channel.number, None)
-        self._last.pop(channel.number, None)
+        for by_number in (self._recent, self._last, self._bytes, self._configs):
+            by_number.pop(channel.number, None)
 
     def _show_token(self, token: Token) -> None:
         tokens = {**self._catalog.tokens, token.digest: token}
@@ -363,24 +421,6 @@ def _prepare(path: Path) -> None:
         prepare(database)
     finally:
         database.close()
-
-
-def _channel(database: Database, name: str) -> Channel:
-    row = database.one("find_channel", name)
-    if row is None:
-        raise ChannelNotFound(name)
-    return decode_channel(row)
-
-
-def _start(database: Database, name: str, number: ChannelNumber, since: int | None) -> int:
-    """The sequence after which a new subscription begins."""
-    if since is None:
-        row = database.one("find_channel", name)
-        return int(row[-1]) if row else 0
-    if since <= 0:
-        return 0
-    before = database.value("sequence_before", first(number), last(number), since)
-    return 0 if before is None else sequence_of(before)
 
 
 def _nothing(_database: Database) -> None:

@@ -160,7 +160,7 @@ async def delete_subscription(request: web.Request) -> web.Response:
     found = next((s for s in known if (s.channel, s.name) == (channel.name, name)), None)
     if found is None:
         raise SubscriptionNotFound(channel.name, name)
-    if context.hub.state(found.number)[0]:
+    if context.hub.state(found.number).readers:
         raise SubscriptionConnected(name)
     await context.store.unsubscribe(found.number)
     return web.Response(status=204)
@@ -209,7 +209,7 @@ async def list_events(request: web.Request) -> web.Response:
     limit = _number(request, "limit", 50)
     before = _number(request, "before", 0) or None
     found = await context.store.list_events(channel.number, before, min(limit, MAX_LISTED))
-    deliveries = [await context.store.deliveries(channel.number, e.sequence) for e in found]
+    deliveries = await context.store.deliveries(channel.number, [e.sequence for e in found])
     lines = [views.summary(channel, e, d) for e, d in zip(found, deliveries, strict=True)]
     return answer({"events": lines})
 
@@ -224,8 +224,8 @@ async def show_event(request: web.Request) -> web.Response:
     channel = next((c for c in channels if event and c.number == event.channel), None)
     if event is None or channel is None or not who.may_read(channel):
         raise EventNotFound(id_)
-    deliveries = await context.store.deliveries(channel.number, event.head.sequence)
-    return answer(views.event(channel, event, deliveries))
+    deliveries = await context.store.deliveries(channel.number, [event.head.sequence])
+    return answer(views.event(channel, event, deliveries[0]))
 
 
 @routes.post("/api/v1/backup")

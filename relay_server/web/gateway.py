@@ -30,9 +30,9 @@ from relay_protocol.server_session import (
 from relay_protocol.values import Delivery, Outcome
 from relay_server.auth import allows
 from relay_server.channels import check_subscription_name
-from relay_server.delivery.pump import Pump, subscription_of
+from relay_server.delivery.pump import Pump, reader_of
 from relay_server.errors import Forbidden, InvalidValue
-from relay_server.values import Scope, Token
+from relay_server.values import ReaderNumber, Scope, Token
 from relay_server.web.access import bearer
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.errors import error_response
@@ -79,6 +79,7 @@ class Connection:
         self._bearer = token
         self._session = ServerSession(context.clock.monotonic())
         self._pumps: dict[int, Pump] = {}  # the one that was served last is the last
+        self._senders: dict[ReaderNumber, Pump] = {}  # replays have numbers of their own
         self._outbox: deque[bytes] = deque()
         self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse
         self._ping_due = False
@@ -105,7 +106,10 @@ class Connection:
         return self._session.accepts(size)
 
     def deliver(self, delivery: Delivery) -> None:
-        self._pumps[delivery.subscription] = self._pumps.pop(delivery.subscription)  # now the last
+        pump = self._pumps.pop(delivery.subscription)
+        self._pumps[delivery.subscription] = self._senders[reader_of(delivery.id)] = (
+            pump  # now last
+        )
         self._perform(self._session.deliver(delivery))
 
     def tick(self, now: float) -> None:
@@ -169,9 +173,9 @@ class Connection:
             case Extend(deliveries):
                 self._extend(deliveries)
             case Hold(subscription):
-                self._pumps[subscription].hold()
+                self._pumps[subscription].hold(self, "its target is not there")
             case LetGo(subscription):
-                self._pumps[subscription].let_go()
+                self._pumps[subscription].let_go(self)
             case Ping():
                 self._ping_due = True
             case Close():
@@ -200,7 +204,7 @@ class Connection:
         granted = tuple(granted for granted, _ in joined)
         self._perform(self._session.welcome(Welcome(VERSION, epoch, granted)))
         for _, pump in joined:
-            self._context.hub.start(pump)
+            self._context.hub.start(pump, self)
         log.info("client joined", token=self.token, host=self.host)
 
     def _check(self, wanted: Wanted) -> str:
@@ -210,17 +214,14 @@ class Connection:
             raise Forbidden(f"the token is not for the channel {wanted.channel!r}")
         return check_subscription_name(wanted.name or self.token)
 
-    def _pump_of(self, delivery: str) -> Pump:
-        return self._pumps[subscription_of(delivery)]
-
     def _settle(self, delivery: str, outcome: Outcome) -> None:
         for pump in self._pumps.values():  # the window is shared: whoever waits longest goes first
             pump.wake()
-        self._pump_of(delivery).finish(delivery, outcome)
+        self._senders[reader_of(delivery)].finish(self, delivery, outcome)
 
     def _extend(self, deliveries: Iterable[str]) -> None:
         for delivery in deliveries:
-            self._pump_of(delivery).extend((delivery,))
+            self._senders[reader_of(delivery)].extend(self, (delivery,))
 
     def _protocol_error(self, text: str) -> None:
         log.warning("client broke the protocol", token=self.token, host=self.host, error=text)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 from pydantic import SecretStr
 
 from relay_protocol.values import HeaderList
@@ -15,6 +16,8 @@ from relay_server.values import (
     DeliveryState,
     Event,
     EventSummary,
+    Policy,
+    Subscription,
     SubscriptionStatus,
     Token,
 )
@@ -58,22 +61,38 @@ def channel(context: Context, channel: Channel) -> JsonObject:
         "key_pointer": config.key_pointer,
         "max_body_bytes": config.max_body_bytes or context.settings.max_body_bytes,
         "retention_days": config.retention_days,
+        "dead_days": config.dead_days,
+        "max_bytes": config.max_bytes,
+        "drop_oldest": config.drop_oldest,
+        "policy": msgspec.to_builtins(config.policy),
         "created_at": channel.created_at,
     }
 
 
 def subscription(context: Context, status: SubscriptionStatus) -> JsonObject:
     """How a subscription is doing."""
-    connected, waiting = context.hub.state(status.subscription.number)
+    config, state = status.subscription.config, context.hub.state(status.subscription.number)
     return {
         "channel": status.subscription.channel,
         "name": status.subscription.name,
-        "connected": connected,
-        "paused": waiting,
+        "connected": state.readers > 0,
+        "readers": state.readers,
+        "target_down": state.waits_for_target is not None,
+        "waits_for": state.waits_for_target or "",
+        "paused": config.paused,
+        "forward": config.forward.url if config.forward else None,
+        "policy": policy(context, status.subscription),
         "backlog": status.backlog,
         "oldest_waiting_at": status.oldest_waiting_at,
         "dead": status.dead,
     }
+
+
+def policy(context: Context, subscription: Subscription) -> JsonObject:
+    """What follows from failed attempts, in the end."""
+    channel = context.store.catalog.channels.get(subscription.channel)
+    given = channel.config.policy if channel else Policy()
+    return dict(msgspec.to_builtins(subscription.config.policy.applied_to(given)))
 
 
 def summary(
@@ -143,6 +162,7 @@ def _delivery(delivery: DeliveryState) -> JsonObject:
         "status": last.status if last else None,
         "reason": delivery.reason,
         "due_at": delivery.due_at or None,
+        "replay": delivery.replay or None,
     }
 
 
@@ -150,6 +170,7 @@ def _attempts(delivery: DeliveryState) -> list[JsonObject]:
     return [
         {
             "subscription": delivery.subscription,
+            "replay": delivery.replay or None,
             "attempt": attempt.attempt,
             "started_at": attempt.started_at,
             "elapsed_ms": attempt.elapsed_ms,

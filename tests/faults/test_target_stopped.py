@@ -62,7 +62,7 @@ async def test_a_target_that_was_never_there_costs_no_attempt(relay: Relay, targ
         await relay.send(message(relay.send_token, number % 4, number))
     await until(lambda: client.lines("waiting"))
     [subscription] = (await relay.control("GET", "status"))["subscriptions"]
-    assert (subscription["paused"], subscription["backlog"]) == (True, 40)
+    assert (subscription["target_down"], subscription["backlog"]) == (True, 40)
 
     await target.start()
     await target.received(40)

@@ -77,7 +77,7 @@ def outline(sequence: int, key: str = "7", size: int = 2) -> Outline:
 
 def mark(sequence: int, state: MarkState = MarkState.DELIVERED, attempt: int = 1) -> Mark:
     """How far a delivery is."""
-    return Mark(sequence, state, attempt)
+    return Mark(sequence, state, attempt, changed_at=START_MS)
 
 
 def attempt(sequence: int, number: int = 1, status: int | None = 200) -> Attempt:

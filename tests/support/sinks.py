@@ -51,7 +51,7 @@ class FakeSink:
         """The target's answer comes."""
         self.under_way.pop(delivery, None)
         assert self.pump is not None
-        self.pump.finish(delivery, outcome)
+        self.pump.finish(self, delivery, outcome)
 
     def answer_all(self, outcome: Outcome, deliveries: Iterable[str] | None = None) -> None:
         """The same answer to everything that is under way."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from relay_server.store.base import EventStore
 from relay_server.store.memory import MemoryStore
 from relay_server.store.sqlite import open_sqlite
-from relay_server.values import Channel, ChannelConfig, Claim, Subscription
+from relay_server.values import Channel, ChannelConfig, Claim, DeliveryState, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 
@@ -47,3 +47,15 @@ async def append_many(
     """Append events, each of a key of its own unless one is given; returns their ids in order."""
     events = [new_event(b"%d" % n, key=str(n) if key is None else key) for n in range(count)]
     return [(await store.append(channel.number, event)).id for event in events]
+
+
+async def deliveries(store: EventStore, channel: Channel, sequence: int) -> list[DeliveryState]:
+    """What became of one event."""
+    [states] = await store.deliveries(channel.number, [sequence])
+    return list(states)
+
+
+async def trim(store: EventStore, channel: Channel, received_before: int, limit: int) -> int:
+    """Delete at most so many of the old events that nobody needs; how many that were."""
+    found = await store.removable(channel.number, received_before, 0, limit)
+    return await store.remove(channel.number, found.sequences)

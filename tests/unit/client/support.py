@@ -306,7 +306,7 @@ _STATUS = {
             "channel": "chatwoot",
             "name": "ana",
             "connected": True,
-            "paused": True,
+            "target_down": True,
             "backlog": 3,
             "oldest_waiting_at": RECEIVED_AT,
             "dead": 1,

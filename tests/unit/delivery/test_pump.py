@@ -27,7 +27,7 @@ from relay_server.values import (
 )
 from tests.support.events import BROKEN, DOWN, NOT_STARTED, OK, new_event
 from tests.support.sinks import FakeSink
-from tests.support.stores import append_many, make_channel
+from tests.support.stores import append_many, deliveries, make_channel
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
 
@@ -79,8 +79,9 @@ class World:
         claim = await self.store.claim(self.subscription.number)
         assert claim is not None
         clock = running_clock()
-        pump = Pump(self.store, self.channel, self.subscription, claim, sink, clock, self.metrics)
+        pump = Pump(self.store, self.channel, self.subscription, claim, clock, self.metrics)
         sink.pump = pump
+        pump.add(sink)
         unlisten = self.store.listen(lambda _: pump.wake())
         running, ticking = asyncio.create_task(pump.run()), asyncio.create_task(_tick(pump))
         try:
@@ -138,7 +139,7 @@ async def test_everything_is_delivered_whole_and_settled() -> None:
     assert (got.channel, got.subscription) == ("chatwoot", world.subscription.number)
     assert (got.body, got.event.id, got.event.request) == (event.body, event.id, event.request)
     assert await world.backlog() == 0
-    [state] = await world.store.deliveries(world.channel.number, 1)
+    [state] = await deliveries(world.store, world.channel, 1)
     assert [(a.attempt, a.status, a.outcome) for a in state.attempts] == [(1, 200, "response")]
 
 
@@ -206,7 +207,7 @@ async def test_a_failed_attempt_is_made_again_after_five_seconds() -> None:
     assert sink.attempts == [(1, 1), (1, 2), (2, 1)]
     assert 4 <= begun[1] - begun[0] <= 6.1
     assert begun[2] - begun[1] < 0.1
-    [state] = await world.store.deliveries(world.channel.number, 1)
+    [state] = await deliveries(world.store, world.channel, 1)
     assert [(a.attempt, a.status, a.text) for a in state.attempts] == [
         (1, 500, "Traceback"),
         (2, 200, ""),
@@ -221,12 +222,12 @@ async def test_nothing_is_sent_while_the_target_is_down_and_all_in_order_after()
 
     async with world.pump(sink) as pump:
         await settled()
-        pump.hold()
+        pump.hold(sink, "not there")
         sink.answer_all(DOWN)
         await asyncio.sleep(3_600)
-        assert (pump.held, sink.sequences) == (True, [1])
+        assert (pump.waits_for_target, sink.sequences) == ("not there", [1])
         sink.script = succeed
-        pump.let_go()
+        pump.let_go(sink)
         await until(lambda: len(sink.got) == 4, within_s=0.9)
         await settled()
 
@@ -245,7 +246,7 @@ async def test_what_was_given_back_leaves_no_trace_among_the_attempts() -> None:
         await until(lambda: len(sink.got) == 4, within_s=20)
         await settled()
 
-    [state] = await world.store.deliveries(world.channel.number, 1)
+    [state] = await deliveries(world.store, world.channel, 1)
     assert sink.attempts == [(1, 1), (1, 2), (1, 2), (1, 2)]
     assert [(a.attempt, a.status) for a in state.attempts] == [(1, 500), (2, 200)]
 
@@ -258,7 +259,7 @@ async def test_a_lease_that_runs_out_brings_another_attempt() -> None:
     async with world.pump(sink) as pump:
         await settled()
         await asyncio.sleep(LEASE_S - 5)
-        pump.extend([delivery_id(world.subscription.number, 1)])
+        pump.extend(sink, [delivery_id(world.subscription.number, 1)])
         await asyncio.sleep(LEASE_S - 5)
         assert sink.attempts == [(1, 1)]
         await until(lambda: len(sink.got) == 2, within_s=10)
@@ -278,11 +279,11 @@ async def test_a_late_result_is_no_attempt() -> None:
         await settled()
         name = delivery_id(world.subscription.number, 1)
         sink.answer(name, OK)
-        pump.finish(name, BROKEN)
-        pump.finish(delivery_id(world.subscription.number, 99), BROKEN)
+        pump.finish(sink, name, BROKEN)
+        pump.finish(sink, delivery_id(world.subscription.number, 99), BROKEN)
         await settled()
 
-    [state] = await world.store.deliveries(world.channel.number, 1)
+    [state] = await deliveries(world.store, world.channel, 1)
     assert [a.status for a in state.attempts] == [200]
     assert state.state == "delivered"
 
@@ -340,7 +341,7 @@ async def test_stopping_notes_what_is_done_and_frees_what_is_not() -> None:
     async with world.pump(first) as pump:
         await settled()
         first.answer_all(OK, [delivery_id(world.subscription.number, n) for n in (1, 3)])
-    pump.finish(delivery_id(world.subscription.number, 2), OK)  # its connection is gone
+    pump.finish(first, delivery_id(world.subscription.number, 2), OK)  # its connection is gone
 
     assert await world.backlog() == 2
     async with world.pump(second):
@@ -417,7 +418,7 @@ async def test_a_dead_delivery_stays_listed() -> None:
     async with world.pump(sink):
         await asyncio.sleep(60 * 60 * 40)
 
-    [state] = await world.store.deliveries(world.channel.number, 1)
+    [state] = await deliveries(world.store, world.channel, 1)
     [status] = await world.store.subscription_status()
     assert (len(sink.got), state.state, len(state.attempts)) == (10, "dead", 10)
     assert (status.dead, status.backlog) == (1, 0)

@@ -11,8 +11,9 @@ import pytest
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome, Response
 from relay_server.delivery import schedule as schedule_module
-from relay_server.delivery.schedule import LOOK_AHEAD, Entry, Schedule
-from relay_server.values import Claim, Mark, MarkState, Progress
+from relay_server.delivery.lanes import Entry
+from relay_server.delivery.schedule import LOOK_AHEAD, Schedule
+from relay_server.values import Claim, Mark, MarkState, Policy, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, OK, mark, outline
 
@@ -25,7 +26,7 @@ class Driver:
     def __init__(self, *keys: str, floor: int = 0, marks: tuple[Mark, ...] = ()) -> None:
         self.now = 0.0
         claim = Claim(1, 1, Progress(floor, marks))
-        self.schedule = Schedule(claim, 0.0, START_MS)
+        self.schedule = Schedule(claim, Policy(), 0.0, START_MS)
         self.load(*keys)
 
     def load(self, *keys: str) -> None:
@@ -47,7 +48,8 @@ class Driver:
 
     def finish(self, sequence: int, outcome: Outcome = OK, holder: object = CLIENT) -> Entry | None:
         """A result comes, without jitter."""
-        return self.schedule.finish(sequence, holder, outcome, self.now, 0.0)
+        finished = self.schedule.finish(sequence, holder, outcome, self.now, 0.0)
+        return finished.entry if finished else None
 
     def wait(self, seconds: float) -> None:
         """Time passes, and is looked at."""
@@ -194,7 +196,7 @@ def test_a_dead_delivery_is_noted_below_the_floor() -> None:
         driver.wait(seconds)
 
     assert driver.schedule.floor == 1
-    dead = Mark(1, MarkState.DEAD, 3, 2, 0, START_MS, "the target answered 404")
+    dead = Mark(1, MarkState.DEAD, 3, 2, 0, START_MS, "the target answered 404", START_MS + 35_000)
     assert driver.marks() == {1: dead}
     assert driver.marks() == {}
     assert driver.begin() == [2]
@@ -384,7 +386,7 @@ def test_times_survive_a_restart_on_another_monotonic_clock() -> None:
     [waiting] = driver.schedule.changes()
     assert (waiting.due_at, waiting.failing_since) == (START_MS + 105_000, START_MS + 100_000)
 
-    later = Schedule(Claim(1, 2, Progress(0, (waiting,))), 7_000.0, START_MS + 102_000)
+    later = Schedule(Claim(1, 2, Progress(0, (waiting,))), Policy(), 7_000.0, START_MS + 102_000)
     later.load([outline(1, "a")], 7_000.0)
 
     assert later.next_timer == 7_003.0
@@ -426,7 +428,7 @@ class Effort:
 
 def effort(count: int, keys: int, marks: tuple[Mark, ...] = ()) -> int:
     """What it takes to load and finish so many deliveries."""
-    schedule = Schedule(Claim(1, 1, Progress(0, marks)), 0.0, START_MS)
+    schedule = Schedule(Claim(1, 1, Progress(0, marks)), Policy(), 0.0, START_MS)
     with Effort() as effort:
         schedule.load([outline(n, str(n % keys)) for n in range(1, count + 1)], 0.0)
         while picked := schedule.pick(32):

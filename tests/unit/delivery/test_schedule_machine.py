@@ -16,8 +16,9 @@ from hypothesis.stateful import (
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
-from relay_server.delivery.schedule import Entry, Schedule
-from relay_server.values import Claim, Mark, MarkState, Progress
+from relay_server.delivery.lanes import Entry
+from relay_server.delivery.schedule import Schedule
+from relay_server.values import Claim, Mark, MarkState, Policy, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, NOT_STARTED, OK, outline
 
@@ -71,7 +72,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         """A new reader, from what was recorded."""
         marks = tuple(m for s, m in sorted(self.stored.items()) if s > self.stored_floor)
         claim = Claim(1, 1, Progress(self.stored_floor, marks))
-        return Schedule(claim, self.now, START_MS + round(self.now * 1000))
+        return Schedule(claim, Policy(), self.now, START_MS + round(self.now * 1000))
 
     @rule(keys=st.lists(st.sampled_from("abc"), max_size=6))
     def load(self, keys: list[str]) -> None:
@@ -124,7 +125,8 @@ class ScheduleMachine(RuleBasedStateMachine):
         under_way = [s for s, m in self.models.items() if m.holder is not None]
         sequence = data.draw(st.sampled_from(under_way or sorted(self.models)))
         model = self.models[sequence]
-        entry = self.schedule.finish(sequence, holder, outcome, self.now, 0.0)
+        finished = self.schedule.finish(sequence, holder, outcome, self.now, 0.0)
+        entry = finished.entry if finished else None
         assert (entry is not None) == (model.holder is holder)
         if entry is None:
             return

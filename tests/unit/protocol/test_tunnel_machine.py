@@ -18,7 +18,7 @@ from relay_protocol.messages import Result
 from relay_protocol.server_session import ServerSession
 from relay_protocol.values import Delivery, Outcome
 from relay_server.delivery.schedule import Schedule
-from relay_server.values import Claim, Mark, MarkState, Outline, Progress
+from relay_server.values import Claim, Mark, MarkState, Outline, Policy, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, OK, event_head
 from tests.support.links import hello, welcome
@@ -65,7 +65,7 @@ class TunnelMachine(RuleBasedStateMachine):
     def open_schedule(self) -> Schedule:
         marks = tuple(m for s, m in sorted(self.stored.items()) if s > self.floor)
         claim = Claim(1, 1, Progress(self.floor, marks))
-        return Schedule(claim, self.now, START_MS + round(self.now * 1000))
+        return Schedule(claim, Policy(), self.now, START_MS + round(self.now * 1000))
 
     # What may happen
 
@@ -226,15 +226,15 @@ class TunnelMachine(RuleBasedStateMachine):
     def settle(self, line: Line, name: str, outcome: Outcome) -> None:
         sequence = int(name.partition(".")[2])
         known = self.is_settled(sequence)
-        entry = self.schedule.finish(sequence, line.holder, outcome, self.now, 0.0)
+        finished = self.schedule.finish(sequence, line.holder, outcome, self.now, 0.0)
         self.record()
-        if entry is None:
+        if finished is None:
             return
         assert line is self.line, "who lost a lease decides nothing"
         assert not known, "what is settled stays settled"
         if self.is_settled(sequence):
             self.settled.append(sequence)
-        if not outcome.delivered and entry.failures:
+        if not outcome.delivered and finished.entry.failures:
             self.passed.add(sequence)
 
     def pump(self) -> None:

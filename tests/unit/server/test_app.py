@@ -15,8 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay_server import app
-from relay_server.delivery import upkeep
 from relay_server.delivery.hub import Hub
+from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.sqlite import SqliteStore, open_sqlite
@@ -161,7 +161,8 @@ async def test_upkeep_that_fails_is_put_off_and_tried_again(
         raise StoreUnavailable("the database is locked")
 
     monkeypatch.setattr(app, "UPKEEP_S", 0.01)
-    monkeypatch.setattr(upkeep, "trim", failing)
+    monkeypatch.setattr(app, "UPKEEP_LOOK_S", 0.01)
+    monkeypatch.setattr(Upkeep, "run_once", failing)
     with capture_logs() as logs:
         async with running(monkeypatch, tmp_path):
             await until(lambda: len(calls) > 2)

@@ -32,6 +32,7 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.values import Response
+from relay_server.delivery.hub import ReaderState
 from relay_server.errors import StoreUnavailable
 from relay_server.values import Scope, Subscription
 from relay_server.web import gateway
@@ -263,8 +264,8 @@ async def test_a_client_that_leaves_while_it_joins_leaves_nothing(
         opened.set()
         await until(lambda: served.context.hub.connections == 0)
     [status] = await served.store.subscription_status()
-    assert served.context.hub.state(status.subscription.number) == (False, False)
-    assert served.context.hub._pumps == {}
+    assert served.context.hub.state(status.subscription.number).readers == 0
+    assert served.context.hub._served == {}
     await until(lambda: not served.context.hub._tasks)
 
 
@@ -325,7 +326,7 @@ async def test_messages_that_are_not_allowed_later(
         await ana.say(message)
         code, _ = await ana.closed()
     assert code == CloseCode.PROTOCOL_ERROR
-    await until(lambda: served.context.hub._pumps == {})
+    await until(lambda: served.context.hub._served == {})
 
 
 async def test_results_of_what_was_never_sent_are_harmless(served: Served, token: str) -> None:
@@ -369,7 +370,7 @@ async def test_a_frame_that_is_too_large(served: Served, token: str) -> None:
     assert code == 1009
     [broke] = [entry["error"] for entry in logs if entry["log_level"] == "warning"]
     assert str(MAX_FRAME_BYTES) in broke
-    assert served.context.hub._pumps == {}
+    assert served.context.hub._served == {}
 
 
 async def test_fragments_that_are_too_large_together(served: Served, token: str) -> None:
@@ -425,7 +426,7 @@ async def test_a_client_that_is_not_heard_is_let_go(served: Served, token: str) 
         for _ in range(5):
             tick(served, HEARTBEAT_S)
         assert (await ana.closed())[0] == CloseCode.NORMAL
-    await until(lambda: served.context.hub._pumps == {})
+    await until(lambda: served.context.hub._served == {})
 
 
 async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) -> None:
@@ -455,7 +456,7 @@ async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) ->
         await until(lambda: served.context.hub.connections == 0)
 
     assert "client takes nothing, cut" in [entry["event"] for entry in logs]
-    assert served.context.hub._pumps == {}
+    assert served.context.hub._served == {}
     writer.transport.abort()
 
 
@@ -514,13 +515,13 @@ async def test_a_client_whose_target_is_away_gets_nothing_until_it_is_back(
         [granted] = (await ana.join()).subscriptions
         hub, number = served.context.hub, granted.subscription
         await ana.say(Pause(number))
-        await until(lambda: hub.state(number) == (True, True))
+        await until(lambda: hub.state(number).waits_for_target)
         await store(served, 1)
         with pytest.raises(TimeoutError):
             await ana.socket.receive(timeout=0.05)
         await ana.say(Resume(number))
         assert (await ana.take()).event.sequence == 1
-        assert hub.state(number) == (True, False)
+        assert hub.state(number) == ReaderState(1)
 
 
 # Two channels on one connection.

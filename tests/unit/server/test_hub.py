@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay_protocol.messages import Granted, Wanted
-from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub
+from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub, ReaderState
 from relay_server.delivery.pump import Pump
 from relay_server.errors import ChannelNotFound
 from relay_server.metrics import Metrics
@@ -20,6 +20,7 @@ from relay_server.values import (
     ChannelNumber,
     Claim,
     Outline,
+    ReaderNumber,
     SubscriptionNumber,
     SubscriptionStatus,
 )
@@ -39,9 +40,9 @@ class SlowStore(MemoryStore):
         self.gate.set()
         self.broken = False
 
-    async def claim(self, subscription: SubscriptionNumber) -> Claim | None:
+    async def claim(self, reader: ReaderNumber) -> Claim | None:
         await self.gate.wait()
-        return await super().claim(subscription)
+        return await super().claim(reader)
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
         if self.broken:
@@ -69,7 +70,7 @@ class World:
         """Connect, subscribe and begin."""
         self.hub.add(reader)
         granted, pump = await self.hub.join(reader, Wanted(channel), name)
-        self.hub.start(pump)
+        self.hub.start(pump, reader)
         return granted, pump
 
     async def append(self, count: int, channel: str = "chatwoot") -> None:
@@ -102,7 +103,7 @@ async def test_a_reader_gets_what_is_stored_from_then_on() -> None:
         await w.append(3)
         assert (granted.created, granted.backlog, granted.oldest_waiting_at) == (True, 0, None)
         assert reader.sequences == [3, 4, 5]
-        assert w.hub.state(granted.subscription) == (True, False)
+        assert w.hub.state(granted.subscription) == ReaderState(1)
 
 
 @virtual_time
@@ -113,7 +114,7 @@ async def test_nothing_is_sent_before_the_reader_was_welcomed() -> None:
         _, pump = await w.hub.join(reader, Wanted("chatwoot"), "ana")
         await w.append(1)
         assert reader.got == []
-        w.hub.start(pump)
+        w.hub.start(pump, reader)
         await settled()
         assert reader.sequences == [1]
 
@@ -138,7 +139,7 @@ async def test_a_reader_that_leaves_frees_what_it_had() -> None:
         await w.append(2)
         w.hub.remove(first)
         w.hub.remove(first)
-        assert w.hub.state(granted.subscription) == (False, False)
+        assert w.hub.state(granted.subscription) == ReaderState(0)
         again, _ = await w.join(second)
         await settled()
         assert (again.created, again.backlog) == (False, 2)
@@ -158,8 +159,8 @@ async def test_the_second_takes_over_and_the_first_is_told() -> None:
         assert first.told == ["ana taken over by new"]
         assert [(d.event.sequence, d.attempt) for d in second.got] == [(1, 2)]
         w.hub.remove(first)
-        assert w.hub.state(pump.subscription.number) == (True, False), "it is the second's now"
-        assert w.hub.state(late.subscription.number) == (False, False)
+        assert w.hub.state(pump.subscription.number) == ReaderState(1), "it is the second's now"
+        assert w.hub.state(late.subscription.number) == ReaderState(0)
 
 
 @virtual_time
@@ -170,11 +171,11 @@ async def test_a_result_of_the_first_changes_nothing_after_the_takeover() -> Non
         await w.append(1)
         granted, new = await w.join(second)
         await settled()
-        old.finish(first.got[0].id, OK)
+        old.finish(first, first.got[0].id, OK)
         await w.store.flush()
         [status] = await w.store.subscription_status([granted.subscription])
         assert status.backlog == 1
-        new.finish(second.got[0].id, OK)
+        new.finish(second, second.got[0].id, OK)
         await settled()
         [status] = await w.store.subscription_status([granted.subscription])
         assert status.backlog == 0
@@ -219,7 +220,7 @@ async def test_a_channel_that_is_not_there() -> None:
         w.store.gate.set()
         with pytest.raises(ChannelNotFound):
             await joining
-        assert w.hub._pumps == {}
+        assert w.hub._served == {}
         await w.join(reader)
         await w.append(1)
         assert reader.sequences == [1]
@@ -236,7 +237,7 @@ async def test_a_join_that_is_given_up_leaves_no_pump_and_no_lock() -> None:
         w.hub.remove(reader)
         joining.cancel()
         await asyncio.gather(joining, return_exceptions=True)
-        assert w.hub._pumps == {}
+        assert w.hub._served == {}
         w.store.gate.set()
         await w.join(other)
         await w.append(1)
@@ -310,7 +311,7 @@ async def test_closing_stops_every_pump() -> None:
     async with world() as w:
         reader = FakeReader()
         granted, _ = await w.join(reader)
-    assert w.hub.state(granted.subscription) == (False, False)
+    assert w.hub.state(granted.subscription) == ReaderState(0)
     assert w.hub._tasks == set()
     await w.append(1)
     assert reader.got == []

@@ -70,7 +70,8 @@ SUBSCRIPTION: Json = {
     "channel": "chatwoot",
     "name": "ana",
     "connected": True,
-    "paused": False,
+    "target_down": False,
+    "paused": "",
     "backlog": 3,
     "oldest_waiting_at": AT,
     "dead": 1,
@@ -222,9 +223,9 @@ def test_brackets_are_no_markup(shown: Shown) -> None:
     ("changes", "reader"),
     [
         ({}, "connected"),
-        ({"paused": True}, "waits for its target"),
+        ({"target_down": True}, "waits for its target"),
         ({"connected": False}, "away"),
-        ({"connected": False, "paused": True}, "away"),
+        ({"connected": False, "target_down": True}, "away"),
     ],
 )
 def test_who_reads(shown: Shown, changes: Json, reader: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay_server.delivery import upkeep
-from relay_server.delivery.upkeep import DAY_MS, trim
+from relay_server.delivery.upkeep import DAY_MS, Upkeep
+from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
 from relay_server.values import ChannelConfig, MarkState, Progress
 from tests.support.clock import START_MS, VirtualClock
@@ -39,11 +40,11 @@ async def test_each_channel_keeps_what_it_says(store: EventStore) -> None:
     hour = await fill(store, "hour", 1 / 24, [1, 0.05, 0.04, -1])
     ever = await fill(store, "ever", 36_500, [9_000, 0])
 
-    assert await trim(store, VirtualClock()) == 4
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 4
     assert await left(store, week) == [3, 4, 5]
     assert await left(store, hour) == [3, 4]
     assert await left(store, ever) == [1, 2]
-    assert await trim(store, VirtualClock()) == 0
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 0
 
 
 async def test_what_is_undelivered_or_dead_stays(store: EventStore) -> None:
@@ -54,12 +55,12 @@ async def test_what_is_undelivered_or_dead_stays(store: EventStore) -> None:
     store.record(claim, Progress(3, (mark(2, MarkState.DEAD),)))
     await store.flush()
 
-    assert await trim(store, VirtualClock()) == 2
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 2
     assert await left(store, channel) == [2, 4]
 
 
 async def test_many_go_in_batches(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "BATCH", 10)
     channel = await fill(store, "chatwoot", 7, [8.0] * 35 + [1])
-    assert await trim(store, VirtualClock()) == 35
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 35
     assert await left(store, channel) == [36]

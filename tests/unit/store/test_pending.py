@@ -24,7 +24,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     with closing(Database(tmp_path / "relay.db")) as database:
         prepare(database)
         database.run("create_channel", "chatwoot", b"", 0)
-        database.run("create_subscription", 1, "ana", 0, 0, 0)
+        database.run("create_subscription", 1, "ana", 0, 0, 0, b"\x80")
         database.run("claim", 1)
         yield database
 

@@ -1,0 +1,104 @@
+"""What an order of delivery is made of: deliveries, and the lane of each key."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Holder = object  # compared by `is`: a connection, or whatever else has a delivery
+
+
+class State(enum.Enum):
+    READY = enum.auto()
+    UNDER_WAY = enum.auto()
+    WAITING = enum.auto()
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A delivery that is not settled.
+
+    Attributes:
+        attempt: The last one begun.
+        due: When the next attempt is due, of one that waits; monotonic seconds.
+        failing_since: When the first counted failure came; monotonic seconds.
+    """
+
+    sequence: int
+    key: str
+    size: int
+    attempt: int = 0
+    failures: int = 0
+    state: State = State.READY
+    due: float = 0.0
+    failing_since: float | None = None
+    holder: Holder | None = None
+    leased_until: float = 0.0
+    begun_at: float = 0.0
+    reason: str = ""
+
+    def __lt__(self, other: Entry) -> bool:
+        return self.sequence < other.sequence
+
+
+@dataclass(slots=True)
+class Lane:
+    """The unsettled deliveries of one key.
+
+    Attributes:
+        ready: Those that may go, in order of sequence.
+        active: The one that is under way.
+        blocker: The one that waits for its next try and holds the others until then.
+        parked: How many wait for their next try, the blocker among them.
+        offered: It is in the heap of what is ready, or was picked from it.
+    """
+
+    ready: deque[Entry] = field(default_factory=deque)
+    active: Entry | None = None
+    blocker: Entry | None = None
+    parked: int = 0
+    offered: bool = False
+
+    @property
+    def open(self) -> bool:
+        return bool(self.ready) and self.active is None and self.blocker is None
+
+    @property
+    def empty(self) -> bool:
+        return not self.ready and self.active is None and self.parked == 0
+
+
+class Keys:
+    """Keys of which something is under way, for schedules that have them in common.
+
+    So live traffic and replays of one subscription never bring its target two events of a key at
+    once.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._listeners: dict[Callable[[str], None], None] = {}  # in order
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Call back with each key that is free again."""
+        self._listeners[listener] = None
+
+    def forget(self, listener: Callable[[str], None]) -> None:
+        """Call back no more."""
+        self._listeners.pop(listener, None)
+
+    def taken(self, key: str) -> bool:
+        """Whether something of this key is under way."""
+        return key in self._taken
+
+    def take(self, key: str) -> None:
+        """Something of this key is under way from now on."""
+        self._taken.add(key)
+
+    def free(self, key: str) -> None:
+        """Nothing of this key is under way any more."""
+        self._taken.discard(key)
+        for listener in self._listeners:
+            listener(key)

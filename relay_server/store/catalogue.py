@@ -1,0 +1,67 @@
+"""Changing channels and tokens; in the writer's thread."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from relay_server.errors import ChannelExists, ChannelNotFound, TokenExists, TokenNotFound
+from relay_server.store.database import Database
+from relay_server.store.rows import decode_channel, encode
+from relay_server.values import Channel, ChannelConfig, Token
+
+
+def create_channel(database: Database, name: str, config: ChannelConfig, now: int) -> Channel:
+    """Make a channel; raises ChannelExists."""
+    if database.one("find_channel", name):
+        raise ChannelExists(name)
+    number = database.value("create_channel", name, encode(config), now)
+    return Channel(number, name, config, now)
+
+
+def set_channel(database: Database, name: str, config: ChannelConfig) -> Channel:
+    """Replace a channel's configuration; raises ChannelNotFound."""
+    channel = find_channel(database, name)
+    database.run("set_channel", encode(config), channel.number)
+    return msgspec.structs.replace(channel, config=config)
+
+
+def delete_channel(database: Database, name: str) -> Channel:
+    """Delete a channel with all its readers; what they and it hold is left to `sweep`."""
+    channel = find_channel(database, name)
+    for query in (
+        "forget_channel_readers",
+        "delete_channel_replays",
+        "delete_channel_subscriptions",
+        "delete_channel",
+        "begin_purge",
+    ):
+        database.run(query, channel.number)
+    return channel
+
+
+def find_channel(database: Database, name: str) -> Channel:
+    """A channel by its name; raises ChannelNotFound."""
+    row = database.one("find_channel", name)
+    if row is None:
+        raise ChannelNotFound(name)
+    return decode_channel(row)
+
+
+def create_token(database: Database, token: Token) -> Token:
+    """Keep a token; raises TokenExists."""
+    if database.one("find_token", token.name):
+        raise TokenExists(token.name)
+    channels = None if token.channels is None else json.dumps(sorted(token.channels))
+    scopes = json.dumps(sorted(token.scopes))
+    database.run("create_token", token.name, token.digest, scopes, channels, token.created_at)
+    return token
+
+
+def revoke_token(database: Database, name: str) -> str:
+    """Forget a token; raises TokenNotFound."""
+    if not database.one("find_token", name):
+        raise TokenNotFound(name)
+    database.run("revoke_token", name)
+    return name

@@ -1,0 +1,243 @@
+"""Subscriptions and replays: who reads a channel, and how far each has come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from relay_server.errors import (
+    ReplayNotFound,
+    SubscriptionNotFound,
+    TooManyReplays,
+    TooManySubscriptions,
+)
+from relay_server.store.catalogue import find_channel
+from relay_server.store.database import Database
+from relay_server.store.positions import first, last, position, sequence_of
+from relay_server.store.rows import (
+    decode_dead,
+    decode_mark,
+    decode_replay,
+    decode_subscription,
+    encode,
+)
+from relay_server.values import (
+    ChannelNumber,
+    Claim,
+    DeadDelivery,
+    Outline,
+    Progress,
+    ReaderNumber,
+    Replay,
+    ReplayNumber,
+    ReplayState,
+    Selected,
+    Selection,
+    Subscription,
+    SubscriptionConfig,
+    SubscriptionNumber,
+)
+
+MAX_SUBSCRIPTIONS = 1_000  # of a channel
+MAX_RUNNING_REPLAYS = 16  # of a subscription
+MAX_LISTED_REPLAYS = 500
+LOOK_AT = 5_000  # events that one look for selected ones goes through at most
+LOOK_AT_BODIES = 500  # where it has to read them
+
+
+def subscribe(
+    database: Database,
+    channel: str,
+    name: str,
+    since: int | None,
+    now: int,
+    config: SubscriptionConfig,
+) -> tuple[Subscription, bool]:
+    """Find a subscription or make it; raises ChannelNotFound, TooManySubscriptions."""
+    number = find_channel(database, channel).number
+    row = database.one("find_subscription", channel, name)
+    if row is not None:
+        return decode_subscription(row), False
+    if database.value("count_subscriptions", number) >= MAX_SUBSCRIPTIONS:
+        raise TooManySubscriptions(channel, MAX_SUBSCRIPTIONS)
+    start = _sequence_before(database, number, since)
+    created = database.value("create_subscription", number, name, now, start, start, encode(config))
+    return Subscription(created, channel, name, now, config), True
+
+
+def change(
+    database: Database,
+    number: SubscriptionNumber,
+    change: Callable[[SubscriptionConfig], SubscriptionConfig],
+) -> Subscription:
+    """Change how a subscription is set; raises SubscriptionNotFound."""
+    subscription = _subscription(database, number)
+    config = change(subscription.config)
+    database.run("change_subscription", encode(config), number)
+    return msgspec.structs.replace(subscription, config=config)
+
+
+def unsubscribe(database: Database, number: SubscriptionNumber) -> None:
+    """Delete a subscription and its replays; what they hold is left to `sweep`."""
+    for query in (
+        "forget_subscription_readers",
+        "delete_subscription_replays",
+        "delete_subscription",
+    ):
+        database.run(query, number)
+
+
+def claim(database: Database, reader: ReaderNumber) -> Claim | None:
+    """Take a new epoch; None if the reader is gone, or a replay that has ended."""
+    name = "claim" if reader > 0 else "claim_replay"
+    row = database.one(name, abs(reader))
+    if row is None:
+        return None
+    epoch, floor = row
+    marks = tuple(decode_mark(r) for r in database.all("marks_above", reader, floor))
+    return Claim(reader, epoch, Progress(floor, marks))
+
+
+def create_replay(
+    database: Database,
+    subscription: SubscriptionNumber,
+    selection: Selection,
+    rate_per_s: float,
+    now: int,
+    made_by: str,
+) -> Replay:
+    """Make a replay; raises SubscriptionNotFound, TooManyReplays."""
+    channel = database.value("channel_of_subscription", subscription)
+    name = _subscription(database, subscription).name
+    if database.value("count_running", subscription) >= MAX_RUNNING_REPLAYS:
+        raise TooManyReplays(name, MAX_RUNNING_REPLAYS)
+    start, until = _bounds(database, channel, subscription, selection)
+    number = database.value(
+        "create_replay",
+        subscription,
+        channel,
+        encode(selection),
+        rate_per_s,
+        start,
+        until,
+        start,
+        now,
+        made_by,
+    )
+    return replay(database, -number)
+
+
+def replay(database: Database, number: ReplayNumber) -> Replay:
+    """A replay by its number; raises ReplayNotFound."""
+    row = database.one("replay", -number)
+    if row is None:
+        raise ReplayNotFound(-number)
+    return decode_replay(row)
+
+
+def replays(
+    database: Database, subscription: SubscriptionNumber | None, *, running: bool
+) -> list[Replay]:
+    """The newest replays."""
+    rows = database.all("replays", subscription, running, MAX_LISTED_REPLAYS)
+    return [decode_replay(row) for row in rows]
+
+
+def end_replay(database: Database, number: ReplayNumber, state: ReplayState, now: int) -> Replay:
+    """Note that a replay ended; raises ReplayNotFound."""
+    if replay(database, number).state is ReplayState.RUNNING:
+        database.run("end_replay", int(state), now, -number)
+        database.run("delete_marks", number)
+    return replay(database, number)
+
+
+def select(
+    database: Database, channel: ChannelNumber, replay: Replay, after: int, limit: int
+) -> Selected:
+    """The next events of a replay, as far as one look goes."""
+    start, until = position(channel, after), position(channel, replay.until)
+    window = LOOK_AT_BODIES if replay.selection.text else LOOK_AT
+    end, count = database.one("window_end", start, until, window) or (None, 0)
+    if end is None:
+        return Selected((), replay.until)
+    rows = database.all("select_events", start, end, *_conditions(replay), limit)
+    outlines = tuple(Outline(sequence_of(at), key, size) for at, key, size in rows)
+    if len(outlines) == limit:
+        return Selected(outlines, outlines[-1].sequence)
+    return Selected(outlines, replay.until if count < window else sequence_of(end))
+
+
+def dead(
+    database: Database, subscription: SubscriptionNumber, after: int, limit: int
+) -> list[DeadDelivery]:
+    """Dead deliveries after a sequence, in order."""
+    channel = database.value("channel_of_subscription", subscription)
+    if channel is None:
+        return []
+    rows = database.all("list_dead", first(channel), subscription, after, limit)
+    return [decode_dead(subscription, row) for row in rows]
+
+
+def discard(
+    database: Database, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
+) -> int:
+    """Let go of dead deliveries; how many of these were dead."""
+    return len(database.all("discard", now, subscription, json.dumps(list(sequences))))
+
+
+def _subscription(database: Database, number: SubscriptionNumber) -> Subscription:
+    row = database.one("subscription", number)
+    if row is None:
+        raise SubscriptionNotFound("", f"number {number}")
+    return decode_subscription(row)
+
+
+def _sequence_before(database: Database, channel: ChannelNumber, since: int | None) -> int:
+    """The sequence after which a new subscription begins."""
+    if since is None:
+        return int(database.value("last_sequence", channel))
+    if since <= 0:
+        return 0
+    before = database.value("sequence_before", first(channel), last(channel), since)
+    return 0 if before is None else sequence_of(before)
+
+
+def _bounds(
+    database: Database,
+    channel: ChannelNumber,
+    subscription: SubscriptionNumber,
+    selection: Selection,
+) -> tuple[int, int]:
+    """Between which sequences a selection can lie: after the first, up to the second."""
+    starts = [0, (selection.first or 1) - 1]
+    if selection.sequences:
+        starts.append(min(selection.sequences) - 1)
+    if selection.received_from is not None:
+        starts.append(_sequence_before(database, channel, selection.received_from))
+    if selection.dead:
+        starts.append((database.value("first_dead", subscription) or 1) - 1)
+    ends = [int(database.value("last_sequence", channel))]
+    if selection.sequences:
+        ends.append(max(selection.sequences))
+    if selection.last is not None:
+        ends.append(selection.last)
+    until = min(ends)
+    return min(max(starts), max(until, 0)), max(until, 0)
+
+
+def _conditions(replay: Replay) -> tuple[object, ...]:
+    """The parameters 3 to 10 of `select_events`."""
+    wanted = replay.selection
+    plain, escaped = wanted.text.encode(), json.dumps(wanted.text)[1:-1].encode()
+    return (
+        wanted.received_from,
+        wanted.received_before,
+        wanted.kind,
+        wanted.key,
+        json.dumps(wanted.sequences) if wanted.sequences else None,
+        plain or None,
+        escaped,
+        replay.subscription if wanted.dead else None,
+    )
