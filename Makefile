@@ -34,7 +34,7 @@ lint: $(DEV) ## Run every check that is not a test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 relay_protocol relay_client
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 relay_protocol relay_http relay_client
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 

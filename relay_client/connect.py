@@ -22,8 +22,9 @@ from relay_client.render import Render, make_render
 from relay_client.replayer import Replayer
 from relay_client.settings import ClientSettings, Configuration
 from relay_client.since import parse_since
-from relay_client.target import Route, Target
+from relay_client.target import Route
 from relay_client.tunnel import Tunnel
+from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
 from relay_protocol.messages import Hello, Wanted

@@ -19,9 +19,10 @@ from relay_client.notices import Connected, Lost, Notice
 from relay_client.relay import Relay
 from relay_client.replayer import Replayer
 from relay_client.settings import ClientSettings, Configuration
-from relay_client.target import Route, Target
+from relay_client.target import Route
 from relay_client.text import padded
 from relay_client.tunnel import Tunnel
+from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.messages import Hello, Wanted
 from relay_protocol.text import harmless

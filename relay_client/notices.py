@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from relay_client.target import Target
+from relay_http.target import Target
 from relay_protocol.messages import Welcome
 from relay_protocol.values import Delivery, Outcome
 

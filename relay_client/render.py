@@ -22,8 +22,8 @@ from relay_client.notices import (
     Waiting,
     Warned,
 )
-from relay_client.target import Target
 from relay_client.text import counted, duration, padded
+from relay_http.target import Target
 from relay_protocol.messages import Granted
 from relay_protocol.text import harmless
 from relay_protocol.values import Failure, FailureKind, Outcome, Response

@@ -1,4 +1,4 @@
-"""Where deliveries go: the one HTTP server that a channel is replayed to."""
+"""Which channel goes where: what `--to` says."""
 
 from __future__ import annotations
 
@@ -6,38 +6,13 @@ import re
 from dataclasses import dataclass
 
 from relay_client.errors import UsageError
+from relay_http.target import Target, path_of_all
 
 _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLACE = re.compile(
     r"(?:(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
     r":(?P<port>[0-9]{1,5})(?P<path>/[!-~]*)?"
 )
-_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){2}(?=/|$)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A local HTTP server.
-
-    Attributes:
-        host: Name or address, an IPv6 address without brackets.
-        path: Where every event goes, whatever path it came by; empty keeps the event's own.
-    """
-
-    host: str
-    port: int
-    path: str = ""
-
-    @property
-    def authority(self) -> str:
-        """Host and port as a URL has them, e.g. `localhost:8000` or `[::1]:8000`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """What to show to people."""
-        return f"http://{self.authority}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +42,10 @@ def _target(text: str, whole: str) -> Target:
             f"--to {whole!r} is not a target",
             "Write [CHANNEL=]HOST:PORT[/path], for example localhost:8000.",
         )
-    port, path = int(match["port"]), match["path"] or ""
+    port = int(match["port"])
     if not 1 <= port <= 65_535:
         raise UsageError(f"--to {whole!r}: a port is a number from 1 to 65535")
-    if "?" in path or "#" in path or "\\" in path or _DOT_SEGMENT.search(path):
+    path = path_of_all(match["path"] or "")
+    if path is None:
         raise UsageError(f"--to {whole!r}: a path goes without ?, #, \\ and /../")
-    return Target(match["host"] or match["ipv6"], port, "" if path == "/" else path)
+    return Target(match["host"] or match["ipv6"], port, path)

@@ -26,7 +26,7 @@ from relay_client.notices import (
 )
 from relay_client.relay import USER_AGENT, Relay
 from relay_client.sleepwatch import SleepWatch
-from relay_client.target import Target
+from relay_http.target import Target
 from relay_protocol.client_session import (
     ClientEffect,
     ClientSession,

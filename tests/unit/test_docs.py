@@ -20,7 +20,8 @@ from relay_server.web.ingest import is_webhook
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
-PACKAGES = ("relay_protocol", "relay_server", "relay_client")
+PACKAGES = ("relay_protocol", "relay_http", "relay_server", "relay_client")
+HEADINGS = dict(zip("BPSC", PACKAGES, strict=True))  # how they begin on the page of limits
 BOUND = re.compile(r"_?MAX_[A-Z_]+|[A-Z_]+_(S|BYTES)")
 IGNORED_FOLDERS = {".venv", ".git", ".hypothesis", "node_modules", "build", "dist"}
 
@@ -136,7 +137,7 @@ def limit_rows() -> set[tuple[str, str, str]]:
     package = ""
     for line in (REFERENCE / "limits.md").read_text("utf-8").splitlines():
         if line.startswith("## "):
-            package = {"B": "relay_protocol", "S": "relay_server", "C": "relay_client"}[line[3]]
+            package = HEADINGS[line[3]]
         row = re.match(r"\| (?:`([\w/.]+)` )?`(\w+)` \| ([^|]+) \| \S", line)
         if row:
             file = row[1] or "limits.py"

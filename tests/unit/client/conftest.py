@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-ON_BOTH = {"test_exchange", "test_pool", "test_replayer"}
+ON_BOTH = {"test_replayer"}
 
 
 def pytest_asyncio_loop_factories(

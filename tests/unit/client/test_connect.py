@@ -15,9 +15,10 @@ from relay_client.errors import ClientError, TakenOver, UsageError
 from relay_client.notices import Lost, Notice, Warned
 from relay_client.relay import Relay
 from relay_client.settings import ClientSettings, Configuration
-from relay_client.target import Target
+from relay_http.target import Target
 from relay_protocol.messages import CloseCode, Wanted
-from tests.unit.client.support import TOKEN, fake_relay, make_delivery, raw_target, until
+from tests.support.raw_target import make_delivery, raw_target, until
+from tests.unit.client.support import TOKEN, fake_relay
 
 
 def configuration(url: str, **values: object) -> Configuration:

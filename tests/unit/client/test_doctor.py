@@ -14,7 +14,8 @@ from relay_client.console import Console
 from relay_client.doctor import CANARY_BODY, run_doctor
 from relay_client.settings import ClientSettings, Configuration
 from relay_protocol.messages import CloseCode
-from tests.unit.client.support import TOKEN, FakeRelay, fake_relay, raw_target
+from tests.support.raw_target import raw_target
+from tests.unit.client.support import TOKEN, FakeRelay, fake_relay
 
 ALL = [
     "configuration",

@@ -24,11 +24,11 @@ from relay_client.notices import (
     Warned,
 )
 from relay_client.render import Render, make_render
-from relay_client.target import Target
 from relay_client.text import width
+from relay_http.target import Target
 from relay_protocol.messages import Granted, Welcome
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
-from tests.unit.client.support import make_delivery
+from tests.support.raw_target import make_delivery
 
 URL = "https://relay.example.com"
 TARGET = Target("localhost", 8000)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay_client.errors import UsageError
-from relay_client.target import Route, Target
+from relay_client.target import Route
+from relay_http.target import Target
 
 
 @pytest.mark.parametrize(
@@ -52,9 +53,3 @@ def test_what_is_no_route_is_named(text: str) -> None:
     """The message has what was given."""
     with pytest.raises(UsageError, match="--to"):
         Route.parse(text)
-
-
-def test_a_target_is_shown_as_a_url() -> None:
-    """IPv6 addresses in brackets."""
-    assert Target("::1", 8000).url == "http://[::1]:8000"
-    assert Target("localhost", 8000, "/bot").url == "http://localhost:8000/bot"

@@ -22,20 +22,15 @@ from relay_client.notices import (
     Waiting,
 )
 from relay_client.relay import Relay
-from relay_client.target import Target
 from relay_client.tunnel import Tunnel
+from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.messages import CloseCode, Goaway, Hello, Wanted
 from relay_protocol.server_session import Send
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
-from tests.unit.client.support import (
-    TOKEN,
-    FakeRelay,
-    fake_relay,
-    make_delivery,
-    until,
-)
+from tests.support.raw_target import make_delivery, until
+from tests.unit.client.support import TOKEN, FakeRelay, fake_relay
 
 
 class FakeTargets:

@@ -20,10 +20,10 @@ from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.sqlite import SqliteStore, open_sqlite
+from tests.support.certificates import make_certificate
 from tests.support.processes import free_port
 from tests.support.senders import connection, exchange, read_answer, request
 from tests.support.waiting import until
-from tests.unit.server.certificates import make_certificate
 from tests.unit.server.support import make_settings
 
 SOURCES = Sources((), ())

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from relay_server.store.sqlite import open_sqlite
 from relay_server.values import Scope, SenderKind
 from relay_server.web import front
+from tests.support.certificates import make_certificate
 from tests.support.senders import (
     Connection,
     chunked,
@@ -28,7 +29,6 @@ from tests.support.senders import (
     request,
 )
 from tests.support.waiting import settled, until
-from tests.unit.server.certificates import make_certificate
 from tests.unit.server.support import Served, deaf, listening, serve_front
 
 BODY = '{"event":"message_created","conversation":{"id":7},"content":"Olá 👋"}'.encode()

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from relay_server import tls
 from relay_server.errors import InvalidValue
+from tests.support.certificates import make_certificate
 from tests.support.waiting import until
-from tests.unit.server.certificates import make_certificate
 from tests.unit.server.support import make_settings
 
 

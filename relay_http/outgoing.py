@@ -6,7 +6,7 @@ import functools
 import re
 from datetime import UTC, datetime
 
-from relay_client.target import Target
+from relay_http.target import Target
 from relay_protocol.values import Delivery, RequestHead
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -38,7 +38,7 @@ _SAID_ONCE = frozenset({b"host", b"content-length"})
 
 
 class RequestRefused(Exception):
-    """The client will not send this request, whoever asks."""
+    """This request is not sent, whoever asks."""
 
 
 def compose(delivery: Delivery, target: Target) -> bytes:
@@ -51,13 +51,26 @@ def compose(delivery: Delivery, target: Target) -> bytes:
     if not _METHOD.fullmatch(request.method) or request.method in _NEVER_METHODS:
         raise RequestRefused(f"the method {request.method[:40]!r} is not replayed")
     _check_request_target(request.request_target)
-    kept = _kept(request)
+    kept = _kept(request, target)
     try:
         first = f"{request.method} {_path(request, target)} HTTP/1.1".encode()
         lines = [first, *_corrected(kept, delivery, target), *_added(delivery, kept), b"", b""]
     except UnicodeEncodeError as exc:
         raise RequestRefused(f"the request cannot be sent: {exc}") from exc
     return b"\r\n".join(lines)
+
+
+def check_header(name: bytes, value: bytes) -> None:
+    """See that a field can be one of `Target.headers`.
+
+    Raises:
+        RequestRefused: It is no header field, or one that the relay says itself.
+    """
+    _, lower, dropped = _header_name(name)
+    if dropped or lower in _SAID_ONCE:
+        raise RequestRefused(f"{name.decode()!r} is a header that the relay says itself")
+    if _FORBIDDEN_IN_VALUE.search(value):
+        raise RequestRefused(f"the value of {name.decode()!r} has characters that no header has")
 
 
 def _check_request_target(text: str) -> None:
@@ -77,16 +90,18 @@ def _path(request: RequestHead, target: Target) -> str:
     return target.path + mark + query
 
 
-def _kept(request: RequestHead) -> list[tuple[bytes, bytes, bytes]]:
+def _kept(request: RequestHead, target: Target) -> list[tuple[bytes, bytes, bytes]]:
     """Give (name with its colon, name in lower case, value) of what goes on to the target."""
     # All at once: this is done for every delivery.
     if _FORBIDDEN_IN_VALUE.search(b"\t".join([value for _, value in request.headers])):
         raise RequestRefused("a header's value has characters that no header has")
-    connection_only = _named_by_connection(request)
+    left_out = _named_by_connection(request)
+    if target.headers:
+        left_out |= {name.lower() for name, _ in target.headers}
     kept = []
     for name, value in request.headers:
         begin, lower, dropped = _header_name(name)
-        if not dropped and lower not in connection_only:
+        if not dropped and lower not in left_out:
             kept.append((begin, lower, value))
     return kept
 
@@ -106,6 +121,7 @@ def _corrected(
         lines.insert(0, b"Host: " + missing[b"host"])
     if b"content-length" in missing and delivery.body:
         lines.append(b"Content-Length: " + missing[b"content-length"])
+    lines += [name + b": " + value for name, value in target.headers]
     return lines
 
 

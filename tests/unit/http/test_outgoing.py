@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from relay_client.outgoing import RequestRefused, compose
-from relay_client.target import Target
+from relay_http.outgoing import RequestRefused, check_header, compose
+from relay_http.target import Target
 from relay_protocol.values import Delivery, HeaderList
-from tests.unit.client.support import make_delivery, split_request
+from tests.support.raw_target import make_delivery, split_request
 
 TARGET = Target("localhost", 8000)
 
@@ -191,6 +191,51 @@ def test_a_second_host_or_length_is_left_out() -> None:
     assert sent[:2] == [(b"Host", b"localhost:8000"), (b"Content-Length", b"2")]
     assert (b"X-Forwarded-Host", b"a.example") in sent
     assert sent[2][0] == b"Relay-Event-Id"
+
+
+def test_a_targets_own_fields_take_the_place_of_the_senders() -> None:
+    """Whatever case the sender wrote them in, and however often."""
+    target = Target("localhost", 8000, headers=((b"Authorization", b"Bearer x"), (b"X-New", b"1")))
+    headers: HeaderList = ((b"authorization", b"Basic a"), (b"X-A", b"1"), (b"AUTHORIZATION", b"b"))
+
+    sent = headers_of(make_delivery(headers=headers), target)
+
+    assert sent[:5] == [
+        (b"Host", b"localhost:8000"),
+        (b"X-A", b"1"),
+        (b"Content-Length", b"2"),
+        (b"Authorization", b"Bearer x"),
+        (b"X-New", b"1"),
+    ]
+    assert [name.lower() for name, _ in sent].count(b"authorization") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"Host", b"x"),
+        (b"content-length", b"1"),
+        (b"Relay-Event-Id", b"x"),
+        (b"X-Forwarded-For", b"x"),
+        (b"Connection", b"x"),
+        (b"Transfer-Encoding", b"x"),
+        (b"A B", b"x"),
+        (b"", b"x"),
+        ("É".encode(), b"x"),
+        (b"X-A", b"1\r\nX-B: 2"),
+        (b"X-A", b"\x00"),
+    ],
+)
+def test_a_field_that_no_target_can_add_is_refused(name: bytes, value: bytes) -> None:
+    """The relay says it itself, or it is none."""
+    with pytest.raises(RequestRefused):
+        check_header(name, value)
+
+
+def test_an_ordinary_field_may_be_added() -> None:
+    """Bytes that are no ASCII included."""
+    check_header(b"Authorization", b"Bearer x")
+    check_header(b"X-Nome", "João".encode())
 
 
 def test_a_replay_says_so_and_an_unknown_sender_is_not_named() -> None:

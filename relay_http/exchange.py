@@ -31,13 +31,14 @@ class Connection(asyncio.Protocol):
     Attributes:
         is_open: It can take an exchange.
         heard: Something of the last exchange's answer came.
+        opened_at: When it was opened, by the loop's clock.
         idle_since: For the pool, by the loop's clock.
     """
 
     def __init__(self) -> None:
         self.is_open = False
         self.heard = False
-        self.idle_since = 0.0
+        self.opened_at = self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)
@@ -49,6 +50,12 @@ class Connection(asyncio.Protocol):
         )
         self._end: asyncio.Future[None] | None = None
         self._begin(bodiless=False)
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end; empty when it is not known any more."""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if name else ""
 
     def _begin(self, bodiless: bool) -> None:
         self.heard = False
@@ -105,6 +112,7 @@ class Connection(asyncio.Protocol):
         """Part of asyncio.Protocol, as are the next three."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.is_open = True
+        self.opened_at = self._loop.time()
 
     def data_received(self, data: bytes) -> None:
         if self._end is None or self._end.done():

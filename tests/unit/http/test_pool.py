@@ -7,11 +7,11 @@ import socket
 
 import pytest
 
-from relay_client import pool as pool_module
-from relay_client.exchange import Connection
-from relay_client.pool import Pool
-from relay_client.target import Target
-from tests.unit.client.support import raw_target, until
+from relay_http import pool as pool_module
+from relay_http.exchange import Connection
+from relay_http.pool import Pool
+from relay_http.target import Target
+from tests.support.raw_target import raw_target, until
 
 
 async def open_some(pool: Pool, count: int) -> list[Connection]:
@@ -93,6 +93,32 @@ async def test_a_connection_that_the_target_closed_is_not_given() -> None:
 
         assert pool.take() is None
         pool.close()
+
+
+async def test_a_connection_that_may_not_be_used_again_is_closed() -> None:
+    """Whoever made the pool says so, and the next one that may is given."""
+    async with raw_target() as server:
+        good: list[Connection] = []
+        pool = Pool(server.target, 8, usable=lambda connection: connection in good)
+        first, second = await open_some(pool, 2)
+        good.append(first)
+        pool.give_back(first)
+        pool.give_back(second)
+
+        assert pool.take() is first
+        assert not second.is_open
+        first.close()
+
+
+async def test_it_is_known_where_a_connection_leads_and_since_when() -> None:
+    """As the socket says it."""
+    async with raw_target() as server:
+        before = asyncio.get_running_loop().time()
+        connection = await Pool(server.target, 8).connect()
+
+        assert connection.peer == "127.0.0.1"
+        assert before <= connection.opened_at <= asyncio.get_running_loop().time()
+        connection.close()
 
 
 async def test_a_closed_pool_keeps_nothing() -> None:

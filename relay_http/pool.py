@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections import deque
+from collections.abc import Awaitable, Callable
 
-from relay_client.exchange import Connection
-from relay_client.reach import open_socket
-from relay_client.target import Target
+from relay_http.exchange import Connection
+from relay_http.reach import open_socket
+from relay_http.target import Target
+
+Opener = Callable[[Target], Awaitable[socket.socket]]
 
 # Servers close idle connections after 2 s (gunicorn) and more, and a request sent into one just
 # then fails: be done with it before.
@@ -19,11 +24,27 @@ class Pool:
 
     Args:
         most: How many idle connections are kept.
+        opener: Connects to the target; raises OSError when it cannot.
+        tls: Whom to trust, for a target that is spoken to by TLS.
+        usable: Says whether a kept connection may be used once more.
     """
 
-    def __init__(self, target: Target, most: int) -> None:
+    def __init__(
+        self,
+        target: Target,
+        most: int,
+        *,
+        opener: Opener = open_socket,
+        tls: ssl.SSLContext | None = None,
+        usable: Callable[[Connection], bool] | None = None,
+    ) -> None:
+        if target.secure and tls is None:
+            tls = ssl.create_default_context()
         self._target = target
         self._most = most
+        self._opener = opener
+        self._tls = tls if target.secure else None
+        self._usable = usable
         self._loop = asyncio.get_running_loop()
         self._idle: deque[Connection] = deque()  # the longest idle first
         self._broom: asyncio.TimerHandle | None = None
@@ -32,8 +53,11 @@ class Pool:
         """Give the kept connection that was used last, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open:
+            if not connection.is_open:
+                continue
+            if self._usable is None or self._usable(connection):
                 return connection
+            connection.close()
         return None
 
     async def connect(self) -> Connection:
@@ -42,8 +66,11 @@ class Pool:
         Raises:
             OSError: The target does not take it.
         """
-        opened = await open_socket(self._target)
-        _, connection = await self._loop.create_connection(Connection, sock=opened)
+        opened = await self._opener(self._target)
+        name = None if self._tls is None else self._target.host
+        _, connection = await self._loop.create_connection(
+            Connection, sock=opened, ssl=self._tls, server_hostname=name
+        )
         return connection
 
     def give_back(self, connection: Connection) -> None:

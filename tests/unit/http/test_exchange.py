@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from relay_client.exchange import Broken, Connection, NotHttp
+from relay_http.exchange import Broken, Connection, NotHttp
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Response
-from tests.unit.client.support import OK, until
+from tests.support.raw_target import OK, until
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
 REQUEST = HEAD + b"{}"

@@ -1,0 +1,151 @@
+"""Posts deliveries to one target, and says how that went."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from ssl import SSLCertVerificationError
+
+from relay_http.exchange import Broken, Connection, NotHttp
+from relay_http.outgoing import RequestRefused, compose
+from relay_http.pool import Pool
+from relay_http.reach import Unreachable
+from relay_http.target import Target
+from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+
+CONNECT_S = 5.0
+# A kept connection that breaks this soon was closed before the request came: it is sent anew
+# instead of costing an attempt. One that breaks later may have broken over the event.
+_STALE_S = 0.1
+_PROBE_S = 2.0
+FIRST_LOOK_S = 1.0
+LONGEST_LOOK_S = 2.0  # all that waited shall have arrived 5 s after the target's return
+
+
+class Poster:
+    """Opens connections to its target, and to nothing else. Make it where an event loop runs.
+
+    Args:
+        timeout_s: How long the target may take for its whole answer.
+        most_idle: How many connections are kept between deliveries.
+        pool: Opens the connections, if not one that goes to the target without further ado.
+        look_s: How long a look at the target may take.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        timeout_s: float,
+        most_idle: int,
+        *,
+        pool: Pool | None = None,
+        look_s: float = _PROBE_S,
+    ) -> None:
+        self._target = target
+        self._timeout_s = timeout_s
+        self._look_s = look_s
+        self._pool = Pool(target, most_idle) if pool is None else pool
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Close what is idle, and keep nothing more."""
+        self._pool.close()
+
+    async def look(self) -> str:
+        """Say why the target takes no connections now; nothing when it does."""
+        try:
+            async with asyncio.timeout(self._look_s):
+                connection = await self._pool.connect()
+        except OSError as exc:
+            return self._why_not(exc)
+        connection.close()
+        return ""
+
+    async def until_listening(self) -> None:
+        """Return once the target takes connections, looking every second or two."""
+        pause = FIRST_LOOK_S
+        while await self.look():
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_LOOK_S, pause * 1.25)
+
+    async def post(self, delivery: Delivery) -> Outcome:
+        """Post a delivery. Whatever happens is told by the outcome."""
+        started = time.perf_counter()
+        try:
+            head = compose(delivery, self._target)
+        except RequestRefused as exc:
+            return Failure(FailureKind.REFUSED, str(exc))
+        try:
+            return await self._post(delivery, head)
+        except (_NotConnected, TimeoutError, NotHttp, Broken) as exc:
+            kind, text = await self._explain(exc)
+            return Failure(kind, text, round((time.perf_counter() - started) * 1000))
+
+    async def _post(self, delivery: Delivery, head: bytes) -> Response:
+        deadline = self._loop.time() + self._timeout_s
+        kept = self._pool.take()
+        if kept is not None:
+            started = time.perf_counter()
+            try:
+                return await self._exchange(kept, delivery, head, deadline)
+            except Broken:
+                if kept.heard or time.perf_counter() - started >= _STALE_S:
+                    raise
+        fresh = await self._connect(sent_before=kept is not None)
+        return await self._exchange(fresh, delivery, head, deadline)
+
+    async def _connect(self, *, sent_before: bool) -> Connection:
+        try:
+            async with asyncio.timeout(min(CONNECT_S, self._timeout_s)):
+                return await self._pool.connect()
+        except OSError as exc:
+            if not sent_before:
+                raise _NotConnected(self._why_not(exc)) from exc
+            if isinstance(exc, TimeoutError):
+                raise
+            raise Broken from exc
+
+    async def _exchange(
+        self, connection: Connection, delivery: Delivery, head: bytes, deadline: float
+    ) -> Response:
+        bodiless = delivery.event.request.method == "HEAD"
+        try:
+            return await connection.exchange(head, delivery.body, deadline, bodiless=bodiless)
+        finally:
+            self._pool.give_back(connection)
+
+    def _why_not(self, exc: OSError) -> str:
+        match exc:
+            case Unreachable():
+                return str(exc)
+            case SSLCertVerificationError():
+                return f"the certificate of {self._target.authority} is not good: " + (
+                    exc.verify_message
+                )
+            case _:
+                return f"{self._target.authority} does not take connections"
+
+    async def _explain(self, exc: Exception) -> tuple[FailureKind, str]:
+        match exc:
+            case _NotConnected():
+                return FailureKind.TARGET_DOWN, str(exc)
+            case TimeoutError():
+                return (
+                    FailureKind.TIMEOUT,
+                    f"the target did not answer within {self._timeout_s:g} s",
+                )
+            case NotHttp():
+                return FailureKind.NETWORK, f"the target's answer is not HTTP: {exc}"
+            case _:
+                return await self._explain_break()
+
+    async def _explain_break(self) -> tuple[FailureKind, str]:
+        """Tell a target that hung up from one that is gone."""
+        if not await self.look():
+            return FailureKind.NETWORK, "the target closed the connection without a whole answer"
+        text = f"{self._target.authority} went away while it had the event"
+        return FailureKind.TARGET_LOST, text
+
+
+class _NotConnected(Exception):
+    """The target takes no connection, and got nothing."""

@@ -1,0 +1,49 @@
+"""Where deliveries go: one HTTP server."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from relay_protocol.values import HeaderList
+
+HTTPS_PORT = 443
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){2}(?=/|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An HTTP server.
+
+    Attributes:
+        host: Name or address, an IPv6 address without brackets.
+        path: Where every event goes, whatever path it came by; empty keeps the event's own.
+        secure: It is spoken to by TLS.
+        headers: Added to each request, in the place of a sender's fields of the same names.
+    """
+
+    host: str
+    port: int
+    path: str = ""
+    secure: bool = False
+    headers: HeaderList = ()
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a URL has them, e.g. `localhost:8000` or `[::1]:8000`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.secure and self.port == HTTPS_PORT:
+            return host  # what servers of many names know themselves by
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """What to show to people."""
+        return f"{'https' if self.secure else 'http'}://{self.authority}{self.path}"
+
+
+def path_of_all(path: str) -> str | None:
+    """Turn the path of a target's URL into `Target.path`; None when it can be no such path."""
+    if "?" in path or "#" in path or "\\" in path or _DOT_SEGMENT.search(path):
+        return None
+    return "" if path == "/" else path

@@ -1,0 +1,525 @@
+"""Posting to a real socket: the bytes that arrive, and every way it can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from relay_http import poster as poster_module
+from relay_http.pool import Pool
+from relay_http.poster import Poster
+from relay_http.reach import Unreachable
+from relay_http.target import Target
+from relay_protocol.limits import MAX_RESULT_BODY_BYTES
+from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome, Response
+from tests.support.certificates import Certificate, make_certificate
+from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request, until
+
+FIXTURES = sorted((Path(__file__).parents[2] / "fixtures/chatwoot").glob("*.json"))
+
+
+def chatwoot_headers(body: bytes) -> HeaderList:
+    """Chatwoot 4.15.1's headers, in its order."""
+    return (
+        (b"Accept-Encoding", b"gzip;q=1.0,deflate;q=0.6,identity;q=0.3"),
+        (b"Accept", b"application/json"),
+        (b"User-Agent", b"Ruby"),
+        (b"Host", b"relay.example.com"),
+        (b"Content-Type", b"application/json"),
+        (b"X-Chatwoot-Delivery", b"6f1d3c1e-0000-4000-8000-000000000000"),
+        (b"X-Chatwoot-Timestamp", b"1783000810"),
+        (b"X-Chatwoot-Signature", b"sha256=" + b"0" * 64),
+        (b"Content-Length", str(len(body)).encode()),
+    )
+
+
+@asynccontextmanager
+async def opened(target: Target, timeout_s: float, most_idle: int) -> AsyncIterator[Poster]:
+    """A poster that is closed at the end."""
+    poster = Poster(target, timeout_s, most_idle)
+    try:
+        yield poster
+    finally:
+        poster.close()
+
+
+async def replay(
+    target: Target, delivery: Delivery | None = None, *, timeout_s: float = 5.0
+) -> Outcome:
+    """Post one delivery."""
+    async with opened(target, timeout_s, 8) as poster:
+        return await poster.post(delivery or make_delivery())
+
+
+def free_port() -> int:
+    """A port where nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def test_there_are_twenty_fixtures() -> None:
+    """The test over them is worth what they are."""
+    assert len(FIXTURES) == 20
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.stem)
+async def test_a_fixture_arrives_byte_for_byte(fixture: Path) -> None:
+    """Body, path, query and headers; only Host is the target's, and the relay's come last."""
+    body = fixture.read_bytes()
+    path = "/webhook/a%2Fb/?next=%2Fx%3f&y=a+b%20c&z=@evil"
+    headers = chatwoot_headers(body)
+    delivery = make_delivery(request_target=path, headers=headers, body=body)
+
+    async with raw_target() as server:
+        outcome = await replay(server.target, delivery)
+
+    assert isinstance(outcome, Response)
+    assert outcome.delivered
+    first, sent, sent_body = split_request(server.requests[0])
+    host = (b"Host", f"127.0.0.1:{server.port}".encode())
+    assert first == f"POST {path} HTTP/1.1".encode()
+    assert sent[:9] == [host if name == b"Host" else (name, value) for name, value in headers]
+    assert all(name.startswith((b"Relay-", b"X-Forwarded-")) for name, _ in sent[9:])
+    assert sent_body == body
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "POST"])
+async def test_no_header_is_added_to_a_bare_request(method: str) -> None:
+    """It would change what the sender said."""
+    delivery = make_delivery(method=method, headers=((b"Host", b"x"), (b"X-A", b"1")), body=b"")
+
+    async with raw_target() as server:
+        outcome = await replay(server.target, delivery)
+
+    assert outcome.delivered
+    first, sent, body = split_request(server.requests[0])
+    assert first == f"{method} /webhook HTTP/1.1".encode()
+    added = [name for name, _ in sent[2:]]
+    assert all(name.startswith((b"Relay-", b"X-Forwarded-")) for name in added)
+    assert body == b""
+
+
+async def test_names_that_differ_in_case_are_both_sent() -> None:
+    """They are repeats of one header, and both values count."""
+    headers = ((b"Host", b"x"), (b"X-Tag", b"a"), (b"x-tag", b"b"), (b"X-Tag", b"c"))
+
+    async with raw_target() as server:
+        await replay(server.target, make_delivery(headers=headers))
+
+    assert split_request(server.requests[0])[1][1:4] == list(headers[1:])
+
+
+async def test_an_empty_query_and_utf8_values_stay() -> None:
+    """Even these are what the sender said."""
+    headers = ((b"Host", b"x"), (b"X-Nome", "João 🎉".encode()))
+    delivery = make_delivery(request_target="/webhook?", headers=headers)
+
+    async with raw_target() as server:
+        await replay(server.target, delivery)
+
+    first, sent, _ = split_request(server.requests[0])
+    assert first == b"POST /webhook? HTTP/1.1"
+    assert sent[1] == headers[1]
+
+
+async def test_values_that_are_no_utf8_arrive_byte_for_byte() -> None:
+    """Old senders write Latin-1, and some sign what they write."""
+    headers = ((b"Host", b"x"), (b"X-Nome", b"Jo\xe3o"), (b"X-Any", bytes(range(0x80, 0x100))))
+
+    async with raw_target() as server:
+        await replay(server.target, make_delivery(headers=headers))
+
+    assert split_request(server.requests[0])[1][1:3] == list(headers[1:])
+
+
+@pytest.mark.parametrize("request_target", ["//evil/x", "http://evil/x", "/../x", "/a\r\nb"])
+async def test_nothing_is_opened_for_a_refused_request(request_target: str) -> None:
+    """The outcome says why."""
+    async with raw_target() as server:
+        outcome = await replay(server.target, make_delivery(request_target=request_target))
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.REFUSED
+    assert "the path" in outcome.text
+    assert server.connections == 0
+
+
+async def test_a_redirect_is_an_answer_and_not_followed() -> None:
+    """The other place is never asked."""
+    async with raw_target() as elsewhere, raw_target() as server:
+        location = f"Location: http://127.0.0.1:{elsewhere.port}/x"
+        server.answer = f"HTTP/1.1 302 Found\r\n{location}\r\nContent-Length: 0\r\n\r\n".encode()
+        outcome = await replay(server.target)
+
+    assert isinstance(outcome, Response)
+    assert outcome.status == 302
+    assert elsewhere.connections == 0
+
+
+async def test_cookies_are_not_kept_and_proxies_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one answer sets does not go into the next request."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    async with raw_target() as server:
+        server.answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\n\r\n"
+        async with opened(server.target, 5.0, 8) as poster:
+            outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
+
+    assert all(outcome.delivered for outcome in outcomes)
+    assert server.connections == 1
+    assert b"cookie" not in server.requests[1].lower()
+
+
+@pytest.mark.parametrize(
+    ("size", "kept", "truncated"),
+    [
+        (5, 5, False),
+        (MAX_RESULT_BODY_BYTES, MAX_RESULT_BODY_BYTES, False),
+        (MAX_RESULT_BODY_BYTES + 1, MAX_RESULT_BODY_BYTES, True),
+        (10_000_000, MAX_RESULT_BODY_BYTES, True),
+    ],
+)
+async def test_the_beginning_of_an_answer_is_kept(size: int, kept: int, truncated: bool) -> None:
+    """However long it is."""
+    async with raw_target() as server:
+        server.answer = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + b"x" * size
+        outcome = await replay(server.target)
+
+    assert isinstance(outcome, Response)
+    assert outcome.body == b"x" * kept
+    assert outcome.truncated is truncated
+
+
+async def test_headers_of_an_answer_are_kept_raw_and_bounded() -> None:
+    """A compressed body is not inflated either."""
+    many = "".join(f"X-{number}: é\r\n" for number in range(200))
+    head = f"HTTP/1.1 500 No\r\nContent-Encoding: gzip\r\n{many}Content-Length: 3\r\n\r\n"
+    async with raw_target() as server:
+        server.answer = head.encode() + b"\x1f\x8b\x00"
+        outcome = await replay(server.target)
+
+    assert isinstance(outcome, Response)
+    assert (outcome.status, outcome.body, len(outcome.headers)) == (500, b"\x1f\x8b\x00", 128)
+    assert outcome.headers[1] == (b"X-0", "é".encode())
+
+
+async def test_nothing_listening_is_target_down() -> None:
+    """No byte of the event was sent."""
+    outcome = await replay(Target("127.0.0.1", free_port()))
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TARGET_DOWN
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "two..dots"])
+async def test_an_unknown_name_is_target_down(host: str) -> None:
+    """Names under .invalid never resolve (RFC 6761 §6.4)."""
+    outcome = await replay(Target(host, 8000))
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TARGET_DOWN
+
+
+async def test_no_answer_in_time_is_a_timeout() -> None:
+    """The outcome says how long was waited."""
+
+    async def never(request: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async with raw_target() as server:
+        server.answer = never
+        outcome = await replay(server.target, timeout_s=0.1)
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TIMEOUT
+    assert "0.1 s" in outcome.text
+    assert outcome.elapsed_ms >= 90
+
+
+async def test_a_target_that_hangs_up_and_still_listens_is_a_network_failure() -> None:
+    """It may have had the event."""
+
+    async def hang_up(request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with raw_target() as server:
+        server.answer = hang_up
+        outcome = await replay(server.target)
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.NETWORK
+
+
+async def test_a_target_that_goes_away_with_the_event_is_lost() -> None:
+    """Nobody listens any more: it was stopped, and the event comes again once it is back."""
+    target = RawTarget()
+    server = await asyncio.start_server(target.serve, "127.0.0.1", 0)
+    target.port = server.sockets[0].getsockname()[1]
+
+    async def die(request: bytes, writer: asyncio.StreamWriter) -> None:
+        server.close()
+        writer.close()
+
+    target.answer = die
+    outcome = await replay(target.target)
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TARGET_LOST
+    assert len(target.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+    ],
+)
+async def test_a_garbage_answer_is_a_network_failure(garbage: bytes) -> None:
+    """What is no whole HTTP answer is none."""
+
+    async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(garbage)
+        await writer.drain()
+        writer.close()
+
+    async with raw_target() as server:
+        server.answer = answer
+        outcome = await replay(server.target)
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.NETWORK
+
+
+async def test_a_kept_connection_that_was_closed_costs_no_attempt() -> None:
+    """The next event goes out on a new connection."""
+
+    async def answer_once(request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async with raw_target() as server:
+        server.answer = answer_once
+        async with opened(server.target, 5.0, 8) as poster:
+            outcomes = [await poster.post(make_delivery(number)) for number in range(5)]
+
+    assert all(outcome.delivered for outcome in outcomes)
+
+
+@pytest.mark.parametrize(("stale_s", "delivered", "posted"), [(5.0, True, 3), (0.0, False, 2)])
+async def test_only_a_break_at_once_is_taken_for_a_stale_connection(
+    stale_s: float, delivered: bool, posted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that worked on the event first may have broken over it: that is an attempt."""
+    monkeypatch.setattr(poster_module, "_STALE_S", stale_s)
+
+    async def hang_up_on_the_second(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) == 2:
+            writer.close()
+        else:
+            writer.write(OK)
+
+    async with raw_target() as server:
+        server.answer = hang_up_on_the_second
+        async with opened(server.target, 5.0, 8) as poster:
+            outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
+
+    assert [outcome.delivered for outcome in outcomes] == [True, delivered]
+    assert len(server.requests) == posted
+
+
+async def test_a_break_within_an_answer_is_an_attempt() -> None:
+    """Nothing is posted again once the target began to answer."""
+
+    async def break_the_second(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) == 1:
+            writer.write(OK)
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+
+    async with raw_target() as server:
+        server.answer = break_the_second
+        async with opened(server.target, 5.0, 8) as poster:
+            outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
+
+    assert [outcome.delivered for outcome in outcomes] == [True, False]
+    assert len(server.requests) == 2
+
+
+async def test_a_request_is_sent_anew_only_once() -> None:
+    """A target that breaks over it every time gets it twice, not for ever."""
+
+    async def answer_only_the_first(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) == 1:
+            writer.write(OK)
+        else:
+            writer.close()
+
+    async with raw_target() as server:
+        server.answer = answer_only_the_first
+        async with opened(server.target, 5.0, 8) as poster:
+            outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
+
+    assert isinstance(outcomes[1], Failure)
+    assert outcomes[1].kind is FailureKind.NETWORK
+    assert len(server.requests) == 3
+
+
+async def test_a_target_that_goes_away_over_a_kept_connection_is_lost() -> None:
+    """It may have had the event: it is not said that nothing was sent."""
+    target = RawTarget()
+    server = await asyncio.start_server(target.serve, "127.0.0.1", 0)
+    target.port = server.sockets[0].getsockname()[1]
+
+    async def die_at_the_second(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(target.requests) == 1:
+            writer.write(OK)
+        else:
+            server.close()
+            writer.close()
+
+    target.answer = die_at_the_second
+    async with opened(target.target, 5.0, 8) as poster:
+        outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
+
+    assert outcomes[0].delivered
+    assert isinstance(outcomes[1], Failure)
+    assert outcomes[1].kind is FailureKind.TARGET_LOST
+
+
+async def test_connections_are_used_again_by_as_many_as_run_at_once() -> None:
+    """Forty events in fours need four connections."""
+    async with raw_target() as server, opened(server.target, 5.0, 4) as poster:
+        for _ in range(10):
+            outcomes = await asyncio.gather(*[poster.post(make_delivery(n)) for n in range(4)])
+            assert all(outcome.delivered for outcome in outcomes)
+
+        assert len(server.requests) == 40
+        assert server.connections == 4
+
+
+async def test_a_cancelled_replay_leaves_no_connection() -> None:
+    """The late answer must not meet the next event."""
+
+    async def never(request: bytes, writer: asyncio.StreamWriter) -> None:
+        await writer.wait_closed()
+
+    async with raw_target() as server, opened(server.target, 5.0, 8) as poster:
+        server.answer = never
+        running = asyncio.create_task(poster.post(make_delivery()))
+        await until(lambda: server.requests)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        server.answer = OK
+        outcome = await poster.post(make_delivery(2))
+
+    assert outcome.delivered
+    assert server.connections == 2
+
+
+async def test_localhost_is_found_on_ipv6_alone() -> None:
+    """Some servers listen there only."""
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    target = RawTarget()
+    try:
+        server = await asyncio.start_server(target.serve, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    async with server:
+        outcome = await replay(Target("localhost", server.sockets[0].getsockname()[1]))
+
+    assert outcome.delivered
+
+
+def server_tls(certificate: Certificate) -> ssl.SSLContext:
+    """What a server shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    return context
+
+
+@asynccontextmanager
+async def opened_by_tls(
+    port: int, ca: Path | None, host: str = "localhost"
+) -> AsyncIterator[Poster]:
+    """A poster that trusts one certificate."""
+    target = Target(host, port, secure=True)
+    pool = Pool(target, 8, tls=ssl.create_default_context(cafile=ca))
+    poster = Poster(target, 5.0, 8, pool=pool)
+    try:
+        yield poster
+    finally:
+        poster.close()
+
+
+async def test_tls_changes_nothing_of_the_bytes(tmp_path: Path) -> None:
+    """Bodies that take many records included; and a connection is kept."""
+    certificate = make_certificate(tmp_path)
+    bodies = [b"{}", bytes(range(256)) * 8_000]
+    async with (
+        raw_target(tls=server_tls(certificate)) as server,
+        opened_by_tls(server.port, certificate.cert) as poster,
+    ):
+        outcomes = [await poster.post(make_delivery(body=body)) for body in bodies]
+
+    assert all(outcome.delivered for outcome in outcomes)
+    assert [split_request(request)[2] for request in server.requests] == bodies
+    assert server.connections == 1
+
+
+async def test_a_strangers_certificate_gets_nothing(tmp_path: Path) -> None:
+    """The reason says so, and a look at the target says the same."""
+    async with (
+        raw_target(tls=server_tls(make_certificate(tmp_path))) as server,
+        opened_by_tls(server.port, None) as poster,
+    ):
+        outcome = await poster.post(make_delivery())
+        seen = await poster.look()
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TARGET_DOWN
+    assert "certificate" in outcome.text
+    assert seen == outcome.text
+    assert server.requests == []
+
+
+async def test_a_certificate_of_another_name_gets_nothing(tmp_path: Path) -> None:
+    """However well it is signed."""
+    certificate = make_certificate(tmp_path)
+    async with (
+        raw_target(tls=server_tls(certificate)) as server,
+        opened_by_tls(server.port, certificate.cert, "127.0.0.1") as poster,
+    ):
+        outcome = await poster.post(make_delivery())
+
+    assert isinstance(outcome, Failure)
+    assert "certificate" in outcome.text
+    assert server.requests == []
+
+
+async def test_an_opener_says_why_it_opens_nothing() -> None:
+    """In its own words."""
+
+    async def refuse(target: Target) -> socket.socket:
+        raise Unreachable(f"{target.host} is out of bounds")
+
+    target = Target("localhost", 8000)
+    poster = Poster(target, 5.0, 8, pool=Pool(target, 8, opener=refuse))
+    outcome = await poster.post(make_delivery())
+
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.text) == (FailureKind.TARGET_DOWN, "localhost is out of bounds")
+    assert await poster.look() == "localhost is out of bounds"
