@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.channels import NAME_PATTERN
+from relay_server.delivery.allow import Allowlist
 from relay_server.errors import InvalidValue
 
 PREFIX = "RELAY_SERVER_"
@@ -76,6 +77,10 @@ class ServerSettings(BaseSettings):
         (),
         description="Networks whose X-Forwarded-* fields count, with commas between them.",
     )
+    forward_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Hosts, addresses and networks that forwards may reach, with commas between.",
+    )
     tls_cert_file: Path | None = Field(
         None, description="Certificate chain (PEM), where no proxy ends TLS; read again if renewed."
     )
@@ -111,6 +116,19 @@ class ServerSettings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("forward_allow", mode="before")
+    @classmethod
+    def _check_allowed(cls, value: object) -> object:
+        entries = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(entries, (list, tuple)) or not all(isinstance(e, str) for e in entries):
+            raise ValueError("must be hosts, addresses and networks")
+        allowed = tuple(entry for entry in entries if entry)
+        try:
+            Allowlist.of(allowed)
+        except InvalidValue as exc:
+            raise ValueError(str(exc)) from exc
+        return allowed
 
     @field_validator("public_url")
     @classmethod

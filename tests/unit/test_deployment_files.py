@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from relay_server.delivery.allow import Allowlist
 from relay_server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +144,18 @@ def test_stack_has_traefiks_network_and_one_without_a_way_out(
     assert set(server["networks"]) == {"public", "internal"} == set(stack["networks"])
     assert stack["networks"]["public"]["external"] is True
     assert stack["networks"]["internal"]["internal"] is True
+
+
+def test_stack_lets_forwards_reach_the_bot_and_nothing_else(server: dict[str, Any]) -> None:
+    """Under the name that the how-to posts to."""
+    allow = server["environment"]["RELAY_SERVER_FORWARD_ALLOW"]
+    assert allow == "${RELAY_FORWARD_ALLOW:-chatwootai_webhook_server}"
+
+    allowlist = Allowlist.parse("chatwootai_webhook_server")
+    for page in ("forwards.md", "from-ngrok.md", "docker-swarm.md"):
+        text = (ROOT / "docs/how-to" / page).read_text()
+        [url] = set(re.findall(r"forward create chatwoot (\S+)", text))
+        assert allowlist.check_url(url).url == url
 
 
 def test_stack_takes_secrets_from_files(server: dict[str, Any]) -> None:

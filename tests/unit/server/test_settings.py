@@ -166,6 +166,9 @@ def test_a_settings_file_that_is_a_folder(environment: Environment, tmp_path: Pa
         ("public_url", f"https://[{SECRET}"),
         ("trusted_proxies", "10.0.0.1/8"),
         ("trusted_proxies", "traefik"),
+        ("forward_allow", "bot, 10.0.0.1/8"),
+        ("forward_allow", "http://bot:8001"),
+        ("forward_allow", "2130706433"),
         ("log_format", SECRET),
         ("log_level", "loud"),
         ("store_url", f"postgres://{SECRET}"),
@@ -186,6 +189,14 @@ def test_all_that_is_wrong_is_said_at_once(environment: Environment) -> None:
     message = refused()
     assert "RELAY_SERVER_PORT" in message
     assert "RELAY_SERVER_OPS_PORT" in message
+
+
+def test_what_forwards_may_reach(environment: Environment, tmp_path: Path) -> None:
+    assert load()[0].forward_allow == ()
+    file(tmp_path, "settings.toml", "forward_allow = ['bot']")
+    assert load()[0].forward_allow == ("bot",)
+    environment(forward_allow=" chatwootai_webhook_server, 10.0.0.0/8,, ::1 ")
+    assert load()[0].forward_allow == ("chatwootai_webhook_server", "10.0.0.0/8", "::1")
 
 
 @pytest.mark.parametrize(

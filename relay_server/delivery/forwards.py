@@ -1,0 +1,184 @@
+"""Keeps a push for each subscription that the server itself reads."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+import structlog
+
+from relay_http.reach import addresses
+from relay_protocol.errors import RelayError
+from relay_server.delivery.allow import Allowlist
+from relay_server.delivery.push import Gone, Inbox, OpenSealed, Push, Resolve, system_tls
+from relay_server.errors import ChannelNotFound, InvalidValue, SubscriptionNotFound
+from relay_server.values import Subscription, SubscriptionNumber
+
+log = structlog.get_logger()
+
+START_AGAIN_S = 5.0
+GRACE_S = 10.0  # for what is under way to a URL that gets nothing more
+
+PumpT = TypeVar("PumpT", bound=Inbox)
+
+
+class ForwardHub(Protocol[PumpT]):
+    """What forwards need of the hub."""
+
+    async def join_forward(self, push: Push, subscription: Subscription) -> PumpT:
+        """Claim the subscription, and make the pump that brings its deliveries to the push.
+
+        Raises:
+            ChannelNotFound, SubscriptionNotFound: It does not exist any more.
+            StoreUnavailable: The store cannot be written now.
+        """
+
+    def start(self, pump: PumpT) -> None:
+        """Begin to deliver."""
+
+    def remove(self, push: Push) -> None:
+        """The push is gone: what was lent to it is freed. Harmless for one that never joined."""
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """A forward that is to run.
+
+    Attributes:
+        grace_s: What is under way gets so long at the end.
+    """
+
+    subscription: Subscription
+    why: str = "it is starting"
+    push: Push | None = None
+    grace_s: float = GRACE_S
+    task: asyncio.Task[None] | None = field(default=None)
+
+    def facts(self) -> dict[str, str]:
+        return {"channel": self.subscription.channel, "subscription": self.subscription.name}
+
+
+class Forwards(Generic[PumpT]):
+    """Every forward of this server.
+
+    Args:
+        open_sealed: Gives a header's value back.
+    """
+
+    def __init__(
+        self,
+        hub: ForwardHub[PumpT],
+        allowlist: Allowlist,
+        open_sealed: OpenSealed,
+        *,
+        resolve: Resolve = addresses,
+    ) -> None:
+        self._hub = hub
+        self._allowlist = allowlist
+        self._open_sealed = open_sealed
+        self._resolve = resolve
+        self._kept: dict[SubscriptionNumber, _Kept] = {}
+        # A new push of a subscription waits for the end of the one before; a lock goes when
+        # nobody holds it.
+        self._locks: WeakValueDictionary[SubscriptionNumber, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def running(self) -> frozenset[SubscriptionNumber]:
+        """The subscriptions that a push reads now, whether or not its target is there."""
+        return frozenset(n for n, kept in self._kept.items() if kept.push and not kept.why)
+
+    def why_waiting(self, number: SubscriptionNumber) -> str:
+        """Why a forward delivers nothing; empty when it delivers, or is not to run at all."""
+        kept = self._kept.get(number)
+        if kept is None:
+            return ""
+        return kept.why or (kept.push.why_waiting if kept.push else "")
+
+    def start(self, subscription: Subscription) -> None:
+        """Read a subscription from now on; nothing happens for one that is read already.
+
+        A change of its configuration takes `stop` and `start`.
+        """
+        before = self._kept.get(subscription.number)
+        if before is not None and before.task is not None and not before.task.done():
+            return
+        kept = _Kept(subscription)
+        self._kept[subscription.number] = kept
+        name = f"forward {subscription.number}"
+        kept.task = asyncio.create_task(self._keep(kept), name=name)
+
+    async def stop(self, number: SubscriptionNumber, grace_s: float = GRACE_S) -> None:
+        """Read it no more; what is under way gets so many seconds to end."""
+        kept = self._kept.pop(number, None)
+        if kept is not None:
+            await self._stop(kept, grace_s)
+
+    async def close(self, grace_s: float = GRACE_S) -> None:
+        """Stop all of them at once."""
+        stopping = [self._stop(kept, grace_s) for kept in self._kept.values()]
+        self._kept.clear()
+        await asyncio.gather(*stopping)
+
+    async def _stop(self, kept: _Kept, grace_s: float) -> None:
+        kept.grace_s = grace_s
+        assert kept.task is not None
+        kept.task.cancel()
+        await asyncio.wait([kept.task])
+
+    async def _keep(self, kept: _Kept) -> None:
+        """Start a push, again and again, until it is gone for good or the task is cancelled."""
+        async with self._locks.setdefault(kept.subscription.number, asyncio.Lock()):
+            pause_s = await self._once(kept)
+            while pause_s is not None:
+                await asyncio.sleep(pause_s)
+                pause_s = await self._once(kept)
+
+    async def _once(self, kept: _Kept) -> float | None:
+        """Live through one push; gives the time until the next, or None when there is none."""
+        try:
+            gone = await self._read(kept)
+        except (ChannelNotFound, SubscriptionNotFound) as exc:
+            return self._note(kept, Gone(str(exc)))
+        except RelayError as exc:
+            return self._note(kept, Gone(str(exc), START_AGAIN_S))
+        except Exception as exc:
+            log.error("a forward failed", exc_info=exc, **kept.facts())
+            return self._note(kept, Gone("the server met an error", START_AGAIN_S))
+        finally:
+            await self._end(kept)
+        return self._note(kept, gone)
+
+    async def _read(self, kept: _Kept) -> Gone:
+        push = kept.push = await self._push(kept.subscription)
+        pump = await self._hub.join_forward(push, kept.subscription)
+        push.attach(pump)
+        kept.why = ""
+        self._hub.start(pump)
+        log.info("forward started", target=push.host, **kept.facts())
+        return await push.until_gone()
+
+    async def _push(self, subscription: Subscription) -> Push:
+        config = subscription.config.forward
+        if config is None:
+            raise InvalidValue(f"{subscription.name!r} is no forward")
+        if config.url.lower().startswith("https:"):
+            await asyncio.to_thread(system_tls)
+        return Push(config, self._allowlist, self._open_sealed, resolve=self._resolve)
+
+    async def _end(self, kept: _Kept) -> None:
+        push, kept.push = kept.push, None
+        if push is None:
+            return
+        try:
+            await push.close(kept.grace_s)
+        finally:
+            self._hub.remove(push)
+
+    def _note(self, kept: _Kept, gone: Gone) -> float | None:
+        if gone.reason != kept.why:
+            again = gone.back_after_s is not None
+            log.warning("forward stopped", reason=gone.reason, again=again, **kept.facts())
+        kept.why = gone.reason
+        return gone.back_after_s

@@ -1,0 +1,333 @@
+"""The sink that is a URL: what a forward's subscription brings is posted by the server itself."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from relay_http.exchange import Connection
+from relay_http.outgoing import RequestRefused, check_header
+from relay_http.pool import Pool
+from relay_http.poster import CONNECT_S, Poster
+from relay_http.reach import Address, Unreachable, addresses, connect_any
+from relay_http.target import Target
+from relay_protocol.limits import WINDOW_BYTES, WINDOW_DELIVERIES, WORKING_INTERVAL_S
+from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
+from relay_server.delivery.allow import Allowlist, read_url
+from relay_server.errors import InvalidValue
+from relay_server.values import ForwardConfig
+
+log = structlog.get_logger()
+
+MAX_TIMEOUT_S = 3_600.0
+MAX_HEADERS = 32
+MAX_HEADER_BYTES = 8_190  # of one value
+FIRST_LOOK_S = 1.0
+LONGEST_LOOK_S = 5.0
+LONGEST_KEPT_S = 60.0  # a name that leads elsewhere now is followed by then
+
+OpenSealed = Callable[[bytes], bytes]
+Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
+
+
+class Inbox(Protocol):
+    """What a sink tells its pump."""
+
+    def finish(self, sink: Push, delivery: str, outcome: Outcome, /) -> None:
+        """An attempt ended."""
+
+    def extend(self, sink: Push, deliveries: Iterable[str], /) -> None:
+        """The sink still has these."""
+
+    def hold(self, sink: Push, why: str = "", /) -> None:
+        """The target is not there: send nothing to this sink until `let_go`."""
+
+    def let_go(self, sink: Push, /) -> None:
+        """The target is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Why a push takes nothing more.
+
+    Attributes:
+        back_after_s: When to try again; None for never.
+    """
+
+    reason: str
+    back_after_s: float | None = None
+
+
+class Door:
+    """Connects to addresses that are allowed, and to no others.
+
+    A name is looked up for each new connection, and the connection goes to one of the addresses
+    that were judged: what the name leads to a moment later does not matter.
+    """
+
+    def __init__(self, allowlist: Allowlist, host: str, resolve: Resolve) -> None:
+        self._allowlist = allowlist
+        self._host = host
+        self._resolve = resolve
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self, target: Target) -> socket.socket:
+        """Connect.
+
+        Raises:
+            Unreachable: No address is known or allowed; the message says which it is.
+            OSError: None of those that are takes the connection.
+        """
+        allowed = self._allowed(await self._addresses(target.port))
+        opened = await connect_any(allowed, target.port)
+        try:
+            peer = str(opened.getpeername()[0])
+            if why := self._allowlist.refusal(self._host, peer):
+                raise Unreachable(why)
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+    def still_good(self, connection: Connection) -> bool:
+        """Whether a kept connection may be used once more."""
+        if self._loop.time() - connection.opened_at >= LONGEST_KEPT_S:
+            return False
+        return not self._allowlist.refusal(self._host, connection.peer)
+
+    async def _addresses(self, port: int) -> Sequence[Address]:
+        try:
+            return await self._resolve(self._host, port)
+        except OSError as exc:
+            raise Unreachable(f"the name {self._host} leads nowhere") from exc
+
+    def _allowed(self, found: Sequence[Address]) -> list[Address]:
+        reasons = [self._allowlist.refusal(self._host, address) for _, address in found]
+        allowed = [place for place, why in zip(found, reasons, strict=True) if not why]
+        if not allowed:
+            raise Unreachable(reasons[0] if reasons else f"{self._host} has no address")
+        return allowed
+
+
+class Push:
+    """Posts to one URL: a `Reader` of the hub. Make it where an event loop runs.
+
+    Args:
+        open_sealed: Gives a header's value back; raises InvalidValue when it cannot.
+        resolve: Finds the addresses of a host, anew for each connection.
+        tls: Whom to trust, if not whom the system trusts.
+
+    Raises:
+        InvalidValue: The configuration is impossible.
+
+    Attributes:
+        host: The target's, with its port, for people.
+        why_waiting: Why the target gets nothing now; empty when it does.
+    """
+
+    def __init__(
+        self,
+        config: ForwardConfig,
+        allowlist: Allowlist,
+        open_sealed: OpenSealed,
+        *,
+        resolve: Resolve = addresses,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        target = _target(config, open_sealed)
+        self.token = ""  # nobody's: revoking one closes no forward
+        self.host = target.authority
+        self.why_waiting = ""
+        self._concurrency = config.concurrency
+        self._poster = _poster(config, target, Door(allowlist, target.host, resolve), tls)
+        self._loop = asyncio.get_running_loop()
+        self._inbox: Inbox
+        self._under_way: dict[str, asyncio.Task[Outcome]] = {}
+        self._bytes = 0  # of bodies under way that fit into the window
+        self._large: str | None = None  # the delivery under way whose body does not
+        self._extended_at = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._gone: asyncio.Future[Gone] = self._loop.create_future()
+
+    def attach(self, inbox: Inbox) -> None:
+        """Take the pump that results go to; nothing may be delivered before."""
+        self._inbox = inbox
+
+    def accepts(self, size: int) -> bool:
+        """Whether a body of so many bytes may be posted now."""
+        full = len(self._under_way) >= self._concurrency
+        if full or self._gone.done() or self._looking is not None:
+            return False
+        if size > WINDOW_BYTES:
+            return self._large is None
+        return self._bytes + size <= WINDOW_BYTES
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Post it, without waiting."""
+        if delivery.id in self._under_way:
+            return  # its lease ran out: one result will do
+        if len(delivery.body) > WINDOW_BYTES:
+            self._large = delivery.id
+        else:
+            self._bytes += len(delivery.body)
+        task = self._loop.create_task(self._poster.post(delivery), name=f"post {delivery.id}")
+        self._under_way[delivery.id] = task
+        task.add_done_callback(functools.partial(self._posted, delivery.id, len(delivery.body)))
+
+    def tick(self, now: float) -> None:
+        """Extend the leases of what is under way; call this about once a second."""
+        if self._under_way and now - self._extended_at >= WORKING_INTERVAL_S:
+            self._extended_at = now
+            self._inbox.extend(self, tuple(self._under_way))
+
+    def taken_over(self, subscription: str, host: str) -> None:
+        """Somebody else reads the subscription now: do not fight back."""
+        log.warning("a forward was taken over", subscription=subscription, host=host)
+        self._go(Gone(f"{subscription} is read from {host or 'somewhere else'} now"))
+
+    def revoked(self) -> None:
+        """There is no token that could be; taken as an end."""
+        self._go(Gone("it was revoked"))
+
+    def go_away(self, reason: str, retry_after_s: float) -> None:
+        """Take nothing more; whoever keeps forwards may start another one later."""
+        self._go(Gone(reason, retry_after_s))
+
+    async def until_gone(self) -> Gone:
+        """Wait until it takes nothing more."""
+        return await asyncio.shield(self._gone)
+
+    async def close(self, deadline_s: float) -> None:
+        """Take nothing more, wait so long for what is under way, then let go of it."""
+        self._go(Gone("it was stopped"))
+        tasks = list(self._under_way.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=deadline_s)
+        looking = [] if self._looking is None else [self._looking]
+        for task in (*tasks, *looking):
+            task.cancel()
+        await asyncio.gather(*tasks, *looking, return_exceptions=True)
+        self._poster.close()
+
+    def _go(self, gone: Gone) -> None:
+        if not self._gone.done():
+            self._gone.set_result(gone)
+
+    def _posted(self, delivery: str, size: int, task: asyncio.Task[Outcome]) -> None:
+        del self._under_way[delivery]
+        if self._large == delivery:
+            self._large = None
+        else:
+            self._bytes -= size
+        if task.cancelled():
+            return  # the lease is freed with the pump
+        outcome = self._outcome(task)
+        if isinstance(outcome, Failure) and outcome.kind in _NOT_THERE:
+            self._wait(outcome.text)
+        self._inbox.finish(self, delivery, outcome)
+
+    def _outcome(self, task: asyncio.Task[Outcome]) -> Outcome:
+        if (error := task.exception()) is None:
+            return task.result()
+        log.error("posting a delivery failed", target=self.host, exc_info=error)
+        return Failure(FailureKind.NETWORK, "the server met an error while it posted this")
+
+    def _wait(self, why: str) -> None:
+        """Hold the pump until the target takes connections again."""
+        if self._looking is None and not self._gone.done():
+            log.warning("a forward waits", target=self.host, reason=why)
+            self._hold(why)
+            self._start_looking()
+
+    def _hold(self, why: str) -> None:
+        self.why_waiting = why
+        self._inbox.hold(self, why)
+
+    def _start_looking(self) -> None:
+        self._looking = self._loop.create_task(self._look(), name=f"look for {self.host}")
+        self._looking.add_done_callback(self._looked)
+
+    async def _look(self) -> None:
+        pause = FIRST_LOOK_S
+        while True:
+            await asyncio.sleep(pause)
+            why = await self._poster.look()
+            if not why:
+                return
+            if why != self.why_waiting:
+                self._hold(why)
+            pause = min(LONGEST_LOOK_S, pause * 1.25)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            log.error("looking for a forward's target failed", target=self.host, exc_info=error)
+            self._start_looking()  # it pauses first
+            return
+        self._looking = None
+        self.why_waiting = ""
+        log.info("a forward goes on", target=self.host)
+        self._inbox.let_go(self)
+
+
+_NOT_THERE = frozenset({FailureKind.TARGET_DOWN, FailureKind.TARGET_LOST})
+
+
+def check_forward(config: ForwardConfig, allowlist: Allowlist, open_sealed: OpenSealed) -> None:
+    """See that a forward can be as it is configured, and may ever reach its URL.
+
+    Raises:
+        InvalidValue: It cannot; the message says what is wrong.
+    """
+    allowlist.check_url(config.url)
+    _target(config, open_sealed)
+
+
+@functools.cache
+def system_tls() -> ssl.SSLContext:
+    """Trust whom the system trusts. It reads all those certificates: first call it in a thread."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _target(config: ForwardConfig, open_sealed: OpenSealed) -> Target:
+    if not 0 < config.timeout_s <= MAX_TIMEOUT_S:
+        raise InvalidValue(f"a forward's timeout is above 0 and up to {MAX_TIMEOUT_S:g} seconds")
+    if not 1 <= config.concurrency <= WINDOW_DELIVERIES:
+        raise InvalidValue(f"a forward's concurrency is from 1 to {WINDOW_DELIVERIES}")
+    url = read_url(config.url)
+    return Target(url.host, url.port, url.path, url.secure, _headers(config, open_sealed))
+
+
+def _headers(config: ForwardConfig, open_sealed: OpenSealed) -> HeaderList:
+    if len(config.headers) > MAX_HEADERS:
+        raise InvalidValue(f"a forward adds {MAX_HEADERS} headers at most")
+    headers = tuple(
+        (name.encode(errors="replace"), open_sealed(sealed)) for name, sealed in config.headers
+    )
+    for name, value in headers:
+        if len(name) > MAX_HEADER_BYTES or len(value) > MAX_HEADER_BYTES:
+            raise InvalidValue(f"a forward's header has {MAX_HEADER_BYTES} bytes at most")
+        try:
+            check_header(name, value)
+        except RequestRefused as exc:
+            raise InvalidValue(str(exc)) from exc
+    return headers
+
+
+def _poster(
+    config: ForwardConfig, target: Target, door: Door, tls: ssl.SSLContext | None
+) -> Poster:
+    if target.secure and tls is None:
+        tls = system_tls()
+    pool = Pool(target, config.concurrency, opener=door.open, tls=tls, usable=door.still_good)
+    return Poster(target, config.timeout_s, config.concurrency, pool=pool, look_s=CONNECT_S)

@@ -1,0 +1,24 @@
+"""The server runs on uvloop where it exists: what touches sockets is tested on both loops."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable
+
+import pytest
+
+ON_BOTH = {"test_push"}
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """By name: their transports differ."""
+    if sys.platform == "win32" or item.path.stem not in ON_BOTH:
+        return {"asyncio": asyncio.new_event_loop}
+    return {
+        "asyncio": asyncio.new_event_loop,
+        "uvloop": importlib.import_module("uvloop").new_event_loop,
+    }
