@@ -17,7 +17,10 @@ from aiohttp import web
 from relay_protocol.errors import RelayError
 from relay_server import tls
 from relay_server.clock import SystemClock
+from relay_server.delivery.allow import Allowlist
+from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.hub import Hub
+from relay_server.delivery.pump import Pump
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.metrics import Metrics
@@ -63,9 +66,13 @@ async def open_context(
     hub = Hub(store, clock, metrics)
     key = settings.secret_key.get_secret_value() if settings.secret_key else None
     sealer = Sealer(settings.data_dir, key)
+    forwards = Forwards[Pump](hub, Allowlist.of(settings.forward_allow), sealer.open)
     try:
-        yield Context(settings, sources, store, hub, metrics, clock, sealer, clock.monotonic())
+        yield Context(
+            settings, sources, store, hub, metrics, clock, sealer, forwards, clock.monotonic()
+        )
     finally:
+        await forwards.close(0.0)
         await hub.close()
         await store.close()
 
@@ -131,6 +138,7 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
     async with AsyncExitStack() as stack:
         context = await stack.enter_async_context(open_context(settings, sources, on_broken))
         await _ensure_default_channel(context)
+        await _start_forwards(context)
         await _listen(stack, context)
         stack.callback(context.hub.go_away, "the server restarts", GO_AWAY_S)
         stack.push_async_callback(_cancel, asyncio.create_task(context.hub.run()))
@@ -182,6 +190,12 @@ async def _ensure_default_channel(context: Context) -> None:
     name = context.settings.default_channel
     if name not in context.store.catalog.channels:
         await context.store.create_channel(name, ChannelConfig(), context.clock.unix_ms())
+
+
+async def _start_forwards(context: Context) -> None:
+    for subscription in await context.store.subscriptions():
+        if subscription.config.forward is not None:
+            context.forwards.start(subscription)
 
 
 async def _listen(stack: AsyncExitStack, context: Context) -> None:

@@ -35,7 +35,7 @@ class ForwardHub(Protocol[PumpT]):
             StoreUnavailable: The store cannot be written now.
         """
 
-    def start(self, pump: PumpT) -> None:
+    def start(self, pump: PumpT, push: Push) -> None:
         """Begin to deliver."""
 
     def remove(self, push: Push) -> None:
@@ -155,7 +155,7 @@ class Forwards(Generic[PumpT]):
         pump = await self._hub.join_forward(push, kept.subscription)
         push.attach(pump)
         kept.why = ""
-        self._hub.start(pump)
+        self._hub.start(pump, push)
         log.info("forward started", target=push.host, **kept.facts())
         return await push.until_gone()
 

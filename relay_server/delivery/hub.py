@@ -16,7 +16,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock
 from relay_server.delivery.pump import Pump, Sink
-from relay_server.errors import ChannelNotFound, Forbidden
+from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
 from relay_server.values import (
@@ -87,7 +87,8 @@ class Hub:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._readers: set[Reader] = set()
+        self._readers: set[Reader] = set()  # connections
+        self._forwards: set[Reader] = set()
         self._served: dict[SubscriptionNumber, _Served] = {}
         self._by_channel: dict[ChannelNumber, set[Pump]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,7 +115,8 @@ class Hub:
         self._metrics.connections.set(len(self._readers))
 
     def remove(self, reader: Reader) -> None:
-        """A connection is gone: what was lent to it is freed."""
+        """A connection or forward is gone: what was lent to it is freed."""
+        self._forwards.discard(reader)
         self._readers.discard(reader)
         self._metrics.connections.set(len(self._readers))
         for number, served in list(self._served.items()):
@@ -152,15 +154,21 @@ class Hub:
         return granted, pump
 
     async def join_forward(self, reader: Reader, subscription: Subscription) -> Pump:
-        """Give a forward its subscription.
+        """Give a forward its subscription, as it is set now.
 
         Raises:
-            ChannelNotFound: It was deleted.
+            ChannelNotFound, SubscriptionNotFound: It was deleted.
             StoreUnavailable: The store cannot be written now.
         """
         key = subscription.channel, subscription.name
         async with self._joining.setdefault(key, asyncio.Lock()):
-            return await self._serve(subscription, reader, share=False)
+            known = await self._store.subscriptions(subscription.channel)
+            current = [s for s in known if s.number == subscription.number]
+            if not current:
+                raise SubscriptionNotFound(*key)
+            pump = await self._serve(current[0], reader, share=False)
+        self._forwards.add(reader)
+        return pump
 
     def start(self, pump: Pump, reader: Reader) -> None:
         """Begin to deliver to a reader: it has been welcomed."""
@@ -225,7 +233,7 @@ class Hub:
         while True:
             await asyncio.sleep(TICK_S)
             now = self._clock.monotonic()
-            ticks = [reader.tick for reader in self._readers]
+            ticks = [reader.tick for reader in (*self._readers, *self._forwards)]
             ticks += [served.pump.tick for served in self._served.values()]
             for tick in ticks:
                 try:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from relay_server.clock import Clock
+from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.hub import Hub
+from relay_server.delivery.pump import Pump
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
@@ -29,6 +31,7 @@ class Context:
     metrics: Metrics
     clock: Clock
     sealer: Sealer
+    forwards: Forwards[Pump]
     started_at: float = field(default=0.0)
     stopping: bool = False
 

@@ -46,7 +46,7 @@ class FakeHub:
         self.joined.append(push)
         return FakeInbox()
 
-    def start(self, pump: FakeInbox) -> None:
+    def start(self, pump: FakeInbox, _push: Push) -> None:
         self.started.append(pump)
 
     def remove(self, push: Push) -> None:
