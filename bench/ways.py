@@ -157,6 +157,7 @@ def relay(folder: Path, target_port: int) -> Iterator[RelayWay]:
         wait_until(lambda: http_get(health) is not None, "relay-server serve", server, log)
         client = {"RELAY_CLIENT_URL": base, "RELAY_CLIENT_TOKEN": made["subscribe_token"]}
         client |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
+        client["RELAY_CLIENT_STATE_DIR"] = str(folder / "state")
         way = RelayWay(made["webhook_url"], {"server": server}, folder, client, target_port)
         try:
             way.start_client()

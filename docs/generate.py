@@ -48,7 +48,14 @@ OTHER_CODES = {
     "taken_over": "Another client connected under the same name (close code 4409).",
     "token_revoked": "The token was revoked while connected (close code 4401).",
 }
-KINDS = {"Path": "path", "str": "text", "int": "whole number", "float": "number", "tuple": "list"}
+KINDS = {
+    "Path": "path",
+    "bool": "`true` or `false`",
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "tuple": "list",
+}
 
 
 def pages() -> dict[Path, str]:
@@ -258,6 +265,8 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
 def _default(name: str, field: FieldInfo) -> str:
     if name in DEFAULT_PLACES:
         return DEFAULT_PLACES[name]
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
     return "" if field.default in (None, "", ()) else f"`{field.default}`"
 
 

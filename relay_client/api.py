@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -87,6 +88,11 @@ class Api:
     async def event(self, event_id: str) -> dict[str, Any]:
         """Ask for an event and its attempts."""
         return _read(await self._call("GET", f"/api/v1/events/{event_id}"), dict[str, Any])
+
+    async def resume(self, channel: str, subscription: str) -> None:
+        """Have a paused subscription go on."""
+        path = f"/api/v1/channels/{quote(channel, safe='')}/subscriptions"
+        await self._call("POST", f"{path}/{quote(subscription, safe='')}/resume")
 
     async def make_canary(self) -> Canary:
         """Have a private channel made for a check."""

@@ -37,6 +37,9 @@ CaFile = Annotated[
     Path | None, typer.Option("--ca-file", help="More certificates to trust, in PEM.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+Name = Annotated[
+    str | None, typer.Option("--as", help="Name of the subscription. (default: the token's)")
+]
 To = Annotated[
     list[str] | None,
     typer.Option(
@@ -103,8 +106,12 @@ def connect(
     channel: Annotated[
         str | None, typer.Option(help="Channel of a target that names none.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--as", help="Name of the subscription. (default: the token's)")
+    name: Name = None,
+    share: Annotated[
+        bool | None,
+        typer.Option(
+            "--share", help="Share the work with other clients of this name that say --share."
+        ),
     ] = None,
     since: Annotated[
         str | None,
@@ -128,6 +135,7 @@ def connect(
         to=tuple(to or ()),
         channel=channel,
         name=name,
+        share=share,
         since=since,
         timeout_s=timeout_s,
         concurrency=concurrency,
@@ -188,6 +196,34 @@ def status(
 
     prepared = _prepare(ctx, url=url, token=token, token_file=token_file, ca_file=ca_file)
     _run(run_status(*prepared, as_json=as_json))
+
+
+@app.command()
+def resume(
+    ctx: typer.Context,
+    channel: Annotated[
+        str | None, typer.Option(help="Its channel. (default: the token's, or chatwoot)")
+    ] = None,
+    name: Name = None,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a subscription that was paused because your app answered 410."""
+    from relay_client.commands import run_resume
+
+    prepared = _prepare(
+        ctx,
+        channel=channel,
+        name=name,
+        url=url,
+        token=token,
+        token_file=token_file,
+        ca_file=ca_file,
+    )
+    _run(run_resume(*prepared, as_json=as_json))
 
 
 @app.command()

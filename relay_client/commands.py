@@ -12,6 +12,7 @@ from typing import Any
 
 from relay_client import __version__, saved_login
 from relay_client.api import Api, Whoami
+from relay_client.channels import ask_for_channel
 from relay_client.console import Console
 from relay_client.errors import ClientError, UsageError
 from relay_client.relay import Relay, parse_url
@@ -122,6 +123,19 @@ async def run_status(configuration: Configuration, console: Console, *, as_json:
         console.line(line)
     for line in _sources(configuration):
         console.line(line)
+
+
+async def run_resume(configuration: Configuration, console: Console, *, as_json: bool) -> None:
+    """Have a subscription go on that the relay paused."""
+    settings = configuration.settings
+    async with Api(configuration.relay()) as api:
+        channel = settings.channel or await ask_for_channel(api, "Say which one: --channel NAME")
+        name = settings.name or (await api.whoami()).name
+        await api.resume(channel, name)
+    if as_json:
+        console.line(json.dumps({"channel": channel, "subscription": name, "resumed": True}))
+        return
+    console.line(f"{harmless(name)} goes on: what waited of {harmless(channel)} is delivered now.")
 
 
 def _asked_token(console: Console) -> str:

@@ -8,19 +8,23 @@ import errno
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from relay_client import __version__
 from relay_client.api import Api
 from relay_client.backoff import Backoff
+from relay_client.channels import ask_for_channel
 from relay_client.console import Console
 from relay_client.errors import ClientError, RelayUnreachable, UsageError
+from relay_client.journal import Journal
 from relay_client.notices import Ended, Lost, Notice, Stopping, Warned
 from relay_client.relay import Relay
 from relay_client.render import Render, make_render
 from relay_client.replayer import Replayer
 from relay_client.settings import ClientSettings, Configuration
+from relay_client.sharing import SharingWatch
 from relay_client.since import parse_since
 from relay_client.target import Route
 from relay_client.tunnel import Tunnel
@@ -29,7 +33,7 @@ from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
 from relay_protocol.messages import Hello, Wanted
 
-FAVOURITE_CHANNEL = "chatwoot"  # what `relay-server init` makes
+NAME_CHANNEL = "Say which one goes to the target: --to CHANNEL=HOST:PORT"
 
 
 class Announcer:
@@ -143,9 +147,13 @@ async def _connect(
         announcer.tell(
             Warned(f"{relay.url} is without TLS: anyone on the way can read the token. Use https.")
         )
-    async with Replayer(job.targets, job.timeout_s, job.concurrency) as replayer:
-        session = ClientSession(_hello(job.wanted), job.concurrency)
-        tunnel = Tunnel(relay, session, replayer, announcer.tell)
+    tell = SharingWatch(announcer.tell) if settings.share else announcer.tell
+    async with (
+        _open_journal(configuration.state_folder, relay, announcer.tell) as journal,
+        Replayer(job.targets, job.timeout_s, job.concurrency) as replayer,
+    ):
+        session = ClientSession(_hello(job.wanted), job.concurrency, finished=journal)
+        tunnel = Tunnel(relay, session, replayer, tell)
         announcer.on_hang_up = tunnel.stop
         interrupts.on_first = lambda: _stop(tunnel, session, announcer)
         await tunnel.run()
@@ -167,26 +175,8 @@ async def plan(settings: ClientSettings, relay: Relay, tell: Callable[[Notice], 
     if unnamed is None and any(route.channel is None for route in routes):
         unnamed = await _token_channel(relay, tell)
     targets = _by_channel(routes, unnamed)
-    wanted = tuple(Wanted(channel, settings.name, since) for channel in targets)
+    wanted = tuple(Wanted(channel, settings.name, since, settings.share) for channel in targets)
     return Job(relay, targets, wanted, settings.timeout_s, settings.concurrency)
-
-
-def choose_channel(channels: list[str]) -> str:
-    """Say which of a token's channels a target without a channel is for.
-
-    Raises:
-        UsageError: It is not clear.
-    """
-    if len(channels) == 1:
-        return channels[0]
-    if FAVOURITE_CHANNEL in channels:
-        return FAVOURITE_CHANNEL
-    if not channels:
-        raise UsageError("the token may read no channel", "Ask for one that may.")
-    raise UsageError(
-        f"the token may read several channels: {', '.join(sorted(channels))}",
-        "Say which one goes to the target: --to CHANNEL=HOST:PORT",
-    )
 
 
 async def _token_channel(relay: Relay, tell: Callable[[Notice], None]) -> str:
@@ -195,19 +185,12 @@ async def _token_channel(relay: Relay, tell: Callable[[Notice], None]) -> str:
     while True:
         try:
             async with Api(relay) as api:
-                return await _ask_for_channel(api)
+                return await ask_for_channel(api, NAME_CHANNEL)
         except RelayUnreachable as exc:
             if not told:
                 tell(Lost(str(exc), exc.hint, before_first=True))
                 told = True
         await asyncio.sleep(backoff.delay(time.monotonic()))
-
-
-async def _ask_for_channel(api: Api) -> str:
-    mine = (await api.whoami()).channels
-    if mine is None:
-        mine = tuple(channel["name"] for channel in (await api.channels())["channels"])
-    return choose_channel(list(mine))
 
 
 def _by_channel(routes: list[Route], unnamed: str | None) -> dict[str, Target]:
@@ -224,6 +207,24 @@ def _by_channel(routes: list[Route], unnamed: str | None) -> dict[str, Target]:
     if len(targets) > MAX_SUBSCRIPTIONS:
         raise UsageError(f"a client reads at most {MAX_SUBSCRIPTIONS} channels")
     return targets
+
+
+@contextlib.asynccontextmanager
+async def _open_journal(
+    folder: Path, relay: Relay, tell: Callable[[Notice], None]
+) -> AsyncIterator[Journal]:
+    """Open the journal for as long as the block; what was added is written at its end."""
+    loop = asyncio.get_running_loop()
+
+    def warn(text: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed before a slow disk answered
+            loop.call_soon_threadsafe(tell, Warned(text))
+
+    journal = await asyncio.to_thread(Journal, folder, relay.url, warn)
+    try:
+        yield journal
+    finally:
+        await asyncio.to_thread(journal.close)
 
 
 def _hello(wanted: tuple[Wanted, ...]) -> Hello:

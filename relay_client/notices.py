@@ -69,6 +69,15 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The relay delivers nothing more of a subscription until somebody resumes it."""
+
+    channel: str
+    subscription: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Slept:
     """The machine slept; the connection is made anew."""
 
@@ -96,5 +105,15 @@ class Ended:
 
 
 Notice: TypeAlias = (
-    Connected | Lost | StillAway | Settled | Waiting | Resumed | Slept | Warned | Stopping | Ended
+    Connected
+    | Lost
+    | StillAway
+    | Settled
+    | Waiting
+    | Resumed
+    | Paused
+    | Slept
+    | Warned
+    | Stopping
+    | Ended
 )

@@ -72,7 +72,8 @@ def of_close(exc: ConnectionClosed, refused: Refused | None) -> Reason | ClientE
         case CloseCode.TAKEN_OVER:
             return TakenOver(
                 said or "another client connected under the same name and took over",
-                "To run both, give one of them a name of its own: --as NAME",
+                "To run both, give one of them a name of its own: --as NAME. To share the work of "
+                "one name, give --share to each.",
             )
         case CloseCode.RESTART:
             return Reason("the relay is restarting")

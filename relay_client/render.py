@@ -14,6 +14,7 @@ from relay_client.notices import (
     Ended,
     Lost,
     Notice,
+    Paused,
     Resumed,
     Settled,
     Slept,
@@ -24,6 +25,7 @@ from relay_client.notices import (
 )
 from relay_client.text import counted, duration, padded
 from relay_http.target import Target
+from relay_protocol.client_session import TARGET_GONE
 from relay_protocol.messages import Granted
 from relay_protocol.text import harmless
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
@@ -77,6 +79,8 @@ class PrettyLines:
                 return self._waiting(channel, target)
             case Resumed(_, target):
                 return [self._line(f"{target.authority} is back.", Colour.GOOD)]
+            case Paused():
+                return [self._line(_paused(notice), Colour.CARE)]
             case Warned(text):
                 return [self._line(f"Warning: {text}", Colour.CARE)]
             case _:
@@ -181,6 +185,8 @@ class PlainLines:
                 return f"{what} {self._url} backlog={backlog}"
             case Waiting(channel, target) | Resumed(channel, target):
                 return f"{_type(notice)} {channel} {target.url}"
+            case Paused(channel):
+                return f"paused {_column(channel)} {_paused(notice)}"
             case Lost(reason) | StillAway(reason) | Ended(reason):
                 return f"{_type(notice)} {reason}"
             case Warned(text):
@@ -222,6 +228,8 @@ class JsonLines:
                 return {"url": self._url, "name": name, "channels": channels, **away}
             case Waiting(channel, target) | Resumed(channel, target):
                 return {"channel": channel, "target": target.url}
+            case Paused(channel, subscription, reason):
+                return {"channel": channel, "subscription": subscription, "reason": reason}
             case Lost(reason, hint) | StillAway(reason, hint):
                 return {"reason": reason, "hint": hint}
             case Ended(reason, exit_status):
@@ -295,8 +303,19 @@ def _why_and_next(outcome: Outcome) -> str:
             return f"{harmless(text)}; the relay tries again"
         case Response(status) if status >= 500 or status in _RETRIED_STATUSES:
             return f"the target answered {status}; the relay tries again"
+        case Response(status) if status == TARGET_GONE:
+            return f"the target answered {status}; the relay pauses the subscription"
         case Response(status):
             return f"the target answered {status}; tried 3 times at most"
+
+
+def _paused(notice: Paused) -> str:
+    """What a person has to know, and to do."""
+    channel, name = harmless(notice.channel), harmless(notice.subscription)
+    return (
+        f"{_sentence(harmless(notice.reason))} The relay pauses {name}: webhooks of {channel} wait "
+        f"there. To go on: relay-client resume --channel {channel} --as {name}"
+    )
 
 
 def _backlog(granted: Granted) -> str:

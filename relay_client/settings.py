@@ -43,12 +43,22 @@ class ClientSettings(BaseSettings):
     config_dir: Path | None = Field(
         None, description="Where the login is kept, instead of the user's config directory."
     )
+    state_dir: Path | None = Field(
+        None,
+        description="Where the journal of delivered webhooks is kept, instead of the user's state "
+        "directory.",
+    )
     to: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Targets, [CHANNEL=]HOST:PORT[/path]; several are separated by commas.",
     )
     channel: str | None = Field(None, description="Channel of the target that names none.")
     name: str | None = Field(None, description="Name of the subscription; the token's by default.")
+    share: bool = Field(
+        False,
+        description="Share the subscription's webhooks with the other clients of its name that say "
+        "so, instead of taking over.",
+    )
     since: str = Field(
         "now",
         description="Where a new subscription starts: now, beginning, 2h, 3d, or an RFC 3339 time.",
@@ -111,6 +121,11 @@ class Configuration:
     sources: Mapping[str, str]
     folder: Path
     colour: bool
+
+    @property
+    def state_folder(self) -> Path:
+        """Where what a client must remember is kept."""
+        return self.settings.state_dir or _default_state_folder()
 
     def relay(self) -> Relay:
         """The relay to speak to.
@@ -176,6 +191,13 @@ def read_token(file: Path) -> str:
     if not is_token(token):
         raise UsageError(f"the token file {file} holds no token: one word is expected")
     return token
+
+
+def _default_state_folder() -> Path:
+    """Where this system keeps a user's state."""
+    import platformdirs
+
+    return platformdirs.user_state_path("relay-client", appauthor=False)
 
 
 def _with_token_read(layer: dict[str, object], name: str) -> dict[str, object]:

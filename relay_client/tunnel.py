@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
-from relay_client import refusals
+from relay_client import notices, refusals
 from relay_client.backoff import Backoff
 from relay_client.errors import ClientError
 from relay_client.notices import (
@@ -33,6 +33,7 @@ from relay_protocol.client_session import (
     ComeBack,
     Disconnect,
     Drained,
+    Paused,
     Ping,
     Probe,
     Ready,
@@ -214,8 +215,8 @@ class Tunnel:
                     self._outbox.put_nowait(effect)
                 case Replay(delivery):
                     self._start(self._replay(delivery))
-                case Ready(welcome):
-                    self._note_return(Connected(welcome, self._away_s()))
+                case Ready() | Paused():
+                    self._note(effect)
                 case Probe(channel):
                     self._start(self._probe(channel))
                 case Disconnect(reason=reason):
@@ -228,6 +229,13 @@ class Tunnel:
                     self._finish()
                 case _:
                     assert_never(effect)
+
+    def _note(self, effect: Ready | Paused) -> None:
+        match effect:
+            case Ready(welcome):
+                self._note_return(Connected(welcome, self._away_s()))
+            case Paused(channel, name, reason):
+                self._tell(notices.Paused(channel, name, reason))
 
     async def _replay(self, delivery: Delivery) -> None:
         outcome = await self._targets.replay(delivery)

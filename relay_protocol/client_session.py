@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from relay_protocol.errors import ProtocolError
+from relay_protocol.finished import Finished, FinishedInMemory
 from relay_protocol.limits import (
     HANDSHAKE_S,
     HEARTBEAT_S,
@@ -35,7 +36,7 @@ from relay_protocol.messages import (
 )
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 
-REMEMBERED_RESULTS = 10_000
+TARGET_GONE = 410  # RFC 9110 §15.5.11: the server pauses the subscription
 
 
 class State(enum.Enum):
@@ -75,6 +76,15 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The server delivers nothing more of this subscription until somebody resumes it."""
+
+    channel: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Send a WebSocket ping."""
 
@@ -109,7 +119,7 @@ class Drained:
 
 
 ClientEffect: TypeAlias = (
-    Send | Ready | Replay | Probe | Ping | Disconnect | ComeBack | Refused | Drained
+    Send | Ready | Replay | Probe | Paused | Ping | Disconnect | ComeBack | Refused | Drained
 )
 
 
@@ -124,6 +134,7 @@ class _Lent:
 
     event: str
     size: int
+    subscription: int
 
 
 @dataclass(slots=True)
@@ -144,9 +155,17 @@ class ClientSession:
     Args:
         hello: What to ask the server for.
         concurrency: How many deliveries the target gets at once.
+        finished: What the target took; this process' memory by default.
     """
 
-    def __init__(self, hello: Hello, concurrency: int, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        concurrency: int,
+        *,
+        finished: Finished | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
         self.state = State.OFFLINE
         self._hello = hello
         self._concurrency = concurrency
@@ -162,8 +181,9 @@ class ClientSession:
         self._queue: deque[Delivery] = deque()
         self._running: set[tuple[str, str]] = set()  # ids of a delivery and its event
         self._down: set[str] = set()  # channels whose target is not there
+        self._paused: set[int] = set()  # subscriptions that were told to be
         self._draining = False
-        self._delivered: OrderedDict[tuple[str, str], Outcome] = OrderedDict()
+        self._finished = finished or FinishedInMemory()
 
     @property
     def running(self) -> frozenset[str]:
@@ -219,8 +239,12 @@ class ClientSession:
         self._running.discard((delivery.id, delivery.event.id))
         effects: list[ClientEffect] = []
         match outcome:
-            case Response(status, elapsed_ms=elapsed_ms) if outcome.delivered:
-                self._remember(delivery, Response(status, elapsed_ms=elapsed_ms))
+            case Response() if outcome.delivered:
+                # The result goes out whether or not this is on disk yet: a crash before it is costs
+                # a second post, as does one between the target's answer and this line.
+                self._finished.add(delivery, outcome)
+            case Response(status) if status == TARGET_GONE:
+                effects += self._target_gone(delivery.channel)
             case Failure(FailureKind.TARGET_DOWN | FailureKind.TARGET_LOST):
                 effects += self._target_down(delivery.channel)
             case _:
@@ -262,18 +286,24 @@ class ClientSession:
             raise ProtocolError("the welcome names other channels than the hello")
         self.state = State.OPEN
         self._granted = {g.subscription: g for g in welcome.subscriptions}
-        paused = [
+        self._paused = {g.subscription for g in welcome.subscriptions if g.paused}
+        self._finished.open(welcome.subscriptions)
+        held = [
             Send(Pause(number))
             for number, granted in self._granted.items()
             if self._draining or granted.channel in self._down
         ]
-        return [Ready(welcome), *paused]
+        paused = [Paused(g.channel, g.name, g.paused) for g in welcome.subscriptions if g.paused]
+        return [Ready(welcome), *held, *paused]
 
     def _deliver(self, message: Deliver) -> list[ClientEffect]:
         if message.subscription not in self._granted:
             raise ProtocolError("a delivery of a subscription that was not granted")
         self._bound(message)
-        self._held[message.delivery] = _Lent(message.event.id, message.size)
+        if all(lent.subscription != message.subscription for lent in self._held.values()):
+            self._paused.discard(message.subscription)  # somebody resumed it
+        lent = _Lent(message.event.id, message.size, message.subscription)
+        self._held[message.delivery] = lent
         if message.size > WINDOW_BYTES:
             self._large = message.delivery
         else:
@@ -314,7 +344,7 @@ class ClientSession:
 
     def _take(self, head: Deliver, body: bytes) -> list[ClientEffect]:
         name = head.delivery, head.event.id
-        known = self._delivered.get(name)
+        known = self._finished.find(*name, head.attempt)
         if known is not None:  # the result was lost on the way, not the event
             return self._result(*name, known)
         if name in self._running or any(d.id == head.delivery for d in self._queue):
@@ -371,6 +401,13 @@ class ClientSession:
         effects += self._give_back(FailureKind.TARGET_DOWN, "", channel)
         return [*effects, Probe(channel)]
 
+    def _target_gone(self, channel: str) -> list[ClientEffect]:
+        """Tell once that the server pauses what the target wants no more of."""
+        new = [n for n in self._numbers(channel) if n not in self._paused]
+        self._paused.update(new)
+        reason = f"the target answered {TARGET_GONE}"
+        return [Paused(channel, self._granted[number].name, reason) for number in new]
+
     def _give_back(
         self, kind: FailureKind, text: str, channel: str | None = None
     ) -> list[ClientEffect]:
@@ -384,11 +421,6 @@ class ClientSession:
             return []
         self._worked_at = now
         return [Send(Working(tuple(sorted(self._held))))]
-
-    def _remember(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._delivered[delivery.id, delivery.event.id] = outcome
-        if len(self._delivered) > REMEMBERED_RESULTS:
-            self._delivered.popitem(last=False)
 
     def _numbers(self, channel: str) -> list[int]:
         return [number for number, g in self._granted.items() if g.channel == channel]

@@ -83,6 +83,7 @@ class Demo:
             "RELAY_SERVER_OPS_PORT": str(ports.ops_port),
             "RELAY_SERVER_LOG_FORMAT": "console",
             "RELAY_CLIENT_CONFIG_DIR": str(folder / "client"),
+            "RELAY_CLIENT_STATE_DIR": str(folder / "state"),
             "RELAY_CLIENT_OUTPUT": "pretty",
         }
 

@@ -153,7 +153,7 @@ def in_a_shell(line: str, folder: Path, out: TextIO | None = None) -> Iterator[N
     process = subprocess.Popen(
         ["/bin/sh", "-c", line],
         cwd=folder,
-        env=environment(folder),
+        env=environment(folder, RELAY_CLIENT_STATE_DIR=str(folder / "second-state")),
         stdout=out or subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -18,16 +18,20 @@ from tests.support.waiting import until
 
 READY_S = 15.0
 
-# Runs the server with other values of some constants: [["module", "NAME", value], …] as JSON.
+# Runs a program with other values of some constants: its package, then
+# [["module", "NAME", value], …] as JSON.
 WITH_CONSTANTS = """
 import importlib, json, sys
+program = sys.argv.pop(1)
 for module, name, value in json.loads(sys.argv.pop(1)):
     constants = importlib.import_module(module)
     assert hasattr(constants, name), name
     setattr(constants, name, value)
-from relay_server.cli import main
-main()
+importlib.import_module(f"{program}.cli").main()
 """
+
+
+Constant = tuple[str, str, float]
 
 
 class Relay:
@@ -35,6 +39,7 @@ class Relay:
 
     Attributes:
         constants: (module, name, value) of constants that the server is to have other values of.
+        client_constants: The same for clients.
         send_token: Good for sending to every channel.
         processes: Everything that was started, ended or not.
     """
@@ -44,7 +49,8 @@ class Relay:
         self.data_dir = folder / "data"
         self.port, self.ops_port = free_port(), free_port()
         self.processes: list[Running] = []
-        self.constants: list[tuple[str, str, float]] = []
+        self.constants: list[Constant] = []
+        self.client_constants: list[Constant] = []
         self.send_token = ""
         self.server: Running
         self._settings = settings
@@ -68,9 +74,7 @@ class Relay:
     async def start(self) -> float:
         """Start the server, and return how many seconds it took to be ready."""
         began = time.monotonic()
-        program: list[str | Path] = [SERVER]
-        if self.constants:
-            program = [sys.executable, "-c", WITH_CONSTANTS, json.dumps(self.constants)]
+        program = _program(SERVER, "relay_server", self.constants)
         self.server = self._start([*program, "serve"], "server", self.environment)
         async with asyncio.timeout(READY_S):
             while not await self.is_ready():
@@ -126,6 +130,7 @@ class Relay:
             "RELAY_CLIENT_URL": self.url,
             "RELAY_CLIENT_TOKEN": token,
             "RELAY_CLIENT_CONFIG_DIR": str(self.folder / "client"),
+            "RELAY_CLIENT_STATE_DIR": str(self.folder / "state"),
         }
 
     def client_command(self, token: str, *arguments: str | Path) -> tuple[int, str, str]:
@@ -139,7 +144,8 @@ class Relay:
 
     def begin_client(self, token: str, *arguments: str) -> Running:
         """Start a relay-client command, for those that this process must answer meanwhile."""
-        return self._start([CLIENT, *arguments], "client", self.client_environment(token))
+        program = _program(CLIENT, "relay_client", self.client_constants)
+        return self._start([*program, *arguments], "client", self.client_environment(token))
 
     async def connect(self, token: str, *arguments: str) -> Running:
         """Start a client, and return once it is connected and subscribed."""
@@ -152,6 +158,13 @@ class Relay:
         process = Running(command, self.folder / f"{name}-{next(self._numbers)}", environment)
         self.processes.append(process)
         return process
+
+
+def _program(script: Path, package: str, constants: list[Constant]) -> list[str | Path]:
+    """The script, or the same with other values of constants."""
+    if not constants:
+        return [script]
+    return [sys.executable, "-c", WITH_CONSTANTS, package, json.dumps(constants)]
 
 
 @asynccontextmanager

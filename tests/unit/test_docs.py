@@ -141,7 +141,7 @@ def limit_rows() -> set[tuple[str, str, str]]:
         row = re.match(r"\| (?:`([\w/.]+)` )?`(\w+)` \| ([^|]+) \| \S", line)
         if row:
             file = row[1] or "limits.py"
-            owner = "relay_protocol" if file == "client_session.py" else package
+            owner = "relay_protocol" if file == "finished.py" else package
             found.add((f"{owner}/{file}", row[2], row[3]))
     return found
 

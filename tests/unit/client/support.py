@@ -39,6 +39,9 @@ class FakeRelay:
     autoping: bool = True
     refusal: tuple[CloseCode, str, str] | None = None  # instead of a welcome
     backlog: int = 0
+    paused: str = ""
+    version: str = "1.0"
+    resumed: list[str] = field(default_factory=list)  # paths
     canary_records: bool = True
     whoami: dict[str, Any] = field(default_factory=dict)
     hellos: list[Hello] = field(default_factory=list)
@@ -101,6 +104,9 @@ class FakeRelay:
                 "attempts": [{"attempt": 1}] if self.settled and self.canary_records else [],
             },
         }
+        if request.method == "POST" and request.path.endswith("/resume"):
+            self.resumed.append(request.raw_path)
+            return web.Response(status=204)
         if call == "DELETE /api/v1/canary/canary-1":
             return web.Response(status=204)
         if call in answers:
@@ -160,10 +166,17 @@ class Connection:
             await self.perform(self.session.refuse(*self._relay.refusal))
             return
         granted = tuple(
-            Granted(number, wanted.channel, wanted.name or "ana", False, self._relay.backlog)
+            Granted(
+                subscription=number,
+                channel=wanted.channel,
+                name=wanted.name or "ana",
+                created=False,
+                backlog=self._relay.backlog,
+                paused=self._relay.paused,
+            )
             for number, wanted in enumerate(hello.subscriptions, 1)
         )
-        await self.perform(self.session.welcome(Welcome("1.0", 1, granted)))
+        await self.perform(self.session.welcome(Welcome(self._relay.version, 1, granted)))
         self.welcomed = True
 
 

@@ -23,7 +23,10 @@ MAIN = "from relay_client.cli import main; main()"
 def environment(tmp_path: Path) -> dict[str, str]:
     """No settings but a config directory of the test's own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RELAY_CLIENT_")}
-    return kept | {"RELAY_CLIENT_CONFIG_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    folders = {
+        name: str(tmp_path) for name in ("RELAY_CLIENT_CONFIG_DIR", "RELAY_CLIENT_STATE_DIR")
+    }
+    return kept | folders | {"PYTHONPATH": str(ROOT)}
 
 
 async def start(environment: dict[str, str], *arguments: str) -> Process:
@@ -61,6 +64,7 @@ async def run(
         (["connect", "--url", "http://127.0.0.1:9", "--token", "t"], 2, "--to localhost:8000"),
         (["whoami", "--url", "http://127.0.0.1:9", "--token", "t"], 3, "cannot be reached"),
         (["status", "--url", "http://127.0.0.1:9", "--token", "t"], 3, "cannot be reached"),
+        (["resume", "--url", "http://127.0.0.1:9", "--token", "t"], 3, "cannot be reached"),
         (["doctor", "--url", "http://127.0.0.1:9", "--token", "t"], 3, "FAILED"),
     ],
 )

@@ -116,6 +116,43 @@ async def test_whoami_says_who_and_where_settings_come_from(console: Console) ->
     assert TOKEN not in printed(console)
 
 
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({}, "/api/v1/channels/chatwoot/subscriptions/ana/resume"),
+        ({"channel": "a b", "name": "x/y"}, "/api/v1/channels/a%20b/subscriptions/x%2Fy/resume"),
+    ],
+)
+async def test_resume_goes_to_the_tokens_subscription_or_a_named_one(
+    values: dict[str, str], path: str, console: Console
+) -> None:
+    """Whatever signs its name has."""
+    async with fake_relay() as relay:
+        settings = ClientSettings.model_validate({"url": relay.url, "token": TOKEN, **values})
+        named = Configuration(settings, SOURCES, Path(), colour=False)
+        await commands.run_resume(named, console, as_json=False)
+        await commands.run_resume(named, console, as_json=True)
+
+    assert relay.resumed == [path, path]
+    text, _, last = printed(console).rstrip().rpartition("\n")
+    assert "goes on" in text
+    assert json.loads(last) == {
+        "channel": values.get("channel", "chatwoot"),
+        "subscription": values.get("name", "ana"),
+        "resumed": True,
+    }
+
+
+async def test_resume_asks_which_channel_where_it_is_not_clear(console: Console) -> None:
+    async with fake_relay() as relay:
+        relay.whoami["channels"] = ["a", "b"]
+        with pytest.raises(UsageError) as caught:
+            await commands.run_resume(configuration(relay.url), console, as_json=False)
+
+    assert "--channel" in caught.value.hint
+    assert relay.resumed == []
+
+
 async def test_channels_are_listed_with_their_urls(console: Console) -> None:
     """Ready to be pasted."""
     async with fake_relay() as relay:

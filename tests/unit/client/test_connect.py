@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from relay_client.connect import Announcer, choose_channel, plan, run_connect
+from relay_client.channels import choose_channel
+from relay_client.connect import NAME_CHANNEL, Announcer, plan, run_connect
 from relay_client.console import Console
 from relay_client.errors import ClientError, TakenOver, UsageError
 from relay_client.notices import Lost, Notice, Warned
@@ -41,14 +42,14 @@ def json_lines(out: io.StringIO) -> list[dict[str, object]]:
 )
 def test_a_channel_is_chosen_where_it_is_clear(channels: list[str], chosen: str) -> None:
     """The only one, or Chatwoot's."""
-    assert choose_channel(channels) == chosen
+    assert choose_channel(channels, NAME_CHANNEL) == chosen
 
 
 @pytest.mark.parametrize("channels", [[], ["github", "stripe"]])
 def test_a_channel_that_is_not_clear_is_asked_for(channels: list[str]) -> None:
     """Naming those there are."""
     with pytest.raises(UsageError) as caught:
-        choose_channel(channels)
+        choose_channel(channels, NAME_CHANNEL)
     assert all(channel in str(caught.value) for channel in channels)
 
 
@@ -62,6 +63,78 @@ async def test_named_channels_need_no_question() -> None:
 
     assert job.targets == {"a": Target("localhost", 1), "b": Target("localhost", 2, "/x")}
     assert job.wanted == (Wanted("a", "me", 0), Wanted("b", "me", 0))
+
+
+async def test_a_client_that_shares_asks_for_it_and_is_told_of_an_old_relay() -> None:
+    out = io.StringIO()
+    async with fake_relay() as relay, raw_target() as target:
+        relay.version = "0.0.1"
+        values = {"to": f"127.0.0.1:{target.port}", "output": "json", "share": True}
+        settings = configuration(relay.url, **values)
+        running = asyncio.create_task(run_connect(settings, Console(out, io.StringIO())))
+        await until(lambda: len(json_lines(out)) == 2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    assert [wanted.share for wanted in relay.hellos[0].subscriptions] == [True]
+    assert [line["type"] for line in json_lines(out)] == ["ready", "warning"]
+
+
+async def test_a_target_that_wants_no_more_is_said_with_what_to_do() -> None:
+    """After its answer, and to whoever connects while it lasts."""
+    out, later = io.StringIO(), io.StringIO()
+    async with fake_relay() as relay, raw_target() as target:
+        target.answer = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
+        settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json")
+        first = asyncio.create_task(run_connect(settings, Console(out, io.StringIO())))
+        await (await relay.connected()).deliver(make_delivery())
+        await until(lambda: len(json_lines(out)) == 3)
+        relay.paused = "the target answered 410"
+        second = asyncio.create_task(run_connect(settings, Console(later, io.StringIO())))
+        await until(lambda: len(json_lines(later)) == 2)
+        for running in (first, second):
+            running.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+
+    assert sorted(str(line["type"]) for line in json_lines(out)) == ["failed", "paused", "ready"]
+    [paused] = [line for line in json_lines(later) if line["type"] == "paused"]
+    assert (paused["channel"], paused["reason"]) == ("chatwoot", "the target answered 410")
+
+
+async def test_a_client_started_later_answers_from_its_journal(state_folder: Path) -> None:
+    """The target sees the webhook once."""
+    async with fake_relay() as relay, raw_target() as target:
+        settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json")
+        for attempt in (1, 2):
+            settled = len(relay.settled)
+            console = Console(io.StringIO(), io.StringIO())
+            running = asyncio.create_task(run_connect(settings, console))
+            await until(lambda: relay.open)
+            await relay.open[-1].deliver(make_delivery(attempt=attempt))
+            await until(lambda: len(relay.settled) > settled)  # noqa: B023  (waited for here)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await until(lambda: not relay.open)
+
+    assert len(target.requests) == 1
+    assert [outcome.delivered for _, outcome in relay.settled] == [True, True]
+    assert (state_folder / "journal.db").exists()
+
+
+async def test_a_state_folder_that_cannot_be_is_a_warning(state_folder: Path) -> None:
+    state_folder.write_text("a file")
+    out = io.StringIO()
+    async with fake_relay() as relay, raw_target() as target:
+        settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json")
+        running = asyncio.create_task(run_connect(settings, Console(out, io.StringIO())))
+        await (await relay.connected()).deliver(make_delivery())
+        await until(lambda: relay.settled)
+        await until(lambda: len(json_lines(out)) == 3)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    [warning] = [line for line in json_lines(out) if line["type"] == "warning"]
+    assert "journal" in str(warning["text"])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from relay_client.notices import (
     Ended,
     Lost,
     Notice,
+    Paused,
     Resumed,
     Settled,
     Slept,
@@ -69,6 +70,7 @@ def every_notice(text: str) -> list[Notice]:
         Settled(delivery, Failure(FailureKind.NETWORK, text)),
         Waiting(text, TARGET),
         Resumed(text, TARGET),
+        Paused(text, text, text),
         Slept(),
         Warned(text),
         Stopping(3),
@@ -134,6 +136,7 @@ def test_a_second_attempt_and_a_second_channel_are_shown() -> None:
         (Response(429), "the target answered 429; the relay tries again"),
         (Response(404), "the target answered 404; tried 3 times at most"),
         (Response(302), "the target answered 302; tried 3 times at most"),
+        (Response(410), "the target answered 410; the relay pauses the subscription"),
         (Failure(FailureKind.TIMEOUT, "too slow"), "too slow; the relay tries again"),
         (Failure(FailureKind.REFUSED, "bad path"), "bad path; not tried again"),
     ],
@@ -157,6 +160,26 @@ def test_a_target_that_is_down_is_said_once() -> None:
     assert pretty(Resumed("chatwoot", TARGET)) == "localhost:8000 is back."
     assert render("json")(Settled(make_delivery(), down)) == []
     assert json.loads(render("json")(Settled(make_delivery(), lost))[0])["failure"] == "target_lost"
+
+
+def test_a_pause_says_how_to_go_on() -> None:
+    """With a command that can be pasted; programs get the facts."""
+    notice = Paused("chatwoot", "ana", "the target answered 410")
+    words = (
+        "The target answered 410. The relay pauses ana: webhooks of chatwoot wait there. "
+        "To go on: relay-client resume --channel chatwoot --as ana"
+    )
+
+    assert pretty(notice) == words
+    assert render("plain")(notice)[0].split(" ", 1)[1] == f"paused chatwoot {words}"
+    line = json.loads(render("json")(notice)[0])
+    assert line.pop("time")
+    assert line == {
+        "type": "paused",
+        "channel": "chatwoot",
+        "subscription": "ana",
+        "reason": "the target answered 410",
+    }
 
 
 def test_a_blink_is_no_news_for_people() -> None:

@@ -75,6 +75,7 @@ def test_a_token_and_a_file_with_one_at_the_same_place_are_too_much(
         ("RELAY_CLIENT_TIMEOUT_S", "nan"),
         ("RELAY_CLIENT_CONCURRENCY", "33"),
         ("RELAY_CLIENT_OUTPUT", "xml"),
+        ("RELAY_CLIENT_SHARE", "perhaps"),
         ("RELAY_CLIENT_URL", "relay.example.com"),
         ("RELAY_CLIENT_TOKEN", "two words"),
         ("RELAY_CLIENT_TOKEN", "ção"),
@@ -105,6 +106,23 @@ def test_several_targets_fit_into_one_variable(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RELAY_CLIENT_TO", "localhost:8000, other=localhost:9000/x")
 
     assert load({}).settings.to == ("localhost:8000", "other=localhost:9000/x")
+
+
+def test_sharing_and_the_state_folder_can_be_set(
+    folder: Path, state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag that is not given leaves the environment's word."""
+    assert load({"share": None}).settings.share is False
+    assert load({}).state_folder == state_folder
+    monkeypatch.setenv("RELAY_CLIENT_SHARE", "true")
+    monkeypatch.setenv("RELAY_CLIENT_STATE_DIR", str(folder / "elsewhere"))
+
+    configuration = load({"share": None})
+
+    assert configuration.settings.share is True
+    assert configuration.sources["share"] == "environment"
+    assert configuration.state_folder == folder / "elsewhere"
+    assert load({"share": True}).sources["share"] == "flag"
 
 
 def test_what_is_missing_is_said_with_what_to_do() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from relay_protocol.client_session import (
-    REMEMBERED_RESULTS,
     ClientEffect,
     ClientSession,
     ComeBack,
@@ -20,6 +19,7 @@ from relay_protocol.client_session import (
     State,
 )
 from relay_protocol.errors import ProtocolError
+from relay_protocol.finished import REMEMBERED_RESULTS
 from relay_protocol.limits import CHUNK_BYTES, MAX_BODY_BYTES, WINDOW_BYTES
 from relay_protocol.messages import (
     Chunk,

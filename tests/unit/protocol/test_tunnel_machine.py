@@ -182,7 +182,7 @@ class TunnelMachine(RuleBasedStateMachine):
                 case client.Disconnect():
                     self.cut()
                     return
-                case client.Ready() | client.Drained():
+                case client.Ready() | client.Drained() | client.Paused():
                     pass
                 case client.ComeBack() | client.Refused():
                     raise AssertionError(effect)

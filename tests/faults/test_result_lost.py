@@ -1,0 +1,123 @@
+"""A result that never reached the server does not make the target see the event again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import apsw
+
+from relay_protocol.codec import encode
+from relay_protocol.messages import Result
+from relay_protocol.values import Response
+from tests.support.chatwoot import message
+from tests.support.proxy import open_proxy
+from tests.support.relay import Relay
+from tests.support.senders import post_all
+from tests.support.target import OK, Arrival, Target
+from tests.support.waiting import until
+
+SEED = 20_260_702
+CUTS = 100
+FRAME_BYTES = 6 + len(encode(Result("1.1", Response(200))))  # of the shortest result, masked
+
+
+async def backlog(relay: Relay) -> int:
+    """How many deliveries are not settled."""
+    status = await relay.control("GET", "status")
+    return sum(one["backlog"] for one in status["subscriptions"])
+
+
+async def until_settled(relay: Relay) -> None:
+    async with asyncio.timeout(20):
+        while await backlog(relay):  # noqa: ASYNC110  (there is nothing to wait for but the answer)
+            await asyncio.sleep(0.02)
+
+
+def journaled(relay: Relay) -> int:
+    """How many deliveries the client's journal has on disk."""
+    file = relay.folder / "state" / "journal.db"
+    if not file.exists():
+        return 0
+    connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(5_000)
+    try:
+        [(count,)] = connection.execute("SELECT count(*) FROM finished").fetchall()
+    except apsw.SQLError:  # it has no tables yet
+        return 0
+    finally:
+        connection.close()
+    return int(count)  # type: ignore[arg-type]
+
+
+async def test_a_hundred_cuts_between_answer_and_result_repeat_nothing(
+    relay: Relay, target: Target
+) -> None:
+    rng = random.Random(SEED)
+    relay.client_constants = [("relay_client.backoff", "LONGEST_S", 0.05)]
+    async with open_proxy(relay.port) as proxy:
+
+        async def answer(_: Arrival) -> bytes:
+            proxy.link.up.cut_after(rng.randrange(1, FRAME_BYTES))  # the next sent is the result
+            return OK
+
+        target.answer = answer
+        token = await relay.make_token("ana", "subscribe")
+        client = await relay.connect(token, "--url", proxy.url, "--to", target.address)
+        webhooks = [message(relay.send_token, 1, number) for number in range(CUTS)]
+        answers = await post_all(relay.port, webhooks)
+        await target.received(CUTS, 90)
+        await until(lambda: proxy.cuts == CUTS)
+        await until_settled(relay)
+
+        assert client.alive, f"seed {SEED}: {client.errors}"
+        assert target.event_ids == [one.json["id"] for one in answers], f"seed {SEED}"
+        assert len(client.lines("delivered")) == CUTS, f"seed {SEED}"
+
+
+async def test_a_client_that_was_killed_knows_from_its_journal_what_the_target_took(
+    relay: Relay, target: Target
+) -> None:
+    async with open_proxy(relay.port) as proxy:
+
+        async def answer(_: Arrival) -> bytes:
+            proxy.link.up.swallow()
+            return OK
+
+        target.answer = answer
+        token = await relay.make_token("ana", "subscribe")
+        arguments = ("--url", proxy.url, "--to", target.address)
+        first = await relay.connect(token, *arguments)
+        posted = await relay.send(message(relay.send_token, 1, 1))
+        await until(lambda: journaled(relay) == 1)
+        first.kill()
+        proxy.link.cut()  # so that the server notices now and not when the lease ends
+        assert await backlog(relay) == 1
+
+        second = await relay.connect(token, *arguments)
+        await until_settled(relay)
+
+        assert target.event_ids == [posted.json["id"]]
+        assert second.lines("delivered") == []
+
+
+async def test_a_client_that_is_stopped_writes_everything_first(
+    relay: Relay, target: Target
+) -> None:
+    """Though its disk is busy: another client's transaction stands for that."""
+    token = await relay.make_token("ana", "subscribe")
+    client = await relay.connect(token, "--to", target.address)
+    disk = apsw.Connection(str(relay.folder / "state" / "journal.db"))
+    disk.execute("BEGIN IMMEDIATE")
+    await post_all(relay.port, [message(relay.send_token, n, n) for n in range(50)])
+    await target.received(50)
+
+    client.terminate()
+    async with asyncio.timeout(10):
+        while (await relay.control("GET", "status"))["connections"]:  # noqa: ASYNC110  (as above)
+            await asyncio.sleep(0.02)
+    disk.execute("ROLLBACK")
+    disk.close()
+
+    assert await client.exit_status() == 0
+    assert journaled(relay) == 50
