@@ -32,6 +32,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings
+from relay_server.web.limits import Limit
 
 ROOT = Path(__file__).parents[1]
 MAKE_ERRORS = ("error_response", "refuse", "CODES.get")  # their second argument is a code
@@ -184,6 +185,7 @@ def metrics_page() -> str:
     metrics = vars(Metrics()).values()
     ours = [m for m in metrics if isinstance(m, MetricWrapperBase)]
     kinds = ", ".join(f"`{kind}`" for kind in FailureKind)
+    limits = ", ".join(f"`{limit}`" for limit in Limit)
     return _page(
         "Metrics",
         "`GET /metrics` on the ops port (`RELAY_SERVER_OPS_HOST`, loopback by default, and",
@@ -194,7 +196,8 @@ def metrics_page() -> str:
         *(_metric_row(metric) for metric in ours),
         "",
         "- `channel`: the channel's name; empty for a request that was refused before its sender",
-        "  was let in, whatever channel it named.",
+        "  was let in, whatever channel it named; `canary` for the channels that `doctor` makes.",
+        f"- `limit`: one of {limits}.",
         "- `answer`: the HTTP status that the sender got, such as `200`.",
         f"- `outcome`: the class of the target's status, such as `2xx`, or one of {kinds}.",
         "",

@@ -93,6 +93,8 @@ def _of_status(status: int) -> Reason | ClientError:
             return TokenRefused("the relay refuses this client (403)", TOKEN_HINT)
         case 404:
             return Reason("what answers there has no /connect (404)", "Check the URL.")
+        case 429:  # after many wrong tokens from this address; a good one is let in
+            return Reason("the relay does not accept the token, like many before (429)", TOKEN_HINT)
         case 301 | 302 | 303 | 307 | 308:
             return Reason(
                 f"what answers there points elsewhere ({status})",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -15,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from relay_protocol.errors import RelayError
-from relay_server import tls
+from relay_server import descriptors, lag, tls
 from relay_server.clock import SystemClock
 from relay_server.delivery.allow import Allowlist
 from relay_server.delivery.forwards import Forwards
@@ -26,14 +25,15 @@ from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
+from relay_server.stopping import Ending, Listening, on_signals, stop
 from relay_server.store.sqlite import open_sqlite
 from relay_server.values import ChannelConfig
 from relay_server.web import api, canary, gateway, health
 from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.errors import errors
-from relay_server.web.front import Front
-from relay_server.web.server import BoundedRunner, bounded, once, unnamed
+from relay_server.web.front import HEADER_DEADLINE_S, Front
+from relay_server.web.server import BoundedRunner, bounded, few, once, unnamed
 
 log = structlog.get_logger()
 
@@ -46,7 +46,6 @@ UPKEEP_LOOK_S = 1.0
 # The thread that writes leaves the interpreter for each statement, and waits this long to come
 # back while the event loop is busy. Python's 5 ms would be most of an answer's time.
 SWITCH_INTERVAL_S = 0.0001
-GO_AWAY_S = 1.0  # clients come back within this, spread out, and take it for a blink
 
 
 @asynccontextmanager
@@ -93,7 +92,7 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 def public_app(context: Context) -> web.Application:
     """What the world reaches beside webhooks, which `Front` takes."""
-    app = web.Application(middlewares=[bounded, once, errors])
+    app = web.Application(middlewares=[bounded, once, errors, few])
     app[CONTEXT] = context
     app.on_response_prepare.append(unnamed)
     app.router.add_get("/connect", gateway.connect)
@@ -126,34 +125,28 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
     """Run the server until a signal ends it.
 
     Returns:
-        The exit status: 1 when the store failed.
+        The exit status: 1 when the store or another part of the server failed.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    stop, broken = asyncio.Event(), list[StoreBroken]()
-
-    def on_broken(error: StoreBroken) -> None:
-        broken.append(error)
-        stop.set()
-
+    settings, ending = descriptors.fitted(settings), Ending()
     async with AsyncExitStack() as stack:
-        context = await stack.enter_async_context(open_context(settings, sources, on_broken))
+        opening = open_context(settings, sources, ending.store_failed)
+        context = await stack.enter_async_context(opening)
         await _ensure_default_channel(context)
         await _start_forwards(context)
-        await _listen(stack, context)
-        stack.callback(context.hub.go_away, "the server restarts", GO_AWAY_S)
-        stack.push_async_callback(_cancel, asyncio.create_task(context.hub.run()))
-        stack.push_async_callback(_cancel, asyncio.create_task(_upkeep(context)))
-        _stop_on_signals(stop)
+        listening = await _listen(stack, context, ending)
+        ending.watch(stack, "hub", context.hub.run())
+        ending.watch(stack, "upkeep", _upkeep(context))
+        ending.watch(stack, "lag", lag.measure(context.clock, context.metrics, context.seldom))
+        on_signals(ending.asked)
         log.info("ready", url=settings.url, data_dir=str(settings.data_dir))
-        await stop.wait()
-        context.stopping = True
+        await ending.asked.wait()
         log.info("stopping")
-    for error in broken:
-        log.error("the store failed: stopped, so that nothing is promised", error=str(error))
-    return 1 if broken else 0
+        await stop(context, listening, drained=not ending.failed)
+    return ending.status()
 
 
-async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> None:
+async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> BoundedRunner:
     """Listen on a Unix socket that only this user may open.
 
     Raises:
@@ -170,6 +163,7 @@ async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> 
     finally:
         os.umask(old_mask)
     stack.callback(path.unlink, missing_ok=True)
+    return runner
 
 
 @contextmanager
@@ -198,30 +192,36 @@ async def _start_forwards(context: Context) -> None:
             context.forwards.start(subscription)
 
 
-async def _listen(stack: AsyncExitStack, context: Context) -> None:
+async def _listen(stack: AsyncExitStack, context: Context, ending: Ending) -> Listening:
     settings = context.settings
-    await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
+    control = await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
     ops = await _runner(stack, ops_app(context))
     with _explained(settings.ops_host, settings.ops_port, "RELAY_SERVER_OPS_PORT"):
         await web.TCPSite(ops, settings.ops_host, settings.ops_port, backlog=BACKLOG).start()
-    await _listen_publicly(stack, context)
+    public = await _runner(stack, public_app(context))
+    front = Front(context, public.handler)
+    ending.watch(stack, "front", front.run())
+    server = await _listen_publicly(stack, context, front, ending)
+    return Listening(server, front, (public, ops, control))
 
 
-async def _listen_publicly(stack: AsyncExitStack, context: Context) -> None:
+async def _listen_publicly(
+    stack: AsyncExitStack, context: Context, front: Front, ending: Ending
+) -> asyncio.Server:
     settings, certificate = context.settings, tls.load(context.settings)
-    fallback = (await _runner(stack, public_app(context))).server
-    assert fallback is not None  # set up a line before
-    front = Front(context, fallback)
-    stack.push_async_callback(front.close)
-    stack.push_async_callback(_cancel, asyncio.create_task(front.run()))
     with _explained(settings.host, settings.port, "RELAY_SERVER_PORT"):
         server = await asyncio.get_running_loop().create_server(
-            front, settings.host, settings.port, ssl=certificate, backlog=BACKLOG
+            front,
+            settings.host,
+            settings.port,
+            ssl=certificate,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HEADER_DEADLINE_S if certificate else None,
         )
     stack.callback(server.close)
     if certificate is not None:
-        renewal = asyncio.create_task(tls.renew(settings, certificate))
-        stack.push_async_callback(_cancel, renewal)
+        ending.watch(stack, "renewal of the certificate", tls.renew(settings, certificate))
+    return server
 
 
 async def _runner(stack: AsyncExitStack, app: web.Application) -> BoundedRunner:
@@ -258,20 +258,3 @@ async def _upkeep(context: Context) -> None:
             await upkeep.run_once()
         except RelayError as exc:
             log.warning("upkeep put off", error=str(exc))
-
-
-def _stop_on_signals(stop: asyncio.Event) -> None:
-    """The first signal drains; the second ends at once, and what was answered is on disk."""
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

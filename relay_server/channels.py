@@ -12,9 +12,11 @@ from relay_server.values import ChannelConfig, SenderKind
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 SUBSCRIPTION_PATTERN = r"^[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,62}$"  # people's names: "João"
+CANARY_PREFIX = "canary-"  # of channels and tokens that the server makes itself, for a moment
 MAX_KEY_CHARS = 256
 MAX_KIND_CHARS = 128
 MAX_POINTER_CHARS = 256
+MAX_RATE_PER_S = 1_000_000
 MAX_RETENTION_DAYS = 36_500  # what is reckoned from more no longer fits into the store
 
 # Chatwoot bodies in which the conversation is the body itself (its serializers, 4.15).
@@ -48,6 +50,17 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_new_name(name: str) -> str:
+    """Return the name of a channel or token that is to be made, if it can be one.
+
+    Raises:
+        InvalidValue: It cannot, or is kept for the server's own.
+    """
+    if name.startswith(CANARY_PREFIX):
+        raise InvalidValue(f"names that begin with {CANARY_PREFIX!r} are the server's own")
+    return check_name(name)
+
+
 def check_subscription_name(name: str) -> str:
     """Return a subscription's name if it can be one.
 
@@ -73,6 +86,8 @@ def check_config(config: ChannelConfig) -> ChannelConfig:
     pointer = config.key_pointer
     if pointer and (not pointer.startswith("/") or len(pointer) > MAX_POINTER_CHARS):
         raise InvalidValue(f"{pointer!r} is no JSON pointer such as /conversation/id")
+    if config.rate_per_s is not None and not 0 < config.rate_per_s <= MAX_RATE_PER_S:
+        raise InvalidValue(f"a rate is more than 0 and up to {MAX_RATE_PER_S} webhooks a second")
     if not 0 < config.retention_days <= MAX_RETENTION_DAYS:
         raise InvalidValue(f"events are kept for more than 0 and up to {MAX_RETENTION_DAYS} days")
     return config

@@ -64,14 +64,16 @@ def serve(
     from relay_server import log
     from relay_server.app import serve as serve_app
     from relay_server.settings import load
+    from relay_server.stopping import no_more_signals
 
     settings, sources = load(
         **ctx.obj, host=host, port=port, ops_port=ops_port, public_url=public_url
     )
     log.set_up(settings.log_format, settings.log_level)
-    runner = asyncio.Runner(loop_factory=_loop_factory())
-    with runner:
-        raise typer.Exit(runner.run(serve_app(settings, sources)))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        status = runner.run(serve_app(settings, sources))
+    no_more_signals()
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -160,6 +162,9 @@ KeyPointer = Annotated[
 ]
 MaxBodyBytes = Annotated[int | None, typer.Option(help="Largest body; 0 for the server's.")]
 RetentionDays = Annotated[float | None, typer.Option(help="Days that delivered events are kept.")]
+RatePerS = Annotated[
+    float | None, typer.Option(help="Webhooks a second that are taken; 0 for any number.")
+]
 
 
 @channel_app.command("create")
@@ -174,6 +179,7 @@ def channel_create(
     key_pointer: KeyPointer = None,
     max_body_bytes: MaxBodyBytes = None,
     retention_days: RetentionDays = None,
+    rate_per_s: RatePerS = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a channel."""
@@ -189,6 +195,7 @@ def channel_create(
         key_pointer=key_pointer,
         max_body_bytes=max_body_bytes,
         retention_days=retention_days,
+        rate_per_s=rate_per_s,
     )
     _print(commands.call(ctx.obj, "POST", "channels", body=body), show.channel, as_json=as_json)
 
@@ -206,6 +213,7 @@ def channel_set(
     key_pointer: KeyPointer = None,
     max_body_bytes: MaxBodyBytes = None,
     retention_days: RetentionDays = None,
+    rate_per_s: RatePerS = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a channel's rules; what is not named stays."""
@@ -220,6 +228,7 @@ def channel_set(
         key_pointer=key_pointer,
         max_body_bytes=max_body_bytes,
         retention_days=retention_days,
+        rate_per_s=rate_per_s,
     )
     result = commands.call(ctx.obj, "PATCH", "channels", name, body=body)
     _print(result, show.channel, as_json=as_json)

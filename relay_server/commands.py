@@ -130,6 +130,7 @@ def channel_fields(
     hmac_secret_files: Sequence[Path] | None,
     max_body_bytes: int | None,
     allow_from: Sequence[str] | None,
+    rate_per_s: float | None = None,
     **simple: object,
 ) -> Json:
     """What a command sets of a channel, as the API takes it."""
@@ -138,6 +139,8 @@ def channel_fields(
         fields["hmac_secrets"] = [_secret(path) for path in hmac_secret_files]
     if max_body_bytes is not None:
         fields["max_body_bytes"] = max_body_bytes or None
+    if rate_per_s is not None:
+        fields["rate_per_s"] = rate_per_s or None
     if allow_from:
         fields["allow_from"] = [network for network in allow_from if network]
     return fields

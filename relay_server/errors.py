@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from relay_protocol.errors import RelayError
 
 
@@ -149,6 +151,45 @@ class Forbidden(RelayError):
 
     code = "forbidden"
     status_hint = 403
+
+
+class TooMany(RelayError):
+    """Something comes more often than it is taken; it may come again later."""
+
+    status_hint = 429
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1, math.ceil(wait_s))
+
+
+class RateLimited(TooMany):
+    """More webhooks came than the channel takes; this one was not stored."""
+
+    code = "rate_limited"
+    hint = "The channel's --rate-per-s says how many it takes."
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("more webhooks came than this channel takes", wait_s)
+
+
+class TooManyFailures(TooMany):
+    """Nothing good was shown, as often before from this address; a good token is let in at once."""
+
+    code = "too_many_failures"
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("not authorized, and that too often: check the token", wait_s)
+
+
+class Busy(TooMany):
+    """More requests to the API are under way than are answered at once."""
+
+    code = "busy"
+    status_hint = 503
+
+    def __init__(self) -> None:
+        super().__init__("more requests are under way than are answered at once", 1.0)
 
 
 class StoreUnavailable(RelayError):

@@ -9,10 +9,13 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from relay_protocol.values import Failure, Outcome, Response
+from relay_server.channels import CANARY_PREFIX
 from relay_server.values import Channel
 
 # Seconds; Chatwoot gives up at 5.
 ANSWER_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+CANARY = "canary"  # one label for all of them: each has a name of its own, for a moment
 
 
 class Metrics:
@@ -50,15 +53,27 @@ class Metrics:
         self._answered = functools.lru_cache(1_024)(self._count_of_answers)
         self._attempted = functools.lru_cache(1_024)(self.attempts.labels)
         self.connections = Gauge("relay_connections", "Connected clients.", registry=self.registry)
+        self.limited = Counter(
+            "relay_limited_total",
+            "What was refused because there was too much of it, by limit.",
+            ["limit"],
+            registry=self.registry,
+        )
+        self.loop_lag_seconds = Histogram(
+            "relay_loop_lag_seconds",
+            "How late the event loop came to a task that was due; looked at twice a second.",
+            buckets=LAG_BUCKETS,
+            registry=self.registry,
+        )
 
     def answered(self, channel: Channel | None, status: int, seconds: float) -> None:
         """Count a webhook's answer; without a channel, one that was not let in."""
-        self._answered(channel.name if channel else "", status).inc()
+        self._answered(_label(channel.name) if channel else "", status).inc()
         self.answer_seconds.observe(seconds)
 
     def attempt(self, channel: str, outcome: Outcome) -> None:
         """Count an attempt that ended."""
-        self._attempted(channel, _outcome(outcome)).inc()
+        self._attempted(_label(channel), _outcome(outcome)).inc()
 
     def dropped(self, channel: Channel, events: int) -> None:
         """Count events that were deleted undelivered."""
@@ -70,6 +85,10 @@ class Metrics:
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _label(channel: str) -> str:
+    return CANARY if channel.startswith(CANARY_PREFIX) else channel
 
 
 def _outcome(outcome: Outcome) -> str:

@@ -81,6 +81,18 @@ class ServerSettings(BaseSettings):
         (),
         description="Hosts, addresses and networks that forwards may reach, with commas between.",
     )
+    max_connections: int = Field(
+        8_192,
+        ge=1,
+        le=1_000_000,
+        description="Connections to the public port at once; fewer where the system allows fewer.",
+    )
+    max_connections_per_address: int = Field(
+        1_024,  # a whole Chatwoot sits behind one
+        ge=1,
+        le=1_000_000,
+        description="Connections from one address (IPv6: one /64); trusted proxies may have all.",
+    )
     tls_cert_file: Path | None = Field(
         None, description="Certificate chain (PEM), where no proxy ends TLS; read again if renewed."
     )

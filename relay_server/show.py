@@ -92,8 +92,13 @@ def channel(result: Json) -> None:
         "order kept by": result["key_pointer"] or "the sender's usual (Chatwoot: conversation)",
         "largest body": f"{result['max_body_bytes']} bytes",
         "kept": f"{result['retention_days']:g} days once delivered",
+        "taken": _rate(result["rate_per_s"]),
     }
     _pairs(_console(), rules)
+
+
+def _rate(per_s: float | None) -> str:
+    return "any number" if per_s is None else f"up to {per_s:g} webhooks a second"
 
 
 def tokens(result: Json) -> None:

@@ -9,6 +9,7 @@ from aiohttp import web
 from relay_server.auth import allows, find_token
 from relay_server.errors import ChannelNotFound, Forbidden, Unauthorized
 from relay_server.values import Channel, Scope, Token
+from relay_server.web.capture import FORWARDED_FOR, address_behind
 from relay_server.web.context import CONTEXT
 
 ON_HOST = web.AppKey("on_host", bool)  # the app behind the control socket: its file mode guards it
@@ -66,6 +67,13 @@ def bearer(request: web.Request, scope: Scope) -> Token:
     if scope not in token.scopes and Scope.ADMIN not in token.scopes:
         raise Unauthorized(f"the token has not the scope {scope}")
     return token
+
+
+def address(request: web.Request) -> str:
+    """Who asks, as seen through the proxies that are known."""
+    proxies = request.app[CONTEXT].settings.trusted_proxies
+    lines = [v for name, v in request.raw_headers if name.lower() == FORWARDED_FOR]
+    return address_behind(request.remote or "", b",".join(lines), proxies)
 
 
 def readable_channel(request: web.Request, who: Caller, name: str) -> Channel:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.auth import digest, new_secret
-from relay_server.channels import check_config, check_name
+from relay_server.channels import check_config, check_new_name
 from relay_server.errors import (
     ChannelNotFound,
     EventNotFound,
@@ -47,6 +47,7 @@ class ChannelFields(msgspec.Struct, forbid_unknown_fields=True):
     key_pointer: str | msgspec.UnsetType = msgspec.UNSET
     max_body_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     retention_days: float | msgspec.UnsetType = msgspec.UNSET
+    rate_per_s: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class TokenFields(msgspec.Struct, forbid_unknown_fields=True):
@@ -114,7 +115,7 @@ async def create_channel(request: web.Request) -> web.Response:
     if fields.name is msgspec.UNSET:
         raise InvalidValue("a channel needs a name")
     config = _configure(context, ChannelConfig(), fields)
-    name = check_name(fields.name)
+    name = check_new_name(fields.name)
     channel = await context.store.create_channel(name, config, context.clock.unix_ms())
     return answer(views.channel(context, channel), status=201)
 
@@ -147,6 +148,7 @@ async def delete_channel(request: web.Request) -> web.Response:
         raise InvalidValue("the default channel stays: /webhook leads to it")
     context.hub.close_channel(channel.number)
     await context.store.delete_channel(channel.name)
+    context.rates.forget(channel.number)
     return web.Response(status=204)
 
 
@@ -185,7 +187,7 @@ async def create_token(request: web.Request) -> web.Response:
     for name in fields.channels or ():
         if name not in context.store.catalog.channels:
             raise ChannelNotFound(name)
-    secret = await make_token(context, check_name(fields.name), fields.scopes, fields.channels)
+    secret = await make_token(context, check_new_name(fields.name), fields.scopes, fields.channels)
     token = context.store.catalog.tokens[digest(secret.encode())]
     return answer(views.token(token) | {"token": secret}, status=201)
 
@@ -281,7 +283,7 @@ async def make_token(
 
 def _configure(context: Context, config: ChannelConfig, fields: ChannelFields) -> ChannelConfig:
     """A channel's configuration with what a request sets of it."""
-    simple = ("sender", "token", "key_pointer", "max_body_bytes", "retention_days")
+    simple = ("sender", "token", "key_pointer", "max_body_bytes", "retention_days", "rate_per_s")
     changes: dict[str, Any] = {
         name: value for name in simple if (value := getattr(fields, name)) is not msgspec.UNSET
     }

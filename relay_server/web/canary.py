@@ -7,9 +7,9 @@ import secrets
 
 from aiohttp import web
 
+from relay_server.channels import CANARY_PREFIX
 from relay_server.errors import Forbidden, TokenNotFound
 from relay_server.values import Channel, ChannelConfig, Scope
-from relay_server.web import views
 from relay_server.web.access import bearer, caller, readable_channel
 from relay_server.web.api import answer, make_token
 from relay_server.web.context import CONTEXT, Context
@@ -23,12 +23,13 @@ routes = web.RouteTableDef()
 async def create_canary(request: web.Request) -> web.Response:
     """Make a private channel for a moment, so that the whole way can be tried by its owner."""
     context, owner = request.app[CONTEXT], bearer(request, Scope.SUBSCRIBE)
-    for channel in list(context.store.catalog.channels.values()):
-        if channel.config.owner == owner.name:  # one at a time
-            await remove_canary(context, channel)
-    name = views.CANARY_PREFIX + secrets.token_hex(8)
-    config = ChannelConfig(owner=owner.name)
-    await context.store.create_channel(name, config, context.clock.unix_ms())
+    name = CANARY_PREFIX + secrets.token_hex(8)
+    async with context.making_canary:
+        for channel in list(context.store.catalog.channels.values()):
+            if channel.config.owner == owner.name:  # one at a time
+                await remove_canary(context, channel)
+        config = ChannelConfig(owner=owner.name)
+        await context.store.create_channel(name, config, context.clock.unix_ms())
     secret = await make_token(context, name, [Scope.SEND], [name])
     path = f"/c/{name}/webhook"
     return answer({"channel": name, "send_token": secret, "webhook_path": path}, status=201)

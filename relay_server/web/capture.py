@@ -152,13 +152,23 @@ def sender_address(
     if not proxies or not _known(peer, proxies):
         return peer, None
     scheme = head.fields.get(b"x-forwarded-proto", b"").decode("latin-1").strip().lower()
-    hops = head.fields.get(FORWARDED_FOR, b"").decode("latin-1").split(",")
+    address = address_behind(peer, head.fields.get(FORWARDED_FOR, b""), proxies)
+    return address, scheme if scheme in ("http", "https") else None
+
+
+def address_behind(
+    peer: str, forwarded_for: bytes, proxies: Sequence[IPv4Network | IPv6Network]
+) -> str:
+    """Who is behind the proxies that are known: the last hop that is none of them."""
+    if not proxies or not _known(peer, proxies):
+        return peer
     address = peer
+    hops = forwarded_for.decode("latin-1").split(",")
     for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
         address = hop
         if not _known(hop, proxies):
             break
-    return address, scheme if scheme in ("http", "https") else None
+    return address
 
 
 def _checked(raw: str) -> str:

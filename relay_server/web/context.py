@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.base import EventStore
+from relay_server.web.limits import Failures, Rates, Seldom
 
 
 @dataclass(slots=True)
@@ -22,6 +24,9 @@ class Context:
 
     Attributes:
         stopping: It drains: not ready for more.
+        seldom: What is logged at a bounded rate.
+        api_requests: How many are under way.
+        making_canary: One at a time, so that a token has no more than one.
     """
 
     settings: ServerSettings
@@ -34,6 +39,11 @@ class Context:
     forwards: Forwards[Pump]
     started_at: float = field(default=0.0)
     stopping: bool = False
+    rates: Rates = field(default_factory=Rates)
+    failures: Failures = field(default_factory=Failures)
+    seldom: Seldom = field(default_factory=Seldom)
+    api_requests: int = 0
+    making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 CONTEXT = web.AppKey("context", Context)

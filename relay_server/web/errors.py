@@ -10,6 +10,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from relay_protocol.errors import RelayError
+from relay_server.errors import TooMany, Unauthorized
+from relay_server.web import access, backoff
+from relay_server.web.context import CONTEXT
 
 log = structlog.get_logger()
 
@@ -38,7 +41,8 @@ def error_response(
 
 def respond(error: RelayError) -> web.Response:
     """Answer with one of our errors."""
-    return error_response(error.status_hint, error.code, str(error), error.hint)
+    later = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooMany) else None
+    return error_response(error.status_hint, error.code, str(error), error.hint, later)
 
 
 @web.middleware
@@ -46,6 +50,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever a handler raises into JSON; nothing of a request is ever echoed."""
     try:
         return await handler(request)
+    except Unauthorized as exc:
+        return respond(backoff.instead_of(exc, request.app[CONTEXT], access.address(request)))
     except RelayError as exc:
         return respond(exc)
     except web.HTTPException as exc:

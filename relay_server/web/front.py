@@ -9,14 +9,10 @@ WebSocket) is handed to aiohttp with the bytes that it sent, and stays there.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import enum
 import functools
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import httptools
@@ -25,11 +21,13 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_server.errors import StoreFull, StoreUnavailable
-from relay_server.values import Channel
 from relay_server.web import ingest
 from relay_server.web.capture import HeadTooLarge
 from relay_server.web.context import Context
-from relay_server.web.ingest import BodyTooLarge, Incoming
+from relay_server.web.exchange import Headers, Request, answer_head
+from relay_server.web.ingest import BodyTooLarge
+from relay_server.web.limits import Connections
+from relay_server.web.server import BoundedHandler
 
 log = structlog.get_logger()
 
@@ -39,13 +37,11 @@ STORE_DEADLINE_S = 2.25  # with LOOK_S, every answer comes within 2.5 s: Chatwoo
 KEEPALIVE_S = 75.0
 LINGER_S = 1.0  # to read the rest of what was refused, so that the answer is seen
 LOOK_S = 0.25  # how often deadlines are looked at
-SHUTDOWN_S = 10.0
+SILENT_S = 0.5  # at a stop, for the first bytes of a connection that has just been made
+CLOSING_LOOK_S = 0.02
 MAX_TARGET_BYTES = 8_190
 MAX_ARRIVING_BYTES = 67_108_864  # of bodies on all connections together
 MAX_HEADERS = 128
-
-Headers = Sequence[tuple[str, str]]
-CLOSE: Headers = (("Connection", "close"),)
 
 
 class BodyTooSlow(RelayError):
@@ -97,39 +93,6 @@ class _Phase(enum.Enum):
     LINGERING = enum.auto()  # refused; what still comes is dropped
 
 
-@dataclass(slots=True)
-class _Request:
-    """A request while it arrives.
-
-    Attributes:
-        incoming: Set once its sender was let in.
-        error: What is wrong with it.
-        keep: The connection may be used again after it.
-        whole: All of its body came.
-        followed: More came behind it.
-    """
-
-    began: float
-    target: bytes = b""
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    head_bytes: int = 0
-    method: str = ""
-    incoming: Incoming | None = None
-    error: RelayError | None = None
-    body: bytearray = field(default_factory=bytearray)  # a list of tiny chunks weighs 20 times more
-    keep: bool = True
-    whole: bool = False
-    followed: bool = False
-
-    @property
-    def channel(self) -> Channel | None:
-        return self.incoming.channel if self.incoming else None
-
-    def follow(self) -> None:
-        """Something comes behind it, which is not read: it is the last one here."""
-        self.followed, self.keep = True, False
-
-
 class Front:
     """Makes a `FrontDoor` for each connection, and looks at their deadlines.
 
@@ -138,11 +101,17 @@ class Front:
         fallback: Makes the protocol that takes a connection whose request is no webhook.
     """
 
-    def __init__(self, context: Context, fallback: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, context: Context, fallback: Callable[[], BoundedHandler]) -> None:
         self.context = context
         self.fallback = fallback
         self.doors: set[FrontDoor] = set()
         self.arriving = 0  # bytes of bodies that are not with the store yet
+        settings = context.settings
+        self.connections = Connections(
+            settings.max_connections,
+            settings.max_connections_per_address,
+            exempt=settings.trusted_proxies,
+        )
 
     def __call__(self) -> FrontDoor:
         """Make a connection's protocol."""
@@ -160,13 +129,30 @@ class Front:
                     log.error("a deadline could not be kept", exc_info=exc)
                     door.close()
 
-    async def close(self) -> None:
-        """Answer what is whole, then close every connection."""
-        answering = [door.answering for door in self.doors if door.answering is not None]
-        if answering:
-            await asyncio.wait(answering, timeout=SHUTDOWN_S)
+    async def close(self, within_s: float) -> None:
+        """Close what is idle, and the rest as it is answered; `run` goes on looking at deadlines.
+
+        What has not even begun a request gets a moment: it may be on its way.
+        """
+        now = asyncio.get_running_loop().time
+        silent_until, ends_at = now() + SILENT_S, now() + within_s
+        while self.doors and now() < ends_at:
+            for door in [door for door in self.doors if door.is_idle(now() >= silent_until)]:
+                door.close()
+            await asyncio.sleep(CLOSING_LOOK_S)
         for door in list(self.doors):
             door.close()
+
+    def enter(self, peer: str) -> bool:
+        """Count a connection; False where it is one too many."""
+        limit = self.connections.enter(peer)
+        if limit is None:
+            return True
+        context = self.context
+        context.metrics.limited.labels(limit).inc()
+        if times := context.seldom.due(limit, context.clock.monotonic()):
+            log.warning("too many connections", limit=limit, address=peer, times=times)
+        return False
 
 
 class FrontDoor(asyncio.Protocol):
@@ -188,20 +174,28 @@ class FrontDoor(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
         self._phase = _Phase.IDLE
-        self._request = _Request(0.0)
+        self._request = Request(0.0)
         self._raw: list[bytes] = []  # what came of the current head, to be handed over
         self._unread = 0  # bytes since the parser last told of something
         self._peer = ""
+        self._counted = False
         self._scheme = "http"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._peer = (transport.get_extra_info("peername") or ("",))[0]
+        self._counted = self._front.enter(self._peer)
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._front.doors.add(self)
-        self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
+        if self._counted:
+            self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
+        else:
+            self._enter(_Phase.LINGERING, LINGER_S)
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._counted:
+            self._front.connections.leave(self._peer)
         self._drop_body(self._request)
         self._leave()  # what is whole is stored all the same
 
@@ -229,7 +223,7 @@ class FrontDoor(asyncio.Protocol):
         if self._request.whole:
             self._request.follow()  # the next one began in the same piece
         else:
-            self._request = _Request(self._context.clock.monotonic())
+            self._request = Request(self._context.clock.monotonic())
 
     def on_url(self, part: bytes) -> None:
         self._unread = 0
@@ -258,6 +252,7 @@ class FrontDoor(asyncio.Protocol):
             return
         request.method = self._parser.get_method().decode("ascii")
         request.keep = self._parser.should_keep_alive()
+        request.version = self._parser.get_http_version()
         if request.error is None and ingest.is_webhook(request.target):
             self._admit(request)
 
@@ -288,8 +283,15 @@ class FrontDoor(asyncio.Protocol):
             case _Phase.IDLE | _Phase.HEAD | _Phase.LINGERING:
                 self._transport.abort()
 
+    def is_idle(self, silent_too: bool) -> bool:
+        """Whether nothing of a request is here; by choice also where none ever came."""
+        return self._phase is _Phase.IDLE or (
+            silent_too and self._phase is _Phase.HEAD and not self._raw
+        )
+
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; one that does not take its last answer is cut."""
+        self._enter(_Phase.LINGERING, LINGER_S)
         self._transport.close()
 
     def _parse(self, data: bytes) -> None:
@@ -310,7 +312,7 @@ class FrontDoor(asyncio.Protocol):
             error = HeadTooLarge()  # the parser keeps all of a field until its end
         self._request.error = self._request.error or error
 
-    def _admit(self, request: _Request) -> None:
+    def _admit(self, request: Request) -> None:
         """Let the sender in, or note why not, before its body is read."""
         target = request.target.decode("utf-8", "surrogateescape")
         try:
@@ -331,7 +333,7 @@ class FrontDoor(asyncio.Protocol):
         elif fields.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _proceed(self, request: _Request) -> None:
+    def _proceed(self, request: Request) -> None:
         """Go on to what follows from what was read so far."""
         if request.error is not None:
             self._refuse_and_close(request, request.error)
@@ -349,11 +351,12 @@ class FrontDoor(asyncio.Protocol):
         """Let aiohttp take the connection, from the first byte of this request on."""
         self._leave()
         protocol = self._front.fallback()
+        protocol.on_lost = functools.partial(self._front.connections.leave, self._peer)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(b"".join(self._raw))
 
-    def _drop_body(self, request: _Request) -> None:
+    def _drop_body(self, request: Request) -> None:
         self._front.arriving -= len(request.body)
         request.body = bytearray()
 
@@ -361,22 +364,24 @@ class FrontDoor(asyncio.Protocol):
         self._front.doors.discard(self)
         del self._parser  # it holds this door: a cycle for each connection
 
-    async def _answer(self, request: _Request) -> None:
+    async def _answer(self, request: Request) -> None:
         try:
             answer = await self._store(request)
         finally:
             self.answering = None
         if self._phase is not _Phase.ANSWERING:
             return  # it took too long: the sender was told to come back
+        if self._context.stopping:
+            request.keep = False  # its next request is to find the next server
         self._write(request, *answer)
         if not request.keep:
             self._hang_up(request)
             return
-        self._request = _Request(0.0)
+        self._request = Request(0.0)
         self._raw.clear()
         self._enter(_Phase.IDLE, KEEPALIVE_S)
 
-    async def _store(self, request: _Request) -> tuple[int, bytes, Headers]:
+    async def _store(self, request: Request) -> tuple[int, bytes, Headers]:
         assert request.incoming is not None
         body = bytes(request.body)
         self._drop_body(request)  # from here on it weighs with the store
@@ -389,13 +394,13 @@ class FrontDoor(asyncio.Protocol):
             return ingest.refuse(request.channel, _failed())
         return 200, b'{"id": "%b"}' % appended.id.encode(), ()
 
-    def _refuse_and_close(self, request: _Request, error: RelayError) -> None:
+    def _refuse_and_close(self, request: Request, error: RelayError) -> None:
         request.keep = False
         self._drop_body(request)
         self._write(request, *ingest.refuse(request.channel, error))
         self._hang_up(request)
 
-    def _hang_up(self, request: _Request) -> None:
+    def _hang_up(self, request: Request) -> None:
         """Close; with bytes unread that would reset the connection, and the answer with it."""
         self._enter(_Phase.LINGERING, LINGER_S)
         if request.whole and not request.followed:
@@ -403,12 +408,12 @@ class FrontDoor(asyncio.Protocol):
         elif self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
 
-    def _write(self, request: _Request, status: int, body: bytes, headers: Headers) -> None:
+    def _write(self, request: Request, status: int, body: bytes, headers: Headers) -> None:
         clock = self._context.clock
         self._context.metrics.answered(request.channel, status, clock.monotonic() - request.began)
         if self._transport.is_closing():
             return
-        head = _head(status, len(body), headers if request.keep else (*headers, *CLOSE))
+        head = answer_head(status, len(body), (*headers, *request.connection))
         self._transport.write(head if request.method == "HEAD" else head + body)
 
     def _enter(self, phase: _Phase, deadline_s: float) -> None:
@@ -425,24 +430,3 @@ def _plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a body comes without a transfer coding that would have to be undone."""
     codings = (v.strip().lower() for n, v in headers if n.lower() == b"transfer-encoding")
     return all(coding == b"chunked" for coding in codings)
-
-
-def _head(status: int, length: int, headers: Headers) -> bytes:
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return f"{_status_line(status)}Content-Length: {length}\r\n{_date()}{lines}\r\n".encode("ascii")
-
-
-@functools.cache
-def _status_line(status: int) -> str:
-    phrase = HTTPStatus(status).phrase
-    return f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
-
-
-def _date() -> str:
-    """The `Date` field (RFC 9110 §6.6.1)."""
-    return _date_of(int(time.time()))
-
-
-@functools.lru_cache(maxsize=1)
-def _date_of(second: int) -> str:
-    return f"Date: {email.utils.formatdate(second, usegmt=True)}\r\n"

@@ -43,6 +43,7 @@ VERSION = version("relay-tunnel")
 SEND_DEADLINE_S = 60.0  # a reader that takes nothing for so long is cut
 CLOSE_DEADLINE_S = 5.0
 MAX_HOST_CHARS = 255
+MAX_QUEUED_BYTES = 4_194_304  # a window of the largest heads and bodies that go whole fits
 
 
 async def connect(request: web.Request) -> web.StreamResponse:
@@ -51,7 +52,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
     if "Origin" in request.headers:  # a browser, and no browser has business here
         return error_response(403, "forbidden", "browsers cannot connect here")
     token = bearer(request, Scope.SUBSCRIBE)
-    if SUBPROTOCOL not in request.headers.get("Sec-WebSocket-Protocol", ""):
+    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    if SUBPROTOCOL not in [name.strip() for name in offered.split(",")]:
         return error_response(400, "bad_request", f"this is a WebSocket that speaks {SUBPROTOCOL}")
     socket = web.WebSocketResponse(
         protocols=(SUBPROTOCOL,),
@@ -81,6 +83,7 @@ class Connection:
         self._pumps: dict[int, Pump] = {}  # the one that was served last is the last
         self._senders: dict[ReaderNumber, Pump] = {}  # replays have numbers of their own
         self._outbox: deque[bytes] = deque()
+        self._queued = 0  # bytes in it, and of what is being sent
         self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse
         self._ping_due = False
         self._wake = asyncio.Event()
@@ -91,6 +94,7 @@ class Connection:
         """Talk until the conversation ends."""
         self._context.hub.add(self)
         writer = asyncio.create_task(self._write(), name="connection writer")
+        writer.add_done_callback(self._written)
         try:
             await self._read()
         finally:
@@ -103,7 +107,8 @@ class Connection:
             log.info("client left", token=self.token, host=self.host)
 
     def accepts(self, size: int) -> bool:
-        return self._session.accepts(size)
+        # Results make room in the window; whoever sends them and reads nothing gets no more.
+        return self._queued < MAX_QUEUED_BYTES and self._session.accepts(size)
 
     def deliver(self, delivery: Delivery) -> None:
         pump = self._pumps.pop(delivery.subscription)
@@ -167,7 +172,7 @@ class Connection:
     def _carry_out(self, effect: ServerEffect) -> None:
         match effect:
             case Send(message):
-                self._outbox.append(encode(message))
+                self._queue(encode(message))
             case Settle(delivery, outcome):
                 self._settle(delivery, outcome)
             case Extend(deliveries):
@@ -238,7 +243,7 @@ class Connection:
                     return
                 chunk = self._session.next_chunk()
                 if chunk is not None:
-                    self._outbox.append(encode(chunk))
+                    self._queue(encode(chunk))
                     self._extend((chunk.delivery,))
                     continue
                 self._wake.clear()
@@ -254,6 +259,20 @@ class Connection:
             self._ping_due = False
             await self._socket.ping()
         while self._outbox:
-            await self._socket.send_bytes(self._outbox.popleft())
+            frame = self._outbox.popleft()
+            await self._socket.send_bytes(frame)
+            self._queued -= len(frame)
             self._sending_since = self._context.clock.monotonic()
         self._sending_since = None
+
+    def _queue(self, frame: bytes) -> None:
+        self._outbox.append(frame)
+        self._queued += len(frame)
+
+    def _written(self, writer: asyncio.Task[None]) -> None:
+        """A writer that failed must not leave a client waiting for nothing."""
+        if writer.cancelled() or (error := writer.exception()) is None:
+            return
+        log.error("a client could not be written to", token=self.token, exc_info=error)
+        if self._transport is not None:
+            self._transport.abort()

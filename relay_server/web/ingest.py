@@ -15,11 +15,14 @@ from relay_server.channels import identify
 from relay_server.errors import (
     ChannelNotFound,
     InvalidValue,
+    RateLimited,
     StoreBroken,
     StoreUnavailable,
+    TooMany,
     Unauthorized,
 )
 from relay_server.values import Appended, Channel, HmacAuth, NewEvent, SenderKind
+from relay_server.web import backoff
 from relay_server.web.capture import (
     Head,
     RawHeaders,
@@ -30,6 +33,7 @@ from relay_server.web.capture import (
 )
 from relay_server.web.context import Context
 from relay_server.web.errors import error_body
+from relay_server.web.limits import Limit
 
 log = structlog.get_logger()
 
@@ -85,15 +89,16 @@ def admit(
 
     Raises:
         Unauthorized: It may not post here, or there is no such channel.
+        TooManyFailures: The same, and so it was often before.
         BadTarget, HeadTooLarge: As they say.
     """
     head = read_head(raw_target, headers)
-    channel = context.store.catalog.channels.get(channel_name(context, head.target))
-    if channel is None:
-        raise Unauthorized("no such channel")
     proxies = context.settings.trusted_proxies
     sender, forwarded_scheme = sender_address(peer, head, proxies)
-    check_sender(channel, context.store.catalog, head.shown, sender)
+    try:
+        channel = _let_in(context, head, sender)
+    except Unauthorized as exc:
+        raise backoff.instead_of(exc, context, sender) from None
     return Incoming(
         channel=channel,
         method=method,
@@ -105,17 +110,33 @@ def admit(
     )
 
 
+def _let_in(context: Context, head: Head, sender: str) -> Channel:
+    catalog = context.store.catalog
+    channel = catalog.channels.get(channel_name(context, head.target))
+    if channel is None:
+        raise Unauthorized("no such channel")
+    check_sender(channel, catalog, head.shown, sender)
+    return channel
+
+
 async def store(context: Context, incoming: Incoming, body: bytes) -> Appended:
     """Check what needs the body, and return once the webhook is on disk.
 
     Raises:
         Unauthorized: The signature is wrong, or the channel was deleted meanwhile.
+        TooManyFailures: The signature is wrong, and so it was often before.
+        RateLimited: The channel takes no more now.
         StoreUnavailable, StoreBroken: It was not stored.
     """
     now_ms = context.clock.unix_ms()
     channel, head = incoming.channel, incoming.head
     if (hmac := channel.config.hmac) is not None:
-        _check_signature(context, channel, hmac, head, body, now_ms)
+        try:
+            _check_signature(context, channel, hmac, head, body, now_ms)
+        except Unauthorized as exc:
+            raise backoff.instead_of(exc, context, incoming.sender) from None
+    if (rate := channel.config.rate_per_s) is not None:
+        _check_rate(context, channel, rate)
     key, kind = identify(channel.config, body)
     target = below_channel(head.target) if incoming.below else head.target
     request = RequestHead(incoming.method, target, head.headers, incoming.sender, incoming.scheme)
@@ -138,6 +159,8 @@ def refuse(
         chatwoot = channel is not None and channel.config.sender is SenderKind.CHATWOOT
         status = 429 if chatwoot else 503
         headers.append(("Retry-After", str(RETRY_AFTER_S)))
+    elif isinstance(error, TooMany):
+        headers.append(("Retry-After", str(error.retry_after_s)))
     return status, error_body(error.code, str(error), error.hint), headers
 
 
@@ -147,10 +170,23 @@ def _note(channel: Channel | None, error: RelayError) -> None:
     match error:
         case Unauthorized(reason=reason):
             log.warning("webhook refused", channel=name, reason=reason)
+        case TooMany():
+            pass  # logged where it is counted, at a bounded rate
         case StoreUnavailable() | StoreBroken():
             log.error("webhook not stored", channel=name, error=str(error))
         case _:
             log.info("webhook refused", channel=name, reason=error.code)
+
+
+def _check_rate(context: Context, channel: Channel, rate_per_s: float) -> None:
+    now = context.clock.monotonic()
+    wait_s = context.rates.take(channel.number, rate_per_s, now)
+    if not wait_s:
+        return
+    context.metrics.limited.labels(Limit.RATE).inc()
+    if times := context.seldom.due((Limit.RATE, channel.number), now):
+        log.warning("rate of a channel exceeded", channel=channel.name, times=times)
+    raise RateLimited(wait_s)
 
 
 def _check_signature(

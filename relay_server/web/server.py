@@ -7,13 +7,17 @@ it could not read, which may hold a token.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from relay_server.errors import Busy
+from relay_server.web.context import CONTEXT
 from relay_server.web.errors import error_response
+from relay_server.web.limits import Limit
 
 log = structlog.get_logger()
 
@@ -22,18 +26,20 @@ KEEPALIVE_S = 75.0
 MAX_LINE_BYTES = 8_190
 MAX_HEADERS = 128
 LINGER_S = 1.0  # to read the rest of a body that was refused, so that the answer is seen
-SHUTDOWN_S = 10.0
+SHUTDOWN_S = 3.0
+MAX_API_REQUESTS = 100  # each may read much of the store
 
 
 class BoundedHandler(web.RequestHandler):
     """One connection. Its request's headers must be whole within a deadline."""
 
-    __slots__ = ("_busy", "_deadline")
+    __slots__ = ("_busy", "_deadline", "on_lost")
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._busy = False
         self._deadline: asyncio.TimerHandle | None = None
+        self.on_lost: Callable[[], None] | None = None  # for who counts connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -41,6 +47,9 @@ class BoundedHandler(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
+        if self.on_lost is not None:
+            self.on_lost()
+            self.on_lost = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -93,7 +102,7 @@ class BoundedHandler(web.RequestHandler):
 class BoundedServer(web.Server):
     """Makes a `BoundedHandler` for each connection."""
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> BoundedHandler:
         return BoundedHandler(self, loop=self._loop, **self._kwargs)
 
 
@@ -102,6 +111,17 @@ class BoundedRunner(web.AppRunner):
 
     def __init__(self, app: web.Application) -> None:
         super().__init__(app, shutdown_timeout=SHUTDOWN_S)
+
+    @property
+    def handler(self) -> BoundedServer:
+        """What makes the protocol of a connection, once it is set up."""
+        assert isinstance(self.server, BoundedServer)
+        return self.server
+
+    async def cleanup(self) -> None:
+        """Close every connection, after the requests under way; harmless when repeated."""
+        if self.server is not None:
+            await super().cleanup()
 
     async def _make_server(self) -> web.Server:
         # There is no public way to choose the server's class.
@@ -131,6 +151,24 @@ async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     finally:
         connection.ended()
+
+
+@web.middleware
+async def few(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer so many API requests at once and no more; the WebSocket is none."""
+    if not request.path.startswith("/api/"):
+        return await handler(request)
+    context = request.app[CONTEXT]
+    if context.api_requests >= MAX_API_REQUESTS:
+        context.metrics.limited.labels(Limit.REQUESTS).inc()
+        if times := context.seldom.due(Limit.REQUESTS, context.clock.monotonic()):
+            log.warning("too many API requests", times=times)
+        raise Busy
+    context.api_requests += 1
+    try:
+        return await handler(request)
+    finally:
+        context.api_requests -= 1
 
 
 @web.middleware

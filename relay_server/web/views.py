@@ -11,6 +11,7 @@ import msgspec
 from pydantic import SecretStr
 
 from relay_protocol.values import HeaderList
+from relay_server.channels import CANARY_PREFIX
 from relay_server.values import (
     Channel,
     DeliveryState,
@@ -26,7 +27,6 @@ from relay_server.web.context import Context
 JsonObject = dict[str, Any]
 
 VERSION = version("relay-tunnel")
-CANARY_PREFIX = "canary-"
 MASK = "•••"
 SECRET_FIELDS = (b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signature")
 
@@ -65,6 +65,7 @@ def channel(context: Context, channel: Channel) -> JsonObject:
         "max_bytes": config.max_bytes,
         "drop_oldest": config.drop_oldest,
         "policy": msgspec.to_builtins(config.policy),
+        "rate_per_s": config.rate_per_s,
         "created_at": channel.created_at,
     }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from tests.support.relay import Relay
+from tests.support.relay import Relay, running
 from tests.support.senders import Answer, handshake, request
 
 WEBHOOK_PATHS = (
@@ -53,7 +54,14 @@ async def nothing_is_stored(relay: Relay) -> None:
     assert [channel["events"] for channel in channels] == [0] * len(channels)
 
 
-async def test_a_bad_token_gets_the_same_answer_on_every_path(relay: Relay) -> None:
+async def test_a_bad_token_gets_the_same_answer_on_every_path(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.constants.append(("relay_server.web.limits", "FAILURES", 100_000))
+    async with running(relay):
+        await _same_answer_everywhere(relay)
+
+
+async def _same_answer_everywhere(relay: Relay) -> None:
     webhooks: dict[str, Answer] = {}
     others: dict[str, Answer] = {}
     for name, token in (await bad_tokens(relay)).items():
@@ -154,3 +162,20 @@ async def test_what_is_no_request_is_answered_without_an_echo(relay: Relay) -> N
         assert "error" in answer.json
     assert token not in relay.server.errors
     await nothing_is_stored(relay)
+
+
+async def test_wrong_tokens_are_told_to_stay_away_and_good_ones_are_not(relay: Relay) -> None:
+    wrong = [
+        request(token="rly_wrong"),
+        request("/c/unknown/x"),
+        request("/api/v1/whoami", b"", method="GET", token="rly_wrong"),
+        handshake("rly_wrong"),
+    ]
+    answers = [await relay.send(raw) for _ in range(10) for raw in wrong]
+    assert [answer.status for answer in answers] == [401] * 20 + [429] * 20
+    assert {answer.json["error"]["code"] for answer in answers[20:]} == {"too_many_failures"}
+    assert all(0 < int(dict(a.headers)["Retry-After"]) <= 60 for a in answers[20:])
+    assert (await relay.send(request(token=relay.send_token))).status == 200
+    reader = await relay.make_token("reader", "subscribe")
+    assert (await relay.send(handshake(reader))).status == 101
+    assert (await relay.send(wrong[0])).status == 429

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
+import socket
+import sys
 import time
+from pathlib import Path
 
 from tests.support.chatwoot import message, spoken
+from tests.support.processes import Running, ending
 from tests.support.relay import Relay
 from tests.support.senders import connection, load, request
 from tests.support.target import OK, Arrival, Target
 from tests.support.waiting import until
+
+SIGNALLED_AT_EXIT = """
+import atexit, os, signal
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+from relay_server.cli import main
+main()
+"""
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_a_server_that_is_stopped_ends_with_0_and_its_client_comes_back_quietly(
@@ -34,38 +49,108 @@ async def test_a_server_that_is_stopped_ends_with_0_and_its_client_comes_back_qu
     assert {arrival.attempt for arrival in target.arrivals} == {1}
 
 
-async def test_a_restart_under_load_keeps_what_was_answered(relay: Relay, target: Target) -> None:
+async def test_a_restart_under_load_cuts_nobody_off(relay: Relay, target: Target) -> None:
+    """Whoever has a connection gets an answer, and what was answered 2xx is delivered in order."""
     await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
     token = relay.send_token
-    async with load(relay.port, lambda c, n: message(token, c, n)) as going:
+    async with (
+        load(relay.port, lambda c, n: message(token, c, n)) as kept,
+        load(relay.port, lambda c, n: message(token, 100 + c, n), keep=False) as fresh,
+    ):
         await target.received(100)
         relay.server.terminate()
         assert await relay.server.exit_status(20) == 0
+        assert (kept.refused, kept.cut) == ([], 0)
+        assert (fresh.refused, fresh.cut) == ([], 0)
         await relay.start()
-        await going.accepts(50)
-        await going.stop()
-    await until(lambda: going.accepted <= target.seen, 20)
+        for going in (kept, fresh):
+            await going.accepts(50)
+            await going.stop()
+    await until(lambda: kept.accepted | fresh.accepted <= target.seen, 20)
 
-    assert going.refused == []
     for conversation, numbers in spoken(target.arrivals).items():
         assert numbers == sorted(set(numbers)), conversation
 
 
-async def test_a_webhook_that_is_half_here_is_answered_for_or_not_at_all(relay: Relay) -> None:
+async def test_what_the_target_has_at_a_stop_is_finished_and_comes_once(
+    relay: Relay, target: Target
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def answer(_: Arrival) -> bytes:
+        await goes_on.wait()
+        return OK
+
+    target.answer = answer
+    client = await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
+    for conversation in range(4):
+        await relay.send(message(relay.send_token, conversation, 1))
+    await target.received(4)
+    relay.server.terminate()
+    await until(lambda: "stopping" in relay.server.errors)
+    goes_on.set()
+    assert await relay.server.exit_status(20) == 0
+    await relay.start()
+    await relay.send(message(relay.send_token, 9, 1))
+    await target.received(5)
+    await until(lambda: len(client.lines("delivered")) == 5)
+
+    assert {arrival.attempt for arrival in target.arrivals} == {1}
+    assert len(target.arrivals) == 5
+
+
+async def test_a_webhook_that_is_half_here_is_taken(relay: Relay) -> None:
+    """Its sender has all the time that it always has; new ones find the next server."""
     raw = request(body=b"half", token=relay.send_token)
-    accepted = []
-    async with connection(relay.port) as one:
-        await one.send(raw[:-2])
+    async with connection(relay.port) as body, connection(relay.port) as head:
+        await body.send(raw[:-2])
+        await head.send(raw[:50])
         await relay.metrics()  # by now the server has read what came before
         relay.server.terminate()
-        await until(lambda: "stopping" in relay.server.errors)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            answer = await one.exchange(raw[-2:])
-            accepted = [answer.json["id"]] if answer.status < 300 else []
+        await until(lambda: not _listens(relay.port))
+        answers = [await body.exchange(raw[-2:]), await head.exchange(raw[50:])]
+    assert [answer.status for answer in answers] == [200, 200]
     assert await relay.server.exit_status(20) == 0
 
     await relay.start()
-    assert [event["id"] for event in await relay.events()] == accepted
+    ids = {event["id"] for event in await relay.events()}
+    assert ids == {answer.json["id"] for answer in answers}
+
+
+async def test_a_request_that_never_ends_holds_a_stop_up_for_20_s_at_most(relay: Relay) -> None:
+    token = await relay.make_token("root", "admin")
+    async with connection(relay.port) as api, connection(relay.port) as half:
+        await api.send(request("/api/v1/tokens", b"", length=10, token=token))
+        await half.send(request(body=b"half", length=8, token=relay.send_token))
+        await relay.metrics()  # by now the server has read what came before
+        relay.server.terminate()
+        assert await relay.server.exit_status(20) == 0
+
+
+async def test_a_second_signal_under_load_loses_nothing(relay: Relay, target: Target) -> None:
+    await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
+    token = relay.send_token
+    async with load(relay.port, lambda c, n: message(token, c, n)) as going:
+        await target.received(50)
+        relay.server.terminate()
+        await until(lambda: "stopping" in relay.server.errors)
+        relay.server.terminate()
+        assert await relay.server.exit_status(2) == 1
+        await going.stop()
+    await relay.start()
+    await until(lambda: going.accepted <= target.seen, 20)
+
+
+async def test_a_second_signal_at_the_very_end_changes_nothing(tmp_path: Path) -> None:
+    """The interpreter takes a moment to end; the signal's own way would be status -15."""
+    relay = Relay(tmp_path)
+    program = [sys.executable, "-c", SIGNALLED_AT_EXIT, "serve"]
+    with ending(relay.processes):
+        relay.server = Running(program, tmp_path / "server", relay.environment)
+        relay.processes.append(relay.server)
+        await until(lambda: "ready" in relay.server.errors)
+        relay.server.terminate()
+        assert await relay.server.exit_status(20) == 0
 
 
 async def test_a_second_signal_ends_the_server_at_once(relay: Relay) -> None:

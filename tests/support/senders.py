@@ -160,13 +160,22 @@ class Load:
     Attributes:
         accepted: Event ids of what was answered 2xx.
         refused: Other answers' statuses.
+        cut: How many got no answer on a connection that was made.
     """
 
     def __init__(
-        self, port: int, make: Callable[[int, int], bytes], conversations: int, pause_s: float
+        self,
+        port: int,
+        make: Callable[[int, int], bytes],
+        conversations: int,
+        pause_s: float,
+        *,
+        keep: bool,
     ) -> None:
         self.accepted: set[str] = set()
         self.refused: list[int] = []
+        self.cut = 0
+        self._keep = keep
         self._port = port
         self._make = make
         self._pause_s = pause_s
@@ -195,25 +204,38 @@ class Load:
                 async with connection(self._port) as one:
                     while self._going:
                         number += 1
-                        await self._post(one, conversation, number)
+                        kept = await self._post(one, conversation, number)
                         await asyncio.sleep(self._pause_s)  # the pace of a load, not a wait
-            except (OSError, asyncio.IncompleteReadError):
+                        if not kept:
+                            break
+            except OSError:
                 await asyncio.sleep(self._pause_s)  # the server is away
 
-    async def _post(self, one: Connection, conversation: int, number: int) -> None:
-        answer = await one.exchange(self._make(conversation, number))
+    async def _post(self, one: Connection, conversation: int, number: int) -> bool:
+        """Send one; whether the connection may be used again."""
+        try:
+            answer = await one.exchange(self._make(conversation, number))
+        except (OSError, asyncio.IncompleteReadError):
+            self.cut += 1
+            return False
         if 200 <= answer.status < 300:
             self.accepted.add(answer.json["id"])
         else:
             self.refused.append(answer.status)
+        return self._keep and ("Connection", "close") not in answer.headers
 
 
 @asynccontextmanager
 async def load(
-    port: int, make: Callable[[int, int], bytes], *, conversations: int = 8, pause_s: float = 0.02
+    port: int,
+    make: Callable[[int, int], bytes],
+    *,
+    conversations: int = 8,
+    pause_s: float = 0.02,
+    keep: bool = True,
 ) -> AsyncIterator[Load]:
-    """Conversations that are going on for as long as the block."""
-    going = Load(port, make, conversations, pause_s)
+    """Conversations that are going on for as long as the block; `keep`: each on one connection."""
+    going = Load(port, make, conversations, pause_s, keep=keep)
     try:
         yield going
     finally:

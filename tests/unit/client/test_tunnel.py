@@ -198,7 +198,7 @@ async def test_a_takeover_while_connected_is_final() -> None:
             await ended(client)
 
 
-@pytest.mark.parametrize("status", [404, 500, 502, 503, 302])
+@pytest.mark.parametrize("status", [404, 429, 500, 502, 503, 302])
 async def test_other_refusals_are_tried_again_and_told_once(status: int) -> None:
     """A proxy answers so while the relay is restarted."""
     async with fake_relay() as relay:

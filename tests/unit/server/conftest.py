@@ -14,7 +14,13 @@ import pytest
 from relay_server.settings import PREFIX
 from tests.unit.server.support import Served, serve_front
 
-ON_BOTH = {"test_front", "test_front_bounds", "test_front_refusals", "test_gateway"}
+ON_BOTH = {
+    "test_front",
+    "test_front_bounds",
+    "test_front_limits",
+    "test_front_refusals",
+    "test_gateway",
+}
 
 
 def pytest_asyncio_loop_factories(

@@ -195,8 +195,7 @@ async def serve_front(
     token = await add_token(store, "sender", Scope.SEND)
     runner = BoundedRunner(public_app(context))
     await runner.setup()
-    assert runner.server is not None
-    served = Served(context, store, clock, Front(context, runner.server), token)
+    served = Served(context, store, clock, Front(context, runner.handler), token)
     server = await asyncio.get_running_loop().create_server(
         served.front, "127.0.0.1", 0, ssl=certificate, backlog=1_024
     )
@@ -209,7 +208,7 @@ async def serve_front(
         server.close()
         looking.cancel()
         store.gate.set()
-        await served.front.close()
+        await served.front.close(within_s=0.1)
         await context.hub.close()
         await runner.cleanup()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -19,12 +20,13 @@ from relay_server.app import SOCKET_NAME, serve_control
 from relay_server.control import open_api
 from relay_server.errors import InvalidValue
 from relay_server.store.memory import MemoryStore
-from relay_server.values import Progress, Scope
+from relay_server.values import Channel, Progress, Scope
 from relay_server.web.api import MAX_REQUEST_BYTES
 from relay_server.web.canary import LIFETIME_MS, remove_forgotten
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event
 from tests.support.senders import Answer, connection, read_answer, request
+from tests.support.waiting import settled
 from tests.unit.server.support import FakeReader, Served
 
 Json = dict[str, Any]
@@ -455,6 +457,51 @@ async def test_an_owner_has_one_canary_at_a_time(served: Served, ana: Asking) ->
     assert set(served.store.catalog.channels) == {"chatwoot", "other", new}
     assert {t.name for t in served.store.catalog.tokens.values()} >= {new}
     assert old not in {t.name for t in served.store.catalog.tokens.values()}
+
+
+async def test_an_owner_who_asks_many_times_at_once_has_one_canary(
+    served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = served.store.create_channel
+
+    async def slowly(*channel: Any) -> Channel:
+        await settled()
+        return await make(*channel)
+
+    monkeypatch.setattr(served.store, "create_channel", slowly)
+    await asyncio.gather(*(ana.ok("POST", "canary") for _ in range(10)))
+    assert len([n for n in served.store.catalog.channels if n.startswith("canary-")]) == 1
+
+
+async def test_names_of_canaries_are_the_server_s_own(served: Served, admin: Asking) -> None:
+    """A token that was named so would be in no list."""
+    body = {"name": "canary-mine", "scopes": ["admin"]}
+    assert await admin.refused("POST", "tokens", body) == (422, "invalid_value")
+    assert await admin.refused("POST", "channels", {"name": "canary-x"}) == (422, "invalid_value")
+
+
+async def test_canaries_are_counted_under_one_label(served: Served, ana: Asking) -> None:
+    for _ in range(3):
+        made = await ana.ok("POST", "canary")
+        raw = request(made["webhook_path"], token=made["send_token"])
+        assert (await served.send(raw)).status == 200
+    assert served.metric("relay_webhooks_total", channel="canary", answer="200") == 3
+    assert "canary-" not in served.context.metrics.text().decode()
+
+
+async def test_a_rate_is_set_shown_and_taken_away(served: Served, admin: Asking) -> None:
+    assert (await admin.ok("GET", "channels/chatwoot"))["rate_per_s"] is None
+    made = await admin.ok("POST", "channels", {"name": "slow", "rate_per_s": 0.5})
+    assert made["rate_per_s"] == 0.5
+    served.context.rates.take(served.store.catalog.channels["slow"].number, 0.5, 0.0)
+    await admin.ok("PATCH", "channels/slow", {"key_pointer": "/x"})
+    assert served.store.catalog.channels["slow"].config.rate_per_s == 0.5
+    assert (await admin.ok("PATCH", "channels/slow", {"rate_per_s": None}))["rate_per_s"] is None
+    for rate in (0, -1, 1e7, "1"):
+        body = {"rate_per_s": rate}
+        assert await admin.refused("PATCH", "channels/slow", body) == (422, "invalid_value")
+    await admin.ok("DELETE", "channels/slow")
+    assert len(served.context.rates) == 0
 
 
 async def test_a_sender_makes_no_canary(served: Served) -> None:

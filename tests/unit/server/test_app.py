@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import ssl
 import sys
@@ -14,13 +15,17 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from relay_server import app
+from relay_server import app, descriptors, lag, stopping
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
+from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.sqlite import SqliteStore, open_sqlite
 from tests.support.certificates import make_certificate
+from relay_server.web import canary, front
+from relay_server.web.limits import Seldom
+from tests.support.clock import VirtualClock
 from tests.support.processes import free_port
 from tests.support.senders import connection, exchange, read_answer, request
 from tests.support.waiting import until
@@ -71,7 +76,7 @@ async def running(
         one.broken.append(on_broken)
         return await open_sqlite(folder, on_broken)
 
-    monkeypatch.setattr(app, "_stop_on_signals", on_signals)
+    monkeypatch.setattr(app, "on_signals", on_signals)
     monkeypatch.setattr(app, "open_sqlite", opened)
     one.task = asyncio.create_task(app.serve(one.settings, SOURCES))
     try:
@@ -177,4 +182,95 @@ async def test_readers_are_told_to_come_back_before_it_ends(
     async with running(monkeypatch, tmp_path) as one:
         one.stop.set()
         assert await one.ends() == 0
-    assert told == [("the server restarts", app.GO_AWAY_S)]
+    assert told == [("the server restarts", stopping.GO_AWAY_S)]
+
+
+async def test_webhooks_are_taken_while_deliveries_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    draining, drained = asyncio.Event(), asyncio.Event()
+
+    async def drain(_: Hub, timeout_s: float) -> None:
+        assert timeout_s == stopping.DRAIN_S
+        draining.set()
+        await drained.wait()
+
+    monkeypatch.setattr(Hub, "drain", drain)
+    ready = request("/health/ready", b"", method="GET")
+    async with running(monkeypatch, tmp_path) as one, connection(one.settings.port) as idle:
+        one.stop.set()
+        await draining.wait()
+        try:
+            assert (await exchange(one.settings.ops_port, ready)).status == 503
+            answer = await exchange(one.settings.port, request())
+            assert (answer.status, dict(answer.headers)["Connection"]) == (401, "close")
+        finally:
+            drained.set()
+        assert await idle.closed(3) == b""
+        assert await one.ends() == 0
+
+
+async def test_deadlines_are_kept_while_it_stops(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(front, "HEADER_DEADLINE_S", 0.3)
+    async with running(monkeypatch, tmp_path) as one, connection(one.settings.port) as half:
+        await half.send(request()[:30])
+        one.stop.set()
+        assert await half.closed(5) == b"", "whoever never ends the head does not hold it up"
+        assert await one.ends() == 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Hub, "run"), (front.Front, "run"), (canary, "remove_forgotten")]
+)
+async def test_a_part_that_fails_ends_it_with_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, owner: object, name: str
+) -> None:
+    async def failing(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(app, "UPKEEP_S", 0.01)
+    monkeypatch.setattr(owner, name, failing)
+    with capture_logs() as logs:
+        async with running(monkeypatch, tmp_path) as one:
+            assert await one.ends() == 1
+    assert "a part of the server failed: it stops" in [entry["event"] for entry in logs]
+
+
+async def test_how_late_the_loop_is_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lag, "LAG_LOOK_S", 0.001)
+    clock, metrics = VirtualClock(), Metrics()
+    measuring = asyncio.create_task(lag.measure(clock, metrics, Seldom()))
+
+    def value(name: str, **labels: str) -> float:
+        return metrics.registry.get_sample_value(f"relay_loop_lag_seconds_{name}", labels) or 0.0
+
+    with capture_logs() as logs:
+        await until(lambda: value("count") > 2)
+        assert (value("bucket", le="0.001"), logs) == (value("count"), [])
+        clock.advance(2.0)
+        await until(lambda: value("sum") > 1.9)
+        for _ in range(5):
+            seen = value("count")
+            clock.advance(1.0)
+            await until(lambda: value("count") > seen)  # noqa: B023  (waited for at once)
+    measuring.cancel()
+    assert [entry["event"] for entry in logs] == ["the event loop was held up"]
+
+
+def test_connections_fit_the_limit_on_open_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limits = {"now": (256, 1_000)}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, value: limits.update(now=value))
+    settings = make_settings(tmp_path)
+    with capture_logs() as logs:
+        assert descriptors.fitted(settings).max_connections == 1_000 - descriptors.RESERVED
+    assert limits["now"] == (1_000, 1_000)
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+    limits["now"] = (1_000, 1_000_000)
+    assert descriptors.fitted(settings) is settings

@@ -144,23 +144,24 @@ async def test_who_is_refused_is_not_told_to_go_on(
 
 
 @pytest.mark.parametrize(
-    ("version", "fields", "kept"),
+    ("version", "fields", "says"),
     [
-        ("HTTP/1.1", (), True),
-        ("HTTP/1.1", (("Connection", "close"),), False),
-        ("HTTP/1.1", (("Connection", "keep-alive, Close"),), False),
-        ("HTTP/1.0", (), False),
+        ("HTTP/1.1", (), None),
+        ("HTTP/1.1", (("Connection", "close"),), "close"),
+        ("HTTP/1.1", (("Connection", "keep-alive, Close"),), "close"),
+        ("HTTP/1.0", (), "close"),
+        ("HTTP/1.0", (("Connection", "Keep-Alive"),), "keep-alive"),
     ],
 )
 async def test_the_connection_is_kept_or_closed_as_the_sender_asks(
-    served: Served, version: str, fields: tuple[tuple[str, str], ...], kept: bool
+    served: Served, version: str, fields: tuple[tuple[str, str], ...], says: str | None
 ) -> None:
     raw = request(headers=fields, token=served.token).replace(b"HTTP/1.1", version.encode(), 1)
     async with connection(served.port) as one:
         answer = await one.exchange(raw)
         assert answer.status == 200
-        assert dict(answer.headers).get("Connection") == (None if kept else "close")
-        if kept:
+        assert dict(answer.headers).get("Connection") == says
+        if says != "close":
             assert (await one.exchange(raw)).status == 200
         else:
             assert await one.closed(3) == b""
@@ -424,39 +425,48 @@ async def test_a_whole_webhook_is_stored_though_its_sender_left(served: Served) 
     assert await served.bodies() == [BODY]
 
 
-async def test_closing_answers_what_is_whole(served: Served) -> None:
+async def test_closing_answers_what_has_begun_and_closes_the_rest(served: Served) -> None:
     served.store.gate.clear()
     async with (
         connection(served.port) as whole,
         connection(served.port) as half,
-        connection(served.port) as idle,
+        connection(served.port) as head,
+        connection(served.port) as kept,
+        connection(served.port) as silent,
     ):
-        await whole.send(request(body=BODY, token=served.token))
-        await half.send(request(body=b"half", length=8, token=served.token))
-        await until(lambda: served.store.waiting and len(served.doors) == 3)
-        closing = asyncio.create_task(served.front.close())
-        await settled()
-        assert not closing.done()
         served.store.gate.set()
+        assert (await kept.exchange(request(body=b"{}", token=served.token))).status == 200
+        served.store.gate.clear()
+        raw = request(body=BODY, token=served.token)
+        await whole.send(raw)
+        await half.send(raw[:-2])
+        await head.send(raw[:40])
+        await until(lambda: served.store.waiting and len(served.doors) == 5)
+        closing = asyncio.create_task(served.front.close(within_s=10))
+        for one in (kept, silent):
+            assert await one.closed(3) == b""
+        assert len(served.doors) == 3
+        served.context.stopping = True
+        served.store.gate.set()
+        await half.send(raw[-2:])
+        await head.send(raw[40:])
 
-        assert (await read_answer(whole.reader)).status == 200
-        for one in (whole, half, idle):
+        for one in (whole, half, head):
+            answer = await read_answer(one.reader)
+            assert (answer.status, ("Connection", "close") in answer.headers) == (200, True)
             assert await one.closed(3) == b""
         await closing
 
     await served.all_left()
-    assert await served.bodies() == [BODY]
+    assert await served.bodies() == [b"{}", BODY, BODY, BODY]
 
 
-async def test_closing_does_not_wait_for_ever(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(front, "SHUTDOWN_S", 0.01)
+async def test_closing_does_not_wait_for_ever(served: Served) -> None:
     served.store.gate.clear()
     async with connection(served.port) as one:
         await one.send(request(token=served.token))
         await until(lambda: served.store.waiting)
-        await served.front.close()
+        await served.front.close(within_s=0.01)
         assert await one.closed(3) == b"", "nothing is promised that is not stored"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from relay_server import stopping
 from relay_server.web import front, server
 from tests.support.senders import Connection, chunked, connection, read_answer, request
 from tests.support.waiting import settled, until
@@ -59,7 +60,8 @@ async def test_the_bounds_are_those_that_are_promised() -> None:
     assert (front.HEADER_DEADLINE_S, server.HEADER_DEADLINE_S) == (5, 5)
     assert front.BODY_DEADLINE_S == 10
     assert front.STORE_DEADLINE_S + 0.25 <= 2.5
-    assert front.SHUTDOWN_S == 10
+    assert stopping.DRAIN_S == 10
+    assert stopping.LAST_WEBHOOK_S + 2 * server.SHUTDOWN_S > 20 > stopping.LAST_WEBHOOK_S
 
 
 @pytest.mark.parametrize(

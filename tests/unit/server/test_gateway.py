@@ -137,6 +137,7 @@ def tick(served: Served, seconds: float) -> None:
         (lambda fields: fields.update(Origin=""), 403),
         (lambda fields: fields.pop("Sec-WebSocket-Protocol"), 400),
         (lambda fields: fields.update({"Sec-WebSocket-Protocol": "relay.v2"}), 400),
+        (lambda fields: fields.update({"Sec-WebSocket-Protocol": "relay.v10, xrelay.v1"}), 400),
         (lambda fields: fields.update({"Sec-WebSocket-Version": "12"}), 400),
         (lambda fields: fields.pop("Sec-WebSocket-Key"), 400),
         (lambda fields: fields.pop("Upgrade"), 400),
@@ -153,6 +154,14 @@ async def test_handshakes_that_are_refused(
     assert "error" in answer.json
     assert token not in answer.body.decode()
     assert served.context.hub.connections == 0
+
+
+async def test_a_handshake_may_offer_several_protocols(served: Served, token: str) -> None:
+    raw = handshake(token, ("Sec-WebSocket-Protocol", "x , relay.v2"))
+    async with connection(served.port) as one:
+        answer = await one.exchange(raw.replace(b": relay.v1", b": y,relay.v1"))
+        assert answer.status == 101
+        assert dict(answer.headers)["Sec-WebSocket-Protocol"] == "relay.v1"
 
 
 async def test_a_token_in_the_url_lets_nobody_in(served: Served, token: str) -> None:
@@ -458,6 +467,58 @@ async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) ->
     assert "client takes nothing, cut" in [entry["event"] for entry in logs]
     assert served.context.hub._served == {}
     writer.transport.abort()
+
+
+async def joined(served: Served, ana: Client) -> tuple[gateway.Connection, int]:
+    """Join, and return the server's end and the subscription."""
+    [granted] = (await ana.join()).subscriptions
+    [connected] = served.context.hub._readers
+    assert isinstance(connected, gateway.Connection)
+    return connected, granted.subscription
+
+
+async def test_results_make_no_room_for_who_reads_nothing(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids of deliveries can be guessed: a window alone would be no bound."""
+    monkeypatch.setattr(gateway, "MAX_QUEUED_BYTES", 200_000)
+    async with client(served, token) as ana:
+        greedy, number = await joined(served, ana)
+        reads, send = asyncio.Event(), greedy._socket.send_bytes
+
+        async def stuck(frame: bytes) -> None:
+            await reads.wait()
+            await send(frame)
+
+        monkeypatch.setattr(greedy._socket, "send_bytes", stuck)
+        await store(served, 100, size=30_000)
+        for sequence in range(1, 101):
+            await until(lambda: greedy._queued)
+            await ana.say(Result(f"{number}.{sequence}", Response(200)))
+        await settled()
+        assert 0 < greedy._queued < 200_000 + 32_000
+        reads.set()
+        await until(lambda: not greedy._queued)
+        tick(served, 1)
+        for pump, _ in served.context.hub._pumps.values():
+            pump.tick(served.clock.monotonic())
+        await until(lambda: greedy._queued or greedy._session.under_way)
+
+
+async def test_a_writer_that_fails_ends_its_connection(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    async with client(served, token) as ana:
+        broken, _ = await joined(served, ana)
+        monkeypatch.setattr(broken._socket, "send_bytes", failing)
+        with capture_logs() as logs:
+            await store(served, 1)
+            assert (await ana.socket.receive(timeout=5)).type in (WSMsgType.CLOSED, WSMsgType.ERROR)
+            await until(lambda: served.context.hub.connections == 0)
+    assert "a client could not be written to" in [entry["event"] for entry in logs]
 
 
 # Being sent away.

@@ -85,6 +85,7 @@ CHANNEL: Json = {
     "key_pointer": "",
     "max_body_bytes": 1_048_576,
     "retention_days": 7.0,
+    "rate_per_s": None,
     "created_at": AT,
 }
 TOKEN: Json = {"name": "ana", "scopes": ["subscribe"], "channels": None, "created_at": AT}

@@ -1,0 +1,28 @@
+"""How late the event loop is: whatever holds it up holds up every webhook."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from relay_server.clock import Clock
+from relay_server.metrics import Metrics
+from relay_server.web.limits import Seldom
+
+log = structlog.get_logger()
+
+LAG_LOOK_S = 0.5
+LAG_WARN_S = 0.5
+
+
+async def measure(clock: Clock, metrics: Metrics, seldom: Seldom) -> None:
+    """Wake up now and then, and see how much too late, until cancelled."""
+    while True:
+        due = clock.monotonic() + LAG_LOOK_S
+        await asyncio.sleep(LAG_LOOK_S)
+        now = clock.monotonic()
+        late_s = max(0.0, now - due)
+        metrics.loop_lag_seconds.observe(late_s)
+        if late_s > LAG_WARN_S and (times := seldom.due("lag", now)):
+            log.warning("the event loop was held up", seconds=round(late_s, 3), times=times)

@@ -1,0 +1,81 @@
+"""One exchange with a sender: its request while it arrives, and the head of the answer."""
+
+from __future__ import annotations
+
+import email.utils
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from relay_protocol.errors import RelayError
+from relay_server.values import Channel
+from relay_server.web.ingest import Incoming
+
+Headers = Sequence[tuple[str, str]]
+CLOSE: Headers = (("Connection", "close"),)
+KEEP: Headers = (("Connection", "keep-alive"),)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request while it arrives.
+
+    Attributes:
+        incoming: Set once its sender was let in.
+        error: What is wrong with it.
+        keep: The connection may be used again after it.
+        whole: All of its body came.
+        followed: More came behind it.
+    """
+
+    began: float
+    target: bytes = b""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    head_bytes: int = 0
+    method: str = ""
+    version: str = ""
+    incoming: Incoming | None = None
+    error: RelayError | None = None
+    body: bytearray = field(default_factory=bytearray)  # a list of tiny chunks weighs 20 times more
+    keep: bool = True
+    whole: bool = False
+    followed: bool = False
+
+    @property
+    def channel(self) -> Channel | None:
+        return self.incoming.channel if self.incoming else None
+
+    @property
+    def connection(self) -> Headers:
+        """What the answer says of the connection, where the sender does not expect it anyway."""
+        if not self.keep:
+            return CLOSE
+        return KEEP if self.version == "1.0" else ()
+
+    def follow(self) -> None:
+        """Something comes behind it, which is not read: it is the last one here."""
+        self.followed, self.keep = True, False
+
+
+def answer_head(status: int, length: int, headers: Headers) -> bytes:
+    """An answer's bytes up to its body."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"{_status_line(status)}Content-Length: {length}\r\n{_date()}{lines}\r\n".encode("ascii")
+
+
+@functools.cache
+def _status_line(status: int) -> str:
+    phrase = HTTPStatus(status).phrase
+    return f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
+
+
+def _date() -> str:
+    """The `Date` field (RFC 9110 §6.6.1)."""
+    return _date_of(int(time.time()))
+
+
+@functools.lru_cache(maxsize=1)
+def _date_of(second: int) -> str:
+    return f"Date: {email.utils.formatdate(second, usegmt=True)}\r\n"

@@ -1,0 +1,180 @@
+"""How much is taken of whom: rates, connections and wrong tokens. Pure: the time is passed in.
+
+Every table has a bound of its own, since what fills it comes from outside.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from array import array
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from relay_server.values import ChannelNumber
+
+BURST_S = 2.0  # a quiet channel may take the webhooks of so many seconds at once
+FAILURES = 20  # wrong tokens or signatures of one address, and then it is told to stay away
+FAILURE_WINDOW_S = 60.0
+MAX_ADDRESSES = 10_000  # whose failures are remembered
+MAX_ADDRESS_CHARS = 64
+SELDOM_S = 10.0  # between two log lines of one kind
+MAX_KINDS = 1_000
+IPV6_NETWORK = 64  # bits; below it one customer has every address
+
+
+class Limit(StrEnum):
+    """What was refused because of too much of it."""
+
+    RATE = "rate"
+    FAILURES = "failures"
+    CONNECTIONS = "connections"
+    CONNECTIONS_PER_ADDRESS = "connections_per_address"
+    REQUESTS = "requests"
+
+
+def group_of(address: str) -> str:
+    """Who counts as one: an IPv4 address, or the /64 of an IPv6 one."""
+    return _group_of(address[:MAX_ADDRESS_CHARS])  # a proxy may hand on anything
+
+
+@functools.lru_cache(4_096)
+def _group_of(address: str) -> str:
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:  # a v4 sender on a v6 socket
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Network((parsed, IPV6_NETWORK), strict=False))
+
+
+class Rates:
+    """A token bucket for each channel that has a rate."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[ChannelNumber, _Bucket] = {}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, channel: ChannelNumber, rate_per_s: float, now: float) -> float:
+        """Take a webhook: 0, or the seconds until the channel takes the next one."""
+        room = max(1.0, rate_per_s * BURST_S)
+        bucket = self._buckets.setdefault(channel, _Bucket(room, now))
+        bucket.level = min(room, bucket.level + max(0.0, now - bucket.at) * rate_per_s)
+        bucket.at = now
+        if bucket.level < 1.0:
+            return (1.0 - bucket.level) / rate_per_s
+        bucket.level -= 1.0
+        return 0.0
+
+    def forget(self, channel: ChannelNumber) -> None:
+        """The channel was deleted."""
+        self._buckets.pop(channel, None)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    level: float
+    at: float
+
+
+class Failures:
+    """Who lately showed wrong tokens or signatures, and how often; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._failed_at: OrderedDict[str, array[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._failed_at)
+
+    def wrong(self, address: str, now: float) -> float:
+        """Note one more: 0, or the seconds for which its address is to stay away.
+
+        What is told to stay away is not noted: each failure counts for a window and no longer.
+        """
+        group = group_of(address)
+        failed_at = self._failed_at.setdefault(group, array("d"))
+        self._failed_at.move_to_end(group)
+        if len(self._failed_at) > MAX_ADDRESSES:
+            self._failed_at.popitem(last=False)
+        while failed_at and failed_at[0] <= now - FAILURE_WINDOW_S:
+            failed_at.pop(0)
+        if len(failed_at) >= FAILURES:
+            return failed_at[0] + FAILURE_WINDOW_S - now
+        failed_at.append(now)
+        return 0.0
+
+
+class Connections:
+    """How many connections are open, in all and by address.
+
+    Args:
+        most: In all.
+        most_each: From one address.
+        exempt: Networks whose addresses may have as many as there are: proxies.
+    """
+
+    def __init__(
+        self, most: int, most_each: int, exempt: Sequence[IPv4Network | IPv6Network] = ()
+    ) -> None:
+        self.open = 0
+        self._most = most
+        self._most_each = most_each
+        self._exempt = tuple(exempt)
+        self._by_group: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._by_group)
+
+    def enter(self, address: str) -> Limit | None:
+        """Count one more, to be given back by `leave`; or say which limit forbids it."""
+        if self.open >= self._most:
+            return Limit.CONNECTIONS
+        group = group_of(address)
+        if self._by_group[group] >= self._most_each and not self._is_exempt(address):
+            return Limit.CONNECTIONS_PER_ADDRESS
+        self.open += 1
+        self._by_group[group] += 1
+        return None
+
+    def leave(self, address: str) -> None:
+        """One that was counted is gone."""
+        group = group_of(address)
+        self.open -= 1
+        self._by_group[group] -= 1
+        if not self._by_group[group]:
+            del self._by_group[group]
+
+    def _is_exempt(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return any((mapped or parsed) in network for network in self._exempt)
+
+
+class Seldom:
+    """Which of many like things get a log line: the first, and then one each `SELDOM_S`."""
+
+    def __init__(self) -> None:
+        self._kinds: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def due(self, kind: Hashable, now: float) -> int:
+        """Count one: 0, or how many there were since the last line, if one is due."""
+        said_at, count = self._kinds.pop(kind, (-math.inf, 0))
+        due = now - said_at >= SELDOM_S
+        self._kinds[kind] = (now, 0) if due else (said_at, count + 1)
+        if len(self._kinds) > MAX_KINDS:
+            self._kinds.popitem(last=False)
+        return count + 1 if due else 0
