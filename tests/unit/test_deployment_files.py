@@ -138,6 +138,17 @@ def test_stack_tells_traefik_the_port_and_the_network(server: dict[str, Any]) ->
     assert labels["traefik.swarm.network"] == "${TRAEFIK_NETWORK:-traefik-public}"
 
 
+def test_stack_lets_traefik_bridge_a_restart(server: dict[str, Any]) -> None:
+    """Longer than Chatwoot waits, through an address that stays when the container goes."""
+    labels = dict(label.split("=", 1) for label in server["deploy"]["labels"])
+    retry = "traefik.http.middlewares.relay-retry.retry"
+
+    assert int(labels[f"{retry}.attempts"]) * 0.5 >= 10
+    assert labels[f"{retry}.initialinterval"] == "500ms"
+    assert labels["traefik.http.routers.relay.middlewares"] == "relay-retry"
+    assert labels["traefik.swarm.lbswarm"] == labels["traefik.docker.lbswarm"] == "true"
+
+
 def test_stack_has_traefiks_network_and_one_without_a_way_out(
     stack: dict[str, Any], server: dict[str, Any]
 ) -> None:
