@@ -22,9 +22,9 @@ from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.sqlite import SqliteStore, open_sqlite
-from tests.support.certificates import make_certificate
 from relay_server.web import canary, front
 from relay_server.web.limits import Seldom
+from tests.support.certificates import make_certificate
 from tests.support.clock import VirtualClock
 from tests.support.processes import free_port
 from tests.support.senders import connection, exchange, read_answer, request

@@ -500,8 +500,8 @@ async def test_results_make_no_room_for_who_reads_nothing(
         reads.set()
         await until(lambda: not greedy._queued)
         tick(served, 1)
-        for pump, _ in served.context.hub._pumps.values():
-            pump.tick(served.clock.monotonic())
+        for one in served.context.hub._served.values():
+            one.pump.tick(served.clock.monotonic())
         await until(lambda: greedy._queued or greedy._session.under_way)
 
 
