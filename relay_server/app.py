@@ -61,14 +61,25 @@ async def open_context(
     """
     prepare_data_dir(settings.data_dir)
     clock, metrics = SystemClock(), Metrics()
-    store = await open_sqlite(settings.data_dir, on_broken)
+    store = await open_sqlite(settings.data_dir, on_broken, settings.max_store_bytes)
+    store.space.listen(lambda space: metrics.store_taking.set(space.taking))
     hub = Hub(store, clock, metrics)
     key = settings.secret_key.get_secret_value() if settings.secret_key else None
     sealer = Sealer(settings.data_dir, key)
     forwards = Forwards[Pump](hub, Allowlist.of(settings.forward_allow), sealer.open)
     try:
+        began = clock.monotonic()
         yield Context(
-            settings, sources, store, hub, metrics, clock, sealer, forwards, clock.monotonic()
+            settings,
+            sources,
+            store,
+            hub,
+            metrics,
+            clock,
+            sealer,
+            forwards,
+            began,
+            space=store.space,
         )
     finally:
         await forwards.close(0.0)
@@ -129,6 +140,15 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     settings, ending = descriptors.fitted(settings), Ending()
+    try:
+        await _serve_until(ending, settings, sources)
+    except StoreBroken:
+        if not ending.store_broken:  # it could not even be opened
+            raise
+    return ending.status()
+
+
+async def _serve_until(ending: Ending, settings: ServerSettings, sources: Sources) -> None:
     async with AsyncExitStack() as stack:
         opening = open_context(settings, sources, ending.store_failed)
         context = await stack.enter_async_context(opening)
@@ -143,7 +163,6 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
         await ending.asked.wait()
         log.info("stopping")
         await stop(context, listening, drained=not ending.failed)
-    return ending.status()
 
 
 async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> BoundedRunner:
@@ -250,11 +269,12 @@ async def _upkeep(context: Context) -> None:
     while True:
         await asyncio.sleep(UPKEEP_LOOK_S)
         waited_s += UPKEEP_LOOK_S
-        if waited_s < (UPKEEP_FULL_S if upkeep.needed() else UPKEEP_S):
+        urgent = upkeep.needed() or not context.space.taking
+        if waited_s < (UPKEEP_FULL_S if urgent else UPKEEP_S):
             continue
         waited_s = 0.0
         try:
             await canary.remove_forgotten(context)
-            await upkeep.run_once()
+            await upkeep.run_once(disk_is_full=not context.space.taking)
         except RelayError as exc:
             log.warning("upkeep put off", error=str(exc))

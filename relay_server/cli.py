@@ -121,6 +121,21 @@ def backup(
     _print(result, show.backup, as_json=as_json)
 
 
+@app.command()
+def restore(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A file that backup wrote.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in the place of the store, which is kept beside it; with the server stopped."""
+    from relay_server import commands, show
+
+    if not yes:
+        typer.confirm(f"Replace the store by {file}?", abort=True, err=True)
+    _print(commands.restore(ctx.obj, file), show.restore, as_json=as_json)
+
+
 @channel_app.command("list")
 def channel_list(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the channels."""

@@ -11,9 +11,12 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from relay_protocol.errors import RelayError
 from relay_server.app import prepare_data_dir
+from relay_server.clock import SystemClock
 from relay_server.control import Api, ApiRefused, run
 from relay_server.errors import InvalidValue
 from relay_server.settings import ServerSettings, load, save
+from relay_server.store.restore import restore as restore_file
+from relay_server.store.sqlite import FILE_NAME
 
 Json = dict[str, Any]
 Flags = Mapping[str, Any]
@@ -79,6 +82,21 @@ def status(flags: Flags) -> Json:
 
     settings, sources = load(**flags)
     return run(settings, sources, work)
+
+
+def restore(flags: Flags, file: Path) -> Json:
+    """Put a backup in the place of the store."""
+    settings, _ = load(**flags)
+    prepare_data_dir(settings.data_dir)
+    done = restore_file(settings.data_dir / FILE_NAME, file.absolute(), SystemClock().unix_ms())
+    return {
+        "file": str(file.absolute()),
+        "data_dir": str(settings.data_dir),
+        "kept": None if done.kept is None else str(done.kept),
+        "channels": done.channels,
+        "events": done.events,
+        "newest_at": done.newest_at,
+    }
 
 
 def subscriptions(flags: Flags) -> Json:

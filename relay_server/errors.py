@@ -219,11 +219,26 @@ class ChannelFull(StoreUnavailable):
         self.limit = limit
 
 
+class StoreReadOnly(StoreUnavailable):
+    """Nothing was stored: the data dir cannot be written to."""
+
+    code = "store_read_only"
+    hint = "Look why the data dir is read-only: the mount, its permissions, the kernel's log."
+
+
 class StoreBroken(RelayError):
     """The disk failed or the database is damaged: going on would be a lie."""
 
     code = "store_broken"
     hint = "Check the disk, then restore the last backup if the database is damaged."
+
+
+class BackupUnusable(RelayError):
+    """The file cannot be restored: it is no whole and sound store of Relay's."""
+
+    code = "backup_unusable"
+    status_hint = 422
+    hint = "Nothing was changed. Choose a file that relay-server backup wrote."
 
 
 class StoreLocked(RelayError):

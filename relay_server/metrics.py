@@ -65,6 +65,12 @@ class Metrics:
             buckets=LAG_BUCKETS,
             registry=self.registry,
         )
+        self.store_taking = Gauge(
+            "relay_store_taking",
+            "1 while webhooks can be stored, 0 while the disk is full or read-only.",
+            registry=self.registry,
+        )
+        self.store_taking.set(1)
 
     def answered(self, channel: Channel | None, status: int, seconds: float) -> None:
         """Count a webhook's answer; without a channel, one that was not let in."""

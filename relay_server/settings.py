@@ -67,6 +67,12 @@ class ServerSettings(BaseSettings):
     store_url: Literal["sqlite"] = Field(
         "sqlite", description="Where events are kept: sqlite, a file in the data dir."
     )
+    max_store_bytes: int = Field(
+        10_737_418_240,
+        ge=0,
+        description="Largest size of the database file, 10 GiB; at it webhooks are refused."
+        " 0 for what the disk has.",
+    )
     max_body_bytes: int = Field(
         1_048_576,  # Chatwoot's largest body seen is 6 KB
         gt=0,

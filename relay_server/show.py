@@ -39,6 +39,8 @@ def status(result: Json) -> None:
         _lines(console, f"Running for {up} at {result['public_url']}, version {result['version']}.")
     else:
         _lines(console, "Not running: relay-server serve starts it.")
+    if reason := result["store"]["reason"]:
+        _lines(console, f"Webhooks are refused: {reason}.")
     _table(
         console,
         ("channel", "events", "last webhook"),
@@ -66,6 +68,23 @@ def backup(result: Json) -> None:
         _console(),
         f"Written to {result['file']}. It holds customers' data: keep it like the database.",
         "Keep secret.key of the data dir with it, and apart: it opens the HMAC secrets in it.",
+    )
+
+
+def restore(result: Json) -> None:
+    """What is in the store now, and where the former one is."""
+    console = _console()
+    newest = _when(result["newest_at"])
+    _lines(
+        console,
+        f"Restored {result['events']} events of {result['channels']} channels to"
+        f" {result['data_dir']}; the newest is of {newest}.",
+    )
+    if result["kept"]:
+        _lines(console, f"The store that was there is kept: {result['kept']}")
+    _lines(
+        console,
+        "secret.key must be that of the backup, or channels with signatures take nothing.",
     )
 
 

@@ -56,11 +56,18 @@ class Ending:
         task.add_done_callback(self._ended)
         stack.push_async_callback(_cancel, task)
 
+    @property
+    def store_broken(self) -> bool:
+        """Whether the store failed."""
+        return self._broken is not None
+
     def status(self) -> int:
         """The exit status."""
         if self._broken is not None:
             log.error(
-                "the store failed: stopped, so that nothing is promised", error=str(self._broken)
+                "the store failed: stopped, so that nothing is promised",
+                error=str(self._broken),
+                hint=self._broken.hint,
             )
         return 1 if self.failed else 0
 

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
 from relay_protocol.errors import RelayError
-from relay_server.errors import (
-    StoreBroken,
-    StoreFull,
-    StoreTooNew,
-    StoreUnavailable,
-)
+from relay_server.errors import StoreBroken, StoreTooNew
+from relay_server.store.failures import failure_of
 from relay_server.store.sql import migrations, queries
 
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
 BUSY_TIMEOUT_MS = 5_000
 ROWS_AT_ONCE = 64
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class Database:
-    """One connection; it belongs to one thread at a time."""
+    """One connection; it belongs to one thread at a time.
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
-        self.connection = apsw.Connection(str(path), statementcachesize=200)
+    Args:
+        path: The file.
+        readonly: Nothing is to be written.
+        immutable: Nobody writes: the file is all there is, and no other is made beside it.
+
+    Raises:
+        RelayError: It cannot be used.
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False, immutable: bool = False) -> None:
+        self.connection = _still(path) if immutable else _living(path)
         self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         self._queries = queries()
         self._by_rows: dict[tuple[str, int], str] = {}
-        if readonly:
-            self.connection.pragma("query_only", True)
-            return
-        self.connection.pragma("journal_mode", "wal")
-        self.connection.pragma("synchronous", "full")  # a commit returns after its fsync
-        self.connection.pragma("foreign_keys", True)
-        self.connection.wal_autocheckpoint(0)  # the checkpointer does it, off the writer's way
+        try:
+            self._set_up(readonly=readonly or immutable)
+        except apsw.Error as exc:
+            failure = self.explain(exc)
+            self.abandon()
+            self.connection.close()
+            raise failure from exc
 
     def run(self, name: str, *values: Any) -> None:
         """Execute a named query for its effect."""
@@ -82,9 +89,37 @@ class Database:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
 
+    def ask(self, query: Callable[[Database], T]) -> T:
+        """Have a question answered; SQLite's errors come in our words."""
+        try:
+            return query(self)
+        except apsw.Error as exc:
+            raise self.explain(exc) from exc
+
+    def explain(self, error: apsw.Error) -> RelayError:
+        """Say in our words what an error of this connection means, and where it happened."""
+        return translate(error, self.connection.filename, self.connection.system_errno)
+
+    def abandon(self) -> None:
+        """Leave the files as they are from now on: what a failed disk says is not to be acted on.
+
+        Without this the last connection to be closed copies the log into the database, and deletes
+        it.
+        """
+        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+    def _set_up(self, *, readonly: bool) -> None:
+        if readonly:
+            self.connection.pragma("query_only", True)
+            return
+        self.connection.pragma("journal_mode", "wal")
+        self.connection.pragma("synchronous", "full")  # a commit returns after its fsync
+        self.connection.pragma("foreign_keys", True)
+        self.connection.wal_autocheckpoint(0)  # the checkpointer does it, off the writer's way
 
     def _for_rows(self, name: str, count: int) -> str:
         """The INSERT for so many rows; kept, so that SQLite knows it again."""
@@ -94,6 +129,22 @@ class Database:
             known = f"{head}VALUES {', '.join([one] * count)}{tail}"
             self._by_rows[name, count] = known
         return known
+
+
+def _living(path: Path) -> apsw.Connection:
+    return apsw.Connection(str(path), statementcachesize=200)
+
+
+def _still(path: Path) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags)
+
+
+def begun_log(database: Database) -> Path:
+    """The file of a database's log, which is there once something was begun."""
+    database.begin()
+    database.rollback()
+    return Path(database.connection.filename_wal)
 
 
 def prepare(database: Database) -> None:
@@ -123,14 +174,14 @@ def _has_tables(connection: apsw.Connection) -> bool:
     return bool(connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall())
 
 
-def translate(error: apsw.Error) -> RelayError:
-    """Say in our words what SQLite's error means for whoever asked."""
-    match error:
-        case apsw.FullError():
-            return StoreFull("the disk is full")
-        case apsw.BusyError() | apsw.LockedError() | apsw.ReadOnlyError() | apsw.CantOpenError():
-            return StoreUnavailable(f"the database cannot be written now: {error}")
-        case apsw.IOError() | apsw.CorruptError() | apsw.NotADBError():
-            return StoreBroken(f"the database failed: {error}")
-        case _:
-            return StoreUnavailable(f"the database refused this: {error}")
+def translate(error: apsw.Error, path: str = "", number: int = 0) -> RelayError:
+    """Say in our words what SQLite's error means for whoever asked.
+
+    Args:
+        error: What SQLite raised.
+        path: The database, as far as it is known.
+        number: The system's `errno` with it; 0 if there is none.
+    """
+    code = getattr(error, "extendedresult", 0)
+    text = os.strerror(number) if number else ""
+    return failure_of(type(error), code, number)(path, str(error), text)

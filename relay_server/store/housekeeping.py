@@ -10,8 +10,11 @@ from pathlib import Path
 
 import apsw
 
+from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
 from relay_server.store.database import Database, Row, translate
+from relay_server.store.failures import READING
+from relay_server.store.files import sync
 from relay_server.store.positions import first, last, position, sequence_of
 from relay_server.values import ChannelNumber, Removable
 
@@ -105,9 +108,14 @@ def backup(path: Path, file: Path) -> None:
         raise InvalidValue(f"{file} cannot be written: {exc.strerror}") from exc
     try:
         _copy(path, file)
-    except apsw.Error as exc:
+        sync(file)
+        sync(file.parent)
+    except RelayError:
         file.unlink(missing_ok=True)
-        raise translate(exc) from exc
+        raise
+    except (apsw.Error, OSError) as exc:
+        file.unlink(missing_ok=True)
+        raise _backup_failed(path, file, exc) from exc
 
 
 def _delete(
@@ -130,13 +138,16 @@ def _copy(path: Path, file: Path) -> None:
         database.connection.execute("VACUUM INTO ?", (str(file),))
     finally:
         database.close()
-    _sync(file)
 
 
-def _sync(file: Path) -> None:
-    for path in (file, file.parent):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+def _backup_failed(path: Path, file: Path, error: apsw.Error | OSError) -> RelayError:
+    """Only what is read is the store's matter; the disk that is written to may be another."""
+    if isinstance(error, apsw.Error) and _is_of_reading(error):
+        return translate(error, str(path))
+    return InvalidValue(f"{file} could not be written: {error}")
+
+
+def _is_of_reading(error: apsw.Error) -> bool:
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return True
+    return getattr(error, "extendedresult", 0) in READING

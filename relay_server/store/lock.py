@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from relay_server.errors import StoreLocked
@@ -33,8 +34,8 @@ class DirLock:
                 os.close(self._fd)
                 raise StoreLocked(f"{self._path.parent} is in use by process {owner}")
             time.sleep(0.05)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # who holds it is nice to know; on a full disk nobody does
+            os.ftruncate(self._fd, os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0))
 
     def release(self) -> None:
         """Let go of it."""

@@ -9,20 +9,40 @@ from dataclasses import dataclass, field
 from relay_server.store.database import Database
 from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
 
+MAX_ATTEMPTS = 10_000  # of a subscription
+MAX_MARKS = 100_000  # of a subscription, but for those that must not be forgotten
+
 
 @dataclass(slots=True)
 class _Change:
-    """What is not yet written of one reader; the newest mark of a delivery is enough."""
+    """What is not yet written of one reader; the newest mark of a delivery is enough.
+
+    Where nothing can be written for long it stays bounded: the oldest attempts are forgotten, and
+    then that deliveries were made, which repeats them after a crash.
+    """
 
     epoch: int
     floor: int
     marks: dict[int, Mark] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+    _look_at: int = 0  # marks at which to look at them again
 
     def add(self, progress: Progress) -> None:
         self.floor = max(self.floor, progress.floor)
         self.marks.update((mark.sequence, mark) for mark in progress.marks)
         self.attempts.extend(progress.attempts)
+        self.bound()
+
+    def bound(self) -> None:
+        """Forget what is too much, the oldest first."""
+        del self.attempts[:-MAX_ATTEMPTS]
+        if len(self.marks) <= max(MAX_MARKS, self._look_at):
+            return
+        marks = [m for m in self.marks.values() if m.sequence > self.floor or _lasts(m)]
+        delivered = [m.sequence for m in marks if m.state is MarkState.DELIVERED]
+        forgotten = set(sorted(delivered)[: max(0, len(marks) - MAX_MARKS // 2)])
+        self.marks = {m.sequence: m for m in marks if m.sequence not in forgotten}
+        self._look_at = 2 * len(self.marks)
 
     def write(self, database: Database, reader: ReaderNumber) -> None:
         name = "advance" if reader > 0 else "advance_replay"
@@ -30,7 +50,7 @@ class _Change:
         if floor is None:
             return  # another holds a newer claim, or the reader is gone
         database.run("forget_marks", reader, floor)
-        kept = [m for m in self.marks.values() if m.sequence > floor or m.state is MarkState.DEAD]
+        kept = [m for m in self.marks.values() if m.sequence > floor or _lasts(m)]
         if kept:
             database.run_rows("mark", [_mark_row(reader, mark) for mark in kept])
         if self.attempts:
@@ -95,6 +115,12 @@ class Pending:
                     newer.floor = max(old.floor, newer.floor)
                     newer.marks = old.marks | newer.marks
                     newer.attempts = old.attempts + newer.attempts
+                    newer.bound()
+
+
+def _lasts(mark: Mark) -> bool:
+    """Whether a mark is kept below the floor, which says of all others that they were delivered."""
+    return mark.state is MarkState.DEAD
 
 
 def _mark_row(reader: int, m: Mark) -> tuple[object, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import TypeVar
 
 import msgspec
 
 from relay_protocol.values import EventHead, RequestHead
+from relay_server.errors import StoreBroken
 from relay_server.store.database import Row
 from relay_server.store.positions import channel_of, sequence_of
 from relay_server.values import (
@@ -28,6 +30,8 @@ from relay_server.values import (
     Token,
 )
 
+T = TypeVar("T")
+
 encode = msgspec.msgpack.Encoder().encode
 _request = msgspec.msgpack.Decoder(RequestHead)
 _config = msgspec.msgpack.Decoder(ChannelConfig)
@@ -35,10 +39,22 @@ _subscription_config = msgspec.msgpack.Decoder(SubscriptionConfig)
 _selection = msgspec.msgpack.Decoder(Selection)
 
 
+def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
+    """What SQLite takes for sound may not be: it keeps no checksums.
+
+    Raises:
+        StoreBroken: It is not what was written.
+    """
+    try:
+        return decoder.decode(raw)
+    except msgspec.MsgspecError as exc:
+        raise StoreBroken(f"the database is damaged: a row cannot be read: {exc}") from exc
+
+
 def decode_channel(row: Row) -> Channel:
     """From `load_channels` or `find_channel`."""
     number, name, config, created_at = row[:4]
-    return Channel(number, name, _config.decode(config), created_at)
+    return Channel(number, name, _read(_config, config), created_at)
 
 
 def decode_token(row: Row) -> Token:
@@ -51,14 +67,14 @@ def decode_token(row: Row) -> Token:
 def decode_event(row: Row) -> Event:
     """From `fetch`."""
     at, id_, received_at, conflict, key, kind, request, body = row
-    head = EventHead(id_, sequence_of(at), received_at, key, kind, _request.decode(request))
+    head = EventHead(id_, sequence_of(at), received_at, key, kind, _read(_request, request))
     return Event(channel_of(at), head, body, bool(conflict))
 
 
 def decode_subscription(row: Row) -> Subscription:
     """From `subscription`, and what begins like it."""
     number, channel, name, created_at, config = row[:5]
-    return Subscription(number, channel, name, created_at, _subscription_config.decode(config))
+    return Subscription(number, channel, name, created_at, _read(_subscription_config, config))
 
 
 def decode_replay(row: Row) -> Replay:
@@ -80,7 +96,7 @@ def decode_replay(row: Row) -> Replay:
     return Replay(
         number=-number,
         subscription=subscription,
-        selection=_selection.decode(selection),
+        selection=_read(_selection, selection),
         rate_per_s=rate_per_s,
         start=start,
         until=until,
@@ -103,7 +119,7 @@ def decode_dead(subscription: SubscriptionNumber, row: Row) -> DeadDelivery:
 def decode_summary(row: Row) -> EventSummary:
     """From `list_events`."""
     at, id_, received_at, kind, key, request, size, conflict = row
-    head = _request.decode(request)
+    head = _read(_request, request)
     return EventSummary(
         id_,
         sequence_of(at),

@@ -9,8 +9,9 @@ from importlib.resources import files
 
 @cache
 def queries() -> dict[str, str]:
-    """Every query of `queries.sql`, by name."""
-    text = files(__package__).joinpath("queries.sql").read_text("utf-8")
+    """Every query of `queries.sql` and `checks.sql`, by name."""
+    folder = files(__package__)
+    text = "".join(folder.joinpath(f"{n}.sql").read_text("utf-8") for n in ("queries", "checks"))
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
 

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import apsw
+import structlog
 
-from relay_server.errors import ChannelFull, StoreBroken, StoreFull, StoreUnavailable
-from relay_server.store import catalogue, housekeeping, readers, report
+from relay_server.errors import (
+    StoreBroken,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+from relay_server.store import catalogue, housekeeping, integrity, readers, report
 from relay_server.store.arrivals import Arrival, Stored, append_all
 from relay_server.store.base import Listener
-from relay_server.store.database import Database, prepare, translate
-from relay_server.store.housekeeping import Removed
+from relay_server.store.database import Database, translate
+from relay_server.store.files import size_of
+from relay_server.store.integrity import BackgroundCheck
+from relay_server.store.known import Known
 from relay_server.store.lock import DirLock
+from relay_server.store.opening import prepare_files
 from relay_server.store.pending import Pending
 from relay_server.store.positions import first, last, position, sequence_of
-from relay_server.store.recent import Recent
 from relay_server.store.rows import (
-    decode_channel,
     decode_event,
     decode_subscription,
-    decode_token,
     encode,
 )
+from relay_server.store.space import Space
 from relay_server.store.writer import Operation, Writer
 from relay_server.values import (
     ORDINARY,
@@ -61,11 +67,14 @@ from relay_server.values import (
     Token,
 )
 
+log = structlog.get_logger()
+
 T = TypeVar("T")
 
 FILE_NAME = "relay.db"
 SWEEP_ROWS = 500  # in one transaction, so that webhooks wait little
 RECORD_WITHIN_S = 0.05  # progress rides along with the next webhook, or goes alone after this
+FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
 
 class SqliteStore:
@@ -73,40 +82,46 @@ class SqliteStore:
 
     Made by `open_sqlite`. `on_broken` is called once the disk or the database failed: nothing more
     can be promised then, and the server must stop.
+
+    Attributes:
+        space: Whether webhooks are taken, and why not.
     """
 
     def __init__(
-        self, data_dir: Path, lock: DirLock, on_broken: Callable[[StoreBroken], None]
+        self,
+        data_dir: Path,
+        lock: DirLock,
+        on_broken: Callable[[StoreBroken], None],
+        max_bytes: int = 0,
     ) -> None:
         self._path = path = data_dir / FILE_NAME
         self._lock = lock
         self._loop = asyncio.get_running_loop()
         self._pending = Pending()
-        self._writer = Writer(path, self._write_pending, on_broken)
+        self.space = Space()
+        self._writer = Writer(path, self._write_pending, on_broken, self.space, max_bytes)
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="relay-reader")
         self._reader = Database(path, readonly=True)
         self._listeners: list[Listener] = []
-        self._recent: dict[ChannelNumber, Recent] = defaultdict(Recent)
-        self._last: dict[ChannelNumber, int] = {}  # the last committed sequence of each
-        self._bytes: dict[ChannelNumber, int] = {}  # what its events take
         self._write_timer: asyncio.TimerHandle | None = None
-        self._catalog = Catalog()
-        self._load()
+        self._known = Known(self._reader)
+        large = size_of(path) > integrity.INLINE_CHECK_BYTES
+        self._check = BackgroundCheck(path, self._writer.fail) if large else None
 
     @property
     def catalog(self) -> Catalog:
-        return self._catalog
+        return self._known.catalog
 
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
         item = Arrival(channel, event, encode(event.request))
-        self._check_room(channel, item.weight)
+        self._known.check_room(channel, item.weight)
         stored = await self._writer.submit_bulk(append_all, item, self._publish, item.weight)
         return stored.appended
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
-        if after >= self._last.get(channel, 0):
+        if after >= self._known.last.get(channel, 0):
             return ()
-        recent = self._recent[channel].outlines(after, limit)
+        recent = self._known.recent[channel].outlines(after, limit)
         if recent is not None:
             return recent
         rows = await self._read(
@@ -115,11 +130,11 @@ class SqliteStore:
         return [Outline(sequence_of(at), key, size) for at, key, size in rows]
 
     async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
-        recent = self._recent[channel].fetch(sequences)
+        recent = self._known.recent[channel].fetch(sequences)
         if recent is not None:
             return recent
         wanted = json.dumps([position(channel, sequence) for sequence in sequences])
-        return [decode_event(row) for row in await self._read(lambda db: db.all("fetch", wanted))]
+        return await self._read(lambda db: [decode_event(row) for row in db.all("fetch", wanted)])
 
     async def select(
         self, channel: ChannelNumber, replay: Replay, after: int, limit: int
@@ -142,24 +157,30 @@ class SqliteStore:
 
     async def create_channel(self, name: str, config: ChannelConfig, now: int) -> Channel:
         return await self._writer.submit(
-            lambda db: catalogue.create_channel(db, name, config, now), self._show_channel
+            lambda db: catalogue.create_channel(db, name, config, now), self._known.show_channel
         )
 
     async def set_channel(self, name: str, config: ChannelConfig) -> Channel:
         return await self._writer.submit(
-            lambda db: catalogue.set_channel(db, name, config), self._show_channel
+            lambda db: catalogue.set_channel(db, name, config), self._known.show_channel
         )
 
     async def delete_channel(self, name: str) -> None:
-        await self._writer.submit(lambda db: catalogue.delete_channel(db, name), self._hide_channel)
+        await self._writer.submit(
+            lambda db: catalogue.delete_channel(db, name), self._known.hide_channel
+        )
         while await self.sweep(SWEEP_ROWS):
             pass
 
     async def create_token(self, token: Token) -> None:
-        await self._writer.submit(lambda db: catalogue.create_token(db, token), self._show_token)
+        await self._writer.submit(
+            lambda db: catalogue.create_token(db, token), self._known.show_token
+        )
 
     async def revoke_token(self, name: str) -> None:
-        await self._writer.submit(lambda db: catalogue.revoke_token(db, name), self._hide_token)
+        await self._writer.submit(
+            lambda db: catalogue.revoke_token(db, name), self._known.hide_token
+        )
 
     async def subscribe(
         self,
@@ -203,7 +224,7 @@ class SqliteStore:
     async def replays(
         self, subscription: SubscriptionNumber | None = None, *, running: bool = False
     ) -> Sequence[Replay]:
-        await self.flush()
+        await self._flush_if_possible()
         return await self._read(lambda db: readers.replays(db, subscription, running=running))
 
     async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
@@ -212,7 +233,7 @@ class SqliteStore:
     async def dead(
         self, subscription: SubscriptionNumber, after: int, limit: int
     ) -> Sequence[DeadDelivery]:
-        await self.flush()
+        await self._flush_if_possible()
         return await self._read(lambda db: readers.dead(db, subscription, after, limit))
 
     async def discard(
@@ -223,13 +244,13 @@ class SqliteStore:
         )
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
-        channels = list(self._catalog.channels.values())
+        channels = list(self._known.catalog.channels.values())
         return await self._read(lambda db: report.channel_status(db, channels))
 
     async def subscription_status(
         self, only: Iterable[SubscriptionNumber] | None = None
     ) -> Sequence[SubscriptionStatus]:
-        await self.flush()
+        await self._flush_if_possible()
         wanted = None if only is None else frozenset(only)
         return await self._read(lambda db: report.subscription_status(db, wanted))
 
@@ -250,11 +271,11 @@ class SqliteStore:
     async def deliveries(
         self, channel: ChannelNumber, sequences: Sequence[int]
     ) -> Sequence[Sequence[DeliveryState]]:
-        await self.flush()
+        await self._flush_if_possible()
         return await self._read(lambda db: report.deliveries(db, channel, sequences))
 
     def usage(self, channel: ChannelNumber) -> int:
-        return self._bytes.get(channel, 0)
+        return self._known.bytes.get(channel, 0)
 
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
@@ -265,13 +286,13 @@ class SqliteStore:
 
     async def remove(self, channel: ChannelNumber, sequences: Sequence[int]) -> int:
         removed = await self._writer.submit(
-            lambda db: housekeeping.remove(db, channel, sequences), self._note_removed
+            lambda db: housekeeping.remove(db, channel, sequences), self._known.remove
         )
         return removed.events
 
     async def drop_oldest(self, channel: ChannelNumber, limit: int) -> int:
         removed = await self._writer.submit(
-            lambda db: housekeeping.drop_oldest(db, channel, limit), self._note_removed
+            lambda db: housekeeping.drop_oldest(db, channel, limit), self._known.remove
         )
         return removed.events
 
@@ -287,38 +308,30 @@ class SqliteStore:
 
     async def backup(self, file: Path) -> None:
         await self.flush()
-        await asyncio.to_thread(housekeeping.backup, self._path, file)
+        await self._guarded(asyncio.to_thread(housekeeping.backup, self._path, file))
 
     async def close(self) -> None:
         try:
             await self.flush()
+        except StoreFull as exc:
+            log.warning("the last progress found no room: deliveries may repeat", error=str(exc))
         finally:
+            if self._check is not None:
+                await asyncio.to_thread(self._check.close, abandon=self._writer.broken)
             await self._writer.close()
             if self._write_timer is not None:
                 self._write_timer.cancel()
             await asyncio.to_thread(self._reader_thread.shutdown)
+            if self._writer.broken:
+                self._reader.abandon()
             self._reader.close()
             self._lock.release()
-
-    def _load(self) -> None:
-        channels, tokens = {}, {}
-        for row in self._reader.all("load_channels"):
-            channel = decode_channel(row)
-            self._last[channel.number], self._bytes[channel.number] = row[4:]
-            channels[channel.name] = channel
-        for row in self._reader.all("load_tokens"):
-            token = decode_token(row)
-            tokens[token.digest] = token
-        self._catalog = Catalog(channels, tokens)
-        self._configs = {c.number: c.config for c in channels.values()}
 
     def _publish(self, stored: Stored) -> None:
         event = stored.event
         if event is None:
             return  # a duplicate: nothing new
-        self._recent[event.channel].add(event, stored.weight)
-        self._last[event.channel] = event.head.sequence
-        self._bytes[event.channel] = self._bytes.get(event.channel, 0) + stored.weight
+        self._known.add(event, stored.weight)
         for listener in tuple(self._listeners):
             listener(event.channel)
 
@@ -339,7 +352,8 @@ class SqliteStore:
 
     def _write_within(self) -> None:
         if self._write_timer is None:
-            self._write_timer = self._loop.call_later(RECORD_WITHIN_S, self._write_soon)
+            within_s = RECORD_WITHIN_S if self.space.taking else FULL_RECORD_S
+            self._write_timer = self._loop.call_later(within_s, self._write_soon)
 
     def _write_soon(self) -> None:
         self._write_timer = None
@@ -351,51 +365,41 @@ class SqliteStore:
             self._write_within()
 
     async def _read(self, query: Operation[T]) -> T:
+        asked = self._loop.run_in_executor(self._reader_thread, self._reader.ask, query)
+        return await self._guarded(asked)
+
+    async def _flush_if_possible(self) -> None:
+        """People who ask what is wrong with a full disk must get an answer."""
+        with suppress(StoreFull, StoreReadOnly):
+            await self.flush()
+
+    async def _guarded(self, answer: Awaitable[T]) -> T:
+        """What is read wrong, is not to be written on."""
         try:
-            return await self._loop.run_in_executor(self._reader_thread, query, self._reader)
-        except apsw.Error as exc:
-            raise translate(exc) from exc
-
-    def _check_room(self, channel: ChannelNumber, weight: int) -> None:
-        config = self._configs.get(channel)
-        limit = config.max_bytes if config else None
-        if limit is not None and self._bytes.get(channel, 0) + weight > limit:
-            raise ChannelFull(limit)
-
-    def _note_removed(self, removed: Removed) -> None:
-        self._bytes[removed.channel] = self._bytes.get(removed.channel, 0) - removed.bytes
-
-    def _show_channel(self, channel: Channel) -> None:
-        channels = {**self._catalog.channels, channel.name: channel}
-        self._configs[channel.number] = channel.config
-        self._catalog = Catalog(channels, self._catalog.tokens)
-
-    def _hide_channel(self, channel: Channel) -> None:
-        channels = {n: c for n, c in self._catalog.channels.items() if n != channel.name}
-        self._catalog = Catalog(channels, self._catalog.tokens)
-        for by_number in (self._recent, self._last, self._bytes, self._configs):
-            by_number.pop(channel.number, None)
-
-    def _show_token(self, token: Token) -> None:
-        tokens = {**self._catalog.tokens, token.digest: token}
-        self._catalog = Catalog(self._catalog.channels, tokens)
-
-    def _hide_token(self, name: str) -> None:
-        tokens = {d: t for d, t in self._catalog.tokens.items() if t.name != name}
-        self._catalog = Catalog(self._catalog.channels, tokens)
+            return await answer
+        except StoreBroken as exc:
+            self._writer.fail(exc)
+            raise
 
 
 async def open_sqlite(
-    data_dir: Path, on_broken: Callable[[StoreBroken], None] = lambda _: None
+    data_dir: Path,
+    on_broken: Callable[[StoreBroken], None] = lambda _: None,
+    max_bytes: int = 0,
 ) -> SqliteStore:
     """Open the store of a data dir, made if need be, and bring it to this version's shape.
 
     The data dir itself must be there.
 
+    Args:
+        data_dir: Its folder.
+        on_broken: Called once, when the disk or the database failed.
+        max_bytes: What the database may grow to; 0 for no cap.
+
     Raises:
         StoreLocked: Another process has it open.
         StoreTooNew: A later version wrote it.
-        StoreBroken: It is damaged, or no store of ours.
+        StoreBroken: It is damaged, or gone, or no store of ours.
         StoreUnavailable: It cannot be written to.
     """
     lock = DirLock(data_dir)
@@ -404,23 +408,17 @@ async def open_sqlite(
     except OSError as exc:
         raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
     try:
-        _prepare(data_dir / FILE_NAME)
-        return SqliteStore(data_dir, lock, on_broken)
+        prepare_files(data_dir / FILE_NAME)
+        return SqliteStore(data_dir, lock, on_broken, max_bytes)
+    except OSError as exc:
+        lock.release()
+        raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
     except apsw.Error as exc:
         lock.release()
-        raise translate(exc) from exc
+        raise translate(exc, str(data_dir / FILE_NAME)) from exc
     except BaseException:
         lock.release()
         raise
-
-
-def _prepare(path: Path) -> None:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # payloads are for the owner's eyes
-    database = Database(path)
-    try:
-        prepare(database)
-    finally:
-        database.close()
 
 
 def _nothing(_database: Database) -> None:

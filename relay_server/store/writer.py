@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
+import structlog
 
 from relay_protocol.errors import RelayError
-from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
-from relay_server.store.database import BUSY_TIMEOUT_MS, Database, translate
+from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
+from relay_server.store.capacity import Capacity
+from relay_server.store.checkpointer import Checkpointer
+from relay_server.store.database import Database, begun_log
+from relay_server.store.identity import Identity
+from relay_server.store.space import Space
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -24,7 +32,6 @@ BulkOperation = Callable[[Database, Sequence[Item]], Sequence[T | RelayError]]
 MAX_BATCH = 256  # operations in one transaction
 MAX_WAITING = 4_096  # operations
 MAX_WAITING_BYTES = 67_108_864
-CHECKPOINT_PAGES = 4_000  # of 4 KiB: the log is folded into the database at about 16 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,11 @@ class _Job:
     then: Callable[[Any], None] | None
     future: asyncio.Future[Any]
     weight: int
+
+    @property
+    def arrives(self) -> bool:
+        """Whether it needs room that is not there while the disk is full."""
+        return self.item is not _ALONE
 
 
 _ALONE = object()  # stands for no item
@@ -49,7 +61,9 @@ class Writer:
 
     Args:
         before_commit: Called in the writer's thread inside each transaction, first.
-        on_broken: Called in the event loop when the disk or the database failed.
+        on_broken: Called once, in the event loop, when the disk or the database failed.
+        space: Told whether there is room.
+        max_bytes: What the database may grow to; 0 for no cap.
     """
 
     def __init__(
@@ -57,18 +71,24 @@ class Writer:
         path: Path,
         before_commit: Operation[Callable[[bool], None]],
         on_broken: Callable[[StoreBroken], None],
+        space: Space | None = None,
+        max_bytes: int = 0,
     ) -> None:
-        self._path = path
         self._before_commit = before_commit
         self._on_broken = on_broken
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._aside: deque[_Job | None] = deque()  # what was taken out of it, and waits still
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
         self._broken: StoreBroken | None = None
+        self._space = space or Space()
         self._database = Database(path)
-        self._checkpointer = Checkpointer(path)
+        self._identity = Identity((path, begun_log(self._database)))
+        self._capacity = Capacity(path, max_bytes, self._tell)
+        self._capacity.begin(self._database)
+        self._checkpointer = Checkpointer(path, self.fail, lambda: self._capacity.tight)
         self._database.connection.set_wal_hook(self._checkpointer.log_grew)
         self._thread = threading.Thread(target=self._run, name="relay-writer", daemon=True)
         self._thread.start()
@@ -99,11 +119,13 @@ class Writer:
         then: Callable[[T], None] | None = None,
         weight: int = 0,
     ) -> asyncio.Future[T]:
-        """Like `submit`, for an operation that does all items of a transaction in one call.
+        """Like `submit`, for webhooks: the operation does all items of a transaction in one call.
 
         It returns a result for each item, in order; an item's `RelayError` stands for what it
-        would have raised.
+        would have raised. While there is no room for webhooks they are refused at once.
         """
+        if (refusal := self._capacity.refusal) is not None:
+            raise type(refusal)(str(refusal))
         return self._submit(operation, item, then, weight)
 
     def _submit(
@@ -125,30 +147,73 @@ class Writer:
         self._queue.put(_Job(operation, item, then, future, weight))
         return future
 
+    @property
+    def broken(self) -> bool:
+        """Whether the disk or the database failed."""
+        return self._broken is not None
+
+    def fail(self, error: StoreBroken) -> None:
+        """Believe nothing that is written or read from now on; from any thread."""
+        if self._broken is None:
+            self._broken = error
+            self._loop.call_soon_threadsafe(self._on_broken, error)
+
     async def close(self) -> None:
         """Do what was submitted, then end the thread."""
         self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+        if self.broken:
+            self._database.abandon()
         self._database.close()
-        self._checkpointer.close()
+        self._checkpointer.close(abandon=self.broken)
 
     def _run(self) -> None:
-        while (job := self._queue.get()) is not None:
-            batch = [job]
-            last = False
-            while len(batch) < MAX_BATCH and not self._queue.empty():
-                following = self._queue.get_nowait()
-                if following is None:
-                    last = True
-                    break
-                batch.append(following)
-            self._commit(batch)
+        last = False
+        while not last:
+            batch = self._take()
+            last = batch[-1:] == [None]
+            try:
+                self._commit([job for job in batch if job is not None])
+            except Exception as exc:  # noqa: BLE001  (a thread that is gone would keep all waiting)
+                self.fail(StoreBroken(f"the store's writer failed: {exc!r}"))
+            self._keep_house()
+
+    def _take(self) -> list[_Job | None]:
+        """What waits, up to a batch; nothing when it is time to look at the room instead."""
+        batch = list[_Job | None]()
+        wait_s = self._capacity.wait_s()
+        while len(batch) < MAX_BATCH and batch[-1:] != [None]:
+            try:
+                if self._aside:
+                    batch.append(self._aside.popleft())
+                elif batch:
+                    batch.append(self._queue.get_nowait())
+                else:
+                    batch.append(self._queue.get(timeout=wait_s))
+            except queue.Empty:
+                break
+        return batch
+
+    def _keep_house(self) -> None:
+        if self._broken is not None:
+            return
+        try:
             self._checkpointer.rotate(self._database)
-            if last:
-                return
+            self._capacity.look(self._database)
+        except StoreBroken as exc:
+            self.fail(exc)
+        except Exception as exc:  # without this thread every sender waits for ever
+            log.error("a look at the room failed", exc_info=exc)
 
     def _commit(self, batch: Sequence[_Job]) -> None:
+        if self._broken is not None:
+            self._refuse(batch, self._broken)
+            return
+        if self._capacity.refusal is not None:
+            batch = self._refuse_arrivals(batch, self._capacity.refusal)
+        if not batch:
+            return
         try:
             results = self._transaction(batch)
         except Exception as exc:  # noqa: BLE001  (without this thread every sender waits for ever)
@@ -163,13 +228,22 @@ class Writer:
             finish = self._before_commit(self._database)
             results = self._perform(batch)
             self._database.commit()
-        except Exception:
+            self._identity.check()
+        except Exception as exc:
             if finish is not None:
                 finish(False)
-            self._database.rollback()
-            raise
+            failure = self._database.explain(exc) if isinstance(exc, apsw.Error) else exc
+            self._undo()
+            raise failure from exc
         finish(True)
         return results
+
+    def _undo(self) -> None:
+        """What cannot be undone would go on with the next transaction."""
+        try:
+            self._database.rollback()
+        except apsw.Error as exc:
+            raise StoreBroken(f"a transaction could not be undone: {exc}") from exc
 
     def _perform(self, batch: Sequence[_Job]) -> list[Any]:
         """Do every job, items of one operation together; results are in the order of the jobs."""
@@ -188,21 +262,64 @@ class Writer:
     def _attempt(self, job: _Job) -> Any:
         try:
             return job.operation(self._database)
+        except StoreBroken:
+            raise
         except RelayError as exc:
             return exc
 
-    def _recover(self, batch: Sequence[_Job], error: Exception) -> None:
-        """One operation that SQLite refuses must not fail its neighbours."""
-        failure = translate(error) if isinstance(error, apsw.Error) else error
-        hopeless = isinstance(failure, StoreBroken | StoreFull)
-        if len(batch) > 1 and not hopeless:
-            for job in batch:
-                self._commit([job])
-            return
-        self._loop.call_soon_threadsafe(self._answer, batch, [failure] * len(batch))
-        if isinstance(failure, StoreBroken):
-            self._broken = failure
-            self._loop.call_soon_threadsafe(self._on_broken, failure)
+    def _recover(self, batch: Sequence[_Job], failure: Exception) -> None:
+        """What SQLite refuses to one must not fail its neighbours, unless the disk refuses all."""
+        match failure:
+            case StoreBroken():
+                self._refuse(batch, failure)
+                self.fail(failure)
+            case StoreFull():
+                self._make_room(batch, failure)
+            case StoreReadOnly():
+                self._refuse(batch, failure)
+                self._capacity.forbid(failure)
+            case _ if len(batch) > 1:
+                for job in batch:
+                    self._commit([job])
+            case _:
+                self._refuse(batch, failure)
+
+    def _make_room(self, batch: Sequence[_Job], failure: RelayError) -> None:
+        """Refuse webhooks, at once, and try the rest again with what was kept in reserve."""
+        weight, first = sum(job.weight for job in batch), self._capacity.taking
+        waiting = self._refuse_arrivals(batch, failure)
+        try:
+            self._database.ask(lambda db: self._capacity.refuse(db, weight))
+            self._refuse_queue(failure)
+            relieved = self._database.ask(lambda db: self._capacity.relieve(db, first=first))
+        except RelayError as exc:
+            failure, relieved = exc, False
+        if relieved:
+            self._commit(waiting)
+        elif isinstance(failure, StoreBroken):
+            self._recover(waiting, failure)
+        else:
+            self._refuse(waiting, failure)
+
+    def _refuse_queue(self, failure: RelayError) -> None:
+        """Making room takes a while, and senders are not to wait for it."""
+        while not self._queue.empty():
+            self._aside.append(self._queue.get_nowait())
+        kept = [job for job in self._aside if job is None or not job.arrives]
+        self._refuse([job for job in self._aside if job is not None and job.arrives], failure)
+        self._aside = deque(kept)
+
+    def _refuse_arrivals(self, batch: Sequence[_Job], failure: RelayError) -> list[_Job]:
+        """Refuse the webhooks among these; returns the others."""
+        self._refuse([job for job in batch if job.arrives], failure)
+        return [job for job in batch if not job.arrives]
+
+    def _refuse(self, batch: Sequence[_Job], failure: Exception) -> None:
+        if batch:
+            self._loop.call_soon_threadsafe(self._answer, batch, [failure] * len(batch))
+
+    def _tell(self, reason: str) -> None:
+        self._loop.call_soon_threadsafe(self._space.change, reason)
 
     def _answer(self, batch: Sequence[_Job], results: Sequence[Any]) -> None:
         for job, result in zip(batch, results, strict=True):
@@ -216,59 +333,3 @@ class Writer:
                 job.then(result)
             if not job.future.done():
                 job.future.set_result(result)
-
-
-class Checkpointer:
-    """Copies the log into the database in a thread of its own, so that no webhook waits for it.
-
-    A passive checkpoint copies what it can while the writer goes on; the log begins anew only when
-    all of it was copied, which under load never happens by itself. So once the bulk is copied the
-    writer copies the small rest, between two transactions.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path)
-        self._wanted = threading.Event()
-        self._copied = threading.Event()
-        self._closing = False
-        self._pages = 0
-        self._thread = threading.Thread(target=self._run, name="relay-checkpointer", daemon=True)
-        self._thread.start()
-
-    def log_grew(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        """SQLite's hook after each commit, in the writer's thread."""
-        self._pages = pages
-        if pages >= CHECKPOINT_PAGES and not self._copied.is_set():
-            self._wanted.set()
-        return apsw.SQLITE_OK
-
-    def rotate(self, database: Database) -> None:
-        """Copy the rest and begin the log anew, if the bulk is copied and nobody reads it."""
-        if not self._copied.is_set():
-            return
-        self._copied.clear()
-        database.connection.set_busy_timeout(0)  # senders must not wait for a long reader, a backup
-        self._checkpoint(database, apsw.SQLITE_CHECKPOINT_RESTART)
-        database.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closing = True
-        self._wanted.set()
-        self._thread.join()
-        self._database.close()
-
-    def _run(self) -> None:
-        while self._wanted.wait() and not self._closing:
-            self._wanted.clear()
-            if self._checkpoint(self._database, apsw.SQLITE_CHECKPOINT_PASSIVE):
-                self._copied.set()
-
-    @staticmethod
-    def _checkpoint(database: Database, mode: int) -> bool:
-        """Errors are left to the next commit, which meets the same disk and says so to senders."""
-        try:
-            database.connection.wal_checkpoint(mode=mode)
-        except apsw.Error:
-            return False
-        return True

@@ -82,6 +82,7 @@ async def status(request: web.Request) -> web.Response:
         "version": views.VERSION,
         "public_url": context.settings.url,
         "uptime_s": round(context.clock.monotonic() - context.started_at),
+        "store": {"taking": context.space.taking},
         "channels": [
             {"name": s.channel, "events": s.events, "last_received_at": s.last_received_at}
             for s in await context.store.channel_status()
@@ -94,6 +95,7 @@ async def status(request: web.Request) -> web.Response:
         ],
     }
     if who.admin:
+        report["store"]["reason"] = context.space.reason
         report["connections"] = context.hub.connections
         report["settings"] = views.settings(context)
     return answer(report)

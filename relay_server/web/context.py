@@ -15,6 +15,7 @@ from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.base import EventStore
+from relay_server.store.space import Space
 from relay_server.web.limits import Failures, Rates, Seldom
 
 
@@ -27,6 +28,7 @@ class Context:
         seldom: What is logged at a bounded rate.
         api_requests: How many are under way.
         making_canary: One at a time, so that a token has no more than one.
+        space: Whether the store takes webhooks.
     """
 
     settings: ServerSettings
@@ -44,6 +46,7 @@ class Context:
     seldom: Seldom = field(default_factory=Seldom)
     api_requests: int = 0
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
+    space: Space = field(default_factory=Space)
 
 
 CONTEXT = web.AppKey("context", Context)

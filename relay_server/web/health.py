@@ -13,10 +13,15 @@ async def live(_request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """`GET /health/ready`: it takes webhooks; 503 while it starts or stops."""
-    if request.app[CONTEXT].stopping:
+    """`GET /health/ready`: it works; 503 while it starts or stops.
+
+    With a full disk it is ready, too: its own refusals ask senders to come back, those of a proxy
+    that took it out would not, and clients would be cut off from what they can still get.
+    """
+    context = request.app[CONTEXT]
+    if context.stopping:
         return web.json_response({"status": "stopping"}, status=503)
-    return web.json_response({"status": "ready"})
+    return web.json_response({"status": "ready", "taking": context.space.taking})
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -72,9 +72,11 @@ async def running(
     def on_signals(stop: asyncio.Event) -> None:
         one.stop = stop
 
-    async def opened(folder: Path, on_broken: Callable[[StoreBroken], None]) -> SqliteStore:
+    async def opened(
+        folder: Path, on_broken: Callable[[StoreBroken], None], max_bytes: int
+    ) -> SqliteStore:
         one.broken.append(on_broken)
-        return await open_sqlite(folder, on_broken)
+        return await open_sqlite(folder, on_broken, max_bytes)
 
     monkeypatch.setattr(app, "on_signals", on_signals)
     monkeypatch.setattr(app, "open_sqlite", opened)
@@ -161,7 +163,7 @@ async def test_upkeep_that_fails_is_put_off_and_tried_again(
 ) -> None:
     calls = []
 
-    async def failing(*_: object) -> int:
+    async def failing(*_: object, **__: object) -> int:
         calls.append(1)
         raise StoreUnavailable("the database is locked")
 

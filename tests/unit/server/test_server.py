@@ -38,7 +38,7 @@ Ops = tuple[int, web.Application]
 async def test_readiness_and_metrics(ops: Ops) -> None:
     port, app = ops
     ready = request("/health/ready", b"", method="GET")
-    assert (await exchange(port, ready)).json == {"status": "ready"}
+    assert (await exchange(port, ready)).json == {"status": "ready", "taking": True}
     text = (await exchange(port, request("/metrics", b"", method="GET"))).body
     assert b"relay_webhooks_total" in text
     app[CONTEXT].stopping = True

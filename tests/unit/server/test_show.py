@@ -96,6 +96,7 @@ STATUS: Json = {
     "uptime_s": 7_200,
     "channels": [{"name": "chatwoot", "events": 5, "last_received_at": None}],
     "subscriptions": [SUBSCRIPTION],
+    "store": {"taking": True, "reason": ""},
     "settings": {"port": {"value": 8802, "source": "default"}},
 }
 INIT: Json = {
@@ -118,6 +119,17 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     "channel": (show.channel, CHANNEL),
     "tokens": (show.tokens, {"tokens": [TOKEN]}),
     "new token": (show.new_token, TOKEN | {"token": "rly_x"}),
+    "restore": (
+        show.restore,
+        {
+            "file": "/backups/relay.db",
+            "data_dir": "/data",
+            "kept": "/data/relay.db.before-restore-20260702T101112Z",
+            "channels": 1,
+            "events": 7,
+            "newest_at": 1_780_000_000_000,
+        },
+    ),
     "backup": (show.backup, {"file": "/backups/relay.db"}),
     "init": (show.init, INIT),
 }

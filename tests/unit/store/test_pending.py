@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from relay_server.store import pending as pending_module
 from relay_server.store.database import Database, prepare
 from relay_server.store.pending import Pending
 from relay_server.values import Claim, Mark, MarkState, Progress
@@ -120,3 +121,54 @@ def test_a_subscription_that_is_gone_leaves_nothing(database: Database) -> None:
 
     assert database.all("marks_above", 99, 0) == []
     assert written(database) == (0, [], 0)
+
+
+def test_attempts_that_cannot_be_written_are_bounded(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_module, "MAX_ATTEMPTS", 3)
+    pending = Pending()
+    for n in range(1, 6):
+        pending.add(CLAIM, Progress(0, (), (attempt(n),)))
+    database.begin()
+    taken = pending.write(database)
+    pending.add(CLAIM, Progress(0, (), (attempt(6),)))
+    database.rollback()
+    pending.put_back(taken)
+
+    pending.write(database)
+
+    found = database.connection.execute("SELECT sequence FROM attempts").fetchall()
+    assert [n for (n,) in found] == [4, 5, 6]
+
+
+def test_marks_that_cannot_be_written_are_bounded_but_for_those_that_matter(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_module, "MAX_MARKS", 20)
+    pending = Pending()
+    pending.add(CLAIM, Progress(0, (mark(1, MarkState.DEAD), mark(2, MarkState.UNDER_WAY))))
+    for n in range(3, 1_000):
+        pending.add(CLAIM, Progress(0, (mark(n),)))
+        assert len(pending._changes[1].marks) <= 21
+
+    pending.write(database)
+
+    _, marked, _ = written(database)
+    assert marked[:2] == [1, 2]
+    assert marked[-1] == 999
+    assert marked[2:] == list(range(marked[2], 1_000)), "the oldest are forgotten"
+
+
+def test_a_dead_delivery_below_the_floor_outlives_the_bound(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_module, "MAX_MARKS", 20)
+    pending = Pending()
+    for n in range(1, 100):
+        state = MarkState.DEAD if n % 2 else MarkState.DELIVERED
+        pending.add(CLAIM, Progress(n, (mark(n, state),)))
+
+    pending.write(database)
+
+    assert written(database)[1] == list(range(1, 100, 2))

@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
+from relay_server.store import checkpointer
 from relay_server.store import writer as writer_module
 from relay_server.store.database import Database, prepare
 from relay_server.store.writer import Writer
@@ -272,7 +273,7 @@ async def test_closing_does_what_was_submitted_and_takes_nothing_more(
 async def test_the_log_stays_bounded_under_steady_writes(
     writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 50)  # 200 KiB
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_PAGES", 50)  # 200 KiB
     log = path.with_name("relay.db-wal")
     largest, written = 0, 0
 
@@ -288,7 +289,7 @@ async def test_no_sender_waits_for_a_long_reader(
     writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backup reads for long; the log cannot begin anew then, and must not try with patience."""
-    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 10)
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_PAGES", 10)
     await writer.submit(insert(0))
     with closing(apsw.Connection(str(path))) as reader:
         reader.execute("BEGIN")

@@ -1,0 +1,27 @@
+-- What must be so between the tables; each finds what is not.
+
+-- name: events_beyond
+SELECT name, last_sequence, (
+    SELECT max(position) FROM events
+    WHERE position BETWEEN number << 40 AND (number << 40) + 1099511627775) - (number << 40) AS newest
+FROM channels WHERE newest > last_sequence;
+
+-- name: floors_beyond
+SELECT c.name, s.name, s.floor, c.last_sequence
+FROM subscriptions s JOIN channels c ON c.number = s.channel
+WHERE s.floor > c.last_sequence OR s.start > c.last_sequence;
+
+-- name: events_of_nobody
+-- Jumps from channel to channel, so that a large table is not read through.
+WITH RECURSIVE found (channel) AS (
+    SELECT min(position) >> 40 FROM events
+    UNION ALL
+    SELECT (SELECT min(position) >> 40 FROM events WHERE position >= (found.channel + 1) << 40)
+    FROM found WHERE found.channel IS NOT NULL)
+SELECT channel FROM found
+WHERE channel IS NOT NULL AND channel NOT IN (SELECT number FROM channels)
+    AND channel NOT IN (SELECT channel FROM purges);
+
+-- name: count_all
+SELECT (SELECT count(*) FROM channels), (SELECT count(*) FROM events),
+    (SELECT max(received_at) FROM events);

@@ -1,0 +1,133 @@
+"""Is it all there, and is it sound? Asked at the start, so that nothing is served short."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+import structlog
+
+from relay_server.errors import StoreBroken
+from relay_server.store.database import Database
+from relay_server.store.files import beside, size_of, sync
+
+log = structlog.get_logger()
+
+MARKER = "relay.made"
+INLINE_CHECK_BYTES = 67_108_864
+MAX_PROBLEMS = 5
+_QUIET = 10  # how much a check gives way to others (`nice`)
+
+
+def refuse_loss(path: Path) -> None:
+    """Never begin anew where a store was before.
+
+    Raises:
+        StoreBroken: The database is gone, or empty.
+    """
+    if size_of(path):
+        return
+    what = "is empty" if path.exists() else "is gone"
+    if size_of(beside(path, "-wal")):
+        raise _lost(path, f"{path} {what}, but its log {path.name}-wal is there")
+    if path.with_name(MARKER).exists():
+        raise _lost(path, f"{path} {what}, but there was a store in this folder before")
+
+
+def mark_made(path: Path) -> None:
+    """Note that there is a store now."""
+    marker = path.with_name(MARKER)
+    if not marker.exists():
+        marker.touch(mode=0o600)
+        sync(path.parent)
+
+
+def was_made(data_dir: Path) -> bool:
+    """Whether there was ever a store in a folder."""
+    return (data_dir / MARKER).exists()
+
+
+def problems(database: Database, *, whole: bool = False) -> list[str]:
+    """What is wrong with a database, the first few of it.
+
+    Args:
+        database: To be looked at.
+        whole: Compare indexes with tables, too, which takes longer.
+    """
+    check = "integrity_check" if whole else "quick_check"
+    rows = database.connection.execute(f"PRAGMA {check}({MAX_PROBLEMS})").fetchall()
+    said = [str(text) for (text,) in rows if text != "ok"]
+    return said or list(_inconsistencies(database))[:MAX_PROBLEMS]
+
+
+def check(database: Database, path: Path) -> None:
+    """Look at a database.
+
+    Raises:
+        StoreBroken: Something is wrong with it; the message names the first few problems.
+        StoreUnavailable: It could not be looked at.
+    """
+    if found := database.ask(problems):
+        raise StoreBroken(f"the database {path} is damaged: {'; '.join(found)}")
+
+
+class BackgroundCheck:
+    """Looks at a large database in a thread of its own, while the server works already.
+
+    Args:
+        path: The database.
+        on_broken: Called in that thread when something is wrong.
+    """
+
+    def __init__(self, path: Path, on_broken: Callable[[StoreBroken], None]) -> None:
+        self._path = path
+        self._on_broken = on_broken
+        self._database = Database(path, readonly=True)
+        self._thread = threading.Thread(target=self._run, name="relay-check", daemon=True)
+        self._thread.start()
+
+    def close(self, *, abandon: bool = False) -> None:
+        """Stop looking; the files stay as they are if the store is to be abandoned."""
+        while self._thread.is_alive():
+            self._database.connection.interrupt()  # of no effect before the question was put
+            self._thread.join(0.05)
+        if abandon:
+            self._database.abandon()
+        self._database.close()
+
+    def _run(self) -> None:
+        with suppress(OSError, AttributeError):  # Linux alone has it for a thread
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _QUIET)
+        try:
+            check(self._database, self._path)
+        except StoreBroken as exc:
+            self._on_broken(exc)
+        except Exception as exc:
+            if not isinstance(exc.__cause__, apsw.InterruptError):
+                log.error("the database could not be checked", exc_info=exc)
+        else:
+            log.info("the database was checked", path=str(self._path))
+
+
+def _inconsistencies(database: Database) -> Iterator[str]:
+    for table, row, parent, _ in database.connection.execute("PRAGMA foreign_key_check"):
+        yield f"row {row} of {table} belongs to nothing in {parent}"
+    for channel, known, newest in database.all("events_beyond"):
+        yield f"channel {channel} has event {newest}, but counts up to {known}"
+    for channel, name, floor, known in database.all("floors_beyond"):
+        yield f"subscription {name} of {channel} is at {floor} of {known} events"
+    for (number,) in database.all("events_of_nobody"):
+        yield f"there are events of channel number {number}, which does not exist"
+
+
+def _lost(path: Path, what: str) -> StoreBroken:
+    error = StoreBroken(what)
+    error.hint = (
+        f"Put {path.name} back, or restore the last backup with relay-server restore."
+        f" Remove {MARKER} and {path.name}-wal only to begin anew, without what was stored."
+    )
+    return error

@@ -1,0 +1,84 @@
+"""What the SQLite store knows without asking the disk; it belongs to the event loop."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from relay_server.errors import ChannelFull
+from relay_server.store.database import Database
+from relay_server.store.housekeeping import Removed
+from relay_server.store.recent import Recent
+from relay_server.store.rows import decode_channel, decode_token
+from relay_server.values import Catalog, Channel, ChannelConfig, ChannelNumber, Event, Token
+
+
+class Known:
+    """Kept up with each commit.
+
+    Attributes:
+        catalog: Channels and tokens.
+        recent: The latest events of each channel.
+        last: The last committed sequence of each channel.
+        bytes: What each channel's events take.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.recent: dict[ChannelNumber, Recent] = defaultdict(Recent)
+        self.last: dict[ChannelNumber, int] = {}
+        self.bytes: dict[ChannelNumber, int] = {}
+        self._configs: dict[ChannelNumber, ChannelConfig] = {}
+        channels, tokens = {}, {}
+        for row in database.all("load_channels"):
+            channel = decode_channel(row)
+            channels[channel.name] = channel
+            self._configs[channel.number] = channel.config
+            self.last[channel.number], self.bytes[channel.number] = row[4:]
+        for row in database.all("load_tokens"):
+            token = decode_token(row)
+            tokens[token.digest] = token
+        self.catalog = Catalog(channels, tokens)
+
+    def check_room(self, channel: ChannelNumber, weight: int) -> None:
+        """See that so many bytes more fit into a channel.
+
+        Raises:
+            ChannelFull: They do not.
+        """
+        config = self._configs.get(channel)
+        limit = config.max_bytes if config else None
+        if limit is not None and self.bytes.get(channel, 0) + weight > limit:
+            raise ChannelFull(limit)
+
+    def add(self, event: Event, weight: int) -> None:
+        """An event of so many bytes was stored."""
+        self.recent[event.channel].add(event, weight)
+        self.last[event.channel] = event.head.sequence
+        self.bytes[event.channel] = self.bytes.get(event.channel, 0) + weight
+
+    def remove(self, removed: Removed) -> None:
+        """Events were deleted."""
+        if removed.channel in self.bytes:
+            self.bytes[removed.channel] -= removed.bytes
+
+    def show_channel(self, channel: Channel) -> None:
+        """A channel was made or changed."""
+        channels = {**self.catalog.channels, channel.name: channel}
+        self._configs[channel.number] = channel.config
+        self.catalog = Catalog(channels, self.catalog.tokens)
+
+    def hide_channel(self, channel: Channel) -> None:
+        """A channel was deleted."""
+        channels = {n: c for n, c in self.catalog.channels.items() if n != channel.name}
+        self.catalog = Catalog(channels, self.catalog.tokens)
+        for by_number in (self.recent, self.last, self.bytes, self._configs):
+            by_number.pop(channel.number, None)
+
+    def show_token(self, token: Token) -> None:
+        """A token was made."""
+        tokens = {**self.catalog.tokens, token.digest: token}
+        self.catalog = Catalog(self.catalog.channels, tokens)
+
+    def hide_token(self, name: str) -> None:
+        """A token was revoked."""
+        tokens = {d: t for d, t in self.catalog.tokens.items() if t.name != name}
+        self.catalog = Catalog(self.catalog.channels, tokens)

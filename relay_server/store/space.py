@@ -1,0 +1,79 @@
+"""Whether there is room for webhooks: the decision, and the state that others look at."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+RESERVE_BYTES = 16_777_216  # as much as the log grows to between two checkpoints
+MARGIN_BYTES = 4_194_304
+LOG_BYTES = 4_194_304
+
+
+class Step(enum.Enum):
+    """What is to be done about room."""
+
+    RESERVE = "make the reserve, and take webhooks"
+    TAKE = "take webhooks, though there is no room for the reserve"
+    WAIT = "take none"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Room as it was measured; all in bytes.
+
+    Attributes:
+        disk: Free on the file system.
+        spare: Free inside the database, to be used again.
+        below_cap: What the database may still grow by; None without a cap.
+    """
+
+    disk: int
+    spare: int
+    below_cap: int | None = None
+
+    def capped(self, needed: int) -> bool:
+        """Whether it is the cap that leaves too little."""
+        return self.below_cap is not None and self.below_cap + self.spare < needed
+
+
+def next_step(room: Room, needed: int = MARGIN_BYTES) -> Step:
+    """Decide whether webhooks can be taken, while the reserve is not there.
+
+    Args:
+        room: What there is.
+        needed: Bytes that must fit beside the reserve.
+    """
+    if room.capped(needed):
+        return Step.WAIT
+    if room.disk >= RESERVE_BYTES + needed:
+        return Step.RESERVE
+    # The database need not grow then: only its log has to fit.
+    if room.disk >= LOG_BYTES and room.spare >= needed:
+        return Step.TAKE
+    return Step.WAIT
+
+
+class Space:
+    """Whether the store takes webhooks. It belongs to the event loop.
+
+    Attributes:
+        taking: It does. Deliveries go on in any case.
+        reason: Why not; empty while it does.
+    """
+
+    def __init__(self) -> None:
+        self.taking = True
+        self.reason = ""
+        self._listeners: list[Callable[[Space], None]] = []
+
+    def listen(self, listener: Callable[[Space], None]) -> None:
+        """Call back on each change: when room is needed, and when there is room again."""
+        self._listeners.append(listener)
+
+    def change(self, reason: str) -> None:
+        """Refuse webhooks from now on, or with no reason take them again."""
+        self.taking, self.reason = not reason, reason
+        for listener in tuple(self._listeners):
+            listener(self)

@@ -1,0 +1,73 @@
+"""A disk of a few megabytes, which is really full when it is full."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+MIB = 1_048_576
+
+
+class SmallDisk:
+    """A file system of its own.
+
+    Attributes:
+        folder: Where it is mounted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    @property
+    def free(self) -> int:
+        """Bytes that can still be written."""
+        status = os.statvfs(self.folder)
+        return status.f_bavail * status.f_frsize
+
+    def fill(self, but: int = 0) -> None:
+        """Take all that is free, but for some bytes; others may write meanwhile."""
+        with self._ballast.open("ab") as ballast:
+            piece = 16 * MIB
+            while (room := self.free - but) > 0 and piece:
+                try:
+                    os.posix_fallocate(ballast.fileno(), ballast.tell(), min(room, piece))
+                except OSError:
+                    piece //= 2
+                ballast.seek(0, os.SEEK_END)
+
+    def clear(self) -> None:
+        """Give back what `fill` took."""
+        self._ballast.unlink()
+
+    def make_read_only(self) -> None:
+        """Mount it anew so that nothing can be written; nothing may be open for writing."""
+        _run("mount", "-o", "remount,ro", str(self.folder))
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
+    """Mount a disk of so many bytes; in CI that must be possible, elsewhere it may be skipped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mounted = _run("mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(folder))
+    if mounted is not None:
+        assert os.environ.get("CI") != "true", f"CI must be able to mount a tmpfs: {mounted}"
+        pytest.skip(f"a small disk needs the right to mount a tmpfs: {mounted}")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        _run("umount", "--lazy", str(folder))
+
+
+def _run(*command: str) -> str | None:
+    """Run a command; returns what it said if it failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except OSError as exc:
+        return str(exc)
+    return done.stderr.strip() or "failed" if done.returncode else None

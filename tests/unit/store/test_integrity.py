@@ -1,0 +1,117 @@
+"""What is missing or damaged is named at the start, and never begun anew or served short."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from relay_server.errors import StoreBroken
+from relay_server.store.sqlite import FILE_NAME, open_sqlite
+from tests.support.stores import append_many, make_channel, make_subscription
+
+
+async def make_store(data_dir: Path, count: int = 3) -> Path:
+    """A store with events and a subscription, closed; returns its file."""
+    store = await open_sqlite(data_dir)
+    await make_subscription(store, (await make_channel(store)).name)
+    await append_many(store, store.catalog.channels["chatwoot"], count)
+    await store.close()
+    return data_dir / FILE_NAME
+
+
+async def refused(data_dir: Path) -> StoreBroken:
+    """What a start says."""
+    with pytest.raises(StoreBroken) as refused:
+        await open_sqlite(data_dir)
+    return refused.value
+
+
+async def test_a_store_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    file = await make_store(tmp_path)
+    file.unlink()
+
+    error = await refused(tmp_path)
+
+    assert f"{file} is gone" in str(error)
+    assert "restore" in error.hint
+    assert not file.exists()
+
+
+async def test_a_store_that_is_empty_is_not_begun_anew(tmp_path: Path) -> None:
+    file = await make_store(tmp_path)
+    file.write_bytes(b"")
+
+    assert "is empty" in str(await refused(tmp_path))
+    assert file.read_bytes() == b""
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_log_alone_is_no_store(tmp_path: Path, there: bool) -> None:
+    log = tmp_path / f"{FILE_NAME}-wal"
+    log.write_bytes(b"what was not in the database yet")
+    if there:
+        (tmp_path / FILE_NAME).touch()
+
+    assert log.name in str(await refused(tmp_path))
+    assert log.exists()
+
+
+async def test_a_start_that_was_killed_early_is_no_loss(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch()
+
+    await (await open_sqlite(tmp_path)).close()
+
+
+async def test_a_damaged_page_is_named(tmp_path: Path) -> None:
+    file = await make_store(tmp_path, 500)
+    raw = bytearray(file.read_bytes())
+    middle = len(raw) // 2 // 4_096 * 4_096
+    raw[middle : middle + 4_096] = b"\xff" * 4_096
+    file.write_bytes(raw)
+
+    error = await refused(tmp_path)
+
+    assert f"{file} is damaged" in str(error) or str(file) in str(error)
+    assert "backup" in error.hint
+
+
+async def test_a_store_that_was_cut_is_named(tmp_path: Path) -> None:
+    file = await make_store(tmp_path, 500)
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size // 2)
+
+    assert str(file) in str(await refused(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("UPDATE channels SET last_sequence = 2", "chatwoot has event 3, but counts up to 2"),
+        ("UPDATE subscriptions SET floor = 9", "ana of chatwoot is at 9 of 3 events"),
+        ("UPDATE subscriptions SET channel = 9", "row 1 of subscriptions belongs to nothing"),
+        (
+            "UPDATE events SET position = 5 << 40 WHERE position = 1 << 40 | 1",
+            "channel number 5, which does not exist",
+        ),
+    ],
+)
+async def test_tables_that_do_not_fit_are_named(tmp_path: Path, damage: str, says: str) -> None:
+    file = await make_store(tmp_path)
+    with closing(apsw.Connection(str(file))) as connection:
+        connection.execute(damage)
+
+    assert says in str(await refused(tmp_path))
+
+
+async def test_a_deleted_channel_s_last_events_are_no_damage(tmp_path: Path) -> None:
+    """A crash in the middle of deleting them leaves some."""
+    file = await make_store(tmp_path)
+    with closing(apsw.Connection(str(file))) as connection:
+        connection.execute("DELETE FROM subscriptions")
+        connection.execute("INSERT INTO purges SELECT number FROM channels")
+        connection.execute("DELETE FROM channels")
+
+    await (await open_sqlite(tmp_path)).close()
