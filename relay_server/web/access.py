@@ -10,7 +10,7 @@ from relay_server.auth import allows, find_token
 from relay_server.errors import ChannelNotFound, Forbidden, Unauthorized
 from relay_server.values import Channel, Scope, Token
 from relay_server.web.capture import FORWARDED_FOR, address_behind
-from relay_server.web.context import CONTEXT
+from relay_server.web.context import CONTEXT, Context
 
 ON_HOST = web.AppKey("on_host", bool)  # the app behind the control socket: its file mode guards it
 
@@ -86,6 +86,13 @@ def readable_channel(request: web.Request, who: Caller, name: str) -> Channel:
     if channel is None or not who.may_read(channel):
         raise ChannelNotFound(name)
     return channel
+
+
+def visible_channels(context: Context, who: Caller) -> list[Channel]:
+    """Channels that the caller may read, by name; canaries are nobody's business."""
+    found = context.store.catalog.channels.values()
+    mine = [c for c in found if who.may_read(c) and not c.config.owner]
+    return sorted(mine, key=lambda channel: channel.name)
 
 
 def _token(request: web.Request) -> Token:

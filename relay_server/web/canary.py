@@ -11,7 +11,8 @@ from relay_server.channels import CANARY_PREFIX
 from relay_server.errors import Forbidden, TokenNotFound
 from relay_server.values import Channel, ChannelConfig, Scope
 from relay_server.web.access import bearer, caller, readable_channel
-from relay_server.web.api import answer, make_token
+from relay_server.web.api.exchange import answer
+from relay_server.web.api.tokens import make_token
 from relay_server.web.context import CONTEXT, Context
 
 LIFETIME_MS = 600_000  # of one that its owner forgot

@@ -21,7 +21,7 @@ from relay_server.control import open_api
 from relay_server.errors import InvalidValue
 from relay_server.store.memory import MemoryStore
 from relay_server.values import Channel, Progress, Scope
-from relay_server.web.api import MAX_REQUEST_BYTES
+from relay_server.web.api.exchange import MAX_REQUEST_BYTES
 from relay_server.web.canary import LIFETIME_MS, remove_forgotten
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from relay_server import cli, commands
+from relay_server import cli
 from relay_server.auth import digest
+from relay_server.commands import host
+from relay_server.commands.channels import channel_fields
 from relay_server.errors import InvalidValue
 from relay_server.settings import SettingsError
 from relay_server.store.sqlite import open_sqlite
@@ -229,7 +231,7 @@ def test_a_secret_file_that_holds_none(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     for path in (file, tmp_path / "none", tmp_path):
         with pytest.raises(InvalidValue, match=str(path)):
-            commands.channel_fields(hmac_secret_files=[path], max_body_bytes=None, allow_from=None)
+            channel_fields(hmac_secret_files=[path], max_body_bytes=None, allow_from=None)
 
 
 def test_health_of_what_is_not_there(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +278,7 @@ def test_settings_that_are_wrong_end_with_2(command: Run, monkeypatch: pytest.Mo
         assert "RELAY_SERVER_PROT is not a setting" in err
         assert "docs/reference/settings.md" in err
     with pytest.raises(SettingsError):
-        commands.status({})
+        host.status({})
 
 
 def test_the_command_itself(command: Run) -> None:
@@ -295,7 +297,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     def broken(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(commands, "status", broken)
+    monkeypatch.setattr(host, "status", broken)
     assert command("status")[0] == 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay_server import show
+from relay_server.show import channels, events, host, subscriptions, tokens
 
 Json = dict[str, Any]
 
@@ -111,16 +111,16 @@ INIT: Json = {
     "client_command": "",
 }
 RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
-    "event": (show.event, EVENT),
-    "events": (show.events, {"events": [EVENT]}),
-    "status": (show.status, STATUS),
-    "subscriptions": (show.subscriptions, {"subscriptions": [SUBSCRIPTION]}),
-    "channels": (show.channels, {"channels": [CHANNEL]}),
-    "channel": (show.channel, CHANNEL),
-    "tokens": (show.tokens, {"tokens": [TOKEN]}),
-    "new token": (show.new_token, TOKEN | {"token": "rly_x"}),
+    "event": (events.event, EVENT),
+    "events": (events.events, {"events": [EVENT]}),
+    "status": (host.status, STATUS),
+    "subscriptions": (subscriptions.subscriptions, {"subscriptions": [SUBSCRIPTION]}),
+    "channels": (channels.channels, {"channels": [CHANNEL]}),
+    "channel": (channels.channel, CHANNEL),
+    "tokens": (tokens.tokens, {"tokens": [TOKEN]}),
+    "new token": (tokens.new_token, TOKEN | {"token": "rly_x"}),
     "restore": (
-        show.restore,
+        host.restore,
         {
             "file": "/backups/relay.db",
             "data_dir": "/data",
@@ -130,8 +130,8 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
             "newest_at": 1_780_000_000_000,
         },
     ),
-    "backup": (show.backup, {"file": "/backups/relay.db"}),
-    "init": (show.init, INIT),
+    "backup": (host.backup, {"file": "/backups/relay.db"}),
+    "init": (host.init, INIT),
 }
 
 Shown = Callable[[Callable[[Json], None], Json], str]
@@ -180,7 +180,7 @@ def test_wide_tables_keep_ids_and_times_whole(shown: Shown, length: int) -> None
         "key": "🦆" * length,
         "deliveries": [DELIVERY | {"subscription": "João da Silva " * length}] * 3,
     }
-    text = shown(show.events, {"events": [wide, EVENT | {"id": ID[:-1] + "c"}]})
+    text = shown(events.events, {"events": [wide, EVENT | {"id": ID[:-1] + "c"}]})
     lines = text.splitlines()
     assert sum(ID in line for line in lines) == 1
     assert sum(ID[:-1] + "c" in line for line in lines) == 1
@@ -189,11 +189,11 @@ def test_wide_tables_keep_ids_and_times_whole(shown: Shown, length: int) -> None
 
 
 def test_nothing_came_in_yet(shown: Shown) -> None:
-    assert shown(show.events, {"events": []}) == "Nothing came in yet.\n"
+    assert shown(events.events, {"events": []}) == "Nothing came in yet.\n"
 
 
 def test_an_event_whole(shown: Shown) -> None:
-    text = shown(show.event, EVENT)
+    text = shown(events.event, EVENT)
     for part in (
         ID,
         "chatwoot, number 7",
@@ -222,14 +222,14 @@ def test_an_event_whole(shown: Shown) -> None:
     ],
 )
 def test_any_body(shown: Shown, body: str | None, part: str) -> None:
-    assert part in shown(show.event, EVENT | {"body": body})
+    assert part in shown(events.event, EVENT | {"body": body})
 
 
 def test_brackets_are_no_markup(shown: Shown) -> None:
     odd = "[red]x[/red] [link=http://evil]y[/] [/]"
-    text = shown(show.event, EVENT | {"kind": odd, "body": odd})
+    text = shown(events.event, EVENT | {"kind": odd, "body": odd})
     assert text.count(odd) == 2
-    assert "[bold]z" in shown(show.tokens, {"tokens": [TOKEN | {"name": "[bold]z"}]})
+    assert "[bold]z" in shown(tokens.tokens, {"tokens": [TOKEN | {"name": "[bold]z"}]})
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_brackets_are_no_markup(shown: Shown) -> None:
     ],
 )
 def test_who_reads(shown: Shown, changes: Json, reader: str) -> None:
-    text = shown(show.subscriptions, {"subscriptions": [SUBSCRIPTION | changes]})
+    text = shown(subscriptions.subscriptions, {"subscriptions": [SUBSCRIPTION | changes]})
     assert reader in " ".join(text.split())
 
 
@@ -257,29 +257,29 @@ def test_who_reads(shown: Shown, changes: Json, reader: str) -> None:
     ],
 )
 def test_how_long_it_runs(shown: Shown, seconds: int, said: str) -> None:
-    text = shown(show.status, STATUS | {"uptime_s": seconds})
+    text = shown(host.status, STATUS | {"uptime_s": seconds})
     assert f"Running for {said} at https://relay.example.com, version 1.0." in text
 
 
 def test_a_server_that_does_not_run(shown: Shown) -> None:
-    text = shown(show.status, STATUS | {"running": False})
+    text = shown(host.status, STATUS | {"running": False})
     assert "Not running: relay-server serve starts it." in text
 
 
 def test_a_channel_that_asks_for_nothing(shown: Shown) -> None:
-    text = shown(show.channel, CHANNEL | {"sender_auth": []})
+    text = shown(channels.channel, CHANNEL | {"sender_auth": []})
     assert "nothing: anybody may post" in text
     assert "allowed networks" in text
 
 
 def test_tokens_are_copied_from_a_line_of_their_own(shown: Shown) -> None:
     secret = "rly_" + "x" * 200
-    lines = shown(show.new_token, TOKEN | {"token": secret}).splitlines()
+    lines = shown(tokens.new_token, TOKEN | {"token": secret}).splitlines()
     assert secret in lines
 
 
 def test_what_to_do_next_after_init(shown: Shown) -> None:
-    text = shown(show.init, INIT)
+    text = shown(host.init, INIT)
     lines = [line.strip() for line in text.splitlines()]
     for line in (
         "relay-server serve",
@@ -290,7 +290,7 @@ def test_what_to_do_next_after_init(shown: Shown) -> None:
     ):
         assert line in lines
     again = INIT | dict.fromkeys(("send_token", "subscribe_token", "webhook_url"), None)
-    text = shown(show.init, again | {"running": True})
+    text = shown(host.init, again | {"running": True})
     assert "rly_" not in text
     assert "exists already" in text
     assert "relay-server serve" not in text

@@ -1,0 +1,1 @@
+"""How the commands' results look to people. What senders wrote is made harmless first."""

@@ -1,0 +1,84 @@
+"""The server as a whole."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from relay_server.show.subscriptions import subscription_table
+from relay_server.show.text import Json, duration, lines, open_console, plain, table, when
+
+
+def init(result: Json) -> None:
+    """What to do next, from nothing to a webhook on a laptop."""
+    console = open_console()
+    lines(console, f"Relay's data is in {result['data_dir']}.", "")
+    if not result["running"]:
+        lines(console, "Start the server:", "  relay-server serve", "")
+    _init_sender(console, result)
+    _init_client(console, result)
+    if result["send_token"] or result["subscribe_token"]:
+        lines(console, "Tokens are shown this once: only a digest of them is kept.")
+
+
+def status(result: Json) -> None:
+    """Channels, subscriptions and settings."""
+    console = open_console()
+    if result["running"]:
+        up = duration(result["uptime_s"] * 1000)
+        lines(console, f"Running for {up} at {result['public_url']}, version {result['version']}.")
+    else:
+        lines(console, "Not running: relay-server serve starts it.")
+    table(
+        console,
+        ("channel", "events", "last webhook"),
+        [(c["name"], c["events"], when(c["last_received_at"])) for c in result["channels"]],
+    )
+    subscription_table(console, result)
+    table(
+        console,
+        ("setting", "value", "from"),
+        [(n, plain(s["value"]), s["source"]) for n, s in result["settings"].items()],
+    )
+
+
+def backup(result: Json) -> None:
+    """Where it went."""
+    lines(
+        open_console(),
+        f"Written to {result['file']}. It holds customers' data: keep it like the database.",
+        "Keep secret.key of the data dir with it, and apart: it opens the HMAC secrets in it.",
+    )
+
+
+def _init_sender(console: Console, result: Json) -> None:
+    if result["webhook_url"] is None:
+        lines(
+            console,
+            "The sender's token exists already; its URL was printed when it was made.",
+            "For a new one: relay-server token create NAME --scope send --channel "
+            + result["channel"],
+            "",
+        )
+        return
+    lines(
+        console,
+        "Paste into Chatwoot, under Settings → Integrations → Webhooks:",
+        f"  {result['webhook_url']}",
+        "or, for a sender that takes no user and password in its URL:",
+        f"  {result['webhook_url_query']}",
+        "",
+    )
+
+
+def _init_client(console: Console, result: Json) -> None:
+    lines(console, "On the laptop, with your app on port 8000:")
+    lines(console, f"  relay-client login {result['url']}")
+    if result["subscribe_token"]:
+        lines(console, f"  (the token it asks for: {result['subscribe_token']})")
+    lines(console, "  relay-client connect --to localhost:8000", "")
+    lines(console, "A token for one more developer:")
+    lines(
+        console,
+        f"  relay-server token create NAME --scope subscribe --channel {result['channel']}",
+        "",
+    )

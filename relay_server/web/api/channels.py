@@ -1,0 +1,121 @@
+"""Channels and their rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from relay_protocol.limits import MAX_BODY_BYTES
+from relay_server.channels import check_config, check_name
+from relay_server.errors import InvalidValue
+from relay_server.values import ChannelConfig, HmacAuth, SenderKind
+from relay_server.web import views
+from relay_server.web.access import admin, caller, readable_channel, visible_channels
+from relay_server.web.api.exchange import answer, read
+from relay_server.web.context import CONTEXT, Context
+
+HMAC_SCHEMES = ("chatwoot",)
+
+routes = web.RouteTableDef()
+
+
+class ChannelFields(msgspec.Struct, forbid_unknown_fields=True):
+    """What a request may set of a channel; what is unset stays as it is."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    sender: SenderKind | msgspec.UnsetType = msgspec.UNSET
+    token: bool | msgspec.UnsetType = msgspec.UNSET
+    hmac_scheme: str | msgspec.UnsetType = msgspec.UNSET
+    hmac_secrets: list[str] | msgspec.UnsetType = msgspec.UNSET
+    hmac_log_only: bool | msgspec.UnsetType = msgspec.UNSET
+    allow_from: list[str] | msgspec.UnsetType = msgspec.UNSET
+    key_pointer: str | msgspec.UnsetType = msgspec.UNSET
+    max_body_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+    retention_days: float | msgspec.UnsetType = msgspec.UNSET
+
+
+@routes.get("/api/v1/channels")
+async def list_channels(request: web.Request) -> web.Response:
+    """The channels that the caller may read."""
+    context = request.app[CONTEXT]
+    found = visible_channels(context, caller(request))
+    return answer({"channels": [views.channel(context, channel) for channel in found]})
+
+
+@routes.post("/api/v1/channels")
+async def create_channel(request: web.Request) -> web.Response:
+    """Make a channel."""
+    admin(request)
+    context, fields = request.app[CONTEXT], await read(request, ChannelFields)
+    if fields.name is msgspec.UNSET:
+        raise InvalidValue("a channel needs a name")
+    config = _configure(context, ChannelConfig(), fields)
+    name = check_name(fields.name)
+    channel = await context.store.create_channel(name, config, context.clock.unix_ms())
+    return answer(views.channel(context, channel), status=201)
+
+
+@routes.get("/api/v1/channels/{name}")
+async def show_channel(request: web.Request) -> web.Response:
+    """One channel."""
+    channel = readable_channel(request, caller(request), request.match_info["name"])
+    return answer(views.channel(request.app[CONTEXT], channel))
+
+
+@routes.patch("/api/v1/channels/{name}")
+async def set_channel(request: web.Request) -> web.Response:
+    """Change a channel."""
+    who, context = admin(request), request.app[CONTEXT]
+    fields = await read(request, ChannelFields)
+    channel = readable_channel(request, who, request.match_info["name"])
+    if fields.name not in (msgspec.UNSET, channel.name):
+        raise InvalidValue("a channel keeps its name: its URL would change")
+    config = _configure(context, channel.config, fields)
+    return answer(views.channel(context, await context.store.set_channel(channel.name, config)))
+
+
+@routes.delete("/api/v1/channels/{name}")
+async def delete_channel(request: web.Request) -> web.Response:
+    """Delete a channel with all that is in it."""
+    who, context = admin(request), request.app[CONTEXT]
+    channel = readable_channel(request, who, request.match_info["name"])
+    if channel.name == context.settings.default_channel:
+        raise InvalidValue("the default channel stays: /webhook leads to it")
+    context.hub.close_channel(channel.number)
+    await context.store.delete_channel(channel.name)
+    return web.Response(status=204)
+
+
+def _configure(context: Context, config: ChannelConfig, fields: ChannelFields) -> ChannelConfig:
+    """A channel's configuration with what a request sets of it."""
+    simple = ("sender", "token", "key_pointer", "max_body_bytes", "retention_days")
+    changes: dict[str, Any] = {
+        name: value for name in simple if (value := getattr(fields, name)) is not msgspec.UNSET
+    }
+    if fields.allow_from is not msgspec.UNSET:
+        changes["allow_from"] = tuple(fields.allow_from)
+    changes["hmac"] = _configure_hmac(context, config.hmac, fields)
+    limit = changes.get("max_body_bytes")
+    if limit is not None and not 0 < limit <= MAX_BODY_BYTES:
+        raise InvalidValue(f"a body is limited to 1 to {MAX_BODY_BYTES} bytes")
+    return check_config(msgspec.structs.replace(config, **changes))
+
+
+def _configure_hmac(
+    context: Context, current: HmacAuth | None, fields: ChannelFields
+) -> HmacAuth | None:
+    scheme = fields.hmac_scheme or (current.scheme if current else "chatwoot")
+    if scheme not in HMAC_SCHEMES:
+        raise InvalidValue(f"{scheme!r} is no signature scheme; there is {HMAC_SCHEMES[0]}")
+    secrets = current.secrets if current else ()
+    if fields.hmac_secrets is not msgspec.UNSET:
+        given = [secret.strip() for secret in fields.hmac_secrets]
+        if not all(given):
+            raise InvalidValue("an HMAC secret is empty")
+        secrets = tuple(context.sealer.seal(secret.encode()) for secret in given)
+    log_only = fields.hmac_log_only or False
+    if fields.hmac_log_only is msgspec.UNSET:
+        log_only = current.log_only if current else False
+    return HmacAuth(scheme, secrets, log_only) if secrets else None

@@ -1,0 +1,43 @@
+"""What came in, and what became of it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from relay_server.errors import EventNotFound
+from relay_server.web import views
+from relay_server.web.access import caller, readable_channel
+from relay_server.web.api.exchange import answer, number
+from relay_server.web.context import CONTEXT
+
+MAX_LISTED = 500
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/api/v1/events")
+async def list_events(request: web.Request) -> web.Response:
+    """The newest events of a channel, and what became of each."""
+    context, who = request.app[CONTEXT], caller(request)
+    name = request.query.get("channel", context.settings.default_channel)
+    channel = readable_channel(request, who, name)
+    limit = number(request, "limit", 50)
+    before = number(request, "before", 0) or None
+    found = await context.store.list_events(channel.number, before, min(limit, MAX_LISTED))
+    deliveries = await context.store.deliveries(channel.number, [e.sequence for e in found])
+    lines = [views.summary(channel, e, d) for e, d in zip(found, deliveries, strict=True)]
+    return answer({"events": lines})
+
+
+@routes.get("/api/v1/events/{id}")
+async def show_event(request: web.Request) -> web.Response:
+    """One event, whole."""
+    context, who = request.app[CONTEXT], caller(request)
+    id_ = request.match_info["id"]
+    event = await context.store.find_event(id_)
+    channels = context.store.catalog.channels.values()
+    channel = next((c for c in channels if event and c.number == event.channel), None)
+    if event is None or channel is None or not who.may_read(channel):
+        raise EventNotFound(id_)
+    deliveries = await context.store.deliveries(channel.number, [event.head.sequence])
+    return answer(views.event(channel, event, deliveries[0]))

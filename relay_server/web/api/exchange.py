@@ -1,0 +1,47 @@
+"""How requests are read and answered."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from relay_server.errors import InvalidValue
+
+V = TypeVar("V")
+
+MAX_REQUEST_BYTES = 65_536
+
+
+async def read(request: web.Request, fields: type[V]) -> V:
+    """Read a request's JSON body.
+
+    Raises:
+        InvalidValue: It is not what is expected; the message says where.
+    """
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > MAX_REQUEST_BYTES:
+            raise InvalidValue(f"the request is larger than {MAX_REQUEST_BYTES} bytes")
+    try:
+        return msgspec.json.decode(body, type=fields)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidValue(str(exc)) from exc
+
+
+def answer(value: object, status: int = 200) -> web.Response:
+    """Answer with JSON."""
+    return web.Response(
+        status=status, body=msgspec.json.encode(value), content_type="application/json"
+    )
+
+
+def number(request: web.Request, name: str, default: int) -> int:
+    value = request.query.get(name, "")
+    if not value:
+        return default
+    if not value.isascii() or not value.isdecimal() or len(value) > 15:
+        raise InvalidValue(f"{name} is no number")
+    return int(value)
