@@ -89,6 +89,20 @@ class Api:
         """Ask for an event and its attempts."""
         return _read(await self._call("GET", f"/api/v1/events/{event_id}"), dict[str, Any])
 
+    async def replay(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Have events delivered once more."""
+        content = await self._call("POST", "/api/v1/replays", body=msgspec.json.encode(body))
+        return _read(content, dict[str, Any])
+
+    async def replays(self, channel: str | None = None) -> dict[str, Any]:
+        """Ask for the replays of the token's channels, or of one."""
+        query = f"?channel={quote(channel, safe='')}" if channel else ""
+        return _read(await self._call("GET", f"/api/v1/replays{query}"), dict[str, Any])
+
+    async def stop_replay(self, number: int) -> dict[str, Any]:
+        """Stop a replay that this token began."""
+        return _read(await self._call("DELETE", f"/api/v1/replays/{number}"), dict[str, Any])
+
     async def resume(self, channel: str, subscription: str) -> None:
         """Have a paused subscription go on."""
         path = f"/api/v1/channels/{quote(channel, safe='')}/subscriptions"

@@ -36,10 +36,10 @@ TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File with 
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", help="More certificates to trust, in PEM.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 Name = Annotated[
     str | None, typer.Option("--as", help="Name of the subscription. (default: the token's)")
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 To = Annotated[
     list[str] | None,
     typer.Option(
@@ -196,6 +196,84 @@ def status(
 
     prepared = _prepare(ctx, url=url, token=token, token_file=token_file, ca_file=ca_file)
     _run(run_status(*prepared, as_json=as_json))
+
+
+@app.command()
+def replay(
+    ctx: typer.Context,
+    events: Annotated[list[str] | None, typer.Argument(help="Ids of events, evt_…")] = None,
+    first: Annotated[int | None, typer.Option(help="From this sequence number on.")] = None,
+    last: Annotated[int | None, typer.Option(help="Up to this sequence number.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Received since: 2h, 3d, or a time (RFC 3339).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--conversation", "--key", help="Of this conversation, or other key."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="Those that are dead.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
+    channel: Annotated[str | None, typer.Option(help="Of which channel.")] = None,
+    name: Name = None,
+    rate_per_s: Annotated[
+        float | None, typer.Option(help="Deliveries a second at most. (default: 200)")
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Get events once more, with the same ids: those for which all that is said is true."""
+    from relay_client import replays
+
+    chosen = replays.selection(
+        events=events or (),
+        first=first,
+        last=last,
+        since=since,
+        until=until,
+        kind=kind,
+        key=key,
+        text=text,
+        dead=dead,
+        all=all_,
+    )
+    prepared = _prepare(
+        ctx,
+        channel=channel,
+        name=name,
+        url=url,
+        token=token,
+        token_file=token_file,
+        ca_file=ca_file,
+    )
+    _run(replays.run_replay(chosen, rate_per_s, *prepared, as_json=as_json))
+
+
+@app.command("replays")
+def list_replays(
+    ctx: typer.Context,
+    stop: Annotated[
+        int | None, typer.Option(min=1, help="Stop the replay of this number first.")
+    ] = None,
+    channel: Annotated[str | None, typer.Option(help="Of which channel alone.")] = None,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the replays of your channels and how far each is; stop one that you began."""
+    from relay_client.replays import run_replays
+
+    prepared = _prepare(
+        ctx, channel=channel, url=url, token=token, token_file=token_file, ca_file=ca_file
+    )
+    _run(run_replays(stop, *prepared, as_json=as_json))
 
 
 @app.command()

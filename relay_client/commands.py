@@ -13,7 +13,7 @@ from typing import Any
 from relay_client import __version__, saved_login
 from relay_client.api import Api, Whoami
 from relay_client.channels import ask_for_channel
-from relay_client.console import Console
+from relay_client.console import Colour, Console
 from relay_client.errors import ClientError, UsageError
 from relay_client.relay import Relay, parse_url
 from relay_client.settings import DEFAULT, Configuration, is_token, read_token
@@ -119,7 +119,7 @@ async def run_status(configuration: Configuration, console: Console, *, as_json:
     up = duration(float(answer.get("uptime_s", 0)))
     console.line(f"{relay.url} is up for {up}, version {_text(answer, 'version')}")
     console.line("")
-    for line in [*table(_channel_rows(answer)), "", *table(_subscription_rows(answer))]:
+    for line in [*table(_channel_rows(answer)), "", *_subscription_lines(answer, console)]:
         console.line(line)
     for line in _sources(configuration):
         console.line(line)
@@ -175,25 +175,46 @@ def _sources(configuration: Configuration) -> list[str]:
 
 
 def _channel_rows(answer: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
-    rows = [("CHANNEL", "EVENTS", "LAST RECEIVED")]
+    rows = [("CHANNEL", "EVENTS", "FULL", "LAST RECEIVED")]
     for channel in answer.get("channels", []):
-        last = _moment(channel.get("last_received_at"))
-        rows.append((_text(channel, "name"), _text(channel, "events"), last))
+        last, percent = _moment(channel.get("last_received_at")), channel.get("full_percent")
+        full = f"{percent:g} %" if isinstance(percent, int | float) else "-"
+        rows.append((_text(channel, "name"), _text(channel, "events"), full, last))
     return rows
 
 
-def _subscription_rows(answer: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
-    rows = [("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")]
-    for subscription in answer.get("subscriptions", []):
-        state = "connected" if subscription.get("connected") else "away"
-        if subscription.get("target_down"):
-            state += ", target down"
-        if subscription.get("paused"):
-            state += ", paused"
-        waiting = counted(int(subscription.get("backlog", 0)), "webhook")
-        names = _text(subscription, "channel"), _text(subscription, "name")
-        rows.append((*names, state, waiting, _text(subscription, "dead")))
-    return rows
+def _subscription_lines(answer: Mapping[str, Any], console: Console) -> list[str]:
+    """A line a subscription; one that is paused must not be overlooked."""
+    found = answer.get("subscriptions", [])
+    heading, *lines = table([_SUBSCRIPTION_HEADING, *map(_subscription_row, found)])
+    shown = [
+        console.paint(line, Colour.BAD) if subscription.get("paused") else line
+        for line, subscription in zip(lines, found, strict=True)
+    ]
+    return [heading, *shown]
+
+
+def _subscription_row(subscription: Mapping[str, Any]) -> tuple[str, ...]:
+    waiting = counted(int(subscription.get("backlog", 0)), "webhook")
+    names = _text(subscription, "channel"), _text(subscription, "name")
+    return (*names, _state(subscription), waiting, _text(subscription, "dead"))
+
+
+def _state(subscription: Mapping[str, Any]) -> str:
+    readers = subscription.get("readers", 0)
+    state = "connected" if subscription.get("connected") else "away"
+    if subscription.get("forward"):
+        state = f"forward to {_text(subscription, 'forward')}"
+    elif isinstance(readers, int) and readers > 1:
+        state += f" ×{readers}"
+    if subscription.get("target_down"):
+        state += ", target down"
+    if subscription.get("paused"):
+        state += f", PAUSED: {_text(subscription, 'paused')}"
+    return state
+
+
+_SUBSCRIPTION_HEADING = ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")
 
 
 def _text(record: Mapping[str, Any], key: str) -> str:

@@ -92,6 +92,39 @@ class SubscriptionConnected(RelayError):
         self.name = name
 
 
+class SubscriptionExists(RelayError):
+    """The channel has a subscription of this name already."""
+
+    code = "subscription_exists"
+    status_hint = 409
+    hint = "Choose another name with --name; relay-server subscription list shows those taken."
+
+    def __init__(self, channel: str, name: str) -> None:
+        super().__init__(f"the channel {channel!r} has a subscription named {name!r} already")
+        self.channel = channel
+        self.name = name
+
+
+class ForwardNotFound(RelayError):
+    """The channel has no forward of this name."""
+
+    code = "forward_not_found"
+    status_hint = 404
+    hint = "relay-server forward list shows the forwards there are."
+
+    def __init__(self, channel: str, name: str) -> None:
+        super().__init__(f"the channel {channel!r} has no forward named {name!r}")
+        self.channel = channel
+        self.name = name
+
+
+class NothingSelected(RelayError):
+    """Nothing would be replayed or discarded: nothing that was asked for is there."""
+
+    code = "nothing_selected"
+    status_hint = 409
+
+
 class TooManySubscriptions(RelayError):
     """The channel has as many subscriptions as it may."""
 
@@ -109,7 +142,7 @@ class ReplayNotFound(RelayError):
 
     code = "replay_not_found"
     status_hint = 404
-    hint = "relay-server replay list shows the replays there are."
+    hint = "relay-server replays list shows the replays there are."
 
     def __init__(self, number: int) -> None:
         super().__init__(f"there is no replay {number}")
@@ -121,7 +154,7 @@ class TooManyReplays(RelayError):
 
     code = "too_many_replays"
     status_hint = 409
-    hint = "Wait for one to end, or stop one with relay-server replay stop."
+    hint = "Wait for one to end, or stop one with relay-server replays stop."
 
     def __init__(self, name: str, limit: int) -> None:
         super().__init__(f"{limit} replays run for {name!r} already")

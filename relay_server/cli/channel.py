@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from relay_server.cli.options import AsJson, Name, printed
+from relay_server.cli.options import (
+    AsJson,
+    HoldFailures,
+    HoldS,
+    Name,
+    OtherTries,
+    RetryDelays,
+    StrictOrder,
+    printed,
+)
 
 app = typer.Typer(help="Named inboxes, each with its own URL and rules.", no_args_is_help=True)
 
@@ -57,6 +66,22 @@ MaxBodyBytes = Annotated[int | None, typer.Option(help="Largest body; 0 for the 
 RetentionDays = Annotated[float | None, typer.Option(help="Days that delivered events are kept.")]
 
 
+DeadDays = Annotated[float | None, typer.Option(help="Days that dead deliveries are kept.")]
+MaxBytes = Annotated[
+    str | None,
+    typer.Option(
+        help="What its events may take, e.g. 500M or 2G; 0 for no limit.", metavar="BYTES"
+    ),
+]
+DropOldest = Annotated[
+    bool | None,
+    typer.Option(
+        "--drop-oldest/--refuse-when-full",
+        help="When it is full: delete its oldest events, delivered or not, or refuse new ones.",
+    ),
+]
+
+
 @app.command("create")
 def channel_create(
     ctx: typer.Context,
@@ -69,11 +94,20 @@ def channel_create(
     key_pointer: KeyPointer = None,
     max_body_bytes: MaxBodyBytes = None,
     retention_days: RetentionDays = None,
+    dead_days: DeadDays = None,
+    max_bytes: MaxBytes = None,
+    drop_oldest: DropOldest = None,
+    retry_delays: RetryDelays = None,
+    other_tries: OtherTries = None,
+    hold_failures: HoldFailures = None,
+    hold_s: HoldS = None,
+    strict_order: StrictOrder = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a channel."""
     from relay_server.commands.calls import call
     from relay_server.commands.channels import channel_fields
+    from relay_server.commands.policies import policy_fields
     from relay_server.show import channels as show
 
     body = channel_fields(
@@ -86,6 +120,16 @@ def channel_create(
         key_pointer=key_pointer,
         max_body_bytes=max_body_bytes,
         retention_days=retention_days,
+        dead_days=dead_days,
+        max_bytes=max_bytes,
+        drop_oldest=drop_oldest,
+        policy=policy_fields(
+            retry_delays,
+            other_tries=other_tries,
+            hold_failures=hold_failures,
+            hold_s=hold_s,
+            strict_order=strict_order,
+        ),
     )
     printed(call(ctx.obj, "POST", "channels", body=body), show.channel, as_json=as_json)
 
@@ -103,11 +147,20 @@ def channel_set(
     key_pointer: KeyPointer = None,
     max_body_bytes: MaxBodyBytes = None,
     retention_days: RetentionDays = None,
+    dead_days: DeadDays = None,
+    max_bytes: MaxBytes = None,
+    drop_oldest: DropOldest = None,
+    retry_delays: RetryDelays = None,
+    other_tries: OtherTries = None,
+    hold_failures: HoldFailures = None,
+    hold_s: HoldS = None,
+    strict_order: StrictOrder = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a channel's rules; what is not named stays."""
     from relay_server.commands.calls import call
     from relay_server.commands.channels import channel_fields
+    from relay_server.commands.policies import policy_fields
     from relay_server.show import channels as show
 
     body = channel_fields(
@@ -119,6 +172,16 @@ def channel_set(
         key_pointer=key_pointer,
         max_body_bytes=max_body_bytes,
         retention_days=retention_days,
+        dead_days=dead_days,
+        max_bytes=max_bytes,
+        drop_oldest=drop_oldest,
+        policy=policy_fields(
+            retry_delays,
+            other_tries=other_tries,
+            hold_failures=hold_failures,
+            hold_s=hold_s,
+            strict_order=strict_order,
+        ),
     )
     result = call(ctx.obj, "PATCH", "channels", name, body=body)
     printed(result, show.channel, as_json=as_json)

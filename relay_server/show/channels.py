@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay_server.show.policies import policy_lines, size
 from relay_server.show.text import Json, open_console, pairs, table
 
 
@@ -19,6 +20,8 @@ def channels(result: Json) -> None:
 
 def channel(result: Json) -> None:
     """A line a rule."""
+    limit = result["max_bytes"]
+    full = "the oldest go, delivered or not" if result["drop_oldest"] else "new ones are refused"
     rules = {
         "channel": result["name"],
         "webhook path": result["webhook_path"],
@@ -28,8 +31,11 @@ def channel(result: Json) -> None:
         "order kept by": result["key_pointer"] or "the sender's usual (Chatwoot: conversation)",
         "largest body": f"{result['max_body_bytes']} bytes",
         "kept": f"{result['retention_days']:g} days once delivered",
+        "dead ones kept": f"{result['dead_days']:g} days",
+        "all its events": "any size" if limit is None else f"at most {size(limit)}",
+        "when full": full,
     }
-    pairs(open_console(), rules)
+    pairs(open_console(), rules | policy_lines(result["policy"]))
 
 
 def _auth(channel: Json) -> str:

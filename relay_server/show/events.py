@@ -48,7 +48,7 @@ def event(result: Json) -> None:
 
 
 def _event(event: Json) -> Sequence[object]:
-    states = ", ".join(f"{d['subscription']}: {_state(d)}" for d in event["deliveries"])
+    states = ", ".join(f"{_whose(d)}: {_state(d)}" for d in event["deliveries"])
     return (
         when(event["received_at"]),
         event["id"],
@@ -71,7 +71,7 @@ def _attempt(attempt: Json) -> Sequence[object]:
         outcome += f": {attempt['text']}"
     took = f"{attempt['elapsed_ms']} ms"
     return (
-        attempt["subscription"],
+        _whose(attempt),
         attempt["attempt"],
         when(attempt["started_at"]),
         took,
@@ -80,10 +80,16 @@ def _attempt(attempt: Json) -> Sequence[object]:
 
 
 def _delivery(delivery: Json) -> str:
-    line = f"{delivery['subscription']}: {delivery['state'].replace('_', ' ')}"
+    line = f"{_whose(delivery)}: {delivery['state'].replace('_', ' ')}"
     if delivery["due_at"]:
         line += f", next attempt {when(delivery['due_at'])}"
     return f"{line} ({delivery['reason']})" if delivery["reason"] else line
+
+
+def _whose(record: Json) -> str:
+    """A subscription's own delivery, or that of a replay."""
+    replay = f" (replay {record['replay']})" if record["replay"] else ""
+    return f"{record['subscription']}{replay}"
 
 
 def _body(result: Json) -> str:

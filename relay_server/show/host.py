@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
+from relay_server.show.policies import size
 from relay_server.show.subscriptions import subscription_table
-from relay_server.show.text import Json, duration, lines, open_console, plain, table, when
+from relay_server.show.text import Json, alarm, duration, lines, open_console, plain, table, when
+
+WORRYING_PERCENT = 80
 
 
 def init(result: Json) -> None:
@@ -28,17 +33,36 @@ def status(result: Json) -> None:
         lines(console, f"Running for {up} at {result['public_url']}, version {result['version']}.")
     else:
         lines(console, "Not running: relay-server serve starts it.")
-    table(
-        console,
-        ("channel", "events", "last webhook"),
-        [(c["name"], c["events"], when(c["last_received_at"])) for c in result["channels"]],
-    )
+    _channels(console, result["channels"])
     subscription_table(console, result)
     table(
         console,
         ("setting", "value", "from"),
         [(n, plain(s["value"]), s["source"]) for n, s in result["settings"].items()],
     )
+
+
+def _channels(console: Console, found: Sequence[Json]) -> None:
+    table(
+        console,
+        ("channel", "events", "size", "full", "dropped", "last webhook"),
+        [
+            (
+                c["name"],
+                c["events"],
+                size(c["bytes"]),
+                "-" if c["full_percent"] is None else f"{c['full_percent']:g} %",
+                c["dropped"],
+                when(c["last_received_at"]),
+            )
+            for c in found
+        ],
+    )
+    for c in found:
+        if (c["full_percent"] or 0) >= WORRYING_PERCENT:
+            then = "the oldest events go" if c["drop_oldest"] else "webhooks are refused"
+            text = f"{c['name']} is {c['full_percent']:g} % full; at 100 % {then}"
+            lines(console, alarm(text), "  see what waits below, or channel set --max-bytes")
 
 
 def backup(result: Json) -> None:

@@ -75,5 +75,10 @@ def duration(ms: int) -> str:
     return f"{seconds} seconds"
 
 
+def counted(number: int, one: str, more: str) -> str:
+    """A number of things."""
+    return f"{number} {one if number == 1 else more}"
+
+
 def _cell(value: object) -> Text:
     return value if isinstance(value, Text) else Text(plain(value), overflow="fold")

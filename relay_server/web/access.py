@@ -26,6 +26,11 @@ class Caller:
         """Whether everything is allowed."""
         return self.token is None or Scope.ADMIN in self.token.scopes
 
+    @property
+    def name(self) -> str:
+        """The token's; empty for somebody on the host."""
+        return self.token.name if self.token else ""
+
     def may_read(self, channel: Channel) -> bool:
         """Whether the channel's events are for the caller's eyes."""
         if self.token is None:

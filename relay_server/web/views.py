@@ -14,10 +14,16 @@ from relay_protocol.values import HeaderList
 from relay_server.channels import CANARY_PREFIX
 from relay_server.values import (
     Channel,
+    ChannelStatus,
+    DeadDelivery,
     DeliveryState,
     Event,
     EventSummary,
+    MarkState,
     Policy,
+    Replay,
+    ReplayState,
+    Selection,
     Subscription,
     SubscriptionStatus,
     Token,
@@ -70,6 +76,22 @@ def channel(context: Context, channel: Channel) -> JsonObject:
     }
 
 
+def channel_status(context: Context, status: ChannelStatus) -> JsonObject:
+    """How full a channel is."""
+    channel = context.store.catalog.channels.get(status.channel)
+    limit = channel.config.max_bytes if channel else None
+    return {
+        "name": status.channel,
+        "events": status.events,
+        "bytes": status.bytes,
+        "max_bytes": limit,
+        "full_percent": round(100 * status.bytes / limit, 1) if limit else None,
+        "dropped": status.dropped,
+        "drop_oldest": bool(channel and channel.config.drop_oldest),
+        "last_received_at": status.last_received_at,
+    }
+
+
 def subscription(context: Context, status: SubscriptionStatus) -> JsonObject:
     """How a subscription is doing."""
     config, state = status.subscription.config, context.hub.state(status.subscription.number)
@@ -94,6 +116,73 @@ def policy(context: Context, subscription: Subscription) -> JsonObject:
     channel = context.store.catalog.channels.get(subscription.channel)
     given = channel.config.policy if channel else Policy()
     return dict(msgspec.to_builtins(subscription.config.policy.applied_to(given)))
+
+
+def subscription_rules(context: Context, status: SubscriptionStatus) -> JsonObject:
+    """How a subscription is doing, and what of its policy is its own."""
+    own = msgspec.to_builtins(status.subscription.config.policy)
+    return subscription(context, status) | {
+        "own_policy": {name: value for name, value in own.items() if value is not None},
+        "created_at": status.subscription.created_at,
+    }
+
+
+def forward(context: Context, status: SubscriptionStatus) -> JsonObject:
+    """A forward, and how it is doing; the values of its headers are masked."""
+    config = status.subscription.config.forward
+    assert config is not None
+    return subscription_rules(context, status) | {
+        "url": config.url,
+        "timeout_s": config.timeout_s,
+        "concurrency": config.concurrency,
+        "headers": {name: MASK for name, _ in config.headers},
+    }
+
+
+def replay(context: Context, replay: Replay, subscription: Subscription) -> JsonObject:
+    """A replay and how far it is; whoever watches it sees whether anybody reads."""
+    state, span = context.hub.state(subscription.number), replay.until - replay.start
+    events = len(replay.selection.sequences)
+    done = replay.state is ReplayState.DONE or span <= 0
+    return {
+        "number": -replay.number,
+        "channel": subscription.channel,
+        "subscription": subscription.name,
+        "state": replay.state.name.lower(),
+        "selection": _selection(replay.selection),
+        "rate_per_s": replay.rate_per_s,
+        "at_most": min(events, span) if events else span,
+        "delivered": replay.delivered,
+        "percent": 100.0 if done else round(100 * (replay.floor - replay.start) / span, 1),
+        "made_by": replay.made_by,
+        "created_at": replay.created_at,
+        "ended_at": replay.ended_at or None,
+        "connected": state.readers > 0,
+        "paused": subscription.config.paused,
+    }
+
+
+def dead(subscription: Subscription, delivery: DeadDelivery) -> JsonObject:
+    """A delivery that was given up."""
+    event = delivery.event
+    return {
+        "id": event.id,
+        "channel": subscription.channel,
+        "subscription": subscription.name,
+        "sequence": event.sequence,
+        "received_at": event.received_at,
+        "kind": event.kind,
+        "key": event.key,
+        "size": event.size,
+        "reason": delivery.reason,
+        "attempts": delivery.attempts,
+        "ended_at": delivery.ended_at,
+    }
+
+
+def is_dead(delivery: DeliveryState) -> bool:
+    """Whether a subscription's own delivery was given up."""
+    return not delivery.replay and delivery.state == MarkState.DEAD.name.lower()
 
 
 def summary(
@@ -152,6 +241,17 @@ def _sender_auth(channel: Channel) -> list[str]:
     if config.hmac is not None:
         auth.append(f"hmac:{config.hmac.scheme}{' (log only)' if config.hmac.log_only else ''}")
     return [*auth, "ip"] if config.allow_from else auth
+
+
+def _selection(selection: Selection) -> JsonObject:
+    """The conditions that are set; of events that are named, how many."""
+    whole = msgspec.to_builtins(selection)
+    given = {n: v for n, v in whole.items() if v is not None and v is not False}
+    if not selection.text:
+        del given["text"]
+    if events := len(given.pop("sequences")):
+        return {"events": events} | given
+    return given
 
 
 def _delivery(delivery: DeliveryState) -> JsonObject:

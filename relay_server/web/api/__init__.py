@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from relay_server.web.api import channels, events, server, subscriptions, tokens
+from relay_server.web.api import (
+    channels,
+    dead,
+    events,
+    forwards,
+    replays,
+    server,
+    subscriptions,
+    tokens,
+)
 
 routes = [
     *server.routes,
     *channels.routes,
     *subscriptions.routes,
+    *forwards.routes,
     *tokens.routes,
     *events.routes,
+    *replays.routes,
+    *dead.routes,
 ]

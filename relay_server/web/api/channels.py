@@ -14,9 +14,22 @@ from relay_server.values import ChannelConfig, HmacAuth, SenderKind
 from relay_server.web import views
 from relay_server.web.access import admin, caller, readable_channel, visible_channels
 from relay_server.web.api.exchange import answer, read
+from relay_server.web.api.forwards import stop_forwards
+from relay_server.web.api.policies import PolicyFields
+from relay_server.web.api.policies import changed as changed_policy
 from relay_server.web.context import CONTEXT, Context
 
 HMAC_SCHEMES = ("chatwoot",)
+SIMPLE = (
+    "sender",
+    "token",
+    "key_pointer",
+    "max_body_bytes",
+    "retention_days",
+    "dead_days",
+    "max_bytes",
+    "drop_oldest",
+)
 
 routes = web.RouteTableDef()
 
@@ -34,6 +47,10 @@ class ChannelFields(msgspec.Struct, forbid_unknown_fields=True):
     key_pointer: str | msgspec.UnsetType = msgspec.UNSET
     max_body_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     retention_days: float | msgspec.UnsetType = msgspec.UNSET
+    dead_days: float | msgspec.UnsetType = msgspec.UNSET
+    max_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+    drop_oldest: bool | msgspec.UnsetType = msgspec.UNSET
+    policy: PolicyFields | msgspec.UnsetType = msgspec.UNSET
 
 
 @routes.get("/api/v1/channels")
@@ -73,7 +90,9 @@ async def set_channel(request: web.Request) -> web.Response:
     if fields.name not in (msgspec.UNSET, channel.name):
         raise InvalidValue("a channel keeps its name: its URL would change")
     config = _configure(context, channel.config, fields)
-    return answer(views.channel(context, await context.store.set_channel(channel.name, config)))
+    changed = await context.store.set_channel(channel.name, config)
+    context.hub.channel_changed(changed)
+    return answer(views.channel(context, changed))
 
 
 @routes.delete("/api/v1/channels/{name}")
@@ -83,6 +102,7 @@ async def delete_channel(request: web.Request) -> web.Response:
     channel = readable_channel(request, who, request.match_info["name"])
     if channel.name == context.settings.default_channel:
         raise InvalidValue("the default channel stays: /webhook leads to it")
+    await stop_forwards(context, channel.name)
     context.hub.close_channel(channel.number)
     await context.store.delete_channel(channel.name)
     return web.Response(status=204)
@@ -90,12 +110,13 @@ async def delete_channel(request: web.Request) -> web.Response:
 
 def _configure(context: Context, config: ChannelConfig, fields: ChannelFields) -> ChannelConfig:
     """A channel's configuration with what a request sets of it."""
-    simple = ("sender", "token", "key_pointer", "max_body_bytes", "retention_days")
     changes: dict[str, Any] = {
-        name: value for name in simple if (value := getattr(fields, name)) is not msgspec.UNSET
+        name: value for name in SIMPLE if (value := getattr(fields, name)) is not msgspec.UNSET
     }
     if fields.allow_from is not msgspec.UNSET:
         changes["allow_from"] = tuple(fields.allow_from)
+    if fields.policy is not msgspec.UNSET:
+        changes["policy"] = changed_policy(config.policy, fields.policy)
     changes["hmac"] = _configure_hmac(context, config.hmac, fields)
     limit = changes.get("max_body_bytes")
     if limit is not None and not 0 < limit <= MAX_BODY_BYTES:

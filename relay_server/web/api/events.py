@@ -5,10 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from relay_server.errors import EventNotFound
+from relay_server.values import Channel, Event
 from relay_server.web import views
-from relay_server.web.access import caller, readable_channel
+from relay_server.web.access import Caller, caller, readable_channel
 from relay_server.web.api.exchange import answer, number
-from relay_server.web.context import CONTEXT
+from relay_server.web.context import CONTEXT, Context
 
 MAX_LISTED = 500
 
@@ -32,12 +33,21 @@ async def list_events(request: web.Request) -> web.Response:
 @routes.get("/api/v1/events/{id}")
 async def show_event(request: web.Request) -> web.Response:
     """One event, whole."""
-    context, who = request.app[CONTEXT], caller(request)
-    id_ = request.match_info["id"]
+    context = request.app[CONTEXT]
+    channel, event = await find_readable(context, caller(request), request.match_info["id"])
+    deliveries = await context.store.deliveries(channel.number, [event.head.sequence])
+    return answer(views.event(channel, event, deliveries[0]))
+
+
+async def find_readable(context: Context, who: Caller, id_: str) -> tuple[Channel, Event]:
+    """An event that the caller may read, and its channel.
+
+    Raises:
+        EventNotFound: There is none; also when it is not for the caller.
+    """
     event = await context.store.find_event(id_)
     channels = context.store.catalog.channels.values()
     channel = next((c for c in channels if event and c.number == event.channel), None)
     if event is None or channel is None or not who.may_read(channel):
         raise EventNotFound(id_)
-    deliveries = await context.store.deliveries(channel.number, [event.head.sequence])
-    return answer(views.event(channel, event, deliveries[0]))
+    return channel, event

@@ -45,3 +45,15 @@ def number(request: web.Request, name: str, default: int) -> int:
     if not value.isascii() or not value.isdecimal() or len(value) > 15:
         raise InvalidValue(f"{name} is no number")
     return int(value)
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """A yes or no of a request's query; no without it.
+
+    Raises:
+        InvalidValue: It is neither.
+    """
+    value = request.query.get(name, "false").lower()
+    if value not in ("", "1", "true", "0", "false"):
+        raise InvalidValue(f"{name} is true or false")
+    return value in ("", "1", "true")

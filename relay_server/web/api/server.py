@@ -42,7 +42,7 @@ async def status(request: web.Request) -> web.Response:
         "public_url": context.settings.url,
         "uptime_s": round(context.clock.monotonic() - context.started_at),
         "channels": [
-            {"name": s.channel, "events": s.events, "last_received_at": s.last_received_at}
+            views.channel_status(context, s)
             for s in await context.store.channel_status()
             if s.channel in visible
         ],

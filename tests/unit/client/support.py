@@ -44,6 +44,7 @@ class FakeRelay:
     resumed: list[str] = field(default_factory=list)  # paths
     canary_records: bool = True
     whoami: dict[str, Any] = field(default_factory=dict)
+    asked: list[tuple[str, Any]] = field(default_factory=list)  # of replays: what, and its body
     hellos: list[Hello] = field(default_factory=list)
     handshakes: list[dict[str, str]] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
@@ -99,6 +100,14 @@ class FakeRelay:
                 "send_token": "FIXTUREsend",
                 "webhook_path": "/c/canary-1/webhook",
             },
+            "POST /api/v1/replays": {"replays": [REPLAY]},
+            "GET /api/v1/replays": {"replays": [REPLAY]},
+            "DELETE /api/v1/replays/3": REPLAY,
+            "POST /api/v1/channels/chatwoot/subscriptions/ana/resume": {
+                "channel": "chatwoot",
+                "name": "ana",
+                "backlog": 3,
+            },
             "GET /api/v1/events/evt_1": {
                 "id": "evt_1",
                 "attempts": [{"attempt": 1}] if self.settled and self.canary_records else [],
@@ -109,6 +118,8 @@ class FakeRelay:
             return web.Response(status=204)
         if call == "DELETE /api/v1/canary/canary-1":
             return web.Response(status=204)
+        if "replays" in call or "resume" in call:
+            self.asked.append((call, await request.json() if request.can_read_body else None))
         if call in answers:
             return web.json_response(answers[call])
         error = {
@@ -209,6 +220,18 @@ def _refusal(status: int, message: str, hint: str) -> web.Response:
     return web.json_response({"error": error}, status=status)
 
 
+REPLAY = {
+    "number": 3,
+    "channel": "chatwoot",
+    "subscription": "ana",
+    "state": "running",
+    "rate_per_s": 200.0,
+    "at_most": 1_200,
+    "delivered": 5,
+    "percent": 12.5,
+    "connected": False,
+    "paused": "",
+}
 _CHANNEL = {
     "name": "chatwoot",
     "webhook_path": "/webhook",
@@ -223,14 +246,17 @@ _STATUS = {
     "public_url": None,
     "uptime_s": 7200,
     "channels": [
-        {"name": "chatwoot", "events": 12, "bytes": 5102, "last_received_at": RECEIVED_AT}
+        {"name": "chatwoot", "events": 12, "full_percent": 81.5, "last_received_at": RECEIVED_AT}
     ],
     "subscriptions": [
         {
             "channel": "chatwoot",
             "name": "ana",
             "connected": True,
+            "readers": 2,
             "target_down": True,
+            "paused": "the target answered 410",
+            "forward": None,
             "backlog": 3,
             "oldest_waiting_at": RECEIVED_AT,
             "dead": 1,

@@ -173,9 +173,20 @@ async def test_status_says_how_everything_is(console: Console) -> None:
 
     text = printed(console)
     assert "is up for 2 h, version 1.0" in text
-    assert "connected, target down" in text
+    assert "connected ×2, target down, PAUSED: the target answered 410" in text
+    assert "81.5 %" in text
     assert "3 webhooks" in text
     assert json.loads(text.splitlines()[-1])["client_settings"]["token"]["source"] == "flag"
+
+
+async def test_a_pause_is_not_overlooked() -> None:
+    """Its whole line is in another colour."""
+    console = Console(io.StringIO(), io.StringIO(), is_terminal=True, colour=True)
+    async with fake_relay() as relay:
+        await commands.run_status(configuration(relay.url), console, as_json=False)
+
+    [line] = [line for line in printed(console).splitlines() if "PAUSED" in line]
+    assert line.startswith("\x1b[31mchatwoot")
 
 
 async def test_refusals_and_absence_are_different_errors() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from relay_server.settings import PREFIX
+from relay_server.values import Scope
+from tests.unit.server.asking import Asking
 from tests.unit.server.support import Served, serve_front
 
 ON_BOTH = {
@@ -47,3 +49,17 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """A server's public port, over a store in memory and a clock that stands still."""
     async with serve_front(tmp_path) as served:
         yield served
+
+
+@pytest.fixture
+async def admin(served: Served) -> Asking:
+    """May do everything."""
+    return Asking(served, await served.make_token("root", Scope.ADMIN))
+
+
+@pytest.fixture
+async def ana(served: Served) -> Asking:
+    """May read the channel `chatwoot`; there is `other` beside it."""
+    await served.make_channel("other")
+    secret = await served.make_token("ana", Scope.SUBSCRIBE, channels=["chatwoot"])
+    return Asking(served, secret)

@@ -27,53 +27,12 @@ from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event
 from tests.support.senders import Answer, connection, read_answer, request
 from tests.support.waiting import settled
+from tests.support.events import attempt, mark
+from tests.support.senders import connection, read_answer, request
+from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import FakeReader, Served
 
 Json = dict[str, Any]
-
-
-class Asking:
-    """Requests with one token."""
-
-    def __init__(self, served: Served, token: str | None) -> None:
-        self.served = served
-        self.token = token
-
-    async def __call__(self, method: str, path: str, body: object = None) -> Answer:
-        raw = (
-            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        )
-        return await self.served.send(
-            request(f"/api/v1/{path}", raw, method=method, token=self.token)
-        )
-
-    async def ok(self, method: str, path: str, body: object = None) -> Json:
-        answer = await self(method, path, body)
-        assert answer.status < 300, answer
-        return dict(answer.json) if answer.body else {}
-
-    async def refused(self, method: str, path: str, body: object = None) -> tuple[int, str]:
-        answer = await self(method, path, body)
-        assert dict(answer.headers)["Content-Type"].startswith("application/json")
-        return answer.status, answer.json["error"]["code"]
-
-
-@pytest.fixture
-async def admin(served: Served) -> Asking:
-    return Asking(served, await served.make_token("root", Scope.ADMIN))
-
-
-@pytest.fixture
-async def ana(served: Served) -> Asking:
-    """May read the channel `chatwoot`; there is `other` beside it."""
-    await served.make_channel("other")
-    secret = await served.make_token("ana", Scope.SUBSCRIBE, channels=["chatwoot"])
-    return Asking(served, secret)
-
-
-async def append(served: Served, channel: str = "chatwoot", **event: Any) -> str:
-    number = served.store.catalog.channels[channel].number
-    return (await served.store.append(number, new_event(**event))).id
 
 
 # Who asks.

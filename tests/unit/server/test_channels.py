@@ -17,7 +17,7 @@ from relay_server.channels import (
     identify,
 )
 from relay_server.errors import InvalidValue
-from relay_server.values import ChannelConfig, SenderKind
+from relay_server.values import ChannelConfig, Policy, SenderKind
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "chatwoot"
 CHATWOOT = ChannelConfig()
@@ -64,6 +64,15 @@ def test_subscription_names_that_are_none(name: str) -> None:
         (ChannelConfig(retention_days=float("nan")), "days"),
         (ChannelConfig(retention_days=float("inf")), "days"),
         (ChannelConfig(retention_days=1e300), str(MAX_RETENTION_DAYS)),
+        (ChannelConfig(dead_days=0), "dead deliveries"),
+        (ChannelConfig(dead_days=float("nan")), "dead deliveries"),
+        (ChannelConfig(max_bytes=0), "bytes"),
+        (ChannelConfig(policy=Policy(retry_delays_s=(float("nan"),))), "0.01 s to 7 days"),
+        (ChannelConfig(policy=Policy(retry_delays_s=(float("inf"),))), "0.01 s to 7 days"),
+        (ChannelConfig(policy=Policy(retry_delays_s=(1.0,) * 33)), "at most 32"),
+        (ChannelConfig(policy=Policy(other_tries=0)), "1 to 100 times"),
+        (ChannelConfig(policy=Policy(hold_failures=-1)), "0 to 100 failures"),
+        (ChannelConfig(policy=Policy(hold_s=float("nan"))), "0 s to 7 days"),
     ],
 )
 def test_rules_that_are_impossible(config: ChannelConfig, says: str) -> None:

@@ -305,3 +305,56 @@ def test_a_data_dir_may_be_named_by_a_flag(command: Run, tmp_path: Path) -> None
     other = tmp_path / "other"
     assert answer(command("--data-dir", str(other), "init", "--json"))["data_dir"] == str(other)
     assert (other / "relay.db").exists()
+
+
+def test_what_is_asked_before_it_is_done(command: Run) -> None:
+    answer(command("init", "--json"))
+    answer(command("forward", "create", "chatwoot", "http://bot:8001/", "--json"))
+    for line in ("forward delete chatwoot forward", "dead discard --all"):
+        status, out, err = command(*line.split(), text="n\n")
+        assert (status, out.strip()) == (1, ""), line
+        assert "[y/N]" in err
+    assert len(answer(command("forward", "list", "--json"))["forwards"]) == 1
+    assert command("forward", "delete", "chatwoot", "forward", text="y\n")[0] == 0
+    assert answer(command("forward", "list", "--json"))["forwards"] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "dead replay",
+        "dead replay evt_1 --all",
+        "dead discard --yes",
+        "subscription set chatwoot ana --like-channel --hold-s 5",
+        "replays stop x",
+        "replays stop 0",
+    ],
+)
+def test_what_makes_no_sense_is_wrong_usage(command: Run, line: str) -> None:
+    assert command(*line.split())[:2] == (2, "")
+
+
+def test_a_replay_begins_with_the_server(command: Run) -> None:
+    answer(command("init", "--json"))
+    status, _, err = command("replay", "--all")
+    assert (status, "nobody has subscribed" in err) == (1, True)
+    answer(command("forward", "create", "chatwoot", "http://bot:8001/", "--json"))
+    status, out, _ = command("replay", "--all", "--rate-per-s", "5")
+    assert (status, "It begins with the server" in out) == (0, True)
+    assert "for forward of chatwoot: everything; at most 0 events, 5 a second" in out
+    status, _, err = command("replay", "--since", "yesterday")
+    assert (status, "--since: 'yesterday' is not a time" in err) == (1, True)
+
+
+def test_policies_and_quotas_by_command(command: Run) -> None:
+    answer(command("init", "--json"))
+    line = "channel set chatwoot --retry-delays 5s,2m --strict-order --max-bytes 2G --drop-oldest"
+    changed = answer(command(*line.split(), "--dead-days", "3", "--json"))
+    assert changed["policy"]["retry_delays_s"] == [5, 120]
+    assert changed["policy"]["strict_order"] is True
+    assert (changed["max_bytes"], changed["drop_oldest"]) == (2**31, True)
+    shown = command("channel", "show", "chatwoot")[1]
+    for part in ("5s,2m", "at most 2 GiB", "the oldest go", "3 days"):
+        assert part in shown
+    bare = answer(command("channel", "set", "chatwoot", "--max-bytes", "0", "--json"))
+    assert (bare["max_bytes"], bare["drop_oldest"]) == (None, True)

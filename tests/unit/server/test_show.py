@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from relay_server.show import channels, events, host, subscriptions, tokens
+from relay_server.show import (
+    channels,
+    dead,
+    events,
+    forwards,
+    host,
+    replays,
+    subscriptions,
+    tokens,
+)
 
 Json = dict[str, Any]
 
@@ -28,6 +37,7 @@ DELIVERY: Json = {
     "status": 503,
     "reason": "the target answers 503",
     "due_at": AT + 5_000,
+    "replay": None,
 }
 EVENT: Json = {
     "id": ID,
@@ -48,6 +58,7 @@ EVENT: Json = {
     "attempts": [
         {
             "subscription": "ana",
+            "replay": None,
             "attempt": 1,
             "started_at": AT,
             "elapsed_ms": 12,
@@ -57,6 +68,7 @@ EVENT: Json = {
         },
         {
             "subscription": "ana",
+            "replay": 3,
             "attempt": 2,
             "started_at": AT,
             "elapsed_ms": 1,
@@ -66,12 +78,25 @@ EVENT: Json = {
         },
     ],
 }
+POLICY: Json = {
+    "retry_delays_s": [0.5, 30.0, 120.0, 36_000.0, 604_800.0],
+    "other_tries": 3,
+    "hold_failures": 2,
+    "hold_s": 60.0,
+    "strict_order": False,
+}
 SUBSCRIPTION: Json = {
     "channel": "chatwoot",
     "name": "ana",
     "connected": True,
+    "readers": 1,
     "target_down": False,
+    "waits_for": "",
     "paused": "",
+    "forward": None,
+    "policy": POLICY,
+    "own_policy": {"hold_s": 60.0},
+    "created_at": AT,
     "backlog": 3,
     "oldest_waiting_at": AT,
     "dead": 1,
@@ -86,6 +111,10 @@ CHANNEL: Json = {
     "max_body_bytes": 1_048_576,
     "retention_days": 7.0,
     "rate_per_s": None,
+    "dead_days": 30.0,
+    "max_bytes": 1_073_741_824,
+    "drop_oldest": False,
+    "policy": POLICY,
     "created_at": AT,
 }
 TOKEN: Json = {"name": "ana", "scopes": ["subscribe"], "channels": None, "created_at": AT}
@@ -94,7 +123,18 @@ STATUS: Json = {
     "version": "1.0",
     "public_url": "https://relay.example.com",
     "uptime_s": 7_200,
-    "channels": [{"name": "chatwoot", "events": 5, "last_received_at": None}],
+    "channels": [
+        {
+            "name": "chatwoot",
+            "events": 5,
+            "bytes": 858_993_459,
+            "max_bytes": 1_073_741_824,
+            "full_percent": 80.0,
+            "dropped": 4,
+            "drop_oldest": False,
+            "last_received_at": None,
+        }
+    ],
     "subscriptions": [SUBSCRIPTION],
     "store": {"taking": True, "reason": ""},
     "settings": {"port": {"value": 8802, "source": "default"}},
@@ -109,6 +149,53 @@ INIT: Json = {
     "webhook_url": "https://relay:rly_send@relay.example.com/webhook",
     "webhook_url_query": "https://relay.example.com/webhook?token=rly_send",
     "client_command": "",
+}
+FORWARD: Json = SUBSCRIPTION | {
+    "name": "forward",
+    "forward": "http://bot:8001/webhook",
+    "url": "http://bot:8001/webhook",
+    "timeout_s": 30.0,
+    "concurrency": 8,
+    "headers": {"Authorization": "•••"},
+}
+REPLAY: Json = {
+    "number": 3,
+    "channel": "chatwoot",
+    "subscription": "ana",
+    "state": "running",
+    "selection": {
+        "events": 2,
+        "first": 4,
+        "last": 9,
+        "received_from": AT,
+        "received_before": AT,
+        "kind": "message_created",
+        "key": "42",
+        "text": "refund",
+        "dead": True,
+    },
+    "rate_per_s": 200.0,
+    "at_most": 2,
+    "delivered": 1,
+    "percent": 50.0,
+    "made_by": "",
+    "created_at": AT,
+    "ended_at": None,
+    "connected": True,
+    "paused": "",
+}
+DEAD: Json = {
+    "id": ID,
+    "channel": "chatwoot",
+    "subscription": "ana",
+    "sequence": 7,
+    "received_at": AT,
+    "kind": "message_created",
+    "key": "42",
+    "size": 20,
+    "reason": "the target answered 500",
+    "attempts": 10,
+    "ended_at": AT,
 }
 RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     "event": (events.event, EVENT),
@@ -132,7 +219,19 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     ),
     "backup": (host.backup, {"file": "/backups/relay.db"}),
     "init": (host.init, INIT),
+    "subscription": (subscriptions.subscription, SUBSCRIPTION),
+    "paused": (subscriptions.paused, SUBSCRIPTION | {"paused": "410"}),
+    "forwards": (forwards.forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
+    "forward": (forwards.forward, FORWARD | {"connected": False}),
+    "begun": (replays.begun, {"running": False, "replays": [REPLAY | {"paused": "410"}]}),
+    "replays": (replays.replays, {"replays": [REPLAY]}),
+    "replay": (replays.replay, REPLAY),
+    "stopped": (replays.stopped, REPLAY),
+    "dead": (dead.dead, {"dead": [DEAD]}),
+    "discarded": (dead.discarded, {"discarded": 2}),
 }
+
+TELL_NO_TEXT = ("status", "discarded", "stopped")
 
 Shown = Callable[[Callable[[Json], None], Json], str]
 
@@ -169,7 +268,7 @@ def test_nothing_that_is_shown_steers_the_terminal(shown: Shown, name: str) -> N
     before = copy.deepcopy(result)
     text = shown(render, poisoned(result))
     assert STEERING.search(text) is None
-    assert "evil" in text or name == "status", "it is shown, only harmless"
+    assert "evil" in text or name in TELL_NO_TEXT, "it is shown, only harmless"
     assert result == before
 
 
@@ -236,14 +335,131 @@ def test_brackets_are_no_markup(shown: Shown) -> None:
     ("changes", "reader"),
     [
         ({}, "connected"),
-        ({"target_down": True}, "waits for its target"),
+        ({"readers": 2}, "connected ×2"),
+        ({"target_down": True, "waits_for": "refused"}, "waits for its target (refused)"),
         ({"connected": False}, "away"),
-        ({"connected": False, "target_down": True}, "away"),
+        ({"forward": "http://bot/"}, "forward to http://bot/"),
+        ({"forward": "http://bot/", "connected": False}, "forward to http://bot/, not running"),
+        ({"paused": "paused by hand"}, "PAUSED, connected"),
     ],
 )
-def test_who_reads(shown: Shown, changes: Json, reader: str) -> None:
-    text = shown(subscriptions.subscriptions, {"subscriptions": [SUBSCRIPTION | changes]})
-    assert reader in " ".join(text.split())
+def test_who_reads(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, changes: Json, reader: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    found = {"subscriptions": [SUBSCRIPTION | changes]}
+    text = " ".join(shown(subscriptions.subscriptions, found).split())
+    assert reader in text
+    assert ("relay-server subscription resume chatwoot ana" in text) == ("PAUSED" in reader)
+
+
+def test_a_pause_is_not_overlooked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = SUBSCRIPTION | {"paused": "the target answered 410"}
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    subscriptions.subscriptions({"subscriptions": [paused]})
+    [line] = [x for x in capsys.readouterr().out.splitlines() if "answered 410" in x]
+    assert line.startswith("\x1b[1;31m")
+
+
+@pytest.mark.parametrize(
+    ("percent", "drop_oldest", "said"),
+    [
+        (79.9, False, None),
+        (None, False, None),
+        (80.0, False, "80 % full; at 100 % webhooks are refused"),
+        (93.5, True, "93.5 % full; at 100 % the oldest events go"),
+    ],
+)
+def test_a_channel_that_is_nearly_full(
+    shown: Shown, percent: float | None, drop_oldest: bool, said: str | None
+) -> None:
+    channel = STATUS["channels"][0] | {"full_percent": percent, "drop_oldest": drop_oldest}
+    text = shown(host.status, STATUS | {"channels": [channel]})
+    assert "819 MiB" in text
+    assert (said or "chatwoot is ") in text or said is None
+    assert (said is None) == ("% full; at" not in text)
+
+
+def test_what_a_policy_says(shown: Shown) -> None:
+    text = " ".join(shown(subscriptions.subscription, SUBSCRIPTION).split())
+    assert "0.5s,30s,2m,10h,7d (as its channel)" in text
+    assert "2 failures or 1m (its own)" in text
+    text = shown(channels.channel, CHANNEL)
+    assert "0.5s,30s,2m,10h,7d\n" in text
+    assert "at most 1 GiB" in text
+    bare = CHANNEL | {
+        "policy": POLICY | {"retry_delays_s": [], "strict_order": True},
+        "max_bytes": None,
+        "drop_oldest": True,
+    }
+    text = shown(channels.channel, bare)
+    for said in ("never", "until it is settled", "any size", "the oldest go"):
+        assert said in text
+
+
+def test_what_a_replay_is_of(shown: Shown) -> None:
+    text = shown(replays.replay, REPLAY)
+    for part in (
+        "2 events by id, from number 4, up to number 9, since 2026-",
+        "kind message_created, key 42, with 'refund', dead ones",
+        "50 %, 1 delivered",
+        "by somebody here",
+    ):
+        assert part in text
+    assert "everything" in shown(replays.replay, REPLAY | {"selection": {}})
+    assert "without key" in shown(replays.replay, REPLAY | {"selection": {"key": ""}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "running", "said"),
+    [
+        ({}, True, "Replay 3 for ana of chatwoot: "),
+        ({}, True, "relay-server replays list"),
+        ({"connected": False}, True, "Nobody reads ana now"),
+        ({"paused": "paused by hand"}, True, "ana is PAUSED: paused by hand"),
+        ({"connected": False}, False, "It begins with the server"),
+    ],
+)
+def test_a_replay_was_begun(shown: Shown, changes: Json, running: bool, said: str) -> None:
+    assert said in shown(replays.begun, {"running": running, "replays": [REPLAY | changes]})
+
+
+def test_an_attempt_of_a_replay_is_marked(shown: Shown) -> None:
+    text = " ".join(shown(events.event, EVENT).split())
+    assert "ana (replay 3) 2 " in text
+    assert "ana 1 " in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "reader"),
+    [
+        ({}, "connected"),
+        ({"connected": False}, "not running"),
+        ({"connected": False, "paused": "410"}, "PAUSED, not running"),
+        ({"target_down": True, "waits_for": "goes away"}, "waits for its target (goes away)"),
+    ],
+)
+def test_a_forward_s_reader(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, changes: Json, reader: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    line = shown(forwards.forwards, {"forwards": [FORWARD | changes]}).splitlines()[1]
+    assert f"http://bot:8001/webhook  {reader}  " in line
+
+
+def test_nothing_there(shown: Shown) -> None:
+    assert shown(dead.dead, {"dead": []}) == "Nothing is dead.\n"
+    assert "relay-server forward create" in shown(forwards.forwards, {"forwards": []})
+    assert shown(replays.replays, {"replays": []}) == "There is no replay.\n"
+
+
+def test_a_dead_delivery(shown: Shown) -> None:
+    text = shown(dead.dead, {"dead": [DEAD]})
+    assert ID in text
+    assert "answered 500" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""Events once more, and subscriptions that go on: what a developer asks of the relay."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from relay_client.api import Api
+from relay_client.connect import choose_channel
+from relay_client.console import Colour, Console
+from relay_client.errors import UsageError
+from relay_client.settings import Configuration
+from relay_client.since import parse_since
+from relay_client.text import counted, table
+from relay_protocol.text import harmless
+
+Json = dict[str, Any]
+
+
+def selection(
+    *, events: Sequence[str], since: str | None, until: str | None, **simple: object
+) -> Json:
+    """Which events are meant, as the relay takes it.
+
+    Raises:
+        UsageError: A time is none.
+    """
+    given = {
+        "events": list(events) or None,
+        "received_from": _moment(since, "--since"),
+        "received_before": _moment(until, "--until"),
+        **simple,
+    }
+    # An empty key or kind is a condition, too: events that have none.
+    return {n: v for n, v in given.items() if v is not None and v is not False}
+
+
+async def run_replay(
+    chosen: Json,
+    rate_per_s: float | None,
+    configuration: Configuration,
+    console: Console,
+    *,
+    as_json: bool,
+) -> None:
+    """Have events delivered once more to the client's own subscription."""
+    async with Api(configuration.relay()) as api:
+        channel = None if chosen.get("events") else await _channel(api, configuration)
+        body: Json = {
+            "channel": configuration.settings.channel or channel,
+            "subscription": await _name(api, configuration),
+            "selection": chosen,
+        }
+        if rate_per_s is not None:
+            body["rate_per_s"] = rate_per_s
+        answer = await api.replay(body)
+    if as_json:
+        console.line(json.dumps(answer))
+        return
+    for one in answer["replays"]:
+        _tell_begun(one, console)
+    console.line("How far it is: relay-client replays")
+
+
+async def run_replays(
+    stop: int | None, configuration: Configuration, console: Console, *, as_json: bool
+) -> None:
+    """List the replays of the token's channels, or stop one of its own."""
+    async with Api(configuration.relay()) as api:
+        if stop is not None:
+            await api.stop_replay(stop)
+        answer = await api.replays(configuration.settings.channel)
+    if as_json:
+        console.line(json.dumps(answer))
+        return
+    for line in table([_HEADING, *map(_row, answer["replays"])]):
+        console.line(line)
+
+
+async def _channel(api: Api, configuration: Configuration) -> str:
+    """The one that is set, or that the token makes clear."""
+    if configuration.settings.channel is not None:
+        return configuration.settings.channel
+    names = (await api.whoami()).channels
+    if names is None:
+        names = tuple(channel["name"] for channel in (await api.channels())["channels"])
+    try:
+        return choose_channel(list(names))
+    except UsageError as exc:
+        raise UsageError(str(exc), "Say which one: --channel NAME") from exc
+
+
+async def _name(api: Api, configuration: Configuration) -> str:
+    return configuration.settings.name or (await api.whoami()).name
+
+
+def _moment(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    now = round(time.time() * 1_000)
+    found = parse_since(text, now, option)
+    return now if found is None else found
+
+
+def _tell_begun(one: Mapping[str, Any], console: Console) -> None:
+    who = f"{harmless(str(one['subscription']))} of {harmless(str(one['channel']))}"
+    most = counted(int(one["at_most"]), "event")
+    console.line(
+        f"Replay {one['number']} for {who}: at most {most}, {one['rate_per_s']:g} a second."
+    )
+    if one.get("paused"):
+        console.line(console.paint(f"It is PAUSED: {harmless(str(one['paused']))}", Colour.BAD))
+    elif not one.get("connected"):
+        console.line("Nobody is connected under that name: it begins with relay-client connect.")
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    names = harmless(str(one["channel"])), harmless(str(one["subscription"]))
+    state = harmless(str(one["state"]))
+    if state == "running" and one.get("paused"):
+        state = "PAUSED"
+    elif state == "running" and not one.get("connected"):
+        state = "waits for its client"
+    done = f"{one['percent']:g} %", str(one["delivered"])
+    return (str(one["number"]), *names, state, *done)
+
+
+_HEADING = ("REPLAY", "CHANNEL", "SUBSCRIPTION", "STATE", "DONE", "DELIVERED")

@@ -1,0 +1,57 @@
+"""Times and spans as people write them on a command line. Pure: the time is passed in."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+NO_MOMENT_HINT = (
+    "Write now, beginning, a span such as 2h or 3d, or a time with its zone, such as "
+    "2026-07-02T14:00:00Z."
+)
+
+_SPAN = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h|d)")
+_UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def parse_span(text: str) -> float:
+    """Read a span such as `30s`, `2m`, `1.5h` or `3d`.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    span = _SPAN.fullmatch(text)
+    if span is None:
+        raise ValueError(f"{text!r} is no span such as 30s, 2m, 5h or 3d")
+    return float(span[1]) * _UNIT_S[span[2]]
+
+
+def parse_moment(text: str, now_ms: int) -> int | None:
+    """Read `now`, `beginning`, a span back such as `2h`, or a time (RFC 3339).
+
+    Returns:
+        Unix milliseconds; None for now.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if text == "now":
+        return None
+    if text == "beginning":
+        return 0
+    if _SPAN.fullmatch(text):
+        return max(0, now_ms - round(parse_span(text) * 1_000))
+    return _moment(text)
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return max(0, round(moment.timestamp() * 1_000))
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{text!r} is not a time")

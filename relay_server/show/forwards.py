@@ -1,0 +1,54 @@
+"""Forwards."""
+
+from __future__ import annotations
+
+from relay_server.show.policies import policy_lines
+from relay_server.show.subscriptions import alarms, reader, state_of
+from relay_server.show.text import Json, alarm, lines, open_console, pairs, table, when
+
+
+def forwards(result: Json) -> None:
+    """A line a forward."""
+    console, found = open_console(), result["forwards"]
+    if not found:
+        lines(console, "There is no forward: relay-server forward create CHANNEL URL makes one.")
+    table(
+        console,
+        ("channel", "forward", "posts to", "reader", "waiting", "oldest", "dead"),
+        [
+            (
+                f["channel"],
+                f["name"],
+                f["url"],
+                alarm(_reader(f)) if f["paused"] else _reader(f),
+                f["backlog"],
+                when(f["oldest_waiting_at"]),
+                f["dead"],
+            )
+            for f in found
+        ],
+    )
+    alarms(console, found)
+
+
+def forward(result: Json) -> None:
+    """How one is set, and how it is doing."""
+    console = open_console()
+    headers = ", ".join(f"{name}: {value}" for name, value in result["headers"].items())
+    rules = {
+        "posts to": result["url"],
+        "timeout": f"{result['timeout_s']:g} s",
+        "at once": f"{result['concurrency']} requests",
+        "headers added": headers or "none",
+    }
+    policy = policy_lines(result["policy"], own=result["own_policy"])
+    pairs(console, state_of(result) | rules | policy)
+    alarms(console, [result])
+    if not result["connected"]:
+        lines(console, "It begins as soon as the server runs.")
+
+
+def _reader(f: Json) -> str:
+    """The URL has a column of its own."""
+    state = reader(f | {"forward": None}) if f["connected"] else "not running"
+    return f"PAUSED, {state}" if f["paused"] and not f["connected"] else state

@@ -1,0 +1,177 @@
+"""Forwards: subscriptions that the server itself reads, and posts to a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from relay_protocol.limits import MAX_UNIX_MS
+from relay_server.channels import check_subscription_name
+from relay_server.errors import (
+    ForwardNotFound,
+    InvalidValue,
+    SubscriptionExists,
+    SubscriptionNotFound,
+)
+from relay_server.values import ForwardConfig, Subscription, SubscriptionConfig
+from relay_server.web import views
+from relay_server.web.access import admin, readable_channel
+from relay_server.web.api.exchange import answer, read
+from relay_server.web.api.subscriptions import BY_HAND, find_subscription, set_paused
+from relay_server.web.context import CONTEXT, Context
+from relay_server.web.forward_rules import check_forward, check_headers
+
+DEFAULT_NAME = "forward"
+ONE = "/api/v1/forwards/{channel}/{name}"
+
+routes = web.RouteTableDef()
+
+
+class ForwardRules(msgspec.Struct, forbid_unknown_fields=True):
+    """What a request may set of a forward; what is unset stays as it is."""
+
+    url: str | msgspec.UnsetType = msgspec.UNSET
+    timeout_s: float | msgspec.UnsetType = msgspec.UNSET
+    concurrency: int | msgspec.UnsetType = msgspec.UNSET
+    headers: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class NewForward(ForwardRules, forbid_unknown_fields=True):
+    """What makes a forward; `since` is Unix milliseconds, None for the next event."""
+
+    channel: str = ""
+    name: str = DEFAULT_NAME
+    since: int | None = None
+
+
+class ForwardChange(ForwardRules, forbid_unknown_fields=True):
+    """What changes one."""
+
+    paused: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+@routes.get("/api/v1/forwards")
+async def list_forwards(request: web.Request) -> web.Response:
+    """Every forward, and how it is doing."""
+    admin(request)
+    context = request.app[CONTEXT]
+    known = await context.store.subscription_status()
+    found = [s for s in known if s.subscription.config.forward is not None]
+    return answer({"forwards": [views.forward(context, status) for status in found]})
+
+
+@routes.post("/api/v1/forwards")
+async def create_forward(request: web.Request) -> web.Response:
+    """Make a forward; a server that runs begins with it at once."""
+    who = admin(request)
+    context, fields = request.app[CONTEXT], await read(request, NewForward)
+    if fields.url is msgspec.UNSET:
+        raise InvalidValue("a forward needs a url")
+    if fields.since is not None and not 0 <= fields.since <= MAX_UNIX_MS:
+        raise InvalidValue(f"{fields.since} is no time")
+    channel = readable_channel(request, who, fields.channel)
+    name = check_subscription_name(fields.name)
+    config = _configure(context, ForwardConfig(fields.url), fields)
+    made, new = await context.store.subscribe(
+        channel.name,
+        name,
+        fields.since,
+        context.clock.unix_ms(),
+        SubscriptionConfig(forward=config),
+    )
+    if not new:
+        raise SubscriptionExists(channel.name, name)
+    if context.forwards is not None:
+        await context.forwards.start(made)
+    return await _shown(context, made, status=201)
+
+
+@routes.get(ONE)
+async def show_forward(request: web.Request) -> web.Response:
+    """One forward."""
+    return await _shown(request.app[CONTEXT], await _named(request))
+
+
+@routes.patch(ONE)
+async def set_forward(request: web.Request) -> web.Response:
+    """Change a forward, pause or resume it; that holds at once."""
+    found = await _named(request)
+    context, fields = request.app[CONTEXT], await read(request, ForwardChange)
+    if _given(fields):
+        found = await _change(context, found, fields)
+    if fields.paused is not msgspec.UNSET:
+        reason = (found.config.paused or BY_HAND) if fields.paused else ""
+        found = await set_paused(context, found, reason)
+    return await _shown(context, found)
+
+
+@routes.delete(ONE)
+async def delete_forward(request: web.Request) -> web.Response:
+    """End a forward, and forget what waits for it."""
+    context, found = request.app[CONTEXT], await _named(request)
+    if context.forwards is not None:
+        await context.forwards.stop(found.number)
+    await context.store.unsubscribe(found.number)
+    return web.Response(status=204)
+
+
+async def stop_forwards(context: Context, channel: str) -> None:
+    """A channel goes: nothing of it is posted any more."""
+    for subscription in await context.store.subscriptions(channel):
+        if context.forwards is not None and subscription.config.forward is not None:
+            await context.forwards.stop(subscription.number)
+
+
+async def _change(context: Context, found: Subscription, fields: ForwardRules) -> Subscription:
+    assert found.config.forward is not None
+    config = _configure(context, found.config.forward, fields)
+
+    def change(old: SubscriptionConfig) -> SubscriptionConfig:
+        return msgspec.structs.replace(old, forward=config)
+
+    changed = await context.store.change_subscription(found.number, change)
+    if context.forwards is not None:
+        await context.forwards.stop(changed.number)
+        await context.forwards.start(changed)
+    return changed
+
+
+def _configure(context: Context, config: ForwardConfig, fields: ForwardRules) -> ForwardConfig:
+    changes = _given(fields)
+    if "headers" in changes:
+        changes["headers"] = _sealed(context, check_headers(changes["headers"]))
+    config = check_forward(msgspec.structs.replace(config, **changes))
+    if context.forwards is not None:
+        context.forwards.check_url(config.url)
+    return config
+
+
+def _given(fields: ForwardRules) -> dict[str, Any]:
+    values = {name: getattr(fields, name) for name in ForwardRules.__struct_fields__}
+    return {name: value for name, value in values.items() if value is not msgspec.UNSET}
+
+
+def _sealed(context: Context, headers: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, context.sealer.seal(value.encode())) for name, value in headers.items())
+
+
+async def _named(request: web.Request) -> Subscription:
+    admin(request)
+    channel, name = request.match_info["channel"], request.match_info["name"]
+    try:
+        found = await find_subscription(request.app[CONTEXT], channel, name)
+    except SubscriptionNotFound as exc:
+        raise ForwardNotFound(channel, name) from exc
+    if found.config.forward is None:
+        raise ForwardNotFound(channel, name)
+    return found
+
+
+async def _shown(context: Context, subscription: Subscription, status: int = 200) -> web.Response:
+    statuses = await context.store.subscription_status([subscription.number])
+    if not statuses:
+        raise ForwardNotFound(subscription.channel, subscription.name)
+    return answer(views.forward(context, statuses[0]), status=status)

@@ -1,0 +1,234 @@
+"""The JSON API's forwards: what may be one, and what its engine is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from relay_server.errors import InvalidValue
+from relay_server.values import Subscription, SubscriptionNumber
+from tests.support.clock import START_MS
+from tests.unit.server.asking import Asking, append
+from tests.unit.server.support import Served
+
+NEW = {"channel": "chatwoot", "url": "http://bot:8001/webhook"}
+FORWARD = "forwards/chatwoot/forward"
+
+
+@dataclass
+class Engine:
+    """What posts to URLs, as far as the API sees it."""
+
+    told: list[tuple[str, int, str]] = field(default_factory=list)
+
+    async def start(self, subscription: Subscription) -> None:
+        assert subscription.config.forward is not None
+        self.told.append(("start", subscription.number, subscription.config.forward.url))
+
+    async def stop(self, number: SubscriptionNumber) -> None:
+        self.told.append(("stop", number, ""))
+
+    def check_url(self, url: str) -> None:
+        if "forbidden" in url:
+            raise InvalidValue("that address is not allowed")
+
+    @property
+    def calls(self) -> list[tuple[str, str]]:
+        return [(what, url) for what, _, url in self.told]
+
+
+@pytest.fixture
+def engine(served: Served) -> Engine:
+    """A server that runs has one."""
+    engine = served.context.forwards = Engine()
+    return engine
+
+
+async def stored(served: Served) -> Subscription:
+    [one] = await served.store.subscriptions("chatwoot")
+    return one
+
+
+async def test_a_forward_comes_changes_and_goes(
+    served: Served, admin: Asking, engine: Engine
+) -> None:
+    made = await admin.ok(
+        "POST",
+        "forwards",
+        NEW | {"timeout_s": 5, "concurrency": 2, "headers": {"Authorization": "Bearer FIXTURE"}},
+    )
+    assert made["name"] == "forward"
+    assert (made["url"], made["timeout_s"], made["concurrency"]) == (NEW["url"], 5, 2)
+    assert made["headers"] == {"Authorization": "•••"}
+    config = (await stored(served)).config.forward
+    assert config is not None
+    [(name, sealed)] = config.headers
+    assert (name, served.context.sealer.open(sealed)) == ("Authorization", b"Bearer FIXTURE")
+    assert "FIXTURE" not in json.dumps(await admin.ok("GET", "forwards"))
+    assert await admin.ok("GET", FORWARD) == made
+
+    changed = await admin.ok("PATCH", FORWARD, {"url": "http://bot:8002"})
+    assert (changed["timeout_s"], changed["headers"]) == (5, {"Authorization": "•••"})
+    assert (await admin.ok("PATCH", FORWARD, {"headers": {}}))["headers"] == {}
+    await admin.ok("DELETE", FORWARD)
+
+    assert await served.store.subscriptions() == []
+    assert engine.calls == [
+        ("start", "http://bot:8001/webhook"),
+        ("stop", ""),
+        ("start", "http://bot:8002"),
+        ("stop", ""),
+        ("start", "http://bot:8002"),
+        ("stop", ""),
+    ]
+    assert len({number for _, number, _ in engine.told}) == 1
+    assert await admin.refused("GET", FORWARD) == (404, "forward_not_found")
+
+
+async def test_a_forward_is_paused_and_resumed(
+    served: Served, admin: Asking, engine: Engine
+) -> None:
+    await admin.ok("POST", "forwards", NEW)
+    assert (await admin.ok("PATCH", FORWARD, {"paused": True}))["paused"] == "paused by hand"
+    assert (await stored(served)).config.paused == "paused by hand"
+    assert (await admin.ok("PATCH", FORWARD, {"paused": False}))["paused"] == ""
+    assert engine.calls == [("start", NEW["url"])], "a pause does not end it"
+
+
+async def test_without_a_server_it_is_only_stored(served: Served, admin: Asking) -> None:
+    made = await admin.ok("POST", "forwards", NEW)
+    assert made["connected"] is False
+    await admin.ok("PATCH", FORWARD, {"timeout_s": 1})
+    await admin.ok("DELETE", FORWARD)
+
+
+async def test_names_that_are_taken_stay_what_they_are(
+    served: Served, admin: Asking, engine: Engine
+) -> None:
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    exists = (409, "subscription_exists")
+    assert await admin.refused("POST", "forwards", NEW | {"name": "ana"}) == exists
+    await admin.ok("POST", "forwards", NEW)
+    assert await admin.refused("POST", "forwards", NEW) == exists
+    assert len(engine.told) == 1
+    for method in ("GET", "PATCH", "DELETE"):
+        refused = await admin.refused(method, "forwards/chatwoot/ana", {})
+        assert refused == (404, "forward_not_found"), "a subscription is no forward"
+
+
+@pytest.mark.parametrize(("since", "backlog"), [(None, 0), (0, 2), (START_MS + 1, 1)])
+async def test_where_it_starts(
+    served: Served, admin: Asking, since: int | None, backlog: int
+) -> None:
+    for late in (0, 5):
+        await append(served, received_at=START_MS + late)
+    assert (await admin.ok("POST", "forwards", NEW | {"since": since}))["backlog"] == backlog
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": ""},
+        {"url": "bot:8001"},
+        {"url": "ftp://bot/"},
+        {"url": "http:///webhook"},
+        {"url": "http://bot:99999/"},
+        {"url": "http://bot:0/"},
+        {"url": "http://[::1/"},
+        {"url": "http://user:secret@bot/"},
+        {"url": "http://bot/?token=1"},
+        {"url": "http://bot/#x"},
+        {"url": "http://bot/a b"},
+        {"url": "http://bot/\r\nX: y"},
+        {"url": "http://b\u00f6t/"},
+        {"url": "http://bot/" + "x" * 2_000},
+        {"url": "http://forbidden/"},
+        {"url": 7},
+        {"timeout_s": 0},
+        {"timeout_s": 3_601},
+        {"concurrency": 0},
+        {"concurrency": 33},
+        {"headers": {"Bad Name": "x"}},
+        {"headers": {"": "x"}},
+        {"headers": {"X" * 129: "x"}},
+        {"headers": {"Host": "x"}},
+        {"headers": {"content-length": "1"}},
+        {"headers": {"Transfer-Encoding": "chunked"}},
+        {"headers": {"Connection": "close"}},
+        {"headers": {"Relay-Replay": "1"}},
+        {"headers": {"X-A": ""}},
+        {"headers": {"X-A": " x"}},
+        {"headers": {"X-A": "a\r\nX-B: c"}},
+        {"headers": {"X-A": "x" * 4_097}},
+        {"headers": {"X-A": "1", "x-a": "2"}},
+        {"headers": {f"X-{n}": "1" for n in range(17)}},
+    ],
+)
+async def test_what_cannot_be_a_forward(
+    served: Served, admin: Asking, engine: Engine, fields: dict[str, Any]
+) -> None:
+    invalid = (422, "invalid_value")
+    assert await admin.refused("POST", "forwards", NEW | fields) == invalid
+    await admin.ok("POST", "forwards", NEW)
+    before = await stored(served)
+    assert await admin.refused("PATCH", FORWARD, fields) == invalid
+    assert await stored(served) == before
+    assert engine.calls == [("start", NEW["url"])]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"channel": "unknown"}, (404, "channel_not_found")),
+        ({"name": "a/b"}, (422, "invalid_value")),
+        ({"name": ""}, (422, "invalid_value")),
+        ({"since": -1}, (422, "invalid_value")),
+        ({"since": 253_402_300_800_000}, (422, "invalid_value")),
+        ({"paused": True}, (422, "invalid_value")),
+    ],
+)
+async def test_what_cannot_be_made(
+    served: Served, admin: Asking, fields: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    assert await admin.refused("POST", "forwards", NEW | fields) == expected
+    assert await served.store.subscriptions() == []
+
+
+async def test_nobody_s_canary_is_forwarded(admin: Asking, ana: Asking) -> None:
+    canary = (await ana.ok("POST", "canary"))["channel"]
+    refused = await admin.refused("POST", "forwards", NEW | {"channel": canary})
+    assert refused == (404, "channel_not_found")
+
+
+async def test_no_secret_is_in_a_refusal(admin: Asking) -> None:
+    headers = {"headers": {"X-A": "FIXTUREsecret\n"}}
+    answer = await admin("POST", "forwards", NEW | headers)
+    assert answer.status == 422
+    assert b"FIXTURE" not in answer.body
+    answer = await admin("POST", "forwards", NEW | {"url": "http://me:FIXTURE@bot/"})
+    assert b"FIXTURE" not in answer.body
+
+
+async def test_forwards_are_for_administrators(ana: Asking) -> None:
+    for method, path in (
+        ("GET", "forwards"),
+        ("POST", "forwards"),
+        ("GET", FORWARD),
+        ("PATCH", FORWARD),
+        ("DELETE", FORWARD),
+    ):
+        assert await ana.refused(method, path, {}) == (403, "forbidden"), path
+
+
+async def test_deleting_a_channel_stops_its_forwards(
+    served: Served, admin: Asking, engine: Engine
+) -> None:
+    await served.make_channel("shop")
+    await admin.ok("POST", "forwards", NEW)
+    await admin.ok("POST", "forwards", NEW | {"channel": "shop"})
+    await admin.ok("DELETE", "channels/shop")
+    number = engine.told[1][1]
+    assert engine.told[2:] == [("stop", number, "")]
