@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay_client.api import Api
-from relay_client.connect import choose_channel
+from relay_client.channels import ask_for_channel
 from relay_client.console import Colour, Console
-from relay_client.errors import UsageError
 from relay_client.settings import Configuration
 from relay_client.since import parse_since
 from relay_client.text import counted, table
@@ -83,13 +82,7 @@ async def _channel(api: Api, configuration: Configuration) -> str:
     """The one that is set, or that the token makes clear."""
     if configuration.settings.channel is not None:
         return configuration.settings.channel
-    names = (await api.whoami()).channels
-    if names is None:
-        names = tuple(channel["name"] for channel in (await api.channels())["channels"])
-    try:
-        return choose_channel(list(names))
-    except UsageError as exc:
-        raise UsageError(str(exc), "Say which one: --channel NAME") from exc
+    return await ask_for_channel(api, "Say which one: --channel NAME")
 
 
 async def _name(api: Api, configuration: Configuration) -> str:

@@ -66,7 +66,6 @@ async def open_context(
     hub = Hub(store, clock, metrics)
     key = settings.secret_key.get_secret_value() if settings.secret_key else None
     sealer = Sealer(settings.data_dir, key)
-    forwards = Forwards[Pump](hub, Allowlist.of(settings.forward_allow), sealer.open)
     try:
         began = clock.monotonic()
         yield Context(
@@ -77,12 +76,10 @@ async def open_context(
             metrics,
             clock,
             sealer,
-            forwards,
             began,
             space=store.space,
         )
     finally:
-        await forwards.close(0.0)
         await hub.close()
         await store.close()
 
@@ -153,7 +150,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         opening = open_context(settings, sources, ending.store_failed)
         context = await stack.enter_async_context(opening)
         await _ensure_default_channel(context)
-        await _start_forwards(context)
+        await _start_forwards(stack, context)
         listening = await _listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
         ending.watch(stack, "upkeep", _upkeep(context))
@@ -205,7 +202,10 @@ async def _ensure_default_channel(context: Context) -> None:
         await context.store.create_channel(name, ChannelConfig(), context.clock.unix_ms())
 
 
-async def _start_forwards(context: Context) -> None:
+async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:
+    allowed = Allowlist.of(context.settings.forward_allow)
+    context.forwards = Forwards[Pump](context.hub, allowed, context.sealer.open)
+    stack.push_async_callback(context.forwards.close, 0.0)  # `stop` has waited for what it had
     for subscription in await context.store.subscriptions():
         if subscription.config.forward is not None:
             context.forwards.start(subscription)

@@ -73,6 +73,9 @@ MaxBytes = Annotated[
         help="What its events may take, e.g. 500M or 2G; 0 for no limit.", metavar="BYTES"
     ),
 ]
+RatePerS = Annotated[
+    float | None, typer.Option(help="Webhooks a second that are taken; 0 for any number.")
+]
 DropOldest = Annotated[
     bool | None,
     typer.Option(
@@ -97,6 +100,7 @@ def channel_create(
     dead_days: DeadDays = None,
     max_bytes: MaxBytes = None,
     drop_oldest: DropOldest = None,
+    rate_per_s: RatePerS = None,
     retry_delays: RetryDelays = None,
     other_tries: OtherTries = None,
     hold_failures: HoldFailures = None,
@@ -123,6 +127,7 @@ def channel_create(
         dead_days=dead_days,
         max_bytes=max_bytes,
         drop_oldest=drop_oldest,
+        rate_per_s=rate_per_s,
         policy=policy_fields(
             retry_delays,
             other_tries=other_tries,
@@ -150,6 +155,7 @@ def channel_set(
     dead_days: DeadDays = None,
     max_bytes: MaxBytes = None,
     drop_oldest: DropOldest = None,
+    rate_per_s: RatePerS = None,
     retry_delays: RetryDelays = None,
     other_tries: OtherTries = None,
     hold_failures: HoldFailures = None,
@@ -175,6 +181,7 @@ def channel_set(
         dead_days=dead_days,
         max_bytes=max_bytes,
         drop_oldest=drop_oldest,
+        rate_per_s=rate_per_s,
         policy=policy_fields(
             retry_delays,
             other_tries=other_tries,

@@ -47,14 +47,16 @@ def serve(
     from relay_server import log
     from relay_server.app import serve as serve_app
     from relay_server.settings import load
+    from relay_server.stopping import no_more_signals
 
     settings, sources = load(
         **ctx.obj, host=host, port=port, ops_port=ops_port, public_url=public_url
     )
     log.set_up(settings.log_format, settings.log_level)
-    runner = asyncio.Runner(loop_factory=_loop_factory())
-    with runner:
-        raise typer.Exit(runner.run(serve_app(settings, sources)))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        status = runner.run(serve_app(settings, sources))
+    no_more_signals()
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -103,6 +105,22 @@ def backup(
 
     result = call(ctx.obj, "POST", "backup", body={"file": str(file.absolute())})
     printed(result, show.backup, as_json=as_json)
+
+
+@app.command()
+def restore(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A file that backup wrote.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in the place of the store, which is kept beside it; with the server stopped."""
+    from relay_server.commands.host import restore
+    from relay_server.show import host as show
+
+    if not yes:
+        typer.confirm(f"Replace the store by {file}?", abort=True, err=True)
+    printed(restore(ctx.obj, file), show.restore, as_json=as_json)
 
 
 def _loop_factory() -> Any:

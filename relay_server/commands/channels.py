@@ -19,6 +19,7 @@ def channel_fields(
     max_body_bytes: int | None,
     allow_from: Sequence[str] | None,
     max_bytes: str | None = None,
+    rate_per_s: float | None = None,
     policy: Json | None = None,
     **simple: object,
 ) -> Json:
@@ -30,6 +31,8 @@ def channel_fields(
         fields["max_body_bytes"] = max_body_bytes or None
     if max_bytes is not None:
         fields["max_bytes"] = read_size(max_bytes) or None
+    if rate_per_s is not None:
+        fields["rate_per_s"] = rate_per_s or None
     if policy:
         fields["policy"] = policy
     if allow_from:

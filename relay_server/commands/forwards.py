@@ -8,8 +8,8 @@ from pathlib import Path
 from relay_server.commands.calls import Json
 from relay_server.commands.channels import read_secret
 from relay_server.commands.replays import moment
+from relay_server.delivery.push import MAX_HEADER_BYTES
 from relay_server.errors import InvalidValue
-from relay_server.web.forward_rules import MAX_HEADER_VALUE_CHARS
 
 
 def forward_fields(
@@ -35,4 +35,4 @@ def _header(text: str) -> tuple[str, str]:
     name, given, file = text.partition("=")
     if not given or not file:
         raise InvalidValue(f"{text!r} is not NAME=FILE, with the header's value in the file")
-    return name.strip(), read_secret(Path(file), MAX_HEADER_VALUE_CHARS)
+    return name.strip(), read_secret(Path(file), MAX_HEADER_BYTES)

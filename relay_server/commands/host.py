@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from relay_protocol.errors import RelayError
 from relay_server.app import prepare_data_dir
+from relay_server.clock import SystemClock
 from relay_server.commands.calls import Flags, Json
 from relay_server.control import Api, ApiRefused, run
 from relay_server.settings import ServerSettings, load, save
@@ -55,6 +57,21 @@ def status(flags: Flags) -> Json:
 
     settings, sources = load(**flags)
     return run(settings, sources, work)
+
+
+def restore(flags: Flags, file: Path) -> Json:
+    """Put a backup in the place of the store."""
+    settings, _ = load(**flags)
+    prepare_data_dir(settings.data_dir)
+    done = restore_file(settings.data_dir / FILE_NAME, file.absolute(), SystemClock().unix_ms())
+    return {
+        "file": str(file.absolute()),
+        "data_dir": str(settings.data_dir),
+        "kept": None if done.kept is None else str(done.kept),
+        "channels": done.channels,
+        "events": done.events,
+        "newest_at": done.newest_at,
+    }
 
 
 def health(flags: Flags) -> str:

@@ -311,6 +311,8 @@ def _target(config: ForwardConfig, open_sealed: OpenSealed) -> Target:
 def _headers(config: ForwardConfig, open_sealed: OpenSealed) -> HeaderList:
     if len(config.headers) > MAX_HEADERS:
         raise InvalidValue(f"a forward adds {MAX_HEADERS} headers at most")
+    if len({name.lower() for name, _ in config.headers}) < len(config.headers):
+        raise InvalidValue("a header is given twice")
     headers = tuple(
         (name.encode(errors="replace"), open_sealed(sealed)) for name, sealed in config.headers
     )

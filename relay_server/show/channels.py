@@ -34,8 +34,13 @@ def channel(result: Json) -> None:
         "dead ones kept": f"{result['dead_days']:g} days",
         "all its events": "any size" if limit is None else f"at most {size(limit)}",
         "when full": full,
+        "taken": _rate(result["rate_per_s"]),
     }
     pairs(open_console(), rules | policy_lines(result["policy"]))
+
+
+def _rate(per_s: float | None) -> str:
+    return "any number" if per_s is None else f"up to {per_s:g} webhooks a second"
 
 
 def _auth(channel: Json) -> str:

@@ -33,6 +33,8 @@ def status(result: Json) -> None:
         lines(console, f"Running for {up} at {result['public_url']}, version {result['version']}.")
     else:
         lines(console, "Not running: relay-server serve starts it.")
+    if reason := result["store"]["reason"]:
+        lines(console, f"Webhooks are refused: {reason}.")
     _channels(console, result["channels"])
     subscription_table(console, result)
     table(
@@ -71,6 +73,22 @@ def backup(result: Json) -> None:
         open_console(),
         f"Written to {result['file']}. It holds customers' data: keep it like the database.",
         "Keep secret.key of the data dir with it, and apart: it opens the HMAC secrets in it.",
+    )
+
+
+def restore(result: Json) -> None:
+    """What is in the store now, and where the former one is."""
+    console, newest = open_console(), when(result["newest_at"])
+    lines(
+        console,
+        f"Restored {result['events']} events of {result['channels']} channels to"
+        f" {result['data_dir']}; the newest is of {newest}.",
+    )
+    if result["kept"]:
+        lines(console, f"The store that was there is kept: {result['kept']}")
+    lines(
+        console,
+        "secret.key must be that of the backup, or channels with signatures take nothing.",
     )
 
 

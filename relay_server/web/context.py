@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from aiohttp import web
 
@@ -30,6 +29,7 @@ class Context:
         api_requests: How many are under way.
         making_canary: One at a time, so that a token has no more than one.
         space: Whether the store takes webhooks.
+        forwards: None while a command runs alone: a forward begins with the server.
     """
 
     settings: ServerSettings
@@ -39,9 +39,9 @@ class Context:
     metrics: Metrics
     clock: Clock
     sealer: Sealer
-    forwards: Forwards[Pump]
     started_at: float = field(default=0.0)
     stopping: bool = False
+    forwards: Forwards[Pump] | None = None
     rates: Rates = field(default_factory=Rates)
     failures: Failures = field(default_factory=Failures)
     seldom: Seldom = field(default_factory=Seldom)

@@ -129,9 +129,12 @@ def subscription_rules(context: Context, status: SubscriptionStatus) -> JsonObje
 
 def forward(context: Context, status: SubscriptionStatus) -> JsonObject:
     """A forward, and how it is doing; the values of its headers are masked."""
-    config = status.subscription.config.forward
+    config, number = status.subscription.config.forward, status.subscription.number
     assert config is not None
-    return subscription_rules(context, status) | {
+    rules, engine = subscription_rules(context, status), context.forwards
+    why = rules["waits_for"] or (engine.why_waiting(number) if engine else "")
+    return rules | {
+        "waits_for": why,
         "url": config.url,
         "timeout_s": config.timeout_s,
         "concurrency": config.concurrency,

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from relay_protocol.limits import MAX_BODY_BYTES
-from relay_server.channels import check_config, check_name
+from relay_server.channels import check_config, check_new_name
 from relay_server.errors import InvalidValue
 from relay_server.values import ChannelConfig, HmacAuth, SenderKind
 from relay_server.web import views
@@ -29,6 +29,7 @@ SIMPLE = (
     "dead_days",
     "max_bytes",
     "drop_oldest",
+    "rate_per_s",
 )
 
 routes = web.RouteTableDef()
@@ -50,6 +51,7 @@ class ChannelFields(msgspec.Struct, forbid_unknown_fields=True):
     dead_days: float | msgspec.UnsetType = msgspec.UNSET
     max_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     drop_oldest: bool | msgspec.UnsetType = msgspec.UNSET
+    rate_per_s: float | msgspec.UnsetType | None = msgspec.UNSET
     policy: PolicyFields | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -69,7 +71,7 @@ async def create_channel(request: web.Request) -> web.Response:
     if fields.name is msgspec.UNSET:
         raise InvalidValue("a channel needs a name")
     config = _configure(context, ChannelConfig(), fields)
-    name = check_name(fields.name)
+    name = check_new_name(fields.name)
     channel = await context.store.create_channel(name, config, context.clock.unix_ms())
     return answer(views.channel(context, channel), status=201)
 
@@ -105,6 +107,7 @@ async def delete_channel(request: web.Request) -> web.Response:
     await stop_forwards(context, channel.name)
     context.hub.close_channel(channel.number)
     await context.store.delete_channel(channel.name)
+    context.rates.forget(channel.number)
     return web.Response(status=204)
 
 

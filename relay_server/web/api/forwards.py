@@ -10,6 +10,8 @@ from aiohttp import web
 
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import check_subscription_name
+from relay_server.delivery.allow import Allowlist
+from relay_server.delivery.push import check_forward
 from relay_server.errors import (
     ForwardNotFound,
     InvalidValue,
@@ -22,7 +24,6 @@ from relay_server.web.access import admin, readable_channel
 from relay_server.web.api.exchange import answer, read
 from relay_server.web.api.subscriptions import BY_HAND, find_subscription, set_paused
 from relay_server.web.context import CONTEXT, Context
-from relay_server.web.forward_rules import check_forward, check_headers
 
 DEFAULT_NAME = "forward"
 ONE = "/api/v1/forwards/{channel}/{name}"
@@ -85,7 +86,7 @@ async def create_forward(request: web.Request) -> web.Response:
     if not new:
         raise SubscriptionExists(channel.name, name)
     if context.forwards is not None:
-        await context.forwards.start(made)
+        context.forwards.start(made)
     return await _shown(context, made, status=201)
 
 
@@ -135,17 +136,17 @@ async def _change(context: Context, found: Subscription, fields: ForwardRules) -
     changed = await context.store.change_subscription(found.number, change)
     if context.forwards is not None:
         await context.forwards.stop(changed.number)
-        await context.forwards.start(changed)
+        context.forwards.start(changed)
     return changed
 
 
 def _configure(context: Context, config: ForwardConfig, fields: ForwardRules) -> ForwardConfig:
     changes = _given(fields)
     if "headers" in changes:
-        changes["headers"] = _sealed(context, check_headers(changes["headers"]))
-    config = check_forward(msgspec.structs.replace(config, **changes))
-    if context.forwards is not None:
-        context.forwards.check_url(config.url)
+        changes["headers"] = _sealed(context, changes["headers"])
+    config = msgspec.structs.replace(config, **changes)
+    allowed = Allowlist.of(context.settings.forward_allow)
+    check_forward(config, allowed, context.sealer.open)
     return config
 
 

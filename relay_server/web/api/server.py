@@ -41,6 +41,7 @@ async def status(request: web.Request) -> web.Response:
         "version": views.VERSION,
         "public_url": context.settings.url,
         "uptime_s": round(context.clock.monotonic() - context.started_at),
+        "store": {"taking": context.space.taking},
         "channels": [
             views.channel_status(context, s)
             for s in await context.store.channel_status()
@@ -53,6 +54,7 @@ async def status(request: web.Request) -> web.Response:
         ],
     }
     if who.admin:
+        report["store"]["reason"] = context.space.reason
         report["connections"] = context.hub.connections
         report["settings"] = views.settings(context)
     return answer(report)

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from relay_server.auth import digest, new_secret
-from relay_server.channels import check_name
+from relay_server.channels import check_new_name
 from relay_server.errors import ChannelNotFound, InvalidValue
 from relay_server.values import Scope, Token
 from relay_server.web import views
@@ -46,7 +46,7 @@ async def create_token(request: web.Request) -> web.Response:
     for name in fields.channels or ():
         if name not in context.store.catalog.channels:
             raise ChannelNotFound(name)
-    secret = await make_token(context, check_name(fields.name), fields.scopes, fields.channels)
+    secret = await make_token(context, check_new_name(fields.name), fields.scopes, fields.channels)
     token = context.store.catalog.tokens[digest(secret.encode())]
     return answer(views.token(token) | {"token": secret}, status=201)
 

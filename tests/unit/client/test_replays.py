@@ -101,12 +101,3 @@ async def test_replays_are_listed_and_stopped(console: Console) -> None:
     assert heading.split()[0] == "REPLAY"
     assert " ".join(line.split()) == "3 chatwoot ana waits for its client 12.5 % 5"
     assert json.loads(last)["replays"][0]["number"] == 3
-
-
-async def test_one_s_own_subscription_goes_on(console: Console) -> None:
-    """By the channel and name that connect would use."""
-    async with fake_relay() as relay:
-        await replays.run_resume(configuration(relay), console, as_json=False)
-
-    assert relay.asked == [("POST /api/v1/channels/chatwoot/subscriptions/ana/resume", None)]
-    assert printed(console) == "ana of chatwoot goes on; 3 webhooks to catch up on.\n"

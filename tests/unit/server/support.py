@@ -15,10 +15,7 @@ import msgspec
 from relay_protocol.values import Delivery
 from relay_server.app import public_app
 from relay_server.auth import digest, new_secret
-from relay_server.delivery.allow import Allowlist
-from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.hub import Hub
-from relay_server.delivery.pump import Pump
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
@@ -180,8 +177,7 @@ def make_context(
     metrics = Metrics()
     settings, sealer = make_settings(data_dir, **changes), Sealer(data_dir)
     hub = Hub(store, clock, metrics)
-    forwards = Forwards[Pump](hub, Allowlist.of(settings.forward_allow), sealer.open)
-    return Context(settings, Sources((), ()), store, hub, metrics, clock, sealer, forwards)
+    return Context(settings, Sources((), ()), store, hub, metrics, clock, sealer)
 
 
 @asynccontextmanager

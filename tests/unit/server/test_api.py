@@ -24,11 +24,9 @@ from relay_server.values import Channel, Progress, Scope
 from relay_server.web.api.exchange import MAX_REQUEST_BYTES
 from relay_server.web.canary import LIFETIME_MS, remove_forgotten
 from tests.support.clock import START_MS
-from tests.support.events import attempt, mark, new_event
-from tests.support.senders import Answer, connection, read_answer, request
-from tests.support.waiting import settled
 from tests.support.events import attempt, mark
 from tests.support.senders import connection, read_answer, request
+from tests.support.waiting import settled
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import FakeReader, Served
 

@@ -43,7 +43,7 @@ async def die(served: Served, name: str, *sequences: int, channel: str = "chatwo
     claim = await served.store.claim(found[name].number)
     assert claim is not None
     marks = [
-        Mark(s, MarkState.DEAD, 2, reason="the target answered 500", ended_at=START_MS + s)
+        Mark(s, MarkState.DEAD, 2, reason="the target answered 500", changed_at=START_MS + s)
         for s in sequences
     ]
     tries = [Attempt(s, n, START_MS, 5, "response", 500, "no") for s in sequences for n in (1, 2)]

@@ -38,6 +38,7 @@ def command(
 ) -> Run:
     """Runs `relay-server …` in this process: status, stdout, stderr."""
     assert not data_dir.exists()
+    monkeypatch.setenv("RELAY_SERVER_FORWARD_ALLOW", "bot")
 
     def run(*arguments: str, text: str = "") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["relay-server", *arguments])
