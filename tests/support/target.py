@@ -58,6 +58,7 @@ class Target:
         arrivals: Everything that came whole, in order.
         under_way: What came and is not answered.
         seen: Event ids of what came.
+        connections: How many were made, ever.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Target:
         self.arrivals: list[Arrival] = []
         self.under_way: list[Arrival] = []
         self.seen: set[str] = set()
+        self.connections = 0
         self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
 
@@ -106,6 +108,7 @@ class Target:
         await until(lambda: len(self.arrivals) >= count, within_s)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         talk = asyncio.create_task(self._talk(reader, writer))
         self._talks.add(talk)
         talk.add_done_callback(self._talks.discard)
