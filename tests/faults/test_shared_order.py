@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 
@@ -113,5 +113,5 @@ async def said(relay: Relay, conversation: int, number: int) -> bool:
     return answer.status == 200
 
 
-def pairs(wanted: dict[int, Iterable[int]]) -> set[tuple[int, int]]:
+def pairs(wanted: Mapping[int, Iterable[int]]) -> set[tuple[int, int]]:
     return {(conversation, n) for conversation, numbers in wanted.items() for n in numbers}
