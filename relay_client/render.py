@@ -306,7 +306,7 @@ def _why_and_next(outcome: Outcome) -> str:
         case Response(status) if status == TARGET_GONE:
             return f"the target answered {status}; the relay pauses the subscription"
         case Response(status):
-            return f"the target answered {status}; tried 3 times at most"
+            return f"the target answered {status}; tried a few times more at most"
 
 
 def _paused(notice: Paused) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay_server.show.policies import policy_lines
-from relay_server.show.subscriptions import alarms, reader, state_of
+from relay_server.show.subscriptions import alarms, idle, reader, state_of
 from relay_server.show.text import Json, alarm, lines, open_console, pairs, table, when
 
 
@@ -44,11 +44,11 @@ def forward(result: Json) -> None:
     policy = policy_lines(result["policy"], own=result["own_policy"])
     pairs(console, state_of(result) | rules | policy)
     alarms(console, [result])
-    if not result["connected"]:
+    if not result["connected"] and not result["waits_for"]:
         lines(console, "It begins as soon as the server runs.")
 
 
 def _reader(f: Json) -> str:
     """The URL has a column of its own."""
-    state = reader(f | {"forward": None}) if f["connected"] else "not running"
+    state = reader(f | {"forward": None}) if f["connected"] else idle(f)
     return f"PAUSED, {state}" if f["paused"] and not f["connected"] else state

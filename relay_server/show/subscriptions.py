@@ -74,6 +74,11 @@ def reader(s: Json) -> str:
     return _reader(s)
 
 
+def idle(s: Json) -> str:
+    """Why nobody reads a forward's subscription now."""
+    return str(s["waits_for"]) or "not running"
+
+
 def _waiting(s: Json) -> str:
     if s["oldest_waiting_at"] is None:
         return str(s["backlog"])
@@ -85,7 +90,7 @@ def _reader(s: Json) -> str:
         why = f" ({s['waits_for']})" if s["waits_for"] else ""
         return f"waits for its target{why}"
     if s["forward"]:
-        return f"forward to {s['forward']}" + ("" if s["connected"] else ", not running")
+        return f"forward to {s['forward']}" + ("" if s["connected"] else f", {idle(s)}")
     if s["readers"] > 1:
         return f"connected ×{s['readers']}"
     return "connected" if s["connected"] else "away"

@@ -134,8 +134,8 @@ def test_a_second_attempt_and_a_second_channel_are_shown() -> None:
     [
         (Response(500), "the target answered 500; the relay tries again"),
         (Response(429), "the target answered 429; the relay tries again"),
-        (Response(404), "the target answered 404; tried 3 times at most"),
-        (Response(302), "the target answered 302; tried 3 times at most"),
+        (Response(404), "the target answered 404; tried a few times more at most"),
+        (Response(302), "the target answered 302; tried a few times more at most"),
         (Response(410), "the target answered 410; the relay pauses the subscription"),
         (Failure(FailureKind.TIMEOUT, "too slow"), "too slow; the relay tries again"),
         (Failure(FailureKind.REFUSED, "bad path"), "bad path; not tried again"),

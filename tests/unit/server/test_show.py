@@ -438,6 +438,7 @@ def test_an_attempt_of_a_replay_is_marked(shown: Shown) -> None:
     [
         ({}, "connected"),
         ({"connected": False}, "not running"),
+        ({"connected": False, "waits_for": "it is starting"}, "it is starting"),
         ({"connected": False, "paused": "410"}, "PAUSED, not running"),
         ({"target_down": True, "waits_for": "goes away"}, "waits for its target (goes away)"),
     ],
