@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from bench.errors import BenchError
 READY_S = 15.0
 STOP_S = 22.0  # the server promises to end within 20 s
 POLL_S = 0.02
+LOOK_S = 0.05
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 Process = subprocess.Popen[bytes]
@@ -142,6 +144,29 @@ def _status_kib(pid: int, field: str) -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+@contextmanager
+def highest_resident_mib(process: Process) -> Iterator[list[float]]:
+    """The highest memory of a process while the block lasts: the one entry of the list after it.
+
+    Looked at every 50 ms, since `VmHWM` also knows what was before.
+    """
+    seen, highest, done = resident_mib(process), list[float](), threading.Event()
+
+    def look() -> None:
+        nonlocal seen
+        while not done.wait(LOOK_S):
+            seen = max(seen, resident_mib(process))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield highest
+    finally:
+        done.set()
+        looking.join()
+        highest.append(seen)
 
 
 def cpu_seconds(processes: Sequence[Process]) -> float:

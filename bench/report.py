@@ -1,4 +1,4 @@
-"""Medians over the rounds, the ratios relay to ssh, the thresholds, and the table to read."""
+"""Medians over the rounds, ratios of one way to another, the thresholds, and the table to read."""
 
 import os
 import platform
@@ -71,6 +71,9 @@ RATIO_BOUNDS = [
     ("end to end p50 at 200/s, kept", "200_kept/end_to_end_p50_ms", 6.0, False),
 ]
 BACKLOG_BOUND = 0.5
+BEFORE = "before"  # the way through another checkout's Relay
+NO_WORSE = 0.9  # of that one's figure
+RATE = "_per_s"  # of these more is better; of all other figures less
 
 
 def medians(rounds: Sequence[Figures]) -> Figures:
@@ -81,13 +84,13 @@ def medians(rounds: Sequence[Figures]) -> Figures:
     }
 
 
-def ratios(rounds: Rounds) -> Figures:
-    """Relay's figure divided by ssh's, round by round; the median of that.
+def ratios(rounds: Rounds, base: str = "ssh") -> Figures:
+    """Relay's figure divided by another way's, round by round; the median of that.
 
     The two are measured within seconds of each other, so what slows the machine for a while
     falls on both and mostly leaves the ratio alone.
     """
-    pairs = list(zip(rounds.get("relay", []), rounds.get("ssh", []), strict=False))
+    pairs = list(zip(rounds.get("relay", []), rounds.get(base, []), strict=False))
     return medians(
         [
             {name: ours[name] / theirs[name] for name in ours if theirs.get(name)}
@@ -109,6 +112,27 @@ def thresholds(rounds: Rounds) -> list[Threshold]:
         name = "backlog drained / highest delivered rate"
         found.append(Threshold(name, statistics.median(shares), BACKLOG_BOUND, at_least=True))
     return found
+
+
+def comparison(rounds: Rounds) -> list[Threshold]:
+    """Every figure of the table against the same one of `before`."""
+    measured = ratios(rounds, BEFORE)
+    figures = [figure for _, figure in ROWS if figure in measured]
+    return [_no_worse(figure, measured[figure]) for figure in figures]
+
+
+def _no_worse(figure: str, ratio: float) -> Threshold:
+    more_is_better = figure.endswith(RATE)
+    bound = NO_WORSE if more_is_better else round(1 / NO_WORSE, 3)
+    return Threshold(f"{figure}, relay/{BEFORE}", ratio, bound, at_least=more_is_better)
+
+
+def comparison_text(found: Sequence[Threshold]) -> str:
+    """A line for each figure that got worse, and one for the others."""
+    worse = [_verdict(one) for one in found if not one.passed]
+    held = f"{len(found) - len(worse)} of {len(found)} figures no worse than before"
+    bounds = f"rates at least {NO_WORSE}, all else at most {1 / NO_WORSE:.2f} of it"
+    return "\n".join([*worse, f"{'MISS' if worse else 'pass'}  {held} ({bounds})"])
 
 
 def _backlog_share(relay: Figures) -> float:
@@ -156,15 +180,21 @@ def flush_ms(folder: Path) -> float:
     return round(statistics.median(took), 3)
 
 
-def table(ways: Mapping[str, Figures], ratio: Figures) -> str:
-    """One row a figure, one column a way, and the ratio of relay to ssh."""
-    lines = [f"{'':34}" + "".join(f"{name:>11}" for name in [*ways, "relay/ssh"])]
+def table(ways: Mapping[str, Figures], ratio: Mapping[str, Figures]) -> str:
+    """One row a figure, one column a way, and the ratios of relay to some of them."""
+    names = [*ways, *(f"relay/{base}" for base in ratio)]
+    lines = [f"{'':34}" + "".join(f"{name:>{_width(name)}}" for name in names)]
     for label, figure in ROWS:
         values = [figures.get(figure) for figures in ways.values()]
         if any(value is not None for value in values):
-            cells = [*values, ratio.get(figure)]
-            lines.append(f"{label:34}" + "".join(f"{_cell(value):>11}" for value in cells))
+            cells = [*values, *(one.get(figure) for one in ratio.values())]
+            texts = zip(names, map(_cell, cells), strict=True)
+            lines.append(f"{label:34}" + "".join(f"{text:>{_width(name)}}" for name, text in texts))
     return "\n".join(lines)
+
+
+def _width(name: str) -> int:
+    return max(11, len(name) + 2)
 
 
 def _cell(value: float | None) -> str:
@@ -175,14 +205,17 @@ def _cell(value: float | None) -> str:
 
 def verdicts(found: Sequence[Threshold], faults: Counter[str]) -> str:
     """A line a threshold, and one for what must not happen at all."""
-    lines = [
-        f"{'pass' if one.passed else 'MISS'}  {one.name:44} {one.value:6.2f}"
-        f"  ({'at least' if one.at_least else 'at most'} {one.bound})"
-        for one in found
-    ]
+    lines = [_verdict(one) for one in found]
     wrong = {name: number for name, number in faults.items() if number}
     text = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in wrong.items())
     lines.append(
         f"MISS  {text}" if wrong else "pass  nothing lost, repeated, refused or out of order"
     )
     return "\n".join(lines)
+
+
+def _verdict(one: Threshold) -> str:
+    return (
+        f"{'pass' if one.passed else 'MISS'}  {one.name:44} {one.value:7.3f}"
+        f"  ({'at least' if one.at_least else 'at most'} {one.bound})"
+    )

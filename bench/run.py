@@ -1,13 +1,14 @@
 """Runs the whole bench: every way, every load, several rounds; then prints what came out."""
 
 import argparse
+import functools
 import json
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from types import FrameType
 
 from bench import report
 from bench.errors import BenchError
-from bench.report import Rounds
+from bench.report import BEFORE, Rounds
 from bench.scenarios import (
     LOADS,
     Figures,
@@ -26,10 +27,13 @@ from bench.scenarios import (
     target_running,
     warm_up,
 )
-from bench.ways import RelayWay, Way, direct, relay, relay_command, ssh, ssh_server_command
+from bench.trees import ROOT, check_tree, relay_command
+from bench.ways import RelayWay, Way, direct, relay, ssh, ssh_server_command
 from bench.webhooks import FIXTURES, load_bodies
 
-OPEN_WAY: dict[str, Callable[[Path, int], AbstractContextManager[Way]]] = {
+Opener = Callable[[Path, int], AbstractContextManager[Way]]
+
+OPEN_WAY: dict[str, Opener] = {
     "direct": direct,
     "ssh": ssh,
     "relay": relay,
@@ -41,13 +45,17 @@ SPARE_S = 10.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a run takes. `limit_s` ends it, whatever happens."""
+    """How long a run takes, and what is measured. `limit_s` ends it, whatever happens.
+
+    `against` is another checkout, whose Relay is the way `before`.
+    """
 
     ways: list[str]
     rounds: int
     seconds: float
     backlog: int
     limit_s: int
+    against: Path | None = None
 
 
 def run(plan: Plan, target: Target, folder: Path) -> Rounds:
@@ -55,23 +63,40 @@ def run(plan: Plan, target: Target, folder: Path) -> Rounds:
     found: Rounds = {name: [] for name in plan.ways}
     started = time.monotonic()
     for number in range(plan.rounds):
-        elapsed_s = time.monotonic() - started
-        if number and elapsed_s * (number + 1) / number > plan.limit_s - SPARE_S:
-            say(f"no time for round {number + 1}: one took {elapsed_s / number:.0f} s")
+        if not fits(number, time.monotonic() - started, plan.limit_s):
             break
         say(f"round {number + 1} of {plan.rounds}")
         with ExitStack() as stack:
-            ways = open_ways(stack, plan.ways, folder / str(number), target.port)
+            ways = open_ways(stack, openers(plan), folder / str(number), target.port)
             for name, figures in run_round(plan, target, ways, first=number).items():
                 found[name].append(figures)
     return found
 
 
-def open_ways(stack: ExitStack, names: Sequence[str], folder: Path, port: int) -> dict[str, Way]:
+def fits(rounds_done: int, elapsed_s: float, limit_s: int) -> bool:
+    """Whether there is time for another round; says so if not."""
+    if rounds_done and elapsed_s * (rounds_done + 1) / rounds_done > limit_s - SPARE_S:
+        say(f"no time for round {rounds_done + 1}: one took {elapsed_s / rounds_done:.0f} s")
+        return False
+    return True
+
+
+def openers(plan: Plan) -> dict[str, Opener]:
+    """What opens each way; against another checkout, both trees are named in the same manner."""
+    found = {name: OPEN_WAY[name] for name in plan.ways if name in OPEN_WAY}
+    if plan.against:
+        found["relay"] = functools.partial(relay, tree=ROOT)
+        found[BEFORE] = functools.partial(relay, tree=plan.against)
+    return found
+
+
+def open_ways(
+    stack: ExitStack, ways_to_open: Mapping[str, Opener], folder: Path, port: int
+) -> dict[str, Way]:
     ways = {}
-    for name in names:
+    for name, opened in ways_to_open.items():
         (folder / name).mkdir(parents=True)
-        ways[name] = stack.enter_context(OPEN_WAY[name](folder / name, port))
+        ways[name] = stack.enter_context(opened(folder / name, port))
     time.sleep(SETTLE_S)  # memory is read at rest
     return ways
 
@@ -86,7 +111,8 @@ def run_round(plan: Plan, target: Target, ways: dict[str, Way], first: int) -> d
             say(f"  {load} {name}")
             seconds = ["--seconds", str(plan.seconds)]
             found[name] |= measure(target, ways[name], load, [*flags, *seconds])
-    for name, way in ways.items():
+    for name in rotated(list(ways), first):
+        way = ways[name]
         found[name] |= memory(way, "loaded", "VmHWM")
         if isinstance(way, RelayWay):
             say(f"  backlog {name}")
@@ -123,8 +149,15 @@ def show(
         f"relay {facts['relay']}; a flush takes {facts['flush_ms']} ms; "
         f"median of {len(rounds[plan.ways[0]])} round(s) of {plan.seconds:g} s a load\n"
     )
-    print(report.table(ways, report.ratios(rounds)))
+    print(report.table(ways, all_ratios(rounds)))
+    if plan.against:
+        print("\n" + report.comparison_text(report.comparison(rounds)))
     print("\n" + report.verdicts(report.thresholds(rounds), faults))
+
+
+def all_ratios(rounds: Rounds) -> dict[str, Figures]:
+    """Relay's figures divided by those of each way that it is compared with."""
+    return {base: report.ratios(rounds, base) for base in ("ssh", BEFORE) if base in rounds}
 
 
 def save(
@@ -135,12 +168,14 @@ def save(
     faults: Counter[str],
 ) -> None:
     ways = summary(rounds)
-    bounds = [asdict(one) | {"passed": one.passed} for one in report.thresholds(rounds)]
+    found = [*report.thresholds(rounds), *report.comparison(rounds)]
+    bounds = [asdict(one) | {"passed": one.passed} for one in found]
     whole = {
         "machine": facts,
-        "plan": asdict(plan),
+        "plan": asdict(plan) | {"against": plan.against is not None},
         "medians": ways,
         "ratios": report.ratios(rounds),
+        "ratios_to_before": report.ratios(rounds, BEFORE),
         "thresholds": bounds,
         "faults": dict(faults),
         "rounds": rounds,
@@ -156,6 +191,9 @@ def say(text: str) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--ways", default=",".join(OPEN_WAY), help="which to measure, by comma")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="another checkout, measured as `before`"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one short round, for a first look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
@@ -176,10 +214,24 @@ def make_plan(args: argparse.Namespace) -> Plan:
     if "relay" in ways:
         relay_command("relay-server")
         relay_command("relay-client")
+    against = args.against and checked_against(args.against, ways)
+    if against:
+        ways.append(BEFORE)
     load_bodies(args.fixtures)
-    if args.quick:
-        return Plan(ways, rounds=1, seconds=1.5, backlog=2_000, limit_s=args.limit_s)
-    return Plan(ways, rounds=args.rounds, seconds=3.0, backlog=10_000, limit_s=args.limit_s)
+    rounds, seconds, size = (1, 1.5, 2_000) if args.quick else (args.rounds, 3.0, 10_000)
+    return Plan(ways, rounds, seconds, size, args.limit_s, against)
+
+
+def checked_against(folder: Path, ways: list[str]) -> Path:
+    """The other checkout, if Relay's commands can be had to run it, and this one beside it."""
+    tree = folder.resolve()
+    if "relay" not in ways:
+        raise BenchError("--against compares with the way `relay`, which --ways leaves out.")
+    if tree == ROOT:
+        raise BenchError(f"{tree} is this checkout itself: name another one with --against.")
+    check_tree(ROOT)
+    check_tree(tree)
+    return tree
 
 
 def bound_time(limit_s: int) -> None:

@@ -63,6 +63,10 @@ class Target:
                 changed = time.monotonic()
             time.sleep(POLL_S)
 
+    def delay(self, milliseconds: int) -> None:
+        """Have each answer wait so long from now on."""
+        self._ask(f"delay?ms={milliseconds}")
+
     def report(self) -> TargetReport:
         report: TargetReport = json.loads(self._ask("report"))
         return report
@@ -82,10 +86,12 @@ def target_running(folder: Path, fixtures: Path) -> Iterator[Target]:
         yield Target(port, fixtures)
 
 
-def post(target: Target, way: Way, run: int, flags: Sequence[str]) -> LoadResult:
+def post(
+    target: Target, way: Way, run: int, flags: Sequence[str], fixtures: Path | None = None
+) -> LoadResult:
     """Run the load generator to its end."""
     command = [sys.executable, "-m", "bench.load", way.url, "--run", str(run), *flags]
-    command += ["--fixtures", str(target.fixtures)]
+    command += ["--fixtures", str(fixtures or target.fixtures)]
     environment = clean_environment()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:

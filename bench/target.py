@@ -1,8 +1,8 @@
 """The target: a lean HTTP server process that counts webhooks and notes when they arrive.
 
-It answers every webhook with 200 at once. Three paths are its own: `POST /bench/reset?run=N` starts
-a new count, `GET /bench/count` is how many different webhooks have arrived, `GET /bench/report`
-is everything it knows, as JSON.
+It answers every webhook with 200, at once unless told otherwise. Some paths are its own:
+`/bench/reset?run=N` starts a new count, `/bench/delay?ms=N` has each answer wait from now on,
+`/bench/count` is how many different webhooks have arrived, `/bench/report` is everything it knows.
 """
 
 import asyncio
@@ -81,6 +81,7 @@ class Target(asyncio.Protocol):
     """One connection: requests with a Content-Length, answered in order."""
 
     tally = Tally(0)
+    delay_s = 0.0
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -97,16 +98,25 @@ class Target(asyncio.Protocol):
             if len(self._buffer) < size:
                 return
             self._buffer = self._buffer[size:]
-            self._transport.write(self._answer(head))
+            self._take(head)
 
-    def _answer(self, head: bytes) -> bytes:
+    def _take(self, head: bytes) -> None:
         bench = header(head, b"x-bench")
-        if bench:
-            self.tally.note(bench, time.monotonic_ns())
-            return ANSWER
-        path = head.split(b" ", 2)[1].decode()
-        if path.startswith("/bench/reset?run="):
-            Target.tally = Tally(int(path.rpartition("=")[2]))
+        if not bench:
+            self._transport.write(self._tell(head.split(b" ", 2)[1].decode()))
+            return
+        self.tally.note(bench, time.monotonic_ns())
+        if self.delay_s:
+            asyncio.get_running_loop().call_later(self.delay_s, self._transport.write, ANSWER)
+        else:
+            self._transport.write(ANSWER)
+
+    def _tell(self, path: str) -> bytes:
+        what, _, value = path.partition("=")
+        if what == "/bench/reset?run":
+            Target.tally = Tally(int(value))
+        elif what == "/bench/delay?ms":
+            Target.delay_s = int(value) / 1000
         return json_answer(self.tally.report() if path == "/bench/report" else self.tally.count)
 
 

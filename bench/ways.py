@@ -1,11 +1,10 @@
-"""The three ways a webhook can take to the target: straight, through `ssh -R`, through Relay."""
+"""The ways a webhook can take to the target: straight, through `ssh -R`, through Relay."""
 
 import json
 import os
 import pwd
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from bench.processes import (
     running,
     wait_until,
 )
+from bench.trees import in_tree, relay_command
 
 PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd started by root wants this empty folder
 
@@ -123,6 +123,8 @@ class RelayWay(Way):
     folder: Path = Path()
     client_environment: Mapping[str, str] = field(default_factory=dict)
     target_port: int = 0
+    port: int = 0
+    subscribe_token: str = ""
     _client: ExitStack = field(default_factory=ExitStack)
 
     def start_client(self) -> None:
@@ -140,9 +142,24 @@ class RelayWay(Way):
 
 
 @contextmanager
-def relay(folder: Path, target_port: int) -> Iterator[RelayWay]:
+def relay(folder: Path, target_port: int, tree: Path | None = None) -> Iterator[RelayWay]:
     """`relay-server serve` on a new data dir, and `relay-client connect` to the target."""
+    with relay_server(folder, target_port, tree) as way:
+        way.start_client()
+        yield way
+
+
+@contextmanager
+def relay_server(folder: Path, target_port: int, tree: Path | None = None) -> Iterator[RelayWay]:
+    """`relay-server serve` on a new data dir, without a client as yet.
+
+    Args:
+        folder: For data and logs.
+        target_port: Where a client is to replay to.
+        tree: The checkout whose code runs; None means whatever is installed.
+    """
     port, ops_port, log = free_port(), free_port(), folder / "server.log"
+    code = in_tree(tree) if tree else {}
     base = f"http://127.0.0.1:{port}"
     settings = {
         "RELAY_SERVER_DATA_DIR": str(folder / "data"),
@@ -150,32 +167,28 @@ def relay(folder: Path, target_port: int) -> Iterator[RelayWay]:
         "RELAY_SERVER_PORT": str(port),
         "RELAY_SERVER_OPS_PORT": str(ops_port),
         "RELAY_SERVER_PUBLIC_URL": base,
+        **code,
     }
     made = _init_relay(settings)
     with running([relay_command("relay-server"), "serve"], log, settings) as server:
         health = f"http://127.0.0.1:{ops_port}/health/ready"
         wait_until(lambda: http_get(health) is not None, "relay-server serve", server, log)
         client = {"RELAY_CLIENT_URL": base, "RELAY_CLIENT_TOKEN": made["subscribe_token"]}
-        client |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
-        client["RELAY_CLIENT_STATE_DIR"] = str(folder / "state")
-        way = RelayWay(made["webhook_url"], {"server": server}, folder, client, target_port)
+        client |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), **code}
+        client |= {"XDG_STATE_HOME": str(folder / "state")}
+        way = RelayWay(
+            made["webhook_url"],
+            {"server": server},
+            folder,
+            client,
+            target_port,
+            port,
+            made["subscribe_token"],
+        )
         try:
-            way.start_client()
             yield way
         finally:
             way.stop_client()
-
-
-def relay_command(name: str) -> str:
-    """The path of one of Relay's commands, first beside this Python.
-
-    Raises:
-        BenchError: It is not installed.
-    """
-    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    if found is None:
-        raise BenchError(f"{name} is not installed here. Install the project: pip install -e .")
-    return found
 
 
 def _init_relay(settings: Mapping[str, str]) -> dict[str, str]:
