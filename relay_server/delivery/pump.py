@@ -364,9 +364,8 @@ class Pump:
 
     def _wake_when_due(self) -> None:
         due = [s.schedule.next_timer for s in self._streams.values()]
-        if self._may_send and self._sink_for(0):
-            now = self._clock.monotonic()
-            due += [s.throttled_until(now) for s in self._streams.values()]
+        if self._may_send:  # otherwise they were not asked
+            due += [s.throttled_until for s in self._streams.values()]
         times = [when for when in due if when is not None]
         if times:
             self._wake_at(min(times))

@@ -53,6 +53,7 @@ class Stream:
         now = clock.monotonic()
         self.schedule = Schedule(claim, policy, now, clock.unix_ms(), keys)
         self.next_at = now  # when its rate lets the next one go; monotonic seconds
+        self.throttled_until: float | None = None
         self._store = store
         self._channel = channel
         self._clock = clock
@@ -94,16 +95,14 @@ class Stream:
         return False
 
     def allowance(self, now: float) -> int:
-        """How many deliveries its rate lets it begin now."""
+        """How many deliveries its rate lets it begin now; if none, `throttled_until` says when."""
+        self.throttled_until = None
         if self.replay is None:
             return WINDOW_DELIVERIES
         if self.next_at > now:
+            self.throttled_until = self.next_at if self.schedule.any_ready else None
             return 0
         return int((now - self.next_at) * self.replay.rate_per_s) + 1
-
-    def throttled_until(self, now: float) -> float | None:
-        """When its rate lets the next one go, if one is ready and has to wait for that."""
-        return self.next_at if self.next_at > now and self.schedule.any_ready else None
 
     def begin(self, entry: Entry, holder: Holder) -> bool:
         """Lend a picked delivery to a holder; False if it may not go any more."""

@@ -40,7 +40,7 @@ from relay_server.web.errors import error_response
 log = structlog.get_logger()
 
 VERSION = version("relay-tunnel")
-SEND_DEADLINE_S = 60.0  # a reader that takes nothing for so long is cut
+SEND_DEADLINE_S = 55.0  # a reader that takes nothing is cut within 60 s
 CLOSE_DEADLINE_S = 5.0
 MAX_HOST_CHARS = 255
 MAX_QUEUED_BYTES = 4_194_304  # a window of the largest heads and bodies that go whole fits
