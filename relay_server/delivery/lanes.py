@@ -50,24 +50,34 @@ class Lane:
     Attributes:
         ready: Those that may go, in order of sequence.
         active: The one that is under way.
-        blocker: The one that waits for its next try and holds the others until then.
-        parked: How many wait for their next try, the blocker among them.
+        blocker: The one that waits for its next try and holds what comes after it until then.
+        parked: Those that wait for their next try, the blocker among them, in order of sequence.
         offered: It is in the heap of what is ready, or was picked from it.
+        counted: What was last counted as `held`.
     """
 
     ready: deque[Entry] = field(default_factory=deque)
     active: Entry | None = None
     blocker: Entry | None = None
-    parked: int = 0
+    parked: list[Entry] = field(default_factory=list)
     offered: bool = False
+    counted: int = 0
 
     @property
     def open(self) -> bool:
-        return bool(self.ready) and self.active is None and self.blocker is None
+        return bool(self.ready) and self.active is None and self._passes(self.ready[0])
 
     @property
     def empty(self) -> bool:
-        return not self.ready and self.active is None and self.parked == 0
+        return not self.ready and self.active is None and not self.parked
+
+    @property
+    def held(self) -> int:
+        """How many cannot go until the blocker lets them."""
+        return 0 if self.blocker is None else len(self.ready)
+
+    def _passes(self, entry: Entry) -> bool:
+        return self.blocker is None or entry < self.blocker
 
 
 class Keys:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from relay_protocol.errors import RelayError
@@ -89,7 +90,6 @@ class Pump:
         self.channel = channel
         self.subscription = subscription
         self.claim = claim
-        self.paused = subscription.config.paused
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -108,6 +108,11 @@ class Pump:
     @property
     def _policy(self) -> Policy:
         return self.subscription.config.policy.applied_to(self.channel.config.policy)
+
+    @property
+    def paused(self) -> str:
+        """Why nothing is sent until `resume`; empty when it is not paused."""
+        return self.subscription.config.paused
 
     @property
     def waits_for_target(self) -> str | None:
@@ -192,11 +197,12 @@ class Pump:
 
     def pause(self, reason: str) -> None:
         """Send nothing until `resume`."""
-        self.paused = reason
+        config = msgspec.structs.replace(self.subscription.config, paused=reason)
+        self.subscription = msgspec.structs.replace(self.subscription, config=config)
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        self.paused = ""
+        self.pause("")
         self._wake.set()
 
     def drain(self) -> None:
@@ -208,7 +214,6 @@ class Pump:
         self.channel, self.subscription = channel, subscription
         for stream in self._streams.values():
             stream.schedule.set_policy(self._policy, self._clock.monotonic())
-        self.paused = subscription.config.paused
         self._wake.set()
 
     def replays_changed(self) -> None:
@@ -301,10 +306,16 @@ class Pump:
             elif sink is None:
                 stream.schedule.put_back((entry,))
             elif stream.begin(entry, sink):
-                self._sinks[sink] = self._sinks.pop(sink)  # now the last
+                self._served(sink, stream)
                 sink.deliver(self._delivery(stream, entry, event))
                 progressed = True
         return progressed
+
+    def _served(self, sink: Sink, stream: Stream) -> None:
+        """Others come first the next time; but live traffic always does."""
+        self._sinks[sink] = self._sinks.pop(sink)
+        if stream is not self._live:
+            self._streams[stream.number] = self._streams.pop(stream.number)
 
     def _sink_for(self, size: int) -> Sink | None:
         """A sink that takes a body of so many bytes now; the one that was served last is last."""
@@ -344,8 +355,10 @@ class Pump:
             self._streams.pop(number).close()
 
     async def _take_up(self, replay: Replay) -> None:
+        if self._stopped:
+            return  # whoever came after this pump has claimed it, or will
         claim = await self._store.claim(replay.number)
-        if claim is not None:
+        if claim is not None and not self._stopped:
             self._streams[replay.number] = Stream(
                 self._store,
                 self.channel.number,

@@ -55,7 +55,7 @@ class Schedule:
         self._known = {mark.sequence: mark for mark in claim.progress.marks}
         self._loaded: deque[int] = deque()  # in order; what was settled since is let go in time
         self._entries: dict[int, Entry] = {}
-        self._parked = 0  # entries that wait for their next try
+        self._parked = 0  # entries that wait for their next try, or for one that does
         self._lanes: dict[str, Lane] = {}
         self._under_way: dict[int, Entry] = {}
         self._ready: list[tuple[int, str]] = []  # (sequence of a lane's first, key): a heap
@@ -75,7 +75,7 @@ class Schedule:
 
     @property
     def ready_or_lent(self) -> int:
-        """How many deliveries are loaded, and neither settled nor waiting for their next try."""
+        """How many deliveries are loaded and not settled, and wait for no retry."""
         return len(self._entries) - self._parked
 
     @property
@@ -101,10 +101,9 @@ class Schedule:
     def set_policy(self, policy: Policy, now: float) -> None:
         """Change what follows from failures, from now on."""
         self._policy = policy
-        for lane in self._lanes.values():
-            if lane.blocker is not None:
-                self._hold_for_now(lane.blocker)
-                self._look(lane.blocker, now)
+        for key, lane in self._lanes.items():
+            self._block(lane, next((e for e in lane.parked if self._holds(e, now)), None))
+            self._offer(lane, key)
 
     def load(self, outlines: Iterable[Outline], now: float, read_up_to: int | None = None) -> None:
         """Add the next events in sequence. Sequences left out are gone, or not meant.
@@ -168,6 +167,7 @@ class Schedule:
         self._keys.take(entry.key)
         lane.offered = False
         lane.active = lane.ready.popleft()
+        self._recount(lane)
         entry.state = State.UNDER_WAY
         entry.attempt += 1
         entry.holder, entry.begun_at = holder, now
@@ -282,18 +282,30 @@ class Schedule:
             self._return(entry, lane)
             return
         entry.state, entry.due = State.WAITING, now + after_s
-        lane.parked += 1
+        bisect.insort(lane.parked, entry)
         self._parked += 1
         heapq.heappush(self._timers, (entry.due, entry.sequence))
-        if self._holds(entry, now) and lane.blocker is None:
-            lane.blocker = entry
-            self._hold_for_now(entry)
+        if self._holds(entry, now) and (lane.blocker is None or entry < lane.blocker):
+            self._block(lane, entry)
         self._note(entry, MarkState.WAITING, now)
         self._offer(lane, entry.key)
 
-    def _hold_for_now(self, entry: Entry) -> None:
-        hold_ends = self._failing_since(entry) + self._policy.hold_s
-        heapq.heappush(self._timers, (hold_ends, entry.sequence))
+    def _block(self, lane: Lane, entry: Entry | None) -> None:
+        """Have one that waits hold its key for now, or none."""
+        lane.blocker = entry
+        self._recount(lane)
+        if entry is not None:
+            hold_ends = self._failing_since(entry) + self._policy.hold_s
+            heapq.heappush(self._timers, (hold_ends, entry.sequence))
+
+    def _unblock(self, lane: Lane) -> None:
+        """The blocker lets go; where order is strict, the next one that waits takes its place."""
+        strict = self._policy.strict_order and lane.parked
+        self._block(lane, lane.parked[0] if strict else None)
+
+    def _recount(self, lane: Lane) -> None:
+        self._parked += lane.held - lane.counted
+        lane.counted = lane.held
 
     def _holds(self, entry: Entry, now: float) -> bool:
         failing_for_s = now - self._failing_since(entry)
@@ -308,7 +320,7 @@ class Schedule:
         if entry.due <= now:
             self._return(entry, lane)
         elif lane.blocker is entry and not self._holds(entry, now):
-            lane.blocker = None
+            self._unblock(lane)
             self._offer(lane, entry.key)
 
     def _free(self, entry: Entry) -> None:
@@ -320,11 +332,11 @@ class Schedule:
 
     def _return(self, entry: Entry, lane: Lane) -> None:
         """Put it before all of its key that came later."""
-        if lane.blocker is entry:
-            lane.blocker = None
         if entry.state is State.WAITING:
-            lane.parked -= 1
+            del lane.parked[bisect.bisect_left(lane.parked, entry)]
             self._parked -= 1
+        if lane.blocker is entry:
+            self._unblock(lane)
         entry.state = State.READY
         if lane.ready and lane.ready[0].sequence < entry.sequence:
             bisect.insort(lane.ready, entry)
@@ -342,6 +354,7 @@ class Schedule:
             self._offer(lane, entry.key)
 
     def _offer(self, lane: Lane, key: str) -> None:
+        self._recount(lane)
         if lane.open and not lane.offered:
             lane.offered = True
             heapq.heappush(self._ready, (lane.ready[0].sequence, key))

@@ -102,7 +102,8 @@ class Stream:
         if self.next_at > now:
             self.throttled_until = self.next_at if self.schedule.any_ready else None
             return 0
-        return int((now - self.next_at) * self.replay.rate_per_s) + 1
+        behind_s = min(now - self.next_at, REPLAY_BURST_S)
+        return int(behind_s * self.replay.rate_per_s) + 1
 
     def begin(self, entry: Entry, holder: Holder) -> bool:
         """Lend a picked delivery to a holder; False if it may not go any more."""

@@ -63,7 +63,7 @@ class Upkeep:
             deleted += await self._remove(channel, None, down_to=ROOMY)
         if self._share(channel) >= FULL and config.drop_oldest:
             deleted += await self._drop(channel)
-        self._warn(channel)
+        await self._warn(channel)
         return deleted
 
     async def _remove(
@@ -73,7 +73,8 @@ class Upkeep:
         while down_to == 0.0 or self._share(channel) > down_to:
             found = await self._store.removable(channel.number, received_before, after, BATCH)
             if found.sequences:
-                deleted += await self._store.remove(channel.number, found.sequences)
+                enough = self._excess(channel, down_to) if down_to else None
+                deleted += await self._store.remove(channel.number, found.sequences, enough)
             if found.looked_up_to is None:
                 break
             after = found.looked_up_to
@@ -83,7 +84,8 @@ class Upkeep:
         """Make room as the operator chose: by what was not delivered."""
         dropped = 0
         while self._share(channel) > ROOMY:
-            count = await self._store.drop_oldest(channel.number, BATCH)
+            enough = self._excess(channel, ROOMY)
+            count = await self._store.drop_oldest(channel.number, BATCH, enough)
             if not count:
                 break
             dropped += count
@@ -95,9 +97,20 @@ class Upkeep:
         limit = channel.config.max_bytes
         return self._store.usage(channel.number) / limit if limit else 0.0
 
-    def _warn(self, channel: Channel) -> None:
+    def _excess(self, channel: Channel, share: float) -> int:
+        """Bytes above a share of what the channel may hold."""
+        allowed = round(share * (channel.config.max_bytes or 0))
+        return max(1, self._store.usage(channel.number) - allowed)
+
+    async def _is_worrying(self, channel: Channel) -> bool:
+        """Nearly full, and not of what goes by itself when room is needed."""
+        if self._share(channel) < WORRYING:
+            return False
+        return not (await self._store.removable(channel.number, None, 0, 1)).sequences
+
+    async def _warn(self, channel: Channel) -> None:
         share = self._share(channel)
-        if share < WORRYING:
+        if not await self._is_worrying(channel):
             self._worrying.discard(channel.number)
         elif channel.number not in self._worrying:
             self._worrying.add(channel.number)

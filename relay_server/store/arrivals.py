@@ -86,6 +86,15 @@ def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored |
     return results
 
 
+def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
+    """Where the same webhook is stored, if it is."""
+    earlier = _earlier(database, [arrival], [_digest(arrival.new)]).get(0)
+    same = earlier.same if earlier else None
+    if same is None or same.body != arrival.new.body:
+        return None
+    return Appended(same.id, same.sequence, duplicate=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Earlier:
     """What is stored under a sender's id; `same` may have the same body."""

@@ -42,7 +42,7 @@ Listener = Callable[[ChannelNumber], None]
 class EventStore(Protocol):
     """Events and how far each subscription is with them, kept across restarts.
 
-    Every implementation passes `tests/contract/test_event_store.py`. Unless a method says
+    Every implementation passes the tests in `tests/contract`. Unless a method says
     otherwise, what it changed survives a crash once it has returned, and it raises
     `StoreUnavailable` when nothing was changed.
     """
@@ -246,15 +246,29 @@ class EventStore(Protocol):
         It looks at a bounded number of events after a sequence; call it again from there.
         """
 
-    async def remove(self, channel: ChannelNumber, sequences: Sequence[int]) -> int:
+    async def remove(
+        self, channel: ChannelNumber, sequences: Sequence[int], enough: int | None = None
+    ) -> int:
         """Delete those of these events that every subscription has settled, none of them dead.
+
+        Args:
+            channel: Whose events.
+            sequences: Which.
+            enough: Stop once so many bytes are free.
 
         Returns:
             How many were deleted.
         """
 
-    async def drop_oldest(self, channel: ChannelNumber, limit: int) -> int:
-        """Delete a channel's oldest events, delivered or not, and count them as dropped.
+    async def drop_oldest(
+        self, channel: ChannelNumber, limit: int, enough: int | None = None
+    ) -> int:
+        """Delete a channel's oldest events, and count as dropped what somebody still needed.
+
+        Args:
+            channel: Whose events.
+            limit: How many at most.
+            enough: Stop once so many bytes are free.
 
         Returns:
             How many were deleted.

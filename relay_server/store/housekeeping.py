@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import apsw
@@ -23,11 +24,12 @@ LOOK_AT = 5_000  # events that one look for removable ones goes through at most
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was deleted."""
+    """What was deleted; `last` is the highest sequence."""
 
     channel: ChannelNumber
     events: int
     bytes: int
+    last: int
 
 
 def removable(
@@ -38,27 +40,33 @@ def removable(
     limit: int,
 ) -> Removable:
     """The oldest events that may go; where one is young, so is the rest."""
-    rows = database.all("removable", position(channel, after), last(channel), LOOK_AT)
-    old = [r for r in rows if received_before is None or r[1] < received_before]
-    found = [sequence_of(at) for at, _, deletable in old if deletable]
+    start = position(channel, after)
+    rows = database.all("removable", start, last(channel), LOOK_AT, received_before)
+    found = [sequence_of(at) for at, _, deletable in rows if deletable]
     if len(found) > limit:
         return Removable(tuple(found[:limit]), found[limit - 1])
-    more = len(rows) == LOOK_AT and len(old) == len(rows)
+    more = len(rows) == LOOK_AT and all(old for _, old, _ in rows)
     return Removable(tuple(found), sequence_of(rows[-1][0]) if more else None)
 
 
-def remove(database: Database, channel: ChannelNumber, sequences: Sequence[int]) -> Removed:
-    """Delete those of these events that nobody needs."""
+def remove(
+    database: Database, channel: ChannelNumber, sequences: Sequence[int], enough: int | None
+) -> Removed:
+    """Delete those of these events that nobody needs, until so many bytes are free."""
     wanted = json.dumps([position(channel, sequence) for sequence in sequences])
-    return _delete(database, channel, database.all("still_deletable", wanted), dropped=0)
+    rows = database.all("still_deletable", wanted)
+    return _delete(database, channel, _first(rows, enough), dropped=0)
 
 
-def drop_oldest(database: Database, channel: ChannelNumber, limit: int) -> Removed:
+def drop_oldest(
+    database: Database, channel: ChannelNumber, limit: int, enough: int | None
+) -> Removed:
     """Delete the oldest events, needed or not, and have subscriptions go on behind them."""
-    rows = database.all("oldest", first(channel), last(channel), limit)
+    rows = _first(database.all("oldest", first(channel), last(channel), limit), enough)
     dropped = sum(not deletable for _, _, deletable in rows)
     if rows:
         database.run("pass_dropped", sequence_of(rows[-1][0]), channel)
+        database.run("forget_passed_marks", channel)
     return _delete(database, channel, [row[:2] for row in rows], dropped)
 
 
@@ -123,13 +131,23 @@ def _delete(
 ) -> Removed:
     positions = [row[0] for row in rows]
     sequences = json.dumps([sequence_of(at) for at in positions])
-    removed = Removed(channel, len(rows), sum(row[1] for row in rows))
+    last = sequence_of(max(positions, default=0))
+    removed = Removed(channel, len(rows), sum(row[1] for row in rows), last)
     if rows:
         database.run("delete_attempts", channel, sequences)
         database.run("delete_deliveries", channel, sequences)
+        database.run("settle_discarded", channel, sequences)
         database.run("delete_events", json.dumps(positions))
         database.run("count_removed", removed.events, removed.bytes, dropped, channel)
     return removed
+
+
+def _first(rows: Sequence[Row], enough: int | None) -> Sequence[Row]:
+    """As many rows as make up so many bytes, which come second in each; all of them for None."""
+    if enough is None:
+        return rows
+    before = accumulate((row[1] for row in rows), initial=0)
+    return [row for row, taken in zip(rows, before, strict=False) if taken < enough]
 
 
 def _copy(path: Path, file: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from relay_server.errors import ChannelFull
 from relay_server.store.database import Database
 from relay_server.store.housekeeping import Removed
 from relay_server.store.recent import Recent
@@ -20,12 +19,14 @@ class Known:
         recent: The latest events of each channel.
         last: The last committed sequence of each channel.
         bytes: What each channel's events take.
+        arriving: What comes on top of that soon.
     """
 
     def __init__(self, database: Database) -> None:
         self.recent: dict[ChannelNumber, Recent] = defaultdict(Recent)
         self.last: dict[ChannelNumber, int] = {}
         self.bytes: dict[ChannelNumber, int] = {}
+        self.arriving: defaultdict[ChannelNumber, int] = defaultdict(int)
         self._configs: dict[ChannelNumber, ChannelConfig] = {}
         channels, tokens = {}, {}
         for row in database.all("load_channels"):
@@ -38,16 +39,14 @@ class Known:
             tokens[token.digest] = token
         self.catalog = Catalog(channels, tokens)
 
-    def check_room(self, channel: ChannelNumber, weight: int) -> None:
-        """See that so many bytes more fit into a channel.
-
-        Raises:
-            ChannelFull: They do not.
-        """
+    def full_at(self, channel: ChannelNumber, weight: int) -> int | None:
+        """The limit of a channel that so many bytes more would exceed; None where they fit."""
         config = self._configs.get(channel)
         limit = config.max_bytes if config else None
-        if limit is not None and self.bytes.get(channel, 0) + weight > limit:
-            raise ChannelFull(limit)
+        if limit is None:
+            return None
+        taken = self.bytes.get(channel, 0) + self.arriving[channel]
+        return limit if taken + weight > limit else None
 
     def add(self, event: Event, weight: int) -> None:
         """An event of so many bytes was stored."""
@@ -59,6 +58,7 @@ class Known:
         """Events were deleted."""
         if removed.channel in self.bytes:
             self.bytes[removed.channel] -= removed.bytes
+            self.recent[removed.channel].forget(removed.last)
 
     def show_channel(self, channel: Channel) -> None:
         """A channel was made or changed."""
@@ -70,7 +70,7 @@ class Known:
         """A channel was deleted."""
         channels = {n: c for n, c in self.catalog.channels.items() if n != channel.name}
         self.catalog = Catalog(channels, self.catalog.tokens)
-        for by_number in (self.recent, self.last, self.bytes, self._configs):
+        for by_number in (self.recent, self.last, self.bytes, self.arriving, self._configs):
             by_number.pop(channel.number, None)
 
     def show_token(self, token: Token) -> None:

@@ -25,13 +25,14 @@ from relay_server.errors import (
 from relay_server.store.base import Listener
 from relay_server.store.memory_reader import (
     Reader,
+    first_of,
     has_ended,
     is_selected,
     newest,
     summary,
     weight,
 )
-from relay_server.store.readers import MAX_RUNNING_REPLAYS, MAX_SUBSCRIPTIONS
+from relay_server.store.readers import CLOCK_JUMP_MS, MAX_RUNNING_REPLAYS, MAX_SUBSCRIPTIONS
 from relay_server.values import (
     ORDINARY,
     Appended,
@@ -116,11 +117,13 @@ class MemoryStore:
     async def select(
         self, channel: ChannelNumber, replay: Replay, after: int, limit: int
     ) -> Selected:
+        reader = self._readers.get(replay.subscription)
         events = [
             event
             for sequence, event in self._events.get(channel, {}).items()
             if after < sequence <= replay.until
-            and is_selected(event, replay, self._readers[replay.subscription])
+            and reader is not None
+            and is_selected(event, replay, reader)
         ]
         outlines = tuple(Outline(e.head.sequence, e.head.key, len(e.body)) for e in events[:limit])
         if len(events) > limit:
@@ -142,8 +145,10 @@ class MemoryStore:
         if reader.replay is not None:
             if reader.replay.state is not ReplayState.RUNNING:
                 return
-            self._readers[reader.replay.subscription].hear_of_replay(progress)
-        reader.add(progress)
+            self._readers[reader.replay.subscription].hear_of_replay(
+                progress, self._events[reader.channel]
+            )
+        reader.add(progress, self._events[reader.channel])
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         self._listeners.append(listener)
@@ -202,8 +207,9 @@ class MemoryStore:
         return subscription, True
 
     async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
-        found = (reader.subscription for reader in self._subscribed())
-        return [s for s in found if channel in (None, s.channel)]
+        found = [reader.subscription for reader in self._subscribed()]
+        wanted = [s for s in found if channel in (None, s.channel)]
+        return sorted(wanted, key=lambda s: (s.channel, s.name))
 
     async def change_subscription(
         self,
@@ -354,22 +360,27 @@ class MemoryStore:
             return Removable(tuple(found[:limit]), found[limit - 1])
         return Removable(tuple(found), None)
 
-    async def remove(self, channel: ChannelNumber, sequences: Sequence[int]) -> int:
+    async def remove(
+        self, channel: ChannelNumber, sequences: Sequence[int], enough: int | None = None
+    ) -> int:
         events = self._events.get(channel, {})
-        gone = [s for s in sequences if s in events and not self._is_needed(channel, s)]
-        for sequence in gone:
-            self._forget(channel, events.pop(sequence))
+        deletable = [s for s in sequences if s in events and not self._is_needed(channel, s)]
+        gone = first_of([events[s] for s in deletable], enough)
+        for event in gone:
+            self._forget(channel, event)
         return len(gone)
 
-    async def drop_oldest(self, channel: ChannelNumber, limit: int) -> int:
-        events = self._events.get(channel, {})
-        gone = list(events)[:limit]
-        self._dropped[channel] += sum(self._is_needed(channel, s) for s in gone)
-        for sequence in gone:
-            self._forget(channel, events.pop(sequence))
-            for reader in self._subscribed():
-                if reader.channel == channel:
-                    reader.floor = max(reader.floor, sequence)
+    async def drop_oldest(
+        self, channel: ChannelNumber, limit: int, enough: int | None = None
+    ) -> int:
+        gone = first_of(list(self._events.get(channel, {}).values())[:limit], enough)
+        for event in gone:
+            self._dropped[channel] += self._is_needed(channel, event.head.sequence)
+        for reader in self._subscribed():
+            if reader.channel == channel and gone:
+                reader.pass_by(gone[-1].head.sequence)
+        for event in gone:
+            self._forget(channel, event)
         return len(gone)
 
     async def forget_dead(
@@ -403,14 +414,15 @@ class MemoryStore:
 
     def _forget(self, channel: ChannelNumber, event: Event) -> None:
         sequence = event.head.sequence
+        del self._events[channel][sequence]
         for known in self._sender_ids.values():
             if event in known:
                 known.remove(event)
         for reader in self._readers.values():
             if reader.channel == channel:
                 reader.attempts = [a for a in reader.attempts if a.sequence != sequence]
-                if sequence <= reader.floor:
-                    reader.marks.pop(sequence, None)
+                if reader.replay is None:
+                    reader.forget(sequence)
 
     def _subscribed(self) -> list[Reader]:
         return [reader for reader in self._readers.values() if reader.replay is None]
@@ -432,12 +444,20 @@ class MemoryStore:
     def _sequence_before(self, channel: ChannelNumber, since: int | None) -> int:
         if since is None:
             return self._last[channel]
-        events = self._events[channel].items()
-        return max((s for s, e in events if e.head.received_at < since), default=0)
+        events = self._events[channel]
+        begin = min(events, default=self._last[channel] + 1) - 1
+        before = (s for s, e in events.items() if e.head.received_at < since)
+        return max(before, default=begin)
 
     def _bounds(self, reader: Reader, wanted: Selection) -> tuple[int, int]:
         last = self._last[reader.channel]
-        start = max((wanted.first or 1) - 1, min(wanted.sequences, default=1) - 1)
+        start = max((wanted.first or 1) - 1, min(wanted.sequences, default=1) - 1, 0)
+        if wanted.received_from is not None:
+            surely_before = wanted.received_from - CLOCK_JUMP_MS
+            start = max(start, self._sequence_before(reader.channel, surely_before))
+        if wanted.dead:
+            dead = (s for s in reader.marks if reader.state_of(s) is MarkState.DEAD)
+            start = max(start, min(dead, default=1) - 1)
         until = min(
             last,
             max(wanted.sequences, default=last),
@@ -447,7 +467,7 @@ class MemoryStore:
 
     def _deliveries(self, channel: ChannelNumber, sequence: int) -> Sequence[DeliveryState]:
         readers = [r for r in self._readers.values() if r.channel == channel]
-        readers.sort(key=lambda r: (r.replay is not None, r.subscription.name))
+        readers.sort(key=lambda r: (-r.replay.number, "") if r.replay else (0, r.subscription.name))
         states = []
         for reader in readers:
             state = reader.state(sequence)
@@ -461,8 +481,10 @@ class MemoryStore:
         events = self._events[reader.channel]
         waiting = [e for s, e in events.items() if reader.waits_for(s)]
         dead = sum(mark.state is MarkState.DEAD for mark in reader.marks.values())
+        settled = sum(m.state.settled for s, m in reader.marks.items() if s > reader.floor)
+        backlog = max(0, self._last[reader.channel] - reader.floor - settled)
         oldest = waiting[0].head.received_at if waiting else None
-        return SubscriptionStatus(reader.subscription, len(waiting), oldest, dead)
+        return SubscriptionStatus(reader.subscription, backlog, oldest, dead)
 
     def _channel(self, name: str) -> Channel:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from relay_protocol.values import RequestHead
+from relay_server.store.readers import spellings
 from relay_server.values import (
     Attempt,
     ChannelNumber,
@@ -38,25 +39,49 @@ class Reader:
     marks: dict[int, Mark] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
 
-    def add(self, progress: Progress) -> None:
-        """Take progress of its newest claim."""
-        self.floor = max(self.floor, progress.floor)
+    def add(self, progress: Progress, events: Collection[int]) -> None:
+        """Take progress of its newest claim; dead are only events that are there."""
+        lost = {m.sequence for m in progress.marks if m.state is MarkState.DEAD} - set(events)
         self.marks |= {mark.sequence: mark for mark in progress.marks}
-        self.marks = {s: m for s, m in self.marks.items() if s > self.floor or m.state in KEPT}
+        self.marks = {s: m for s, m in self.marks.items() if s not in lost}
+        self.pass_by(progress.floor)
         tried = {(a.sequence, a.attempt) for a in progress.attempts}
         self.attempts = [a for a in self.attempts if (a.sequence, a.attempt) not in tried]
         self.attempts += progress.attempts
 
-    def hear_of_replay(self, progress: Progress) -> None:
+    def pass_by(self, floor: int) -> None:
+        """Everything up to here is settled."""
+        self.floor = max(self.floor, floor)
+        self.marks = {s: m for s, m in self.marks.items() if s > self.floor or m.state in KEPT}
+
+    def forget(self, sequence: int) -> None:
+        """An event is gone; above the floor it is enough that it was settled."""
+        if sequence <= self.floor:
+            self.marks.pop(sequence, None)
+        elif self.state_of(sequence) is MarkState.DISCARDED:
+            self.set_state(sequence, MarkState.DELIVERED, self.marks[sequence].changed_at)
+
+    def hear_of_replay(self, progress: Progress, events: Collection[int]) -> None:
         """What a replay delivered is no longer dead; what it gave up is."""
         for attempt in progress.attempts:
             if attempt.delivered and self.state_of(attempt.sequence) in KEPT:
-                self.set_state(attempt.sequence, MarkState.DELIVERED, attempt.started_at)
+                mark = self.marks[attempt.sequence]
+                redeemed = msgspec.structs.replace(mark, state=MarkState.DELIVERED, reason="")
+                self.marks[attempt.sequence] = redeemed
+        self.pass_by(0)
         for mark in progress.marks:
-            own = self.state_of(mark.sequence)
-            settled = own.settled if own else mark.sequence <= self.floor
-            if mark.state is MarkState.DEAD and settled:
-                self.marks[mark.sequence] = mark
+            if mark.state is MarkState.DEAD and mark.sequence in events:
+                self.give_up(mark)
+
+    def give_up(self, mark: Mark) -> None:
+        """A replay gave it up: it is dead, unless it is still on its way."""
+        own = self.marks.get(mark.sequence)
+        if own is None and mark.sequence <= self.floor:
+            self.marks[mark.sequence] = mark
+        elif own is not None and own.state.settled:
+            self.marks[mark.sequence] = msgspec.structs.replace(
+                own, state=MarkState.DEAD, reason=mark.reason, changed_at=mark.changed_at
+            )
 
     def waits_for(self, sequence: int) -> bool:
         """Whether it has still to get an event."""
@@ -100,7 +125,6 @@ class Reader:
 def is_selected(event: Event, replay: Replay, reader: Reader) -> bool:
     """Whether a replay is for an event of its subscription."""
     wanted, head = replay.selection, event.head
-    plain, escaped = wanted.text.encode(), json.dumps(wanted.text)[1:-1].encode()
     dead = reader.state_of(head.sequence) is MarkState.DEAD
     return (
         head.sequence > replay.start
@@ -109,7 +133,7 @@ def is_selected(event: Event, replay: Replay, reader: Reader) -> bool:
         and (wanted.received_before is None or head.received_at < wanted.received_before)
         and wanted.kind in (None, head.kind)
         and wanted.key in (None, head.key)
-        and (plain in event.body or escaped in event.body)
+        and any(text in event.body for text in spellings(wanted.text))
         and (dead or not wanted.dead)
     )
 
@@ -124,6 +148,17 @@ def has_ended(replay: Replay | None, before: int) -> bool:
 def weight(request: RequestHead, body: bytes) -> int:
     """Bytes that an event takes."""
     return len(body) + len(msgspec.msgpack.encode(request))
+
+
+def first_of(events: Sequence[Event], enough: int | None) -> Sequence[Event]:
+    """As many as make up so many bytes; all of them for None."""
+    taken, found = 0, []
+    for event in events:
+        if enough is not None and taken >= enough:
+            break
+        taken += weight(event.head.request, event.body)
+        found.append(event)
+    return found
 
 
 def newest(events: dict[int, Event]) -> int | None:

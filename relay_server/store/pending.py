@@ -45,11 +45,14 @@ class _Change:
         self._look_at = 2 * len(self.marks)
 
     def write(self, database: Database, reader: ReaderNumber) -> None:
-        name = "advance" if reader > 0 else "advance_replay"
-        floor = database.value(name, self.floor, abs(reader), self.epoch)
-        if floor is None:
+        of = "" if reader > 0 else "_replay"
+        before = database.value(f"floor{of}", abs(reader), self.epoch)
+        if before is None:
             return  # another holds a newer claim, or the reader is gone
-        database.run("forget_marks", reader, floor)
+        floor = max(before, self.floor)
+        if floor > before:
+            database.run(f"advance{of}", floor, abs(reader))
+            database.run("forget_marks", reader, before, floor)
         kept = [m for m in self.marks.values() if m.sequence > floor or _lasts(m)]
         if kept:
             database.run_rows("mark", [_mark_row(reader, mark) for mark in kept])
@@ -58,11 +61,14 @@ class _Change:
             database.run_rows("attempt", rows)
         if reader < 0:
             self._tell_subscription(database, -reader)
+        if dead := [m.sequence for m in kept if m.state is MarkState.DEAD]:
+            database.run("forget_dead_of_gone", reader, json.dumps(dead))
 
     def _tell_subscription(self, database: Database, replay: int) -> None:
         """What a replay delivered is no longer dead; what it gave up is."""
         if delivered := [a.sequence for a in self.attempts if a.delivered]:
-            database.run("redeem", replay, json.dumps(delivered))
+            for name in ("redeem", "forget_redeemed"):
+                database.run(name, replay, json.dumps(delivered))
         for mark in self.marks.values():
             if mark.state is MarkState.DEAD:
                 values = mark.sequence, mark.attempt, mark.failures, mark.reason, mark.changed_at

@@ -78,6 +78,12 @@ SELECT count(*) FROM subscriptions WHERE channel = ?;
 -- name: change_subscription
 UPDATE subscriptions SET config = ? WHERE number = ?;
 
+-- name: before_first_event
+-- After what was deleted, or at the end if nothing is left.
+SELECT coalesce((SELECT (position & 1099511627775) - 1 FROM events
+                 WHERE position BETWEEN ?2 AND ?3 ORDER BY position LIMIT 1), last_sequence)
+FROM channels WHERE number = ?1;
+
 -- name: sequence_before
 -- The last event received before a time: a new subscription begins after it.
 SELECT max(position) FROM events WHERE position BETWEEN ? AND ? AND received_at < ?;
@@ -144,13 +150,18 @@ UPDATE replays SET epoch = epoch + 1 WHERE number = ? AND state = 1 RETURNING ep
 SELECT sequence, state, attempt, failures, due_at, failing_since, reason, changed_at FROM deliveries
 WHERE subscription = ? AND sequence > ? ORDER BY sequence;
 
+-- name: floor
+-- Nothing when another holds a newer claim.
+SELECT floor FROM subscriptions WHERE number = ? AND epoch = ?;
+
+-- name: floor_replay
+SELECT floor FROM replays WHERE number = ? AND epoch = ? AND state = 1;
+
 -- name: advance
--- Writes nothing when another holds a newer claim.
-UPDATE subscriptions SET floor = max(floor, ?) WHERE number = ? AND epoch = ? RETURNING floor;
+UPDATE subscriptions SET floor = ? WHERE number = ?;
 
 -- name: advance_replay
-UPDATE replays SET floor = max(floor, ?) WHERE number = ? AND epoch = ? AND state = 1
-RETURNING floor;
+UPDATE replays SET floor = ? WHERE number = ?;
 
 -- name: mark
 INSERT INTO deliveries
@@ -162,14 +173,36 @@ ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
     changed_at = excluded.changed_at;
 
 -- name: forget_marks
--- 4 and 5 are MarkState.DEAD and DISCARDED: these stay listed below the floor.
-DELETE FROM deliveries WHERE subscription = ? AND sequence <= ? AND state NOT IN (4, 5);
+-- 4 and 5 are MarkState.DEAD and DISCARDED: these stay listed below the floor. Others are only
+-- looked for where the floor just passed: there may be very many dead ones below.
+DELETE FROM deliveries
+WHERE subscription = ? AND sequence > ? AND sequence <= ? AND state NOT IN (4, 5);
+
+-- name: forget_dead_of_gone
+-- An event may have been dropped while its last attempt was under way. ?1 is a subscription or a
+-- replay, ?2 a JSON list of sequences.
+DELETE FROM deliveries
+WHERE state = 4 AND sequence IN (SELECT value FROM json_each(?2))
+    AND subscription IN (?1, (SELECT subscription FROM replays WHERE number = -?1))
+    AND NOT EXISTS (
+        SELECT 1 FROM events WHERE position = deliveries.sequence + 1099511627776 * (
+            SELECT channel FROM subscriptions WHERE number = deliveries.subscription
+            UNION ALL SELECT channel FROM replays WHERE number = -deliveries.subscription));
 
 -- name: redeem
 -- What a replay delivered is not dead any more. ?2 is a JSON list of sequences.
-UPDATE deliveries SET state = 3
+UPDATE deliveries SET state = 3, reason = ''
 WHERE subscription = (SELECT subscription FROM replays WHERE number = ?1) AND state IN (4, 5)
     AND sequence IN (SELECT value FROM json_each(?2));
+
+-- name: forget_redeemed
+-- Below the floor there is nothing more to say of it.
+DELETE FROM deliveries
+WHERE sequence IN (SELECT value FROM json_each(?2)) AND state = 3
+    AND (subscription, sequence) IN (
+        SELECT s.number, wanted.value
+        FROM replays r JOIN subscriptions s ON s.number = r.subscription, json_each(?2) AS wanted
+        WHERE r.number = ?1 AND wanted.value <= s.floor);
 
 -- name: dead_by_replay
 -- What a replay gave up is dead for its subscription, unless that is still on its way to it.
@@ -214,10 +247,12 @@ SELECT sequence, attempt, started_at, elapsed_ms, outcome, status, text FROM att
 WHERE subscription = ? AND sequence = ? ORDER BY attempt;
 
 -- name: removable
--- The next events, and whether each may be deleted.
-SELECT w.position, w.received_at, EXISTS (SELECT 1 FROM deletable d WHERE d.position = w.position)
-FROM (SELECT position, received_at FROM events WHERE position > ? AND position <= ?
-      ORDER BY position LIMIT ?) AS w ORDER BY w.position;
+-- The next events, whether each is old enough, and whether it may be deleted.
+SELECT w.position, w.old,
+    w.old AND EXISTS (SELECT 1 FROM deletable d WHERE d.position = w.position)
+FROM (SELECT position, ?4 IS NULL OR received_at < ?4 AS old
+      FROM events WHERE position > ?1 AND position <= ?2
+      ORDER BY position LIMIT ?3) AS w ORDER BY w.position;
 
 -- name: still_deletable
 -- ?1 is a JSON list of positions.
@@ -251,6 +286,17 @@ UPDATE channels SET events = events - ?, bytes = bytes - ?, dropped = dropped + 
 -- name: pass_dropped
 -- What was dropped will never come: go on behind it.
 UPDATE subscriptions SET floor = max(floor, ?) WHERE channel = ?;
+
+-- name: forget_passed_marks
+DELETE FROM deliveries WHERE state NOT IN (4, 5) AND (subscription, sequence) IN (
+    SELECT d.subscription, d.sequence FROM subscriptions s JOIN deliveries d
+    ON d.subscription = s.number AND d.sequence <= s.floor WHERE s.channel = ?);
+
+-- name: settle_discarded
+-- Above a floor a mark outlives its event, and says no more than that it is settled.
+UPDATE deliveries SET state = 3 WHERE state = 5 AND (subscription, sequence) IN (
+    SELECT s.number, wanted.value FROM subscriptions s, json_each(?2) AS wanted
+    WHERE s.channel = ?1);
 
 -- name: dead_before
 SELECT d.subscription, d.sequence FROM subscriptions s JOIN deliveries d ON d.subscription = s.number
@@ -317,17 +363,17 @@ SELECT max(position), count(*) FROM (
     SELECT position FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?);
 
 -- name: select_events
--- ?7 is a JSON list of sequences; ?8 and ?9 are one text in two spellings.
+-- ?7 is a JSON list of sequences; ?8 to ?10 are one text in three spellings.
 SELECT position, key, size FROM events
 WHERE position > ?1 AND position <= ?2
     AND (?3 IS NULL OR received_at >= ?3) AND (?4 IS NULL OR received_at < ?4)
     AND (?5 IS NULL OR kind = ?5) AND (?6 IS NULL OR key = ?6)
     AND (?7 IS NULL OR (position & 1099511627775) IN (SELECT value FROM json_each(?7)))
-    AND (?8 IS NULL OR instr(body, ?8) OR instr(body, ?9))
-    AND (?10 IS NULL OR EXISTS (
+    AND (?8 IS NULL OR instr(body, ?8) OR instr(body, ?9) OR instr(body, ?10))
+    AND (?11 IS NULL OR EXISTS (
         SELECT 1 FROM deliveries d
-        WHERE d.subscription = ?10 AND d.sequence = (position & 1099511627775) AND d.state = 4))
-ORDER BY position LIMIT ?11;
+        WHERE d.subscription = ?11 AND d.sequence = (position & 1099511627775) AND d.state = 4))
+ORDER BY position LIMIT ?12;
 
 -- name: forget_reader
 INSERT INTO forgotten (reader) VALUES (?);

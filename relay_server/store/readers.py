@@ -45,6 +45,7 @@ MAX_RUNNING_REPLAYS = 16  # of a subscription
 MAX_LISTED_REPLAYS = 500
 LOOK_AT = 5_000  # events that one look for selected ones goes through at most
 LOOK_AT_BODIES = 500  # where it has to read them
+CLOCK_JUMP_MS = 86_400_000  # events need not lie in order of time; further apart they do
 
 
 def subscribe(
@@ -187,6 +188,12 @@ def discard(
     return len(database.all("discard", now, subscription, json.dumps(list(sequences))))
 
 
+def spellings(text: str) -> tuple[bytes, bytes, bytes]:
+    """A text as it is, and in both ways that JSON is written: all in ASCII, and not."""
+    ascii_, unicode = json.dumps(text), json.dumps(text, ensure_ascii=False)
+    return text.encode(), ascii_[1:-1].encode(), unicode[1:-1].encode()
+
+
 def _subscription(database: Database, number: SubscriptionNumber) -> Subscription:
     row = database.one("subscription", number)
     if row is None:
@@ -198,10 +205,11 @@ def _sequence_before(database: Database, channel: ChannelNumber, since: int | No
     """The sequence after which a new subscription begins."""
     if since is None:
         return int(database.value("last_sequence", channel))
-    if since <= 0:
-        return 0
-    before = database.value("sequence_before", first(channel), last(channel), since)
-    return 0 if before is None else sequence_of(before)
+    bounds = first(channel), last(channel)
+    before = database.value("sequence_before", *bounds, since) if since > 0 else None
+    if before is None:
+        return int(database.value("before_first_event", channel, *bounds))
+    return sequence_of(before)
 
 
 def _bounds(
@@ -215,7 +223,8 @@ def _bounds(
     if selection.sequences:
         starts.append(min(selection.sequences) - 1)
     if selection.received_from is not None:
-        starts.append(_sequence_before(database, channel, selection.received_from))
+        surely_before = selection.received_from - CLOCK_JUMP_MS
+        starts.append(_sequence_before(database, channel, surely_before))
     if selection.dead:
         starts.append((database.value("first_dead", subscription) or 1) - 1)
     ends = [int(database.value("last_sequence", channel))]
@@ -228,16 +237,14 @@ def _bounds(
 
 
 def _conditions(replay: Replay) -> tuple[object, ...]:
-    """The parameters 3 to 10 of `select_events`."""
+    """The parameters 3 to 11 of `select_events`."""
     wanted = replay.selection
-    plain, escaped = wanted.text.encode(), json.dumps(wanted.text)[1:-1].encode()
     return (
         wanted.received_from,
         wanted.received_before,
         wanted.kind,
         wanted.key,
         json.dumps(wanted.sequences) if wanted.sequences else None,
-        plain or None,
-        escaped,
+        *(spellings(wanted.text) if wanted.text else (None, None, None)),
         replay.subscription if wanted.dead else None,
     )

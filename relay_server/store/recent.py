@@ -30,6 +30,12 @@ class Recent:
             self._events.popleft()
             self._bytes -= self._weights.popleft()
 
+    def forget(self, up_to: int) -> None:
+        """Events up to a sequence were deleted, some or all of them."""
+        while self._events and self._events[0].head.sequence <= up_to:
+            self._events.popleft()
+            self._bytes -= self._weights.popleft()
+
     def outlines(self, after: int, limit: int) -> Sequence[Outline] | None:
         """The next events after a sequence, or None when some of them fell out."""
         start = self._index(after + 1)

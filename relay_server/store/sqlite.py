@@ -14,13 +14,14 @@ import apsw
 import structlog
 
 from relay_server.errors import (
+    ChannelFull,
     StoreBroken,
     StoreFull,
     StoreReadOnly,
     StoreUnavailable,
 )
 from relay_server.store import catalogue, housekeeping, integrity, readers, report
-from relay_server.store.arrivals import Arrival, Stored, append_all
+from relay_server.store.arrivals import Arrival, Stored, append_all, find_duplicate
 from relay_server.store.base import Listener
 from relay_server.store.database import Database, translate
 from relay_server.store.files import size_of
@@ -114,8 +115,14 @@ class SqliteStore:
 
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
         item = Arrival(channel, event, encode(event.request))
-        self._known.check_room(channel, item.weight)
-        stored = await self._writer.submit_bulk(append_all, item, self._publish, item.weight)
+        limit = self._known.full_at(channel, item.weight)
+        if limit is not None:
+            return await self._known_or_full(item, limit)
+        self._known.arriving[channel] += item.weight
+        try:
+            stored = await self._writer.submit_bulk(append_all, item, self._publish, item.weight)
+        finally:
+            self._known.arriving[channel] -= item.weight
         return stored.appended
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
@@ -284,15 +291,19 @@ class SqliteStore:
             lambda db: housekeeping.removable(db, channel, received_before, after, limit)
         )
 
-    async def remove(self, channel: ChannelNumber, sequences: Sequence[int]) -> int:
+    async def remove(
+        self, channel: ChannelNumber, sequences: Sequence[int], enough: int | None = None
+    ) -> int:
         removed = await self._writer.submit(
-            lambda db: housekeeping.remove(db, channel, sequences), self._known.remove
+            lambda db: housekeeping.remove(db, channel, sequences, enough), self._known.remove
         )
         return removed.events
 
-    async def drop_oldest(self, channel: ChannelNumber, limit: int) -> int:
+    async def drop_oldest(
+        self, channel: ChannelNumber, limit: int, enough: int | None = None
+    ) -> int:
         removed = await self._writer.submit(
-            lambda db: housekeeping.drop_oldest(db, channel, limit), self._known.remove
+            lambda db: housekeeping.drop_oldest(db, channel, limit, enough), self._known.remove
         )
         return removed.events
 
@@ -329,8 +340,8 @@ class SqliteStore:
 
     def _publish(self, stored: Stored) -> None:
         event = stored.event
-        if event is None:
-            return  # a duplicate: nothing new
+        if event is None or event.channel not in self._known.last:
+            return  # a duplicate: nothing new; or its channel was deleted meanwhile
         self._known.add(event, stored.weight)
         for listener in tuple(self._listeners):
             listener(event.channel)
@@ -380,6 +391,13 @@ class SqliteStore:
         except StoreBroken as exc:
             self._writer.fail(exc)
             raise
+
+    async def _known_or_full(self, item: Arrival, limit: int) -> Appended:
+        """What is stored already needs no room."""
+        known = await self._read(lambda db: find_duplicate(db, item))
+        if known is None:
+            raise ChannelFull(limit)
+        return known
 
 
 async def open_sqlite(
