@@ -39,6 +39,10 @@ class Known:
             tokens[token.digest] = token
         self.catalog = Catalog(channels, tokens)
 
+    def knows(self, channel: ChannelNumber) -> bool:
+        """Whether there is a channel of this number."""
+        return channel in self._configs
+
     def full_at(self, channel: ChannelNumber, weight: int) -> int | None:
         """The limit of a channel that so many bytes more would exceed; None where they fit."""
         config = self._configs.get(channel)

@@ -340,7 +340,7 @@ class SqliteStore:
 
     def _publish(self, stored: Stored) -> None:
         event = stored.event
-        if event is None or event.channel not in self._known.last:
+        if event is None or not self._known.knows(event.channel):
             return  # a duplicate: nothing new; or its channel was deleted meanwhile
         self._known.add(event, stored.weight)
         for listener in tuple(self._listeners):

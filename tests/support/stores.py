@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from relay_server.store.base import EventStore
@@ -14,6 +14,7 @@ from tests.support.clock import START_MS
 from tests.support.events import new_event
 
 BACKENDS = ("memory", "sqlite")
+UNICODE = "conversa-ção 🎉 \N{GREEK SMALL LETTER ALPHA}\x00\u2028'\""
 
 
 @asynccontextmanager
@@ -59,3 +60,33 @@ async def trim(store: EventStore, channel: Channel, received_before: int, limit:
     """Delete at most so many of the old events that nobody needs; how many that were."""
     found = await store.removable(channel.number, received_before, 0, limit)
     return await store.remove(channel.number, found.sequences)
+
+
+async def sequences(store: EventStore, channel: Channel) -> list[int]:
+    """Every sequence that is kept."""
+    return [o.sequence for o in await store.outlines(channel.number, 0, 10_000)]
+
+
+async def aged(store: EventStore, channel: Channel, count: int) -> Sequence[str]:
+    """Events received a millisecond apart."""
+    events = [new_event(received_at=START_MS + n, sender_id=f"d-{n}") for n in range(count)]
+    return [(await store.append(channel.number, event)).id for event in events]
+
+
+class Stores:
+    """A store that can be closed and opened again where the backend survives that."""
+
+    def __init__(self, backend: str, data_dir: Path, stack: AsyncExitStack) -> None:
+        self.durable = backend != "memory"
+        self._backend, self._data_dir, self._stack = backend, data_dir, stack
+
+    async def open(self) -> EventStore:
+        context = open_test_store(self._backend, self._data_dir)
+        return await self._stack.enter_async_context(context)
+
+    async def reopen(self, store: EventStore) -> EventStore:
+        """The same store after a restart; for memory, the very same."""
+        if not self.durable:
+            return store
+        await self._stack.aclose()
+        return await self.open()

@@ -4,119 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from relay_protocol.limits import LEASE_S, WINDOW_BYTES
 from relay_protocol.values import Delivery, Outcome
-from relay_server.delivery.pump import Pump, delivery_id, sequence_of
-from relay_server.errors import StoreUnavailable
+from relay_server.delivery.pump import delivery_id, sequence_of
 from relay_server.metrics import Metrics
-from relay_server.store.memory import MemoryStore
-from relay_server.values import (
-    Channel,
-    ChannelNumber,
-    Claim,
-    Event,
-    Outline,
-    Progress,
-    Subscription,
-)
 from tests.support.events import BROKEN, DOWN, NOT_STARTED, OK, new_event
 from tests.support.sinks import FakeSink
-from tests.support.stores import append_many, deliveries, make_channel
+from tests.support.stores import append_many, deliveries
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
-
-
-class Shelf(MemoryStore):
-    """A store in memory that can be away, and counts what is asked of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.away = self.away_for_fetch = False
-        self.lost: set[int] = set()
-        self.recorded: list[Progress] = []
-        self.fetched: list[int] = []
-
-    async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
-        self._be_there()
-        return await super().outlines(channel, after, limit)
-
-    async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
-        if self.away_for_fetch:
-            raise StoreUnavailable("the database is locked")
-        self._be_there()
-        events = await super().fetch(channel, [s for s in sequences if s not in self.lost])
-        self.fetched.append(sum(len(event.body) for event in events))
-        return events
-
-    def record(self, claim: Claim, progress: Progress) -> None:
-        self.recorded.append(progress)
-        super().record(claim, progress)
-
-    def _be_there(self) -> None:
-        if self.away:
-            raise StoreUnavailable("the database is locked")
-
-
-@dataclass
-class World:
-    """A store with a channel and a subscription, and pumps that come and go."""
-
-    store: Shelf
-    channel: Channel
-    subscription: Subscription
-    metrics: Metrics = field(default_factory=Metrics)
-    everything: list[Delivery] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def pump(self, sink: FakeSink) -> AsyncIterator[Pump]:
-        """A running pump, ticked once a second as the hub does; stopped at the end."""
-        claim = await self.store.claim(self.subscription.number)
-        assert claim is not None
-        clock = running_clock()
-        pump = Pump(self.store, self.channel, self.subscription, claim, clock, self.metrics)
-        sink.pump = pump
-        pump.add(sink)
-        unlisten = self.store.listen(lambda _: pump.wake())
-        running, ticking = asyncio.create_task(pump.run()), asyncio.create_task(_tick(pump))
-        try:
-            yield pump
-        finally:
-            unlisten()
-            pump.stop()
-            ticking.cancel()
-            async with asyncio.timeout(5):
-                await running
-            self.everything += sink.got
-
-    async def backlog(self) -> int:
-        """How many are not settled, as the store knows it."""
-        [status] = await self.store.subscription_status()
-        return status.backlog
-
-
-async def _tick(pump: Pump) -> None:
-    while True:
-        await asyncio.sleep(1)
-        pump.tick(running_clock().monotonic())
-
-
-async def a_world(count: int = 0, key: str | None = None) -> World:
-    """A world with so many events to be delivered."""
-    store = Shelf()
-    channel = await make_channel(store)
-    subscription, _ = await store.subscribe(channel.name, "ana", None, 0)
-    await append_many(store, channel, count, key)
-    return World(store, channel, subscription)
-
-
-def succeed(_: Delivery) -> Outcome:
-    return OK
+from tests.unit.delivery.support import a_world, succeed
 
 
 def test_a_deliverys_id_is_the_same_for_each_attempt() -> None:

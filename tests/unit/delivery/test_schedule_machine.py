@@ -227,7 +227,7 @@ class ScheduleMachine(RuleBasedStateMachine):
                 self.models[entry.sequence].holder = None
             self.wait(40_000.0)
         assert all(model.settled for model in self.models.values())
-        assert self.schedule.floor == max(self.models, default=self.schedule.floor)
+        assert self.schedule.floor >= max(self.models, default=0), "what vanished is passed, too"
         self.record()
         dead = [m for m in self.stored.values() if m.state is MarkState.DEAD]
         assert all(self.models[m.sequence].settled for m in dead if m.sequence in self.models)

@@ -65,11 +65,16 @@ class World:
     metrics: Metrics
 
     async def join(
-        self, reader: FakeReader, channel: str = "chatwoot", name: str = "ana"
+        self,
+        reader: FakeReader,
+        channel: str = "chatwoot",
+        name: str = "ana",
+        *,
+        share: bool = False,
     ) -> tuple[Granted, Pump]:
         """Connect, subscribe and begin."""
         self.hub.add(reader)
-        granted, pump = await self.hub.join(reader, Wanted(channel), name)
+        granted, pump = await self.hub.join(reader, Wanted(channel, share=share), name)
         self.hub.start(pump, reader)
         return granted, pump
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from relay_server.delivery import upkeep
 from relay_server.delivery.upkeep import DAY_MS, Upkeep
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
-from relay_server.values import ChannelConfig, MarkState, Progress
+from relay_server.values import Channel, ChannelConfig, MarkState, Progress
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.events import mark, new_event
 from tests.support.stores import BACKENDS, make_subscription, open_test_store
@@ -64,3 +67,120 @@ async def test_many_go_in_batches(store: EventStore, monkeypatch: pytest.MonkeyP
     channel = await fill(store, "chatwoot", 7, [8.0] * 35 + [1])
     assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 35
     assert await left(store, channel) == [36]
+
+
+async def filled(
+    store: EventStore, count: int, waiting: bool = False, size: int = 1_000, **config: Any
+) -> Channel:
+    """A channel that is full, with events that a subscription waits for, or none does."""
+    channel = await store.create_channel("chatwoot", ChannelConfig(), START_MS)
+    if waiting:
+        await make_subscription(store)
+    for _ in range(count):
+        await store.append(channel.number, new_event(b"x" * size))
+    limit = store.usage(channel.number)
+    return await store.set_channel("chatwoot", ChannelConfig(max_bytes=limit, **config))
+
+
+async def tidied(store: EventStore, upkeep: Upkeep | None = None) -> list[str]:
+    """What is logged while it runs once."""
+    with capture_logs() as logs:
+        await (upkeep or Upkeep(store, VirtualClock(), Metrics())).run_once()
+    return [entry["event"] for entry in logs]
+
+
+async def test_what_is_delivered_goes_when_room_is_short_and_no_more_than_that(
+    store: EventStore,
+) -> None:
+    """From 90 % down to 80 %, the oldest first, however few and large they are."""
+    channel = await filled(store, 20)
+    limit = channel.config.max_bytes
+    assert limit is not None
+    upkeep = Upkeep(store, VirtualClock(), Metrics())
+    assert upkeep.needed()
+
+    assert await tidied(store, upkeep) == ["old events deleted"]
+
+    assert await left(store, channel.number) == list(range(5, 21))
+    assert store.usage(channel.number) <= limit * 0.8
+    assert not upkeep.needed()
+    await store.append(channel.number, new_event(b"x" * 1_000))  # 85 %
+    assert await tidied(store, upkeep) == []  # what goes by itself worries nobody
+    assert len(await left(store, channel.number)) == 17
+
+
+async def test_what_is_waited_for_stays_and_people_are_warned_once(store: EventStore) -> None:
+    channel = await filled(store, 10, waiting=True)
+    upkeep = Upkeep(store, VirtualClock(), Metrics())
+    worry = "channel is nearly full: what waits for its subscriptions fills it"
+
+    assert [await tidied(store, upkeep) for _ in range(3)] == [[worry], [], []]
+    assert len(await left(store, channel.number)) == 10
+    assert upkeep.needed()
+    await store.drop_oldest(channel.number, 5)
+    assert await tidied(store, upkeep) == []
+    for _ in range(5):
+        await store.append(channel.number, new_event(b"x" * 1_000))
+    assert await tidied(store, upkeep) == [worry]
+
+
+async def test_the_oldest_are_dropped_where_the_operator_said_so(store: EventStore) -> None:
+    channel = await filled(store, 10, waiting=True, drop_oldest=True)
+    metrics = Metrics()
+    upkeep = Upkeep(store, VirtualClock(), metrics)
+
+    assert "events dropped to make room" in await tidied(store, upkeep)
+
+    assert await left(store, channel.number) == list(range(3, 11))
+    [status] = await store.channel_status()
+    [reader] = await store.subscription_status()
+    assert (status.dropped, reader.backlog) == (2, 8)
+    dropped = metrics.registry.get_sample_value(
+        "relay_events_dropped_total", {"channel": "chatwoot"}
+    )
+    assert dropped == 2
+
+
+async def test_the_dead_go_after_their_days_and_their_events_with_them(store: EventStore) -> None:
+    channel = await filled(store, 4, waiting=True, dead_days=30.0, retention_days=7.0)
+    [subscription] = await store.subscriptions()
+    claim = await store.claim(subscription.number)
+    assert claim is not None
+    day = DAY_MS
+    marks = (
+        mark(1, MarkState.DEAD),
+        msgspec.structs.replace(mark(2, MarkState.DEAD), changed_at=START_MS + day),
+    )
+    store.record(claim, Progress(4, marks))
+    await store.flush()
+    await store.set_channel("chatwoot", ChannelConfig(max_bytes=None))
+
+    async def after(days: float) -> tuple[int, list[int]]:
+        clock = VirtualClock(start_ms=START_MS + round(days * day))
+        await Upkeep(store, clock, Metrics()).run_once()
+        [status] = await store.subscription_status()
+        return status.dead, await left(store, channel.number)
+
+    assert await after(29.9) == (2, [1, 2])
+    assert await after(30.1) == (1, [2])
+    assert await after(31.1) == (0, [])
+
+
+async def test_a_full_disk_takes_what_is_delivered_whatever_its_age(store: EventStore) -> None:
+    channel = await fill(store, "chatwoot", 7, [0, 0, 0])
+    await make_subscription(store)
+    await store.append(channel, new_event())
+
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 0
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once(disk_is_full=True) == 3
+    assert await left(store, channel) == [4]
+
+
+async def test_what_is_left_of_a_deleted_subscription_is_swept(store: EventStore) -> None:
+    await filled(store, 3, waiting=True)
+    [subscription] = await store.subscriptions()
+    await store.unsubscribe(subscription.number)
+
+    await tidied(store)
+
+    assert await store.sweep(1) is False

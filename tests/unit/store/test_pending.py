@@ -12,6 +12,7 @@ import pytest
 from relay_server.store import pending as pending_module
 from relay_server.store.database import Database, prepare
 from relay_server.store.pending import Pending
+from relay_server.store.positions import position
 from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.events import attempt, mark
 
@@ -21,12 +22,17 @@ NEWER = Claim(1, 2, Progress(0))
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """A store's database with one subscription, claimed once."""
+    """A store's database with one subscription, claimed once, and events."""
     with closing(Database(tmp_path / "relay.db")) as database:
         prepare(database)
         database.run("create_channel", "chatwoot", b"", 0)
         database.run("create_subscription", 1, "ana", 0, 0, 0, b"\x80")
         database.run("claim", 1)
+        rows = [
+            (position(1, n), f"evt_{n}", 0, 0, 0, "", "", None, None, b"", b"")
+            for n in range(1, 100)
+        ]
+        database.run_rows("append", rows)
         yield database
 
 

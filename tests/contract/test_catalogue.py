@@ -1,0 +1,113 @@
+"""What every store promises of channels and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay_server.errors import ChannelExists, ChannelNotFound, TokenExists, TokenNotFound
+from relay_server.store.base import EventStore
+from relay_server.values import (
+    Channel,
+    ChannelConfig,
+    HmacAuth,
+    MarkState,
+    Progress,
+    Scope,
+    SenderKind,
+    Token,
+)
+from tests.support.clock import START_MS
+from tests.support.events import attempt, mark, new_event
+from tests.support.stores import UNICODE, Stores, append_many, make_channel, make_subscription, trim
+
+
+def token(name: str = "ana", digest: bytes = b"d" * 32) -> Token:
+    return Token(name, digest, frozenset({Scope.SUBSCRIBE}), frozenset({"chatwoot"}), START_MS)
+
+
+async def test_the_catalog_shows_each_change_at_once_and_later(
+    stores: Stores, store: EventStore
+) -> None:
+    hmac = HmacAuth("chatwoot", (b"\x00sealed", b"\xff"), log_only=True)
+    config = ChannelConfig(
+        SenderKind.OTHER, False, hmac, ("203.0.113.0/24",), "/a~1b", 5, 0.5, owner="ana"
+    )
+    channel = await store.create_channel(UNICODE, ChannelConfig(), START_MS)
+
+    changed = await store.set_channel(UNICODE, config)
+    await store.create_token(token())
+    everywhere = Token("root", b"r" * 32, frozenset(Scope), None, START_MS)
+    await store.create_token(everywhere)
+    before = store.catalog
+    store = await stores.reopen(store)
+
+    assert (changed.number, changed.config, changed.created_at) == (
+        channel.number,
+        config,
+        START_MS,
+    )
+    assert dict(before.channels) == {UNICODE: changed}
+    assert dict(before.tokens) == {b"d" * 32: token(), b"r" * 32: everywhere}
+    assert store.catalog == before
+
+
+async def test_names_are_taken_once(store: EventStore, channel: Channel) -> None:
+    await store.create_token(token())
+
+    with pytest.raises(ChannelExists):
+        await store.create_channel("chatwoot", ChannelConfig(), START_MS)
+    with pytest.raises(TokenExists):
+        await store.create_token(token(digest=b"e" * 32))
+
+    assert set(store.catalog.tokens) == {b"d" * 32}
+
+
+async def test_what_is_not_there_cannot_be_changed(store: EventStore) -> None:
+    with pytest.raises(ChannelNotFound):
+        await store.set_channel("nowhere", ChannelConfig())
+    with pytest.raises(ChannelNotFound):
+        await store.delete_channel("nowhere")
+    with pytest.raises(TokenNotFound):
+        await store.revoke_token("nobody")
+    assert store.catalog.channels == {}
+
+
+async def test_a_revoked_token_is_forgotten(stores: Stores, store: EventStore) -> None:
+    await store.create_token(token())
+
+    await store.revoke_token("ana")
+
+    assert store.catalog.tokens == {}
+    assert (await stores.reopen(store)).catalog.tokens == {}
+
+
+async def test_a_deleted_channel_takes_everything_with_it(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    """A channel of the same name begins anew, and its neighbour is not touched."""
+    other = await make_channel(store, "other")
+    subscription, claim = await make_subscription(store)
+    ids = [(await store.append(channel.number, new_event(sender_id="d-1"))).id]
+    await asyncio.gather(*(store.append(channel.number, new_event()) for _ in range(600)))
+    kept = await append_many(store, other, 2)
+    store.record(claim, Progress(1, (mark(2, MarkState.DEAD),), (attempt(1),)))
+
+    await store.delete_channel("chatwoot")
+    with pytest.raises(ChannelNotFound):
+        await store.append(channel.number, new_event())
+    assert list(await store.outlines(channel.number, 0, 10)) == []
+    assert list(await store.fetch(channel.number, [1, 2])) == []
+    assert await trim(store, channel, START_MS * 2, 10) == 0
+    store.record(claim, Progress(2))  # somebody has not heard of it yet
+    store = await stores.reopen(store)
+
+    assert set(store.catalog.channels) == {"other"}
+    assert await store.find_event(ids[0]) is None
+    assert await store.claim(subscription.number) is None
+    assert list(await store.subscription_status()) == []
+    again = await make_channel(store)
+    assert again.number not in (channel.number, other.number)
+    assert (await store.append(again.number, new_event(sender_id="d-1"))).sequence == 1
+    assert [s.id for s in await store.list_events(other.number, None, 9)] == kept[::-1]

@@ -1,0 +1,331 @@
+"""What every store promises of deleting, and of copies."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from relay_server.errors import ChannelFull, InvalidValue
+from relay_server.store.base import EventStore
+from relay_server.store.memory_reader import weight
+from relay_server.values import (
+    Channel,
+    ChannelConfig,
+    Mark,
+    MarkState,
+    Progress,
+    Removable,
+    Selection,
+)
+from tests.support.clock import START_MS
+from tests.support.events import attempt, mark, new_event
+from tests.support.stores import (
+    Stores,
+    aged,
+    append_many,
+    deliveries,
+    make_channel,
+    make_subscription,
+    open_test_store,
+    sequences,
+    trim,
+)
+
+
+async def test_trimming_keeps_what_is_young_and_stops_at_its_limit(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    await aged(store, channel, 6)
+
+    first = await trim(store, channel, START_MS + 4, 3)
+    rest = await trim(store, channel, START_MS + 4, 3)
+    none = await trim(store, channel, START_MS + 4, 3)
+    store = await stores.reopen(store)
+
+    assert (first, rest, none) == (3, 1, 0)
+    assert await sequences(store, channel) == [5, 6]
+    assert (await store.append(channel.number, new_event())).sequence == 7
+
+
+async def test_trimming_keeps_what_somebody_waits_for_and_what_is_dead(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    _, ana = await make_subscription(store, name="ana")
+    _, bia = await make_subscription(store, name="bia")
+    await aged(store, channel, 6)
+    store.record(ana, Progress(6))
+    store.record(bia, Progress(3, (mark(2, MarkState.DEAD), mark(5)), (attempt(1), attempt(2))))
+    await store.flush()
+
+    trimmed = await trim(store, channel, START_MS * 2, 100)
+    store = await stores.reopen(store)
+
+    assert trimmed == 3  # also what is settled above the floor of whoever waits for less
+    kept = [s.sequence for s in await store.list_events(channel.number, None, 9)]
+    assert kept == [6, 4, 2]
+    [_, of_bia] = await deliveries(store, channel, 2)
+    assert (of_bia.state, of_bia.attempts) == ("dead", (attempt(2),))
+    assert (await deliveries(store, channel, 1))[1].attempts == ()
+
+
+async def test_an_event_that_was_trimmed_is_no_duplicate_any_more(
+    store: EventStore, channel: Channel
+) -> None:
+    await aged(store, channel, 2)
+    await trim(store, channel, START_MS * 2, 1)
+
+    again = await store.append(channel.number, new_event(sender_id="d-0"))
+    known = await store.append(channel.number, new_event(sender_id="d-1"))
+
+    assert (again.duplicate, again.sequence) == (False, 3)
+    assert (known.duplicate, known.sequence) == (True, 2)
+
+
+async def test_a_late_subscriber_does_not_keep_what_is_not_for_it(
+    store: EventStore, channel: Channel
+) -> None:
+    await aged(store, channel, 3)
+    await make_subscription(store)
+    await store.append(channel.number, new_event())
+
+    assert await trim(store, channel, START_MS * 2, 100) == 3
+
+
+async def test_a_backup_overwrites_nothing(
+    store: EventStore, channel: Channel, tmp_path: Path
+) -> None:
+    file = tmp_path / "there.db"
+    file.write_bytes(b"mine")
+
+    with pytest.raises(InvalidValue):
+        await store.backup(file)
+    with pytest.raises(InvalidValue):
+        await store.backup(tmp_path / "no" / "such" / "folder.db")
+
+    assert file.read_bytes() == b"mine"
+
+
+async def test_old_events_are_trimmed_behind_dead_ones(store: EventStore) -> None:
+    """What is dead and kept must not hide what is old behind it."""
+    channel = await make_channel(store)
+    _, claim = await make_subscription(store)
+    for n in range(6):
+        await store.append(channel.number, new_event(received_at=START_MS + n))
+    store.record(claim, Progress(6, (mark(1, MarkState.DEAD), mark(2, MarkState.DEAD))))
+    await store.flush()
+
+    assert await trim(store, channel, START_MS + 4, 2) == 2
+    assert await trim(store, channel, START_MS + 4, 2) == 0
+
+
+async def recounted(store: EventStore, channel: Channel) -> tuple[int, int]:
+    """Events and bytes, counted one by one."""
+    events = await store.fetch(channel.number, await sequences(store, channel))
+    return len(events), sum(weight(e.head.request, e.body) for e in events)
+
+
+async def counted(store: EventStore, channel: Channel) -> tuple[int, int]:
+    """Events and bytes, as the store says."""
+    [status] = [s for s in await store.channel_status() if s.channel == channel.name]
+    assert status.bytes == store.usage(channel.number)
+    return status.events, status.bytes
+
+
+async def test_what_a_channel_holds_is_known_without_counting(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    other = await make_channel(store, "other")
+    _, claim = await make_subscription(store)
+    await store.append(other.number, new_event(b"x" * 99))
+    for n in range(6):
+        await store.append(channel.number, new_event(b"y" * n, sender_id=f"d-{n}"))
+    await store.append(channel.number, new_event(b"y" * 3, sender_id="d-3"))  # known
+    store.record(claim, Progress(4))
+    await store.flush()
+    assert await counted(store, channel) == await recounted(store, channel)
+
+    assert await store.remove(channel.number, [1, 2, 6, 77]) == 2
+    assert await store.drop_oldest(channel.number, 1) == 1
+    assert await counted(store, channel) == await recounted(store, channel)
+    store = await stores.reopen(store)
+
+    assert await counted(store, channel) == await recounted(store, channel)
+    assert (await counted(store, channel))[0] == 3
+    assert (await counted(store, other))[0] == 1
+    assert store.usage(4_711) == 0
+
+
+async def test_a_channel_is_full_at_the_byte(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    """What is refused is not stored; what is known already needs no room."""
+    first = await store.append(channel.number, new_event(b"abc", sender_id="d-1"))
+    one = store.usage(channel.number)
+    await store.set_channel("chatwoot", ChannelConfig(max_bytes=2 * one))
+    store = await stores.reopen(store)
+
+    with pytest.raises(ChannelFull):
+        await store.append(channel.number, new_event(b"abcd"))
+    await store.append(channel.number, new_event(b"abc"))
+    with pytest.raises(ChannelFull):
+        await store.append(channel.number, new_event(b"", sender_id="d-1"))
+    again = await store.append(channel.number, new_event(b"abc", sender_id="d-1"))
+
+    assert (again.id, again.duplicate) == (first.id, True)
+    assert store.usage(channel.number) == 2 * one
+    await store.drop_oldest(channel.number, 1)
+    assert (await store.append(channel.number, new_event(b"abc"))).sequence == 3
+    await store.set_channel("chatwoot", ChannelConfig(max_bytes=None))
+    await store.append(channel.number, new_event(b"x" * 9_999))
+
+
+async def test_many_at_once_do_not_overfill_a_channel(store: EventStore, channel: Channel) -> None:
+    await store.append(channel.number, new_event(b"abc"))
+    limit = 3 * store.usage(channel.number)
+    await store.set_channel("chatwoot", ChannelConfig(max_bytes=limit))
+
+    posts = (store.append(channel.number, new_event(b"abc")) for _ in range(50))
+    answers = await asyncio.gather(*posts, return_exceptions=True)
+
+    assert sum(isinstance(answer, ChannelFull) for answer in answers) == 48
+    assert store.usage(channel.number) == limit
+    await store.drop_oldest(channel.number, 9)
+    await store.append(channel.number, new_event(b"abc"))
+
+
+async def test_dropping_the_oldest_passes_every_floor_and_is_counted(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    """Only what somebody still needed counts as dropped."""
+    ana, claim = await make_subscription(store, name="ana")
+    await append_many(store, channel, 8)
+    marks = (
+        mark(2, MarkState.DEAD),
+        mark(3),
+        mark(4, MarkState.WAITING),
+        mark(6),
+        mark(7, MarkState.DEAD),
+    )
+    store.record(claim, Progress(1, marks, (attempt(2), attempt(7))))
+    await store.flush()
+
+    assert await store.drop_oldest(channel.number, 5) == 5
+    store = await stores.reopen(store)
+    again = await store.claim(ana.number)
+    [status] = await store.subscription_status()
+    [channel_status] = await store.channel_status()
+
+    assert await sequences(store, channel) == [6, 7, 8]
+    assert again is not None
+    assert again.progress == Progress(5, (mark(6), mark(7, MarkState.DEAD)))
+    assert (status.backlog, status.dead) == (1, 1)
+    assert channel_status.dropped == 3  # 2, 4 and 5: 1 and 3 everybody had
+    assert (await deliveries(store, channel, 2))[0].attempts == ()
+    assert await store.drop_oldest(4_711, 5) == 0
+
+
+async def test_no_more_is_deleted_than_is_needed(store: EventStore, channel: Channel) -> None:
+    """Large events are few: a number of them alone would take all there are."""
+    for _ in range(6):
+        await store.append(channel.number, new_event(b"x" * 10_000))
+    one = store.usage(channel.number) // 6
+
+    assert await store.drop_oldest(channel.number, 99, one) == 1
+    assert await store.drop_oldest(channel.number, 99, one + 1) == 2
+    assert await store.remove(channel.number, [4, 5, 6], 1) == 1
+    assert await sequences(store, channel) == [5, 6]
+
+
+async def test_what_was_deleted_is_read_no_more(store: EventStore, channel: Channel) -> None:
+    """Not even out of memory."""
+    await append_many(store, channel, 4)
+    await store.drop_oldest(channel.number, 2)
+
+    assert [e.head.sequence for e in await store.fetch(channel.number, [1, 2, 3])] == [3]
+    assert await sequences(store, channel) == [3, 4]
+
+
+async def test_the_dead_protect_their_events_and_the_discarded_do_not(
+    store: EventStore, channel: Channel
+) -> None:
+    subscription, claim = await make_subscription(store)
+    await aged(store, channel, 4)
+    marks = tuple(Mark(s, MarkState.DEAD, 1, changed_at=START_MS + s) for s in (1, 2, 3))
+    store.record(claim, Progress(4, marks))
+    await store.flush()
+    assert await trim(store, channel, START_MS * 2, 9) == 1
+
+    assert await store.discard(subscription.number, [1, 4, 9], START_MS) == 1
+    assert await store.discard(subscription.number, [1], START_MS) == 0
+    assert await store.discard(4_711, [2], START_MS) == 0
+    assert await trim(store, channel, START_MS * 2, 9) == 1
+    assert await store.forget_dead(channel.number, START_MS + 2, 9, START_MS) == 0
+    assert await store.forget_dead(channel.number, START_MS + 3, 9, START_MS) == 1
+    assert await trim(store, channel, START_MS * 2, 9) == 1
+    assert await sequences(store, channel) == [3]
+
+
+async def test_what_may_go_is_asked_again_when_it_goes(store: EventStore, channel: Channel) -> None:
+    """Somebody may have come who needs it."""
+    await aged(store, channel, 3)
+    found = await store.removable(channel.number, None, 0, 9)
+    assert found == Removable((1, 2, 3), None)
+
+    await make_subscription(store, since=START_MS + 1)
+
+    assert await store.remove(channel.number, found.sequences) == 1
+    assert await sequences(store, channel) == [2, 3]
+
+
+async def test_a_look_for_what_may_go_is_bounded_and_goes_on(
+    store: EventStore, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay_server.store.housekeeping.LOOK_AT", 4)
+    _, claim = await make_subscription(store)
+    await aged(store, channel, 12)
+    store.record(claim, Progress(0, (mark(6), mark(11), mark(12))))
+    await store.flush()
+
+    found, after, looks = list[int](), 0, 0
+    while True:
+        some = await store.removable(channel.number, None, after, 1)
+        found, looks = [*found, *some.sequences], looks + 1
+        if some.looked_up_to is None:
+            break
+        assert some.looked_up_to > after
+        after = some.looked_up_to
+
+    assert found == [6, 11, 12]
+    assert looks <= 6
+
+
+async def test_nothing_is_left_of_what_is_gone(tmp_path: Path) -> None:
+    """Neither in a table of subscriptions and replays that were deleted, nor of their channels."""
+    async with open_test_store("sqlite", tmp_path) as store:
+        for name in ("chatwoot", "other"):
+            channel = await make_channel(store, name)
+            for reader in ("ana", "bia"):
+                subscription, claim = await make_subscription(store, name, reader)
+                await append_many(store, channel, 5)
+                replay = await store.create_replay(subscription, Selection(), 5.0, START_MS)
+                again = await store.claim(replay.number)
+                assert again is not None
+                for one in (claim, again):
+                    store.record(one, Progress(1, (mark(2, MarkState.DEAD),), (attempt(2),)))
+        for subscription in await store.subscriptions("chatwoot"):
+            await store.unsubscribe(subscription.number)
+        await store.delete_channel("other")
+        while await store.sweep(1):
+            pass
+        assert await store.sweep(1) is False
+
+    with closing(apsw.Connection(str(tmp_path / "relay.db"))) as connection:
+        tables = ["subscriptions", "replays", "deliveries", "attempts", "forgotten", "purges"]
+        counts = [connection.execute(f"SELECT count(*) FROM {t}").fetchall() for t in tables]
+        events = connection.execute("SELECT DISTINCT position >> 40 FROM events").fetchall()
+    assert counts == [[(0,)]] * 6
+    assert events == [(1,)]

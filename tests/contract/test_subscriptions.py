@@ -1,0 +1,223 @@
+"""What every store promises of subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from relay_server.errors import ChannelNotFound, SubscriptionNotFound, TooManySubscriptions
+from relay_server.store.base import EventStore
+from relay_server.values import (
+    Channel,
+    ForwardConfig,
+    MarkState,
+    PolicyChanges,
+    Progress,
+    SubscriptionConfig,
+)
+from tests.support.clock import START_MS
+from tests.support.events import mark, new_event
+from tests.support.stores import (
+    UNICODE,
+    Stores,
+    aged,
+    append_many,
+    deliveries,
+    make_channel,
+    make_subscription,
+    trim,
+)
+
+
+async def test_a_subscription_starts_with_the_next_event(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    await append_many(store, channel, 3)
+
+    subscription, created = await store.subscribe("chatwoot", UNICODE, None, START_MS + 5)
+    store = await stores.reopen(store)
+    again, created_again = await store.subscribe("chatwoot", UNICODE, 0, START_MS + 9)
+    await append_many(store, channel, 1)
+    claim = await store.claim(subscription.number)
+
+    assert (created, created_again) == (True, False)
+    assert again == subscription
+    assert (subscription.channel, subscription.name) == ("chatwoot", UNICODE)
+    assert subscription.created_at == START_MS + 5
+    assert claim is not None
+    assert claim.progress == Progress(3)
+    assert list(await deliveries(store, channel, 3)) == []
+    assert [d.subscription for d in await deliveries(store, channel, 4)] == [UNICODE]
+
+
+@pytest.mark.parametrize(
+    ("since", "floor"), [(0, 0), (START_MS, 0), (START_MS + 1, 1), (START_MS + 2, 2), (1 << 50, 3)]
+)
+async def test_a_subscription_starts_at_a_time(
+    store: EventStore, channel: Channel, since: int, floor: int
+) -> None:
+    for n in range(3):
+        await store.append(channel.number, new_event(received_at=START_MS + n))
+
+    _, claim = await make_subscription(store, since=since)
+
+    assert claim.progress.floor == floor
+
+
+async def test_subscribing_to_no_channel_fails(store: EventStore) -> None:
+    with pytest.raises(ChannelNotFound):
+        await store.subscribe("nowhere", "ana", None, START_MS)
+
+
+async def test_subscribing_at_once_makes_one(store: EventStore, channel: Channel) -> None:
+    made = await asyncio.gather(
+        *(store.subscribe("chatwoot", "ana", None, START_MS) for _ in range(10))
+    )
+
+    assert len({subscription.number for subscription, _ in made}) == 1
+    assert [created for _, created in made].count(True) == 1
+
+
+async def test_status_says_how_far_each_subscription_is(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    other = await make_channel(store, "a-channel")
+    ana, claim = await make_subscription(store, name="ana")
+    await make_subscription(store, name="bia")
+    await make_subscription(store, "a-channel", "zoe")
+    for n in range(5):
+        await store.append(channel.number, new_event(received_at=START_MS + n))
+    store.record(claim, Progress(1, (mark(2, MarkState.DEAD), mark(4), mark(3, MarkState.WAITING))))
+    await store.flush()
+    store = await stores.reopen(store)
+
+    status = await store.subscription_status()
+    only = await store.subscription_status([ana.number, 4_711])
+    channels = await store.channel_status()
+
+    assert [(s.subscription.name, s.backlog, s.oldest_waiting_at, s.dead) for s in status] == [
+        ("zoe", 0, None, 0),
+        ("ana", 2, START_MS + 2, 1),
+        ("bia", 5, START_MS, 0),
+    ]
+    assert list(only) == [status[1]]
+    assert [(c.channel, c.events, c.last_received_at) for c in channels] == [
+        ("a-channel", 0, None),
+        ("chatwoot", 5, START_MS + 4),
+    ]
+    assert other.name == "a-channel"
+
+
+async def test_a_forgotten_subscription_keeps_nothing_back(store: EventStore) -> None:
+    """What waited for it may be trimmed, and its name starts anew."""
+    channel = await make_channel(store)
+    subscription, claim = await make_subscription(store)
+    await store.append(channel.number, new_event())
+    assert await trim(store, channel, START_MS * 2, 10) == 0
+
+    await store.unsubscribe(subscription.number)
+
+    assert await store.subscription_status() == []
+    assert await store.claim(subscription.number) is None
+    store.record(claim, Progress(1))  # a late word of its last reader changes nothing
+    await store.flush()
+    assert await trim(store, channel, START_MS * 2, 10) == 1
+    again, created = await store.subscribe(channel.name, subscription.name, None, 1)
+    assert created
+    assert again.number != subscription.number
+
+
+async def test_a_subscription_is_set_up_as_asked_and_changed_later(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    """What it was made with is not what a second subscriber asks for."""
+    forward = ForwardConfig("http://bot:8001/hook", 5.0, 2, (("X-Key", b"\x00sealed"),))
+    config = SubscriptionConfig(
+        PolicyChanges(retry_delays_s=(1.0, 2.5), strict_order=True), forward
+    )
+
+    made, _ = await store.subscribe("chatwoot", "bot", None, START_MS, config)
+    again, created = await store.subscribe("chatwoot", "bot", None, START_MS)
+    plain, _ = await store.subscribe("chatwoot", "ana", None, START_MS)
+    changed = await store.change_subscription(
+        made.number, lambda c: msgspec.structs.replace(c, paused="the target answered 410")
+    )
+    store = await stores.reopen(store)
+
+    assert (made.config, again, created) == (config, made, False)
+    assert plain.config == SubscriptionConfig()
+    assert changed.config == msgspec.structs.replace(config, paused="the target answered 410")
+    assert list(await store.subscriptions()) == [plain, changed]
+    assert list(await store.subscriptions("nowhere")) == []
+    [status] = await store.subscription_status([made.number])
+    assert status.subscription == changed
+
+
+async def test_what_is_gone_cannot_be_changed(store: EventStore, channel: Channel) -> None:
+    subscription, _ = await make_subscription(store)
+    await store.unsubscribe(subscription.number)
+    await store.unsubscribe(subscription.number)
+
+    with pytest.raises(SubscriptionNotFound):
+        await store.change_subscription(subscription.number, lambda config: config)
+
+
+async def test_a_channel_has_so_many_subscriptions(
+    store: EventStore, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("readers", "memory"):
+        monkeypatch.setattr(f"relay_server.store.{module}.MAX_SUBSCRIPTIONS", 2)
+    await make_channel(store, "other")
+    ana, _ = await make_subscription(store, name="ana")
+    await make_subscription(store, name="bia")
+
+    with pytest.raises(TooManySubscriptions):
+        await make_subscription(store, name="cid")
+    assert (await store.subscribe("chatwoot", "bia", None, START_MS))[1] is False
+    await make_subscription(store, "other", "cid")
+    await store.unsubscribe(ana.number)
+    await make_subscription(store, name="cid")
+
+
+async def test_what_was_deleted_before_is_no_backlog(store: EventStore, channel: Channel) -> None:
+    """Whoever starts at the beginning of an old channel starts at what is left."""
+    await aged(store, channel, 6)
+    assert await trim(store, channel, START_MS + 4, 99) == 4
+
+    _, claim = await make_subscription(store, since=0)
+    [status] = await store.subscription_status()
+    assert (claim.progress.floor, status.backlog) == (4, 2)
+    assert await trim(store, channel, START_MS * 2, 99) == 0
+    await store.drop_oldest(channel.number, 99)
+    _, empty = await make_subscription(store, name="bia", since=START_MS - 1)
+    assert empty.progress.floor == 6
+    assert [s.backlog for s in await store.subscription_status()] == [0, 0]
+
+
+async def test_a_backlog_is_what_is_behind_the_floor_and_not_settled(
+    store: EventStore, channel: Channel
+) -> None:
+    _, claim = await make_subscription(store)
+    await aged(store, channel, 9)
+    marks = (
+        mark(4),
+        mark(5, MarkState.WAITING),
+        mark(6, MarkState.UNDER_WAY),
+        mark(7, MarkState.DEAD),
+    )
+
+    backlogs = []
+    for progress in (Progress(0), Progress(2), Progress(2, marks), Progress(4), Progress(9)):
+        store.record(claim, progress)
+        [status] = await store.subscription_status()
+        backlogs.append((status.backlog, status.oldest_waiting_at, status.dead))
+
+    assert backlogs == [
+        (9, START_MS, 0),
+        (7, START_MS + 2, 0),
+        (5, START_MS + 2, 1),
+        (4, START_MS + 4, 1),
+        (0, None, 1),
+    ]

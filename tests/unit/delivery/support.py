@@ -1,0 +1,169 @@
+"""A pump between a store and a sink."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay_protocol.values import Delivery, Outcome
+from relay_server.delivery.pump import Pump
+from relay_server.errors import StoreUnavailable
+from relay_server.metrics import Metrics
+from relay_server.store.memory import MemoryStore
+from relay_server.values import (
+    Channel,
+    ChannelNumber,
+    Claim,
+    Event,
+    Outline,
+    Progress,
+    ReaderNumber,
+    Replay,
+    ReplayNumber,
+    ReplayState,
+    Selected,
+    Selection,
+    Subscription,
+    SubscriptionNumber,
+)
+from tests.support.clock import START_MS
+from tests.support.events import OK
+from tests.support.sinks import FakeSink
+from tests.support.stores import append_many, make_channel
+from tests.support.virtual_time import running_clock
+
+
+class Shelf(MemoryStore):
+    """A store in memory that can be away, and counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = self.away_for_fetch = False
+        self.away_for: set[str] = set()
+        self.asked: Counter[str] = Counter()
+        self.lost: set[int] = set()
+        self.recorded: list[Progress] = []
+        self.fetched: list[int] = []
+
+    async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
+        self._be_there()
+        self._be_there_for("outlines")
+        return await super().outlines(channel, after, limit)
+
+    async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
+        if self.away_for_fetch:
+            raise StoreUnavailable("the database is locked")
+        self._be_there()
+        self._be_there_for("fetch")
+        events = await super().fetch(channel, [s for s in sequences if s not in self.lost])
+        self.fetched.append(sum(len(event.body) for event in events))
+        return events
+
+    def record(self, claim: Claim, progress: Progress) -> None:
+        self.recorded.append(progress)
+        super().record(claim, progress)
+
+    async def select(
+        self, channel: ChannelNumber, replay: Replay, after: int, limit: int
+    ) -> Selected:
+        self._be_there_for("select")
+        return await super().select(channel, replay, after, limit)
+
+    async def claim(self, reader: ReaderNumber) -> Claim | None:
+        self._be_there_for("claim")
+        return await super().claim(reader)
+
+    async def replays(
+        self, subscription: SubscriptionNumber | None = None, *, running: bool = False
+    ) -> Sequence[Replay]:
+        self._be_there_for("replays")
+        return await super().replays(subscription, running=running)
+
+    async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
+        self._be_there_for("end_replay")
+        return await super().end_replay(replay, state, now)
+
+    def _be_there_for(self, what: str) -> None:
+        self.asked[what] += 1
+        if what in self.away_for:
+            raise StoreUnavailable("the database is locked")
+
+    def _be_there(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the database is locked")
+
+
+@dataclass
+class World:
+    """A store with a channel and a subscription, and pumps that come and go."""
+
+    store: Shelf
+    channel: Channel
+    subscription: Subscription
+    metrics: Metrics = field(default_factory=Metrics)
+    everything: list[Delivery] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def pump(self, *sinks: FakeSink) -> AsyncIterator[Pump]:
+        """A running pump, ticked once a second as the hub does; stopped at the end."""
+        claim = await self.store.claim(self.subscription.number)
+        assert claim is not None
+        clock = running_clock()
+        pump = Pump(self.store, self.channel, self.subscription, claim, clock, self.metrics)
+        for sink in sinks:
+            sink.pump = pump
+            pump.add(sink)
+        unlisten = self.store.listen(lambda _: pump.wake())
+        running, ticking = asyncio.create_task(pump.run()), asyncio.create_task(_tick(pump))
+        try:
+            yield pump
+        finally:
+            unlisten()
+            pump.stop()
+            ticking.cancel()
+            async with asyncio.timeout(5):
+                await running
+            self.everything += [delivery for sink in sinks for delivery in sink.got]
+
+    async def replay(
+        self, pump: Pump | None = None, rate_per_s: float = 1_000.0, **selection: Any
+    ) -> Replay:
+        """A replay that was asked for."""
+        wanted = Selection(**selection)
+        replay = await self.store.create_replay(self.subscription, wanted, rate_per_s, START_MS)
+        if pump is not None:
+            pump.replays_changed()
+        return replay
+
+    async def state(self, replay: Replay) -> Replay:
+        """The replay as it is now."""
+        [found] = [r for r in await self.store.replays() if r.number == replay.number]
+        return found
+
+    async def backlog(self) -> int:
+        """How many are not settled, as the store knows it."""
+        [status] = await self.store.subscription_status()
+        return status.backlog
+
+
+async def _tick(pump: Pump) -> None:
+    while True:
+        await asyncio.sleep(1)
+        pump.tick(running_clock().monotonic())
+
+
+async def a_world(count: int = 0, key: str | None = None) -> World:
+    """A world with so many events to be delivered."""
+    store = Shelf()
+    channel = await make_channel(store)
+    subscription, _ = await store.subscribe(channel.name, "ana", None, 0)
+    await append_many(store, channel, count, key)
+    return World(store, channel, subscription)
+
+
+def succeed(_: Delivery) -> Outcome:
+    return OK

@@ -1,0 +1,210 @@
+"""Who may read a subscription beside whom, and what outlives its readers, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from relay_protocol.messages import Wanted
+from relay_protocol.values import Response
+from relay_server.delivery.hub import ReaderState
+from relay_server.errors import Forbidden
+from relay_server.values import (
+    ChannelConfig,
+    ForwardConfig,
+    Policy,
+    PolicyChanges,
+    ReplayState,
+    Selection,
+    Subscription,
+    SubscriptionConfig,
+)
+from tests.support.clock import START_MS
+from tests.support.events import BROKEN, OK
+from tests.support.virtual_time import running_clock, virtual_time
+from tests.support.waiting import settled, until
+from tests.unit.server.support import FakeReader
+from tests.unit.server.test_hub import World, world
+
+GONE = Response(410)
+
+
+async def stored(w: World) -> Subscription:
+    [found] = await w.store.subscriptions("chatwoot")
+    return found
+
+
+@virtual_time
+async def test_those_that_share_get_different_deliveries() -> None:
+    async with world() as w:
+        one, two = FakeReader(host="one", window=3), FakeReader(host="two", window=3)
+        granted, first = await w.join(one, share=True)
+        _, second = await w.join(two, share=True)
+        await w.append(6)
+        assert first is second
+        assert w.hub.state(granted.subscription) == ReaderState(2)
+        assert sorted(one.sequences + two.sequences) == [1, 2, 3, 4, 5, 6]
+        assert len(one.got) == len(two.got) == 3
+        assert one.told == two.told == []
+
+
+@virtual_time
+async def test_one_of_those_that_share_leaves_its_work_to_the_others() -> None:
+    async with world() as w:
+        one, two = FakeReader(window=2), FakeReader()
+        granted, pump = await w.join(one, share=True)
+        await w.append(2)
+        await w.join(two, share=True)
+        w.hub.remove(one)
+        await settled()
+        assert [(d.event.sequence, d.attempt) for d in two.got] == [(1, 2), (2, 2)]
+        assert w.hub.pump(granted.subscription) is pump
+        w.hub.remove(two)
+        assert w.hub.pump(granted.subscription) is None
+
+
+@virtual_time
+@pytest.mark.parametrize(("before", "after"), [(True, False), (False, True), (False, False)])
+async def test_who_does_not_share_takes_over_from_all(before: bool, after: bool) -> None:
+    """And so does one that would, from one that does not: they are all told."""
+    async with world() as w:
+        readers = [FakeReader(host="a"), FakeReader(host="b")]
+        for reader in readers[: 2 if before else 1]:
+            await w.join(reader, share=before)
+        last = FakeReader(host="new")
+        granted, _ = await w.join(last, share=after)
+        await w.append(1)
+        told = [reader.told for reader in readers[: 2 if before else 1]]
+        assert told == [["ana taken over by new"]] * len(told)
+        assert (last.sequences, last.told) == ([1], [])
+        assert w.hub.state(granted.subscription) == ReaderState(1)
+        for reader in readers:
+            w.hub.remove(reader)
+        assert w.hub.state(granted.subscription) == ReaderState(1)
+
+
+@virtual_time
+async def test_one_that_joins_a_share_twice_reads_once() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        granted, _ = await w.join(reader, share=True)
+        await w.join(reader, share=True)
+        await w.append(2)
+        assert reader.sequences == [1, 2]
+        assert w.hub.state(granted.subscription) == ReaderState(1)
+        w.hub.remove(reader)
+        assert w.hub.state(granted.subscription) == ReaderState(0)
+
+
+@virtual_time
+async def test_a_forward_is_read_by_the_server_alone() -> None:
+    async with world() as w:
+        config = SubscriptionConfig(forward=ForwardConfig("http://bot:8001"))
+        bot, _ = await w.store.subscribe("chatwoot", "bot", None, 0, config)
+        for share in (False, True):
+            with pytest.raises(Forbidden):
+                await w.hub.join(FakeReader(), Wanted("chatwoot", share=share), "bot")
+        forward = FakeReader()
+        pump = await w.hub.join_forward(forward, bot)
+        w.hub.start(pump, forward)
+        await w.append(1)
+        with pytest.raises(Forbidden):
+            await w.hub.join(FakeReader(), Wanted("chatwoot"), "bot")
+        assert (forward.sequences, forward.told) == ([1], [])
+
+
+@virtual_time
+async def test_a_target_that_wants_no_more_pauses_for_good() -> None:
+    """For the next reader, too; until somebody resumes it."""
+    async with world() as w:
+        reader, again = FakeReader(), FakeReader()
+        granted, pump = await w.join(reader)
+        await w.append(2)
+        with capture_logs() as logs:
+            pump.finish(reader, reader.got[0].id, GONE)
+            await settled()
+        assert [(e["event"], e["log_level"]) for e in logs] == [
+            ("subscription paused until somebody resumes it", "warning")
+        ]
+        assert (await stored(w)).config.paused == "the target answered 410"
+
+        granted, new = await w.join(again)
+        await asyncio.sleep(3_600)
+        assert (granted.paused, again.got) == ("the target answered 410", [])
+
+        resumed = await w.store.change_subscription(
+            granted.subscription, lambda c: msgspec.structs.replace(c, paused="")
+        )
+        w.hub.subscription_changed(resumed)
+        await settled()
+        assert (again.sequences, new.paused) == ([1, 2], "")
+
+
+@virtual_time
+async def test_rules_that_are_changed_hold_at_once() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        granted, pump = await w.join(reader)
+        await w.append(3)
+        strict = ChannelConfig(policy=Policy(retry_delays_s=()))
+        w.hub.channel_changed(await w.store.set_channel("chatwoot", strict))
+        pump.finish(reader, reader.got[0].id, BROKEN)
+
+        def patient(config: SubscriptionConfig) -> SubscriptionConfig:
+            return msgspec.structs.replace(config, policy=PolicyChanges(retry_delays_s=(9.0,)))
+
+        w.hub.subscription_changed(await w.store.change_subscription(granted.subscription, patient))
+        pump.finish(reader, reader.got[1].id, BROKEN)
+        pump.finish(reader, reader.got[2].id, OK)
+        await settled()
+        [status] = await w.store.subscription_status()
+        assert (status.dead, status.backlog) == (1, 1)
+        await asyncio.sleep(12)
+        assert reader.sequences == [1, 2, 3, 2]
+
+
+@virtual_time
+async def test_a_replay_waits_for_a_reader() -> None:
+    async with world() as w:
+        await w.append(3)
+        subscription, _ = await w.store.subscribe("chatwoot", "ana", None, 0)
+        replay = await w.store.create_replay(subscription, Selection(), 100.0, START_MS)
+        await asyncio.sleep(60)
+        reader = FakeReader()
+        _, pump = await w.join(reader)
+        await until(lambda: len(reader.got) == 3)
+        for delivery in reader.got:
+            pump.finish(reader, delivery.id, OK)
+        await settled()
+        [found] = await w.store.replays()
+        assert (found.number, found.state) == (replay.number, ReplayState.DONE)
+
+
+@virtual_time
+async def test_draining_waits_for_what_is_under_way_and_no_longer_than_it_may() -> None:
+    async with world() as w:
+        reader, late = FakeReader(window=2), FakeReader("bob")
+        _, pump = await w.join(reader)
+        await w.append(3)
+        draining = asyncio.create_task(w.hub.drain(10))
+        await asyncio.sleep(1)
+        pump.finish(reader, reader.got[0].id, OK)
+        await asyncio.sleep(1)
+        assert not draining.done()
+        pump.finish(reader, reader.got[1].id, OK)
+        await asyncio.sleep(0.1)
+        assert draining.done()
+        await w.join(late, name="bob")
+        await w.append(1)
+        assert (reader.sequences, late.sequences) == ([1, 2], [])
+
+    async with world() as w:
+        reader = FakeReader()
+        await w.join(reader)
+        await w.append(1)
+        before = running_clock().now
+        await w.hub.drain(10)
+        assert 10 <= running_clock().now - before < 10.1
