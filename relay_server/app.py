@@ -146,6 +146,7 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
 
 
 async def _serve_until(ending: Ending, settings: ServerSettings, sources: Sources) -> None:
+    on_signals(ending.asked)  # from the first moment: what asks it to end while it starts is heard
     async with AsyncExitStack() as stack:
         opening = open_context(settings, sources, ending.store_failed)
         context = await stack.enter_async_context(opening)
@@ -155,7 +156,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         ending.watch(stack, "hub", context.hub.run())
         ending.watch(stack, "upkeep", _upkeep(context))
         ending.watch(stack, "lag", lag.measure(context.clock, context.metrics, context.seldom))
-        on_signals(ending.asked)
+        context.listening = True
         log.info("ready", url=settings.url, data_dir=str(settings.data_dir))
         await ending.asked.wait()
         log.info("stopping")

@@ -33,7 +33,9 @@ from relay_server.values import (
 log = structlog.get_logger()
 
 STORE_RETRY_S = 1.0
-REPLAY_UNDER_WAY = 8  # deliveries of replays lent at once: the rest of a window is for live traffic
+# Deliveries of replays lent at once. A target gets 8 at once unless told otherwise, and may take
+# long for each: most of them are for live traffic.
+REPLAY_UNDER_WAY = 2
 
 
 class Sink(Protocol):

@@ -21,7 +21,7 @@ from relay_server.values import (
 
 READ_AHEAD = 512  # outlines read at once
 TEXT_BYTES = 1_024  # of a failed answer that is kept to be looked at
-REPLAY_BURST_S = 0.25  # how much of its rate a replay may catch up at once
+REPLAY_BURST_S = 0.05  # how much of its rate a replay may catch up at once
 REPLAY_LOOK_AHEAD = 256  # deliveries of a replay known at once, those that wait not counted
 
 
@@ -141,7 +141,8 @@ class Stream:
     async def _load_selected(self, replay: Replay) -> bool:
         room = REPLAY_LOOK_AHEAD - self.schedule.ready_or_lent
         after = self.schedule.read_up_to
-        if room <= 0 or self.schedule.room == 0 or after >= replay.until:
+        # A look costs much the same however little it brings.
+        if room < REPLAY_LOOK_AHEAD // 2 or self.schedule.room == 0 or after >= replay.until:
             return False
         found = await self._store.select(self._channel, replay, after, room)
         self.schedule.load(found.outlines, self._clock.monotonic(), found.read_up_to)

@@ -24,6 +24,7 @@ class Context:
     """The server's parts.
 
     Attributes:
+        listening: The public port takes connections.
         stopping: It drains: not ready for more.
         seldom: What is logged at a bounded rate.
         api_requests: How many are under way.
@@ -40,6 +41,7 @@ class Context:
     clock: Clock
     sealer: Sealer
     started_at: float = field(default=0.0)
+    listening: bool = False
     stopping: bool = False
     forwards: Forwards[Pump] | None = None
     rates: Rates = field(default_factory=Rates)

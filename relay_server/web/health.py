@@ -19,6 +19,8 @@ async def ready(request: web.Request) -> web.Response:
     that took it out would not, and clients would be cut off from what they can still get.
     """
     context = request.app[CONTEXT]
+    if not context.listening:
+        return web.json_response({"status": "starting"}, status=503)
     if context.stopping:
         return web.json_response({"status": "stopping"}, status=503)
     return web.json_response({"status": "ready", "taking": context.space.taking})

@@ -38,6 +38,9 @@ Ops = tuple[int, web.Application]
 async def test_readiness_and_metrics(ops: Ops) -> None:
     port, app = ops
     ready = request("/health/ready", b"", method="GET")
+    starting = await exchange(port, ready)
+    assert (starting.status, starting.json) == (503, {"status": "starting"})
+    app[CONTEXT].listening = True
     assert (await exchange(port, ready)).json == {"status": "ready", "taking": True}
     text = (await exchange(port, request("/metrics", b"", method="GET"))).body
     assert b"relay_webhooks_total" in text
