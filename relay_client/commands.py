@@ -204,7 +204,7 @@ def _state(subscription: Mapping[str, Any]) -> str:
     readers = subscription.get("readers", 0)
     state = "connected" if subscription.get("connected") else "away"
     if subscription.get("forward"):
-        state = f"forward to {_text(subscription, 'forward')}"
+        state = "forward"  # the server reads it itself
     elif isinstance(readers, int) and readers > 1:
         state += f" ×{readers}"
     if subscription.get("target_down"):

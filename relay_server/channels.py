@@ -16,6 +16,7 @@ CANARY_PREFIX = "canary-"  # of channels and tokens that the server makes itself
 MAX_KEY_CHARS = 256
 MAX_KIND_CHARS = 128
 MAX_POINTER_CHARS = 256
+MIN_RATE_PER_S = 0.001
 MAX_RATE_PER_S = 1_000_000
 MAX_RETENTION_DAYS = 36_500  # what is reckoned from more no longer fits into the store
 MAX_CHANNEL_BYTES = 1_125_899_906_842_624  # 1 PiB
@@ -91,8 +92,9 @@ def check_config(config: ChannelConfig) -> ChannelConfig:
     pointer = config.key_pointer
     if pointer and (not pointer.startswith("/") or len(pointer) > MAX_POINTER_CHARS):
         raise InvalidValue(f"{pointer!r} is no JSON pointer such as /conversation/id")
-    if config.rate_per_s is not None and not 0 < config.rate_per_s <= MAX_RATE_PER_S:
-        raise InvalidValue(f"a rate is more than 0 and up to {MAX_RATE_PER_S} webhooks a second")
+    rate = config.rate_per_s
+    if rate is not None and not MIN_RATE_PER_S <= rate <= MAX_RATE_PER_S:
+        raise InvalidValue(f"a rate is {MIN_RATE_PER_S:g} to {MAX_RATE_PER_S} webhooks a second")
     for what, days in (
         ("events", config.retention_days),
         ("dead deliveries", config.dead_days),

@@ -6,6 +6,8 @@ import math
 
 from relay_protocol.errors import RelayError
 
+MAX_RETRY_AFTER_S = 3_600.0  # of what is refused because of too much of it
+
 
 class ChannelNotFound(RelayError):
     """No channel has this name."""
@@ -193,7 +195,7 @@ class TooMany(RelayError):
 
     def __init__(self, message: str, wait_s: float) -> None:
         super().__init__(message)
-        self.retry_after_s = max(1, math.ceil(wait_s))
+        self.retry_after_s = math.ceil(min(max(1.0, wait_s), MAX_RETRY_AFTER_S))
 
 
 class RateLimited(TooMany):
@@ -223,6 +225,16 @@ class Busy(TooMany):
 
     def __init__(self) -> None:
         super().__init__("more requests are under way than are answered at once", 1.0)
+
+
+class RequestTooSlow(RelayError):
+    """The body of a request to the API did not come whole in time."""
+
+    code = "request_timeout"
+    status_hint = 408
+
+    def __init__(self, within_s: float) -> None:
+        super().__init__(f"the request did not arrive whole within {within_s:g} s")
 
 
 class StoreUnavailable(RelayError):

@@ -7,8 +7,21 @@ import sys
 
 import structlog
 
+from relay_protocol.text import harmless
+
 PLAIN = structlog.dev.plain_traceback  # the usual one shows variables, and with them tokens
+MAX_FIELD_CHARS = 2_000  # of a field in a line for people
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def harmless_fields(
+    _logger: object, _method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """What others name themselves must not steer the terminal that the log is read on."""
+    return {
+        name: harmless(value, MAX_FIELD_CHARS) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def set_up(log_format: str, level: str) -> None:
@@ -18,7 +31,10 @@ def set_up(log_format: str, level: str) -> None:
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json")
     shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, timestamp]
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=PLAIN)]
+        [
+            harmless_fields,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=PLAIN),
+        ]
         if log_format == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

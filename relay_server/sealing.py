@@ -48,7 +48,7 @@ class Sealer:
             return self._cipher(make=False).decrypt(sealed)
         except InvalidToken as exc:
             raise InvalidValue(
-                f"an HMAC secret was sealed with another key than {self._path} holds"
+                f"a secret was sealed with another key than {self._path} holds"
             ) from exc
 
     def _cipher(self, *, make: bool) -> Fernet:

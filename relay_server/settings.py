@@ -105,7 +105,8 @@ class ServerSettings(BaseSettings):
     tls_key_file: Path | None = Field(None, description="Its private key (PEM).")
     secret_key: SecretStr | None = Field(
         None,
-        description="Seals HMAC secrets in the database; without it, secret.key in the data dir.",
+        description="Seals HMAC secrets and forwards' header values in the database; without it,"
+        " secret.key in the data dir.",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log lines for people or for machines; auto: console on a terminal."

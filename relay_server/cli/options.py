@@ -46,6 +46,8 @@ StrictOrder = Annotated[
 def printed(result: dict[str, Any], render: Callable[[Any], None], *, as_json: bool) -> None:
     """Print a result: as JSON alone, or for people."""
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
+        text = json.dumps(result, ensure_ascii=False)
+        # What a sender wrote must not steer a terminal, not even as JSON.
+        typer.echo(text if text.isprintable() else json.dumps(result))
         return
     render(result)

@@ -9,15 +9,12 @@ from relay_server.show.text import MAX_CELL_CHARS, Json, lines, open_console, pa
 
 
 def events(result: Json) -> None:
-    """A line an event, newest first."""
+    """Two lines an event, newest first."""
+    console = open_console()
     if not result["events"]:
-        lines(open_console(), "Nothing came in yet.")
-        return
-    table(
-        open_console(),
-        ("received", "id", "event", "order", "deliveries"),
-        [_event(event) for event in result["events"]],
-    )
+        lines(console, "Nothing came in yet.")
+    for event in result["events"]:
+        lines(console, *_event(event))
 
 
 def event(result: Json) -> None:
@@ -47,14 +44,12 @@ def event(result: Json) -> None:
     lines(console, *(_delivery(delivery) for delivery in waiting))
 
 
-def _event(event: Json) -> Sequence[object]:
+def _event(event: Json) -> tuple[str, str]:
     states = ", ".join(f"{_whose(d)}: {_state(d)}" for d in event["deliveries"])
+    what = f"{event['kind'] or event['method']}, order {event['key'] or '-'}"
     return (
-        when(event["received_at"]),
-        event["id"],
-        event["kind"] or event["method"],
-        event["key"] or "-",
-        states or "nobody subscribed then",
+        f"{when(event['received_at'])}  {event['id']}",
+        f"    {what}; {states or 'nobody subscribed then'}",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay_server.show.policies import policy_lines
-from relay_server.show.subscriptions import alarms, idle, reader, state_of
+from relay_server.show.subscriptions import alarms, state_of
 from relay_server.show.text import Json, alarm, lines, open_console, pairs, table, when
 
 
@@ -14,13 +14,12 @@ def forwards(result: Json) -> None:
         lines(console, "There is no forward: relay-server forward create CHANNEL URL makes one.")
     table(
         console,
-        ("channel", "forward", "posts to", "reader", "waiting", "oldest", "dead"),
+        ("channel", "forward", "state", "waiting", "oldest", "dead"),
         [
             (
                 f["channel"],
                 f["name"],
-                f["url"],
-                alarm(_reader(f)) if f["paused"] else _reader(f),
+                alarm(_state(f)) if f["paused"] else _state(f),
                 f["backlog"],
                 when(f["oldest_waiting_at"]),
                 f["dead"],
@@ -28,6 +27,9 @@ def forwards(result: Json) -> None:
             for f in found
         ],
     )
+    for f in found:
+        why = f["waits_for"] and f" ({f['waits_for']})"
+        lines(console, f"{f['name']} of {f['channel']} posts to {f['url']}{why}")
     alarms(console, found)
 
 
@@ -48,7 +50,10 @@ def forward(result: Json) -> None:
         lines(console, "It begins as soon as the server runs.")
 
 
-def _reader(f: Json) -> str:
-    """The URL has a column of its own."""
-    state = reader(f | {"forward": None}) if f["connected"] else idle(f)
-    return f"PAUSED, {state}" if f["paused"] and not f["connected"] else state
+def _state(f: Json) -> str:
+    """What a table has room for; why it waits is said below."""
+    if f["connected"]:
+        state = "waits for its target" if f["target_down"] else "runs"
+    else:
+        state = "waits" if f["waits_for"] else "not running"
+    return f"PAUSED, {state}" if f["paused"] else state

@@ -8,7 +8,17 @@ from rich.console import Console
 
 from relay_server.show.policies import size
 from relay_server.show.subscriptions import subscription_table
-from relay_server.show.text import Json, alarm, duration, lines, open_console, plain, table, when
+from relay_server.show.text import (
+    Json,
+    alarm,
+    counted,
+    duration,
+    lines,
+    open_console,
+    plain,
+    table,
+    when,
+)
 
 WORRYING_PERCENT = 80
 
@@ -40,8 +50,14 @@ def status(result: Json) -> None:
     table(
         console,
         ("setting", "value", "from"),
-        [(n, plain(s["value"]), s["source"]) for n, s in result["settings"].items()],
+        [(n, _value(s["value"]), s["source"]) for n, s in result["settings"].items()],
     )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "-" if value in (None, "") else plain(value)
 
 
 def _channels(console: Console, found: Sequence[Json]) -> None:
@@ -72,7 +88,8 @@ def backup(result: Json) -> None:
     lines(
         open_console(),
         f"Written to {result['file']}. It holds customers' data: keep it like the database.",
-        "Keep secret.key of the data dir with it, and apart: it opens the HMAC secrets in it.",
+        "Keep secret.key of the data dir too, if there is one, and apart from it:",
+        "it opens the HMAC secrets and the forwards' headers in it.",
     )
 
 
@@ -81,14 +98,16 @@ def restore(result: Json) -> None:
     console, newest = open_console(), when(result["newest_at"])
     lines(
         console,
-        f"Restored {result['events']} events of {result['channels']} channels to"
-        f" {result['data_dir']}; the newest is of {newest}.",
+        f"Restored {counted(result['events'], 'event', 'events')} of"
+        f" {counted(result['channels'], 'channel', 'channels')} to {result['data_dir']};"
+        f" the newest is of {newest}.",
     )
     if result["kept"]:
         lines(console, f"The store that was there is kept: {result['kept']}")
     lines(
         console,
-        "secret.key must be that of the backup, or channels with signatures take nothing.",
+        "secret.key must be that of the backup, or channels with signatures take nothing,",
+        "and forwards with headers post nothing.",
     )
 
 

@@ -54,6 +54,9 @@ def subscription_table(console: Console, result: Json) -> None:
         ("channel", "subscription", "reader", "waiting", "oldest", "dead"),
         [_subscription(s) for s in result["subscriptions"]],
     )
+    for s in result["subscriptions"]:
+        if s["forward"] or s["waits_for"]:
+            lines(console, f"{s['name']} of {s['channel']}: {_reader(s)}")
     alarms(console, result["subscriptions"])
 
 
@@ -72,6 +75,17 @@ def reader(s: Json) -> str:
     if s["paused"]:
         return f"PAUSED, {_reader(s)}"
     return _reader(s)
+
+
+def in_short(s: Json) -> str:
+    """The same in so few words that a table has room for them; a line below says more."""
+    if s["connected"] and s["target_down"]:
+        state = "waits for its target"
+    elif s["forward"]:
+        state = "forward" if s["connected"] else "forward, not running"
+    else:
+        state = _reader(s)
+    return f"PAUSED, {state}" if s["paused"] else state
 
 
 def idle(s: Json) -> str:
@@ -100,7 +114,7 @@ def _subscription(s: Json) -> Sequence[object]:
     return (
         s["channel"],
         s["name"],
-        alarm(reader(s)) if s["paused"] else reader(s),
+        alarm(in_short(s)) if s["paused"] else in_short(s),
         s["backlog"],
         when(s["oldest_waiting_at"]),
         s["dead"],

@@ -15,7 +15,7 @@ from relay_protocol.text import harmless
 Json = dict[str, Any]
 
 MAX_CELL_CHARS = 20_000
-WHOLE_COLUMNS = ("id", "received")  # to be copied, or read at a glance
+WHOLE_COLUMNS = ("id", "received", "oldest", "setting")  # to be copied, or read at a glance
 
 
 def open_console() -> Console:

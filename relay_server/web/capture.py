@@ -222,4 +222,5 @@ def _known(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
         parsed = ip_address(address)
     except ValueError:
         return False
-    return any(parsed in network for network in networks)
+    mapped = getattr(parsed, "ipv4_mapped", None)  # a v4 proxy on a v6 socket
+    return any((mapped or parsed) in network for network in networks)

@@ -92,6 +92,13 @@ def channel_status(context: Context, status: ChannelStatus) -> JsonObject:
     }
 
 
+def for_readers(shown: JsonObject) -> JsonObject:
+    """A subscription as those see it who may not make forwards: not where one posts to."""
+    if shown["forward"] is None:
+        return shown
+    return shown | {"forward": MASK, "waits_for": MASK if shown["waits_for"] else ""}
+
+
 def subscription(context: Context, status: SubscriptionStatus) -> JsonObject:
     """How a subscription is doing."""
     config, state = status.subscription.config, context.hub.state(status.subscription.number)

@@ -107,6 +107,7 @@ async def delete_channel(request: web.Request) -> web.Response:
     await stop_forwards(context, channel.name)
     context.hub.close_channel(channel.number)
     await context.store.delete_channel(channel.name)
+    context.hub.close_channel(channel.number)  # also for who joined meanwhile
     context.rates.forget(channel.number)
     return web.Response(status=204)
 

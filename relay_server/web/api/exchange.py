@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
-from relay_server.errors import InvalidValue
+from relay_server.errors import InvalidValue, RequestTooSlow
 
 V = TypeVar("V")
 
 MAX_REQUEST_BYTES = 65_536
+BODY_DEADLINE_S = 10.0
 
 
 async def read(request: web.Request, fields: type[V]) -> V:
@@ -19,16 +21,26 @@ async def read(request: web.Request, fields: type[V]) -> V:
 
     Raises:
         InvalidValue: It is not what is expected; the message says where.
+        RequestTooSlow: It did not come whole in time.
     """
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            body = await _body(request)
+    except TimeoutError as exc:
+        raise RequestTooSlow(BODY_DEADLINE_S) from exc
+    try:
+        return msgspec.json.decode(body, type=fields)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidValue(str(exc)) from exc
+
+
+async def _body(request: web.Request) -> bytes:
     body = bytearray()
     async for part in request.content.iter_any():
         body += part
         if len(body) > MAX_REQUEST_BYTES:
             raise InvalidValue(f"the request is larger than {MAX_REQUEST_BYTES} bytes")
-    try:
-        return msgspec.json.decode(body, type=fields)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidValue(str(exc)) from exc
+    return bytes(body)
 
 
 def answer(value: object, status: int = 200) -> web.Response:

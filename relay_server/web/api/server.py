@@ -36,7 +36,11 @@ async def status(request: web.Request) -> web.Response:
     """How channels and subscriptions are doing, as far as the caller may know."""
     context, who = request.app[CONTEXT], caller(request)
     visible = {c.name for c in visible_channels(context, who)}
-    subscriptions = await context.store.subscription_status()
+    subscriptions = [
+        views.subscription(context, s)
+        for s in await context.store.subscription_status()
+        if s.subscription.channel in visible
+    ]
     report: dict[str, Any] = {
         "version": views.VERSION,
         "public_url": context.settings.url,
@@ -47,11 +51,9 @@ async def status(request: web.Request) -> web.Response:
             for s in await context.store.channel_status()
             if s.channel in visible
         ],
-        "subscriptions": [
-            views.subscription(context, s)
-            for s in subscriptions
-            if s.subscription.channel in visible
-        ],
+        "subscriptions": subscriptions
+        if who.admin
+        else list(map(views.for_readers, subscriptions)),
     }
     if who.admin:
         report["store"]["reason"] = context.space.reason

@@ -33,7 +33,8 @@ class SubscriptionFields(msgspec.Struct, forbid_unknown_fields=True):
 @routes.get(ONE)
 async def show_subscription(request: web.Request) -> web.Response:
     """One subscription: how it is doing, and how it delivers."""
-    return await _shown(request, await _named(request, caller(request)))
+    who = caller(request)
+    return await _shown(request, who, await _named(request, who))
 
 
 @routes.patch(ONE)
@@ -51,16 +52,17 @@ async def set_subscription(request: web.Request) -> web.Response:
         change(found.config)  # what is impossible is refused here, not in the store's thread
         found = await request.app[CONTEXT].store.change_subscription(found.number, change)
         request.app[CONTEXT].hub.subscription_changed(found)
-    return await _shown(request, found)
+    return await _shown(request, who, found)
 
 
 @routes.post(ONE + "/pause")
 async def pause_subscription(request: web.Request) -> web.Response:
     """Deliver nothing until somebody resumes it."""
-    found = await _named(request, admin(request))
+    who = admin(request)
+    found = await _named(request, who)
     if not found.config.paused:
         found = await set_paused(request.app[CONTEXT], found, BY_HAND)
-    return await _shown(request, found)
+    return await _shown(request, who, found)
 
 
 @routes.post(ONE + "/resume")
@@ -69,7 +71,7 @@ async def resume_subscription(request: web.Request) -> web.Response:
     who = caller(request)
     found = await _named(request, who)
     check_reader(who, found)
-    return await _shown(request, await set_paused(request.app[CONTEXT], found, ""))
+    return await _shown(request, who, await set_paused(request.app[CONTEXT], found, ""))
 
 
 @routes.delete(ONE)
@@ -123,9 +125,10 @@ async def _named(request: web.Request, who: Caller) -> Subscription:
     return await find_subscription(request.app[CONTEXT], channel.name, name)
 
 
-async def _shown(request: web.Request, subscription: Subscription) -> web.Response:
+async def _shown(request: web.Request, who: Caller, subscription: Subscription) -> web.Response:
     context = request.app[CONTEXT]
     statuses = await context.store.subscription_status([subscription.number])
     if not statuses:
         raise SubscriptionNotFound(subscription.channel, subscription.name)
-    return answer(views.subscription_rules(context, statuses[0]))
+    shown = views.subscription_rules(context, statuses[0])
+    return answer(shown if who.admin else views.for_readers(shown))

@@ -43,6 +43,8 @@ async def create_token(request: web.Request) -> web.Response:
     context, fields = request.app[CONTEXT], await read(request, TokenFields)
     if not fields.scopes:
         raise InvalidValue("a token needs at least one scope: send, subscribe or admin")
+    if Scope.ADMIN in fields.scopes and fields.channels is not None:
+        raise InvalidValue("the scope admin is good for every channel: name none with it")
     for name in fields.channels or ():
         if name not in context.store.catalog.channels:
             raise ChannelNotFound(name)

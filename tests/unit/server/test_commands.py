@@ -15,6 +15,7 @@ import pytest
 
 from relay_server import cli
 from relay_server.auth import digest
+from relay_server.cli.options import printed
 from relay_server.commands import host
 from relay_server.commands.channels import channel_fields
 from relay_server.errors import InvalidValue
@@ -359,3 +360,21 @@ def test_policies_and_quotas_by_command(command: Run) -> None:
         assert part in shown
     bare = answer(command("channel", "set", "chatwoot", "--max-bytes", "0", "--json"))
     assert (bare["max_bytes"], bare["drop_oldest"]) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("João 👋", "João 👋"),
+        ("a\x9b31mb", "\\u009b"),
+        ("\u202eevil", "\\u202e"),
+        ("\x7f", "\\u007f"),
+    ],
+)
+def test_json_steers_no_terminal(name: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person may look at it, too; whoever reads it gets the same."""
+    printed({"name": name}, lambda _: None, as_json=True)
+    out = capsys.readouterr().out
+    assert shown in out
+    assert out.rstrip("\n").isprintable()
+    assert json.loads(out) == {"name": name}

@@ -89,3 +89,13 @@ def test_libraries_say_nothing_with_urls(capfd: pytest.CaptureFixture[str]) -> N
         logging.getLogger(name).error("GET /webhook?token=%s", SECRET)
     logging.getLogger("asyncio").debug("%s", SECRET)
     assert SECRET not in capfd.readouterr().err
+
+
+def test_names_of_others_do_not_steer_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    """A client says itself what its host is called."""
+    log.set_up("console", "info")
+    structlog.get_logger().info("client joined", host="\x1b]0;owned\x07\x9b31m\u202eevil", epoch=3)
+    err = capfd.readouterr().err
+    assert "evil" in err
+    assert "epoch=3" in err.replace(" ", "")
+    assert not any(char in err for char in "\x1b\x07\x9b\u202e")

@@ -436,19 +436,46 @@ def test_an_attempt_of_a_replay_is_marked(shown: Shown) -> None:
 @pytest.mark.parametrize(
     ("changes", "reader"),
     [
-        ({}, "connected"),
+        ({}, "runs"),
         ({"connected": False}, "not running"),
-        ({"connected": False, "waits_for": "it is starting"}, "it is starting"),
+        ({"connected": False, "waits_for": "it is starting"}, "waits"),
         ({"connected": False, "paused": "410"}, "PAUSED, not running"),
-        ({"target_down": True, "waits_for": "goes away"}, "waits for its target (goes away)"),
+        ({"target_down": True, "waits_for": "goes away"}, "waits for its target"),
     ],
 )
-def test_a_forward_s_reader(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch, changes: Json, reader: str
-) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    line = shown(forwards.forwards, {"forwards": [FORWARD | changes]}).splitlines()[1]
-    assert f"http://bot:8001/webhook  {reader}  " in line
+def test_a_forward_in_80_columns(shown: Shown, changes: Json, reader: str) -> None:
+    """A line of the table, whole; below it the URL, and why it waits."""
+    one = FORWARD | changes
+    text = shown(forwards.forwards, {"forwards": [one]})
+    _, line, *below = text.splitlines()
+    assert re.search(rf"^chatwoot  forward  {reader}  +3  +20\d\d-[0-9-]+ [0-9:]+  1 *$", line)
+    why = f" ({one['waits_for']})" if one["waits_for"] else ""
+    assert f"forward of chatwoot posts to http://bot:8001/webhook{why}" in below
+
+
+def test_subscriptions_in_80_columns(shown: Shown) -> None:
+    """A reason does not break the table; it has a line of its own."""
+    waits = SUBSCRIPTION | {"target_down": True, "waits_for": "10.0.0.5:8001 does not answer"}
+    text = shown(subscriptions.subscriptions, {"subscriptions": [waits]})
+    _, line, _, why = text.splitlines()
+    assert line.split()[-1] == "1"
+    assert why == "ana of chatwoot: waits for its target (10.0.0.5:8001 does not answer)"
+
+
+def test_settings_stay_whole_in_80_columns(shown: Shown) -> None:
+    """A name to be copied is not broken; nothing reads like a program's own value."""
+    name = "max_connections_per_address"
+    settings = {
+        name: {"value": 1_024, "source": "default"},
+        "forward_allow": {"value": ["bot", "10.0.0.0/8"], "source": "RELAY_SERVER_FORWARD_ALLOW"},
+        "tls_key_file": {"value": None, "source": "default"},
+        "trusted_proxies": {"value": [], "source": "default"},
+    }
+    text = shown(host.status, STATUS | {"settings": settings})
+    assert f"{name}  1024" in text
+    assert "bot, 10.0.0.0/8" in text
+    assert re.search(r"tls_key_file +- ", text)
+    assert re.search(r"trusted_proxies +- ", text)
 
 
 def test_nothing_there(shown: Shown) -> None:
