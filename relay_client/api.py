@@ -12,7 +12,9 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from relay_client.answers import CHECK_URL
 from relay_client.errors import RelayProblem, RelayUnreachable, TokenRefused
+from relay_client.refusals import TOO_MANY_FAILURES
 from relay_client.relay import USER_AGENT, Relay
 from relay_protocol.text import harmless
 
@@ -20,8 +22,15 @@ _T = TypeVar("_T")
 
 _TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 16_777_216
-_CHECK_URL = "Check the URL, and that the relay runs."
 TOKEN_HINT = "Check the token, or ask for a new one and run: relay-client login URL"  # noqa: S105
+# The relay's own hints are for who has relay-server at hand.
+_HINTS = {
+    "channel_not_found": "relay-client channels lists those that the token may use.",
+    "event_not_found": "relay-client connect --output plain shows the ids of events.",
+    "subscription_not_found": "relay-client status lists the subscriptions there are.",
+    "replay_not_found": "relay-client replays lists the replays there are.",
+    "too_many_replays": "Wait for one to end, or stop one: relay-client replays --stop NUMBER",
+}
 
 
 class Whoami(msgspec.Struct, frozen=True):
@@ -120,7 +129,7 @@ class Api:
         """Ask whether a relay answers there at all; needs no token."""
         answer = _read(await self._call("GET", "/health/live", {}), dict[str, Any])
         if answer.get("status") != "live":
-            raise RelayProblem(f"what answers at {self._relay.url} is no relay", _CHECK_URL)
+            raise RelayProblem(f"what answers at {self._relay.url} is no relay", CHECK_URL)
 
     async def post_webhook(self, path: str, token: str, body: bytes) -> str:
         """Post a webhook as a sender does, and give the event's id."""
@@ -138,7 +147,7 @@ class Api:
         if headers is None:
             headers = self._relay.authorization
         if not path.startswith("/"):  # the relay names some: none of them is another host
-            raise RelayProblem("the relay named an address that is none", _CHECK_URL)
+            raise RelayProblem("the relay named an address that is none", CHECK_URL)
         try:
             async with self._http.request(
                 method, self._relay.url + path, headers=headers, data=body, allow_redirects=False
@@ -157,7 +166,7 @@ def _read(content: bytes, form: type[_T]) -> _T:
     try:
         return msgspec.json.decode(content, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise RelayProblem("what answers there is no relay", _CHECK_URL) from exc
+        raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
 
 
 def _unreachable(exc: aiohttp.ClientError | OSError | ValueError, url: str) -> RelayUnreachable:
@@ -172,11 +181,11 @@ def _unreachable(exc: aiohttp.ClientError | OSError | ValueError, url: str) -> R
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
             text, hint = f"the proxy fails: {exc}", "Check HTTPS_PROXY and NO_PROXY."
         case TimeoutError():
-            text, hint = f"no answer within {_TIMEOUT_S:.0f} s", _CHECK_URL
+            text, hint = f"no answer within {_TIMEOUT_S:.0f} s", CHECK_URL
         case OSError(errno=int(number)):
-            text, hint = os.strerror(number), _CHECK_URL
+            text, hint = os.strerror(number), CHECK_URL
         case _:
-            text, hint = str(exc) or type(exc).__name__, _CHECK_URL
+            text, hint = str(exc) or type(exc).__name__, CHECK_URL
     return RelayUnreachable(f"{url} cannot be reached: {harmless(text)}", hint)
 
 
@@ -189,11 +198,15 @@ def _refusal(
         error = msgspec.json.decode(content, type=_Answer).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         if status in (502, 503, 504):
-            return RelayUnreachable(f"{url} is not ready ({status})", _CHECK_URL)
-        return RelayProblem(f"{url} answered {status}", _CHECK_URL, status=status)
+            return RelayUnreachable(f"{url} is not ready ({status})", CHECK_URL)
+        return RelayProblem(f"{url} answered {status}", CHECK_URL, status=status)
+    if error.code == TOO_MANY_FAILURES:  # a good token is let in, however many were wrong
+        return TokenRefused(
+            "the relay does not accept the token, like many before (429)", TOKEN_HINT
+        )
     return RelayProblem(
         f"the relay refused: {harmless(error.message)} ({status})",
-        harmless(error.hint or ""),
+        _HINTS.get(error.code, harmless(error.hint or "")),
         status=status,
     )
 

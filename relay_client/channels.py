@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay_client import answers
 from relay_client.api import Api
 from relay_client.errors import UsageError
 
@@ -32,5 +33,6 @@ async def ask_for_channel(api: Api, hint: str) -> str:
     """Ask the relay for the token's channels, and choose."""
     mine = (await api.whoami()).channels
     if mine is None:
-        mine = tuple(channel["name"] for channel in (await api.channels())["channels"])
+        found = answers.read(await api.channels(), answers.Channels).channels
+        mine = tuple(channel.name for channel in found)
     return choose_channel(list(mine), hint)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from relay_client import __version__, saved_login
+from relay_client import __version__, answers, saved_login
+from relay_client.answers import Status, SubscriptionStatus
 from relay_client.api import Api, Whoami
 from relay_client.channels import ask_for_channel
 from relay_client.console import Colour, Console
@@ -18,6 +18,7 @@ from relay_client.errors import ClientError, UsageError
 from relay_client.relay import Relay, parse_url
 from relay_client.settings import DEFAULT, Configuration, is_token, read_token
 from relay_client.text import counted, duration, table
+from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.text import harmless
 
 _READERS = frozenset({"subscribe", "admin"})
@@ -98,11 +99,11 @@ async def run_channels(configuration: Configuration, console: Console, *, as_jso
         console.line(json.dumps(answer))
         return
     rows = [("CHANNEL", "WEBHOOK URL", "SENDERS PROVE THEMSELVES BY", "KEPT")]
-    for channel in answer.get("channels", []):
-        proof = ", ".join(map(str, channel.get("sender_auth", []))) or "nothing"
-        days = f"{channel.get('retention_days', 0):g} d"
-        path = relay.url + str(channel.get("webhook_path", ""))
-        rows.append((_text(channel, "name"), harmless(path), harmless(proof), days))
+    for channel in answers.read(answer, answers.Channels).channels:
+        proof = ", ".join(channel.sender_auth) or "nothing"
+        path = relay.url + channel.webhook_path
+        days = f"{channel.retention_days:g} d"
+        rows.append((harmless(channel.name), harmless(path), harmless(proof), days))
     for line in table(rows):
         console.line(line)
 
@@ -116,10 +117,11 @@ async def run_status(configuration: Configuration, console: Console, *, as_json:
         settings = configuration.described()
         console.line(json.dumps({**answer, "url": relay.url, "client_settings": settings}))
         return
-    up = duration(float(answer.get("uptime_s", 0)))
-    console.line(f"{relay.url} is up for {up}, version {_text(answer, 'version')}")
+    found = answers.read(answer, answers.Status)
+    up = duration(found.uptime_s)
+    console.line(f"{relay.url} is up for {up}, version {harmless(found.version)}")
     console.line("")
-    for line in [*table(_channel_rows(answer)), "", *_subscription_lines(answer, console)]:
+    for line in [*table(_channel_rows(found)), "", *_subscription_lines(found, console)]:
         console.line(line)
     for line in _sources(configuration):
         console.line(line)
@@ -174,54 +176,49 @@ def _sources(configuration: Configuration) -> list[str]:
     return ["", *table(rows)] if len(rows) > 1 else []
 
 
-def _channel_rows(answer: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
+def _channel_rows(status: Status) -> Sequence[tuple[str, ...]]:
     rows = [("CHANNEL", "EVENTS", "FULL", "LAST RECEIVED")]
-    for channel in answer.get("channels", []):
-        last, percent = _moment(channel.get("last_received_at")), channel.get("full_percent")
-        full = f"{percent:g} %" if isinstance(percent, int | float) else "-"
-        rows.append((_text(channel, "name"), _text(channel, "events"), full, last))
+    for channel in status.channels:
+        full = "-" if channel.full_percent is None else f"{channel.full_percent:g} %"
+        last = _moment(channel.last_received_at)
+        rows.append((harmless(channel.name), str(channel.events), full, last))
     return rows
 
 
-def _subscription_lines(answer: Mapping[str, Any], console: Console) -> list[str]:
+def _subscription_lines(status: Status, console: Console) -> list[str]:
     """A line a subscription; one that is paused must not be overlooked."""
-    found = answer.get("subscriptions", [])
+    found = status.subscriptions
     heading, *lines = table([_SUBSCRIPTION_HEADING, *map(_subscription_row, found)])
     shown = [
-        console.paint(line, Colour.BAD) if subscription.get("paused") else line
+        console.paint(line, Colour.BAD) if subscription.paused else line
         for line, subscription in zip(lines, found, strict=True)
     ]
     return [heading, *shown]
 
 
-def _subscription_row(subscription: Mapping[str, Any]) -> tuple[str, ...]:
-    waiting = counted(int(subscription.get("backlog", 0)), "webhook")
-    names = _text(subscription, "channel"), _text(subscription, "name")
-    return (*names, _state(subscription), waiting, _text(subscription, "dead"))
+def _subscription_row(subscription: SubscriptionStatus) -> tuple[str, ...]:
+    names = harmless(subscription.channel), harmless(subscription.name)
+    waiting = counted(subscription.backlog, "webhook")
+    return (*names, _state(subscription), waiting, str(subscription.dead))
 
 
-def _state(subscription: Mapping[str, Any]) -> str:
-    readers = subscription.get("readers", 0)
-    state = "connected" if subscription.get("connected") else "away"
-    if subscription.get("forward"):
+def _state(subscription: SubscriptionStatus) -> str:
+    state = "connected" if subscription.connected else "away"
+    if subscription.forward:
         state = "forward"  # the server reads it itself
-    elif isinstance(readers, int) and readers > 1:
-        state += f" ×{readers}"
-    if subscription.get("target_down"):
+    elif subscription.readers > 1:
+        state += f" ×{subscription.readers}"
+    if subscription.target_down:
         state += ", target down"
-    if subscription.get("paused"):
-        state += f", PAUSED: {_text(subscription, 'paused')}"
+    if subscription.paused:
+        state += f", PAUSED: {harmless(subscription.paused)}"
     return state
 
 
 _SUBSCRIPTION_HEADING = ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")
 
 
-def _text(record: Mapping[str, Any], key: str) -> str:
-    return harmless(str(record.get(key, "-")))
-
-
-def _moment(unix_ms: object) -> str:
-    if not isinstance(unix_ms, int):
+def _moment(unix_ms: int | None) -> str:
+    if unix_ms is None or not 0 <= unix_ms <= MAX_UNIX_MS:
         return "never"
     return datetime.fromtimestamp(unix_ms / 1000).astimezone().isoformat(" ", "seconds")

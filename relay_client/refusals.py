@@ -19,6 +19,7 @@ from relay_protocol.messages import CloseCode
 from relay_protocol.text import harmless
 
 TOKEN_HINT = "Ask for a new token, then run: relay-client login URL"  # noqa: S105
+TOO_MANY_FAILURES = "too_many_failures"  # the relay's code, of who shows wrong tokens
 VERSIONS_HINT = "Client and relay may be of versions that do not fit: update the older one."
 
 
@@ -34,7 +35,7 @@ def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
     """Explain why the tunnel could not be opened; an error is final."""
     match exc:
         case InvalidStatus(response=response):
-            return _of_status(response.status_code)
+            return of_status(response.status_code, bytes(response.body or b""))
         case ssl.SSLCertVerificationError():
             return Reason(
                 f"the relay's certificate is not trusted: {exc.verify_message}",
@@ -85,7 +86,8 @@ def of_close(exc: ConnectionClosed, refused: Refused | None) -> Reason | ClientE
             return Reason(said or f"the relay closed the connection ({code})")
 
 
-def _of_status(status: int) -> Reason | ClientError:
+def of_status(status: int, body: bytes) -> Reason | ClientError:
+    """Explain an answer to the handshake; an error is final."""
     match status:
         case 401:
             return TokenRefused("the relay does not accept the token (401)", TOKEN_HINT)
@@ -93,8 +95,10 @@ def _of_status(status: int) -> Reason | ClientError:
             return TokenRefused("the relay refuses this client (403)", TOKEN_HINT)
         case 404:
             return Reason("what answers there has no /connect (404)", "Check the URL.")
-        case 429:  # after many wrong tokens from this address; a good one is let in
-            return Reason("the relay does not accept the token, like many before (429)", TOKEN_HINT)
+        case 429 if TOO_MANY_FAILURES.encode() in body:  # a good token is let in all the same
+            return TokenRefused(
+                "the relay does not accept the token, like many before (429)", TOKEN_HINT
+            )
         case 301 | 302 | 303 | 307 | 308:
             return Reason(
                 f"what answers there points elsewhere ({status})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -312,9 +313,10 @@ def _why_and_next(outcome: Outcome) -> str:
 def _paused(notice: Paused) -> str:
     """What a person has to know, and to do."""
     channel, name = harmless(notice.channel), harmless(notice.subscription)
+    command = shlex.join(["relay-client", "resume", "--channel", channel, "--as", name])
     return (
         f"{_sentence(harmless(notice.reason))} The relay pauses {name}: webhooks of {channel} wait "
-        f"there. To go on: relay-client resume --channel {channel} --as {name}"
+        f"there. To go on: {command}"
     )
 
 

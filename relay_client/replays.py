@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from relay_client import answers
+from relay_client.answers import Replay
 from relay_client.api import Api
 from relay_client.channels import ask_for_channel
 from relay_client.console import Colour, Console
+from relay_client.errors import UsageError
 from relay_client.settings import Configuration
 from relay_client.since import parse_since
 from relay_client.text import counted, table
 from relay_protocol.text import harmless
 
 Json = dict[str, Any]
+
+WHICH_EVENTS = (
+    "Name events by id, or say --since 2h, --conversation 42, --kind, --text or --dead; --all is"
+    " everything that is kept."
+)
 
 
 def selection(
@@ -24,7 +33,7 @@ def selection(
     """Which events are meant, as the relay takes it.
 
     Raises:
-        UsageError: A time is none.
+        UsageError: A time is none, or nothing is chosen.
     """
     given = {
         "events": list(events) or None,
@@ -33,7 +42,12 @@ def selection(
         **simple,
     }
     # An empty key or kind is a condition, too: events that have none.
-    return {n: v for n, v in given.items() if v is not None and v is not False}
+    chosen = {n: v for n, v in given.items() if v is not None and v is not False}
+    if not chosen:
+        raise UsageError("nothing says which events are meant", WHICH_EVENTS)
+    if "all" in chosen and len(chosen) > 1:
+        raise UsageError("--all goes with no other condition", WHICH_EVENTS)
+    return chosen
 
 
 async def run_replay(
@@ -45,6 +59,8 @@ async def run_replay(
     as_json: bool,
 ) -> None:
     """Have events delivered once more to the client's own subscription."""
+    if rate_per_s is not None and not math.isfinite(rate_per_s):
+        raise UsageError(f"--rate-per-s: {rate_per_s} is no number of deliveries")
     async with Api(configuration.relay()) as api:
         channel = None if chosen.get("events") else await _channel(api, configuration)
         body: Json = {
@@ -58,7 +74,7 @@ async def run_replay(
     if as_json:
         console.line(json.dumps(answer))
         return
-    for one in answer["replays"]:
+    for one in answers.read(answer, answers.Replays).replays:
         _tell_begun(one, console)
     console.line("How far it is: relay-client replays")
 
@@ -74,7 +90,11 @@ async def run_replays(
     if as_json:
         console.line(json.dumps(answer))
         return
-    for line in table([_HEADING, *map(_row, answer["replays"])]):
+    found = answers.read(answer, answers.Replays).replays
+    if not found:
+        console.line("There is no replay.")
+        return
+    for line in table([_HEADING, *map(_row, found)]):
         console.line(line)
 
 
@@ -97,27 +117,24 @@ def _moment(text: str | None, option: str) -> int | None:
     return now if found is None else found
 
 
-def _tell_begun(one: Mapping[str, Any], console: Console) -> None:
-    who = f"{harmless(str(one['subscription']))} of {harmless(str(one['channel']))}"
-    most = counted(int(one["at_most"]), "event")
-    console.line(
-        f"Replay {one['number']} for {who}: at most {most}, {one['rate_per_s']:g} a second."
-    )
-    if one.get("paused"):
-        console.line(console.paint(f"It is PAUSED: {harmless(str(one['paused']))}", Colour.BAD))
-    elif not one.get("connected"):
+def _tell_begun(one: Replay, console: Console) -> None:
+    who = f"{harmless(one.subscription)} of {harmless(one.channel)}"
+    most = counted(one.at_most, "event")
+    console.line(f"Replay {one.number} for {who}: at most {most}, {one.rate_per_s:g} a second.")
+    if one.paused:
+        console.line(console.paint(f"It is PAUSED: {harmless(one.paused)}", Colour.BAD))
+    elif not one.connected:
         console.line("Nobody is connected under that name: it begins with relay-client connect.")
 
 
-def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
-    names = harmless(str(one["channel"])), harmless(str(one["subscription"]))
-    state = harmless(str(one["state"]))
-    if state == "running" and one.get("paused"):
+def _row(one: Replay) -> tuple[str, ...]:
+    state = harmless(one.state)
+    if state == "running" and one.paused:
         state = "PAUSED"
-    elif state == "running" and not one.get("connected"):
+    elif state == "running" and not one.connected:
         state = "waits for its client"
-    done = f"{one['percent']:g} %", str(one["delivered"])
-    return (str(one["number"]), *names, state, *done)
+    names = harmless(one.channel), harmless(one.subscription)
+    return (str(one.number), *names, state, f"{one.percent:g} %", str(one.delivered))
 
 
 _HEADING = ("REPLAY", "CHANNEL", "SUBSCRIPTION", "STATE", "DONE", "DELIVERED")

@@ -67,6 +67,7 @@ class Api:
 
         Raises:
             ApiRefused: It was refused, with the reason.
+            InvalidValue: A number in it is none.
         """
         status, raw = await self._exchange(method, path, body)
         answer = json.loads(raw) if raw else {}
@@ -113,6 +114,7 @@ async def open_api(
         session = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(short),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+            json_serialize=_json,
         )
         yield Api(await stack.enter_async_context(session), running=running)
 
@@ -131,6 +133,13 @@ def run(
             return await work(api)
 
     return asyncio.run(main())
+
+
+def _json(body: object) -> str:
+    try:
+        return json.dumps(body, allow_nan=False)
+    except ValueError as exc:
+        raise InvalidValue("nan and inf are no numbers that can be set") from exc
 
 
 async def _answers(path: Path) -> bool:

@@ -87,7 +87,7 @@ class SubscriptionConnected(RelayError):
 
     code = "subscription_connected"
     status_hint = 409
-    hint = "Stop its relay-client first, or revoke its token."
+    hint = "Stop its client first, or revoke its token."
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name!r} is connected")

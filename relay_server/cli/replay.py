@@ -47,6 +47,8 @@ def replay(
         dead=dead,
         all=all_,
     )
+    if not selection:
+        raise typer.BadParameter("say which events: ids, a condition, or --all that are kept")
     body: dict[str, Any] = {
         "channel": channel,
         "subscription": subscription,

@@ -47,6 +47,7 @@ def status(result: Json) -> None:
         lines(console, f"Webhooks are refused: {reason}.")
     _channels(console, result["channels"])
     subscription_table(console, result)
+    lines(console, "")
     table(
         console,
         ("setting", "value", "from"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from relay_server.show.text import Json, alarm, counted, lines, open_console, pairs, table, when
+from relay_server.show.text import Json, alarm, counted, lines, open_console, pairs, when
 
 
 def begun(result: Json) -> None:
@@ -22,14 +20,12 @@ def begun(result: Json) -> None:
 
 
 def replays(result: Json) -> None:
-    """A line a replay, newest first."""
+    """Two lines a replay, newest first."""
+    console = open_console()
     if not result["replays"]:
-        lines(open_console(), "There is no replay.")
-    table(
-        open_console(),
-        ("replay", "for", "of", "state", "done", "begun"),
-        [_line(one) for one in result["replays"]],
-    )
+        lines(console, "There is no replay.")
+    for one in result["replays"]:
+        lines(console, *_listed(one))
 
 
 def replay(result: Json) -> None:
@@ -69,14 +65,11 @@ def _begun(one: Json) -> str:
     )
 
 
-def _line(one: Json) -> Sequence[object]:
+def _listed(one: Json) -> tuple[str, str]:
+    done = f"{one['percent']:g} %, {one['delivered']} delivered"
     return (
-        one["number"],
-        f"{one['subscription']} of {one['channel']}",
-        selected(one),
-        _state(one),
-        f"{one['percent']:g} %, {one['delivered']} delivered",
-        when(one["created_at"]),
+        f"{one['number']}  {one['subscription']} of {one['channel']}: {_state(one)}, {done}",
+        f"    begun {when(one['created_at'])}: {selected(one)}",
     )
 
 

@@ -45,6 +45,8 @@ class FakeRelay:
     canary_records: bool = True
     whoami: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)  # of replays: what, and its body
+    answers: dict[str, Any] = field(default_factory=dict)  # instead of the usual ones, by call
+    refusals: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # the same
     hellos: list[Hello] = field(default_factory=list)
     handshakes: list[dict[str, str]] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
@@ -113,6 +115,10 @@ class FakeRelay:
                 "attempts": [{"attempt": 1}] if self.settled and self.canary_records else [],
             },
         }
+        if call in self.refusals:
+            status, error = self.refusals[call]
+            return web.json_response({"error": error}, status=status)
+        answers |= self.answers
         if request.method == "POST" and request.path.endswith("/resume"):
             self.resumed.append(request.raw_path)
             return web.Response(status=204)

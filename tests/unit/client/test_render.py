@@ -171,6 +171,8 @@ def test_a_pause_says_how_to_go_on() -> None:
     )
 
     assert pretty(notice) == words
+    hostile = Paused("chatwoot", "ana; rm -rf ~", "the target answered 410")
+    assert pretty(hostile).endswith("--as 'ana; rm -rf ~'"), "whoever named it"
     assert render("plain")(notice)[0].split(" ", 1)[1] == f"paused chatwoot {words}"
     line = json.loads(render("json")(notice)[0])
     assert line.pop("time")

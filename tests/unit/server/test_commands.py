@@ -378,3 +378,22 @@ def test_json_steers_no_terminal(name: str, shown: str, capsys: pytest.CaptureFi
     assert shown in out
     assert out.rstrip("\n").isprintable()
     assert json.loads(out) == {"name": name}
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("channel set chatwoot --rate-per-s nan", 1, "no numbers"),
+        ("channel set chatwoot --hold-s inf", 1, "no numbers"),
+        ("replay", 2, "--all"),
+    ],
+)
+def test_what_is_no_number_or_nothing_is_said_in_words(
+    command: Run, line: str, status: int, said: str
+) -> None:
+    """Not in those of a JSON parser, nor in those of the API."""
+    assert command("init")[0] == 0
+    found, _, errors = command(*line.split())
+    assert found == status
+    assert said in errors
+    assert "JSON" not in errors

@@ -484,6 +484,14 @@ def test_nothing_there(shown: Shown) -> None:
     assert shown(replays.replays, {"replays": []}) == "There is no replay.\n"
 
 
+def test_replays_in_80_columns(shown: Shown) -> None:
+    """Two lines each, which no table breaks."""
+    first, second = shown(replays.replays, {"replays": [REPLAY]}).splitlines()
+    assert first == "3  ana of chatwoot: running, 50 %, 1 delivered"
+    assert second.startswith("    begun 20")
+    assert second.endswith("kind message_created, key 42, with 'refund', dead ones")
+
+
 def test_a_dead_delivery(shown: Shown) -> None:
     text = shown(dead.dead, {"dead": [DEAD]})
     assert ID in text
