@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 FILE_NAME = "secret.key"
+MAX_OPENED = 1_024  # secrets that are remembered in the clear; headers change, and leave theirs
 
 
 class Sealer:
@@ -26,6 +27,10 @@ class Sealer:
         self._fernet: Fernet | None = None
         self._opened: dict[bytes, bytes] = {}
 
+    def __len__(self) -> int:
+        """How many opened secrets are remembered."""
+        return len(self._opened)
+
     def seal(self, secret: bytes) -> bytes:
         """Turn a secret into what may be stored."""
         return self._cipher(make=True).encrypt(secret)
@@ -39,6 +44,8 @@ class Sealer:
         known = self._opened.get(sealed)
         if known is None:
             known = self._opened[sealed] = self._open(sealed)
+            if len(self._opened) > MAX_OPENED:
+                del self._opened[next(iter(self._opened))]
         return known
 
     def _open(self, sealed: bytes) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
+from relay_server import sealing
 from relay_server.errors import InvalidValue
 from relay_server.sealing import FILE_NAME, Sealer
 from relay_server.store.sqlite import open_sqlite
@@ -98,3 +99,13 @@ def test_a_key_of_the_settings(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="32 bytes") as refused:
         Sealer(tmp_path, "my-password").seal(SECRET)
     assert "my-password" not in str(refused.value)
+
+
+def test_opened_secrets_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers of forwards change, and nobody asks for the old values again."""
+    monkeypatch.setattr(sealing, "MAX_OPENED", 3)
+    sealer = Sealer(tmp_path)
+    sealed = [sealer.seal(b"%d" % number) for number in range(9)]
+    for _ in range(2):
+        assert [sealer.open(one) for one in sealed] == [b"%d" % number for number in range(9)]
+    assert len(sealer) == 3
