@@ -245,7 +245,7 @@ def test_a_disk_that_is_too_slow_is_told_once_and_costs_no_answer(tmp_path: Path
     told: list[str] = []
     with opened(tmp_path, warn=told.append) as journal:
         blocker = apsw.Connection(str(tmp_path / FILE_NAME))
-        blocker.set_busy_timeout(5_000)  # the journal may just tidy up
+        blocker.set_busy_timeout(5_000)  # the journal looks for what is unused as it begins
         blocker.execute("BEGIN IMMEDIATE")
         count = MAX_BATCH + MAX_WAITING + 10
         for number in range(1, count + 1):

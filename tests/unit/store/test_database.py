@@ -37,6 +37,7 @@ async def opened(data_dir: Path) -> AsyncIterator[SqliteStore]:
 def execute(file: Path, sql: str) -> list[tuple[object, ...]]:
     """Something done to a database from outside."""
     with closing(apsw.Connection(str(file))) as connection:
+        connection.set_busy_timeout(5_000)  # the store may be writing
         return connection.execute(sql).fetchall()
 
 
