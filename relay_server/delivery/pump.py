@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from relay_server.clock import Clock
 from relay_server.delivery import retry
 from relay_server.delivery.lanes import Entry, Keys
 from relay_server.delivery.stream import Stream
+from relay_server.errors import ReplayNotFound
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
 from relay_server.values import (
@@ -184,6 +186,7 @@ class Pump:
 
     def finish(self, sink: Sink, delivery: str, outcome: Outcome) -> None:
         """Take the result of an attempt; one that comes late changes nothing."""
+        self._wake.set()  # whatever it was, the sink has room again
         stream = self._streams.get(reader_of(delivery))
         if stream is None:
             return
@@ -195,7 +198,6 @@ class Pump:
         if isinstance(finished.verdict, retry.Pause) and not self.paused:
             self.pause(finished.verdict.reason)
             self._on_gone(finished.verdict.reason)
-        self._wake.set()
 
     def pause(self, reason: str) -> None:
         """Send nothing until `resume`."""
@@ -234,19 +236,30 @@ class Pump:
         self._wake.set()
 
     async def _turn(self) -> None:
-        if self._replays_changed:
-            await self._take_up_replays()
-        now = self._clock.monotonic()
-        for stream in list(self._streams.values()):
-            stream.schedule.tick(now)
-            if await stream.load():
-                self._wake.set()  # live traffic goes first, then some more of a replay
-        for stream in list(self._streams.values()):
-            await self._send(stream)
-        self._record()
+        """Live traffic first: it goes on where the store can do nothing for replays."""
+        try:
+            await self._move(self._live)
+            await self._replay()
+        finally:
+            self._record()  # what was done has been done, whatever failed
         if not self._stopped:
             await self._end_replays()
         self._wake_when_due()
+
+    async def _move(self, stream: Stream) -> None:
+        stream.schedule.tick(self._clock.monotonic())
+        if await stream.load():
+            self._wake.set()  # live traffic goes first, then some more of a replay
+        await self._send(stream)
+
+    async def _replay(self) -> None:
+        if self._replays_changed:
+            await self._take_up_replays()
+        for stream in [s for s in self._streams.values() if s is not self._live]:
+            if stream.stopped:
+                stream.schedule.tick(self._clock.monotonic())
+            else:
+                await self._move(stream)
 
     @property
     def _may_send(self) -> bool:
@@ -352,9 +365,9 @@ class Pump:
         except RelayError:
             self._replays_changed = True
             raise
-        numbers = {replay.number for replay in running}
-        for number in [n for n in self._streams if n != self._live.number and n not in numbers]:
-            self._streams.pop(number).close()
+        numbers = {self._live.number, *(replay.number for replay in running)}
+        for stream in [s for s in self._streams.values() if s.number not in numbers]:
+            stream.stop()
 
     async def _take_up(self, replay: Replay) -> None:
         if self._stopped:
@@ -372,8 +385,13 @@ class Pump:
             )
 
     async def _end_replays(self) -> None:
+        """What a stopped one has under way keeps its keys until the target is done with it."""
+        for stream in [s for s in self._streams.values() if s.stopped]:
+            if not stream.schedule.under_way:
+                self._streams.pop(stream.number).close()
         for stream in [s for s in self._streams.values() if s.over]:
-            await self._store.end_replay(stream.number, ReplayState.DONE, self._clock.unix_ms())
+            with suppress(ReplayNotFound):  # its subscription was deleted meanwhile
+                await self._store.end_replay(stream.number, ReplayState.DONE, self._clock.unix_ms())
             self._streams.pop(stream.number, stream).close()
             log.info("replay done", replay=-stream.number, **self._facts())
 

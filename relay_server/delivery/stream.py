@@ -36,6 +36,9 @@ class Stream:
         clock: For durations.
         keys: Shared with the other streams of the subscription.
         replay: Set for a replay: only what it selects is read, at its rate.
+
+    Attributes:
+        stopped: It is a replay that sends nothing more.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Stream:
     ) -> None:
         self.claim = claim
         self.replay = replay
+        self.stopped = False
         now = clock.monotonic()
         self.schedule = Schedule(claim, policy, now, clock.unix_ms(), keys)
         self.next_at = now  # when its rate lets the next one go; monotonic seconds
@@ -70,6 +74,7 @@ class Stream:
         """Whether this is a replay of which everything is settled."""
         return (
             self.replay is not None
+            and not self.stopped
             and self.schedule.read_up_to >= self.replay.until
             and not self.schedule.unsettled
         )
@@ -113,6 +118,10 @@ class Stream:
         if self.replay is not None:
             self.next_at = max(self.next_at, now - REPLAY_BURST_S) + 1 / self.replay.rate_per_s
         return True
+
+    def stop(self) -> None:
+        """Send nothing more; what is under way keeps its keys until it ends."""
+        self.stopped, self.throttled_until = True, None
 
     def close(self) -> None:
         """Free what is under way, note how far it came, and hold up no other stream."""

@@ -167,3 +167,15 @@ async def a_world(count: int = 0, key: str | None = None) -> World:
 
 def succeed(_: Delivery) -> Outcome:
     return OK
+
+
+def turns(pump: Pump) -> Counter[str]:
+    """Counts how often a pump looks for something to do, from now on."""
+    count, turn = Counter[str](), pump._turn
+
+    async def counted() -> None:
+        count["turns"] += 1
+        await turn()
+
+    pump._turn = counted  # type: ignore[method-assign]
+    return count

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome
 from relay_server.delivery.pump import REPLAY_UNDER_WAY, sequence_of
 from relay_server.delivery.stream import REPLAY_BURST_S
@@ -16,7 +17,7 @@ from tests.support.sinks import FakeSink
 from tests.support.stores import append_many, deliveries
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
-from tests.unit.delivery.support import World, a_world, succeed
+from tests.unit.delivery.support import World, a_world, succeed, turns
 
 
 class Timed(FakeSink):
@@ -138,13 +139,7 @@ async def test_a_throttled_replay_looks_for_work_no_more_than_it_sends() -> None
     async with world.pump(sink) as pump:
         await world.replay(pump, rate_per_s=2.0)
         await settled()
-        turn, count = pump._turn, Counter[str]()
-
-        async def counted() -> None:
-            count["turns"] += 1
-            await turn()
-
-        pump._turn = counted  # type: ignore[method-assign]
+        count = turns(pump)
         await asyncio.sleep(20)
 
     assert 35 <= len(sink.got) <= 45
@@ -222,6 +217,51 @@ async def test_a_replay_that_is_stopped_ends_with_what_is_under_way() -> None:
     assert len(replayed(sink)) == REPLAY_UNDER_WAY
     assert (await world.state(replay)).state is ReplayState.STOPPED
     assert await world.backlog() == 0
+
+
+@virtual_time
+@pytest.mark.parametrize("answers", [True, False])
+async def test_what_a_stopped_replay_has_under_way_keeps_its_key(answers: bool) -> None:
+    """Until the target is done with it, or the lease ends."""
+    world = await a_past(3, key="k")
+    sink = FakeSink()
+
+    async with world.pump(sink) as pump:
+        replay = await world.replay(pump, rate_per_s=1.0)
+        await until(lambda: sink.sequences == [1])
+        await world.store.end_replay(replay.number, ReplayState.STOPPED, 1)
+        pump.replays_changed()
+        await append_many(world.store, world.channel, 1, key="k")
+        count = turns(pump)
+        await asyncio.sleep(20)
+        assert (live(sink), len(sink.got)) == ([], 1)
+        assert count["turns"] <= 30  # a look each second
+
+        before = running_clock().now
+        if answers:
+            sink.answer_all(OK)
+        await until(lambda: live(sink) == [4], within_s=LEASE_S)
+        assert running_clock().now - before < (0.1 if answers else LEASE_S - 20 + 5)
+
+    assert replayed(sink) == [1]
+
+
+@virtual_time
+@pytest.mark.parametrize("what", ["replays", "claim", "select", "end_replay"])
+async def test_live_traffic_goes_on_and_is_recorded_where_replays_cannot(what: str) -> None:
+    world = await a_past(2)
+    sink = FakeSink(succeed)
+
+    async with world.pump(sink) as pump:
+        await settled()
+        await world.replay(pump, sequences=(1,))
+        world.store.away_for = {what}
+        await append_many(world.store, world.channel, 3)
+        await until(lambda: live(sink) == [3, 4, 5])
+        await until(lambda: any(p.floor == 5 for p in world.store.recorded), within_s=1)
+        assert running_clock().now < 2
+        world.store.away_for = set()
+        await until(lambda: replayed(sink) == [1])
 
 
 @virtual_time
@@ -320,3 +360,4 @@ async def test_replays_of_a_subscription_that_was_forgotten_harm_nobody() -> Non
         sink.answer_all(OK)
         await asyncio.sleep(30)
         assert not pump._stopped
+        assert list(pump._streams) == [world.subscription.number]

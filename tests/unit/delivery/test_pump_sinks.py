@@ -17,21 +17,9 @@ from tests.support.sinks import FakeSink
 from tests.support.stores import append_many
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
-from tests.unit.delivery.support import World, a_world, succeed
+from tests.unit.delivery.support import World, a_world, succeed, turns
 
 GONE = Response(410)
-
-
-def turns(pump: Pump) -> Counter[str]:
-    """Counts how often a pump looks for something to do, from now on."""
-    count, turn = Counter[str](), pump._turn
-
-    async def counted() -> None:
-        count["turns"] += 1
-        await turn()
-
-    pump._turn = counted  # type: ignore[method-assign]
-    return count
 
 
 class SlowSink(FakeSink):

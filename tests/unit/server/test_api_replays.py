@@ -21,7 +21,7 @@ from relay_server.values import (
 )
 from tests.support.clock import START_MS
 from tests.support.events import new_event
-from tests.support.waiting import until
+from tests.support.waiting import settled, until
 from tests.unit.server.asking import Asking, Json, append
 from tests.unit.server.support import FakeReader, Served
 
@@ -235,9 +235,12 @@ async def test_whoever_is_connected_gets_it_at_once_and_no_more_once_it_stops(
     assert (again.event.id, again.replay, again.attempt) == (events[0], True, 1)
 
     await admin.ok("DELETE", f"replays/{made['number']}")
-    await until(lambda: pump.under_way == 0)
     reader.window = 100
     pump.wake()
+    await settled()
+    assert pump.under_way == 1, "what the target has it may end"
+    pump.finish(reader, again.id, Response(200, elapsed_ms=1))
+    await until(lambda: pump.under_way == 0)
     fourth = await append(served)
     await until(lambda: len(reader.got) >= 5)
     assert [d.event.id for d in reader.got[4:]] == [fourth]
