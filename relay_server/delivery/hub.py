@@ -90,7 +90,8 @@ class Hub:
         self._readers: set[Reader] = set()  # connections
         self._forwards: set[Reader] = set()
         self._served: dict[SubscriptionNumber, _Served] = {}
-        self._by_channel: dict[ChannelNumber, set[Pump]] = defaultdict(set)
+        self._by_channel: defaultdict[ChannelNumber, set[Pump]] = defaultdict(set)
+        self._claiming: dict[SubscriptionNumber, Subscription] = {}  # as it is set by now
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         # One at a time; a lock goes when nobody holds it.
@@ -207,6 +208,8 @@ class Hub:
 
     def subscription_changed(self, subscription: Subscription) -> None:
         """It goes on with its new rules, paused or not."""
+        if subscription.number in self._claiming:
+            self._claiming[subscription.number] = subscription
         pump = self.pump(subscription.number)
         if pump is not None:
             pump.configure(pump.channel, subscription)
@@ -259,7 +262,11 @@ class Hub:
                 served.readers.append(reader)
             return served.pump
         self._take_over(subscription, reader)
-        claim = await self._store.claim(subscription.number)
+        self._claiming[subscription.number] = subscription
+        try:
+            claim = await self._store.claim(subscription.number)
+        finally:
+            subscription = self._claiming.pop(subscription.number)
         channel = self._store.catalog.channels.get(subscription.channel)
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
@@ -300,7 +307,10 @@ class Hub:
 
     def _stop(self, number: SubscriptionNumber) -> None:
         pump = self._served.pop(number).pump
-        self._by_channel[pump.channel.number].discard(pump)
+        of_channel = self._by_channel[pump.channel.number]
+        of_channel.discard(pump)
+        if not of_channel:
+            del self._by_channel[pump.channel.number]
         pump.stop()
 
     def _target_gone(self, subscription: Subscription, reason: str) -> None:
@@ -321,7 +331,10 @@ class Hub:
             log.error("the pause could not be stored", error=str(exc))
 
     def _ended(self, pump: Pump, task: asyncio.Task[None]) -> None:
-        """A pump that failed must not leave a reader waiting for nothing: it comes back anew."""
+        """A pump that failed must not leave a reader waiting for nothing: it comes back anew.
+
+        Nor is anybody to join it who shares: it does nothing any more.
+        """
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
@@ -330,3 +343,4 @@ class Hub:
         if served is not None and served.pump is pump:
             for reader in list(served.readers):
                 reader.go_away("the server met an error", AFTER_ERROR_S)
+            self._stop(pump.subscription.number)

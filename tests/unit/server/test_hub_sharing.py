@@ -208,3 +208,50 @@ async def test_draining_waits_for_what_is_under_way_and_no_longer_than_it_may() 
         before = running_clock().now
         await w.hub.drain(10)
         assert 10 <= running_clock().now - before < 10.1
+
+
+@virtual_time
+async def test_who_joins_a_share_whose_pump_failed_gets_a_new_one() -> None:
+    """Those who had it are on their way out."""
+    async with world() as w:
+        one, two = FakeReader(), FakeReader()
+        _, failed = await w.join(one, share=True)
+        w.store.broken = True
+        await w.append(1)
+        await until(lambda: one.told)
+        w.store.broken = False
+        _, pump = await w.join(two, share=True)
+        assert pump is not failed
+        await until(lambda: two.sequences == [1])
+
+
+@virtual_time
+async def test_a_subscription_that_is_paused_while_it_is_claimed_is_paused() -> None:
+    async with world() as w:
+        await w.join(FakeReader())
+        subscription = await stored(w)
+        w.store.gate.clear()
+        reader = FakeReader()
+        joining = asyncio.create_task(w.join(reader))
+        await settled()
+        w.hub.subscription_changed(
+            await w.store.change_subscription(
+                subscription.number, lambda c: msgspec.structs.replace(c, paused="by hand")
+            )
+        )
+        w.store.gate.set()
+        granted, pump = await joining
+        assert (granted.paused, pump.paused) == ("by hand", "by hand")
+        await w.append(1)
+        await settled()
+        assert reader.got == []
+
+
+@virtual_time
+async def test_a_channel_that_nobody_reads_is_not_remembered() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        await w.join(reader)
+        w.hub.remove(reader)
+        await w.append(1)
+        assert not w.hub._by_channel
