@@ -208,8 +208,13 @@ class Push:
         """Take nothing more, wait so long for what is under way, then let go of it."""
         self._go(Gone("it was stopped"))
         tasks = list(self._under_way.values())
-        if tasks:
-            await asyncio.wait(tasks, timeout=deadline_s)
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=deadline_s)
+        finally:  # also where whoever waits is told not to
+            await self._let_go(tasks)
+
+    async def _let_go(self, tasks: Sequence[asyncio.Task[Outcome]]) -> None:
         looking = [] if self._looking is None else [self._looking]
         for task in (*tasks, *looking):
             task.cancel()

@@ -395,6 +395,28 @@ async def test_closing_lets_go_of_what_does_not_end() -> None:
         assert posting.inbox.said == []
 
 
+async def test_closing_that_is_cut_short_lets_go_all_the_same() -> None:
+    """Otherwise a request goes on that nobody knows of, beside its next attempt."""
+
+    async def stall(_: bytes, writer: asyncio.StreamWriter) -> None:
+        await writer.wait_closed()
+
+    async with (
+        raw_target() as server,
+        pushing(f"http://localhost:{server.port}") as posting,
+    ):
+        server.answer = stall
+        posting.push.deliver(make_delivery())
+        await until(lambda: server.requests)
+        closing = asyncio.create_task(posting.push.close(30))
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+
+        assert not posting.push._under_way
+        assert posting.inbox.said == []
+
+
 async def test_closing_ends_the_looks_at_a_target_that_is_down() -> None:
     """Nothing is let go afterwards."""
     port = free_port()
