@@ -7,7 +7,7 @@ import structlog
 from relay_server.clock import Clock
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
-from relay_server.values import Channel
+from relay_server.values import Channel, ChannelNumber
 
 log = structlog.get_logger()
 
@@ -16,6 +16,8 @@ BATCH = 500  # rows in one transaction, so that webhooks wait little
 FULL = 0.9  # of a channel's bytes: from here on what is delivered goes, whatever its age …
 ROOMY = 0.8  # … down to here; and where that cannot be had, people are warned
 WORRYING = 0.8
+REST = 10  # times what a look through a channel took that found nothing, before the next one …
+LONGEST_REST_S = 60.0  # … and no longer than this
 
 
 class Upkeep:
@@ -26,6 +28,8 @@ class Upkeep:
         self._clock = clock
         self._metrics = metrics
         self._worrying: set[int] = set()  # channels that people were warned of
+        # Until when not to look through a channel again, for what is old, and for whatever may go.
+        self._rests: dict[tuple[ChannelNumber, bool], float] = {}
 
     async def run_once(self, *, disk_is_full: bool = False) -> int:
         """Delete what need not be kept.
@@ -39,7 +43,8 @@ class Upkeep:
         Raises:
             StoreUnavailable: The store cannot be written now.
         """
-        deleted = 0
+        now, deleted = self._clock.monotonic(), 0
+        self._rests = {look: until for look, until in self._rests.items() if until > now}
         for channel in list(self._store.catalog.channels.values()):
             deleted += await self._tidy(channel, disk_is_full=disk_is_full)
         while await self._store.sweep(BATCH):
@@ -50,7 +55,7 @@ class Upkeep:
 
     def needed(self) -> bool:
         """Whether a channel is so full that waiting for the next minute would refuse webhooks."""
-        return any(self._share(c) >= FULL for c in self._store.catalog.channels.values())
+        return any(self._is_short(c) for c in self._store.catalog.channels.values())
 
     async def _tidy(self, channel: Channel, *, disk_is_full: bool) -> int:
         config, now = channel.config, self._clock.unix_ms()
@@ -59,32 +64,38 @@ class Upkeep:
             log.warning("dead deliveries let go: too old", channel=channel.name, deliveries=dead)
         before = None if disk_is_full else now - round(config.retention_days * DAY_MS)
         deleted = await self._remove(channel, before)
-        if self._share(channel) >= FULL:
-            deleted += await self._remove(channel, None, down_to=ROOMY)
-        if self._share(channel) >= FULL and config.drop_oldest:
+        if self._is_short(channel):
+            deleted += await self._remove(channel, None, for_room=True)
+        if self._is_short(channel) and config.drop_oldest:
             deleted += await self._drop(channel)
         await self._warn(channel)
         return deleted
 
     async def _remove(
-        self, channel: Channel, received_before: int | None, down_to: float = 0.0
+        self, channel: Channel, received_before: int | None, *, for_room: bool = False
     ) -> int:
+        """Delete what nobody needs: all of it, or as much as makes room."""
+        look, began = (channel.number, received_before is None), self._clock.monotonic()
+        if look in self._rests:
+            return 0
         deleted, after = 0, 0
-        while down_to == 0.0 or self._share(channel) > down_to:
+        while not for_room or self._excess(channel):
             found = await self._store.removable(channel.number, received_before, after, BATCH)
             if found.sequences:
-                enough = self._excess(channel, down_to) if down_to else None
+                enough = self._excess(channel) if for_room else None
                 deleted += await self._store.remove(channel.number, found.sequences, enough)
             if found.looked_up_to is None:
                 break
             after = found.looked_up_to
+        if not deleted:
+            now = self._clock.monotonic()
+            self._rests[look] = now + min(REST * (now - began), LONGEST_REST_S)
         return deleted
 
     async def _drop(self, channel: Channel) -> int:
         """Make room as the operator chose: by what was not delivered."""
         dropped = 0
-        while self._share(channel) > ROOMY:
-            enough = self._excess(channel, ROOMY)
+        while enough := self._excess(channel):
             count = await self._store.drop_oldest(channel.number, BATCH, enough)
             if not count:
                 break
@@ -97,10 +108,20 @@ class Upkeep:
         limit = channel.config.max_bytes
         return self._store.usage(channel.number) / limit if limit else 0.0
 
-    def _excess(self, channel: Channel, share: float) -> int:
-        """Bytes above a share of what the channel may hold."""
-        allowed = round(share * (channel.config.max_bytes or 0))
-        return max(1, self._store.usage(channel.number) - allowed)
+    def _is_short(self, channel: Channel) -> bool:
+        """Whether webhooks are, or soon will be, refused for want of room."""
+        limit, refused = channel.config.max_bytes, self._store.refused(channel.number)
+        if not limit:
+            return False
+        return self._share(channel) >= FULL or self._store.usage(channel.number) + refused > limit
+
+    def _excess(self, channel: Channel) -> int:
+        """Bytes that must go, so that there is room, for what was refused, too."""
+        limit, refused = channel.config.max_bytes, self._store.refused(channel.number)
+        if not limit:
+            return 0
+        allowed = min(round(ROOMY * limit), limit - refused)
+        return max(0, self._store.usage(channel.number) - allowed)
 
     async def _is_worrying(self, channel: Channel) -> bool:
         """Nearly full, and not of what goes by itself when room is needed."""

@@ -238,6 +238,12 @@ class EventStore(Protocol):
     def usage(self, channel: ChannelNumber) -> int:
         """Bytes that a channel's events take, bodies and heads, without waiting."""
 
+    def refused(self, channel: ChannelNumber) -> int:
+        """Bytes of the largest webhook that `ChannelFull` met, until something was deleted.
+
+        0 for none; one that is larger than the channel may ever be does not count.
+        """
+
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
     ) -> Removable:

@@ -63,7 +63,7 @@ class Capacity:
         self._step(database)
 
     def refuse(self, database: Database, weight: int) -> None:
-        """Refuse webhooks after a transaction of so many bytes that did not fit."""
+        """Refuse webhooks, one of so many bytes among them, after a transaction did not fit."""
         self._needed = MARGIN_BYTES + 2 * weight
         self._refuse(StoreFull(self._why(self._measure(database))))
 

@@ -20,6 +20,7 @@ class Known:
         last: The last committed sequence of each channel.
         bytes: What each channel's events take.
         arriving: What comes on top of that soon.
+        refused: Bytes of the largest webhook that a channel had no room for, until some is made.
     """
 
     def __init__(self, database: Database) -> None:
@@ -27,6 +28,7 @@ class Known:
         self.last: dict[ChannelNumber, int] = {}
         self.bytes: dict[ChannelNumber, int] = {}
         self.arriving: defaultdict[ChannelNumber, int] = defaultdict(int)
+        self.refused: dict[ChannelNumber, int] = {}
         self._configs: dict[ChannelNumber, ChannelConfig] = {}
         channels, tokens = {}, {}
         for row in database.all("load_channels"):
@@ -52,6 +54,17 @@ class Known:
         taken = self.bytes.get(channel, 0) + self.arriving[channel]
         return limit if taken + weight > limit else None
 
+    def refuse(self, channel: ChannelNumber, weight: int, limit: int) -> None:
+        """There was no room for so many bytes; what never fits needs none."""
+        if weight <= limit and self.knows(channel):
+            self.refused[channel] = max(weight, self.refused.get(channel, 0))
+
+    def arrived(self, channel: ChannelNumber, weight: int) -> None:
+        """So many bytes are on their way no more; the channel may be gone by now."""
+        self.arriving[channel] -= weight
+        if not self.knows(channel):
+            del self.arriving[channel]
+
     def add(self, event: Event, weight: int) -> None:
         """An event of so many bytes was stored."""
         self.recent[event.channel].add(event, weight)
@@ -63,6 +76,8 @@ class Known:
         if removed.channel in self.bytes:
             self.bytes[removed.channel] -= removed.bytes
             self.recent[removed.channel].forget(removed.last)
+        if removed.events:
+            self.refused.pop(removed.channel, None)
 
     def show_channel(self, channel: Channel) -> None:
         """A channel was made or changed."""
@@ -74,7 +89,14 @@ class Known:
         """A channel was deleted."""
         channels = {n: c for n, c in self.catalog.channels.items() if n != channel.name}
         self.catalog = Catalog(channels, self.catalog.tokens)
-        for by_number in (self.recent, self.last, self.bytes, self.arriving, self._configs):
+        for by_number in (
+            self.recent,
+            self.last,
+            self.bytes,
+            self.arriving,
+            self.refused,
+            self._configs,
+        ):
             by_number.pop(channel.number, None)
 
     def show_token(self, token: Token) -> None:

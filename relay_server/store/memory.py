@@ -76,6 +76,7 @@ class MemoryStore:
         self._last: dict[ChannelNumber, int] = {}
         self._readers: dict[ReaderNumber, Reader] = {}
         self._dropped: dict[ChannelNumber, int] = defaultdict(int)
+        self._refused: dict[ChannelNumber, int] = defaultdict(int)
         self._numbers = 0
         self._listeners: list[Listener] = []
 
@@ -91,7 +92,10 @@ class MemoryStore:
             if earlier.body == event.body:
                 return Appended(earlier.head.id, earlier.head.sequence, duplicate=True)
         limit = next(c.config for c in self._channels.values() if c.number == channel).max_bytes
-        if limit is not None and self.usage(channel) + weight(event.request, event.body) > limit:
+        size = weight(event.request, event.body)
+        if limit is not None and self.usage(channel) + size > limit:
+            if size <= limit:
+                self._refused[channel] = max(size, self._refused[channel])
             raise ChannelFull(limit)
         self._last[channel] += 1
         sequence = self._last[channel]
@@ -347,6 +351,9 @@ class MemoryStore:
         events = self._events.get(channel, {}).values()
         return sum(weight(event.head.request, event.body) for event in events)
 
+    def refused(self, channel: ChannelNumber) -> int:
+        return self._refused.get(channel, 0)
+
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
     ) -> Removable:
@@ -415,14 +422,14 @@ class MemoryStore:
     def _forget(self, channel: ChannelNumber, event: Event) -> None:
         sequence = event.head.sequence
         del self._events[channel][sequence]
+        self._refused.pop(channel, None)
         for known in self._sender_ids.values():
             if event in known:
                 known.remove(event)
         for reader in self._readers.values():
-            if reader.channel == channel:
+            if reader.channel == channel and reader.replay is None:
                 reader.attempts = [a for a in reader.attempts if a.sequence != sequence]
-                if reader.replay is None:
-                    reader.forget(sequence)
+                reader.forget(sequence)
 
     def _subscribed(self) -> list[Reader]:
         return [reader for reader in self._readers.values() if reader.replay is None]

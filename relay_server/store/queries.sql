@@ -269,9 +269,8 @@ FROM events e WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT
 DELETE FROM events WHERE position IN (SELECT value FROM json_each(?));
 
 -- name: delete_attempts
-DELETE FROM attempts WHERE subscription IN (
-        SELECT number FROM subscriptions WHERE channel = ?1
-        UNION ALL SELECT -number FROM replays WHERE channel = ?1)
+-- Those of replays go with their replay: there may be very many that have ended.
+DELETE FROM attempts WHERE subscription IN (SELECT number FROM subscriptions WHERE channel = ?1)
     AND sequence IN (SELECT value FROM json_each(?2));
 
 -- name: delete_deliveries

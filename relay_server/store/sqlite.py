@@ -122,7 +122,7 @@ class SqliteStore:
         try:
             stored = await self._writer.submit_bulk(append_all, item, self._publish, item.weight)
         finally:
-            self._known.arriving[channel] -= item.weight
+            self._known.arrived(channel, item.weight)
         return stored.appended
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
@@ -137,9 +137,9 @@ class SqliteStore:
         return [Outline(sequence_of(at), key, size) for at, key, size in rows]
 
     async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
-        recent = self._known.recent[channel].fetch(sequences)
-        if recent is not None:
-            return recent
+        recent = self._known.recent.get(channel)
+        if recent is not None and (events := recent.fetch(sequences)) is not None:
+            return events
         wanted = json.dumps([position(channel, sequence) for sequence in sequences])
         return await self._read(lambda db: [decode_event(row) for row in db.all("fetch", wanted)])
 
@@ -176,8 +176,9 @@ class SqliteStore:
         await self._writer.submit(
             lambda db: catalogue.delete_channel(db, name), self._known.hide_channel
         )
-        while await self.sweep(SWEEP_ROWS):
-            pass
+        with suppress(StoreUnavailable):  # it is deleted; the rest can wait
+            while await self.sweep(SWEEP_ROWS):
+                pass
 
     async def create_token(self, token: Token) -> None:
         await self._writer.submit(
@@ -284,6 +285,9 @@ class SqliteStore:
     def usage(self, channel: ChannelNumber) -> int:
         return self._known.bytes.get(channel, 0)
 
+    def refused(self, channel: ChannelNumber) -> int:
+        return self._known.refused.get(channel, 0)
+
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
     ) -> Removable:
@@ -374,6 +378,8 @@ class SqliteStore:
             self._writer.submit(_nothing).add_done_callback(_look)
         except StoreFull:
             self._write_within()
+        except (StoreUnavailable, StoreBroken):
+            pass  # it is being closed, or has failed and said so
 
     async def _read(self, query: Operation[T]) -> T:
         asked = self._loop.run_in_executor(self._reader_thread, self._reader.ask, query)
@@ -396,6 +402,7 @@ class SqliteStore:
         """What is stored already needs no room."""
         known = await self._read(lambda db: find_duplicate(db, item))
         if known is None:
+            self._known.refuse(item.channel, item.weight, limit)
             raise ChannelFull(limit)
         return known
 

@@ -286,7 +286,7 @@ class Writer:
 
     def _make_room(self, batch: Sequence[_Job], failure: RelayError) -> None:
         """Refuse webhooks, at once, and try the rest again with what was kept in reserve."""
-        weight, first = sum(job.weight for job in batch), self._capacity.taking
+        weight, first = max(job.weight for job in batch), self._capacity.taking
         waiting = self._refuse_arrivals(batch, failure)
         try:
             self._database.ask(lambda db: self._capacity.refuse(db, weight))

@@ -19,6 +19,7 @@ from relay_server.values import (
     MarkState,
     Progress,
     Removable,
+    ReplayState,
     Selection,
 )
 from tests.support.clock import START_MS
@@ -301,6 +302,45 @@ async def test_a_look_for_what_may_go_is_bounded_and_goes_on(
 
     assert found == [6, 11, 12]
     assert looks <= 6
+
+
+async def test_what_found_no_room_is_remembered_until_some_is_made(
+    store: EventStore, channel: Channel
+) -> None:
+    await append_many(store, channel, 2)
+    size = store.usage(channel.number)
+    await store.set_channel("chatwoot", ChannelConfig(max_bytes=size + 10_000))
+    assert store.refused(channel.number) == 0
+
+    await store.append(channel.number, new_event(b"x" * 9_000))
+    for body in (b"x" * 5_000, b"x" * 9_000, b"x" * 7_000, b"never" * 5_000):
+        with pytest.raises(ChannelFull):
+            await store.append(channel.number, new_event(body))
+    assert 9_000 < store.refused(channel.number) < 9_500
+
+    assert await store.remove(channel.number, [1]) == 1
+    assert store.refused(channel.number) == 0
+
+
+async def test_a_replay_still_knows_what_it_delivered_when_the_event_is_gone(
+    store: EventStore, channel: Channel
+) -> None:
+    await append_many(store, channel, 3)
+    subscription, own = await make_subscription(store)
+    replay = await store.create_replay(subscription, Selection(first=1), 5.0, START_MS)
+    claim = await store.claim(replay.number)
+    assert claim is not None
+    store.record(own, Progress(3, (), (attempt(1),)))
+    store.record(claim, Progress(3, (), (attempt(1), attempt(2), attempt(3))))
+    await store.end_replay(replay.number, ReplayState.DONE, START_MS)
+
+    assert await trim(store, channel, START_MS * 2, 10) == 3
+    [now] = await store.replays()
+    assert now.delivered == 3
+    await store.forget_dead(channel.number, START_MS + 1, 10, START_MS)
+    while await store.sweep(10):
+        pass
+    assert await store.replays() == []
 
 
 async def test_nothing_is_left_of_what_is_gone(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from structlog.testing import capture_logs
 
 from relay_server.delivery import upkeep
 from relay_server.delivery.upkeep import DAY_MS, Upkeep
+from relay_server.errors import ChannelFull
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
-from relay_server.values import Channel, ChannelConfig, MarkState, Progress
+from relay_server.values import Channel, ChannelConfig, MarkState, Progress, Removable
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.events import mark, new_event
 from tests.support.stores import BACKENDS, make_subscription, open_test_store
@@ -107,6 +108,58 @@ async def test_what_is_delivered_goes_when_room_is_short_and_no_more_than_that(
     await store.append(channel.number, new_event(b"x" * 1_000))  # 85 %
     assert await tidied(store, upkeep) == []  # what goes by itself worries nobody
     assert len(await left(store, channel.number)) == 17
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+async def test_a_webhook_that_found_no_room_gets_it_however_large_it_is(
+    store: EventStore, waiting: bool
+) -> None:
+    """A channel that is half full has no room for what takes two thirds of it."""
+    channel = await filled(store, 10, waiting=waiting, drop_oldest=waiting)
+    config = msgspec.structs.replace(channel.config, max_bytes=2 * store.usage(channel.number))
+    channel = await store.set_channel("chatwoot", config)
+    large = new_event(b"x" * (store.usage(channel.number) * 4 // 3))
+    upkeep = Upkeep(store, VirtualClock(), Metrics())
+    assert not upkeep.needed()
+    with pytest.raises(ChannelFull):
+        await store.append(channel.number, large)
+    assert upkeep.needed()
+
+    await tidied(store, upkeep)
+
+    assert not upkeep.needed()
+    await store.append(channel.number, large)
+    assert 6 <= len(await left(store, channel.number)) <= 8, "no more than that"
+
+
+async def test_what_takes_long_and_finds_nothing_is_not_done_again_at_once(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel of what is waited for is full for hours, and looked at every five seconds."""
+    channel = await filled(store, 10, waiting=True)
+    clock, looks = VirtualClock(), list[float]()
+    upkeep, removable = Upkeep(store, clock, Metrics()), store.removable
+
+    async def slowly(number: int, before: int | None, after: int, limit: int) -> Removable:
+        if before is None and limit > 1:
+            looks.append(clock.now)
+            clock.advance(2.0)
+        return await removable(number, before, after, limit)
+
+    monkeypatch.setattr(store, "removable", slowly)
+    began = clock.now
+    while clock.now < began + 100:
+        await upkeep.run_once()
+        clock.advance(5.0)
+    assert 4 <= len(looks) <= 5
+
+    await store.unsubscribe((await store.subscriptions())[0].number)
+    clock.advance(20.0)
+    assert await upkeep.run_once() == 2
+    assert await upkeep.run_once() == 0
+    await store.append(channel.number, new_event(b"x" * 1_000))
+    await store.append(channel.number, new_event(b"x" * 1_000))
+    assert await upkeep.run_once() == 2, "what found something is done again"
 
 
 async def test_what_is_waited_for_stays_and_people_are_warned_once(store: EventStore) -> None:

@@ -14,13 +14,19 @@ import apsw
 import pytest
 from structlog.testing import capture_logs
 
-from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
-from relay_server.store import capacity, checkpointer, integrity
+from relay_server.errors import (
+    ChannelNotFound,
+    StoreBroken,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+from relay_server.store import capacity, checkpointer, housekeeping, integrity
 from relay_server.store.database import Database
 from relay_server.store.reserve import NAME, Reserve
 from relay_server.store.space import RESERVE_BYTES
 from relay_server.store.sqlite import FILE_NAME, SqliteStore, open_sqlite
-from relay_server.values import Channel, ChannelConfig, Progress
+from relay_server.values import Appended, Channel, ChannelConfig, Progress
 from tests.support import badfs
 from tests.support.badfs import BadFs, Fault, bad_fs
 from tests.support.events import attempt, mark, new_event
@@ -314,6 +320,60 @@ async def test_a_cap_is_held_and_left_to_what_is_deleted(
     finally:
         await store.close()
     assert (tmp_path / FILE_NAME).stat().st_size < 9_000_000
+
+
+async def test_a_burst_that_found_no_room_asks_for_no_more_than_its_largest_webhook(
+    tmp_path: Path, fs: BadFs, disk: Disk
+) -> None:
+    """All of it together may be more than the cap: then nothing would ever be taken again."""
+    store = await open_sqlite(tmp_path, max_bytes=16_000_000)
+    try:
+        channel = await make_channel(store)
+        bursts = (store.append(channel.number, new_event(b"x" * 200_000)) for _ in range(200))
+        answers = await asyncio.gather(*bursts, return_exceptions=True)
+        assert StoreFull in {type(answer) for answer in answers}
+        await until(lambda: not store.space.taking)
+
+        await store.delete_channel("chatwoot")
+
+        await until(lambda: store.space.taking)
+        await append_many(store, await make_channel(store), 10)
+    finally:
+        await store.close()
+
+
+async def test_deleting_a_channel_is_done_though_what_it_held_cannot_be_swept_now(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_database: Database, _limit: int) -> bool:
+        raise StoreFull("no room")
+
+    await opened.append(3)
+    monkeypatch.setattr(housekeeping, "sweep", full)
+
+    await opened.store.delete_channel("chatwoot")
+
+    assert not opened.store.catalog.channels
+
+
+async def test_nothing_is_remembered_of_a_channel_that_is_deleted_under_load(
+    opened: Opened,
+) -> None:
+    store, number = opened.store, opened.channel.number
+    appending = [asyncio.ensure_future(store.append(number, new_event())) for _ in range(400)]
+    deleting = asyncio.ensure_future(store.delete_channel("chatwoot"))
+    appending += [asyncio.ensure_future(store.append(number, new_event())) for _ in range(400)]
+
+    answers = await asyncio.gather(*appending, return_exceptions=True)
+    await deleting
+    with pytest.raises(ChannelNotFound):
+        await store.append(number, new_event())
+    await store.fetch(number, [1])
+
+    known = store._known
+    assert {ChannelNotFound, Appended} >= {type(answer) for answer in answers}
+    for table in (known.recent, known.last, known.bytes, known.arriving, known.refused):
+        assert number not in table
 
 
 # Read-only
