@@ -16,6 +16,7 @@ from aiohttp import web
 from relay_protocol.errors import RelayError
 from relay_server import descriptors, lag, tls
 from relay_server.clock import SystemClock
+from relay_server.configs import ChannelConfig
 from relay_server.delivery.allow import Allowlist
 from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.hub import Hub
@@ -26,8 +27,7 @@ from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, Listening, on_signals, stop
-from relay_server.store.sqlite import open_sqlite
-from relay_server.values import ChannelConfig
+from relay_server.store.opening import open_sqlite
 from relay_server.web import api, canary, gateway, health
 from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context

@@ -7,8 +7,8 @@ from ipaddress import ip_network
 
 import msgspec
 
+from relay_server.configs import ChannelConfig, Policy, SenderKind
 from relay_server.errors import InvalidValue
-from relay_server.values import ChannelConfig, Policy, SenderKind
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 SUBSCRIPTION_PATTERN = r"^[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,62}$"  # people's names: "João"

@@ -15,17 +15,12 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock
+from relay_server.configs import SubscriptionConfig
 from relay_server.delivery.pump import Pump, Sink
 from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
-from relay_server.values import (
-    Channel,
-    ChannelNumber,
-    Subscription,
-    SubscriptionConfig,
-    SubscriptionNumber,
-)
+from relay_server.values import Channel, ChannelNumber, Subscription, SubscriptionNumber
 
 log = structlog.get_logger()
 

@@ -15,6 +15,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import WINDOW_BYTES
 from relay_protocol.values import Delivery, Outcome
 from relay_server.clock import Clock
+from relay_server.configs import Policy
 from relay_server.delivery import retry
 from relay_server.delivery.lanes import Entry, Keys
 from relay_server.delivery.stream import Stream
@@ -25,7 +26,6 @@ from relay_server.values import (
     Channel,
     Claim,
     Event,
-    Policy,
     ReaderNumber,
     Replay,
     ReplayState,

@@ -20,9 +20,9 @@ from relay_http.reach import Address, Unreachable, addresses, connect_any
 from relay_http.target import Target
 from relay_protocol.limits import WINDOW_BYTES, WINDOW_DELIVERIES, WORKING_INTERVAL_S
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
+from relay_server.configs import ForwardConfig
 from relay_server.delivery.allow import Allowlist, read_url
 from relay_server.errors import InvalidValue
-from relay_server.values import ForwardConfig
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from relay_protocol.values import Failure, FailureKind, HeaderList, Outcome, Response
-from relay_server.values import Policy
+from relay_server.configs import Policy
 
 JITTER = 0.2  # of a delay, either way
 FREE_LOSSES = 5  # times a target may vanish with a delivery before that counts against it

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome
+from relay_server.configs import Policy
 from relay_server.delivery import retry
 from relay_server.delivery.lanes import Entry, Holder, Keys, Lane, State
-from relay_server.values import Claim, Mark, MarkState, Outline, Policy
+from relay_server.values import Claim, Mark, MarkState, Outline
 
 # Deliveries known at once that could go or are under way, a few hundred bytes each.
 LOOK_AHEAD = 10_000

@@ -5,19 +5,12 @@ from __future__ import annotations
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.values import Failure, Outcome, Response
 from relay_server.clock import Clock
+from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry, Holder, Keys
 from relay_server.delivery.retry import GIVEN_BACK
 from relay_server.delivery.schedule import Finished, Schedule
 from relay_server.store.base import EventStore
-from relay_server.values import (
-    Attempt,
-    ChannelNumber,
-    Claim,
-    Policy,
-    Progress,
-    ReaderNumber,
-    Replay,
-)
+from relay_server.values import Attempt, ChannelNumber, Claim, Progress, ReaderNumber, Replay
 
 READ_AHEAD = 512  # outlines read at once
 TEXT_BYTES = 1_024  # of a failed answer that is kept to be looked at

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
 from relay_server.values import (
-    ORDINARY,
     Appended,
     Catalog,
     Channel,
-    ChannelConfig,
     ChannelNumber,
     ChannelStatus,
     Claim,
@@ -30,7 +29,6 @@ from relay_server.values import (
     Selected,
     Selection,
     Subscription,
-    SubscriptionConfig,
     SubscriptionNumber,
     SubscriptionStatus,
     Token,

@@ -6,10 +6,11 @@ import json
 
 import msgspec
 
+from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelExists, ChannelNotFound, TokenExists, TokenNotFound
 from relay_server.store.database import Database
 from relay_server.store.rows import decode_channel, encode
-from relay_server.values import Channel, ChannelConfig, Token
+from relay_server.values import Channel, Token
 
 
 def create_channel(database: Database, name: str, config: ChannelConfig, now: int) -> Channel:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from relay_server.configs import ChannelConfig
 from relay_server.store.database import Database
 from relay_server.store.housekeeping import Removed
 from relay_server.store.recent import Recent
 from relay_server.store.rows import decode_channel, decode_token
-from relay_server.values import Catalog, Channel, ChannelConfig, ChannelNumber, Event, Token
+from relay_server.values import Catalog, Channel, ChannelNumber, Event, Token
 
 
 class Known:

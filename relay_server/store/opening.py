@@ -1,15 +1,59 @@
-"""What happens to the files of a data dir before a store is opened in it."""
+"""Opening the SQLite store of a data dir."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from relay_server.errors import StoreBroken, StoreFull
+import apsw
+
+from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store import integrity, restore
-from relay_server.store.database import Database, prepare
+from relay_server.store.database import Database, prepare, translate
 from relay_server.store.files import size_of
+from relay_server.store.lock import DirLock
 from relay_server.store.reserve import Reserve
+from relay_server.store.sqlite import FILE_NAME, SqliteStore
+
+
+async def open_sqlite(
+    data_dir: Path,
+    on_broken: Callable[[StoreBroken], None] = lambda _: None,
+    max_bytes: int = 0,
+) -> SqliteStore:
+    """Open the store of a data dir, made if need be, and bring it to this version's shape.
+
+    The data dir itself must be there.
+
+    Args:
+        data_dir: Its folder.
+        on_broken: Called once, when the disk or the database failed.
+        max_bytes: What the database may grow to; 0 for no cap.
+
+    Raises:
+        StoreLocked: Another process has it open.
+        StoreTooNew: A later version wrote it.
+        StoreBroken: It is damaged, or gone, or no store of ours.
+        StoreUnavailable: It cannot be written to.
+    """
+    lock = DirLock(data_dir)
+    try:
+        lock.acquire()
+    except OSError as exc:
+        raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
+    try:
+        prepare_files(data_dir / FILE_NAME)
+        return SqliteStore(data_dir, lock, on_broken, max_bytes)
+    except OSError as exc:
+        lock.release()
+        raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
+    except apsw.Error as exc:
+        lock.release()
+        raise translate(exc, str(data_dir / FILE_NAME)) from exc
+    except BaseException:
+        lock.release()
+        raise
 
 
 def prepare_files(path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from relay_server.configs import SubscriptionConfig
 from relay_server.errors import (
     ReplayNotFound,
     SubscriptionNotFound,
@@ -36,7 +37,6 @@ from relay_server.values import (
     Selected,
     Selection,
     Subscription,
-    SubscriptionConfig,
     SubscriptionNumber,
 )
 

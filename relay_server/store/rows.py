@@ -8,13 +8,13 @@ from typing import TypeVar
 import msgspec
 
 from relay_protocol.values import EventHead, RequestHead
+from relay_server.configs import ChannelConfig, SubscriptionConfig
 from relay_server.errors import StoreBroken
 from relay_server.store.database import Row
 from relay_server.store.positions import channel_of, sequence_of
 from relay_server.values import (
     Attempt,
     Channel,
-    ChannelConfig,
     DeadDelivery,
     Event,
     EventSummary,
@@ -25,7 +25,6 @@ from relay_server.values import (
     Scope,
     Selection,
     Subscription,
-    SubscriptionConfig,
     SubscriptionNumber,
     Token,
 )

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-import apsw
 import structlog
 
+from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
 from relay_server.errors import (
     ChannelFull,
     StoreBroken,
@@ -23,12 +23,11 @@ from relay_server.errors import (
 from relay_server.store import catalogue, housekeeping, integrity, readers, report
 from relay_server.store.arrivals import Arrival, Stored, append_all, find_duplicate
 from relay_server.store.base import Listener
-from relay_server.store.database import Database, translate
+from relay_server.store.database import Database
 from relay_server.store.files import size_of
 from relay_server.store.integrity import BackgroundCheck
 from relay_server.store.known import Known
 from relay_server.store.lock import DirLock
-from relay_server.store.opening import prepare_files
 from relay_server.store.pending import Pending
 from relay_server.store.positions import first, last, position, sequence_of
 from relay_server.store.rows import (
@@ -39,11 +38,9 @@ from relay_server.store.rows import (
 from relay_server.store.space import Space
 from relay_server.store.writer import Operation, Writer
 from relay_server.values import (
-    ORDINARY,
     Appended,
     Catalog,
     Channel,
-    ChannelConfig,
     ChannelNumber,
     ChannelStatus,
     Claim,
@@ -62,7 +59,6 @@ from relay_server.values import (
     Selected,
     Selection,
     Subscription,
-    SubscriptionConfig,
     SubscriptionNumber,
     SubscriptionStatus,
     Token,
@@ -405,45 +401,6 @@ class SqliteStore:
             self._known.refuse(item.channel, item.weight, limit)
             raise ChannelFull(limit)
         return known
-
-
-async def open_sqlite(
-    data_dir: Path,
-    on_broken: Callable[[StoreBroken], None] = lambda _: None,
-    max_bytes: int = 0,
-) -> SqliteStore:
-    """Open the store of a data dir, made if need be, and bring it to this version's shape.
-
-    The data dir itself must be there.
-
-    Args:
-        data_dir: Its folder.
-        on_broken: Called once, when the disk or the database failed.
-        max_bytes: What the database may grow to; 0 for no cap.
-
-    Raises:
-        StoreLocked: Another process has it open.
-        StoreTooNew: A later version wrote it.
-        StoreBroken: It is damaged, or gone, or no store of ours.
-        StoreUnavailable: It cannot be written to.
-    """
-    lock = DirLock(data_dir)
-    try:
-        lock.acquire()
-    except OSError as exc:
-        raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
-    try:
-        prepare_files(data_dir / FILE_NAME)
-        return SqliteStore(data_dir, lock, on_broken, max_bytes)
-    except OSError as exc:
-        lock.release()
-        raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
-    except apsw.Error as exc:
-        lock.release()
-        raise translate(exc, str(data_dir / FILE_NAME)) from exc
-    except BaseException:
-        lock.release()
-        raise
 
 
 def _nothing(_database: Database) -> None:

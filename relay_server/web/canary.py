@@ -8,8 +8,9 @@ import secrets
 from aiohttp import web
 
 from relay_server.channels import CANARY_PREFIX
+from relay_server.configs import ChannelConfig
 from relay_server.errors import Forbidden, TokenNotFound
-from relay_server.values import Channel, ChannelConfig, Scope
+from relay_server.values import Channel, Scope
 from relay_server.web.access import bearer, caller, readable_channel
 from relay_server.web.api.exchange import answer
 from relay_server.web.api.tokens import make_token

@@ -12,6 +12,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.values import RequestHead
 from relay_server.auth import check_chatwoot_signature, check_sender
 from relay_server.channels import identify
+from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import (
     ChannelNotFound,
     InvalidValue,
@@ -21,7 +22,7 @@ from relay_server.errors import (
     TooMany,
     Unauthorized,
 )
-from relay_server.values import Appended, Channel, HmacAuth, NewEvent, SenderKind
+from relay_server.values import Appended, Channel, NewEvent
 from relay_server.web import backoff
 from relay_server.web.capture import (
     Head,

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from relay_protocol.values import HeaderList
 from relay_server.channels import CANARY_PREFIX
+from relay_server.configs import Policy
 from relay_server.values import (
     Channel,
     ChannelStatus,
@@ -20,7 +21,6 @@ from relay_server.values import (
     Event,
     EventSummary,
     MarkState,
-    Policy,
     Replay,
     ReplayState,
     Selection,

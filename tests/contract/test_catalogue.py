@@ -6,18 +6,10 @@ import asyncio
 
 import pytest
 
+from relay_server.configs import ChannelConfig, HmacAuth, SenderKind
 from relay_server.errors import ChannelExists, ChannelNotFound, TokenExists, TokenNotFound
 from relay_server.store.base import EventStore
-from relay_server.values import (
-    Channel,
-    ChannelConfig,
-    HmacAuth,
-    MarkState,
-    Progress,
-    Scope,
-    SenderKind,
-    Token,
-)
+from relay_server.values import Channel, MarkState, Progress, Scope, Token
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event
 from tests.support.stores import UNICODE, Stores, append_many, make_channel, make_subscription, trim

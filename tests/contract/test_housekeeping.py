@@ -9,12 +9,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelFull, InvalidValue
 from relay_server.store.base import EventStore
 from relay_server.store.memory_reader import weight
 from relay_server.values import (
     Channel,
-    ChannelConfig,
     Mark,
     MarkState,
     Progress,

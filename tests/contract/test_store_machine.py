@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay_protocol.errors import RelayError
+from relay_server.configs import ChannelConfig, SubscriptionConfig
 from relay_server.store import housekeeping, readers
 from relay_server.store.base import EventStore
 from relay_server.store.memory import MemoryStore
-from relay_server.store.sqlite import open_sqlite
+from relay_server.store.opening import open_sqlite
 from relay_server.values import (
     Attempt,
     Channel,
-    ChannelConfig,
     Claim,
     Mark,
     MarkState,
@@ -32,7 +32,6 @@ from relay_server.values import (
     ReplayState,
     Selection,
     Subscription,
-    SubscriptionConfig,
 )
 from tests.support.clock import START_MS
 from tests.support.events import new_event, request

@@ -7,16 +7,10 @@ import asyncio
 import msgspec
 import pytest
 
+from relay_server.configs import ForwardConfig, PolicyChanges, SubscriptionConfig
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound, TooManySubscriptions
 from relay_server.store.base import EventStore
-from relay_server.values import (
-    Channel,
-    ForwardConfig,
-    MarkState,
-    PolicyChanges,
-    Progress,
-    SubscriptionConfig,
-)
+from relay_server.values import Channel, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import mark, new_event
 from tests.support.stores import (

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from relay_http.reach import Address
 from relay_protocol.values import Delivery, Failure, Outcome, Response
+from relay_server.configs import ForwardConfig
 from relay_server.delivery.allow import Allowlist
 from relay_server.delivery.push import Push
-from relay_server.values import ForwardConfig
 from tests.support.waiting import until
 
 LOOPBACK = "127.0.0.0/8, ::1"

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.channels import check_config, check_new_name
+from relay_server.configs import ChannelConfig, HmacAuth, SenderKind
 from relay_server.errors import InvalidValue
-from relay_server.values import ChannelConfig, HmacAuth, SenderKind
 from relay_server.web import views
 from relay_server.web.access import admin, caller, readable_channel, visible_channels
 from relay_server.web.api.exchange import answer, read

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import check_subscription_name
+from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.delivery.allow import Allowlist
 from relay_server.delivery.push import check_forward
 from relay_server.errors import (
@@ -18,7 +19,7 @@ from relay_server.errors import (
     SubscriptionExists,
     SubscriptionNotFound,
 )
-from relay_server.values import ForwardConfig, Subscription, SubscriptionConfig
+from relay_server.values import Subscription
 from relay_server.web import views
 from relay_server.web.access import admin, readable_channel
 from relay_server.web.api.exchange import answer, read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from relay_server.channels import check_policy
-from relay_server.values import Policy, PolicyChanges
+from relay_server.configs import Policy, PolicyChanges
 
 
 class PolicyFields(msgspec.Struct, forbid_unknown_fields=True):

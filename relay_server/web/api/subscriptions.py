@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from relay_server.configs import SubscriptionConfig
 from relay_server.errors import (
     Forbidden,
     InvalidValue,
     SubscriptionConnected,
     SubscriptionNotFound,
 )
-from relay_server.values import Subscription, SubscriptionConfig
+from relay_server.values import Subscription
 from relay_server.web import views
 from relay_server.web.access import Caller, admin, caller, readable_channel
 from relay_server.web.api.exchange import answer, read

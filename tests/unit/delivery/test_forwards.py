@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.delivery import forwards as forwards_module
 from relay_server.delivery.allow import Allowlist
 from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.push import Push
 from relay_server.errors import ChannelNotFound, StoreUnavailable
-from relay_server.values import ForwardConfig, Subscription, SubscriptionConfig
+from relay_server.values import Subscription
 from tests.support.clock import START_MS
 from tests.support.pushes import LOOPBACK, FakeInbox, FakeNames, unseal
 from tests.support.raw_target import OK, make_delivery, raw_target

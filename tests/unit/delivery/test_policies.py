@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from relay_server.configs import Policy, PolicyChanges
 from relay_server.delivery.lanes import Keys
 from relay_server.delivery.retry import (
     Delivered,
@@ -19,7 +20,7 @@ from relay_server.delivery.retry import (
     decide,
 )
 from relay_server.delivery.schedule import LOOK_AHEAD, MOST_KNOWN, Schedule
-from relay_server.values import Claim, Mark, MarkState, Outline, Policy, PolicyChanges, Progress
+from relay_server.values import Claim, Mark, MarkState, Outline, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, OK, outline
 

@@ -14,11 +14,11 @@ from relay_http import pool as pool_module
 from relay_http.poster import Poster
 from relay_protocol.limits import LEASE_S, WINDOW_BYTES, WORKING_INTERVAL_S
 from relay_protocol.values import Delivery, FailureKind, Outcome
+from relay_server.configs import ForwardConfig
 from relay_server.delivery import push as push_module
 from relay_server.delivery.allow import SETTING, Allowlist, ForwardNotAllowed
 from relay_server.delivery.push import Push, check_forward
 from relay_server.errors import InvalidValue
-from relay_server.values import ForwardConfig
 from tests.support.certificates import make_certificate
 from tests.support.processes import free_port
 from tests.support.pushes import FakeNames, pushing, unseal

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.values import Failure, FailureKind, HeaderList, Outcome, Response
+from relay_server.configs import Policy
 from relay_server.delivery.retry import (
     Delivered,
     GiveBack,
@@ -19,7 +20,6 @@ from relay_server.delivery.retry import (
     describe,
     retry_after,
 )
-from relay_server.values import Policy
 from tests.support.clock import START_MS
 
 DELAYS_S = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 36_000]

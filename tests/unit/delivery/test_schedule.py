@@ -10,10 +10,11 @@ import pytest
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome, Response
+from relay_server.configs import Policy
 from relay_server.delivery import schedule as schedule_module
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.schedule import LOOK_AHEAD, Schedule
-from relay_server.values import Claim, Mark, MarkState, Policy, Progress
+from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, OK, mark, outline
 

@@ -16,9 +16,10 @@ from hypothesis.stateful import (
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.schedule import Schedule
-from relay_server.values import Claim, Mark, MarkState, Policy, Progress
+from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, NOT_STARTED, OK, outline
 

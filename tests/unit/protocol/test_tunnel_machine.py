@@ -17,8 +17,9 @@ from relay_protocol.limits import CHUNK_BYTES
 from relay_protocol.messages import Result
 from relay_protocol.server_session import ServerSession
 from relay_protocol.values import Delivery, Outcome
+from relay_server.configs import Policy
 from relay_server.delivery.schedule import Schedule
-from relay_server.values import Claim, Mark, MarkState, Outline, Policy, Progress
+from relay_server.values import Claim, Mark, MarkState, Outline, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, OK, event_head
 from tests.support.links import hello, welcome

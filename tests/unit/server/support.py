@@ -15,21 +15,13 @@ import msgspec
 from relay_protocol.values import Delivery
 from relay_server.app import public_app
 from relay_server.auth import digest, new_secret
+from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.memory import MemoryStore
-from relay_server.values import (
-    Appended,
-    Channel,
-    ChannelConfig,
-    ChannelNumber,
-    Event,
-    NewEvent,
-    Scope,
-    Token,
-)
+from relay_server.values import Appended, Channel, ChannelNumber, Event, NewEvent, Scope, Token
 from relay_server.web.context import Context
 from relay_server.web.front import Front, FrontDoor
 from relay_server.web.server import BoundedRunner

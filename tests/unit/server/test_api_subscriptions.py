@@ -11,7 +11,8 @@ import pytest
 
 from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
-from relay_server.values import ForwardConfig, Scope, SubscriptionConfig
+from relay_server.configs import ForwardConfig, SubscriptionConfig
+from relay_server.values import Scope
 from tests.support.clock import START_MS
 from tests.support.waiting import settled, until
 from tests.unit.server.asking import Asking, append

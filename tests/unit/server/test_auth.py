@@ -17,8 +17,9 @@ from relay_server.auth import (
     find_token,
     new_secret,
 )
+from relay_server.configs import ChannelConfig
 from relay_server.errors import Unauthorized
-from relay_server.values import Catalog, Channel, ChannelConfig, Scope, Token
+from relay_server.values import Catalog, Channel, Scope, Token
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "chatwoot"
 SECRET = b"FIXTUREwebhookSECRET0001"

@@ -16,8 +16,8 @@ from relay_server.channels import (
     check_subscription_name,
     identify,
 )
+from relay_server.configs import ChannelConfig, Policy, SenderKind
 from relay_server.errors import InvalidValue
-from relay_server.values import ChannelConfig, Policy, SenderKind
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "chatwoot"
 CHATWOOT = ChannelConfig()

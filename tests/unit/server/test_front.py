@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from relay_server.store.sqlite import open_sqlite
-from relay_server.values import Scope, SenderKind
+from relay_server.configs import SenderKind
+from relay_server.store.opening import open_sqlite
+from relay_server.values import Scope
 from relay_server.web import front
 from tests.support.certificates import make_certificate
 from tests.support.senders import (

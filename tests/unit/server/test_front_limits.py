@@ -11,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay_server import stopping
-from relay_server.values import HmacAuth, Scope
+from relay_server.configs import HmacAuth
+from relay_server.values import Scope
 from relay_server.web import server
 from relay_server.web.limits import FAILURE_WINDOW_S, FAILURES
 from tests.support.chatwoot import webhook

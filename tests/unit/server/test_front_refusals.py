@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
+from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
-from relay_server.values import HmacAuth, SenderKind
 from relay_server.web import front, ingest
 from tests.support.senders import Answer, chunked, connection, head, read_answer, request
 from tests.support.waiting import settled, until

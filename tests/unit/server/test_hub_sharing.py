@@ -10,18 +10,16 @@ from structlog.testing import capture_logs
 
 from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
-from relay_server.delivery.hub import ReaderState
-from relay_server.errors import Forbidden
-from relay_server.values import (
+from relay_server.configs import (
     ChannelConfig,
     ForwardConfig,
     Policy,
     PolicyChanges,
-    ReplayState,
-    Selection,
-    Subscription,
     SubscriptionConfig,
 )
+from relay_server.delivery.hub import ReaderState
+from relay_server.errors import Forbidden
+from relay_server.values import ReplayState, Selection, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, OK
 from tests.support.virtual_time import running_clock, virtual_time

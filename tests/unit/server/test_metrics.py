@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from relay_server.configs import ChannelConfig
 from relay_server.metrics import Metrics
-from relay_server.values import Channel, ChannelConfig
+from relay_server.values import Channel
 
 CHANNEL = Channel(1, "chatwoot", ChannelConfig(), 0)
 

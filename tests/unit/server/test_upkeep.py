@@ -10,12 +10,13 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from relay_server.configs import ChannelConfig
 from relay_server.delivery import upkeep
 from relay_server.delivery.upkeep import DAY_MS, Upkeep
 from relay_server.errors import ChannelFull
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
-from relay_server.values import Channel, ChannelConfig, MarkState, Progress, Removable
+from relay_server.values import Channel, MarkState, Progress, Removable
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.events import mark, new_event
 from tests.support.stores import BACKENDS, make_subscription, open_test_store

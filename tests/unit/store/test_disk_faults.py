@@ -14,6 +14,7 @@ import apsw
 import pytest
 from structlog.testing import capture_logs
 
+from relay_server.configs import ChannelConfig
 from relay_server.errors import (
     ChannelNotFound,
     StoreBroken,
@@ -23,10 +24,11 @@ from relay_server.errors import (
 )
 from relay_server.store import capacity, checkpointer, housekeeping, integrity
 from relay_server.store.database import Database
+from relay_server.store.opening import open_sqlite
 from relay_server.store.reserve import NAME, Reserve
 from relay_server.store.space import RESERVE_BYTES
-from relay_server.store.sqlite import FILE_NAME, SqliteStore, open_sqlite
-from relay_server.values import Appended, Channel, ChannelConfig, Progress
+from relay_server.store.sqlite import FILE_NAME, SqliteStore
+from relay_server.values import Appended, Channel, Progress
 from tests.support import badfs
 from tests.support.badfs import BadFs, Fault, bad_fs
 from tests.support.events import attempt, mark, new_event

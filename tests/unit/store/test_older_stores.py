@@ -10,19 +10,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from relay_server.configs import SenderKind, SubscriptionConfig
 from relay_server.store.memory_reader import weight
+from relay_server.store.opening import open_sqlite
 from relay_server.store.sql import migrations
-from relay_server.store.sqlite import FILE_NAME, SqliteStore, open_sqlite
-from relay_server.values import (
-    Channel,
-    Mark,
-    MarkState,
-    ReplayState,
-    Scope,
-    SenderKind,
-    Subscription,
-    SubscriptionConfig,
-)
+from relay_server.store.sqlite import FILE_NAME, SqliteStore
+from relay_server.values import Channel, Mark, MarkState, ReplayState, Scope, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 
