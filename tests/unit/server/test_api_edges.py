@@ -9,8 +9,9 @@ from urllib.parse import quote
 import pytest
 
 from relay_protocol.messages import Wanted
+from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.errors import TooMany
-from relay_server.values import ForwardConfig, Scope, SubscriptionConfig
+from relay_server.values import Scope
 from relay_server.web.api import exchange
 from tests.support.clock import START_MS
 from tests.support.senders import connection, read_answer, request
