@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 import pytest
 from hypothesis import given
@@ -477,5 +478,5 @@ def test_a_number_is_an_address_in_four_parts_or_nothing(host: str) -> None:
     except InvalidValue:
         return
     last = target.host.rpartition(".")[2]
-    if last.isdigit() or last.startswith("0x"):
+    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
         assert str(ipaddress.IPv4Address(target.host)) == target.host
