@@ -25,7 +25,7 @@ from relay_protocol.values import Delivery, Response
 
 MAX_BATCH = 1_024  # additions in one transaction
 MAX_WAITING = 4_096  # additions that wait to be written
-PAUSE_S = 0.02  # between transactions: under load they are few and large
+PAUSE_S = 0.05  # between transactions: under load they are few and large
 WRITE_BUSY_S = 5.0  # how long the thread waits for another client's transaction
 READ_BUSY_S = 0.2  # the event loop waits for it; readers of a WAL hardly ever have to
 CLOSE_S = 5.0

@@ -19,7 +19,8 @@ FILE_NAME = "journal.db"
 DAMAGED_SUFFIX = ".damaged"
 VERSION = 1
 LOCK_LOOK_S = 0.01
-TRIMMED_AT_ONCE = 2_048  # rows; more than come in one transaction, so that deleting keeps up
+TRIMMED_AT_ONCE = 2_048  # rows; more than come between two trims, so that deleting keeps up
+TRIM_EACH = 1_000  # additions: looking for what is too old costs more than adding
 
 Subscription: TypeAlias = tuple[str, str]  # channel and name
 
@@ -42,7 +43,6 @@ CREATE TABLE finished (
     finished_at INTEGER NOT NULL,   -- Unix milliseconds
     UNIQUE (delivery, event, subscription)
 ) STRICT;
-CREATE INDEX finished_of_subscription ON finished (subscription);
 """
 _USE = """
 INSERT INTO subscriptions (relay, channel, name, used_at) VALUES (?, ?, ?, ?)
@@ -117,6 +117,8 @@ class JournalFile:
 
     def __init__(self, path: Path, busy_s: float) -> None:
         self._busy_s = busy_s
+        self._untrimmed = TRIM_EACH  # what another client left is looked at with the first
+        self._numbers: set[int] = set()  # of subscriptions that were added to since
         self._connection = apsw.Connection(str(path))
         self._connection.set_busy_timeout(round(busy_s * 1000))
         self._connection.pragma("synchronous", "full")  # a commit returns after its fsync
@@ -165,14 +167,23 @@ class JournalFile:
         return None if row is None else _response(*row)
 
     def add(self, relay: str, entries: Sequence[Entry], kept: int = REMEMBERED_RESULTS) -> None:
-        """Add all or nothing, and delete some of what is beyond the newest `kept`."""
+        """Add all or nothing, and now and then delete what is beyond the newest `kept`."""
+        self._untrimmed += len(entries)
         with self._transaction():
             for subscription in {(entry.channel, entry.name) for entry in entries}:
                 mine = [entry for entry in entries if entry[:2] == subscription]
                 number = self._use(relay, subscription, mine[-1].finished_at)
                 self._connection.execute(_ADD, (number, json.dumps(mine)))
-                values = {"subscription": number, "kept": kept, "limit": TRIMMED_AT_ONCE}
-                self._connection.execute(_TRIM, values)
+                self._numbers.add(number)
+            if self._untrimmed >= TRIM_EACH:
+                self._trim(kept)
+
+    def _trim(self, kept: int) -> None:
+        for number in self._numbers:
+            values = {"subscription": number, "kept": kept, "limit": TRIMMED_AT_ONCE}
+            self._connection.execute(_TRIM, values)
+        self._untrimmed = 0
+        self._numbers.clear()
 
     def delete_unused(self, before: int) -> bool:
         """Delete some of what belongs to subscriptions that nobody used since.

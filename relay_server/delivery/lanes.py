@@ -65,7 +65,9 @@ class Lane:
 
     @property
     def open(self) -> bool:
-        return bool(self.ready) and self.active is None and self._passes(self.ready[0])
+        if self.active is not None or not self.ready:
+            return False
+        return self.blocker is None or self.ready[0] < self.blocker
 
     @property
     def empty(self) -> bool:
@@ -75,9 +77,6 @@ class Lane:
     def held(self) -> int:
         """How many cannot go until the blocker lets them."""
         return 0 if self.blocker is None else len(self.ready)
-
-    def _passes(self, entry: Entry) -> bool:
-        return self.blocker is None or entry < self.blocker
 
 
 class Keys:
@@ -110,5 +109,6 @@ class Keys:
     def free(self, key: str) -> None:
         """Nothing of this key is under way any more."""
         self._taken.discard(key)
-        for listener in self._listeners:
-            listener(key)
+        if len(self._listeners) > 1:  # whoever frees a key knows of it
+            for listener in self._listeners:
+                listener(key)

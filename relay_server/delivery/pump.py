@@ -102,6 +102,7 @@ class Pump:
         self._live = Stream(store, channel.number, claim, self._policy, clock, self._keys)
         self._streams: dict[ReaderNumber, Stream] = {claim.reader: self._live}
         self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
+        self._open: list[Sink] = []  # those that take something; who was served last is the last
         self._replays_changed = True
         self._draining = False
         self._wake = asyncio.Event()
@@ -132,14 +133,14 @@ class Pump:
     def add(self, sink: Sink) -> None:
         """Deliver to this one, too."""
         self._sinks.setdefault(sink, None)
-        self._wake.set()
+        self._open_some()
 
     def remove(self, sink: Sink) -> None:
         """A sink is gone: what was lent to it is freed."""
         self._sinks.pop(sink, None)
         for stream in self._streams.values():
             stream.schedule.release(sink)
-        self._wake.set()
+        self._open_some()
 
     async def run(self) -> None:
         """Send what is ready, again and again, until `stop`."""
@@ -169,12 +170,13 @@ class Pump:
         """The sink's target is not there: send it nothing until `let_go`."""
         if sink in self._sinks:
             self._sinks[sink] = why
+            self._open_some()
 
     def let_go(self, sink: Sink) -> None:
         """The target is back."""
         if sink in self._sinks:
             self._sinks[sink] = None
-            self._wake.set()
+            self._open_some()
 
     def extend(self, sink: Sink, deliveries: Iterable[str]) -> None:
         """The sink still has these."""
@@ -229,6 +231,7 @@ class Pump:
         """Free what is under way, note how far it came, and end `run`."""
         self._stopped = True
         self._sinks.clear()
+        self._open.clear()
         for stream in self._streams.values():
             stream.close()
         if self._timer is not None:
@@ -242,7 +245,7 @@ class Pump:
             await self._replay()
         finally:
             self._record()  # what was done has been done, whatever failed
-        if not self._stopped:
+        if len(self._streams) > 1 and not self._stopped:
             await self._end_replays()
         self._wake_when_due()
 
@@ -255,6 +258,8 @@ class Pump:
     async def _replay(self) -> None:
         if self._replays_changed:
             await self._take_up_replays()
+        if len(self._streams) == 1:
+            return
         for stream in [s for s in self._streams.values() if s is not self._live]:
             if stream.stopped:
                 stream.schedule.tick(self._clock.monotonic())
@@ -280,7 +285,7 @@ class Pump:
 
     def _allowance(self, stream: Stream) -> int:
         """How many deliveries a stream may begin now."""
-        allowed = stream.allowance(self._clock.monotonic())
+        allowed = stream.allowance()
         if stream is self._live:
             return allowed
         live = self._live.schedule.under_way
@@ -310,10 +315,10 @@ class Pump:
 
         A body that is too large for now does not hold up the smaller ones behind it.
         """
-        progressed = False
+        progressed, may_send = False, self._may_send
         for entry in picked:
             event = events.get(entry.sequence)
-            sink = self._sink_for(entry.size) if self._may_send else None
+            sink = self._sink_for(entry.size) if may_send else None
             if event is None:
                 log.warning("event is gone", sequence=entry.sequence, **self._facts())
                 stream.schedule.vanish(entry)
@@ -328,16 +333,23 @@ class Pump:
 
     def _served(self, sink: Sink, stream: Stream) -> None:
         """Others come first the next time; but live traffic always does."""
-        self._sinks[sink] = self._sinks.pop(sink)
+        if len(self._open) > 1:
+            self._open.remove(sink)
+            self._open.append(sink)
         if stream is not self._live:
             self._streams[stream.number] = self._streams.pop(stream.number)
 
     def _sink_for(self, size: int) -> Sink | None:
-        """A sink that takes a body of so many bytes now; the one that was served last is last."""
-        for sink, held in self._sinks.items():
-            if held is None and sink.accepts(size):
+        """A sink that takes a body of so many bytes now."""
+        for sink in self._open:
+            if sink.accepts(size):
                 return sink
         return None
+
+    def _open_some(self) -> None:
+        """Sinks came, went, or have changed their minds."""
+        self._open = [sink for sink, held in self._sinks.items() if held is None]
+        self._wake.set()
 
     def _delivery(self, stream: Stream, entry: Entry, event: Event) -> Delivery:
         return Delivery(
@@ -396,12 +408,11 @@ class Pump:
             log.info("replay done", replay=-stream.number, **self._facts())
 
     def _wake_when_due(self) -> None:
-        due = [s.schedule.next_timer for s in self._streams.values()]
-        if self._may_send:  # otherwise they were not asked
-            due += [s.throttled_until for s in self._streams.values()]
-        times = [when for when in due if when is not None]
-        if times:
-            self._wake_at(min(times))
+        times = [s.schedule.next_timer for s in self._streams.values()]
+        if len(times) > 1 and self._may_send:  # otherwise they were not asked
+            times += [s.throttled_until for s in self._streams.values()]
+        if due := [when for when in times if when is not None]:
+            self._wake_at(min(due))
 
     def _wake_at(self, when: float) -> None:
         if self._stopped:

@@ -305,8 +305,9 @@ class Schedule:
         self._block(lane, lane.parked[0] if strict else None)
 
     def _recount(self, lane: Lane) -> None:
-        self._parked += lane.held - lane.counted
-        lane.counted = lane.held
+        if lane.blocker is not None or lane.counted:
+            self._parked += lane.held - lane.counted
+            lane.counted = lane.held
 
     def _holds(self, entry: Entry, now: float) -> bool:
         failing_for_s = now - self._failing_since(entry)

@@ -87,16 +87,17 @@ class Stream:
             return await self._load_selected(self.replay)
         while (room := min(self.schedule.room, READ_AHEAD)) > 0:
             outlines = await self._store.outlines(self._channel, self.schedule.read_up_to, room)
-            self.schedule.load(outlines, self._clock.monotonic())
+            if outlines:
+                self.schedule.load(outlines, self._clock.monotonic())
             if len(outlines) < room:
                 break
         return False
 
-    def allowance(self, now: float) -> int:
+    def allowance(self) -> int:
         """How many deliveries its rate lets it begin now; if none, `throttled_until` says when."""
-        self.throttled_until = None
         if self.replay is None:
             return WINDOW_DELIVERIES
+        self.throttled_until, now = None, self._clock.monotonic()
         if self.next_at > now:
             self.throttled_until = self.next_at if self.schedule.any_ready else None
             return 0

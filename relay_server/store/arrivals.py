@@ -24,16 +24,13 @@ class Arrival:
 
     Attributes:
         request: `new.request` as it is stored.
+        weight: Bytes that wait in memory until it is stored.
     """
 
     channel: ChannelNumber
     new: NewEvent
     request: bytes
-
-    @property
-    def weight(self) -> int:
-        """Bytes that wait in memory until it is stored."""
-        return len(self.new.body) + len(self.request)
+    weight: int
 
 
 @dataclass(frozen=True, slots=True)

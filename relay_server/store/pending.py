@@ -25,6 +25,7 @@ class _Change:
     floor: int
     marks: dict[int, Mark] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+    reached: int | None = None  # the floor that was written
     _look_at: int = 0  # marks at which to look at them again
 
     def add(self, progress: Progress) -> None:
@@ -44,14 +45,13 @@ class _Change:
         self.marks = {m.sequence: m for m in marks if m.sequence not in forgotten}
         self._look_at = 2 * len(self.marks)
 
-    def write(self, database: Database, reader: ReaderNumber) -> None:
-        of = "" if reader > 0 else "_replay"
-        before = database.value(f"floor{of}", abs(reader), self.epoch)
-        if before is None:
+    def write(self, database: Database, reader: ReaderNumber, before: int) -> None:
+        """Write it where its claim still holds; up to the floor `before` all was written before."""
+        name = "advance" if reader > 0 else "advance_replay"
+        floor = self.reached = database.value(name, self.floor, abs(reader), self.epoch)
+        if floor is None:
             return  # another holds a newer claim, or the reader is gone
-        floor = max(before, self.floor)
         if floor > before:
-            database.run(f"advance{of}", floor, abs(reader))
             database.run("forget_marks", reader, before, floor)
         kept = [m for m in self.marks.values() if m.sequence > floor or _lasts(m)]
         if kept:
@@ -81,6 +81,7 @@ class Pending:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changes: dict[ReaderNumber, _Change] = {}
+        self._floors: dict[ReaderNumber, int] = {}  # as they were committed last
 
     @property
     def waiting(self) -> bool:
@@ -104,11 +105,19 @@ class Pending:
             taken, self._changes = self._changes, {}
         try:
             for reader, change in taken.items():
-                change.write(database, reader)
+                change.write(database, reader, self._floors.get(reader, 0))
         except Exception:
             self.put_back(taken)
             raise
         return taken
+
+    def written(self, taken: dict[ReaderNumber, _Change]) -> None:
+        """The transaction was committed; in the writer's thread, as is `write`."""
+        for reader, change in taken.items():
+            if change.reached is None:
+                self._floors.pop(reader, None)
+            else:
+                self._floors[reader] = change.reached
 
     def put_back(self, taken: dict[ReaderNumber, _Change]) -> None:
         """The transaction failed: keep it for the next one."""

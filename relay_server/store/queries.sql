@@ -150,18 +150,13 @@ UPDATE replays SET epoch = epoch + 1 WHERE number = ? AND state = 1 RETURNING ep
 SELECT sequence, state, attempt, failures, due_at, failing_since, reason, changed_at FROM deliveries
 WHERE subscription = ? AND sequence > ? ORDER BY sequence;
 
--- name: floor
--- Nothing when another holds a newer claim.
-SELECT floor FROM subscriptions WHERE number = ? AND epoch = ?;
-
--- name: floor_replay
-SELECT floor FROM replays WHERE number = ? AND epoch = ? AND state = 1;
-
 -- name: advance
-UPDATE subscriptions SET floor = ? WHERE number = ?;
+-- Nothing when another holds a newer claim.
+UPDATE subscriptions SET floor = max(floor, ?) WHERE number = ? AND epoch = ? RETURNING floor;
 
 -- name: advance_replay
-UPDATE replays SET floor = ? WHERE number = ?;
+UPDATE replays SET floor = max(floor, ?) WHERE number = ? AND epoch = ? AND state = 1
+RETURNING floor;
 
 -- name: mark
 INSERT INTO deliveries

@@ -110,15 +110,17 @@ class SqliteStore:
         return self._known.catalog
 
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
-        item = Arrival(channel, event, encode(event.request))
-        limit = self._known.full_at(channel, item.weight)
+        request = encode(event.request)
+        weight = len(event.body) + len(request)
+        item = Arrival(channel, event, request, weight)
+        limit = self._known.full_at(channel, weight)
         if limit is not None:
             return await self._known_or_full(item, limit)
-        self._known.arriving[channel] += item.weight
+        self._known.arriving[channel] += weight
         try:
-            stored = await self._writer.submit_bulk(append_all, item, self._publish, item.weight)
+            stored = await self._writer.submit_bulk(append_all, item, self._publish, weight)
         finally:
-            self._known.arrived(channel, item.weight)
+            self._known.arrived(channel, weight)
         return stored.appended
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
@@ -350,7 +352,9 @@ class SqliteStore:
         """In the writer's thread; what could not be written is tried again."""
 
         def finish(committed: bool) -> None:
-            if not committed:
+            if committed:
+                self._pending.written(taken)
+            else:
                 self._pending.put_back(taken)
                 self._loop.call_soon_threadsafe(self._write_within)
 

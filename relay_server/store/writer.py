@@ -181,19 +181,18 @@ class Writer:
 
     def _take(self) -> list[_Job | None]:
         """What waits, up to a batch; nothing when it is time to look at the room instead."""
-        batch = list[_Job | None]()
-        wait_s = self._capacity.wait_s()
-        while len(batch) < MAX_BATCH and batch[-1:] != [None]:
-            try:
-                if self._aside:
-                    batch.append(self._aside.popleft())
-                elif batch:
-                    batch.append(self._queue.get_nowait())
-                else:
-                    batch.append(self._queue.get(timeout=wait_s))
-            except queue.Empty:
+        try:
+            batch = [self._next(self._capacity.wait_s())]
+        except queue.Empty:
+            return []
+        while len(batch) < MAX_BATCH and batch[-1] is not None:
+            if not self._aside and self._queue.empty():
                 break
+            batch.append(self._next())
         return batch
+
+    def _next(self, wait_s: float | None = None) -> _Job | None:
+        return self._aside.popleft() if self._aside else self._queue.get(timeout=wait_s)
 
     def _keep_house(self) -> None:
         if self._broken is not None:

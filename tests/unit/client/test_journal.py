@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from relay_client.journal import MAX_BATCH, MAX_WAITING, UNUSED_DAYS, Journal
-from relay_client.journal_file import DAMAGED_SUFFIX, FILE_NAME
+from relay_client.journal_file import DAMAGED_SUFFIX, FILE_NAME, TRIM_EACH
 from relay_protocol.finished import REMEMBERED_RESULTS
 from relay_protocol.messages import Granted
 from relay_protocol.values import Response
@@ -214,16 +214,16 @@ def test_many_starts_at_once_use_one_file(tmp_path: Path) -> None:
 def test_the_last_ten_thousand_of_each_subscription_are_kept(tmp_path: Path) -> None:
     fill(tmp_path, 1, subscription=granted(name="joao"))
     with opened(tmp_path) as journal:
-        for number in range(1, REMEMBERED_RESULTS + 501):
+        for number in range(1, REMEMBERED_RESULTS + 3_001):
             journal.add(delivery(number), OK)
             if number % MAX_BATCH == 0:  # in several transactions, and never too many at once
                 while journal._writer is not None and journal._writer._waiting:
                     threading.Event().wait(0.001)
 
-    assert rows(tmp_path) == REMEMBERED_RESULTS + 1
+    assert REMEMBERED_RESULTS < rows(tmp_path) <= REMEMBERED_RESULTS + TRIM_EACH + MAX_BATCH + 1
     with opened(tmp_path) as journal:
         assert find(journal, 500, attempt=2) is None
-        assert find(journal, 501) == find(journal, REMEMBERED_RESULTS + 500) == KNOWN
+        assert find(journal, 3_001) == find(journal, REMEMBERED_RESULTS + 3_000) == KNOWN
     with opened(tmp_path, granted(name="joao")) as journal:
         assert find(journal, 1) == KNOWN
 
