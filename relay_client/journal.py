@@ -95,13 +95,13 @@ class Journal:
         if self._writer is None:
             return
         entry = Entry(
-            channel=delivery.channel,
-            name=self._names[delivery.channel],
-            delivery=delivery.id,
-            event=delivery.event.id,
-            status=response.status,
-            elapsed_ms=response.elapsed_ms,
-            finished_at=round(self._wall() * 1000),
+            delivery.channel,
+            self._names[delivery.channel],
+            delivery.id,
+            delivery.event.id,
+            response.status,
+            response.elapsed_ms,
+            round(self._wall() * 1000),
         )
         self._writer.add(entry)
 
@@ -136,27 +136,27 @@ class _Writer:
         self._relay = relay
         self._warn = warn
         self._unused_before = round((wall() - UNUSED_DAYS * 86_400) * 1000)
-        self._waiting: deque[Entry] = deque()
-        self._changed = threading.Condition()
+        self._waiting: deque[Entry] = deque()  # one end is the event loop's, the other the thread's
+        self._wake = threading.Event()
+        self._told = False  # to wake; it costs less to look here than to tell it again
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay-journal", daemon=True)
         self._thread.start()
 
     def add(self, entry: Entry) -> None:
         """Have an entry written; one that finds too many before it is not."""
-        with self._changed:
-            full = len(self._waiting) >= MAX_WAITING
-            if not full:
-                self._waiting.append(entry)
-                self._changed.notify()
-        if full:
+        if len(self._waiting) >= MAX_WAITING:
             self._warn(f"the journal's disk is too slow: {_ON_MEMORY}")
+            return
+        self._waiting.append(entry)
+        if not self._told:
+            self._told = True
+            self._wake.set()
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
-        with self._changed:
-            self._closing.set()
-            self._changed.notify()
+        self._closing.set()
+        self._wake.set()
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
             self._warn(f"the journal could not be written within {CLOSE_S:.0f} s of the stop")
@@ -170,9 +170,11 @@ class _Writer:
 
     def _next_batch(self) -> list[Entry]:
         """What waits, as soon as something does; nothing at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing.is_set())
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+        while not (self._waiting or self._closing.is_set()):
+            self._wake.wait()
+            self._wake.clear()
+            self._told = False  # what is added from here on wakes it again, or is seen above
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
 
     def _delete_unused(self) -> None:
         while not self._closing.is_set() and self._file.delete_unused(self._unused_before):
