@@ -218,7 +218,7 @@ class Writer:
         except Exception as exc:  # noqa: BLE001  (without this thread every sender waits for ever)
             self._recover(batch, exc)
         else:
-            self._loop.call_soon_threadsafe(self._answer, batch, results)
+            self._loop.call_soon_threadsafe(self._answer_stored, batch, results)
 
     def _transaction(self, batch: Sequence[_Job]) -> list[Any]:
         finish: Callable[[bool], None] | None = None
@@ -227,7 +227,6 @@ class Writer:
             finish = self._before_commit(self._database)
             results = self._perform(batch)
             self._database.commit()
-            self._identity.check()
         except Exception as exc:
             if finish is not None:
                 finish(False)
@@ -319,6 +318,18 @@ class Writer:
 
     def _tell(self, reason: str) -> None:
         self._loop.call_soon_threadsafe(self._space.change, reason)
+
+    def _answer_stored(self, batch: Sequence[_Job], results: Sequence[Any]) -> None:
+        """See first that what was written is where the next start will look for it.
+
+        Here, because each call of the system costs the writer's thread a wait for the interpreter.
+        """
+        try:
+            self._identity.check()
+        except StoreBroken as exc:
+            self.fail(exc)
+            results = [exc] * len(batch)
+        self._answer(batch, results)
 
     def _answer(self, batch: Sequence[_Job], results: Sequence[Any]) -> None:
         for job, result in zip(batch, results, strict=True):
