@@ -68,7 +68,7 @@ def of_close(exc: ConnectionClosed, refused: Refused | None) -> Reason | ClientE
         case CloseCode.CHANNEL_REFUSED:
             return ChannelRefused(
                 said or "the token may not read one of the channels",
-                "relay-client channels lists those it may.",
+                "relay-client channels lists those it may; --as NAME names another subscription.",
             )
         case CloseCode.TAKEN_OVER:
             return TakenOver(

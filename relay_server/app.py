@@ -28,6 +28,7 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, Listening, on_signals, stop
 from relay_server.store.opening import open_sqlite
+from relay_server.store.sqlite import FILE_NAME
 from relay_server.web import api, canary, gateway, health
 from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context
@@ -147,6 +148,8 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
 
 async def _serve_until(ending: Ending, settings: ServerSettings, sources: Sources) -> None:
     on_signals(ending.asked)  # from the first moment: what asks it to end while it starts is heard
+    if not (settings.data_dir / FILE_NAME).exists():
+        log.warning("a new store is begun: none was here", data_dir=str(settings.data_dir))
     async with AsyncExitStack() as stack:
         opening = open_context(settings, sources, ending.store_failed)
         context = await stack.enter_async_context(opening)
