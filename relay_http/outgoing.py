@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 
 from relay_http.target import Target
-from relay_protocol.values import Delivery, RequestHead
+from relay_protocol.values import HOP_BY_HOP, Delivery, RequestHead
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _NEVER_METHODS = frozenset({"CONNECT", "TRACE"})  # these make a target act as a proxy or an echo
@@ -16,24 +16,8 @@ _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){2}(?=/|;|$)", re.IGNORECASE)
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-# Between two ends of one connection (RFC 9110 §7.6.1), or said anew by the relay.
-_DROPPED = frozenset(
-    {
-        b"connection",
-        b"expect",  # the body is here already: nobody needs to be asked first
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-proto",
-    }
-)
+# Not passed on, or said anew by the relay.
+_DROPPED = HOP_BY_HOP | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
 _SAID_ONCE = frozenset({b"host", b"content-length"})
 
 

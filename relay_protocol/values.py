@@ -9,6 +9,23 @@ import msgspec
 
 HeaderList: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
+# Fields, in lower case, between two ends of one connection (RFC 9110 §7.6.1), and Expect: whoever
+# passes a request on has its body, and nobody needs to be asked first.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"expect",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
 
 class RequestHead(msgspec.Struct, frozen=True):
     """An HTTP request as its sender made it, but for the body.

@@ -64,8 +64,6 @@ KeyPointer = Annotated[
 ]
 MaxBodyBytes = Annotated[int | None, typer.Option(help="Largest body; 0 for the server's.")]
 RetentionDays = Annotated[float | None, typer.Option(help="Days that delivered events are kept.")]
-
-
 DeadDays = Annotated[float | None, typer.Option(help="Days that dead deliveries are kept.")]
 MaxBytes = Annotated[
     str | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,11 +14,12 @@ import apsw
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
+from relay_server.store import readers
 from relay_server.store.database import Database, Row, translate
 from relay_server.store.failures import READING
 from relay_server.store.files import sync
 from relay_server.store.positions import first, last, position, sequence_of
-from relay_server.values import ChannelNumber, Removable
+from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
 
 LOOK_AT = 5_000  # events that one look for removable ones goes through at most
 
@@ -75,8 +77,11 @@ def forget_dead(
 ) -> int:
     """Let go of dead deliveries and replays that ended before a time."""
     rows = database.all("dead_before", channel, ended_before, limit)
+    dead = defaultdict[SubscriptionNumber, list[int]](list)
     for subscription, sequence in rows:
-        database.run("discard", now, subscription, json.dumps([sequence]))
+        dead[subscription].append(sequence)
+    for subscription, sequences in dead.items():
+        readers.discard(database, subscription, sequences, now)
     for (number,) in database.all("ended_replays", channel, ended_before, limit):
         database.run("delete_replay", number)
         database.run("forget_reader", -number)

@@ -11,26 +11,11 @@ from urllib.parse import unquote_to_bytes
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
-from relay_protocol.values import HeaderList
+from relay_protocol.values import HOP_BY_HOP, HeaderList
 from relay_server.auth import TOKEN_PREFIX
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
-# RFC 9110 §7.6.1, and Expect, which the relay itself has answered by then.
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"expect",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
 OUR_FIELDS = b"relay-"
 FORWARDED_FOR = b"x-forwarded-for"
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.limits import MAX_HEAD_BYTES
+from relay_protocol.values import HOP_BY_HOP
 from relay_server.auth import TOKEN_PREFIX
 from relay_server.web.capture import (
-    HOP_BY_HOP,
     BadTarget,
     HeadTooLarge,
     below_channel,
