@@ -18,7 +18,7 @@ DEV := .venv/.relay-dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format docs pins bench clean
+.PHONY: help setup demo test faults lint format docs pins bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ demo: $(RUNTIME) ## Show a sample webhook going through the tunnel on this machi
 
 test: lint ## Run every check, then every test (PYTEST_ARGS='-n 2 -m "not slow"' for a quick run)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+faults: $(DEV) ## Attack the promise for the better part of an hour (RELAY_FAULT_SEED=N: the same again)
+	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults
 
 lint: $(DEV) ## Run every check that is not a test
 	$(BIN)/ruff check .

@@ -1,11 +1,38 @@
-"""For every test: how hard hypothesis tries."""
+"""For every test: how hard hypothesis tries, and where chance comes from."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.seeds import choose_seed
+from tests.support.summary import header, table
 
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
+
+
+def pytest_configure() -> None:
+    choose_seed()  # before there are other processes, so that they have the same
+
+
+def pytest_report_header() -> str:
+    return header()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+    ]
+    lines = list(table(reports))
+    if lines:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(header())
+    for line in lines:
+        terminalreporter.write_line(line)

@@ -1,14 +1,19 @@
-"""A relay that runs, and a target that listens."""
+"""A relay that runs, a target that listens; verdicts that are printed at the end of the run."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.support.ledger import Verdict
 from tests.support.relay import Relay, open_relay
+from tests.support.seeds import chance
 from tests.support.target import Target, open_target
+
+Judged = Callable[..., None]
 
 
 @pytest.fixture
@@ -23,3 +28,30 @@ async def target() -> AsyncIterator[Target]:
     """An HTTP server that takes everything."""
     async with open_target() as target:
         yield target
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> Random:
+    """What happens at random in this test: the same for the same seed of the run."""
+    return chance(request.node.nodeid)
+
+
+@pytest.fixture
+def judged(record_property: Callable[[str, object], None]) -> Judged:
+    """Check a verdict, and have its figures printed at the end of the run."""
+
+    def check(verdict: Verdict, fault: str, times: int, *, duplicates: int = 0) -> None:
+        """Fail unless the promise was kept.
+
+        Args:
+            verdict: The ledger's.
+            fault: What was done to it, for the summary.
+            times: How often.
+            duplicates: So many at the most.
+        """
+        record_property("verdict", {"fault": fault, "times": times, **verdict.counts})
+        assert verdict.kept, str(verdict)
+        assert verdict.taken, "nothing came, so nothing was tested"
+        assert verdict.duplicates <= duplicates, str(verdict)
+
+    return check

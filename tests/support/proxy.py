@@ -46,6 +46,7 @@ class Way:
         self.cut_at: int | None = None
         self._link = link
         self._swallows = False
+        self._writer: asyncio.StreamWriter | None = None
 
     def cut_after(self, count: int) -> None:
         """Let so many more bytes pass, then break the link; at once for none."""
@@ -53,12 +54,19 @@ class Way:
         if count == 0:
             self._link.cut()
 
+    def half_close(self) -> None:
+        """Tell the receiver that nothing more comes, and let what still comes vanish."""
+        self._swallows = True
+        if self._writer is not None and self._writer.can_write_eof():
+            self._writer.write_eof()
+
     def swallow(self, on: bool = True) -> None:
         """Let bytes vanish from now on, or no more; both ends believe that all is well."""
         self._swallows = on
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry bytes until the sender ends or the link is cut."""
+        self._writer = writer
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_PIECES_ON_THE_WAY)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take(reader, pieces))
