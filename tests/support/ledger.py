@@ -56,12 +56,13 @@ class Said:
     def __str__(self) -> str:
         return f"{self.key}/{self.number} ({self.event_id or 'never answered 2xx'})"
 
-    def is_in(self, arrival: Arrival) -> bool:
-        """Whether an arrival is this webhook, to the byte."""
+    def is_in(self, arrival: Arrival, path: str | None = None) -> bool:
+        """Whether an arrival is this webhook, to the byte, at its own path or another."""
+        own, mark, query = self.target.partition("?")
         got = iter(arrival.headers)
         return (
             arrival.body == self.body
-            and arrival.request_target == self.target
+            and arrival.request_target == (path or own) + mark + query
             and all(wanted in got for wanted in self.fields)
         )
 
@@ -73,10 +74,12 @@ class Reader:
     Attributes:
         came: (moment, arrival) of each request.
         took: The same of each that it answered 2xx, with the moment of the answer.
+        path: Where everything must come, for a forward; None for the webhook's own path.
     """
 
     came: list[tuple[int, Arrival]] = field(default_factory=list)
     took: list[tuple[int, Arrival]] = field(default_factory=list)
+    path: str | None = None
     _moments: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
@@ -230,6 +233,7 @@ class _Found:
         self.names: dict[str, Said] = {}
         self._by_delivery = {one.delivery_id.encode(): one for one in said}
         self._by_event = {one.event_id: one for one in said}
+        self._path = reader.path
         for _, arrival in reader.came:
             self._find(arrival)
         for one, count in Counter(map(id, self.names.values())).items():
@@ -242,7 +246,7 @@ class _Found:
         if said is None or _was_not_wanted(said):
             self.ghost.append(f"{arrival.event_id}: {arrival.body[:60]!r}")
             return
-        if not said.is_in(arrival):
+        if not said.is_in(arrival, self._path):
             self.mutated.append(f"{said} came as {_shown(arrival)}")
         self.names[arrival.event_id] = said
 

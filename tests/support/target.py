@@ -45,6 +45,15 @@ class Arrival:
         return int(self.header(b"Relay-Attempt"))
 
 
+Saying = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def say(raw: bytes, writer: asyncio.StreamWriter) -> None:
+    """Write an answer as one should."""
+    writer.write(raw)
+    await writer.drain()
+
+
 async def say_ok(_: Arrival) -> bytes:
     """Take everything at once."""
     return OK
@@ -55,6 +64,7 @@ class Target:
 
     Attributes:
         answer: Gives the raw answer to what came.
+        saying: Gives the way in which an answer is written.
         arrivals: Everything that came whole, in order.
         under_way: What came and is not answered.
         seen: Event ids of what came.
@@ -64,6 +74,7 @@ class Target:
     def __init__(self) -> None:
         self.port = free_port()
         self.answer: Callable[[Arrival], Awaitable[bytes]] = say_ok
+        self.saying: Callable[[Arrival], Saying] = lambda _: say
         self.arrivals: list[Arrival] = []
         self.under_way: list[Arrival] = []
         self.seen: set[str] = set()
@@ -125,8 +136,7 @@ class Target:
                 finally:
                     if arrival in self.under_way:
                         self.under_way.remove(arrival)
-                writer.write(answer)
-                await writer.drain()
+                await self.saying(arrival)(answer, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

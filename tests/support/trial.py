@@ -35,7 +35,7 @@ CONVERSATIONS = 12
 PAUSE_S = 0.01
 GIVE_UP_S = 5.0  # as Chatwoot does
 TRIES = 40
-SETTLED_WITHIN_S = 60.0
+STUCK_AFTER_S = 45.0
 READER = "ana"
 QUICK_RETURN: Constant = ("relay_client.backoff", "LONGEST_S", 0.5)
 WORDS = ("olá", "coração", "ação", "😀", "não", "日本", "\\ud83c", "\0\u2028", '"quoted"', "")
@@ -97,32 +97,38 @@ class Trial:
         status = await self.relay.control("GET", "status")
         return sum(one["backlog"] for one in status["subscriptions"])
 
-    async def dead(self) -> set[str]:
-        """Event ids of what it gave up."""
-        listed = await self.relay.control("GET", "dead?limit=500")
+    async def dead(self, reader: str = READER) -> set[str]:
+        """Event ids of what it gave up for a reader."""
+        listed = await self.relay.control("GET", f"dead?limit=500&subscription={reader}")
         return {one["event_id"] for one in listed["dead"]}
 
-    async def settle(self, within_s: float = SETTLED_WITHIN_S) -> None:
-        """Wait until nothing is to come any more.
+    async def settle(self, stuck_after_s: float = STUCK_AFTER_S) -> None:
+        """Wait until nothing is to come any more, for as long as it gets less.
 
         Raises:
-            TimeoutError: It does not come to that.
+            TimeoutError: For so long nothing was settled.
         """
-        async with asyncio.timeout(within_s):
-            while await self.backlog() or self.target.under_way:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)  # there is nothing to wait for but the answer
+        least = await self.backlog() + 1
+        while least:
+            async with asyncio.timeout(stuck_after_s):
+                while (left := await self.backlog()) >= least:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)  # there is nothing to wait for but the answer
+            least = left
+        await until(lambda: not self.target.under_way, stuck_after_s)
 
-    async def verdict(self, *, strict: bool = True, within_s: float = SETTLED_WITHIN_S) -> Verdict:
-        """Let everything settle, and judge it."""
+    async def verdict(
+        self, reader: str = READER, *, strict: bool = True, stuck_after_s: float = STUCK_AFTER_S
+    ) -> Verdict:
+        """Let everything settle, and judge what a reader got."""
         try:
-            await self.settle(within_s)
+            await self.settle(stuck_after_s)
         except TimeoutError:
             left = await self.backlog()
             raise AssertionError(
                 f"{left} deliveries do not settle; clients: {[c.errors for c in self.clients]}"
             ) from None
-        reader = self.ledger.reader(READER)
-        return self.ledger.judge(reader, dead=await self.dead(), strict=strict)
+        log = self.ledger.reader(reader)
+        return self.ledger.judge(log, dead=await self.dead(reader), strict=strict)
 
     def _arguments(self, *arguments: str) -> tuple[str, ...]:
         return ("--url", self.proxy.url, "--to", self.target.address, *arguments)
@@ -248,20 +254,25 @@ def busy(rng: random.Random, up_to_s: float = 0.02) -> Callable[[Arrival], Await
     return answer
 
 
-def strict_policy() -> Json:
-    """Failures are tried again soon and for ever, and hold their key."""
-    return {"retry_delays_s": [0.02] * 30, "other_tries": 30, "strict_order": True}
+STRICT: Json = {"retry_delays_s": [0.02] * 30, "other_tries": 30, "strict_order": True}
+
+# Silence is noticed, and a lease runs out, within seconds.
+QUICK_LIVENESS: tuple[Constant, ...] = (
+    ("relay_protocol.limits", "HEARTBEAT_S", 1.0),
+    ("relay_protocol.limits", "WORKING_INTERVAL_S", 0.7),
+    ("relay_protocol.limits", "LEASE_S", 2.5),
+)
 
 
 @asynccontextmanager
 async def open_trial(
-    folder: Path, rng: random.Random, *, server: tuple[Constant, ...] = (), **settings: str
+    folder: Path, rng: random.Random, *, constants: tuple[Constant, ...] = (), **settings: str
 ) -> AsyncIterator[Trial]:
-    """A relay that runs (with other values of `server` constants), a target, a proxy, a reader."""
+    """A relay that runs, with other values of constants at both ends, a target, a proxy."""
     folder.mkdir(parents=True, exist_ok=True)
     relay = Relay(folder, **settings)
-    relay.constants = list(server)
-    relay.client_constants = [QUICK_RETURN]
+    relay.constants = list(constants)
+    relay.client_constants = [*constants, QUICK_RETURN]
     async with running(relay), open_target() as target, open_proxy(relay.port) as proxy:
         trial = Trial(relay, target, proxy, rng)
         trial.token = await relay.make_token(READER, "subscribe")
