@@ -2,116 +2,78 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
-from collections.abc import Iterable, Mapping
+from pathlib import Path
+from random import Random
 
 import pytest
 
-from tests.support.chatwoot import message
-from tests.support.processes import Running
-from tests.support.relay import Relay
-from tests.support.senders import post_all
-from tests.support.target import BROKEN, OK, Arrival, Target
+from tests.faults.conftest import Judged
+from tests.support.seeds import short_or_deep
+from tests.support.target import BROKEN, OK, Arrival
+from tests.support.trial import READER, STRICT, Trial, open_trial
 from tests.support.waiting import until
 
-SEED = 20_261_123
 CONVERSATIONS = 50
-MESSAGES = 100
-STUCK = 0  # the conversation whose first message the target never takes
-OFTEN = [0.02] * 30  # seconds between tries: each event comes through in the end
+STUCK = 0  # the conversation that the target takes nothing of, until the end
+EACH = 6  # messages that every other conversation is through with, between two disturbances
+WINDOW = 32
 
 
 class Moody:
-    """A target's mood: it fails at random, and always with the first message of one conversation.
+    """A target that fails at random, and always with one conversation."""
 
-    Attributes:
-        taken: (conversation, number) of what it answered 2xx, in order; repeats included.
-    """
-
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: Random) -> None:
+        self.stuck = True
         self._rng = rng
-        self.taken: list[tuple[int, int]] = []
 
     async def answer(self, arrival: Arrival) -> bytes:
-        body = json.loads(arrival.body)
-        conversation, number = body["conversation"]["id"], body["id"]
-        if conversation == STUCK or self._rng.random() < 0.15:
+        conversation = json.loads(arrival.body)["conversation"]["id"]
+        if (self.stuck and conversation == STUCK) or self._rng.random() < 0.15:
             return BROKEN
-        self.taken.append((conversation, number))
         return OK
-
-    def first_taken(self) -> dict[int, list[int]]:
-        """The numbers of each conversation in the order in which each was first taken."""
-        found: dict[int, list[int]] = {}
-        for conversation, number in dict.fromkeys(self.taken):
-            found.setdefault(conversation, []).append(number)
-        return found
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-async def test_order_holds_across_two_clients_and_restarts(relay: Relay, target: Target) -> None:
-    rng = random.Random(SEED)
-    mood = Moody(rng)
-    target.answer = mood.answer
-    token = await relay.make_token("ana", "subscribe")
-    policy = {"retry_delays_s": OFTEN, "strict_order": True}
-    await relay.control("PATCH", "channels/chatwoot", {"policy": policy})
-    clients = [await connect(relay, target, token) for _ in range(2)]
-
-    posting = asyncio.create_task(post_everything(relay))
-    for half in range(1, 5):
-        await until(lambda half=half: len(mood.taken) >= half * 500, 60)  # type: ignore[misc]
-        await disturb(rng, relay, target, token, clients)
-    await posting
-    wanted = {c: list(range(MESSAGES)) for c in range(CONVERSATIONS) if c != STUCK}
-    await until(lambda: set(mood.taken) >= pairs(wanted), 90)
-
-    assert mood.first_taken() == wanted, f"seed {SEED}"
-
-
-async def connect(relay: Relay, target: Target, token: str) -> Running:
-    return await relay.connect(token, "--to", target.address, "--share")
-
-
-async def disturb(
-    rng: random.Random, relay: Relay, target: Target, token: str, clients: list[Running]
+async def test_order_holds_across_two_clients_and_restarts(
+    tmp_path: Path, rng: Random, judged: Judged
 ) -> None:
+    mood, times = Moody(rng), short_or_deep(4, 12)
+    async with open_trial(tmp_path / "trial", rng) as trial:
+        # A failure is tried again so often that no event dies, not even the one that is stuck.
+        await trial.set_policy(**STRICT | {"retry_delays_s": [0.02] * 10 + [2.0] * 20})
+        trial.answer_with(mood.answer)
+        for _ in range(2):
+            await trial.connect("--share")
+        async with trial.talking(CONVERSATIONS, pause_s=0.1):
+            for time in range(times):
+                await until(lambda time=time: passed(trial, (time + 1) * EACH), 60)  # type: ignore[misc]
+                await disturb(trial)
+        mood.stuck = False
+        judged(await trial.verdict(), "two that share", times, duplicates=times * WINDOW)
+
+
+def passed(trial: Trial, number: int) -> bool:
+    """Whether every conversation but the stuck one is through with so many messages."""
+    taken = trial.ledger.reader(READER).taken
+    counts = dict.fromkeys((str(c) for c in range(CONVERSATIONS) if c != STUCK), 0)
+    for id_, said in trial.ledger.accepted.items():
+        if said.key in counts:
+            counts[said.key] += id_ in taken
+    return min(counts.values()) >= number
+
+
+async def disturb(trial: Trial) -> None:
     """Kill one of the clients, or stop or kill the server; and bring it back."""
-    match rng.choice(["client", "server", "restart"]):
+    match trial.rng.choice(["client", "server", "restart"]):
         case "client":
-            victim = rng.randrange(2)
-            clients[victim].kill()
-            clients[victim] = await connect(relay, target, token)
+            trial.rng.choice([client for client in trial.clients if client.alive]).kill()
+            await trial.connect("--share")
         case "server":
-            relay.server.kill()
-            await relay.start()
+            trial.relay.server.kill()
+            await trial.relay.start()
         case _:
-            relay.server.terminate()
-            await relay.server.exit_status()
-            await relay.start()
-
-
-async def post_everything(relay: Relay) -> None:
-    """Every conversation says its messages one after the other, and again what got no answer."""
-    await asyncio.gather(*(converse(relay, c) for c in range(CONVERSATIONS)))
-
-
-async def converse(relay: Relay, conversation: int) -> None:
-    for number in range(MESSAGES):
-        while not await said(relay, conversation, number):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # the server is away
-
-
-async def said(relay: Relay, conversation: int, number: int) -> bool:
-    try:
-        [answer] = await post_all(relay.port, [message(relay.send_token, conversation, number)])
-    except (OSError, asyncio.IncompleteReadError):
-        return False
-    return answer.status == 200
-
-
-def pairs(wanted: Mapping[int, Iterable[int]]) -> set[tuple[int, int]]:
-    return {(conversation, n) for conversation, numbers in wanted.items() for n in numbers}
+            trial.relay.server.terminate()
+            await trial.relay.server.exit_status()
+            await trial.relay.start()
