@@ -13,6 +13,7 @@ import pytest
 
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store import checkpointer
+from relay_server.store import database as database_module
 from relay_server.store import writer as writer_module
 from relay_server.store.database import Database, prepare
 from relay_server.store.writer import Writer
@@ -28,10 +29,12 @@ class Ledger:
         self.gate = threading.Event()
         self.gate.set()
         self.fail: Exception | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def before_commit(self, _: Database) -> Callable[[bool], None]:
         self.begun += 1
         self.gate.wait(10)
+        self.meanwhile()
         if self.fail is not None:
             raise self.fail
         return self.kept.append
@@ -270,19 +273,128 @@ async def test_closing_does_what_was_submitted_and_takes_nothing_more(
 # The log
 
 
+class Log:
+    """A small log, written to without pause.
+
+    Attributes:
+        largest: Bytes it held at the begin of a transaction, at most.
+    """
+
+    WRITES = 1_500
+
+    def __init__(self, writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(checkpointer, "CHECKPOINT_PAGES", 50)  # 200 KiB
+        monkeypatch.setattr(checkpointer, "MAX_LOG_PAGES", 200)
+        self.checkpointer = writer._checkpointer
+        self.largest = self.written = 0
+        self._writer = writer
+        self._file = path.with_name("relay.db-wal")
+
+    async def write(self, number: int) -> None:
+        """Write a row."""
+        await self._writer.submit(insert(number, 4_000))
+        self.written += 8_000  # the page and its overflow
+        self.largest = max(self.largest, self._file.stat().st_size)
+
+
+@pytest.fixture
+async def stepped(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Log]:
+    """A log whose checkpointer's thread gets no time at all: what it does is left to the test."""
+    monkeypatch.setattr(checkpointer.Checkpointer, "_run", lambda _: None)
+    monkeypatch.setattr(database_module, "KEPT_LOG_BYTES", 1_000_000)
+    writer = Writer(path, ledger.before_commit, lambda _: None)
+    yield Log(writer, path, monkeypatch)
+    await writer.close()
+
+
 async def test_the_log_stays_bounded_under_steady_writes(
-    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
+    stepped: Log, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpointer, "CHECKPOINT_PAGES", 50)  # 200 KiB
-    log = path.with_name("relay.db-wal")
-    largest, written = 0, 0
+    """It begins anew, long before anybody would have to wait for that.
 
-    for n in range(1_500):
-        await writer.submit(insert(n, 4_000))
-        written += 8_000  # the page and its overflow
-        largest = max(largest, log.stat().st_size)
+    By itself it does so only where all of it was copied before a transaction began. Here that is
+    never so: it is copied while one goes on.
+    """
+    monkeypatch.setattr(checkpointer, "MAX_LOG_PAGES", 1_000_000)
 
-    assert largest < written / 4
+    def copy() -> None:
+        if stepped.checkpointer._wanted.is_set():
+            stepped.checkpointer.copy()
+
+    ledger.meanwhile = copy
+    for n in range(stepped.WRITES):
+        await stepped.write(n)
+
+    assert stepped.largest < stepped.written / 4
+
+
+async def test_the_log_stays_bounded_though_nobody_copies_it_in_time(stepped: Log) -> None:
+    for n in range(stepped.WRITES):
+        await stepped.write(n)
+
+    assert stepped.largest < 210 * 4_200, "in pages, each with its frame's head"
+
+
+async def test_the_log_stays_bounded_though_copying_it_takes_long(stepped: Log) -> None:
+    """Who writes waits then, and goes on afterwards."""
+    copying, turnstile = threading.Event(), Turnstile()
+    stepped.checkpointer._copying = turnstile  # type: ignore[assignment]
+
+    def copy_slowly(_database: Database, _mode: int) -> bool:
+        copying.set()
+        return turnstile.somebody_waits.wait(10)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stepped.checkpointer, "_checkpoint", copy_slowly)
+        slow = asyncio.create_task(asyncio.to_thread(stepped.checkpointer.copy))
+        await asyncio.to_thread(copying.wait, 10)
+    for n in range(400):
+        await stepped.write(n)
+    await slow
+
+    assert stepped.largest < 210 * 4_200
+
+
+class Turnstile:
+    """A lock that tells when somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.somebody_waits = threading.Event()
+        self._lock = threading.Lock()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        if self._lock.acquire(blocking=False):
+            return True
+        if blocking:
+            self.somebody_waits.set()
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+async def test_a_log_that_grew_is_cut_when_its_reader_is_gone(
+    stepped: Log, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(apsw.Connection(str(path))) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM numbers").fetchall()
+        for n in range(400):
+            await stepped.write(n)
+    assert stepped.largest > 400 * 8_000
+
+    for n in range(400, 500):
+        await stepped.write(n)
+
+    assert stepped._file.stat().st_size <= 1_000_000
 
 
 async def test_no_sender_waits_for_a_long_reader(
