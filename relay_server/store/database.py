@@ -17,6 +17,7 @@ from relay_server.store.sql import migrations, queries
 
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
 BUSY_TIMEOUT_MS = 5_000
+SYNCHRONOUS = "full"  # a commit returns after its fsync
 ROWS_AT_ONCE = 64
 KEPT_LOG_BYTES = 67_108_864  # of a log that grew larger, such as during a backup
 Row = tuple[Any, ...]
@@ -118,7 +119,7 @@ class Database:
             self.connection.pragma("query_only", True)
             return
         self.connection.pragma("journal_mode", "wal")
-        self.connection.pragma("synchronous", "full")  # a commit returns after its fsync
+        self.connection.pragma("synchronous", SYNCHRONOUS)
         self.connection.pragma("foreign_keys", True)
         self.connection.pragma("journal_size_limit", KEPT_LOG_BYTES)
         self.connection.wal_autocheckpoint(0)  # the checkpointer does it, off the writer's way

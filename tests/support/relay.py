@@ -31,7 +31,7 @@ importlib.import_module(f"{program}.cli").main()
 """
 
 
-Constant = tuple[str, str, float]
+Constant = tuple[str, str, float | str]
 
 
 class Relay:
