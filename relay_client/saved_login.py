@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from relay_client.errors import ClientError, UsageError
@@ -82,6 +83,17 @@ def _write_whole(file: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         Path(name).replace(file)
+        _sync(file.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _sync(folder: Path) -> None:
+    """Have a folder's list of names survive a crash, where the system can do that for folders."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay_server.errors import InvalidValue
+from relay_server.store.files import size_of, write_whole
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
@@ -71,12 +71,8 @@ class Sealer:
     def _read(self, *, make: bool) -> str:
         from cryptography.fernet import Fernet
 
-        if not self._path.exists() and make:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(Fernet.generate_key())
-                file.flush()
-                os.fsync(fd)
+        if make and not size_of(self._path):  # an empty one is what a crash left: it sealed nothing
+            write_whole(self._path, Fernet.generate_key())
         try:
             return self._path.read_text("ascii").strip()
         except OSError as exc:

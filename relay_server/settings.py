@@ -26,6 +26,7 @@ from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.allow import Allowlist
 from relay_server.errors import InvalidValue
+from relay_server.store.files import size_of, write_whole
 
 PREFIX = "RELAY_SERVER_"
 FILE_NAME = "settings.toml"
@@ -227,14 +228,14 @@ def settings_file(data_dir: Path) -> Path:
 
 
 def save(data_dir: Path, name: str, value: str) -> None:
-    """Write `settings.toml` with one setting.
+    """Write `settings.toml` with one setting; it survives a crash once this returns.
 
     Raises:
         SettingsError: There is one already, and it says something else.
     """
     path = settings_file(data_dir)
-    if not path.exists():
-        path.write_text(f"{name} = {json.dumps(value)}\n", "utf-8")
+    if not size_of(path):  # an empty one says nothing
+        write_whole(path, f"{name} = {json.dumps(value)}\n".encode())
     elif _read_toml(path).get(name) != value:
         raise SettingsError(f"{path} exists already: set {name} in it yourself")
 

@@ -32,6 +32,12 @@ def test_the_key_is_the_owner_s_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 
+def test_a_key_that_a_crash_left_empty_is_made_anew(tmp_path: Path) -> None:
+    """Nothing was sealed with it yet."""
+    (tmp_path / FILE_NAME).touch(mode=0o600)
+    assert Sealer(tmp_path).open(Sealer(tmp_path).seal(SECRET)) == SECRET
+
+
 async def test_a_stolen_database_gives_nothing_away(tmp_path: Path) -> None:
     data, thief = tmp_path / "data", tmp_path / "thief"
     data.mkdir()

@@ -1,0 +1,233 @@
+"""What a command said is so after a power cut; one that was cut short can be given again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from relay_client import saved_login
+from relay_server.commands import host as commands
+from relay_server.errors import BackupUnusable
+from relay_server.sealing import Sealer
+from relay_server.settings import settings_file
+from relay_server.store.opening import open_sqlite
+from relay_server.store.restore import restore
+from relay_server.store.sqlite import FILE_NAME
+from tests.support.clock import START_MS
+from tests.support.disks import MIB
+from tests.support.power import CutDisks, choose_cuts
+from tests.support.recording_disk import mounted, recording_disk, run
+from tests.support.seeds import chance, choose_seed, short_or_deep
+from tests.support.stores import append_many, make_channel
+
+DISK_BYTES = 96 * MIB
+STORES = Path(__file__).parents[1] / "fixtures" / "stores"
+URL = "https://relay.example.com"
+
+Act = Callable[[Path], Awaitable[Any]]
+Check = Callable[[Path, Any], Awaitable[None]]
+Contents = dict[str, dict[str, bytes]]
+
+
+async def cut_during(tmp_path: Path, name: str, prepare: Act, act: Act, check: Check) -> None:
+    """Cut the power while something is done, and after: then `check` gets what `act` returned.
+
+    Args:
+        tmp_path: For disks.
+        name: Of what is done.
+        prepare: Fills a folder beforehand.
+        act: Does something in it.
+        check: Looks at the folder as a cut left it; it gets None where `act` had not ended.
+    """
+    rng = chance(f"power cuts, {name}")
+    with recording_disk(tmp_path / "recorded", DISK_BYTES) as disk:
+        await prepare(disk.folder)
+        run("sync", "--file-system", str(disk.folder))
+        began = monotonic()
+        done = await act(disk.folder)
+        ended = monotonic()
+        disk.stop()
+    cuts = CutDisks(disk, tmp_path / "durable")
+    during = choose_cuts(cuts.entries, began, ended, short_or_deep(2, 20), rng)
+    after = [len(cuts.entries)] * short_or_deep(1, 8)
+    for cut in (*during, *after):
+        cuts.make(cut, tmp_path / "image", rng)
+        with mounted(tmp_path / "image", tmp_path / "cut") as folder:
+            try:
+                await check(folder, done if cut == len(cuts.entries) else None)
+            except BaseException as exc:
+                exc.add_note(f"seed {choose_seed()}, {name}, cut {cut} of {len(cuts.entries)}")
+                raise
+
+
+async def nothing(_: Path) -> None:
+    """Prepares nothing."""
+
+
+async def contents(data_dir: Path) -> Contents:
+    """Every event of a store: its body, by channel and id."""
+    store = await open_sqlite(data_dir)
+    try:
+        return {
+            name: {
+                event.head.id: event.body
+                for event in await store.fetch(channel.number, range(1, 1_000))
+            }
+            for name, channel in store.catalog.channels.items()
+        }
+    finally:
+        await store.close()
+
+
+async def fill(data_dir: Path, count: int) -> Contents:
+    """Make a store with so many events."""
+    data_dir.mkdir(parents=True)
+    store = await open_sqlite(data_dir)
+    try:
+        await append_many(store, await make_channel(store), count)
+    finally:
+        await store.close()
+    return await contents(data_dir)
+
+
+async def test_init(tmp_path: Path) -> None:
+    """The tokens that were shown are good, and the URL is kept."""
+
+    async def init(folder: Path) -> Any:
+        return await asyncio.to_thread(commands.init, {"data_dir": folder / "data"}, URL)
+
+    async def check(folder: Path, done: Any) -> None:
+        if done is not None:
+            settings = settings_file(folder / "data").read_text("utf-8")
+            assert settings == f'public_url = "{URL}"\n'
+        again = await init(folder)
+        assert again["url"] == URL
+        assert again["channel"] == "chatwoot"
+        if done is not None:
+            assert again["send_token"] is again["subscribe_token"] is None
+
+    await cut_during(tmp_path, "init", nothing, init, check)
+
+
+async def test_the_first_webhook(tmp_path: Path) -> None:
+    """No folder was there when it began; all their names are on the disk before the first 2xx."""
+
+    async def act(folder: Path) -> Contents:
+        return await fill(folder / "a" / "data", 3)
+
+    async def check(folder: Path, done: Contents | None) -> None:
+        if done is not None:
+            assert await contents(folder / "a" / "data") == done
+        elif (folder / "a" / "data").exists():
+            assert set(await contents(folder / "a" / "data")) <= {"chatwoot"}
+
+    await cut_during(tmp_path, "the first webhook", nothing, act, check)
+
+
+async def test_a_sealed_secret(tmp_path: Path) -> None:
+    """The key outlives what was sealed with it; one that was half made is made anew."""
+
+    async def act(folder: Path) -> bytes:
+        return Sealer(folder).seal(b"secret")
+
+    async def check(folder: Path, done: bytes | None) -> None:
+        if done is not None:
+            assert Sealer(folder).open(done) == b"secret"
+        assert Sealer(folder).open(Sealer(folder).seal(b"other")) == b"other"
+
+    await cut_during(tmp_path, "sealing", nothing, act, check)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_migration(tmp_path: Path, version: int) -> None:
+    (tmp_path / "before").mkdir()
+    shutil.copyfile(STORES / f"v{version}.db", tmp_path / "before" / FILE_NAME)
+    expected = await contents(tmp_path / "before")
+
+    async def prepare(folder: Path) -> None:
+        (folder / "data").mkdir()
+        shutil.copyfile(STORES / f"v{version}.db", folder / "data" / FILE_NAME)
+
+    async def act(folder: Path) -> Contents:
+        return await contents(folder / "data")
+
+    async def check(folder: Path, _: Contents | None) -> None:
+        assert await contents(folder / "data") == expected
+
+    await cut_during(tmp_path, f"migration from {version}", prepare, act, check)
+
+
+async def test_a_backup(tmp_path: Path) -> None:
+    """It is whole, or restore refuses it; the store is whole in any case."""
+    expected: Contents = {}
+
+    async def prepare(folder: Path) -> None:
+        expected.update(await fill(folder / "data", 60))
+
+    async def act(folder: Path) -> bool:
+        store = await open_sqlite(folder / "data")
+        await store.backup(folder / "copy.db")
+        await store.close()
+        return True
+
+    async def check(folder: Path, done: bool | None) -> None:
+        assert await contents(folder / "data") == expected
+        copy = folder / "copy.db"
+        if done is None and not copy.exists():
+            return
+        (folder / "other").mkdir()
+        try:
+            restore(folder / "other" / FILE_NAME, copy, START_MS)
+        except BackupUnusable:
+            assert not done
+        else:
+            assert await contents(folder / "other") == expected
+
+    await cut_during(tmp_path, "backup", prepare, act, check)
+
+
+async def test_a_restore(tmp_path: Path) -> None:
+    """The one store or the other; afterwards the other, and the one beside it."""
+    old: Contents = {}
+    new: Contents = {}
+
+    async def prepare(folder: Path) -> None:
+        old.update(await fill(folder / "data", 40))
+        new.update(await fill(folder / "other", 60))
+
+    async def act(folder: Path) -> str:
+        done = restore(folder / "data" / FILE_NAME, folder / "other" / FILE_NAME, START_MS)
+        assert done.kept is not None
+        return done.kept.name
+
+    async def check(folder: Path, done: str | None) -> None:
+        found = await contents(folder / "data")
+        assert found in ([new] if done else [old, new])
+        if done:
+            kept = (folder / "data" / done).rename(folder / "other" / FILE_NAME)
+            assert await contents(kept.parent) == old
+
+    await cut_during(tmp_path, "restore", prepare, act, check)
+
+
+async def test_a_login(tmp_path: Path) -> None:
+    """A new login that was said to be kept is; before that there is the old one, whole."""
+    old, new = ({"url": URL, "token": f"rly_{token}"} for token in ("old", "new"))
+
+    async def prepare(folder: Path) -> None:
+        saved_login.save(folder / "client", old)
+
+    async def act(folder: Path) -> bool:
+        saved_login.save(folder / "client", new)
+        return True
+
+    async def check(folder: Path, done: bool | None) -> None:
+        assert saved_login.load(folder / "client") in ([new] if done else [old, new])
+
+    await cut_during(tmp_path, "login", prepare, act, check)
