@@ -71,12 +71,12 @@ async def record_load(
     disk: RecordingDisk,
     rng: random.Random,
     accepted: int,
-    server: tuple[Constant, ...] = (),
+    constants: tuple[Constant, ...] = (),
     *,
     cleaned: bool = False,
 ) -> Recorded:
     """Run a relay and a client of it on a disk until so many webhooks were accepted; kill all."""
-    async with open_trial(disk.folder / RELAY, rng, server=server) as trial:
+    async with open_trial(disk.folder / RELAY, rng, constants=constants) as trial:
         if cleaned:
             await trial.relay.control("PATCH", "channels/chatwoot", {"retention_days": 1e-5})
         await trial.connect()

@@ -268,11 +268,12 @@ QUICK_LIVENESS: tuple[Constant, ...] = (
 async def open_trial(
     folder: Path, rng: random.Random, *, constants: tuple[Constant, ...] = (), **settings: str
 ) -> AsyncIterator[Trial]:
-    """A relay that runs, with other values of constants at both ends, a target, a proxy."""
+    """A relay that runs, a target, a proxy; constants have other values where they are used."""
     folder.mkdir(parents=True, exist_ok=True)
     relay = Relay(folder, **settings)
-    relay.constants = list(constants)
-    relay.client_constants = [*constants, QUICK_RETURN]
+    relay.constants = [one for one in constants if not one[0].startswith("relay_client")]
+    client = [one for one in constants if not one[0].startswith("relay_server")]
+    relay.client_constants = [*client, QUICK_RETURN]
     async with running(relay), open_target() as target, open_proxy(relay.port) as proxy:
         trial = Trial(relay, target, proxy, rng)
         trial.token = await relay.make_token(READER, "subscribe")
