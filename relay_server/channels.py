@@ -9,6 +9,7 @@ import msgspec
 
 from relay_server.configs import ChannelConfig, Policy, SenderKind
 from relay_server.errors import InvalidValue
+from relay_server.pointers import follow
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 SUBSCRIPTION_PATTERN = r"^[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,62}$"  # people's names: "João"
@@ -143,7 +144,7 @@ def identify(config: ChannelConfig, body: bytes) -> tuple[str, str]:
         else:
             key, kind = "", ""
         if config.key_pointer:
-            key = _text(_follow(msgspec.json.decode(body), config.key_pointer))
+            key = follow(body, config.key_pointer)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return "", ""
     return key[:MAX_KEY_CHARS], kind[:MAX_KIND_CHARS]
@@ -156,20 +157,3 @@ def _identify_chatwoot(body: bytes) -> tuple[str, str]:
     if message.event.startswith(CONVERSATION_EVENTS) and message.id is not None:
         return str(message.id), message.event
     return "", message.event
-
-
-def _follow(value: object, pointer: str) -> object:
-    """Walk a JSON pointer (RFC 6901); None when it leads nowhere."""
-    for part in pointer.split("/")[1:]:
-        step = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return None
-    return value
-
-
-def _text(value: object) -> str:
-    return str(value) if isinstance(value, str | int) else ""
