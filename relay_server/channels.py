@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 import msgspec
 
+from relay_protocol.text import harmless
 from relay_server.configs import ChannelConfig, Policy, SenderKind
 from relay_server.errors import InvalidValue
 from relay_server.pointers import follow
@@ -76,6 +77,10 @@ def check_subscription_name(name: str) -> str:
     """
     if not re.fullmatch(SUBSCRIPTION_PATTERN, name):
         raise InvalidValue("a subscription's name takes 1 to 63 characters, none of them '/'")
+    if name in (".", ".."):
+        raise InvalidValue(f"no subscription can be named {name!r}: no URL leads to it")
+    if harmless(name) != name:
+        raise InvalidValue("a subscription's name takes characters that can be seen")
     return name
 
 

@@ -40,12 +40,20 @@ def test_names_that_are_none(name: str) -> None:
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["João", "Ana on her laptop", "x" * 63, "..", "名前"])
+@pytest.mark.parametrize(
+    "name", ["João", "Ana on her laptop", "x" * 63, "...", "名前", "👨\u200d👩\u200d👧"]
+)
 def test_subscription_names(name: str) -> None:
     assert check_subscription_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", " a", "a/b", "a\n", "a\x1b[2J", "x" * 64, "\ta", "a\x7f"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", " a", "a/b", "a\n", "a\x1b[2J", "x" * 64, "\ta", "a\x7f", ".", ".."),
+        *("ana\u200b", "a\u202eb", "a\x85", "a\u2028b", "a\ud800", "a\ufeff"),
+    ],
+)
 def test_subscription_names_that_are_none(name: str) -> None:
     with pytest.raises(InvalidValue):
         check_subscription_name(name)
