@@ -32,9 +32,7 @@ def compose(delivery: Delivery, target: Target) -> bytes:
         RequestRefused: It could reach something else than the target, or mislead it.
     """
     request = delivery.event.request
-    if not _METHOD.fullmatch(request.method) or request.method in _NEVER_METHODS:
-        raise RequestRefused(f"the method {request.method[:40]!r} is not replayed")
-    _check_request_target(request.request_target)
+    check_request(request.method, request.request_target)
     kept = _kept(request, target)
     try:
         first = f"{request.method} {_path(request, target)} HTTP/1.1".encode()
@@ -42,6 +40,17 @@ def compose(delivery: Delivery, target: Target) -> bytes:
     except UnicodeEncodeError as exc:
         raise RequestRefused(f"the request cannot be sent: {exc}") from exc
     return b"\r\n".join(lines)
+
+
+def check_request(method: str, request_target: str) -> None:
+    """See that a request line is one that any target is sent.
+
+    Raises:
+        RequestRefused: It could reach something else than the target, or mislead it.
+    """
+    if not _METHOD.fullmatch(method) or method in _NEVER_METHODS:
+        raise RequestRefused(f"the method {method[:40]!r} is not replayed")
+    _check_request_target(request_target)
 
 
 def check_header(name: bytes, value: bytes) -> None:

@@ -18,6 +18,7 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 OUR_FIELDS = b"relay-"
 FORWARDED_FOR = b"x-forwarded-for"
+LISTS = frozenset({FORWARDED_FOR, b"connection"})  # each line adds to those before it
 
 # The sender's own id of a delivery, the first that is there: Chatwoot, Standard Webhooks, Svix,
 # GitHub, and the IETF draft for everyone else.
@@ -58,7 +59,8 @@ class Head:
         target: Path and query, without the relay's own token.
         headers: Without hop-by-hop fields, the relay's own secrets and `Relay-*`.
         shown: Secrets that it carried, wherever.
-        fields: All fields by lower-case name, the last of each; X-Forwarded-For whole.
+        fields: All fields by lower-case name, the last of each, without the spaces around it;
+            X-Forwarded-For and Connection whole.
     """
 
     target: str
@@ -83,10 +85,11 @@ def read_head(raw_target: str, raw_headers: RawHeaders) -> Head:
         HeadTooLarge: The header fields are too large together.
     """
     target, shown = _split_token(_checked(origin_form(raw_target)))
-    fields = {name.lower(): value for name, value in raw_headers}
-    if FORWARDED_FOR in fields:  # proxies may add a line of their own
-        lines = [value for name, value in raw_headers if name.lower() == FORWARDED_FOR]
-        fields[FORWARDED_FOR] = b",".join(lines)
+    fields = {name.lower(): value.strip() for name, value in raw_headers}
+    if len(fields) < len(raw_headers):  # some are repeated: proxies add lines of their own
+        for repeated in LISTS & fields.keys():
+            lines = [value for name, value in raw_headers if name.lower() == repeated]
+            fields[repeated] = b",".join(lines)
     dropped = HOP_BY_HOP
     if connection := fields.get(b"connection"):
         dropped = dropped.union(part.strip().lower() for part in connection.split(b","))
@@ -100,7 +103,7 @@ def read_head(raw_target: str, raw_headers: RawHeaders) -> Head:
         if lower == b"authorization":
             parts = _authorization(value)
             shown.append(parts[-1])
-            if any(part.startswith(_PREFIX) for part in parts):
+            if any(_PREFIX in part for part in parts):
                 continue
         elif _PREFIX in value:
             continue  # a proxy's copy of the URL, or a Referer: our token is in it

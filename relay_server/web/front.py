@@ -12,7 +12,7 @@ import asyncio
 import enum
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import cast
 
 import httptools
@@ -42,6 +42,7 @@ CLOSING_LOOK_S = 0.02
 MAX_TARGET_BYTES = 8_190
 MAX_ARRIVING_BYTES = 67_108_864  # of bodies on all connections together
 MAX_HEADERS = 128
+VERSIONS = ("1.1", "1.0")
 
 
 class BodyTooSlow(RelayError):
@@ -81,7 +82,7 @@ class NotHttp(RelayError):
 
     def __init__(self) -> None:
         super().__init__(
-            "this is no HTTP/1 request, or one that asks for an upgrade or a coding but chunked"
+            "this is no HTTP/1 request, or one for two hosts, with an upgrade or a strange coding"
         )
 
 
@@ -324,11 +325,12 @@ class FrontDoor(asyncio.Protocol):
             return
         request.incoming = incoming
         fields = incoming.head.fields
-        if b"transfer-encoding" in fields and not _plain(request.headers):
+        if _in_doubt(request, fields):
             request.error = NotHttp()
             return
-        announced = fields.get(b"content-length", b"0")
-        if int(announced) > incoming.limit:  # llhttp has seen that it is a number
+        # llhttp has seen that it is a number; Python reads none of more than 4,300 digits.
+        announced = fields.get(b"content-length", b"").lstrip(b"0")
+        if int(announced or b"0") > incoming.limit:
             request.error = BodyTooLarge(incoming.limit)
         elif fields.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -426,7 +428,21 @@ def _failed() -> RelayError:
     return RelayError("the webhook could not be taken")
 
 
-def _plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a body comes without a transfer coding that would have to be undone."""
-    codings = (v.strip().lower() for n, v in headers if n.lower() == b"transfer-encoding")
-    return all(coding == b"chunked" for coding in codings)
+def _in_doubt(request: Request, fields: Collection[bytes]) -> bool:
+    """Whether another reader could see another request in it than llhttp does.
+
+    That is one of an unknown version, for two hosts (RFC 9112 §3.2), with a transfer coding that
+    would have to be undone, or with any coding in HTTP/1.0, which has none (§6.1).
+    """
+    if request.version not in VERSIONS:
+        return True
+    if len(fields) < len(request.headers) and _count(request.headers, b"host") > 1:
+        return True
+    if b"transfer-encoding" not in fields:
+        return False
+    codings = [v for n, v in request.headers if n.lower() == b"transfer-encoding"]
+    return request.version == "1.0" or any(v.strip().lower() != b"chunked" for v in codings)
+
+
+def _count(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> int:
+    return sum(name.lower() == wanted for name, _ in headers)

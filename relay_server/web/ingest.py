@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 import uuid_utils
 
+from relay_http.outgoing import RequestRefused, check_request
 from relay_protocol.errors import RelayError
 from relay_protocol.values import RequestHead
 from relay_server.auth import check_chatwoot_signature, check_sender
@@ -25,6 +26,7 @@ from relay_server.errors import (
 from relay_server.values import Appended, Channel, NewEvent
 from relay_server.web import backoff
 from relay_server.web.capture import (
+    BadTarget,
     Head,
     RawHeaders,
     below_channel,
@@ -53,12 +55,19 @@ class BodyTooLarge(RelayError):
         super().__init__(f"the body is larger than the {limit} bytes that are accepted here")
 
 
+class NeverSent(BadTarget):
+    """Nobody who subscribes would ever get it: that is for the sender to know, and at once."""
+
+    def __init__(self) -> None:
+        super().__init__("no target is sent a request of this method, or of such a path")
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A webhook whose sender was let in, before its body.
 
     Attributes:
-        below: The path below the channel is what the target sees.
+        request_target: Path and query as the target sees them.
         limit: Bytes that its body may have.
     """
 
@@ -67,7 +76,7 @@ class Incoming:
     head: Head
     sender: str
     scheme: str
-    below: bool
+    request_target: str
     limit: int
 
 
@@ -94,19 +103,24 @@ def admit(
         BadTarget, HeadTooLarge: As they say.
     """
     head = read_head(raw_target, headers)
+    target = below_channel(head.target) if head.target.startswith("/c/") else head.target
     proxies = context.settings.trusted_proxies
     sender, forwarded_scheme = sender_address(peer, head, proxies)
     try:
         channel = _let_in(context, head, sender)
     except Unauthorized as exc:
         raise backoff.instead_of(exc, context, sender) from None
+    try:
+        check_request(method, target)
+    except RequestRefused:
+        raise NeverSent from None
     return Incoming(
         channel=channel,
         method=method,
         head=head,
         sender=sender,
         scheme=forwarded_scheme or scheme,
-        below=head.target.startswith("/c/"),
+        request_target=target,
         limit=channel.config.max_body_bytes or context.settings.max_body_bytes,
     )
 
@@ -139,8 +153,9 @@ async def store(context: Context, incoming: Incoming, body: bytes) -> Appended:
     if (rate := channel.config.rate_per_s) is not None:
         _check_rate(context, channel, rate)
     key, kind = identify(channel.config, body)
-    target = below_channel(head.target) if incoming.below else head.target
-    request = RequestHead(incoming.method, target, head.headers, incoming.sender, incoming.scheme)
+    request = RequestHead(
+        incoming.method, incoming.request_target, head.headers, incoming.sender, incoming.scheme
+    )
     id_ = f"evt_{uuid_utils.uuid7()}"
     event = NewEvent(id_, now_ms, key, kind, request, body, head.delivery_id)
     try:

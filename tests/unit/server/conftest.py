@@ -22,6 +22,7 @@ ON_BOTH = {
     "test_front_limits",
     "test_front_refusals",
     "test_gateway",
+    "test_hostile_framing",
 }
 
 

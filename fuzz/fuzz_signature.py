@@ -1,0 +1,35 @@
+"""Any signature and timestamp: `signature LF timestamp LF body`; `@` is the right signature."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+
+from fuzz.running import run
+from relay_server.auth import SIGNATURE_TOLERANCE_S, check_chatwoot_signature
+from relay_server.errors import Unauthorized
+
+SECRET = b"secret"
+NOW_S = 1_783_000_810.5
+STAMP = re.compile(rb"[0-9]{1,12}")
+
+
+def consider(data: bytes) -> None:
+    """It fits where a second reading of the rule has it fit, and nowhere else."""
+    given, _, rest = data.partition(b"\n")
+    stamp, _, body = rest.partition(b"\n")
+    right = hmac.new(SECRET, stamp + b"." + body, hashlib.sha256).hexdigest().encode()
+    signature = given.replace(b"@", right)
+    in_time = bool(STAMP.fullmatch(stamp)) and abs(NOW_S - int(stamp)) <= SIGNATURE_TOLERANCE_S
+    try:
+        check_chatwoot_signature([b"old", SECRET], signature, stamp, body, NOW_S)
+    except Unauthorized:
+        assert not (in_time and signature in (right, b"sha256=" + right))
+    else:
+        assert in_time
+        assert signature in (right, b"sha256=" + right)
+
+
+if __name__ == "__main__":
+    run(consider)
