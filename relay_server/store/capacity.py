@@ -14,12 +14,15 @@ import structlog
 
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.database import BUSY_TIMEOUT_MS, Database
+from relay_server.store.files import beside, size_of
+from relay_server.store.pending import Fits
 from relay_server.store.reserve import Reserve
-from relay_server.store.space import MARGIN_BYTES, RESERVE_BYTES, Room, Step, next_step
+from relay_server.store.space import LOG_BYTES, MARGIN_BYTES, RESERVE_BYTES, Room, Step, next_step
 
 log = structlog.get_logger()
 
 LOOK_S = 1.0
+ROW_BYTES = 8_192  # a row of progress with a long text takes a page, and some of another
 LOG_BUSY_MS = 100  # a question that is being answered is soon done; a backup is not
 
 
@@ -93,6 +96,17 @@ class Capacity:
         self._read_only = True
         self._refuse(refusal)
 
+    def fits(self) -> Fits | None:
+        """What progress there is room for, twice: in the log, and in the database afterwards.
+
+        What the log has taken already must find its place there, too: otherwise the log stays, and
+        nothing fits into it any more. Attempts leave room for the clean-up.
+        """
+        if self.taking:
+            return None
+        room = max(0, self._reserve.free() - size_of(beside(self._path, "-wal")))
+        return Fits(room // (2 * ROW_BYTES), max(0, room - LOG_BYTES) // (2 * ROW_BYTES))
+
     def wait_s(self) -> float | None:
         """Seconds until the next look at the room; None while there is no need for one."""
         return max(0.0, self._next_look - time.monotonic()) if self.tight else None
@@ -103,11 +117,11 @@ class Capacity:
         Raises:
             StoreBroken: The disk or the database failed meanwhile.
         """
+        if not self.taking:
+            self._shrink_log(database)
         if self.wait_s() != 0.0:
             return
         self._next_look = time.monotonic() + LOOK_S
-        if not self.taking:
-            self._shrink_log(database)
         if self._read_only and not self._writable(database):
             return
         self._read_only = False

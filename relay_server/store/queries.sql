@@ -173,6 +173,12 @@ ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
 DELETE FROM deliveries
 WHERE subscription = ? AND sequence > ? AND sequence <= ? AND state NOT IN (4, 5);
 
+-- name: nth_passed_mark
+-- The first of those that `forget_marks` is to delete which is too many.
+SELECT sequence FROM deliveries
+WHERE subscription = ? AND sequence > ? AND sequence <= ? AND state NOT IN (4, 5)
+ORDER BY sequence LIMIT 1 OFFSET ?;
+
 -- name: forget_dead_of_gone
 -- An event may have been dropped while its last attempt was under way. ?1 is a subscription or a
 -- replay, ?2 a JSON list of sequences.

@@ -147,7 +147,7 @@ class SqliteStore:
         return await self._read(lambda db: readers.select(db, channel, replay, after, limit))
 
     async def claim(self, reader: ReaderNumber) -> Claim | None:
-        return await self._writer.submit(lambda db: readers.claim(db, reader))
+        return await self._submit_after(reader, lambda db: readers.claim(db, reader))
 
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):
@@ -159,6 +159,8 @@ class SqliteStore:
 
     async def flush(self) -> None:
         await self._writer.submit(_nothing)
+        while self._pending.left:
+            await self._writer.submit(_nothing)
 
     async def create_channel(self, name: str, config: ChannelConfig, now: int) -> Channel:
         return await self._writer.submit(
@@ -234,7 +236,9 @@ class SqliteStore:
         return await self._read(lambda db: readers.replays(db, subscription, running=running))
 
     async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
-        return await self._writer.submit(lambda db: readers.end_replay(db, replay, state, now))
+        return await self._submit_after(
+            replay, lambda db: readers.end_replay(db, replay, state, now)
+        )
 
     async def dead(
         self, subscription: SubscriptionNumber, after: int, limit: int
@@ -245,8 +249,8 @@ class SqliteStore:
     async def discard(
         self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
     ) -> int:
-        return await self._writer.submit(
-            lambda db: readers.discard(db, subscription, sequences, now)
+        return await self._submit_after(
+            subscription, lambda db: readers.discard(db, subscription, sequences, now)
         )
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
@@ -349,25 +353,27 @@ class SqliteStore:
             listener(event.channel)
 
     def _write_pending(self, database: Database) -> Callable[[bool], None]:
-        """In the writer's thread; what could not be written is tried again."""
+        """In the writer's thread; what could not be written, or was left, is tried again."""
 
         def finish(committed: bool) -> None:
             if committed:
-                self._pending.written(taken)
+                self._pending.written()
             else:
-                self._pending.put_back(taken)
-                self._loop.call_soon_threadsafe(self._write_within)
+                self._pending.failed()
+            if not committed or self._pending.held_back:
+                self._loop.call_soon_threadsafe(self._write_within, self._pending.left)
 
         try:
-            taken = self._pending.write(database)
+            self._pending.write(database, self._writer.fits())
         except Exception:
-            self._loop.call_soon_threadsafe(self._write_within)
+            finish(False)
             raise
         return finish
 
-    def _write_within(self) -> None:
+    def _write_within(self, fits: bool = False) -> None:
+        """Write progress soon, or where it did not fit with patience."""
         if self._write_timer is None:
-            within_s = RECORD_WITHIN_S if self.space.taking else FULL_RECORD_S
+            within_s = RECORD_WITHIN_S if fits or self.space.taking else FULL_RECORD_S
             self._write_timer = self._loop.call_later(within_s, self._write_soon)
 
     def _write_soon(self) -> None:
@@ -380,6 +386,15 @@ class SqliteStore:
             self._write_within()
         except (StoreUnavailable, StoreBroken):
             pass  # it is being closed, or has failed and said so
+
+    async def _submit_after(self, reader: ReaderNumber, operation: Operation[T]) -> T:
+        """Have an operation done that must see all the progress of a reader."""
+
+        def after(database: Database) -> T:
+            self._pending.write_all_of(database, reader)
+            return operation(database)
+
+        return await self._writer.submit(after)
 
     async def _read(self, query: Operation[T]) -> T:
         asked = self._loop.run_in_executor(self._reader_thread, self._reader.ask, query)

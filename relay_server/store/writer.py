@@ -20,6 +20,7 @@ from relay_server.store.capacity import Capacity
 from relay_server.store.checkpointer import Checkpointer
 from relay_server.store.database import Database, begun_log
 from relay_server.store.identity import Identity
+from relay_server.store.pending import Fits
 from relay_server.store.space import Space
 
 log = structlog.get_logger()
@@ -151,6 +152,10 @@ class Writer:
     def broken(self) -> bool:
         """Whether the disk or the database failed."""
         return self._broken is not None
+
+    def fits(self) -> Fits | None:
+        """What progress there is room for; None while there is plenty."""
+        return self._capacity.fits()
 
     def fail(self, error: StoreBroken) -> None:
         """Believe nothing that is written or read from now on; from any thread."""

@@ -41,6 +41,10 @@ class SmallDisk:
                     piece //= 2
                 ballast.seek(0, os.SEEK_END)
 
+    def give_back(self, size: int) -> None:
+        """Give back some bytes of what `fill` took."""
+        os.truncate(self._ballast, max(0, self._ballast.stat().st_size - size))
+
     def clear(self) -> None:
         """Give back what `fill` took."""
         self._ballast.unlink()

@@ -8,7 +8,6 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
 
 import apsw
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from relay_server.errors import InvalidValue, StoreBroken, StoreTooNew, StoreUnavailable
 from relay_server.store.database import APPLICATION_ID, Database
 from relay_server.store.opening import open_sqlite
-from relay_server.store.pending import Pending
+from relay_server.store.pending import Fits, Pending
 from relay_server.store.sql import migrations, queries
 from relay_server.store.sqlite import FILE_NAME, SqliteStore
 from relay_server.values import Progress
@@ -155,9 +154,9 @@ async def test_progress_is_tried_again_until_it_is_written(
     tried: list[Pending] = []
     write = Pending.write
 
-    def counted(pending: Pending, database: Database) -> dict[int, Any]:
+    def counted(pending: Pending, database: Database, fits: Fits | None) -> None:
         tried.append(pending)
-        return write(pending, database)
+        write(pending, database, fits)
 
     monkeypatch.setattr(Pending, "write", counted)
     async with opened(tmp_path) as store:

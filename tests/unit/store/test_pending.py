@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -73,10 +74,10 @@ def test_a_failed_transaction_loses_nothing(database: Database) -> None:
     pending.add(CLAIM, Progress(2, (mark(3), mark(4, MarkState.UNDER_WAY)), (attempt(3),)))
 
     database.begin()
-    taken = pending.write(database)
+    pending.write(database)
     pending.add(CLAIM, Progress(1, (mark(4, MarkState.DEAD), mark(6)), (attempt(4),)))
     database.rollback()
-    pending.put_back(taken)
+    pending.failed()
     pending.write(database)
 
     assert written(database) == (2, [3, 4, 6], 2)
@@ -93,6 +94,7 @@ def test_progress_is_kept_when_writing_it_fails(database: Database) -> None:
     with pytest.raises(apsw.SQLError):
         pending.write(database)
     database.rollback()
+    pending.failed()
 
     assert pending.waiting
     database.connection.execute("ALTER TABLE hidden RENAME TO attempts")
@@ -105,11 +107,11 @@ def test_a_newer_claim_ends_what_an_older_one_had(database: Database) -> None:
     pending.add(CLAIM, Progress(9, (mark(12),)))
     pending.add(NEWER, Progress(1))
     pending.add(CLAIM, Progress(10))
-    taken = pending.write(database)
+    pending.write(database)
     assert written(database) == (0, [], 0)  # claimed once only: the newer one is not known yet
 
     pending.add(Claim(1, 3, Progress(0)), Progress(4))
-    pending.put_back(taken)
+    pending.failed()
     database.run("claim", 1)
     database.run("claim", 1)
     pending.write(database)
@@ -137,10 +139,10 @@ def test_attempts_that_cannot_be_written_are_bounded(
     for n in range(1, 6):
         pending.add(CLAIM, Progress(0, (), (attempt(n),)))
     database.begin()
-    taken = pending.write(database)
+    pending.write(database)
     pending.add(CLAIM, Progress(0, (), (attempt(6),)))
     database.rollback()
-    pending.put_back(taken)
+    pending.failed()
 
     pending.write(database)
 
@@ -178,3 +180,158 @@ def test_a_dead_delivery_below_the_floor_outlives_the_bound(
     pending.write(database)
 
     assert written(database)[1] == list(range(1, 100, 2))
+
+
+# In pieces, after a transaction that did not fit
+
+
+def fail_once(pending: Pending, database: Database) -> None:
+    """Have a transaction fail, as if it did not fit."""
+    database.begin()
+    pending.write(database)
+    database.rollback()
+    pending.failed()
+
+
+def committed(pending: Pending, database: Database) -> None:
+    """One more transaction, which fits."""
+    database.begin()
+    pending.write(database)
+    database.commit()
+    pending.written()
+
+
+DEAD_BELOW = list(range(1, 60, 2))
+FLOOR = 60
+
+
+def much_progress() -> Progress:
+    """Every other delivery below the floor is dead; above it some are done, and some wait."""
+    states = [mark(n, MarkState.DEAD) for n in DEAD_BELOW]
+    states += [mark(n, MarkState.WAITING if n % 3 else MarkState.DELIVERED) for n in range(62, 99)]
+    return Progress(
+        FLOOR, tuple(states), tuple(attempt(n, k) for n in range(1, 99) for k in (1, 2))
+    )
+
+
+def test_what_did_not_fit_is_written_in_pieces_that_grow(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_module, "MIN_PIECE", 4)
+    pending = Pending()
+    pending.add(CLAIM, much_progress())
+    for _ in range(4):
+        fail_once(pending, database)
+
+    counts = [0]
+    while pending.waiting:
+        committed(pending, database)
+        _, marks, attempts = written(database)
+        counts.append(len(marks) + attempts)
+
+    steps = [after - before for before, after in itertools.pairwise(counts)]
+    assert steps[0] <= 4
+    assert all(step <= 4 << n for n, step in enumerate(steps))
+    assert written(database) == (FLOOR, DEAD_BELOW + list(range(62, 99)), 2 * 98)
+    assert not pending.left
+
+
+def test_each_piece_leaves_a_whole_state_behind(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash nobody is missing that died, and no later event is ahead of an earlier one."""
+    monkeypatch.setattr(pending_module, "MIN_PIECE", 1)
+    pending = Pending()
+    pending.add(CLAIM, much_progress())
+
+    while pending.waiting:
+        fail_once(pending, database)
+        committed(pending, database)
+        floor, marks, _ = written(database)
+        assert [n for n in marks if n <= floor] == [n for n in DEAD_BELOW if n <= floor]
+        above = [n for n in marks if n > floor]
+        assert not above or floor == FLOOR
+        assert above == list(range(62, 62 + len(above)))
+
+
+def test_a_floor_that_passes_many_marks_goes_in_steps(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To delete them takes room, too."""
+    monkeypatch.setattr(pending_module, "MIN_PIECE", 10)
+    pending = Pending()
+    pending.add(CLAIM, Progress(0, tuple(mark(n) for n in range(2, 99))))
+    committed(pending, database)
+    pending.add(CLAIM, Progress(98))
+
+    fail_once(pending, database)
+    committed(pending, database)
+
+    assert written(database) == (11, list(range(12, 99)), 0)
+    while pending.waiting:
+        committed(pending, database)
+    assert written(database) == (98, [], 0)
+
+
+def test_a_piece_is_of_all_readers_together_subscriptions_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a replay did is judged by how far its subscription is."""
+    monkeypatch.setattr(pending_module, "MIN_PIECE", 20)
+    database.run("create_replay", 1, 1, b"", 1.0, 0, 98, 0, 0, "")
+    database.run("claim_replay", 1)
+    pending = Pending()
+    replay = Claim(-1, 1, Progress(0))
+    pending.add(replay, Progress(98, tuple(mark(n, MarkState.DEAD) for n in range(1, 99))))
+    pending.add(CLAIM, Progress(98, (), tuple(attempt(n) for n in range(1, 99))))
+
+    fail_once(pending, database)
+    pending._piece = 20
+    committed(pending, database)
+
+    assert written(database)[2] == 20
+    assert database.all("marks_above", -1, 0) == []
+    while pending.waiting:
+        committed(pending, database)
+    assert database.value("dead", 1) == 98
+
+
+def test_whoever_claims_a_subscription_sees_what_the_pieces_left(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_module, "MIN_PIECE", 4)
+    pending = Pending()
+    pending.add(CLAIM, much_progress())
+    fail_once(pending, database)
+    pending._piece = 4
+
+    for fits in (False, True):
+        database.begin()
+        pending.write(database)
+        pending.write_all_of(database, 1)
+        if fits:
+            database.commit()
+            pending.written()
+        else:
+            database.rollback()
+            pending.failed()
+            assert written(database) == (0, [], 0)
+
+    assert written(database) == (FLOOR, DEAD_BELOW + list(range(62, 99)), 2 * 98)
+    assert not pending.waiting
+
+
+def test_an_older_claim_never_displaces_a_newer_one(database: Database) -> None:
+    pending = Pending()
+    pending.add(CLAIM, Progress(0))
+    pending.add(Claim(1, 2, Progress(0)), Progress(7))
+    database.run("claim", 1)
+    database.begin()
+    pending.write(database)
+    pending.add(CLAIM, Progress(3))
+    database.rollback()
+    pending.failed()
+
+    pending.write(database)
+
+    assert written(database)[0] == 7
