@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import sys
 import time
 from typing import cast
 
@@ -15,6 +17,7 @@ _MAX_ANSWER_HEAD_BYTES = 65_536  # with all informational answers before it
 # What may follow the head: 64 KiB of body in chunks of one byte are 384 KiB.
 _MAX_ANSWER_REST_BYTES = 1_048_576
 _JOINED_BYTES = 65_536  # up to here a copy costs less than a second system call
+_LOWEST_STATUS = 100  # RFC 9110 §15
 
 
 class Broken(Exception):
@@ -56,6 +59,14 @@ class Connection(asyncio.Protocol):
         """The address at the other end; empty when it is not known any more."""
         name = self._transport.get_extra_info("peername")
         return str(name[0]) if name else ""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing came that nobody asked for, though the loop has not read it yet.
+
+        It would be taken for the answer to the next request.
+        """
+        return not _is_readable(self._transport.get_extra_info("socket").fileno())
 
     def _begin(self, bodiless: bool) -> None:
         self.heard = False
@@ -152,6 +163,8 @@ class Connection(asyncio.Protocol):
         if self._complete:
             return
         status = self._parser.get_status_code()
+        if status < _LOWEST_STATUS:
+            raise NotHttp(f"the status {status}")
         if status < 200:  # informational: the answer itself is still to come
             self._headers.clear()
             return
@@ -206,6 +219,19 @@ class Connection(asyncio.Protocol):
             self._end.set_result(None)
         else:
             self._end.set_exception(problem)
+
+
+if sys.platform == "win32":
+
+    def _is_readable(fileno: int) -> bool:
+        return fileno >= 0 and bool(select.select([fileno], [], [], 0)[0])
+
+else:
+
+    def _is_readable(fileno: int) -> bool:
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(fileno, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 def _ends_with_connection(headers: list[tuple[bytes, bytes]]) -> bool:

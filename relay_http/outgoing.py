@@ -19,6 +19,7 @@ _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # Not passed on, or said anew by the relay.
 _DROPPED = HOP_BY_HOP | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
 _SAID_ONCE = frozenset({b"host", b"content-length"})
+_CACHED_NAME_BYTES = 64  # longer names of headers are read anew: hundreds of them would stay
 
 
 class RequestRefused(Exception):
@@ -146,9 +147,17 @@ def _named_by_connection(request: RequestHead) -> frozenset[bytes]:
     return frozenset(part.strip().lower() for value in named for part in value.split(b","))
 
 
-@functools.lru_cache(maxsize=512)  # senders use few names, again and again
 def _header_name(raw: bytes) -> tuple[bytes, bytes, bool]:
     """Give a name with its colon, in lower case, and whether it is left out."""
+    return _read_name(raw) if len(raw) > _CACHED_NAME_BYTES else _known_name(raw)
+
+
+@functools.lru_cache(maxsize=512)  # senders use few names, again and again
+def _known_name(raw: bytes) -> tuple[bytes, bytes, bool]:
+    return _read_name(raw)
+
+
+def _read_name(raw: bytes) -> tuple[bytes, bytes, bool]:
     if not _TOKEN.fullmatch(raw):
         raise RequestRefused(f"{raw[:40]!r} is not the name of a header")
     lower = raw.lower()

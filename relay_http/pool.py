@@ -55,7 +55,7 @@ class Pool:
             connection = self._idle.pop()
             if not connection.is_open:
                 continue
-            if self._usable is None or self._usable(connection):
+            if connection.is_quiet and (self._usable is None or self._usable(connection)):
                 return connection
             connection.close()
         return None
