@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -91,4 +92,16 @@ def read(answer: Mapping[str, Any], form: type[_T]) -> _T:
     try:
         return msgspec.convert(answer, form)
     except msgspec.ValidationError as exc:
+        raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
+
+
+def written(answer: Mapping[str, Any]) -> str:
+    """Write an answer as a line of JSON: ASCII alone, so that nothing in it steers a terminal.
+
+    Raises:
+        RelayProblem: It is too deep for that, as no relay's is.
+    """
+    try:
+        return json.dumps(answer)
+    except RecursionError as exc:
         raise RelayProblem("what answers there is no relay", CHECK_URL) from exc

@@ -22,6 +22,7 @@ _T = TypeVar("_T")
 
 _TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 16_777_216
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: too deep
 TOKEN_HINT = "Check the token, or ask for a new one and run: relay-client login URL"  # noqa: S105
 # The relay's own hints are for who has relay-server at hand.
 _HINTS = {
@@ -68,7 +69,9 @@ class Api:
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._relay.tls or True),
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
-            headers={"User-Agent": USER_AGENT},
+            # Answers are small, and what is inflated would be one bound more to keep.
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=not self._relay.is_loopback,
         )
@@ -165,7 +168,7 @@ class Api:
 def _read(content: bytes, form: type[_T]) -> _T:
     try:
         return msgspec.json.decode(content, type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
 
 
@@ -196,7 +199,7 @@ def _refusal(
         return TokenRefused("the relay does not accept the token (401)", TOKEN_HINT)
     try:
         error = msgspec.json.decode(content, type=_Answer).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         if status in (502, 503, 504):
             return RelayUnreachable(f"{url} is not ready ({status})", CHECK_URL)
         return RelayProblem(f"{url} answered {status}", CHECK_URL, status=status)

@@ -96,7 +96,7 @@ async def run_channels(configuration: Configuration, console: Console, *, as_jso
     async with Api(relay) as api:
         answer = await api.channels()
     if as_json:
-        console.line(json.dumps(answer))
+        console.line(answers.written(answer))
         return
     rows = [("CHANNEL", "WEBHOOK URL", "SENDERS PROVE THEMSELVES BY", "KEPT")]
     for channel in answers.read(answer, answers.Channels).channels:
@@ -115,7 +115,7 @@ async def run_status(configuration: Configuration, console: Console, *, as_json:
         answer = await api.status()
     if as_json:
         settings = configuration.described()
-        console.line(json.dumps({**answer, "url": relay.url, "client_settings": settings}))
+        console.line(answers.written({**answer, "url": relay.url, "client_settings": settings}))
         return
     found = answers.read(answer, answers.Status)
     up = duration(found.uptime_s)
@@ -221,4 +221,7 @@ _SUBSCRIPTION_HEADING = ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")
 def _moment(unix_ms: int | None) -> str:
     if unix_ms is None or not 0 <= unix_ms <= MAX_UNIX_MS:
         return "never"
-    return datetime.fromtimestamp(unix_ms / 1000).astimezone().isoformat(" ", "seconds")
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000).astimezone().isoformat(" ", "seconds")
+    except (OverflowError, ValueError):  # the year 10,000 begins earlier in the east
+        return "never"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -72,7 +71,7 @@ async def run_replay(
             body["rate_per_s"] = rate_per_s
         answer = await api.replay(body)
     if as_json:
-        console.line(json.dumps(answer))
+        console.line(answers.written(answer))
         return
     for one in answers.read(answer, answers.Replays).replays:
         _tell_begun(one, console)
@@ -88,7 +87,7 @@ async def run_replays(
             await api.stop_replay(stop)
         answer = await api.replays(configuration.settings.channel)
     if as_json:
-        console.line(json.dumps(answer))
+        console.line(answers.written(answer))
         return
     found = answers.read(answer, answers.Replays).replays
     if not found:

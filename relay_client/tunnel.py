@@ -13,6 +13,7 @@ from websockets.typing import Subprotocol
 
 from relay_client import notices, refusals
 from relay_client.backoff import Backoff
+from relay_client.bounded import BoundedConnection
 from relay_client.errors import ClientError
 from relay_client.notices import (
     Connected,
@@ -52,6 +53,7 @@ CLOSE_TIMEOUT_S = 2.0
 BLINK_S = 2.0  # a shorter absence is no news for people
 LONGEST_WAIT_S = 60.0  # however long the relay asks for
 LOOK_S = 1.0  # how often the session is told the time
+MAX_OUTBOX = 256  # messages; a relay that reads has at most one to come for each delivery
 
 
 class Targets(Protocol):
@@ -152,7 +154,7 @@ class Tunnel:
         writing = self._start(self._write(socket, self._outbox))
         try:
             self._perform(self._session.connected(time.monotonic()))
-            return await self._receive(socket)
+            return await self._receive(socket, writing)
         finally:
             self._socket = None
             writing.cancel()
@@ -161,6 +163,7 @@ class Tunnel:
     async def _dial(self) -> ClientConnection:
         return await _connect(
             self._relay.socket_url,
+            create_connection=BoundedConnection,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             additional_headers=self._relay.authorization,
             user_agent_header=USER_AGENT,
@@ -173,13 +176,17 @@ class Tunnel:
             max_size=MAX_FRAME_BYTES,
         )
 
-    async def _receive(self, socket: ClientConnection) -> refusals.Reason:
+    async def _receive(
+        self, socket: ClientConnection, writing: asyncio.Task[None]
+    ) -> refusals.Reason:
         if socket.subprotocol != SUBPROTOCOL:
             return refusals.Reason("what answers there speaks no relay.v1", "Check the URL.")
         try:
             while True:
                 message = decode_server(await socket.recv(decode=False))
                 self._perform(self._session.receive(message, time.monotonic()))
+                while self._outbox.qsize() > MAX_OUTBOX and not writing.done():
+                    await self._write_some(writing)
         except ConnectionClosed as exc:
             if self._dropped:
                 return refusals.Reason(self._dropped)
@@ -190,8 +197,16 @@ class Tunnel:
                 f"the relay sent something unexpected: {exc}", refusals.VERSIONS_HINT
             )
 
+    async def _write_some(self, writing: asyncio.Task[None]) -> None:
+        """Return once the outbox is empty, or there is nobody to write to any more."""
+        joining = asyncio.create_task(self._outbox.join())
+        try:
+            await asyncio.wait({joining, writing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            joining.cancel()
+
     async def _write(self, socket: ClientConnection, outbox: asyncio.Queue[Send | Ping]) -> None:
-        """Send in order what was queued; the queue is bounded by the window."""
+        """Send in order what was queued; while that is much, nothing more is read."""
         try:
             while True:
                 effect = await outbox.get()

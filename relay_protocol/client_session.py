@@ -8,12 +8,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from relay_protocol.bounds import check_deliver, check_welcome
 from relay_protocol.errors import ProtocolError
 from relay_protocol.finished import Finished, FinishedInMemory
 from relay_protocol.limits import (
     HANDSHAKE_S,
     HEARTBEAT_S,
-    MAX_BODY_BYTES,
     WINDOW_BYTES,
     WORKING_INTERVAL_S,
 )
@@ -178,6 +178,8 @@ class ClientSession:
         self._bytes = 0  # of held bodies that fit into the window
         self._large: str | None = None  # the held delivery whose body does not
         self._partial: dict[str, _Partial] = {}
+        # Handed back while their bodies arrived: what is on its way of these is dropped.
+        self._cut_short: deque[str] = deque(maxlen=hello.window)
         self._queue: deque[Delivery] = deque()
         self._running: set[tuple[str, str]] = set()  # ids of a delivery and its event
         self._down: set[str] = set()  # channels whose target is not there
@@ -204,6 +206,7 @@ class ClientSession:
         self._held.clear()
         self._bytes, self._large = 0, None
         self._partial.clear()
+        self._cut_short.clear()
         self._queue.clear()
 
     def receive(self, message: ServerMessage, now: float) -> list[ClientEffect]:
@@ -281,9 +284,7 @@ class ClientSession:
                 return self._working(now)
 
     def _open(self, welcome: Welcome) -> list[ClientEffect]:
-        wanted = {w.channel for w in self._hello.subscriptions}
-        if {g.channel for g in welcome.subscriptions} != wanted:
-            raise ProtocolError("the welcome names other channels than the hello")
+        check_welcome(welcome, self._hello)
         self.state = State.OPEN
         self._granted = {g.subscription: g for g in welcome.subscriptions}
         self._paused = {g.subscription for g in welcome.subscriptions if g.paused}
@@ -316,21 +317,30 @@ class ClientSession:
 
     def _bound(self, message: Deliver) -> None:
         """A hostile relay must not fill the laptop's memory."""
-        self._hand_back(message.delivery)  # a lease that ran out: it is lent anew
+        check_deliver(message)
+        if message.delivery in self._held:  # a lease that ran out: it is lent anew
+            self._hand_back(message.delivery)
+            self._check_waiting(message)
         if len(self._held) >= self._hello.window:
             raise ProtocolError("more deliveries than the window allows")
-        if message.body is not None and len(message.body) != message.size:
-            raise ProtocolError("a body is not of the size announced")
-        if not 0 <= message.size <= MAX_BODY_BYTES:
-            raise ProtocolError(f"a body is larger than {MAX_BODY_BYTES} bytes")
         if message.size > WINDOW_BYTES:
             if self._large is not None:
                 raise ProtocolError("a second body that is larger than the window")
         elif self._bytes + message.size > WINDOW_BYTES:
             raise ProtocolError("more bytes than the window allows")
 
+    def _check_waiting(self, message: Deliver) -> None:
+        """What is lent anew weighs what waits of it: the window would bound nothing else."""
+        for waiting in self._queue:
+            if waiting.id == message.delivery and (
+                (waiting.event.id, len(waiting.body)) != (message.event.id, message.size)
+            ):
+                raise ProtocolError("a delivery that waits comes again as another")
+
     def _chunk(self, chunk: Chunk) -> list[ClientEffect]:
         partial = self._partial.get(chunk.delivery)
+        if partial is None and chunk.delivery in self._cut_short:
+            return []
         if partial is None:
             raise ProtocolError("a chunk of a delivery that was not announced")
         partial.body += chunk.data
@@ -346,6 +356,7 @@ class ClientSession:
         name = head.delivery, head.event.id
         known = self._finished.find(*name, head.attempt)
         if known is not None:  # the result was lost on the way, not the event
+            self._queue = deque(d for d in self._queue if d.id != head.delivery)
             return self._result(*name, known)
         if name in self._running or any(d.id == head.delivery for d in self._queue):
             return []  # begun on an earlier connection, or its lease ran out: one result will do
@@ -382,6 +393,8 @@ class ClientSession:
         if lent is None or lent.event != event:
             return []
         self._hand_back(delivery)
+        if self._partial.pop(delivery, None) is not None:  # it came anew meanwhile
+            self._cut_short.append(delivery)
         return [Send(Result(delivery, outcome))]
 
     def _hand_back(self, delivery: str) -> None:

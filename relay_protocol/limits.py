@@ -6,6 +6,8 @@ SUBPROTOCOL = "relay.v1"
 
 MAX_BODY_BYTES = 26_214_400  # 25 MiB: GitHub's own cap, the largest of the senders we know
 MAX_HEAD_BYTES = 65_536  # all header names and values of one event together
+MAX_HEAD_FIELDS = 256  # of one event; the server takes half as many
+MAX_ID_CHARS = 128  # of an event or a delivery: clients remember thousands
 
 # One frame must not hold up a heartbeat: 32 KiB take 0.26 s on a 1 Mbit/s link.
 CHUNK_BYTES = 32_768

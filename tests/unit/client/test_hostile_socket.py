@@ -1,0 +1,236 @@
+"""What calls itself a relay and abuses the WebSocket: the client says so, and tries again."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from relay_client import tunnel
+from relay_client.bounded import MAX_UNSENT_BYTES
+from relay_client.notices import Connected, Lost, Waiting
+from relay_client.tunnel import LONGEST_WAIT_S, MAX_OUTBOX
+from relay_protocol.limits import MAX_FRAME_BYTES
+from relay_protocol.messages import Deliver, Goaway
+from relay_protocol.values import Failure, FailureKind
+from tests.support.raw_target import make_delivery, until
+from tests.support.raw_websocket import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    Behaviour,
+    accept,
+    frame,
+    raw_relay,
+    said,
+    welcome,
+)
+from tests.unit.client.support import FakeRelay
+from tests.unit.client.test_tunnel import Client, running
+
+LARGE = b"x" * 65_536
+
+
+@pytest.fixture(autouse=True)
+def short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These relays answer no close."""
+    monkeypatch.setattr(tunnel, "CLOSE_TIMEOUT_S", 0.1)
+
+
+def saying(raw: bytes, *, greets: bool = True) -> Behaviour:
+    """Open the WebSocket, welcome the client, say this, and read until it leaves."""
+
+    async def behave(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(accept(head) + (welcome() if greets else b"") + raw)
+        await writer.drain()
+        await reader.read(-1)
+
+    return behave
+
+
+def answering(raw: bytes) -> Behaviour:
+    """Answer the handshake with this."""
+
+    async def behave(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(raw.replace(b"ACCEPT", accept(head).split(b"\r\n")[3].split()[-1]))
+        await writer.drain()
+        await reader.read(-1)
+
+    return behave
+
+
+FRAMES = {
+    "masked": frame(BINARY, b"x", masked=True),
+    "text": frame(TEXT, b"{}"),
+    "text that is no UTF-8": frame(TEXT, b"\xff\xfe"),
+    "an opcode for data that is none": frame(0x3, b"x"),
+    "an opcode for control that is none": frame(0xB, b"x"),
+    "reserved bits": frame(BINARY, b"x", reserved=0b010),
+    "compressed, though nobody agreed to it": frame(BINARY, b"x", reserved=0b100),
+    "2^63 bytes": frame(BINARY, size=1 << 63) + LARGE,
+    "2^62 bytes": frame(BINARY, size=1 << 62) + LARGE,
+    "one byte too many": frame(BINARY, size=MAX_FRAME_BYTES + 1) + LARGE,
+    "fragments that are too large together": frame(BINARY, LARGE, fin=False)
+    + frame(CONT, LARGE, fin=False) * 8,
+    "100,000 empty fragments": frame(BINARY, fin=False) + frame(CONT, fin=False) * 100_000,
+    "100,000 fragments": frame(BINARY, b"x", fin=False) + frame(CONT, b"x", fin=False) * 100_000,
+    "a fragment of nothing": frame(CONT, b"x"),
+    "a message within another": frame(BINARY, b"x", fin=False) + frame(BINARY, b"y"),
+    "a fragmented ping": frame(PING, b"x", fin=False),
+    "a ping of 126 bytes": frame(PING, b"x" * 126),
+    "a close of 126 bytes": frame(CLOSE, b"\x03\xe8" + b"x" * 124),
+    "a close of one byte": frame(CLOSE, b"\x03"),
+    "a close with half a letter": frame(CLOSE, b"\x03\xe8\xc3"),
+    "a close with no code of the wire": frame(CLOSE, b"\x03\xed"),
+    "a close with the code 0": frame(CLOSE, b"\x00\x00"),
+    "a close with the code 65535": frame(CLOSE, b"\xff\xff" + b"\x1b]0;x\x07" * 9),
+    "a close, then more": frame(CLOSE, b"\x03\xe8") + frame(BINARY, LARGE) * 9,
+    "no message": frame(BINARY, b"\xc1"),
+    "an empty message": frame(BINARY),
+    "a second welcome": welcome(),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+async def test_frames_that_are_none_end_the_connection_alone(name: str) -> None:
+    """The client dials again; nothing of it ends in a traceback."""
+    async with (
+        raw_relay(saying(FRAMES[name])) as relay,
+        running(Client(FakeRelay(relay.url))) as client,
+    ):
+        await until(lambda: len(relay.heads) >= 2)
+        assert client.told(Connected)
+        assert client.told(Lost)
+        assert not client.running.done()
+
+
+async def test_a_flood_of_pongs_and_pings_is_borne() -> None:
+    """As long as the answers are read; and compression is never offered."""
+    flood = (frame(PING, b"x" * 125) + frame(PONG, b"y" * 125)) * 10_000
+    answered = asyncio.Event()
+
+    async def behave(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(accept(head) + welcome() + flood)
+        await reader.readexactly(10_000 * 131)
+        answered.set()
+        await reader.read(-1)
+
+    async with raw_relay(behave) as relay, running(Client(FakeRelay(relay.url))) as client:
+        async with asyncio.timeout(10):
+            await answered.wait()
+        assert client.told(Lost) == []
+        assert b"extensions" not in relay.heads[0].lower()
+
+
+async def test_a_relay_that_pings_and_reads_nothing_is_cut() -> None:
+    """Each answer waits in memory for it."""
+    sent: list[int] = []
+
+    async def behave(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(accept(head) + welcome())
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            writer.write(frame(PING, b"x" * 125) * 500)
+            await writer.drain()
+            sent.append(500 * 127)
+
+    async with raw_relay(behave) as relay, running(Client(FakeRelay(relay.url))) as client:
+        await until(lambda: client.told(Lost), 20)
+        assert sum(sent) < 40 * MAX_UNSENT_BYTES, "what fits into the system's buffers, and one"
+
+
+async def test_a_relay_that_reads_no_results_gets_no_more() -> None:
+    """While the target is down each delivery is answered at once, and frees its own room."""
+    delivered = 0
+    delivery = make_delivery()
+    is_down = asyncio.Event()
+
+    async def behave(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        nonlocal delivered
+        writer.write(accept(head) + welcome())
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            name = f"{delivered:0120}"
+            message = Deliver(name, 1, 1, False, delivery.event, 2, b"{}")
+            writer.write(said(message))
+            await writer.drain()
+            delivered += 1
+            await is_down.wait()
+
+    async with raw_relay(behave) as relay:
+        client = Client(FakeRelay(relay.url))
+        client.targets.outcome = Failure(FailureKind.TARGET_DOWN)
+        async with running(client):
+            await until(lambda: client.told(Waiting))
+            assert client.tunnel._socket is not None
+            mine = client.tunnel._socket.transport.get_extra_info("socket")
+            mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            is_down.set()
+            await until(lambda: client.tunnel._outbox.qsize() > MAX_OUTBOX, 20)
+            before = -1
+            while before != delivered:  # until the relay itself is held up
+                before = delivered
+                await asyncio.sleep(0.1)
+            assert client.tunnel._outbox.qsize() <= MAX_OUTBOX + 64
+            assert client.told(Lost) == []
+
+
+HANDSHAKES = {
+    "no HTTP": b"SSH-2.0-OpenSSH_9.9\r\n\r\n",
+    "a page": b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+    "a page without end": b"HTTP/1.1 200 OK\r\n\r\n" + LARGE * 40,
+    "a redirect": b"HTTP/1.1 302 Go\r\nLocation: ws://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
+    "a wrong key": b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: AAAA\r\n\r\n",
+    "no upgrade": b"HTTP/1.1 101 Go\r\nSec-WebSocket-Accept: ACCEPT\r\n\r\n",
+    "two subprotocols": b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: ACCEPT\r\nSec-WebSocket-Protocol: relay.v1, evil\r\n\r\n",
+    "another subprotocol": b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: ACCEPT\r\nSec-WebSocket-Protocol: evil\r\n\r\n",
+    "compression that nobody offered": b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Accept: ACCEPT\r\n"
+    b"Sec-WebSocket-Protocol: relay.v1\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+    "a header without end": b"HTTP/1.1 101 Go\r\nX: " + LARGE * 4,
+    "100,000 headers": b"HTTP/1.1 101 Go\r\n" + b"X: 1\r\n" * 100_000,
+    "a header that steers": b"HTTP/1.1 101 Go\r\nUpgrade: \x1b]0;x\x07\r\n\r\n",
+    "half an answer": b"HTTP/1.1 101 Go\r\nUpgrade",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+async def test_handshakes_that_are_none_are_tried_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the time for a handshake; nobody is believed to be a relay."""
+    monkeypatch.setattr(tunnel, "OPEN_TIMEOUT_S", 0.3)
+    behaviour = answering(HANDSHAKES[name])
+    async with raw_relay(behaviour) as relay, running(Client(FakeRelay(relay.url))) as client:
+        await until(lambda: len(relay.heads) >= 2, 10)
+        assert client.told(Lost)
+        assert not client.told(Connected)
+        assert not client.running.done()
+
+
+@pytest.mark.parametrize("after_s", [1e12, 1e308, 61.0, -1.0, -1e308])
+async def test_a_relay_cannot_send_a_client_away_for_good(after_s: float) -> None:
+    """However long it asks for; a time that has passed is now."""
+    goodbye = said(Goaway("\x1b[2J", after_s)) + frame(CLOSE, b"\x03\xf4")
+    async with raw_relay(saying(goodbye)) as relay, running(Client(FakeRelay(relay.url))) as client:
+        await until(lambda: len(relay.heads) >= 2)
+        assert all(0 <= high <= LONGEST_WAIT_S for high in client.draws)
+        assert (max(client.draws) == LONGEST_WAIT_S) is (after_s > 0)
