@@ -16,6 +16,7 @@ from relay_server.commands import host as commands
 from relay_server.errors import BackupUnusable
 from relay_server.sealing import Sealer
 from relay_server.settings import settings_file
+from relay_server.store.base import EventStore
 from relay_server.store.opening import open_sqlite
 from relay_server.store.restore import restore
 from relay_server.store.sqlite import FILE_NAME
@@ -35,7 +36,13 @@ Check = Callable[[Path, Any], Awaitable[None]]
 Contents = dict[str, dict[str, bytes]]
 
 
-async def cut_during(tmp_path: Path, name: str, prepare: Act, act: Act, check: Check) -> None:
+async def nothing(_: Path) -> None:
+    """Neither prepares nor ends anything."""
+
+
+async def cut_during(
+    tmp_path: Path, name: str, prepare: Act, act: Act, check: Check, end: Act = nothing
+) -> None:
     """Cut the power while something is done, and after: then `check` gets what `act` returned.
 
     Args:
@@ -44,15 +51,19 @@ async def cut_during(tmp_path: Path, name: str, prepare: Act, act: Act, check: C
         prepare: Fills a folder beforehand.
         act: Does something in it.
         check: Looks at the folder as a cut left it; it gets None where `act` had not ended.
+        end: Lets go of what `act` has open; no cut is so late.
     """
     rng = chance(f"power cuts, {name}")
     with recording_disk(tmp_path / "recorded", DISK_BYTES) as disk:
         await prepare(disk.folder)
         run("sync", "--file-system", str(disk.folder))
         began = monotonic()
-        done = await act(disk.folder)
-        ended = monotonic()
-        disk.stop()
+        try:
+            done = await act(disk.folder)
+            ended = monotonic()
+            disk.stop()
+        finally:
+            await end(disk.folder)
     cuts = CutDisks(disk, tmp_path / "durable")
     during = choose_cuts(cuts.entries, began, ended, short_or_deep(2, 20), rng)
     after = [len(cuts.entries)] * short_or_deep(1, 8)
@@ -64,10 +75,6 @@ async def cut_during(tmp_path: Path, name: str, prepare: Act, act: Act, check: C
             except BaseException as exc:
                 exc.add_note(f"seed {choose_seed()}, {name}, cut {cut} of {len(cuts.entries)}")
                 raise
-
-
-async def nothing(_: Path) -> None:
-    """Prepares nothing."""
 
 
 async def contents(data_dir: Path) -> Contents:
@@ -117,17 +124,23 @@ async def test_init(tmp_path: Path) -> None:
 
 async def test_the_first_webhook(tmp_path: Path) -> None:
     """No folder was there when it began; all their names are on the disk before the first 2xx."""
+    stores: list[EventStore] = []
 
-    async def act(folder: Path) -> Contents:
-        return await fill(folder / "a" / "data", 3)
+    async def act(folder: Path) -> str:
+        (folder / "a" / "data").mkdir(parents=True)
+        stores.append(await open_sqlite(folder / "a" / "data"))
+        [event] = await append_many(stores[0], await make_channel(stores[0]), 1)
+        return event
 
-    async def check(folder: Path, done: Contents | None) -> None:
-        if done is not None:
-            assert await contents(folder / "a" / "data") == done
-        elif (folder / "a" / "data").exists():
-            assert set(await contents(folder / "a" / "data")) <= {"chatwoot"}
+    async def check(folder: Path, done: str | None) -> None:
+        if done is not None or (folder / "a" / "data").exists():
+            found = await contents(folder / "a" / "data")
+            assert done is None or list(found["chatwoot"]) == [done]
 
-    await cut_during(tmp_path, "the first webhook", nothing, act, check)
+    async def end(_: Path) -> None:
+        await stores[0].close()
+
+    await cut_during(tmp_path, "the first webhook", nothing, act, check, end)
 
 
 async def test_a_sealed_secret(tmp_path: Path) -> None:
@@ -166,15 +179,18 @@ async def test_a_migration(tmp_path: Path, version: int) -> None:
 async def test_a_backup(tmp_path: Path) -> None:
     """It is whole, or restore refuses it; the store is whole in any case."""
     expected: Contents = {}
+    stores: list[EventStore] = []
 
     async def prepare(folder: Path) -> None:
         expected.update(await fill(folder / "data", 60))
+        stores.append(await open_sqlite(folder / "data"))
 
     async def act(folder: Path) -> bool:
-        store = await open_sqlite(folder / "data")
-        await store.backup(folder / "copy.db")
-        await store.close()
+        await stores[0].backup(folder / "copy.db")
         return True
+
+    async def end(_: Path) -> None:
+        await stores[0].close()
 
     async def check(folder: Path, done: bool | None) -> None:
         assert await contents(folder / "data") == expected
@@ -189,7 +205,7 @@ async def test_a_backup(tmp_path: Path) -> None:
         else:
             assert await contents(folder / "other") == expected
 
-    await cut_during(tmp_path, "backup", prepare, act, check)
+    await cut_during(tmp_path, "backup", prepare, act, check, end)
 
 
 async def test_a_restore(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 A file system in user space has one file, the disk; ext4 lies on it by way of a loop device. Run as
 a program, this module is that file system, in a process of its own:
 
-    python -m tests.support.recording_disk IMAGE TAPE FOLDER
+    python -m tests.support.recording_disk IMAGE TAPE FOLDER DISK
+
+When its stdin ends, whoever started it is gone, and it unmounts both folders as soon as it can.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,7 +137,8 @@ def recording_disk(
     else:
         copy_sparse(image, disk.blank)
     copy_sparse(disk.blank, live)
-    with _recorder(live, disk.tape, below), mounted(below / FILE_NAME, disk.folder):
+    file = below / FILE_NAME
+    with _recorder(live, disk.tape, below, disk.folder), mounted(file, disk.folder):
         yield disk
 
 
@@ -168,10 +172,14 @@ def run(*command: str) -> str:
 
 
 @contextmanager
-def _recorder(image: Path, tape: Path, folder: Path) -> Iterator[None]:
+def _recorder(image: Path, tape: Path, folder: Path, disk: Path) -> Iterator[None]:
     """Have the recorder's process serve a folder."""
-    command = [sys.executable, "-m", __spec__.name, str(image), str(tape), str(folder)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL)
+    arguments = [str(path) for path in (image, tape, folder, disk)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", __spec__.name, *arguments],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+    )
     try:
         _await(folder / FILE_NAME, process)
         yield
@@ -181,7 +189,7 @@ def _recorder(image: Path, tape: Path, folder: Path) -> Iterator[None]:
             process.wait(COMMAND_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+        process.communicate()
 
 
 def _await(file: Path, process: subprocess.Popen[bytes]) -> None:
@@ -200,8 +208,9 @@ def _unmount(folder: Path) -> None:
             return
 
 
-def _serve(image: str, tape: str, folder: str) -> None:
+def _serve(image: str, tape: str, folder: str, disk: str) -> None:
     """Be the file system, until it is unmounted."""
+    threading.Thread(target=_clean_up, args=(disk, folder), daemon=True).start()
     importlib.import_module("mfusepy").FUSE(
         Recorder(Path(image), Path(tape)),
         folder,
@@ -210,6 +219,13 @@ def _serve(image: str, tape: str, folder: str) -> None:
         direct_io=True,  # no cache of the kernel's between the loop device and the tape
         fsname="recording-disk",
     )
+
+
+def _clean_up(*folders: str) -> None:
+    """Wait until nobody holds the other end of stdin, and leave nothing mounted."""
+    sys.stdin.buffer.read()
+    for folder in folders:
+        subprocess.run(["umount", "--lazy", folder], capture_output=True, timeout=COMMAND_S)
 
 
 if __name__ == "__main__":
