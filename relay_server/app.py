@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -172,18 +172,23 @@ async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> 
     Raises:
         InvalidValue: The socket cannot be made there.
     """
-    path.unlink(missing_ok=True)  # left by a server that was killed; the lock says it is gone
     runner = await _runner(stack, control_app(context))
     old_mask = os.umask(0o177)  # made with mode 0600, so that there is no moment without it
     try:
+        path.unlink(missing_ok=True)  # left by a server that was killed; the lock says it is gone
         with short_path(path) as short:
             await web.UnixSite(runner, short, backlog=BACKLOG).start()
     except OSError as exc:
         raise InvalidValue(f"the control socket {path} cannot be made: {exc.strerror}") from exc
     finally:
         os.umask(old_mask)
-    stack.callback(path.unlink, missing_ok=True)
+    stack.callback(_remove, path)
     return runner
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # the next start does it, or says why it cannot
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
