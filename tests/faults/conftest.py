@@ -10,10 +10,19 @@ import pytest
 
 from tests.support.ledger import Verdict
 from tests.support.relay import Relay, open_relay
-from tests.support.seeds import chance
+from tests.support.seeds import chance, is_deep
 from tests.support.target import Target, open_target
 
 Judged = Callable[..., None]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for the deep run alone."""
+    if is_deep():
+        return
+    deep = [item for item in items if item.get_closest_marker("deep")]
+    items[:] = [item for item in items if item not in deep]
+    config.hook.pytest_deselected(items=deep)
 
 
 @pytest.fixture

@@ -40,6 +40,8 @@ class Relay:
     Attributes:
         constants: (module, name, value) of constants that the server is to have other values of.
         client_constants: The same for clients.
+        server_prefix: What the server is started by: a command that takes another, such as strace.
+        client_prefix: The same for clients.
         send_token: Good for sending to every channel.
         processes: Everything that was started, ended or not.
     """
@@ -51,6 +53,8 @@ class Relay:
         self.processes: list[Running] = []
         self.constants: list[Constant] = []
         self.client_constants: list[Constant] = []
+        self.server_prefix: list[str | Path] = []
+        self.client_prefix: list[str | Path] = []
         self.send_token = ""
         self.server: Running
         self._settings = settings
@@ -74,13 +78,24 @@ class Relay:
     async def start(self) -> float:
         """Start the server, and return how many seconds it took to be ready."""
         began = time.monotonic()
+        self.launch()
+        assert await self.got_ready(), self.server.errors
+        return time.monotonic() - began
+
+    def launch(self) -> None:
+        """Start the server, without waiting."""
         program = _program(SERVER, "relay_server", self.constants)
-        self.server = self._start([*program, "serve"], "server", self.environment)
+        command = [*self.server_prefix, *program, "serve"]
+        self.server = self._start(command, "server", self.environment)
+
+    async def got_ready(self) -> bool:
+        """Wait until the server is ready; False if it ended before."""
         async with asyncio.timeout(READY_S):
             while not await self.is_ready():
-                assert self.server.alive, self.server.errors
+                if not self.server.alive:
+                    return False
                 await asyncio.sleep(0.01)  # there is nothing to wait for but the port
-        return time.monotonic() - began
+        return True
 
     async def is_ready(self) -> bool:
         """Whether its ops port says so."""
@@ -145,7 +160,8 @@ class Relay:
     def begin_client(self, token: str, *arguments: str) -> Running:
         """Start a relay-client command, for those that this process must answer meanwhile."""
         program = _program(CLIENT, "relay_client", self.client_constants)
-        return self._start([*program, *arguments], "client", self.client_environment(token))
+        command = [*self.client_prefix, *program, *arguments]
+        return self._start(command, "client", self.client_environment(token))
 
     async def connect(self, token: str, *arguments: str) -> Running:
         """Start a client, and return once it is connected and subscribed."""
