@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -16,8 +17,13 @@ from relay_protocol.errors import RelayError
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock
 from relay_server.configs import SubscriptionConfig
-from relay_server.delivery.pump import Pump, Sink
-from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
+from relay_server.delivery.pump import STORE_RETRY_S, Pump, Sink
+from relay_server.errors import (
+    ChannelNotFound,
+    Forbidden,
+    StoreUnavailable,
+    SubscriptionNotFound,
+)
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
 from relay_server.values import Channel, ChannelNumber, Subscription, SubscriptionNumber
@@ -82,12 +88,15 @@ class Hub:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._readers: set[Reader] = set()  # connections
-        self._forwards: set[Reader] = set()
+        # Each in the order of coming, so that what happens does not hang on addresses in memory.
+        self._readers: dict[Reader, None] = {}  # connections
+        self._forwards: dict[Reader, None] = {}
         self._served: dict[SubscriptionNumber, _Served] = {}
-        self._by_channel: defaultdict[ChannelNumber, set[Pump]] = defaultdict(set)
+        self._by_channel: defaultdict[ChannelNumber, dict[Pump, None]] = defaultdict(dict)
         self._claiming: dict[SubscriptionNumber, Subscription] = {}  # as it is set by now
+        self._pausing: dict[SubscriptionNumber, str] = {}  # why; until it is stored
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
         self._draining = False
         # One at a time; a lock goes when nobody holds it.
         self._joining: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -107,13 +116,13 @@ class Hub:
 
     def add(self, reader: Reader) -> None:
         """A connection was opened."""
-        self._readers.add(reader)
+        self._readers[reader] = None
         self._metrics.connections.set(len(self._readers))
 
     def remove(self, reader: Reader) -> None:
         """A connection or forward is gone: what was lent to it is freed."""
-        self._forwards.discard(reader)
-        self._readers.discard(reader)
+        self._forwards.pop(reader, None)
+        self._readers.pop(reader, None)
         self._metrics.connections.set(len(self._readers))
         for number, served in list(self._served.items()):
             if reader in served.readers:
@@ -163,7 +172,7 @@ class Hub:
             if not current:
                 raise SubscriptionNotFound(*key)
             pump = await self._serve(current[0], reader, share=False)
-        self._forwards.add(reader)
+        self._forwards[reader] = None
         return pump
 
     def start(self, pump: Pump, reader: Reader) -> None:
@@ -203,6 +212,7 @@ class Hub:
 
     def subscription_changed(self, subscription: Subscription) -> None:
         """It goes on with its new rules, paused or not."""
+        self._pausing.pop(subscription.number, None)
         if subscription.number in self._claiming:
             self._claiming[subscription.number] = subscription
         pump = self.pump(subscription.number)
@@ -242,6 +252,7 @@ class Hub:
     async def close(self) -> None:
         """Stop every pump."""
         self._unlisten()
+        self._closing.set()
         for number in list(self._served):
             self._stop(number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -275,7 +286,7 @@ class Hub:
             functools.partial(self._target_gone, subscription),
         )
         self._served[subscription.number] = _Served(pump, [reader], share)
-        self._by_channel[channel.number].add(pump)
+        self._by_channel[channel.number][pump] = None
         return pump
 
     def _take_over(self, subscription: Subscription, reader: Reader) -> None:
@@ -303,7 +314,7 @@ class Hub:
     def _stop(self, number: SubscriptionNumber) -> None:
         pump = self._served.pop(number).pump
         of_channel = self._by_channel[pump.channel.number]
-        of_channel.discard(pump)
+        of_channel.pop(pump, None)
         if not of_channel:
             del self._by_channel[pump.channel.number]
         pump.stop()
@@ -312,18 +323,39 @@ class Hub:
         """The target wants no more (410): that outlives this connection, and this process."""
         facts = {"channel": subscription.channel, "subscription": subscription.name}
         log.warning("subscription paused until somebody resumes it", reason=reason, **facts)
+        if subscription.number in self._pausing:
+            return
+        self._pausing[subscription.number] = reason
         task = asyncio.create_task(self._keep_paused(subscription.number, reason))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _keep_paused(self, number: SubscriptionNumber, reason: str) -> None:
+        """Have it stored, however long that takes: people see and resume what is stored."""
+        told = False
+        while number in self._pausing and not await self._store_pause(number, reason, told=told):
+            told = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STORE_RETRY_S):
+                    await self._closing.wait()
+                    return
+
+    async def _store_pause(self, number: SubscriptionNumber, reason: str, *, told: bool) -> bool:
+        """Whether that came to an end: False where the store may take it later."""
+
         def pause(config: SubscriptionConfig) -> SubscriptionConfig:
             return msgspec.structs.replace(config, paused=reason)
 
         try:
             self.subscription_changed(await self._store.change_subscription(number, pause))
+        except StoreUnavailable as exc:
+            if not told:
+                log.error("the pause could not be stored yet", error=str(exc))
+            return False
         except RelayError as exc:
+            self._pausing.pop(number, None)
             log.error("the pause could not be stored", error=str(exc))
+        return True
 
     def _ended(self, pump: Pump, task: asyncio.Task[None]) -> None:
         """A pump that failed must not leave a reader waiting for nothing: it comes back anew.

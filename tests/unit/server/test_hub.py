@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,9 +11,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay_protocol.messages import Granted, Wanted
+from relay_protocol.values import Response
+from relay_server.configs import SubscriptionConfig
 from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub, ReaderState
-from relay_server.delivery.pump import Pump
-from relay_server.errors import ChannelNotFound
+from relay_server.delivery.pump import STORE_RETRY_S, Pump
+from relay_server.errors import ChannelNotFound, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.memory import MemoryStore
 from relay_server.values import (
@@ -21,6 +23,7 @@ from relay_server.values import (
     Claim,
     Outline,
     ReaderNumber,
+    Subscription,
     SubscriptionNumber,
     SubscriptionStatus,
 )
@@ -39,6 +42,16 @@ class SlowStore(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
         self.broken = False
+        self.full = False
+
+    async def change_subscription(
+        self,
+        subscription: SubscriptionNumber,
+        change: Callable[[SubscriptionConfig], SubscriptionConfig],
+    ) -> Subscription:
+        if self.full:
+            raise StoreFull("no room")
+        return await super().change_subscription(subscription, change)
 
     async def claim(self, reader: ReaderNumber) -> Claim | None:
         await self.gate.wait()
@@ -320,3 +333,38 @@ async def test_closing_stops_every_pump() -> None:
     assert w.hub._tasks == set()
     await w.append(1)
     assert reader.got == []
+
+
+@virtual_time
+async def test_a_pause_that_finds_no_room_is_stored_later() -> None:
+    """Else nobody sees why nothing is delivered, and a restart forgets what the target said."""
+    async with world() as w:
+        reader = FakeReader()
+        _, pump = await w.join(reader)
+        await w.append(1)
+        w.store.full = True
+        pump.finish(reader, reader.got[0].id, Response(410))
+        await asyncio.sleep(5)
+        w.store.full = False
+        await asyncio.sleep(2 * STORE_RETRY_S)
+        [stored] = await w.store.subscriptions("chatwoot")
+        assert stored.config.paused == "the target answered 410"
+
+
+@virtual_time
+async def test_a_pause_that_somebody_ended_is_not_stored_after_all() -> None:
+    async with world() as w:
+        reader = FakeReader()
+        granted, pump = await w.join(reader)
+        await w.append(1)
+        w.store.full = True
+        pump.finish(reader, reader.got[0].id, Response(410))
+        await settled()
+        w.store.full = False
+        w.hub.subscription_changed(
+            await w.store.change_subscription(granted.subscription, lambda config: config)
+        )
+        await asyncio.sleep(2 * STORE_RETRY_S)
+        [stored] = await w.store.subscriptions("chatwoot")
+        assert not stored.config.paused
+        assert len(reader.got) == 2
