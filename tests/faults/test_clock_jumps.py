@@ -60,7 +60,7 @@ async def test_nothing_is_lost_when_the_date_jumps(
     """Under load, and now and then across a restart; everything comes once and in order."""
     jumps = rng.sample(JUMPS, short_or_deep(1, len(JUMPS)))
     dates = FakeDate(tmp_path / "server"), FakeDate(tmp_path / "client")
-    async with open_trial(tmp_path / "trial", rng, server=QUICK_UPKEEP) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=QUICK_UPKEEP) as trial:
         await keep_all(trial)
         await restart_under(trial, dates[0])
         trial.relay.client_prefix = dates[1].prefix
@@ -113,7 +113,7 @@ async def test_what_is_undelivered_outlives_a_jump_of_ten_years(
 ) -> None:
     """What was delivered is older than it may be, and goes at the next clean-up; the rest stays."""
     date = FakeDate(tmp_path / "server")
-    async with open_trial(tmp_path / "trial", rng, server=QUICK_UPKEEP) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=QUICK_UPKEEP) as trial:
         await restart_under(trial, date)
         client = await trial.connect()
         async with trial.talking() as talk:

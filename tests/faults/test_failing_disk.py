@@ -74,7 +74,7 @@ async def test_a_failed_disk_stops_the_server_and_nothing_answered_is_missing(
     trouble: Trouble, tmp_path: Path, rng: Random, judged: Judged
 ) -> None:
     """Never a shrug: what was written before may be gone, so nothing is promised any more."""
-    async with open_trial(tmp_path / "trial", rng, server=EARLY_CHECKPOINTS) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=EARLY_CHECKPOINTS) as trial:
         relay, record = trial.relay, tmp_path / "calls"
         client = await trial.connect()
         async with trial.talking() as talk:

@@ -107,7 +107,7 @@ async def test_a_server_killed_at_a_system_call_loses_nothing(
 ) -> None:
     """In order, and each once: the client lives on and knows what it has posted."""
     moments = rng.sample(SERVER, short_or_deep(2, len(SERVER)))
-    async with open_trial(tmp_path / "trial", rng, server=BUSY_HOUSE) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=BUSY_HOUSE) as trial:
         client = await trial.connect()
         await trial.relay.control("PATCH", "channels/chatwoot", {"retention_days": RETENTION_DAYS})
         async with trial.talking() as talk:

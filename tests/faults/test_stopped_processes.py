@@ -61,7 +61,7 @@ def stopped(process: Running) -> Iterator[None]:
 @asynccontextmanager
 async def limited(folder: Path, rng: Random, limits: tuple[Constant, ...]) -> AsyncIterator[Trial]:
     """A trial with other limits at both ends."""
-    async with open_trial(folder, rng, server=limits) as trial:
+    async with open_trial(folder, rng, constants=limits) as trial:
         trial.relay.client_constants = [QUICK_RETURN, *limits]
         yield trial
 

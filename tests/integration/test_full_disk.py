@@ -134,7 +134,6 @@ async def test_where_nothing_can_be_written_at_all_deliveries_go_on(
 @asynccontextmanager
 async def kept_full(disk: SmallDisk) -> AsyncIterator[None]:
     """Take at once whatever becomes free."""
-
     done = False
 
     async def fill() -> None:
