@@ -113,6 +113,20 @@ class EventStore(Protocol):
             ChannelNotFound: No channel has this name.
         """
 
+    async def change_channel(
+        self, name: str, change: Callable[[ChannelConfig], ChannelConfig]
+    ) -> Channel:
+        """Change a channel's configuration; of two changes at once, one sees the other's.
+
+        Args:
+            name: The channel's.
+            change: Returns the new one; called in any thread, perhaps twice. A `RelayError` that
+                it raises is raised here, and nothing has changed.
+
+        Raises:
+            ChannelNotFound: No channel has this name.
+        """
+
     async def delete_channel(self, name: str) -> None:
         """Delete a channel with its events and subscriptions.
 

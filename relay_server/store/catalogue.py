@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import msgspec
 
@@ -21,9 +22,12 @@ def create_channel(database: Database, name: str, config: ChannelConfig, now: in
     return Channel(number, name, config, now)
 
 
-def set_channel(database: Database, name: str, config: ChannelConfig) -> Channel:
-    """Replace a channel's configuration; raises ChannelNotFound."""
+def change_channel(
+    database: Database, name: str, change: Callable[[ChannelConfig], ChannelConfig]
+) -> Channel:
+    """Change a channel's configuration; raises ChannelNotFound."""
     channel = find_channel(database, name)
+    config = change(channel.config)
     database.run("set_channel", encode(config), channel.number)
     return msgspec.structs.replace(channel, config=config)
 

@@ -155,7 +155,13 @@ class MemoryStore(MemoryState):
         return channel
 
     async def set_channel(self, name: str, config: ChannelConfig) -> Channel:
-        channel = msgspec.structs.replace(self._channel(name), config=config)
+        return await self.change_channel(name, lambda _: config)
+
+    async def change_channel(
+        self, name: str, change: Callable[[ChannelConfig], ChannelConfig]
+    ) -> Channel:
+        old = self._channel(name)
+        channel = msgspec.structs.replace(old, config=change(old.config))
         self._channels[name] = channel
         return channel
 

@@ -168,8 +168,13 @@ class SqliteStore:
         )
 
     async def set_channel(self, name: str, config: ChannelConfig) -> Channel:
+        return await self.change_channel(name, lambda _: config)
+
+    async def change_channel(
+        self, name: str, change: Callable[[ChannelConfig], ChannelConfig]
+    ) -> Channel:
         return await self._writer.submit(
-            lambda db: catalogue.set_channel(db, name, config), self._known.show_channel
+            lambda db: catalogue.change_channel(db, name, change), self._known.show_channel
         )
 
     async def delete_channel(self, name: str) -> None:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from relay_server.configs import ChannelConfig, HmacAuth, SenderKind
-from relay_server.errors import ChannelExists, ChannelNotFound, TokenExists, TokenNotFound
+from relay_server.errors import (
+    ChannelExists,
+    ChannelNotFound,
+    InvalidValue,
+    TokenExists,
+    TokenNotFound,
+)
 from relay_server.store.base import EventStore
 from relay_server.values import Channel, MarkState, Progress, Scope, Token
 from tests.support.clock import START_MS
@@ -45,6 +52,32 @@ async def test_the_catalog_shows_each_change_at_once_and_later(
     assert store.catalog == before
 
 
+async def test_changes_at_once_take_nothing_back(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    """Each sees what the others changed before it."""
+
+    def more_days(config: ChannelConfig) -> ChannelConfig:
+        return msgspec.structs.replace(config, retention_days=config.retention_days + 1)
+
+    before = channel.config.retention_days
+    await asyncio.gather(*(store.change_channel("chatwoot", more_days) for _ in range(50)))
+
+    assert store.catalog.channels["chatwoot"].config.retention_days == before + 50
+    store = await stores.reopen(store)
+    assert store.catalog.channels["chatwoot"].config.retention_days == before + 50
+
+
+async def test_a_change_that_says_no_changes_nothing(store: EventStore, channel: Channel) -> None:
+    def refuse(_: ChannelConfig) -> ChannelConfig:
+        raise InvalidValue("no")
+
+    with pytest.raises(InvalidValue):
+        await store.change_channel("chatwoot", refuse)
+
+    assert store.catalog.channels["chatwoot"] == channel
+
+
 async def test_names_are_taken_once(store: EventStore, channel: Channel) -> None:
     await store.create_token(token())
 
@@ -58,7 +91,7 @@ async def test_names_are_taken_once(store: EventStore, channel: Channel) -> None
 
 async def test_what_is_not_there_cannot_be_changed(store: EventStore) -> None:
     with pytest.raises(ChannelNotFound):
-        await store.set_channel("nowhere", ChannelConfig())
+        await store.change_channel("nowhere", lambda config: config)
     with pytest.raises(ChannelNotFound):
         await store.delete_channel("nowhere")
     with pytest.raises(TokenNotFound):

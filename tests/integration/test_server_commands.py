@@ -237,3 +237,21 @@ async def test_revoking_by_command_is_felt_by_the_running_server(relay: Relay) -
 async def test_the_control_socket_and_the_files_are_the_owner_s_alone(relay: Relay) -> None:
     assert (relay.data_dir / "control.sock").stat().st_mode & 0o777 == 0o600
     assert relay.data_dir.stat().st_mode & 0o077 == 0
+
+
+async def test_channel_set_twice_at_once_keeps_both(relay: Relay) -> None:
+    """Each request changes what it names, whatever the others change meanwhile."""
+    fields: Json = {
+        "retention_days": 3.0,
+        "dead_days": 4.0,
+        "max_bytes": 5_000_000,
+        "drop_oldest": True,
+        "rate_per_s": 6.0,
+        "max_body_bytes": 7_000,
+    }
+
+    requests = [{name: value} for name, value in fields.items()]
+    await asyncio.gather(*(relay.control("PATCH", "channels/chatwoot", r) for r in requests))
+
+    found = await relay.control("GET", "channels/chatwoot")
+    assert {name: found[name] for name in fields} == fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -70,7 +71,7 @@ async def create_channel(request: web.Request) -> web.Response:
     context, fields = request.app[CONTEXT], await read(request, ChannelFields)
     if fields.name is msgspec.UNSET:
         raise InvalidValue("a channel needs a name")
-    config = _configure(context, ChannelConfig(), fields)
+    config = _change(context, fields)(ChannelConfig())
     name = check_new_name(fields.name)
     channel = await context.store.create_channel(name, config, context.clock.unix_ms())
     return answer(views.channel(context, channel), status=201)
@@ -91,8 +92,8 @@ async def set_channel(request: web.Request) -> web.Response:
     channel = readable_channel(request, who, request.match_info["name"])
     if fields.name not in (msgspec.UNSET, channel.name):
         raise InvalidValue("a channel keeps its name: its URL would change")
-    config = _configure(context, channel.config, fields)
-    changed = await context.store.set_channel(channel.name, config)
+    change = _change(context, fields)
+    changed = await context.store.change_channel(channel.name, change)
     context.hub.channel_changed(changed)
     return answer(views.channel(context, changed))
 
@@ -112,7 +113,25 @@ async def delete_channel(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def _configure(context: Context, config: ChannelConfig, fields: ChannelFields) -> ChannelConfig:
+def _change(context: Context, fields: ChannelFields) -> Callable[[ChannelConfig], ChannelConfig]:
+    """What a request changes, whatever a channel is set to by then."""
+    sealed = _seal(context, fields)
+    return lambda config: _configure(config, fields, sealed)
+
+
+def _seal(context: Context, fields: ChannelFields) -> tuple[bytes, ...] | None:
+    """The secrets that a request sets; None where it leaves them as they are."""
+    if fields.hmac_secrets is msgspec.UNSET:
+        return None
+    given = [secret.strip() for secret in fields.hmac_secrets]
+    if not all(given):
+        raise InvalidValue("an HMAC secret is empty")
+    return tuple(context.sealer.seal(secret.encode()) for secret in given)
+
+
+def _configure(
+    config: ChannelConfig, fields: ChannelFields, sealed: tuple[bytes, ...] | None
+) -> ChannelConfig:
     """A channel's configuration with what a request sets of it."""
     changes: dict[str, Any] = {
         name: value for name in SIMPLE if (value := getattr(fields, name)) is not msgspec.UNSET
@@ -121,7 +140,7 @@ def _configure(context: Context, config: ChannelConfig, fields: ChannelFields) -
         changes["allow_from"] = tuple(fields.allow_from)
     if fields.policy is not msgspec.UNSET:
         changes["policy"] = changed_policy(config.policy, fields.policy)
-    changes["hmac"] = _configure_hmac(context, config.hmac, fields)
+    changes["hmac"] = _configure_hmac(config.hmac, fields, sealed)
     limit = changes.get("max_body_bytes")
     if limit is not None and not 0 < limit <= MAX_BODY_BYTES:
         raise InvalidValue(f"a body is limited to 1 to {MAX_BODY_BYTES} bytes")
@@ -129,17 +148,14 @@ def _configure(context: Context, config: ChannelConfig, fields: ChannelFields) -
 
 
 def _configure_hmac(
-    context: Context, current: HmacAuth | None, fields: ChannelFields
+    current: HmacAuth | None, fields: ChannelFields, sealed: tuple[bytes, ...] | None
 ) -> HmacAuth | None:
     scheme = fields.hmac_scheme or (current.scheme if current else "chatwoot")
     if scheme not in HMAC_SCHEMES:
         raise InvalidValue(f"{scheme!r} is no signature scheme; there is {HMAC_SCHEMES[0]}")
     secrets = current.secrets if current else ()
-    if fields.hmac_secrets is not msgspec.UNSET:
-        given = [secret.strip() for secret in fields.hmac_secrets]
-        if not all(given):
-            raise InvalidValue("an HMAC secret is empty")
-        secrets = tuple(context.sealer.seal(secret.encode()) for secret in given)
+    if sealed is not None:
+        secrets = sealed
     log_only = fields.hmac_log_only or False
     if fields.hmac_log_only is msgspec.UNSET:
         log_only = current.log_only if current else False
