@@ -7,7 +7,7 @@ from collections import defaultdict
 from relay_server.configs import ChannelConfig
 from relay_server.store.database import Database
 from relay_server.store.housekeeping import Removed
-from relay_server.store.recent import Recent
+from relay_server.store.recent import RecentOfAll
 from relay_server.store.rows import decode_channel, decode_token
 from relay_server.values import Catalog, Channel, ChannelNumber, Event, Token
 
@@ -25,7 +25,7 @@ class Known:
     """
 
     def __init__(self, database: Database) -> None:
-        self.recent: dict[ChannelNumber, Recent] = defaultdict(Recent)
+        self.recent = RecentOfAll()
         self.last: dict[ChannelNumber, int] = {}
         self.bytes: dict[ChannelNumber, int] = {}
         self.arriving: defaultdict[ChannelNumber, int] = defaultdict(int)
@@ -68,7 +68,7 @@ class Known:
 
     def add(self, event: Event, weight: int) -> None:
         """An event of so many bytes was stored."""
-        self.recent[event.channel].add(event, weight)
+        self.recent.add(event, weight)
         self.last[event.channel] = event.head.sequence
         self.bytes[event.channel] = self.bytes.get(event.channel, 0) + weight
 
@@ -76,7 +76,7 @@ class Known:
         """Events were deleted."""
         if removed.channel in self.bytes:
             self.bytes[removed.channel] -= removed.bytes
-            self.recent[removed.channel].forget(removed.last)
+            self.recent.forget(removed.channel, removed.last)
         if removed.events:
             self.refused.pop(removed.channel, None)
 
@@ -90,8 +90,8 @@ class Known:
         """A channel was deleted."""
         channels = {n: c for n, c in self.catalog.channels.items() if n != channel.name}
         self.catalog = Catalog(channels, self.catalog.tokens)
+        self.recent.drop(channel.number)
         for by_number in (
-            self.recent,
             self.last,
             self.bytes,
             self.arriving,

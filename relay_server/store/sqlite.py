@@ -126,16 +126,16 @@ class SqliteStore:
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
         if after >= self._known.last.get(channel, 0):
             return ()
-        recent = self._known.recent[channel].outlines(after, limit)
-        if recent is not None:
-            return recent
+        recent = self._known.recent.of(channel)
+        if recent is not None and (outlines := recent.outlines(after, limit)) is not None:
+            return outlines
         rows = await self._read(
             lambda db: db.all("outlines", position(channel, after), last(channel), limit)
         )
         return [Outline(sequence_of(at), key, size) for at, key, size in rows]
 
     async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
-        recent = self._known.recent.get(channel)
+        recent = self._known.recent.of(channel)
         if recent is not None and (events := recent.fetch(sequences)) is not None:
             return events
         wanted = json.dumps([position(channel, sequence) for sequence in sequences])

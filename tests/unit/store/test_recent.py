@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay_server.store.positions import channel_of, first, last, position, sequence_of
-from relay_server.store.recent import Recent
+from relay_server.store.recent import Recent, RecentOfAll
 from relay_server.values import Event
 from tests.support.events import event_head
 
@@ -75,3 +75,52 @@ def test_positions_keep_channels_apart() -> None:
     assert first(3) < at < last(3) < first(4)
     for sequence in (1 << 40, 1 << 90, -1, -(1 << 90)):
         assert first(3) <= position(3, sequence) <= last(3)
+
+
+# Of all channels together
+
+
+def of_all(*events: tuple[int, int], size: int = 1, **limits: int) -> RecentOfAll:
+    """Events given by channel and sequence, in the order they came."""
+    recent = RecentOfAll(**limits)
+    for channel, sequence in events:
+        recent.add(Event(channel, event_head(sequence), b"x" * size), size)
+    return recent
+
+
+def test_the_channel_that_was_used_longest_ago_makes_room() -> None:
+    recent = of_all((1, 1), (2, 1), (3, 1), (1, 2), max_events=4)
+    assert recent.of(2) is not None, "a reader uses it, too"
+
+    recent.add(Event(4, event_head(1), b""), 0)
+
+    assert [channel for channel in range(1, 5) if channel in recent] == [1, 2, 4]
+
+
+def test_bodies_of_all_channels_are_bounded_together() -> None:
+    recent = of_all(*((channel, 1) for channel in range(1, 100)), size=10, max_bytes=35)
+
+    assert [channel for channel in range(1, 100) if channel in recent] == [97, 98, 99]
+
+
+def test_what_was_deleted_leaves_room() -> None:
+    recent = of_all((1, 1), (1, 2), (2, 1), (2, 2), max_events=4)
+    recent.forget(1, 1)
+    recent.drop(2)
+
+    for sequence in (3, 4, 5):
+        recent.add(Event(3, event_head(sequence), b""), 0)
+
+    assert 1 in recent
+    assert recent.of(2) is None
+    recent.add(Event(3, event_head(6), b""), 0)
+    assert 1 not in recent
+
+
+def test_a_channel_that_made_room_begins_anew() -> None:
+    recent = of_all((1, 1), (2, 1), (1, 2), max_events=1)
+
+    mine = recent.of(1)
+    assert mine is not None
+    assert mine.outlines(0, 10) is None, "the first is not known any more"
+    assert [o.sequence for o in mine.outlines(1, 10) or ()] == [2]
