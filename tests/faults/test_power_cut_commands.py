@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from relay_client import saved_login
+from relay_client.journal import Journal
+from relay_protocol.messages import Granted
+from relay_protocol.values import Response
 from relay_server.commands import host as commands
 from relay_server.errors import BackupUnusable
 from relay_server.sealing import Sealer
@@ -20,8 +23,10 @@ from relay_server.store.base import EventStore
 from relay_server.store.opening import open_sqlite
 from relay_server.store.restore import restore
 from relay_server.store.sqlite import FILE_NAME
+from relay_server.values import Scope, Token
 from tests.support.clock import START_MS
 from tests.support.disks import MIB
+from tests.support.events import delivery
 from tests.support.power import CutDisks, choose_cuts
 from tests.support.recording_disk import mounted, recording_disk, run
 from tests.support.seeds import chance, choose_seed, short_or_deep
@@ -141,6 +146,57 @@ async def test_the_first_webhook(tmp_path: Path) -> None:
         await stores[0].close()
 
     await cut_during(tmp_path, "the first webhook", nothing, act, check, end)
+
+
+async def test_a_token(tmp_path: Path) -> None:
+    """It is shown once only, so it must be kept by then."""
+    stores: list[EventStore] = []
+    token = Token("ana", b"t" * 32, frozenset(Scope), None, START_MS)
+
+    async def prepare(folder: Path) -> None:
+        await fill(folder / "data", 1)
+        stores.append(await open_sqlite(folder / "data"))
+
+    async def act(_: Path) -> bool:
+        await stores[0].create_token(token)
+        return True
+
+    async def check(folder: Path, done: bool | None) -> None:
+        store = await open_sqlite(folder / "data")
+        found = list(store.catalog.tokens.values())
+        await store.close()
+        assert found in ([[token]] if done else [[], [token]])
+
+    async def end(_: Path) -> None:
+        await stores[0].close()
+
+    await cut_during(tmp_path, "token", prepare, act, check, end)
+
+
+async def test_a_client_s_journal(tmp_path: Path) -> None:
+    """Cut while it is made or written to, it can be used, and is never damaged."""
+    warnings: list[str] = []
+
+    def opened(folder: Path) -> Journal:
+        journal = Journal(folder / "state", URL, warnings.append)
+        journal.open([Granted(1, "chatwoot", "ana", False, 0)])
+        return journal
+
+    async def act(folder: Path) -> bool:
+        journal = opened(folder)
+        for number in range(1, 301):
+            journal.add(delivery(number), Response(200))
+        journal.close()
+        return True
+
+    async def check(folder: Path, done: bool | None) -> None:
+        journal = opened(folder)
+        found = [journal.find(f"1.{n}", f"evt_{n:012d}", 2) is not None for n in range(1, 301)]
+        journal.close()
+        assert warnings == []
+        assert all(found) or not done
+
+    await cut_during(tmp_path, "journal", nothing, act, check)
 
 
 async def test_a_sealed_secret(tmp_path: Path) -> None:
