@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -230,16 +230,13 @@ def _check_said(relay: Relay) -> None:
             assert word not in process.errors, process.errors
 
 
-def judge_stored(ledger: Ledger, stored: Iterable[Event], *, cleaned: bool = False) -> Verdict:
-    """As if a reader got all that is there; if that may be deleted, after what its target had."""
-    before = ledger.reader(READER).took if cleaned else []
-    reader = Reader(list(before), list(before))
-    moments = itertools.count(before[-1][0] + 1 if before else 0)
-    for event in stored:
-        noted = (next(moments), _as_arrival(event))
-        reader.came.append(noted)
-        reader.took.append(noted)
-    return ledger.judge(reader)
+def judge_stored(ledger: Ledger, stored: Sequence[Event], *, cleaned: bool = False) -> Verdict:
+    """As if a reader got all that is there; after what its target took, if that may be deleted."""
+    there = {event.head.id for event in stored}
+    took = [arrival for _, arrival in ledger.reader(READER).took if cleaned]
+    deleted = {arrival.event_id: arrival for arrival in took if arrival.event_id not in there}
+    noted = list(enumerate([*deleted.values(), *map(_as_arrival, stored)]))
+    return ledger.judge(Reader(noted, list(noted)))
 
 
 def _as_arrival(event: Event) -> Arrival:
