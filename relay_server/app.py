@@ -115,6 +115,7 @@ def ops_app(context: Context) -> web.Application:
     """What the operator's own machines reach."""
     app = web.Application(middlewares=[bounded, errors])
     app[CONTEXT] = context
+    app.on_response_prepare.append(unnamed)
     app.router.add_get("/health/live", health.live)
     app.router.add_get("/health/ready", health.ready)
     app.router.add_get("/metrics", health.metrics)
@@ -126,6 +127,7 @@ def control_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[bounded, errors])
     app[CONTEXT] = context
     app[ON_HOST] = True
+    app.on_response_prepare.append(unnamed)
     app.add_routes(api.routes)
     return app
 

@@ -82,6 +82,7 @@ class BoundedHandler(web.RequestHandler):
         else:
             log.info("request not understood", status=status, error=type(exc).__name__)
             response = error_response(status, "bad_request", "this is no HTTP request")
+        response.headers["Server"] = "relay"  # `unnamed` is not asked here
         response.force_close()
         return response
 

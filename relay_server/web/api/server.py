@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from relay_server.errors import Forbidden
+from relay_server.errors import Forbidden, InvalidValue
 from relay_server.web import views
 from relay_server.web.access import ON_HOST, caller, visible_channels
 from relay_server.web.api.exchange import answer, read
@@ -68,5 +68,7 @@ async def backup(request: web.Request) -> web.Response:
     if not request.app.get(ON_HOST, False):
         raise Forbidden("a backup is made on the host itself, with relay-server backup")
     fields = await read(request, BackupFields)
+    if "\0" in fields.file:
+        raise InvalidValue("no file has such a name")
     await request.app[CONTEXT].store.backup(Path(fields.file))
     return answer({"file": fields.file}, status=201)

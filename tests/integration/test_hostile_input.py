@@ -1,0 +1,142 @@
+"""What nobody would send, to every port and socket of a server that runs, and on to a target."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.hostile import BODIES, GARBAGE, PATHS, ROUTES
+from tests.support.processes import Running
+from tests.support.relay import Relay
+from tests.support.senders import Answer, Connection, chunked, head, request
+from tests.support.target import Target
+
+MIB = 1_048_576
+CLOSED_S = 8.0  # a head that is not whole has 5 s
+ROOM_KIB = 48 * 1024  # for all that a program needs beside the body
+
+
+def peak_kib(process: Running) -> int:
+    """The most memory that a process ever had."""
+    text = Path(f"/proc/{process.process.pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", text)
+    assert found
+    return int(found[1])
+
+
+async def ask(relay: Relay, where: str) -> Connection:
+    """A connection to a port or the socket of a relay."""
+    if where == "control":
+        path = str(relay.data_dir / "control.sock")
+        return Connection(*await asyncio.open_unix_connection(path))
+    port = relay.port if where == "public" else relay.ops_port
+    return Connection(*await asyncio.open_connection("127.0.0.1", port))
+
+
+def unharmed(relay: Relay) -> None:
+    """The server runs, and had no failure that nobody foresaw."""
+    assert relay.server.alive, relay.server.errors
+    assert "Traceback" not in relay.server.errors
+    assert " failed" not in relay.server.errors
+
+
+@pytest.mark.parametrize("where", ["public", "ops", "control"])
+async def test_garbage_is_refused_or_cut(relay: Relay, where: str) -> None:
+    for raw in GARBAGE:
+        one = await ask(relay, where)
+        await one.send(raw)
+        one.writer.write_eof()  # so that nothing is waited for
+        answer = await one.closed(CLOSED_S)
+        assert answer == b"" or re.match(rb"HTTP/1\.[01] 4\d\d ", answer), (raw[:60], answer[:80])
+        assert answer.count(b"HTTP/1.") <= 1, raw[:60]
+        one.writer.close()
+        assert b"aiohttp" not in answer.lower(), "who answers is nobody's business"
+    assert await relay.is_ready()
+    unharmed(relay)
+
+
+async def test_the_control_socket_refuses_what_is_no_sense(relay: Relay) -> None:
+    """Whoever may open it may do everything, and may make mistakes."""
+    hostile = [(method, path, body) for method, path in ROUTES for body in BODIES.values()]
+    hostile += [(method, path, b"{}") for method in ("GET", "DELETE", "PATCH") for path in PATHS]
+    files = ("/nowhere/x", "a\0b", "", ".", "/proc/self/mem", "x" * 5_000, "/dev/full")
+    hostile += [("POST", "backup", json.dumps({"file": file}).encode()) for file in files]
+    for method, path, body in hostile:
+        answer = await _asked(relay, method, path, body)
+        assert 400 <= answer.status < 500 or answer.status == 507, (method, path, body[:60], answer)
+        assert answer.json["error"]["code"] != "error", (method, path, body[:60], answer)
+    unharmed(relay)
+
+
+async def _asked(relay: Relay, method: str, path: str, body: bytes) -> Answer:
+    one = await ask(relay, "control")
+    fields = [("Host", "relay"), ("Content-Length", str(len(body)))]
+    answer = await one.exchange(head(f"{method} /api/v1/{path} HTTP/1.1", fields) + body)
+    one.writer.close()
+    return answer
+
+
+async def test_a_bomb_goes_through_as_it_is(relay: Relay, target: Target) -> None:
+    """1 GiB of zeros in 1 MiB: neither the server nor the client looks into it."""
+    body = gzip.compress(bytes(16 * MIB), mtime=0) * 64
+    token = await relay.make_token("ana", "subscribe")
+    client = await relay.connect(token, "--to", target.address)
+    before = [peak_kib(process) for process in (relay.server, client)]
+
+    fields = [("Content-Encoding", "gzip")]
+    assert (
+        await relay.send(request(body=body, headers=fields, token=relay.send_token))
+    ).status == 200
+    await target.received(1)
+
+    [arrival] = target.arrivals
+    assert arrival.body == body
+    assert arrival.header(b"Content-Encoding") == b"gzip"
+    after = [peak_kib(process) for process in (relay.server, client)]
+    grown = [later - earlier for earlier, later in zip(before, after, strict=True)]
+    assert max(grown) < ROOM_KIB, grown
+
+
+async def test_the_target_gets_one_request_for_each_that_was_taken(
+    relay: Relay, target: Target
+) -> None:
+    """Whatever is written into a webhook stays in it."""
+    inner = b"POST /admin HTTP/1.1\r\nHost: evil\r\nContent-Length: 0\r\n\r\n"
+    token = relay.send_token
+    raws = [
+        request("/webhook/%0d%0aX-Evil:%20y%0d%0a%0d%0aGET%20/admin", inner, token=token),
+        request("/webhook?a=%0aX-Evil:y", inner, [("X-A", "b\tc")], token=token),
+        chunked([inner, b"0\r\n\r\n", inner], "/webhook/@evil/..x", token),
+        request(
+            "http://evil.example/webhook", inner, [("Connection", "X-A"), ("X-A", "1")], token=token
+        ),
+        request("/c/chatwoot/admin%2f..%5c", inner, method="DELETE", token=token),
+    ]
+    refused = [
+        request("/c/chatwoot//evil.example/", inner, token=token),
+        request("/webhook/../admin", inner, token=token),
+        request(body=inner, headers=[("Host", "evil")], token=token),
+        request(body=inner, method="TRACE", token=token),
+    ]
+    client = await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
+    assert [(await relay.send(raw)).status for raw in raws] == [200] * len(raws)
+    assert [(await relay.send(raw)).status for raw in refused] == [400] * len(refused)
+    await target.received(len(raws))
+
+    assert [arrival.request_target for arrival in target.arrivals] == [
+        "/webhook/%0d%0aX-Evil:%20y%0d%0a%0d%0aGET%20/admin",
+        "/webhook?a=%0aX-Evil:y",
+        "/webhook/@evil/..x",
+        "/webhook",
+        "/admin%2f..%5c",
+    ]
+    assert [a.body.count(inner) for a in target.arrivals] == [1, 1, 2, 1, 1]
+    names = {name.lower() for arrival in target.arrivals for name, _ in arrival.headers}
+    assert not names & {b"x-evil", b"transfer-encoding"}
+    assert client.alive
+    unharmed(relay)
