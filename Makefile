@@ -14,11 +14,13 @@ PYTEST_ARGS ?= -n 2
 # The stamps lie in the environment that they speak of, and go with it.
 RUNTIME := .venv/.relay-runtime
 DEV := .venv/.relay-dev
+FUZZ := .venv/.relay-fuzz
+SECONDS_EACH ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test faults lint format docs pins bench clean
+.PHONY: help setup demo test faults fuzz lint format docs pins bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,11 +54,15 @@ docs: $(RUNTIME) ## Write the reference pages that are made from the code
 bench: $(RUNTIME) ## Measure latency, throughput and memory (see bench/README.md)
 	@$(BIN)/python -m bench.run
 
+fuzz: $(FUZZ) ## Feed every target of fuzz/ what nobody would send (SECONDS_EACH=60; see fuzz/README.md)
+	@$(BIN)/python -m fuzz.run $(SECONDS_EACH)
+
 pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashes
 	$(PIP) install --quiet uv
 	$(UV_COMPILE) --upgrade -o requirements/build.txt requirements/build.in
 	$(UV_COMPILE) --upgrade -o requirements/runtime.txt -c requirements/build.txt pyproject.toml
 	$(UV_COMPILE) --upgrade -o requirements/dev.txt pyproject.toml requirements/dev.in
+	$(UV_COMPILE) --upgrade -o requirements/fuzz.txt requirements/fuzz.in
 
 clean: ## Remove .venv and everything that was made
 	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -67,6 +73,11 @@ $(DEV): requirements/dev.txt pyproject.toml | $(BIN)/pip
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	@$(INSTALL_SELF)
 	@touch $(RUNTIME) $(DEV)
+
+$(FUZZ): requirements/fuzz.txt $(DEV)
+	@echo 'Installing the fuzzer into .venv'
+	@$(PIP) install --quiet --require-hashes -r requirements/fuzz.txt
+	@touch $(FUZZ)
 
 $(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/pip
 	@echo 'Installing Relay into .venv'

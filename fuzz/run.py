@@ -49,6 +49,9 @@ def fuzz(name: str, seconds: int) -> bool:
         "-print_final_stats=1",
         "-verbosity=0",
     ]
+    words = FOLDER / "dictionaries" / f"{name}.dict"
+    if words.exists():
+        limits.append(f"-dict={words}")
     folders = [str(grown), str(CORPUS / name)]
     command = [sys.executable, "-m", f"fuzz.fuzz_{name}", *limits, *folders]
     return subprocess.run(command, cwd=FOLDER.parent).returncode == 0
