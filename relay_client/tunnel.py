@@ -103,7 +103,7 @@ class Tunnel:
         self._look_s = look_s
         self._socket: ClientConnection | None = None
         self._outbox: asyncio.Queue[Send | Ping] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of starting
         # Set by the end of draining, or by an error in a task.
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hurry = asyncio.Event()  # connect at once
@@ -335,13 +335,13 @@ class Tunnel:
 
     def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """End everything with the error of one: none of these may fail quietly."""
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if task.cancelled():
             return
         exc = task.exception()

@@ -405,6 +405,7 @@ class ClientSession:
             self._large = None
         else:
             self._bytes -= lent.size
+        assert self._bytes >= 0, "more was handed back than was lent"
 
     def _target_down(self, channel: str) -> list[ClientEffect]:
         if channel in self._down:

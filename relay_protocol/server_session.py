@@ -203,6 +203,8 @@ class ServerSession:
             self._large = delivery.id
         else:
             self._bytes += size
+        assert len(self._under_way) <= self._window, "more deliveries than the window takes"
+        assert self._bytes <= self._window_bytes, "more bytes than the window takes"
         whole = size <= CHUNK_BYTES
         if not whole:
             self._bodies.append((delivery.id, memoryview(delivery.body)))
@@ -291,6 +293,7 @@ class ServerSession:
             self._large = None
         else:
             self._bytes -= size
+        assert self._bytes >= 0, "more came back than went out"
         if size > CHUNK_BYTES:
             self._bodies = deque(b for b in self._bodies if b[0] != delivery)
         return True

@@ -104,6 +104,7 @@ class Keys:
 
     def take(self, key: str) -> None:
         """Something of this key is under way from now on."""
+        assert key not in self._taken, "two of a key at once"
         self._taken.add(key)
 
     def free(self, key: str) -> None:

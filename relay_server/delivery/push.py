@@ -231,6 +231,7 @@ class Push:
             self._large = None
         else:
             self._bytes -= size
+        assert self._bytes >= 0, "more came back than went out"
         if task.cancelled():
             return  # the lease is freed with the pump
         outcome = self._outcome(task)

@@ -115,6 +115,7 @@ class Schedule:
             read_up_to: There is nothing else up to this sequence; that of the last by default.
         """
         for outline in outlines:
+            assert outline.sequence > self.read_up_to, "loaded twice, or out of order"
             self.read_up_to = outline.sequence
             mark = self._known.pop(outline.sequence, None)
             if mark is not None and mark.state.settled:
@@ -165,6 +166,7 @@ class Schedule:
         if not lane.open or lane.ready[0] is not entry or self._keys.taken(entry.key):
             self._offer_again(lane, entry.key)
             return False
+        assert self._entries.get(entry.sequence) is entry, "it was settled before"
         self._keys.take(entry.key)
         lane.offered = False
         lane.active = lane.ready.popleft()
@@ -368,7 +370,9 @@ class Schedule:
     def _advance(self) -> None:
         while self._loaded and self._loaded[0] not in self._entries:
             self._loaded.popleft()
-        self._floor = self._loaded[0] - 1 if self._loaded else self.read_up_to
+        floor = self._loaded[0] - 1 if self._loaded else self.read_up_to
+        assert floor >= self._floor, "what was settled came back"
+        self._floor = floor
         if len(self._loaded) > 2 * len(self._entries) + LOOK_AHEAD:
             # One that waits for hours must not make what was settled behind it pile up here.
             self._loaded = deque(s for s in self._loaded if s in self._entries)
@@ -380,6 +384,7 @@ class Schedule:
         return entry
 
     def _note(self, entry: Entry, state: MarkState, now: float | None = None) -> None:
+        assert state.settled or entry.sequence > self._floor, "marked below the floor"
         self._changed[entry.sequence] = Mark(
             sequence=entry.sequence,
             state=state,

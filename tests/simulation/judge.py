@@ -1,0 +1,233 @@
+"""Says whether the promise was kept: what was sent, what came, and what the store says of it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from relay_protocol.values import Delivery, HeaderList, RequestHead
+from relay_server.configs import Policy
+from tests.simulation.kernel import Kernel
+from tests.simulation.network import Link
+
+AFTER_S = 1.5  # how long after a disturbance its consequences may still be on their way
+
+
+@dataclass(slots=True)
+class Sent:
+    """A webhook as its sender made it.
+
+    Attributes:
+        answered: The event's id and sequence, once a 2xx came.
+    """
+
+    channel: str
+    key: str
+    body: bytes
+    headers: HeaderList
+    answered: tuple[str, int] | None = None
+
+
+@dataclass(slots=True)
+class Visit:
+    """A delivery at its target.
+
+    Attributes:
+        reader: The subscription's number, or a replay's.
+        machine: Where the target is.
+        life: Which run of the client on that machine it was.
+        took: The target answered 2xx, or did what was asked and nobody heard.
+        answered: And the client heard of it.
+    """
+
+    reader: int
+    subscription: int
+    sequence: int
+    key: str
+    machine: int
+    life: int
+    began: float
+    ended: float = math.inf
+    took: bool = False
+    answered: bool = False
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class _History:
+    """What came of one event for one reader."""
+
+    visits: list[Visit] = field(default_factory=list)
+
+    @property
+    def taken(self) -> bool:
+        return any(v.took for v in self.visits)
+
+    def passed(self, policy: Policy, now: float) -> bool:
+        """Whether its key may have gone on without it."""
+        failures = [v for v in self.visits if v.failed]
+        if not failures:
+            return False
+        if len(failures) > len(policy.retry_delays_s) or len(failures) >= policy.other_tries:
+            return True  # dead
+        if policy.strict_order:
+            return False
+        failing_for_s = now - failures[0].ended + 0.001
+        return len(failures) >= policy.hold_failures or failing_for_s >= policy.hold_s
+
+
+class Disturbances:
+    """Until when each machine's connection was not what it should be."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.links: dict[int, Link] = {}  # each machine's last
+        self._kernel = kernel
+        self._until: dict[int, float] = defaultdict(lambda: -math.inf)
+
+    def note(self, machine: int) -> None:
+        """Something happened just now."""
+        self._until[machine] = max(self._until[machine], self._kernel.now)
+
+    def begin(self, machine: int) -> None:
+        """Something is wrong from now on."""
+        self._until[machine] = math.inf
+
+    def end(self, machine: int) -> None:
+        """It is over."""
+        self._until[machine] = self._kernel.now
+
+    def since(self, machine: int, moment: float) -> bool:
+        """Whether there was one after a moment, or shortly before."""
+        link = self.links.get(machine)
+        if link is not None and link.client.lost != link.server.lost:
+            return True  # one end believes in it still
+        return self._until[machine] >= moment - AFTER_S
+
+
+class Judge:
+    """Looks at every arrival when it happens, and at the whole at the end."""
+
+    def __init__(self, kernel: Kernel, disturbances: Disturbances) -> None:
+        self.sent: dict[bytes, Sent] = {}  # by body
+        self.taken = 0  # deliveries
+        self.policies: dict[str, list[Policy]] = {}  # that a channel had, by name
+        self.histories: dict[tuple[int, int], _History] = defaultdict(_History)
+        self._kernel = kernel
+        self._disturbances = disturbances
+        self._known: dict[tuple[str, int], tuple[str, bytes]] = {}  # by channel and sequence
+        self._keys: dict[tuple[int, str], list[int]] = defaultdict(list)  # sequences, as they came
+        self._open: dict[tuple[int, str], list[Visit]] = defaultdict(list)
+
+    def will_send(self, sent: Sent) -> None:
+        """A sender is about to post this, maybe more than once."""
+        self.sent[sent.body] = sent
+
+    def arrived(self, delivery: Delivery, machine: int, life: int) -> Visit:
+        """A target got a request."""
+        head = delivery.event
+        reader = int(delivery.id.partition(".")[0])
+        visit = Visit(
+            reader,
+            delivery.subscription,
+            head.sequence,
+            head.key,
+            machine,
+            life,
+            self._kernel.now,
+        )
+        self._kernel.note(
+            "arrived", delivery=delivery.id, attempt=delivery.attempt, at=f"{machine}/{life}"
+        )
+        self._same_bytes(delivery)
+        self._in_order(visit, delivery.channel)
+        self._alone(visit)
+        self._no_duplicate(visit)
+        self.histories[reader, head.sequence].visits.append(visit)
+        self._open[visit.subscription, visit.key].append(visit)
+        return visit
+
+    def ended(self, visit: Visit, *, took: bool, heard: bool, failed: bool) -> None:
+        """A target answered, or did not.
+
+        Args:
+            visit: Which request.
+            took: The target did what was asked.
+            heard: Its 2xx reached the client.
+            failed: It may count against the delivery.
+        """
+        visit.ended, visit.took, visit.answered = self._kernel.now, took, heard
+        visit.failed = failed
+        history = self.histories[visit.reader, visit.sequence]
+        self.taken += took and not any(v.took for v in history.visits if v is not visit)
+        self._open[visit.subscription, visit.key].remove(visit)
+        self._kernel.note("ended", delivery=f"{visit.reader}.{visit.sequence}", took=took)
+
+    def _same_bytes(self, delivery: Delivery) -> None:
+        head, name = delivery.event, delivery.id
+        sent = self.sent.get(delivery.body)
+        if sent is None:
+            self._kernel.violate("ghost or mutated body", delivery=name)
+            return
+        request = head.request
+        if (sent.channel, sent.headers) != (delivery.channel, request.headers):
+            self._kernel.violate("mutated", delivery=name, headers=request.headers)
+        if _place(request) != _wanted_place(delivery.channel) or head.key != sent.key:
+            self._kernel.violate("mutated", delivery=name, target=_place(request), key=head.key)
+        known = self._known.setdefault((delivery.channel, head.sequence), (head.id, delivery.body))
+        if known != (head.id, delivery.body):
+            self._kernel.violate("two events of one sequence", delivery=name)
+
+    def _in_order(self, visit: Visit, channel: str) -> None:
+        """Each earlier one of the key was taken before, or its key was let go without it."""
+        if visit.reader < 0:
+            return
+        seen = self._keys[visit.reader, visit.key]
+        if visit.sequence in seen:
+            return
+        if seen and max(seen) > visit.sequence:
+            self._kernel.violate("out of order", reader=visit.reader, sequence=visit.sequence)
+        seen.append(visit.sequence)
+        for earlier in seen[-4:-1]:
+            history = self.histories[visit.reader, earlier]
+            if not history.taken and not self._passed(history, channel, visit):
+                self._kernel.violate(
+                    "overtook", reader=visit.reader, sequence=visit.sequence, earlier=earlier
+                )
+
+    def _passed(self, history: _History, channel: str, visit: Visit) -> bool:
+        return any(history.passed(p, visit.began) for p in self.policies[channel])
+
+    def _alone(self, visit: Visit) -> None:
+        for other in self._open[visit.subscription, visit.key]:
+            same = (other.reader, other.sequence, other.machine, other.life)
+            if same == (visit.reader, visit.sequence, visit.machine, visit.life):
+                self._kernel.violate("posted twice at once by one client", visit=visit)
+            machines = (other.machine, visit.machine)
+            if any(self._disturbances.since(m, other.began) for m in machines):
+                continue
+            self._kernel.violate(
+                "two of a key at once",
+                deliveries=f"{other.reader}.{other.sequence}, {visit.reader}.{visit.sequence}",
+            )
+
+    def _no_duplicate(self, visit: Visit) -> None:
+        for earlier in self.histories[visit.reader, visit.sequence].visits:
+            if not earlier.took:
+                continue
+            self._kernel.note("duplicate")
+            if not earlier.answered:
+                continue  # nobody could know
+            if (earlier.machine, earlier.life) == (visit.machine, visit.life):
+                self._kernel.violate("duplicate to one client", visit=visit)
+            machines = (earlier.machine, visit.machine)
+            if not any(self._disturbances.since(m, earlier.began) for m in machines):
+                self._kernel.violate("duplicate without a reason", visit=visit)
+
+
+def _place(request: RequestHead) -> tuple[str, str]:
+    return request.method, request.request_target
+
+
+def _wanted_place(channel: str) -> tuple[str, str]:
+    return ("POST", "/webhook?a=1") if channel == "chatwoot" else ("POST", "/hook?a=1")

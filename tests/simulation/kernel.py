@@ -1,0 +1,108 @@
+"""What every part of a simulation shares: one seed, one clock, one trace."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Coroutine
+
+from tests.support.virtual_time import running_clock
+
+KEPT_LINES = 400  # of the trace; enough to see what led to a failure
+
+
+class Broken(Exception):
+    """A promise was broken; the message says which."""
+
+
+class Trace:
+    """What happened, in order; the same for the same seed.
+
+    Attributes:
+        counts: How often each kind of thing happened.
+        lines: The last of them, or all.
+        keeps_all: It is all of them.
+    """
+
+    def __init__(self, *, keep_all: bool = False) -> None:
+        self.counts: Counter[str] = Counter()
+        self.lines: list[str] = []
+        self.keeps_all = keep_all
+        self._hash = hashlib.sha256()
+
+    def add(self, now: float, what: str, facts: dict[str, object]) -> None:
+        """Note one thing."""
+        self.counts[what] += 1
+        line = f"{now:.6f} {what}" + "".join(f" {name}={value}" for name, value in facts.items())
+        self._hash.update(line.encode())
+        self.lines.append(line)
+        if not self.keeps_all and len(self.lines) > 2 * KEPT_LINES:
+            del self.lines[:KEPT_LINES]
+
+    @property
+    def digest(self) -> str:
+        """Two runs with the same one went the same way."""
+        return self._hash.hexdigest()
+
+
+class Kernel:
+    """Made where the simulation's loop runs.
+
+    Attributes:
+        broken: Every promise that was found broken.
+    """
+
+    def __init__(self, seed: int, trace: Trace) -> None:
+        self.seed = seed
+        self.trace = trace
+        self.clock = running_clock()
+        self.loop = asyncio.get_running_loop()
+        self.broken: list[str] = []
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._numbers = 0
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self.clock.now
+
+    def rng(self, name: str) -> random.Random:
+        """Randomness of one part's own, so that a change of one leaves the others as they are."""
+        return random.Random(f"{self.seed} {name}")
+
+    def number(self) -> int:
+        """A number that was not given before."""
+        self._numbers += 1
+        return self._numbers
+
+    def note(self, what: str, **facts: object) -> None:
+        """Write something into the trace, and count it."""
+        self.trace.add(self.clock.now, what, facts)
+
+    def violate(self, what: str, **facts: object) -> None:
+        """A promise is broken."""
+        self.note(f"BROKEN {what}", **facts)
+        said = " ".join(f"{name}={value}" for name, value in facts.items())
+        self.broken.append(f"{what}: {said}")
+
+    def spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+        """Do something beside the rest; its error is a broken promise."""
+        task = self.loop.create_task(work, name=name)
+        self._tasks[task] = None
+        task.add_done_callback(self._ended)
+        return task
+
+    async def end(self) -> None:
+        """Cancel everything that was spawned."""
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.violate("a part failed", part=task.get_name(), error=repr(error))

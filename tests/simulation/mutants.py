@@ -1,0 +1,167 @@
+"""Relay broken on purpose, each time in one place: the simulation must find every one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+from relay_client.tunnel import Tunnel
+from relay_protocol.client_session import ClientSession
+from relay_protocol.values import Delivery, Response
+from relay_server.delivery import retry
+from relay_server.delivery.hub import Hub
+from relay_server.delivery.lanes import Entry, Keys, Lane, State
+from relay_server.delivery.pump import Pump
+from relay_server.delivery.schedule import Schedule
+from relay_server.values import Appended, ChannelNumber, MarkState, NewEvent
+from relay_server.web.gateway import Connection
+from tests.simulation.clients import SimJournal
+from tests.simulation.disk import SimStore
+
+Patch = Callable[[], Any]
+
+
+def settle_before_the_result() -> Any:
+    """What was sent counts as delivered."""
+    deliver = Connection.deliver
+
+    def mutant(self: Connection, delivery: Delivery) -> None:
+        deliver(self, delivery)
+        self._senders[int(delivery.id.partition(".")[0])].finish(self, delivery.id, Response(200))
+
+    return mock.patch.object(Connection, "deliver", mutant)
+
+
+def keep_leases_of_the_gone() -> Any:
+    """A sharing reader leaves, and what it had stays lent to it."""
+
+    def mutant(self: Pump, sink: Any) -> None:
+        self._sinks.pop(sink, None)
+        self._open_some()
+
+    return mock.patch.object(Pump, "remove", mutant)
+
+
+def answer_before_the_commit() -> Any:
+    """A webhook is answered before it is on disk."""
+    append = SimStore.append
+
+    async def mutant(self: SimStore, channel: ChannelNumber, event: NewEvent) -> Appended:
+        self._kernel.spawn(_quietly(append(self, channel, event)), "append")
+        return Appended(event.id, self._kept._last[channel] + 1)
+
+    return mock.patch.object(SimStore, "append", mutant)
+
+
+async def _quietly(work: Any) -> None:
+    await asyncio.gather(work, return_exceptions=True)
+
+
+def floor_off_by_one() -> Any:
+    """The floor is one too high: a crash skips a delivery."""
+
+    def mutant(self: Schedule) -> int:
+        return self._floor + (1 if self._loaded else 0)
+
+    return mock.patch.object(Schedule, "floor", property(mutant))
+
+
+def resend_behind_the_others() -> Any:
+    """What comes back goes behind what came later."""
+
+    def mutant(self: Schedule, entry: Entry, lane: Lane) -> None:
+        if entry.state is State.WAITING:
+            lane.parked.remove(entry)
+            self._parked -= 1
+        if lane.blocker is entry:
+            self._unblock(lane)
+        entry.state = State.READY
+        lane.ready.append(entry)
+        self._note(entry, MarkState.WAITING)
+        self._offer(lane, entry.key)
+
+    return mock.patch.object(Schedule, "_return", mutant)
+
+
+def hold_nothing_back() -> Any:
+    """A delivery that waits for its next try is overtaken at once."""
+    return mock.patch.object(retry, "holds", return_value=False)
+
+
+def forget_what_was_finished() -> Any:
+    """A client posts again what its target took."""
+    return mock.patch.object(SimJournal, "find", return_value=None)
+
+
+def forget_what_runs() -> Any:
+    """A client posts again what its target works on."""
+    take = ClientSession._take
+
+    def mutant(self: ClientSession, *args: Any) -> Any:
+        self._running.clear()
+        return take(self, *args)
+
+    return mock.patch.object(ClientSession, "_take", mutant)
+
+
+def never_say_working() -> Any:
+    """Leases are not extended while the target works."""
+    return mock.patch.object(ClientSession, "_working", return_value=[])
+
+
+def share_no_keys() -> Any:
+    """Replays and live traffic do not know of each other's keys."""
+    return mock.patch.object(Keys, "taken", return_value=False)
+
+
+def never_resume() -> Any:
+    """A client whose target is back does not say so."""
+    return mock.patch.object(ClientSession, "target_up", return_value=[])
+
+
+def never_wake() -> Any:
+    """A reader is not told of new events, and nothing makes it look."""
+    return mock.patch.multiple(Hub, _stored=lambda *_: None, run=_sleep_for_ever)
+
+
+async def _sleep_for_ever(_: Hub) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+def take_failures_for_successes() -> Any:
+    """A failure that is to be tried again is taken for a delivery."""
+    follow = Schedule._follow
+
+    def mutant(self: Schedule, entry: Entry, lane: Lane, verdict: Any, now: float) -> None:
+        taken = retry.Delivered() if isinstance(verdict, retry.TryAgain) else verdict
+        follow(self, entry, lane, taken, now)
+
+    return mock.patch.object(Schedule, "_follow", mutant)
+
+
+def never_drop_a_dead_connection() -> Any:
+    """A client does not give up a connection that brings nothing."""
+    return mock.patch.object(Tunnel, "_drop", return_value=None)
+
+
+ALL: dict[str, Patch] = {
+    mutant.__name__: mutant
+    for mutant in (
+        settle_before_the_result,
+        keep_leases_of_the_gone,
+        answer_before_the_commit,
+        floor_off_by_one,
+        resend_behind_the_others,
+        hold_nothing_back,
+        forget_what_was_finished,
+        forget_what_runs,
+        never_say_working,
+        share_no_keys,
+        never_resume,
+        never_wake,
+        take_failures_for_successes,
+        never_drop_a_dead_connection,
+    )
+}

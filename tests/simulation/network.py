@@ -1,0 +1,363 @@
+"""WebSocket connections without sockets: frames that are late, lost, held up or cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
+from websockets.frames import Close
+
+from relay_protocol.limits import SUBPROTOCOL
+from tests.simulation.kernel import Kernel
+
+BUFFER_BYTES = 65_536  # on the way at once before a sender has to wait
+CLOSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A WebSocket frame, or the end of the connection.
+
+    Attributes:
+        kind: `data`, `ping`, `pong`, `close` or `end`.
+    """
+
+    kind: str
+    data: bytes = b""
+    code: int = 0
+
+
+class Pipe:
+    """One direction of a connection: in order, each frame after a while."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        name: str,
+        delays: Callable[[int], float],
+        arrived: Callable[[Frame], None],
+    ) -> None:
+        self.held = False
+        self.swallows = False
+        self.closed = False
+        self.frames_left: int | None = None  # until it is cut
+        self.on_cut: Callable[[], None] = lambda: None
+        self._kernel = kernel
+        self._name = name
+        self._delays = delays
+        self._arrived = arrived
+        self._on_way: deque[Frame] = deque()
+        self._stopped: deque[Frame] = deque()  # arrived while it was held
+        self._bytes = 0
+        self._last = 0.0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def send(self, frame: Frame) -> None:
+        """Put a frame on its way."""
+        if self.closed:
+            return
+        if self.frames_left is not None:
+            self.frames_left -= 1
+            if self.frames_left < 0:  # the frame is cut in two, which no receiver takes for one
+                self.on_cut()
+                return
+        if self.swallows:
+            self._kernel.note("frame swallowed", pipe=self._name)
+            return
+        self._bytes += len(frame.data)
+        if self._bytes > BUFFER_BYTES:
+            self._room.clear()
+        self._on_way.append(frame)
+        self._last = max(self._last, self._kernel.now + self._delays(len(frame.data)))
+        self._kernel.loop.call_at(self._last, self._arrive)
+
+    async def room(self) -> None:
+        """Wait until the network takes more."""
+        await self._room.wait()
+
+    def hold(self) -> None:
+        """Let nothing arrive for now."""
+        self.held = True
+
+    def let_go(self) -> None:
+        """Let everything arrive that was held."""
+        self.held = False
+        while self._stopped and not self.held:
+            self._hand_over(self._stopped.popleft())
+
+    def close(self) -> None:
+        """What is on its way is lost."""
+        self.closed = True
+        self._on_way.clear()
+        self._stopped.clear()
+        self._room.set()
+
+    def _arrive(self) -> None:
+        if not self._on_way:
+            return
+        frame = self._on_way.popleft()
+        if self.held or self._stopped:
+            self._stopped.append(frame)
+        else:
+            self._hand_over(frame)
+
+    def _hand_over(self, frame: Frame) -> None:
+        self._bytes -= len(frame.data)
+        if self._bytes <= BUFFER_BYTES:
+            self._room.set()
+        self._arrived(frame)
+
+
+class Link:
+    """A connection between a client and the server.
+
+    Attributes:
+        client: What the client's tunnel takes for its socket.
+        server: What the server's connection takes for its own.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        machine: int,
+        delays: Callable[[int], float],
+        disturbed: Callable[[], None],
+    ) -> None:
+        self.number = kernel.number()
+        self.machine = machine
+        self.disturbed = disturbed
+        self.kernel = kernel
+        self.client = ClientEnd(self)
+        self.server = ServerEnd(self)
+        name = f"{self.number}"
+        self.up = Pipe(kernel, f"{name}.up", delays, self.server.arrived)
+        self.down = Pipe(kernel, f"{name}.down", delays, self.client.arrived)
+        self.up.on_cut = self.down.on_cut = self.cut
+
+    @property
+    def alive(self) -> bool:
+        """Whether either end still believes in it."""
+        return not (self.client.lost and self.server.lost)
+
+    def cut(self) -> None:
+        """Both ends learn that it is gone."""
+        self.kernel.note("link cut", link=self.number)
+        self._close()
+        self.client.lose()
+        self.server.lose()
+
+    def half_open(self, *, client_knows: bool) -> None:
+        """It is gone, and one end does not know."""
+        self.kernel.note("link half open", link=self.number, client_knows=client_knows)
+        self._close()
+        (self.client if client_knows else self.server).lose()
+
+    def aborted(self, end: ClientEnd | ServerEnd) -> None:
+        """One end hangs up; the other hears of it, if anything comes through."""
+        self.disturbed()
+        pipe = self.up if end is self.client else self.down
+        pipe.send(Frame("end"))
+        end.lose()
+
+    def _close(self) -> None:
+        self.disturbed()
+        self.up.close()
+        self.down.close()
+
+
+class _Transport:
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self.abort = abort
+
+
+class ClientEnd:
+    """As much of `websockets`' ClientConnection as the tunnel uses."""
+
+    subprotocol = SUBPROTOCOL
+
+    def __init__(self, link: Link) -> None:
+        self.transport = _Transport(self._abort)
+        self.lost = False
+        self._link = link
+        self._received: deque[bytes] = deque()
+        self._news = asyncio.Event()
+        self._pongs: deque[asyncio.Future[float]] = deque()
+        self._closed: Close | None = None
+
+    async def recv(self, *, decode: bool) -> bytes:
+        """The next message; raises ConnectionClosed after the last."""
+        assert not decode
+        while not self._received:
+            if self.lost:
+                raise self._error()
+            self._news.clear()
+            await self._news.wait()
+        return self._received.popleft()
+
+    async def send(self, data: bytes) -> None:
+        """Send a message, as soon as there is room for it."""
+        self._check()
+        self._link.up.send(Frame("data", data))
+        await self._link.up.room()
+
+    async def ping(self) -> asyncio.Future[float]:
+        """Send a ping; the future is done with its pong."""
+        self._check()
+        self._link.up.send(Frame("ping"))
+        pong: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._pongs.append(pong)
+        return pong
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Say goodbye, and wait for the answer for a while."""
+        if self.lost:
+            return
+        self._link.disturbed()
+        self._link.up.send(Frame("close", reason.encode(), code))
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                while not self.lost:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            self._abort()
+
+    def arrived(self, frame: Frame) -> None:
+        """The network brings a frame."""
+        if self.lost:
+            return
+        match frame.kind:
+            case "data":
+                self._received.append(frame.data)
+            case "ping":
+                self._link.up.send(Frame("pong", frame.data))
+            case "pong":
+                self._ponged()
+            case "close":
+                self._closed = Close(frame.code, frame.data.decode(errors="replace"))
+                self._link.up.send(frame)
+                self.lose()
+            case _:
+                self.lose()
+        self._news.set()
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        self.lost = True
+        self._news.set()
+        for pong in self._pongs:
+            pong.cancel()
+
+    def _ponged(self) -> None:
+        pong = self._pongs.popleft()
+        if not pong.done():
+            pong.set_result(0.0)
+
+    def _abort(self) -> None:
+        if not self.lost:
+            self._link.aborted(self)
+
+    def _check(self) -> None:
+        if self.lost:
+            raise self._error()
+
+    def _error(self) -> ConnectionClosed:
+        if self._closed is None:
+            return ConnectionClosedError(None, None)
+        return ConnectionClosedOK(self._closed, self._closed, True)
+
+
+class ServerEnd:
+    """As much of aiohttp's WebSocketResponse, and of its transport, as a connection uses."""
+
+    def __init__(self, link: Link) -> None:
+        self.transport = _Transport(self._abort)
+        self.lost = False
+        self._link = link
+        self._received: deque[WSMessage] = deque()
+        self._news = asyncio.Event()
+        self._closing = False
+
+    def __aiter__(self) -> ServerEnd:
+        return self
+
+    async def __anext__(self) -> WSMessage:
+        while not self._received:
+            if self.lost or self._closing:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        return self._received.popleft()
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a message, as soon as there is room for it."""
+        await self._send(Frame("data", data))
+
+    async def ping(self) -> None:
+        """Send a ping."""
+        await self._send(Frame("ping"))
+
+    async def pong(self, data: bytes) -> None:
+        """Answer a ping."""
+        await self._send(Frame("pong", data))
+
+    async def close(self, *, code: int = 1000, message: bytes = b"") -> None:
+        """Say goodbye, and wait for the answer for a while."""
+        if self.lost or self._closing:
+            return
+        self._link.disturbed()
+        self._closing = True
+        self._news.set()
+        self._link.down.send(Frame("close", message, code))
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                while not self.lost:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            self._abort()
+
+    def arrived(self, frame: Frame) -> None:
+        """The network brings a frame."""
+        if self.lost:
+            return
+        match frame.kind:
+            case "data":
+                self._take(WSMsgType.BINARY, frame.data)
+            case "ping":
+                self._take(WSMsgType.PING, frame.data)
+            case "pong":
+                self._take(WSMsgType.PONG, frame.data)
+            case "close":
+                if not self._closing:
+                    self._link.down.send(frame)
+                self.lose()
+            case _:
+                self.lose()
+        self._news.set()
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        self.lost = True
+        self._link.disturbed()
+        self._news.set()
+
+    def _take(self, kind: WSMsgType, data: Any) -> None:
+        if not self._closing:
+            self._received.append(WSMessage(kind, data, None))
+
+    async def _send(self, frame: Frame) -> None:
+        if self.lost:
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        self._link.down.send(frame)
+        await self._link.down.room()
+
+    def _abort(self) -> None:
+        if not self.lost:
+            self._link.aborted(self)

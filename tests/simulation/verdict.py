@@ -1,0 +1,191 @@
+"""The end of a run: everything is settled in time, and nothing is lost or left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from relay_protocol.client_session import State
+from relay_protocol.errors import RelayError
+from relay_server.values import DeliveryState, Event
+from tests.simulation.clients import Machine
+from tests.simulation.disk import at_once
+from tests.simulation.kernel import Broken
+
+if TYPE_CHECKING:
+    from tests.simulation.server import Server
+    from tests.simulation.world import World
+
+LOOK_S = 1.0
+QUIET_S = 60.0  # a connection to nobody is found out in 35
+GONE = ("dead", "discarded")
+
+
+async def settle(world: World, sending: Sequence[asyncio.Task[None]], within_s: float) -> None:
+    """Wait until everything is settled, with clients that do their work."""
+    kernel = world.kernel
+    waits_s = max(max(p.retry_delays_s) for ps in world.judge.policies.values() for p in ps)
+    taken, deadline = 0, kernel.now + within_s + 1.5 * waits_s
+    while not kernel.broken:
+        await asyncio.sleep(LOOK_S)
+        await _mend(world)
+        if world.judge.taken > taken:  # each time something new: that comes to an end
+            taken, deadline = world.judge.taken, kernel.now + within_s + 1.5 * waits_s
+        if all(task.done() for task in sending) and await _is_settled(world):
+            return
+        if kernel.now > deadline:
+            kernel.violate("stuck", why=await _why(world))
+    raise Broken
+
+
+async def look(world: World) -> None:
+    """Compare what was promised with what came, then see that nothing stays behind."""
+    for sent in world.judge.sent.values():
+        if sent.answered is not None:
+            await _look_at(world, sent.channel, *sent.answered)
+    await _nothing_stays(world)
+
+
+async def _mend(world: World) -> None:
+    """Whoever looks after the clients starts those that ended, and resumes what is paused."""
+    for group in world.plan.groups:
+        mine = [m for m in world.machines if m.group is group]
+        if group.share:
+            for machine in mine:
+                machine.start()
+        elif not any(m.runs for m in mine):
+            mine[0].start()
+    if world.server is None:
+        return
+    for subscription in at_once(world.kept.subscriptions()):
+        if subscription.config.paused:
+            await world.resume(subscription)
+
+
+async def _is_settled(world: World) -> bool:
+    if world.server is None or world.store.pending:
+        return False
+    if any(m.session and m.session.state is not State.OPEN for m in world.machines):
+        return False
+    statuses = at_once(world.kept.subscription_status())
+    if any(status.backlog for status in statuses):
+        return False
+    return not at_once(world.kept.replays(running=True))
+
+
+async def _why(world: World) -> str:
+    statuses = at_once(world.kept.subscription_status())
+    waits = [(s.subscription.name, s.backlog) for s in statuses if s.backlog]
+    replays = at_once(world.kept.replays(running=True))
+    return f"server={world.server is not None} waits={waits} replays={replays}"
+
+
+async def _look_at(world: World, channel: str, event: str, sequence: int) -> None:
+    number = world.kept.catalog.channels[channel].number
+    found: Event | None = at_once(world.kept.find_event(event))
+    if found is None:
+        _gone(world, channel, sequence)
+        return
+    if (found.head.sequence, found.channel) != (sequence, number):
+        world.kernel.violate("another place than answered", event=event)
+    [states] = at_once(world.kept.deliveries(number, [sequence]))
+    for state in states:
+        _judge_state(world, channel, sequence, state)
+
+
+def _judge_state(world: World, channel: str, sequence: int, state: DeliveryState) -> None:
+    taken = _taken(world, channel, state.subscription, sequence)
+    if state.state == "delivered" and not state.replay and not taken:
+        world.kernel.violate("LOST: delivered, but no target took it", sequence=sequence)
+    if state.state not in ("delivered", *GONE) and not state.replay:
+        world.kernel.violate("LOST: neither delivered nor dead", sequence=sequence, state=state)
+    if state.state == "dead":
+        world.kernel.note("ended dead")
+
+
+def _gone(world: World, channel: str, sequence: int) -> None:
+    """It was deleted: then every subscription of that time has it, unless it made room."""
+    if world.plan.channels[channel].drop_oldest:
+        world.kernel.note("gone, maybe dropped")
+        return
+    for reader in world.kept._subscribed():
+        subscription = reader.subscription
+        if subscription.channel != channel or sequence <= reader.start:
+            continue
+        if not _taken(world, channel, subscription.name, sequence):
+            world.kernel.violate("LOST: deleted undelivered", sequence=sequence)
+
+
+def _taken(world: World, channel: str, name: str, sequence: int) -> bool:
+    subscriptions = at_once(world.kept.subscriptions(channel))
+    number = next(s.number for s in subscriptions if s.name == name)
+    histories = world.judge.histories
+    return any(
+        visit.took
+        for (_, of), history in histories.items()
+        if of == sequence
+        for visit in history.visits
+        if visit.subscription == number
+    )
+
+
+async def _nothing_stays(world: World) -> None:
+    server = world.server
+    assert server is not None
+    await _quiet(world, server)
+    for pump in server.pumps():
+        for stream in pump._streams.values():
+            schedule = stream.schedule
+            left = schedule.under_way, schedule.unsettled, len(schedule._lanes)
+            if any(left) or pump._keys._taken:
+                world.kernel.violate("deliveries stay behind", left=left)
+    for connection in server.connections:
+        session = connection._session
+        if session.under_way or session._bytes or session._large or connection._queued:
+            world.kernel.violate("a window stays taken", under_way=session.under_way)
+    await _leave(world, world.machines)
+
+
+async def _quiet(world: World, server: Server) -> None:
+    """Wait for the last results, and until connections to nobody were found out."""
+    deadline = world.kernel.now + QUIET_S
+    await asyncio.sleep(LOOK_S)
+    while any(link.client.lost or link.up.swallows or link.down.swallows for link in server.links):
+        await asyncio.sleep(LOOK_S)
+        if world.kernel.now > deadline:
+            world.kernel.violate("connections stay behind", count=len(server.connections))
+            return
+
+
+def watch(world: World) -> None:
+    """What must hold at any moment."""
+    if world.server is None:
+        return
+    for pump in world.server.pumps():
+        for stream in pump._streams.values():
+            holders = [entry.holder for entry in stream.schedule._under_way.values()]
+            if any(holder not in pump._sinks for holder in holders):
+                world.kernel.violate("lent to who is gone", subscription=pump.subscription.number)
+
+
+async def _leave(world: World, machines: Sequence[Machine]) -> None:
+    for machine in machines:
+        machine.retired = True
+        machine.stop()
+    for machine in machines:
+        try:
+            async with asyncio.timeout(world.plan.timeout_s + 5):
+                await machine.gone()
+        except TimeoutError:
+            world.kernel.violate("a client does not end", machine=machine.number)
+    server = world.server
+    assert server is not None
+    try:
+        async with asyncio.timeout(30):
+            await server.stop()
+    except (TimeoutError, RelayError) as exc:
+        world.kernel.violate("the server does not stop", error=repr(exc))
+    hub = server.hub
+    if hub._served or hub._readers or hub._forwards or hub._claiming or hub._by_channel:
+        world.kernel.violate("the hub keeps readers", served=len(hub._served))
