@@ -254,6 +254,8 @@ class FrontDoor(asyncio.Protocol):
         request.method = self._parser.get_method().decode("ascii")
         request.keep = self._parser.should_keep_alive()
         request.version = self._parser.get_http_version()
+        if request.version not in VERSIONS:
+            request.error = request.error or NotHttp()
         if request.error is None and ingest.is_webhook(request.target):
             self._admit(request)
 
@@ -431,11 +433,9 @@ def _failed() -> RelayError:
 def _in_doubt(request: Request, fields: Collection[bytes]) -> bool:
     """Whether another reader could see another request in it than llhttp does.
 
-    That is one of an unknown version, for two hosts (RFC 9112 §3.2), with a transfer coding that
-    would have to be undone, or with any coding in HTTP/1.0, which has none (§6.1).
+    That is one for two hosts (RFC 9112 §3.2), with a transfer coding that would have to be undone,
+    or with any coding in HTTP/1.0, which has none (§6.1).
     """
-    if request.version not in VERSIONS:
-        return True
     if len(fields) < len(request.headers) and _count(request.headers, b"host") > 1:
         return True
     if b"transfer-encoding" not in fields:

@@ -18,6 +18,12 @@ from tests.support.target import Target
 
 MIB = 1_048_576
 CLOSED_S = 8.0  # a head that is not whole has 5 s
+# aiohttp answers by the version that it was asked by, and here that may be none.
+ANSWERS = {
+    "public": rb"HTTP/1\.[01] 4\d\d ",
+    "ops": rb"HTTP/(?:1\.[01]|0\.9) 4\d\d ",
+    "control": rb"HTTP/(?:1\.[01]|0\.9) 4\d\d ",
+}
 ROOM_KIB = 48 * 1024  # for all that a program needs beside the body
 
 
@@ -52,7 +58,7 @@ async def test_garbage_is_refused_or_cut(relay: Relay, where: str) -> None:
         await one.send(raw)
         one.writer.write_eof()  # so that nothing is waited for
         answer = await one.closed(CLOSED_S)
-        assert answer == b"" or re.match(rb"HTTP/1\.[01] 4\d\d ", answer), (raw[:60], answer[:80])
+        assert answer == b"" or re.match(ANSWERS[where], answer), (raw[:60], answer[:80])
         assert answer.count(b"HTTP/1.") <= 1, raw[:60]
         one.writer.close()
         assert b"aiohttp" not in answer.lower(), "who answers is nobody's business"

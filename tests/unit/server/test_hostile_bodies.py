@@ -43,10 +43,12 @@ async def test_a_compressed_body_is_never_inflated(served: Served, coding: str) 
     assert (b"Content-Encoding", coding.encode("latin-1")) in event.head.request.headers
 
 
-async def test_the_api_inflates_nothing_either(served: Served, admin: Asking) -> None:
-    body = gzip.compress(b"[" * (16 * MIB), mtime=0)
-    fields = [("Content-Encoding", "gzip")]
-    raw = request("/api/v1/channels", body, fields, token=admin.token)
+@pytest.mark.parametrize("inside", [b'{"name":"x","scopes":["send"]}', b"[" * (16 * MIB)])
+async def test_the_api_inflates_nothing_either(
+    served: Served, admin: Asking, inside: bytes
+) -> None:
+    body, fields = gzip.compress(inside, mtime=0), [("Content-Encoding", "gzip")]
+    raw = request("/api/v1/tokens", body, fields, token=admin.token)
     tracemalloc.start()
     try:
         answer = await served.send(raw)

@@ -165,6 +165,7 @@ async def test_a_request_without_a_host_is_a_webhook(served: Served) -> None:
 async def test_a_request_without_a_version(served: Served) -> None:
     """HTTP/0.9: one line, and a token could be in it."""
     await in_doubt(served, b"GET /webhook?token=%b\r\n\r\n" % served.token.encode())
+    await in_doubt(served, b"GET /api/v1/whoami\r\n\r\n")  # the answer was one of HTTP/0.9, too
 
 
 @pytest.mark.parametrize("refused", [401, 400, 413])
