@@ -112,8 +112,8 @@ def need_recording_disk() -> None:
             lacks(str(device))
     try:
         importlib.import_module("mfusepy")
-    except OSError as exc:
-        lacks(f"libfuse (on Debian: apt install fuse3): {exc}")
+    except (ImportError, OSError) as exc:
+        lacks(f"mfusepy (make setup), or libfuse for it (on Debian: apt install fuse3): {exc}")
 
 
 @contextmanager
