@@ -45,6 +45,8 @@ SHORT_LEASE: tuple[Constant, ...] = (
 HEARTBEAT_S = 0.6  # dead after 1.4 s
 QUICK_HEART: tuple[Constant, ...] = ((LIMITS, "HEARTBEAT_S", HEARTBEAT_S),)
 BRIEFLY_S = 0.3
+TAKEN_WITHIN_S = 40.0
+SLOW_TALK_S = 0.15  # so that hardly anything waits beside what the stopped one holds
 LOOKS_S = 2.0  # server and client look at the clock each second
 
 
@@ -81,11 +83,11 @@ async def test_another_takes_over_what_a_stopped_client_held(
     times = short_or_deep(1, 8)
     async with limited(tmp_path / "trial", rng, limits) as trial:
         clients = [await trial.connect("--share") for _ in range(2)]
-        async with trial.talking(conversations=24) as talk:
+        async with trial.talking(conversations=24, pause_s=SLOW_TALK_S) as talk:
             for _ in range(times):
                 await talk.accepts(40)
                 with stopped(rng.choice(clients)):
-                    await everything_is_taken_but_not_at_once(trial)
+                    await until_taken(trial)
                     await talk.accepts(rng.randrange(60))
         assert all(client.alive for client in clients), [client.errors for client in clients]
         verdict = await trial.verdict()
@@ -93,10 +95,10 @@ async def test_another_takes_over_what_a_stopped_client_held(
     judged(verdict, name, times, duplicates=times * WINDOW)
 
 
-async def everything_is_taken_but_not_at_once(trial: Trial) -> None:
-    """Wait until the target took all that was accepted up to now, whoever brought it."""
+async def until_taken(trial: Trial) -> None:
+    """Wait until the target took all that was accepted up to now, whoever brings it."""
     accepted, reader = set(trial.ledger.accepted), trial.ledger.reader(READER)
-    await until(lambda: accepted <= reader.taken, 20.0)
+    await until(lambda: accepted <= reader.taken, TAKEN_WITHIN_S)
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.support.needs import lacks
+from tests.support.processes import Running
 
 PLACES = (
     "usr/lib/*/faketime/libfaketimeMT.so.1",
@@ -42,6 +44,13 @@ class FakeDate:
         new = self._file.with_suffix(".new")
         new.write_text(f"{offset_s:+d}\n")
         new.replace(self._file)
+
+
+def leave_no_traces(processes: Iterable[Running]) -> None:
+    """Remove what the library leaves of processes that were killed."""
+    for process in processes:
+        for name in ("sem.faketime_sem_{}", "faketime_shm_{}"):
+            (Path("/dev/shm") / name.format(process.process.pid)).unlink(missing_ok=True)
 
 
 def _library() -> Path:
