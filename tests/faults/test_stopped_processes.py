@@ -180,7 +180,8 @@ async def test_what_a_stopped_client_says_late_counts_for_nothing(
 ) -> None:
     """Its request fails after another client had brought the event: it is not tried again.
 
-    What was lent to it while it stood still comes a second time, though.
+    What was lent to it while it stood still comes a second time, though; and an attempt that was
+    lent to it once more, before the other had it, is counted.
     """
     async with limited(tmp_path / "trial", rng, SHORT_LEASE) as trial:
         first_may_fail = asyncio.Event()
@@ -206,7 +207,7 @@ async def test_what_a_stopped_client_says_late_counts_for_nothing(
         events = await trial.relay.events()
     assert {e["deliveries"][0]["state"] for e in events} == {"delivered"}
     numbers = attempts(trial.target.arrivals)
-    assert numbers[events[-1]["id"]] == [1, 2]
-    assert max(map(len, numbers.values())) == 2
+    assert len(numbers[events[-1]["id"]]) == 2
+    assert max(map(len, numbers.values())) == 2, "not tried again"
     first = list(dict.fromkeys(trial.target.event_ids))
     assert first == [event["id"] for event in reversed(events)]

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ CLIENT = Path(sys.executable).with_name("relay-client")
 # Below the range that outgoing connections take their ports from: a port that is given up for a
 # moment must still be free afterwards.
 PORTS = range(20_000, 32_000)
+WORKERS = 8  # that share them
+_recent: deque[int] = deque(maxlen=400)  # whose servers may be away for a moment
 STOP_S = 25.0  # the server promises to end within 20
 
 Json = dict[str, Any]
@@ -30,14 +33,23 @@ Json = dict[str, Any]
 def free_port() -> int:
     """A port of the loopback that nothing listens on now."""
     while True:
-        port = random.SystemRandom().choice(PORTS)
+        port = random.SystemRandom().choice(_ports_of_this_worker())
+        if port in _recent:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _recent.append(port)
             return port
+
+
+def _ports_of_this_worker() -> range:
+    """Those of another's server that is being started anew look free, and are not."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    return PORTS[number::WORKERS]
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
