@@ -20,10 +20,10 @@ SECONDS_EACH ?= 60
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test faults fuzz lint format docs pins bench clean
+.PHONY: help setup demo test faults fuzz lint format docs pins bench sql-mutants bounds clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(DEV) ## Make .venv with everything that tests and checks need
 
@@ -56,6 +56,12 @@ bench: $(RUNTIME) ## Measure latency, throughput and memory (see bench/README.md
 
 fuzz: $(FUZZ) ## Feed every target of fuzz/ what nobody would send (SECONDS_EACH=60; see fuzz/README.md)
 	@$(BIN)/python -m fuzz.run $(SECONDS_EACH)
+
+sql-mutants: $(DEV) ## Make each query of the store slightly wrong: does a test notice? (mutation/sql)
+	@$(BIN)/python -m mutation.sql
+
+bounds: $(DEV) ## Take each bound away: do its tests fail? (mutation/bounds)
+	@$(BIN)/python -m mutation.bounds
 
 pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashes
 	$(PIP) install --quiet uv

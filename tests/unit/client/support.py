@@ -42,6 +42,7 @@ class FakeRelay:
     paused: str = ""
     version: str = "1.0"
     resumed: list[str] = field(default_factory=list)  # paths
+    canary_comes: bool = True
     canary_records: bool = True
     whoami: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)  # of replays: what, and its body
@@ -87,7 +88,8 @@ class FakeRelay:
             canary = make_delivery(
                 channel="canary-1", kind="relay.canary", body=await request.read()
             )
-            await self.open[-1].deliver(canary)
+            if self.canary_comes:
+                await self.open[-1].deliver(canary)
             return web.json_response({"id": "evt_1"})
         if bearer != f"Bearer {TOKEN}":
             return web.json_response(

@@ -127,6 +127,17 @@ async def test_a_websocket_that_does_not_come_about_is_explained(
     assert "502" in steps[-2]["detail"]
 
 
+async def test_a_canary_that_does_not_come_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a while."""
+    monkeypatch.setattr(doctor, "_ARRIVE_S", 0.1)
+    async with fake_relay() as relay:
+        relay.canary_comes = False
+        status, steps = await examine(relay)
+
+    assert status == 1
+    assert failed(steps) == ["delivery"]
+
+
 async def test_a_result_that_is_not_recorded_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a while."""
     monkeypatch.setattr(doctor, "_RECORDED_S", 0.2)

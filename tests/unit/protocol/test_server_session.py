@@ -7,6 +7,7 @@ import pytest
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
     CHUNK_BYTES,
+    MAX_ELAPSED_MS,
     MAX_RESULT_BODY_BYTES,
     MAX_RESULT_HEADERS,
     MAX_SUBSCRIPTIONS,
@@ -154,6 +155,7 @@ def test_a_subscription_that_was_not_granted_cannot_be_paused() -> None:
         Response(1_000),
         Response(1 << 63),
         Response(200, elapsed_ms=-1),
+        Response(200, elapsed_ms=MAX_ELAPSED_MS + 1),
         Response(200, elapsed_ms=1 << 63),
         Failure(FailureKind.NETWORK, elapsed_ms=(1 << 64) - 1),
     ],

@@ -44,6 +44,7 @@ def refused(**flags: object) -> str:
     """The message that stops the start."""
     with pytest.raises(SettingsError) as caught:
         load(**flags)
+    assert caught.value.code == "invalid_setting"
     return str(caught.value)
 
 

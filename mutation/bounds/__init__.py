@@ -1,0 +1,1 @@
+"""Each bound taken away in turn, to see that a test notices."""

@@ -1,0 +1,33 @@
+"""A copy of the tree to break things in; in memory where it can be, where an fsync is free."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+
+
+@contextmanager
+def copied_tree(name: str) -> Iterator[Path]:
+    """A copy of this tree, without what git ignores, for as long as it is needed."""
+    with tempfile.TemporaryDirectory(
+        prefix=f"{name}-", dir=MEMORY if MEMORY.is_dir() else None, ignore_cleanup_errors=True
+    ) as folder:
+        copy_tree(ROOT, Path(folder))
+        yield Path(folder)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy what git knows of a tree, and what is new in it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=source, check=True, capture_output=True)  # noqa: S603
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, target / name)

@@ -1,0 +1,1 @@
+"""Each query of the SQLite store made slightly wrong, to see that a test notices."""

@@ -1,0 +1,116 @@
+"""What every store promises of deliveries around the floor: above it, at it and below it."""
+
+from __future__ import annotations
+
+from relay_server.store.base import EventStore
+from relay_server.values import Channel, Mark, MarkState, Progress, Selection
+from tests.support.clock import START_MS
+from tests.support.events import attempt, mark
+from tests.support.stores import Stores, append_many, deliveries, make_subscription
+
+DEAD = MarkState.DEAD
+
+
+def waiting(sequence: int) -> Mark:
+    return Mark(sequence, MarkState.WAITING, 1, 1, START_MS + 5_000, START_MS, "it answered 500")
+
+
+async def states(store: EventStore, channel: Channel, last: int) -> list[str]:
+    """What became of the first events, for the one subscription."""
+    return [(await deliveries(store, channel, n))[0].state for n in range(1, last + 1)]
+
+
+async def test_what_is_above_the_floor_stays_known_as_the_floor_rises(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    subscription, claim = await make_subscription(store)
+    await append_many(store, channel, 6)
+    store.record(claim, Progress(0, (mark(3), waiting(5))))
+    await store.flush()
+
+    store.record(claim, Progress(1))
+    await store.flush()
+    store = await stores.reopen(store)
+
+    again = await store.claim(subscription.number)
+    assert again is not None
+    assert again.progress == Progress(1, (mark(3), waiting(5)))
+
+
+async def test_what_the_floor_reaches_is_delivered(store: EventStore, channel: Channel) -> None:
+    """The event at the floor itself, too, whatever was known of it before."""
+    _, claim = await make_subscription(store)
+    await append_many(store, channel, 4)
+    store.record(claim, Progress(0, (waiting(1), waiting(2), waiting(3))))
+    await store.flush()
+
+    store.record(claim, Progress(2))
+    await store.flush()
+
+    assert await states(store, channel, 4) == ["delivered", "delivered", "waiting", "pending"]
+
+
+async def test_the_floor_of_one_subscription_forgets_nothing_of_another(
+    store: EventStore, channel: Channel
+) -> None:
+    _, ana = await make_subscription(store, name="ana")
+    bia, its = await make_subscription(store, name="bia")
+    await append_many(store, channel, 3)
+    store.record(its, Progress(0, (waiting(2),)))
+    store.record(ana, Progress(0, (waiting(2),)))
+    await store.flush()
+
+    store.record(ana, Progress(3))
+    await store.flush()
+
+    again = await store.claim(bia.number)
+    assert again is not None
+    assert again.progress == Progress(0, (waiting(2),))
+
+
+async def test_what_is_dead_or_discarded_is_said_so_below_the_floor(
+    store: EventStore, channel: Channel
+) -> None:
+    subscription, claim = await make_subscription(store)
+    await append_many(store, channel, 4)
+    store.record(claim, Progress(0, (mark(1, DEAD), mark(2, DEAD))))
+    await store.flush()
+    assert await store.discard(subscription.number, [2], START_MS) == 1
+
+    store.record(claim, Progress(3))
+    await store.flush()
+
+    assert await states(store, channel, 4) == ["dead", "discarded", "delivered", "pending"]
+
+
+async def test_a_dead_delivery_at_the_floor_makes_the_backlog_no_smaller(
+    store: EventStore, channel: Channel
+) -> None:
+    _, claim = await make_subscription(store)
+    await append_many(store, channel, 5)
+
+    store.record(claim, Progress(2, (mark(2, DEAD), mark(4))))
+    await store.flush()
+
+    [status] = await store.subscription_status()
+    assert (status.backlog, status.dead) == (2, 1)
+
+
+async def test_a_replay_s_progress_is_its_own(store: EventStore, channel: Channel) -> None:
+    subscription, claim = await make_subscription(store)
+    await append_many(store, channel, 4)
+    store.record(claim, Progress(4))
+    first, second = [
+        await store.create_replay(subscription, Selection(), 20.0, START_MS, "ana")
+        for _ in range(2)
+    ]
+    of_first, of_second = await store.claim(first.number), await store.claim(second.number)
+    assert of_first is not None
+    assert of_second is not None
+
+    store.record(of_first, Progress(3, (), (attempt(1), attempt(2), attempt(3))))
+    await store.flush()
+
+    by_number = {replay.number: replay for replay in await store.replays()}
+    assert (by_number[first.number].floor, by_number[second.number].floor) == (3, 0)
+    assert (by_number[first.number].delivered, by_number[second.number].delivered) == (3, 0)

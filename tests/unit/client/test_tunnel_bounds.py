@@ -1,0 +1,50 @@
+"""A relay that keeps a client waiting, or would."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay_client import tunnel
+from relay_client.notices import Lost
+from relay_client.tunnel import LONGEST_WAIT_S
+from relay_protocol.client_session import Ping
+from relay_protocol.messages import CloseCode, Goaway
+from relay_protocol.server_session import Send
+from tests.support.raw_target import until
+from tests.unit.client.support import FakeRelay
+from tests.unit.client.test_api_bounds import silent_relay
+from tests.unit.client.test_tunnel import Client, connected, running
+
+
+async def test_a_handshake_that_is_not_answered_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tunnel, "OPEN_TIMEOUT_S", 0.1)
+
+    async with silent_relay() as url, running(Client(FakeRelay(), url=url)) as client:
+        await until(lambda: client.told(Lost))
+
+
+async def test_a_relay_cannot_send_a_client_away_for_long() -> None:
+    async with connected() as (relay, client):
+        await relay.open[0].perform([Send(Goaway("update", 1e6))])
+        await relay.open[0].socket.close(code=CloseCode.RESTART)
+        await relay.connected(times=2)
+
+        assert client.draws[-1] == LONGEST_WAIT_S
+
+
+async def test_a_stop_does_not_wait_for_who_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Results that cannot go out come again: the relay sends their deliveries anew."""
+    monkeypatch.setattr(tunnel, "CLOSE_TIMEOUT_S", 0.1)
+
+    async with connected() as (_, client):
+        client.tunnel._outbox.put_nowait(Ping())
+        client.tunnel._outbox.task_done = lambda: None  # type: ignore[method-assign]
+        client.tunnel.stop()
+        async with asyncio.timeout(5):
+            await client.running

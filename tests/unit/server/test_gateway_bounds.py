@@ -1,0 +1,50 @@
+"""What a client of the WebSocket can do no more of, or no longer, than it may."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from relay_protocol.messages import Error, Hello, Wanted, Welcome
+from relay_server.web import gateway
+from tests.support.senders import connection, handshake
+from tests.unit.server.support import Served
+from tests.unit.server.test_gateway import client, token
+
+__all__ = ["token"]
+
+MASKED_TEXT = b"\x81\x82\0\0\0\0hi"  # a frame that the protocol has not: it ends the conversation
+
+
+async def test_a_long_name_of_a_host_is_cut(served: Served, token: str) -> None:
+    """Whoever is taken over is told from where: no more than a name is long."""
+    async with client(served, token) as first, client(served, token) as second:
+        await first.join()
+        await second.say(Hello("1.0", "h" * 1_000, (Wanted("chatwoot"),), 32))
+        assert isinstance(await second.next(), Welcome)
+        _, [*_, told] = await first.closed()
+
+    assert isinstance(told, Error)
+    assert max(map(len, re.findall("h+", told.text))) == 255
+
+
+async def test_a_close_that_is_not_answered_is_done_without(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "CLOSE_DEADLINE_S", 0.1)
+
+    async with connection(served.port) as one, asyncio.timeout(5):
+        one.writer.write(handshake(token))
+        await one.reader.readuntil(b"\r\n\r\n")
+        one.writer.write(MASKED_TEXT)
+        said = await one.reader.read()  # up to the end of the connection, which the server makes
+
+    assert b"only binary messages" in said
+
+
+async def test_what_is_no_handshake_is_refused_by_its_code(served: Served, token: str) -> None:
+    answer = await served.send(handshake(token).replace(b"Version: 13", b"Version: 12"))
+
+    assert (answer.status, answer.json["error"]["code"]) == (400, "http_error")
