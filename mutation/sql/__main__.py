@@ -23,7 +23,10 @@ from mutation.sql.statements import Case, cases, changed
 UNIT = Path("tests/unit/store")
 TESTS = (  # not those of a disk that fails, of locks and threads: they ask nothing else
     "tests/contract",
-    *(str(UNIT / f"test_{n}.py") for n in ("database", "integrity", "older_stores", "pending")),
+    *(
+        str(UNIT / f"test_{n}.py")
+        for n in ("database", "integrity", "older_stores", "pending", "redeemed")
+    ),
 )
 IN_COPY = "RELAY_SQL_MUTANTS"
 ENOUGH_S = 6.0  # of tests against a slip: of what every test uses, the quickest tell as much

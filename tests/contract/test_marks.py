@@ -6,7 +6,14 @@ from relay_server.store.base import EventStore
 from relay_server.values import Channel, Mark, MarkState, Progress, Selection
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
-from tests.support.stores import Stores, append_many, deliveries, make_subscription
+from tests.support.stores import (
+    Stores,
+    aged,
+    append_many,
+    deliveries,
+    make_channel,
+    make_subscription,
+)
 
 DEAD = MarkState.DEAD
 
@@ -114,3 +121,83 @@ async def test_a_replay_s_progress_is_its_own(store: EventStore, channel: Channe
     by_number = {replay.number: replay for replay in await store.replays()}
     assert (by_number[first.number].floor, by_number[second.number].floor) == (3, 0)
     assert (by_number[first.number].delivered, by_number[second.number].delivered) == (3, 0)
+
+
+async def test_the_oldest_that_waits_is_each_subscription_s_own(
+    store: EventStore, channel: Channel
+) -> None:
+    """What is settled above the floor does not wait, nor does anything of another channel."""
+    other = await make_channel(store, "other")
+    _, ana = await make_subscription(store, name="ana")
+    _, bia = await make_subscription(store, name="bia")
+    _, caio = await make_subscription(store, name="caio")
+    await aged(store, channel, 4)
+    await aged(store, other, 2)
+
+    store.record(ana, Progress(0, (mark(1), waiting(2))))
+    store.record(bia, Progress(0, (mark(1), mark(2), mark(3))))
+    store.record(caio, Progress(4))
+    await store.flush()
+
+    found = {s.subscription.name: s.oldest_waiting_at for s in await store.subscription_status()}
+    assert found == {"ana": START_MS + 1, "bia": START_MS + 3, "caio": None}
+
+
+async def test_a_replay_settles_nothing_for_another_subscription(
+    store: EventStore, channel: Channel
+) -> None:
+    bia, its = await make_subscription(store, name="bia")
+    ana, hers = await make_subscription(store, name="ana")
+    await append_many(store, channel, 4)
+    for claim in (hers, its):
+        store.record(claim, Progress(3, (mark(2, DEAD),)))
+    await store.create_replay(bia, Selection(), 20.0, START_MS)
+    replay = await store.create_replay(ana, Selection(), 20.0, START_MS)
+    claimed = await store.claim(replay.number)
+    assert claimed is not None
+
+    store.record(claimed, Progress(2, (), (attempt(2),)))
+    await store.flush()
+
+    assert [d.event.sequence for d in await store.dead(ana.number, 0, 9)] == []
+    assert [d.event.sequence for d in await store.dead(bia.number, 0, 9)] == [2]
+
+
+async def test_a_replay_ends_what_is_dead_or_discarded_and_not_what_waits(
+    store: EventStore, channel: Channel
+) -> None:
+    ana, live = await make_subscription(store)
+    await append_many(store, channel, 4)
+    store.record(live, Progress(2, (mark(1, DEAD), mark(2, DEAD), waiting(3))))
+    await store.flush()
+    assert await store.discard(ana.number, [2], START_MS) == 1
+    replay = await store.create_replay(ana, Selection(), 20.0, START_MS)
+    claimed = await store.claim(replay.number)
+    assert claimed is not None
+
+    store.record(claimed, Progress(3, (), (attempt(1), attempt(2), attempt(3))))
+    await store.flush()
+
+    assert await states(store, channel, 3) == ["delivered", "delivered", "waiting"]
+
+
+async def test_what_died_is_listed_in_a_channel_of_its_own(
+    store: EventStore, channel: Channel
+) -> None:
+    """The first channel has no event of that number: it has nothing to do with it."""
+    await make_subscription(store)
+    ana, _ = await make_subscription(store)
+    await store.create_replay(ana, Selection(), 20.0, START_MS)
+    other = await make_channel(store, "other")
+    bia, its = await make_subscription(store, "other", "bia")
+    await append_many(store, other, 3)
+    store.record(its, Progress(1, (mark(1, DEAD),)))
+    replay = await store.create_replay(bia, Selection(), 20.0, START_MS)
+    claimed = await store.claim(replay.number)
+    assert claimed is not None
+    store.record(claimed, Progress(0, (mark(2, DEAD),)))
+    await store.flush()
+
+    assert [d.event.sequence for d in await store.dead(bia.number, 0, 9)] == [1]
+    _, replayed = await deliveries(store, other, 2)
+    assert (replayed.replay, replayed.state) == (-replay.number, "dead")

@@ -202,6 +202,14 @@ def test_a_blink_is_no_news_for_people() -> None:
     assert types == ["reconnecting", "reconnected"]
 
 
+def test_the_return_from_an_absence_is_told_though_nobody_was_told_of_it() -> None:
+    """It was longer than a blink: the machine slept, or nothing was heard for long."""
+    one = render("pretty")
+
+    assert one(Connected(welcome(), 1.9)) == []
+    assert len(one(Connected(welcome(), 2.1))) == 1
+
+
 def test_a_relay_that_was_never_there_is_said_at_once() -> None:
     """With what to do."""
     text = pretty(Lost("the relay cannot be reached", "Check the URL.", before_first=True))

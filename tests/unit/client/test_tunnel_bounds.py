@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from relay_client import tunnel
-from relay_client.notices import Lost
+from relay_client.notices import Lost, StillAway
 from relay_client.tunnel import LONGEST_WAIT_S
 from relay_protocol.client_session import Ping
 from relay_protocol.messages import CloseCode, Goaway
@@ -48,3 +48,13 @@ async def test_a_stop_does_not_wait_for_who_takes_nothing(
         client.tunnel.stop()
         async with asyncio.timeout(5):
             await client.running
+
+
+async def test_a_relay_that_stays_away_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "BLINK_S", 0.05)
+
+    async with connected() as (relay, client):
+        relay.handshake_status = 503
+        await relay.open[0].socket.close(code=CloseCode.RESTART)
+
+        await until(lambda: client.told(StillAway))

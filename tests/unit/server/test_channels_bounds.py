@@ -18,6 +18,8 @@ from relay_server.channels import (
 )
 from relay_server.configs import ChannelConfig, Policy
 from relay_server.errors import InvalidValue
+from relay_server.replays import MAX_SEQUENCE, check_selection
+from relay_server.values import Selection
 
 
 def rules(**policy: object) -> ChannelConfig:
@@ -74,3 +76,11 @@ def test_rules_reach_to_their_bounds_and_no_further(
     assert check_config(fits) is fits
     with pytest.raises(InvalidValue):
         check_config(beyond)
+
+
+def test_a_replay_reaches_to_the_last_sequence_there_can_be_and_no_further() -> None:
+    fits = Selection(first=MAX_SEQUENCE)
+
+    assert check_selection(fits, everything=False) is fits
+    with pytest.raises(InvalidValue):
+        check_selection(Selection(first=MAX_SEQUENCE + 1), everything=False)

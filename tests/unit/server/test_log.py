@@ -99,3 +99,10 @@ def test_names_of_others_do_not_steer_the_terminal(capfd: pytest.CaptureFixture[
     assert "evil" in err
     assert "epoch=3" in err.replace(" ", "")
     assert not any(char in err for char in "\x1b\x07\x9b\u202e")
+
+
+def test_a_field_without_end_is_cut_for_people(capfd: pytest.CaptureFixture[str]) -> None:
+    log.set_up("console", "info")
+    structlog.get_logger().info("client joined", host="h" * (2 * log.MAX_FIELD_CHARS))
+
+    assert log.MAX_FIELD_CHARS - 10 < capfd.readouterr().err.count("h") <= log.MAX_FIELD_CHARS + 10
