@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+MEMORY = Path("/dev/shm")
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def copied_tree(name: str) -> Iterator[Path]:
 def copy_tree(source: Path, target: Path) -> None:
     """Copy what git knows of a tree, and what is new in it."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=source, check=True, capture_output=True)  # noqa: S603
+    listed = subprocess.run(command, cwd=source, check=True, capture_output=True)
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (source / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def failures(root: Path, tests: Iterable[str]) -> set[str]:
     options += [f"--timeout={TEST_TIMEOUT_S}", f"--basetemp={root / 'tmp'}"]
     command = [sys.executable, "-m", "pytest", *options, *tests]
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command,
             cwd=root,
             env=environment,
