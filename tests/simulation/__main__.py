@@ -23,7 +23,7 @@ def main() -> int:
         try:
             trace = simulate(seed, keep_all=chosen.trace)
         except Broken as exc:
-            print(exc)
+            print(exc, flush=True)
             failed += 1
             continue
         counts += trace.counts

@@ -45,6 +45,7 @@ class Talk:
 
     Attributes:
         poison: The one that the target never takes, and what it answers; 0 for none.
+        long: The one that the target thinks about for longer than a lease; 0 for none.
     """
 
     channel: str
@@ -54,6 +55,7 @@ class Talk:
     first_at: float
     poison: int = 0
     poison_status: int = 500
+    long: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def draw(rng: random.Random) -> Plan:
         delay_s=rng.choice([(0.001, 0.02), (0.001, 0.02), (0.02, 0.3), (0.1, 1.5)]),
         sizes=_sizes(rng),
         upkeep_s=rng.choice([7.0, 20.0]),
-        timeout_s=rng.choice([30.0, 30.0, 120.0]),
+        timeout_s=rng.choice([30.0, 120.0]),
         sqlite=rng.random() < 0.1,
     )
 
@@ -175,6 +177,7 @@ def _talks(
                 first_at=rng.uniform(0, duration / 2),
                 poison=rng.randint(1, count) if rng.random() < 0.25 else 0,
                 poison_status=rng.choice([500, 500, 404, 429]),
+                long=rng.randint(1, count) if rng.random() < 0.05 else 0,
             )
         )
     return tuple(talks)

@@ -35,6 +35,7 @@ class Sender:
 
     def __init__(self, kernel: Kernel, judge: Judge, plan: Plan, talk: Talk, post: Post) -> None:
         self.poison: dict[bytes, int] = {}
+        self.long: set[bytes] = set()
         self.stopped = False
         self._kernel = kernel
         self._judge = judge
@@ -82,6 +83,8 @@ class Sender:
         body = _body(talk, name, self._rng.choice(sizes), self._rng)
         if number == talk.poison:
             self.poison[body] = talk.poison_status
+        if number == talk.long:
+            self.long.add(body)
         headers = (
             (b"Content-Type", b"application/json"),
             (b"X-Chatwoot-Delivery", name.encode()),

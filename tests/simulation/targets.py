@@ -10,6 +10,7 @@ from tests.simulation.judge import Judge, Visit
 from tests.simulation.kernel import Kernel
 
 LOOK_S = 1.3
+LONG_S = 55.0  # more than a lease
 
 
 @dataclass(slots=True)
@@ -34,11 +35,13 @@ class Target:
 
     Attributes:
         poison: What it answers to some bodies, always.
+        long: Bodies that it thinks about for a while.
     """
 
     def __init__(self, kernel: Kernel, judge: Judge, machine: int, timeout_s: float) -> None:
         self.mood = Mood()
         self.poison: dict[bytes, int] = {}
+        self.long: set[bytes] = set()
         self._kernel = kernel
         self._judge = judge
         self._machine = machine
@@ -87,6 +90,8 @@ class Target:
     def _draw(self, delivery: Delivery) -> tuple[int, float]:
         rng, mood = self._rng, self.mood
         takes_s = rng.uniform(0.001, 0.05) + rng.random() * mood.slow_s
+        if delivery.body in self.long:
+            takes_s += LONG_S
         if rng.random() < mood.silent:
             takes_s = 2 * self._timeout_s
         if (status := self.poison.get(delivery.body)) is not None:

@@ -304,6 +304,7 @@ class World:
         for sender in self.senders:
             for target in self.targets:
                 target.poison.update(sender.poison)
+                target.long.update(sender.long)
 
     async def _watch(self) -> None:
         while True:
