@@ -19,6 +19,7 @@ from relay_server.configs import Policy
 from relay_server.delivery import retry
 from relay_server.delivery.lanes import Entry, Keys
 from relay_server.delivery.stream import Stream
+from relay_server.delivery.trouble import Trouble
 from relay_server.errors import ReplayNotFound
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
@@ -34,7 +35,6 @@ from relay_server.values import (
 
 log = structlog.get_logger()
 
-STORE_RETRY_S = 1.0
 # Deliveries of replays lent at once. A target gets 8 at once unless told otherwise, and may take
 # long for each: most of them are for live traffic.
 REPLAY_UNDER_WAY = 2
@@ -104,6 +104,8 @@ class Pump:
         self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
         self._open: list[Sink] = []  # those that take something; who was served last is the last
         self._replays_changed = True
+        self._trouble = Trouble(clock, "store did not answer a reader")
+        self._replays_trouble = Trouble(clock, "store did not answer a reader's replays")
         self._draining = False
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -150,11 +152,7 @@ class Pump:
             self._wake.clear()
             if self._stopped:
                 return
-            try:
-                await self._turn()
-            except RelayError as exc:
-                log.warning("store did not answer a reader", error=str(exc), **self._facts())
-                self._wake_at(self._clock.monotonic() + STORE_RETRY_S)
+            await self._turn()
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -241,13 +239,14 @@ class Pump:
     async def _turn(self) -> None:
         """Live traffic first: it goes on where the store can do nothing for replays."""
         try:
-            await self._move(self._live)
-            await self._replay()
+            if await self._trouble.spare(self._move_live, **self._facts()):
+                await self._replays_trouble.spare(self._replay, **self._facts())
         finally:
             self._record()  # what was done has been done, whatever failed
-        if len(self._streams) > 1 and not self._stopped:
-            await self._end_replays()
         self._wake_when_due()
+
+    async def _move_live(self) -> None:
+        await self._move(self._live)
 
     async def _move(self, stream: Stream) -> None:
         stream.schedule.tick(self._clock.monotonic())
@@ -265,6 +264,9 @@ class Pump:
                 stream.schedule.tick(self._clock.monotonic())
             else:
                 await self._move(stream)
+        if not self._stopped:
+            self._record()  # how far one came is stored before its end is
+            await self._end_replays()
 
     @property
     def _may_send(self) -> bool:
@@ -408,11 +410,23 @@ class Pump:
             log.info("replay done", replay=-stream.number, **self._facts())
 
     def _wake_when_due(self) -> None:
-        times = [s.schedule.next_timer for s in self._streams.values()]
-        if len(times) > 1 and self._may_send:  # otherwise they were not asked
-            times += [s.throttled_until for s in self._streams.values()]
+        if (waits_until := self._trouble.wait_until) is not None:
+            self._wake_at(waits_until)
+            return
+        times = [self._live.schedule.next_timer]
+        if (waits_until := self._replays_trouble.wait_until) is not None:
+            times.append(waits_until)
+        else:
+            times += self._times_of_replays()
         if due := [when for when in times if when is not None]:
             self._wake_at(min(due))
+
+    def _times_of_replays(self) -> list[float | None]:
+        replays = [s for s in self._streams.values() if s is not self._live]
+        times = [s.schedule.next_timer for s in replays]
+        if self._may_send:  # otherwise they were not asked
+            times += [s.throttled_until for s in replays]
+        return times
 
     def _wake_at(self, when: float) -> None:
         if self._stopped:

@@ -6,11 +6,14 @@ import asyncio
 from collections import Counter
 
 import pytest
+from structlog.testing import capture_logs
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome
 from relay_server.delivery.pump import REPLAY_UNDER_WAY, sequence_of
 from relay_server.delivery.stream import REPLAY_BURST_S
+from relay_server.delivery.trouble import MAX_SAID, NEW_AFTER_S, STORE_RETRY_S, Trouble
+from relay_server.errors import StoreUnavailable
 from relay_server.values import MarkState, Progress, ReplayState
 from tests.support.events import BROKEN, OK, mark, new_event
 from tests.support.sinks import FakeSink
@@ -262,6 +265,55 @@ async def test_live_traffic_goes_on_and_is_recorded_where_replays_cannot(what: s
         assert running_clock().now < 2
         world.store.away_for = set()
         await until(lambda: replayed(sink) == [1])
+
+
+@virtual_time
+@pytest.mark.parametrize("what", ["replays", "claim", "select", "end_replay", "outlines", "fetch"])
+async def test_a_store_that_does_not_answer_is_asked_each_second_and_complained_of_rarely(
+    what: str,
+) -> None:
+    """However many webhooks and results come meanwhile."""
+    world = await a_past(2)
+    sink = FakeSink(succeed)
+    with capture_logs() as logs:
+        async with world.pump(sink) as pump:
+            await settled()
+            await world.replay(pump, sequences=(1,))
+            world.store.away_for, before = {what}, world.store.asked[what]
+            for _ in range(600):
+                await append_many(world.store, world.channel, 1)
+                await asyncio.sleep(0.1)
+            asked = world.store.asked[what] - before
+            world.store.away_for = set()
+            await until(lambda: replayed(sink) == [1], within_s=STORE_RETRY_S + 0.1)
+            await until(lambda: len(live(sink)) == 600)
+
+    complaints = [entry for entry in logs if entry["event"].startswith("store did not answer")]
+    assert 55 <= asked <= 61
+    assert [entry["failures"] for entry in complaints] == [1, 11, 31]
+
+
+@virtual_time
+async def test_another_error_and_a_new_trouble_are_said_at_once_and_never_many() -> None:
+    clock = running_clock()
+    trouble = Trouble(clock, "store did not answer")
+
+    async def fail(error: str) -> None:
+        async def work() -> None:
+            raise StoreUnavailable(error)
+
+        assert not await trouble.spare(work)
+        await asyncio.sleep(STORE_RETRY_S)
+
+    with capture_logs() as logs:
+        for error in ("locked", "locked", "full", "locked", "full"):
+            await fail(error)
+        await asyncio.sleep(NEW_AFTER_S)
+        await fail("full")
+        assert [entry["error"] for entry in logs] == ["locked", "full", "full"]
+        for number in range(1_000):
+            await fail(f"page {number} is locked")
+    assert len(logs) < 3 + MAX_SAID + 8
 
 
 @virtual_time
