@@ -20,6 +20,19 @@ REST = 10  # times what a look through a channel took that found nothing, before
 LONGEST_REST_S = 60.0  # … and no longer than this
 
 
+def share(store: EventStore, channel: Channel) -> float:
+    """How full a channel is, from 0 on; 0 without a limit."""
+    limit = channel.config.max_bytes
+    return store.usage(channel.number) / limit if limit else 0.0
+
+
+async def is_worrying(store: EventStore, channel: Channel) -> bool:
+    """Whether it is nearly full, and not of what goes by itself when room is needed."""
+    if share(store, channel) < WORRYING:
+        return False
+    return not (await store.removable(channel.number, None, 0, 1)).sequences
+
+
 class Upkeep:
     """What is to be done again and again; `run_once` each minute, and when room is short."""
 
@@ -104,16 +117,15 @@ class Upkeep:
         self._metrics.dropped(channel, dropped)
         return dropped
 
-    def _share(self, channel: Channel) -> float:
-        limit = channel.config.max_bytes
-        return self._store.usage(channel.number) / limit if limit else 0.0
-
     def _is_short(self, channel: Channel) -> bool:
         """Whether webhooks are, or soon will be, refused for want of room."""
         limit, refused = channel.config.max_bytes, self._store.refused(channel.number)
         if not limit:
             return False
-        return self._share(channel) >= FULL or self._store.usage(channel.number) + refused > limit
+        return (
+            share(self._store, channel) >= FULL
+            or self._store.usage(channel.number) + refused > limit
+        )
 
     def _excess(self, channel: Channel) -> int:
         """Bytes that must go, so that there is room, for what was refused, too."""
@@ -123,20 +135,13 @@ class Upkeep:
         allowed = min(round(ROOMY * limit), limit - refused)
         return max(0, self._store.usage(channel.number) - allowed)
 
-    async def _is_worrying(self, channel: Channel) -> bool:
-        """Nearly full, and not of what goes by itself when room is needed."""
-        if self._share(channel) < WORRYING:
-            return False
-        return not (await self._store.removable(channel.number, None, 0, 1)).sequences
-
     async def _warn(self, channel: Channel) -> None:
-        share = self._share(channel)
-        if not await self._is_worrying(channel):
+        if not await is_worrying(self._store, channel):
             self._worrying.discard(channel.number)
         elif channel.number not in self._worrying:
             self._worrying.add(channel.number)
             log.warning(
                 "channel is nearly full: what waits for its subscriptions fills it",
                 channel=channel.name,
-                percent=round(share * 100),
+                percent=round(share(self._store, channel) * 100),
             )

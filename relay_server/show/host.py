@@ -20,7 +20,7 @@ from relay_server.show.text import (
     when,
 )
 
-WORRYING_PERCENT = 80
+NEARLY_FULL_PERCENT = 80
 
 
 def init(result: Json) -> None:
@@ -78,10 +78,13 @@ def _channels(console: Console, found: Sequence[Json]) -> None:
         ],
     )
     for c in found:
-        if (c["full_percent"] or 0) >= WORRYING_PERCENT:
+        if c["worrying"]:
             then = "the oldest events go" if c["drop_oldest"] else "webhooks are refused"
             text = f"{c['name']} is {c['full_percent']:g} % full; at 100 % {then}"
             lines(console, alarm(text), "  see what waits below, or channel set --max-bytes")
+        elif (c["full_percent"] or 0) >= NEARLY_FULL_PERCENT:
+            text = f"{c['name']} is {c['full_percent']:g} % full"
+            lines(console, f"{text}; what was delivered goes when room is needed")
 
 
 def backup(result: Json) -> None:

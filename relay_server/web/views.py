@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from relay_protocol.values import HeaderList
 from relay_server.channels import CANARY_PREFIX
 from relay_server.configs import Policy
+from relay_server.delivery.upkeep import is_worrying
 from relay_server.values import (
     Channel,
     ChannelStatus,
@@ -76,8 +77,8 @@ def channel(context: Context, channel: Channel) -> JsonObject:
     }
 
 
-def channel_status(context: Context, status: ChannelStatus) -> JsonObject:
-    """How full a channel is."""
+async def channel_status(context: Context, status: ChannelStatus) -> JsonObject:
+    """How full a channel is, and whether of what cannot go by itself."""
     channel = context.store.catalog.channels.get(status.channel)
     limit = channel.config.max_bytes if channel else None
     return {
@@ -86,6 +87,7 @@ def channel_status(context: Context, status: ChannelStatus) -> JsonObject:
         "bytes": status.bytes,
         "max_bytes": limit,
         "full_percent": round(100 * status.bytes / limit, 1) if limit else None,
+        "worrying": bool(channel and await is_worrying(context.store, channel)),
         "dropped": status.dropped,
         "drop_oldest": bool(channel and channel.config.drop_oldest),
         "last_received_at": status.last_received_at,

@@ -47,7 +47,7 @@ async def status(request: web.Request) -> web.Response:
         "uptime_s": round(context.clock.monotonic() - context.started_at),
         "store": {"taking": context.space.taking},
         "channels": [
-            views.channel_status(context, s)
+            await views.channel_status(context, s)
             for s in await context.store.channel_status()
             if s.channel in visible
         ],

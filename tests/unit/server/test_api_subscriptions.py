@@ -140,6 +140,22 @@ async def test_how_full_a_channel_is(served: Served, admin: Asking) -> None:
     assert channel["full_percent"] is None
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_channel_is_worrying_where_nothing_goes_by_itself(
+    served: Served, admin: Asking, waits: bool
+) -> None:
+    if waits:
+        await subscribe(served)
+    await append(served, body=b"x" * 100)
+    size = served.store.usage(served.store.catalog.channels["chatwoot"].number)
+    said = []
+    for limit in (size * 10 // 7, size * 10 // 9):
+        await admin.ok("PATCH", "channels/chatwoot", {"max_bytes": limit})
+        [channel] = (await admin.ok("GET", "status"))["channels"]
+        said.append(channel["worrying"])
+    assert said == [False, waits]
+
+
 # Subscriptions.
 
 

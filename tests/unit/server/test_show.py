@@ -130,6 +130,7 @@ STATUS: Json = {
             "bytes": 858_993_459,
             "max_bytes": 1_073_741_824,
             "full_percent": 80.0,
+            "worrying": True,
             "dropped": 4,
             "drop_oldest": False,
             "last_received_at": None,
@@ -365,22 +366,25 @@ def test_a_pause_is_not_overlooked(
 
 
 @pytest.mark.parametrize(
-    ("percent", "drop_oldest", "said"),
+    ("percent", "worrying", "drop_oldest", "said"),
     [
-        (79.9, False, None),
-        (None, False, None),
-        (80.0, False, "80 % full; at 100 % webhooks are refused"),
-        (93.5, True, "93.5 % full; at 100 % the oldest events go"),
+        (79.9, False, False, None),
+        (None, False, False, None),
+        (80.0, False, False, "80 % full; what was delivered goes when room is needed"),
+        (80.0, True, False, "chatwoot is 80 % full; at 100 % webhooks are refused"),
+        (93.5, True, True, "chatwoot is 93.5 % full; at 100 % the oldest events go"),
     ],
 )
 def test_a_channel_that_is_nearly_full(
-    shown: Shown, percent: float | None, drop_oldest: bool, said: str | None
+    shown: Shown, percent: float | None, worrying: bool, drop_oldest: bool, said: str | None
 ) -> None:
-    channel = STATUS["channels"][0] | {"full_percent": percent, "drop_oldest": drop_oldest}
+    config = {"full_percent": percent, "worrying": worrying, "drop_oldest": drop_oldest}
+    channel = STATUS["channels"][0] | config
     text = shown(host.status, STATUS | {"channels": [channel]})
     assert "819 MiB" in text
     assert (said or "chatwoot is ") in text or said is None
-    assert (said is None) == ("% full; at" not in text)
+    assert (said is None) == ("% full;" not in text)
+    assert worrying == ("% full; at" in text)
 
 
 def test_what_a_policy_says(shown: Shown) -> None:
