@@ -6,23 +6,33 @@ All of this happens in the writer's thread, between transactions.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
 import structlog
 
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
+from relay_server.store.checkpointer import PAGE_SIZE
 from relay_server.store.database import BUSY_TIMEOUT_MS, Database
 from relay_server.store.files import beside, size_of
 from relay_server.store.pending import Fits
 from relay_server.store.reserve import Reserve
-from relay_server.store.space import LOG_BYTES, MARGIN_BYTES, RESERVE_BYTES, Room, Step, next_step
+from relay_server.store.space import (
+    LOG_BYTES,
+    MARGIN_BYTES,
+    RESERVE_BYTES,
+    Room,
+    Step,
+    can_fold,
+    next_step,
+)
 
 log = structlog.get_logger()
 
 LOOK_S = 1.0
 ROW_BYTES = 8_192  # a row of progress with a long text takes a page, and some of another
+
 LOG_BUSY_MS = 100  # a question that is being answered is soon done; a backup is not
 
 
@@ -106,6 +116,27 @@ class Capacity:
             return None
         room = max(0, self._reserve.free() - size_of(beside(self._path, "-wal")))
         return Fits(room // (2 * ROW_BYTES), max(0, room - LOG_BYTES) // (2 * ROW_BYTES))
+
+    def can_fold(self, database: Database, log_bytes: int, weights: Sequence[int]) -> bool:
+        """Whether the log can be copied into the database also with these webhooks in it.
+
+        Args:
+            database: The writer's.
+            log_bytes: What the log holds, at most.
+            weights: Bytes of each webhook.
+        """
+        weight, reserved = sum(weights) + ROW_BYTES * len(weights), self._reserve.held
+        if reserved and log_bytes + 2 * weight + MARGIN_BYTES // 2 <= RESERVE_BYTES:
+            return True  # whatever is free, and without asking the system
+        size = int(database.connection.pragma("page_count")) * PAGE_SIZE
+        log_growth = log_bytes + weight - size_of(beside(self._path, "-wal"))
+        return can_fold(
+            self._measure(database),
+            max(0, size - size_of(self._path)),
+            max(0, log_growth),
+            weight,
+            reserved=reserved,
+        )
 
     def wait_s(self) -> float | None:
         """Seconds until the next look at the room; None while there is no need for one."""

@@ -12,6 +12,8 @@ from relay_server.errors import StoreBroken
 from relay_server.store.database import BUSY_TIMEOUT_MS, Database
 
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: the log is folded into the database at about 16 MiB
+PAGE_SIZE = 4_096  # bytes
+FRAME_HEAD = 24  # bytes before each page in the log
 TIGHT_PAGES = 256  # while there is hardly any room
 MAX_LOG_PAGES = 16_000  # 64 MiB: from here on whoever writes copies the log before it goes on
 
@@ -75,6 +77,18 @@ class Checkpointer:
             self._try_at = 0 if begun else self._pages + CHECKPOINT_PAGES
         if begun:
             self._pages = 0
+
+    @property
+    def log_bytes(self) -> int:
+        """What the log holds at most: some of it may be copied already."""
+        return self._pages * (PAGE_SIZE + FRAME_HEAD)
+
+    def fold(self, database: Database) -> None:
+        """Copy all of it now, as far as that can be; the writer calls this."""
+        with self._copying:
+            self._copied.clear()
+            if self._begin_anew(database):
+                self._pages = self._try_at = 0
 
     def copy(self) -> None:
         """Copy the bulk, if there is enough of it; in any thread but the writer's."""

@@ -55,6 +55,23 @@ def next_step(room: Room, needed: int = MARGIN_BYTES) -> Step:
     return Step.WAIT
 
 
+def can_fold(room: Room, growth: int, log_growth: int, weight: int, *, reserved: bool) -> bool:
+    """Whether the log can be copied into the database also once more is in it; all in bytes.
+
+    Else a disk that is filled up then leaves no room for what makes room: the log stays, and
+    nothing fits into it any more.
+
+    Args:
+        room: What there is.
+        growth: What copying the log as it is adds to the database.
+        log_growth: What writing adds to the log's file.
+        weight: What is to be written.
+        reserved: The reserve is held, and counted in what is free.
+    """
+    margin = MARGIN_BYTES // 2 if reserved else 0
+    return room.disk >= growth + max(0, weight - room.spare) + log_growth + margin
+
+
 class Space:
     """Whether the store takes webhooks. It belongs to the event loop.
 

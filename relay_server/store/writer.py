@@ -51,6 +51,10 @@ class _Job:
         return self.item is not _ALONE
 
 
+class _TooMuch(StoreFull):
+    """With all of it the log could not be folded into the database on a disk that fills up."""
+
+
 _ALONE = object()  # stands for no item
 
 
@@ -219,11 +223,28 @@ class Writer:
         if not batch:
             return
         try:
+            self._check_room([job.weight for job in batch if job.arrives])
             results = self._transaction(batch)
         except Exception as exc:  # noqa: BLE001  (without this thread every sender waits for ever)
             self._recover(batch, exc)
         else:
             self._loop.call_soon_threadsafe(self._answer_stored, batch, results)
+
+    def _check_room(self, weights: Sequence[int]) -> None:
+        """See that the log stays small enough for the room that there is.
+
+        Raises:
+            StoreFull: It would not.
+        """
+        if not weights or self._capacity.can_fold(self._database, self._log_bytes, weights):
+            return
+        self._checkpointer.fold(self._database)
+        if not self._capacity.can_fold(self._database, self._log_bytes, weights):
+            raise _TooMuch("the disk has no room for it")
+
+    @property
+    def _log_bytes(self) -> int:
+        return self._checkpointer.log_bytes
 
     def _transaction(self, batch: Sequence[_Job]) -> list[Any]:
         finish: Callable[[bool], None] | None = None
@@ -276,6 +297,9 @@ class Writer:
             case StoreBroken():
                 self._refuse(batch, failure)
                 self.fail(failure)
+            case _TooMuch() if len(batch) > 1:
+                self._commit(batch[: len(batch) // 2])
+                self._commit(batch[len(batch) // 2 :])
             case StoreFull():
                 self._make_room(batch, failure)
             case StoreReadOnly():

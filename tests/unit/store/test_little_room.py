@@ -13,6 +13,7 @@ from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store import capacity, report
+from relay_server.store.checkpointer import Checkpointer
 from relay_server.store.database import Database
 from relay_server.store.opening import open_sqlite
 from relay_server.store.reserve import Reserve
@@ -114,6 +115,45 @@ async def test_a_little_room_is_enough_for_much_progress_and_for_the_clean_up(
             await clean_up(store)
     assert await backlogs(store) == {0}
     assert disk.free < 8 * MIB, "nothing else made room"
+
+
+async def append_until_full(store: SqliteStore, channel: Channel) -> int:
+    """Very large webhooks, as fast as they come; returns how many were stored."""
+    stored = 0
+
+    async def append_some() -> None:
+        nonlocal stored
+        for _ in range(100):
+            await store.append(channel.number, new_event(b"x" * 1_000_000))
+            stored += 1
+
+    results = await asyncio.gather(*[append_some() for _ in range(16)], return_exceptions=True)
+    assert all(isinstance(result, StoreFull) for result in results)
+    return stored
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("free", [24, 40, 56])
+async def test_a_log_of_large_webhooks_can_be_folded_once_the_disk_is_full(
+    store: SqliteStore, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    """The thread that copies it gets no time: nothing but the reserve is left to fold it with."""
+    monkeypatch.setattr(Checkpointer, "copy", lambda self: self._wanted.clear())
+    channel = await make_channel(store)
+    _, claim = await make_subscription(store)
+    disk.fill(but=free * MIB)
+
+    stored = await append_until_full(store, channel)
+
+    await until(lambda: (disk.folder / f"{FILE_NAME}-wal").stat().st_size == 0, 10)
+    assert stored >= free // 4, "room is used as far as that is safe"
+    events = await store.list_events(channel.number, None, 1_000)
+    assert len(events) == stored
+    store.record(claim, Progress(stored))
+    async with asyncio.timeout(20):
+        while store.usage(channel.number):
+            await clean_up(store)
 
 
 # With a disk that takes so many pages and no more

@@ -11,11 +11,29 @@ from relay_server.store.space import (
     Room,
     Space,
     Step,
+    can_fold,
     next_step,
 )
 
 MUCH = 1 << 40
 ENOUGH = RESERVE_BYTES + MARGIN_BYTES
+
+
+@pytest.mark.parametrize(
+    ("room", "growth", "log_growth", "weight", "fits"),
+    [
+        (Room(10 + MARGIN_BYTES // 2, 0), 5, 2, 3, True),
+        (Room(9 + MARGIN_BYTES // 2, 0), 5, 2, 3, False),
+        (Room(7 + MARGIN_BYTES // 2, 3), 5, 2, 3, True),  # it finds its place inside
+        (Room(6 + MARGIN_BYTES // 2, MUCH), 5, 2, 3, False),
+    ],
+)
+def test_room_to_fold_the_log_counts_as_taken(
+    room: Room, growth: int, log_growth: int, weight: int, fits: bool
+) -> None:
+    assert can_fold(room, growth, log_growth, weight, reserved=True) is fits
+    held_none = Room(room.disk - MARGIN_BYTES // 2, room.spare)
+    assert can_fold(held_none, growth, log_growth, weight, reserved=False) is fits
 
 
 @pytest.mark.parametrize(
