@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import structlog
 
 from relay_server.clock import Clock
+from relay_server.errors import StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
 from relay_server.values import Channel, ChannelNumber
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -40,6 +46,7 @@ class Upkeep:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self._batch = BATCH
         self._worrying: set[int] = set()  # channels that people were warned of
         # Until when not to look through a channel again, for what is old, and for whatever may go.
         self._rests: dict[tuple[ChannelNumber, bool], float] = {}
@@ -56,11 +63,11 @@ class Upkeep:
         Raises:
             StoreUnavailable: The store cannot be written now.
         """
-        now, deleted = self._clock.monotonic(), 0
+        now, deleted, self._batch = self._clock.monotonic(), 0, BATCH
         self._rests = {look: until for look, until in self._rests.items() if until > now}
         for channel in list(self._store.catalog.channels.values()):
             deleted += await self._tidy(channel, disk_is_full=disk_is_full)
-        while await self._store.sweep(BATCH):
+        while await self._fitting(self._store.sweep):
             pass
         if deleted:
             log.info("old events deleted", events=deleted)
@@ -73,7 +80,11 @@ class Upkeep:
     async def _tidy(self, channel: Channel, *, disk_is_full: bool) -> int:
         config, now = channel.config, self._clock.unix_ms()
         dead_before = now - round(config.dead_days * DAY_MS)
-        while dead := await self._store.forget_dead(channel.number, dead_before, BATCH, now):
+
+        async def forget(limit: int) -> int:
+            return await self._store.forget_dead(channel.number, dead_before, limit, now)
+
+        while dead := await self._fitting(forget):
             log.warning("dead deliveries let go: too old", channel=channel.name, deliveries=dead)
         before = None if disk_is_full else now - round(config.retention_days * DAY_MS)
         deleted = await self._remove(channel, before)
@@ -92,14 +103,21 @@ class Upkeep:
         if look in self._rests:
             return 0
         deleted, after = 0, 0
+
+        async def remove_some(limit: int) -> tuple[int, int | None]:
+            found = await self._store.removable(channel.number, received_before, after, limit)
+            if not found.sequences:
+                return 0, found.looked_up_to
+            enough = self._excess(channel) if for_room else None
+            removed = await self._store.remove(channel.number, found.sequences, enough)
+            return removed, found.looked_up_to
+
         while not for_room or self._excess(channel):
-            found = await self._store.removable(channel.number, received_before, after, BATCH)
-            if found.sequences:
-                enough = self._excess(channel) if for_room else None
-                deleted += await self._store.remove(channel.number, found.sequences, enough)
-            if found.looked_up_to is None:
+            removed, looked_up_to = await self._fitting(remove_some)
+            deleted += removed
+            if looked_up_to is None:
                 break
-            after = found.looked_up_to
+            after = looked_up_to
         if not deleted:
             now = self._clock.monotonic()
             self._rests[look] = now + min(REST * (now - began), LONGEST_REST_S)
@@ -107,15 +125,30 @@ class Upkeep:
 
     async def _drop(self, channel: Channel) -> int:
         """Make room as the operator chose: by what was not delivered."""
+
+        async def drop_some(limit: int) -> int:
+            return await self._store.drop_oldest(channel.number, limit, self._excess(channel))
+
         dropped = 0
-        while enough := self._excess(channel):
-            count = await self._store.drop_oldest(channel.number, BATCH, enough)
-            if not count:
-                break
+        while self._excess(channel) and (count := await self._fitting(drop_some)):
             dropped += count
         log.warning("events dropped to make room", channel=channel.name, events=dropped)
         self._metrics.dropped(channel, dropped)
         return dropped
+
+    async def _fitting(self, work: Callable[[int], Awaitable[T]]) -> T:
+        """Have so many rows dealt with, or on a full disk as many as there is room for.
+
+        Raises:
+            StoreFull: There is not even room for one.
+        """
+        while True:
+            try:
+                return await work(self._batch)
+            except StoreFull:
+                if self._batch == 1:
+                    raise
+                self._batch //= 2
 
     def _is_short(self, channel: Channel) -> bool:
         """Whether webhooks are, or soon will be, refused for want of room."""

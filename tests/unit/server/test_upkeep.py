@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from relay_server.configs import ChannelConfig
 from relay_server.delivery import upkeep
 from relay_server.delivery.upkeep import DAY_MS, Upkeep
-from relay_server.errors import ChannelFull
+from relay_server.errors import ChannelFull, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
 from relay_server.values import Channel, MarkState, Progress, Removable
@@ -228,6 +228,60 @@ async def test_a_full_disk_takes_what_is_delivered_whatever_its_age(store: Event
     assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 0
     assert await Upkeep(store, VirtualClock(), Metrics()).run_once(disk_is_full=True) == 3
     assert await left(store, channel) == [4]
+
+
+def leave_room_for(store: EventStore, rows: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have it delete no more than so many rows at once; returns how many each call is of."""
+    calls, remove, drop_oldest = list[int](), store.remove, store.drop_oldest
+
+    def check(count: int) -> None:
+        calls.append(count)
+        if count > rows:
+            raise StoreFull("the disk is full")
+
+    async def remove_few(channel: int, sequences: Sequence[int], enough: int | None = None) -> int:
+        check(len(sequences))
+        return await remove(channel, sequences, enough)
+
+    async def drop_few(channel: int, limit: int, enough: int | None = None) -> int:
+        check(limit)
+        return await drop_oldest(channel, limit, enough)
+
+    monkeypatch.setattr(store, "remove", remove_few)
+    monkeypatch.setattr(store, "drop_oldest", drop_few)
+    return calls
+
+
+async def test_a_deletion_that_finds_no_room_is_done_in_smaller_pieces(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = await fill(store, "chatwoot", 7, [8.0] * 35 + [1])
+    monkeypatch.setattr(upkeep, "BATCH", 32)
+    calls = leave_room_for(store, 9, monkeypatch)
+
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 35
+
+    assert await left(store, channel) == [36]
+    assert calls == [32, 16, 8, 8, 8, 8, 3]
+
+
+async def test_what_is_dropped_goes_in_smaller_pieces_too(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = await filled(store, 10, waiting=True, drop_oldest=True)
+    leave_room_for(store, 1, monkeypatch)
+    await tidied(store)
+    assert await left(store, channel.number) == list(range(3, 11))
+
+
+async def test_where_not_even_one_event_can_be_deleted_it_is_given_up(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store, "chatwoot", 7, [8.0] * 35)
+    calls = leave_room_for(store, 0, monkeypatch)
+    with pytest.raises(StoreFull):
+        await Upkeep(store, VirtualClock(), Metrics()).run_once()
+    assert len(calls) <= 10
 
 
 async def test_what_is_left_of_a_deleted_subscription_is_swept(store: EventStore) -> None:
