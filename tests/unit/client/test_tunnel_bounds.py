@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from relay_client import tunnel
-from relay_client.notices import Lost, StillAway
-from relay_client.tunnel import LONGEST_WAIT_S
+from relay_client.notices import Lost, Notice, Slept, StillAway
+from relay_client.relay import Relay
+from relay_client.tunnel import LONGEST_WAIT_S, Tunnel
 from relay_protocol.client_session import Ping
 from relay_protocol.messages import CloseCode, Goaway
 from relay_protocol.server_session import Send
 from tests.support.raw_target import until
-from tests.unit.client.support import FakeRelay
+from tests.support.virtual_time import running_clock, virtual_time
+from tests.unit.client.support import TOKEN, FakeRelay
 from tests.unit.client.test_api_bounds import silent_relay
-from tests.unit.client.test_tunnel import Client, connected, running
+from tests.unit.client.test_tunnel import Client, FakeTargets, connected, running
 
 
 async def test_a_handshake_that_is_not_answered_is_given_up(
@@ -58,3 +63,25 @@ async def test_a_relay_that_stays_away_is_told_of(monkeypatch: pytest.MonkeyPatc
         await relay.open[0].socket.close(code=CloseCode.RESTART)
 
         await until(lambda: client.told(StillAway))
+
+
+@virtual_time
+async def test_a_sleep_is_noticed_within_a_second() -> None:
+    """And the session is told the time as often, for its heartbeats."""
+    told: list[Notice] = []
+    ticks: list[float] = []
+    clock, slept_s = running_clock(), 0.0
+    session: Any = SimpleNamespace(tick=lambda _: ticks.append(clock.now) or [])
+    relay = Relay("http://127.0.0.1:9", TOKEN)
+    wall = lambda: time.time() + slept_s  # noqa: E731
+    tunnel = Tunnel(relay, session, FakeTargets(), told.append, wall=wall)
+    began = clock.now
+    looking = asyncio.create_task(tunnel._watch_clocks())
+
+    await asyncio.sleep(2.5)
+    slept_s = 60.0
+    await asyncio.sleep(1.0)
+    looking.cancel()
+
+    assert [at - began for at in ticks] == pytest.approx([1.0, 2.0, 3.0])
+    assert [type(notice) for notice in told] == [Slept]

@@ -7,15 +7,18 @@ import re
 
 import pytest
 
+from relay_protocol.codec import encode
 from relay_protocol.messages import Error, Hello, Wanted, Welcome
+from relay_server.errors import StoreUnavailable
 from relay_server.web import gateway
+from tests.support.raw_websocket import BINARY, frame
 from tests.support.senders import connection, handshake
 from tests.unit.server.support import Served
 from tests.unit.server.test_gateway import client, token
 
 __all__ = ["token"]
 
-MASKED_TEXT = b"\x81\x82\0\0\0\0hi"  # a frame that the protocol has not: it ends the conversation
+HELLO = Hello("1.0", "laptop", (Wanted("chatwoot"),), 32)
 
 
 async def test_a_long_name_of_a_host_is_cut(served: Served, token: str) -> None:
@@ -33,15 +36,28 @@ async def test_a_long_name_of_a_host_is_cut(served: Served, token: str) -> None:
 async def test_a_close_that_is_not_answered_is_done_without(
     served: Served, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It has to be waited for where it falls into a wait for the store."""
     monkeypatch.setattr(gateway, "CLOSE_DEADLINE_S", 0.1)
+    joining, may_join = asyncio.Event(), asyncio.Event()
 
-    async with connection(served.port) as one, asyncio.timeout(5):
-        one.writer.write(handshake(token))
-        await one.reader.readuntil(b"\r\n\r\n")
-        one.writer.write(MASKED_TEXT)
-        said = await one.reader.read()  # up to the end of the connection, which the server makes
+    async def slowly(*_: object) -> None:
+        joining.set()
+        await may_join.wait()
+        raise StoreUnavailable("the disk is busy")
 
-    assert b"only binary messages" in said
+    monkeypatch.setattr(served.context.hub, "join", slowly)
+    try:
+        async with connection(served.port) as one, asyncio.timeout(5):
+            one.writer.write(handshake(token))
+            await one.reader.readuntil(b"\r\n\r\n")
+            one.writer.write(frame(BINARY, encode(HELLO), masked=True))
+            await joining.wait()
+            served.context.hub.revoke("ana")
+            said = await one.reader.read()  # to the end of the connection, which the server makes
+    finally:
+        may_join.set()
+
+    assert b"token_revoked" in said
 
 
 async def test_what_is_no_handshake_is_refused_by_its_code(served: Served, token: str) -> None:

@@ -68,3 +68,26 @@ async def test_a_request_that_never_ends_holds_up_no_stop(monkeypatch: pytest.Mo
         await one.send(request("/", b"", method="GET"))
         await begun.wait()
         await runner.cleanup()
+
+
+async def test_the_rest_of_what_was_refused_is_read_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever sends it slowly sees the answer, and does not keep the connection by that."""
+    monkeypatch.setattr(server, "LINGER_S", 0.1)
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=422)
+
+    app = web.Application()
+    app.router.add_post("/", refuse)
+    runner = BoundedRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with connection(runner.addresses[0][1]) as one:
+            answer = await one.exchange(request("/", b"x", length=1_000))
+            assert answer.status == 422
+            assert await one.closed(5) == b""
+    finally:
+        await runner.cleanup()

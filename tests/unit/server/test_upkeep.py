@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,19 @@ async def test_what_is_undelivered_or_dead_stays(store: EventStore) -> None:
 
 
 async def test_many_go_in_batches(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that webhooks wait for few of them at once."""
     monkeypatch.setattr(upkeep, "BATCH", 10)
     channel = await fill(store, "chatwoot", 7, [8.0] * 35 + [1])
+    batches, remove = list[int](), store.remove
+
+    async def counting(number: int, sequences: Sequence[int], enough: int | None = None) -> int:
+        batches.append(len(sequences))
+        return await remove(number, sequences, enough)
+
+    monkeypatch.setattr(store, "remove", counting)
     assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 35
     assert await left(store, channel) == [36]
+    assert batches == [10, 10, 10, 5]
 
 
 async def filled(
@@ -161,6 +171,29 @@ async def test_what_takes_long_and_finds_nothing_is_not_done_again_at_once(
     await store.append(channel.number, new_event(b"x" * 1_000))
     await store.append(channel.number, new_event(b"x" * 1_000))
     assert await upkeep.run_once() == 2, "what found something is done again"
+
+
+async def test_a_rest_is_no_longer_than_a_minute(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it took to find nothing: by then there may be something."""
+    await filled(store, 10, waiting=True)
+    clock, looks = VirtualClock(), list[float]()
+    upkeep, removable = Upkeep(store, clock, Metrics()), store.removable
+
+    async def very_slowly(number: int, before: int | None, after: int, limit: int) -> Removable:
+        if before is None and limit > 1:
+            looks.append(clock.now)
+            clock.advance(20.0)
+        return await removable(number, before, after, limit)
+
+    monkeypatch.setattr(store, "removable", very_slowly)
+    for _ in range(60):
+        await upkeep.run_once()
+        clock.advance(5.0)
+
+    assert all(80 <= after - before <= 90 for before, after in itertools.pairwise(looks))
+    assert len(looks) >= 4
 
 
 async def test_what_is_waited_for_stays_and_people_are_warned_once(store: EventStore) -> None:

@@ -6,9 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.store import integrity, readers
+from relay_server.errors import StoreFull
+from relay_server.store import housekeeping, integrity, readers, sqlite
+from relay_server.store.capacity import ROW_BYTES, Capacity
+from relay_server.store.database import Database
 from relay_server.store.integrity import MAX_PROBLEMS
-from relay_server.store.recent import MAX_BYTES, MAX_EVENTS, Recent
+from relay_server.store.pending import Fits
+from relay_server.store.recent import (
+    MAX_ALL_BYTES,
+    MAX_ALL_EVENTS,
+    MAX_BYTES,
+    MAX_EVENTS,
+    Recent,
+    RecentOfAll,
+)
+from relay_server.store.reserve import Reserve
+from relay_server.store.space import LOG_BYTES
 from relay_server.values import Event, ReplayState, Selection
 from tests.support.clock import START_MS
 from tests.support.events import event_head
@@ -24,6 +37,24 @@ def test_what_is_kept_in_memory_is_bounded(weight: int, fits: int) -> None:
 
     assert recent.outlines(0, 1) is None, "the first fell out"
     assert len(recent.outlines(1, fits) or ()) == fits
+
+
+@pytest.mark.parametrize(
+    ("weight", "each", "fits"), [(1, MAX_EVENTS, MAX_ALL_EVENTS), (MAX_BYTES, 1, MAX_ALL_BYTES)]
+)
+def test_what_is_kept_in_memory_of_all_channels_is_bounded(
+    weight: int, each: int, fits: int
+) -> None:
+    recent = RecentOfAll()
+    channels = fits // (each * weight)
+    for channel in range(1, channels + 1):
+        for sequence in range(1, each + 1):
+            recent.add(Event(channel, event_head(sequence), b""), weight)
+    assert 1 in recent
+
+    recent.add(Event(channels + 1, event_head(1), b""), weight)
+
+    assert [channel in recent for channel in (1, 2, channels + 1)] == [False, True, True]
 
 
 @pytest.mark.parametrize(("text", "bound"), [(None, "LOOK_AT"), ("nowhere", "LOOK_AT_BODIES")])
@@ -79,3 +110,60 @@ def test_of_many_problems_a_few_are_named(monkeypatch: pytest.MonkeyPatch) -> No
             return [("ok",)]
 
     assert integrity.problems(Sound()) == many[:MAX_PROBLEMS]  # type: ignore[arg-type]
+
+
+async def test_one_look_for_what_may_go_goes_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds nothing, since all is waited for; the next look goes on behind it."""
+    monkeypatch.setattr(housekeeping, "LOOK_AT", 3)
+    async with open_test_store("sqlite", tmp_path) as store:
+        channel = await make_channel(store)
+        await make_subscription(store, since=0)
+        await append_many(store, channel, 10)
+
+        first = await store.removable(channel.number, None, 0, 100)
+        second = await store.removable(channel.number, None, first.looked_up_to or 0, 100)
+
+    assert (list(first.sequences), first.looked_up_to, second.looked_up_to) == ([], 3, 6)
+
+
+async def test_a_deleted_channel_goes_in_small_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that webhooks of others wait for little of it at once."""
+    monkeypatch.setattr(sqlite, "SWEEP_ROWS", 3)
+    async with open_test_store("sqlite", tmp_path) as store:
+        await append_many(store, await make_channel(store), 10)
+        swept, sweep = list[int](), housekeeping.sweep
+
+        def counting(database: Database, limit: int) -> bool:
+            before = events(database)
+            more = sweep(database, limit)
+            swept.append(before - events(database))
+            return more
+
+        monkeypatch.setattr(housekeeping, "sweep", counting)
+        await store.delete_channel("chatwoot")
+
+    assert (max(swept), sum(swept)) == (3, 10)
+
+
+def events(database: Database) -> int:
+    """How many there are, of all channels."""
+    [(count,)] = database.connection.execute("SELECT count(*) FROM events").fetchall()
+    assert isinstance(count, int)
+    return count
+
+
+def test_progress_gets_as_much_room_as_there_is_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for the log, once for the database; attempts leave some for the clean-up."""
+    monkeypatch.setattr(Reserve, "free", lambda _: LOG_BYTES + 20 * ROW_BYTES)
+    room = Capacity(tmp_path / "relay.db", 0, lambda _: None)
+    assert room.fits() is None, "while webhooks are taken there is plenty"
+
+    room.forbid(StoreFull("full"))
+
+    assert room.fits() == Fits(10 + LOG_BYTES // (2 * ROW_BYTES), 10)

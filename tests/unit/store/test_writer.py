@@ -110,6 +110,20 @@ async def test_what_waits_goes_into_one_transaction(
     assert numbers(path) == results
 
 
+async def test_so_many_go_into_one_transaction_and_the_rest_into_the_next(
+    writer: Writer, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for the commit of a long queue."""
+    monkeypatch.setattr(writer_module, "MAX_BATCH", 4)
+    await hold(writer, ledger)
+    waiting = [writer.submit(insert(n)) for n in range(10)]
+
+    ledger.gate.set()
+    await asyncio.gather(*waiting)
+
+    assert ledger.begun == 1 + 3
+
+
 async def test_an_answer_comes_after_the_commit(writer: Writer, path: Path) -> None:
     seen: list[list[int]] = []
 
