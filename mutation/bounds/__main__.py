@@ -19,22 +19,36 @@ from mutation.copies import copied_tree
 
 TEST_TIMEOUT_S = 20  # a test that waits for ever has noticed, too
 RUN_TIMEOUT_S = 300
+TESTS_AT_ONCE = 20  # those of one run, so that even a busy machine is done with them in that time
 
 
 def main(words: Sequence[str]) -> int:
-    """Try all that is wanted; 0 if each test noticed."""
+    """Try all that is wanted; 0 if each bound has a test and each test noticed."""
     wanted = {
         bound: entry
         for bound, entry in read().items()
-        if entry.tests and (not words or any(word in bound for word in words))
+        if not words or any(word in bound for word in words)
     }
+    tried = {bound: entry for bound, entry in wanted.items() if entry.tests}
+    unwritten = [bound for bound, entry in wanted.items() if entry.open]
     with copied_tree("bounds") as root:
-        if failed := failures(root, sorted({t for e in wanted.values() for t in e.tests})):
+        if failed := fail_anyway(root, sorted({t for e in tried.values() for t in e.tests})):
             say(f"these fail with every bound in its place: {sorted(failed)}")
             return 1
-        unheeded = [bound for bound, entry in wanted.items() if not noticed(root, bound, entry)]
-    say(f"{len(wanted)} bounds, {len(unheeded)} of them without a test that notices")
-    return 1 if unheeded or not wanted else 0
+        unheeded = [bound for bound, entry in tried.items() if not noticed(root, bound, entry)]
+    for bound in unwritten:
+        say(f"{bound}: OPEN: {wanted[bound].open}")
+    say(
+        f"{len(wanted)} bounds: {len(tried) - len(unheeded)} noticed, {len(unheeded)} not,"
+        f" {len(unwritten)} open, {len(wanted) - len(tried) - len(unwritten)} with a reason"
+    )
+    return 1 if unheeded or unwritten or not wanted else 0
+
+
+def fail_anyway(root: Path, tests: Sequence[str]) -> set[str]:
+    """Those of some tests that prove nothing, since they fail whatever is done to bounds."""
+    parts = [tests[at : at + TESTS_AT_ONCE] for at in range(0, len(tests), TESTS_AT_ONCE)]
+    return {test for part in parts for test in failures(root, part)}
 
 
 def noticed(root: Path, bound: str, entry: Entry) -> bool:

@@ -11,10 +11,11 @@ import pytest
 
 from relay_client import journal as journal_module
 from relay_client import journal_file
+from relay_client.journal import Journal
 from relay_client.journal_file import FILE_NAME, Entry, JournalFile
 from tests.support.events import delivery
 from tests.support.waiting import until
-from tests.unit.client.test_journal import NOW, OK, URL, Journal, fill, granted, rows
+from tests.unit.client.test_journal import NOW, OK, URL, fill, granted, rows
 
 
 @contextmanager

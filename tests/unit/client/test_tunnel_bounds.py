@@ -13,7 +13,7 @@ from relay_client import tunnel
 from relay_client.notices import Lost, Notice, Slept, StillAway
 from relay_client.relay import Relay
 from relay_client.tunnel import LONGEST_WAIT_S, Tunnel
-from relay_protocol.client_session import Ping
+from relay_protocol.client_session import ClientEffect, Ping
 from relay_protocol.messages import CloseCode, Goaway
 from relay_protocol.server_session import Send
 from tests.support.raw_target import until
@@ -71,10 +71,14 @@ async def test_a_sleep_is_noticed_within_a_second() -> None:
     told: list[Notice] = []
     ticks: list[float] = []
     clock, slept_s = running_clock(), 0.0
-    session: Any = SimpleNamespace(tick=lambda _: ticks.append(clock.now) or [])
+
+    def tick(_: float) -> list[ClientEffect]:
+        ticks.append(clock.now)
+        return []
+
+    session: Any = SimpleNamespace(tick=tick)
     relay = Relay("http://127.0.0.1:9", TOKEN)
-    wall = lambda: time.time() + slept_s  # noqa: E731
-    tunnel = Tunnel(relay, session, FakeTargets(), told.append, wall=wall)
+    tunnel = Tunnel(relay, session, FakeTargets(), told.append, wall=lambda: time.time() + slept_s)
     began = clock.now
     looking = asyncio.create_task(tunnel._watch_clocks())
 

@@ -11,11 +11,13 @@ import pytest
 from relay_protocol.messages import Wanted
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.errors import TooMany
-from relay_server.values import Scope
-from relay_server.web.api import exchange
+from relay_server.values import MarkState, Progress, Scope
+from relay_server.web.api import dead, events, exchange
 from tests.support.clock import START_MS
+from tests.support.events import mark
 from tests.support.senders import connection, read_answer, request
-from tests.unit.server.asking import Asking
+from tests.support.stores import make_subscription
+from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import FakeReader, Served
 
 SECRET_URL = "http://bot:8001/hooks/SECRETPATH"
@@ -58,6 +60,24 @@ async def test_a_request_that_dawdles_is_given_up(
         answer = await read_answer(one.reader)
     assert (answer.status, answer.json["error"]["code"]) == (408, "request_timeout")
     assert served.context.api_requests == 0
+
+
+@pytest.mark.parametrize("path", ["events", "dead"])
+async def test_so_many_are_listed_at_most(
+    served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Whatever is asked for."""
+    for module in (dead, events):
+        monkeypatch.setattr(module, "MAX_LISTED", 2)
+    _, claim = await make_subscription(served.store, since=0)
+    for _ in range(3):
+        await append(served)
+    marks = tuple(mark(sequence, MarkState.DEAD) for sequence in (1, 2, 3))
+    served.store.record(claim, Progress(0, marks))
+
+    [listed] = (await ana.ok("GET", f"{path}?limit=100000")).values()
+
+    assert len(listed) == 2
 
 
 async def test_the_scope_admin_knows_no_channels(admin: Asking) -> None:

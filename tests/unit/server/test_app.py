@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from relay_server import app, descriptors, lag, stopping
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
-from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
+from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.opening import open_sqlite
@@ -27,8 +27,10 @@ from relay_server.web import canary, front
 from relay_server.web.limits import Seldom
 from tests.support.certificates import make_certificate
 from tests.support.clock import VirtualClock
+from tests.support.events import new_event
 from tests.support.processes import free_port
 from tests.support.senders import connection, exchange, read_answer, request
+from tests.support.stores import make_channel
 from tests.support.waiting import until
 from tests.unit.server.support import make_settings
 
@@ -143,6 +145,16 @@ async def test_an_address_that_is_not_this_host_s(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, host="203.0.113.9", port=0, ops_port=0)
     with pytest.raises(InvalidValue, match=r"cannot listen on 203\.0\.113\.9 port 0"):
         await app.serve(settings, SOURCES)
+
+
+async def test_the_store_is_no_larger_than_the_operator_said(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, max_store_bytes=1_000_000)
+    async with app.open_context(settings, SOURCES) as context:
+        channel = await make_channel(context.store)
+        large = (new_event(b"x" * 100_000) for _ in range(20))
+        with pytest.raises(StoreFull):
+            await asyncio.gather(*(context.store.append(channel.number, e) for e in large))
+        assert "RELAY_SERVER_MAX_STORE_BYTES" in context.space.reason
 
 
 async def test_it_may_end_tls_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from relay_server.store import pending as pending_module
 from relay_server.store.database import Database, prepare
-from relay_server.store.pending import Pending
+from relay_server.store.pending import MIN_PIECE, Pending
 from relay_server.store.positions import position
 from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.events import attempt, mark
@@ -335,3 +335,16 @@ def test_an_older_claim_never_displaces_a_newer_one(database: Database) -> None:
     pending.write(database)
 
     assert written(database)[0] == 7
+
+
+def test_a_piece_that_cannot_be_smaller_gets_on(database: Database) -> None:
+    """Though no transaction fitted for as long as anybody tried."""
+    pending = Pending()
+    pending.add(CLAIM, much_progress())
+    for _ in range(9):
+        fail_once(pending, database)
+
+    committed(pending, database)
+
+    _, marks, attempts = written(database)
+    assert 0 < len(marks) + attempts <= MIN_PIECE
