@@ -27,7 +27,7 @@ async def test_a_killed_client_loses_nothing_and_repeats_only_what_was_under_way
     async with open_trial(tmp_path / "trial", rng) as trial:
         trial.answer_with(busy(rng, 0.1))
         client = await trial.connect("--concurrency", str(CONCURRENCY))
-        async with trial.talking(conversations=48) as talk:
+        async with trial.talking(conversations=48, pause_s=0.1) as talk:
             for _ in range(KILLS):
                 await talk.accepts(20)
                 await until(lambda: len(trial.target.under_way) >= CONCURRENCY // 2)

@@ -43,6 +43,7 @@ class Relay:
         server_prefix: What the server is started by: a command that takes another, such as strace.
         client_prefix: The same for clients.
         send_token: Good for sending to every channel.
+        starts: How many seconds each start took.
         processes: Everything that was started, ended or not.
     """
 
@@ -56,6 +57,7 @@ class Relay:
         self.server_prefix: list[str | Path] = []
         self.client_prefix: list[str | Path] = []
         self.send_token = ""
+        self.starts: list[float] = []
         self.server: Running
         self._settings = settings
         self._numbers = itertools.count(1)
@@ -80,7 +82,8 @@ class Relay:
         began = time.monotonic()
         self.launch()
         assert await self.got_ready(), self.server.errors
-        return time.monotonic() - began
+        self.starts.append(time.monotonic() - began)
+        return self.starts[-1]
 
     def launch(self) -> None:
         """Start the server, without waiting."""
