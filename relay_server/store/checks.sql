@@ -7,9 +7,8 @@ SELECT name, last_sequence, (
 FROM channels WHERE newest > last_sequence;
 
 -- name: floors_beyond
-SELECT c.name, s.name, s.floor, c.last_sequence
-FROM subscriptions s JOIN channels c ON c.number = s.channel
-WHERE s.floor > c.last_sequence OR s.start > c.last_sequence;
+SELECT c.name, s.name, max(s.start, s.floor) AS at, c.last_sequence
+FROM subscriptions s JOIN channels c ON c.number = s.channel WHERE at > c.last_sequence;
 
 -- name: events_of_nobody
 -- Jumps from channel to channel, so that a large table is not read through.

@@ -92,6 +92,7 @@ async def test_a_store_that_was_cut_is_named(tmp_path: Path) -> None:
     [
         ("UPDATE channels SET last_sequence = 2", "chatwoot has event 3, but counts up to 2"),
         ("UPDATE subscriptions SET floor = 9", "ana of chatwoot is at 9 of 3 events"),
+        ("UPDATE subscriptions SET start = 9", "ana of chatwoot is at 9 of 3 events"),
         ("UPDATE subscriptions SET channel = 9", "row 1 of subscriptions belongs to nothing"),
         (
             "UPDATE events SET position = 5 << 40 WHERE position = 1 << 40 | 1",
@@ -105,6 +106,24 @@ async def test_tables_that_do_not_fit_are_named(tmp_path: Path, damage: str, say
         connection.execute(damage)
 
     assert says in str(await refused(tmp_path))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+async def test_any_channel_that_does_not_fit_is_named(tmp_path: Path, number: int) -> None:
+    """Whatever lies before it and behind it."""
+    store = await open_sqlite(tmp_path)
+    for name in ("a", "b", "c", "d"):
+        await append_many(store, await make_channel(store, name), 3)
+    await store.close()
+    file = tmp_path / FILE_NAME
+
+    with closing(apsw.Connection(str(file))) as connection:
+        connection.execute("UPDATE channels SET last_sequence = 2 WHERE number = ?", (number,))
+    assert f"channel {'abcd'[number - 1]} has event 3" in str(await refused(tmp_path))
+
+    with closing(apsw.Connection(str(file))) as connection:
+        connection.execute("DELETE FROM channels WHERE number = ?", (number,))
+    assert f"events of channel number {number}, which" in str(await refused(tmp_path))
 
 
 async def test_a_deleted_channel_s_last_events_are_no_damage(tmp_path: Path) -> None:
