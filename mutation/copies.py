@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,26 @@ def copied_tree(name: str) -> Iterator[Path]:
     ) as folder:
         copy_tree(ROOT, Path(folder))
         yield Path(folder)
+
+
+def empty(folder: Path) -> None:
+    """Remove everything in a folder; it need not be there."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def size_below(folder: Path) -> int:
+    """How many bytes the files in a folder take, while others write and remove them."""
+    total = 0
+    for at, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(Path(at, name)).st_blocks * 512  # nothing for what is sparse
+    return total
 
 
 def copy_tree(source: Path, target: Path) -> None:

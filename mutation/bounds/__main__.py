@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mutation.bounds.table import Entry, read, without
-from mutation.copies import copied_tree
+from mutation.copies import copied_tree, empty
 
 TEST_TIMEOUT_S = 20  # a test that waits for ever has noticed, too
 RUN_TIMEOUT_S = 300
@@ -66,10 +66,12 @@ def noticed(root: Path, bound: str, entry: Entry) -> bool:
 
 def failures(root: Path, tests: Iterable[str]) -> set[str]:
     """Those of some tests that fail; what never ends does."""
-    tests = list(tests)
-    environment = {**os.environ, "PYTHONPATH": str(root), "CI": "true"}  # noqa: TID251
+    tests, temporary = list(tests), root / "tmp"
+    temporary.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(root), "CI": "true", "TMPDIR": str(temporary)}  # noqa: TID251
     options = ["-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    options += [f"--timeout={TEST_TIMEOUT_S}", f"--basetemp={root / 'tmp'}"]
+    options += [f"--timeout={TEST_TIMEOUT_S}", f"--basetemp={temporary / 'pytest'}"]
+    options += ["-o", "tmp_path_retention_policy=failed"]
     command = [sys.executable, "-m", "pytest", *options, *tests]
     try:
         done = subprocess.run(
@@ -83,6 +85,8 @@ def failures(root: Path, tests: Iterable[str]) -> set[str]:
         )
     except subprocess.TimeoutExpired:
         return set(tests)
+    finally:
+        empty(temporary)
     if done.returncode not in {0, 1}:
         say(done.stdout + done.stderr)
         return set(tests) if done.returncode < 0 else set()

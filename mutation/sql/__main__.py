@@ -1,6 +1,7 @@
 """Break each query of the SQLite store in turn, and say which slips no test notices.
 
-`python -m mutation.sql [NAME …]` works on a copy of this tree; see README.md beside this file.
+`python -m mutation.sql [NAME …]` (or NAME@OFFSET) works on a copy of this tree; see README.md
+beside this file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from mutation.copies import copied_tree
 from mutation.sql.forking import Runs, Verdict, judged, quickest, run_items
@@ -25,9 +27,18 @@ TESTS = (  # not those of a disk that fails, of locks and threads: they ask noth
     "tests/contract",
     *(
         str(UNIT / f"test_{n}.py")
-        for n in ("database", "integrity", "older_stores", "pending", "redeemed")
+        for n in (
+            "database",
+            "integrity",
+            "leftovers",
+            "older_stores",
+            "pending",
+            "redeemed",
+            "restore",
+        )
     ),
 )
+TEMPORARY = Path("tmp")  # below the copy's root
 IN_COPY = "RELAY_SQL_MUTANTS"
 ENOUGH_S = 6.0  # of tests against a slip: of what every test uses, the quickest tell as much
 EQUIVALENT = Path("mutation/sql/equivalent.toml")
@@ -38,7 +49,14 @@ def main(arguments: Sequence[str]) -> int:
     if os.environ.get(IN_COPY):  # noqa: TID251
         return try_all(Path.cwd(), arguments)
     with copied_tree("sql-mutants") as copy:
-        environment = {**os.environ, IN_COPY: "1", "PYTHONPATH": str(copy), "CI": "true"}  # noqa: TID251
+        (copy / TEMPORARY).mkdir()
+        environment = {
+            **os.environ,  # noqa: TID251
+            IN_COPY: "1",
+            "PYTHONPATH": str(copy),
+            "TMPDIR": str(copy / TEMPORARY),
+            "CI": "true",
+        }
         command = [sys.executable, "-m", "mutation.sql", *arguments]
         quiet = subprocess.DEVNULL  # pytest's own words; ours go to stderr
         done = subprocess.run(command, cwd=copy, env=environment, stdout=quiet, check=False)
@@ -49,8 +67,8 @@ def try_all(root: Path, names: Sequence[str]) -> int:
     """Run the tests once as they are, then once for each slip."""
     trial = Trial(root, names)
     quiet = ("-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist")
-    keep_nothing = ("-o", "tmp_path_retention_policy=none", f"--basetemp={root / 'tmp'}")
-    pytest.main([*quiet, *keep_nothing, *TESTS], plugins=[trial, trial.runs])
+    folders = ("-o", "tmp_path_retention_policy=failed", f"--basetemp={root / TEMPORARY}")
+    pytest.main([*quiet, *folders, *TESTS], plugins=[trial, trial.runs])
     return trial.status
 
 
@@ -62,11 +80,18 @@ class Trial:
     """
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self.runs = Runs()
+        self.runs = Runs(root / TEMPORARY)
         self.status = 1
         self._root = root
         self._names = names
         self._equivalent: dict[str, str] = tomllib.loads((root / EQUIVALENT).read_text("utf-8"))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """That something fails is enough: to find the smallest example of it takes long."""
+        phases = (Phase.explicit, Phase.generate)
+        settings.register_profile("slips", settings.get_profile("ci"), phases=phases)
+        settings.load_profile("slips")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -88,8 +113,7 @@ class Trial:
         all_, names = cases(self._root), self._names
         if not names:
             return all_
-        wanted = [case for case in all_ if case.asked_for in names]
-        return sorted(wanted, key=lambda case: names.index(case.asked_for))
+        return [case for name in names for case in all_ if name in {case.asked_for, case.place}]
 
     def _unsteady(self, found: Sequence[Case], items: Sequence[pytest.Item]) -> list[str]:
         """The tests that a fork alone makes fail: they would notice anything."""

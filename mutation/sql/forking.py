@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import resource
 import select
 import signal
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from mutation.copies import empty, size_below
 from relay_server.store import database, sql
 
-TIMEOUT_S = 20.0  # and four times what the tests need by themselves
+TIMEOUT_S = 10.0  # and twice what the tests need by themselves
+LOOK_EVERY_S = 0.5  # at what the tests have written meanwhile
+MAX_FILES_BYTES = 1 << 30  # at once; each removes its own when it has passed
+MAX_MEMORY_BYTES = 8 << 30  # of addresses: much that is mapped is never touched
 
 
 class Runs:
@@ -24,9 +32,11 @@ class Runs:
         seconds: How long each took.
         failed: Those that failed.
         users: Which tests used each query, by its name.
+        temporary: Where they leave their files; nothing else may lie there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Path) -> None:
+        self.temporary = temporary
         self.seconds = defaultdict[str, float](float)
         self.failed: list[str] = []
         self.users = defaultdict[str, set[str]](set)
@@ -60,7 +70,7 @@ class _Watched(dict[str, str]):
 
 def run_items(items: Sequence[pytest.Item], runs: Runs) -> bool:
     """Run some of the collected tests until one fails; whether none did."""
-    for item, following in zip(items, [*items[1:], None], strict=True):
+    for item, following in itertools.zip_longest(items, items[1:]):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if runs.failed:
             return False
@@ -72,7 +82,7 @@ class Verdict:
     """How tests went in a fork.
 
     Attributes:
-        failed: The first that failed, "too slow" if they did not end; empty if all passed.
+        failed: The first that failed, or what ended them all; empty if all passed.
     """
 
     failed: str
@@ -84,7 +94,7 @@ class Verdict:
 
 
 def judged(items: Sequence[pytest.Item], runs: Runs) -> Verdict:
-    """Run tests in a fork that reads the SQL anew."""
+    """Run tests in a fork that reads the SQL anew; nothing is left of their files."""
 
     def work() -> str:
         sql.queries.cache_clear()
@@ -93,7 +103,11 @@ def judged(items: Sequence[pytest.Item], runs: Runs) -> Verdict:
         run_items(items, runs)
         return "".join(runs.failed[:1])
 
-    return _forked(work, TIMEOUT_S + 4 * sum(runs.seconds[item.nodeid] for item in items))
+    timeout_s = TIMEOUT_S + 2 * sum(runs.seconds[item.nodeid] for item in items)
+    try:
+        return _forked(work, timeout_s, runs.temporary)
+    finally:
+        empty(runs.temporary)
 
 
 def quickest(
@@ -113,24 +127,34 @@ def quickest(
     return chosen
 
 
-def _forked(work: Callable[[], str], timeout_s: float) -> Verdict:
+def _forked(work: Callable[[], str], timeout_s: float, temporary: Path) -> Verdict:
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
         _in_child(work, write_end)
     os.close(write_end)
-    ready, _, _ = select.select([read_end], [], [], timeout_s)
-    answer = os.read(read_end, 4_096).decode() if ready else "too slow\n"
+    answer = _answer(read_end, time.monotonic() + timeout_s, temporary)
     os.close(read_end)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return Verdict(answer.rstrip("\n") if answer else "the process died")
 
 
+def _answer(read_end: int, deadline: float, temporary: Path) -> str:
+    """What a child says, or why it may go on no longer."""
+    while not select.select([read_end], [], [], LOOK_EVERY_S)[0]:
+        if time.monotonic() > deadline:
+            return "too slow"
+        if size_below(temporary) > MAX_FILES_BYTES:
+            return "too many files, or too large ones"
+    return os.read(read_end, 4_096).decode()
+
+
 def _in_child(work: Callable[[], str], write_end: int) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     try:
         os.write(write_end, f"{work()}\n".encode())
     finally:

@@ -50,9 +50,14 @@ class Case:
         return self.statement.name or self.statement.file.stem
 
     @property
+    def place(self) -> str:
+        """How somebody asks for the slips at one place of it."""
+        return f"{self.asked_for}@{self.mutant.offset}"
+
+    @property
     def key(self) -> str:
         """What says which slip this is, and stays so when other statements change."""
-        return f"{self.asked_for}@{self.mutant.offset}: {self.mutant.what}"
+        return f"{self.place}: {self.mutant.what}"
 
 
 def statements(root: Path) -> Iterator[Statement]:

@@ -110,6 +110,30 @@ async def test_only_a_senders_id_in_one_channel_makes_a_duplicate(
     assert not any(a.duplicate for a in appended)
 
 
+async def test_a_senders_id_in_another_channel_makes_no_conflict(
+    store: EventStore, channel: Channel
+) -> None:
+    other = await make_channel(store, "other")
+    await store.append(channel.number, new_event(b"a", sender_id="d-1"))
+
+    first = await store.append(other.number, new_event(b"b", sender_id="d-1"))
+    second = await store.append(other.number, new_event(b"a", sender_id="d-1"))
+
+    assert not second.duplicate
+    events = await store.fetch(other.number, [first.sequence, second.sequence])
+    assert [event.conflict for event in events] == [False, True]
+
+
+async def test_bodies_of_one_checksum_are_told_apart(store: EventStore, channel: Channel) -> None:
+    """Both have the CRC-32 4ddb0c25: the second is no duplicate, the first again is one."""
+    bodies = (b"plumless", b"buckeroo", b"plumless")
+    appended = [
+        await store.append(channel.number, new_event(body, sender_id="d-1")) for body in bodies
+    ]
+
+    assert [(a.sequence, a.duplicate) for a in appended] == [(1, False), (2, False), (1, True)]
+
+
 async def test_an_unknown_channel_stores_nothing(store: EventStore) -> None:
     with pytest.raises(ChannelNotFound):
         await store.append(4_711, new_event(id="evt_nowhere"))

@@ -53,6 +53,7 @@ async def selected(
     while after < replay.until:
         some = await store.select(channel.number, replay, after, limit)
         assert after < some.read_up_to <= replay.until
+        assert len(some.outlines) <= limit
         found += some.outlines
         after = some.read_up_to
     return [outline.sequence for outline in found]
@@ -146,11 +147,12 @@ async def test_text_is_found_as_sent_and_as_json_writes_it(
 
 
 async def test_text_with_quotes_is_found_among_accents(store: EventStore, channel: Channel) -> None:
-    """JSON that writes accents as they are escapes quotes and line ends all the same."""
+    """JSON that writes accents as they are escapes quotes and line ends; plain text does not."""
     await store.append(channel.number, new_event(QUOTED.encode()))
     await store.append(channel.number, new_event(b"\xff\x00 not text at all"))
+    await store.append(channel.number, new_event('diz "João"\n'.encode()))
 
-    assert await chosen(store, channel, text='"João"\n') == [1]
+    assert await chosen(store, channel, text='"João"\n') == [1, 3]
 
 
 async def test_a_clock_that_jumped_hides_no_event(store: EventStore, channel: Channel) -> None:
