@@ -15,12 +15,13 @@ PYTEST_ARGS ?= -n 2
 RUNTIME := .venv/.relay-runtime
 DEV := .venv/.relay-dev
 FUZZ := .venv/.relay-fuzz
+MUTATION := .venv/.relay-mutation
 SECONDS_EACH ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test faults fuzz lint format docs pins bench sql-mutants bounds clean
+.PHONY: help setup demo test faults fuzz lint format docs pins bench sql-mutants bounds mutants clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,12 +64,16 @@ sql-mutants: $(DEV) ## Make each query of the store slightly wrong: does a test 
 bounds: $(DEV) ## Take each bound away: do its tests fail? (mutation/bounds)
 	@$(BIN)/python -m mutation.bounds
 
+mutants: $(MUTATION) ## Change the code in each small way, see the tests fail (ONLY=relay_protocol: a part)
+	@nice $(BIN)/python -m mutation.run $(ONLY)
+
 pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashes
 	$(PIP) install --quiet uv
 	$(UV_COMPILE) --upgrade -o requirements/build.txt requirements/build.in
 	$(UV_COMPILE) --upgrade -o requirements/runtime.txt -c requirements/build.txt pyproject.toml
 	$(UV_COMPILE) --upgrade -o requirements/dev.txt pyproject.toml requirements/dev.in
 	$(UV_COMPILE) --upgrade -o requirements/fuzz.txt requirements/fuzz.in
+	$(UV_COMPILE) --upgrade -o requirements/mutation.txt requirements/mutation.in
 
 clean: ## Remove .venv and everything that was made
 	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -84,6 +89,11 @@ $(FUZZ): requirements/fuzz.txt $(DEV)
 	@echo 'Installing the fuzzer into .venv'
 	@$(PIP) install --quiet --require-hashes -r requirements/fuzz.txt
 	@touch $(FUZZ)
+
+$(MUTATION): requirements/mutation.txt $(DEV)
+	@echo 'Installing what mutation tests need into .venv'
+	@$(PIP) install --quiet --require-hashes -r requirements/mutation.txt
+	@touch $(MUTATION)
 
 $(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/pip
 	@echo 'Installing Relay into .venv'

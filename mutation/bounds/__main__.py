@@ -68,7 +68,7 @@ def failures(root: Path, tests: Iterable[str]) -> set[str]:
     """Those of some tests that fail; what never ends does."""
     tests, temporary = list(tests), root / "tmp"
     temporary.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(root), "CI": "true", "TMPDIR": str(temporary)}  # noqa: TID251
+    environment = {**os.environ, "PYTHONPATH": str(root), "CI": "true", "TMPDIR": str(temporary)}
     options = ["-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += [f"--timeout={TEST_TIMEOUT_S}", f"--basetemp={temporary / 'pytest'}"]
     options += ["-o", "tmp_path_retention_policy=failed"]

@@ -46,12 +46,12 @@ EQUIVALENT = Path("mutation/sql/equivalent.toml")
 
 def main(arguments: Sequence[str]) -> int:
     """Copy the tree, then go on in the copy; there, try every slip."""
-    if os.environ.get(IN_COPY):  # noqa: TID251
+    if os.environ.get(IN_COPY):
         return try_all(Path.cwd(), arguments)
     with copied_tree("sql-mutants") as copy:
         (copy / TEMPORARY).mkdir()
         environment = {
-            **os.environ,  # noqa: TID251
+            **os.environ,
             IN_COPY: "1",
             "PYTHONPATH": str(copy),
             "TMPDIR": str(copy / TEMPORARY),

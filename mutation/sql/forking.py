@@ -63,7 +63,7 @@ class _Watched(dict[str, str]):
         self._users = users
 
     def __getitem__(self, name: str) -> str:
-        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]  # noqa: TID251
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
         self._users[name].add(test)
         return super().__getitem__(name)
 

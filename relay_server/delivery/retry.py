@@ -63,7 +63,7 @@ Verdict: TypeAlias = Delivered | GiveBack | TryAgain | GiveUp | Pause
 
 
 def decide(
-    outcome: Outcome, policy: Policy, attempt: int, failures: int, jitter: float, now_ms: int = 0
+    outcome: Outcome, policy: Policy, attempt: int, failures: int, jitter: float, now_ms: int
 ) -> Verdict:
     """Say what an outcome means for a delivery.
 
@@ -137,7 +137,7 @@ def _retryable(status: int) -> bool:
 
 def _seconds(value: str, now_ms: int) -> float | None:
     if value.isascii() and value.isdigit():
-        return float(value[:9])
+        return float(value)  # infinite from 309 digits on
     try:
         when = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError):  # an offset of centuries overflows

@@ -19,7 +19,9 @@ def test_ordinary_text_stays() -> None:
     text = "João 会話 👨\u200d👩\u200d👧 ação"
 
     assert harmless(text) == text
-    assert harmless("x" * 300) == "x" * 199 + "…"
+    assert harmless("x" * 200) == "x" * 200
+    assert harmless("x" * 201) == "x" * 199 + "…"
+    assert [harmless(text, limit=3) for text in ("abc", "abcd")] == ["abc", "ab…"]
 
 
 def test_width_counts_cells() -> None:

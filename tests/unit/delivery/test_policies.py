@@ -50,9 +50,9 @@ def kind(verdict: Verdict) -> object:
 def test_some_outcomes_mean_the_same_whatever_the_policy(
     policy: Policy, outcome: Outcome, verdict: object
 ) -> None:
-    assert kind(decide(outcome, policy, 1, 0, 0.0)) == verdict
+    assert kind(decide(outcome, policy, 1, 0, 0.0, START_MS)) == verdict
     if outcome is not LOST:
-        assert kind(decide(outcome, policy, 99, 9, 0.0)) == verdict
+        assert kind(decide(outcome, policy, 99, 9, 0.0, START_MS)) == verdict
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_some_outcomes_mean_the_same_whatever_the_policy(
 def test_each_failure_leads_to_the_next_delay(
     policy: Policy, outcome: Outcome, verdicts: list[object]
 ) -> None:
-    found = [kind(decide(outcome, policy, n + 1, n, 0.0)) for n in range(len(verdicts))]
+    found = [kind(decide(outcome, policy, n + 1, n, 0.0, START_MS)) for n in range(len(verdicts))]
 
     assert found == verdicts
 

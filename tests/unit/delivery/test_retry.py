@@ -58,7 +58,9 @@ def test_what_may_pass_is_tried_ten_times(outcome: Outcome) -> None:
     assert isinstance(verdict(outcome, 9), GiveUp)
 
 
-@pytest.mark.parametrize("status", [100, 300, 301, 302, 307, 400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize(
+    "status", [100, 199, 300, 301, 302, 307, 400, 401, 403, 404, 413, 422, 499]
+)
 def test_what_will_hardly_change_is_tried_three_times(status: int) -> None:
     assert [after(Response(status), failures) for failures in range(2)] == [5, 30]
     assert verdict(Response(status), 2) == GiveUp(f"the target answered {status}")
@@ -66,7 +68,7 @@ def test_what_will_hardly_change_is_tried_three_times(status: int) -> None:
 
 @pytest.mark.parametrize("jitter", [-1.0, -0.5, 0.0, 1.0])
 def test_delays_are_spread_by_a_fifth(jitter: float) -> None:
-    again = decide(Response(500), Policy(), 1, 0, jitter)
+    again = decide(Response(500), Policy(), 1, 0, jitter, START_MS)
 
     assert isinstance(again, TryAgain)
     assert again.after_s == pytest.approx(5 * (1 + 0.2 * jitter))
@@ -86,6 +88,13 @@ def test_a_target_that_vanishes_is_forgiven_five_times() -> None:
 
     assert forgiven == [TryAgain(0.0, counts=False, reason="connection reset")] * 5
     assert counted == TryAgain(5.0, counts=True, reason="connection reset")
+
+
+def test_failures_that_counted_use_up_no_forgiveness() -> None:
+    lost = Failure(FailureKind.TARGET_LOST, "connection reset")
+
+    assert verdict(lost, failures=4, attempt=9) == TryAgain(0.0, False, "connection reset")
+    assert verdict(lost, failures=4, attempt=10) == TryAgain(1_800.0, True, "connection reset")
 
 
 def test_a_refused_request_is_dead_at_once() -> None:
@@ -122,6 +131,7 @@ def test_retry_after_is_honoured_within_bounds(status: int, value: bytes, second
         b"-5",
         b"1.5",
         "٣".encode(),
+        b"\xb2",  # a superscript two in Latin-1: a digit, and no number
         b"\xff\x00",
         b"Mon, 99 Foo 2026 00:00:00 GMT",
         b"Mon, 01 Jan 99999 00:00:00 GMT",

@@ -209,6 +209,30 @@ def test_one_body_larger_than_the_window_may_come_beside_small_ones() -> None:
         session.receive(deliver(delivery(3), whole=False, size=WINDOW_BYTES + 1), 0.0)
 
 
+def test_what_was_answered_makes_room_in_the_window() -> None:
+    session = open_client()
+    small, large = b"x" * WINDOW_BYTES, b"x" * (WINDOW_BYTES + 1)
+
+    for n in range(1, 9, 2):
+        two = delivery(n, small), delivery(n + 1, large)
+        assert len(give(session, *two)) == 2
+        for each in two:
+            session.finished(each, BROKEN)
+
+    session.receive(deliver(delivery(9, small), whole=False), 0.0)
+    with pytest.raises(ProtocolError):
+        session.receive(deliver(delivery(10), whole=False, size=1), 0.0)
+
+
+def test_what_an_earlier_connection_brought_takes_no_room() -> None:
+    session = open_client()
+    small, large = b"x" * WINDOW_BYTES, b"x" * (WINDOW_BYTES + 1)
+
+    for n in range(1, 5, 2):
+        reopen(session)
+        assert len(give(session, delivery(n, small), delivery(n + 1, large))) == 2
+
+
 @pytest.mark.parametrize("size", [-1, MAX_BODY_BYTES + 1, 1 << 62])
 def test_an_impossible_size_is_refused(size: int) -> None:
     session = open_client()
@@ -457,6 +481,15 @@ def test_a_server_that_never_answers_is_left() -> None:
     assert session.tick(109.9) == []
     [effect] = session.tick(110.0)
     assert isinstance(effect, Disconnect)
+
+
+def test_a_message_is_a_sign_of_life() -> None:
+    session = open_client()
+
+    session.receive(Error("later", "x"), 16.0)
+
+    assert session.tick(50.9) == [Ping()]
+    assert [type(e) for e in session.tick(51.0)] == [Disconnect]
 
 
 def test_a_silent_server_is_pinged_then_left() -> None:

@@ -28,7 +28,7 @@ from relay_protocol.messages import (
     Welcome,
     Working,
 )
-from relay_protocol.values import Failure, FailureKind, Response
+from relay_protocol.values import EventHead, Failure, FailureKind, RequestHead, Response
 from tests.support.events import event_head
 
 OF_CLIENT: tuple[ClientMessage, ...] = (
@@ -86,6 +86,40 @@ def test_fields_of_later_versions_are_ignored() -> None:
     read = [decode_client(msgspec.msgpack.encode(frame)) for frame in frames]
 
     assert read == [Pause(1), Result("1.2", Response(204, elapsed_ms=1))]
+
+
+def test_what_a_message_leaves_out_is_the_ordinary() -> None:
+    """Older ends send less."""
+    request = {"method": "POST", "request_target": "/", "headers": []}
+    event = {"id": "e", "sequence": 1, "received_at": 2, "key": "", "kind": "", "request": request}
+    granted = {"subscription": 1, "channel": "a", "name": "b", "created": False, "backlog": 0}
+    named = {"delivery": "1.2", "subscription": 1, "attempt": 1, "replay": False, "size": 0}
+    of_client = [
+        {
+            "type": "hello",
+            "version": "1",
+            "host": "h",
+            "subscriptions": [{"channel": "a"}],
+            "window": 1,
+        },
+        {"type": "result", "delivery": "1.2", "outcome": {"type": "response", "status": 200}},
+        {"type": "result", "delivery": "1.2", "outcome": {"type": "failure", "kind": "network"}},
+    ]
+    of_server = [
+        {"type": "welcome", "version": "1", "epoch": 1, "subscriptions": [granted]},
+        {"type": "deliver", **named, "event": event, "body": b""},
+    ]
+
+    head = EventHead("e", 1, 2, "", "", RequestHead("POST", "/", (), "", "http"))
+    assert [decode_client(msgspec.msgpack.encode(frame)) for frame in of_client] == [
+        Hello("1", "h", (Wanted("a", None, None, False),), 1),
+        Result("1.2", Response(200, (), b"", False, 0)),
+        Result("1.2", Failure(FailureKind.NETWORK, "", 0)),
+    ]
+    assert [decode_server(msgspec.msgpack.encode(frame)) for frame in of_server] == [
+        Welcome("1", 1, (Granted(1, "a", "b", False, 0, None, ""),)),
+        Deliver("1.2", 1, 1, False, head, 0, b""),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_nothing_has_an_effect_once_it_is_closed() -> None:
     assert session.go_away("restart", 1.0) == []
     assert session.refuse(CloseCode.TAKEN_OVER, "taken_over", "") == []
     assert session.welcome(welcome()) == []
-    assert session.tick(1e9) == []
+    assert [session.tick(15.0), session.tick(1e9)] == [[], []]
     assert session.next_chunk() is None
     assert (session.credit, session.accepts(0)) == (0, False)
 
@@ -134,6 +134,19 @@ def test_an_impossible_hello_is_refused(greeting: Hello) -> None:
         session.receive(greeting, 0.0)
 
 
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        hello(*(f"c{n}" for n in range(MAX_SUBSCRIPTIONS))),
+        hello(window=1),
+        Hello("1", "h", (Wanted("a", None, 0), Wanted("b", None, MAX_UNIX_MS)), 32),
+    ],
+    ids=lambda h: str(h)[:60],
+)
+def test_a_hello_that_is_just_possible_is_taken(greeting: Hello) -> None:
+    assert ServerSession(0.0).receive(greeting, 0.0) == [Join(greeting)]
+
+
 def test_a_subscription_that_was_not_granted_cannot_be_paused() -> None:
     session = open_server()
 
@@ -152,6 +165,7 @@ def test_a_subscription_that_was_not_granted_cannot_be_paused() -> None:
         Failure(FailureKind.NETWORK, "x" * (MAX_RESULT_BODY_BYTES + 1)),
         Response(0),
         Response(-200),
+        Response(99),
         Response(1_000),
         Response(1 << 63),
         Response(200, elapsed_ms=-1),
@@ -169,6 +183,25 @@ def test_a_result_that_no_store_could_hold_is_refused(outcome: Outcome) -> None:
         session.receive(Result("1.1", outcome), 0.0)
 
     assert session.under_way == {"1.1"}
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Response(200, body=b"x" * MAX_RESULT_BODY_BYTES),
+        Response(200, ((b"X-A", b"1"),) * MAX_RESULT_HEADERS),
+        Failure(FailureKind.NETWORK, "x" * MAX_RESULT_BODY_BYTES),
+        Response(100),
+        Response(999),
+        Response(200, elapsed_ms=MAX_ELAPSED_MS),
+    ],
+    ids=lambda o: str(o)[:40],
+)
+def test_a_result_that_a_store_can_just_hold_is_taken(outcome: Outcome) -> None:
+    session = open_server()
+    session.deliver(delivery())
+
+    assert session.receive(Result("1.1", outcome), 0.0) == [Settle("1.1", outcome)]
 
 
 # Credit
@@ -201,6 +234,16 @@ def test_bodies_count_together_and_one_larger_goes_beside_them() -> None:
     assert (session.accepts(100), session.accepts(101)) == (True, False)
     session.receive(Result("1.2", OK), 0.0)
     assert (session.credit, session.accepts(1_000)) == (32, True)
+
+
+def test_a_body_that_just_fits_into_the_window_fills_it() -> None:
+    session = open_server(window_bytes=100)
+
+    session.deliver(delivery(1, b"x" * 100))
+
+    assert (session.accepts(0), session.accepts(1), session.accepts(101)) == (True, False, True)
+    session.receive(Result("1.1", OK), 0.0)
+    assert (session.accepts(100), session.accepts(101)) == (True, True)
 
 
 def test_a_result_settles_once() -> None:
@@ -264,6 +307,19 @@ def test_large_bodies_take_turns() -> None:
     assert b"".join(c.data for c in chunks if c.delivery == "1.2") == other
 
 
+def test_a_body_of_whole_chunks_ends_with_the_last_of_them() -> None:
+    session = open_server()
+    session.deliver(delivery(1, b"x" * CHUNK_BYTES * 2))
+
+    chunks = [session.next_chunk(), session.next_chunk()]
+
+    assert [(len(c.data), c.last) for c in chunks if c] == [
+        (CHUNK_BYTES, False),
+        (CHUNK_BYTES, True),
+    ]
+    assert session.next_chunk() is None
+
+
 def test_a_body_that_nobody_wants_any_more_is_not_sent_on() -> None:
     session = open_server()
     session.deliver(delivery(1, BIG))
@@ -310,6 +366,16 @@ def test_a_silent_client_is_pinged_then_let_go() -> None:
     [close] = session.tick(55.0)
     assert isinstance(close, Close)
     assert close.code is CloseCode.NORMAL
+
+
+def test_a_message_is_a_sign_of_life() -> None:
+    """On a slow link no pong comes between the parts of a result."""
+    session = open_server()
+
+    session.receive(Working(()), 20.0)
+
+    assert session.tick(54.9) == [Ping()]
+    assert [type(effect) for effect in session.tick(55.0)] == [Close]
 
 
 def test_endings_say_why() -> None:

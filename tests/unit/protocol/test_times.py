@@ -33,6 +33,14 @@ def test_a_moment() -> None:
     assert parse_moment("2026-07-02T11:00:10-03:00", NOW_MS) == NOW_MS
 
 
+def test_a_moment_before_1970_is_the_beginning() -> None:
+    """The store knows no earlier one."""
+    assert parse_moment("999999d", NOW_MS) == 0
+    assert parse_moment("1969-12-31T23:59:59Z", NOW_MS) == 0
+    assert parse_moment("0001-01-01T00:00:00+23:59", NOW_MS) == 0
+    assert parse_moment("1970-01-01T00:00:00.001Z", NOW_MS) == 1
+
+
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-07-02T14:00:10", "9999-99-99T00:00:00Z"])
 def test_what_is_no_moment(text: str) -> None:
     """A time without a zone could be any of two dozen."""

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.limits import MAX_HEAD_BYTES
-from relay_protocol.values import HOP_BY_HOP
 from relay_server.auth import TOKEN_PREFIX
 from relay_server.web.capture import (
     BadTarget,
@@ -50,7 +49,21 @@ def test_what_is_kept_is_kept_as_it_came() -> None:
     assert read_head("/webhook", fields).headers == tuple(fields)
 
 
-@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"connection",
+        b"expect",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    ],
+)
 def test_hop_by_hop_fields_go(name: bytes) -> None:
     for written in (name, name.upper(), name.title()):
         head = read_head("/", [(b"A", b"1"), (written, b"x"), (b"B", b"2")])

@@ -8,11 +8,20 @@ from pathlib import Path
 import pytest
 
 from relay_server.channels import (
+    MAX_CHANNEL_BYTES,
     MAX_KEY_CHARS,
     MAX_KIND_CHARS,
+    MAX_POINTER_CHARS,
+    MAX_RATE_PER_S,
     MAX_RETENTION_DAYS,
+    MAX_RETRY_DELAY_S,
+    MAX_RETRY_DELAYS,
+    MAX_TRIES,
+    MIN_RATE_PER_S,
+    MIN_RETRY_DELAY_S,
     check_config,
     check_name,
+    check_new_name,
     check_subscription_name,
     identify,
 )
@@ -38,6 +47,13 @@ def test_names(name: str) -> None:
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(InvalidValue):
         check_name(name)
+
+
+def test_names_that_the_server_keeps_for_itself() -> None:
+    assert check_new_name("canary") == "canary"
+    for name in ("canary-", "canary-1", "Not a name"):
+        with pytest.raises(InvalidValue):
+            check_new_name(name)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +90,24 @@ def test_subscription_names_that_are_none(name: str) -> None:
         (ChannelConfig(retention_days=1e300), str(MAX_RETENTION_DAYS)),
         (ChannelConfig(dead_days=0), "dead deliveries"),
         (ChannelConfig(dead_days=float("nan")), "dead deliveries"),
+        (ChannelConfig(retention_days=MAX_RETENTION_DAYS + 0.1), "events are kept"),
+        (ChannelConfig(dead_days=MAX_RETENTION_DAYS + 0.1), "dead deliveries"),
         (ChannelConfig(max_bytes=0), "bytes"),
-        (ChannelConfig(policy=Policy(retry_delays_s=(float("nan"),))), "0.01 s to 7 days"),
+        (ChannelConfig(max_bytes=MAX_CHANNEL_BYTES + 1), "bytes"),
+        (ChannelConfig(rate_per_s=MIN_RATE_PER_S * 0.99), "0.001 to 1000000 webhooks"),
+        (ChannelConfig(rate_per_s=MAX_RATE_PER_S + 0.1), "0.001 to 1000000 webhooks"),
+        (ChannelConfig(rate_per_s=float("nan")), "0.001 to 1000000 webhooks"),
+        (ChannelConfig(policy=Policy(retry_delays_s=(5.0, 0.009))), "not 0.009"),
+        (ChannelConfig(policy=Policy(retry_delays_s=(MAX_RETRY_DELAY_S + 0.1,))), "7 days"),
+        (ChannelConfig(policy=Policy(retry_delays_s=(float("nan"),))), "0.01 s to 7 days: not nan"),
         (ChannelConfig(policy=Policy(retry_delays_s=(float("inf"),))), "0.01 s to 7 days"),
         (ChannelConfig(policy=Policy(retry_delays_s=(1.0,) * 33)), "at most 32"),
         (ChannelConfig(policy=Policy(other_tries=0)), "1 to 100 times"),
+        (ChannelConfig(policy=Policy(other_tries=101)), "1 to 100 times"),
         (ChannelConfig(policy=Policy(hold_failures=-1)), "0 to 100 failures"),
+        (ChannelConfig(policy=Policy(hold_failures=101)), "0 to 100 failures"),
+        (ChannelConfig(policy=Policy(hold_s=-0.1)), "0 s to 7 days"),
+        (ChannelConfig(policy=Policy(hold_s=MAX_RETRY_DELAY_S + 0.1)), "0 s to 7 days"),
         (ChannelConfig(policy=Policy(hold_s=float("nan"))), "0 s to 7 days"),
     ],
 )
@@ -94,6 +122,58 @@ def test_rules() -> None:
         allow_from=("10.0.0.0/8", "::/0", "203.0.113.9"), key_pointer="/", retention_days=0.01
     )
     assert check_config(config) is config
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ChannelConfig(),
+        ChannelConfig(key_pointer="/" + "x" * (MAX_POINTER_CHARS - 1)),
+        ChannelConfig(retention_days=MAX_RETENTION_DAYS, dead_days=MAX_RETENTION_DAYS),
+        ChannelConfig(retention_days=0.0001, dead_days=0.0001),
+        ChannelConfig(max_bytes=None),
+        ChannelConfig(max_bytes=1),
+        ChannelConfig(max_bytes=MAX_CHANNEL_BYTES),
+        ChannelConfig(rate_per_s=MIN_RATE_PER_S),
+        ChannelConfig(rate_per_s=MAX_RATE_PER_S),
+        ChannelConfig(policy=Policy((), 1, 0, 0.0)),
+        ChannelConfig(policy=Policy((MIN_RETRY_DELAY_S,) * MAX_RETRY_DELAYS)),
+        ChannelConfig(policy=Policy((MAX_RETRY_DELAY_S,), MAX_TRIES, MAX_TRIES, MAX_RETRY_DELAY_S)),
+    ],
+    ids=str,
+)
+def test_rules_that_are_just_possible(config: ChannelConfig) -> None:
+    assert check_config(config) is config
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "kind"),
+    [
+        (
+            b'{"event":"automation_event.message_created","id":7}',
+            "7",
+            "automation_event.message_created",
+        ),
+        (b'{"event":"macro.executed","id":7}', "7", "macro.executed"),
+        (b'{"event":"conversation_created","id":0}', "0", "conversation_created"),
+        (b'{"event":"conversation_created","id":"7"}', "7", "conversation_created"),
+        (
+            b'{"event":"conversation_created","id":1,"conversation":{"id":2}}',
+            "2",
+            "conversation_created",
+        ),
+        (b'{"event":"conversation_created","id":1,"conversation":{}}', "1", "conversation_created"),
+        (b'{"event":"conversation_created"}', "", "conversation_created"),
+        (b'{"event":"message_created","id":7}', "", "message_created"),
+        (b'{"event":"message_created","conversation":{"id":null}}', "", "message_created"),
+        (b'{"conversation":{"id":7}}', "7", ""),
+        (b"{}", "", ""),
+    ],
+)
+def test_a_body_of_chatwoot_is_ordered_by_its_conversation(
+    body: bytes, key: str, kind: str
+) -> None:
+    assert identify(CHATWOOT, body) == (key, kind)
 
 
 def test_every_fixture_says_what_it_is() -> None:
@@ -129,7 +209,7 @@ def test_a_pointer_is_followed_as_far_as_it_leads(body: bytes, key: str) -> None
     assert identify(POINTED, body) == (key, "")
 
 
-@pytest.mark.parametrize("part", ["-1", "-", "01x", "²", "1" * 200, " 0", "", "b"])
+@pytest.mark.parametrize("part", ["-1", "-", "1", "01x", "²", "1" * 200, " 0", "", "b"])
 def test_a_pointer_into_a_list_takes_numbers_alone(part: str) -> None:
     config = ChannelConfig(sender=SenderKind.OTHER, key_pointer=f"/a/{part}")
     assert identify(config, b'{"a":["zero"]}') == ("", "")

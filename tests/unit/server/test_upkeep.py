@@ -196,6 +196,46 @@ async def test_a_rest_is_no_longer_than_a_minute(
     assert len(looks) >= 4
 
 
+@pytest.mark.parametrize(
+    ("usage", "refused", "needed"),
+    [(899, 0, False), (900, 0, True), (899, 101, False), (899, 102, True), (0, 1_001, True)],
+)
+async def test_a_channel_is_short_at_nine_tenths_or_once_a_webhook_found_no_room(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, usage: int, refused: int, needed: bool
+) -> None:
+    await store.create_channel("empty", ChannelConfig(), START_MS)
+    full = await store.create_channel("chatwoot", ChannelConfig(max_bytes=1_000), START_MS)
+    used, found_none = {full.number: usage}, {full.number: refused}
+    monkeypatch.setattr(store, "usage", lambda number: used.get(number, 0))
+    monkeypatch.setattr(store, "refused", lambda number: found_none.get(number, 0))
+
+    assert Upkeep(store, VirtualClock(), Metrics()).needed() is needed
+
+
+async def test_a_channel_without_a_limit_is_never_short(store: EventStore) -> None:
+    channel = await filled(store, 10, waiting=True, drop_oldest=True)
+    await store.set_channel("chatwoot", ChannelConfig(max_bytes=None, drop_oldest=True))
+    upkeep = Upkeep(store, VirtualClock(), Metrics())
+
+    assert not upkeep.needed()
+    assert await tidied(store, upkeep) == []
+    assert len(await left(store, channel.number)) == 10
+
+
+@pytest.mark.parametrize(("usage", "said"), [(799, []), (800, [80]), (804, [80]), (899, [90])])
+async def test_a_warning_says_how_full_a_channel_is(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, usage: int, said: list[int]
+) -> None:
+    await filled(store, 1, waiting=True)
+    await store.set_channel("chatwoot", ChannelConfig(max_bytes=1_000))
+    monkeypatch.setattr(store, "usage", lambda _: usage)
+
+    with capture_logs() as logs:
+        await Upkeep(store, VirtualClock(), Metrics()).run_once()
+
+    assert [entry["percent"] for entry in logs if "percent" in entry] == said
+
+
 async def test_what_is_waited_for_stays_and_people_are_warned_once(store: EventStore) -> None:
     channel = await filled(store, 10, waiting=True)
     upkeep = Upkeep(store, VirtualClock(), Metrics())

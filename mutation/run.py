@@ -1,0 +1,115 @@
+"""`python -m mutation.run [MODULE[::FUNCTION] …]`: try every mutant, name those that survive."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutation.mutants import Mutant, mutants_of
+from mutation.trial import Copy, load_libraries
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+LEAST_TIMEOUT_S = 20.0
+TIMEOUT = 5.0  # times what the tests take without a change
+
+Name = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module and the tests that are to notice every change of it."""
+
+    path: str
+    tests: tuple[str, ...]
+
+
+def main() -> int:
+    """Exit status: 0 when every mutant was killed or is named as equivalent."""
+    asked, equivalent = _arguments(), _equivalent()
+    load_libraries()
+    with tempfile.TemporaryDirectory(prefix="relay-mutants-") as folder:
+        copy = Copy(ROOT, Path(folder))
+        return 1 if sum(_try(copy, module, asked, equivalent) for module in _modules()) else 0
+
+
+def _try(copy: Copy, module: Module, asked: list[str], equivalent: set[Name]) -> int:
+    """Try the mutants of a module and say how that went; return how many need a look."""
+    mutants = list(_wanted(module, asked))
+    if not mutants:
+        return 0
+    began, counts = time.monotonic(), Counter[str]()
+    timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT * copy.time_s(module.tests))
+    for mutant in mutants:
+        survived = copy.survives(module.path, mutant.code, module.tests, timeout_s)
+        named = mutant.name in equivalent
+        fate = ("equivalent" if named else "survived") if survived else "killed"
+        counts[fate] += 1
+        if fate == "survived" or (named and not survived):
+            counts["bad"] += 1
+            _tell(mutant, "survived" if survived else "named as equivalent, but killed")
+    took = time.monotonic() - began
+    _say(
+        f"{module.path}: {len(mutants)} mutants, {counts['killed']} killed,"
+        f" {counts['survived']} survived, {counts['equivalent']} equivalent, {took:.0f} s"
+    )
+    return counts["bad"] + _tell_stale(module, asked, equivalent - {m.name for m in mutants})
+
+
+def _tell_stale(module: Module, asked: list[str], names: set[Name]) -> int:
+    """What is named, but not there any more."""
+    stale = [n for n in sorted(names) if n[0] == module.path and _is_asked(n[0], n[1], asked)]
+    for name in stale:
+        _say(f"named as equivalent, but no mutant: {name}")
+    return len(stale)
+
+
+def _tell(mutant: Mutant, what: str) -> None:
+    _say(f"\n{mutant.module}:{mutant.number} {what}: {mutant.operator} in {mutant.function or '-'}")
+    _say(f"  - {mutant.line}\n  + {mutant.becomes}")
+
+
+def _modules() -> Iterator[Module]:
+    for module in tomllib.loads((HERE / "modules.toml").read_text())["module"]:
+        yield Module(module["path"], tuple(module["tests"]))
+
+
+def _equivalent() -> set[Name]:
+    named = tomllib.loads((HERE / "equivalent.toml").read_text()).get("equivalent", [])
+    assert all(each["reason"] for each in named)
+    return {
+        (e["module"], e.get("function", ""), e["operator"], e["line"], e["becomes"]) for e in named
+    }
+
+
+def _wanted(module: Module, asked: list[str]) -> Iterator[Mutant]:
+    paths = [prefix.partition("::")[0] for prefix in asked] or [""]
+    if any(module.path.startswith(path) for path in paths):
+        for mutant in mutants_of(module.path, (ROOT / module.path).read_text()):
+            if _is_asked(mutant.module, mutant.function, asked):
+                yield mutant
+
+
+def _is_asked(path: str, function: str, asked: list[str]) -> bool:
+    return not asked or any(f"{path}::{function}".startswith(prefix) for prefix in asked)
+
+
+def _arguments() -> list[str]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("only", nargs="*", help="what paths, or path::function, begin with")
+    return list(parser.parse_args().only)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
