@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ LEAST_TIMEOUT_S = 20.0
 TIMEOUT = 5.0  # times what the tests take without a change
 
 Name = tuple[str, str, str, str, str]
+ANY = "*"  # in a name: whatever the operator makes of that line
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +40,44 @@ def main() -> int:
         return 1 if sum(_try(copy, module, asked, equivalent) for module in _modules()) else 0
 
 
-def _try(copy: Copy, module: Module, asked: list[str], equivalent: set[Name]) -> int:
+def _try(copy: Copy, module: Module, asked: list[str], equivalent: list[Name]) -> int:
     """Try the mutants of a module and say how that went; return how many need a look."""
     mutants = list(_wanted(module, asked))
     if not mutants:
         return 0
-    began, counts = time.monotonic(), Counter[str]()
+    began = time.monotonic()
     timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT * copy.time_s(module.tests))
+    named: set[Name] = set()
+    killed = survived = 0
     for mutant in mutants:
-        survived = copy.survives(module.path, mutant.code, module.tests, timeout_s)
-        named = mutant.name in equivalent
-        fate = ("equivalent" if named else "survived") if survived else "killed"
-        counts[fate] += 1
-        if fate == "survived" or (named and not survived):
-            counts["bad"] += 1
-            _tell(mutant, "survived" if survived else "named as equivalent, but killed")
-    took = time.monotonic() - began
+        if not copy.survives(module.path, mutant.code, module.tests, timeout_s):
+            killed += 1
+        elif names := {name for name in equivalent if _is_named(mutant, name)}:
+            named |= names
+        else:
+            survived += 1
+            _tell(mutant)
     _say(
-        f"{module.path}: {len(mutants)} mutants, {counts['killed']} killed,"
-        f" {counts['survived']} survived, {counts['equivalent']} equivalent, {took:.0f} s"
+        f"{module.path}: {len(mutants)} mutants, {killed} killed, {survived} survived,"
+        f" {len(mutants) - killed - survived} equivalent, {time.monotonic() - began:.0f} s"
     )
-    return counts["bad"] + _tell_stale(module, asked, equivalent - {m.name for m in mutants})
+    return survived + _tell_stale(module, asked, [n for n in equivalent if n not in named])
 
 
-def _tell_stale(module: Module, asked: list[str], names: set[Name]) -> int:
-    """What is named, but not there any more."""
-    stale = [n for n in sorted(names) if n[0] == module.path and _is_asked(n[0], n[1], asked)]
+def _is_named(mutant: Mutant, name: Name) -> bool:
+    return all(part in (ANY, own) for part, own in zip(name, mutant.name, strict=True))
+
+
+def _tell_stale(module: Module, asked: list[str], names: list[Name]) -> int:
+    """What is named, but killed, or not there any more."""
+    stale = [n for n in names if n[0] == module.path and _is_asked(n[0], n[1], asked)]
     for name in stale:
-        _say(f"named as equivalent, but no mutant: {name}")
+        _say(f"named as equivalent, but no survivor: {name}")
     return len(stale)
 
 
-def _tell(mutant: Mutant, what: str) -> None:
-    _say(f"\n{mutant.module}:{mutant.number} {what}: {mutant.operator} in {mutant.function or '-'}")
+def _tell(mutant: Mutant) -> None:
+    _say(f"\n{mutant.module}:{mutant.number} survived: {mutant.operator} in {mutant.function!r}")
     _say(f"  - {mutant.line}\n  + {mutant.becomes}")
 
 
@@ -81,12 +86,10 @@ def _modules() -> Iterator[Module]:
         yield Module(module["path"], tuple(module["tests"]))
 
 
-def _equivalent() -> set[Name]:
-    named = tomllib.loads((HERE / "equivalent.toml").read_text()).get("equivalent", [])
+def _equivalent() -> list[Name]:
+    named = tomllib.loads((HERE / "equivalent.toml").read_text())["equivalent"]
     assert all(each["reason"] for each in named)
-    return {
-        (e["module"], e.get("function", ""), e["operator"], e["line"], e["becomes"]) for e in named
-    }
+    return [(e["module"], e["function"], e["operator"], e["line"], e["becomes"]) for e in named]
 
 
 def _wanted(module: Module, asked: list[str]) -> Iterator[Mutant]:

@@ -224,6 +224,24 @@ def test_what_was_answered_makes_room_in_the_window() -> None:
         session.receive(deliver(delivery(10), whole=False, size=1), 0.0)
 
 
+def test_a_body_that_is_as_large_as_the_window_needs_all_of_it() -> None:
+    session = open_client()
+    session.receive(deliver(delivery(1), whole=False, size=1), 0.0)
+
+    with pytest.raises(ProtocolError):
+        session.receive(deliver(delivery(2), whole=False, size=WINDOW_BYTES), 0.0)
+
+
+def test_the_first_connection_has_the_whole_window_and_no_more() -> None:
+    session = ClientSession(hello(), 8)
+    session.connected(0.0)
+    session.receive(welcome(), 0.0)
+
+    assert session.receive(deliver(delivery(1), whole=False, size=WINDOW_BYTES), 0.0) == []
+    with pytest.raises(ProtocolError):
+        session.receive(deliver(delivery(2), whole=False, size=1), 0.0)
+
+
 def test_what_an_earlier_connection_brought_takes_no_room() -> None:
     session = open_client()
     small, large = b"x" * WINDOW_BYTES, b"x" * (WINDOW_BYTES + 1)
@@ -231,6 +249,8 @@ def test_what_an_earlier_connection_brought_takes_no_room() -> None:
     for n in range(1, 5, 2):
         reopen(session)
         assert len(give(session, delivery(n, small), delivery(n + 1, large))) == 2
+        with pytest.raises(ProtocolError):
+            session.receive(deliver(delivery(9), whole=False, size=1), 0.0)
 
 
 @pytest.mark.parametrize("size", [-1, MAX_BODY_BYTES + 1, 1 << 62])
@@ -262,6 +282,18 @@ def test_what_was_not_announced_or_granted_is_refused() -> None:
         session.receive(Chunk("1.1", b"", last=True), 0.0)
 
 
+def test_a_chunk_of_a_body_that_is_whole_is_refused() -> None:
+    session = open_client()
+    session.receive(deliver(delivery(1, b"xyz"), whole=False), 0.0)
+    assert session.receive(Chunk("1.1", b"xyz", last=True), 0.0) != []
+    session.receive(deliver(delivery(2, b"xyz"), whole=False), 0.0)
+    give(session, delivery(2, b"xyz", attempt=2))
+
+    for name in ("1.1", "1.2"):
+        with pytest.raises(ProtocolError):
+            session.receive(Chunk(name, b"", last=True), 0.0)
+
+
 # Again and again
 
 
@@ -282,7 +314,7 @@ def test_a_waiting_delivery_that_comes_again_is_replayed_once() -> None:
 
     assert give(session, delivery(2, attempt=2)) == []
     assert session.finished(running, OK)[-1] == Replay(waiting)
-    assert results(session.finished(waiting, OK)) == {"1.2": OK}
+    assert session.finished(waiting, OK) == [Send(Result("1.2", OK))]
 
 
 def test_what_was_delivered_is_not_replayed_again() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from msgspec.structs import replace
 
 from relay_protocol.client_session import ClientEffect, ClientSession, Paused, Ready, Replay, Send
@@ -114,6 +115,40 @@ def test_a_410_after_somebody_resumed_it_is_said_again() -> None:
     give(session, delivery(2))
 
     assert pauses(session.finished(delivery(2), GONE)) == [SAID]
+
+
+def test_a_410_of_what_the_relay_had_sent_before_it_knew_is_not_said_again() -> None:
+    session = open_client()
+    give(session, delivery(1), delivery(2))
+    session.finished(delivery(1), GONE)
+
+    give(session, delivery(3))
+
+    assert pauses(session.finished(delivery(3), GONE)) == []
+
+
+def test_a_410_after_somebody_resumed_it_is_said_again_whatever_another_channel_does() -> None:
+    session = open_client("chatwoot", "b")
+    give(session, delivery(1, subscription=2, channel="b"), delivery(1))
+    session.finished(delivery(1), GONE)
+
+    give(session, delivery(2))
+
+    assert pauses(session.finished(delivery(2), GONE)) == [SAID]
+
+
+@pytest.mark.parametrize(("paused", "said"), [("", [SAID]), ("the target answered 410", [])])
+def test_a_410_is_said_to_a_later_connection_unless_its_welcome_did(
+    paused: str, said: list[ClientEffect]
+) -> None:
+    session = open_client()
+    give(session, delivery(1))
+    session.disconnected()
+    session.connected(0.0)
+    [granted] = welcome().subscriptions
+    session.receive(Welcome("1.0", 1, (replace(granted, paused=paused),)), 0.0)
+
+    assert pauses(session.finished(delivery(1), GONE)) == said
 
 
 def test_a_410_of_one_channel_says_nothing_of_another() -> None:
