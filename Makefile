@@ -34,8 +34,8 @@ demo: $(RUNTIME) ## Show a sample webhook going through the tunnel on this machi
 test: lint ## Run every check, then every test (PYTEST_ARGS='-n 2 -m "not slow"' for a quick run)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-faults: $(DEV) ## Attack the promise for the better part of an hour (RELAY_FAULT_SEED=N: the same again)
-	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults
+faults: $(DEV) ## Attack the promise for half an hour (RELAY_FAULT_SEED=N: the same choices again)
+	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults tests/simulation
 
 lint: $(DEV) ## Run every check that is not a test
 	$(BIN)/ruff check .
