@@ -40,7 +40,7 @@ TESTS = (  # not those of a disk that fails, of locks and threads: they ask noth
 )
 TEMPORARY = Path("tmp")  # below the copy's root
 IN_COPY = "RELAY_SQL_MUTANTS"
-ENOUGH_S = 6.0  # of tests against a slip: of what every test uses, the quickest tell as much
+ENOUGH_S = 4.0  # of tests against a slip: of what every test uses, the quickest tell as much
 EQUIVALENT = Path("mutation/sql/equivalent.toml")
 
 

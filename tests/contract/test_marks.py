@@ -44,6 +44,41 @@ async def test_what_is_above_the_floor_stays_known_as_the_floor_rises(
     assert again.progress == Progress(1, (mark(3), waiting(5)))
 
 
+async def test_the_newest_mark_of_a_delivery_counts_whole(
+    stores: Stores, store: EventStore, channel: Channel
+) -> None:
+    subscription, claim = await make_subscription(store)
+    await append_many(store, channel, 3)
+    newer = Mark(2, MarkState.UNDER_WAY, 7, 6, START_MS + 1, START_MS + 2, "new", START_MS + 3)
+    store.record(claim, Progress(0, (waiting(2),)))
+    await store.flush()
+
+    store.record(claim, Progress(0, (newer,)))
+    await store.flush()
+    store = await stores.reopen(store)
+
+    again = await store.claim(subscription.number)
+    assert again is not None
+    assert again.progress == Progress(0, (newer,))
+
+
+async def test_what_a_replay_delivered_above_the_floor_has_no_reason_left(
+    store: EventStore, channel: Channel
+) -> None:
+    subscription, live = await make_subscription(store)
+    await append_many(store, channel, 3)
+    store.record(live, Progress(0, (Mark(2, DEAD, 9, 9, reason="it answered 500"),)))
+    replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
+    claim = await store.claim(replay.number)
+    assert claim is not None
+
+    store.record(claim, Progress(2, (), (attempt(2),)))
+    await store.flush()
+
+    own, _ = await deliveries(store, channel, 2)
+    assert (own.state, own.reason) == ("delivered", "")
+
+
 async def test_what_the_floor_reaches_is_delivered(store: EventStore, channel: Channel) -> None:
     """The event at the floor itself, too, whatever was known of it before."""
     _, claim = await make_subscription(store)

@@ -9,7 +9,16 @@ import pytest
 
 from relay_server.configs import ChannelConfig
 from relay_server.store.base import EventStore
-from relay_server.values import Channel, Claim, Mark, MarkState, Progress, Selection, Subscription
+from relay_server.values import (
+    Channel,
+    Claim,
+    Mark,
+    MarkState,
+    Progress,
+    Removable,
+    Selection,
+    Subscription,
+)
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
 from tests.support.stores import (
@@ -80,6 +89,26 @@ async def test_a_channel_is_set_alone(stores: Stores, store: EventStore, channel
     store = await stores.reopen(store)
 
     assert dict(store.catalog.channels) == {"chatwoot": changed, "other": other}
+
+
+async def test_events_are_listed_of_one_channel(store: EventStore) -> None:
+    """However many are asked for."""
+    channels = [await make_channel(store, name) for name in ("b", "c", "d")]
+    ids = [await append_many(store, channel, 2) for channel in channels]
+
+    listed = [await store.list_events(channel.number, None, 99) for channel in channels]
+
+    assert [[event.id for event in events] for events in listed] == [of[::-1] for of in ids]
+
+
+async def test_what_may_go_is_of_one_channel(store: EventStore) -> None:
+    channels = [await make_channel(store, name) for name in ("b", "c", "d")]
+    for channel, count in zip(channels, (4, 2, 5), strict=True):
+        await append_many(store, channel, count)
+
+    assert await store.removable(channels[1].number, None, 0, 9) == Removable((1, 2), None)
+    assert await store.drop_oldest(channels[1].number, 9) == 2
+    assert [len(await sequences(store, channel)) for channel in channels] == [4, 0, 5]
 
 
 async def test_channels_are_deleted_at_once_and_wholly(stores: Stores, store: EventStore) -> None:
@@ -154,23 +183,32 @@ async def test_a_subscription_begins_where_its_own_channel_does(store: EventStor
     assert backlogs == [2, 4, 0]
 
 
-async def test_an_event_s_replays_are_those_of_its_channel(
+async def test_an_event_s_replays_are_those_that_came_to_it(
     store: EventStore, channel: Channel
 ) -> None:
+    """Not others of its channel, nor those of another; the first of them first."""
+    tried = Progress(1, (), (attempt(1),))
     other = await make_channel(store, "other")
     made = []
     for one in (channel, other):
         await append_many(store, one, 2)
-        subscription, _ = await make_subscription(store, one.name, since=0)
-        replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
-        claim = await store.claim(replay.number)
-        assert claim is not None
-        store.record(claim, Progress(1, (waiting(2),), (attempt(1), attempt(2, 1, 500))))
-        made.append(-replay.number)
+        subscription, own = await make_subscription(store, one.name, since=0)
+        store.record(own, Progress(0, (waiting(1), waiting(2)), (attempt(1), attempt(2))))
+        for progress in (tried, Progress(1, (waiting(2),)), Progress(0), tried):
+            replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
+            claim = await store.claim(replay.number)
+            assert claim is not None
+            store.record(claim, progress)
+            made.append(-replay.number)
 
     found = [await deliveries(store, one, n) for one in (channel, other) for n in (1, 2)]
 
-    assert [[s.replay for s in states] for states in found] == [[0, n] for n in made for _ in "12"]
+    assert [[s.replay for s in states] for states in found] == [
+        [0, made[0], made[3]],
+        [0, made[1]],
+        [0, made[4], made[7]],
+        [0, made[5]],
+    ]
 
 
 async def test_what_is_deleted_above_a_floor_is_settled_still(
