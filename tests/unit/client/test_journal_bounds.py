@@ -111,3 +111,16 @@ def test_so_many_old_rows_are_deleted_at_once(
         assert rows(tmp_path) == 16
     finally:
         file.close()
+
+
+def test_an_answer_does_not_wait_for_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop asks it; what is not found soon is taken for new."""
+    monkeypatch.setattr(journal_module, "READ_BUSY_S", 0.123)
+    journal = begun(tmp_path, [])
+    try:
+        assert journal._file is not None
+        assert journal._file._connection.pragma("busy_timeout") == 123
+    finally:
+        journal.close()

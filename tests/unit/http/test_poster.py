@@ -236,7 +236,8 @@ async def test_no_answer_in_time_is_a_timeout() -> None:
 
     async with raw_target() as server:
         server.answer = never
-        outcome = await replay(server.target, timeout_s=0.1)
+        async with asyncio.timeout(10):
+            outcome = await replay(server.target, timeout_s=0.1)
 
     assert isinstance(outcome, Failure)
     assert outcome.kind is FailureKind.TIMEOUT
