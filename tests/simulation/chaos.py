@@ -76,7 +76,7 @@ class Chaos:
             pipe.let_go()
 
     async def _slow_network(self) -> None:
-        self._world.extra_delay_s = self._rng.choice((0.2, 1.0, 3.0))
+        self._world.slow_down(self._rng.choice((0.2, 1.0, 3.0)))
         await asyncio.sleep(self._rng.uniform(1, 10))
         self._world.extra_delay_s = 0.0
 
@@ -162,8 +162,9 @@ class Chaos:
             self._world.disturbances.end(machine.number)
 
     async def _date_jump(self) -> None:
-        """The server's date jumps; durations are not to care."""
+        """The server's date jumps; of durations, only those that readers load are to care."""
         jump_s = self._rng.choice((-3_600.0, -5.0, 5.0, 3_600.0, 86_400.0))
+        self._world.judge.ahead_s += max(jump_s, 0.0)
         self._kernel.clock.start_ms += round(jump_s * 1000)
 
     # Targets.

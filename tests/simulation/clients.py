@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from relay_client.backoff import Backoff
 from relay_client.errors import ClientError
 from relay_client.journal import PAUSE_S
-from relay_client.notices import Notice
+from relay_client.notices import Connected, Notice
 from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
 from relay_http.target import Target as Place
@@ -224,7 +224,7 @@ class Machine:
         except ClientError as exc:
             self._kernel.note(f"client ended: {exc.code}", machine=self.number)
         finally:
-            self._disturbances.note(self.number)
+            self._disturbances.joined(self.number)
             if self.link is not None and not self.link.client.lost:
                 self.link.client.transport.abort()  # the system closes what a process had open
         journal.write()
@@ -234,4 +234,6 @@ class Machine:
         return self.link
 
     def _tell(self, notice: Notice) -> None:
+        if isinstance(notice, Connected):
+            self._disturbances.joined(self.number)
         self._kernel.note(f"told {type(notice).__name__}", machine=self.number)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from relay_protocol.values import Delivery, HeaderList, RequestHead
 from relay_server.configs import Policy
+from relay_server.store.memory import MemoryStore
 from tests.simulation.kernel import Kernel
 from tests.simulation.network import Link
 
-AFTER_S = 1.5  # how long after a disturbance its consequences may still be on their way
+AFTER_S = 1.5  # how long after a disturbance it has consequences, on a network without delays
 
 
 @dataclass(slots=True)
@@ -64,8 +65,14 @@ class _History:
     def taken(self) -> bool:
         return any(v.took for v in self.visits)
 
-    def passed(self, policy: Policy, now: float) -> bool:
-        """Whether its key may have gone on without it."""
+    def passed(self, policy: Policy, now: float, ahead_s: float) -> bool:
+        """Whether its key may have gone on without it.
+
+        Args:
+            policy: That may have counted.
+            now: In virtual seconds.
+            ahead_s: How far the server's date has jumped ahead, which lets holds end sooner.
+        """
         failures = [v for v in self.visits if v.failed]
         if not failures:
             return False
@@ -73,15 +80,24 @@ class _History:
             return True  # dead
         if policy.strict_order:
             return False
-        failing_for_s = now - failures[0].ended + 0.001
+        failing_for_s = now - failures[0].ended + 0.001 + ahead_s
         return len(failures) >= policy.hold_failures or failing_for_s >= policy.hold_s
 
 
 class Disturbances:
-    """Until when each machine's connection was not what it should be."""
+    """Until when each machine's connection was not what it should be.
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.links: dict[int, Link] = {}  # each machine's last
+    Attributes:
+        links: The one that each machine opened last.
+        joining: Machines whose client may take over any moment: it has opened a connection, and
+            was not heard of again.
+        delay_s: The longest that a frame may have been on its way so far.
+    """
+
+    def __init__(self, kernel: Kernel, delay_s: float) -> None:
+        self.links: dict[int, Link] = {}
+        self.joining: dict[int, None] = {}
+        self.delay_s = delay_s
         self._kernel = kernel
         self._until: dict[int, float] = defaultdict(lambda: -math.inf)
 
@@ -97,24 +113,38 @@ class Disturbances:
         """It is over."""
         self._until[machine] = self._kernel.now
 
+    def join(self, machine: int) -> None:
+        """A client opens a connection."""
+        self.note(machine)
+        self.joining[machine] = None
+
+    def joined(self, machine: int) -> None:
+        """It was let in, or has ended."""
+        self.note(machine)
+        self.joining.pop(machine, None)
+
     def since(self, machine: int, moment: float) -> bool:
         """Whether there was one after a moment, or shortly before."""
+        if machine in self.joining:
+            return True
         link = self.links.get(machine)
         if link is not None and link.client.lost != link.server.lost:
             return True  # one end believes in it still
-        return self._until[machine] >= moment - AFTER_S
+        return self._until[machine] >= moment - AFTER_S - self.delay_s
 
 
 class Judge:
     """Looks at every arrival when it happens, and at the whole at the end."""
 
-    def __init__(self, kernel: Kernel, disturbances: Disturbances) -> None:
+    def __init__(self, kernel: Kernel, disturbances: Disturbances, kept: MemoryStore) -> None:
+        self.ahead_s = 0.0  # by how much the server's date has jumped forward
         self.sent: dict[bytes, Sent] = {}  # by body
         self.taken = 0  # deliveries
         self.policies: dict[str, list[Policy]] = {}  # that a channel had, by name
         self.histories: dict[tuple[int, int], _History] = defaultdict(_History)
         self._kernel = kernel
         self._disturbances = disturbances
+        self._kept = kept
         self._known: dict[tuple[str, int], tuple[str, bytes]] = {}  # by channel and sequence
         self._keys: dict[tuple[int, str], list[int]] = defaultdict(list)  # sequences, as they came
         self._open: dict[tuple[int, str], list[Visit]] = defaultdict(list)
@@ -185,18 +215,24 @@ class Judge:
         seen = self._keys[visit.reader, visit.key]
         if visit.sequence in seen:
             return
-        if seen and max(seen) > visit.sequence:
+        if seen and max(seen) > visit.sequence and not self._is_gone(channel, visit.sequence):
             self._kernel.violate("out of order", reader=visit.reader, sequence=visit.sequence)
         seen.append(visit.sequence)
         for earlier in seen[-4:-1]:
             history = self.histories[visit.reader, earlier]
-            if not history.taken and not self._passed(history, channel, visit):
+            if history.taken or self._passed(history, channel, visit):
+                continue
+            if not self._is_gone(channel, earlier):
                 self._kernel.violate(
                     "overtook", reader=visit.reader, sequence=visit.sequence, earlier=earlier
                 )
 
     def _passed(self, history: _History, channel: str, visit: Visit) -> bool:
-        return any(history.passed(p, visit.began) for p in self.policies[channel])
+        return any(history.passed(p, visit.began, self.ahead_s) for p in self.policies[channel])
+
+    def _is_gone(self, channel: str, sequence: int) -> bool:
+        """Whether it made room: the server goes on without it, a client may have it still."""
+        return sequence not in self._kept._events[self._kept.catalog.channels[channel].number]
 
     def _alone(self, visit: Visit) -> None:
         for other in self._open[visit.subscription, visit.key]:

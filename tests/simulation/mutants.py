@@ -15,7 +15,8 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.lanes import Entry, Keys, Lane, State
 from relay_server.delivery.pump import Pump
 from relay_server.delivery.schedule import Schedule
-from relay_server.values import Appended, ChannelNumber, MarkState, NewEvent
+from relay_server.store.memory import MemoryStore
+from relay_server.values import Appended, ChannelNumber, MarkState, NewEvent, Selected
 from relay_server.web.gateway import Connection
 from tests.simulation.clients import SimJournal
 from tests.simulation.disk import SimStore
@@ -146,6 +147,17 @@ def never_drop_a_dead_connection() -> Any:
     return mock.patch.object(Tunnel, "_drop", return_value=None)
 
 
+def skip_in_replays() -> Any:
+    """A replay leaves out the first of each piece that it reads."""
+    select = MemoryStore.select
+
+    async def mutant(self: MemoryStore, *args: Any) -> Selected:
+        selected = await select(self, *args)
+        return Selected(selected.outlines[1:], selected.read_up_to)
+
+    return mock.patch.object(MemoryStore, "select", mutant)
+
+
 ALL: dict[str, Patch] = {
     mutant.__name__: mutant
     for mutant in (
@@ -163,5 +175,6 @@ ALL: dict[str, Patch] = {
         never_wake,
         take_failures_for_successes,
         never_drop_a_dead_connection,
+        skip_in_replays,
     )
 }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from relay_protocol.limits import CHUNK_BYTES, WINDOW_BYTES
 from relay_server.configs import ChannelConfig, Policy, SenderKind
 
+LONG_S = 55.0  # more than a lease
+
 FAULTS = (
     "cut",
     "cut_later",
@@ -45,7 +47,7 @@ class Talk:
 
     Attributes:
         poison: The one that the target never takes, and what it answers; 0 for none.
-        long: The one that the target thinks about for longer than a lease; 0 for none.
+        long: The one that the target thinks about for longer than a lease, if it may; 0 for none.
     """
 
     channel: str
@@ -90,7 +92,6 @@ class Plan:
     sizes: tuple[int, ...]
     upkeep_s: float
     timeout_s: float  # of targets
-    sqlite: bool
 
 
 def draw(rng: random.Random) -> Plan:
@@ -103,19 +104,19 @@ def draw(rng: random.Random) -> Plan:
     channels = {name: _channel(rng, name, policy) for name in names}
     faults = tuple(f for f in FAULTS if rng.random() < 0.35) or ("crash",)
     duration = rng.uniform(50, 120) if large else rng.uniform(8, 35)
+    timeout = rng.choice([30.0, 120.0])
     return Plan(
         channels=channels,
         groups=_groups(rng, names, large=large),
         forwards=tuple(n for n in names if rng.random() < 0.12),
-        talks=_talks(rng, names, duration, large=large),
+        talks=_talks(rng, names, duration, large=large, long=timeout > LONG_S),
         faults=faults,
         fault_gap_s=rng.choice([1.5, 4.0, 8.0]),
         duration_s=duration,
         delay_s=rng.choice([(0.001, 0.02), (0.001, 0.02), (0.02, 0.3), (0.1, 1.5)]),
         sizes=_sizes(rng),
         upkeep_s=rng.choice([7.0, 20.0]),
-        timeout_s=rng.choice([30.0, 120.0]),
-        sqlite=rng.random() < 0.1,
+        timeout_s=timeout,
     )
 
 
@@ -163,7 +164,7 @@ def _groups(rng: random.Random, channels: list[str], *, large: bool) -> tuple[Gr
 
 
 def _talks(
-    rng: random.Random, channels: list[str], duration: float, *, large: bool
+    rng: random.Random, channels: list[str], duration: float, *, large: bool, long: bool
 ) -> tuple[Talk, ...]:
     talks = []
     for number in range(rng.randint(5, 12) if large else rng.randint(1, 5)):
@@ -177,7 +178,7 @@ def _talks(
                 first_at=rng.uniform(0, duration / 2),
                 poison=rng.randint(1, count) if rng.random() < 0.25 else 0,
                 poison_status=rng.choice([500, 500, 404, 429]),
-                long=rng.randint(1, count) if rng.random() < 0.05 else 0,
+                long=rng.randint(1, count) if long and rng.random() < 0.15 else 0,
             )
         )
     return tuple(talks)

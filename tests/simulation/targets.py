@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 from tests.simulation.judge import Judge, Visit
 from tests.simulation.kernel import Kernel
+from tests.simulation.plan import LONG_S
 
 LOOK_S = 1.3
-LONG_S = 55.0  # more than a lease
 
 
 @dataclass(slots=True)
@@ -92,6 +92,7 @@ class Target:
         takes_s = rng.uniform(0.001, 0.05) + rng.random() * mood.slow_s
         if delivery.body in self.long:
             takes_s += LONG_S
+            self._kernel.note("target thinks for longer than a lease")
         if rng.random() < mood.silent:
             takes_s = 2 * self._timeout_s
         if (status := self.poison.get(delivery.body)) is not None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay_protocol.client_session import State
 from relay_protocol.errors import RelayError
-from relay_server.values import DeliveryState, Event
+from relay_server.store.memory import MemoryStore
+from relay_server.store.memory_reader import is_selected
+from relay_server.values import ChannelNumber, DeliveryState, Event, Replay, ReplayState
 from tests.simulation.clients import Machine
 from tests.simulation.disk import at_once
 from tests.simulation.kernel import Broken
@@ -20,6 +23,29 @@ if TYPE_CHECKING:
 LOOK_S = 1.0
 QUIET_S = 60.0  # a connection to nobody is found out in 35
 GONE = ("dead", "discarded")
+MOST_DEAD = 10_000  # more than a run sends
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A replay, and what it selected when somebody asked for it."""
+
+    replay: Replay
+    channel: ChannelNumber
+    sequences: tuple[int, ...]
+    at: float
+
+
+def asked(kept: MemoryStore, replay: Replay, now: float) -> Asked:
+    """What a replay that just began is to bring."""
+    reader = kept._readers[replay.subscription]
+    events = kept._events[reader.channel]
+    selected = (
+        sequence
+        for sequence, event in events.items()
+        if sequence <= replay.until and is_selected(event, replay, reader)
+    )
+    return Asked(replay, reader.channel, tuple(selected), now)
 
 
 async def settle(world: World, sending: Sequence[asyncio.Task[None]], within_s: float) -> None:
@@ -44,6 +70,8 @@ async def look(world: World) -> None:
     for sent in world.judge.sent.values():
         if sent.answered is not None:
             await _look_at(world, sent.channel, *sent.answered)
+    for asked in world.asked:
+        await _look_at_replay(world, asked)
     await _nothing_stays(world)
 
 
@@ -127,6 +155,38 @@ def _taken(world: World, channel: str, name: str, sequence: int) -> bool:
         if of == sequence
         for visit in history.visits
         if visit.subscription == number
+    )
+
+
+async def _look_at_replay(world: World, asked: Asked) -> None:
+    """All that it selected came again, or is listed as dead, unless somebody stopped it."""
+    ended = {r.number for r in at_once(world.kept.replays()) if r.state is ReplayState.DONE}
+    if asked.replay.number not in ended:
+        return
+    subscription = asked.replay.subscription
+    listed = {d.event.sequence for d in at_once(world.kept.dead(subscription, 0, MOST_DEAD))}
+    for sequence in asked.sequences:
+        world.kernel.note("replayed event looked at")
+        if sequence not in listed and not _came_again(world, asked, sequence):
+            world.kernel.violate(
+                "LOST: selected, but not replayed", replay=-asked.replay.number, sequence=sequence
+            )
+
+
+def _came_again(world: World, asked: Asked, sequence: int) -> bool:
+    """Whether a replay delivered an event, or had a reason not to."""
+    own = world.judge.histories[asked.replay.number, sequence]
+    if own.taken or sequence not in world.kept._events[asked.channel]:
+        return True
+    if not (own.visits or asked.replay.selection.dead):
+        return False
+    # It gave up before the subscription did, or the event was not dead any more when it looked.
+    return any(
+        visit.took and visit.ended >= asked.at
+        for (_, of), history in world.judge.histories.items()
+        if of == sequence
+        for visit in history.visits
+        if visit.subscription == asked.replay.subscription
     )
 
 

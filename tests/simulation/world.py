@@ -63,6 +63,7 @@ class World:
 
     Attributes:
         server: None while it is down.
+        asked: Replays that began.
     """
 
     def __init__(self, kernel: Kernel, plan: Plan) -> None:
@@ -71,10 +72,11 @@ class World:
         self.weather = Weather()
         self.extra_delay_s = 0.0
         self.answers_lost = 0.0
-        self.disturbances = Disturbances(kernel)
-        self.judge = Judge(kernel, self.disturbances)
+        self.disturbances = Disturbances(kernel, plan.delay_s[1])
         self.kept = MemoryStore()
+        self.judge = Judge(kernel, self.disturbances, self.kept)
         self.server: Server | None = None
+        self.asked: list[verdict.Asked] = []
         self._rng = kernel.rng("world")
         self._server_changes = asyncio.Lock()
         self._stores: list[SimStore] = []
@@ -194,7 +196,7 @@ class World:
             self.delay,
             lambda: self.disturbances.note(machine.number),
         )
-        self.disturbances.note(machine.number)
+        self.disturbances.join(machine.number)
         self.kernel.note("link opened", link=link.number, machine=machine.number)
         self.disturbances.links[machine.number] = link
         self.server.accept(link)
@@ -204,6 +206,12 @@ class World:
         """How long a frame takes; 1 MB/s."""
         low, high = self.plan.delay_s
         return self._rng.uniform(low, high) + self._rng.random() * self.extra_delay_s + size / 1e6
+
+    def slow_down(self, extra_s: float) -> None:
+        """Frames may take so much longer, for now."""
+        self.extra_delay_s = extra_s
+        longest_s = self.plan.delay_s[1] + extra_s
+        self.disturbances.delay_s = max(self.disturbances.delay_s, longest_s)
 
     async def post(self, sent: Sent, target: str) -> Appended | int:
         """Take a webhook to the server.
@@ -242,6 +250,7 @@ class World:
             self.kernel.note(f"no replay: {exc.code}")
             return
         self.kernel.note("replay begun", replay=-replay.number, wanted=wanted)
+        self.asked.append(verdict.asked(self.kept, replay, self.kernel.now))
         if (pump := server.hub.pump(subscription.number)) is not None:
             pump.replays_changed()
 
