@@ -107,8 +107,9 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._end = None
+            whole = self._complete and self._keeps  # not when it was cancelled within the answer
             # With a part of the request still unsent, the target answered out of turn.
-            if not self._keeps or self._transport.get_write_buffer_size():
+            if not whole or self._transport.get_write_buffer_size():
                 self.close()
         elapsed_ms = round((time.perf_counter() - started) * 1000)
         headers: HeaderList = tuple(self._headers[:MAX_RESULT_HEADERS])

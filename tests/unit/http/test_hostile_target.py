@@ -243,6 +243,12 @@ async def test_an_answer_before_the_body_was_read_counts() -> None:
     assert connections == 2
 
 
+async def test_an_exchange_that_is_cancelled_within_an_answer_leaves_no_connection() -> None:
+    """The rest of it would be the beginning of the next answer."""
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha"
+    assert await understood([half], ends=False, bodiless=False) is None
+
+
 def test_long_names_of_headers_are_not_remembered() -> None:
     """Hundreds of them, of half a megabyte each, would stay as long as the process."""
     outgoing._known_name.cache_clear()
