@@ -34,7 +34,7 @@ from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.errors import errors
 from relay_server.web.front import HEADER_DEADLINE_S, Front
-from relay_server.web.server import BoundedRunner, bounded, few, once, unnamed
+from relay_server.web.server import BoundedRunner, bounded, few, once, unnamed, unsniffed
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ def public_app(context: Context) -> web.Application:
     """What the world reaches beside webhooks, which `Front` takes."""
     app = web.Application(middlewares=[bounded, once, errors, few])
     app[CONTEXT] = context
-    app.on_response_prepare.append(unnamed)
+    app.on_response_prepare.extend((unnamed, unsniffed))
     app.router.add_get("/connect", gateway.connect)
     app.router.add_get("/health/live", health.live)
     app.add_routes(api.routes)

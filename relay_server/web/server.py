@@ -185,6 +185,11 @@ async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
+async def unsniffed(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Have browsers take an answer for what it says it is: it may hold what strangers wrote."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
 async def unnamed(_request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Do not say which software of which version answers."""
     response.headers.pop("Server", None)
