@@ -121,3 +121,17 @@ async def raw_relay(behaviour: Behaviour) -> AsyncIterator[RawRelay]:
     finally:
         server.close()
         relay.end()
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The next frame of a server: its opcode and its payload.
+
+    Raises:
+        IncompleteReadError: The connection ended before.
+    """
+    first, length = await reader.readexactly(2)
+    if length == 126:
+        (length,) = struct.unpack("!H", await reader.readexactly(2))
+    elif length == 127:
+        (length,) = struct.unpack("!Q", await reader.readexactly(8))
+    return first & 0xF, await reader.readexactly(length)

@@ -42,7 +42,7 @@ def check_bounded(session: ClientSession, window_bytes: int, body_bytes: int) ->
     assert {d.id for d in queue} <= set(held), "what waits counts into the window"
     assert set(partial) <= set(held), "so does what is arriving"
     assert len(session._cut_short) <= WINDOW
-    assert len(session.running) <= CONCURRENCY
+    assert len(session._running) <= CONCURRENCY
     waiting = sum(len(d.body) for d in queue)
     assert waiting <= window_bytes + body_bytes
     assert sum(len(p.body) for p in partial.values()) <= window_bytes + body_bytes
