@@ -87,7 +87,7 @@ def run(command: Sequence[str], root: Path, scratch: Path) -> tuple[int, str]:
         subprocess.Popen(
             command,
             cwd=root,
-            env={**os.environ, **environment},  # noqa: TID251
+            env={**os.environ, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
