@@ -21,6 +21,7 @@ from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Ou
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request, until
 
+HELD_UP_S = 50.0  # a busy machine may hold up for so long what takes a moment
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures/chatwoot").glob("*.json"))
 
 
@@ -317,7 +318,9 @@ async def test_a_kept_connection_that_was_closed_costs_no_attempt() -> None:
     assert all(outcome.delivered for outcome in outcomes)
 
 
-@pytest.mark.parametrize(("stale_s", "delivered", "posted"), [(5.0, True, 3), (0.0, False, 2)])
+@pytest.mark.parametrize(
+    ("stale_s", "delivered", "posted"), [(HELD_UP_S, True, 3), (0.0, False, 2)]
+)
 async def test_only_a_break_at_once_is_taken_for_a_stale_connection(
     stale_s: float, delivered: bool, posted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,7 +335,7 @@ async def test_only_a_break_at_once_is_taken_for_a_stale_connection(
 
     async with raw_target() as server:
         server.answer = hang_up_on_the_second
-        async with opened(server.target, 5.0, 8) as poster:
+        async with opened(server.target, HELD_UP_S, 8) as poster:
             outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
 
     assert [outcome.delivered for outcome in outcomes] == [True, delivered]

@@ -12,6 +12,7 @@ from relay_protocol.limits import (
     MAX_RESULT_HEADERS,
     MAX_SUBSCRIPTIONS,
     MAX_UNIX_MS,
+    WINDOW_DELIVERIES,
 )
 from relay_protocol.messages import (
     Chunk,
@@ -111,6 +112,14 @@ def test_a_hello_is_answered_once_its_wish_is_opened() -> None:
     assert session.welcome(welcome("a", "b")) == [Send(welcome("a", "b"))]
     assert session.credit == 32
     assert session.welcome(welcome("a", "b")) == []
+
+
+def test_whoever_wishes_for_more_gets_the_window() -> None:
+    session = ServerSession(0.0)
+    session.receive(hello("a", window=100 * WINDOW_DELIVERIES), 0.0)
+    session.welcome(welcome("a"))
+
+    assert session.credit == WINDOW_DELIVERIES
 
 
 @pytest.mark.parametrize(
