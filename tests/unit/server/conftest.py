@@ -13,6 +13,8 @@ import pytest
 
 from relay_server.settings import PREFIX
 from relay_server.values import Scope
+from relay_server.web import server
+from relay_server.web.api import exchange
 from tests.unit.server.asking import Asking
 from tests.unit.server.support import Served, serve_front
 
@@ -46,8 +48,13 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    """A server's public port, over a store in memory and a clock that stands still."""
+async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    """A server's public port, over a store in memory and a clock that stands still.
+
+    What aiohttp answers has a deadline by the real clock, which a busy machine can miss.
+    """
+    monkeypatch.setattr(server, "HEADER_DEADLINE_S", 50.0)
+    monkeypatch.setattr(exchange, "BODY_DEADLINE_S", 50.0)
     async with serve_front(tmp_path) as served:
         yield served
 

@@ -9,8 +9,9 @@ import pytest
 from relay_server.errors import StoreFull
 from relay_server.store import housekeeping, integrity, readers, sqlite
 from relay_server.store.capacity import ROW_BYTES, Capacity
-from relay_server.store.database import Database
+from relay_server.store.database import Database, prepare
 from relay_server.store.integrity import MAX_PROBLEMS
+from relay_server.store.opening import open_sqlite
 from relay_server.store.pending import Fits
 from relay_server.store.recent import (
     MAX_ALL_BYTES,
@@ -21,11 +22,12 @@ from relay_server.store.recent import (
     RecentOfAll,
 )
 from relay_server.store.reserve import Reserve
-from relay_server.store.space import LOG_BYTES
-from relay_server.values import Event, ReplayState, Selection
+from relay_server.store.space import LOG_BYTES, MARGIN_BYTES
+from relay_server.values import Event, Progress, ReplayState, Selection
 from tests.support.clock import START_MS
 from tests.support.events import event_head
 from tests.support.stores import append_many, make_channel, make_subscription, open_test_store
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(("weight", "fits"), [(1, MAX_EVENTS), (MAX_BYTES // 8, 8)])
@@ -167,3 +169,37 @@ def test_progress_gets_as_much_room_as_there_is_twice(
     room.forbid(StoreFull("full"))
 
     assert room.fits() == Fits(10 + LOG_BYTES // (2 * ROW_BYTES), 10)
+
+
+async def test_progress_is_written_while_webhooks_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later than otherwise, and without being asked."""
+    monkeypatch.setattr(sqlite, "FULL_RECORD_S", 0.1)
+    store = await open_sqlite(tmp_path)
+    try:
+        await append_many(store, await make_channel(store), 1)
+        _, claim = await make_subscription(store, since=0)
+        store.space.change("the disk is full")
+
+        store.record(claim, Progress(1))
+
+        assert store._pending.waiting
+        await until(lambda: not store._pending.waiting)
+    finally:
+        await store.close()
+
+
+def test_some_room_is_left_beside_what_did_not_fit(tmp_path: Path) -> None:
+    """The reserve alone would be given back with the next webhook."""
+    file = tmp_path / "relay.db"
+    database = Database(file)
+    prepare(database)
+    room = Capacity(file, 0, lambda _: None)
+    before = room._needed
+    try:
+        room.refuse(database, 1_000)
+    finally:
+        database.close()
+
+    assert (before, room._needed) == (MARGIN_BYTES, MARGIN_BYTES + 2_000)
