@@ -31,6 +31,7 @@ TESTS = (  # not those of a disk that fails, of locks and threads: they ask noth
             "database",
             "integrity",
             "leftovers",
+            "looks",
             "older_stores",
             "pending",
             "redeemed",

@@ -16,6 +16,7 @@ from relay_server.values import (
     MarkState,
     Progress,
     Removable,
+    ReplayState,
     Selection,
     Subscription,
 )
@@ -174,13 +175,18 @@ async def test_a_subscription_begins_where_its_own_channel_does(store: EventStor
         await aged(store, one, count)
 
     backlogs = []
-    for name, since, drop in (("ana", START_MS + 4, 0), ("bia", 0, 2), ("caio", 0, 9)):
+    for name, since, drop in (
+        ("davi", None, 0),
+        ("ana", START_MS + 4, 0),
+        ("bia", 0, 2),
+        ("caio", 0, 9),
+    ):
         await store.drop_oldest(channel.number, drop)
         made, _ = await make_subscription(store, "c", name, since)
         [status] = await store.subscription_status([made.number])
         backlogs.append(status.backlog)
 
-    assert backlogs == [2, 4, 0]
+    assert backlogs == [0, 2, 4, 0]
 
 
 async def test_an_event_s_replays_are_those_that_came_to_it(
@@ -208,6 +214,59 @@ async def test_an_event_s_replays_are_those_that_came_to_it(
         [0, made[1]],
         [0, made[4], made[7]],
         [0, made[5]],
+    ]
+
+
+async def test_what_is_forgotten_in_one_channel_is_kept_in_another(
+    store: EventStore, channel: Channel
+) -> None:
+    other, subscription, _ = await neighbour(store)
+    replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
+    ended = await store.end_replay(replay.number, ReplayState.DONE, START_MS)
+
+    assert await store.forget_dead(channel.number, START_MS * 2, 9, START_MS * 2) == 0
+
+    assert await store.replays() == [ended]
+    await is_as_it_was(store, other, subscription)
+
+
+async def test_a_replay_has_delivered_what_was_answered_with_2xx(
+    store: EventStore, channel: Channel
+) -> None:
+    """It, and neither its subscription nor another replay."""
+    subscription, own = await make_subscription(store)
+    await append_many(store, channel, 5)
+    tried = tuple(attempt(n, 1, status) for n, status in enumerate((199, 200, 299, 300, None), 1))
+    store.record(own, Progress(5, (), (*tried, attempt(4, 2))))
+    counts = []
+    for attempts in (tried, (attempt(1), *tried[1:])):
+        replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
+        claim = await store.claim(replay.number)
+        assert claim is not None
+        store.record(claim, Progress(4, (), attempts))
+        listed = await store.replays()
+        ended = await store.end_replay(replay.number, ReplayState.DONE, START_MS)
+        counts.append((listed[0].delivered, ended.delivered))
+
+    assert counts == [(2, 2), (3, 3)]
+
+
+async def test_what_was_discarded_is_only_settled_once_its_event_is_gone(
+    store: EventStore, channel: Channel
+) -> None:
+    """Above the floor, where its mark stays."""
+    subscription, claim = await make_subscription(store)
+    await append_many(store, channel, 3)
+    store.record(claim, Progress(0, (mark(2, DEAD), mark(3, DEAD))))
+    assert await store.discard(subscription.number, [2, 3], START_MS) == 2
+
+    assert await store.remove(channel.number, [2]) == 1
+
+    again = await store.claim(subscription.number)
+    assert again is not None
+    assert [(m.sequence, m.state.name) for m in again.progress.marks] == [
+        (2, "DELIVERED"),
+        (3, "DISCARDED"),
     ]
 
 
@@ -272,18 +331,20 @@ async def test_what_is_dropped_waits_and_is_dead_no_more(
 async def test_a_replay_is_for_what_is_dead_for_its_own_subscription(
     store: EventStore, channel: Channel
 ) -> None:
-    chosen: list[Sequence[int]] = []
+    starts, chosen = list[int](), list[Sequence[int]]()
     readers = [await make_subscription(store, name=name) for name in ("ana", "bia")]
     await append_many(store, channel, 5)
-    for (_, claim), sequence in zip(readers, (3, 4), strict=True):
-        store.record(claim, Progress(5, (mark(1, DEAD), mark(sequence, DEAD))))
+    for (_, claim), died in zip(readers, ((3,), (2, 4)), strict=True):
+        store.record(claim, Progress(0, (mark(1), *(mark(n, DEAD) for n in died))))
 
     for reader, _ in readers:
         replay = await store.create_replay(reader, Selection(dead=True), 20.0, START_MS)
         found = await store.select(channel.number, replay, replay.start, 9)
+        starts.append(replay.start)
         chosen.append([outline.sequence for outline in found.outlines])
 
-    assert chosen == [[1, 3], [1, 4]]
+    assert chosen == [[3], [2, 4]]
+    assert starts == [2, 1]
 
 
 async def test_what_a_replay_gives_up_is_dead_for_its_own_subscription_alone(

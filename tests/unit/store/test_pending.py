@@ -348,3 +348,20 @@ def test_a_piece_that_cannot_be_smaller_gets_on(database: Database) -> None:
 
     _, marks, attempts = written(database)
     assert 0 < len(marks) + attempts <= MIN_PIECE
+
+
+def test_a_floor_s_step_ends_before_the_mark_that_is_too_many(database: Database) -> None:
+    """Of those that go when it passes: of this reader, behind the last floor, and not kept."""
+    kept = [(1, 12, MarkState.DEAD), (1, 13, MarkState.DISCARDED)]
+    outside = [(1, 10, MarkState.DELIVERED), (1, 18, MarkState.DELIVERED)]
+    going = [(1, n, MarkState.DELIVERED) for n in (11, 14, 15)] + [(1, 17, MarkState.WAITING)]
+    others = [(2, n, MarkState.DELIVERED) for n in range(9, 20)]
+    rows = [
+        (reader, sequence, int(state), 1, 0, 0, None, "", 0)
+        for reader, sequence, state in kept + outside + going + others
+    ]
+    database.run_rows("mark", rows)
+
+    found = [database.value("nth_passed_mark", 1, 10, 17, nth) for nth in range(5)]
+
+    assert found == [11, 14, 15, 17, None]
