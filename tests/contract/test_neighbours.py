@@ -92,6 +92,21 @@ async def test_a_channel_is_set_alone(stores: Stores, store: EventStore, channel
     assert dict(store.catalog.channels) == {"chatwoot": changed, "other": other}
 
 
+async def test_a_subscription_is_found_in_its_own_channel_alone(
+    store: EventStore, channel: Channel
+) -> None:
+    await make_channel(store, "other")
+    first, _ = await make_subscription(store)
+    second, created = await store.subscribe("other", "ana", None, START_MS)
+
+    changed = await store.change_subscription(second.number, lambda config: config)
+
+    assert created
+    assert (first.channel, second.channel) == ("chatwoot", "other")
+    assert changed == second
+    assert await store.subscribe("chatwoot", "ana", None, START_MS) == (first, False)
+
+
 async def test_events_are_listed_of_one_channel(store: EventStore) -> None:
     """However many are asked for."""
     channels = [await make_channel(store, name) for name in ("b", "c", "d")]
