@@ -51,8 +51,9 @@ class Case:
 
     @property
     def place(self) -> str:
-        """How somebody asks for the slips at one place of it."""
-        return f"{self.asked_for}@{self.mutant.offset}"
+        """How somebody asks for the slips at one place of it, or of the whole migration."""
+        before = 0 if self.statement.name else self.statement.offset
+        return f"{self.asked_for}@{before + self.mutant.offset}"
 
     @property
     def key(self) -> str:
