@@ -173,7 +173,8 @@ class ServerSession:
             case State.OPEN, Result():
                 return self._settle(message)
             case State.OPEN, Working(deliveries):
-                return [Extend(tuple(d for d in deliveries if d in self._under_way))]
+                known = dict.fromkeys(d for d in deliveries if d in self._under_way)
+                return [Extend(tuple(known))]  # each once: a frame has room for 100,000
             case State.OPEN, Pause(subscription) if subscription in self._subscriptions:
                 return [Hold(subscription)]
             case State.OPEN, Resume(subscription) if subscription in self._subscriptions:

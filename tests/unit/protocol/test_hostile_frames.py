@@ -101,6 +101,16 @@ def test_results_and_work_of_what_was_never_sent_come_to_nothing() -> None:
     assert session.under_way == frozenset()
 
 
+def test_work_that_is_repeated_in_a_message_counts_once() -> None:
+    """A frame has room for a hundred thousand ids: each would be looked up for the lease."""
+    session = open_server()
+    session.deliver(delivery(1))
+    session.deliver(delivery(2))
+    said = Working(("1.2", "1.1", "9.9") * 1_000)
+
+    assert session.receive(said, 0.0) == [Extend(("1.2", "1.1"))]
+
+
 def test_a_flood_of_pauses_leaves_nothing() -> None:
     """Each is told on; the session keeps no count of them."""
     session = open_server()
