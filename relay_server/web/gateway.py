@@ -55,6 +55,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
     offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
     if SUBPROTOCOL not in [name.strip() for name in offered.split(",")]:
         return error_response(400, "bad_request", f"this is a WebSocket that speaks {SUBPROTOCOL}")
+    if not request.headers.get("Sec-WebSocket-Key", "").isascii():  # aiohttp looks at all else
+        return error_response(400, "bad_request", "this is no key of a WebSocket")
     socket = web.WebSocketResponse(
         protocols=(SUBPROTOCOL,),
         autoping=False,  # pings and pongs show that the client lives
