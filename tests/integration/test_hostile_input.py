@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile import BODIES, GARBAGE, PATHS, ROUTES
+from tests.support.hostile_sockets import BROKEN, HELLO
 from tests.support.processes import Running
 from tests.support.relay import Relay
-from tests.support.senders import Answer, Connection, chunked, head, request
+from tests.support.senders import Answer, Connection, chunked, handshake, head, request
 from tests.support.target import Target
 
 MIB = 1_048_576
@@ -146,3 +147,26 @@ async def test_the_target_gets_one_request_for_each_that_was_taken(
     assert not names & {b"x-evil", b"transfer-encoding"}
     assert client.alive
     unharmed(relay)
+
+
+async def test_who_abuses_the_websocket_keeps_nobody_else_from_it(
+    relay: Relay, target: Target
+) -> None:
+    """All at once, none of them reads, and strangers come by the hundred."""
+    ana, eve = [await relay.make_token(name, "subscribe") for name in ("ana", "eve")]
+    await relay.connect(ana, "--to", target.address)
+    before = peak_kib(relay.server)
+    said = [handshake(eve) + frames for frames in BROKEN.values()]
+    said += [handshake(eve) + HELLO + frames for frames in BROKEN.values()]
+    said += [handshake("rly_wrong"), handshake(eve)[:-9]] * 100
+    ends = [await ask(relay, "public") for _ in said]
+
+    await asyncio.gather(*(end.send(raw) for end, raw in zip(ends, said, strict=True)))
+    answers = [await relay.send(request(token=relay.send_token)) for _ in range(20)]
+    await target.received(20)
+
+    assert {answer.status for answer in answers} == {200}
+    assert peak_kib(relay.server) - before < ROOM_KIB
+    unharmed(relay)
+    for end in ends:
+        end.writer.transport.abort()
