@@ -105,8 +105,15 @@ class Connection:
                 writer.cancel()  # the client is gone
             await asyncio.wait([writer], timeout=CLOSE_DEADLINE_S)
             writer.cancel()
-            await self._socket.close()
+            await self._end()
             log.info("client left", token=self.token, host=self.host)
+
+    async def _end(self) -> None:
+        """Close it, also where the client reads nothing of what still waits for it."""
+        if self._transport is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(CLOSE_DEADLINE_S, self._transport.abort)
+        await self._socket.close(drain=False)
 
     def accepts(self, size: int) -> bool:
         # Results make room in the window; whoever sends them and reads nothing gets no more.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 
 import pytest
 
@@ -11,10 +12,11 @@ from relay_protocol.codec import encode
 from relay_protocol.messages import Error, Hello, Wanted, Welcome
 from relay_server.errors import StoreUnavailable
 from relay_server.web import gateway
-from tests.support.raw_websocket import BINARY, frame
+from tests.support.raw_websocket import BINARY, CLOSE, frame
 from tests.support.senders import connection, handshake
+from tests.support.waiting import settled, until
 from tests.unit.server.support import Served
-from tests.unit.server.test_gateway import client, token
+from tests.unit.server.test_gateway import client, store, token
 
 __all__ = ["token"]
 
@@ -64,3 +66,32 @@ async def test_what_is_no_handshake_is_refused_by_its_code(served: Served, token
     answer = await served.send(handshake(token).replace(b"Version: 13", b"Version: 12"))
 
     assert (answer.status, answer.json["error"]["code"]) == (400, "http_error")
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_its_own_end_up(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says goodbye, and more waits for it than the system takes."""
+    monkeypatch.setattr(gateway, "CLOSE_DEADLINE_S", 0.1)
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    deaf.connect(("127.0.0.1", served.port))
+    deaf.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=deaf, limit=4_096)
+    writer.write(handshake(token))
+    await reader.readuntil(b"\r\n\r\n")
+    await until(lambda: served.context.hub.connections == 1)
+    [there] = served.context.hub._readers
+    assert isinstance(there, gateway.Connection)
+    assert there._transport is not None
+    ours = there._transport.get_extra_info("socket")
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    await there._receive(encode(HELLO), served.clock.now)
+    await store(served, 20, size=200_000)
+    await until(lambda: there._sending_since is not None)
+    await settled()
+
+    writer.write(frame(CLOSE, b"\x03\xe8", masked=True))
+
+    await until(lambda: ours.fileno() == -1, 5)
+    writer.transport.abort()
