@@ -13,6 +13,7 @@ import pytest
 
 from tests.simulation import mutants
 from tests.simulation.kernel import Broken
+from tests.simulation.plan import FAULTS
 from tests.simulation.world import simulate
 
 DEEP = os.environ.get("RELAY_FAULTS") == "deep"
@@ -20,41 +21,48 @@ CHUNKS = 80 if DEEP else 20
 SEEDS = 250 if DEEP else 100  # of a chunk
 FOUND_WITHIN = 150  # seeds
 
-# What must have happened in all the seeds together, how often at least.
+# What must have happened in 2,000 seeds together, how often at least: half as often as it does.
 COVERED = {
-    "answer lost": 100,
-    "client ended: taken_over": 50,
-    "client started": 2_000,
-    "commit failed": 100,
-    "crash with unsynced loss": 20,
-    "duplicate": 50,
-    "ended dead": 100,
-    "frame swallowed": 500,
-    "journal lost its last moment": 3,
-    "link cut": 500,
-    "link half open": 300,
+    **{f"fault {name}": 300 for name in FAULTS},
+    "answer lost": 330,
+    "client ended: taken_over": 80,
+    "client started": 2_600,
+    "commit failed": 2_500,
+    "crash with unsynced loss": 25,
+    "duplicate": 180,
+    "ended dead": 400,
+    "frame swallowed": 700,
+    "gone, maybe dropped": 400,
+    "journal lost its last moment": 4,
+    "link cut": 900,
+    "link half open": 550,
     "log a forward waits": 5,
-    "log events dropped to make room": 5,
-    "log forward started": 100,
-    "log old events deleted": 200,
-    "log replay done": 200,
-    "log subscription paused until somebody resumes it": 50,
-    "log subscription taken over": 200,
-    "paused": 100,
-    "refused: channel_full": 100,
-    "refused: store_full": 100,
-    "refused: store_unavailable": 20,
+    "log event is gone": 5,
+    "log events dropped to make room": 10,
+    "log forward started": 250,
+    "log old events deleted": 900,
+    "log replay done": 280,
+    "log some deliveries are still under way; their results come later": 35,
+    "log subscription paused until somebody resumes it": 110,
+    "log subscription taken over": 180,
+    "paused": 280,
+    "refused: channel_full": 1_800,
+    "refused: store_full": 1_000,
+    "refused: store_unavailable": 400,
     "replay stopped": 10,
-    "resumed": 100,
-    "server stops": 500,
-    "target 404": 50,
-    "target 410": 50,
-    "target 503": 100,
-    "target target_lost": 5,
-    "target timeout": 50,
-    "told Slept": 200,
-    "told Waiting": 20,
-    "webhook known already": 50,
+    "replayed event looked at": 3_000,
+    "resumed": 350,
+    "target 404": 300,
+    "target 410": 150,
+    "target 429": 600,
+    "target 503": 350,
+    "target target_lost": 30,
+    "target thinks for longer than a lease": 50,
+    "target timeout": 75,
+    "told Slept": 400,
+    "told StillAway": 800,
+    "told Waiting": 100,
+    "webhook known already": 200,
 }
 
 
@@ -66,6 +74,7 @@ def test_nothing_is_lost_whatever_goes_wrong(
     counts_of(chunk, tmp_path_factory)
 
 
+@pytest.mark.timeout(1_800)  # alone it runs every chunk
 def test_everything_that_can_go_wrong_went_wrong(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What never happened was not tested."""
     counts: Counter[str] = Counter()
