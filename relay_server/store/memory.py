@@ -130,7 +130,9 @@ class MemoryStore(MemoryState):
     def record(self, claim: Claim, progress: Progress) -> None:
         reader = self._readers.get(claim.reader)
         if reader is None or reader.epoch != claim.epoch:
+            assert reader is None or claim.epoch < reader.epoch, "claimed from another store"
             return
+        assert progress.floor <= self._last[reader.channel], "settled before it was stored"
         if reader.replay is not None:
             if reader.replay.state is not ReplayState.RUNNING:
                 return

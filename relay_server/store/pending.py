@@ -104,6 +104,7 @@ class _Change:
         floor = self.reached = database.value(name, self.floor, abs(reader), self.epoch)
         if floor is None:
             return  # another holds a newer claim, or the reader is gone
+        assert floor >= max(before, self.floor), "a floor went back"
         if floor > before:
             database.run("forget_marks", reader, before, floor)
         kept = [m for m in self.marks.values() if m.sequence > floor or _lasts(m)]
