@@ -192,7 +192,7 @@ class Tunnel:
                 return refusals.Reason(self._dropped)
             return _or_raise(refusals.of_close(exc, self._refused))
         except ProtocolError as exc:
-            await socket.close(CloseCode.PROTOCOL_ERROR, str(exc)[:100])
+            await socket.close(CloseCode.PROTOCOL_ERROR, exc.code)
             return refusals.Reason(
                 f"the relay sent something unexpected: {exc}", refusals.VERSIONS_HINT
             )

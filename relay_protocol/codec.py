@@ -8,6 +8,7 @@ import msgspec
 
 from relay_protocol.errors import ProtocolError
 from relay_protocol.messages import ClientMessage, ServerMessage
+from relay_protocol.text import harmless
 
 _M = TypeVar("_M")
 
@@ -43,4 +44,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[_M], frame: bytes) -> _M:
     try:
         return decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ProtocolError(f"not a message of relay.v1: {exc}") from exc
+        why = harmless(str(exc))  # it quotes what came, and is logged and sent back
+        raise ProtocolError(f"not a message of relay.v1: {why}") from exc

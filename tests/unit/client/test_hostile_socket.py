@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import msgspec
 import pytest
 
 from relay_client import tunnel
@@ -94,6 +95,7 @@ FRAMES = {
     "a close with the code 65535": frame(CLOSE, b"\xff\xff" + b"\x1b]0;x\x07" * 9),
     "a close, then more": frame(CLOSE, b"\x03\xe8") + frame(BINARY, LARGE) * 9,
     "no message": frame(BINARY, b"\xc1"),
+    "a type in letters of four bytes": frame(BINARY, msgspec.msgpack.encode({"type": "🎉" * 99})),
     "an empty message": frame(BINARY),
     "a second welcome": welcome(),
 }

@@ -54,6 +54,15 @@ def test_no_value_is_taken_for_another(raw: bytes) -> None:
             decode_server(msgspec.msgpack.encode(message))
 
 
+def test_why_it_is_no_message_is_short_and_harmless() -> None:
+    """It is logged, shown and sent back, and quotes what came: half a megabyte of it."""
+    frame = msgspec.msgpack.encode({"type": "\x1b[2J" * 100_000})
+    with pytest.raises(ProtocolError) as caught:
+        decode_client(frame)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
 def test_what_is_too_deep_is_refused_where_it_would_be_ignored() -> None:
     """A field of a later version is skipped, however it is nested: up to a bound."""
     message = {"type": "pause", "subscription": 1, "later": msgspec.Raw(DEEP)}
