@@ -80,8 +80,8 @@ class _Span:
 
 
 def _left_out(tree: ast.AST) -> list[_Span]:
-    """Where mypy, not a test, sees a change: annotations, and what is frozen or has slots."""
-    found: list[ast.expr] = []
+    """What is no behaviour: annotations, what is frozen or has slots (mypy sees it), asserts."""
+    found: list[ast.expr | ast.stmt] = []
     for node in ast.walk(tree):
         match node:
             case ast.AnnAssign(annotation=annotation, value=value):
@@ -96,6 +96,10 @@ def _left_out(tree: ast.AST) -> list[_Span]:
                 found.append(annotation)
             case ast.keyword(arg=name, value=value) if name in _TYPED:
                 found.append(value)
+            case ast.Call(func=ast.Name(id="TypeVar"), args=[ast.Constant() as named, *_]):
+                found.append(named)
+            case ast.Assert():
+                found.append(node)
     return [
         _Span((e.lineno, e.col_offset), (e.end_lineno or 0, e.end_col_offset or 0)) for e in found
     ]

@@ -91,7 +91,7 @@ class RemoveStatement:
     def _is_said_anyway(self, node: Any) -> bool:
         """A function that ends returns None."""
         block = node.parent
-        is_last = block.parent.type == "funcdef" and block.children[-1] is node
+        is_last = getattr(block.parent, "type", "") == "funcdef" and block.children[-1] is node
         return bool(is_last and node.children[0].get_code().strip() == "return None")
 
     def _matters(self, statement: Any) -> bool:

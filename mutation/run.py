@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutation.copies import MEMORY
 from mutation.mutants import Mutant, mutants_of
 from mutation.trial import Copy, load_libraries
 
@@ -35,7 +36,8 @@ def main() -> int:
     """Exit status: 0 when every mutant was killed or is named as equivalent."""
     asked, equivalent = _arguments(), _equivalent()
     load_libraries()
-    with tempfile.TemporaryDirectory(prefix="relay-mutants-") as folder:
+    memory = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="relay-mutants-", dir=memory) as folder:
         copy = Copy(ROOT, Path(folder))
         return 1 if sum(_try(copy, module, asked, equivalent) for module in _modules()) else 0
 

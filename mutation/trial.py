@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +26,10 @@ from typing import NoReturn
 import pytest
 from hypothesis import Phase, settings
 
+from mutation.copies import empty
+
 MEMORY_BYTES = 4_294_967_296  # a mutant that never ends must not take the machine with it
+FILE_BYTES = 1_073_741_824  # nor its disk
 LIBRARIES = (
     "aiohttp.web",
     "apsw",
@@ -54,6 +58,7 @@ class Copy:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._folder, self._scratch = folder / "project", folder / "scratch"
+        self._scratch.mkdir()
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=root,
@@ -109,6 +114,7 @@ class Copy:
         with suppress(ProcessLookupError):
             os.killpg(process.pid or 0, signal.SIGKILL)  # what tests started, too
         process.join()
+        empty(self._scratch)
         return status
 
 
@@ -133,12 +139,14 @@ class _QuickToFail:
 def _test(folder: Path, scratch: Path, log: Path, tests: Sequence[str]) -> NoReturn:
     os.setsid()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
     sys.path[:] = [str(folder), *(path for path in sys.path if path not in {"", str(Path.cwd())})]
     os.chdir(folder)
     os.environ["PYTHONPATH"] = str(folder)
-    places = (f"--rootdir={folder}", f"--basetemp={scratch}")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    places = (f"--rootdir={folder}", f"--basetemp={scratch / 'tests'}")
     status = pytest.main([*_PYTEST, *places, *tests], plugins=[_QuickToFail()])
     os._exit(int(status))

@@ -18,6 +18,7 @@ from relay_server.delivery.retry import (
     Verdict,
     decide,
     describe,
+    holds,
     retry_after,
 )
 from tests.support.clock import START_MS
@@ -167,3 +168,17 @@ def test_reasons_are_said_in_a_few_words() -> None:
     assert describe(Failure(FailureKind.TIMEOUT)) == "timeout"
     assert describe(Failure(FailureKind.TARGET_LOST)) == "target lost"
     assert describe(Failure(FailureKind.NETWORK, "x" * 9_999)) == "x" * 500
+
+
+# Holding a key back
+
+
+@pytest.mark.parametrize(
+    ("failures", "failing_for_s", "held"),
+    [(2, 29.9, True), (3, 29.9, False), (3, 0.0, False), (2, 30.0, False)],
+)
+def test_a_key_is_held_for_three_failures_or_half_a_minute(
+    failures: int, failing_for_s: float, held: bool
+) -> None:
+    assert holds(Policy(), failures, failing_for_s) is held
+    assert holds(Policy(strict_order=True), failures, failing_for_s)

@@ -96,6 +96,17 @@ def test_memory_takes_what_was_before_it_and_stays_bounded() -> None:
     assert memory.find("1.1", "evt_000000000001", 1) == Response(200, elapsed_ms=5)
 
 
+def test_each_answer_too_many_costs_the_oldest_one() -> None:
+    memory = FinishedInMemory()
+    memory.load(((f"0.{n}", "evt"), Response(202)) for n in range(REMEMBERED_RESULTS))
+
+    memory.add(delivery(1), Response(200))
+
+    known = [memory.find(f"0.{n}", "evt", 1) for n in range(REMEMBERED_RESULTS)]
+    assert known == [None, *[Response(202)] * (REMEMBERED_RESULTS - 1)]
+    assert memory.find("1.1", "evt_000000000001", 1) == Response(200)
+
+
 # A target that wants no more
 
 
