@@ -100,6 +100,8 @@ def _left_out(tree: ast.AST) -> list[_Span]:
                 found.append(named)
             case ast.Assert():
                 found.append(node)
+            case _:
+                pass
     return [
         _Span((e.lineno, e.col_offset), (e.end_lineno or 0, e.end_col_offset or 0)) for e in found
     ]
