@@ -181,8 +181,14 @@ class OtherName:
     """Another string: what machines read, that is, those without a blank, but no docstring."""
 
     def mutation_positions(self, node: Any) -> Iterator[Any]:
-        if node.type == "string" and " " not in node.value and node.parent.type != "simple_stmt":
+        if node.type == "string" and " " not in node.value and not self._is_prose(node):
             yield node.start_pos, node.end_pos
+
+    def _is_prose(self, node: Any) -> bool:
+        around = node.parent
+        if around.type == "strings":  # that stand side by side
+            return " " in "".join(part.value for part in around.children if part.type == "string")
+        return bool(around.type == "simple_stmt")
 
     def mutate(self, node: Any, index: int) -> Any:
         node.value = f"{node.value[:-1]}_other{node.value[-1]}"

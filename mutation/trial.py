@@ -58,7 +58,7 @@ class Copy:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._folder, self._scratch = folder / "project", folder / "scratch"
-        self._scratch.mkdir()
+        self._scratch.mkdir(parents=True)
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=root,

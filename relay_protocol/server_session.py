@@ -148,7 +148,7 @@ class ServerSession:
         """How many more deliveries may be sent now, whatever they weigh; never negative."""
         if self.state is not State.OPEN:
             return 0
-        return max(0, self._window - len(self._under_way))
+        return self._window - len(self._under_way)
 
     def accepts(self, size: int) -> bool:
         """Whether a delivery with a body of so many bytes may be sent now."""

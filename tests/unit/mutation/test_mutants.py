@@ -29,6 +29,7 @@ def made_by(operator: str, source: str) -> list[str]:
         ("Swap", "x = a.popleft()\n", ["x = a.pop()"]),
         ("OtherName", "x = a['key']\n", ["x = a['key_other']"]),
         ("OtherName", "x = a['two words']\n", []),
+        ("OtherName", "x = 'two words' 'more'\n", []),
         ("NoOperand", "x = a and b and c\n", ["x = b and c", "x = a and c", "x = a and b"]),
         ("NoOperand", "x = a or b\n", ["x = b", "x = a"]),
         ("ReplaceComparisonOperator_Lt_LtE", "x = a < b\n", ["x = a <= b"]),
