@@ -33,7 +33,7 @@ from tests.support.raw_websocket import (
     frame,
     read_frame,
 )
-from tests.support.senders import handshake
+from tests.support.senders import connection, handshake, read_answer
 from tests.support.waiting import until
 from tests.unit.server.support import Served
 from tests.unit.server.test_gateway import client, store, tick
@@ -208,3 +208,57 @@ async def test_frames_without_masks_are_taken(served: Served, token: str) -> Non
         _, payload = await read_frame(odd.reader)
         assert isinstance(decode_server(payload), Welcome)
         await is_served(served, token)
+
+
+FIELDS = [
+    "Host",
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Authorization",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Expect",
+    "Cookie",
+]
+VALUES = [
+    "",
+    "\xff",
+    "\x00",
+    "x" * 7_000,
+    "websocket",
+    "relay.v1",
+    "13",
+    "5",
+    "chunked",
+    "é🎉",
+    ',;="',
+]
+
+
+async def test_no_handshake_is_a_fault_of_the_servers(served: Served, token: str) -> None:
+    """Fields twice, left out, or with any value; it opens, or it is refused."""
+    lines = handshake(token).split(b"\r\n")[:-2]
+    raws = []
+    for name in FIELDS:
+        rest = [line for line in lines if not line.startswith(name.encode() + b":")]
+        for value in VALUES:
+            field = f"{name}: {value}".encode()
+            raws += [[*rest, field], [*lines, field], [lines[0], field, *lines[1:]]]
+        raws.append(rest)
+    raws += [
+        [line.replace(b"/1.1", b"/1.0") for line in lines],
+        [b"HEAD" + lines[0][3:], *lines[1:]],
+    ]
+    statuses = set()
+    for raw in raws:
+        async with connection(served.port) as one:
+            await one.send(b"\r\n".join([*raw, b"", b""]) + b"hello")
+            statuses.add((await read_answer(one.reader)).status)
+
+    assert 101 in statuses
+    assert statuses <= {101, 400, 401, 403, 404, 405, 413, 417, 429, 431}
+    await is_served(served, token)
