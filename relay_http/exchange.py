@@ -18,6 +18,10 @@ _MAX_ANSWER_HEAD_BYTES = 65_536  # with all informational answers before it
 _MAX_ANSWER_REST_BYTES = 1_048_576
 _JOINED_BYTES = 65_536  # up to here a copy costs less than a second system call
 _LOWEST_STATUS = 100  # RFC 9110 §15
+# As trailers, too, they change how the parser reads what follows.
+_FRAMING = frozenset(
+    {b"transfer-encoding", b"content-length", b"connection", b"proxy-connection", b"upgrade"}
+)
 
 
 class Broken(Exception):
@@ -159,6 +163,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._status:  # later ones are trailers
             self._headers.append((name, value))
+        elif name.lower() in _FRAMING:
+            self._keeps = False
 
     def on_headers_complete(self) -> None:
         if self._complete:

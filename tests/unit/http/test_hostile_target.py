@@ -243,6 +243,19 @@ async def test_an_answer_before_the_body_was_read_counts() -> None:
     assert connections == 2
 
 
+async def test_a_coding_in_a_trailer_does_not_fail_the_next_answer() -> None:
+    """The parser takes it for the answer's own, and would read nothing more."""
+    trailed = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\n0\r\nTransfer-Encoding: x\r\n\r\n"
+    )
+    async with raw_target() as target:
+        outcome = await outcome_and_next(target, trailed)
+
+    assert isinstance(outcome, Response)
+    assert outcome.body == b"abc"
+
+
 async def test_an_exchange_that_is_cancelled_within_an_answer_leaves_no_connection() -> None:
     """The rest of it would be the beginning of the next answer."""
     half = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha"
