@@ -144,7 +144,11 @@ def _changed(source: str, code: str) -> tuple[str, str]:
     for end in (0, -1):
         while old and new and old[end] == new[end]:
             del old[end], new[end]
-    return " ".join(x.strip() for x in old), " ".join(x.strip() for x in new)
+    return _joined(old), _joined(new)
+
+
+def _joined(lines: list[str]) -> str:
+    return " ".join(filter(None, (line.strip() for line in lines)))
 
 
 def _function(tree: ast.Module, number: int) -> str:

@@ -87,6 +87,14 @@ def test_what_no_behaviour_tells_apart_is_left_alone(source: str) -> None:
     assert [made for made in changes(source) if made[0] != "RemoveDecorator"] == []
 
 
+def test_a_decorator_goes_with_its_line_and_no_blank_one() -> None:
+    source = "a = 1\n\n\n@cache\ndef f():\n    return a\n"
+
+    made = [(m.line, m.becomes) for m in mutants_of("m.py", source)]
+
+    assert ("@cache", "") in made
+
+
 def test_no_two_mutants_say_the_same() -> None:
     """`not a < b` is `a >= b`: that is one mutant."""
     made = changes("x = 1 if a < b else 2\n")
