@@ -148,6 +148,19 @@ def test_a_body_that_arrives_again_is_let_go_once_its_event_is_answered() -> Non
         session.receive(on_its_way, 0.0)
 
 
+def test_a_body_that_was_let_go_may_come_once_more() -> None:
+    """Its event failed, and is tried again."""
+    session = open_client()
+    first, third = delivery(1, b"body"), delivery(1, b"body", attempt=3)
+    session.receive(deliver(first), 0.0)
+    session.receive(deliver(delivery(1, b"body", attempt=2), whole=False), 0.0)
+    session.finished(first, BROKEN)
+
+    session.receive(deliver(third, whole=False), 0.0)
+
+    assert session.receive(Chunk("1.1", b"body", last=True), 0.0) == [Replay(third)]
+
+
 def test_what_another_client_delivered_meanwhile_waits_no_longer() -> None:
     """Clients of one name share a journal."""
     session = open_client(concurrency=1)

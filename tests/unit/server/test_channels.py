@@ -25,7 +25,7 @@ from relay_server.channels import (
     check_subscription_name,
     identify,
 )
-from relay_server.configs import ChannelConfig, Policy, SenderKind
+from relay_server.configs import ChannelConfig, ForwardConfig, HmacAuth, Policy, SenderKind
 from relay_server.errors import InvalidValue
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "chatwoot"
@@ -259,3 +259,17 @@ def test_huge_keys_are_cut() -> None:
 def test_what_is_known_is_read_though_the_rest_is_wrong() -> None:
     body = b'{"z":"\xff","y":%b,"event":"x","conversation":{"id":7}}' % (b"9" * 5_000)
     assert identify(CHATWOOT, body) == ("7", "x")
+
+
+def test_what_nobody_set_is_the_ordinary() -> None:
+    """As the reference says it; a change of these changes every channel that is there."""
+    channel, forward = ChannelConfig(), ForwardConfig("http://bot:8000")
+
+    assert (channel.sender, channel.token, channel.hmac) == (SenderKind.CHATWOOT, True, None)
+    assert (channel.allow_from, channel.key_pointer, channel.owner) == ((), "", "")
+    assert (channel.retention_days, channel.dead_days) == (7.0, 30.0)
+    assert (channel.max_bytes, channel.max_body_bytes) == (1_073_741_824, None)
+    assert (channel.drop_oldest, channel.rate_per_s) == (False, None)
+    assert (forward.timeout_s, forward.concurrency, forward.headers) == (30.0, 8, ())
+    assert not HmacAuth("chatwoot", ()).log_only
+    assert not channel.policy.strict_order
