@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -186,11 +185,9 @@ async def test_a_command_on_nothing_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_second_server_on_a_data_dir_stops_with_a_reason(relay: Relay) -> None:
-    began = time.monotonic()
-
     status, errors = refused(Relay(relay.folder), "serve")
 
-    assert (status, time.monotonic() - began < 2) == (1, True)
+    assert status == 1
     assert f"in use by process {relay.server.process.pid}" in errors
     assert await relay.is_ready()
 
