@@ -8,8 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL_SELF := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make pins'
-# Two at once: much of a test of processes and deadlines is waiting.
-PYTEST_ARGS ?= -n 2
+# More at once than there are cores: much of a test of processes and deadlines is waiting.
+PYTEST_ARGS ?= -n 4
+FAULT_ARGS ?= -n 3
 
 # The stamps lie in the environment that they speak of, and go with it.
 RUNTIME := .venv/.relay-runtime
@@ -31,11 +32,11 @@ setup: $(DEV) ## Make .venv with everything that tests and checks need
 demo: $(RUNTIME) ## Show a sample webhook going through the tunnel on this machine
 	@$(BIN)/python examples/demo.py
 
-test: lint ## Run every check, then every test (PYTEST_ARGS='-n 2 -m "not slow"' for a quick run)
+test: lint ## Run every check, then every test (PYTEST_ARGS='-n 4 -m "not slow"' for a quick run)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 faults: $(DEV) ## Attack the promise for half an hour (RELAY_FAULT_SEED=N: the same choices again)
-	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults tests/simulation
+	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(FAULT_ARGS) tests/faults tests/simulation
 
 lint: $(DEV) ## Run every check that is not a test
 	$(BIN)/ruff check .
