@@ -291,7 +291,7 @@ def test_a_chunk_of_a_body_that_is_whole_is_refused() -> None:
 
     for name in ("1.1", "1.2"):
         with pytest.raises(ProtocolError):
-            session.receive(Chunk(name, b"", last=True), 0.0)
+            session.receive(Chunk(name, b"xyz", last=True), 0.0)
 
 
 # Again and again

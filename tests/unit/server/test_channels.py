@@ -273,3 +273,4 @@ def test_what_nobody_set_is_the_ordinary() -> None:
     assert (forward.timeout_s, forward.concurrency, forward.headers) == (30.0, 8, ())
     assert not HmacAuth("chatwoot", ()).log_only
     assert not channel.policy.strict_order
+    assert [kind.value for kind in SenderKind] == ["chatwoot", "other"]  # as stores keep them
