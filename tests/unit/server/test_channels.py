@@ -25,7 +25,14 @@ from relay_server.channels import (
     check_subscription_name,
     identify,
 )
-from relay_server.configs import ChannelConfig, ForwardConfig, HmacAuth, Policy, SenderKind
+from relay_server.configs import (
+    ORDINARY,
+    ChannelConfig,
+    ForwardConfig,
+    HmacAuth,
+    Policy,
+    SenderKind,
+)
 from relay_server.errors import InvalidValue
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "chatwoot"
@@ -273,4 +280,5 @@ def test_what_nobody_set_is_the_ordinary() -> None:
     assert (forward.timeout_s, forward.concurrency, forward.headers) == (30.0, 8, ())
     assert not HmacAuth("chatwoot", ()).log_only
     assert not channel.policy.strict_order
+    assert (ORDINARY.forward, ORDINARY.paused) == (None, "")
     assert [kind.value for kind in SenderKind] == ["chatwoot", "other"]  # as stores keep them
