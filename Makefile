@@ -66,6 +66,7 @@ bounds: $(DEV) ## Take each bound away: do its tests fail? (mutation/bounds)
 	@$(BIN)/python -m mutation.bounds
 
 mutants: $(MUTATION) ## Change the code in each small way, see the tests fail (ONLY=relay_protocol: a part)
+	@$(BIN)/python -m pytest -q tests/unit/mutation
 	@nice $(BIN)/python -m mutation.run $(ONLY)
 
 pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashes

@@ -113,7 +113,7 @@ class Connection:
         if self._transport is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(CLOSE_DEADLINE_S, self._transport.abort)
-        await self._socket.close(drain=False)
+        await self._socket.close()
 
     def accepts(self, size: int) -> bool:
         # Results make room in the window; whoever sends them and reads nothing gets no more.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("cosmic_ray", reason="cosmic-ray is missing: `make mutants` installs it")
-
 from mutation.mutants import Mutant, mutants_of
 
 
