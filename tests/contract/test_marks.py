@@ -5,7 +5,7 @@ from __future__ import annotations
 from relay_server.store.base import EventStore
 from relay_server.values import Channel, Mark, MarkState, Progress, Selection
 from tests.support.clock import START_MS
-from tests.support.events import attempt, mark
+from tests.support.events import attempt, mark, waiting
 from tests.support.stores import (
     Stores,
     aged,
@@ -16,10 +16,6 @@ from tests.support.stores import (
 )
 
 DEAD = MarkState.DEAD
-
-
-def waiting(sequence: int) -> Mark:
-    return Mark(sequence, MarkState.WAITING, 1, 1, START_MS + 5_000, START_MS, "it answered 500")
 
 
 async def states(store: EventStore, channel: Channel, last: int) -> list[str]:

@@ -21,7 +21,7 @@ from relay_server.values import (
     Subscription,
 )
 from tests.support.clock import START_MS
-from tests.support.events import attempt, mark
+from tests.support.events import attempt, mark, waiting
 from tests.support.stores import (
     Stores,
     aged,
@@ -33,10 +33,6 @@ from tests.support.stores import (
 )
 
 DEAD = MarkState.DEAD
-
-
-def waiting(sequence: int) -> Mark:
-    return Mark(sequence, MarkState.WAITING, 1, 1, START_MS + 5_000, START_MS, "it answered 500")
 
 
 async def dead(store: EventStore, subscription: Subscription) -> list[int]:

@@ -83,3 +83,8 @@ def mark(sequence: int, state: MarkState = MarkState.DELIVERED, attempt: int = 1
 def attempt(sequence: int, number: int = 1, status: int | None = 200) -> Attempt:
     """A try that ended."""
     return Attempt(sequence, number, START_MS, 12, "response", status, "")
+
+
+def waiting(sequence: int) -> Mark:
+    """A mark of a delivery that waits for its next try."""
+    return Mark(sequence, MarkState.WAITING, 1, 1, START_MS + 5_000, START_MS, "it answered 500")

@@ -438,25 +438,37 @@ async def test_a_client_that_is_not_heard_is_let_go(served: Served, token: str) 
     await until(lambda: served.context.hub._served == {})
 
 
-async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) -> None:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sock.connect(("127.0.0.1", served.port))
-    sock.setblocking(False)
-    reader, writer = await asyncio.open_connection(sock=sock, limit=4_096)
+async def join_deaf(
+    served: Served, token: str
+) -> tuple[asyncio.StreamWriter, gateway.Connection, socket.socket]:
+    """A client that reads nothing, with more for it than the system takes.
+
+    Returns:
+        What it writes by, the server's end, and the socket of that.
+    """
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    deaf.connect(("127.0.0.1", served.port))
+    deaf.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=deaf, limit=4_096)
     writer.write(handshake(token))
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
     await until(lambda: served.context.hub.connections == 1)
-    [slow] = served.context.hub._readers
-    assert isinstance(slow, gateway.Connection)
-    assert slow._transport is not None
-    ours = slow._transport.get_extra_info("socket")
+    [there] = served.context.hub._readers
+    assert isinstance(there, gateway.Connection)
+    assert there._transport is not None
+    ours = there._transport.get_extra_info("socket")
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
 
-    await slow._receive(encode(Hello("1", "x", (Wanted("chatwoot"),), 32)), served.clock.now)
+    await there._receive(encode(Hello("1", "x", (Wanted("chatwoot"),), 32)), served.clock.now)
     await store(served, 20, size=200_000)
-    await until(lambda: slow._sending_since is not None)
+    await until(lambda: there._sending_since is not None)
     await settled()
+    return writer, there, ours
+
+
+async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) -> None:
+    writer, _, _ = await join_deaf(served, token)
     tick(served, SEND_DEADLINE_S - 1)
     await settled()
     assert served.context.hub.connections == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 
 import pytest
 
@@ -14,9 +13,9 @@ from relay_server.errors import StoreUnavailable
 from relay_server.web import gateway
 from tests.support.raw_websocket import BINARY, CLOSE, frame
 from tests.support.senders import connection, handshake
-from tests.support.waiting import settled, until
+from tests.support.waiting import until
 from tests.unit.server.support import Served
-from tests.unit.server.test_gateway import client, store, token
+from tests.unit.server.test_gateway import client, join_deaf, token
 
 __all__ = ["token"]
 
@@ -73,23 +72,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_its_own_end_up(
 ) -> None:
     """It says goodbye, and more waits for it than the system takes."""
     monkeypatch.setattr(gateway, "CLOSE_DEADLINE_S", 0.1)
-    deaf = socket.socket()
-    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    deaf.connect(("127.0.0.1", served.port))
-    deaf.setblocking(False)
-    reader, writer = await asyncio.open_connection(sock=deaf, limit=4_096)
-    writer.write(handshake(token))
-    await reader.readuntil(b"\r\n\r\n")
-    await until(lambda: served.context.hub.connections == 1)
-    [there] = served.context.hub._readers
-    assert isinstance(there, gateway.Connection)
-    assert there._transport is not None
-    ours = there._transport.get_extra_info("socket")
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-    await there._receive(encode(HELLO), served.clock.now)
-    await store(served, 20, size=200_000)
-    await until(lambda: there._sending_since is not None)
-    await settled()
+    writer, _, ours = await join_deaf(served, token)
 
     writer.write(frame(CLOSE, b"\x03\xe8", masked=True))
 
