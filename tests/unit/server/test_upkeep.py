@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from relay_server.configs import ChannelConfig
 from relay_server.delivery import upkeep
-from relay_server.delivery.upkeep import DAY_MS, Upkeep
+from relay_server.delivery.upkeep import DAY_MS, Upkeep, is_worrying
 from relay_server.errors import ChannelFull, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.base import EventStore
@@ -51,6 +51,29 @@ async def test_each_channel_keeps_what_it_says(store: EventStore) -> None:
     assert await left(store, hour) == [3, 4]
     assert await left(store, ever) == [1, 2]
     assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 0
+
+
+async def test_a_day_is_a_day_to_the_millisecond(store: EventStore) -> None:
+    channel = await store.create_channel("week", ChannelConfig(retention_days=7), START_MS)
+    for age_ms in (7 * 86_400_000 + 1, 7 * 86_400_000):
+        await store.append(channel.number, new_event(received_at=START_MS - age_ms))
+
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 1
+    assert await left(store, channel.number) == [2]
+
+
+async def test_people_are_told_of_dead_deliveries_that_are_let_go(store: EventStore) -> None:
+    channel = await fill(store, "chatwoot", 7, [])
+    _, claim = await make_subscription(store)
+    await store.append(channel, new_event())
+    store.record(claim, Progress(1, (mark(1, MarkState.DEAD),)))
+    await store.flush()
+    later = VirtualClock(start_ms=START_MS + 31 * DAY_MS)
+
+    said = await tidied(store, Upkeep(store, later, Metrics()))
+
+    assert said[0] == "dead deliveries let go: too old"
+    assert await left(store, channel) == []
 
 
 async def test_what_is_undelivered_or_dead_stays(store: EventStore) -> None:
@@ -121,6 +144,10 @@ async def test_what_is_delivered_goes_when_room_is_short_and_no_more_than_that(
     assert len(await left(store, channel.number)) == 17
 
 
+async def test_one_event_that_can_go_worries_nobody(store: EventStore) -> None:
+    assert not await is_worrying(store, await filled(store, 1))
+
+
 @pytest.mark.parametrize("waiting", [False, True])
 async def test_a_webhook_that_found_no_room_gets_it_however_large_it_is(
     store: EventStore, waiting: bool
@@ -160,7 +187,7 @@ async def test_what_takes_long_and_finds_nothing_is_not_done_again_at_once(
     monkeypatch.setattr(store, "removable", slowly)
     began = clock.now
     while clock.now < began + 100:
-        await upkeep.run_once()
+        assert await upkeep.run_once() == 0
         clock.advance(5.0)
     assert 4 <= len(looks) <= 5
 
