@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import select
 import sys
 import time
+from collections.abc import Callable
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -70,7 +72,11 @@ class Connection(asyncio.Protocol):
 
         It would be taken for the answer to the next request.
         """
-        return not _is_readable(self._transport.get_extra_info("socket").fileno())
+        return not self._is_readable()
+
+    @functools.cached_property
+    def _is_readable(self) -> Callable[[], bool]:
+        return _watch(self._transport.get_extra_info("socket").fileno())
 
     def _begin(self, bodiless: bool) -> None:
         self.heard = False
@@ -230,15 +236,17 @@ class Connection(asyncio.Protocol):
 
 if sys.platform == "win32":
 
-    def _is_readable(fileno: int) -> bool:
-        return fileno >= 0 and bool(select.select([fileno], [], [], 0)[0])
+    def _watch(fileno: int) -> Callable[[], bool]:
+        """Give what says whether an open socket has something to be read."""
+        return lambda: bool(select.select([fileno], [], [], 0)[0])
 
 else:
 
-    def _is_readable(fileno: int) -> bool:
+    def _watch(fileno: int) -> Callable[[], bool]:
+        """Give what says whether an open socket has something to be read."""
         poll = select.poll()  # select() knows no descriptor above 1023
         poll.register(fileno, select.POLLIN)
-        return bool(poll.poll(0))
+        return lambda: bool(poll.poll(0))
 
 
 def _ends_with_connection(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -104,8 +104,10 @@ class Pump:
         self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
         self._open: list[Sink] = []  # those that take something; who was served last is the last
         self._replays_changed = True
-        self._trouble = Trouble(clock, "store did not answer a reader")
-        self._replays_trouble = Trouble(clock, "store did not answer a reader's replays")
+        self._trouble = Trouble(clock, "store did not answer a reader", **self._facts())
+        self._replays_trouble = Trouble(
+            clock, "store did not answer a reader's replays", **self._facts()
+        )
         self._draining = False
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -239,8 +241,8 @@ class Pump:
     async def _turn(self) -> None:
         """Live traffic first: it goes on where the store can do nothing for replays."""
         try:
-            if await self._trouble.spare(self._move_live, **self._facts()):
-                await self._replays_trouble.spare(self._replay, **self._facts())
+            if await self._trouble.spare(self._move_live) and self._may_replay:
+                await self._replays_trouble.spare(self._replay)
         finally:
             self._record()  # what was done has been done, whatever failed
         self._wake_when_due()
@@ -254,11 +256,13 @@ class Pump:
             self._wake.set()  # live traffic goes first, then some more of a replay
         await self._send(stream)
 
+    @property
+    def _may_replay(self) -> bool:
+        return self._replays_changed or len(self._streams) > 1
+
     async def _replay(self) -> None:
         if self._replays_changed:
             await self._take_up_replays()
-        if len(self._streams) == 1:
-            return
         for stream in [s for s in self._streams.values() if s is not self._live]:
             if stream.stopped:
                 stream.schedule.tick(self._clock.monotonic())

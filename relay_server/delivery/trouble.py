@@ -24,11 +24,13 @@ class Trouble:
     Args:
         clock: For durations.
         what: A fixed phrase for the log.
+        facts: What the log is to say beside it, always.
     """
 
-    def __init__(self, clock: Clock, what: str) -> None:
+    def __init__(self, clock: Clock, what: str, **facts: str) -> None:
         self._clock = clock
         self._what = what
+        self._facts = facts
         self._failed_at = float("-inf")
         self._failures = 0
         self._said = set[str]()
@@ -38,21 +40,23 @@ class Trouble:
     @property
     def wait_until(self) -> float | None:
         """Monotonic seconds, before which the store is not to be asked; None if it may be now."""
+        if not self._failures:
+            return None  # asked for each delivery: a clock costs more
         again_at = self._failed_at + STORE_RETRY_S
         return again_at if self._clock.monotonic() < again_at else None
 
-    async def spare(self, work: Callable[[], Awaitable[None]], **facts: str) -> bool:
+    async def spare(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Do it, unless it failed a moment ago; False if it is to be tried again."""
         if self.wait_until is not None:
             return False
         try:
             await work()
         except RelayError as exc:
-            self._failed(exc, facts)
+            self._failed(exc)
             return False
         return True
 
-    def _failed(self, error: RelayError, facts: dict[str, str]) -> None:
+    def _failed(self, error: RelayError) -> None:
         now = self._clock.monotonic()
         if now - self._failed_at > NEW_AFTER_S:
             self._failures, self._say_at, self._silence_s = 0, now, FIRST_SILENCE_S
@@ -60,7 +64,7 @@ class Trouble:
         self._failed_at = now
         self._failures += 1
         if self._is_worth_a_line(str(error), now):
-            log.warning(self._what, error=str(error), failures=self._failures, **facts)
+            log.warning(self._what, error=str(error), failures=self._failures, **self._facts)
 
     def _is_worth_a_line(self, error: str, now: float) -> bool:
         new = error not in self._said and len(self._said) < MAX_SAID
