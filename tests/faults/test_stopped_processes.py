@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -32,7 +32,7 @@ from tests.support.processes import Running
 from tests.support.relay import Constant
 from tests.support.seeds import short_or_deep
 from tests.support.target import BROKEN, OK, Arrival, attempts
-from tests.support.trial import QUICK_RETURN, READER, Trial, busy, open_trial
+from tests.support.trial import READER, Trial, busy, open_trial
 from tests.support.waiting import until
 
 WINDOW = 32
@@ -60,14 +60,6 @@ def stopped(process: Running) -> Iterator[None]:
         process.process.send_signal(signal.SIGCONT)
 
 
-@asynccontextmanager
-async def limited(folder: Path, rng: Random, limits: tuple[Constant, ...]) -> AsyncIterator[Trial]:
-    """A trial with other limits at both ends."""
-    async with open_trial(folder, rng, constants=limits) as trial:
-        trial.relay.client_constants = [QUICK_RETURN, *limits]
-        yield trial
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize(
@@ -81,7 +73,7 @@ async def test_another_takes_over_what_a_stopped_client_held(
     limits: tuple[Constant, ...], tmp_path: Path, rng: Random, judged: Judged
 ) -> None:
     times = short_or_deep(1, 8)
-    async with limited(tmp_path / "trial", rng, limits) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=limits) as trial:
         clients = [await trial.connect("--share") for _ in range(2)]
         async with trial.talking(conversations=24, pause_s=SLOW_TALK_S) as talk:
             for _ in range(times):
@@ -108,7 +100,7 @@ async def test_who_is_stopped_for_a_moment_goes_on_as_before(
 ) -> None:
     """Server or client: the connection lives on, and nothing comes twice."""
     times = short_or_deep(3, 40)
-    async with limited(tmp_path / "trial", rng, SHORT_LEASE) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=SHORT_LEASE) as trial:
         client = await trial.connect()
         async with trial.talking() as talk:
             for _ in range(times):
@@ -129,7 +121,7 @@ async def test_a_server_stopped_for_long_goes_on_where_it_was(
 ) -> None:
     """Leases run out and clients give it up; nothing comes twice, as they remember."""
     times = 6
-    async with limited(tmp_path / "trial", rng, limits) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=limits) as trial:
         client = await trial.connect()
         async with trial.talking() as talk:
             for _ in range(times):
@@ -150,7 +142,7 @@ async def test_a_target_that_does_not_answer_past_the_lease_gets_nothing_twice(
 ) -> None:
     """Its client says that it still works on it."""
     times = 6
-    async with limited(tmp_path / "trial", rng, SHORT_LEASE) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=SHORT_LEASE) as trial:
         answers = asyncio.Event()
         usual = busy(rng)
 
@@ -183,7 +175,7 @@ async def test_what_a_stopped_client_says_late_counts_for_nothing(
     What was lent to it while it stood still comes a second time, though; and an attempt that was
     lent to it once more, before the other had it, is counted.
     """
-    async with limited(tmp_path / "trial", rng, SHORT_LEASE) as trial:
+    async with open_trial(tmp_path / "trial", rng, constants=SHORT_LEASE) as trial:
         first_may_fail = asyncio.Event()
 
         async def answer(arrival: Arrival) -> bytes:

@@ -158,7 +158,7 @@ class Link:
         self._close()
         (self.client if client_knows else self.server).lose()
 
-    def aborted(self, end: ClientEnd | ServerEnd) -> None:
+    def aborted(self, end: _End) -> None:
         """One end hangs up; the other hears of it, if anything comes through."""
         self.disturbed()
         pipe = self.up if end is self.client else self.down
@@ -176,17 +176,51 @@ class _Transport:
         self.abort = abort
 
 
-class ClientEnd:
-    """As much of `websockets`' ClientConnection as the tunnel uses."""
+class _End:
+    """What both ends of a link have in common.
 
-    subprotocol = SUBPROTOCOL
+    Attributes:
+        transport: To hang up by.
+        lost: The connection is gone, as far as this end knows.
+    """
 
     def __init__(self, link: Link) -> None:
         self.transport = _Transport(self._abort)
         self.lost = False
         self._link = link
-        self._received: deque[bytes] = deque()
         self._news = asyncio.Event()
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        self.lost = True
+        self._news.set()
+
+    async def _wait_for_news(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    async def _wait_for_goodbye(self) -> None:
+        """Wait for the answer to a close for a while, then do without."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                while not self.lost:
+                    await self._wait_for_news()
+        except TimeoutError:
+            self._abort()
+
+    def _abort(self) -> None:
+        if not self.lost:
+            self._link.aborted(self)
+
+
+class ClientEnd(_End):
+    """As much of `websockets`' ClientConnection as the tunnel uses."""
+
+    subprotocol = SUBPROTOCOL
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link)
+        self._received: deque[bytes] = deque()
         self._pongs: deque[asyncio.Future[float]] = deque()
         self._closed: Close | None = None
 
@@ -196,8 +230,7 @@ class ClientEnd:
         while not self._received:
             if self.lost:
                 raise self._error()
-            self._news.clear()
-            await self._news.wait()
+            await self._wait_for_news()
         return self._received.popleft()
 
     async def send(self, data: bytes) -> None:
@@ -220,13 +253,7 @@ class ClientEnd:
             return
         self._link.disturbed()
         self._link.up.send(Frame("close", reason.encode(), code))
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                while not self.lost:
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            self._abort()
+        await self._wait_for_goodbye()
 
     def arrived(self, frame: Frame) -> None:
         """The network brings a frame."""
@@ -248,9 +275,8 @@ class ClientEnd:
         self._news.set()
 
     def lose(self) -> None:
-        """The connection is gone."""
-        self.lost = True
-        self._news.set()
+        """The connection is gone, and no ping is answered any more."""
+        super().lose()
         for pong in self._pongs:
             pong.cancel()
 
@@ -258,10 +284,6 @@ class ClientEnd:
         pong = self._pongs.popleft()
         if not pong.done():
             pong.set_result(0.0)
-
-    def _abort(self) -> None:
-        if not self.lost:
-            self._link.aborted(self)
 
     def _check(self) -> None:
         if self.lost:
@@ -273,15 +295,12 @@ class ClientEnd:
         return ConnectionClosedOK(self._closed, self._closed, True)
 
 
-class ServerEnd:
+class ServerEnd(_End):
     """As much of aiohttp's WebSocketResponse, and of its transport, as a connection uses."""
 
     def __init__(self, link: Link) -> None:
-        self.transport = _Transport(self._abort)
-        self.lost = False
-        self._link = link
+        super().__init__(link)
         self._received: deque[WSMessage] = deque()
-        self._news = asyncio.Event()
         self._closing = False
 
     def __aiter__(self) -> ServerEnd:
@@ -291,8 +310,7 @@ class ServerEnd:
         while not self._received:
             if self.lost or self._closing:
                 raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            await self._wait_for_news()
         return self._received.popleft()
 
     async def send_bytes(self, data: bytes) -> None:
@@ -315,13 +333,7 @@ class ServerEnd:
         self._closing = True
         self._news.set()
         self._link.down.send(Frame("close", message, code))
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                while not self.lost:
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            self._abort()
+        await self._wait_for_goodbye()
 
     def arrived(self, frame: Frame) -> None:
         """The network brings a frame."""
@@ -343,10 +355,9 @@ class ServerEnd:
         self._news.set()
 
     def lose(self) -> None:
-        """The connection is gone."""
-        self.lost = True
+        """The connection is gone, which may explain repeats."""
+        super().lose()
         self._link.disturbed()
-        self._news.set()
 
     def _take(self, kind: WSMsgType, data: Any) -> None:
         if not self._closing:
@@ -357,7 +368,3 @@ class ServerEnd:
             raise ClientConnectionResetError("Cannot write to closing transport")
         self._link.down.send(frame)
         await self._link.down.room()
-
-    def _abort(self) -> None:
-        if not self.lost:
-            self._link.aborted(self)
