@@ -27,8 +27,8 @@ from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, Listening, on_signals, stop
-from relay_server.store.opening import open_sqlite
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import FILE_NAME
 from relay_server.web import api, canary, gateway, health
 from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context

@@ -16,8 +16,8 @@ from relay_protocol.errors import RelayError
 from relay_server.app import SOCKET_NAME, open_context, serve_control, short_path
 from relay_server.errors import InvalidValue
 from relay_server.settings import ServerSettings, Sources
-from relay_server.store.integrity import was_made
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.sqlite.integrity import was_made
+from relay_server.store.sqlite.store import FILE_NAME
 
 REQUEST_TIMEOUT_S = 600.0  # a backup of a large store takes its time
 

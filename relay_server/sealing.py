@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay_server.errors import InvalidValue
-from relay_server.store.files import size_of, write_whole
+from relay_server.files import size_of, write_whole
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet

@@ -26,7 +26,7 @@ from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.allow import Allowlist
 from relay_server.errors import InvalidValue
-from relay_server.store.files import size_of, write_whole
+from relay_server.files import size_of, write_whole
 
 PREFIX = "RELAY_SERVER_"
 FILE_NAME = "settings.toml"

@@ -153,7 +153,7 @@ class Trial:
         view = re.search(r"CREATE VIEW (\w+)", statement.sql)
         if view is None:
             return set[str]().union(*users.values(), self._of_shape())
-        text = (self._root / "relay_server/store/queries.sql").read_text("utf-8")
+        text = (self._root / "relay_server/store/sqlite/queries.sql").read_text("utf-8")
         parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
         asking = [n for n, q in zip(parts[1::2], parts[2::2], strict=True) if view[1] in q]
         return set[str]().union(*(users[name] for name in asking))

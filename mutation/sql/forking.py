@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mutation.copies import empty, size_below
-from relay_server.store import database, sql
+from relay_server.store.sqlite import database, sql
 
 TIMEOUT_S = 10.0  # and twice what the tests need by themselves
 LOOK_EVERY_S = 0.5  # at what the tests have written meanwhile

@@ -12,7 +12,7 @@ import apsw.ext
 
 from mutation.sql.mutants import Mutant, mutants
 
-STORE = Path("relay_server/store")
+STORE = Path("relay_server/store/sqlite")
 NAMED = ("queries.sql", "checks.sql")
 
 

@@ -12,8 +12,8 @@ from relay_server.clock import SystemClock
 from relay_server.commands.calls import Flags, Json
 from relay_server.control import Api, ApiRefused, run
 from relay_server.settings import ServerSettings, load, save
-from relay_server.store.restore import restore as restore_file
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.sqlite.restore import restore as restore_file
+from relay_server.store.sqlite.store import FILE_NAME
 
 SEND_TOKEN = "chatwoot"  # noqa: S105  (the names of the first tokens)
 SUBSCRIBE_TOKEN = "developer"  # noqa: S105

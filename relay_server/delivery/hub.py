@@ -26,7 +26,7 @@ from relay_server.errors import (
     SubscriptionNotFound,
 )
 from relay_server.metrics import Metrics
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Channel, ChannelNumber, Subscription, SubscriptionNumber
 
 log = structlog.get_logger()

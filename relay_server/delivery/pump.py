@@ -22,7 +22,7 @@ from relay_server.delivery.stream import Stream
 from relay_server.delivery.trouble import Trouble
 from relay_server.errors import ReplayNotFound
 from relay_server.metrics import Metrics
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import (
     Channel,
     Claim,

@@ -9,7 +9,7 @@ from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry, Holder, Keys
 from relay_server.delivery.retry import GIVEN_BACK
 from relay_server.delivery.schedule import Finished, Schedule
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Attempt, ChannelNumber, Claim, Progress, ReaderNumber, Replay
 
 READ_AHEAD = 512  # outlines read at once

@@ -10,7 +10,7 @@ import structlog
 from relay_server.clock import Clock
 from relay_server.errors import StoreFull
 from relay_server.metrics import Metrics
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Channel, ChannelNumber
 
 T = TypeVar("T")

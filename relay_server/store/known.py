@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from relay_server.configs import ChannelConfig
-from relay_server.store.database import Database
-from relay_server.store.housekeeping import Removed
 from relay_server.store.recent import RecentOfAll
-from relay_server.store.rows import decode_channel, decode_token
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.housekeeping import Removed
+from relay_server.store.sqlite.rows import decode_channel, decode_token
 from relay_server.values import Catalog, Channel, ChannelNumber, Event, Token
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from relay_protocol.values import RequestHead
-from relay_server.store.readers import spellings
+from relay_server.store.sqlite.readers import spellings
 from relay_server.values import (
     Attempt,
     ChannelNumber,

@@ -11,11 +11,11 @@ from relay_server.errors import (
     ChannelNotFound,
     SubscriptionNotFound,
 )
-from relay_server.store.base import Listener
+from relay_server.store.interface import Listener
 from relay_server.store.memory_reader import (
     Reader,
 )
-from relay_server.store.readers import CLOCK_JUMP_MS
+from relay_server.store.sqlite.readers import CLOCK_JUMP_MS
 from relay_server.values import (
     Channel,
     ChannelNumber,

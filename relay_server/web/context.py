@@ -14,8 +14,8 @@ from relay_server.delivery.pump import Pump
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
-from relay_server.store.base import EventStore
-from relay_server.store.space import Space
+from relay_server.store.interface import EventStore
+from relay_server.store.sqlite.space import Space
 from relay_server.web.limits import Failures, Rates, Seldom
 
 

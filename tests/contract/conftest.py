@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Channel
 from tests.support.stores import BACKENDS, Stores, make_channel
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from relay_server.errors import ChannelNotFound
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Channel
 from tests.support.clock import START_MS
 from tests.support.events import new_event, request

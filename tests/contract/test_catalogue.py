@@ -15,7 +15,7 @@ from relay_server.errors import (
     TokenExists,
     TokenNotFound,
 )
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Channel, MarkState, Progress, Scope, Token
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event

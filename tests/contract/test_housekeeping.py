@@ -11,7 +11,7 @@ import pytest
 
 from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelFull, InvalidValue
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.store.memory_reader import weight
 from relay_server.values import (
     Channel,
@@ -285,7 +285,7 @@ async def test_what_may_go_is_asked_again_when_it_goes(store: EventStore, channe
 async def test_a_look_for_what_may_go_is_bounded_and_goes_on(
     store: EventStore, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_server.store.housekeeping.LOOK_AT", 4)
+    monkeypatch.setattr("relay_server.store.sqlite.housekeeping.LOOK_AT", 4)
     _, claim = await make_subscription(store)
     await aged(store, channel, 12)
     store.record(claim, Progress(0, (mark(6), mark(11), mark(12))))

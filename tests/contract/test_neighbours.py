@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from relay_server.configs import ChannelConfig
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import (
     Channel,
     Claim,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Channel, Mark, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from relay_server.errors import ReplayNotFound, SubscriptionNotFound, TooManyReplays
-from relay_server.store.base import EventStore
-from relay_server.store.readers import MAX_RUNNING_REPLAYS
+from relay_server.store.interface import EventStore
+from relay_server.store.sqlite.readers import MAX_RUNNING_REPLAYS
 from relay_server.values import (
     Channel,
     Claim,

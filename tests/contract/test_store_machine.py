@@ -17,10 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from relay_protocol.errors import RelayError
 from relay_server.configs import ChannelConfig, SubscriptionConfig
-from relay_server.store import housekeeping, readers
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.store.memory import MemoryStore
-from relay_server.store.opening import open_sqlite
+from relay_server.store.sqlite import housekeeping, readers
+from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.values import (
     Attempt,
     Channel,
@@ -77,9 +77,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.patches = [
             mock.patch.multiple(readers, LOOK_AT=3, LOOK_AT_BODIES=2),
             mock.patch.multiple(housekeeping, LOOK_AT=3),
-            mock.patch("relay_server.store.readers.MAX_SUBSCRIPTIONS", 3),
+            mock.patch("relay_server.store.sqlite.readers.MAX_SUBSCRIPTIONS", 3),
             mock.patch("relay_server.store.memory.MAX_SUBSCRIPTIONS", 3),
-            mock.patch("relay_server.store.readers.MAX_RUNNING_REPLAYS", 2),
+            mock.patch("relay_server.store.sqlite.readers.MAX_RUNNING_REPLAYS", 2),
             mock.patch("relay_server.store.memory.MAX_RUNNING_REPLAYS", 2),
         ]
         for patch in self.patches:

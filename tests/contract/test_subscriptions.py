@@ -9,7 +9,7 @@ import pytest
 
 from relay_server.configs import ForwardConfig, PolicyChanges, SubscriptionConfig
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound, TooManySubscriptions
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Channel, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import mark, new_event
@@ -161,7 +161,7 @@ async def test_what_is_gone_cannot_be_changed(store: EventStore, channel: Channe
 async def test_a_channel_has_so_many_subscriptions(
     store: EventStore, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("readers", "memory"):
+    for module in ("sqlite.readers", "memory"):
         monkeypatch.setattr(f"relay_server.store.{module}.MAX_SUBSCRIPTIONS", 2)
     await make_channel(store, "other")
     ana, _ = await make_subscription(store, name="ana")

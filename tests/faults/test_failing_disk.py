@@ -30,7 +30,7 @@ WINDOW = 32  # deliveries that may be under way to a client
 BESIDE = 9_999  # the conversation of webhooks that are sent one by one
 ANSWERED_WITHIN_S = 3.5  # 2.5 is promised; the rest is for a machine that is busy with tests
 EARLY_CHECKPOINTS: tuple[Constant, ...] = (
-    ("relay_server.store.checkpointer", "CHECKPOINT_PAGES", 64),
+    ("relay_server.store.sqlite.checkpointer", "CHECKPOINT_PAGES", 64),
 )
 DEEP = pytest.mark.deep
 

@@ -26,7 +26,7 @@ WINDOW = 32  # deliveries that may be under way to a client, and so come again w
 RETENTION_DAYS = 1.5e-4  # 13 s: longer than a sender says again what was not answered
 # A checkpoint every few webhooks, and a clean-up each second.
 BUSY_HOUSE: tuple[Constant, ...] = (
-    ("relay_server.store.checkpointer", "CHECKPOINT_PAGES", 64),
+    ("relay_server.store.sqlite.checkpointer", "CHECKPOINT_PAGES", 64),
     ("relay_server.app", "UPKEEP_S", 1.0),
 )
 

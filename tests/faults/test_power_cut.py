@@ -30,7 +30,7 @@ from tests.support.seeds import is_deep, short_or_deep
 
 DISK_BYTES = 256 * MIB
 EACH_STARTED = 5  # of so many cuts, one is followed by a start of server and client
-OFTEN_COPIED: Constant = ("relay_server.store.checkpointer", "CHECKPOINT_PAGES", 200)
+OFTEN_COPIED: Constant = ("relay_server.store.sqlite.checkpointer", "CHECKPOINT_PAGES", 200)
 UPKEEP: tuple[Constant, ...] = (
     ("relay_server.app", "UPKEEP_S", 0.2),
     ("relay_server.app", "UPKEEP_LOOK_S", 0.1),
@@ -125,7 +125,7 @@ async def test_a_server_that_does_not_wait_for_the_disk_is_found_out(
     scratch: Path, synchronous: str, rng: Random
 ) -> None:
     """What all this would notice: the same server, but for the fsync before an answer."""
-    unsynced = ("relay_server.store.database", "SYNCHRONOUS", synchronous)
+    unsynced = ("relay_server.store.sqlite.database", "SYNCHRONOUS", synchronous)
     with recording_disk(scratch / "disk", DISK_BYTES) as disk:
         recorded = await record_load(disk, rng, 100, (unsynced,))
     cuts = CutDisks(disk, scratch / "durable")

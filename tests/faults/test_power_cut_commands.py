@@ -19,10 +19,10 @@ from relay_server.commands import host as commands
 from relay_server.errors import BackupUnusable
 from relay_server.sealing import Sealer
 from relay_server.settings import settings_file
-from relay_server.store.base import EventStore
-from relay_server.store.opening import open_sqlite
-from relay_server.store.restore import restore
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.interface import EventStore
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.restore import restore
+from relay_server.store.sqlite.store import FILE_NAME
 from relay_server.values import Scope, Token
 from tests.support.clock import START_MS
 from tests.support.disks import MIB

@@ -15,9 +15,9 @@ from typing import Any
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreFull, StoreUnavailable
-from relay_server.store.base import Listener
+from relay_server.store.interface import Listener
 from relay_server.store.memory import MemoryStore
-from relay_server.store.space import Space
+from relay_server.store.sqlite.space import Space
 from relay_server.values import (
     Appended,
     Catalog,

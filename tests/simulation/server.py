@@ -16,7 +16,7 @@ from relay_server.delivery.pump import Pump
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.metrics import Metrics
 from relay_server.stopping import DRAIN_S, GO_AWAY_S
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Appended, Scope, Token
 from relay_server.web import ingest
 from relay_server.web.context import Context

@@ -12,11 +12,11 @@ from time import monotonic
 
 from relay_client.journal_file import FILE_NAME as JOURNAL_NAME
 from relay_client.journal_file import JournalFile
-from relay_server.store import integrity
-from relay_server.store.base import EventStore
-from relay_server.store.database import Database
-from relay_server.store.opening import open_sqlite
-from relay_server.store.sqlite import FILE_NAME as STORE_NAME
+from relay_server.store.interface import EventStore
+from relay_server.store.sqlite import integrity
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import FILE_NAME as STORE_NAME
 from relay_server.values import Event
 from tests.support.events import new_event
 from tests.support.ledger import Ledger, Reader, Said, Verdict

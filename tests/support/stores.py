@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from relay_server.configs import ChannelConfig
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.store.memory import MemoryStore
-from relay_server.store.opening import open_sqlite
+from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.values import Channel, Claim, DeliveryState, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event

@@ -21,8 +21,8 @@ from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings, Sources
-from relay_server.store.opening import open_sqlite
-from relay_server.store.sqlite import SqliteStore
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import SqliteStore
 from relay_server.web import canary, front
 from relay_server.web.limits import Seldom
 from tests.support.certificates import make_certificate

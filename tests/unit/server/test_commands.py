@@ -20,7 +20,7 @@ from relay_server.commands import host
 from relay_server.commands.channels import channel_fields
 from relay_server.errors import InvalidValue
 from relay_server.settings import SettingsError
-from relay_server.store.opening import open_sqlite
+from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.values import Catalog, Scope
 
 Run = Callable[..., tuple[int, str, str]]

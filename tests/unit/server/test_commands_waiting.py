@@ -15,7 +15,7 @@ from relay_server.commands import host
 from relay_server.commands.host import NotReady
 from relay_server.control import ServerGone, open_api
 from relay_server.settings import Sources
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.sqlite.store import FILE_NAME
 from tests.unit.server.support import make_settings
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay_server.configs import SenderKind
-from relay_server.store.opening import open_sqlite
+from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.values import Scope
 from relay_server.web import front
 from tests.support.certificates import make_certificate

@@ -16,7 +16,7 @@ from relay_server.delivery import upkeep
 from relay_server.delivery.upkeep import DAY_MS, Upkeep, is_worrying
 from relay_server.errors import ChannelFull, StoreFull
 from relay_server.metrics import Metrics
-from relay_server.store.base import EventStore
+from relay_server.store.interface import EventStore
 from relay_server.values import Channel, MarkState, Progress, Removable
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.events import mark, new_event

@@ -22,12 +22,12 @@ from relay_server.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from relay_server.store import capacity, checkpointer, housekeeping, integrity
-from relay_server.store.database import Database
-from relay_server.store.opening import open_sqlite
-from relay_server.store.reserve import NAME, Reserve
-from relay_server.store.space import RESERVE_BYTES
-from relay_server.store.sqlite import FILE_NAME, SqliteStore
+from relay_server.store.sqlite import capacity, checkpointer, housekeeping, integrity
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.reserve import NAME, Reserve
+from relay_server.store.sqlite.space import RESERVE_BYTES
+from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
 from relay_server.values import Appended, Channel, Progress
 from tests.support import badfs
 from tests.support.badfs import BadFs, Fault, bad_fs
@@ -238,7 +238,7 @@ async def all_done(waiting: list[asyncio.Future[object]]) -> bool:
 async def test_progress_that_finds_no_room_either_is_kept(
     opened: Opened, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_server.store.sqlite.FULL_RECORD_S", 0.01)
+    monkeypatch.setattr("relay_server.store.sqlite.store.FULL_RECORD_S", 0.01)
     store = opened.store
     _, claim = await make_subscription(store)
     await opened.append(3)

@@ -9,7 +9,7 @@ import pytest
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
-from relay_server.store.failures import failure_of
+from relay_server.store.sqlite.failures import failure_of
 
 IO = apsw.IOError
 

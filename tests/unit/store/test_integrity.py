@@ -9,8 +9,8 @@ import apsw
 import pytest
 
 from relay_server.errors import StoreBroken
-from relay_server.store.opening import open_sqlite
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import FILE_NAME
 from tests.support.stores import append_many, make_channel, make_subscription
 
 

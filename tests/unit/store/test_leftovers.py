@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.sqlite.store import FILE_NAME
 from relay_server.values import MarkState, Progress
 from tests.support.events import mark
 from tests.support.stores import append_many, make_channel, make_subscription, open_test_store

@@ -12,12 +12,12 @@ import pytest
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import StoreFull
 from relay_server.metrics import Metrics
-from relay_server.store import capacity, report
-from relay_server.store.checkpointer import Checkpointer
-from relay_server.store.database import Database
-from relay_server.store.opening import open_sqlite
-from relay_server.store.reserve import Reserve
-from relay_server.store.sqlite import FILE_NAME, SqliteStore
+from relay_server.store.sqlite import capacity, report
+from relay_server.store.sqlite.checkpointer import Checkpointer
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.reserve import Reserve
+from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
 from relay_server.values import Attempt, Channel, Progress
 from tests.support import badfs
 from tests.support.badfs import BadFs, bad_fs
@@ -35,7 +35,7 @@ TEXT = "x" * 1_000
 @pytest.fixture(autouse=True)
 def _looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "LOOK_S", 0.01)
-    monkeypatch.setattr("relay_server.store.sqlite.FULL_RECORD_S", 0.01)
+    monkeypatch.setattr("relay_server.store.sqlite.store.FULL_RECORD_S", 0.01)
 
 
 def all_tries() -> tuple[Attempt, ...]:

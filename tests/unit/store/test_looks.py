@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.store import housekeeping, readers
-from relay_server.store.database import Database, prepare
-from relay_server.store.positions import position
-from relay_server.store.rows import encode
+from relay_server.store.sqlite import housekeeping, readers
+from relay_server.store.sqlite.database import Database, prepare
+from relay_server.store.sqlite.positions import position
+from relay_server.store.sqlite.rows import encode
 from relay_server.values import Removable, ReplayState, Selection
 
 

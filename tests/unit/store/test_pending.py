@@ -10,10 +10,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from relay_server.store import pending as pending_module
-from relay_server.store.database import Database, prepare
-from relay_server.store.pending import MIN_PIECE, Pending
-from relay_server.store.positions import position
+from relay_server.store.sqlite import pending as pending_module
+from relay_server.store.sqlite.database import Database, prepare
+from relay_server.store.sqlite.pending import MIN_PIECE, Pending
+from relay_server.store.sqlite.positions import position
 from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.events import attempt, mark
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.sqlite.store import FILE_NAME
 from relay_server.values import Claim, MarkState, Progress, Selection
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark

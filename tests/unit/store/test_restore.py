@@ -10,10 +10,10 @@ import apsw
 import pytest
 
 from relay_server.errors import BackupUnusable, StoreFull, StoreLocked, StoreTooNew
-from relay_server.store import restore as module
-from relay_server.store.opening import open_sqlite
-from relay_server.store.restore import restore
-from relay_server.store.sqlite import FILE_NAME
+from relay_server.store.sqlite import restore as module
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.restore import restore
+from relay_server.store.sqlite.store import FILE_NAME
 from tests.support.stores import append_many, make_channel
 
 NOW_MS = 1_783_000_810_000

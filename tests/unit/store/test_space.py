@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay_server.store.space import (
+from relay_server.store.sqlite.space import (
     LOG_BYTES,
     MARGIN_BYTES,
     RESERVE_BYTES,

@@ -7,12 +7,6 @@ from pathlib import Path
 import pytest
 
 from relay_server.errors import StoreFull
-from relay_server.store import housekeeping, integrity, readers, sqlite
-from relay_server.store.capacity import ROW_BYTES, Capacity
-from relay_server.store.database import Database, prepare
-from relay_server.store.integrity import MAX_PROBLEMS
-from relay_server.store.opening import open_sqlite
-from relay_server.store.pending import Fits
 from relay_server.store.recent import (
     MAX_ALL_BYTES,
     MAX_ALL_EVENTS,
@@ -21,8 +15,15 @@ from relay_server.store.recent import (
     Recent,
     RecentOfAll,
 )
-from relay_server.store.reserve import Reserve
-from relay_server.store.space import LOG_BYTES, MARGIN_BYTES
+from relay_server.store.sqlite import housekeeping, integrity, readers
+from relay_server.store.sqlite import store as sqlite
+from relay_server.store.sqlite.capacity import ROW_BYTES, Capacity
+from relay_server.store.sqlite.database import Database, prepare
+from relay_server.store.sqlite.integrity import MAX_PROBLEMS
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.pending import Fits
+from relay_server.store.sqlite.reserve import Reserve
+from relay_server.store.sqlite.space import LOG_BYTES, MARGIN_BYTES
 from relay_server.values import Event, Progress, ReplayState, Selection
 from tests.support.clock import START_MS
 from tests.support.events import event_head

@@ -12,11 +12,11 @@ import apsw
 import pytest
 
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
-from relay_server.store import checkpointer
-from relay_server.store import database as database_module
-from relay_server.store import writer as writer_module
-from relay_server.store.database import Database, prepare
-from relay_server.store.writer import Writer
+from relay_server.store.sqlite import checkpointer
+from relay_server.store.sqlite import database as database_module
+from relay_server.store.sqlite import writer as writer_module
+from relay_server.store.sqlite.database import Database, prepare
+from relay_server.store.sqlite.writer import Writer
 from tests.support.waiting import until
 
 

@@ -12,8 +12,8 @@ import apsw
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreTooNew
-from relay_server.store.failures import failure_of
-from relay_server.store.sql import migrations, queries
+from relay_server.store.sqlite.failures import failure_of
+from relay_server.store.sqlite.sql import migrations, queries
 
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
 BUSY_TIMEOUT_MS = 5_000

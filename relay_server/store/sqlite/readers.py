@@ -14,10 +14,10 @@ from relay_server.errors import (
     TooManyReplays,
     TooManySubscriptions,
 )
-from relay_server.store.catalogue import find_channel
-from relay_server.store.database import Database
-from relay_server.store.positions import first, last, position, sequence_of
-from relay_server.store.rows import (
+from relay_server.store.sqlite.catalogue import find_channel
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.positions import first, last, position, sequence_of
+from relay_server.store.sqlite.rows import (
     decode_dead,
     decode_mark,
     decode_replay,

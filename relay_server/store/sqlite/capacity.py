@@ -13,12 +13,12 @@ import apsw
 import structlog
 
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
-from relay_server.store.checkpointer import PAGE_SIZE
-from relay_server.store.database import BUSY_TIMEOUT_MS, Database
-from relay_server.store.files import beside, size_of
-from relay_server.store.pending import Fits
-from relay_server.store.reserve import Reserve
-from relay_server.store.space import (
+from relay_server.files import beside, size_of
+from relay_server.store.sqlite.checkpointer import PAGE_SIZE
+from relay_server.store.sqlite.database import BUSY_TIMEOUT_MS, Database
+from relay_server.store.sqlite.pending import Fits
+from relay_server.store.sqlite.reserve import Reserve
+from relay_server.store.sqlite.space import (
     LOG_BYTES,
     MARGIN_BYTES,
     RESERVE_BYTES,

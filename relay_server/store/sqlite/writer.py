@@ -16,12 +16,12 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
-from relay_server.store.capacity import Capacity
-from relay_server.store.checkpointer import Checkpointer
-from relay_server.store.database import Database, begun_log
-from relay_server.store.identity import Identity
-from relay_server.store.pending import Fits
-from relay_server.store.space import Space
+from relay_server.store.sqlite.capacity import Capacity
+from relay_server.store.sqlite.checkpointer import Checkpointer
+from relay_server.store.sqlite.database import Database, begun_log
+from relay_server.store.sqlite.identity import Identity
+from relay_server.store.sqlite.pending import Fits
+from relay_server.store.sqlite.space import Space
 
 log = structlog.get_logger()
 

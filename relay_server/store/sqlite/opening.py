@@ -9,12 +9,12 @@ from pathlib import Path
 import apsw
 
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
-from relay_server.store import integrity, restore
-from relay_server.store.database import Database, prepare, translate
-from relay_server.store.files import size_of
-from relay_server.store.lock import DirLock
-from relay_server.store.reserve import Reserve
-from relay_server.store.sqlite import FILE_NAME, SqliteStore
+from relay_server.files import size_of
+from relay_server.store.sqlite import integrity, restore
+from relay_server.store.sqlite.database import Database, prepare, translate
+from relay_server.store.sqlite.lock import DirLock
+from relay_server.store.sqlite.reserve import Reserve
+from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
 
 
 async def open_sqlite(

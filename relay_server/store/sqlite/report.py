@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from relay_server.store.database import Database, Row
-from relay_server.store.positions import first, last, position
-from relay_server.store.rows import decode_attempt, decode_subscription, decode_summary
+from relay_server.store.sqlite.database import Database, Row
+from relay_server.store.sqlite.positions import first, last, position
+from relay_server.store.sqlite.rows import decode_attempt, decode_subscription, decode_summary
 from relay_server.values import (
     Channel,
     ChannelNumber,

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from relay_server.store.database import Database
+from relay_server.store.sqlite.database import Database
 from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
 
 MAX_ATTEMPTS = 10_000  # of a subscription

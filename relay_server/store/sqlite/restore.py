@@ -24,11 +24,11 @@ from relay_server.errors import (
     StoreLocked,
     StoreTooNew,
 )
-from relay_server.store import integrity
-from relay_server.store.database import APPLICATION_ID, Database
-from relay_server.store.files import beside, size_of, sync
-from relay_server.store.lock import DirLock
-from relay_server.store.sql import migrations
+from relay_server.files import beside, size_of, sync
+from relay_server.store.sqlite import integrity
+from relay_server.store.sqlite.database import APPLICATION_ID, Database
+from relay_server.store.sqlite.lock import DirLock
+from relay_server.store.sqlite.sql import migrations
 
 COPYING = ".restoring"
 DECIDED = ".restore-"

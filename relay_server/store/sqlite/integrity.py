@@ -12,8 +12,8 @@ import apsw
 import structlog
 
 from relay_server.errors import StoreBroken
-from relay_server.store.database import Database
-from relay_server.store.files import beside, size_of, sync
+from relay_server.files import beside, size_of, sync
+from relay_server.store.sqlite.database import Database
 
 log = structlog.get_logger()
 

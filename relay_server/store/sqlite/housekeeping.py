@@ -14,11 +14,11 @@ import apsw
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
-from relay_server.store import readers
-from relay_server.store.database import Database, Row, translate
-from relay_server.store.failures import READING
-from relay_server.store.files import sync
-from relay_server.store.positions import first, last, position, sequence_of
+from relay_server.files import sync
+from relay_server.store.sqlite import readers
+from relay_server.store.sqlite.database import Database, Row, translate
+from relay_server.store.sqlite.failures import READING
+from relay_server.store.sqlite.positions import first, last, position, sequence_of
 from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
 
 LOOK_AT = 5_000  # events that one look for removable ones goes through at most

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from relay_server.errors import StoreBroken
-from relay_server.store.database import BUSY_TIMEOUT_MS, Database
+from relay_server.store.sqlite.database import BUSY_TIMEOUT_MS, Database
 
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: the log is folded into the database at about 16 MiB
 PAGE_SIZE = 4_096  # bytes

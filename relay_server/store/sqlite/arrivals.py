@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from relay_protocol.errors import RelayError
 from relay_protocol.values import EventHead
 from relay_server.errors import ChannelNotFound
-from relay_server.store.database import Database
-from relay_server.store.positions import position, sequence_of
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.positions import position, sequence_of
 from relay_server.values import Appended, ChannelNumber, Event, NewEvent
 
 _PIECE = 4_096  # bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from relay_server.store.space import RESERVE_BYTES
+from relay_server.store.sqlite.space import RESERVE_BYTES
 
 NAME = "reserve"
 _PIECE = 65_536  # bytes

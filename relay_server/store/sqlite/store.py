@@ -20,23 +20,23 @@ from relay_server.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from relay_server.store import catalogue, housekeeping, integrity, readers, report
-from relay_server.store.arrivals import Arrival, Stored, append_all, find_duplicate
-from relay_server.store.base import Listener
-from relay_server.store.database import Database
-from relay_server.store.files import size_of
-from relay_server.store.integrity import BackgroundCheck
+from relay_server.files import size_of
+from relay_server.store.interface import Listener
 from relay_server.store.known import Known
-from relay_server.store.lock import DirLock
-from relay_server.store.pending import Pending
-from relay_server.store.positions import first, last, position, sequence_of
-from relay_server.store.rows import (
+from relay_server.store.sqlite import catalogue, housekeeping, integrity, readers, report
+from relay_server.store.sqlite.arrivals import Arrival, Stored, append_all, find_duplicate
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.integrity import BackgroundCheck
+from relay_server.store.sqlite.lock import DirLock
+from relay_server.store.sqlite.pending import Pending
+from relay_server.store.sqlite.positions import first, last, position, sequence_of
+from relay_server.store.sqlite.rows import (
     decode_event,
     decode_subscription,
     encode,
 )
-from relay_server.store.space import Space
-from relay_server.store.writer import Operation, Writer
+from relay_server.store.sqlite.space import Space
+from relay_server.store.sqlite.writer import Operation, Writer
 from relay_server.values import (
     Appended,
     Catalog,

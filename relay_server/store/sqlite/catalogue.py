@@ -9,8 +9,8 @@ import msgspec
 
 from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelExists, ChannelNotFound, TokenExists, TokenNotFound
-from relay_server.store.database import Database
-from relay_server.store.rows import decode_channel, encode
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.rows import decode_channel, encode
 from relay_server.values import Channel, Token
 
 
