@@ -1,22 +1,22 @@
 """What a store tells of its changes, and to whom.
 
-Whatever lives off the store (the hub, forwards, caches, rate limits, and later a live view, a search
-index and other replicas) listens here. Nobody who changes something tells anybody by hand.
+Whatever lives off the store (the hub, forwards, caches, rate limits, and later a live view, a
+search index and other replicas) listens here. Nobody who changes something tells anybody by hand.
 
 What is promised:
 
 - **Order.** A change is told after its commit, in the event loop, and changes of one store are told
   in the order of their commits. `Cache` listens first: whoever is told of a change sees it in
   `store.catalog`. A caller's own change is told before its call returns.
-- **Level, not edge.** A change says "look again", and gives what is there now. It may be told twice,
-  several may be told as one, and of several replicas' commits the order holds only within one
-  channel, one subscription or one token. So listeners are idempotent.
+- **Level, not edge.** A change says "look again", and gives what is there now. It may be told
+  twice, several may be told as one, and of several replicas' commits the order holds only within
+  one channel, one subscription or one token. So listeners are idempotent.
 - **Loss.** Within one process none. What another replica's notification lost, its store tells anew
   once it has looked; and each commit of progress checks its claim, and tells `Claimed` of the newer
   one: a reader that lost its claim learns it within the next commit at the latest.
 - **A late listener** hears of nothing that was before: it listens first, then reads.
 - **Cost.** Listeners are called one after the other, must not wait, and must not raise; one that
-  does is logged and costs nobody else the change. A kind that nobody listens to costs a dict lookup.
+  does is logged and costs nobody else the change. A kind that nobody wants costs a dict lookup.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class EventsStored(msgspec.Struct, frozen=True):
     """A channel has events up to a sequence.
 
     Attributes:
-        events: Those that came, handed along so that a live reader costs no second read; empty where
-            another replica stored them.
+        events: Those that came, handed along so that a live reader costs no second read; empty
+            where another replica stored them.
         weights: What each takes, in bytes of body and head.
     """
 
