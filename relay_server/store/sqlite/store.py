@@ -25,6 +25,7 @@ from relay_server.store.interface import Listener
 from relay_server.store.known import Known
 from relay_server.store.sqlite import catalogue, housekeeping, integrity, readers, report
 from relay_server.store.sqlite.arrivals import Arrival, Stored, append_all, find_duplicate
+from relay_server.store.sqlite.batch import Operation
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.integrity import BackgroundCheck
 from relay_server.store.sqlite.lock import DirLock
@@ -36,7 +37,7 @@ from relay_server.store.sqlite.rows import (
     encode,
 )
 from relay_server.store.sqlite.space import Space
-from relay_server.store.sqlite.writer import Operation, Writer
+from relay_server.store.sqlite.writer import Writer
 from relay_server.values import (
     Appended,
     Catalog,

@@ -7,15 +7,14 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import apsw
 import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
+from relay_server.store.sqlite.batch import ALONE, Batches, BulkOperation, First, Job, Operation
 from relay_server.store.sqlite.capacity import Capacity
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, begun_log
@@ -27,45 +26,21 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-Operation = Callable[[Database], T]
-BulkOperation = Callable[[Database, Sequence[Item]], Sequence[T | RelayError]]
 
 MAX_BATCH = 256  # operations in one transaction
 MAX_WAITING = 4_096  # operations
 MAX_WAITING_BYTES = 67_108_864
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Something to do; with an item, together with others of the same operation."""
-
-    operation: Callable[..., Any]
-    item: Any
-    then: Callable[[Any], None] | None
-    future: asyncio.Future[Any]
-    weight: int
-
-    @property
-    def arrives(self) -> bool:
-        """Whether it needs room that is not there while the disk is full."""
-        return self.item is not _ALONE
-
-
 class _TooMuch(StoreFull):
     """With all of it the log could not be folded into the database on a disk that fills up."""
-
-
-_ALONE = object()  # stands for no item
 
 
 class Writer:
     """Runs operations in a thread of its own, grouped into transactions.
 
-    An operation that raises a `RelayError` must not have written anything: the others of its
-    transaction are kept.
-
     Args:
-        before_commit: Called in the writer's thread inside each transaction, first.
+        first: Called in the writer's thread inside each transaction, first.
         on_broken: Called once, in the event loop, when the disk or the database failed.
         space: Told whether there is room.
         max_bytes: What the database may grow to; 0 for no cap.
@@ -74,22 +49,22 @@ class Writer:
     def __init__(
         self,
         path: Path,
-        before_commit: Operation[Callable[[bool], None]],
+        first: First,
         on_broken: Callable[[StoreBroken], None],
         space: Space | None = None,
         max_bytes: int = 0,
     ) -> None:
-        self._before_commit = before_commit
         self._on_broken = on_broken
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._aside: deque[_Job | None] = deque()  # what was taken out of it, and waits still
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._aside: deque[Job | None] = deque()  # what was taken out of it, and waits still
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
         self._broken: StoreBroken | None = None
         self._space = space or Space()
         self._database = Database(path)
+        self._batches = Batches(self._database, first)
         self._identity = Identity((path, begun_log(self._database)))
         self._capacity = Capacity(path, max_bytes, self._tell)
         self._capacity.begin(self._database)
@@ -115,7 +90,7 @@ class Writer:
             StoreFull: Too much waits already.
             StoreUnavailable: The writer was closed.
         """
-        return self._submit(operation, _ALONE, then, weight)
+        return self._submit(operation, ALONE, then, weight)
 
     def submit_bulk(
         self,
@@ -149,7 +124,7 @@ class Writer:
         self._waiting += 1
         self._waiting_bytes += weight
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Job(operation, item, then, future, weight))
+        self._queue.put(Job(operation, item, then, future, weight))
         return future
 
     @property
@@ -188,7 +163,7 @@ class Writer:
                 self.fail(StoreBroken(f"the store's writer failed: {exc!r}"))
             self._keep_house()
 
-    def _take(self) -> list[_Job | None]:
+    def _take(self) -> list[Job | None]:
         """What waits, up to a batch; nothing when it is time to look at the room instead."""
         try:
             batch = [self._next(self._capacity.wait_s())]
@@ -200,7 +175,7 @@ class Writer:
             batch.append(self._next())
         return batch
 
-    def _next(self, wait_s: float | None = None) -> _Job | None:
+    def _next(self, wait_s: float | None = None) -> Job | None:
         return self._aside.popleft() if self._aside else self._queue.get(timeout=wait_s)
 
     def _keep_house(self) -> None:
@@ -214,7 +189,7 @@ class Writer:
         except Exception as exc:  # without this thread every sender waits for ever
             log.error("a look at the room failed", exc_info=exc)
 
-    def _commit(self, batch: Sequence[_Job]) -> None:
+    def _commit(self, batch: Sequence[Job]) -> None:
         if self._broken is not None:
             self._refuse(batch, self._broken)
             return
@@ -224,7 +199,7 @@ class Writer:
             return
         try:
             self._check_room([job.weight for job in batch if job.arrives])
-            results = self._transaction(batch)
+            results = self._batches.commit(batch)
         except Exception as exc:  # noqa: BLE001  (without this thread every sender waits for ever)
             self._recover(batch, exc)
         else:
@@ -246,52 +221,7 @@ class Writer:
     def _log_bytes(self) -> int:
         return self._checkpointer.log_bytes
 
-    def _transaction(self, batch: Sequence[_Job]) -> list[Any]:
-        finish: Callable[[bool], None] | None = None
-        try:
-            self._database.begin()
-            finish = self._before_commit(self._database)
-            results = self._perform(batch)
-            self._database.commit()
-        except Exception as exc:
-            if finish is not None:
-                finish(False)
-            failure = self._database.explain(exc) if isinstance(exc, apsw.Error) else exc
-            self._undo()
-            raise failure from exc
-        finish(True)
-        return results
-
-    def _undo(self) -> None:
-        """What cannot be undone would go on with the next transaction."""
-        try:
-            self._database.rollback()
-        except apsw.Error as exc:
-            raise StoreBroken(f"a transaction could not be undone: {exc}") from exc
-
-    def _perform(self, batch: Sequence[_Job]) -> list[Any]:
-        """Do every job, items of one operation together; results are in the order of the jobs."""
-        bulks: dict[Callable[..., Any], list[_Job]] = {}
-        for job in batch:
-            if job.item is not _ALONE:
-                bulks.setdefault(job.operation, []).append(job)
-        done = {
-            operation: iter(operation(self._database, [job.item for job in jobs]))
-            for operation, jobs in bulks.items()
-        }
-        return [
-            self._attempt(job) if job.item is _ALONE else next(done[job.operation]) for job in batch
-        ]
-
-    def _attempt(self, job: _Job) -> Any:
-        try:
-            return job.operation(self._database)
-        except StoreBroken:
-            raise
-        except RelayError as exc:
-            return exc
-
-    def _recover(self, batch: Sequence[_Job], failure: Exception) -> None:
+    def _recover(self, batch: Sequence[Job], failure: Exception) -> None:
         """What SQLite refuses to one must not fail its neighbours, unless the disk refuses all."""
         match failure:
             case StoreBroken():
@@ -311,7 +241,7 @@ class Writer:
             case _:
                 self._refuse(batch, failure)
 
-    def _make_room(self, batch: Sequence[_Job], failure: RelayError) -> None:
+    def _make_room(self, batch: Sequence[Job], failure: RelayError) -> None:
         """Refuse webhooks, at once, and try the rest again with what was kept in reserve."""
         weight, first = max(job.weight for job in batch), self._capacity.taking
         waiting = self._refuse_arrivals(batch, failure)
@@ -336,19 +266,19 @@ class Writer:
         self._refuse([job for job in self._aside if job is not None and job.arrives], failure)
         self._aside = deque(kept)
 
-    def _refuse_arrivals(self, batch: Sequence[_Job], failure: RelayError) -> list[_Job]:
+    def _refuse_arrivals(self, batch: Sequence[Job], failure: RelayError) -> list[Job]:
         """Refuse the webhooks among these; returns the others."""
         self._refuse([job for job in batch if job.arrives], failure)
         return [job for job in batch if not job.arrives]
 
-    def _refuse(self, batch: Sequence[_Job], failure: Exception) -> None:
+    def _refuse(self, batch: Sequence[Job], failure: Exception) -> None:
         if batch:
             self._loop.call_soon_threadsafe(self._answer, batch, [failure] * len(batch))
 
     def _tell(self, reason: str) -> None:
         self._loop.call_soon_threadsafe(self._space.change, reason)
 
-    def _answer_stored(self, batch: Sequence[_Job], results: Sequence[Any]) -> None:
+    def _answer_stored(self, batch: Sequence[Job], results: Sequence[Any]) -> None:
         """See first that what was written is where the next start will look for it.
 
         Here, because each call of the system costs the writer's thread a wait for the interpreter.
@@ -360,15 +290,8 @@ class Writer:
             results = [exc] * len(batch)
         self._answer(batch, results)
 
-    def _answer(self, batch: Sequence[_Job], results: Sequence[Any]) -> None:
+    def _answer(self, batch: Sequence[Job], results: Sequence[Any]) -> None:
         for job, result in zip(batch, results, strict=True):
             self._waiting -= 1
             self._waiting_bytes -= job.weight
-            if isinstance(result, Exception):
-                if not job.future.done():
-                    job.future.set_exception(result)
-                continue
-            if job.then is not None:
-                job.then(result)
-            if not job.future.done():
-                job.future.set_result(result)
+            job.answer(result)

@@ -1,0 +1,125 @@
+"""Operations that are done together: a transaction for all that wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import apsw
+
+from relay_protocol.errors import RelayError
+from relay_server.errors import StoreBroken
+from relay_server.store.sqlite.database import Database
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+Operation = Callable[[Database], T]
+BulkOperation = Callable[[Database, Sequence[Item]], Sequence[T | RelayError]]
+# Begins each transaction, and returns what is called once that was committed, or was not.
+First = Callable[[Database], Callable[[bool], None]]
+
+ALONE = object()  # stands for no item
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An operation that somebody waits for; with an item, done together with others of its kind.
+
+    Attributes:
+        operation: What to do, inside a transaction.
+        item: What a bulk operation is to do it with; `ALONE` where it is no bulk operation.
+        then: Called with the result in the event loop, even if nobody waits any more.
+        future: Done once it is committed.
+        weight: Bytes that wait in memory until it is written.
+    """
+
+    operation: Callable[..., Any]
+    item: Any
+    then: Callable[[Any], None] | None
+    future: asyncio.Future[Any]
+    weight: int
+
+    @property
+    def arrives(self) -> bool:
+        """True for a webhook: it needs room that is not there while the disk is full."""
+        return self.item is not ALONE
+
+    def answer(self, result: Any) -> None:
+        """Tell what came of it; an exception is raised to whoever waits."""
+        if isinstance(result, Exception):
+            if not self.future.done():
+                self.future.set_exception(result)
+            return
+        if self.then is not None:
+            self.then(result)
+        if not self.future.done():
+            self.future.set_result(result)
+
+
+class Batches:
+    """Does jobs on a database, those that it is given together in one transaction.
+
+    An operation that raises a `RelayError` must not have written anything: the others of its
+    transaction are kept.
+
+    Args:
+        database: Nobody else may use it meanwhile.
+        first: Called inside each transaction before all jobs.
+    """
+
+    def __init__(self, database: Database, first: First) -> None:
+        self._database = database
+        self._first = first
+
+    def commit(self, batch: Sequence[Job]) -> list[Any]:
+        """Do jobs, and commit.
+
+        Returns:
+            Their results, in order; a job's own `RelayError` is the result of it.
+
+        Raises:
+            RelayError: Nothing was written, of none of them.
+        """
+        finish: Callable[[bool], None] | None = None
+        try:
+            self._database.begin()
+            finish = self._first(self._database)
+            results = self._perform(batch)
+            self._database.commit()
+        except Exception as exc:
+            if finish is not None:
+                finish(False)
+            failure = self._database.explain(exc) if isinstance(exc, apsw.Error) else exc
+            self._undo()
+            raise failure from exc
+        finish(True)
+        return results
+
+    def _undo(self) -> None:
+        """What cannot be undone would go on with the next transaction."""
+        try:
+            self._database.rollback()
+        except apsw.Error as exc:
+            raise StoreBroken(f"a transaction could not be undone: {exc}") from exc
+
+    def _perform(self, batch: Sequence[Job]) -> list[Any]:
+        """Do every job, items of one operation together; results are in the order of the jobs."""
+        bulks: dict[Callable[..., Any], list[Job]] = {}
+        for job in batch:
+            if job.arrives:
+                bulks.setdefault(job.operation, []).append(job)
+        done = {
+            operation: iter(operation(self._database, [job.item for job in jobs]))
+            for operation, jobs in bulks.items()
+        }
+        return [next(done[job.operation]) if job.arrives else self._attempt(job) for job in batch]
+
+    def _attempt(self, job: Job) -> Any:
+        try:
+            return job.operation(self._database)
+        except StoreBroken:
+            raise
+        except RelayError as exc:
+            return exc
