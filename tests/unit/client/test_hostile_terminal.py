@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fuzz.fuzz_text import check_read, check_shown
+from tests.fuzz.fuzz_text import check_read, check_shown
 
 _pieces = st.sampled_from(
     [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.fuzz_api import consider
+from tests.fuzz.fuzz_api import consider
 from tests.support.hostile import BODIES, PATHS, ROUTES
 from tests.support.senders import request
 from tests.unit.server.asking import Asking

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.fuzz_front import consider
+from tests.fuzz.fuzz_front import consider
 from tests.support.senders import chunked, connection, head, request
 from tests.support.strict_http import NotStrict, read_one
 from tests.unit.server.support import Served

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fuzz.fuzz_query import consider as consider_target
-from fuzz.fuzz_signature import consider as consider_signature
 from relay_http.outgoing import compose
 from relay_http.target import Target
 from relay_protocol.values import Delivery
 from relay_server.values import Event
 from relay_server.web.capture import read_head
+from tests.fuzz.fuzz_query import consider as consider_target
+from tests.fuzz.fuzz_signature import consider as consider_signature
 from tests.support.senders import head, request
 from tests.support.strict_http import read_one
 from tests.unit.server.support import Served

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 
-from fuzz.running import run
 from relay_client.console import Console
 from relay_client.errors import UsageError
 from relay_client.notices import Connected, Ended, Lost, Notice, Paused, Settled, StillAway, Warned
@@ -21,6 +20,7 @@ from relay_protocol.messages import Granted, Welcome
 from relay_protocol.text import harmless
 from relay_protocol.times import parse_span
 from relay_protocol.values import Delivery, EventHead, Failure, FailureKind, RequestHead
+from tests.fuzz.running import run
 
 URL = "https://relay.example.com"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fuzz.running import run
+from tests.fuzz.running import run
 from tests.support.answers import understood
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.run import targets
-from fuzz.running import CORPUS, Consider, seeds
+from tests.fuzz.run import targets
+from tests.fuzz.running import CORPUS, Consider, seeds
 
 NAMES = [path.stem.removeprefix("fuzz_") for path in targets()]
 SEEDS = [(name, seed) for name in NAMES if (CORPUS / name).is_dir() for seed in seeds(name)]
@@ -16,7 +16,7 @@ SEEDS = [(name, seed) for name in NAMES if (CORPUS / name).is_dir() for seed in 
 
 def consider_of(name: str) -> Consider:
     """What a target does with one input."""
-    consider: Consider = importlib.import_module(f"fuzz.fuzz_{name}").consider
+    consider: Consider = importlib.import_module(f"tests.fuzz.fuzz_{name}").consider
     return consider
 
 

@@ -5,9 +5,9 @@ The first line is the pointer, the rest the body.
 
 from __future__ import annotations
 
-from fuzz.running import run
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS, identify
 from relay_server.configs import ChannelConfig, SenderKind
+from tests.fuzz.running import run
 
 
 def consider(data: bytes) -> None:

@@ -6,12 +6,12 @@ from urllib.parse import quote, unquote
 
 from yarl import URL
 
-from fuzz.running import run
 from relay_protocol.text import harmless
 from relay_server.channels import check_config, check_name, check_new_name, check_subscription_name
 from relay_server.configs import ChannelConfig, SenderKind
 from relay_server.errors import InvalidValue
 from relay_server.pointers import follow
+from tests.fuzz.running import run
 
 NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 BODY = b'{"a":[1,{"b":"c"}],"":2}'

@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from fuzz.running import run
 from relay_protocol.codec import decode_client, encode
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import CHUNK_BYTES, WINDOW_DELIVERIES
 from relay_protocol.messages import Granted, Hello, Wanted, Welcome
 from relay_protocol.server_session import ServerSession, Settle
 from relay_protocol.values import Delivery, EventHead, RequestHead
+from tests.fuzz.running import run
 
 
 def consider(data: bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import ip_network
 from urllib.parse import unquote_to_bytes
 
-from fuzz.running import run
 from relay_server.web.capture import (
     BadTarget,
     Head,
@@ -15,6 +14,7 @@ from relay_server.web.capture import (
     read_head,
     sender_address,
 )
+from tests.fuzz.running import run
 
 FIELDS = (
     b"Authorization",

@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import re
 
-from fuzz.running import run
 from relay_server.auth import SIGNATURE_TOLERANCE_S, check_chatwoot_signature
 from relay_server.errors import Unauthorized
+from tests.fuzz.running import run
 
 SECRET = b"secret"
 NOW_S = 1_783_000_810.5

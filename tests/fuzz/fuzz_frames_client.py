@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 
-from fuzz.running import run
 from relay_protocol.client_session import ClientEffect, ClientSession, Replay
 from relay_protocol.codec import decode_server, encode
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_BYTES
 from relay_protocol.messages import Granted, Hello, Wanted, Welcome
 from relay_protocol.values import Delivery, Failure, FailureKind, Response
+from tests.fuzz.running import run
 
 WINDOW, CONCURRENCY = 3, 2
 WELCOME = Welcome("1.0", 1, (Granted(1, "chatwoot", "ana", False, 0),))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 
-from fuzz.doors import ADMIN_TOKEN, Wire, World, at_once, open_world
-from fuzz.running import run
 from relay_server.app import public_app
 from relay_server.web.front import Front
 from relay_server.web.server import BoundedRunner
+from tests.fuzz.doors import ADMIN_TOKEN, Wire, World, at_once, open_world
+from tests.fuzz.running import run
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 

@@ -1,6 +1,6 @@
-"""Runs every fuzz target for a while, each from its seeds: `python -m fuzz.run [SECONDS] [NAME…]`.
+"""Runs each fuzz target for a while, from its seeds: `python -m tests.fuzz.run [SECONDS] [NAME…]`.
 
-What a target finds is kept under `fuzz/found`, so that the next run begins there.
+What a target finds is kept under `found/`, so that the next run begins there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fuzz.running import CORPUS
+from tests.fuzz.running import CORPUS
 
 FOLDER = Path(__file__).parent
 FOUND = FOLDER / "found"
@@ -53,8 +53,8 @@ def fuzz(name: str, seconds: int) -> bool:
     if words.exists():
         limits.append(f"-dict={words}")
     folders = [str(grown), str(CORPUS / name)]
-    command = [sys.executable, "-m", f"fuzz.fuzz_{name}", *limits, *folders]
-    return subprocess.run(command, cwd=FOLDER.parent).returncode == 0
+    command = [sys.executable, "-m", f"tests.fuzz.fuzz_{name}", *limits, *folders]
+    return subprocess.run(command, cwd=FOLDER.parents[1]).returncode == 0
 
 
 if __name__ == "__main__":

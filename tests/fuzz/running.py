@@ -1,4 +1,4 @@
-"""Runs one fuzz target under atheris: `python -m fuzz.fuzz_keys [libFuzzer's arguments]`."""
+"""Runs one fuzz target under atheris: `python -m tests.fuzz.fuzz_keys [libFuzzer's arguments]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
 INSTRUMENTED = ("relay_protocol", "relay_http", "relay_server", "relay_client")
-LOADED_ANEW = (*INSTRUMENTED, "fuzz", "tests")  # whoever holds a class of theirs
+LOADED_ANEW = (*INSTRUMENTED, "tests")  # whoever holds a class of theirs
 
 Consider = Callable[[bytes], None]
 
@@ -31,7 +31,7 @@ def run(consider: Consider) -> None:
     for loaded in [m for m in sys.modules if m.partition(".")[0] in LOADED_ANEW]:
         del sys.modules[loaded]
     with atheris.instrument_imports(include=list(INSTRUMENTED)):
-        module = importlib.import_module(f"fuzz.{name}")
+        module = importlib.import_module(f"tests.fuzz.{name}")
     atheris.Setup(sys.argv, module.consider)
     atheris.Fuzz()
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 
-from fuzz.doors import SEND_TOKEN, Wire, at_once, open_world, talk
-from fuzz.running import run
 from relay_http.outgoing import compose
 from relay_http.target import Target
 from relay_protocol.values import HOP_BY_HOP, Delivery, EventHead
 from relay_server.values import NewEvent
 from relay_server.web.capture import origin_form
 from relay_server.web.ingest import PREFIXES
+from tests.fuzz.doors import SEND_TOKEN, Wire, at_once, open_world, talk
+from tests.fuzz.running import run
 from tests.support.strict_http import NotStrict, StrictRequest, read_one
 
 STATUSES = frozenset({200, 400, 401, 413, 414, 431})
