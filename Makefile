@@ -18,11 +18,13 @@ DEV := .venv/.relay-dev
 FUZZ := .venv/.relay-fuzz
 MUTATION := .venv/.relay-mutation
 SECONDS_EACH ?= 60
+ONLY ?= relay_protocol/codec.py
+TESTS ?= tests/unit/protocol/test_codec.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test faults fuzz lint format docs pins bench sql-mutants bounds mutants clean
+.PHONY: help setup demo test faults fuzz lint format docs pins bench mutants clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,18 +58,11 @@ docs: $(RUNTIME) ## Write the reference pages that are made from the code
 bench: $(RUNTIME) ## Measure latency, throughput and memory (see bench/README.md)
 	@$(BIN)/python -m bench.run
 
-fuzz: $(FUZZ) ## Feed every target of fuzz/ what nobody would send (SECONDS_EACH=60; see fuzz/README.md)
-	@$(BIN)/python -m fuzz.run $(SECONDS_EACH)
+fuzz: $(FUZZ) ## Feed every fuzz target what nobody would send (SECONDS_EACH=60; see tests/fuzz)
+	@$(BIN)/python -m tests.fuzz.run $(SECONDS_EACH)
 
-sql-mutants: $(DEV) ## Make each query of the store slightly wrong: does a test notice? (mutation/sql)
-	@$(BIN)/python -m mutation.sql
-
-bounds: $(DEV) ## Take each bound away: do its tests fail? (mutation/bounds)
-	@$(BIN)/python -m mutation.bounds
-
-mutants: $(MUTATION) ## Change the code in each small way, see the tests fail (ONLY=relay_protocol: a part)
-	@$(BIN)/python -m pytest -q tests/unit/mutation
-	@nice $(BIN)/python -m mutation.run $(ONLY)
+mutants: $(MUTATION) ## Change a module in each small way: would a test notice? (see tests/mutation)
+	@nice $(BIN)/python -m tests.mutation.run $(ONLY) $(TESTS)
 
 pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashes
 	$(PIP) install --quiet uv

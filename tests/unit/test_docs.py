@@ -1,12 +1,10 @@
 """The documentation says what the code does: generated pages, protocol, API, limits, links."""
 
-import ast
 import importlib.util
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import msgspec
 import pytest
@@ -20,9 +18,6 @@ from relay_server.web.ingest import is_webhook
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
-PACKAGES = ("relay_protocol", "relay_http", "relay_server", "relay_client")
-HEADINGS = dict(zip("BPSC", PACKAGES, strict=True))  # how they begin on the page of limits
-BOUND = re.compile(r"_?MAX_[A-Z_]+|[A-Z_]+_(S|BYTES)")
 IGNORED_FOLDERS = {".venv", ".git", ".hypothesis", "node_modules", "build", "dist"}
 
 
@@ -103,56 +98,17 @@ def test_the_http_api_page_has_every_route() -> None:
     assert all(is_webhook(row.removeprefix("ANY ").encode()) for row in webhooks)
 
 
-def constants() -> Iterator[tuple[str, str, str]]:
-    """File within its package, name and value of each constant that a row may name."""
-    for package in PACKAGES:
-        for file in sorted((ROOT / package).rglob("*.py")):
-            place = file.relative_to(ROOT / package).as_posix()
-            for node in ast.parse(file.read_text("utf-8")).body:
-                match node:
-                    case ast.Assign(targets=[ast.Name(name)], value=value) if name.isupper():
-                        yield f"{package}/{place}", name, shown(value)
-                    case _:
-                        pass
+def test_every_error_code_is_provoked_by_a_test() -> None:
+    """Some test names the code, or the class of that name."""
+    codes = re.findall(r"^\| `(\w+)` \|", PAGES[REFERENCE / "errors.md"], re.MULTILINE)
+    tests = "\n".join(file.read_text("utf-8") for file in sorted(ROOT.glob("tests/**/test_*.py")))
+
+    assert [code for code in codes if not is_named(code, tests)] == []
 
 
-def shown(value: ast.expr) -> str:
-    try:
-        literal: Any = ast.literal_eval(value)
-    except ValueError:
-        return ""
-    return ", ".join(map(str, literal)) if isinstance(literal, tuple) else str(literal)
-
-
-def is_bound(file: str, name: str, value: str) -> bool:
-    """Whether a constant must have a row: it bounds something, and is a number."""
-    if not re.fullmatch(r"[\d., ]+", value):
-        return False
-    return file == "relay_protocol/limits.py" or BOUND.fullmatch(name) is not None
-
-
-def limit_rows() -> set[tuple[str, str, str]]:
-    """File, name and value of each row, the file as the page's headings make it whole."""
-    found = set()
-    package = ""
-    for line in (REFERENCE / "limits.md").read_text("utf-8").splitlines():
-        if line.startswith("## "):
-            package = HEADINGS[line[3]]
-        row = re.match(r"\| (?:`([\w/.]+)` )?`(\w+)` \| ([^|]+) \| \S", line)
-        if row:
-            file = row[1] or "limits.py"
-            owner = "relay_protocol" if file == "finished.py" else package
-            found.add((f"{owner}/{file}", row[2], row[3]))
-    return found
-
-
-def test_the_limits_page_has_every_bound_and_its_value() -> None:
-    """A bound that is new, gone or changed needs its row."""
-    written, all_constants = limit_rows(), set(constants())
-    bounds = {constant for constant in all_constants if is_bound(*constant)}
-
-    assert bounds - written == set(), "these have no row"
-    assert written - all_constants == set(), "these rows say what is not so"
+def is_named(code: str, text: str) -> bool:
+    name = code.title().replace("_", "")
+    return re.search(rf"\b(?:{code}|{name}|{name}Error)\b", text) is not None
 
 
 def markdown_files() -> list[Path]:

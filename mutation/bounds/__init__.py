@@ -1,1 +1,0 @@
-"""Each bound taken away in turn, to see that a test notices."""

@@ -1,1 +1,0 @@
-"""Each query of the SQLite store made slightly wrong, to see that a test notices."""
