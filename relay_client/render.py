@@ -340,7 +340,11 @@ def _spoken(kind: FailureKind) -> str:
 
 
 def _key(key: str) -> str:
-    return harmless(f"#{key}" if key.isdigit() else key, _KEY_CELLS)
+    """A conversation as people know it: by its number, without its account's."""
+    account, _, number = key.rpartition("/")
+    if number.isdigit() and (account.isdigit() or not account):
+        key = f"#{number}"
+    return harmless(key, _KEY_CELLS)
 
 
 def _column(text: str) -> str:

@@ -31,14 +31,21 @@ MAX_TRIES = 100
 CONVERSATION_EVENTS = ("conversation_", "automation_event.", "macro.")
 
 
+class _Account(msgspec.Struct):
+    id: int | str | None = None
+
+
 class _Conversation(msgspec.Struct):
     id: int | str | None = None
+    account: _Account | None = None
 
 
 class _ChatwootBody(msgspec.Struct):
     event: str = ""
     id: int | str | None = None
+    account: _Account | None = None  # "is typing" alone has it in its conversation only
     conversation: _Conversation | None = None
+    current_conversation: _Conversation | None = None  # of `webwidget_triggered`
 
 
 _chatwoot = msgspec.json.Decoder(_ChatwootBody)
@@ -156,9 +163,13 @@ def identify(config: ChannelConfig, body: bytes) -> tuple[str, str]:
 
 
 def _identify_chatwoot(body: bytes) -> tuple[str, str]:
+    """Key by account and conversation, such as `2/318`: each account counts its own from 1."""
     message = _chatwoot.decode(body)
-    if message.conversation is not None and message.conversation.id is not None:
-        return str(message.conversation.id), message.event
-    if message.event.startswith(CONVERSATION_EVENTS) and message.id is not None:
-        return str(message.id), message.event
-    return "", message.event
+    talk = message.conversation or message.current_conversation or _Conversation()
+    id_ = talk.id
+    if id_ is None and message.event.startswith(CONVERSATION_EVENTS):
+        id_ = message.id
+    if id_ is None:
+        return "", message.event
+    account = message.account or talk.account or _Account()
+    return str(id_) if account.id is None else f"{account.id}/{id_}", message.event

@@ -272,7 +272,11 @@ class StoreReadOnly(StoreUnavailable):
 
 
 class StoreBroken(RelayError):
-    """The disk failed or the database is damaged: going on would be a lie."""
+    """The disk failed or the database is damaged; what was refused so may be delivered later.
+
+    A failed fsync leaves open what reached the disk. If the webhook did, the next start finds and
+    delivers it; a repeat with its sender's id is stored once.
+    """
 
     code = "store_broken"
     hint = "Check the disk, then restore the last backup if the database is damaged."

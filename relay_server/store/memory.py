@@ -32,7 +32,7 @@ from relay_server.store.memory_reader import (
     weight,
 )
 from relay_server.store.memory_state import MemoryState
-from relay_server.store.sqlite.readers import MAX_RUNNING_REPLAYS, MAX_SUBSCRIPTIONS
+from relay_server.store.rules import MAX_RUNNING_REPLAYS, MAX_SUBSCRIPTIONS
 from relay_server.values import (
     Appended,
     Catalog,

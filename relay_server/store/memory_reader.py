@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from relay_protocol.values import RequestHead
-from relay_server.store.sqlite.readers import spellings
+from relay_server.store.rules import means_key, spellings
 from relay_server.values import (
     Attempt,
     ChannelNumber,
@@ -132,7 +132,7 @@ def is_selected(event: Event, replay: Replay, reader: Reader) -> bool:
         and (wanted.received_from is None or head.received_at >= wanted.received_from)
         and (wanted.received_before is None or head.received_at < wanted.received_before)
         and wanted.kind in (None, head.kind)
-        and wanted.key in (None, head.key)
+        and (wanted.key is None or means_key(wanted.key, head.key))
         and any(text in event.body for text in spellings(wanted.text))
         and (dead or not wanted.dead)
     )

@@ -15,7 +15,7 @@ from relay_server.store.interface import Listener
 from relay_server.store.memory_reader import (
     Reader,
 )
-from relay_server.store.sqlite.readers import CLOCK_JUMP_MS
+from relay_server.store.rules import CLOCK_JUMP_MS
 from relay_server.values import (
     Channel,
     ChannelNumber,

@@ -170,6 +170,10 @@ def refuse(
     """Log a refusal, and say it: status, JSON and further header fields."""
     _note(channel, error)
     status, headers = error.status_hint, list[tuple[str, str]]()
+    message = str(error)
+    if isinstance(error, StoreBroken):
+        # What an fsync that failed had written, the next start may find.
+        message += "; the webhook may be delivered after the next start"
     if isinstance(error, StoreUnavailable | StoreBroken):
         # "Later", said so that the sender does come back: Chatwoot's agent bots do so on 429.
         chatwoot = channel is not None and channel.config.sender is SenderKind.CHATWOOT
@@ -177,7 +181,7 @@ def refuse(
         headers.append(("Retry-After", str(RETRY_AFTER_S)))
     elif isinstance(error, TooMany):
         headers.append(("Retry-After", str(error.retry_after_s)))
-    return status, error_body(error.code, str(error), error.hint), headers
+    return status, error_body(error.code, message, error.hint), headers
 
 
 def _note(channel: Channel | None, error: RelayError) -> None:

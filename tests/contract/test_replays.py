@@ -11,7 +11,7 @@ import pytest
 
 from relay_server.errors import ReplayNotFound, SubscriptionNotFound, TooManyReplays
 from relay_server.store.interface import EventStore
-from relay_server.store.sqlite.readers import MAX_RUNNING_REPLAYS
+from relay_server.store.rules import MAX_RUNNING_REPLAYS, means_key
 from relay_server.values import (
     Channel,
     Claim,
@@ -102,6 +102,30 @@ async def test_each_condition_chooses(store: EventStore, channel: Channel) -> No
     assert await chosen(store, channel, dead=True) == []
     assert await chosen(store, channel, key="a", first=3, kind="x", text="6") == [6]
     assert await chosen(store, channel, key="a", kind="x", text="4") == []
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("318", ["318", "2/318", "31/318"]),
+        ("2/318", ["2/318"]),
+        ("8", ["8"]),
+        ("18", []),
+        ("/318", []),
+        ("", [""]),
+        ("%", ["%"]),
+    ],
+)
+async def test_a_conversation_means_that_of_any_account(
+    store: EventStore, channel: Channel, key: str, meant: list[str]
+) -> None:
+    """Also one whose key was stored before accounts were part of it."""
+    keys = ["318", "2/318", "31/318", "x/318", "1/2/318", "2/3180", "8", "%", ""]
+    for each in keys:
+        await store.append(channel.number, new_event(key=each))
+
+    assert [keys[n - 1] for n in await chosen(store, channel, key=key)] == meant
+    assert [each for each in keys if means_key(key, each)] == meant
 
 
 @pytest.mark.parametrize(

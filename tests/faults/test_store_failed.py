@@ -39,6 +39,7 @@ async def test_a_server_whose_store_vanished_ends_with_a_reason(
 
     assert (first.status, answer.status) == (200, 429)
     assert answer.json["error"]["code"] == "store_broken"
+    assert "may be delivered after the next start" in answer.json["error"]["message"]
     assert await relay.server.exit_status() == 1
     assert f"{relay.data_dir}/relay.db" in relay.server.errors
     assert "removed or replaced" in relay.server.errors

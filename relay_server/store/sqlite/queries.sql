@@ -363,11 +363,13 @@ SELECT max(position), count(*) FROM (
     SELECT position FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?);
 
 -- name: select_events
--- ?7 is a JSON list of sequences; ?8 to ?10 are one text in three spellings.
+-- ?7 is a JSON list of sequences; ?8 to ?10 are one text in three spellings. The key as
+-- `rules.means_key` has it: a conversation of whichever account.
 SELECT position, key, size FROM events
 WHERE position > ?1 AND position <= ?2
     AND (?3 IS NULL OR received_at >= ?3) AND (?4 IS NULL OR received_at < ?4)
-    AND (?5 IS NULL OR kind = ?5) AND (?6 IS NULL OR key = ?6)
+    AND (?5 IS NULL OR kind = ?5) 
+    AND (?6 IS NULL OR key = ?6 OR NOT instr(?6, '/') AND ltrim(key, '0123456789') = '/' || ?6)
     AND (?7 IS NULL OR (position & 1099511627775) IN (SELECT value FROM json_each(?7)))
     AND (?8 IS NULL OR instr(body, ?8) OR instr(body, ?9) OR instr(body, ?10))
     AND (?11 IS NULL OR EXISTS (

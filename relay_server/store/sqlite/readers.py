@@ -14,6 +14,13 @@ from relay_server.errors import (
     TooManyReplays,
     TooManySubscriptions,
 )
+from relay_server.store.rules import (
+    CLOCK_JUMP_MS,
+    MAX_LISTED_REPLAYS,
+    MAX_RUNNING_REPLAYS,
+    MAX_SUBSCRIPTIONS,
+    spellings,
+)
 from relay_server.store.sqlite.catalogue import find_channel
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.positions import first, last, position, sequence_of
@@ -40,12 +47,8 @@ from relay_server.values import (
     SubscriptionNumber,
 )
 
-MAX_SUBSCRIPTIONS = 1_000  # of a channel
-MAX_RUNNING_REPLAYS = 16  # of a subscription
-MAX_LISTED_REPLAYS = 500
 LOOK_AT = 5_000  # events that one look for selected ones goes through at most
 LOOK_AT_BODIES = 500  # where it has to read them
-CLOCK_JUMP_MS = 86_400_000  # events need not lie in order of time; further apart they do
 
 
 def subscribe(
@@ -186,12 +189,6 @@ def discard(
 ) -> int:
     """Let go of dead deliveries; how many of these were dead."""
     return len(database.all("discard", now, subscription, json.dumps(list(sequences))))
-
-
-def spellings(text: str) -> tuple[bytes, bytes, bytes]:
-    """A text as it is, and in both ways that JSON is written: all in ASCII, and not."""
-    ascii_, unicode = json.dumps(text), json.dumps(text, ensure_ascii=False)
-    return text.encode(), ascii_[1:-1].encode(), unicode[1:-1].encode()
 
 
 def _subscription(database: Database, number: SubscriptionNumber) -> Subscription:

@@ -109,6 +109,17 @@ def test_a_delivery_is_one_line() -> None:
     assert line.split() == ["message_created", "#42", "200", "12", "ms"]
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [("2/318", "#318"), ("318", "#318"), ("orders/318", "orders/318"), ("2/", "2/"), ("", "")],
+)
+def test_a_conversation_is_shown_by_its_number(key: str, shown: str) -> None:
+    """Whichever account it is of; other keys are shown as they are."""
+    line = pretty(Settled(make_delivery(key=key), OK))
+
+    assert line.split()[1:-3] == ([shown] if shown else [])
+
+
 def test_columns_stand_below_each_other() -> None:
     """Whatever script a name is in."""
     one = render("pretty")

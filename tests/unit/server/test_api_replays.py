@@ -9,7 +9,7 @@ import pytest
 from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
-from relay_server.store.sqlite.readers import MAX_RUNNING_REPLAYS
+from relay_server.store.rules import MAX_RUNNING_REPLAYS
 from relay_server.values import Attempt, Mark, MarkState, Progress, Scope, Selection
 from tests.support.clock import START_MS
 from tests.support.events import new_event

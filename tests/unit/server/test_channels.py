@@ -174,10 +174,25 @@ def test_rules_that_are_just_possible(config: ChannelConfig) -> None:
         (b'{"event":"message_created","id":7}', "", "message_created"),
         (b'{"event":"message_created","conversation":{"id":null}}', "", "message_created"),
         (b'{"conversation":{"id":7}}', "7", ""),
+        (b'{"account":{"id":2},"conversation":{"id":7}}', "2/7", ""),
+        (b'{"account":{"id":2},"conversation":{"id":7,"account":{"id":3}}}', "2/7", ""),
+        (b'{"account":{"id":2},"event":"macro.executed","id":7}', "2/7", "macro.executed"),
+        (b'{"account":{"id":2},"event":"contact_created","id":7}', "", "contact_created"),
+        (b'{"account":{},"conversation":{"id":7}}', "7", ""),
+        (
+            b'{"event":"conversation_typing_on","conversation":{"id":7,"account":{"id":2}}}',
+            "2/7",
+            "conversation_typing_on",
+        ),
+        (
+            b'{"event":"webwidget_triggered","id":9,"account":{"id":2},"current_conversation":{"id":7}}',
+            "2/7",
+            "webwidget_triggered",
+        ),
         (b"{}", "", ""),
     ],
 )
-def test_a_body_of_chatwoot_is_ordered_by_its_conversation(
+def test_a_body_of_chatwoot_is_ordered_by_its_account_and_conversation(
     body: bytes, key: str, kind: str
 ) -> None:
     assert identify(CHATWOOT, body) == (key, kind)
@@ -191,7 +206,7 @@ def test_every_fixture_says_what_it_is() -> None:
         conversation = body.get("conversation", {}).get("id")
         if conversation is None and "messages" in body and "inbox_id" in body:
             conversation = body["id"]
-        expected = "" if conversation is None else str(conversation)
+        expected = "" if conversation is None else f"2/{conversation}"
         assert identify(CHATWOOT, file.read_bytes()) == (expected, body["event"]), file.name
         assert identify(OTHER, file.read_bytes()) == ("", "")
 
