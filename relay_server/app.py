@@ -32,9 +32,17 @@ from relay_server.store.sqlite.store import FILE_NAME
 from relay_server.web import api, canary, gateway, health
 from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context
-from relay_server.web.errors import errors
-from relay_server.web.front import HEADER_DEADLINE_S, Front
-from relay_server.web.server import BoundedRunner, bounded, few, once, unnamed, unsniffed
+from relay_server.web.errors import errors_as_json
+from relay_server.web.front import Front
+from relay_server.web.server import (
+    HEADER_DEADLINE_S,
+    BoundedRunner,
+    close_after_answer,
+    forbid_sniffing,
+    hide_server,
+    limit_concurrency,
+    track_request,
+)
 
 log = structlog.get_logger()
 
@@ -101,9 +109,11 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 def public_app(context: Context) -> web.Application:
     """What the world reaches beside webhooks, which `Front` takes."""
-    app = web.Application(middlewares=[bounded, once, errors, few])
+    app = web.Application(
+        middlewares=[track_request, close_after_answer, errors_as_json, limit_concurrency]
+    )
     app[CONTEXT] = context
-    app.on_response_prepare.extend((unnamed, unsniffed))
+    app.on_response_prepare.extend((hide_server, forbid_sniffing))
     app.router.add_get("/connect", gateway.connect)
     app.router.add_get("/health/live", health.live)
     app.add_routes(api.routes)
@@ -113,9 +123,9 @@ def public_app(context: Context) -> web.Application:
 
 def ops_app(context: Context) -> web.Application:
     """What the operator's own machines reach."""
-    app = web.Application(middlewares=[bounded, errors])
+    app = web.Application(middlewares=[track_request, errors_as_json])
     app[CONTEXT] = context
-    app.on_response_prepare.append(unnamed)
+    app.on_response_prepare.append(hide_server)
     app.router.add_get("/health/live", health.live)
     app.router.add_get("/health/ready", health.ready)
     app.router.add_get("/metrics", health.metrics)
@@ -124,10 +134,10 @@ def ops_app(context: Context) -> web.Application:
 
 def control_app(context: Context) -> web.Application:
     """What commands on this host reach, through a socket with file mode 0600."""
-    app = web.Application(middlewares=[bounded, errors])
+    app = web.Application(middlewares=[track_request, errors_as_json])
     app[CONTEXT] = context
     app[ON_HOST] = True
-    app.on_response_prepare.append(unnamed)
+    app.on_response_prepare.append(hide_server)
     app.add_routes(api.routes)
     return app
 

@@ -1,4 +1,4 @@
-"""What the server counts of itself, for Prometheus. Names and labels are documented by a test."""
+"""The server's metrics, for Prometheus. `docs/reference/metrics.md` is made from their texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,21 @@
-"""How the server ends: asked to by a signal, or because a part of it failed."""
+"""How the server ends: asked to by a signal, or because a part of it failed.
+
+A stop must cost nobody anything. No webhook is cut off on its way in, no delivery under way is
+repeated without need, clients come back to the next server by themselves; and all within the 20 s
+that are promised. Seconds after the signal:
+
+     0      not ready any more, so that a proxy sends new connections elsewhere; webhooks are still
+            taken, and each answer ends its connection (`context.stopping`)
+     ≤ 10   deliveries under way have settled (`DRAIN_S`), and at least `MOVE_S` are over
+            the port is closed, at a moment when the kernel holds no connection that nobody accepted
+     ≤ 15   webhooks on their way in are answered (`LAST_WEBHOOK_S`); idle connections are closed
+            clients are told to come back within `GO_AWAY_S`, and aiohttp's connections closed
+     ≤ 20   the store is closed, and the process ends
+
+A second signal ends the process at once. That loses nothing, either: what was answered 2xx is on
+disk, and what was under way is delivered again by the next server. Where a part of the server
+failed nothing is drained: a store that is broken cannot settle deliveries.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +50,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Ending:
-    """Whether the server is to end, and why.
+    """The server's end: asked for by a signal, or by the failure of one of its parts.
 
     Attributes:
         asked: Set once it is.
@@ -58,7 +75,7 @@ class Ending:
 
     @property
     def store_broken(self) -> bool:
-        """Whether the store failed."""
+        """True if the store failed."""
         return self._broken is not None
 
     def status(self) -> int:
@@ -83,7 +100,7 @@ class Ending:
 
 @dataclass(slots=True)
 class Listening:
-    """What takes connections.
+    """The parts that take connections, to be closed in order.
 
     Attributes:
         server: The public port's.

@@ -1,4 +1,8 @@
-"""Who asks: the bearer of a token, or somebody on the host through the control socket."""
+"""Who asks: the bearer of a token, or somebody on the host through the control socket.
+
+Refusals are uniform: whatever the reason, and whether or not a channel exists, the same is counted
+against the address and the same is answered. A good token never comes that far, from any address.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from relay_protocol.errors import RelayError
 from relay_server.auth import allows, find_token
-from relay_server.errors import ChannelNotFound, Forbidden, Unauthorized
+from relay_server.errors import ChannelNotFound, Forbidden, TooManyFailures, Unauthorized
 from relay_server.values import Channel, Scope, Token
 from relay_server.web.capture import FORWARDED_FOR, address_behind
 from relay_server.web.context import CONTEXT, Context
+from relay_server.web.limits import Limit, group_of
 
 ON_HOST = web.AppKey("on_host", bool)  # the app behind the control socket: its file mode guards it
 
@@ -23,7 +29,7 @@ class Caller:
 
     @property
     def admin(self) -> bool:
-        """Whether everything is allowed."""
+        """True if everything is allowed."""
         return self.token is None or Scope.ADMIN in self.token.scopes
 
     @property
@@ -32,7 +38,7 @@ class Caller:
         return self.token.name if self.token else ""
 
     def may_read(self, channel: Channel) -> bool:
-        """Whether the channel's events are for the caller's eyes."""
+        """True if the channel's events are for the caller's eyes."""
         if self.token is None:
             return True
         return allows(self.token, Scope.SUBSCRIBE, channel)
@@ -79,6 +85,21 @@ def address(request: web.Request) -> str:
     proxies = request.app[CONTEXT].settings.trusted_proxies
     lines = [v for name, v in request.raw_headers if name.lower() == FORWARDED_FOR]
     return address_behind(request.remote or "", b",".join(lines), proxies)
+
+
+def refusal(context: Context, error: Unauthorized, address: str) -> RelayError:
+    """Count a refusal against its address, and say what is answered."""
+    wait_s = context.failures.wrong(address, context.clock.monotonic())
+    if not wait_s:
+        return error
+    context.limited(
+        Limit.FAILURES,
+        "too many failures",
+        of=group_of(address),
+        address=address,
+        reason=error.reason,
+    )
+    return TooManyFailures(wait_s)
 
 
 def readable_channel(request: web.Request, who: Caller, name: str) -> Channel:

@@ -53,7 +53,7 @@ class HeadTooLarge(RelayError):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is read of a request before its body.
+    """A request's head, read before its body.
 
     Attributes:
         target: Path and query, without the relay's own token.
@@ -123,7 +123,7 @@ def origin_form(raw: str) -> str:
 
 
 def below_channel(target: str) -> str:
-    """What `/c/{channel}/…` hides: the target below the channel, from `/` on."""
+    """The part of a target `/c/{channel}/…` that targets see, from `/` on."""
     path, mark, query = target.partition("?")
     rest = path.split("/", 3)[3:]
     return f"/{rest[0] if rest else ''}{mark}{query}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+import structlog
 from aiohttp import web
 
 from relay_server.clock import Clock
@@ -16,7 +18,9 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import EventStore
 from relay_server.store.sqlite.space import Space
-from relay_server.web.limits import Failures, Rates, Seldom
+from relay_server.web.limits import Failures, Limit, Rates, Seldom
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -50,6 +54,19 @@ class Context:
     api_requests: int = 0
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
     space: Space = field(default_factory=Space)
+
+    def limited(self, limit: Limit, event: str, /, of: Hashable = None, **facts: object) -> None:
+        """Count what was refused because of too much of it, and log it at a bounded rate.
+
+        Args:
+            limit: Which one was met.
+            event: What the log says.
+            of: Whose it is: each of them has log lines of its own.
+            facts: Fields of the log line.
+        """
+        self.metrics.limited.labels(limit).inc()
+        if times := self.seldom.due((limit, of), self.clock.monotonic()):
+            log.warning(event, **facts, times=times)
 
 
 CONTEXT = web.AppKey("context", Context)

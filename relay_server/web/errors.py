@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import TooMany, Unauthorized
-from relay_server.web import access, backoff
+from relay_server.web import access
 from relay_server.web.context import CONTEXT
-
-log = structlog.get_logger()
 
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
@@ -46,12 +43,12 @@ def respond(error: RelayError) -> web.Response:
 
 
 @web.middleware
-async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever a handler raises into JSON; nothing of a request is ever echoed."""
     try:
         return await handler(request)
     except Unauthorized as exc:
-        return respond(backoff.instead_of(exc, request.app[CONTEXT], access.address(request)))
+        return respond(access.refusal(request.app[CONTEXT], exc, access.address(request)))
     except RelayError as exc:
         return respond(exc)
     except web.HTTPException as exc:

@@ -1,9 +1,31 @@
 """The public port's first look at a connection: webhooks are taken here, all else by aiohttp.
 
 Webhooks are what this server is for, and a framework would cost each of them as much as storing it.
-So their connections are read by a plain protocol around llhttp, with the deadlines
-and bounds that the framework lacks. A connection whose request is for anything else (the API, the
-WebSocket) is handed to aiohttp with the bytes that it sent, and stays there.
+So their connections are read by a plain `asyncio.Protocol` around llhttp, with the deadlines and
+bounds that the framework lacks. A `FrontDoor` is always in one phase, and each has a deadline:
+
+    connected ──▶ HEAD ──sender let in──▶ BODY ──whole──▶ ANSWERING ──200, kept──▶ IDLE
+                  │  ▲                     │                  │                     │
+                  │  └─────────────────────┼──────────────────┼─────────────────────┘
+                  │ no webhook             │ refused, late, or its last request
+                  ▼                        ▼
+               aiohttp                LINGERING ──▶ closed
+
+HEAD: the sender is let in by the head alone (`ingest.admit`), before a byte of its body is kept.
+BODY: bounded by the channel's limit, and by what arrives on all connections together.
+ANSWERING: the event is with the store, and the answer waits for its commit. Where that takes too
+long the sender is told to come back; the event may be stored all the same, and then its repeat is
+known by the sender's id.
+LINGERING: the answer is written, and what still comes is read and dropped. To close a socket with
+bytes unread sends a reset, which would take the answer away from a sender that is still sending.
+
+A request that two readers could take for different ones (two lengths, an odd coding, bare line
+feeds) is refused, its connection closed, and nothing behind it is read: see docs/explanation/
+hostile-input.md. A connection whose request is for the API or the WebSocket is handed to aiohttp
+with the bytes it sent, and never comes back: aiohttp closes it after the answer.
+
+No connection has a timer: one task looks at all deadlines every `LOOK_S`. After its connection no
+door is part of a reference cycle, or the collector would have thousands of them to find a second.
 """
 
 from __future__ import annotations
@@ -24,24 +46,26 @@ from relay_server.errors import StoreFull, StoreUnavailable
 from relay_server.web import ingest
 from relay_server.web.capture import HeadTooLarge
 from relay_server.web.context import Context
-from relay_server.web.exchange import Headers, Request, answer_head
+from relay_server.web.http1 import Headers, Request, answer_head
 from relay_server.web.ingest import BodyTooLarge
 from relay_server.web.limits import Connections
-from relay_server.web.server import BoundedHandler
+from relay_server.web.server import (
+    HEADER_DEADLINE_S,
+    KEEPALIVE_S,
+    LINGER_S,
+    MAX_HEADERS,
+    MAX_LINE_BYTES,
+    BoundedHandler,
+)
 
 log = structlog.get_logger()
 
-HEADER_DEADLINE_S = 5.0
-BODY_DEADLINE_S = 10.0
+BODY_DEADLINE_S = 10.0  # for a webhook's body to be whole
 STORE_DEADLINE_S = 2.25  # with LOOK_S, every answer comes within 2.5 s: Chatwoot gives up at 5
-KEEPALIVE_S = 75.0
-LINGER_S = 1.0  # to read the rest of what was refused, so that the answer is seen
 LOOK_S = 0.25  # how often deadlines are looked at
 SILENT_S = 0.5  # at a stop, for the first bytes of a connection that has just been made
-CLOSING_LOOK_S = 0.02
-MAX_TARGET_BYTES = 8_190
+CLOSING_LOOK_S = 0.02  # how often a server that stops looks which connections are idle
 MAX_ARRIVING_BYTES = 67_108_864  # of bodies on all connections together
-MAX_HEADERS = 128
 VERSIONS = ("1.1", "1.0")
 
 
@@ -71,11 +95,11 @@ class TargetTooLong(RelayError):
     status_hint = 414
 
     def __init__(self) -> None:
-        super().__init__(f"path and query are longer than {MAX_TARGET_BYTES} bytes")
+        super().__init__(f"path and query are longer than {MAX_LINE_BYTES} bytes")
 
 
 class NotHttp(RelayError):
-    """What came is no HTTP request that webhooks are posted by."""
+    """The bytes are no HTTP/1 request, or one that two readers could read differently."""
 
     code = "bad_request"
     status_hint = 400
@@ -149,10 +173,7 @@ class Front:
         limit = self.connections.enter(peer)
         if limit is None:
             return True
-        context = self.context
-        context.metrics.limited.labels(limit).inc()
-        if times := context.seldom.due(limit, context.clock.monotonic()):
-            log.warning("too many connections", limit=limit, address=peer, times=times)
+        self.context.limited(limit, "too many connections", limit=limit, address=peer)
         return False
 
 
@@ -232,7 +253,7 @@ class FrontDoor(asyncio.Protocol):
         if request.whole:
             return
         request.target += part
-        if len(request.target) > MAX_TARGET_BYTES:
+        if len(request.target) > MAX_LINE_BYTES:
             request.error = TargetTooLong()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -277,7 +298,7 @@ class FrontDoor(asyncio.Protocol):
     # What the front calls.
 
     def expire(self) -> None:
-        """What was waited for did not come in time."""
+        """The deadline of this phase is over."""
         match self._phase:
             case _Phase.BODY:
                 self._refuse_and_close(self._request, BodyTooSlow())
@@ -287,7 +308,7 @@ class FrontDoor(asyncio.Protocol):
                 self._transport.abort()
 
     def is_idle(self, silent_too: bool) -> bool:
-        """Whether nothing of a request is here; by choice also where none ever came."""
+        """True between requests; by choice also before the first byte of the first."""
         return self._phase is _Phase.IDLE or (
             silent_too and self._phase is _Phase.HEAD and not self._raw
         )
@@ -426,12 +447,12 @@ class FrontDoor(asyncio.Protocol):
 
 
 def _failed() -> RelayError:
-    """What a sender hears of an error that nobody foresaw; the log says more."""
+    """The answer to a sender after an error of our own; the log says more."""
     return RelayError("the webhook could not be taken")
 
 
 def _in_doubt(request: Request, fields: Collection[bytes]) -> bool:
-    """Whether another reader could see another request in it than llhttp does.
+    """True if another reader could see another request in these bytes than llhttp does.
 
     That is one for two hosts (RFC 9112 §3.2), with a transfer coding that would have to be undone,
     or with any coding in HTTP/1.0, which has none (§6.1).

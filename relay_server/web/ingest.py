@@ -1,4 +1,19 @@
-"""What a webhook has to pass before it is stored; how it arrives is `front.py`'s matter."""
+"""A webhook on its way in: who may send it, what is kept of it, how it is refused.
+
+How it arrives, byte by byte, is the matter of `front.py`, which calls these in turn:
+
+1. `admit`, by the head alone: the channel by the path; then, for all channels alike, token and
+   address (`auth.check_sender`); then what no target would ever be sent (`check_request`). A
+   stranger learns neither of channels nor of paths, and costs no body.
+2. `store`, with the whole body: the signature, which is over the body's bytes; the channel's rate;
+   the order key and kind; and `store.append`, which returns once the event is on disk. Only then is
+   there a 2xx.
+3. `refuse`, in place of either: an error's status and code, and `Retry-After` where the sender
+   should come back. What is not stored is answered 429 on a Chatwoot channel (Chatwoot's agent bots
+   try again after 429 and 500 alone), 503 on any other.
+
+The hub is not told: readers are woken by the store's feed.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +39,7 @@ from relay_server.errors import (
     Unauthorized,
 )
 from relay_server.values import Appended, Channel, NewEvent
-from relay_server.web import backoff
+from relay_server.web.access import refusal
 from relay_server.web.capture import (
     BadTarget,
     Head,
@@ -81,7 +96,7 @@ class Incoming:
 
 
 def is_webhook(raw_target: bytes) -> bool:
-    """Whether a request's target is one that webhooks are posted to."""
+    """True if a request's target is one that webhooks are posted to."""
     return origin_form(raw_target.decode("latin-1")).startswith(PREFIXES)
 
 
@@ -109,7 +124,7 @@ def admit(
     try:
         channel = _let_in(context, head, sender)
     except Unauthorized as exc:
-        raise backoff.instead_of(exc, context, sender) from None
+        raise refusal(context, exc, sender) from None
     try:
         check_request(method, target)
     except RequestRefused:
@@ -149,7 +164,7 @@ async def store(context: Context, incoming: Incoming, body: bytes) -> Appended:
         try:
             _check_signature(context, channel, hmac, head, body, now_ms)
         except Unauthorized as exc:
-            raise backoff.instead_of(exc, context, incoming.sender) from None
+            raise refusal(context, exc, incoming.sender) from None
     if (rate := channel.config.rate_per_s) is not None:
         _check_rate(context, channel, rate)
     key, kind = identify(channel.config, body)
@@ -199,14 +214,11 @@ def _note(channel: Channel | None, error: RelayError) -> None:
 
 
 def _check_rate(context: Context, channel: Channel, rate_per_s: float) -> None:
-    now = context.clock.monotonic()
-    wait_s = context.rates.take(channel.number, rate_per_s, now)
-    if not wait_s:
-        return
-    context.metrics.limited.labels(Limit.RATE).inc()
-    if times := context.seldom.due((Limit.RATE, channel.number), now):
-        log.warning("rate of a channel exceeded", channel=channel.name, times=times)
-    raise RateLimited(wait_s)
+    wait_s = context.rates.take(channel.number, rate_per_s, context.clock.monotonic())
+    if wait_s:
+        event = "rate of a channel exceeded"
+        context.limited(Limit.RATE, event, of=channel.number, channel=channel.name)
+        raise RateLimited(wait_s)
 
 
 def _check_signature(

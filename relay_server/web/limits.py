@@ -1,6 +1,15 @@
-"""How much is taken of whom: rates, connections and wrong tokens. Pure: the time is passed in.
+"""How much is taken of whom: rates, connections and wrong tokens. Pure: callers pass the time.
 
-Every table has a bound of its own, since what fills it comes from outside.
+- `Rates`: a token bucket for each channel that has a rate. It fills at the rate, holds `BURST_S`
+  worth of webhooks, and each webhook takes one.
+- `Failures`: a sliding window of wrong tokens and signatures for each address. Beyond `FAILURES`
+  in `FAILURE_WINDOW_S` wrong ones get 429 instead of 401. A good token is let in all the same: the
+  window slows guessing down, and must not let a stranger lock out who shares an address.
+- `Connections`: open connections, in all and of each address. Proxies are exempt from the latter.
+- `Seldom`: which of many like events get a log line.
+
+An address stands for its IPv4 address or its IPv6 /64 (`group_of`). Strangers fill these tables, so
+each has a bound of its own, and forgets the oldest at it.
 """
 
 from __future__ import annotations
@@ -18,16 +27,16 @@ from relay_server.values import ChannelNumber
 
 BURST_S = 2.0  # a quiet channel may take the webhooks of so many seconds at once
 FAILURES = 20  # wrong tokens or signatures of one address, and then it is told to stay away
-FAILURE_WINDOW_S = 60.0
+FAILURE_WINDOW_S = 60.0  # for so long a wrong token counts
 MAX_ADDRESSES = 10_000  # whose failures are remembered
-MAX_ADDRESS_CHARS = 64
+MAX_ADDRESS_CHARS = 64  # more of what a proxy hands on as an address is not looked at
 SELDOM_S = 10.0  # between two log lines of one kind
-MAX_KINDS = 1_000
+MAX_KINDS = 1_000  # of log lines that are remembered
 IPV6_NETWORK = 64  # bits; below it one customer has every address
 
 
 class Limit(StrEnum):
-    """What was refused because of too much of it."""
+    """The limits that a client can meet; the metric's label."""
 
     RATE = "rate"
     FAILURES = "failures"

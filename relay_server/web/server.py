@@ -1,7 +1,8 @@
-"""aiohttp's server with the bounds that it lacks: a deadline for headers, silent errors.
+"""aiohttp's server with the bounds that it lacks, and the middlewares of every application.
 
 aiohttp waits for ever for the end of a request's headers, and its error pages quote the line that
-it could not read, which may hold a token.
+it could not read, which may hold a token. `BoundedHandler` gives headers a deadline and answers
+without quoting; `BoundedServer` and `BoundedRunner` are there to have aiohttp make it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from relay_server.web.limits import Limit
 
 log = structlog.get_logger()
 
-HEADER_DEADLINE_S = 5.0
-KEEPALIVE_S = 75.0
-MAX_LINE_BYTES = 8_190
+# The bounds of a connection, the front's too.
+HEADER_DEADLINE_S = 5.0  # for a request's head to be whole; for a TLS handshake as well
+KEEPALIVE_S = 75.0  # an idle connection is closed
+MAX_LINE_BYTES = 8_190  # of a request's path and query; aiohttp takes no longer header line either
 MAX_HEADERS = 128
-LINGER_S = 1.0  # to read the rest of a body that was refused, so that the answer is seen
-SHUTDOWN_S = 3.0
+LINGER_S = 1.0  # to read the rest of what was refused, so that the answer is seen
+
+SHUTDOWN_S = 3.0  # for requests under way once the last webhook was answered at a stop
 MAX_API_REQUESTS = 100  # each may read much of the store
 
 
@@ -82,7 +85,7 @@ class BoundedHandler(web.RequestHandler):
         else:
             log.info("request not understood", status=status, error=type(exc).__name__)
             response = error_response(status, "bad_request", "this is no HTTP request")
-        response.headers["Server"] = "relay"  # `unnamed` is not asked here
+        response.headers["Server"] = "relay"  # no `on_response_prepare` is called here
         response.force_close()
         return response
 
@@ -108,14 +111,14 @@ class BoundedServer(web.Server):
 
 
 class BoundedRunner(web.AppRunner):
-    """Runs an application on `BoundedServer`; its handlers must be wrapped by `bounded`."""
+    """Runs an application on `BoundedServer`; its handlers must be wrapped by `track_request`."""
 
     def __init__(self, app: web.Application) -> None:
         super().__init__(app, shutdown_timeout=SHUTDOWN_S)
 
     @property
     def handler(self) -> BoundedServer:
-        """What makes the protocol of a connection, once it is set up."""
+        """The factory of connections' protocols, once the runner is set up."""
         assert isinstance(self.server, BoundedServer)
         return self.server
 
@@ -142,7 +145,7 @@ class BoundedRunner(web.AppRunner):
 
 
 @web.middleware
-async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def track_request(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tell the connection when a request's headers are whole, and when it is answered."""
     connection = request.protocol
     if not isinstance(connection, BoundedHandler):
@@ -155,15 +158,13 @@ async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def few(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def limit_concurrency(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer so many API requests at once and no more; the WebSocket is none."""
     if not request.path.startswith("/api/"):
         return await handler(request)
     context = request.app[CONTEXT]
     if context.api_requests >= MAX_API_REQUESTS:
-        context.metrics.limited.labels(Limit.REQUESTS).inc()
-        if times := context.seldom.due(Limit.REQUESTS, context.clock.monotonic()):
-            log.warning("too many API requests", times=times)
+        context.limited(Limit.REQUESTS, "too many API requests")
         raise Busy
     context.api_requests += 1
     try:
@@ -173,7 +174,7 @@ async def few(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def close_after_answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Close the connection after this request: the next one on it may be a webhook.
 
     Proxies send different clients' requests over one connection, and once `Front` has let go of a
@@ -185,11 +186,11 @@ async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
-async def unsniffed(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def forbid_sniffing(_request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Have browsers take an answer for what it says it is: it may hold what strangers wrote."""
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 
-async def unnamed(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def hide_server(_request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Do not say which software of which version answers."""
     response.headers.pop("Server", None)

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from relay_server.configs import SenderKind
 from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.values import Scope
-from relay_server.web import front
+from relay_server.web import front, server
 from tests.support.certificates import make_certificate
 from tests.support.senders import (
     Connection,
@@ -241,7 +241,7 @@ async def test_a_closed_tls_connection_is_not_answered_again(
             await one.send(outgoing.read())
             await one.reader.read(1)  # the answer comes; the end of TLS is never answered
             with capture_logs() as logs:
-                served.clock.advance(front.STORE_DEADLINE_S + front.LINGER_S)
+                served.clock.advance(front.STORE_DEADLINE_S + server.LINGER_S)
                 await served.all_left()
         answered = served.metric("relay_webhooks_total", channel="chatwoot", answer="200")
 

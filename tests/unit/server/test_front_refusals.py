@@ -13,7 +13,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
-from relay_server.web import front, ingest
+from relay_server.web import front, ingest, server
 from tests.support.senders import Answer, chunked, connection, head, read_answer, request
 from tests.support.waiting import settled, until
 from tests.unit.server.support import Served, deaf, listening
@@ -186,7 +186,7 @@ async def test_a_field_that_never_ends_is_not_kept(served: Served) -> None:
 
 
 async def test_a_head_at_its_bounds_is_taken(served: Served) -> None:
-    target = "/webhook?" + "x" * (front.MAX_TARGET_BYTES - 9)
+    target = "/webhook?" + "x" * (server.MAX_LINE_BYTES - 9)
     room = MAX_HEAD_BYTES - 2_000
     fields = [(f"X-{n}", "x" * (room // 100)) for n in range(100)]
     assert (await served.send(request(target, headers=fields, token=served.token))).status == 200

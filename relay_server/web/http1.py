@@ -1,4 +1,4 @@
-"""One exchange with a sender: its request while it arrives, and the head of the answer."""
+"""HTTP/1.1 as the front reads and writes it: a request while it arrives, and an answer's head."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Request:
     """A request while it arrives.
 
     Attributes:
+        began: When its first byte was parsed; monotonic seconds.
         incoming: Set once its sender was let in.
-        error: What is wrong with it.
+        error: Why it is refused.
         keep: The connection may be used again after it.
         whole: All of its body came.
         followed: More came behind it.
@@ -49,7 +50,7 @@ class Request:
 
     @property
     def connection(self) -> Headers:
-        """What the answer says of the connection, where the sender does not expect it anyway."""
+        """The answer's `Connection` field, where it differs from the version's default."""
         if not self.keep:
             return CLOSE
         return KEEP if self.version == "1.0" else ()
