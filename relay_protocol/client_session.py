@@ -14,7 +14,6 @@ from relay_protocol.finished import Finished, FinishedInMemory
 from relay_protocol.limits import (
     HANDSHAKE_S,
     HEARTBEAT_S,
-    WINDOW_BYTES,
     WORKING_INTERVAL_S,
 )
 from relay_protocol.liveness import Beat, Liveness
@@ -35,6 +34,7 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+from relay_protocol.window import Window
 
 TARGET_GONE = 410  # RFC 9110 §15.5.11: the server pauses the subscription
 
@@ -129,11 +129,9 @@ class _Lent:
 
     Attributes:
         event: Its id: a server restored from a backup gives delivery ids to other events.
-        size: Bytes of its body.
     """
 
     event: str
-    size: int
     subscription: int
 
 
@@ -175,8 +173,7 @@ class ClientSession:
         self._worked_at = 0.0
         self._granted: dict[int, Granted] = {}
         self._held: dict[str, _Lent] = {}  # by delivery id
-        self._bytes = 0  # of held bodies that fit into the window
-        self._large: str | None = None  # the held delivery whose body does not
+        self._window = Window(hello.window)
         self._partial: dict[str, _Partial] = {}
         # Handed back while their bodies arrived: what is on its way of these is dropped.
         self._cut_short: deque[str] = deque(maxlen=hello.window)
@@ -204,7 +201,7 @@ class ClientSession:
         self.state = State.OFFLINE
         self._granted.clear()
         self._held.clear()
-        self._bytes, self._large = 0, None
+        self._window.clear()
         self._partial.clear()
         self._cut_short.clear()
         self._queue.clear()
@@ -303,12 +300,8 @@ class ClientSession:
         self._bound(message)
         if all(lent.subscription != message.subscription for lent in self._held.values()):
             self._paused.discard(message.subscription)  # somebody resumed it
-        lent = _Lent(message.event.id, message.size, message.subscription)
-        self._held[message.delivery] = lent
-        if message.size > WINDOW_BYTES:
-            self._large = message.delivery
-        else:
-            self._bytes += message.size
+        self._held[message.delivery] = _Lent(message.event.id, message.subscription)
+        self._window.take(message.delivery, message.size)
         self._partial.pop(message.delivery, None)  # a lease that ran out: its body comes anew
         if message.body is not None:
             return self._take(message, message.body)
@@ -321,13 +314,8 @@ class ClientSession:
         if message.delivery in self._held:  # a lease that ran out: it is lent anew
             self._hand_back(message.delivery)
             self._check_waiting(message)
-        if len(self._held) >= self._hello.window:
-            raise ProtocolError("more deliveries than the window allows")
-        if message.size > WINDOW_BYTES:
-            if self._large is not None:
-                raise ProtocolError("a second body that is larger than the window")
-        elif self._bytes + message.size > WINDOW_BYTES:
-            raise ProtocolError("more bytes than the window allows")
+        if refusal := self._window.refusal(message.size):
+            raise ProtocolError(refusal)
 
     def _check_waiting(self, message: Deliver) -> None:
         """What is lent anew weighs what waits of it: the window would bound nothing else."""
@@ -398,14 +386,8 @@ class ClientSession:
         return [Send(Result(delivery, outcome))]
 
     def _hand_back(self, delivery: str) -> None:
-        lent = self._held.pop(delivery, None)
-        if lent is None:
-            return
-        if delivery == self._large:
-            self._large = None
-        else:
-            self._bytes -= lent.size
-        assert self._bytes >= 0, "more was handed back than was lent"
+        self._held.pop(delivery, None)
+        self._window.give_back(delivery)
 
     def _target_down(self, channel: str) -> list[ClientEffect]:
         if channel in self._down:

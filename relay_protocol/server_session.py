@@ -37,6 +37,7 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.values import Delivery, Failure, Outcome, Response
+from relay_protocol.window import Window
 
 
 class State(enum.Enum):
@@ -130,33 +131,25 @@ class ServerSession:
         self.state = State.CONNECTING
         self._opened_at = now
         self._liveness = Liveness(now, heartbeat_s)
-        self._window = window_deliveries
+        self._most = window_deliveries
         self._window_bytes = window_bytes
+        self._window = Window(0)  # no credit before the welcome
         self._subscriptions: frozenset[int] = frozenset()
-        self._under_way: dict[str, int] = {}  # delivery id → bytes of its body
-        self._bytes = 0  # of bodies that fit into the window
-        self._large: str | None = None  # the delivery whose body does not
         self._bodies: deque[tuple[str, memoryview]] = deque()  # rests not yet sent, in turn
 
     @property
     def under_way(self) -> frozenset[str]:
         """Ids of deliveries that were sent and not answered."""
-        return frozenset(self._under_way)
+        return frozenset(self._window)
 
     @property
     def credit(self) -> int:
         """How many more deliveries may be sent now, whatever they weigh; never negative."""
-        if self.state is not State.OPEN:
-            return 0
-        return self._window - len(self._under_way)
+        return self._window.credit if self.state is State.OPEN else 0
 
     def accepts(self, size: int) -> bool:
-        """Whether a delivery with a body of so many bytes may be sent now."""
-        if self.credit == 0:
-            return False
-        if size > self._window_bytes:
-            return self._large is None
-        return self._bytes + size <= self._window_bytes
+        """True if a delivery with a body of so many bytes may be sent now."""
+        return self.state is State.OPEN and self._window.accepts(size)
 
     def receive(self, message: ClientMessage, now: float) -> list[ServerEffect]:
         """Take a message from the client.
@@ -173,7 +166,7 @@ class ServerSession:
             case State.OPEN, Result():
                 return self._settle(message)
             case State.OPEN, Working(deliveries):
-                known = dict.fromkeys(d for d in deliveries if d in self._under_way)
+                known = dict.fromkeys(d for d in deliveries if d in self._window)
                 return [Extend(tuple(known))]  # each once: a frame has room for 100,000
             case State.OPEN, Pause(subscription) if subscription in self._subscriptions:
                 return [Hold(subscription)]
@@ -199,13 +192,7 @@ class ServerSession:
         """Send a delivery that `accepts` said yes to. A body that is not small goes in chunks."""
         size = len(delivery.body)
         self._forget(delivery.id)  # a lease that ran out may be sent again
-        self._under_way[delivery.id] = size
-        if size > self._window_bytes:
-            self._large = delivery.id
-        else:
-            self._bytes += size
-        assert len(self._under_way) <= self._window, "more deliveries than the window takes"
-        assert self._bytes <= self._window_bytes, "more bytes than the window takes"
+        self._window.take(delivery.id, size)
         whole = size <= CHUNK_BYTES
         if not whole:
             self._bodies.append((delivery.id, memoryview(delivery.body)))
@@ -277,7 +264,7 @@ class ServerSession:
         if any(not 0 <= (wanted.since or 0) <= MAX_UNIX_MS for wanted in hello.subscriptions):
             raise ProtocolError("a subscription starts at a time that no event can have")
         self.state = State.JOINING
-        self._window = min(self._window, hello.window)
+        self._window = Window(min(self._most, hello.window), self._window_bytes)
         return [Join(hello)]
 
     def _settle(self, result: Result) -> list[ServerEffect]:
@@ -287,17 +274,10 @@ class ServerSession:
         return [Settle(result.delivery, result.outcome)]
 
     def _forget(self, delivery: str) -> bool:
-        size = self._under_way.pop(delivery, None)
-        if size is None:
-            return False
-        if delivery == self._large:
-            self._large = None
-        else:
-            self._bytes -= size
-        assert self._bytes >= 0, "more came back than went out"
-        if size > CHUNK_BYTES:
+        size = self._window.give_back(delivery)
+        if size is not None and size > CHUNK_BYTES:
             self._bodies = deque(b for b in self._bodies if b[0] != delivery)
-        return True
+        return size is not None
 
 
 def _check(outcome: Outcome) -> None:

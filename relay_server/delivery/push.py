@@ -18,8 +18,9 @@ from relay_http.pool import Pool
 from relay_http.poster import CONNECT_S, Poster
 from relay_http.reach import Address, Unreachable, addresses, connect_any
 from relay_http.target import Target
-from relay_protocol.limits import WINDOW_BYTES, WINDOW_DELIVERIES, WORKING_INTERVAL_S
+from relay_protocol.limits import WINDOW_DELIVERIES, WORKING_INTERVAL_S
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
+from relay_protocol.window import Window
 from relay_server.configs import ForwardConfig
 from relay_server.delivery.allow import Allowlist, read_url
 from relay_server.errors import InvalidValue
@@ -145,13 +146,11 @@ class Push:
         self.token = ""  # nobody's: revoking one closes no forward
         self.host = target.authority
         self.why_waiting = ""
-        self._concurrency = config.concurrency
+        self._window = Window(config.concurrency)
         self._poster = _poster(config, target, Door(allowlist, target.host, resolve), tls)
         self._loop = asyncio.get_running_loop()
         self._inbox: Inbox
         self._under_way: dict[str, asyncio.Task[Outcome]] = {}
-        self._bytes = 0  # of bodies under way that fit into the window
-        self._large: str | None = None  # the delivery under way whose body does not
         self._extended_at = 0.0
         self._looking: asyncio.Task[None] | None = None
         self._gone: asyncio.Future[Gone] = self._loop.create_future()
@@ -161,25 +160,19 @@ class Push:
         self._inbox = inbox
 
     def accepts(self, size: int) -> bool:
-        """Whether a body of so many bytes may be posted now."""
-        full = len(self._under_way) >= self._concurrency
-        if full or self._gone.done() or self._looking is not None:
+        """True if a body of so many bytes may be posted now."""
+        if self._gone.done() or self._looking is not None:
             return False
-        if size > WINDOW_BYTES:
-            return self._large is None
-        return self._bytes + size <= WINDOW_BYTES
+        return self._window.accepts(size)
 
     def deliver(self, delivery: Delivery) -> None:
         """Post it, without waiting."""
         if delivery.id in self._under_way:
             return  # its lease ran out: one result will do
-        if len(delivery.body) > WINDOW_BYTES:
-            self._large = delivery.id
-        else:
-            self._bytes += len(delivery.body)
+        self._window.take(delivery.id, len(delivery.body))
         task = self._loop.create_task(self._poster.post(delivery), name=f"post {delivery.id}")
         self._under_way[delivery.id] = task
-        task.add_done_callback(functools.partial(self._posted, delivery.id, len(delivery.body)))
+        task.add_done_callback(functools.partial(self._posted, delivery.id))
 
     def tick(self, now: float) -> None:
         """Extend the leases of what is under way; call this about once a second."""
@@ -225,13 +218,9 @@ class Push:
         if not self._gone.done():
             self._gone.set_result(gone)
 
-    def _posted(self, delivery: str, size: int, task: asyncio.Task[Outcome]) -> None:
+    def _posted(self, delivery: str, task: asyncio.Task[Outcome]) -> None:
         del self._under_way[delivery]
-        if self._large == delivery:
-            self._large = None
-        else:
-            self._bytes -= size
-        assert self._bytes >= 0, "more came back than went out"
+        self._window.give_back(delivery)
         if task.cancelled():
             return  # the lease is freed with the pump
         outcome = self._outcome(task)

@@ -50,7 +50,7 @@ class Client:
         assert len(held) <= WINDOW
         assert {delivery.id for delivery in queue} | set(self.session._partial) <= set(held)
         assert len(self.at_target) == len(self.session._running) <= CONCURRENCY
-        assert 0 <= self.session._bytes <= WINDOW_BYTES
+        assert 0 <= self.session._window._bytes <= WINDOW_BYTES
         waiting = sum(len(delivery.body) for delivery in queue)
         assert waiting <= WINDOW_BYTES + MAX_BODY_BYTES
 

@@ -204,7 +204,12 @@ async def _nothing_stays(world: World) -> None:
                 world.kernel.violate("deliveries stay behind", left=left)
     for connection in server.connections:
         session = connection._session
-        if session.under_way or session._bytes or session._large or connection._queued:
+        if (
+            session.under_way
+            or session._window._bytes
+            or session._window._large
+            or connection._queued
+        ):
             world.kernel.violate("a window stays taken", under_way=session.under_way)
     await _leave(world, world.machines)
 

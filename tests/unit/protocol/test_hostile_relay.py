@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay_protocol import bounds, client_session
+from relay_protocol import bounds
 from relay_protocol.client_session import ClientEffect, ClientSession, Replay
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
@@ -21,6 +21,7 @@ from relay_protocol.limits import (
 )
 from relay_protocol.messages import Chunk, Deliver, Granted, Welcome
 from relay_protocol.values import Delivery, HeaderList, Outcome
+from relay_protocol.window import Window
 from tests.support.events import BROKEN, DOWN, OK, delivery, event_head
 from tests.support.links import deliver, hello, open_client, reopen
 
@@ -46,7 +47,7 @@ def check_bounded(session: ClientSession, window_bytes: int, body_bytes: int) ->
     waiting = sum(len(d.body) for d in queue)
     assert waiting <= window_bytes + body_bytes
     assert sum(len(p.body) for p in partial.values()) <= window_bytes + body_bytes
-    assert 0 <= session._bytes <= window_bytes
+    assert 0 <= session._window._bytes <= window_bytes
 
 
 numbers = st.integers(1, 5)
@@ -95,11 +96,9 @@ def test_what_a_relay_makes_a_client_keep_is_bounded(
     taken: list[tuple[str, int, int, bool, bool]],
 ) -> None:
     """Whatever it lends twice, with another body, or while the first is at the target."""
-    with (
-        patch.object(client_session, "WINDOW_BYTES", SMALL_WINDOW_BYTES),
-        patch.object(bounds, "MAX_BODY_BYTES", SMALL_BODY_BYTES),
-    ):
-        relay = Relay()
+    relay = Relay()
+    relay.session._window = Window(WINDOW, SMALL_WINDOW_BYTES)
+    with patch.object(bounds, "MAX_BODY_BYTES", SMALL_BODY_BYTES):
         for step in taken:
             try:
                 relay.step(step)

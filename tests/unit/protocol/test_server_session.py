@@ -226,7 +226,7 @@ def test_credit_is_what_is_left_of_the_smaller_window() -> None:
 
     assert credits_ == [3, 2, 1, 0]
     assert not session.accepts(0)
-    with pytest.raises(AssertionError, match="more deliveries than the window takes"):
+    with pytest.raises(AssertionError, match="more deliveries than the window allows"):
         session.deliver(delivery(4))
     assert open_server(window=1 << 40).credit == 32
 
