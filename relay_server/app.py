@@ -170,7 +170,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         listening = await _listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
         ending.watch(stack, "upkeep", _upkeep(context))
-        ending.watch(stack, "lag", lag.measure(context.clock, context.metrics, context.seldom))
+        ending.watch(stack, "lag", lag.measure(context.clock, context.metrics, context.throttle))
         context.listening = True
         log.info("ready", url=settings.url, data_dir=str(settings.data_dir))
         await ending.asked.wait()

@@ -8,7 +8,7 @@ import structlog
 
 from relay_server.clock import Clock
 from relay_server.metrics import Metrics
-from relay_server.web.limits import Seldom
+from relay_server.throttle import Throttle
 
 log = structlog.get_logger()
 
@@ -16,7 +16,7 @@ LAG_LOOK_S = 0.5
 LAG_WARN_S = 0.5
 
 
-async def measure(clock: Clock, metrics: Metrics, seldom: Seldom) -> None:
+async def measure(clock: Clock, metrics: Metrics, throttle: Throttle) -> None:
     """Wake up now and then, and see how much too late, until cancelled."""
     while True:
         due = clock.monotonic() + LAG_LOOK_S
@@ -24,5 +24,5 @@ async def measure(clock: Clock, metrics: Metrics, seldom: Seldom) -> None:
         now = clock.monotonic()
         late_s = max(0.0, now - due)
         metrics.loop_lag_seconds.observe(late_s)
-        if late_s > LAG_WARN_S and (times := seldom.due("lag", now)):
+        if late_s > LAG_WARN_S and (times := throttle.due("lag", now)):
             log.warning("the event loop was held up", seconds=round(late_s, 3), times=times)

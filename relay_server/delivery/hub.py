@@ -17,8 +17,8 @@ from relay_protocol.errors import RelayError
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock
 from relay_server.configs import SubscriptionConfig
+from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.pump import Pump, Sink
-from relay_server.delivery.trouble import STORE_RETRY_S
 from relay_server.errors import (
     ChannelNotFound,
     Forbidden,

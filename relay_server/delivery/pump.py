@@ -17,9 +17,9 @@ from relay_protocol.values import Delivery, Outcome
 from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery import retry
+from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.lanes import Entry, Keys
 from relay_server.delivery.stream import Stream
-from relay_server.delivery.trouble import Trouble
 from relay_server.errors import ReplayNotFound
 from relay_server.metrics import Metrics
 from relay_server.store.interface import EventStore
@@ -104,8 +104,8 @@ class Pump:
         self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
         self._open: list[Sink] = []  # those that take something; who was served last is the last
         self._replays_changed = True
-        self._trouble = Trouble(clock, "store did not answer a reader", **self._facts())
-        self._replays_trouble = Trouble(
+        self._trouble = StoreBackoff(clock, "store did not answer a reader", **self._facts())
+        self._replays_trouble = StoreBackoff(
             clock, "store did not answer a reader's replays", **self._facts()
         )
         self._draining = False
@@ -241,8 +241,8 @@ class Pump:
     async def _turn(self) -> None:
         """Live traffic first: it goes on where the store can do nothing for replays."""
         try:
-            if await self._trouble.spare(self._move_live) and self._may_replay:
-                await self._replays_trouble.spare(self._replay)
+            if await self._trouble.run(self._move_live) and self._may_replay:
+                await self._replays_trouble.run(self._replay)
         finally:
             self._record()  # what was done has been done, whatever failed
         self._wake_when_due()

@@ -18,7 +18,8 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import EventStore
 from relay_server.store.sqlite.space import Space
-from relay_server.web.limits import Failures, Limit, Rates, Seldom
+from relay_server.throttle import Throttle
+from relay_server.web.limits import Failures, Limit, Rates
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ class Context:
     Attributes:
         listening: The public port takes connections.
         stopping: It drains: not ready for more.
-        seldom: What is logged at a bounded rate.
+        throttle: Of what is logged at a bounded rate.
         api_requests: How many are under way.
         making_canary: One at a time, so that a token has no more than one.
         space: Whether the store takes webhooks.
@@ -50,7 +51,7 @@ class Context:
     forwards: Forwards[Pump] | None = None
     rates: Rates = field(default_factory=Rates)
     failures: Failures = field(default_factory=Failures)
-    seldom: Seldom = field(default_factory=Seldom)
+    throttle: Throttle = field(default_factory=Throttle)
     api_requests: int = 0
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
     space: Space = field(default_factory=Space)
@@ -65,7 +66,7 @@ class Context:
             facts: Fields of the log line.
         """
         self.metrics.limited.labels(limit).inc()
-        if times := self.seldom.due((limit, of), self.clock.monotonic()):
+        if times := self.throttle.due((limit, of), self.clock.monotonic()):
             log.warning(event, **facts, times=times)
 
 

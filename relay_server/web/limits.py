@@ -6,7 +6,6 @@
   in `FAILURE_WINDOW_S` wrong ones get 429 instead of 401. A good token is let in all the same: the
   window slows guessing down, and must not let a stranger lock out who shares an address.
 - `Connections`: open connections, in all and of each address. Proxies are exempt from the latter.
-- `Seldom`: which of many like events get a log line.
 
 An address stands for its IPv4 address or its IPv6 /64 (`group_of`). Strangers fill these tables, so
 each has a bound of its own, and forgets the oldest at it.
@@ -15,10 +14,9 @@ each has a bound of its own, and forgets the oldest at it.
 from __future__ import annotations
 
 import functools
-import math
 from array import array
 from collections import Counter, OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -30,8 +28,6 @@ FAILURES = 20  # wrong tokens or signatures of one address, and then it is told 
 FAILURE_WINDOW_S = 60.0  # for so long a wrong token counts
 MAX_ADDRESSES = 10_000  # whose failures are remembered
 MAX_ADDRESS_CHARS = 64  # more of what a proxy hands on as an address is not looked at
-SELDOM_S = 10.0  # between two log lines of one kind
-MAX_KINDS = 1_000  # of log lines that are remembered
 IPV6_NETWORK = 64  # bits; below it one customer has every address
 
 
@@ -168,22 +164,3 @@ class Connections:
             return False
         mapped = getattr(parsed, "ipv4_mapped", None)
         return any((mapped or parsed) in network for network in self._exempt)
-
-
-class Seldom:
-    """Which of many like things get a log line: the first, and then one each `SELDOM_S`."""
-
-    def __init__(self) -> None:
-        self._kinds: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kinds)
-
-    def due(self, kind: Hashable, now: float) -> int:
-        """Count one: 0, or how many there were since the last line, if one is due."""
-        said_at, count = self._kinds.pop(kind, (-math.inf, 0))
-        due = now - said_at >= SELDOM_S
-        self._kinds[kind] = (now, 0) if due else (said_at, count + 1)
-        if len(self._kinds) > MAX_KINDS:
-            self._kinds.popitem(last=False)
-        return count + 1 if due else 0

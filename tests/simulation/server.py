@@ -17,11 +17,12 @@ from relay_server.delivery.upkeep import Upkeep
 from relay_server.metrics import Metrics
 from relay_server.stopping import DRAIN_S, GO_AWAY_S
 from relay_server.store.interface import EventStore
+from relay_server.throttle import Throttle
 from relay_server.values import Appended, Scope, Token
 from relay_server.web import ingest
 from relay_server.web.context import Context
 from relay_server.web.gateway import Connection
-from relay_server.web.limits import Failures, Rates, Seldom
+from relay_server.web.limits import Failures, Rates
 from tests.simulation.judge import Sent
 from tests.simulation.kernel import Kernel
 from tests.simulation.network import Link
@@ -119,7 +120,7 @@ class Server:
             "clock": self._kernel.clock,
             "rates": Rates(),
             "failures": Failures(),
-            "seldom": Seldom(),
+            "throttle": Throttle(),
         }
         return cast(Context, SimpleNamespace(**parts))
 

@@ -10,10 +10,9 @@ from structlog.testing import capture_logs
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome
+from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.pump import REPLAY_UNDER_WAY, sequence_of
 from relay_server.delivery.stream import REPLAY_BURST_S
-from relay_server.delivery.trouble import MAX_SAID, NEW_AFTER_S, STORE_RETRY_S, Trouble
-from relay_server.errors import StoreUnavailable
 from relay_server.values import MarkState, Progress, ReplayState
 from tests.support.events import BROKEN, OK, mark, new_event
 from tests.support.sinks import FakeSink
@@ -291,29 +290,6 @@ async def test_a_store_that_does_not_answer_is_asked_each_second_and_complained_
     complaints = [entry for entry in logs if entry["event"].startswith("store did not answer")]
     assert 55 <= asked <= 61
     assert [entry["failures"] for entry in complaints] == [1, 11, 31]
-
-
-@virtual_time
-async def test_another_error_and_a_new_trouble_are_said_at_once_and_never_many() -> None:
-    clock = running_clock()
-    trouble = Trouble(clock, "store did not answer")
-
-    async def fail(error: str) -> None:
-        async def work() -> None:
-            raise StoreUnavailable(error)
-
-        assert not await trouble.spare(work)
-        await asyncio.sleep(STORE_RETRY_S)
-
-    with capture_logs() as logs:
-        for error in ("locked", "locked", "full", "locked", "full"):
-            await fail(error)
-        await asyncio.sleep(NEW_AFTER_S)
-        await fail("full")
-        assert [entry["error"] for entry in logs] == ["locked", "full", "full"]
-        for number in range(1_000):
-            await fail(f"page {number} is locked")
-    assert len(logs) < 3 + MAX_SAID + 8
 
 
 @virtual_time

@@ -11,8 +11,8 @@ import msgspec
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome, Response
 from relay_server.configs import ChannelConfig, Policy, PolicyChanges, SubscriptionConfig
+from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.pump import Pump
-from relay_server.delivery.trouble import STORE_RETRY_S
 from tests.support.events import BROKEN, DOWN, OK, new_event
 from tests.support.sinks import FakeSink
 from tests.support.stores import append_many

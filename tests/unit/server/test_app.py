@@ -23,8 +23,8 @@ from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.store import SqliteStore
+from relay_server.throttle import Throttle
 from relay_server.web import canary, front
-from relay_server.web.limits import Seldom
 from tests.support.certificates import make_certificate
 from tests.support.clock import VirtualClock
 from tests.support.events import new_event
@@ -258,7 +258,7 @@ async def test_how_late_the_loop_is_is_measured(
 ) -> None:
     monkeypatch.setattr(lag, "LAG_LOOK_S", 0.001)
     clock, metrics = VirtualClock(), Metrics()
-    measuring = asyncio.create_task(lag.measure(clock, metrics, Seldom()))
+    measuring = asyncio.create_task(lag.measure(clock, metrics, Throttle()))
 
     def value(name: str, **labels: str) -> float:
         return metrics.registry.get_sample_value(f"relay_loop_lag_seconds_{name}", labels) or 0.0

@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from relay_protocol.messages import Granted, Wanted
 from relay_protocol.values import Response
 from relay_server.configs import SubscriptionConfig
+from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub, ReaderState
 from relay_server.delivery.pump import Pump
-from relay_server.delivery.trouble import STORE_RETRY_S
 from relay_server.errors import ChannelNotFound, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.memory import MemoryStore

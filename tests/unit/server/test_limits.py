@@ -18,7 +18,6 @@ from relay_server.web.limits import (
     Failures,
     Limit,
     Rates,
-    Seldom,
     group_of,
 )
 
@@ -164,20 +163,3 @@ def test_what_is_counted_is_what_is_open(steps: list[tuple[bool, int]]) -> None:
         assert connections.open == len(is_open) <= 6
         assert len(connections) == len(set(is_open)), "who is gone is forgotten"
         assert all(is_open.count(one) <= 3 for one in is_open)
-
-
-# Log lines.
-
-
-def test_the_first_of_a_kind_is_told_and_then_a_few() -> None:
-    seldom = Seldom()
-    told = [(now, times) for now in range(100) if (times := seldom.due("lag", float(now)))]
-    assert told == [(0, 1), *((now, 10) for now in range(10, 100, 10))]
-    assert seldom.due("other", 5.0) == 1
-
-
-def test_kinds_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_KINDS", 2)
-    seldom = Seldom()
-    assert [seldom.due(kind, 0.0) for kind in ("a", "b", "a", "c", "b", "c")] == [1, 1, 0, 1, 1, 0]
-    assert len(seldom) == 2
