@@ -6,8 +6,9 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
+from relay_http.addresses import plain_address
 from relay_server.errors import Unauthorized
 from relay_server.values import Catalog, Channel, Scope, Token
 
@@ -95,9 +96,5 @@ def _sign(secret: bytes, message: bytes) -> bytes:
 
 
 def _inside(address: str, networks: Iterable[str]) -> bool:
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)  # a v4 sender on a v6 socket
-    return any((mapped or parsed) in ip_network(network) for network in networks)
+    parsed = plain_address(address)
+    return parsed is not None and any(parsed in ip_network(network) for network in networks)

@@ -16,6 +16,7 @@ from ipaddress import (
 )
 from typing import TypeAlias
 
+from relay_http.addresses import plain_address
 from relay_http.target import HTTPS_PORT, Target, path_of_all
 from relay_server.errors import InvalidValue
 
@@ -272,18 +273,20 @@ def _within(network: Network, block: Network) -> bool:
 def _judged(text: str) -> tuple[Address, ...]:
     """The addresses that one stands for: itself, or the IPv4 addresses inside.
 
-    A zone does not change what an address is. Empty for what is no address.
+    Empty for what is no address.
     """
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return ()
-    return tuple(_inside(address)) if isinstance(address, IPv6Address) else (address,)
+    match plain_address(text):
+        case None:
+            return ()
+        case IPv4Address() as address:
+            return (address,)
+        case address:
+            return tuple(_inside(address))
 
 
 def _inside(address: IPv6Address) -> Iterator[Address]:
     lower = int(address) & 0xFFFF_FFFF
-    if address in _MAPPED or address in _NAT64:
+    if address in _NAT64:
         yield IPv4Address(lower)
     elif address in _6TO4:
         yield IPv4Address(int(address) >> 80 & 0xFFFF_FFFF)

@@ -6,9 +6,10 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import unquote_to_bytes
 
+from relay_http.addresses import plain_address
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_protocol.values import HOP_BY_HOP, HeaderList
@@ -206,9 +207,5 @@ def _authorization(value: bytes) -> tuple[bytes, ...]:
 
 
 def _known(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)  # a v4 proxy on a v6 socket
-    return any((mapped or parsed) in network for network in networks)
+    parsed = plain_address(address)
+    return parsed is not None and any(parsed in network for network in networks)

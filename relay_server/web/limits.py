@@ -19,8 +19,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
+from relay_http.addresses import plain_address
 from relay_server.values import ChannelNumber
 
 BURST_S = 2.0  # a quiet channel may take the webhooks of so many seconds at once
@@ -48,15 +49,13 @@ def group_of(address: str) -> str:
 
 @functools.lru_cache(4_096)
 def _group_of(address: str) -> str:
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:  # a v4 sender on a v6 socket
-        return str(parsed.ipv4_mapped)
-    return str(IPv6Network((parsed, IPV6_NETWORK), strict=False))
+    match plain_address(address):
+        case None:
+            return address
+        case IPv4Address() as parsed:
+            return str(parsed)
+        case parsed:
+            return str(IPv6Network((parsed, IPV6_NETWORK), strict=False))
 
 
 class Rates:
@@ -158,9 +157,5 @@ class Connections:
             del self._by_group[group]
 
     def _is_exempt(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._exempt)
+        parsed = plain_address(address)
+        return parsed is not None and any(parsed in network for network in self._exempt)

@@ -1,0 +1,19 @@
+"""IP addresses as they are judged: by what they stand for, not by how they are written. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+
+def plain_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Read an address; None if it is none.
+
+    An IPv4 peer of a socket that speaks IPv6 is `::ffff:203.0.113.9`: it is given as the IPv4
+    address that it is, so that rules for IPv4 hold for it. A zone (`fe80::1%eth0`) only says where
+    an address is valid, and is left away.
+    """
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,0 +1,26 @@
+"""Addresses are judged by what they stand for."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay_http.addresses import plain_address
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),  # an IPv4 peer of a socket that speaks IPv6
+        ("::FFFF:cb00:7109", "203.0.113.9"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+    ],
+)
+def test_an_address_is_read_as_what_it_stands_for(text: str, plain: str) -> None:
+    assert str(plain_address(text)) == plain
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "203.0.113", "010.0.0.1", "::ffff:1.2.3", "%"])
+def test_what_is_no_address_is_none(text: str) -> None:
+    assert plain_address(text) is None
