@@ -146,5 +146,5 @@ class Error(msgspec.Struct, frozen=True, tag="error"):
     text: str
 
 
-ClientMessage: TypeAlias = Hello | Chunk | Result | Working | Pause | Resume
+ClientMessage: TypeAlias = Hello | Result | Working | Pause | Resume
 ServerMessage: TypeAlias = Welcome | Deliver | Chunk | Goaway | Error

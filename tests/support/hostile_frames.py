@@ -34,7 +34,6 @@ _T = TypeVar("_T")
 
 OF_CLIENT: tuple[ClientMessage, ...] = (
     Hello("1.0", "laptop", (Wanted("chatwoot", "ana", 5), Wanted("b")), 32),
-    Chunk("1.1", b"\x00\xff", last=False),
     Result("1.1", Response(200, ((b"X-A", b"\xff"),), b"\x00", True, 12)),
     Result("1.2", Failure(FailureKind.TARGET_LOST, "connection reset", 3)),
     Working(("1.1", "1.2", "9.9")),

@@ -15,7 +15,6 @@ from relay_protocol.limits import (
     WINDOW_DELIVERIES,
 )
 from relay_protocol.messages import (
-    Chunk,
     ClientMessage,
     CloseCode,
     Deliver,
@@ -46,7 +45,6 @@ from tests.support.links import hello, open_server, welcome
 
 MESSAGES: tuple[ClientMessage, ...] = (
     hello(),
-    Chunk("1.1", b"", last=True),
     Result("1.1", OK),
     Working(()),
     Pause(1),
@@ -79,7 +77,7 @@ def test_a_message_out_of_turn_is_refused(state: State, message: ClientMessage) 
         State.CONNECTING: (Hello,),
         State.JOINING: (),
         State.OPEN: (Result, Working, Pause, Resume),
-        State.CLOSED: (Hello, Chunk, Result, Working, Pause, Resume),
+        State.CLOSED: (Hello, Result, Working, Pause, Resume),
     }[state]
 
     if isinstance(message, allowed):

@@ -320,7 +320,6 @@ async def test_frames_that_are_no_hello(served: Served, token: str, frame: bytes
         Hello("1", "x", (Wanted("chatwoot"),), 1),
         Pause(999),
         Resume(999),
-        Chunk("1.1", b"x", last=True),
         Result("1.1", Response(1)),
         Result("1.1", Response(200, body=b"x" * 65_537)),
         Result("1.1", Response(200, headers=((b"a", b"b"),) * 129)),
