@@ -26,16 +26,14 @@ from relay_client.notices import (
 )
 from relay_client.text import counted, duration, padded
 from relay_http.target import Target
-from relay_protocol.client_session import TARGET_GONE
 from relay_protocol.messages import Granted
 from relay_protocol.text import harmless
-from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from relay_protocol.values import GONE, Failure, FailureKind, Outcome, Response
 
 _BLINK_S = 2.0  # people are not told of shorter absences
 _KIND_CELLS = 28
 _KEY_CELLS = 10
 _LINE_CHARS = 1_000
-_RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 
 Render: TypeAlias = Callable[[Notice], list[str]]
 
@@ -302,9 +300,9 @@ def _why_and_next(outcome: Outcome) -> str:
             return f"{harmless(text)}; it comes again once the target is back"
         case Failure(_, text):
             return f"{harmless(text)}; the relay tries again"
-        case Response(status) if status >= 500 or status in _RETRIED_STATUSES:
+        case Response(status) if outcome.retryable:
             return f"the target answered {status}; the relay tries again"
-        case Response(status) if status == TARGET_GONE:
+        case Response(status) if status == GONE:
             return f"the target answered {status}; the relay pauses the subscription"
         case Response(status):
             return f"the target answered {status}; tried a few times more at most"

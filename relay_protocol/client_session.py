@@ -33,10 +33,8 @@ from relay_protocol.messages import (
     Welcome,
     Working,
 )
-from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+from relay_protocol.values import GONE, Delivery, Failure, FailureKind, Outcome, Response
 from relay_protocol.window import Window
-
-TARGET_GONE = 410  # RFC 9110 §15.5.11: the server pauses the subscription
 
 
 class State(enum.Enum):
@@ -243,7 +241,7 @@ class ClientSession:
                 # The result goes out whether or not this is on disk yet: a crash before it is costs
                 # a second post, as does one between the target's answer and this line.
                 self._finished.add(delivery, outcome)
-            case Response(status) if status == TARGET_GONE:
+            case Response(status) if status == GONE:
                 effects += self._target_gone(delivery.channel)
             case Failure(FailureKind.TARGET_DOWN | FailureKind.TARGET_LOST):
                 effects += self._target_down(delivery.channel)
@@ -401,7 +399,7 @@ class ClientSession:
         """Tell once that the server pauses what the target wants no more of."""
         new = [n for n in self._numbers(channel) if n not in self._paused]
         self._paused.update(new)
-        reason = f"the target answered {TARGET_GONE}"
+        reason = f"the target answered {GONE}"
         return [Paused(channel, self._granted[number].name, reason) for number in new]
 
     def _give_back(

@@ -9,6 +9,11 @@ import msgspec
 
 HeaderList: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
+# Answers of a target that tell what follows: the server decides, and the client says so to people.
+GONE = 410  # RFC 9110 §15.5.11: it wants no more, of anything, so its subscription is paused
+# Beside 5xx: of the moment rather than of the event (Too Early is RFC 8470's).
+RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
+
 # Fields, in lower case, between two ends of one connection (RFC 9110 §7.6.1), and Expect: whoever
 # passes a request on has its body, and nobody needs to be asked first.
 HOP_BY_HOP = frozenset(
@@ -95,6 +100,11 @@ class Response(msgspec.Struct, frozen=True, tag="response"):
     def delivered(self) -> bool:
         """Whether the target took the event."""
         return 200 <= self.status < 300
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another attempt may well end otherwise."""
+        return self.status >= 500 or self.status in RETRYABLE_STATUSES
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
