@@ -6,13 +6,12 @@ import functools
 import re
 from datetime import UTC, datetime
 
-from relay_http.target import Target
+from relay_http.target import Target, leads_upwards
 from relay_protocol.values import HOP_BY_HOP, Delivery, RequestHead
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _NEVER_METHODS = frozenset({"CONNECT", "TRACE"})  # these make a target act as a proxy or an echo
 _FORBIDDEN_IN_TARGET = re.compile(r"[\x00-\x20\x7f#\ud800-\udfff]")
-_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){2}(?=/|;|$)", re.IGNORECASE)
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -73,7 +72,7 @@ def _check_request_target(text: str) -> None:
         raise RequestRefused(f"the path {text[:80]!r} does not begin with one slash")
     if _FORBIDDEN_IN_TARGET.search(text) or "\\" in path:
         raise RequestRefused(f"the path {text[:80]!r} has characters that no path has")
-    if _DOT_SEGMENT.search(path):
+    if leads_upwards(path):
         raise RequestRefused(f"the path {text[:80]!r} leads upwards")
 
 

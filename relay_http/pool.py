@@ -8,7 +8,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from relay_http.exchange import Connection
+from relay_http.connection import Connection
 from relay_http.reach import open_socket
 from relay_http.target import Target
 
@@ -55,7 +55,7 @@ class Pool:
             connection = self._idle.pop()
             if not connection.is_open:
                 continue
-            if connection.is_quiet and (self._usable is None or self._usable(connection)):
+            if not connection.is_stale and (self._usable is None or self._usable(connection)):
                 return connection
             connection.close()
         return None

@@ -1,4 +1,23 @@
-"""Posts deliveries to one target, and says how that went."""
+"""Posts deliveries to one target, and says how that went.
+
+    compose ──refused──▶ REFUSED
+       │
+    pool.take() ──a kept connection──▶ exchange ──▶ Response
+       │                                  │ broke at once, with nothing heard: it was stale
+    pool.connect() ◀──────────────────────┘
+       │     └──nothing listens──▶ TARGET_DOWN: no byte of the event was sent
+    exchange ──▶ Response
+       └──▶ TIMEOUT, NETWORK (no HTTP, or it hung up), TARGET_LOST (it hung up, and is gone)
+
+A request is sent a second time in one case only. Servers close connections that idle, and one that
+closes while a request is on its way has not read it: such a break comes within `_STALE_S`, before
+any byte of an answer, and on a kept connection alone. Any other break may have come over the event
+itself, so it is an attempt that failed, and whether to try again is for the server to say.
+
+`TARGET_DOWN` and `TARGET_LOST` differ in what the target may have seen, which decides whether an
+attempt counts. So once a request went out on a kept connection, a failure to connect anew is never
+called down. The body is not copied, and nothing is parsed: what arrives is what the sender signed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +25,7 @@ import asyncio
 import time
 from ssl import SSLCertVerificationError
 
-from relay_http.exchange import Broken, Connection, NotHttp
+from relay_http.connection import Broken, Connection, NotHttp
 from relay_http.outgoing import RequestRefused, compose
 from relay_http.pool import Pool
 from relay_http.reach import Unreachable
@@ -23,7 +42,9 @@ LONGEST_LOOK_S = 2.0  # all that waited shall have arrived 5 s after the target'
 
 
 class Poster:
-    """Opens connections to its target, and to nothing else. Make it where an event loop runs.
+    """The client of one target: opens connections to it, and to nothing else.
+
+    Make it where an event loop runs.
 
     Args:
         timeout_s: How long the target may take for its whole answer.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from relay_protocol.values import HeaderList
 
 HTTPS_PORT = 443
-_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){2}(?=/|$)", re.IGNORECASE)
+# Servers decode a segment before they look at it, and some leave parameters (`..;x`) out of it.
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){2}(?=/|;|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Target:
 
 def path_of_all(path: str) -> str | None:
     """Turn the path of a target's URL into `Target.path`; None when it can be no such path."""
-    if "?" in path or "#" in path or "\\" in path or _DOT_SEGMENT.search(path):
+    if "?" in path or "#" in path or "\\" in path or leads_upwards(path):
         return None
     return "" if path == "/" else path
+
+
+def leads_upwards(path: str) -> bool:
+    """True for a path with a segment `..`, however it is spelt (RFC 3986 §3.3)."""
+    return _DOT_SEGMENT.search(path) is not None

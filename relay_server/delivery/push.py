@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from relay_http.exchange import Connection
+from relay_http.connection import Connection
 from relay_http.outgoing import RequestRefused, check_header
 from relay_http.pool import Pool
 from relay_http.poster import CONNECT_S, Poster

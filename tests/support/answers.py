@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from relay_http.exchange import Broken, Connection, NotHttp
+from relay_http.connection import Broken, Connection, NotHttp
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES, MAX_RESULT_HEADERS
 from relay_protocol.values import Response
 from tests.support.raw_target import OK

@@ -42,6 +42,7 @@ def test_a_route_is_read(text: str, route: Route) -> None:
         "localhost:8000/a#b",
         "localhost:8000/../b",
         "localhost:8000/%2e./b",
+        "localhost:8000/..;x/b",
         "localhost:8000/a b",
         "localhost:8000/\r\nX: y",
         "é:8000",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-ON_BOTH = {"test_exchange", "test_hostile_target", "test_pool", "test_poster"}
+ON_BOTH = {"test_connection", "test_pool", "test_poster"}
 
 
 def pytest_asyncio_loop_factories(

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from relay_http import pool as pool_module
-from relay_http.exchange import Connection
+from relay_http.connection import Connection
 from relay_http.pool import Pool
 from relay_http.target import Target
 from tests.support.raw_target import raw_target, until

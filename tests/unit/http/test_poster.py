@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,11 @@ from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome, Response
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request, until
+from tests.support.virtual_time import running_clock, virtual_time
 
+ANSWERED = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
+UNREAD = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
+NOWHERE = Target("127.0.0.1", 9)
 HELD_UP_S = 50.0  # a busy machine may hold up for so long what takes a moment
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures/chatwoot").glob("*.json"))
 
@@ -108,37 +114,25 @@ async def test_no_header_is_added_to_a_bare_request(method: str) -> None:
     assert body == b""
 
 
-async def test_names_that_differ_in_case_are_both_sent() -> None:
-    """They are repeats of one header, and both values count."""
-    headers = ((b"Host", b"x"), (b"X-Tag", b"a"), (b"x-tag", b"b"), (b"X-Tag", b"c"))
+async def test_whatever_a_sender_said_arrives_byte_for_byte() -> None:
+    """An empty query, names that differ in case alone, and values that are no UTF-8.
+
+    Old senders write Latin-1, and some sign what they write.
+    """
+    headers = (
+        (b"Host", b"x"),
+        (b"X-Tag", b"a"),
+        (b"x-tag", "João 🎉".encode()),
+        (b"X-Tag", b"Jo\xe3o"),
+        (b"X-Any", bytes(range(0x80, 0x100))),
+    )
 
     async with raw_target() as server:
-        await replay(server.target, make_delivery(headers=headers))
-
-    assert split_request(server.requests[0])[1][1:4] == list(headers[1:])
-
-
-async def test_an_empty_query_and_utf8_values_stay() -> None:
-    """Even these are what the sender said."""
-    headers = ((b"Host", b"x"), (b"X-Nome", "João 🎉".encode()))
-    delivery = make_delivery(request_target="/webhook?", headers=headers)
-
-    async with raw_target() as server:
-        await replay(server.target, delivery)
+        await replay(server.target, make_delivery(request_target="/webhook?", headers=headers))
 
     first, sent, _ = split_request(server.requests[0])
     assert first == b"POST /webhook? HTTP/1.1"
-    assert sent[1] == headers[1]
-
-
-async def test_values_that_are_no_utf8_arrive_byte_for_byte() -> None:
-    """Old senders write Latin-1, and some sign what they write."""
-    headers = ((b"Host", b"x"), (b"X-Nome", b"Jo\xe3o"), (b"X-Any", bytes(range(0x80, 0x100))))
-
-    async with raw_target() as server:
-        await replay(server.target, make_delivery(headers=headers))
-
-    assert split_request(server.requests[0])[1][1:3] == list(headers[1:])
+    assert sent[1:5] == list(headers[1:])
 
 
 @pytest.mark.parametrize("request_target", ["//evil/x", "http://evil/x", "/../x", "/a\r\nb"])
@@ -189,14 +183,16 @@ async def test_cookies_are_not_kept_and_proxies_not_used(monkeypatch: pytest.Mon
     ],
 )
 async def test_the_beginning_of_an_answer_is_kept(size: int, kept: int, truncated: bool) -> None:
-    """However long it is."""
-    async with raw_target() as server:
+    """However long it is; and the connection as long as its rest is not much."""
+    async with raw_target() as server, opened(server.target, 5.0, 1) as poster:
         server.answer = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + b"x" * size
-        outcome = await replay(server.target)
+        outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
 
-    assert isinstance(outcome, Response)
-    assert outcome.body == b"x" * kept
-    assert outcome.truncated is truncated
+    for outcome in outcomes:
+        assert isinstance(outcome, Response)
+        assert outcome.body == b"x" * kept
+        assert outcome.truncated is truncated
+    assert server.connections == (1 if size < 1_000_000 else 2)
 
 
 async def test_headers_of_an_answer_are_kept_raw_and_bounded() -> None:
@@ -284,22 +280,28 @@ async def test_a_target_that_goes_away_with_the_event_is_lost() -> None:
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
     ],
+    ids=lambda garbage: repr(garbage[:60]),
 )
 async def test_a_garbage_answer_is_a_network_failure(garbage: bytes) -> None:
-    """What is no whole HTTP answer is none."""
+    """What is no whole HTTP answer is none, and the next delivery gets its own."""
 
     async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(garbage)
         await writer.drain()
         writer.close()
 
-    async with raw_target() as server:
+    async with raw_target() as server, opened(server.target, 5.0, 1) as poster:
         server.answer = answer
-        outcome = await replay(server.target)
+        outcome = await poster.post(make_delivery(1))
+        server.answer = ANSWERED
+        following = await poster.post(make_delivery(2))
 
     assert isinstance(outcome, Failure)
     assert outcome.kind is FailureKind.NETWORK
+    assert isinstance(following, Response)
+    assert (following.status, following.body) == (500, b"no")
 
 
 async def test_a_kept_connection_that_was_closed_costs_no_attempt() -> None:
@@ -446,6 +448,113 @@ async def test_localhost_is_found_on_ipv6_alone() -> None:
         outcome = await replay(Target("localhost", server.sockets[0].getsockname()[1]))
 
     assert outcome.delivered
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_the_next_ones() -> None:
+    """It came while the loop was busy: the next request is not sent behind it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(5)
+    with listener, closing(Poster(Target(*listener.getsockname()), 5.0, 1)) as poster:
+        first = asyncio.create_task(poster.post(make_delivery(1)))
+        peer = await asyncio.to_thread(answer_once, listener, ANSWERED)
+        assert isinstance(await first, Response)
+
+        peer.sendall(OK)  # and nothing of the loop runs between this and the next request
+        second = asyncio.create_task(poster.post(make_delivery(2)))
+        await asyncio.to_thread(answer_once, listener, UNREAD)
+        outcome = await second
+
+    assert isinstance(outcome, Response)
+    assert outcome.status == 503, "200 is what the target said of nothing"
+
+
+def answer_once(listener: socket.socket, answer: bytes) -> socket.socket:
+    """Take a connection and a request, and answer it."""
+    peer, _ = listener.accept()
+    peer.settimeout(5)
+    received = b""
+    while not received.endswith(b"\r\n\r\n{}"):
+        received += peer.recv(65_536)
+    peer.sendall(answer)
+    return peer
+
+
+async def test_a_reset_at_any_byte_of_an_answer() -> None:
+    """Until the last byte it is none; a new connection carries what follows."""
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    cut = len(answer)
+
+    async def send_part(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if b"evt_2" in request:
+            writer.write(OK)
+            return
+        writer.write(answer[:cut])
+        await writer.drain()
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async with raw_target() as target:
+        target.answer = send_part
+        with closing(Poster(target.target, 5.0, 1)) as poster:
+            for cut in range(len(answer)):
+                outcome = await poster.post(make_delivery(1))
+                assert isinstance(outcome, Failure), answer[:cut]
+                assert outcome.kind is FailureKind.NETWORK
+                after = await poster.post(make_delivery(2))
+                assert isinstance(after, Response)
+                assert after.delivered
+
+
+# A target that takes no connection
+
+
+async def no_answer(_: Target) -> socket.socket:
+    """A host that lets every packet fall."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError
+
+
+@virtual_time
+async def test_a_connection_that_does_not_come_about_is_given_up() -> None:
+    poster = Poster(NOWHERE, 30.0, 1, pool=Pool(NOWHERE, 1, opener=no_answer))
+    began = running_clock().now
+
+    outcome = await poster.post(make_delivery())
+
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TARGET_DOWN
+    assert running_clock().now - began == pytest.approx(5.0)
+
+
+@virtual_time
+async def test_a_look_takes_two_seconds_at_most() -> None:
+    poster = Poster(NOWHERE, 30.0, 1, pool=Pool(NOWHERE, 1, opener=no_answer))
+    began = running_clock().now
+
+    assert await poster.look() != ""
+
+    assert running_clock().now - began == pytest.approx(2.0)
+
+
+@virtual_time
+async def test_looks_are_a_second_apart_and_later_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[float] = []
+
+    async def look(_: Poster) -> str:
+        looked_at.append(running_clock().now)
+        return "down" if len(looked_at) < 10 else ""
+
+    monkeypatch.setattr(Poster, "look", look)
+    await Poster(NOWHERE, 30.0, 1).until_listening()
+
+    pauses = [later - earlier for earlier, later in itertools.pairwise(looked_at)]
+    assert pauses[0] == pytest.approx(1.0)
+    assert pauses == sorted(pauses)
+    assert pauses[-3:] == pytest.approx([2.0] * 3)
+
+
+# Targets behind TLS
 
 
 def server_tls(certificate: Certificate) -> ssl.SSLContext:

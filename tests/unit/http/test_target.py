@@ -25,7 +25,9 @@ def test_a_path_is_kept(path: str, kept: str) -> None:
     assert path_of_all(path) == kept
 
 
-@pytest.mark.parametrize("path", ["/a?b", "/a#b", "/a\\b", "/../b", "/a/..", "/%2e./b", "/.%2E/"])
+@pytest.mark.parametrize(
+    "path", ["/a?b", "/a#b", "/a\\b", "/../b", "/a/..", "/%2e./b", "/.%2E/", "/..;x/b"]
+)
 def test_a_path_that_leads_elsewhere_is_none(path: str) -> None:
     """Or that is more than a path."""
     assert path_of_all(path) is None

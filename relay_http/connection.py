@@ -1,4 +1,26 @@
-"""One connection to a target: requests go out byte for byte, and each brings one answer."""
+"""One connection to a target: requests go out byte for byte, and each brings one answer.
+
+Requests are written as they are given, since their bytes are the sender's. Answers are read by
+llhttp (httptools), which calls the `on_…` methods below. One exchange at a time:
+
+    exchange()  ──head, body──▶  target
+        ▲                          │ data_received ──▶ parser ──▶ on_header, on_body, …
+        └──── _end (a future) ◀────┘
+
+    HEAD ──on_headers_complete──▶ BODY ──on_message_complete──▶ COMPLETE
+      ▲ 1xx: begins anew            │ more than is kept of it      ▲ its end came: kept
+      └─────────────────            ▼                              │ too much, too slow: closed
+                                 DISCARDING ───────────────────────┘
+
+A connection is used again only while both ends agree where the answer ended (`_keeps`): a byte of
+one answer that is left must never begin the next one. So whatever leaves a doubt closes it: bytes
+behind the answer, a second answer, framing fields among the trailers, a request that was not read
+to its end, an exchange that was cancelled. The answer itself counts all the same.
+
+What a target can cost: the parser is fed at most `_room` bytes, first for all heads together, then
+for what follows the answer's own; 64 KiB of the body are kept, and the rest of it is read for
+`DISCARD_S` and `MAX_DISCARDED_BYTES` at most; the deadline is one for all.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +37,17 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES, MAX_RESULT_HEADERS
 from relay_protocol.values import HeaderList, Response
 
-_MAX_ANSWER_HEAD_BYTES = 65_536  # with all informational answers before it
-# What may follow the head: 64 KiB of body in chunks of one byte are 384 KiB.
+# Of one answer, with all informational answers before it: a longer head fails the attempt.
+_MAX_ANSWER_HEAD_BYTES = 65_536
+# What may follow the head; more fails the attempt. 64 KiB in chunks of one byte are 384 KiB.
 _MAX_ANSWER_REST_BYTES = 1_048_576
-_JOINED_BYTES = 65_536  # up to here a copy costs less than a second system call
+# Of a body, beyond what is kept of it: such an answer ends where more comes, or when its rest takes
+# longer, and the connection is closed. Reading so much costs less than a new connection by TLS (a
+# framework's page about an error has some 100 KiB), and the result waits for it no longer.
+MAX_DISCARDED_BYTES = 524_288
+DISCARD_S = 0.25
+# A longer body is handed to the system by itself; up to here a copy costs less than a second call.
+_JOINED_BYTES = 65_536
 _LOWEST_STATUS = 100  # RFC 9110 §15
 # As trailers, too, they change how the parser reads what follows.
 _FRAMING = frozenset(
@@ -57,7 +86,8 @@ class Connection(asyncio.Protocol):
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
         )
-        self._end: asyncio.Future[None] | None = None
+        self._end: asyncio.Future[None] | None = None  # of the exchange, while there is one
+        self._timer: asyncio.TimerHandle
         self._begin(bodiless=False)
 
     @property
@@ -67,12 +97,12 @@ class Connection(asyncio.Protocol):
         return str(name[0]) if name else ""
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether nothing came that nobody asked for, though the loop has not read it yet.
+    def is_stale(self) -> bool:
+        """True if the peer closed or sent bytes while the connection was idle.
 
-        It would be taken for the answer to the next request.
+        The loop may not have read them yet: they would be taken for the next request's answer.
         """
-        return not self._is_readable()
+        return self._is_readable()
 
     @functools.cached_property
     def _is_readable(self) -> Callable[[], bool]:
@@ -86,6 +116,8 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
         self._truncated = False
+        self._discarded = 0  # bytes of the body
+        self._kept_at = 0.0  # when the last byte that is kept came, if more followed
         self._complete = False
         self._keeps = False
 
@@ -110,18 +142,18 @@ class Connection(asyncio.Protocol):
         started = time.perf_counter()
         self._begin(bodiless)
         self._end = self._loop.create_future()
-        timer = self._loop.call_at(deadline, self._expire)
+        self._timer = self._loop.call_at(deadline, self._expire)
         try:
             self._send(head, body)
             await self._end
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._end = None
             whole = self._complete and self._keeps  # not when it was cancelled within the answer
             # With a part of the request still unsent, the target answered out of turn.
             if not whole or self._transport.get_write_buffer_size():
                 self.close()
-        elapsed_ms = round((time.perf_counter() - started) * 1000)
+        elapsed_ms = round(((self._kept_at or time.perf_counter()) - started) * 1000)
         headers: HeaderList = tuple(self._headers[:MAX_RESULT_HEADERS])
         return Response(self._status, headers, bytes(self._body), self._truncated, elapsed_ms)
 
@@ -190,13 +222,27 @@ class Connection(asyncio.Protocol):
         if self._complete:
             return
         self._body += data
-        if len(self._body) > MAX_RESULT_BODY_BYTES:
+        excess = len(self._body) - MAX_RESULT_BODY_BYTES
+        if excess > 0:
             del self._body[MAX_RESULT_BODY_BYTES:]
-            self._truncated = self._complete = True
-            self._keeps = False
+            self._discard(excess)
 
     def on_message_complete(self) -> None:
         if self._status:
+            self._complete = True
+
+    def _discard(self, size: int) -> None:
+        """Count bytes of a body that are not kept; the connection may be worth waiting for them."""
+        if not self._truncated:
+            self._truncated = True
+            self._kept_at = time.perf_counter()
+            until = min(self._timer.when(), self._loop.time() + DISCARD_S)
+            self._timer.cancel()
+            self._timer = self._loop.call_at(until, self._expire)
+        self._discarded += size
+        # An answer that ends with its connection leaves none to be kept.
+        if not self._keeps or self._discarded > MAX_DISCARDED_BYTES:
+            self._keeps = False
             self._complete = True
 
     def _send(self, head: bytes, body: bytes) -> None:
@@ -224,11 +270,11 @@ class Connection(asyncio.Protocol):
         self._finish(TimeoutError())
 
     def _finish(self, problem: Exception) -> None:
-        """End the exchange, with the answer if it is whole; the connection has done its work."""
+        """End the exchange and the connection's use, with the answer if all that is kept came."""
         self._keeps = False
         if self._end is None or self._end.done():
             return
-        if self._complete:
+        if self._complete or self._truncated:
             self._end.set_result(None)
         else:
             self._end.set_exception(problem)
@@ -237,20 +283,20 @@ class Connection(asyncio.Protocol):
 if sys.platform == "win32":
 
     def _watch(fileno: int) -> Callable[[], bool]:
-        """Give what says whether an open socket has something to be read."""
+        """Give a function that is true while an open socket has something to be read."""
         return lambda: bool(select.select([fileno], [], [], 0)[0])
 
 else:
 
     def _watch(fileno: int) -> Callable[[], bool]:
-        """Give what says whether an open socket has something to be read."""
+        """Give a function that is true while an open socket has something to be read."""
         poll = select.poll()  # select() knows no descriptor above 1023
         poll.register(fileno, select.POLLIN)
         return lambda: bool(poll.poll(0))
 
 
 def _ends_with_connection(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Say whether an answer has neither a length nor chunks (RFC 9112 §6.3)."""
+    """True for an answer that has neither a length nor chunks (RFC 9112 §6.3)."""
     for name, value in headers:
         match name.lower():
             case b"content-length":

@@ -1,4 +1,4 @@
-"""One connection to a target: every answer that a server can give, and some that none should."""
+"""One connection to a target: every answer that a server can give, and those that none should."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from relay_http.exchange import Broken, Connection, NotHttp
+from relay_http import connection as connection_module
+from relay_http.connection import MAX_DISCARDED_BYTES, Broken, Connection, NotHttp
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Response
+from tests.support.answers import understood
 from tests.support.raw_target import OK, until
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
@@ -173,14 +177,18 @@ async def test_an_answer_without_a_length_ends_with_the_connection(head: bytes) 
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na" + OK,
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nabc",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na\x00garbage",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nX: 9\r\n\r\n",
+        b"HTTP/1.1 204 None\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     ],
 )
 async def test_a_connection_is_not_used_again_after_this(answer: bytes) -> None:
-    """The answer counts all the same."""
+    """The answer counts all the same; what follows it, or its own trailers, nobody is answered."""
     async with connected(answering(answer)) as connection:
         found = await exchange(connection)
 
-        assert (found.status, found.body) == (200, b"a")
+        assert found.body == (b"a" if found.status == 200 else b"")
         assert not connection.is_open
         with pytest.raises(Broken):
             await exchange(connection)
@@ -225,22 +233,91 @@ async def test_an_answer_to_head_has_no_body_whatever_it_says() -> None:
     [
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",  # HTTP/2 settings
         b"HTTP/2 200 OK\r\n\r\n",
         b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 042 x\r\nContent-Length: 5\r\n\r\nhello" + OK,
+        b"HTTP/1.1 000 x\r\n\r\n" + b"x" * 70_000,
+        b"HTTP/1.1 099 x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         b"HTTP/1.1 200 OK\r\nno header at all\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\na",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\na",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nabc",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\nabc",
     ],
+    ids=lambda garbage: repr(garbage[:60]),
 )
 async def test_garbage_is_no_answer(garbage: bytes) -> None:
-    """It is told from a connection that broke, and the connection is closed."""
+    """Whoever guesses where it ends takes the rest for another answer."""
     async with connected(answering(garbage)) as connection:
         with pytest.raises(NotHttp):
             await exchange(connection)
         assert not connection.is_open
+
+
+PARTS = (
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+    b"HTTP/1.1 204 None\r\n",
+    b"HTTP/1.0 200 OK\r\n",
+    b"HTTP/2.0 200 OK\r\n",
+    b"HTTP/1.1 042 x\r\n",
+    b"HTTP/1.1 999 x\r\n",
+    b"HTTP/1.1 1000 x\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: -5\r\n",
+    b"Content-Length: 99999999999999999999\r\n",
+    b"Content-Length : 5\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Transfer-Encoding: chunked, identity\r\n",
+    b"Connection: close\r\n",
+    b"Connection: keep-alive\r\n",
+    b"X: " + b"x" * 70_000 + b"\r\n",
+    b"X: 1\r\n" * 300,
+    b" folded: 1\r\n",
+    b"\x00: \xff\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r\n\r\n",
+    b"hello",
+    b"5\r\nhello\r\n",
+    b"0\r\n\r\n",
+    b"0\r\nTrailer: 1\r\n\r\n",
+    b"ffffffffffffffff1\r\n",
+    b"-1\r\n",
+    b"5;" + b"x" * 2_000 + b"\r\nhello\r\n",
+    b"x" * 70_000,
+    b"11170\r\n" + b"x" * 70_000 + b"\r\n",
+    OK,
+)
+
+
+@given(
+    st.lists(st.integers(0, len(PARTS) - 1), max_size=9),
+    st.integers(1, 80_000),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(max_examples=400, deadline=None)
+def test_any_answer_is_bounded_and_leaves_the_next_one_alone(
+    parts: list[int], size: int, ends: bool, bodiless: bool
+) -> None:
+    """However it is put together and cut up."""
+    whole = b"".join(PARTS[part] for part in parts)
+    size = max(size, len(whole) // 50)
+    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+    asyncio.run(understood(pieces, ends=ends, bodiless=bodiless))
 
 
 async def repeated(writer: asyncio.StreamWriter, piece: bytes, sent: list[int]) -> None:
@@ -321,6 +398,57 @@ async def test_of_a_gigabyte_the_beginning_is_kept_and_the_rest_not_read(
     assert answer.body == b"x" * MAX_RESULT_BODY_BYTES
     assert answer.truncated
     assert sent[0] < 100_000_000
+
+
+@pytest.mark.parametrize(
+    ("beyond", "is_kept"),
+    [(1, True), (MAX_DISCARDED_BYTES, True), (MAX_DISCARDED_BYTES + 1, False)],
+)
+@pytest.mark.parametrize("coding", ["a length", "chunks"])
+async def test_a_connection_outlives_an_answer_that_is_not_kept_whole(
+    beyond: int, is_kept: bool, coding: str
+) -> None:
+    """Its rest is read and thrown away, up to a bound."""
+    size = MAX_RESULT_BODY_BYTES + beyond
+    head, end = b"Content-Length: %d\r\n\r\n" % size, b""
+    if coding == "chunks":
+        head, end = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % size, b"\r\n0\r\n\r\n"
+    large = b"HTTP/1.1 500 No\r\n" + head + b"x" * size + end
+    async with connected(answering(large, OK)) as connection:
+        answer = await exchange(connection)
+
+        assert (answer.status, answer.body) == (500, b"x" * MAX_RESULT_BODY_BYTES)
+        assert answer.truncated
+        assert connection.is_open is is_kept
+        if is_kept:
+            following = await exchange(connection)
+            assert (following.status, following.body, following.truncated) == (200, b"", False)
+
+
+@pytest.mark.parametrize("within_s", [5.0, 0.1], ids=["its own bound", "the deadline"])
+async def test_the_rest_of_an_answer_is_not_waited_for_long(
+    within_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer counts, with the time that its beginning took; the connection is closed."""
+    monkeypatch.setattr(connection_module, "DISCARD_S", 0.1 if within_s == 5.0 else 60.0)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+    async with connected(answering(head + b"x" * 70_000)) as connection:
+        started = time.monotonic()
+        answer = await exchange(connection, within_s=within_s)
+
+        took_ms = (time.monotonic() - started) * 1_000
+        assert 90 <= took_ms < 2_000
+        assert (answer.status, answer.truncated) == (200, True)
+        assert answer.elapsed_ms < took_ms - 50
+        assert not connection.is_open
+
+
+async def test_an_answer_that_breaks_off_beyond_what_is_kept_counts() -> None:
+    """Nobody wanted the rest of it."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % 70_000
+    for rest in (b"", b"\r\nzz"):
+        answer = await answer_of(head + b"x" * 70_000 + rest, then_close=True)
+        assert (answer.status, answer.truncated) == (200, True)
 
 
 async def test_a_body_in_chunks_of_one_byte_is_whole() -> None:
@@ -417,6 +545,12 @@ async def test_a_cancelled_exchange_closes_the_connection() -> None:
             await running
         assert not connection.is_open
         await asyncio.wait_for(closed.wait(), 5)
+
+
+async def test_an_exchange_that_is_cancelled_within_an_answer_leaves_no_connection() -> None:
+    """The rest of it would be the beginning of the next answer."""
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha"
+    assert await understood([half], ends=False, bodiless=False) is None
 
 
 async def test_an_answer_before_the_whole_request_ends_the_connection() -> None:
