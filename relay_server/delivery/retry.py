@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from relay_protocol.values import Failure, FailureKind, HeaderList, Outcome, Response
+from relay_protocol.values import GONE, Failure, FailureKind, HeaderList, Outcome, Response
 from relay_server.configs import Policy
 
 JITTER = 0.2  # of a delay, either way
 FREE_LOSSES = 5  # times a target may vanish with a delivery before that counts against it
 GIVEN_BACK = frozenset({FailureKind.TARGET_DOWN, FailureKind.NOT_STARTED})
-RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
-GONE = 410  # the target says that it wants no more, of anything
 
 RETRY_AFTER_MIN_S = 1.0
 RETRY_AFTER_MAX_S = 3_600.0
@@ -87,7 +85,7 @@ def decide(
             return GiveUp(reason)
         case Response(status) if status == GONE:
             return Pause(reason)
-        case Response(status, headers) if _retryable(status):
+        case Response(headers=headers) if outcome.retryable:
             return _again(policy, failures, jitter, reason, retry_after(headers, now_ms))
         case Response() if failures + 1 >= policy.other_tries:
             return GiveUp(reason)
@@ -129,10 +127,6 @@ def _again(
         return GiveUp(reason)
     delay = policy.retry_delays_s[failures] * (1 + JITTER * jitter)
     return TryAgain(delay if asked_s is None else asked_s, counts=True, reason=reason)
-
-
-def _retryable(status: int) -> bool:
-    return status in RETRYABLE_STATUSES or status >= 500
 
 
 def _seconds(value: str, now_ms: int) -> float | None:
