@@ -11,6 +11,7 @@ from pathlib import Path
 
 from relay_client import __version__
 from relay_client.errors import UsageError
+from relay_http.tls import make_context
 
 USER_AGENT = f"relay-client/{__version__}"
 
@@ -57,7 +58,7 @@ class Relay:
         """
         if not self.url.startswith("https:"):
             return None
-        context = ssl.create_default_context()
+        context = make_context()
         if self.ca_file is not None:
             try:
                 context.load_verify_locations(cafile=self.ca_file)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from relay_http.connection import Connection
 from relay_http.reach import open_socket
 from relay_http.target import Target
+from relay_http.tls import make_context
 
 Opener = Callable[[Target], Awaitable[socket.socket]]
 
@@ -39,7 +40,7 @@ class Pool:
         usable: Callable[[Connection], bool] | None = None,
     ) -> None:
         if target.secure and tls is None:
-            tls = ssl.create_default_context()
+            tls = make_context()
         self._target = target
         self._most = most
         self._opener = opener

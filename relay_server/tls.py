@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from relay_http.tls import make_context
 from relay_server.errors import InvalidValue
 from relay_server.settings import ServerSettings
 
@@ -24,7 +25,7 @@ def load(settings: ServerSettings) -> ssl.SSLContext | None:
     """
     if settings.tls_cert_file is None or settings.tls_key_file is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = make_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
     except (OSError, ssl.SSLError) as exc:

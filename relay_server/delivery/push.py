@@ -18,6 +18,7 @@ from relay_http.pool import Pool
 from relay_http.poster import CONNECT_S, Poster
 from relay_http.reach import Address, Unreachable, addresses, connect_any
 from relay_http.target import Target
+from relay_http.tls import make_context
 from relay_protocol.limits import WINDOW_DELIVERIES, WORKING_INTERVAL_S
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
 from relay_protocol.window import Window
@@ -289,7 +290,7 @@ def check_forward(config: ForwardConfig, allowlist: Allowlist, open_sealed: Open
 @functools.cache
 def system_tls() -> ssl.SSLContext:
     """Trust whom the system trusts. It reads all those certificates: first call it in a thread."""
-    context = ssl.create_default_context()
+    context = make_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -1,0 +1,21 @@
+"""TLS as both programs speak it, whatever this Python was built with."""
+
+from __future__ import annotations
+
+import ssl
+
+LOWEST = ssl.TLSVersion.TLSv1_2
+
+
+def make_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> ssl.SSLContext:
+    """Python's defaults, and no TLS below 1.2.
+
+    Debian builds Python with `--with-ssl-default-suites=openssl`, which leaves the lowest version
+    to OpenSSL's settings. Where those ask for more than 1.2, that stays.
+
+    Args:
+        purpose: What the other side is asked to prove: `SERVER_AUTH` by a client.
+    """
+    context = ssl.create_default_context(purpose)
+    context.minimum_version = max(context.minimum_version, LOWEST)
+    return context

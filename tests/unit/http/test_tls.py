@@ -1,0 +1,32 @@
+"""TLS as both programs speak it."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from relay_http.tls import make_context
+
+
+@pytest.mark.parametrize("purpose", [ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH])
+@pytest.mark.parametrize(
+    ("left_by_python", "lowest"),
+    [
+        (ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_2),  # as Debian builds it
+        (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
+        (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),  # an administrator asks for more
+    ],
+)
+def test_no_version_below_1_2_is_spoken(
+    monkeypatch: pytest.MonkeyPatch,
+    purpose: ssl.Purpose,
+    left_by_python: ssl.TLSVersion,
+    lowest: ssl.TLSVersion,
+) -> None:
+    """Whatever this Python leaves open; what the system's settings forbid stays forbidden."""
+    made = ssl.create_default_context(purpose)
+    made.minimum_version = left_by_python
+    monkeypatch.setattr(ssl, "create_default_context", lambda _: made)
+
+    assert make_context(purpose).minimum_version == lowest
