@@ -130,8 +130,14 @@ class Relay:
         return str((await self.control("POST", "tokens", body))["token"])
 
     async def events(self, channel: str = "chatwoot") -> list[Json]:
-        """The newest events of a channel, the newest first."""
-        return list((await self.control("GET", f"events?limit=500&channel={channel}"))["events"])
+        """All events of a channel, the newest first."""
+        found: list[Json] = []
+        path = f"events?limit=500&channel={channel}"  # the most that a page holds
+        page = (await self.control("GET", path))["events"]
+        while page:
+            found += page
+            page = (await self.control("GET", f"{path}&before={found[-1]['sequence']}"))["events"]
+        return found
 
     async def send(self, raw: bytes) -> Answer:
         """Send one request on a connection of its own."""
