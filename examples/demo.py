@@ -6,8 +6,10 @@ import sys
 
 try:
     from examples.demo_parts.story import main
+    from relay_http.streams import standard_streams
 except ModuleNotFoundError as exc:
     sys.exit(f"The demo cannot start: {exc}.\n`make demo` installs what it needs, and starts it.")
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with standard_streams():  # the terminal may be gone by its end
+        sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,7 @@ import typer
 from relay_client import __version__
 from relay_client.console import Colour, Console
 from relay_client.errors import ClientError
+from relay_http.streams import standard_streams
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 
@@ -55,15 +56,13 @@ Timeout = Annotated[
 
 def main() -> None:
     """Run a command; the one place where errors become exit statuses."""
-    console = Console.of_process()
-    try:
-        app(obj=console)
-    except ClientError as exc:
-        _tell(console, exc)
-        sys.exit(exc.exit_status)
-    except RelayError as exc:
-        _tell(console, exc)
-        sys.exit(1)
+    with standard_streams():
+        console = Console.of_process()
+        try:
+            app(obj=console)
+        except RelayError as exc:
+            _tell(console, exc)
+            sys.exit(exc.exit_status if isinstance(exc, ClientError) else 1)
 
 
 @app.callback(invoke_without_command=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import signal
 import socket
 import time
@@ -28,6 +27,7 @@ from relay_client.sharing import SharingWatch
 from relay_client.since import parse_since
 from relay_client.target import Route
 from relay_client.tunnel import Tunnel
+from relay_http.streams import READER_GONE
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
@@ -52,10 +52,9 @@ class Announcer:
             for line in self.render(notice):
                 self._console.line(line)
         except OSError as exc:
-            if exc.errno not in (errno.EPIPE, errno.EINVAL):  # the second is Windows' word for it
+            if exc.errno not in READER_GONE:
                 raise
             self.render = None
-            self._console.hang_up()
             self.on_hang_up()
 
 

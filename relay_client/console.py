@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import os
 import sys
 from dataclasses import dataclass, replace
 from typing import TextIO
@@ -54,23 +54,20 @@ class Console:
         """Write a line, at once.
 
         Raises:
-            BrokenPipeError: Nobody reads any more.
+            OSError: Nobody reads any more, or it cannot be written.
         """
         self.out.write(text + "\n")
         self.out.flush()
 
     def note(self, text: str) -> None:
-        """Write a line to people, beside the output."""
-        self.err.write(text + "\n")
-        self.err.flush()
+        """Write a line to people, beside the output; lost where there is nobody to tell."""
+        with contextlib.suppress(OSError):
+            self.err.write(text + "\n")
+            self.err.flush()
 
     def paint(self, text: str, colour: Colour) -> str:
         """Colour a text, where there are colours."""
         return f"\x1b[{colour}m{text}\x1b[0m" if self.colour else text
-
-    def hang_up(self) -> None:
-        """Send what is still buffered nowhere, so that the end of the process writes no error."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.out.fileno())
 
 
 if sys.platform == "win32":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 
@@ -24,6 +25,20 @@ def harmless_fields(
     }
 
 
+class LogLines(structlog.WriteLogger):
+    """Writes log lines; one that cannot be written is lost, and costs nothing else.
+
+    The log's reader may be gone and its disk full while webhooks are taken as ever.
+    """
+
+    def msg(self, message: str) -> None:
+        """Write a line."""
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    debug = info = warning = error = critical = msg
+
+
 def set_up(log_format: str, level: str) -> None:
     """Send log lines to stderr, for people or for machines."""
     if log_format == "auto":
@@ -41,7 +56,7 @@ def set_up(log_format: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: LogLines(sys.stderr),
         cache_logger_on_first_use=True,
     )
     # Libraries log rarely here, and some of them with URLs: only their errors matter.

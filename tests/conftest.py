@@ -15,6 +15,10 @@ settings.register_profile("ci", settings.get_profile("local"), derandomize=True,
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
 
+# Set on many a development machine, and hides what a user meets when a stream is gone at the end.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
+
 def pytest_configure() -> None:
     choose_seed()  # before there are other processes, so that they have the same
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
+from relay_http.streams import standard_streams, tell
 from relay_protocol.errors import RelayError
 from relay_server.cli import (
     channel,
@@ -19,7 +18,7 @@ from relay_server.cli import (
     token,
 )
 
-OK, FAILED, USAGE = 0, 1, 2
+FAILED, USAGE = 1, 2
 
 app = host.app
 app.command()(replay.replay)
@@ -34,12 +33,11 @@ app.add_typer(dead.app, name="dead")
 
 def main() -> None:
     """Run the command, and turn errors into exit statuses."""
-    try:
-        app()
-    except RelayError as exc:
-        typer.echo(f"relay-server: {exc}", err=True)
-        if exc.hint:
-            typer.echo(exc.hint, err=True)
-        sys.exit(USAGE if exc.code == "invalid_setting" else FAILED)
-    except BrokenPipeError:
-        sys.exit(OK)  # whoever read the output has seen enough
+    with standard_streams():
+        try:
+            app()
+        except RelayError as exc:
+            tell(f"relay-server: {exc}")
+            if exc.hint:
+                tell(exc.hint)
+            sys.exit(USAGE if exc.code == "invalid_setting" else FAILED)

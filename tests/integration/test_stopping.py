@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.support.chatwoot import message, spoken
 from tests.support.processes import Running, ending
-from tests.support.relay import Relay
+from tests.support.relay import Relay, running
 from tests.support.senders import connection, load, request
 from tests.support.target import OK, Arrival, Target
 from tests.support.waiting import until
@@ -227,3 +227,18 @@ async def test_a_client_waits_for_a_relay_that_is_not_there_yet(
     await until(lambda: client.lines("ready"), 20)
 
     assert len(client.lines("reconnecting")) == 1
+
+
+async def test_a_log_that_takes_nothing_costs_no_webhook(tmp_path: Path, target: Target) -> None:
+    """A full disk, or a reader that is gone: the server serves as ever, and ends with 0."""
+    relay = Relay(tmp_path, log_level="debug")
+    relay.server_prefix = ["/bin/sh", "-c", 'exec "$@" 2>/dev/full', "sh"]
+    async with running(relay):
+        await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
+        refused = await relay.send(message("rly_wrong", 1, 1))
+        taken = await relay.send(message(relay.send_token, 1, 2))
+        await target.received(1)
+
+        relay.server.terminate()
+        assert (refused.status, taken.status) == (401, 200)
+        assert await relay.server.exit_status() == 0

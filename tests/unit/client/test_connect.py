@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 from pathlib import Path
@@ -228,25 +229,28 @@ async def test_a_target_that_comes_back_gets_what_waited() -> None:
     ]
 
 
-def test_a_reader_that_went_away_ends_it_quietly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Like `| head` does."""
-    hung_up: list[bool] = []
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO])
+def test_a_reader_that_went_away_ends_it_quietly(number: int) -> None:
+    """Like `| head` does, and whoever closes a terminal; a full disk is told."""
+    said: list[str] = []
 
     class Closed(io.StringIO):
-        def flush(self) -> None:
-            raise BrokenPipeError(32, "Broken pipe")
+        def write(self, text: str) -> int:
+            said.append(text)
+            raise OSError(number, "gone")
 
-    monkeypatch.setattr(Console, "hang_up", lambda self: hung_up.append(True))
     announcer = Announcer(Console(Closed(), io.StringIO()))
     announcer.render = lambda notice: ["line"]
-    announcer.on_hang_up = lambda: hung_up.append(False)
+    announcer.on_hang_up = lambda: said.append("hung up")
 
     announcer.tell(Warned("a"))
     announcer.tell(Warned("b"))
 
-    assert hung_up == [True, False]
+    assert said == ["line\n", "hung up"]
+    number = errno.ENOSPC
+    announcer.render = lambda notice: ["line"]
+    with pytest.raises(OSError, match="gone"):
+        announcer.tell(Warned("c"))
 
 
 async def test_settings_that_are_missing_end_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import socket
@@ -297,7 +298,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
-        raise BrokenPipeError
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     monkeypatch.setattr(host, "status", broken)
     assert command("status")[0] == 0

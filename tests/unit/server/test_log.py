@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -81,6 +84,23 @@ def test_levels(level: str, seen: list[str], capfd: pytest.CaptureFixture[str]) 
         getattr(logger, name)("said")
     lines = capfd.readouterr().err.splitlines()
     assert [json.loads(line)["level"] for line in lines] == seen
+
+
+def test_a_line_that_cannot_be_written_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the request that it tells of, nor the next line."""
+    err, written = io.StringIO(), iter([OSError(errno.EPIPE, "gone"), None])
+
+    def write(text: str) -> int:
+        if (failure := next(written)) is not None:
+            raise failure
+        return io.StringIO.write(err, text)
+
+    monkeypatch.setattr(err, "write", write)
+    monkeypatch.setattr(sys, "stderr", err)
+    log.set_up("json", "info")
+    structlog.get_logger().info("webhook stored")
+    structlog.get_logger().info("ready")
+    assert json.loads(err.getvalue())["event"] == "ready"
 
 
 def test_libraries_say_nothing_with_urls(capfd: pytest.CaptureFixture[str]) -> None:

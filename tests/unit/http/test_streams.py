@@ -1,0 +1,104 @@
+"""Standard streams that are gone, as whoever starts a program may leave them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+NO_ROOM = "The output cannot be written: No space left on device"
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+import os, sys
+from relay_http.streams import standard_streams, tell
+with standard_streams():
+    print("x" * {size})
+    tell("told")
+    {then}
+"""
+
+
+def gone_pipe() -> int:
+    """What a pipe's writer has once its reader ended."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def gone_terminal() -> int:
+    """What a program has once its terminal's window is closed."""
+    master, slave = pty.openpty()
+    os.close(master)
+    return slave
+
+
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def run(out: int, size: int, then: str) -> tuple[int, str]:
+    """Run the program to its end: status, stderr."""
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(size=size, then=then)],
+            cwd=ROOT,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
+    finally:
+        os.close(out)
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="has neither terminals like these nor /dev/full"
+)
+@pytest.mark.parametrize(
+    ("output", "size", "status", "said"),
+    [
+        (gone_pipe, 1, 0, "told\n"),
+        (gone_terminal, 1, 0, "told\n"),
+        (full_disk, 1, 1, f"told\n{NO_ROOM}\n"),
+        # More than is buffered fails in the program's midst.
+        (gone_pipe, 100_000, 0, ""),
+        (full_disk, 100_000, 1, f"{NO_ROOM}\n"),
+    ],
+)
+def test_the_status_is_the_programs_own(
+    output: Callable[[], int], size: int, status: int, said: str
+) -> None:
+    """Not 120, nor a traceback; a reader that has seen enough is no failure."""
+    assert run(output(), size, "") == (status, said)
+
+
+@pytest.mark.parametrize("output", [gone_pipe, gone_terminal])
+def test_a_failure_stays_one(output: Callable[[], int]) -> None:
+    assert run(output(), 1, "sys.exit(3)") == (3, "told\n")
+
+
+def test_an_error_that_is_no_streams_is_not_hidden() -> None:
+    status, errors = run(os.open(os.devnull, os.O_WRONLY), 1, "open('/nowhere/at/all')")
+
+    assert status == 1
+    assert "FileNotFoundError" in errors
+
+
+def test_streams_that_were_never_opened_lead_nowhere(tmp_path: Path) -> None:
+    """No file that is opened later becomes standard output."""
+    program = PROGRAM.format(
+        size=1,
+        then=f"file = open({str(tmp_path / 'database')!r}, 'w'); sys.exit(file.fileno() < 3)",
+    )
+    line = 'exec "$0" -c "$1" <&- >&- 2>&-'
+
+    ended = subprocess.run(["/bin/sh", "-c", line, sys.executable, program], cwd=ROOT, timeout=30)
+
+    assert ended.returncode == 0
+    assert (tmp_path / "database").read_text() == ""
