@@ -227,6 +227,7 @@ async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:
     allowed = Allowlist.of(context.settings.forward_allow)
     context.forwards = Forwards[Pump](context.hub, allowed, context.sealer.open)
     stack.push_async_callback(context.forwards.close, 0.0)  # `stop` has waited for what it had
+    context.forwards.follow(context.store.feed)
     for subscription in await context.store.subscriptions():
         if subscription.config.forward is not None:
             context.forwards.start(subscription)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -14,6 +15,7 @@ from relay_protocol.errors import RelayError
 from relay_server.delivery.allow import Allowlist
 from relay_server.delivery.push import Gone, Inbox, OpenSealed, Push, Resolve, system_tls
 from relay_server.errors import ChannelNotFound, InvalidValue, SubscriptionNotFound
+from relay_server.store.feed import ChannelGone, Feed, SubscriptionChanged, SubscriptionGone
 from relay_server.values import Subscription, SubscriptionNumber
 
 log = structlog.get_logger()
@@ -80,9 +82,19 @@ class Forwards(Generic[PumpT]):
         self._open_sealed = open_sealed
         self._resolve = resolve
         self._kept: dict[SubscriptionNumber, _Kept] = {}
+        self._ending: set[asyncio.Task[None]] = set()  # of those that are kept no more
+        self._unlisten: list[Callable[[], None]] = []
         # A new push of a subscription waits for the end of the one before; a lock goes when
         # nobody holds it.
         self._locks: WeakValueDictionary[SubscriptionNumber, asyncio.Lock] = WeakValueDictionary()
+
+    def follow(self, feed: Feed) -> None:
+        """From now on start, change and end forwards as their subscriptions do."""
+        self._unlisten += [
+            feed.listen(SubscriptionChanged, self._subscription_changed),
+            feed.listen(SubscriptionGone, lambda change: self._drop(change.subscription)),
+            feed.listen(ChannelGone, self._channel_gone),
+        ]
 
     @property
     def running(self) -> frozenset[SubscriptionNumber]:
@@ -117,9 +129,34 @@ class Forwards(Generic[PumpT]):
 
     async def close(self, grace_s: float = GRACE_S) -> None:
         """Stop all of them at once."""
+        while self._unlisten:
+            self._unlisten.pop()()
         stopping = [self._stop(kept, grace_s) for kept in self._kept.values()]
         self._kept.clear()
-        await asyncio.gather(*stopping)
+        for task in self._ending:
+            task.cancel()
+        await asyncio.gather(*stopping, *self._ending, return_exceptions=True)
+
+    def _subscription_changed(self, change: SubscriptionChanged) -> None:
+        subscription, kept = change.subscription, self._kept.get(change.subscription.number)
+        forward = subscription.config.forward
+        if forward is None or (kept and kept.subscription.config.forward == forward):
+            return  # whether it is paused, and its policy, are the pump's matter
+        self._drop(subscription.number)
+        self.start(subscription)
+
+    def _channel_gone(self, change: ChannelGone) -> None:
+        for number, kept in list(self._kept.items()):
+            if kept.subscription.channel == change.channel.name:
+                self._drop(number)
+
+    def _drop(self, number: SubscriptionNumber) -> None:
+        """Read it no more, without waiting: what is under way gets its time to end."""
+        kept = self._kept.pop(number, None)
+        if kept is not None and kept.task is not None:
+            self._ending.add(kept.task)
+            kept.task.add_done_callback(self._ending.discard)
+            kept.task.cancel()
 
     async def _stop(self, kept: _Kept, grace_s: float) -> None:
         kept.grace_s = grace_s

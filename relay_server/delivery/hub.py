@@ -26,14 +26,25 @@ from relay_server.errors import (
     SubscriptionNotFound,
 )
 from relay_server.metrics import Metrics
-from relay_server.store.interface import EventStore
-from relay_server.values import Channel, ChannelNumber, Subscription, SubscriptionNumber
+from relay_server.store.feed import (
+    ChannelChanged,
+    ChannelGone,
+    Claimed,
+    EventsStored,
+    ReplaysChanged,
+    SubscriptionChanged,
+    SubscriptionGone,
+    TokenRevoked,
+)
+from relay_server.store.interface import Store
+from relay_server.values import ChannelNumber, Subscription, SubscriptionNumber
 
 log = structlog.get_logger()
 
 TICK_S = 1.0
 AFTER_ERROR_S = 5.0
 DRAIN_LOOK_S = 0.02
+GONE_AWAY_S = 1.0  # after which whoever read what was deleted may ask anew
 
 
 class Reader(Sink, Protocol):
@@ -82,10 +93,28 @@ class _Served:
     task: asyncio.Task[None] | None = None
 
 
-class Hub:
-    """Every connection of this server, and a pump for each subscription that is being read."""
+@dataclass(slots=True)
+class _Claiming:
+    """A subscription that is being claimed.
 
-    def __init__(self, store: EventStore, clock: Clock, metrics: Metrics) -> None:
+    Attributes:
+        subscription: As it is set by now.
+        epoch: The newest claim that was heard of meanwhile, of this hub or another one.
+    """
+
+    subscription: Subscription
+    epoch: int = 0
+
+
+class Hub:
+    """Every connection of this server, and a pump for each subscription that is being read.
+
+    It listens to the store's feed: what somebody changed, here or at another replica, takes effect
+    by that alone. The newest claim of a subscription has it; whoever is served under an older epoch
+    is told that it was taken over (4409), and its pump stops.
+    """
+
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -94,14 +123,23 @@ class Hub:
         self._forwards: dict[Reader, None] = {}
         self._served: dict[SubscriptionNumber, _Served] = {}
         self._by_channel: defaultdict[ChannelNumber, dict[Pump, None]] = defaultdict(dict)
-        self._claiming: dict[SubscriptionNumber, Subscription] = {}  # as it is set by now
+        self._claiming: dict[SubscriptionNumber, _Claiming] = {}
         self._pausing: dict[SubscriptionNumber, str] = {}  # why; until it is stored
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._draining = False
         # One at a time; a lock goes when nobody holds it.
         self._joining: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._unlisten = store.listen(self._stored)
+        self._unlisten = [
+            store.feed.listen(EventsStored, self._stored),
+            store.feed.listen(ChannelChanged, self._channel_changed),
+            store.feed.listen(ChannelGone, self._channel_gone),
+            store.feed.listen(SubscriptionChanged, self._subscription_changed),
+            store.feed.listen(SubscriptionGone, self._subscription_gone),
+            store.feed.listen(TokenRevoked, self._token_revoked),
+            store.feed.listen(ReplaysChanged, self._replays_changed),
+            store.feed.listen(Claimed, self._claimed),
+        ]
 
     @property
     def connections(self) -> int:
@@ -190,36 +228,6 @@ class Hub:
             self._tasks.add(served.task)
             served.task.add_done_callback(functools.partial(self._ended, pump))
 
-    def pump(self, subscription: SubscriptionNumber) -> Pump | None:
-        """The pump of a subscription that is being read."""
-        served = self._served.get(subscription)
-        return served.pump if served else None
-
-    def revoke(self, token: str) -> None:
-        """Close every connection that came with a token."""
-        for reader in [r for r in self._readers if r.token == token]:
-            reader.revoked()
-
-    def close_channel(self, channel: ChannelNumber) -> None:
-        """A channel was deleted: nobody reads it any more."""
-        for pump in list(self._by_channel.get(channel, ())):
-            for reader in list(self._served[pump.subscription.number].readers):
-                reader.go_away("a channel was deleted", 1.0)
-
-    def channel_changed(self, channel: Channel) -> None:
-        """Its subscriptions go on with its new rules."""
-        for pump in self._by_channel.get(channel.number, ()):
-            pump.configure(channel, pump.subscription)
-
-    def subscription_changed(self, subscription: Subscription) -> None:
-        """It goes on with its new rules, paused or not."""
-        self._pausing.pop(subscription.number, None)
-        if subscription.number in self._claiming:
-            self._claiming[subscription.number] = subscription
-        pump = self.pump(subscription.number)
-        if pump is not None:
-            pump.configure(pump.channel, subscription)
-
     def go_away(self, reason: str, retry_after_s: float) -> None:
         """Ask every connection to come back later."""
         for reader in list(self._readers):
@@ -252,15 +260,56 @@ class Hub:
 
     async def close(self) -> None:
         """Stop every pump."""
-        self._unlisten()
+        for unlisten in self._unlisten:
+            unlisten()
         self._closing.set()
         for number in list(self._served):
             self._stop(number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _stored(self, channel: ChannelNumber) -> None:
-        for pump in self._by_channel.get(channel, ()):
+    def _stored(self, change: EventsStored) -> None:
+        for pump in self._by_channel.get(change.channel, ()):
             pump.wake()
+
+    def _channel_changed(self, change: ChannelChanged) -> None:
+        for pump in self._by_channel.get(change.channel.number, ()):
+            pump.configure(change.channel, pump.subscription)
+
+    def _channel_gone(self, change: ChannelGone) -> None:
+        for pump in list(self._by_channel.get(change.channel.number, ())):
+            self._send_away(pump.subscription.number, "a channel was deleted")
+
+    def _subscription_changed(self, change: SubscriptionChanged) -> None:
+        subscription = change.subscription
+        self._pausing.pop(subscription.number, None)
+        if (claiming := self._claiming.get(subscription.number)) is not None:
+            claiming.subscription = subscription
+        if (served := self._served.get(subscription.number)) is not None:
+            served.pump.configure(served.pump.channel, subscription)
+
+    def _subscription_gone(self, change: SubscriptionGone) -> None:
+        self._send_away(change.subscription, "the subscription was deleted")
+
+    def _token_revoked(self, change: TokenRevoked) -> None:
+        for reader in [r for r in self._readers if r.token == change.name]:
+            reader.revoked()
+
+    def _replays_changed(self, change: ReplaysChanged) -> None:
+        if (served := self._served.get(change.subscription)) is not None:
+            served.pump.replays_changed()
+
+    def _claimed(self, change: Claimed) -> None:
+        """Give up what another hub claimed after this one; its own claims find nothing served."""
+        if (claiming := self._claiming.get(change.reader)) is not None:
+            claiming.epoch = max(claiming.epoch, change.epoch)
+        served = self._served.get(change.reader)
+        if served is not None and served.pump.claim.epoch < change.epoch:
+            self._lose(served.pump.subscription, host="")
+
+    def _send_away(self, number: SubscriptionNumber, reason: str) -> None:
+        served = self._served.get(number)
+        for reader in list(served.readers) if served else ():
+            reader.go_away(reason, GONE_AWAY_S)
 
     async def _serve(self, subscription: Subscription, reader: Reader, *, share: bool) -> Pump:
         served = self._served.get(subscription.number)
@@ -268,12 +317,13 @@ class Hub:
             if reader not in served.readers:
                 served.readers.append(reader)
             return served.pump
-        self._take_over(subscription, reader)
-        self._claiming[subscription.number] = subscription
+        self._lose(subscription, reader.host, but=reader)
+        claiming = self._claiming[subscription.number] = _Claiming(subscription)
         try:
             claim = await self._store.claim(subscription.number)
         finally:
-            subscription = self._claiming.pop(subscription.number)
+            subscription = claiming.subscription
+            del self._claiming[subscription.number]
         channel = self._store.catalog.channels.get(subscription.channel)
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
@@ -288,22 +338,25 @@ class Hub:
         )
         self._served[subscription.number] = _Served(pump, [reader], share)
         self._by_channel[channel.number][pump] = None
+        if claiming.epoch > claim.epoch:  # another hub was faster, and this one is told no more
+            self._lose(subscription, host="")
         return pump
 
-    def _take_over(self, subscription: Subscription, reader: Reader) -> None:
+    def _lose(self, subscription: Subscription, host: str, but: Reader | None = None) -> None:
+        """Stop serving a subscription, and tell its readers, but for one, who has it now."""
         served = self._served.get(subscription.number)
         if served is None:
             return
         self._stop(subscription.number)
-        for holder in served.readers:
-            if holder is not reader:
+        for reader in served.readers:
+            if reader is not but:
                 log.info(
                     "subscription taken over",
                     channel=subscription.channel,
                     subscription=subscription.name,
-                    host=reader.host,
+                    host=host,
                 )
-                holder.taken_over(subscription.name, reader.host)
+                reader.taken_over(subscription.name, host)
 
     def _leave(self, number: SubscriptionNumber, served: _Served, reader: Reader) -> None:
         served.readers.remove(reader)
@@ -348,7 +401,7 @@ class Hub:
             return msgspec.structs.replace(config, paused=reason)
 
         try:
-            self.subscription_changed(await self._store.change_subscription(number, pause))
+            await self._store.change_subscription(number, pause)
         except StoreUnavailable as exc:
             if not told:
                 log.error("the pause could not be stored yet", error=str(exc))

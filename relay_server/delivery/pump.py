@@ -22,7 +22,7 @@ from relay_server.delivery.lanes import Entry, Keys
 from relay_server.delivery.stream import Stream
 from relay_server.errors import ReplayNotFound
 from relay_server.metrics import Metrics
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import (
     Channel,
     Claim,
@@ -83,7 +83,7 @@ class Pump:
 
     def __init__(
         self,
-        store: EventStore,
+        store: Store,
         channel: Channel,
         subscription: Subscription,
         claim: Claim,

@@ -9,7 +9,7 @@ from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry, Holder, Keys
 from relay_server.delivery.retry import GIVEN_BACK
 from relay_server.delivery.schedule import Finished, Schedule
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Attempt, ChannelNumber, Claim, Progress, ReaderNumber, Replay
 
 READ_AHEAD = 512  # outlines read at once
@@ -36,7 +36,7 @@ class Stream:
 
     def __init__(
         self,
-        store: EventStore,
+        store: Store,
         channel: ChannelNumber,
         claim: Claim,
         policy: Policy,

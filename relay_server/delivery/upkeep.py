@@ -10,7 +10,7 @@ import structlog
 from relay_server.clock import Clock
 from relay_server.errors import StoreFull
 from relay_server.metrics import Metrics
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Channel, ChannelNumber
 
 T = TypeVar("T")
@@ -26,13 +26,13 @@ REST = 10  # times what a look through a channel took that found nothing, before
 LONGEST_REST_S = 60.0  # … and no longer than this
 
 
-def share(store: EventStore, channel: Channel) -> float:
+def share(store: Store, channel: Channel) -> float:
     """How full a channel is, from 0 on; 0 without a limit."""
     limit = channel.config.max_bytes
     return store.usage(channel.number) / limit if limit else 0.0
 
 
-async def is_worrying(store: EventStore, channel: Channel) -> bool:
+async def is_worrying(store: Store, channel: Channel) -> bool:
     """Whether it is nearly full, and not of what goes by itself when room is needed."""
     if share(store, channel) < WORRYING:
         return False
@@ -42,7 +42,7 @@ async def is_worrying(store: EventStore, channel: Channel) -> bool:
 class Upkeep:
     """What is to be done again and again; `run_once` each minute, and when room is short."""
 
-    def __init__(self, store: EventStore, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics

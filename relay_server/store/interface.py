@@ -1,4 +1,9 @@
-"""What the server asks of a store, whichever keeps it."""
+"""What the server asks of a store, whichever keeps it: five small protocols, and all of them.
+
+Every implementation passes the tests in `tests/contract`. Unless a method says otherwise, what it
+changed survives a crash once it has returned, and it raises `StoreUnavailable` when nothing was
+changed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
+from relay_server.store.feed import Feed
+from relay_server.store.space import Space
 from relay_server.values import (
     Appended,
     Catalog,
@@ -34,16 +41,9 @@ from relay_server.values import (
     Token,
 )
 
-Listener = Callable[[ChannelNumber], None]
 
-
-class EventStore(Protocol):
-    """Events and how far each subscription is with them, kept across restarts.
-
-    Every implementation passes the tests in `tests/contract`. Unless a method says
-    otherwise, what it changed survives a crash once it has returned, and it raises
-    `StoreUnavailable` when nothing was changed.
-    """
+class EventLog(Protocol):
+    """Events as they came: appended, and read again."""
 
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
         """Store a webhook. One with the same sender's id and body as an earlier one is that one.
@@ -68,6 +68,22 @@ class EventStore(Protocol):
         It looks at a bounded number of events, so it may find none and still have come further.
         """
 
+    async def list_events(
+        self, channel: ChannelNumber, before: int | None, limit: int
+    ) -> Sequence[EventSummary]:
+        """List the events before a sequence, newest first."""
+
+    async def find_event(self, event: str) -> Event | None:
+        """Read an event by its id."""
+
+
+class Readers(Protocol):
+    """How far each reader is: a subscription, or a replay with progress of its own.
+
+    A reader's progress is recorded under a claim. Each claim has a higher epoch than the one
+    before; what an older one records changes nothing.
+    """
+
     async def claim(self, reader: ReaderNumber) -> Claim | None:
         """Become the one who records a subscription's or replay's progress.
 
@@ -83,17 +99,49 @@ class EventStore(Protocol):
         dropped; recording twice is harmless.
         """
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call back, in the event loop, after each commit that brought a channel events.
-
-        Returns:
-            A function that ends it.
-        """
-
     async def flush(self) -> None:
         """Return once all that was recorded before survives a crash."""
 
-    # The catalogue.
+    async def create_replay(
+        self,
+        subscription: Subscription,
+        selection: Selection,
+        rate_per_s: float,
+        now: int,
+        made_by: str = "",
+    ) -> Replay:
+        """Have a subscription get events again, of those that are stored now.
+
+        Raises:
+            SubscriptionNotFound: It is gone.
+            TooManyReplays: As many as may run for it do.
+        """
+
+    async def replays(
+        self, subscription: SubscriptionNumber | None = None, *, running: bool = False
+    ) -> Sequence[Replay]:
+        """The replays there are, the newest first; only those that run if asked so."""
+
+    async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
+        """Note that a replay is done, or was stopped; one that has ended stays as it is.
+
+        Raises:
+            ReplayNotFound: There is none of this number.
+        """
+
+    async def dead(
+        self, subscription: SubscriptionNumber, after: int, limit: int
+    ) -> Sequence[DeadDelivery]:
+        """List the dead deliveries of a subscription after a sequence, in order."""
+
+    async def discard(
+        self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
+    ) -> int:
+        """Say that dead deliveries need not be delivered; how many of these were dead."""
+
+
+class Catalogue(Protocol):
+    """Channels, tokens and subscriptions; told to `feed` whenever one changes."""
 
     @property
     def catalog(self) -> Catalog:
@@ -104,13 +152,6 @@ class EventStore(Protocol):
 
         Raises:
             ChannelExists: The name is taken.
-        """
-
-    async def set_channel(self, name: str, config: ChannelConfig) -> Channel:
-        """Replace a channel's configuration.
-
-        Raises:
-            ChannelNotFound: No channel has this name.
         """
 
     async def change_channel(
@@ -183,46 +224,9 @@ class EventStore(Protocol):
     async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
         """Forget a subscription, its progress and replays; nothing is kept for it any more."""
 
-    # Replays and dead deliveries.
 
-    async def create_replay(
-        self,
-        subscription: Subscription,
-        selection: Selection,
-        rate_per_s: float,
-        now: int,
-        made_by: str = "",
-    ) -> Replay:
-        """Have a subscription get events again, of those that are stored now.
-
-        Raises:
-            SubscriptionNotFound: It is gone.
-            TooManyReplays: As many as may run for it do.
-        """
-
-    async def replays(
-        self, subscription: SubscriptionNumber | None = None, *, running: bool = False
-    ) -> Sequence[Replay]:
-        """The replays there are, the newest first; only those that run if asked so."""
-
-    async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
-        """Note that a replay is done, or was stopped; one that has ended stays as it is.
-
-        Raises:
-            ReplayNotFound: There is none of this number.
-        """
-
-    async def dead(
-        self, subscription: SubscriptionNumber, after: int, limit: int
-    ) -> Sequence[DeadDelivery]:
-        """List the dead deliveries of a subscription after a sequence, in order."""
-
-    async def discard(
-        self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
-    ) -> int:
-        """Say that dead deliveries need not be delivered; how many of these were dead."""
-
-    # Looking at it.
+class Reports(Protocol):
+    """What people ask: how full, how far, what became of it."""
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
         """Say how full each channel is, by name."""
@@ -232,20 +236,14 @@ class EventStore(Protocol):
     ) -> Sequence[SubscriptionStatus]:
         """Say how each subscription is doing, by channel and name."""
 
-    async def list_events(
-        self, channel: ChannelNumber, before: int | None, limit: int
-    ) -> Sequence[EventSummary]:
-        """List the events before a sequence, newest first."""
-
-    async def find_event(self, event: str) -> Event | None:
-        """Read an event by its id."""
-
     async def deliveries(
         self, channel: ChannelNumber, sequences: Sequence[int]
     ) -> Sequence[Sequence[DeliveryState]]:
         """Say of each event what became of it for each subscription that it is for."""
 
-    # Keeping house.
+
+class Housekeeping(Protocol):
+    """Keeping channels small, and the whole of it safe."""
 
     def usage(self, channel: ChannelNumber) -> int:
         """Bytes that a channel's events take, bodies and heads, without waiting."""
@@ -314,6 +312,18 @@ class EventStore(Protocol):
         Raises:
             InvalidValue: The file exists, or cannot be written.
         """
+
+
+class Store(EventLog, Readers, Catalogue, Reports, Housekeeping, Protocol):
+    """All of a store. Parts of the server ask for as much of it as they use.
+
+    Attributes:
+        feed: Tells what changed, after each commit.
+        space: Whether webhooks are taken, and why not.
+    """
+
+    feed: Feed
+    space: Space
 
     async def close(self) -> None:
         """Write what was recorded and let go of everything."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +20,17 @@ from relay_server.errors import (
     TooManyReplays,
     TooManySubscriptions,
 )
-from relay_server.store.interface import Listener
+from relay_server.store.feed import (
+    ChannelChanged,
+    ChannelGone,
+    Claimed,
+    EventsStored,
+    ReplaysChanged,
+    SubscriptionChanged,
+    SubscriptionGone,
+    TokenMade,
+    TokenRevoked,
+)
 from relay_server.store.memory_reader import (
     Reader,
     first_of,
@@ -63,7 +72,7 @@ from relay_server.values import (
 
 
 class MemoryStore(MemoryState):
-    """An `EventStore` that keeps nothing beyond its own life."""
+    """An `Store` that keeps nothing beyond its own life."""
 
     @property
     def catalog(self) -> Catalog:
@@ -91,8 +100,7 @@ class MemoryStore(MemoryState):
         self._events[channel][sequence] = stored
         if event.sender_id is not None:
             known.append(stored)
-        for listener in self._listeners:
-            asyncio.get_running_loop().call_soon(listener, channel)
+        self.feed.tell(EventsStored(channel, sequence, (stored,), (size,)))
         return Appended(event.id, sequence)
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
@@ -124,6 +132,7 @@ class MemoryStore(MemoryState):
         if found is None or (found.replay and found.replay.state is not ReplayState.RUNNING):
             return None
         found.epoch += 1
+        self.feed.tell(Claimed(reader, found.epoch))
         marks = tuple(m for s, m in sorted(found.marks.items()) if s > found.floor)
         return Claim(reader, found.epoch, Progress(found.floor, marks))
 
@@ -131,6 +140,8 @@ class MemoryStore(MemoryState):
         reader = self._readers.get(claim.reader)
         if reader is None or reader.epoch != claim.epoch:
             assert reader is None or claim.epoch < reader.epoch, "claimed from another store"
+            if reader is not None:
+                self.feed.tell(Claimed(claim.reader, reader.epoch))
             return
         assert progress.floor <= self._last[reader.channel], "settled before it was stored"
         if reader.replay is not None:
@@ -141,10 +152,6 @@ class MemoryStore(MemoryState):
             )
         reader.add(progress, self._events[reader.channel])
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
     async def flush(self) -> None:
         """Nothing is ever late here."""
 
@@ -154,10 +161,8 @@ class MemoryStore(MemoryState):
         channel = self._channels[name] = Channel(self._number(), name, config, now)
         self._events[channel.number] = {}
         self._last[channel.number] = 0
+        self.feed.tell(ChannelChanged(channel))
         return channel
-
-    async def set_channel(self, name: str, config: ChannelConfig) -> Channel:
-        return await self.change_channel(name, lambda _: config)
 
     async def change_channel(
         self, name: str, change: Callable[[ChannelConfig], ChannelConfig]
@@ -165,23 +170,28 @@ class MemoryStore(MemoryState):
         old = self._channel(name)
         channel = msgspec.structs.replace(old, config=change(old.config))
         self._channels[name] = channel
+        self.feed.tell(ChannelChanged(channel))
         return channel
 
     async def delete_channel(self, name: str) -> None:
-        number = self._channel(name).number
+        channel = self._channel(name)
+        number = channel.number
         del self._channels[name], self._events[number], self._last[number]
         self._readers = {n: r for n, r in self._readers.items() if r.channel != number}
+        self.feed.tell(ChannelGone(channel))
 
     async def create_token(self, token: Token) -> None:
         if any(t.name == token.name for t in self._tokens.values()):
             raise TokenExists(token.name)
         self._tokens[token.digest] = token
+        self.feed.tell(TokenMade(token))
 
     async def revoke_token(self, name: str) -> None:
         kept = {d: t for d, t in self._tokens.items() if t.name != name}
         if len(kept) == len(self._tokens):
             raise TokenNotFound(name)
         self._tokens = kept
+        self.feed.tell(TokenRevoked(name))
 
     async def subscribe(
         self,
@@ -201,6 +211,7 @@ class MemoryStore(MemoryState):
         start = self._sequence_before(number, since)
         subscription = Subscription(self._number(), channel, name, now, config)
         self._readers[subscription.number] = Reader(subscription, number, start, start)
+        self.feed.tell(SubscriptionChanged(subscription))
         return subscription, True
 
     async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
@@ -216,6 +227,7 @@ class MemoryStore(MemoryState):
         reader = self._reader(subscription)
         config = change(reader.subscription.config)
         reader.subscription = msgspec.structs.replace(reader.subscription, config=config)
+        self.feed.tell(SubscriptionChanged(reader.subscription))
         return reader.subscription
 
     async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
@@ -224,6 +236,7 @@ class MemoryStore(MemoryState):
             for number, reader in self._readers.items()
             if reader.subscription.number != subscription
         }
+        self.feed.tell(SubscriptionGone(subscription))
 
     async def create_replay(
         self,
@@ -252,6 +265,7 @@ class MemoryStore(MemoryState):
         self._readers[replay.number] = Reader(
             reader.subscription, reader.channel, start, start, replay
         )
+        self.feed.tell(ReplaysChanged(subscription.number))
         return replay
 
     async def replays(
@@ -272,6 +286,7 @@ class MemoryStore(MemoryState):
         if reader.replay.state is ReplayState.RUNNING:
             reader.replay = msgspec.structs.replace(reader.replay, state=state, ended_at=now)
             reader.marks.clear()
+        self.feed.tell(ReplaysChanged(reader.replay.subscription))
         return self._replay(reader)
 
     async def dead(

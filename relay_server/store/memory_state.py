@@ -11,11 +11,12 @@ from relay_server.errors import (
     ChannelNotFound,
     SubscriptionNotFound,
 )
-from relay_server.store.interface import Listener
+from relay_server.store.feed import Feed
 from relay_server.store.memory_reader import (
     Reader,
 )
 from relay_server.store.rules import CLOCK_JUMP_MS
+from relay_server.store.space import Space
 from relay_server.values import (
     Channel,
     ChannelNumber,
@@ -44,7 +45,8 @@ class MemoryState:
         self._dropped: dict[ChannelNumber, int] = defaultdict(int)
         self._refused: dict[ChannelNumber, int] = defaultdict(int)
         self._numbers = 0
-        self._listeners: list[Listener] = []
+        self.feed = Feed()
+        self.space = Space()
 
     def _forget(self, channel: ChannelNumber, event: Event) -> None:
         sequence = event.head.sequence

@@ -58,8 +58,6 @@ async def remove_forgotten(context: Context) -> None:
 
 async def remove_canary(context: Context, channel: Channel) -> None:
     """Delete a canary channel and the token that posts to it."""
-    context.hub.close_channel(channel.number)
     with contextlib.suppress(TokenNotFound):  # somebody else takes it away at the same time
         await context.store.revoke_token(channel.name)
     await context.store.delete_channel(channel.name)
-    context.hub.close_channel(channel.number)  # also for who joined meanwhile

@@ -16,8 +16,9 @@ from relay_server.delivery.pump import Pump
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
-from relay_server.store.interface import EventStore
-from relay_server.store.sqlite.space import Space
+from relay_server.store.feed import ChannelGone
+from relay_server.store.interface import Store
+from relay_server.store.space import Space
 from relay_server.throttle import Throttle
 from relay_server.web.limits import Failures, Limit, Rates
 
@@ -40,7 +41,7 @@ class Context:
 
     settings: ServerSettings
     sources: Sources
-    store: EventStore
+    store: Store
     hub: Hub
     metrics: Metrics
     clock: Clock
@@ -55,6 +56,9 @@ class Context:
     api_requests: int = 0
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
     space: Space = field(default_factory=Space)
+
+    def __post_init__(self) -> None:
+        self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
 
     def limited(self, limit: Limit, event: str, /, of: Hashable = None, **facts: object) -> None:
         """Count what was refused because of too much of it, and log it at a bounded rate.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Channel
 from tests.support.stores import BACKENDS, Stores, make_channel
 
@@ -21,12 +21,12 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
-async def store(stores: Stores) -> EventStore:
+async def store(stores: Stores) -> Store:
     """An empty store."""
     return await stores.open()
 
 
 @pytest.fixture
-async def channel(store: EventStore) -> Channel:
+async def channel(store: Store) -> Channel:
     """A channel in it."""
     return await make_channel(store)

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from relay_server.errors import ChannelNotFound
-from relay_server.store.interface import EventStore
+from relay_server.store.feed import EventsStored
+from relay_server.store.interface import Store
 from relay_server.values import Channel
 from tests.support.clock import START_MS
 from tests.support.events import new_event, request
@@ -18,7 +19,7 @@ BIG = bytes(range(256)) * 4 * 1_200  # 1.2 MiB of every byte value
 
 
 async def test_an_appended_event_comes_back_as_it_was(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """Bytes, header order and repeats, numbers and text, before and after a restart."""
     headers = ((b"X-A", b"\xff\x00"), (b"x-a", b"2"), (b"X-A", b"1"))
@@ -37,7 +38,7 @@ async def test_an_appended_event_comes_back_as_it_was(
 
 
 async def test_sequences_have_no_gaps_under_concurrent_appends(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """Each channel counts for itself, and goes on counting after a restart."""
     other = await make_channel(store, "other")
@@ -55,7 +56,7 @@ async def test_sequences_have_no_gaps_under_concurrent_appends(
 
 
 async def test_a_duplicate_is_the_first_event(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     first = await store.append(channel.number, new_event(b"a", sender_id="d-1"))
     store = await stores.reopen(store)
@@ -66,9 +67,7 @@ async def test_a_duplicate_is_the_first_event(
     assert await sequences(store, channel) == [1]
 
 
-async def test_twenty_equal_posts_at_once_are_stored_once(
-    store: EventStore, channel: Channel
-) -> None:
+async def test_twenty_equal_posts_at_once_are_stored_once(store: Store, channel: Channel) -> None:
     posts = [new_event(b"a", sender_id="d-1") for _ in range(20)]
 
     appended = await asyncio.gather(*(store.append(channel.number, p) for p in posts))
@@ -79,7 +78,7 @@ async def test_twenty_equal_posts_at_once_are_stored_once(
 
 
 async def test_the_same_id_with_another_body_is_stored_and_flagged(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     first = await store.append(channel.number, new_event(b"a", sender_id="d-1"))
     other = await store.append(channel.number, new_event(b"b", sender_id="d-1"))
@@ -95,7 +94,7 @@ async def test_the_same_id_with_another_body_is_stored_and_flagged(
 
 
 async def test_only_a_senders_id_in_one_channel_makes_a_duplicate(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     other = await make_channel(store, "other")
 
@@ -111,7 +110,7 @@ async def test_only_a_senders_id_in_one_channel_makes_a_duplicate(
 
 
 async def test_a_senders_id_in_another_channel_makes_no_conflict(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     other = await make_channel(store, "other")
     await store.append(channel.number, new_event(b"a", sender_id="d-1"))
@@ -124,7 +123,7 @@ async def test_a_senders_id_in_another_channel_makes_no_conflict(
     assert [event.conflict for event in events] == [False, True]
 
 
-async def test_bodies_of_one_checksum_are_told_apart(store: EventStore, channel: Channel) -> None:
+async def test_bodies_of_one_checksum_are_told_apart(store: Store, channel: Channel) -> None:
     """Both have the CRC-32 4ddb0c25: the second is no duplicate, the first again is one."""
     bodies = (b"plumless", b"buckeroo", b"plumless")
     appended = [
@@ -134,21 +133,19 @@ async def test_bodies_of_one_checksum_are_told_apart(store: EventStore, channel:
     assert [(a.sequence, a.duplicate) for a in appended] == [(1, False), (2, False), (1, True)]
 
 
-async def test_an_unknown_channel_stores_nothing(store: EventStore) -> None:
+async def test_an_unknown_channel_stores_nothing(store: Store) -> None:
     with pytest.raises(ChannelNotFound):
         await store.append(4_711, new_event(id="evt_nowhere"))
 
     assert await store.find_event("evt_nowhere") is None
 
 
-async def test_listeners_hear_of_new_events_until_they_stop(
-    store: EventStore, channel: Channel
-) -> None:
+async def test_listeners_hear_of_new_events_until_they_stop(store: Store, channel: Channel) -> None:
     other = await make_channel(store, "other")
     heard: list[int] = []
     also: list[int] = []
-    unlisten = store.listen(heard.append)
-    store.listen(also.append)
+    unlisten = store.feed.listen(EventsStored, lambda change: heard.append(change.channel))
+    store.feed.listen(EventsStored, lambda change: also.append(change.channel))
 
     await store.append(channel.number, new_event(b"a", sender_id="d-1"))
     await store.append(other.number, new_event())
@@ -162,15 +159,15 @@ async def test_listeners_hear_of_new_events_until_they_stop(
     assert also == [channel.number, other.number, other.number]
 
 
-async def test_a_listener_may_stop_while_it_listens(store: EventStore, channel: Channel) -> None:
+async def test_a_listener_may_stop_while_it_listens(store: Store, channel: Channel) -> None:
     heard: list[str] = []
 
-    def once(_: int) -> None:
+    def once(_: EventsStored) -> None:
         heard.append("once")
         unlisten()
 
-    unlisten = store.listen(once)
-    store.listen(lambda _: heard.append("always"))
+    unlisten = store.feed.listen(EventsStored, once)
+    store.feed.listen(EventsStored, lambda _: heard.append("always"))
 
     await append_many(store, channel, 2)
     await until(lambda: heard.count("always") == 2)
@@ -180,7 +177,7 @@ async def test_a_listener_may_stop_while_it_listens(store: EventStore, channel: 
 
 
 async def test_a_sender_that_uses_one_id_for_all_stores_each_body_once(
-    store: EventStore,
+    store: Store,
 ) -> None:
     """Other bodies under the id are conflicts; the same one is known, also in another channel."""
     channel = await make_channel(store)

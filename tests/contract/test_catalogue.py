@@ -15,7 +15,7 @@ from relay_server.errors import (
     TokenExists,
     TokenNotFound,
 )
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Channel, MarkState, Progress, Scope, Token
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event
@@ -27,7 +27,7 @@ def token(name: str = "ana", digest: bytes = b"d" * 32) -> Token:
 
 
 async def test_the_catalog_shows_each_change_at_once_and_later(
-    stores: Stores, store: EventStore
+    stores: Stores, store: Store
 ) -> None:
     hmac = HmacAuth("chatwoot", (b"\x00sealed", b"\xff"), log_only=True)
     config = ChannelConfig(
@@ -35,7 +35,7 @@ async def test_the_catalog_shows_each_change_at_once_and_later(
     )
     channel = await store.create_channel(UNICODE, ChannelConfig(), START_MS)
 
-    changed = await store.set_channel(UNICODE, config)
+    changed = await store.change_channel(UNICODE, lambda _: config)
     await store.create_token(token())
     everywhere = Token("root", b"r" * 32, frozenset(Scope), None, START_MS)
     await store.create_token(everywhere)
@@ -53,7 +53,7 @@ async def test_the_catalog_shows_each_change_at_once_and_later(
 
 
 async def test_changes_at_once_take_nothing_back(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """Each sees what the others changed before it."""
 
@@ -68,7 +68,7 @@ async def test_changes_at_once_take_nothing_back(
     assert store.catalog.channels["chatwoot"].config.retention_days == before + 50
 
 
-async def test_a_change_that_says_no_changes_nothing(store: EventStore, channel: Channel) -> None:
+async def test_a_change_that_says_no_changes_nothing(store: Store, channel: Channel) -> None:
     def refuse(_: ChannelConfig) -> ChannelConfig:
         raise InvalidValue("no")
 
@@ -78,7 +78,7 @@ async def test_a_change_that_says_no_changes_nothing(store: EventStore, channel:
     assert store.catalog.channels["chatwoot"] == channel
 
 
-async def test_names_are_taken_once(store: EventStore, channel: Channel) -> None:
+async def test_names_are_taken_once(store: Store, channel: Channel) -> None:
     await store.create_token(token())
 
     with pytest.raises(ChannelExists):
@@ -89,7 +89,7 @@ async def test_names_are_taken_once(store: EventStore, channel: Channel) -> None
     assert set(store.catalog.tokens) == {b"d" * 32}
 
 
-async def test_what_is_not_there_cannot_be_changed(store: EventStore) -> None:
+async def test_what_is_not_there_cannot_be_changed(store: Store) -> None:
     with pytest.raises(ChannelNotFound):
         await store.change_channel("nowhere", lambda config: config)
     with pytest.raises(ChannelNotFound):
@@ -99,7 +99,7 @@ async def test_what_is_not_there_cannot_be_changed(store: EventStore) -> None:
     assert store.catalog.channels == {}
 
 
-async def test_a_revoked_token_is_forgotten(stores: Stores, store: EventStore) -> None:
+async def test_a_revoked_token_is_forgotten(stores: Stores, store: Store) -> None:
     """It alone."""
     kept = token("bia", b"b" * 32)
     await store.create_token(token())
@@ -112,7 +112,7 @@ async def test_a_revoked_token_is_forgotten(stores: Stores, store: EventStore) -
 
 
 async def test_a_deleted_channel_takes_everything_with_it(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """A channel of the same name begins anew, and its neighbour is not touched."""
     other = await make_channel(store, "other")

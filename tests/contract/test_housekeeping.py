@@ -11,7 +11,7 @@ import pytest
 
 from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelFull, InvalidValue
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.store.memory_reader import weight
 from relay_server.values import (
     Channel,
@@ -38,7 +38,7 @@ from tests.support.stores import (
 
 
 async def test_trimming_keeps_what_is_young_and_stops_at_its_limit(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     await aged(store, channel, 6)
 
@@ -53,7 +53,7 @@ async def test_trimming_keeps_what_is_young_and_stops_at_its_limit(
 
 
 async def test_trimming_keeps_what_somebody_waits_for_and_what_is_dead(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     _, ana = await make_subscription(store, name="ana")
     _, bia = await make_subscription(store, name="bia")
@@ -74,7 +74,7 @@ async def test_trimming_keeps_what_somebody_waits_for_and_what_is_dead(
 
 
 async def test_an_event_that_was_trimmed_is_no_duplicate_any_more(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     await aged(store, channel, 2)
     await trim(store, channel, START_MS * 2, 1)
@@ -87,7 +87,7 @@ async def test_an_event_that_was_trimmed_is_no_duplicate_any_more(
 
 
 async def test_a_late_subscriber_does_not_keep_what_is_not_for_it(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     await aged(store, channel, 3)
     await make_subscription(store)
@@ -96,9 +96,7 @@ async def test_a_late_subscriber_does_not_keep_what_is_not_for_it(
     assert await trim(store, channel, START_MS * 2, 100) == 3
 
 
-async def test_a_backup_overwrites_nothing(
-    store: EventStore, channel: Channel, tmp_path: Path
-) -> None:
+async def test_a_backup_overwrites_nothing(store: Store, channel: Channel, tmp_path: Path) -> None:
     file = tmp_path / "there.db"
     file.write_bytes(b"mine")
 
@@ -110,7 +108,7 @@ async def test_a_backup_overwrites_nothing(
     assert file.read_bytes() == b"mine"
 
 
-async def test_old_events_are_trimmed_behind_dead_ones(store: EventStore) -> None:
+async def test_old_events_are_trimmed_behind_dead_ones(store: Store) -> None:
     """What is dead and kept must not hide what is old behind it."""
     channel = await make_channel(store)
     _, claim = await make_subscription(store)
@@ -123,13 +121,13 @@ async def test_old_events_are_trimmed_behind_dead_ones(store: EventStore) -> Non
     assert await trim(store, channel, START_MS + 4, 2) == 0
 
 
-async def recounted(store: EventStore, channel: Channel) -> tuple[int, int]:
+async def recounted(store: Store, channel: Channel) -> tuple[int, int]:
     """Events and bytes, counted one by one."""
     events = await store.fetch(channel.number, await sequences(store, channel))
     return len(events), sum(weight(e.head.request, e.body) for e in events)
 
 
-async def counted(store: EventStore, channel: Channel) -> tuple[int, int]:
+async def counted(store: Store, channel: Channel) -> tuple[int, int]:
     """Events and bytes, as the store says."""
     [status] = [s for s in await store.channel_status() if s.channel == channel.name]
     assert status.bytes == store.usage(channel.number)
@@ -137,7 +135,7 @@ async def counted(store: EventStore, channel: Channel) -> tuple[int, int]:
 
 
 async def test_what_a_channel_holds_is_known_without_counting(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     other = await make_channel(store, "other")
     _, claim = await make_subscription(store)
@@ -161,12 +159,12 @@ async def test_what_a_channel_holds_is_known_without_counting(
 
 
 async def test_a_channel_is_full_at_the_byte(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """What is refused is not stored; what is known already needs no room."""
     first = await store.append(channel.number, new_event(b"abc", sender_id="d-1"))
     one = store.usage(channel.number)
-    await store.set_channel("chatwoot", ChannelConfig(max_bytes=2 * one))
+    await store.change_channel("chatwoot", lambda _: ChannelConfig(max_bytes=2 * one))
     store = await stores.reopen(store)
 
     with pytest.raises(ChannelFull):
@@ -180,14 +178,14 @@ async def test_a_channel_is_full_at_the_byte(
     assert store.usage(channel.number) == 2 * one
     await store.drop_oldest(channel.number, 1)
     assert (await store.append(channel.number, new_event(b"abc"))).sequence == 3
-    await store.set_channel("chatwoot", ChannelConfig(max_bytes=None))
+    await store.change_channel("chatwoot", lambda _: ChannelConfig(max_bytes=None))
     await store.append(channel.number, new_event(b"x" * 9_999))
 
 
-async def test_many_at_once_do_not_overfill_a_channel(store: EventStore, channel: Channel) -> None:
+async def test_many_at_once_do_not_overfill_a_channel(store: Store, channel: Channel) -> None:
     await store.append(channel.number, new_event(b"abc"))
     limit = 3 * store.usage(channel.number)
-    await store.set_channel("chatwoot", ChannelConfig(max_bytes=limit))
+    await store.change_channel("chatwoot", lambda _: ChannelConfig(max_bytes=limit))
 
     posts = (store.append(channel.number, new_event(b"abc")) for _ in range(50))
     answers = await asyncio.gather(*posts, return_exceptions=True)
@@ -199,7 +197,7 @@ async def test_many_at_once_do_not_overfill_a_channel(store: EventStore, channel
 
 
 async def test_dropping_the_oldest_passes_every_floor_and_is_counted(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """Only what somebody still needed counts as dropped."""
     ana, claim = await make_subscription(store, name="ana")
@@ -229,7 +227,7 @@ async def test_dropping_the_oldest_passes_every_floor_and_is_counted(
     assert await store.drop_oldest(4_711, 5) == 0
 
 
-async def test_no_more_is_deleted_than_is_needed(store: EventStore, channel: Channel) -> None:
+async def test_no_more_is_deleted_than_is_needed(store: Store, channel: Channel) -> None:
     """Large events are few: a number of them alone would take all there are."""
     for _ in range(6):
         await store.append(channel.number, new_event(b"x" * 10_000))
@@ -241,7 +239,7 @@ async def test_no_more_is_deleted_than_is_needed(store: EventStore, channel: Cha
     assert await sequences(store, channel) == [5, 6]
 
 
-async def test_what_was_deleted_is_read_no_more(store: EventStore, channel: Channel) -> None:
+async def test_what_was_deleted_is_read_no_more(store: Store, channel: Channel) -> None:
     """Not even out of memory."""
     await append_many(store, channel, 4)
     await store.drop_oldest(channel.number, 2)
@@ -251,7 +249,7 @@ async def test_what_was_deleted_is_read_no_more(store: EventStore, channel: Chan
 
 
 async def test_the_dead_protect_their_events_and_the_discarded_do_not(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     subscription, claim = await make_subscription(store)
     await aged(store, channel, 4)
@@ -270,7 +268,7 @@ async def test_the_dead_protect_their_events_and_the_discarded_do_not(
     assert await sequences(store, channel) == [3]
 
 
-async def test_what_may_go_is_asked_again_when_it_goes(store: EventStore, channel: Channel) -> None:
+async def test_what_may_go_is_asked_again_when_it_goes(store: Store, channel: Channel) -> None:
     """Somebody may have come who needs it."""
     await aged(store, channel, 3)
     found = await store.removable(channel.number, None, 0, 9)
@@ -283,7 +281,7 @@ async def test_what_may_go_is_asked_again_when_it_goes(store: EventStore, channe
 
 
 async def test_a_look_for_what_may_go_is_bounded_and_goes_on(
-    store: EventStore, channel: Channel, monkeypatch: pytest.MonkeyPatch
+    store: Store, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay_server.store.sqlite.housekeeping.LOOK_AT", 4)
     _, claim = await make_subscription(store)
@@ -305,11 +303,11 @@ async def test_a_look_for_what_may_go_is_bounded_and_goes_on(
 
 
 async def test_what_found_no_room_is_remembered_until_some_is_made(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     await append_many(store, channel, 2)
     size = store.usage(channel.number)
-    await store.set_channel("chatwoot", ChannelConfig(max_bytes=size + 10_000))
+    await store.change_channel("chatwoot", lambda _: ChannelConfig(max_bytes=size + 10_000))
     assert store.refused(channel.number) == 0
 
     await store.append(channel.number, new_event(b"x" * 9_000))
@@ -323,7 +321,7 @@ async def test_what_found_no_room_is_remembered_until_some_is_made(
 
 
 async def test_a_replay_still_knows_what_it_delivered_when_the_event_is_gone(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     await append_many(store, channel, 3)
     subscription, own = await make_subscription(store)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Channel, Mark, MarkState, Progress, Selection
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, waiting
@@ -18,13 +18,13 @@ from tests.support.stores import (
 DEAD = MarkState.DEAD
 
 
-async def states(store: EventStore, channel: Channel, last: int) -> list[str]:
+async def states(store: Store, channel: Channel, last: int) -> list[str]:
     """What became of the first events, for the one subscription."""
     return [(await deliveries(store, channel, n))[0].state for n in range(1, last + 1)]
 
 
 async def test_what_is_above_the_floor_stays_known_as_the_floor_rises(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 6)
@@ -41,7 +41,7 @@ async def test_what_is_above_the_floor_stays_known_as_the_floor_rises(
 
 
 async def test_the_newest_mark_of_a_delivery_counts_whole(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 3)
@@ -59,7 +59,7 @@ async def test_the_newest_mark_of_a_delivery_counts_whole(
 
 
 async def test_what_a_replay_delivered_above_the_floor_has_no_reason_left(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     subscription, live = await make_subscription(store)
     await append_many(store, channel, 3)
@@ -75,7 +75,7 @@ async def test_what_a_replay_delivered_above_the_floor_has_no_reason_left(
     assert (own.state, own.reason) == ("delivered", "")
 
 
-async def test_what_the_floor_reaches_is_delivered(store: EventStore, channel: Channel) -> None:
+async def test_what_the_floor_reaches_is_delivered(store: Store, channel: Channel) -> None:
     """The event at the floor itself, too, whatever was known of it before."""
     _, claim = await make_subscription(store)
     await append_many(store, channel, 4)
@@ -89,7 +89,7 @@ async def test_what_the_floor_reaches_is_delivered(store: EventStore, channel: C
 
 
 async def test_the_floor_of_one_subscription_forgets_nothing_of_another(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     _, ana = await make_subscription(store, name="ana")
     bia, its = await make_subscription(store, name="bia")
@@ -107,7 +107,7 @@ async def test_the_floor_of_one_subscription_forgets_nothing_of_another(
 
 
 async def test_what_is_dead_or_discarded_is_said_so_below_the_floor(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 4)
@@ -122,7 +122,7 @@ async def test_what_is_dead_or_discarded_is_said_so_below_the_floor(
 
 
 async def test_a_dead_delivery_at_the_floor_makes_the_backlog_no_smaller(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     _, claim = await make_subscription(store)
     await append_many(store, channel, 5)
@@ -134,7 +134,7 @@ async def test_a_dead_delivery_at_the_floor_makes_the_backlog_no_smaller(
     assert (status.backlog, status.dead) == (2, 1)
 
 
-async def test_a_replay_s_progress_is_its_own(store: EventStore, channel: Channel) -> None:
+async def test_a_replay_s_progress_is_its_own(store: Store, channel: Channel) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 4)
     store.record(claim, Progress(4))
@@ -155,7 +155,7 @@ async def test_a_replay_s_progress_is_its_own(store: EventStore, channel: Channe
 
 
 async def test_the_oldest_that_waits_is_each_subscription_s_own(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """What is settled above the floor does not wait, nor does anything of another channel."""
     other = await make_channel(store, "other")
@@ -175,7 +175,7 @@ async def test_the_oldest_that_waits_is_each_subscription_s_own(
 
 
 async def test_a_replay_settles_nothing_for_another_subscription(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     bia, its = await make_subscription(store, name="bia")
     ana, hers = await make_subscription(store, name="ana")
@@ -195,7 +195,7 @@ async def test_a_replay_settles_nothing_for_another_subscription(
 
 
 async def test_a_replay_ends_what_is_dead_or_discarded_and_not_what_waits(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     ana, live = await make_subscription(store)
     await append_many(store, channel, 4)
@@ -212,9 +212,7 @@ async def test_a_replay_ends_what_is_dead_or_discarded_and_not_what_waits(
     assert await states(store, channel, 3) == ["delivered", "delivered", "waiting"]
 
 
-async def test_what_died_is_listed_in_a_channel_of_its_own(
-    store: EventStore, channel: Channel
-) -> None:
+async def test_what_died_is_listed_in_a_channel_of_its_own(store: Store, channel: Channel) -> None:
     """The first channel has no event of that number: it has nothing to do with it."""
     await make_subscription(store)
     ana, _ = await make_subscription(store)

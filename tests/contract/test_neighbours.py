@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from relay_server.configs import ChannelConfig
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import (
     Channel,
     Claim,
@@ -35,17 +35,17 @@ from tests.support.stores import (
 DEAD = MarkState.DEAD
 
 
-async def dead(store: EventStore, subscription: Subscription) -> list[int]:
+async def dead(store: Store, subscription: Subscription) -> list[int]:
     return [d.event.sequence for d in await store.dead(subscription.number, 0, 99)]
 
 
-async def states(store: EventStore, channel: Channel, last: int) -> list[list[str]]:
+async def states(store: Store, channel: Channel, last: int) -> list[list[str]]:
     """What became of the first events, for each subscription and replay."""
     found = await store.deliveries(channel.number, range(1, last + 1))
     return [[state.state for state in of_event] for of_event in found]
 
 
-async def neighbour(store: EventStore) -> tuple[Channel, Subscription, Claim]:
+async def neighbour(store: Store) -> tuple[Channel, Subscription, Claim]:
     """A channel beside, of six events, and how its one subscription has come so far.
 
     The first is dead and the second discarded below the floor; above it the fifth waits.
@@ -59,7 +59,7 @@ async def neighbour(store: EventStore) -> tuple[Channel, Subscription, Claim]:
     return other, subscription, claim
 
 
-async def is_as_it_was(store: EventStore, other: Channel, subscription: Subscription) -> None:
+async def is_as_it_was(store: Store, other: Channel, subscription: Subscription) -> None:
     """Nothing of `neighbour` is changed."""
     assert await sequences(store, other) == [1, 2, 3, 4, 5, 6]
     found = await store.deliveries(other.number, range(1, 7))
@@ -79,17 +79,17 @@ async def is_as_it_was(store: EventStore, other: Channel, subscription: Subscrip
     assert claim.progress == Progress(4, (waiting(5),))
 
 
-async def test_a_channel_is_set_alone(stores: Stores, store: EventStore, channel: Channel) -> None:
+async def test_a_channel_is_set_alone(stores: Stores, store: Store, channel: Channel) -> None:
     other = await store.create_channel("other", ChannelConfig(retention_days=3), START_MS)
 
-    changed = await store.set_channel("chatwoot", ChannelConfig(retention_days=9))
+    changed = await store.change_channel("chatwoot", lambda _: ChannelConfig(retention_days=9))
     store = await stores.reopen(store)
 
     assert dict(store.catalog.channels) == {"chatwoot": changed, "other": other}
 
 
 async def test_a_subscription_is_found_in_its_own_channel_alone(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     await make_channel(store, "other")
     first, _ = await make_subscription(store)
@@ -103,7 +103,7 @@ async def test_a_subscription_is_found_in_its_own_channel_alone(
     assert await store.subscribe("chatwoot", "ana", None, START_MS) == (first, False)
 
 
-async def test_events_are_listed_of_one_channel(store: EventStore) -> None:
+async def test_events_are_listed_of_one_channel(store: Store) -> None:
     """However many are asked for."""
     channels = [await make_channel(store, name) for name in ("b", "c", "d")]
     ids = [await append_many(store, channel, 2) for channel in channels]
@@ -113,7 +113,7 @@ async def test_events_are_listed_of_one_channel(store: EventStore) -> None:
     assert [[event.id for event in events] for events in listed] == [of[::-1] for of in ids]
 
 
-async def test_what_may_go_is_of_one_channel(store: EventStore) -> None:
+async def test_what_may_go_is_of_one_channel(store: Store) -> None:
     channels = [await make_channel(store, name) for name in ("b", "c", "d")]
     for channel, count in zip(channels, (4, 2, 5), strict=True):
         await append_many(store, channel, count)
@@ -123,7 +123,7 @@ async def test_what_may_go_is_of_one_channel(store: EventStore) -> None:
     assert [len(await sequences(store, channel)) for channel in channels] == [4, 0, 5]
 
 
-async def test_channels_are_deleted_at_once_and_wholly(stores: Stores, store: EventStore) -> None:
+async def test_channels_are_deleted_at_once_and_wholly(stores: Stores, store: Store) -> None:
     """One that is done ends nothing for the other, and each that is kept is as it was."""
     small, large = [await make_channel(store, name) for name in ("small", "large")]
     other, subscription, _ = await neighbour(store)
@@ -139,7 +139,7 @@ async def test_channels_are_deleted_at_once_and_wholly(stores: Stores, store: Ev
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_readers_of_another_keep_what_they_did(
-    store: EventStore, channel: Channel, whole: bool
+    store: Store, channel: Channel, whole: bool
 ) -> None:
     """Where a channel is deleted, or one subscription of it."""
     other, subscription, _ = await neighbour(store)
@@ -166,7 +166,7 @@ async def test_readers_of_another_keep_what_they_did(
 
 
 async def test_what_is_deleted_in_one_channel_is_kept_in_another(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """Events of the same sequences, and whatever became of them."""
     other, subscription, _ = await neighbour(store)
@@ -179,7 +179,7 @@ async def test_what_is_deleted_in_one_channel_is_kept_in_another(
     await is_as_it_was(store, other, subscription)
 
 
-async def test_a_subscription_begins_where_its_own_channel_does(store: EventStore) -> None:
+async def test_a_subscription_begins_where_its_own_channel_does(store: Store) -> None:
     """Behind what was deleted there, or what came before a time, whatever the others hold."""
     before, channel, behind = [await make_channel(store, name) for name in ("b", "c", "d")]
     for one, count in ((before, 3), (channel, 6), (behind, 1)):
@@ -200,9 +200,7 @@ async def test_a_subscription_begins_where_its_own_channel_does(store: EventStor
     assert backlogs == [0, 2, 4, 0]
 
 
-async def test_an_event_s_replays_are_those_that_came_to_it(
-    store: EventStore, channel: Channel
-) -> None:
+async def test_an_event_s_replays_are_those_that_came_to_it(store: Store, channel: Channel) -> None:
     """Not others of its channel, nor those of another; the first of them first."""
     tried = Progress(1, (), (attempt(1),))
     other = await make_channel(store, "other")
@@ -229,7 +227,7 @@ async def test_an_event_s_replays_are_those_that_came_to_it(
 
 
 async def test_what_is_forgotten_in_one_channel_is_kept_in_another(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     other, subscription, _ = await neighbour(store)
     replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
@@ -242,7 +240,7 @@ async def test_what_is_forgotten_in_one_channel_is_kept_in_another(
 
 
 async def test_a_replay_has_delivered_what_was_answered_with_2xx(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """It, and neither its subscription nor another replay."""
     subscription, own = await make_subscription(store)
@@ -263,7 +261,7 @@ async def test_a_replay_has_delivered_what_was_answered_with_2xx(
 
 
 async def test_what_was_discarded_is_only_settled_once_its_event_is_gone(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """Above the floor, where its mark stays."""
     subscription, claim = await make_subscription(store)
@@ -282,7 +280,7 @@ async def test_what_was_discarded_is_only_settled_once_its_event_is_gone(
 
 
 async def test_what_is_deleted_above_a_floor_is_settled_still(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """What waits is counted without it."""
     _, claim = await make_subscription(store)
@@ -296,9 +294,7 @@ async def test_what_is_deleted_above_a_floor_is_settled_still(
     assert status.backlog == 2
 
 
-async def test_dropping_says_nothing_of_what_is_kept_behind(
-    store: EventStore, channel: Channel
-) -> None:
+async def test_dropping_says_nothing_of_what_is_kept_behind(store: Store, channel: Channel) -> None:
     """Below the floor it is dead or discarded as before, above it it waits as before."""
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 8)
@@ -319,9 +315,7 @@ async def test_dropping_says_nothing_of_what_is_kept_behind(
     assert again.progress == Progress(6, (waiting(8),))
 
 
-async def test_what_is_dropped_waits_and_is_dead_no_more(
-    store: EventStore, channel: Channel
-) -> None:
+async def test_what_is_dropped_waits_and_is_dead_no_more(store: Store, channel: Channel) -> None:
     """The last of it, too; what another subscription waits for behind it is not touched."""
     _, ana = await make_subscription(store, name="ana")
     bia, its = await make_subscription(store, name="bia")
@@ -340,7 +334,7 @@ async def test_what_is_dropped_waits_and_is_dead_no_more(
 
 
 async def test_a_replay_is_for_what_is_dead_for_its_own_subscription(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     starts, chosen = list[int](), list[Sequence[int]]()
     readers = [await make_subscription(store, name=name) for name in ("ana", "bia")]
@@ -359,7 +353,7 @@ async def test_a_replay_is_for_what_is_dead_for_its_own_subscription(
 
 
 async def test_what_a_replay_gives_up_is_dead_for_its_own_subscription_alone(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     claims = []
     readers = [await make_subscription(store, name=name) for name in ("ana", "bia", "caio")]
@@ -377,7 +371,7 @@ async def test_what_a_replay_gives_up_is_dead_for_its_own_subscription_alone(
 
 
 async def test_what_a_replay_gives_up_of_what_was_dropped_is_listed_nowhere(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """For whichever subscription the replay is."""
     claims = []
@@ -396,7 +390,7 @@ async def test_what_a_replay_gives_up_of_what_was_dropped_is_listed_nowhere(
 
 
 async def test_what_was_discarded_above_the_floor_dies_again_with_a_replay(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     subscription, live = await make_subscription(store)
     await append_many(store, channel, 3)
@@ -419,7 +413,7 @@ async def test_what_was_discarded_above_the_floor_dies_again_with_a_replay(
     assert (own.state, own.reason) == ("dead", "in vain")
 
 
-async def test_what_a_replay_gives_up_is_due_no_more(store: EventStore, channel: Channel) -> None:
+async def test_what_a_replay_gives_up_is_due_no_more(store: Store, channel: Channel) -> None:
     subscription, live = await make_subscription(store)
     await append_many(store, channel, 2)
     store.record(live, Progress(2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Channel, Mark, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
@@ -10,7 +10,7 @@ from tests.support.stores import Stores, append_many, deliveries, make_subscript
 
 
 async def test_progress_is_where_the_last_reader_left_it(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 6)
@@ -33,7 +33,7 @@ async def test_progress_is_where_the_last_reader_left_it(
     assert fifth.attempts == (attempt(5, 1, 500), attempt(5, 2, 500))
 
 
-async def test_recording_twice_changes_nothing(store: EventStore, channel: Channel) -> None:
+async def test_recording_twice_changes_nothing(store: Store, channel: Channel) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 4)
     progress = Progress(1, (mark(3),), (attempt(1), attempt(3)))
@@ -50,7 +50,7 @@ async def test_recording_twice_changes_nothing(store: EventStore, channel: Chann
     assert (await deliveries(store, channel, 1))[0].state == "delivered"
 
 
-async def test_a_newer_mark_replaces_an_older_one(store: EventStore, channel: Channel) -> None:
+async def test_a_newer_mark_replaces_an_older_one(store: Store, channel: Channel) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 3)
 
@@ -67,7 +67,7 @@ async def test_a_newer_mark_replaces_an_older_one(store: EventStore, channel: Ch
     assert again.progress == Progress(3)
 
 
-async def test_what_an_older_claim_records_is_dropped(store: EventStore, channel: Channel) -> None:
+async def test_what_an_older_claim_records_is_dropped(store: Store, channel: Channel) -> None:
     subscription, old = await make_subscription(store)
     await append_many(store, channel, 3)
     new = await store.claim(subscription.number)
@@ -84,9 +84,7 @@ async def test_what_an_older_claim_records_is_dropped(store: EventStore, channel
     assert (await deliveries(store, channel, 1))[0].attempts == ()
 
 
-async def test_what_was_recorded_before_a_claim_is_in_it(
-    store: EventStore, channel: Channel
-) -> None:
+async def test_what_was_recorded_before_a_claim_is_in_it(store: Store, channel: Channel) -> None:
     subscription, old = await make_subscription(store)
     await append_many(store, channel, 3)
 
@@ -97,11 +95,11 @@ async def test_what_was_recorded_before_a_claim_is_in_it(
     assert new.progress == Progress(1, (mark(3),))
 
 
-async def test_nobody_can_claim_what_is_gone(store: EventStore, channel: Channel) -> None:
+async def test_nobody_can_claim_what_is_gone(store: Store, channel: Channel) -> None:
     assert await store.claim(4_711) is None
 
 
-async def test_deliveries_say_what_became_of_an_event(store: EventStore, channel: Channel) -> None:
+async def test_deliveries_say_what_became_of_an_event(store: Store, channel: Channel) -> None:
     _, bia = await make_subscription(store, name="bia")
     _, ana = await make_subscription(store, name="ana")
     await append_many(store, channel, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Channel
 from tests.support.clock import START_MS
 from tests.support.events import new_event
@@ -12,7 +12,7 @@ BIG = bytes(range(256)) * 4 * 1_200  # 1.2 MiB of every byte value
 
 
 async def test_outlines_are_read_in_order_in_parts(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     await make_channel(store, "other")
     for n in range(5):
@@ -32,7 +32,7 @@ async def test_outlines_are_read_in_order_in_parts(
 
 
 async def test_events_are_fetched_in_the_order_asked_for(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """Live and from the disk; what is not there is left out."""
     ids = await append_many(store, channel, 4)
@@ -46,7 +46,7 @@ async def test_events_are_fetched_in_the_order_asked_for(
 
 
 async def test_a_big_body_is_fetched_live_and_later(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     for _ in range(9):  # more than is kept in memory
         await store.append(channel.number, new_event(BIG))
@@ -59,7 +59,7 @@ async def test_a_big_body_is_fetched_live_and_later(
 
 
 async def test_sequences_that_no_event_can_have_lead_nowhere(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """Above all not into the next channel."""
     other = await make_channel(store, "other")
@@ -76,7 +76,7 @@ async def test_sequences_that_no_event_can_have_lead_nowhere(
 
 
 async def test_events_are_listed_newest_first(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     await store.append(channel.number, new_event(b"a", sender_id="d-1"))
     await store.append(channel.number, new_event(b"bcd", sender_id="d-1", key=UNICODE))

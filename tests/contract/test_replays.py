@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from relay_server.errors import ReplayNotFound, SubscriptionNotFound, TooManyReplays
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.store.rules import MAX_RUNNING_REPLAYS, means_key
 from relay_server.values import (
     Channel,
@@ -36,7 +36,7 @@ QUOTED = '{"content": "diz \\"João\\"\\n"}'
 
 
 async def make_replay(
-    store: EventStore, subscription: Subscription, selection: Selection = EVERYTHING
+    store: Store, subscription: Subscription, selection: Selection = EVERYTHING
 ) -> tuple[Replay, Claim]:
     """A replay, and the claim to record its progress."""
     replay = await store.create_replay(subscription, selection, 20.0, START_MS, "ana")
@@ -45,9 +45,7 @@ async def make_replay(
     return replay, claim
 
 
-async def selected(
-    store: EventStore, channel: Channel, replay: Replay, limit: int = 256
-) -> list[int]:
+async def selected(store: Store, channel: Channel, replay: Replay, limit: int = 256) -> list[int]:
     """Every sequence that a replay is for."""
     found, after = list[Outline](), replay.start
     while after < replay.until:
@@ -59,7 +57,7 @@ async def selected(
     return [outline.sequence for outline in found]
 
 
-async def chosen(store: EventStore, channel: Channel, **selection: Any) -> list[int]:
+async def chosen(store: Store, channel: Channel, **selection: Any) -> list[int]:
     """What a selection comes to."""
     subscription, _ = await make_subscription(store)
     replay, _ = await make_replay(store, subscription, Selection(**selection))
@@ -68,9 +66,7 @@ async def chosen(store: EventStore, channel: Channel, **selection: Any) -> list[
     return found
 
 
-async def marked(
-    store: EventStore, floor: int, marks: Sequence[Mark]
-) -> tuple[Subscription, Claim]:
+async def marked(store: Store, floor: int, marks: Sequence[Mark]) -> tuple[Subscription, Claim]:
     """A subscription that has come so far with so many events."""
     subscription, claim = await make_subscription(store, since=0)
     store.record(claim, Progress(floor, tuple(marks)))
@@ -78,14 +74,14 @@ async def marked(
     return subscription, claim
 
 
-async def dead(store: EventStore, subscription: Subscription) -> list[int]:
+async def dead(store: Store, subscription: Subscription) -> list[int]:
     return [d.event.sequence for d in await store.dead(subscription.number, 0, 99)]
 
 
 # Selecting
 
 
-async def test_each_condition_chooses(store: EventStore, channel: Channel) -> None:
+async def test_each_condition_chooses(store: Store, channel: Channel) -> None:
     for n in range(1, 7):
         event = new_event(b"%d" % n, key="ab"[n % 2], kind="xyz"[n % 3], received_at=START_MS + n)
         await store.append(channel.number, event)
@@ -117,7 +113,7 @@ async def test_each_condition_chooses(store: EventStore, channel: Channel) -> No
     ],
 )
 async def test_a_conversation_means_that_of_any_account(
-    store: EventStore, channel: Channel, key: str, meant: list[str]
+    store: Store, channel: Channel, key: str, meant: list[str]
 ) -> None:
     """Also one whose key was stored before accounts were part of it."""
     keys = ["318", "2/318", "31/318", "x/318", "1/2/318", "2/3180", "8", "%", ""]
@@ -146,7 +142,7 @@ async def test_a_conversation_means_that_of_any_account(
     ],
 )
 async def test_a_replay_knows_where_it_begins_and_ends(
-    store: EventStore, channel: Channel, selection: dict[str, Any], start: int, until: int
+    store: Store, channel: Channel, selection: dict[str, Any], start: int, until: int
 ) -> None:
     """What comes after it was asked for is none of its business."""
     subscription, _ = await make_subscription(store)
@@ -162,7 +158,7 @@ async def test_a_replay_knows_where_it_begins_and_ends(
 
 @pytest.mark.parametrize("text", ["João", "Olá", "🎉", "o 🎉"])
 async def test_text_is_found_as_sent_and_as_json_writes_it(
-    store: EventStore, channel: Channel, text: str
+    store: Store, channel: Channel, text: str
 ) -> None:
     for body in (SAID.encode(), ESCAPED, b"{}", SAID.encode("utf-16")):
         await store.append(channel.number, new_event(body))
@@ -170,7 +166,7 @@ async def test_text_is_found_as_sent_and_as_json_writes_it(
     assert await chosen(store, channel, text=text) == [1, 2]
 
 
-async def test_text_with_quotes_is_found_among_accents(store: EventStore, channel: Channel) -> None:
+async def test_text_with_quotes_is_found_among_accents(store: Store, channel: Channel) -> None:
     """JSON that writes accents as they are escapes quotes and line ends; plain text does not."""
     await store.append(channel.number, new_event(QUOTED.encode()))
     await store.append(channel.number, new_event(b"\xff\x00 not text at all"))
@@ -179,7 +175,7 @@ async def test_text_with_quotes_is_found_among_accents(store: EventStore, channe
     assert await chosen(store, channel, text='"João"\n') == [1, 3]
 
 
-async def test_a_clock_that_jumped_hides_no_event(store: EventStore, channel: Channel) -> None:
+async def test_a_clock_that_jumped_hides_no_event(store: Store, channel: Channel) -> None:
     """Two hours ahead and back: what was received then lies between what was received before."""
     for minutes in (0, 120, 1, 2, 121):
         event = new_event(received_at=START_MS + minutes * 60_000)
@@ -188,7 +184,7 @@ async def test_a_clock_that_jumped_hides_no_event(store: EventStore, channel: Ch
     assert await chosen(store, channel, received_from=START_MS + 60 * 60_000) == [2, 5]
 
 
-async def test_what_is_far_apart_is_found_look_by_look(store: EventStore, channel: Channel) -> None:
+async def test_what_is_far_apart_is_found_look_by_look(store: Store, channel: Channel) -> None:
     """A look goes through a bounded number of events, and the next one goes on behind them."""
     events = [
         new_event(b"here" if n in (1, 5_556) else b"x", kind="k" if n == 5_557 else "o")
@@ -203,7 +199,7 @@ async def test_what_is_far_apart_is_found_look_by_look(store: EventStore, channe
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
-async def test_it_is_read_in_parts(store: EventStore, channel: Channel, limit: int) -> None:
+async def test_it_is_read_in_parts(store: Store, channel: Channel, limit: int) -> None:
     subscription, _ = await make_subscription(store)
     for n in range(6):
         await store.append(channel.number, new_event(key="ab"[n % 2]))
@@ -212,7 +208,7 @@ async def test_it_is_read_in_parts(store: EventStore, channel: Channel, limit: i
     assert await selected(store, channel, replay, limit) == [1, 3, 5]
 
 
-async def test_events_that_went_meanwhile_are_left_out(store: EventStore, channel: Channel) -> None:
+async def test_events_that_went_meanwhile_are_left_out(store: Store, channel: Channel) -> None:
     subscription, _ = await make_subscription(store)
     await append_many(store, channel, 5)
     replay, _ = await make_replay(store, subscription)
@@ -223,7 +219,7 @@ async def test_events_that_went_meanwhile_are_left_out(store: EventStore, channe
 
 
 async def test_nothing_is_selected_for_a_subscription_that_is_gone(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     subscription, _ = await make_subscription(store)
     await append_many(store, channel, 2)
@@ -240,7 +236,7 @@ async def test_nothing_is_selected_for_a_subscription_that_is_gone(
 
 
 async def test_a_replay_is_where_its_last_reader_left_it(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """Its number is below zero, and its progress is its own."""
     await append_many(store, channel, 4)
@@ -277,7 +273,7 @@ async def test_a_replay_is_where_its_last_reader_left_it(
 
 @pytest.mark.parametrize("floor", [5, 1])
 async def test_what_a_replay_delivers_is_dead_no_more(
-    store: EventStore, channel: Channel, floor: int
+    store: Store, channel: Channel, floor: int
 ) -> None:
     """Below the floor and above it, discarded or not."""
     await append_many(store, channel, 5)
@@ -298,7 +294,7 @@ async def test_what_a_replay_delivers_is_dead_no_more(
 
 
 async def test_what_a_replay_gives_up_is_dead_for_its_subscription(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """Below the floor, and above it what is settled; not what is still on its way."""
     await append_many(store, channel, 5)
@@ -318,7 +314,7 @@ async def test_what_a_replay_gives_up_is_dead_for_its_subscription(
 
 
 async def test_what_died_while_its_event_was_dropped_is_not_listed(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     """Nobody could replay it, and nothing would ever delete it."""
     await append_many(store, channel, 3)
@@ -334,9 +330,7 @@ async def test_what_died_while_its_event_was_dropped_is_not_listed(
     assert await dead(store, subscription) == []
 
 
-async def test_the_end_of_a_replay_is_final(
-    stores: Stores, store: EventStore, channel: Channel
-) -> None:
+async def test_the_end_of_a_replay_is_final(stores: Stores, store: Store, channel: Channel) -> None:
     await append_many(store, channel, 4)
     subscription, _ = await marked(store, 4, (mark(2, DEAD),))
     replay, claim = await make_replay(store, subscription)
@@ -356,7 +350,7 @@ async def test_the_end_of_a_replay_is_final(
     assert await dead(store, subscription) == [2]
 
 
-async def test_the_newest_replays_come_first(store: EventStore, channel: Channel) -> None:
+async def test_the_newest_replays_come_first(store: Store, channel: Channel) -> None:
     ana, _ = await make_subscription(store, name="ana")
     bia, _ = await make_subscription(store, name="bia")
     replays = [(await make_replay(store, s))[0] for s in (ana, bia, ana)]
@@ -367,7 +361,7 @@ async def test_the_newest_replays_come_first(store: EventStore, channel: Channel
     assert await store.replays(ana.number, running=True) == [replays[0]]
 
 
-async def test_so_many_may_run_at_once(store: EventStore, channel: Channel) -> None:
+async def test_so_many_may_run_at_once(store: Store, channel: Channel) -> None:
     subscription, _ = await make_subscription(store)
     other, _ = await make_subscription(store, name="bia")
     running = [(await make_replay(store, subscription))[0] for _ in range(MAX_RUNNING_REPLAYS)]
@@ -380,13 +374,13 @@ async def test_so_many_may_run_at_once(store: EventStore, channel: Channel) -> N
 
 
 @pytest.mark.parametrize("number", [-4_711, 4_711, 0])
-async def test_a_replay_that_is_not_there(store: EventStore, channel: Channel, number: int) -> None:
+async def test_a_replay_that_is_not_there(store: Store, channel: Channel, number: int) -> None:
     assert await store.claim(-4_711) is None
     with pytest.raises(ReplayNotFound):
         await store.end_replay(number, ReplayState.DONE, START_MS)
 
 
-async def test_a_subscriptions_number_is_no_replays(store: EventStore, channel: Channel) -> None:
+async def test_a_subscriptions_number_is_no_replays(store: Store, channel: Channel) -> None:
     subscription, _ = await make_subscription(store)
 
     with pytest.raises(ReplayNotFound):
@@ -397,7 +391,7 @@ async def test_a_subscriptions_number_is_no_replays(store: EventStore, channel: 
 
 
 async def test_a_running_replay_keeps_what_it_is_on_its_way_to(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     await append_many(store, channel, 6)
     subscription, _ = await marked(store, 6, ())
@@ -412,7 +406,7 @@ async def test_a_running_replay_keeps_what_it_is_on_its_way_to(
     assert await store.remove(channel.number, [4, 5]) == 2
 
 
-async def test_ended_replays_go_with_the_dead(store: EventStore, channel: Channel) -> None:
+async def test_ended_replays_go_with_the_dead(store: Store, channel: Channel) -> None:
     await append_many(store, channel, 3)
     subscription, _ = await marked(store, 3, (mark(1, DEAD), mark(2, DEAD)))
     old, _ = await make_replay(store, subscription)

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from relay_protocol.errors import RelayError
 from relay_server.configs import ChannelConfig, SubscriptionConfig
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.store.memory import MemoryStore
 from relay_server.store.sqlite import housekeeping, readers
 from relay_server.store.sqlite.opening import open_sqlite
@@ -86,7 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
             patch.start()
         self.runner = asyncio.Runner()
         self.memory = MemoryStore()
-        self.disk: EventStore = self.run(self.open())
+        self.disk: Store = self.run(self.open())
         self.channels: dict[str, tuple[Channel, Channel]] = {}
         self.gone: list[tuple[Channel, Channel]] = []
         self.readers: list[Reader] = []
@@ -104,20 +104,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     # Doing it
 
-    async def open(self) -> EventStore:
+    async def open(self) -> Store:
         return await open_sqlite(Path(self.folder.name))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
     @property
-    def stores(self) -> tuple[EventStore, EventStore]:
+    def stores(self) -> tuple[Store, Store]:
         return self.memory, self.disk
 
-    def both(self, do: Callable[[EventStore, int], Awaitable[T]]) -> tuple[T, T] | None:
+    def both(self, do: Callable[[Store, int], Awaitable[T]]) -> tuple[T, T] | None:
         """Do the same to both; None if both refused for the same reason."""
 
-        async def attempt(store: EventStore, which: int) -> T | str:
+        async def attempt(store: Store, which: int) -> T | str:
             try:
                 return await do(store, which)
             except RelayError as exc:
@@ -130,7 +130,7 @@ class StoreMachine(RuleBasedStateMachine):
             return None
         return one, other
 
-    def same(self, do: Callable[[EventStore, int], Awaitable[T]]) -> None:
+    def same(self, do: Callable[[Store, int], Awaitable[T]]) -> None:
         """Do it to both, and what they say is the same."""
         found = self.both(do)
         if found is not None:
@@ -173,7 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), max_bytes=st.sampled_from([None, 200, 400]))
     def set_channel(self, name: str, max_bytes: int | None) -> None:
         config = ChannelConfig(max_bytes=max_bytes)
-        self.both(lambda store, _: store.set_channel(name, config))
+        self.both(lambda store, _: store.change_channel(name, lambda _: config))
 
     @rule(name=st.just("b"))
     def delete_channel(self, name: str) -> None:
@@ -339,7 +339,7 @@ class StoreMachine(RuleBasedStateMachine):
         """All of it, however many looks that takes."""
         reader = self.draw(data, replay=True)
 
-        async def everything(store: EventStore, which: int) -> list[Any]:
+        async def everything(store: Store, which: int) -> list[Any]:
             replay, found = reader.pair[which], list[Any]()
             after = replay.start
             while after < replay.until:
@@ -377,7 +377,7 @@ class StoreMachine(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.channels)))
         before = None if age is None else self.now - age
 
-        async def look(store: EventStore, which: int) -> list[int]:
+        async def look(store: Store, which: int) -> list[int]:
             found, after = list[int](), 0
             while True:
                 some = await store.removable(self.number(name, which), before, after, limit)

@@ -9,7 +9,7 @@ import pytest
 
 from relay_server.configs import ForwardConfig, PolicyChanges, SubscriptionConfig
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound, TooManySubscriptions
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Channel, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import mark, new_event
@@ -26,7 +26,7 @@ from tests.support.stores import (
 
 
 async def test_a_subscription_starts_with_the_next_event(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     await append_many(store, channel, 3)
 
@@ -50,7 +50,7 @@ async def test_a_subscription_starts_with_the_next_event(
     ("since", "floor"), [(0, 0), (START_MS, 0), (START_MS + 1, 1), (START_MS + 2, 2), (1 << 50, 3)]
 )
 async def test_a_subscription_starts_at_a_time(
-    store: EventStore, channel: Channel, since: int, floor: int
+    store: Store, channel: Channel, since: int, floor: int
 ) -> None:
     for n in range(3):
         await store.append(channel.number, new_event(received_at=START_MS + n))
@@ -60,12 +60,12 @@ async def test_a_subscription_starts_at_a_time(
     assert claim.progress.floor == floor
 
 
-async def test_subscribing_to_no_channel_fails(store: EventStore) -> None:
+async def test_subscribing_to_no_channel_fails(store: Store) -> None:
     with pytest.raises(ChannelNotFound):
         await store.subscribe("nowhere", "ana", None, START_MS)
 
 
-async def test_subscribing_at_once_makes_one(store: EventStore, channel: Channel) -> None:
+async def test_subscribing_at_once_makes_one(store: Store, channel: Channel) -> None:
     made = await asyncio.gather(
         *(store.subscribe("chatwoot", "ana", None, START_MS) for _ in range(10))
     )
@@ -75,7 +75,7 @@ async def test_subscribing_at_once_makes_one(store: EventStore, channel: Channel
 
 
 async def test_status_says_how_far_each_subscription_is(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     other = await make_channel(store, "a-channel")
     ana, claim = await make_subscription(store, name="ana")
@@ -104,7 +104,7 @@ async def test_status_says_how_far_each_subscription_is(
     assert other.name == "a-channel"
 
 
-async def test_a_forgotten_subscription_keeps_nothing_back(store: EventStore) -> None:
+async def test_a_forgotten_subscription_keeps_nothing_back(store: Store) -> None:
     """What waited for it may be trimmed, and its name starts anew."""
     channel = await make_channel(store)
     subscription, claim = await make_subscription(store)
@@ -124,7 +124,7 @@ async def test_a_forgotten_subscription_keeps_nothing_back(store: EventStore) ->
 
 
 async def test_a_subscription_is_set_up_as_asked_and_changed_later(
-    stores: Stores, store: EventStore, channel: Channel
+    stores: Stores, store: Store, channel: Channel
 ) -> None:
     """What it was made with is not what a second subscriber asks for."""
     forward = ForwardConfig("http://bot:8001/hook", 5.0, 2, (("X-Key", b"\x00sealed"),))
@@ -149,7 +149,7 @@ async def test_a_subscription_is_set_up_as_asked_and_changed_later(
     assert status.subscription == changed
 
 
-async def test_what_is_gone_cannot_be_changed(store: EventStore, channel: Channel) -> None:
+async def test_what_is_gone_cannot_be_changed(store: Store, channel: Channel) -> None:
     subscription, _ = await make_subscription(store)
     await store.unsubscribe(subscription.number)
     await store.unsubscribe(subscription.number)
@@ -159,7 +159,7 @@ async def test_what_is_gone_cannot_be_changed(store: EventStore, channel: Channe
 
 
 async def test_a_channel_has_so_many_subscriptions(
-    store: EventStore, channel: Channel, monkeypatch: pytest.MonkeyPatch
+    store: Store, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("sqlite.readers", "memory"):
         monkeypatch.setattr(f"relay_server.store.{module}.MAX_SUBSCRIPTIONS", 2)
@@ -175,7 +175,7 @@ async def test_a_channel_has_so_many_subscriptions(
     await make_subscription(store, name="cid")
 
 
-async def test_what_was_deleted_before_is_no_backlog(store: EventStore, channel: Channel) -> None:
+async def test_what_was_deleted_before_is_no_backlog(store: Store, channel: Channel) -> None:
     """Whoever starts at the beginning of an old channel starts at what is left."""
     await aged(store, channel, 6)
     assert await trim(store, channel, START_MS + 4, 99) == 4
@@ -191,7 +191,7 @@ async def test_what_was_deleted_before_is_no_backlog(store: EventStore, channel:
 
 
 async def test_a_backlog_is_what_is_behind_the_floor_and_not_settled(
-    store: EventStore, channel: Channel
+    store: Store, channel: Channel
 ) -> None:
     _, claim = await make_subscription(store)
     await aged(store, channel, 9)

@@ -19,7 +19,7 @@ from relay_server.commands import host as commands
 from relay_server.errors import BackupUnusable
 from relay_server.sealing import Sealer
 from relay_server.settings import settings_file
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.restore import restore
 from relay_server.store.sqlite.store import FILE_NAME
@@ -129,7 +129,7 @@ async def test_init(tmp_path: Path) -> None:
 
 async def test_the_first_webhook(tmp_path: Path) -> None:
     """No folder was there when it began; all their names are on the disk before the first 2xx."""
-    stores: list[EventStore] = []
+    stores: list[Store] = []
 
     async def act(folder: Path) -> str:
         (folder / "a" / "data").mkdir(parents=True)
@@ -150,7 +150,7 @@ async def test_the_first_webhook(tmp_path: Path) -> None:
 
 async def test_a_token(tmp_path: Path) -> None:
     """It is shown once only, so it must be kept by then."""
-    stores: list[EventStore] = []
+    stores: list[Store] = []
     token = Token("ana", b"t" * 32, frozenset(Scope), None, START_MS)
 
     async def prepare(folder: Path) -> None:
@@ -235,7 +235,7 @@ async def test_a_migration(tmp_path: Path, version: int) -> None:
 async def test_a_backup(tmp_path: Path) -> None:
     """It is whole, or restore refuses it; the store is whole in any case."""
     expected: Contents = {}
-    stores: list[EventStore] = []
+    stores: list[Store] = []
 
     async def prepare(folder: Path) -> None:
         expected.update(await fill(folder / "data", 60))

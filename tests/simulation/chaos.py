@@ -214,8 +214,6 @@ class Chaos:
             for replay in list(await server.store.replays(running=True))[:1]:
                 now = self._kernel.clock.unix_ms()
                 await server.store.end_replay(replay.number, ReplayState.STOPPED, now)
-                if (pump := server.hub.pump(replay.subscription)) is not None:
-                    pump.replays_changed()
                 self._kernel.note("replay stopped", replay=-replay.number)
         except RelayError:
             self._kernel.note("replay not stopped")

@@ -15,9 +15,9 @@ from typing import Any
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreFull, StoreUnavailable
-from relay_server.store.interface import Listener
+from relay_server.store.feed import Change, Feed
 from relay_server.store.memory import MemoryStore
-from relay_server.store.sqlite.space import Space
+from relay_server.store.space import Space
 from relay_server.values import (
     Appended,
     Catalog,
@@ -35,7 +35,7 @@ WRITES = frozenset(
     {
         "claim",
         "create_channel",
-        "set_channel",
+        "change_channel",
         "delete_channel",
         "create_token",
         "revoke_token",
@@ -91,6 +91,18 @@ def at_once(work: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("a store in memory waited")
 
 
+class _Told(Feed):
+    """Keeps what is committed until the life of the server that is to hear of it tells it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Change] = []
+
+    def tell(self, change: Change) -> None:
+        """Part of the feed."""
+        self.told.append(change)
+
+
 class KeptStore(MemoryStore):
     """What is committed; it remembers what a subscription that begins with the past could find.
 
@@ -100,6 +112,7 @@ class KeptStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
+        self.feed: _Told = _Told()
         self.begun_with: dict[int, tuple[int, frozenset[int]]] = {}
 
     async def subscribe(self, channel: str, *args: Any, **kwargs: Any) -> tuple[Subscription, bool]:
@@ -117,9 +130,9 @@ class KeptStore(MemoryStore):
 
 
 class SimStore:
-    """An `EventStore` over what is committed, for as long as the server lives."""
+    """An `Store` over what is committed, for as long as the server lives."""
 
-    def __init__(self, kernel: Kernel, kept: MemoryStore, weather: Weather) -> None:
+    def __init__(self, kernel: Kernel, kept: KeptStore, weather: Weather) -> None:
         self.space = Space()
         self.weather = weather
         self._kernel = kernel
@@ -127,7 +140,7 @@ class SimStore:
         self._rng = kernel.rng(f"disk {kernel.number()}")
         self._jobs: deque[_Job] = deque()
         self._pending: list[tuple[Claim, Progress]] = []
-        self._listeners: list[Listener] = []
+        self.feed = Feed()
         self._committing = False
         self._timer: asyncio.TimerHandle | None = None
         self._dead = False
@@ -173,11 +186,6 @@ class SimStore:
             return
         self._pending.append((claim, progress))
         self._record_within()
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call back after each commit of events."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
 
     async def flush(self) -> None:
         """Wait until all is committed."""
@@ -271,7 +279,8 @@ class SimStore:
             self._pending.clear()
             results = self._perform(batch)
         delay = self._rng.uniform(0.0001, 0.001)  # a crash may come between commit and answer
-        self._kernel.loop.call_later(delay, self._answer, batch, results)
+        changes, self._kept.feed.told = self._kept.feed.told, []
+        self._kernel.loop.call_later(delay, self._answer, batch, results, changes)
 
     def _perform(self, batch: list[_Job]) -> list[Any]:
         """Webhooks first, as the SQLite store does."""
@@ -288,9 +297,11 @@ class SimStore:
             raise StoreFull("the disk is full")
         return at_once(job.call())
 
-    def _answer(self, batch: list[_Job], results: list[Any]) -> None:
+    def _answer(self, batch: list[_Job], results: list[Any], changes: list[Change]) -> None:
         if self._dead:
             return
+        for change in changes:
+            self.feed.tell(change)
         for job, result in zip(batch, results, strict=True):
             if job.future.done():
                 continue
@@ -298,20 +309,9 @@ class SimStore:
                 job.future.set_exception(result)
             else:
                 job.future.set_result(result)
-        self._tell(batch, results)
         self._committing = False
         if self._jobs or (self._pending and self._timer is None):
             self._start()
-
-    def _tell(self, batch: list[_Job], results: list[Any]) -> None:
-        stored = {
-            job.channel: None
-            for job, result in zip(batch, results, strict=True)
-            if job.channel is not None and isinstance(result, Appended) and not result.duplicate
-        }
-        for channel in stored:
-            for listener in tuple(self._listeners):
-                listener(channel)
 
 
 async def _nothing() -> None:

@@ -16,7 +16,7 @@ from relay_server.delivery.pump import Pump
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.metrics import Metrics
 from relay_server.stopping import DRAIN_S, GO_AWAY_S
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.throttle import Throttle
 from relay_server.values import Appended, Scope, Token
 from relay_server.web import ingest
@@ -44,7 +44,7 @@ class Server:
 
     def __init__(self, kernel: Kernel, store: Any, upkeep_s: float) -> None:
         self.up = True
-        self.store: EventStore = store
+        self.store: Store = store
         self._kernel = kernel
         self._upkeep_s = upkeep_s
         self.hub = Hub(store, kernel.clock, METRICS)

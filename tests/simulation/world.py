@@ -250,8 +250,6 @@ class World:
             return
         self.kernel.note("replay begun", replay=-replay.number, wanted=wanted)
         self.asked.append(verdict.asked(self.kept, replay, self.kernel.now))
-        if (pump := server.hub.pump(subscription.number)) is not None:
-            pump.replays_changed()
 
     async def change_policy(self, rng: random.Random) -> None:
         """A channel gets other rules."""
@@ -264,12 +262,11 @@ class World:
         )
         self.judge.policies[name].append(policy)
         try:
-            changed = await server.store.set_channel(
-                name, msgspec.structs.replace(config.config, policy=policy)
+            await server.store.change_channel(
+                name, lambda config: msgspec.structs.replace(config, policy=policy)
             )
         except RelayError:
             return
-        server.hub.channel_changed(changed)
 
     async def resume(self, subscription: Subscription) -> None:
         """Go on with a subscription that is paused."""
@@ -289,7 +286,6 @@ class World:
         except RelayError:
             self.kernel.note("not paused")
             return
-        server.hub.subscription_changed(changed)
         self.kernel.note("paused" if reason else "resumed", subscription=changed.number)
 
     def poster(self, config: ForwardConfig, *_: object) -> _Poster:

@@ -12,7 +12,7 @@ from time import monotonic
 
 from relay_client.journal_file import FILE_NAME as JOURNAL_NAME
 from relay_client.journal_file import JournalFile
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.opening import open_sqlite
@@ -176,7 +176,7 @@ def _at(said: Said, moment: float) -> Said:
     return replace(said, answered=None, event_id=None)
 
 
-async def _events(store: EventStore) -> list[Event]:
+async def _events(store: Store) -> list[Event]:
     channel = store.catalog.channels.get(CHANNEL)
     if channel is None:
         return []
@@ -186,7 +186,7 @@ async def _events(store: EventStore) -> list[Event]:
 
 
 async def _check_sequences(
-    store: EventStore, stored: list[Event], ledger: Ledger, *, cleaned: bool
+    store: Store, stored: list[Event], ledger: Ledger, *, cleaned: bool
 ) -> None:
     """None is missing in between, none that somebody saw is gone, none is given a second time."""
     sequences = [event.head.sequence for event in stored]
@@ -198,7 +198,7 @@ async def _check_sequences(
     assert appended.sequence > max(len(known), *sequences, 0)
 
 
-async def _check_progress(store: EventStore, stored: list[Event], ledger: Ledger) -> None:
+async def _check_progress(store: Store, stored: list[Event], ledger: Ledger) -> None:
     """Nothing is settled that its target has not taken."""
     taken, channel = ledger.reader(READER).taken, store.catalog.channels[CHANNEL]
     waiting = [event for event in stored if event.head.id not in taken]

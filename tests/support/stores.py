@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from relay_server.configs import ChannelConfig
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.store.memory import MemoryStore
 from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.values import Channel, Claim, DeliveryState, Subscription
@@ -19,22 +19,22 @@ UNICODE = "conversa-ção 🎉 \N{GREEK SMALL LETTER ALPHA}\x00\u2028'\""
 
 
 @asynccontextmanager
-async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[EventStore]:
+async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
     """A store of a kind, closed at the end."""
-    store: EventStore = MemoryStore() if backend == "memory" else await open_sqlite(data_dir)
+    store: Store = MemoryStore() if backend == "memory" else await open_sqlite(data_dir)
     try:
         yield store
     finally:
         await store.close()
 
 
-async def make_channel(store: EventStore, name: str = "chatwoot") -> Channel:
+async def make_channel(store: Store, name: str = "chatwoot") -> Channel:
     """A channel with the usual configuration."""
     return await store.create_channel(name, ChannelConfig(), START_MS)
 
 
 async def make_subscription(
-    store: EventStore, channel: str = "chatwoot", name: str = "ana", since: int | None = None
+    store: Store, channel: str = "chatwoot", name: str = "ana", since: int | None = None
 ) -> tuple[Subscription, Claim]:
     """A subscription, and the claim to record its progress."""
     subscription, _ = await store.subscribe(channel, name, since, START_MS)
@@ -44,31 +44,31 @@ async def make_subscription(
 
 
 async def append_many(
-    store: EventStore, channel: Channel, count: int, key: str | None = None
+    store: Store, channel: Channel, count: int, key: str | None = None
 ) -> list[str]:
     """Append events, each of a key of its own unless one is given; returns their ids in order."""
     events = [new_event(b"%d" % n, key=str(n) if key is None else key) for n in range(count)]
     return [(await store.append(channel.number, event)).id for event in events]
 
 
-async def deliveries(store: EventStore, channel: Channel, sequence: int) -> list[DeliveryState]:
+async def deliveries(store: Store, channel: Channel, sequence: int) -> list[DeliveryState]:
     """What became of one event."""
     [states] = await store.deliveries(channel.number, [sequence])
     return list(states)
 
 
-async def trim(store: EventStore, channel: Channel, received_before: int, limit: int) -> int:
+async def trim(store: Store, channel: Channel, received_before: int, limit: int) -> int:
     """Delete at most so many of the old events that nobody needs; how many that were."""
     found = await store.removable(channel.number, received_before, 0, limit)
     return await store.remove(channel.number, found.sequences)
 
 
-async def sequences(store: EventStore, channel: Channel) -> list[int]:
+async def sequences(store: Store, channel: Channel) -> list[int]:
     """Every sequence that is kept."""
     return [o.sequence for o in await store.outlines(channel.number, 0, 10_000)]
 
 
-async def aged(store: EventStore, channel: Channel, count: int) -> Sequence[str]:
+async def aged(store: Store, channel: Channel, count: int) -> Sequence[str]:
     """Events received a millisecond apart."""
     events = [new_event(received_at=START_MS + n, sender_id=f"d-{n}") for n in range(count)]
     return [(await store.append(channel.number, event)).id for event in events]
@@ -81,11 +81,11 @@ class Stores:
         self.durable = backend != "memory"
         self._backend, self._data_dir, self._stack = backend, data_dir, stack
 
-    async def open(self) -> EventStore:
+    async def open(self) -> Store:
         context = open_test_store(self._backend, self._data_dir)
         return await self._stack.enter_async_context(context)
 
-    async def reopen(self, store: EventStore) -> EventStore:
+    async def reopen(self, store: Store) -> Store:
         """The same store after a restart; for memory, the very same."""
         if not self.durable:
             return store

@@ -11,14 +11,16 @@ import apsw
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken
+from relay_server.store.feed import Change
 from relay_server.store.sqlite.database import Database
 
 T = TypeVar("T")
 Item = TypeVar("Item")
 Operation = Callable[[Database], T]
 BulkOperation = Callable[[Database, Sequence[Item]], Sequence[T | RelayError]]
-# Begins each transaction, and returns what is called once that was committed, or was not.
-First = Callable[[Database], Callable[[bool], None]]
+# Begins each transaction, and returns what is called once that was committed, or was not; it says
+# what has changed by that.
+First = Callable[[Database], Callable[[bool], Sequence[Change]]]
 
 ALONE = object()  # stands for no item
 
@@ -30,7 +32,8 @@ class Job:
     Attributes:
         operation: What to do, inside a transaction.
         item: What a bulk operation is to do it with; `ALONE` where it is no bulk operation.
-        then: Called with the result in the event loop, even if nobody waits any more.
+        then: Called with the result in the event loop, even if nobody waits any more; that of a
+            bulk operation once a transaction, with all results.
         future: Done once it is committed.
         weight: Bytes that wait in memory until it is written.
     """
@@ -48,14 +51,27 @@ class Job:
 
     def answer(self, result: Any) -> None:
         """Tell what came of it; an exception is raised to whoever waits."""
-        if isinstance(result, Exception):
-            if not self.future.done():
-                self.future.set_exception(result)
+        if self.future.done():
             return
-        if self.then is not None:
-            self.then(result)
-        if not self.future.done():
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
             self.future.set_result(result)
+
+
+def publish(batch: Sequence[Job], results: Sequence[Any]) -> None:
+    """Call what is to hear of results, in the event loop: of webhooks first, as they were done."""
+    bulks: dict[Callable[[Any], None], list[Any]] = {}
+    alone = list[tuple[Callable[[Any], None], Any]]()
+    for job, result in zip(batch, results, strict=True):
+        if job.then is None or isinstance(result, Exception):
+            continue
+        if job.arrives:
+            bulks.setdefault(job.then, []).append(result)
+        else:
+            alone.append((job.then, result))
+    for then, result in (*bulks.items(), *alone):
+        then(result)
 
 
 class Batches:
@@ -73,16 +89,17 @@ class Batches:
         self._database = database
         self._first = first
 
-    def commit(self, batch: Sequence[Job]) -> list[Any]:
+    def commit(self, batch: Sequence[Job]) -> tuple[list[Any], Sequence[Change]]:
         """Do jobs, and commit.
 
         Returns:
-            Their results, in order; a job's own `RelayError` is the result of it.
+            Their results, in order; a job's own `RelayError` is the result of it. And what `first`
+            has changed.
 
         Raises:
             RelayError: Nothing was written, of none of them.
         """
-        finish: Callable[[bool], None] | None = None
+        finish: Callable[[bool], Sequence[Change]] | None = None
         try:
             self._database.begin()
             finish = self._first(self._database)
@@ -94,8 +111,7 @@ class Batches:
             failure = self._database.explain(exc) if isinstance(exc, apsw.Error) else exc
             self._undo()
             raise failure from exc
-        finish(True)
-        return results
+        return results, finish(True)
 
     def _undo(self) -> None:
         """What cannot be undone would go on with the next transaction."""

@@ -10,8 +10,15 @@ import msgspec
 from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelExists, ChannelNotFound, TokenExists, TokenNotFound
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.rows import decode_channel, encode
+from relay_server.store.sqlite.rows import decode_channel, decode_token, encode
 from relay_server.values import Channel, Token
+
+
+def load(database: Database) -> tuple[list[tuple[Channel, int, int]], list[Token]]:
+    """All channels, each with its last sequence and its bytes, and all tokens."""
+    rows = database.all("load_channels")
+    channels = [(decode_channel(row), row[4], row[5]) for row in rows]
+    return channels, [decode_token(row) for row in database.all("load_tokens")]
 
 
 def create_channel(database: Database, name: str, config: ChannelConfig, now: int) -> Channel:

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from relay_server.store.feed import Change, Claimed, Progressed
 from relay_server.store.sqlite.database import Database
 from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
 
@@ -44,6 +45,7 @@ class _Change:
     attempts: list[Attempt] = field(default_factory=list)
     redeemed: set[int] = field(default_factory=set)  # delivered, by attempts that go later
     reached: int | None = None  # the floor that was written
+    newer: int | None = None  # the epoch of the claim that holds instead
     _look_at: int = 0  # marks at which to look at them again
 
     @property
@@ -102,8 +104,9 @@ class _Change:
         """Write it where its claim still holds; up to the floor `before` all was written before."""
         name = "advance" if reader > 0 else "advance_replay"
         floor = self.reached = database.value(name, self.floor, abs(reader), self.epoch)
-        if floor is None:
-            return  # another holds a newer claim, or the reader is gone
+        if floor is None:  # another holds a newer claim, or the reader is gone
+            self.newer = database.value("epoch" if reader > 0 else "epoch_of_replay", abs(reader))
+            return
         assert floor >= max(before, self.floor), "a floor went back"
         if floor > before:
             database.run("forget_marks", reader, before, floor)
@@ -117,6 +120,11 @@ class _Change:
             self._tell_subscription(database, -reader)
         if dead := [m.sequence for m in kept if m.state is MarkState.DEAD]:
             database.run("forget_dead_of_gone", reader, json.dumps(dead))
+
+    def as_told(self, reader: ReaderNumber) -> Progressed:
+        """What was written, for whoever listens."""
+        marks, attempts = tuple(self.marks.values()), tuple(self.attempts)
+        return Progressed(reader, self.epoch, self.reached or 0, marks, attempts)
 
     def _tell_subscription(self, database: Database, replay: int) -> None:
         """What a replay delivered is no longer dead; what it gave up is."""
@@ -211,16 +219,25 @@ class Pending:
             with self._lock:
                 self._put_back(reader, rest)
 
-    def written(self) -> None:
-        """The transaction was committed; in the writer's thread, as is `write`."""
+    def written(self) -> list[Change]:
+        """Take note that the transaction was committed; in the writer's thread, as is `write`.
+
+        Returns:
+            What it changed: progress, and newer claims that were met.
+        """
         taken, self._taken = self._taken, {}
+        changes = list[Change]()
         for reader, change in taken.items():
-            if change.reached is None:
-                self._floors.pop(reader, None)
-            else:
+            if change.reached is not None:
                 self._floors[reader] = change.reached
+                changes.append(change.as_told(reader))
+            else:
+                self._floors.pop(reader, None)
+                if change.newer is not None:
+                    changes.append(Claimed(reader, change.newer))
         if self._piece is not None:
             self._piece = 2 * self._piece if self._left else None
+        return changes
 
     def failed(self) -> None:
         """The transaction failed: keep what it was to write for the next ones."""

@@ -146,6 +146,13 @@ UPDATE subscriptions SET epoch = epoch + 1 WHERE number = ? RETURNING epoch, flo
 -- name: claim_replay
 UPDATE replays SET epoch = epoch + 1 WHERE number = ? AND state = 1 RETURNING epoch, floor;
 
+-- name: epoch
+SELECT epoch FROM subscriptions WHERE number = ?;
+
+-- name: epoch_of_replay
+-- None where it has ended: then nobody is to take it up.
+SELECT epoch FROM replays WHERE number = ? AND state = 1;
+
 -- name: marks_above
 SELECT sequence, state, attempt, failures, due_at, failing_since, reason, changed_at FROM deliveries
 WHERE subscription = ? AND sequence > ? ORDER BY sequence;

@@ -83,7 +83,7 @@ def change(
     return msgspec.structs.replace(subscription, config=config)
 
 
-def unsubscribe(database: Database, number: SubscriptionNumber) -> None:
+def unsubscribe(database: Database, number: SubscriptionNumber) -> SubscriptionNumber:
     """Delete a subscription and its replays; what they hold is left to `sweep`."""
     for query in (
         "forget_subscription_readers",
@@ -91,6 +91,7 @@ def unsubscribe(database: Database, number: SubscriptionNumber) -> None:
         "delete_subscription",
     ):
         database.run(query, number)
+    return number
 
 
 def claim(database: Database, reader: ReaderNumber) -> Claim | None:

@@ -1,9 +1,8 @@
-"""Whether there is room for webhooks: the decision, and the state that others look at."""
+"""Whether there is room for webhooks: the decision."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
 
 RESERVE_BYTES = 16_777_216  # as much as the log grows to between two checkpoints
@@ -70,27 +69,3 @@ def can_fold(room: Room, growth: int, log_growth: int, weight: int, *, reserved:
     """
     margin = MARGIN_BYTES // 2 if reserved else 0
     return room.disk >= growth + max(0, weight - room.spare) + log_growth + margin
-
-
-class Space:
-    """Whether the store takes webhooks. It belongs to the event loop.
-
-    Attributes:
-        taking: It does. Deliveries go on in any case.
-        reason: Why not; empty while it does.
-    """
-
-    def __init__(self) -> None:
-        self.taking = True
-        self.reason = ""
-        self._listeners: list[Callable[[Space], None]] = []
-
-    def listen(self, listener: Callable[[Space], None]) -> None:
-        """Call back on each change: when room is needed, and when there is room again."""
-        self._listeners.append(listener)
-
-    def change(self, reason: str) -> None:
-        """Refuse webhooks from now on, or with no reason take them again."""
-        self.taking, self.reason = not reason, reason
-        for listener in tuple(self._listeners):
-            listener(self)

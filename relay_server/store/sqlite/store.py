@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,8 +22,22 @@ from relay_server.errors import (
     StoreUnavailable,
 )
 from relay_server.files import size_of
-from relay_server.store.interface import Listener
-from relay_server.store.known import Known
+from relay_server.store.cache import Cache
+from relay_server.store.feed import (
+    Change,
+    ChannelChanged,
+    ChannelGone,
+    Claimed,
+    EventsRemoved,
+    EventsStored,
+    Feed,
+    ReplaysChanged,
+    SubscriptionChanged,
+    SubscriptionGone,
+    TokenMade,
+    TokenRevoked,
+)
+from relay_server.store.space import Space
 from relay_server.store.sqlite import catalogue, housekeeping, integrity, readers, report
 from relay_server.store.sqlite.arrivals import Arrival, Stored, append_all, find_duplicate
 from relay_server.store.sqlite.batch import Operation
@@ -36,7 +51,6 @@ from relay_server.store.sqlite.rows import (
     decode_subscription,
     encode,
 )
-from relay_server.store.sqlite.space import Space
 from relay_server.store.sqlite.writer import Writer
 from relay_server.values import (
     Appended,
@@ -76,13 +90,10 @@ FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used
 
 
 class SqliteStore:
-    """An `EventStore` in `relay.db` of a data dir, which it locks.
+    """A `Store` in `relay.db` of a data dir, which it locks.
 
     Made by `open_sqlite`. `on_broken` is called once the disk or the database failed: nothing more
     can be promised then, and the server must stop.
-
-    Attributes:
-        space: Whether webhooks are taken, and why not.
     """
 
     def __init__(
@@ -97,38 +108,37 @@ class SqliteStore:
         self._loop = asyncio.get_running_loop()
         self._pending = Pending()
         self.space = Space()
-        self._writer = Writer(path, self._write_pending, on_broken, self.space, max_bytes)
+        self.feed = Feed()
+        self._writer = Writer(
+            path, self._write_pending, on_broken, self.feed.tell, self.space, max_bytes
+        )
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="relay-reader")
         self._reader = Database(path, readonly=True)
-        self._listeners: list[Listener] = []
         self._write_timer: asyncio.TimerHandle | None = None
-        self._known = Known(self._reader)
+        self._cache = Cache(*catalogue.load(self._reader), self.feed)
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
         self._check = BackgroundCheck(path, self._writer.fail) if large else None
 
     @property
     def catalog(self) -> Catalog:
-        return self._known.catalog
+        return self._cache.catalog
 
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
         request = encode(event.request)
         weight = len(event.body) + len(request)
         item = Arrival(channel, event, request, weight)
-        limit = self._known.full_at(channel, weight)
+        limit = self._cache.full_at(channel, weight)
         if limit is not None:
             return await self._known_or_full(item, limit)
-        self._known.arriving[channel] += weight
+        self._cache.arriving[channel] += weight
         try:
-            stored = await self._writer.submit_bulk(append_all, item, self._publish, weight)
+            stored = await self._writer.submit_bulk(append_all, item, self._tell_stored, weight)
         finally:
-            self._known.arrived(channel, weight)
+            self._cache.arrived(channel, weight)
         return stored.appended
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
-        if after >= self._known.last.get(channel, 0):
-            return ()
-        recent = self._known.recent.of(channel)
-        if recent is not None and (outlines := recent.outlines(after, limit)) is not None:
+        if (outlines := self._cache.outlines(channel, after, limit)) is not None:
             return outlines
         rows = await self._read(
             lambda db: db.all("outlines", position(channel, after), last(channel), limit)
@@ -136,8 +146,7 @@ class SqliteStore:
         return [Outline(sequence_of(at), key, size) for at, key, size in rows]
 
     async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
-        recent = self._known.recent.of(channel)
-        if recent is not None and (events := recent.fetch(sequences)) is not None:
+        if (events := self._cache.fetch(channel, sequences)) is not None:
             return events
         wanted = json.dumps([position(channel, sequence) for sequence in sequences])
         return await self._read(lambda db: [decode_event(row) for row in db.all("fetch", wanted)])
@@ -148,15 +157,13 @@ class SqliteStore:
         return await self._read(lambda db: readers.select(db, channel, replay, after, limit))
 
     async def claim(self, reader: ReaderNumber) -> Claim | None:
-        return await self._submit_after(reader, lambda db: readers.claim(db, reader))
+        return await self._submit_after(
+            reader, lambda db: readers.claim(db, reader), self._tell_claimed
+        )
 
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):
             self._write_within()
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
 
     async def flush(self) -> None:
         await self._writer.submit(_nothing)
@@ -165,22 +172,19 @@ class SqliteStore:
 
     async def create_channel(self, name: str, config: ChannelConfig, now: int) -> Channel:
         return await self._writer.submit(
-            lambda db: catalogue.create_channel(db, name, config, now), self._known.show_channel
+            lambda db: catalogue.create_channel(db, name, config, now), self._told(ChannelChanged)
         )
-
-    async def set_channel(self, name: str, config: ChannelConfig) -> Channel:
-        return await self.change_channel(name, lambda _: config)
 
     async def change_channel(
         self, name: str, change: Callable[[ChannelConfig], ChannelConfig]
     ) -> Channel:
         return await self._writer.submit(
-            lambda db: catalogue.change_channel(db, name, change), self._known.show_channel
+            lambda db: catalogue.change_channel(db, name, change), self._told(ChannelChanged)
         )
 
     async def delete_channel(self, name: str) -> None:
         await self._writer.submit(
-            lambda db: catalogue.delete_channel(db, name), self._known.hide_channel
+            lambda db: catalogue.delete_channel(db, name), self._told(ChannelGone)
         )
         with suppress(StoreUnavailable):  # it is deleted; the rest can wait
             while await self.sweep(SWEEP_ROWS):
@@ -188,12 +192,12 @@ class SqliteStore:
 
     async def create_token(self, token: Token) -> None:
         await self._writer.submit(
-            lambda db: catalogue.create_token(db, token), self._known.show_token
+            lambda db: catalogue.create_token(db, token), self._told(TokenMade)
         )
 
     async def revoke_token(self, name: str) -> None:
         await self._writer.submit(
-            lambda db: catalogue.revoke_token(db, name), self._known.hide_token
+            lambda db: catalogue.revoke_token(db, name), self._told(TokenRevoked)
         )
 
     async def subscribe(
@@ -205,7 +209,8 @@ class SqliteStore:
         config: SubscriptionConfig = ORDINARY,
     ) -> tuple[Subscription, bool]:
         return await self._writer.submit(
-            lambda db: readers.subscribe(db, channel, name, since, now, config)
+            lambda db: readers.subscribe(db, channel, name, since, now, config),
+            self._tell_subscribed,
         )
 
     async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
@@ -217,10 +222,14 @@ class SqliteStore:
         subscription: SubscriptionNumber,
         change: Callable[[SubscriptionConfig], SubscriptionConfig],
     ) -> Subscription:
-        return await self._writer.submit(lambda db: readers.change(db, subscription, change))
+        return await self._writer.submit(
+            lambda db: readers.change(db, subscription, change), self._told(SubscriptionChanged)
+        )
 
     async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
-        await self._writer.submit(lambda db: readers.unsubscribe(db, subscription))
+        await self._writer.submit(
+            lambda db: readers.unsubscribe(db, subscription), self._told(SubscriptionGone)
+        )
 
     async def create_replay(
         self,
@@ -232,7 +241,8 @@ class SqliteStore:
     ) -> Replay:
         number = subscription.number
         return await self._writer.submit(
-            lambda db: readers.create_replay(db, number, selection, rate_per_s, now, made_by)
+            lambda db: readers.create_replay(db, number, selection, rate_per_s, now, made_by),
+            self._tell_replay,
         )
 
     async def replays(
@@ -243,7 +253,7 @@ class SqliteStore:
 
     async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
         return await self._submit_after(
-            replay, lambda db: readers.end_replay(db, replay, state, now)
+            replay, lambda db: readers.end_replay(db, replay, state, now), self._tell_replay
         )
 
     async def dead(
@@ -260,7 +270,7 @@ class SqliteStore:
         )
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
-        channels = list(self._known.catalog.channels.values())
+        channels = list(self.catalog.channels.values())
         return await self._read(lambda db: report.channel_status(db, channels))
 
     async def subscription_status(
@@ -291,10 +301,10 @@ class SqliteStore:
         return await self._read(lambda db: report.deliveries(db, channel, sequences))
 
     def usage(self, channel: ChannelNumber) -> int:
-        return self._known.bytes.get(channel, 0)
+        return self._cache.usage(channel)
 
     def refused(self, channel: ChannelNumber) -> int:
-        return self._known.refused.get(channel, 0)
+        return self._cache.refused(channel)
 
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
@@ -307,7 +317,7 @@ class SqliteStore:
         self, channel: ChannelNumber, sequences: Sequence[int], enough: int | None = None
     ) -> int:
         removed = await self._writer.submit(
-            lambda db: housekeeping.remove(db, channel, sequences, enough), self._known.remove
+            lambda db: housekeeping.remove(db, channel, sequences, enough), self._tell_removed
         )
         return removed.events
 
@@ -315,7 +325,7 @@ class SqliteStore:
         self, channel: ChannelNumber, limit: int, enough: int | None = None
     ) -> int:
         removed = await self._writer.submit(
-            lambda db: housekeeping.drop_oldest(db, channel, limit, enough), self._known.remove
+            lambda db: housekeeping.drop_oldest(db, channel, limit, enough), self._tell_removed
         )
         return removed.events
 
@@ -350,24 +360,50 @@ class SqliteStore:
             self._reader.close()
             self._lock.release()
 
-    def _publish(self, stored: Stored) -> None:
-        event = stored.event
-        if event is None or not self._known.knows(event.channel):
-            return  # a duplicate: nothing new; or its channel was deleted meanwhile
-        self._known.add(event, stored.weight)
-        for listener in tuple(self._listeners):
-            listener(event.channel)
+    def _told(self, kind: Callable[[T], Change]) -> Callable[[T], None]:
+        """Tell what came of an operation as a change of a kind."""
+        return lambda result: self.feed.tell(kind(result))
 
-    def _write_pending(self, database: Database) -> Callable[[bool], None]:
+    def _tell_stored(self, batch: Sequence[Stored]) -> None:
+        """Tell each channel's new events at once; duplicates are nothing new."""
+        by_channel: defaultdict[ChannelNumber, list[Stored]] = defaultdict(list)
+        for stored in batch:
+            if stored.event is not None:
+                by_channel[stored.event.channel].append(stored)
+        for channel, new in by_channel.items():
+            events = tuple(stored.event for stored in new if stored.event)
+            weights = tuple(stored.weight for stored in new)
+            up_to = new[-1].appended.sequence
+            self.feed.tell(EventsStored(channel, up_to, events, weights))
+
+    def _tell_claimed(self, claim: Claim | None) -> None:
+        if claim is not None:
+            self.feed.tell(Claimed(claim.reader, claim.epoch))
+
+    def _tell_subscribed(self, found: tuple[Subscription, bool]) -> None:
+        subscription, made = found
+        if made:
+            self.feed.tell(SubscriptionChanged(subscription))
+
+    def _tell_replay(self, replay: Replay) -> None:
+        self.feed.tell(ReplaysChanged(replay.subscription))
+
+    def _tell_removed(self, removed: housekeeping.Removed) -> None:
+        if removed.events:
+            self.feed.tell(EventsRemoved(removed.channel, removed.last, removed.bytes))
+
+    def _write_pending(self, database: Database) -> Callable[[bool], Sequence[Change]]:
         """In the writer's thread; what could not be written, or was left, is tried again."""
 
-        def finish(committed: bool) -> None:
+        def finish(committed: bool) -> Sequence[Change]:
+            changes: Sequence[Change] = ()
             if committed:
-                self._pending.written()
+                changes = self._pending.written()
             else:
                 self._pending.failed()
             if not committed or self._pending.held_back:
                 self._loop.call_soon_threadsafe(self._write_within, self._pending.left)
+            return changes
 
         try:
             self._pending.write(database, self._writer.fits())
@@ -393,14 +429,19 @@ class SqliteStore:
         except (StoreUnavailable, StoreBroken):
             pass  # it is being closed, or has failed and said so
 
-    async def _submit_after(self, reader: ReaderNumber, operation: Operation[T]) -> T:
+    async def _submit_after(
+        self,
+        reader: ReaderNumber,
+        operation: Operation[T],
+        then: Callable[[T], None] | None = None,
+    ) -> T:
         """Have an operation done that must see all the progress of a reader."""
 
         def after(database: Database) -> T:
             self._pending.write_all_of(database, reader)
             return operation(database)
 
-        return await self._writer.submit(after)
+        return await self._writer.submit(after, then)
 
     async def _read(self, query: Operation[T]) -> T:
         asked = self._loop.run_in_executor(self._reader_thread, self._reader.ask, query)
@@ -423,7 +464,7 @@ class SqliteStore:
         """What is stored already needs no room."""
         known = await self._read(lambda db: find_duplicate(db, item))
         if known is None:
-            self._known.refuse(item.channel, item.weight, limit)
+            self._cache.refuse(item.channel, item.weight, limit)
             raise ChannelFull(limit)
         return known
 

@@ -14,13 +14,22 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
-from relay_server.store.sqlite.batch import ALONE, Batches, BulkOperation, First, Job, Operation
+from relay_server.store.feed import Change
+from relay_server.store.space import Space
+from relay_server.store.sqlite.batch import (
+    ALONE,
+    Batches,
+    BulkOperation,
+    First,
+    Job,
+    Operation,
+    publish,
+)
 from relay_server.store.sqlite.capacity import Capacity
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, begun_log
 from relay_server.store.sqlite.identity import Identity
 from relay_server.store.sqlite.pending import Fits
-from relay_server.store.sqlite.space import Space
 
 log = structlog.get_logger()
 
@@ -42,6 +51,7 @@ class Writer:
     Args:
         first: Called in the writer's thread inside each transaction, first.
         on_broken: Called once, in the event loop, when the disk or the database failed.
+        tell: Called in the event loop with each such change.
         space: Told whether there is room.
         max_bytes: What the database may grow to; 0 for no cap.
     """
@@ -51,10 +61,12 @@ class Writer:
         path: Path,
         first: First,
         on_broken: Callable[[StoreBroken], None],
+        tell: Callable[[Change], None] = lambda _: None,
         space: Space | None = None,
         max_bytes: int = 0,
     ) -> None:
         self._on_broken = on_broken
+        self._tell_change = tell
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._aside: deque[Job | None] = deque()  # what was taken out of it, and waits still
@@ -96,13 +108,14 @@ class Writer:
         self,
         operation: BulkOperation[Item, T],
         item: Item,
-        then: Callable[[T], None] | None = None,
+        then: Callable[[Sequence[T]], None],
         weight: int = 0,
     ) -> asyncio.Future[T]:
         """Like `submit`, for webhooks: the operation does all items of a transaction in one call.
 
         It returns a result for each item, in order; an item's `RelayError` stands for what it
-        would have raised. While there is no room for webhooks they are refused at once.
+        would have raised; `then` is called with all the others. While there is no room for
+        webhooks they are refused at once.
         """
         if (refusal := self._capacity.refusal) is not None:
             raise type(refusal)(str(refusal))
@@ -112,9 +125,9 @@ class Writer:
         self,
         operation: Callable[..., Any],
         item: object,
-        then: Callable[[T], None] | None,
+        then: Callable[[Any], None] | None,
         weight: int,
-    ) -> asyncio.Future[T]:
+    ) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         if self._broken is not None:
@@ -123,7 +136,7 @@ class Writer:
             raise StoreFull("more waits to be written than the disk takes")
         self._waiting += 1
         self._waiting_bytes += weight
-        future: asyncio.Future[T] = self._loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._queue.put(Job(operation, item, then, future, weight))
         return future
 
@@ -199,11 +212,11 @@ class Writer:
             return
         try:
             self._check_room([job.weight for job in batch if job.arrives])
-            results = self._batches.commit(batch)
+            results, changes = self._batches.commit(batch)
         except Exception as exc:  # noqa: BLE001  (without this thread every sender waits for ever)
             self._recover(batch, exc)
         else:
-            self._loop.call_soon_threadsafe(self._answer_stored, batch, results)
+            self._loop.call_soon_threadsafe(self._answer_stored, batch, results, changes)
 
     def _check_room(self, weights: Sequence[int]) -> None:
         """See that the log stays small enough for the room that there is.
@@ -278,7 +291,9 @@ class Writer:
     def _tell(self, reason: str) -> None:
         self._loop.call_soon_threadsafe(self._space.change, reason)
 
-    def _answer_stored(self, batch: Sequence[Job], results: Sequence[Any]) -> None:
+    def _answer_stored(
+        self, batch: Sequence[Job], results: Sequence[Any], changes: Sequence[Change]
+    ) -> None:
         """See first that what was written is where the next start will look for it.
 
         Here, because each call of the system costs the writer's thread a wait for the interpreter.
@@ -287,7 +302,11 @@ class Writer:
             self._identity.check()
         except StoreBroken as exc:
             self.fail(exc)
-            results = [exc] * len(batch)
+            self._answer(batch, [exc] * len(batch))
+            return
+        for change in changes:
+            self._tell_change(change)
+        publish(batch, results)
         self._answer(batch, results)
 
     def _answer(self, batch: Sequence[Job], results: Sequence[Any]) -> None:

@@ -15,7 +15,6 @@ from relay_server.errors import InvalidValue
 from relay_server.web import views
 from relay_server.web.access import admin, caller, readable_channel, visible_channels
 from relay_server.web.api.exchange import answer, read
-from relay_server.web.api.forwards import stop_forwards
 from relay_server.web.api.policies import PolicyFields
 from relay_server.web.api.policies import changed as changed_policy
 from relay_server.web.context import CONTEXT, Context
@@ -94,7 +93,6 @@ async def set_channel(request: web.Request) -> web.Response:
         raise InvalidValue("a channel keeps its name: its URL would change")
     change = _change(context, fields)
     changed = await context.store.change_channel(channel.name, change)
-    context.hub.channel_changed(changed)
     return answer(views.channel(context, changed))
 
 
@@ -105,11 +103,7 @@ async def delete_channel(request: web.Request) -> web.Response:
     channel = readable_channel(request, who, request.match_info["name"])
     if channel.name == context.settings.default_channel:
         raise InvalidValue("the default channel stays: /webhook leads to it")
-    await stop_forwards(context, channel.name)
-    context.hub.close_channel(channel.number)
     await context.store.delete_channel(channel.name)
-    context.hub.close_channel(channel.number)  # also for who joined meanwhile
-    context.rates.forget(channel.number)
     return web.Response(status=204)
 
 

@@ -86,8 +86,6 @@ async def create_forward(request: web.Request) -> web.Response:
     )
     if not new:
         raise SubscriptionExists(channel.name, name)
-    if context.forwards is not None:
-        context.forwards.start(made)
     return await _shown(context, made, status=201)
 
 
@@ -114,17 +112,8 @@ async def set_forward(request: web.Request) -> web.Response:
 async def delete_forward(request: web.Request) -> web.Response:
     """End a forward, and forget what waits for it."""
     context, found = request.app[CONTEXT], await _named(request)
-    if context.forwards is not None:
-        await context.forwards.stop(found.number)
     await context.store.unsubscribe(found.number)
     return web.Response(status=204)
-
-
-async def stop_forwards(context: Context, channel: str) -> None:
-    """A channel goes: nothing of it is posted any more."""
-    for subscription in await context.store.subscriptions(channel):
-        if context.forwards is not None and subscription.config.forward is not None:
-            await context.forwards.stop(subscription.number)
 
 
 async def _change(context: Context, found: Subscription, fields: ForwardRules) -> Subscription:
@@ -134,11 +123,7 @@ async def _change(context: Context, found: Subscription, fields: ForwardRules) -
     def change(old: SubscriptionConfig) -> SubscriptionConfig:
         return msgspec.structs.replace(old, forward=config)
 
-    changed = await context.store.change_subscription(found.number, change)
-    if context.forwards is not None:
-        await context.forwards.stop(changed.number)
-        context.forwards.start(changed)
-    return changed
+    return await context.store.change_subscription(found.number, change)
 
 
 def _configure(context: Context, config: ForwardConfig, fields: ForwardRules) -> ForwardConfig:

@@ -102,7 +102,6 @@ async def stop_replay(request: web.Request) -> web.Response:
         raise Forbidden("somebody else began this replay: stopping it takes the scope admin")
     now = context.clock.unix_ms()
     replay = await context.store.end_replay(replay.number, ReplayState.STOPPED, now)
-    _tell_pumps(context, [subscription])
     return answer(views.replay(context, replay, subscription))
 
 
@@ -196,15 +195,7 @@ async def _create(
         for replay in made:
             await context.store.end_replay(replay.number, ReplayState.STOPPED, now)
         raise
-    _tell_pumps(context, targets)
     return made
-
-
-def _tell_pumps(context: Context, subscriptions: Iterable[Subscription]) -> None:
-    for subscription in subscriptions:
-        pump = context.hub.pump(subscription.number)
-        if pump is not None:
-            pump.replays_changed()
 
 
 async def _readable(

@@ -52,7 +52,6 @@ async def set_subscription(request: web.Request) -> web.Response:
 
         change(found.config)  # what is impossible is refused here, not in the store's thread
         found = await request.app[CONTEXT].store.change_subscription(found.number, change)
-        request.app[CONTEXT].hub.subscription_changed(found)
     return await _shown(request, who, found)
 
 
@@ -115,9 +114,7 @@ async def set_paused(context: Context, subscription: Subscription, reason: str) 
     def change(config: SubscriptionConfig) -> SubscriptionConfig:
         return msgspec.structs.replace(config, paused=reason)
 
-    changed = await context.store.change_subscription(subscription.number, change)
-    context.hub.subscription_changed(changed)
-    return changed
+    return await context.store.change_subscription(subscription.number, change)
 
 
 async def _named(request: web.Request, who: Caller) -> Subscription:

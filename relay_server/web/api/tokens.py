@@ -59,7 +59,6 @@ async def revoke_token(request: web.Request) -> web.Response:
     admin(request)
     context, name = request.app[CONTEXT], request.match_info["name"]
     await context.store.revoke_token(name)
-    context.hub.revoke(name)
     return web.Response(status=204)
 
 

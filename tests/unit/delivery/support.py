@@ -13,6 +13,7 @@ from relay_protocol.values import Delivery, Outcome
 from relay_server.delivery.pump import Pump
 from relay_server.errors import StoreUnavailable
 from relay_server.metrics import Metrics
+from relay_server.store.feed import EventsStored
 from relay_server.store.memory import MemoryStore
 from relay_server.values import (
     Channel,
@@ -117,7 +118,7 @@ class World:
         for sink in sinks:
             sink.pump = pump
             pump.add(sink)
-        unlisten = self.store.listen(lambda _: pump.wake())
+        unlisten = self.store.feed.listen(EventsStored, lambda _: pump.wake())
         running, ticking = asyncio.create_task(pump.run()), asyncio.create_task(_tick(pump))
         try:
             yield pump

@@ -90,7 +90,8 @@ class Served:
     async def configure(self, channel: str = "chatwoot", **changes: Any) -> Channel:
         """Change a channel's rules."""
         old = self.store.catalog.channels[channel].config
-        return await self.store.set_channel(channel, msgspec.structs.replace(old, **changes))
+        config = msgspec.structs.replace(old, **changes)
+        return await self.store.change_channel(channel, lambda _: config)
 
     async def make_channel(self, name: str, **config: Any) -> Channel:
         """Make one more channel."""

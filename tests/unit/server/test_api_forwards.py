@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
 
-from relay_server.delivery.forwards import Forwards
+from relay_server.delivery.allow import Allowlist
+from relay_server.delivery.forwards import ForwardHub, Forwards, _Kept
 from relay_server.delivery.pump import Pump
-from relay_server.values import Subscription, SubscriptionNumber
+from relay_server.store.interface import Store
+from relay_server.values import Subscription
 from tests.support.clock import START_MS
+from tests.support.waiting import settled
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import Served
 
@@ -19,21 +23,22 @@ NEW = {"channel": "chatwoot", "url": "http://bot:8001/webhook"}
 FORWARD = "forwards/chatwoot/forward"
 
 
-@dataclass
-class Engine:
-    """What posts to URLs, as far as the API sees it."""
+class Engine(Forwards[Pump]):
+    """Follows the store as the server's own does, and posts nothing."""
 
-    told: list[tuple[str, int, str]] = field(default_factory=list)
+    def __init__(self, store: Store) -> None:
+        super().__init__(cast(ForwardHub[Pump], None), Allowlist(), bytes)
+        self.told: list[tuple[str, int, str]] = []
+        self.follow(store.feed)
 
-    def start(self, subscription: Subscription) -> None:
-        assert subscription.config.forward is not None
-        self.told.append(("start", subscription.number, subscription.config.forward.url))
-
-    async def stop(self, number: SubscriptionNumber) -> None:
-        self.told.append(("stop", number, ""))
-
-    def why_waiting(self, _: SubscriptionNumber) -> str:
-        return ""
+    async def _keep(self, kept: _Kept) -> None:
+        forward = kept.subscription.config.forward
+        assert forward is not None
+        self.told.append(("start", kept.subscription.number, forward.url))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.told.append(("stop", kept.subscription.number, ""))
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -41,11 +46,11 @@ class Engine:
 
 
 @pytest.fixture
-def engine(served: Served) -> Engine:
+async def engine(served: Served) -> AsyncIterator[Engine]:
     """A server that runs has one."""
-    engine = Engine()
-    served.context.forwards = cast(Forwards[Pump], engine)
-    return engine
+    served.context.forwards = engine = Engine(served.store)
+    yield engine
+    await engine.close()
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +87,7 @@ async def test_a_forward_comes_changes_and_goes(
     assert (changed["timeout_s"], changed["headers"]) == (5, {"Authorization": "•••"})
     assert (await admin.ok("PATCH", FORWARD, {"headers": {}}))["headers"] == {}
     await admin.ok("DELETE", FORWARD)
+    await settled()
 
     assert await served.store.subscriptions() == []
     assert engine.calls == [
@@ -241,5 +247,6 @@ async def test_deleting_a_channel_stops_its_forwards(
     await admin.ok("POST", "forwards", NEW)
     await admin.ok("POST", "forwards", NEW | {"channel": "shop"})
     await admin.ok("DELETE", "channels/shop")
+    await settled()
     number = engine.told[1][1]
     assert engine.told[2:] == [("stop", number, "")]

@@ -53,7 +53,7 @@ async def test_a_close_that_is_not_answered_is_done_without(
             await one.reader.readuntil(b"\r\n\r\n")
             one.writer.write(frame(BINARY, encode(HELLO), masked=True))
             await joining.wait()
-            served.context.hub.revoke("ana")
+            await served.store.revoke_token("ana")
             said = await one.reader.read()  # to the end of the connection, which the server makes
     finally:
         may_join.set()

@@ -18,6 +18,7 @@ from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub, ReaderState
 from relay_server.delivery.pump import Pump
 from relay_server.errors import ChannelNotFound, StoreFull
 from relay_server.metrics import Metrics
+from relay_server.store.feed import TokenRevoked
 from relay_server.store.memory import MemoryStore
 from relay_server.values import (
     ChannelNumber,
@@ -269,8 +270,8 @@ async def test_revoking_reaches_every_connection_of_the_token() -> None:
         one, two, bob = FakeReader(), FakeReader(), FakeReader("bob")
         for reader in (one, two, bob):
             w.hub.add(reader)
-        w.hub.revoke("ana")
-        w.hub.revoke("nobody")
+        for name in ("ana", "nobody"):
+            w.store.feed.tell(TokenRevoked(name))
         assert (one.told, two.told, bob.told) == (["revoked"], ["revoked"], [])
 
 
@@ -281,9 +282,7 @@ async def test_a_deleted_channel_sends_its_readers_away() -> None:
         await w.join(ana)
         await w.join(bob, name="bob")
         await w.join(carla, "other")
-        number = w.store.catalog.channels["chatwoot"].number
-        w.hub.close_channel(number)
-        w.hub.close_channel(999)
+        await w.store.delete_channel("chatwoot")
         assert (ana.told, bob.told, carla.told) == (
             ["a channel was deleted, 1"],
             ["a channel was deleted, 1"],
@@ -362,9 +361,7 @@ async def test_a_pause_that_somebody_ended_is_not_stored_after_all() -> None:
         pump.finish(reader, reader.got[0].id, Response(410))
         await settled()
         w.store.full = False
-        w.hub.subscription_changed(
-            await w.store.change_subscription(granted.subscription, lambda config: config)
-        )
+        await w.store.change_subscription(granted.subscription, lambda config: config)
         await asyncio.sleep(2 * STORE_RETRY_S)
         [stored] = await w.store.subscriptions("chatwoot")
         assert not stored.config.paused

@@ -16,7 +16,7 @@ from relay_server.delivery import upkeep
 from relay_server.delivery.upkeep import DAY_MS, Upkeep, is_worrying
 from relay_server.errors import ChannelFull, StoreFull
 from relay_server.metrics import Metrics
-from relay_server.store.interface import EventStore
+from relay_server.store.interface import Store
 from relay_server.values import Channel, MarkState, Progress, Removable
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.events import mark, new_event
@@ -24,12 +24,12 @@ from tests.support.stores import BACKENDS, make_subscription, open_test_store
 
 
 @pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventStore]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     async with open_test_store(request.param, tmp_path) as store:
         yield store
 
 
-async def fill(store: EventStore, name: str, days: float, ages: list[float]) -> int:
+async def fill(store: Store, name: str, days: float, ages: list[float]) -> int:
     """A channel that keeps events for some days, with events of these ages in days."""
     channel = await store.create_channel(name, ChannelConfig(retention_days=days), START_MS)
     for age in ages:
@@ -37,11 +37,11 @@ async def fill(store: EventStore, name: str, days: float, ages: list[float]) -> 
     return channel.number
 
 
-async def left(store: EventStore, channel: int) -> list[int]:
+async def left(store: Store, channel: int) -> list[int]:
     return sorted(event.sequence for event in await store.list_events(channel, None, 10_000))
 
 
-async def test_each_channel_keeps_what_it_says(store: EventStore) -> None:
+async def test_each_channel_keeps_what_it_says(store: Store) -> None:
     week = await fill(store, "week", 7, [8, 7.001, 7, 6.9, 0])
     hour = await fill(store, "hour", 1 / 24, [1, 0.05, 0.04, -1])
     ever = await fill(store, "ever", 36_500, [9_000, 0])
@@ -53,7 +53,7 @@ async def test_each_channel_keeps_what_it_says(store: EventStore) -> None:
     assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 0
 
 
-async def test_a_day_is_a_day_to_the_millisecond(store: EventStore) -> None:
+async def test_a_day_is_a_day_to_the_millisecond(store: Store) -> None:
     channel = await store.create_channel("week", ChannelConfig(retention_days=7), START_MS)
     for age_ms in (7 * 86_400_000 + 1, 7 * 86_400_000):
         await store.append(channel.number, new_event(received_at=START_MS - age_ms))
@@ -62,7 +62,7 @@ async def test_a_day_is_a_day_to_the_millisecond(store: EventStore) -> None:
     assert await left(store, channel.number) == [2]
 
 
-async def test_people_are_told_of_dead_deliveries_that_are_let_go(store: EventStore) -> None:
+async def test_people_are_told_of_dead_deliveries_that_are_let_go(store: Store) -> None:
     channel = await fill(store, "chatwoot", 7, [])
     _, claim = await make_subscription(store)
     await store.append(channel, new_event())
@@ -76,7 +76,7 @@ async def test_people_are_told_of_dead_deliveries_that_are_let_go(store: EventSt
     assert await left(store, channel) == []
 
 
-async def test_what_is_undelivered_or_dead_stays(store: EventStore) -> None:
+async def test_what_is_undelivered_or_dead_stays(store: Store) -> None:
     channel = await fill(store, "chatwoot", 7, [])
     _, claim = await make_subscription(store)
     for _ in range(4):
@@ -88,7 +88,7 @@ async def test_what_is_undelivered_or_dead_stays(store: EventStore) -> None:
     assert await left(store, channel) == [2, 4]
 
 
-async def test_many_go_in_batches(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_go_in_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that webhooks wait for few of them at once."""
     monkeypatch.setattr(upkeep, "BATCH", 10)
     channel = await fill(store, "chatwoot", 7, [8.0] * 35 + [1])
@@ -105,7 +105,7 @@ async def test_many_go_in_batches(store: EventStore, monkeypatch: pytest.MonkeyP
 
 
 async def filled(
-    store: EventStore, count: int, waiting: bool = False, size: int = 1_000, **config: Any
+    store: Store, count: int, waiting: bool = False, size: int = 1_000, **config: Any
 ) -> Channel:
     """A channel that is full, with events that a subscription waits for, or none does."""
     channel = await store.create_channel("chatwoot", ChannelConfig(), START_MS)
@@ -114,10 +114,11 @@ async def filled(
     for _ in range(count):
         await store.append(channel.number, new_event(b"x" * size))
     limit = store.usage(channel.number)
-    return await store.set_channel("chatwoot", ChannelConfig(max_bytes=limit, **config))
+    limited = ChannelConfig(max_bytes=limit, **config)
+    return await store.change_channel("chatwoot", lambda _: limited)
 
 
-async def tidied(store: EventStore, upkeep: Upkeep | None = None) -> list[str]:
+async def tidied(store: Store, upkeep: Upkeep | None = None) -> list[str]:
     """What is logged while it runs once."""
     with capture_logs() as logs:
         await (upkeep or Upkeep(store, VirtualClock(), Metrics())).run_once()
@@ -125,7 +126,7 @@ async def tidied(store: EventStore, upkeep: Upkeep | None = None) -> list[str]:
 
 
 async def test_what_is_delivered_goes_when_room_is_short_and_no_more_than_that(
-    store: EventStore,
+    store: Store,
 ) -> None:
     """From 90 % down to 80 %, the oldest first, however few and large they are."""
     channel = await filled(store, 20)
@@ -144,18 +145,18 @@ async def test_what_is_delivered_goes_when_room_is_short_and_no_more_than_that(
     assert len(await left(store, channel.number)) == 17
 
 
-async def test_one_event_that_can_go_worries_nobody(store: EventStore) -> None:
+async def test_one_event_that_can_go_worries_nobody(store: Store) -> None:
     assert not await is_worrying(store, await filled(store, 1))
 
 
 @pytest.mark.parametrize("waiting", [False, True])
 async def test_a_webhook_that_found_no_room_gets_it_however_large_it_is(
-    store: EventStore, waiting: bool
+    store: Store, waiting: bool
 ) -> None:
     """A channel that is half full has no room for what takes two thirds of it."""
     channel = await filled(store, 10, waiting=waiting, drop_oldest=waiting)
     config = msgspec.structs.replace(channel.config, max_bytes=2 * store.usage(channel.number))
-    channel = await store.set_channel("chatwoot", config)
+    channel = await store.change_channel("chatwoot", lambda _: config)
     large = new_event(b"x" * (store.usage(channel.number) * 4 // 3))
     upkeep = Upkeep(store, VirtualClock(), Metrics())
     assert not upkeep.needed()
@@ -171,7 +172,7 @@ async def test_a_webhook_that_found_no_room_gets_it_however_large_it_is(
 
 
 async def test_what_takes_long_and_finds_nothing_is_not_done_again_at_once(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A channel of what is waited for is full for hours, and looked at every five seconds."""
     channel = await filled(store, 10, waiting=True)
@@ -201,7 +202,7 @@ async def test_what_takes_long_and_finds_nothing_is_not_done_again_at_once(
 
 
 async def test_a_rest_is_no_longer_than_a_minute(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it took to find nothing: by then there may be something."""
     await filled(store, 10, waiting=True)
@@ -228,7 +229,7 @@ async def test_a_rest_is_no_longer_than_a_minute(
     [(899, 0, False), (900, 0, True), (899, 101, False), (899, 102, True), (0, 1_001, True)],
 )
 async def test_a_channel_is_short_at_nine_tenths_or_once_a_webhook_found_no_room(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch, usage: int, refused: int, needed: bool
+    store: Store, monkeypatch: pytest.MonkeyPatch, usage: int, refused: int, needed: bool
 ) -> None:
     await store.create_channel("empty", ChannelConfig(), START_MS)
     full = await store.create_channel("chatwoot", ChannelConfig(max_bytes=1_000), START_MS)
@@ -239,9 +240,10 @@ async def test_a_channel_is_short_at_nine_tenths_or_once_a_webhook_found_no_room
     assert Upkeep(store, VirtualClock(), Metrics()).needed() is needed
 
 
-async def test_a_channel_without_a_limit_is_never_short(store: EventStore) -> None:
+async def test_a_channel_without_a_limit_is_never_short(store: Store) -> None:
     channel = await filled(store, 10, waiting=True, drop_oldest=True)
-    await store.set_channel("chatwoot", ChannelConfig(max_bytes=None, drop_oldest=True))
+    unlimited = ChannelConfig(max_bytes=None, drop_oldest=True)
+    await store.change_channel("chatwoot", lambda _: unlimited)
     upkeep = Upkeep(store, VirtualClock(), Metrics())
 
     assert not upkeep.needed()
@@ -251,10 +253,10 @@ async def test_a_channel_without_a_limit_is_never_short(store: EventStore) -> No
 
 @pytest.mark.parametrize(("usage", "said"), [(799, []), (800, [80]), (804, [80]), (899, [90])])
 async def test_a_warning_says_how_full_a_channel_is(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch, usage: int, said: list[int]
+    store: Store, monkeypatch: pytest.MonkeyPatch, usage: int, said: list[int]
 ) -> None:
     await filled(store, 1, waiting=True)
-    await store.set_channel("chatwoot", ChannelConfig(max_bytes=1_000))
+    await store.change_channel("chatwoot", lambda _: ChannelConfig(max_bytes=1_000))
     monkeypatch.setattr(store, "usage", lambda _: usage)
 
     with capture_logs() as logs:
@@ -263,7 +265,7 @@ async def test_a_warning_says_how_full_a_channel_is(
     assert [entry["percent"] for entry in logs if "percent" in entry] == said
 
 
-async def test_what_is_waited_for_stays_and_people_are_warned_once(store: EventStore) -> None:
+async def test_what_is_waited_for_stays_and_people_are_warned_once(store: Store) -> None:
     channel = await filled(store, 10, waiting=True)
     upkeep = Upkeep(store, VirtualClock(), Metrics())
     worry = "channel is nearly full: what waits for its subscriptions fills it"
@@ -278,7 +280,7 @@ async def test_what_is_waited_for_stays_and_people_are_warned_once(store: EventS
     assert await tidied(store, upkeep) == [worry]
 
 
-async def test_the_oldest_are_dropped_where_the_operator_said_so(store: EventStore) -> None:
+async def test_the_oldest_are_dropped_where_the_operator_said_so(store: Store) -> None:
     channel = await filled(store, 10, waiting=True, drop_oldest=True)
     metrics = Metrics()
     upkeep = Upkeep(store, VirtualClock(), metrics)
@@ -295,7 +297,7 @@ async def test_the_oldest_are_dropped_where_the_operator_said_so(store: EventSto
     assert dropped == 2
 
 
-async def test_the_dead_go_after_their_days_and_their_events_with_them(store: EventStore) -> None:
+async def test_the_dead_go_after_their_days_and_their_events_with_them(store: Store) -> None:
     channel = await filled(store, 4, waiting=True, dead_days=30.0, retention_days=7.0)
     [subscription] = await store.subscriptions()
     claim = await store.claim(subscription.number)
@@ -307,7 +309,7 @@ async def test_the_dead_go_after_their_days_and_their_events_with_them(store: Ev
     )
     store.record(claim, Progress(4, marks))
     await store.flush()
-    await store.set_channel("chatwoot", ChannelConfig(max_bytes=None))
+    await store.change_channel("chatwoot", lambda _: ChannelConfig(max_bytes=None))
 
     async def after(days: float) -> tuple[int, list[int]]:
         clock = VirtualClock(start_ms=START_MS + round(days * day))
@@ -320,7 +322,7 @@ async def test_the_dead_go_after_their_days_and_their_events_with_them(store: Ev
     assert await after(31.1) == (0, [])
 
 
-async def test_a_full_disk_takes_what_is_delivered_whatever_its_age(store: EventStore) -> None:
+async def test_a_full_disk_takes_what_is_delivered_whatever_its_age(store: Store) -> None:
     channel = await fill(store, "chatwoot", 7, [0, 0, 0])
     await make_subscription(store)
     await store.append(channel, new_event())
@@ -330,7 +332,7 @@ async def test_a_full_disk_takes_what_is_delivered_whatever_its_age(store: Event
     assert await left(store, channel) == [4]
 
 
-def leave_room_for(store: EventStore, rows: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def leave_room_for(store: Store, rows: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Have it delete no more than so many rows at once; returns how many each call is of."""
     calls, remove, drop_oldest = list[int](), store.remove, store.drop_oldest
 
@@ -353,7 +355,7 @@ def leave_room_for(store: EventStore, rows: int, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_deletion_that_finds_no_room_is_done_in_smaller_pieces(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel = await fill(store, "chatwoot", 7, [8.0] * 35 + [1])
     monkeypatch.setattr(upkeep, "BATCH", 32)
@@ -366,7 +368,7 @@ async def test_a_deletion_that_finds_no_room_is_done_in_smaller_pieces(
 
 
 async def test_what_is_dropped_goes_in_smaller_pieces_too(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel = await filled(store, 10, waiting=True, drop_oldest=True)
     leave_room_for(store, 1, monkeypatch)
@@ -375,7 +377,7 @@ async def test_what_is_dropped_goes_in_smaller_pieces_too(
 
 
 async def test_where_not_even_one_event_can_be_deleted_it_is_given_up(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(store, "chatwoot", 7, [8.0] * 35)
     calls = leave_room_for(store, 0, monkeypatch)
@@ -384,7 +386,7 @@ async def test_where_not_even_one_event_can_be_deleted_it_is_given_up(
     assert len(calls) <= 10
 
 
-async def test_what_is_left_of_a_deleted_subscription_is_swept(store: EventStore) -> None:
+async def test_what_is_left_of_a_deleted_subscription_is_swept(store: Store) -> None:
     await filled(store, 3, waiting=True)
     [subscription] = await store.subscriptions()
     await store.unsubscribe(subscription.number)

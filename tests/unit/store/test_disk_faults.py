@@ -372,9 +372,9 @@ async def test_nothing_is_remembered_of_a_channel_that_is_deleted_under_load(
         await store.append(number, new_event())
     await store.fetch(number, [1])
 
-    known = store._known
+    cache = store._cache
     assert {ChannelNotFound, Appended} >= {type(answer) for answer in answers}
-    for table in (known.recent, known.last, known.bytes, known.arriving, known.refused):
+    for table in (cache._recent, cache._last, cache._bytes, cache.arriving, cache._refused):
         assert number not in table
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from relay_server.store.space import Space
 from relay_server.store.sqlite.space import (
     LOG_BYTES,
     MARGIN_BYTES,
     RESERVE_BYTES,
     Room,
-    Space,
     Step,
     can_fold,
     next_step,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relay_server.errors import StoreFull
-from relay_server.store.recent import (
+from relay_server.store.cache import (
     MAX_ALL_BYTES,
     MAX_ALL_EVENTS,
     MAX_BYTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
+from relay_server.store.feed import Change
 from relay_server.store.sqlite import checkpointer
 from relay_server.store.sqlite import database as database_module
 from relay_server.store.sqlite import writer as writer_module
@@ -31,13 +32,17 @@ class Ledger:
         self.fail: Exception | None = None
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def before_commit(self, _: Database) -> Callable[[bool], None]:
+    def before_commit(self, _: Database) -> Callable[[bool], Sequence[Change]]:
         self.begun += 1
         self.gate.wait(10)
         self.meanwhile()
         if self.fail is not None:
             raise self.fail
-        return self.kept.append
+        return self._finish
+
+    def _finish(self, committed: bool) -> Sequence[Change]:
+        self.kept.append(committed)
+        return ()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay_server.store.recent import Recent, RecentOfAll
+from relay_server.store.cache import Recent, RecentOfAll
 from relay_server.store.sqlite.positions import channel_of, first, last, position, sequence_of
 from relay_server.values import Event
 from tests.support.events import event_head
