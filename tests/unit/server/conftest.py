@@ -20,11 +20,10 @@ from tests.unit.server.support import Served, serve_front
 
 ON_BOTH = {
     "test_front",
-    "test_front_bounds",
     "test_front_limits",
-    "test_front_refusals",
+    "test_front_answers",
     "test_gateway",
-    "test_hostile_framing",
+    "test_front_requests",
 }
 
 

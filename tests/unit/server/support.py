@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from structlog.testing import capture_logs
 
 from relay_protocol.values import Delivery
 from relay_server.app import public_app
@@ -200,6 +201,32 @@ async def serve_front(
         await served.front.close(within_s=0.1)
         await context.hub.close()
         await runner.cleanup()
+
+
+async def refused(
+    served: Served, raw: bytes, status: int, code: str, *, whole: bool = False
+) -> Answer:
+    """Send what is refused; check all that refusals have in common.
+
+    Args:
+        served: Where it goes.
+        raw: A request, and perhaps more behind it.
+        status: What is expected.
+        code: What is expected.
+        whole: It was read to its end before it was refused: the connection may go on.
+    """
+    with capture_logs() as logs:
+        async with connection(served.port) as one:
+            answer = await one.exchange(raw)
+            assert whole or await one.closed(3) == b"", "nothing behind it is answered"
+    assert (answer.status, answer.json["error"]["code"]) == (status, code), raw[:80]
+    assert dict(answer.headers).get("Connection") == (None if whole else "close")
+    assert dict(answer.headers)["Content-Type"].startswith("application/json")
+    assert served.token.encode() not in answer.body
+    assert served.token not in str(logs)
+    assert await served.events() == []
+    await served.all_left()
+    return answer
 
 
 @asynccontextmanager

@@ -70,14 +70,12 @@ def test_hop_by_hop_fields_go(name: bytes) -> None:
         assert head.headers == ((b"A", b"1"), (b"B", b"2"))
 
 
-def test_fields_that_connection_names_go() -> None:
-    fields = [
-        (b"X-Mine", b"1"),
-        (b"x-mine", b"2"),
-        (b"Connection", b"close, X-MINE ,, "),
-        (b"X", b""),
-    ]
-    assert read_head("/", fields).headers == ((b"X", b""),)
+@pytest.mark.parametrize(
+    "lines", [[b"close, X-MINE ,, "], [b"X-Mine", b"close"], [b"close", b"x-mine"]]
+)
+def test_fields_that_any_line_of_connection_names_go(lines: list[bytes]) -> None:
+    fields = [(b"X-Mine", b"1"), *((b"Connection", line) for line in lines), (b"x-mine", b"2")]
+    assert read_head("/", [*fields, (b"X", b"")]).headers == ((b"X", b""),)
 
 
 def test_fields_in_our_name_go() -> None:
@@ -126,7 +124,11 @@ def test_too_many_bytes_of_fields() -> None:
         (b"Token " + TOKEN, None, False),
         (TOKEN, None, False),
         (b"Basic " + TOKEN, None, False),
+        (b'Bearer "' + TOKEN + b'"', b'"' + TOKEN + b'"', False),
+        (b"Bearer," + TOKEN, None, False),
+        (b"Token token=" + TOKEN, None, False),
         (b"Digest username=rly_", None, False),
+        (b'Digest username="' + TOKEN + b'", uri="/"', None, False),
         (b"Digest username=relay", None, True),
         (b"", None, True),
     ],
@@ -143,6 +145,13 @@ def test_each_authorization_is_looked_at() -> None:
     head = read_head(f"/webhook?token={SECRET}2", fields)
     assert head.shown == (TOKEN + b"2", b"a", TOKEN)
     assert head.headers == ((b"Authorization", b"Bearer a"),)
+
+
+def test_a_token_in_a_proxys_copy_of_the_url_is_dropped() -> None:
+    """The store and every client would have it else."""
+    copies = [(b"X-Forwarded-Uri", b"/webhook?token=rly_x"), (b"Referer", b"https://a/?t=rly_x")]
+
+    assert read_head("/webhook", [*copies, (b"X-Other", b"1")]).headers == ((b"X-Other", b"1"),)
 
 
 @pytest.mark.parametrize(

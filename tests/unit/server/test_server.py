@@ -1,8 +1,10 @@
-"""aiohttp's connections, with the bounds that it lacks: those of the ops port and the socket."""
+"""aiohttp's connections with the bounds that it lacks: those of the ops port and the socket."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,31 +14,42 @@ from structlog.testing import capture_logs
 from relay_server.app import ops_app
 from relay_server.web import server
 from relay_server.web.context import CONTEXT
-from relay_server.web.server import BoundedRunner
+from relay_server.web.server import MAX_HEADERS, MAX_LINE_BYTES, BoundedRunner
 from tests.support.clock import VirtualClock
 from tests.support.senders import connection, exchange, request
 from tests.unit.server.support import GatedStore, make_context
 
 SECRET = "rly_FIXTUREsecret"
+LIVE = "/health/live"
+GET_LIVE = request(LIVE, b"", method="GET")
+
+
+@asynccontextmanager
+async def running(app: web.Application) -> AsyncIterator[tuple[int, BoundedRunner]]:
+    """An application on a port of its own."""
+    runner = BoundedRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield runner.addresses[0][1], runner
+    finally:
+        await runner.cleanup()
 
 
 @pytest.fixture
-async def ops(tmp_path: Path) -> AsyncIterator[tuple[int, web.Application]]:
+def app(tmp_path: Path) -> web.Application:
+    """What the ops port answers."""
+    return ops_app(make_context(GatedStore(), tmp_path, VirtualClock()))
+
+
+@pytest.fixture
+async def port(app: web.Application) -> AsyncIterator[int]:
     """The ops port."""
-    app = ops_app(make_context(GatedStore(), tmp_path, VirtualClock()))
-    runner = BoundedRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield runner.addresses[0][1], app
-    await runner.cleanup()
+    async with running(app) as (port, _):
+        yield port
 
 
-Ops = tuple[int, web.Application]
-
-
-async def test_readiness_and_metrics(ops: Ops) -> None:
-    port, app = ops
+async def test_readiness_and_metrics(app: web.Application, port: int) -> None:
     ready = request("/health/ready", b"", method="GET")
     starting = await exchange(port, ready)
     assert (starting.status, starting.json) == (503, {"status": "starting"})
@@ -47,29 +60,21 @@ async def test_readiness_and_metrics(ops: Ops) -> None:
     app[CONTEXT].stopping = True
     stopping = await exchange(port, ready)
     assert (stopping.status, stopping.json) == (503, {"status": "stopping"})
-    assert (await exchange(port, request("/health/live", b"", method="GET"))).status == 200
-
-
-async def test_a_connection_is_kept(ops: Ops) -> None:
-    port, _ = ops
-    async with connection(port) as one:
-        for _ in range(3):
-            assert (await one.exchange(request("/health/live", b"", method="GET"))).status == 200
+    assert (await exchange(port, GET_LIVE)).status == 200
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
 async def test_headers_that_do_not_end(
-    ops: Ops, monkeypatch: pytest.MonkeyPatch, before: int
+    port: int, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
+    """The first of a connection, and of one that was kept."""
     monkeypatch.setattr(server, "HEADER_DEADLINE_S", 0.05)
-    port, _ = ops
-    raw = request("/health/live", b"", method="GET")
     async with connection(port) as one:
         for _ in range(before):
-            assert (await one.exchange(raw)).status == 200
-        await one.send(raw[:30])
+            assert (await one.exchange(GET_LIVE)).status == 200
+        await one.send(GET_LIVE[:30])
         assert await one.closed(3) == b""
-    assert (await exchange(port, raw)).status == 200
+    assert (await exchange(port, GET_LIVE)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -85,10 +90,66 @@ async def test_headers_that_do_not_end(
         request(f"/health/live?{SECRET}", b"{}"),
     ],
 )
-async def test_errors_quote_nothing(ops: Ops, raw: bytes) -> None:
-    port, _ = ops
+async def test_errors_quote_nothing(port: int, raw: bytes) -> None:
     with capture_logs() as logs:
         answer = await exchange(port, raw)
     assert 400 <= answer.status < 500
     assert set(answer.json["error"]) >= {"code", "message"}
     assert SECRET not in answer.body.decode() + str(logs)
+
+
+async def test_lines_and_headers_that_are_too_long_or_too_many(port: int) -> None:
+    fits = [(f"X-{n}", "x") for n in range(MAX_HEADERS - 3)]
+
+    for target, headers, status in [
+        (LIVE, fits, 200),
+        (LIVE, fits + [(f"Y-{n}", "x") for n in range(4)], 400),
+        (LIVE, [("X", "x" * (MAX_LINE_BYTES - 10))], 200),
+        (LIVE, [("X", "x" * (MAX_LINE_BYTES + 1))], 400),
+        (f"{LIVE}?{'x' * (MAX_LINE_BYTES + 1)}", [], 400),
+    ]:
+        answer = await exchange(port, request(target, b"", headers, method="GET"))
+        assert answer.status == status, (target[:20], len(headers))
+
+
+async def test_an_idle_connection_is_closed(
+    app: web.Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "KEEPALIVE_S", 0.1)
+    async with running(app) as (port, _), connection(port) as one:
+        assert (await one.exchange(GET_LIVE)).status == 200
+        assert await one.closed(5) == b""
+
+
+async def test_a_request_that_never_ends_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SHUTDOWN_S", 0.1)
+    begun = asyncio.Event()
+
+    async def never(_: web.Request) -> web.Response:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    app = web.Application()
+    app.router.add_get("/", never)
+    async with running(app) as (port, runner), connection(port) as one, asyncio.timeout(5):
+        await one.send(request("/", b"", method="GET"))
+        await begun.wait()
+        await runner.cleanup()
+
+
+async def test_the_rest_of_what_was_refused_is_read_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever sends it slowly sees the answer, and does not keep the connection by that."""
+    monkeypatch.setattr(server, "LINGER_S", 0.1)
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=422)
+
+    app = web.Application()
+    app.router.add_post("/", refuse)
+    async with running(app) as (port, _), connection(port) as one:
+        answer = await one.exchange(request("/", b"x", length=1_000))
+        assert answer.status == 422
+        assert await one.closed(5) == b""

@@ -1,9 +1,10 @@
-"""How long a stop waits for what."""
+"""A stop: what is still taken, what is waited for, and for how long."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ from relay_server import stopping
 from relay_server.errors import StoreBroken
 from relay_server.stopping import Listening
 from relay_server.web import front
-from tests.support.senders import connection, request
+from tests.support.senders import Connection, connection, request
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled
+from tests.unit.server.support import Served
 from tests.unit.server.test_app import running, switch_interval
 
 __all__ = ["switch_interval"]
@@ -95,3 +97,32 @@ async def test_a_webhook_that_never_comes_whole_is_cut(
 
         assert await half.closed(8) == b""
         assert await one.ends() == (1 if fails else 0)
+
+
+async def test_answers_end_their_connections_while_it_stops(served: Served) -> None:
+    async with connection(served.port) as kept:
+        raw = request(token=served.token)
+        assert "Connection" not in dict((await kept.exchange(raw)).headers)
+        served.context.stopping = True
+        answer = await kept.exchange(raw)
+        assert (answer.status, dict(answer.headers)["Connection"]) == (200, "close")
+        assert await kept.closed(3) == b""
+    assert (await served.send(raw)).status == 200, "it still takes what comes"
+
+
+async def test_who_waits_to_be_accepted_is_taken_before_the_port_is_closed(served: Served) -> None:
+    """Closing a port resets whoever the kernel has accepted and the server has not."""
+    server = await asyncio.get_running_loop().create_server(
+        served.front, "127.0.0.1", 0, backlog=1_024
+    )
+    port = server.sockets[0].getsockname()[1]
+    waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
+    await stopping._stop_listening(server)
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    for one in waiting:
+        reader, writer = await asyncio.open_connection(sock=one)
+        answer = await Connection(reader, writer).exchange(request(token=served.token))
+        assert answer.status == 200
+        writer.transport.abort()

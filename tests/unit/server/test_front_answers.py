@@ -1,148 +1,44 @@
-"""What the public port refuses: it says so, stores nothing, and quotes nothing."""
+"""Answers of the public port: who may not send, what is too large, what could not be stored.
+
+Each refusal says so, stores nothing and quotes nothing; and what is stored goes on to a target as
+one request, whatever was written into it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import tracemalloc
+import base64
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from relay_http.outgoing import compose
+from relay_http.target import Target
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
+from relay_protocol.values import Delivery
 from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.values import Event
 from relay_server.web import front, ingest, server
-from tests.support.senders import Answer, chunked, connection, head, read_answer, request
+from tests.support.senders import chunked, connection, head, read_answer, request
+from tests.support.strict_http import read_one
 from tests.support.waiting import settled, until
-from tests.unit.server.support import Served, deaf, listening
+from tests.unit.server.support import Served, deaf, listening, refused, serve_front
 
 LIMIT = 1_048_576
-CHUNKED = ("Transfer-Encoding", "chunked")
+TARGET = Target("127.0.0.1", 8000)
 
 
-async def refused(
-    served: Served, raw: bytes, status: int, code: str, *, whole: bool = False
-) -> Answer:
-    """Send what is refused; check all that refusals have in common.
-
-    Args:
-        served: Where it goes.
-        raw: A request.
-        status: What is expected.
-        code: What is expected.
-        whole: It was read to its end before it was refused: the connection may go on.
-    """
-    secret = served.token.encode()
-    with capture_logs() as logs:
-        async with connection(served.port) as one:
-            answer = await one.exchange(raw)
-            assert whole or await one.closed(3) == b"", "nothing comes behind it"
-    assert (answer.status, answer.json["error"]["code"]) == (status, code), raw[:80]
-    assert dict(answer.headers).get("Connection") == (None if whole else "close")
-    assert dict(answer.headers)["Content-Type"].startswith("application/json")
-    assert secret not in answer.body
-    assert served.token not in str(logs)
-    assert await served.events() == []
-    await served.all_left()
-    return answer
+def sent_on(event: Event) -> bytes:
+    """The bytes that a target would read of a stored event."""
+    delivery = Delivery("1.1", 1, "chatwoot", 1, False, event.head, event.body)
+    return compose(delivery, TARGET) + event.body
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        [("Content-Length", "2"), ("Content-Length", "2")],
-        [("Content-Length", "2"), ("Content-Length", "7")],
-        [("Content-Length", "2"), CHUNKED],
-        [CHUNKED, ("Content-Length", "2")],
-        [("Content-Length", "+2")],
-        [("Content-Length", "-2")],
-        [("Content-Length", "0x2")],
-        [("Content-Length", "2, 2")],
-        [("Content-Length", "")],
-        [("Content-Length", "9" * 30)],
-        [("Transfer-Encoding", "gzip")],
-        [("Transfer-Encoding", "gzip, chunked")],
-        [("Transfer-Encoding", "gzip"), CHUNKED],
-        [("Transfer-Encoding", "identity")],
-        [("Transfer-Encoding", "chunked, identity")],
-        [("Transfer-Encoding", "xchunked")],
-    ],
-)
-async def test_a_body_whose_end_is_in_doubt(served: Served, fields: list[tuple[str, str]]) -> None:
-    """Whoever read it otherwise would take the rest for another request."""
-    bearer = ("Authorization", f"Bearer {served.token}")
-    raw = head("POST /webhook HTTP/1.1", [("Host", "relay"), bearer, *fields])
-    await refused(served, raw + b"2\r\n{}\r\n0\r\n\r\n", 400, "bad_request")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"2\n{}\r\n0\r\n\r\n",
-        b"2\r\n{}XX",
-        b"-1\r\n",
-        b"F" * 17 + b"\r\n",
-        b"2 x\r\n{}\r\n",
-        b"z\r\n",
-    ],
-)
-async def test_chunks_that_are_none(served: Served, body: bytes) -> None:
-    raw = chunked([], "/webhook", served.token).removesuffix(b"0\r\n\r\n") + body
-    await refused(served, raw, 400, "bad_request")
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
-        b"\x00" * 100,
-        b"hello\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"BREW /webhook HTTP/1.1\r\n\r\n",
-        b"post /webhook HTTP/1.1\r\n\r\n",
-        b"POST webhook HTTP/1.1\r\n\r\n",
-        b"POST /webhook\xc3\xa9 HTTP/1.1\r\n\r\n",
-        b"POST /web hook HTTP/1.1\r\n\r\n",
-        b"POST /webhook HTTP/1.1\nHost: relay\n\n",
-        b"POST /webhook HTTP/9.9\r\n\r\n",
-        b"POST /webhook HTTP/1.1\r\nHost : relay\r\n\r\n",
-        b"POST /webhook HTTP/1.1\r\nno field\r\n\r\n",
-        b"POST /webhook HTTP/1.1\r\nX: a\r\n folded\r\n\r\n",
-        b"POST /webhook HTTP/1.1\r\nX: a\x00b\r\n\r\n",
-        b"POST /webhook HTTP/1.1\r\nX: a\rb\r\n\r\n",
-        b"POST /webhook HTTP/1.1\r\n: nameless\r\n\r\n",
-    ],
-)
-async def test_what_is_no_request(served: Served, raw: bytes) -> None:
-    quoting = raw.replace(b"/webhook", b"/webhook?token=" + served.token.encode(), 1)
-    for variant in (raw, quoting):
-        await refused(served, variant, 400, "bad_request")
-    assert served.metric("relay_answer_seconds_sum") < 1
-
-
-async def test_what_is_behind_the_length_is_part_of_no_request(served: Served) -> None:
-    await refused(served, request(body=b"12345", length=3, token=served.token), 400, "bad_request")
-
-
-@pytest.mark.parametrize("protocol", ["websocket", "h2c", "TLS/1.0"])
-async def test_an_upgrade_of_a_webhook(served: Served, protocol: str) -> None:
-    fields = [("Upgrade", protocol), ("Connection", "Upgrade")]
-    for target in ("/webhook", "/c/chatwoot/x"):
-        raw = request(target, headers=fields, token=served.token)
-        await refused(served, raw, 400, "bad_request")
-
-
-async def test_a_tunnel_through_a_webhook(served: Served) -> None:
-    for raw, status in [
-        (request(method="CONNECT", token=served.token), 400),
-        (request(method="CONNECT"), 401),
-    ]:
-        code = {400: "bad_request", 401: "unauthorized"}[status]
-        await refused(served, raw, status, code)
-    answer = await served.send(b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert 400 <= answer.status < 500
+# Heads and bodies that are too large.
 
 
 @pytest.mark.parametrize("target", ["/webhook", "/c/chatwoot/x", "/api/v1/whoami", "/nowhere"])
@@ -160,48 +56,12 @@ async def test_heads_that_are_too_large(served: Served, target: str) -> None:
         await refused(served, raw, status, code)
 
 
-async def test_a_field_that_never_ends_is_not_kept(served: Served) -> None:
-    """The parser gives a field away once it is whole: until then it would grow for seconds."""
-    begun = {
-        "value": b"POST /webhook HTTP/1.1\r\nX: ",
-        "name": b"POST /webhook HTTP/1.1\r\n",
-        "lines": b"",
-        "trailer": chunked([b"x"], "/webhook", served.token).removesuffix(b"\r\n") + b"X: ",
-        "extension": chunked([], "/webhook", served.token).removesuffix(b"0\r\n\r\n") + b"1;",
-    }
-    for name, raw in begun.items():
-        filling = b"\r\n" * 32_768 if name == "lines" else b"x" * 65_536
-        gc.collect()
-        tracemalloc.start()
-        try:
-            async with connection(served.port) as one:
-                answer = await one.exchange(raw + filling * 64)
-                _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert (answer.status, answer.json["error"]["code"]) == (431, "headers_too_large"), name
-        assert peak < 64 * 65_536 * 2 + 3_000_000, "what the test itself has is most of it"
-        await served.all_left()
-    assert await served.events() == []
-
-
 async def test_a_head_at_its_bounds_is_taken(served: Served) -> None:
     target = "/webhook?" + "x" * (server.MAX_LINE_BYTES - 9)
     room = MAX_HEAD_BYTES - 2_000
     fields = [(f"X-{n}", "x" * (room // 100)) for n in range(100)]
     assert (await served.send(request(target, headers=fields, token=served.token))).status == 200
     assert len(await served.events()) == 1
-
-
-async def test_trailers_are_no_header_fields(served: Served) -> None:
-    raw = chunked([b"{}"], "/webhook", served.token).removesuffix(b"\r\n")
-    trailers = b"Relay-Attempt: 9\r\nX-Chatwoot-Delivery: d-9\r\nAuthorization: x\r\n\r\n"
-    assert (await served.send(raw + trailers)).status == 200
-    [event] = await served.events()
-    assert [name for name, _ in event.head.request.headers] == [b"Host"]
-
-
-# Bodies.
 
 
 @pytest.mark.parametrize("limit", [None, 10])
@@ -277,6 +137,16 @@ async def test_why_is_in_the_log_alone(served: Served) -> None:
     assert reasons == ["no such channel", "unknown token", "no token"]
 
 
+async def test_repeated_fields_that_let_in(served: Served) -> None:
+    """Each bearer counts; a wrong one beside a right one does no harm, and goes no further."""
+    bearers = [("Authorization", "Bearer rly_wrong"), ("Authorization", f"Bearer {served.token}")]
+    for fields in (bearers, bearers[::-1]):
+        raw = head("POST /webhook?token=rly_x&token= HTTP/1.1", [("Host", "a"), *fields])
+        assert (await served.send(raw)).status == 200
+    for event in await served.events():
+        assert b"rly_" not in sent_on(event)
+
+
 async def test_a_wrong_signature(served: Served) -> None:
     sealed = served.context.sealer.seal(b"FIXTUREwebhookSECRET0001")
     await served.configure(hmac=HmacAuth("chatwoot", (sealed,)))
@@ -316,6 +186,95 @@ async def test_a_signature_that_cannot_be_checked_is_not_the_sender_s_fault(
     [entry] = [e for e in logs if e["event"] == "signatures cannot be checked"]
     assert "key" in entry["error"]
     assert await served.events() == []
+
+
+# What no target is ever sent is not taken, either.
+
+
+PATHS = [
+    "/webhook/../admin",
+    "/webhook/%2e%2E/admin",
+    "/webhook/..;x",
+    "/webhook#x",
+    "/webhook?a#b",
+]
+PATHS += ["/webhook\\x", "/c/chatwoot//evil.example/x", "/c/chatwoot/..", "/c/chatwoot/%2e./x"]
+PATHS += ["/webhook?a#b", "http://relay/webhook/..", "/c/chatwoot/\\\\evil.example"]
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [*(("POST", path) for path in PATHS), ("TRACE", "/webhook"), ("M-SEARCH", "/webhook")],
+)
+async def test_a_method_or_path_that_no_target_is_sent(
+    served: Served, method: str, target: str
+) -> None:
+    """It would be answered 200, and dead at once."""
+    raw = request(target, method=method, token=served.token)
+    await refused(served, raw, 400, "bad_request")
+
+
+async def test_a_stranger_learns_nothing_of_paths(served: Served) -> None:
+    """Without a good token the answer is the same as anywhere."""
+    answers = [
+        await served.send(request(target, method=method, token="rly_wrong"))
+        for target, method in (("/webhook", "POST"), ("/webhook/..", "POST"), ("/webhook", "TRACE"))
+    ]
+    assert {answer.status for answer in answers} == {401}
+    assert len({answer.body for answer in answers}) == 1
+
+
+# What is stored goes on as one request, whatever was written into it.
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/webhook/%0d%0aX-Evil:%20y%0d%0a%0d%0aGET%20/admin%20HTTP/1.1",
+        "/webhook?a=%0d%0a%0d%0aDELETE%20/%20HTTP/1.1",
+        "/webhook/%00?%00=%ff",
+        "/webhook?" + "x" * 8_000,
+        "/webhook/@evil.example:80/x",
+        "/webhook?http://evil.example/",
+    ],
+)
+async def test_a_path_that_would_like_to_be_two_requests(served: Served, target: str) -> None:
+    body = b"GET /admin HTTP/1.1\r\nHost: evil\r\n\r\n"
+    assert (await served.send(request(target, body, token=served.token))).status == 200
+    [event] = await served.events()
+    found = read_one(sent_on(event))
+    assert (found.target, found.body, found.rest) == (target.encode(), body, b"")
+    assert found.values(b"host") == [b"127.0.0.1:8000"]
+    assert found.values(b"x-evil") == []
+
+
+async def test_fields_that_would_like_to_steer_the_target(served: Served) -> None:
+    fields = [
+        ("Connection", "x-secret, X-Forwarded-Host"),
+        ("X-Secret", "between two"),
+        ("Connection", "X-Other"),
+        ("X-Other", "between two, too"),
+        ("Relay-Event-Id", "evt_made_up"),
+        ("X-Forwarded-For", "6.6.6.6"),
+        ("X-Forwarded-Proto", "https"),
+        ("Proxy-Authorization", "Basic x"),
+        ("Keep-Alive", "timeout=9"),
+        ("Trailer", "X"),
+        ("TE", "trailers"),
+        ("X-Latin", "caf\xe9"),
+        ("X-Tab", "a\tb"),
+    ]
+    assert (await served.send(request(headers=fields, token=served.token))).status == 200
+    [event] = await served.events()
+    found = read_one(sent_on(event))
+    assert found.values(b"relay-event-id") == [event.head.id.encode()]
+    assert found.values(b"x-forwarded-for") == [b"127.0.0.1"]
+    assert found.values(b"x-forwarded-proto") == [b"http"]
+    assert found.values(b"x-latin") == [b"caf\xe9"]
+    assert found.values(b"x-tab") == [b"a\tb"]
+    names = {name.lower() for name, _ in found.headers}
+    dropped = {name.lower().encode() for name, _ in fields} - {b"x-latin", b"x-tab"}
+    assert not names & (dropped - {b"relay-event-id", b"x-forwarded-for", b"x-forwarded-proto"})
 
 
 # The store.
@@ -390,3 +349,38 @@ async def test_a_slow_store_gets_a_retry_and_a_repeat_is_known(
     again = await served.send(raw)
     [event] = await served.events()
     assert again.json == {"id": event.head.id}
+
+
+async def test_answers_are_counted_by_channel(served: Served) -> None:
+    await served.send(request(token=served.token))
+    await served.send(request(token="rly_wrong"))
+    await served.send(request("/nowhere", b"", method="GET"))
+
+    assert served.metric("relay_webhooks_total", channel="chatwoot", answer="200") == 1
+    assert served.metric("relay_webhooks_total", channel="", answer="401") == 1
+    assert served.metric("relay_answer_seconds_count") == 2
+    assert served.metric("relay_answer_seconds_sum") < 1
+
+
+async def test_what_was_answered_survives_on_disk(tmp_path: Path) -> None:
+    """The same port over the real store."""
+    async with serve_front(tmp_path) as served:
+        (tmp_path / "disk").mkdir()
+        store = await open_sqlite(tmp_path / "disk")
+        channel = await store.create_channel(
+            "chatwoot", served.store.catalog.channels["chatwoot"].config, 1
+        )
+        for token in served.store.catalog.tokens.values():
+            await store.create_token(token)
+        served.context.store = store
+        basic = base64.b64encode(f"relay:{served.token}".encode()).decode()
+        fields = [("Authorization", f"Basic {basic}"), ("X-Chatwoot-Delivery", "d-1")]
+        answers = [await served.send(request(body=b"[7]", headers=fields)) for _ in range(2)]
+        await store.close()
+
+    again = await open_sqlite(tmp_path / "disk")
+    [outline] = await again.outlines(channel.number, 0, 10)
+    [event] = await again.fetch(channel.number, [outline.sequence])
+    await again.close()
+    assert [answer.json for answer in answers] == [{"id": event.head.id}] * 2
+    assert event.body == b"[7]"
