@@ -111,7 +111,7 @@ def _earlier(
         return {}
     return {
         index: _Earlier(None if at is None else _Original(id_, body, sequence_of(at)))
-        for index, at, id_, body in database.all("same_sender_ids", json.dumps(wanted))
+        for index, at, id_, body in database.all("same_sender_ids", wanted=json.dumps(wanted))
     }
 
 
@@ -157,7 +157,9 @@ def _take_sequences(
         counts[arrival.channel] += 1
         weights[arrival.channel] += arrival.weight
     for channel, count in counts.items():
-        last = database.value("take_sequences", count, weights[channel], channel)
+        last = database.value(
+            "take_sequences", count=count, bytes=weights[channel], channel=channel
+        )
         if last is not None:
             taken[channel] = iter(range(last - count + 1, last + 1))
     return taken

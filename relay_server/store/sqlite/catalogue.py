@@ -23,9 +23,9 @@ def load(database: Database) -> tuple[list[tuple[Channel, int, int]], list[Token
 
 def create_channel(database: Database, name: str, config: ChannelConfig, now: int) -> Channel:
     """Make a channel; raises ChannelExists."""
-    if database.one("find_channel", name):
+    if database.one("find_channel", name=name):
         raise ChannelExists(name)
-    number = database.value("create_channel", name, encode(config), now)
+    number = database.value("create_channel", name=name, config=encode(config), now=now)
     return Channel(number, name, config, now)
 
 
@@ -35,7 +35,7 @@ def change_channel(
     """Change a channel's configuration; raises ChannelNotFound."""
     channel = find_channel(database, name)
     config = change(channel.config)
-    database.run("set_channel", encode(config), channel.number)
+    database.run("set_channel", config=encode(config), number=channel.number)
     return msgspec.structs.replace(channel, config=config)
 
 
@@ -49,13 +49,13 @@ def delete_channel(database: Database, name: str) -> Channel:
         "delete_channel",
         "begin_purge",
     ):
-        database.run(query, channel.number)
+        database.run(query, channel=channel.number)
     return channel
 
 
 def find_channel(database: Database, name: str) -> Channel:
     """A channel by its name; raises ChannelNotFound."""
-    row = database.one("find_channel", name)
+    row = database.one("find_channel", name=name)
     if row is None:
         raise ChannelNotFound(name)
     return decode_channel(row)
@@ -63,17 +63,22 @@ def find_channel(database: Database, name: str) -> Channel:
 
 def create_token(database: Database, token: Token) -> Token:
     """Keep a token; raises TokenExists."""
-    if database.one("find_token", token.name):
+    if database.one("find_token", name=token.name):
         raise TokenExists(token.name)
-    channels = None if token.channels is None else json.dumps(sorted(token.channels))
-    scopes = json.dumps(sorted(token.scopes))
-    database.run("create_token", token.name, token.digest, scopes, channels, token.created_at)
+    database.run(
+        "create_token",
+        name=token.name,
+        digest=token.digest,
+        scopes=json.dumps(sorted(token.scopes)),
+        channels=None if token.channels is None else json.dumps(sorted(token.channels)),
+        now=token.created_at,
+    )
     return token
 
 
 def revoke_token(database: Database, name: str) -> str:
     """Forget a token; raises TokenNotFound."""
-    if not database.one("find_token", name):
+    if not database.one("find_token", name=name):
         raise TokenNotFound(name)
-    database.run("revoke_token", name)
+    database.run("revoke_token", name=name)
     return name

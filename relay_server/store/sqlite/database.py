@@ -49,11 +49,11 @@ class Database:
             self.connection.close()
             raise failure from exc
 
-    def run(self, name: str, *values: Any) -> None:
+    def run(self, query: str, /, **values: Any) -> None:
         """Execute a named query for its effect."""
-        self.connection.execute(self._queries[name], values)
+        self.connection.execute(self._queries[query], values)
 
-    def run_rows(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+    def run_rows(self, query: str, rows: Sequence[Sequence[Any]]) -> None:
         """Execute a named INSERT for many rows by few statements.
 
         SQLite is left and entered once a statement, and each time this thread waits for its turn
@@ -62,20 +62,20 @@ class Database:
         for start in range(0, len(rows), ROWS_AT_ONCE):
             some = rows[start : start + ROWS_AT_ONCE]
             values = [value for row in some for value in row]
-            self.connection.execute(self._for_rows(name, len(some)), values)
+            self.connection.execute(self._for_rows(query, len(some)), values)
 
-    def all(self, name: str, *values: Any) -> list[Row]:
+    def all(self, query: str, /, **values: Any) -> list[Row]:
         """All rows of a named query."""
-        return self.connection.execute(self._queries[name], values).fetchall()
+        return self.connection.execute(self._queries[query], values).fetchall()
 
-    def one(self, name: str, *values: Any) -> Row | None:
+    def one(self, query: str, /, **values: Any) -> Row | None:
         """The first row of a named query, if there is one."""
-        rows = self.all(name, *values)
+        rows = self.all(query, **values)
         return rows[0] if rows else None
 
-    def value(self, name: str, *values: Any) -> Any:
+    def value(self, query: str, /, **values: Any) -> Any:
         """The first column of the first row, or None."""
-        row = self.one(name, *values)
+        row = self.one(query, **values)
         return None if row is None else row[0]
 
     def begin(self) -> None:
@@ -124,13 +124,13 @@ class Database:
         self.connection.pragma("journal_size_limit", KEPT_LOG_BYTES)
         self.connection.wal_autocheckpoint(0)  # the checkpointer does it, off the writer's way
 
-    def _for_rows(self, name: str, count: int) -> str:
+    def _for_rows(self, query: str, count: int) -> str:
         """The INSERT for so many rows; kept, so that SQLite knows it again."""
-        known = self._by_rows.get((name, count))
+        known = self._by_rows.get((query, count))
         if known is None:
-            head, one, tail = re.split(r"VALUES (\([?, ]+\))", self._queries[name])
+            head, one, tail = re.split(r"VALUES (\([?, ]+\))", self._queries[query])
             known = f"{head}VALUES {', '.join([one] * count)}{tail}"
-            self._by_rows[name, count] = known
+            self._by_rows[query, count] = known
         return known
 
 

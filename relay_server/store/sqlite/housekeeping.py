@@ -42,8 +42,13 @@ def removable(
     limit: int,
 ) -> Removable:
     """The oldest events that may go; where one is young, so is the rest."""
-    start = position(channel, after)
-    rows = database.all("removable", start, last(channel), LOOK_AT, received_before)
+    rows = database.all(
+        "removable",
+        after=position(channel, after),
+        last=last(channel),
+        received_before=received_before,
+        limit=LOOK_AT,
+    )
     found = [sequence_of(at) for at, _, deletable in rows if deletable]
     if len(found) > limit:
         return Removable(tuple(found[:limit]), found[limit - 1])
@@ -56,7 +61,7 @@ def remove(
 ) -> Removed:
     """Delete those of these events that nobody needs, until so many bytes are free."""
     wanted = json.dumps([position(channel, sequence) for sequence in sequences])
-    rows = database.all("still_deletable", wanted)
+    rows = database.all("still_deletable", positions=wanted)
     return _delete(database, channel, _first(rows, enough), dropped=0)
 
 
@@ -64,11 +69,12 @@ def drop_oldest(
     database: Database, channel: ChannelNumber, limit: int, enough: int | None
 ) -> Removed:
     """Delete the oldest events, needed or not, and have subscriptions go on behind them."""
-    rows = _first(database.all("oldest", first(channel), last(channel), limit), enough)
+    oldest = database.all("oldest", first=first(channel), last=last(channel), limit=limit)
+    rows = _first(oldest, enough)
     dropped = sum(not deletable for _, _, deletable in rows)
     if rows:
-        database.run("pass_dropped", sequence_of(rows[-1][0]), channel)
-        database.run("forget_passed_marks", channel)
+        database.run("pass_dropped", floor=sequence_of(rows[-1][0]), channel=channel)
+        database.run("forget_passed_marks", channel=channel)
     return _delete(database, channel, [row[:2] for row in rows], dropped)
 
 
@@ -76,15 +82,16 @@ def forget_dead(
     database: Database, channel: ChannelNumber, ended_before: int, limit: int, now: int
 ) -> int:
     """Let go of dead deliveries and replays that ended before a time."""
-    rows = database.all("dead_before", channel, ended_before, limit)
+    ended = {"channel": channel, "ended_before": ended_before, "limit": limit}
+    rows = database.all("dead_before", **ended)
     dead = defaultdict[SubscriptionNumber, list[int]](list)
     for subscription, sequence in rows:
         dead[subscription].append(sequence)
     for subscription, sequences in dead.items():
         readers.discard(database, subscription, sequences, now)
-    for (number,) in database.all("ended_replays", channel, ended_before, limit):
-        database.run("delete_replay", number)
-        database.run("forget_reader", -number)
+    for (number,) in database.all("ended_replays", **ended):
+        database.run("delete_replay", number=number)
+        database.run("forget_reader", reader=-number)
     return len(rows)
 
 
@@ -92,18 +99,19 @@ def sweep(database: Database, limit: int) -> bool:
     """Delete some events of channels that are gone, and what gone readers left."""
     channel = database.value("purges")
     if channel is not None:
-        rows = database.all("channel_positions", first(channel), last(channel), limit)
-        database.run("delete_events", json.dumps([at for (at,) in rows]))
+        bounds = {"first": first(channel), "last": last(channel)}
+        rows = database.all("channel_positions", limit=limit, **bounds)
+        database.run("delete_events", positions=json.dumps([at for (at,) in rows]))
         if len(rows) < limit:
-            database.run("end_purge", channel)
+            database.run("end_purge", channel=channel)
         return True
     reader = database.value("forgotten")
     if reader is None:
         return False
-    gone = len(database.all("sweep_attempts", reader, limit))
-    gone += len(database.all("sweep_deliveries", reader, limit))
+    gone = len(database.all("sweep_attempts", reader=reader, limit=limit))
+    gone += len(database.all("sweep_deliveries", reader=reader, limit=limit))
     if gone == 0:
-        database.run("remember_no_more", reader)
+        database.run("remember_no_more", reader=reader)
     return True
 
 
@@ -139,11 +147,16 @@ def _delete(
     last = sequence_of(max(positions, default=0))
     removed = Removed(channel, len(rows), sum(row[1] for row in rows), last)
     if rows:
-        database.run("delete_attempts", channel, sequences)
-        database.run("delete_deliveries", channel, sequences)
-        database.run("settle_discarded", channel, sequences)
-        database.run("delete_events", json.dumps(positions))
-        database.run("count_removed", removed.events, removed.bytes, dropped, channel)
+        for query in ("delete_attempts", "delete_deliveries", "settle_discarded"):
+            database.run(query, channel=channel, sequences=sequences)
+        database.run("delete_events", positions=json.dumps(positions))
+        database.run(
+            "count_removed",
+            events=removed.events,
+            bytes=removed.bytes,
+            dropped=dropped,
+            channel=channel,
+        )
     return removed
 
 

@@ -84,7 +84,9 @@ class _Change:
         )
         ends = rows[fits.rows : fits.rows + 1]
         if self.floor - before > fits.rows:
-            nth = database.value("nth_passed_mark", reader, before, self.floor, fits.rows)
+            nth = database.value(
+                "nth_passed_mark", reader=reader, before=before, floor=self.floor, nth=fits.rows
+            )
             ends += [] if nth is None else [nth]
         end = min(ends, default=UNLIMITED)
         attempts = 0 if ends else min(fits.attempts, fits.rows - len(rows))
@@ -103,13 +105,16 @@ class _Change:
     def write(self, database: Database, reader: ReaderNumber, before: int) -> None:
         """Write it where its claim still holds; up to the floor `before` all was written before."""
         name = "advance" if reader > 0 else "advance_replay"
-        floor = self.reached = database.value(name, self.floor, abs(reader), self.epoch)
+        floor = self.reached = database.value(
+            name, floor=self.floor, number=abs(reader), epoch=self.epoch
+        )
         if floor is None:  # another holds a newer claim, or the reader is gone
-            self.newer = database.value("epoch" if reader > 0 else "epoch_of_replay", abs(reader))
+            query = "epoch" if reader > 0 else "epoch_of_replay"
+            self.newer = database.value(query, number=abs(reader))
             return
         assert floor >= max(before, self.floor), "a floor went back"
         if floor > before:
-            database.run("forget_marks", reader, before, floor)
+            database.run("forget_marks", reader=reader, before=before, floor=floor)
         kept = [m for m in self.marks.values() if m.sequence > floor or _lasts(m)]
         if kept:
             database.run_rows("mark", [_mark_row(reader, mark) for mark in kept])
@@ -119,7 +124,7 @@ class _Change:
         if reader < 0:
             self._tell_subscription(database, -reader)
         if dead := [m.sequence for m in kept if m.state is MarkState.DEAD]:
-            database.run("forget_dead_of_gone", reader, json.dumps(dead))
+            database.run("forget_dead_of_gone", reader=reader, sequences=json.dumps(dead))
 
     def as_told(self, reader: ReaderNumber) -> Progressed:
         """What was written, for whoever listens."""
@@ -131,11 +136,18 @@ class _Change:
         delivered = {a.sequence for a in self.attempts if a.delivered} | self.redeemed
         if delivered:
             for name in ("redeem", "forget_redeemed"):
-                database.run(name, replay, json.dumps(sorted(delivered)))
+                database.run(name, replay=replay, sequences=json.dumps(sorted(delivered)))
         for mark in self.marks.values():
             if mark.state is MarkState.DEAD:
-                values = mark.sequence, mark.attempt, mark.failures, mark.reason, mark.changed_at
-                database.run("dead_by_replay", replay, *values)
+                database.run(
+                    "dead_by_replay",
+                    replay=replay,
+                    sequence=mark.sequence,
+                    attempt=mark.attempt,
+                    failures=mark.failures,
+                    reason=mark.reason,
+                    changed_at=mark.changed_at,
+                )
 
 
 class Pending:

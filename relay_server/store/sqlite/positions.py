@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 SEQUENCE_BITS = 40  # a trillion events a channel, eight million channels
-_MASK = (1 << SEQUENCE_BITS) - 1
+SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
 
 
 def position(channel: int, sequence: int) -> int:
     """The row number of a channel's event; a sequence that none can have leads to no other's."""
-    return channel << SEQUENCE_BITS | min(max(sequence, 0), _MASK)
+    return channel << SEQUENCE_BITS | min(max(sequence, 0), SEQUENCE_MASK)
 
 
 def sequence_of(at: int) -> int:
     """The sequence within its channel of the event in a row."""
-    return at & _MASK
+    return at & SEQUENCE_MASK
 
 
 def channel_of(at: int) -> int:
@@ -28,4 +28,4 @@ def first(channel: int) -> int:
 
 def last(channel: int) -> int:
     """The last row that a channel's events can have."""
-    return position(channel, _MASK)
+    return position(channel, SEQUENCE_MASK)

@@ -61,13 +61,20 @@ def subscribe(
 ) -> tuple[Subscription, bool]:
     """Find a subscription or make it; raises ChannelNotFound, TooManySubscriptions."""
     number = find_channel(database, channel).number
-    row = database.one("find_subscription", channel, name)
+    row = database.one("find_subscription", channel=channel, name=name)
     if row is not None:
         return decode_subscription(row), False
-    if database.value("count_subscriptions", number) >= MAX_SUBSCRIPTIONS:
+    if database.value("count_subscriptions", channel=number) >= MAX_SUBSCRIPTIONS:
         raise TooManySubscriptions(channel, MAX_SUBSCRIPTIONS)
     start = _sequence_before(database, number, since)
-    created = database.value("create_subscription", number, name, now, start, start, encode(config))
+    created = database.value(
+        "create_subscription",
+        channel=number,
+        name=name,
+        now=now,
+        start=start,
+        config=encode(config),
+    )
     return Subscription(created, channel, name, now, config), True
 
 
@@ -79,7 +86,7 @@ def change(
     """Change how a subscription is set; raises SubscriptionNotFound."""
     subscription = _subscription(database, number)
     config = change(subscription.config)
-    database.run("change_subscription", encode(config), number)
+    database.run("change_subscription", config=encode(config), subscription=number)
     return msgspec.structs.replace(subscription, config=config)
 
 
@@ -90,18 +97,17 @@ def unsubscribe(database: Database, number: SubscriptionNumber) -> SubscriptionN
         "delete_subscription_replays",
         "delete_subscription",
     ):
-        database.run(query, number)
+        database.run(query, subscription=number)
     return number
 
 
 def claim(database: Database, reader: ReaderNumber) -> Claim | None:
     """Take a new epoch; None if the reader is gone, or a replay that has ended."""
-    name = "claim" if reader > 0 else "claim_replay"
-    row = database.one(name, abs(reader))
+    row = database.one("claim" if reader > 0 else "claim_replay", number=abs(reader))
     if row is None:
         return None
     epoch, floor = row
-    marks = tuple(decode_mark(r) for r in database.all("marks_above", reader, floor))
+    marks = tuple(decode_mark(r) for r in database.all("marks_above", reader=reader, floor=floor))
     return Claim(reader, epoch, Progress(floor, marks))
 
 
@@ -114,29 +120,28 @@ def create_replay(
     made_by: str,
 ) -> Replay:
     """Make a replay; raises SubscriptionNotFound, TooManyReplays."""
-    channel = database.value("channel_of_subscription", subscription)
+    channel = database.value("channel_of_subscription", subscription=subscription)
     name = _subscription(database, subscription).name
-    if database.value("count_running", subscription) >= MAX_RUNNING_REPLAYS:
+    if database.value("count_running", subscription=subscription) >= MAX_RUNNING_REPLAYS:
         raise TooManyReplays(name, MAX_RUNNING_REPLAYS)
     start, until = _bounds(database, channel, subscription, selection)
     number = database.value(
         "create_replay",
-        subscription,
-        channel,
-        encode(selection),
-        rate_per_s,
-        start,
-        until,
-        start,
-        now,
-        made_by,
+        subscription=subscription,
+        channel=channel,
+        selection=encode(selection),
+        rate_per_s=rate_per_s,
+        start=start,
+        until=until,
+        now=now,
+        made_by=made_by,
     )
     return replay(database, -number)
 
 
 def replay(database: Database, number: ReplayNumber) -> Replay:
     """A replay by its number; raises ReplayNotFound."""
-    row = database.one("replay", -number)
+    row = database.one("replay", number=-number)
     if row is None:
         raise ReplayNotFound(-number)
     return decode_replay(row)
@@ -146,15 +151,17 @@ def replays(
     database: Database, subscription: SubscriptionNumber | None, *, running: bool
 ) -> list[Replay]:
     """The newest replays."""
-    rows = database.all("replays", subscription, running, MAX_LISTED_REPLAYS)
+    rows = database.all(
+        "replays", subscription=subscription, running=running, limit=MAX_LISTED_REPLAYS
+    )
     return [decode_replay(row) for row in rows]
 
 
 def end_replay(database: Database, number: ReplayNumber, state: ReplayState, now: int) -> Replay:
     """Note that a replay ended; raises ReplayNotFound."""
     if replay(database, number).state is ReplayState.RUNNING:
-        database.run("end_replay", int(state), now, -number)
-        database.run("delete_marks", number)
+        database.run("end_replay", state=int(state), now=now, number=-number)
+        database.run("delete_marks", reader=number)
     return replay(database, number)
 
 
@@ -162,12 +169,13 @@ def select(
     database: Database, channel: ChannelNumber, replay: Replay, after: int, limit: int
 ) -> Selected:
     """The next events of a replay, as far as one look goes."""
-    start, until = position(channel, after), position(channel, replay.until)
+    start, last = position(channel, after), position(channel, replay.until)
     window = LOOK_AT_BODIES if replay.selection.text else LOOK_AT
-    end, count = database.one("window_end", start, until, window) or (None, 0)
+    found = database.one("window_end", after=start, last=last, limit=window)
+    end, count = found or (None, 0)
     if end is None:
         return Selected((), replay.until)
-    rows = database.all("select_events", start, end, *_conditions(replay), limit)
+    rows = database.all("select_events", after=start, last=end, limit=limit, **_conditions(replay))
     outlines = tuple(Outline(sequence_of(at), key, size) for at, key, size in rows)
     if len(outlines) == limit:
         return Selected(outlines, outlines[-1].sequence)
@@ -178,10 +186,12 @@ def dead(
     database: Database, subscription: SubscriptionNumber, after: int, limit: int
 ) -> list[DeadDelivery]:
     """Dead deliveries after a sequence, in order."""
-    channel = database.value("channel_of_subscription", subscription)
+    channel = database.value("channel_of_subscription", subscription=subscription)
     if channel is None:
         return []
-    rows = database.all("list_dead", first(channel), subscription, after, limit)
+    rows = database.all(
+        "list_dead", first=first(channel), subscription=subscription, after=after, limit=limit
+    )
     return [decode_dead(subscription, row) for row in rows]
 
 
@@ -189,11 +199,12 @@ def discard(
     database: Database, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
 ) -> int:
     """Let go of dead deliveries; how many of these were dead."""
-    return len(database.all("discard", now, subscription, json.dumps(list(sequences))))
+    wanted = json.dumps(list(sequences))
+    return len(database.all("discard", now=now, subscription=subscription, sequences=wanted))
 
 
 def _subscription(database: Database, number: SubscriptionNumber) -> Subscription:
-    row = database.one("subscription", number)
+    row = database.one("subscription", subscription=number)
     if row is None:
         raise SubscriptionNotFound("", f"number {number}")
     return decode_subscription(row)
@@ -202,11 +213,11 @@ def _subscription(database: Database, number: SubscriptionNumber) -> Subscriptio
 def _sequence_before(database: Database, channel: ChannelNumber, since: int | None) -> int:
     """The sequence after which a new subscription begins."""
     if since is None:
-        return int(database.value("last_sequence", channel))
-    bounds = first(channel), last(channel)
-    before = database.value("sequence_before", *bounds, since) if since > 0 else None
+        return int(database.value("last_sequence", channel=channel))
+    bounds = {"first": first(channel), "last": last(channel)}
+    before = database.value("sequence_before", time=since, **bounds) if since > 0 else None
     if before is None:
-        return int(database.value("before_first_event", channel, *bounds))
+        return int(database.value("before_first_event", channel=channel, **bounds))
     return sequence_of(before)
 
 
@@ -224,8 +235,8 @@ def _bounds(
         surely_before = selection.received_from - CLOCK_JUMP_MS
         starts.append(_sequence_before(database, channel, surely_before))
     if selection.dead:
-        starts.append((database.value("first_dead", subscription) or 1) - 1)
-    ends = [int(database.value("last_sequence", channel))]
+        starts.append((database.value("first_dead", subscription=subscription) or 1) - 1)
+    ends = [int(database.value("last_sequence", channel=channel))]
     if selection.sequences:
         ends.append(max(selection.sequences))
     if selection.last is not None:
@@ -234,15 +245,18 @@ def _bounds(
     return min(max(starts), max(until, 0)), max(until, 0)
 
 
-def _conditions(replay: Replay) -> tuple[object, ...]:
-    """The parameters 3 to 11 of `select_events`."""
+def _conditions(replay: Replay) -> dict[str, object]:
+    """What `select_events` takes of a replay; None for a condition that is not set."""
     wanted = replay.selection
-    return (
-        wanted.received_from,
-        wanted.received_before,
-        wanted.kind,
-        wanted.key,
-        json.dumps(wanted.sequences) if wanted.sequences else None,
-        *(spellings(wanted.text) if wanted.text else (None, None, None)),
-        replay.subscription if wanted.dead else None,
-    )
+    text, as_ascii, as_unicode = spellings(wanted.text) if wanted.text else (None, None, None)
+    return {
+        "received_from": wanted.received_from,
+        "received_before": wanted.received_before,
+        "kind": wanted.kind,
+        "key": wanted.key,
+        "sequences": json.dumps(wanted.sequences) if wanted.sequences else None,
+        "text": text,
+        "as_ascii": as_ascii,
+        "as_unicode": as_unicode,
+        "dead_for": replay.subscription if wanted.dead else None,
+    }

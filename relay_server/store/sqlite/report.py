@@ -1,105 +1,103 @@
-"""Questions to the SQLite store that people ask: how is it doing, what came, what became of it."""
+"""Questions to the SQLite store that people ask: how is it doing, what came, what became of it.
+
+Each is a handful of statements, however many events and subscriptions it is about.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from relay_server.store.sqlite.database import Database, Row
-from relay_server.store.sqlite.positions import first, last, position
 from relay_server.store.sqlite.rows import decode_attempt, decode_subscription, decode_summary
 from relay_server.values import (
-    Channel,
+    Attempt,
     ChannelNumber,
     ChannelStatus,
     DeliveryState,
     EventSummary,
     MarkState,
     ReaderNumber,
+    ReplayNumber,
     SubscriptionNumber,
     SubscriptionStatus,
 )
 
 
-def channel_status(database: Database, channels: Iterable[Channel]) -> list[ChannelStatus]:
+def channel_status(database: Database) -> list[ChannelStatus]:
     """How full each channel is."""
-    return [_channel_status(database, c) for c in sorted(channels, key=lambda c: c.name)]
+    return [ChannelStatus(*row) for row in database.all("channel_status")]
 
 
 def subscription_status(
-    database: Database, only: frozenset[SubscriptionNumber] | None
+    database: Database, only: Iterable[SubscriptionNumber] | None
 ) -> list[SubscriptionStatus]:
     """How each subscription is doing."""
-    rows = database.all("list_subscriptions")
-    return [_subscription_status(database, row) for row in rows if only is None or row[0] in only]
+    wanted = None if only is None else json.dumps(sorted(only))
+    rows = database.all("subscription_status", only=wanted)
+    return [SubscriptionStatus(decode_subscription(row), *row[5:]) for row in rows]
 
 
-def list_events(database: Database, start: int, end: int, limit: int) -> list[EventSummary]:
+def list_events(database: Database, first: int, before: int, limit: int) -> list[EventSummary]:
     """The newest events of a range of positions."""
-    return [decode_summary(row) for row in database.all("list_events", start, end, limit)]
+    rows = database.all("list_events", first=first, before=before, limit=limit)
+    return [decode_summary(row) for row in rows]
+
+
+class _Kept:
+    """What is kept of some events' deliveries: marks, attempts, and which replays came to each."""
+
+    def __init__(self, marks: Iterable[Row], attempts: Iterable[Row]) -> None:
+        self._marks = {(reader, sequence): mark for reader, sequence, *mark in marks}
+        self._attempts = defaultdict[tuple[ReaderNumber, int], list[Attempt]](list)
+        for reader, *attempt in attempts:
+            self._attempts[reader, attempt[0]].append(decode_attempt(attempt))
+        self._replays = defaultdict[int, set[ReplayNumber]](set)
+        for reader, sequence in (*self._marks, *self._attempts):
+            if reader < 0:
+                self._replays[sequence].add(reader)
+
+    def replays_of(self, sequence: int) -> list[ReplayNumber]:
+        """Those that came to an event, the first one first."""
+        return sorted(self._replays[sequence], reverse=True)
+
+    def state(self, reader: ReaderNumber, name: str, sequence: int, unmarked: str) -> DeliveryState:
+        """What became of a delivery; `unmarked` where no mark says it."""
+        attempts = tuple(self._attempts.get((reader, sequence), ()))
+        mark = self._marks.get((reader, sequence))
+        if reader < 0 and mark is None:
+            unmarked = "delivered" if attempts[-1].delivered else "dead"
+        state, reason, due_at = mark or (None, "", 0)
+        what = unmarked if state is None else MarkState(state).name.lower()
+        return DeliveryState(name, what, attempts, reason, due_at, replay=max(0, -reader))
 
 
 def deliveries(
     database: Database, channel: ChannelNumber, sequences: Sequence[int]
 ) -> list[list[DeliveryState]]:
     """What became of each event for each subscription it is for, and for replays that had it."""
-    readers = database.all("subscriptions_of_channel", channel)
-    return [_of_event(database, channel, readers, sequence) for sequence in sequences]
-
-
-def _of_event(
-    database: Database, channel: ChannelNumber, readers: Iterable[Row], sequence: int
-) -> list[DeliveryState]:
-    states = [
-        _delivery(database, number, name, sequence, "delivered" if sequence <= floor else "pending")
-        for number, name, start, floor in readers
-        if start < sequence
-    ]
-    for number, name in database.all("replays_of_event", channel, sequence):
-        state = _delivery(database, -number, name, sequence, "")
-        states.append(msgspec.structs.replace(state, replay=number, state=replayed(state)))
+    readers = database.all("readers_of_channel", channel=channel)
+    names = {reader: name for reader, name, *_ in readers}
+    kept = _kept(database, list(names), sequences)
+    states = []
+    for sequence in sequences:
+        own = [
+            kept.state(reader, name, sequence, "delivered" if sequence <= floor else "pending")
+            for reader, name, start, floor in readers
+            if reader > 0 and start < sequence
+        ]
+        again = [kept.state(r, names[r], sequence, "") for r in kept.replays_of(sequence)]
+        states.append(own + again)
     return states
 
 
-def replayed(state: DeliveryState) -> str:
-    """What became of a replayed event, by its attempts where no mark is left of it."""
-    if state.state:
-        return state.state
-    return "delivered" if state.attempts and state.attempts[-1].delivered else "dead"
-
-
-def _channel_status(database: Database, channel: Channel) -> ChannelStatus:
-    bounds = first(channel.number), last(channel.number)
-    events, size, dropped, received_at = database.one(
-        "channel_status", channel.number, *bounds
-    ) or (
-        0,
-        0,
-        0,
-        None,
-    )
-    return ChannelStatus(channel.name, events, size, dropped, received_at)
-
-
-def _subscription_status(database: Database, row: Row) -> SubscriptionStatus:
-    number, channel, floor, last_sequence = row[0], *row[5:]
-    settled = database.value("settled_above", number, floor)
-    above = position(channel, floor), last(channel)
-    return SubscriptionStatus(
-        decode_subscription(row),
-        backlog=max(0, last_sequence - floor - settled),
-        oldest_waiting_at=database.value("oldest_waiting", *above, number, first(channel)),
-        dead=database.value("dead", number),
-    )
-
-
-def _delivery(
-    database: Database, number: ReaderNumber, name: str, sequence: int, unmarked: str
-) -> DeliveryState:
-    attempts = tuple(decode_attempt(r) for r in database.all("attempts_of", number, sequence))
-    mark = database.one("mark_of", number, sequence)
-    if mark is None:
-        return DeliveryState(name, unmarked, attempts)
-    state, reason, due_at = mark
-    return DeliveryState(name, MarkState(state).name.lower(), attempts, reason, due_at)
+def _kept(database: Database, readers: Sequence[ReaderNumber], sequences: Sequence[int]) -> _Kept:
+    wanted = {
+        "readers": json.dumps(readers),
+        "sequences": json.dumps(list(sequences)),
+        "lowest": min(sequences, default=0),
+        "highest": max(sequences, default=0),
+    }
+    marks = database.all("marks_of_events", **wanted)
+    return _Kept(marks, database.all("attempts_of_events", **wanted))

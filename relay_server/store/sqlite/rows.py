@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -138,6 +139,6 @@ def decode_mark(row: Row) -> Mark:
     return Mark(sequence, MarkState(state), *rest)
 
 
-def decode_attempt(row: Row) -> Attempt:
-    """From `attempts_of`."""
+def decode_attempt(row: Sequence[Any]) -> Attempt:
+    """From `attempts_of_events`, behind its reader."""
     return Attempt(*row)

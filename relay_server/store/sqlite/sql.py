@@ -1,4 +1,10 @@
-"""The SQL of the SQLite store: its named queries and its numbered migrations."""
+"""The SQL of the SQLite store: its named queries and its numbered migrations.
+
+A query is written once in `queries/`, under `-- name:`, and takes values by name (`:channel`). What
+the tables hold as a number is written there by its name, too: `@DEAD` for `MarkState.DEAD`. These
+become literals when the files are read, because SQLite takes a partial index (`WHERE state = 4`)
+only where it sees the number.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,35 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from relay_server.store.sqlite.positions import SEQUENCE_BITS, SEQUENCE_MASK
+from relay_server.values import MarkState, ReplayState
+
+NUMBERS = {
+    **{state.name: int(state) for state in (*MarkState, *ReplayState)},
+    "BITS": SEQUENCE_BITS,
+    "MASK": SEQUENCE_MASK,
+}
+
 
 @cache
 def queries() -> dict[str, str]:
-    """Every query of `queries.sql` and `checks.sql`, by name."""
-    folder = files(__package__)
-    text = "".join(folder.joinpath(f"{n}.sql").read_text("utf-8") for n in ("queries", "checks"))
+    """Every query, by name."""
+    text = "".join(_read("queries"))
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+    return dict(zip(parts[1::2], map(_with_numbers, parts[2::2]), strict=True))
 
 
 @cache
 def migrations() -> tuple[str, ...]:
     """The scripts that lead from an empty database to this version's, in order."""
-    folder = files(__package__).joinpath("migrations")
+    return _read("migrations")
+
+
+def _read(name: str) -> tuple[str, ...]:
+    folder = files(__package__).joinpath(name)
     scripts = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     return tuple(script.read_text("utf-8") for script in scripts)
+
+
+def _with_numbers(query: str) -> str:
+    return re.sub(r"@([A-Z]+)", lambda found: str(NUMBERS[found[1]]), query).strip()

@@ -140,16 +140,17 @@ class SqliteStore:
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
         if (outlines := self._cache.outlines(channel, after, limit)) is not None:
             return outlines
-        rows = await self._read(
-            lambda db: db.all("outlines", position(channel, after), last(channel), limit)
-        )
+        start, end = position(channel, after), last(channel)
+        rows = await self._read(lambda db: db.all("outlines", after=start, last=end, limit=limit))
         return [Outline(sequence_of(at), key, size) for at, key, size in rows]
 
     async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
         if (events := self._cache.fetch(channel, sequences)) is not None:
             return events
         wanted = json.dumps([position(channel, sequence) for sequence in sequences])
-        return await self._read(lambda db: [decode_event(row) for row in db.all("fetch", wanted)])
+        return await self._read(
+            lambda db: [decode_event(row) for row in db.all("fetch", positions=wanted)]
+        )
 
     async def select(
         self, channel: ChannelNumber, replay: Replay, after: int, limit: int
@@ -214,7 +215,7 @@ class SqliteStore:
         )
 
     async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
-        rows = await self._read(lambda db: db.all("subscriptions", channel))
+        rows = await self._read(lambda db: db.all("subscriptions", channel=channel))
         return [decode_subscription(row) for row in rows]
 
     async def change_subscription(
@@ -270,8 +271,7 @@ class SqliteStore:
         )
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
-        channels = list(self.catalog.channels.values())
-        return await self._read(lambda db: report.channel_status(db, channels))
+        return await self._read(report.channel_status)
 
     async def subscription_status(
         self, only: Iterable[SubscriptionNumber] | None = None
@@ -288,8 +288,8 @@ class SqliteStore:
 
     async def find_event(self, event: str) -> Event | None:
         def read(database: Database) -> Event | None:
-            at = database.value("find_event", event)
-            rows = [] if at is None else database.all("fetch", json.dumps([at]))
+            at = database.value("find_event", id=event)
+            rows = [] if at is None else database.all("fetch", positions=json.dumps([at]))
             return decode_event(rows[0]) if rows else None
 
         return await self._read(read)

@@ -20,14 +20,15 @@ def database(tmp_path: Path) -> Iterator[Database]:
     """A store's database with one subscription and twelve events, the newest in the middle."""
     with closing(Database(tmp_path / "relay.db")) as database:
         prepare(database)
-        database.run("create_channel", "chatwoot", b"", 0)
+        database.run("create_channel", name="chatwoot", config=b"", now=0)
         config = encode({})
-        database.run("create_subscription", 1, "ana", 0, 0, 12, config)
+        database.run("create_subscription", channel=1, name="ana", now=0, start=0, config=config)
+        database.run("pass_dropped", channel=1, floor=12)
         rows = [
             (position(1, n), f"evt_{n}", 99 if n == 6 else n, 0, 0, "", "", None, None, b"", b"")
             for n in range(1, 13)
         ]
-        database.run("take_sequences", 12, 0, 1)
+        database.run("take_sequences", count=12, bytes=0, channel=1)
         database.run_rows("append", rows)
         yield database
 
@@ -84,8 +85,8 @@ def test_what_is_gone_is_swept_in_steps(database: Database) -> None:
     marks = [(1, n, 3, 1, 0, 0, None, "", 0) for n in range(1, 6)]
     database.run_rows("attempt", attempts)
     database.run_rows("mark", marks)
-    database.run("begin_purge", 1)
-    database.run("forget_reader", 1)
+    database.run("begin_purge", channel=1)
+    database.run("forget_reader", reader=1)
 
     left, more = [], True
     while more:

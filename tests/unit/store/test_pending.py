@@ -26,9 +26,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
     """A store's database with one subscription, claimed once, and events."""
     with closing(Database(tmp_path / "relay.db")) as database:
         prepare(database)
-        database.run("create_channel", "chatwoot", b"", 0)
-        database.run("create_subscription", 1, "ana", 0, 0, 0, b"\x80")
-        database.run("claim", 1)
+        database.run("create_channel", name="chatwoot", config=b"", now=0)
+        database.run("create_subscription", channel=1, name="ana", now=0, start=0, config=b"\x80")
+        database.run("claim", number=1)
         rows = [
             (position(1, n), f"evt_{n}", 0, 0, 0, "", "", None, None, b"", b"")
             for n in range(1, 100)
@@ -39,7 +39,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def written(database: Database) -> tuple[int, list[int], int]:
     """Floor, marked sequences, number of attempts."""
-    marks = [row[0] for row in database.all("marks_above", 1, 0)]
+    marks = [row[0] for row in database.all("marks_above", reader=1, floor=0)]
     connection = database.connection
     [row] = connection.execute(
         "SELECT floor, (SELECT count(*) FROM attempts) FROM subscriptions"
@@ -81,7 +81,7 @@ def test_a_failed_transaction_loses_nothing(database: Database) -> None:
     pending.write(database)
 
     assert written(database) == (2, [3, 4, 6], 2)
-    assert database.one("mark_of", 1, 4) == (MarkState.DEAD, "", 0)
+    assert database.all("marks_above", reader=1, floor=3)[0][:2] == (4, MarkState.DEAD)
 
 
 def test_progress_is_kept_when_writing_it_fails(database: Database) -> None:
@@ -112,8 +112,8 @@ def test_a_newer_claim_ends_what_an_older_one_had(database: Database) -> None:
 
     pending.add(Claim(1, 3, Progress(0)), Progress(4))
     pending.failed()
-    database.run("claim", 1)
-    database.run("claim", 1)
+    database.run("claim", number=1)
+    database.run("claim", number=1)
     pending.write(database)
 
     assert written(database) == (4, [], 0)
@@ -127,7 +127,7 @@ def test_a_subscription_that_is_gone_leaves_nothing(database: Database) -> None:
 
     pending.write(database)
 
-    assert database.all("marks_above", 99, 0) == []
+    assert database.all("marks_above", reader=99, floor=0) == []
     assert written(database) == (0, [], 0)
 
 
@@ -278,8 +278,9 @@ def test_a_piece_is_of_all_readers_together_subscriptions_first(
 ) -> None:
     """What a replay did is judged by how far its subscription is."""
     monkeypatch.setattr(pending_module, "MIN_PIECE", 20)
-    database.run("create_replay", 1, 1, b"", 1.0, 0, 98, 0, 0, "")
-    database.run("claim_replay", 1)
+    replayed = {"start": 0, "until": 98, "rate_per_s": 1.0, "selection": b""}
+    database.run("create_replay", subscription=1, channel=1, now=0, made_by="", **replayed)
+    database.run("claim_replay", number=1)
     pending = Pending()
     replay = Claim(-1, 1, Progress(0))
     pending.add(replay, Progress(98, tuple(mark(n, MarkState.DEAD) for n in range(1, 99))))
@@ -290,10 +291,11 @@ def test_a_piece_is_of_all_readers_together_subscriptions_first(
     committed(pending, database)
 
     assert written(database)[2] == 20
-    assert database.all("marks_above", -1, 0) == []
+    assert database.all("marks_above", reader=-1, floor=0) == []
     while pending.waiting:
         committed(pending, database)
-    assert database.value("dead", 1) == 98
+    died = database.all("list_dead", first=position(1, 0), subscription=1, after=0, limit=99)
+    assert len(died) == 98
 
 
 def test_whoever_claims_a_subscription_sees_what_the_pieces_left(
@@ -325,7 +327,7 @@ def test_an_older_claim_never_displaces_a_newer_one(database: Database) -> None:
     pending = Pending()
     pending.add(CLAIM, Progress(0))
     pending.add(Claim(1, 2, Progress(0)), Progress(7))
-    database.run("claim", 1)
+    database.run("claim", number=1)
     database.begin()
     pending.write(database)
     pending.add(CLAIM, Progress(3))
@@ -362,6 +364,7 @@ def test_a_floor_s_step_ends_before_the_mark_that_is_too_many(database: Database
     ]
     database.run_rows("mark", rows)
 
-    found = [database.value("nth_passed_mark", 1, 10, 17, nth) for nth in range(5)]
+    passed = {"reader": 1, "before": 10, "floor": 17}
+    found = [database.value("nth_passed_mark", nth=nth, **passed) for nth in range(5)]
 
     assert found == [11, 14, 15, 17, None]

@@ -3,7 +3,7 @@
 -- name: events_beyond
 SELECT name, last_sequence, (
     SELECT max(position) FROM events
-    WHERE position BETWEEN number << 40 AND (number << 40) + 1099511627775) - (number << 40) AS newest
+    WHERE position BETWEEN number << @BITS AND (number << @BITS) + @MASK) - (number << @BITS) AS newest
 FROM channels WHERE newest > last_sequence;
 
 -- name: floors_beyond
@@ -13,9 +13,9 @@ FROM subscriptions s JOIN channels c ON c.number = s.channel WHERE at > c.last_s
 -- name: events_of_nobody
 -- Jumps from channel to channel, so that a large table is not read through.
 WITH RECURSIVE found (channel) AS (
-    SELECT min(position) >> 40 FROM events
+    SELECT min(position) >> @BITS FROM events
     UNION ALL
-    SELECT (SELECT min(position) >> 40 FROM events WHERE position >= (found.channel + 1) << 40)
+    SELECT (SELECT min(position) >> @BITS FROM events WHERE position >= (found.channel + 1) << @BITS)
     FROM found WHERE found.channel IS NOT NULL)
 SELECT channel FROM found
 WHERE channel IS NOT NULL AND channel NOT IN (SELECT number FROM channels)

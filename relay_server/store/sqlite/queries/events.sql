@@ -1,0 +1,78 @@
+-- Webhooks: stored, found again, read in order. `:first` and `:last` bound a channel's positions.
+
+-- name: take_sequences
+UPDATE channels
+SET last_sequence = last_sequence + :count, events = events + :count, bytes = bytes + :bytes
+WHERE number = :channel RETURNING last_sequence;
+
+-- name: same_sender_ids
+-- :wanted is a JSON list of [channel, sender's id, digest of the body]. A row for each that is
+-- known: the first event of that body, if any. A sender with one id for everything costs no more
+-- with each.
+SELECT wanted.key, e.position, e.id, e.body
+FROM json_each(:wanted) AS wanted LEFT JOIN events e ON e.position = (
+    SELECT min(position) FROM events
+    WHERE position >> @BITS = wanted.value ->> 0 AND sender_id = wanted.value ->> 1
+        AND digest = wanted.value ->> 2)
+WHERE EXISTS (
+    SELECT 1 FROM events
+    WHERE position >> @BITS = wanted.value ->> 0 AND sender_id = wanted.value ->> 1);
+
+-- name: append
+-- Values without names: `run_rows` repeats them for as many rows as there are.
+INSERT INTO events
+    (position, id, received_at, size, conflict, key, kind, sender_id, digest, request, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: last_sequence
+SELECT last_sequence FROM channels WHERE number = :channel;
+
+-- name: before_first_event
+-- After what was deleted, or at the end if nothing is left.
+SELECT coalesce((SELECT (position & @MASK) - 1 FROM events
+                 WHERE position BETWEEN :first AND :last ORDER BY position LIMIT 1), last_sequence)
+FROM channels WHERE number = :channel;
+
+-- name: sequence_before
+-- The last event received before a time: a new subscription begins after it.
+SELECT max(position) FROM events WHERE position BETWEEN :first AND :last AND received_at < :time;
+
+-- name: outlines
+SELECT position, key, size FROM events WHERE position > :after AND position <= :last
+ORDER BY position LIMIT :limit;
+
+-- name: fetch
+-- :positions is a JSON list.
+SELECT e.position, e.id, e.received_at, e.conflict, e.key, e.kind, e.request, e.body
+FROM json_each(:positions) AS wanted JOIN events e ON e.position = wanted.value
+ORDER BY wanted.key;
+
+-- name: find_event
+SELECT position FROM events WHERE id = :id;
+
+-- name: list_events
+SELECT position, id, received_at, kind, key, request, size, conflict FROM events
+WHERE position >= :first AND position < :before ORDER BY position DESC LIMIT :limit;
+
+-- name: window_end
+-- How far a look at so many events goes.
+SELECT max(position), count(*) FROM (
+    SELECT position FROM events WHERE position > :after AND position <= :last
+    ORDER BY position LIMIT :limit);
+
+-- name: select_events
+-- :sequences is a JSON list; the texts are one in its three spellings. The key as `rules.means_key`
+-- has it: a conversation of whichever account.
+SELECT position, key, size FROM events
+WHERE position > :after AND position <= :last
+    AND (:received_from IS NULL OR received_at >= :received_from)
+    AND (:received_before IS NULL OR received_at < :received_before)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:key IS NULL OR key = :key
+        OR NOT instr(:key, '/') AND ltrim(key, '0123456789') = '/' || :key)
+    AND (:sequences IS NULL OR (position & @MASK) IN (SELECT value FROM json_each(:sequences)))
+    AND (:text IS NULL OR instr(body, :text) OR instr(body, :as_ascii) OR instr(body, :as_unicode))
+    AND (:dead_for IS NULL OR EXISTS (
+        SELECT 1 FROM deliveries d
+        WHERE d.subscription = :dead_for AND d.sequence = (position & @MASK) AND d.state = @DEAD))
+ORDER BY position LIMIT :limit;

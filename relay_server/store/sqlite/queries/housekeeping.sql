@@ -1,0 +1,90 @@
+-- Deleting what nobody needs any more. Events that may go are those of the view `deletable`.
+
+-- name: removable
+-- The next events, whether each is old enough, and whether it may be deleted.
+SELECT w.position, w.old,
+    w.old AND EXISTS (SELECT 1 FROM deletable d WHERE d.position = w.position)
+FROM (SELECT position, :received_before IS NULL OR received_at < :received_before AS old
+      FROM events WHERE position > :after AND position <= :last
+      ORDER BY position LIMIT :limit) AS w ORDER BY w.position;
+
+-- name: still_deletable
+-- :positions is a JSON list.
+SELECT e.position, e.size + length(e.request)
+FROM json_each(:positions) AS wanted JOIN events e ON e.position = wanted.value
+WHERE e.position IN (SELECT position FROM deletable WHERE position = e.position);
+
+-- name: oldest
+SELECT e.position, e.size + length(e.request),
+    EXISTS (SELECT 1 FROM deletable d WHERE d.position = e.position)
+FROM events e WHERE e.position > :first AND e.position <= :last ORDER BY e.position LIMIT :limit;
+
+-- name: delete_events
+-- :positions is a JSON list.
+DELETE FROM events WHERE position IN (SELECT value FROM json_each(:positions));
+
+-- name: delete_attempts
+-- Those of replays go with their replay: there may be very many that have ended.
+DELETE FROM attempts
+WHERE subscription IN (SELECT number FROM subscriptions WHERE channel = :channel)
+    AND sequence IN (SELECT value FROM json_each(:sequences));
+
+-- name: delete_deliveries
+-- Marks above a floor stay: what waits is counted by them.
+DELETE FROM deliveries WHERE (subscription, sequence) IN (
+    SELECT s.number, wanted.value FROM subscriptions s, json_each(:sequences) AS wanted
+    WHERE s.channel = :channel AND wanted.value <= s.floor);
+
+-- name: settle_discarded
+-- Above a floor a mark outlives its event, and says no more than that it is settled.
+UPDATE deliveries SET state = @DELIVERED
+WHERE state = @DISCARDED AND (subscription, sequence) IN (
+    SELECT s.number, wanted.value FROM subscriptions s, json_each(:sequences) AS wanted
+    WHERE s.channel = :channel);
+
+-- name: count_removed
+UPDATE channels
+SET events = events - :events, bytes = bytes - :bytes, dropped = dropped + :dropped
+WHERE number = :channel;
+
+-- name: pass_dropped
+-- What was dropped will never come: go on behind it.
+UPDATE subscriptions SET floor = max(floor, :floor) WHERE channel = :channel;
+
+-- name: forget_passed_marks
+DELETE FROM deliveries
+WHERE state NOT IN (@DEAD, @DISCARDED) AND (subscription, sequence) IN (
+    SELECT d.subscription, d.sequence FROM subscriptions s JOIN deliveries d
+    ON d.subscription = s.number AND d.sequence <= s.floor WHERE s.channel = :channel);
+
+-- name: dead_before
+SELECT d.subscription, d.sequence FROM subscriptions s JOIN deliveries d ON d.subscription = s.number
+WHERE s.channel = :channel AND d.state = @DEAD AND d.changed_at < :ended_before LIMIT :limit;
+
+-- name: purges
+SELECT channel FROM purges;
+
+-- name: channel_positions
+SELECT position FROM events WHERE position BETWEEN :first AND :last LIMIT :limit;
+
+-- name: end_purge
+DELETE FROM purges WHERE channel = :channel;
+
+-- name: forget_reader
+INSERT INTO forgotten (reader) VALUES (:reader);
+
+-- name: forgotten
+SELECT reader FROM forgotten LIMIT 1;
+
+-- name: sweep_attempts
+DELETE FROM attempts WHERE (subscription, sequence, attempt) IN (
+    SELECT subscription, sequence, attempt FROM attempts WHERE subscription = :reader LIMIT :limit)
+RETURNING 1;
+
+-- name: sweep_deliveries
+DELETE FROM deliveries WHERE (subscription, sequence) IN (
+    SELECT subscription, sequence FROM deliveries WHERE subscription = :reader LIMIT :limit)
+RETURNING 1;
+
+-- name: remember_no_more
+DELETE FROM forgotten WHERE reader = :reader;

@@ -1,0 +1,118 @@
+-- How far each reader is. A reader is a subscription, or a replay under minus its number.
+
+-- name: claim
+UPDATE subscriptions SET epoch = epoch + 1 WHERE number = :number RETURNING epoch, floor;
+
+-- name: claim_replay
+UPDATE replays SET epoch = epoch + 1 WHERE number = :number AND state = @RUNNING
+RETURNING epoch, floor;
+
+-- name: epoch
+SELECT epoch FROM subscriptions WHERE number = :number;
+
+-- name: epoch_of_replay
+-- None where it has ended: then nobody is to take it up.
+SELECT epoch FROM replays WHERE number = :number AND state = @RUNNING;
+
+-- name: marks_above
+SELECT sequence, state, attempt, failures, due_at, failing_since, reason, changed_at FROM deliveries
+WHERE subscription = :reader AND sequence > :floor ORDER BY sequence;
+
+-- name: advance
+-- Nothing when another holds a newer claim.
+UPDATE subscriptions SET floor = max(floor, :floor) WHERE number = :number AND epoch = :epoch
+RETURNING floor;
+
+-- name: advance_replay
+UPDATE replays SET floor = max(floor, :floor)
+WHERE number = :number AND epoch = :epoch AND state = @RUNNING RETURNING floor;
+
+-- name: mark
+-- Values without names: `run_rows` repeats them for as many rows as there are.
+INSERT INTO deliveries
+    (subscription, sequence, state, attempt, failures, due_at, failing_since, reason, changed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
+    failures = excluded.failures, due_at = excluded.due_at,
+    failing_since = excluded.failing_since, reason = excluded.reason,
+    changed_at = excluded.changed_at;
+
+-- name: attempt
+-- As `mark`.
+INSERT OR REPLACE INTO attempts
+    (subscription, sequence, attempt, started_at, elapsed_ms, outcome, status, text)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: forget_marks
+-- What is dead or discarded stays listed below the floor. Others are only looked for where the
+-- floor just passed: there may be very many dead ones below.
+DELETE FROM deliveries
+WHERE subscription = :reader AND sequence > :before AND sequence <= :floor
+    AND state NOT IN (@DEAD, @DISCARDED);
+
+-- name: nth_passed_mark
+-- The first of those that `forget_marks` is to delete which is too many.
+SELECT sequence FROM deliveries
+WHERE subscription = :reader AND sequence > :before AND sequence <= :floor
+    AND state NOT IN (@DEAD, @DISCARDED)
+ORDER BY sequence LIMIT 1 OFFSET :nth;
+
+-- name: forget_dead_of_gone
+-- An event may have been dropped while its last attempt was under way. :sequences is a JSON list.
+DELETE FROM deliveries
+WHERE state = @DEAD AND sequence IN (SELECT value FROM json_each(:sequences))
+    AND subscription IN (:reader, (SELECT subscription FROM replays WHERE number = -:reader))
+    AND NOT EXISTS (
+        SELECT 1 FROM events WHERE position = deliveries.sequence + (1 << @BITS) * (
+            SELECT channel FROM subscriptions WHERE number = deliveries.subscription
+            UNION ALL SELECT channel FROM replays WHERE number = -deliveries.subscription));
+
+-- name: redeem
+-- What a replay delivered is not dead any more. :sequences is a JSON list.
+UPDATE deliveries SET state = @DELIVERED, reason = ''
+WHERE subscription = (SELECT subscription FROM replays WHERE number = :replay)
+    AND state IN (@DEAD, @DISCARDED)
+    AND sequence IN (SELECT value FROM json_each(:sequences));
+
+-- name: forget_redeemed
+-- Below the floor there is nothing more to say of it.
+DELETE FROM deliveries
+WHERE sequence IN (SELECT value FROM json_each(:sequences)) AND state = @DELIVERED
+    AND (subscription, sequence) IN (
+        SELECT s.number, wanted.value
+        FROM replays r JOIN subscriptions s ON s.number = r.subscription,
+            json_each(:sequences) AS wanted
+        WHERE r.number = :replay AND wanted.value <= s.floor);
+
+-- name: dead_by_replay
+-- What a replay gave up is dead for its subscription, unless that is still on its way to it.
+INSERT INTO deliveries
+    (subscription, sequence, state, attempt, failures, due_at, failing_since, reason, changed_at)
+SELECT s.number, :sequence, @DEAD, :attempt, :failures, 0, NULL, :reason, :changed_at
+FROM replays r JOIN subscriptions s ON s.number = r.subscription
+WHERE r.number = :replay AND (s.floor >= :sequence OR EXISTS (
+    SELECT 1 FROM deliveries d
+    WHERE d.subscription = s.number AND d.sequence = :sequence AND d.state >= @DELIVERED))
+ON CONFLICT DO UPDATE
+SET state = @DEAD, reason = excluded.reason, changed_at = excluded.changed_at;
+
+-- name: discard
+-- :sequences is a JSON list.
+UPDATE deliveries SET state = @DISCARDED, changed_at = :now
+WHERE subscription = :subscription AND state = @DEAD
+    AND sequence IN (SELECT value FROM json_each(:sequences))
+RETURNING sequence;
+
+-- name: list_dead
+-- :first is the position before the first event of the subscription's channel.
+SELECT d.sequence, d.reason, d.attempt, d.changed_at,
+    e.position, e.id, e.received_at, e.kind, e.key, e.request, e.size, e.conflict
+FROM deliveries d JOIN events e ON e.position = :first + d.sequence
+WHERE d.subscription = :subscription AND d.sequence > :after AND d.state = @DEAD
+ORDER BY d.sequence LIMIT :limit;
+
+-- name: first_dead
+SELECT min(sequence) FROM deliveries WHERE subscription = :subscription AND state = @DEAD;
+
+-- name: delete_marks
+DELETE FROM deliveries WHERE subscription = :reader;

@@ -1,0 +1,38 @@
+-- Replays. What became of their deliveries is kept like a subscription's, under minus the number.
+
+-- name: create_replay
+INSERT INTO replays
+    (subscription, channel, selection, rate_per_s, start, until, floor, created_at, made_by)
+VALUES (:subscription, :channel, :selection, :rate_per_s, :start, :until, :start, :now, :made_by)
+RETURNING number;
+
+-- name: count_running
+SELECT count(*) FROM replays WHERE subscription = :subscription AND state = @RUNNING;
+
+-- name: replay
+SELECT number, subscription, selection, rate_per_s, start, until, floor, state, created_at,
+    made_by, ended_at, (
+        SELECT count(*) FROM attempts a
+        WHERE a.subscription = -r.number AND a.status BETWEEN 200 AND 299)
+FROM replays r WHERE number = :number;
+
+-- name: replays
+-- Of every subscription for NULL.
+SELECT number, subscription, selection, rate_per_s, start, until, floor, state, created_at,
+    made_by, ended_at, (
+        SELECT count(*) FROM attempts a
+        WHERE a.subscription = -r.number AND a.status BETWEEN 200 AND 299)
+FROM replays r
+WHERE (:subscription IS NULL OR subscription = :subscription)
+    AND (NOT :running OR state = @RUNNING)
+ORDER BY number DESC LIMIT :limit;
+
+-- name: end_replay
+UPDATE replays SET state = :state, ended_at = :now WHERE number = :number AND state = @RUNNING;
+
+-- name: ended_replays
+SELECT number FROM replays
+WHERE channel = :channel AND state <> @RUNNING AND ended_at < :ended_before LIMIT :limit;
+
+-- name: delete_replay
+DELETE FROM replays WHERE number = :number;

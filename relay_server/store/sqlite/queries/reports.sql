@@ -1,0 +1,56 @@
+-- What people ask: how is it doing, and what became of an event.
+
+-- name: channel_status
+-- Three counters, and the time of the newest event.
+SELECT c.name, c.events, c.bytes, c.dropped, (
+    SELECT e.received_at FROM events e
+    WHERE e.position BETWEEN c.number << @BITS AND c.number << @BITS | @MASK
+    ORDER BY e.position DESC LIMIT 1)
+FROM channels c ORDER BY c.name;
+
+-- name: subscription_status
+-- :only is a JSON list of numbers; NULL for all. What waits is counted by what does not, which is
+-- little: the marks above the floor that say `settled`.
+SELECT s.number, c.name, s.name, s.created_at, s.config,
+    max(0, c.last_sequence - s.floor - (
+        SELECT count(*) FROM deliveries d
+        WHERE d.subscription = s.number AND d.sequence > s.floor AND d.state >= @DELIVERED)),
+    (SELECT e.received_at FROM events e
+     WHERE e.position > s.channel << @BITS | s.floor AND e.position <= s.channel << @BITS | @MASK
+        AND NOT EXISTS (
+            SELECT 1 FROM deliveries d
+            WHERE d.subscription = s.number AND d.sequence = (e.position & @MASK)
+                AND d.state >= @DELIVERED)
+     ORDER BY e.position LIMIT 1),
+    (SELECT count(*) FROM deliveries d WHERE d.subscription = s.number AND d.state = @DEAD)
+FROM subscriptions s JOIN channels c ON c.number = s.channel
+WHERE s.number IN (
+    SELECT value FROM json_each(:only)
+    UNION ALL SELECT number FROM subscriptions WHERE :only IS NULL)
+ORDER BY c.name, s.name;
+
+-- name: readers_of_channel
+-- Its subscriptions, and its replays under their subscription's name, which are for whatever they
+-- came to.
+SELECT number, name, start, floor FROM subscriptions WHERE channel = :channel
+UNION ALL
+SELECT -r.number, s.name, NULL, NULL
+FROM replays r JOIN subscriptions s ON s.number = r.subscription WHERE r.channel = :channel
+ORDER BY 2;
+
+-- name: marks_of_events
+-- :readers and :sequences are JSON lists. The `+` has a page of events found by its bounds, and not
+-- one by one for each reader.
+SELECT d.subscription, d.sequence, d.state, d.reason, d.due_at
+FROM json_each(:readers) AS reader JOIN deliveries d ON d.subscription = reader.value
+WHERE d.sequence BETWEEN :lowest AND :highest
+    AND +d.sequence IN (SELECT value FROM json_each(:sequences));
+
+-- name: attempts_of_events
+-- As `marks_of_events`.
+SELECT a.subscription,
+    a.sequence, a.attempt, a.started_at, a.elapsed_ms, a.outcome, a.status, a.text
+FROM json_each(:readers) AS reader JOIN attempts a ON a.subscription = reader.value
+WHERE a.sequence BETWEEN :lowest AND :highest
+    AND +a.sequence IN (SELECT value FROM json_each(:sequences))
+ORDER BY a.subscription, a.sequence, a.attempt;
