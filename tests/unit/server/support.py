@@ -21,6 +21,7 @@ from relay_server.delivery.hub import Hub
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
+from relay_server.store.interface import Store
 from relay_server.store.memory import MemoryStore
 from relay_server.values import Appended, Channel, ChannelNumber, Event, NewEvent, Scope, Token
 from relay_server.web.context import Context
@@ -148,7 +149,7 @@ class FakeReader:
 
 
 async def add_token(
-    store: MemoryStore, name: str, *scopes: Scope, channels: Sequence[str] | None = None
+    store: Store, name: str, *scopes: Scope, channels: Sequence[str] | None = None
 ) -> str:
     """Keep a new token, and return its secret."""
     secret = new_secret()

@@ -1,0 +1,205 @@
+"""Two hubs over one store, as two replicas will be: the feed alone tells either of the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from relay_protocol.messages import Granted, Wanted
+from relay_protocol.values import Response
+from relay_server.clock import SystemClock
+from relay_server.configs import ChannelConfig, Policy, SubscriptionConfig
+from relay_server.delivery.hub import Hub
+from relay_server.delivery.pump import Pump
+from relay_server.metrics import Metrics
+from relay_server.store.feed import Claimed
+from relay_server.store.interface import Store
+from relay_server.values import Scope, Selection
+from tests.support.clock import START_MS
+from tests.support.events import OK
+from tests.support.stores import append_many, make_channel, open_test_store
+from tests.support.waiting import settled, until
+from tests.unit.server.support import FakeReader, add_token
+
+TAKEN_OVER = "ana taken over by "
+
+
+@dataclass
+class Replicas:
+    """A store with a channel, and a hub for each of two servers."""
+
+    store: Store
+    one: Hub
+    two: Hub
+
+    async def join(self, hub: Hub, reader: FakeReader, *, share: bool = False) -> Joined:
+        """Connect to one of them, subscribe and begin."""
+        hub.add(reader)
+        granted, pump = await hub.join(reader, Wanted("chatwoot", share=share), "ana")
+        hub.start(pump, reader)
+        return Joined(granted, pump)
+
+    async def append(self, count: int, key: str | None = None) -> None:
+        await append_many(self.store, self.store.catalog.channels["chatwoot"], count, key)
+
+    async def backlog(self) -> int:
+        [status] = await self.store.subscription_status()
+        return status.backlog
+
+
+@dataclass
+class Joined:
+    """A subscription as one hub serves it."""
+
+    granted: Granted
+    pump: Pump
+
+
+@asynccontextmanager
+async def _running(store: Store) -> AsyncIterator[Hub]:
+    hub = Hub(store, SystemClock(), Metrics())
+    looking = asyncio.create_task(hub.run())
+    try:
+        yield hub
+    finally:
+        looking.cancel()
+        await hub.close()
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_test_store("sqlite", tmp_path))
+        await make_channel(store)
+        hubs = [await stack.enter_async_context(_running(store)) for _ in range(2)]
+        yield Replicas(store, *hubs)
+
+
+async def test_the_newest_claim_has_a_subscription(replicas: Replicas) -> None:
+    """The first one's reader is told so, gets nothing more, and settles nothing any more."""
+    first, second = FakeReader(), FakeReader()
+    before = await replicas.join(replicas.one, first)
+    await replicas.append(2)
+    await until(lambda: first.sequences == [1, 2])
+
+    after = await replicas.join(replicas.two, second)
+
+    assert first.told == [TAKEN_OVER]
+    assert replicas.one.state(before.granted.subscription).readers == 0
+    await until(lambda: second.sequences == [1, 2])
+    before.pump.finish(first, first.got[0].id, OK)
+    await replicas.append(1, key="another")
+    await until(lambda: second.sequences == [1, 2, 3])
+    await replicas.store.flush()
+    assert await replicas.backlog() == 3, "a late result counts for nothing"
+    for delivery in second.got:
+        after.pump.finish(second, delivery.id, OK)
+    await until(lambda: not after.pump.under_way)
+    await settled()
+    assert await replicas.backlog() == 0
+    assert first.sequences == [1, 2]
+
+
+async def test_a_claim_that_nobody_told_of_is_met_with_the_next_progress(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replicas may lose a notification; a record that its epoch refuses says the same."""
+    first, second = FakeReader(), FakeReader()
+    before = await replicas.join(replicas.one, first)
+    await replicas.append(1)
+    await until(lambda: first.got)
+
+    tell, lost = replicas.store.feed.tell, list[object]()
+    monkeypatch.setattr(replicas.store.feed, "tell", _losing(tell, lost))
+    await replicas.join(replicas.two, second)
+    assert (first.told, len(lost)) == ([], 1)
+    before.pump.finish(first, first.got[0].id, OK)
+
+    await until(lambda: first.told == [TAKEN_OVER])
+    assert second.told == []
+    assert await replicas.backlog() == 1
+
+
+def _losing(tell: Callable[..., None], lost: list[object]) -> Callable[[object], None]:
+    """A feed that loses the first claim it is to tell."""
+
+    def tell_others(change: object) -> None:
+        if isinstance(change, Claimed) and not lost:
+            lost.append(change)
+        else:
+            tell(change)
+
+    return tell_others
+
+
+async def test_of_two_that_claim_at_once_the_last_has_it(replicas: Replicas) -> None:
+    readers = [FakeReader(host=f"laptop {number}") for number in range(8)]
+    hubs = [replicas.one, replicas.two] * 4
+    await asyncio.gather(
+        *(replicas.join(hub, reader) for hub, reader in zip(hubs, readers, strict=True))
+    )
+    await replicas.append(3)
+
+    await until(lambda: any(reader.sequences == [1, 2, 3] for reader in readers))
+    await until(lambda: sum(not reader.told for reader in readers) == 1)
+    [winner] = [reader for reader in readers if not reader.told]
+    assert winner.sequences == [1, 2, 3]
+    assert all(not reader.got for reader in readers if reader is not winner)
+
+
+async def test_what_is_changed_at_one_reaches_the_other(replicas: Replicas) -> None:
+    """A channel's rules, a pause, a replay: told by nobody but the store."""
+    reader = FakeReader()
+    joined = await replicas.join(replicas.two, reader)
+    await replicas.append(2)
+    await until(lambda: len(reader.got) == 2)
+
+    no_retries = ChannelConfig(policy=Policy(retry_delays_s=()))
+    await replicas.store.change_channel("chatwoot", lambda _: no_retries)
+    joined.pump.finish(reader, reader.got[0].id, Response(500))
+    joined.pump.finish(reader, reader.got[1].id, OK)
+    await settled()
+    [status] = await replicas.store.subscription_status()
+    assert (status.backlog, status.dead) == (0, 1)
+
+    await replicas.store.create_replay(status.subscription, Selection(dead=True), 1_000.0, START_MS)
+    await until(lambda: reader.sequences == [1, 2, 1])
+
+    def paused(config: SubscriptionConfig) -> SubscriptionConfig:
+        return msgspec.structs.replace(config, paused="by hand")
+
+    await replicas.store.change_subscription(status.subscription.number, paused)
+    assert joined.pump.paused == "by hand"
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("token", "revoked"),
+        ("channel", "a channel was deleted, 1"),
+        ("subscription", "the subscription was deleted, 1"),
+    ],
+)
+async def test_what_is_taken_away_at_one_sends_the_other_s_readers_away(
+    replicas: Replicas, what: str, told: str
+) -> None:
+    readers = [FakeReader(), FakeReader("bob")]
+    await add_token(replicas.store, "ana", Scope.SUBSCRIBE)
+    joined = await replicas.join(replicas.one, readers[0])
+    replicas.two.add(readers[1])
+
+    match what:
+        case "token":
+            await replicas.store.revoke_token("ana")
+        case "channel":
+            await replicas.store.delete_channel("chatwoot")
+        case _:
+            await replicas.store.unsubscribe(joined.granted.subscription)
+
+    assert [reader.told for reader in readers] == [[told], []]
