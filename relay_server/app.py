@@ -27,8 +27,7 @@ from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, Listening, on_signals, stop
-from relay_server.store.sqlite.opening import open_sqlite
-from relay_server.store.sqlite.store import FILE_NAME
+from relay_server.store.opening import open_store, store_exists
 from relay_server.web import api, canary, gateway, health
 from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context
@@ -70,7 +69,8 @@ async def open_context(
     """
     prepare_data_dir(settings.data_dir)
     clock, metrics = SystemClock(), Metrics()
-    store = await open_sqlite(settings.data_dir, on_broken, settings.max_store_bytes)
+    url, limit = settings.store_url, settings.max_store_bytes
+    store = await open_store(url, settings.data_dir, on_broken, limit)
     store.space.listen(lambda space: metrics.store_taking.set(space.taking))
     hub = Hub(store, clock, metrics)
     key = settings.secret_key.get_secret_value() if settings.secret_key else None
@@ -160,7 +160,7 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
 
 async def _serve_until(ending: Ending, settings: ServerSettings, sources: Sources) -> None:
     on_signals(ending.asked)  # from the first moment: what asks it to end while it starts is heard
-    if not (settings.data_dir / FILE_NAME).exists():
+    if not store_exists(settings.store_url, settings.data_dir):
         log.warning("a new store is begun: none was here", data_dir=str(settings.data_dir))
     async with AsyncExitStack() as stack:
         opening = open_context(settings, sources, ending.store_failed)

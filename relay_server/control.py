@@ -16,8 +16,7 @@ from relay_protocol.errors import RelayError
 from relay_server.app import SOCKET_NAME, open_context, serve_control, short_path
 from relay_server.errors import InvalidValue
 from relay_server.settings import ServerSettings, Sources
-from relay_server.store.sqlite.integrity import was_made
-from relay_server.store.sqlite.store import FILE_NAME
+from relay_server.store.opening import store_exists
 
 REQUEST_TIMEOUT_S = 600.0  # a backup of a large store takes its time
 
@@ -99,8 +98,7 @@ async def open_api(
         NotInitialized: There is no store, and none is to be made.
         RelayError: The store cannot be opened.
     """
-    there = (settings.data_dir / FILE_NAME).exists() or was_made(settings.data_dir)
-    if not make and not there:
+    if not make and not store_exists(settings.store_url, settings.data_dir):
         raise NotInitialized(settings.data_dir)
     async with AsyncExitStack() as stack:
         path, running = settings.data_dir / SOCKET_NAME, True

@@ -12,8 +12,7 @@ from relay_server.clock import SystemClock
 from relay_server.commands.calls import Flags, Json
 from relay_server.control import Api, ApiRefused, run
 from relay_server.settings import ServerSettings, load, save
-from relay_server.store.sqlite.restore import restore as restore_file
-from relay_server.store.sqlite.store import FILE_NAME
+from relay_server.store.opening import restore_store
 
 SEND_TOKEN = "chatwoot"  # noqa: S105  (the names of the first tokens)
 SUBSCRIBE_TOKEN = "developer"  # noqa: S105
@@ -63,7 +62,8 @@ def restore(flags: Flags, file: Path) -> Json:
     """Put a backup in the place of the store."""
     settings, _ = load(**flags)
     prepare_data_dir(settings.data_dir)
-    done = restore_file(settings.data_dir / FILE_NAME, file.absolute(), SystemClock().unix_ms())
+    now = SystemClock().unix_ms()
+    done = restore_store(settings.store_url, settings.data_dir, file.absolute(), now)
     return {
         "file": str(file.absolute()),
         "data_dir": str(settings.data_dir),

@@ -1,0 +1,69 @@
+"""The one door to a store: only here is it known which backends there are.
+
+A backend is a folder beside this module. What it takes to add one is a case in each function below;
+nobody else imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from relay_server.errors import InvalidValue, StoreBroken
+from relay_server.store.interface import Store
+from relay_server.store.sqlite import integrity
+from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.restore import Restored, restore
+from relay_server.store.sqlite.store import FILE_NAME
+
+SQLITE = "sqlite"  # one file in the data dir
+
+
+async def open_store(
+    url: str,
+    data_dir: Path,
+    on_broken: Callable[[StoreBroken], None] = lambda _: None,
+    max_bytes: int = 0,
+) -> Store:
+    """Open the store that a URL names, made if need be, and bring it to this version's shape.
+
+    Args:
+        url: `sqlite` is a file in the data dir.
+        data_dir: The server's folder, which is there.
+        on_broken: Called once, when the disk or the database failed: nothing more can be promised.
+        max_bytes: What the store may grow to; 0 for no cap.
+
+    Raises:
+        InvalidValue: No store has such a URL.
+        StoreLocked: Another process has it open.
+        StoreTooNew: A later version wrote it.
+        StoreBroken: It is damaged, or gone, or no store of ours.
+        StoreUnavailable: It cannot be written to.
+    """
+    _check(url)
+    return await open_sqlite(data_dir, on_broken, max_bytes)
+
+
+def store_exists(url: str, data_dir: Path) -> bool:
+    """True where a store is, or once was: then none is to be begun anew."""
+    _check(url)
+    return (data_dir / FILE_NAME).exists() or integrity.was_made(data_dir)
+
+
+def restore_store(url: str, data_dir: Path, backup: Path, now_ms: int) -> Restored:
+    """Put a backup in the place of the store, which is kept beside it.
+
+    Raises:
+        StoreLocked: A server runs on it.
+        BackupUnusable: The file is no sound store.
+        StoreTooNew: A later version wrote it.
+        StoreFull: There is no room for a copy.
+        InvalidValue: A file cannot be read or written.
+    """
+    _check(url)
+    return restore(data_dir / FILE_NAME, backup, now_ms)
+
+
+def _check(url: str) -> None:
+    if url != SQLITE:
+        raise InvalidValue(f"no store has the URL {url.partition(':')[0]!r}; there is {SQLITE}")
