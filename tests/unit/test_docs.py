@@ -111,6 +111,15 @@ def is_named(code: str, text: str) -> bool:
     return re.search(rf"\b(?:{code}|{name}|{name}Error)\b", text) is not None
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "docs/adr").iterdir()), ids=lambda f: f.name)
+def test_a_decision_has_a_status_and_a_date_and_is_listed(file: Path) -> None:
+    title, status, *_ = file.read_text("utf-8").split("\n\n")
+
+    assert title.startswith(f"# {file.name[:4]}: ")
+    assert re.fullmatch(r"(Accepted|Superseded by .+), \d{4}-\d\d-\d\d\.( .+)?", status, re.DOTALL)
+    assert f"](adr/{file.name})" in (ROOT / "docs/README.md").read_text("utf-8")
+
+
 def markdown_files() -> list[Path]:
     files = ROOT.rglob("*.md")
     return sorted(f for f in files if not IGNORED_FOLDERS & set(f.relative_to(ROOT).parts))
