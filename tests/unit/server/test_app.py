@@ -21,8 +21,8 @@ from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings, Sources
-from relay_server.store.sqlite.opening import open_sqlite
-from relay_server.store.sqlite.store import SqliteStore
+from relay_server.store.interface import Store
+from relay_server.store.opening import open_store
 from relay_server.throttle import Throttle
 from relay_server.web import canary, front
 from tests.support.certificates import make_certificate
@@ -76,13 +76,13 @@ async def running(
         one.stop = stop
 
     async def opened(
-        folder: Path, on_broken: Callable[[StoreBroken], None], max_bytes: int
-    ) -> SqliteStore:
+        url: str, folder: Path, on_broken: Callable[[StoreBroken], None], max_bytes: int
+    ) -> Store:
         one.broken.append(on_broken)
-        return await open_sqlite(folder, on_broken, max_bytes)
+        return await open_store(url, folder, on_broken, max_bytes)
 
     monkeypatch.setattr(app, "on_signals", on_signals)
-    monkeypatch.setattr(app, "open_sqlite", opened)
+    monkeypatch.setattr(app, "open_store", opened)
     one.task = asyncio.create_task(app.serve(one.settings, SOURCES))
     try:
         task = one.task
