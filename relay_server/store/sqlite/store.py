@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -46,6 +45,7 @@ from relay_server.store.sqlite.integrity import BackgroundCheck
 from relay_server.store.sqlite.lock import DirLock
 from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.positions import first, last, position, sequence_of
+from relay_server.store.sqlite.reading import ReadingThread
 from relay_server.store.sqlite.rows import (
     decode_event,
     decode_subscription,
@@ -112,10 +112,10 @@ class SqliteStore:
         self._writer = Writer(
             path, self._write_pending, on_broken, self.feed.tell, self.space, max_bytes
         )
-        self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="relay-reader")
-        self._reader = Database(path, readonly=True)
+        self._reading = ReadingThread(path, "relay-reader")  # what is to be delivered
+        self._reports = ReadingThread(path, "relay-reports")  # what people ask, and clean-up
         self._write_timer: asyncio.TimerHandle | None = None
-        self._cache = Cache(*catalogue.load(self._reader), self.feed)
+        self._cache = Cache(*catalogue.load(self._reading.database), self.feed)
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
         self._check = BackgroundCheck(path, self._writer.fail) if large else None
 
@@ -250,7 +250,8 @@ class SqliteStore:
         self, subscription: SubscriptionNumber | None = None, *, running: bool = False
     ) -> Sequence[Replay]:
         await self._flush_if_possible()
-        return await self._read(lambda db: readers.replays(db, subscription, running=running))
+        ask = self._read if running else self._report  # deliveries wait for those that run
+        return await ask(lambda db: readers.replays(db, subscription, running=running))
 
     async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
         return await self._submit_after(
@@ -261,7 +262,7 @@ class SqliteStore:
         self, subscription: SubscriptionNumber, after: int, limit: int
     ) -> Sequence[DeadDelivery]:
         await self._flush_if_possible()
-        return await self._read(lambda db: readers.dead(db, subscription, after, limit))
+        return await self._report(lambda db: readers.dead(db, subscription, after, limit))
 
     async def discard(
         self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
@@ -271,20 +272,20 @@ class SqliteStore:
         )
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
-        return await self._read(report.channel_status)
+        return await self._report(report.channel_status)
 
     async def subscription_status(
         self, only: Iterable[SubscriptionNumber] | None = None
     ) -> Sequence[SubscriptionStatus]:
         await self._flush_if_possible()
         wanted = None if only is None else frozenset(only)
-        return await self._read(lambda db: report.subscription_status(db, wanted))
+        return await self._report(lambda db: report.subscription_status(db, wanted))
 
     async def list_events(
         self, channel: ChannelNumber, before: int | None, limit: int
     ) -> Sequence[EventSummary]:
         end = last(channel) + 1 if before is None else position(channel, before)
-        return await self._read(lambda db: report.list_events(db, first(channel), end, limit))
+        return await self._report(lambda db: report.list_events(db, first(channel), end, limit))
 
     async def find_event(self, event: str) -> Event | None:
         def read(database: Database) -> Event | None:
@@ -292,13 +293,13 @@ class SqliteStore:
             rows = [] if at is None else database.all("fetch", positions=json.dumps([at]))
             return decode_event(rows[0]) if rows else None
 
-        return await self._read(read)
+        return await self._report(read)
 
     async def deliveries(
         self, channel: ChannelNumber, sequences: Sequence[int]
     ) -> Sequence[Sequence[DeliveryState]]:
         await self._flush_if_possible()
-        return await self._read(lambda db: report.deliveries(db, channel, sequences))
+        return await self._report(lambda db: report.deliveries(db, channel, sequences))
 
     def usage(self, channel: ChannelNumber) -> int:
         return self._cache.usage(channel)
@@ -309,7 +310,7 @@ class SqliteStore:
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
     ) -> Removable:
-        return await self._read(
+        return await self._report(
             lambda db: housekeeping.removable(db, channel, received_before, after, limit)
         )
 
@@ -354,10 +355,8 @@ class SqliteStore:
             await self._writer.close()
             if self._write_timer is not None:
                 self._write_timer.cancel()
-            await asyncio.to_thread(self._reader_thread.shutdown)
-            if self._writer.broken:
-                self._reader.abandon()
-            self._reader.close()
+            for reading in (self._reading, self._reports):
+                await reading.close(abandon=self._writer.broken)
             self._lock.release()
 
     def _told(self, kind: Callable[[T], Change]) -> Callable[[T], None]:
@@ -444,8 +443,12 @@ class SqliteStore:
         return await self._writer.submit(after, then)
 
     async def _read(self, query: Operation[T]) -> T:
-        asked = self._loop.run_in_executor(self._reader_thread, self._reader.ask, query)
-        return await self._guarded(asked)
+        """Have a short question answered, on which deliveries or a sender wait."""
+        return await self._guarded(self._reading.ask(query))
+
+    async def _report(self, query: Operation[T]) -> T:
+        """Have a question answered that may take long."""
+        return await self._guarded(self._reports.ask(query))
 
     async def _flush_if_possible(self) -> None:
         """People who ask what is wrong with a full disk must get an answer."""

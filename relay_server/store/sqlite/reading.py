@@ -1,0 +1,42 @@
+"""Answers to questions, in a thread of their own: a long one holds up neither loop nor writer.
+
+The store has two of these, so that what people ask does not hold up what is to be delivered: in WAL
+mode any number of connections read beside the one that writes, each as of its last commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from relay_server.store.sqlite.database import Database
+
+T = TypeVar("T")
+
+
+class ReadingThread:
+    """A thread with a connection that only reads.
+
+    Args:
+        path: The database.
+        name: The thread's.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.database = Database(path, readonly=True)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def ask(self, query: Callable[[Database], T]) -> T:
+        """Have a question answered, after those that were asked before."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.database.ask, query)
+
+    async def close(self, *, abandon: bool) -> None:
+        """Answer what was asked, and close; abandon the files of a failed disk as they are."""
+        await asyncio.to_thread(self._thread.shutdown)
+        if abandon:
+            self.database.abandon()
+        self.database.close()
