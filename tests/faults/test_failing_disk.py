@@ -16,8 +16,7 @@ from random import Random
 import pytest
 
 from tests.faults.conftest import Judged
-from tests.support.disks import MIB, small_disk
-from tests.support.dying_disk import dying_disk
+from tests.support.disks import MIB, dying_disk, small_disk
 from tests.support.processes import Running
 from tests.support.relay import Constant
 from tests.support.seeds import short_or_deep

@@ -15,7 +15,7 @@ from relay_server.web.capture import origin_form
 from relay_server.web.ingest import PREFIXES
 from tests.fuzz.doors import SEND_TOKEN, Wire, at_once, open_world, talk
 from tests.fuzz.running import run
-from tests.support.strict_http import NotStrict, StrictRequest, read_one
+from tests.support.strict import NotStrict, StrictRequest, read_one
 
 STATUSES = frozenset({200, 400, 401, 413, 414, 431})
 ANSWER = re.compile(

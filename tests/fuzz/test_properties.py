@@ -10,7 +10,7 @@ from tests.fuzz.fuzz_front import consider as consider_front
 from tests.fuzz.fuzz_query import consider as consider_target
 from tests.fuzz.fuzz_signature import consider as consider_signature
 from tests.support.senders import chunked, request
-from tests.support.strict_http import NotStrict, read_one
+from tests.support.strict import NotStrict, read_one
 
 METHODS = st.sampled_from([b"POST", b"GET", b"HEAD", b"CONNECT", b"TRACE", b"M-SEARCH", b"post"])
 TARGETS = st.sampled_from(

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hostile import BODIES, GARBAGE, PATHS, ROUTES
-from tests.support.hostile_sockets import BROKEN, HELLO
+from tests.support.garbage import BODIES, BROKEN, GARBAGE, HELLO, PATHS, ROUTES
 from tests.support.processes import Running
 from tests.support.relay import Relay
 from tests.support.senders import Answer, Connection, chunked, handshake, head, request

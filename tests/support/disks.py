@@ -1,4 +1,4 @@
-"""A disk of a few megabytes, which is really full when it is full."""
+"""Disks of a few megabytes: one that is really full when it is full, and one that dies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.needs import lacks
+from tests.support.needs import lacks, need_program
 
 MIB = 1_048_576
 
@@ -67,10 +67,58 @@ def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
         _run("umount", "--lazy", str(folder))
 
 
+class DyingDisk:
+    """An ext4 file system in a file, which the kernel can be had to give up: it is read-only then.
+
+    Attributes:
+        folder: Where it is mounted.
+    """
+
+    def __init__(self, image: Path, folder: Path) -> None:
+        self.folder = folder
+        self._image = image
+
+    def mount(self) -> str | None:
+        """Mount it (again); returns what was wrong, if anything was."""
+        return _run("mount", "-o", "loop", str(self._image), str(self.folder))
+
+    def abort(self) -> None:
+        """Have the kernel act as if it had met an error: from now on nothing can be written."""
+        said = _run("mount", "-o", "remount,abort", str(self.folder))
+        assert not said, said
+
+    def repair(self) -> None:
+        """Unmount it, have it checked, and mount it again; nothing may be open on it."""
+        said = _run("umount", str(self.folder))
+        assert not said, said
+        _run(need_program("e2fsck", "e2fsprogs"), "-fy", str(self._image))
+        said = self.mount()
+        assert not said, said
+
+
+@contextmanager
+def dying_disk(folder: Path, image: Path, size: int) -> Iterator[DyingDisk]:
+    """Make a disk of so many bytes, and mount it."""
+    make = need_program("mkfs.ext4", "e2fsprogs")
+    folder.mkdir(parents=True, exist_ok=True)
+    image.touch()
+    with image.open("r+b") as file:
+        file.truncate(size)
+    said = _run(make, "-q", "-F", str(image))
+    assert not said, said
+    disk = DyingDisk(image, folder)
+    if said := disk.mount():
+        lacks(f"the right to mount a file system's image ({said})")
+    try:
+        yield disk
+    finally:
+        _run("umount", "--lazy", str(folder))
+
+
 def _run(*command: str) -> str | None:
     """Run a command; returns what it said if it failed."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except OSError as exc:
         return str(exc)
     return done.stderr.strip() or "failed" if done.returncode else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,14 +13,6 @@ from relay_protocol.values import Delivery, EventHead, HeaderList, RequestHead
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 RECEIVED_AT = 1_783_000_810_123  # 2026-07-02T14:00:10.123Z
-
-
-async def until(condition: Callable[[], object], within_s: float = 5.0) -> None:
-    """Return once a condition holds; fail when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.005)
 
 
 def make_delivery(

@@ -23,7 +23,8 @@ from relay_protocol.server_session import (
     Settle,
 )
 from relay_protocol.values import Delivery, Outcome
-from tests.support.raw_target import RECEIVED_AT, make_delivery, until
+from tests.support.raw_target import RECEIVED_AT, make_delivery
+from tests.support.waiting import until
 
 TOKEN = "FIXTUREtoken"
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.raw_target import make_delivery, raw_target, until
+from tests.support.raw_target import make_delivery, raw_target
+from tests.support.waiting import until
 from tests.unit.client.support import TOKEN, fake_relay
 
 ROOT = Path(__file__).parents[3]

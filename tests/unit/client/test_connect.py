@@ -19,7 +19,8 @@ from relay_client.relay import Relay
 from relay_client.settings import ClientSettings, Configuration
 from relay_http.target import Target
 from relay_protocol.messages import CloseCode, Wanted
-from tests.support.raw_target import make_delivery, raw_target, until
+from tests.support.raw_target import make_delivery, raw_target
+from tests.support.waiting import until
 from tests.unit.client.support import TOKEN, fake_relay
 
 

@@ -15,7 +15,7 @@ from relay_client.tunnel import LONGEST_WAIT_S, MAX_OUTBOX
 from relay_protocol.limits import MAX_FRAME_BYTES
 from relay_protocol.messages import Deliver, Goaway
 from relay_protocol.values import Failure, FailureKind
-from tests.support.raw_target import make_delivery, until
+from tests.support.raw_target import make_delivery
 from tests.support.raw_websocket import (
     BINARY,
     CLOSE,
@@ -30,6 +30,7 @@ from tests.support.raw_websocket import (
     said,
     welcome,
 )
+from tests.support.waiting import until
 from tests.unit.client.support import FakeRelay
 from tests.unit.client.test_tunnel import Client, running
 

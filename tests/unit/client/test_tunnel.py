@@ -29,7 +29,8 @@ from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.messages import CloseCode, Goaway, Hello, Wanted
 from relay_protocol.server_session import Send
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
-from tests.support.raw_target import make_delivery, until
+from tests.support.raw_target import make_delivery
+from tests.support.waiting import until
 from tests.unit.client.support import TOKEN, FakeRelay, fake_relay
 
 

@@ -16,8 +16,8 @@ from relay_client.tunnel import LONGEST_WAIT_S, Tunnel
 from relay_protocol.client_session import ClientEffect, Ping
 from relay_protocol.messages import CloseCode, Goaway
 from relay_protocol.server_session import Send
-from tests.support.raw_target import until
 from tests.support.virtual_time import running_clock, virtual_time
+from tests.support.waiting import until
 from tests.unit.client.support import TOKEN, FakeRelay
 from tests.unit.client.test_api_bounds import silent_relay
 from tests.unit.client.test_tunnel import Client, FakeTargets, connected, running

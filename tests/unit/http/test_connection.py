@@ -18,7 +18,8 @@ from relay_http.connection import MAX_DISCARDED_BYTES, Broken, Connection, NotHt
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Response
 from tests.support.answers import understood
-from tests.support.raw_target import OK, until
+from tests.support.raw_target import OK
+from tests.support.waiting import until
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
 REQUEST = HEAD + b"{}"

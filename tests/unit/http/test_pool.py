@@ -11,7 +11,8 @@ from relay_http import pool as pool_module
 from relay_http.connection import Connection
 from relay_http.pool import Pool
 from relay_http.target import Target
-from tests.support.raw_target import raw_target, until
+from tests.support.raw_target import raw_target
+from tests.support.waiting import until
 
 
 async def open_some(pool: Pool, count: int) -> list[Connection]:

@@ -21,8 +21,9 @@ from relay_http.target import Target
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome, Response
 from tests.support.certificates import Certificate, make_certificate
-from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request, until
+from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request
 from tests.support.virtual_time import running_clock, virtual_time
+from tests.support.waiting import until
 
 ANSWERED = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
 UNREAD = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"

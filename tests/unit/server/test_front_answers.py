@@ -24,7 +24,7 @@ from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.values import Event
 from relay_server.web import front, ingest, server
 from tests.support.senders import chunked, connection, head, read_answer, request
-from tests.support.strict_http import read_one
+from tests.support.strict import read_one
 from tests.support.waiting import settled, until
 from tests.unit.server.support import Served, deaf, listening, refused, serve_front
 

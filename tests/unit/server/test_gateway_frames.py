@@ -24,7 +24,7 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_server.values import Scope
-from tests.support.hostile_sockets import BROKEN, HELLO
+from tests.support.garbage import BROKEN, HELLO
 from tests.support.raw_websocket import (
     BINARY,
     CLOSE,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.fuzz_api import consider
-from tests.support.hostile import BODIES, PATHS, ROUTES
+from tests.support.garbage import BODIES, PATHS, ROUTES
 from tests.support.senders import request
 from tests.unit.server.asking import Asking
 from tests.unit.server.support import Served
