@@ -5,14 +5,13 @@ from __future__ import annotations
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import InvalidValue
-from relay_server.values import Selection
+from relay_server.values import MAX_SEQUENCE, Selection
 
 DEFAULT_REPLAY_RATE_PER_S = 200.0  # leaves most of the store and the target to live traffic
 MIN_REPLAY_RATE_PER_S = 0.1
 MAX_REPLAY_RATE_PER_S = 1_000.0
 MAX_NAMED_EVENTS = 1_000  # in one request
 MAX_TEXT_CHARS = 1_000
-MAX_SEQUENCE = 1_099_511_627_775  # the store's own: 40 bits
 
 
 def check_rate(rate_per_s: float) -> float:

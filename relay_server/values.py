@@ -16,6 +16,13 @@ SubscriptionNumber = int  # above zero
 ReplayNumber = int  # below zero: what records progress is a subscription or a replay, never both
 ReaderNumber = int  # a subscription's or a replay's
 
+# The sequence number of an event within its channel: 2^40 - 1, so that it and the channel's number
+# share 63 bits. A larger `--first` or `--last` is refused.
+MAX_SEQUENCE = 1_099_511_627_775
+# Of a channel's bytes: what is delivered goes, whatever its age, until no more is left than this.
+# Where that cannot be had, people are warned.
+NEARLY_FULL = 0.8
+
 
 class Scope(enum.StrEnum):
     """What a token lets its bearer do."""

@@ -11,7 +11,7 @@ from relay_server.clock import Clock
 from relay_server.errors import StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.interface import Store
-from relay_server.values import Channel, ChannelNumber
+from relay_server.values import NEARLY_FULL, Channel, ChannelNumber
 
 T = TypeVar("T")
 
@@ -19,9 +19,7 @@ log = structlog.get_logger()
 
 DAY_MS = 86_400_000
 BATCH = 500  # rows in one transaction, so that webhooks wait little
-FULL = 0.9  # of a channel's bytes: from here on what is delivered goes, whatever its age …
-ROOMY = 0.8  # … down to here; and where that cannot be had, people are warned
-WORRYING = 0.8
+FULL = 0.9  # of a channel's bytes: from here on what is delivered goes, down to `NEARLY_FULL`
 REST = 10  # times what a look through a channel took that found nothing, before the next one …
 LONGEST_REST_S = 60.0  # … and no longer than this
 
@@ -34,7 +32,7 @@ def share(store: Store, channel: Channel) -> float:
 
 async def is_worrying(store: Store, channel: Channel) -> bool:
     """Whether it is nearly full, and not of what goes by itself when room is needed."""
-    if share(store, channel) < WORRYING:
+    if share(store, channel) < NEARLY_FULL:
         return False
     return not (await store.removable(channel.number, None, 0, 1)).sequences
 
@@ -165,7 +163,7 @@ class Upkeep:
         limit, refused = channel.config.max_bytes, self._store.refused(channel.number)
         if not limit:
             return 0
-        allowed = min(round(ROOMY * limit), limit - refused)
+        allowed = min(round(NEARLY_FULL * limit), limit - refused)
         return max(0, self._store.usage(channel.number) - allowed)
 
     async def _warn(self, channel: Channel) -> None:

@@ -19,8 +19,7 @@ from relay_server.show.text import (
     table,
     when,
 )
-
-NEARLY_FULL_PERCENT = 80
+from relay_server.values import NEARLY_FULL
 
 
 def init(result: Json) -> None:
@@ -82,7 +81,7 @@ def _channels(console: Console, found: Sequence[Json]) -> None:
             then = "the oldest events go" if c["drop_oldest"] else "webhooks are refused"
             text = f"{c['name']} is {c['full_percent']:g} % full; at 100 % {then}"
             lines(console, alarm(text), "  see what waits below, or channel set --max-bytes")
-        elif (c["full_percent"] or 0) >= NEARLY_FULL_PERCENT:
+        elif (c["full_percent"] or 0) >= 100 * NEARLY_FULL:
             text = f"{c['name']} is {c['full_percent']:g} % full"
             lines(console, f"{text}; what was delivered goes when room is needed")
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-SEQUENCE_BITS = 40  # a trillion events a channel, eight million channels
-SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
+from relay_server.values import MAX_SEQUENCE
+
+SEQUENCE_BITS = MAX_SEQUENCE.bit_length()  # those that are left are for eight million channels
 
 
 def position(channel: int, sequence: int) -> int:
     """The row number of a channel's event; a sequence that none can have leads to no other's."""
-    return channel << SEQUENCE_BITS | min(max(sequence, 0), SEQUENCE_MASK)
+    return channel << SEQUENCE_BITS | min(max(sequence, 0), MAX_SEQUENCE)
 
 
 def sequence_of(at: int) -> int:
     """The sequence within its channel of the event in a row."""
-    return at & SEQUENCE_MASK
+    return at & MAX_SEQUENCE
 
 
 def channel_of(at: int) -> int:
@@ -28,4 +29,4 @@ def first(channel: int) -> int:
 
 def last(channel: int) -> int:
     """The last row that a channel's events can have."""
-    return position(channel, SEQUENCE_MASK)
+    return position(channel, MAX_SEQUENCE)

@@ -12,13 +12,13 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from relay_server.store.sqlite.positions import SEQUENCE_BITS, SEQUENCE_MASK
-from relay_server.values import MarkState, ReplayState
+from relay_server.store.sqlite.positions import SEQUENCE_BITS
+from relay_server.values import MAX_SEQUENCE, MarkState, ReplayState
 
 NUMBERS = {
     **{state.name: int(state) for state in (*MarkState, *ReplayState)},
     "BITS": SEQUENCE_BITS,
-    "MASK": SEQUENCE_MASK,
+    "MASK": MAX_SEQUENCE,
 }
 
 

@@ -18,8 +18,8 @@ from relay_server.channels import (
 )
 from relay_server.configs import ChannelConfig, Policy
 from relay_server.errors import InvalidValue
-from relay_server.replays import MAX_SEQUENCE, check_selection
-from relay_server.values import Selection
+from relay_server.replays import check_selection
+from relay_server.values import MAX_SEQUENCE, Selection
 
 
 def rules(**policy: object) -> ChannelConfig:
