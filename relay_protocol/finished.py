@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from relay_protocol.messages import Granted
 from relay_protocol.values import Delivery, Response
 
+# Delivered events that a client knows again, so that a lost result costs no second post.
 REMEMBERED_RESULTS = 10_000
 
 # Of a delivery and its event: a server restored from a backup gives delivery ids to other events.

@@ -46,11 +46,11 @@ from relay_server.web.server import (
 log = structlog.get_logger()
 
 SOCKET_NAME = "control.sock"
-MAX_SOCKET_PATH = 100  # bytes; the kernel takes 107
-BACKLOG = 1_024
-UPKEEP_S = 60.0
-UPKEEP_FULL_S = 5.0  # where a channel is nearly full
-UPKEEP_LOOK_S = 1.0
+MAX_SOCKET_PATH = 100  # bytes; the kernel takes 107. A longer path is reached through its folder
+BACKLOG = 1_024  # connections that wait to be accepted; the kernel refuses more
+UPKEEP_S = 60.0  # between two clean-ups of old events and forgotten canaries
+UPKEEP_FULL_S = 5.0  # the same where a channel is nearly full, or webhooks find no room
+UPKEEP_LOOK_S = 1.0  # how often it is looked whether one is
 # The thread that writes leaves the interpreter for each statement, and waits this long to come
 # back while the event loop is busy. Python's 5 ms would be most of an answer's time.
 SWITCH_INTERVAL_S = 0.0001

@@ -13,7 +13,8 @@ from relay_server.errors import Unauthorized
 from relay_server.values import Catalog, Channel, Scope, Token
 
 TOKEN_PREFIX = "rly_"  # noqa: S105  (what our tokens begin with, so that leaks are found)
-SIGNATURE_TOLERANCE_S = 300  # either way; Chatwoot itself states none
+# Of a signature's timestamp, either way; Chatwoot itself states none. Beyond: 401.
+SIGNATURE_TOLERANCE_S = 300
 
 
 def new_secret() -> str:

@@ -10,7 +10,8 @@ from relay_server.settings import ServerSettings
 
 log = structlog.get_logger()
 
-RESERVED = 256  # for the database, the ops port, the control socket, forwards and the rest
+# Open files that are not for connections: the database, ops port, control socket, forwards ….
+RESERVED = 256
 
 
 def fitted(settings: ServerSettings) -> ServerSettings:

@@ -6,7 +6,7 @@ import math
 
 from relay_protocol.errors import RelayError
 
-MAX_RETRY_AFTER_S = 3_600.0  # of what is refused because of too much of it
+MAX_RETRY_AFTER_S = 3_600.0  # no `Retry-After` of ours asks for longer
 
 
 class ChannelNotFound(RelayError):

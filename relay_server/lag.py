@@ -12,8 +12,8 @@ from relay_server.throttle import Throttle
 
 log = structlog.get_logger()
 
-LAG_LOOK_S = 0.5
-LAG_WARN_S = 0.5
+LAG_LOOK_S = 0.5  # between two looks at the event loop's lag
+LAG_WARN_S = 0.5  # a longer lag is a warning in the log
 
 
 async def measure(clock: Clock, metrics: Metrics, throttle: Throttle) -> None:

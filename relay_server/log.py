@@ -11,7 +11,7 @@ import structlog
 from relay_protocol.text import harmless
 
 PLAIN = structlog.dev.plain_traceback  # the usual one shows variables, and with them tokens
-MAX_FIELD_CHARS = 2_000  # of a field in a line for people
+MAX_FIELD_CHARS = 2_000  # of a field in a log line for people; a longer one is cut
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 

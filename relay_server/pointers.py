@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-MAX_INDEX = 999  # in a list; nothing is found behind it
+MAX_INDEX = 999  # in a list; a pointer finds nothing behind it
 
 _NOTHING = msgspec.Raw(b"")
 _INDEX = re.compile(r"0|[1-9][0-9]*")  # RFC 6901 §4

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 FILE_NAME = "secret.key"
-MAX_OPENED = 1_024  # secrets that are remembered in the clear; headers change, and leave theirs
+MAX_OPENED = 1_024  # secrets remembered in the clear; headers change, and leave theirs
 
 
 class Sealer:

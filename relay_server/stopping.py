@@ -37,7 +37,8 @@ from relay_server.web.server import BoundedRunner
 
 log = structlog.get_logger()
 
-# Seconds after the signal; other requests and the store get the rest of the 20 that are promised.
+# Seconds after the signal; other requests and the store get the rest of the 20 that are promised:
+
 DRAIN_S = 10.0  # for deliveries under way
 MOVE_S = 0.5  # at least: for senders on kept connections to be told in an answer
 LAST_WEBHOOK_S = 15.0  # for webhooks that are on their way in

@@ -16,7 +16,7 @@ from relay_server.web.api.exchange import answer
 from relay_server.web.api.tokens import make_token
 from relay_server.web.context import CONTEXT, Context
 
-LIFETIME_MS = 600_000  # of one that its owner forgot
+LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
 
 routes = web.RouteTableDef()
 

@@ -60,12 +60,12 @@ from relay_server.web.server import (
 
 log = structlog.get_logger()
 
-BODY_DEADLINE_S = 10.0  # for a webhook's body to be whole
+BODY_DEADLINE_S = 10.0  # for a webhook's body to be whole; longer: 408
 STORE_DEADLINE_S = 2.25  # with LOOK_S, every answer comes within 2.5 s: Chatwoot gives up at 5
 LOOK_S = 0.25  # how often deadlines are looked at
 SILENT_S = 0.5  # at a stop, for the first bytes of a connection that has just been made
 CLOSING_LOOK_S = 0.02  # how often a server that stops looks which connections are idle
-MAX_ARRIVING_BYTES = 67_108_864  # of bodies on all connections together
+MAX_ARRIVING_BYTES = 67_108_864  # of bodies on all connections together; more: 429 or 503
 VERSIONS = ("1.1", "1.0")
 
 

@@ -55,7 +55,7 @@ from relay_server.web.limits import Limit
 
 log = structlog.get_logger()
 
-RETRY_AFTER_S = 3  # what Chatwoot's agent bots wait
+RETRY_AFTER_S = 3  # in `Retry-After` of 429 and 503: what Chatwoot's agent bots wait
 PREFIXES = ("/webhook", "/c/")
 
 

@@ -27,7 +27,7 @@ from relay_server.values import ChannelNumber
 BURST_S = 2.0  # a quiet channel may take the webhooks of so many seconds at once
 FAILURES = 20  # wrong tokens or signatures of one address, and then it is told to stay away
 FAILURE_WINDOW_S = 60.0  # for so long a wrong token counts
-MAX_ADDRESSES = 10_000  # whose failures are remembered
+MAX_ADDRESSES = 10_000  # whose failures are remembered; who failed longest ago is forgotten
 MAX_ADDRESS_CHARS = 64  # more of what a proxy hands on as an address is not looked at
 IPV6_NETWORK = 64  # bits; below it one customer has every address
 

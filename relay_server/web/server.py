@@ -22,15 +22,16 @@ from relay_server.web.limits import Limit
 
 log = structlog.get_logger()
 
-# The bounds of a connection, the front's too.
+# The bounds of a connection, the front's too:
+
 HEADER_DEADLINE_S = 5.0  # for a request's head to be whole; for a TLS handshake as well
 KEEPALIVE_S = 75.0  # an idle connection is closed
 MAX_LINE_BYTES = 8_190  # of a request's path and query; aiohttp takes no longer header line either
-MAX_HEADERS = 128
+MAX_HEADERS = 128  # of a request; more: 431, from aiohttp 400
 LINGER_S = 1.0  # to read the rest of what was refused, so that the answer is seen
 
 SHUTDOWN_S = 3.0  # for requests under way once the last webhook was answered at a stop
-MAX_API_REQUESTS = 100  # each may read much of the store
+MAX_API_REQUESTS = 100  # under way at once, each may read much of the store; more: 503 `busy`
 
 
 class BoundedHandler(web.RequestHandler):
