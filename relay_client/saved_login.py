@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from relay_client.errors import ClientError, UsageError
+from relay_client.files import write_whole
 
 _FILE = "login.json"
 _KEYS = ("url", "token", "ca_file")
@@ -53,7 +51,7 @@ def save(folder: Path, login: dict[str, str]) -> Path:
     try:
         if not folder.exists():
             folder.mkdir(mode=0o700, parents=True)
-        _write_whole(file, json.dumps(login, indent=2) + "\n")
+        write_whole(file, json.dumps(login, indent=2) + "\n")
     except OSError as exc:
         raise ClientError(f"the login cannot be kept in {file}: {exc.strerror or exc}") from exc
     return file
@@ -73,27 +71,3 @@ def forget(folder: Path) -> bool:
     except OSError as exc:
         raise ClientError(f"{file} cannot be removed: {exc.strerror or exc}") from exc
     return True
-
-
-def _write_whole(file: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".login-")  # made with mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(file)
-        _sync(file.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _sync(folder: Path) -> None:
-    """Have a folder's list of names survive a crash, where the system can do that for folders."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from relay_protocol.messages import Granted
@@ -48,19 +48,12 @@ class FinishedInMemory:
         return self._known.get((delivery_id, event_id))
 
     def add(self, delivery: Delivery, response: Response) -> None:
-        self._known[delivery.id, delivery.event.id] = brief(response)
-        self._forget_oldest()
+        # Headers and body are for the first report of it alone.
+        brief = Response(response.status, elapsed_ms=response.elapsed_ms)
+        self.remember((delivery.id, delivery.event.id), brief)
 
-    def load(self, older: Iterable[tuple[FinishedKey, Response]]) -> None:
-        """Take what is older than everything known here, the oldest first."""
-        self._known = OrderedDict(older) | self._known
-        self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        while len(self._known) > REMEMBERED_RESULTS:
+    def remember(self, key: FinishedKey, response: Response) -> None:
+        """Remember what is known from elsewhere; the oldest is forgotten where it is too much."""
+        self._known[key] = response
+        if len(self._known) > REMEMBERED_RESULTS:
             self._known.popitem(last=False)
-
-
-def brief(response: Response) -> Response:
-    """An answer without what only the first report of it needs."""
-    return Response(response.status, elapsed_ms=response.elapsed_ms)

@@ -318,10 +318,10 @@ async def test_what_a_server_can_do_without_does_not_stop_it(
 
 
 JOURNAL = (
-    Trouble("pwrite64", "EIO", "journal.db-wal"),
-    Trouble("pwrite64", "ENOSPC", "journal.db-wal"),
-    Trouble("fdatasync", "EIO", "journal.db-wal"),
-    Trouble("pwrite64", "EROFS", "journal.db-wal"),
+    Trouble("write", "EIO", "journal-1.log"),
+    Trouble("write", "ENOSPC", "journal-1.log"),
+    Trouble("fsync", "EIO", "journal-1.log"),
+    Trouble("openat", "EROFS", "journal-1.log"),
 )
 
 

@@ -85,13 +85,11 @@ FIRST_START = (
     Moment("fsync", 1),
     Moment("fallocate", 1),
 )
-JOURNAL = ("journal.db",)
-JOURNAL_LOG = ("journal.db-wal",)
+JOURNAL = ("journal-1.log",)
 CLIENT = (
-    Moment("pwrite64", 60, files=JOURNAL_LOG),
-    Moment("fdatasync", 12, files=JOURNAL_LOG),
-    Moment("pwrite64", 3, files=JOURNAL),
-    Moment("openat", 6, files=(*JOURNAL, *JOURNAL_LOG, "journal.db-shm")),
+    Moment("write", 12, files=JOURNAL),
+    Moment("fsync", 12, files=JOURNAL),
+    Moment("openat", 12, files=JOURNAL),
     Moment("write", 400, first=20),
     Moment("read", 300, first=250),
     Moment("connect", 6),

@@ -16,7 +16,7 @@ from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
 from relay_http.target import Target as Place
 from relay_protocol.client_session import ClientSession
-from relay_protocol.finished import REMEMBERED_RESULTS, FinishedInMemory, FinishedKey
+from relay_protocol.finished import FinishedInMemory, FinishedKey
 from relay_protocol.messages import Granted, Hello, Wanted
 from relay_protocol.values import Delivery, Outcome, Response
 from tests.simulation.judge import Disturbances, Judge
@@ -56,7 +56,8 @@ class SimJournal:
             return
         self._mine = mine
         rows = [row for one in mine for row in self._disk.rows.get(one, {}).items()]
-        self._memory.load(rows[-REMEMBERED_RESULTS:])
+        for key, response in rows:
+            self._memory.remember(key, response)
 
     def find(self, delivery_id: str, event_id: str, attempt: int) -> Response | None:
         """Whether the target took it."""

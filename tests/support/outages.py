@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from relay_client.journal_file import FILE_NAME as JOURNAL_NAME
-from relay_client.journal_file import JournalFile
+from relay_client.journal import read_on
 from relay_server.store.interface import Store
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.database import Database
@@ -95,7 +94,7 @@ async def judge_disk(recorded: Recorded, moment: float, folder: Path) -> Verdict
     finally:
         await store.close()
     _check_files(folder)
-    _check_journal(folder / "state" / JOURNAL_NAME, ledger.reader(READER).taken)
+    _check_journal(folder / "state", ledger.reader(READER).taken)
     return judge_stored(ledger, stored, cleaned=recorded.cleaned)
 
 
@@ -212,15 +211,10 @@ def _check_files(folder: Path) -> None:
         assert integrity.problems(database, whole=True) == []
 
 
-def _check_journal(path: Path, taken: set[str]) -> None:
+def _check_journal(folder: Path, taken: set[str]) -> None:
     """What a client would answer in its target's stead was taken by it."""
-    if not path.exists():
-        return
-    with closing(JournalFile(path, 1.0)) as journal:
-        journal.prepare()
-    with closing(Database(path, readonly=True)) as database:
-        rows = database.connection.execute("SELECT event FROM finished").fetchall()
-    assert {event for (event,) in rows} <= taken
+    if folder.exists():
+        assert {record.event for record in read_on(folder, {})} <= taken
 
 
 def _check_said(relay: Relay) -> None:

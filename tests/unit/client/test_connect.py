@@ -120,7 +120,7 @@ async def test_a_client_started_later_answers_from_its_journal(state_folder: Pat
 
     assert len(target.requests) == 1
     assert [outcome.delivered for _, outcome in relay.settled] == [True, True]
-    assert (state_folder / "journal.db").exists()
+    assert (state_folder / "journal-1.log").exists()
 
 
 async def test_a_state_folder_that_cannot_be_is_a_warning(state_folder: Path) -> None:

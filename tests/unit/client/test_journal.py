@@ -6,16 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import apsw
 import pytest
 
-from relay_client.journal import MAX_BATCH, MAX_WAITING, UNUSED_DAYS, Journal
-from relay_client.journal_file import DAMAGED_SUFFIX, FILE_NAME, TRIM_EACH
-from relay_protocol.finished import REMEMBERED_RESULTS
+from relay_client import journal as journal_module
+from relay_client.journal import MAX_WAITING, SEGMENT_BYTES, Journal, Record, append, read_on
 from relay_protocol.messages import Granted
 from relay_protocol.values import Response
 from tests.support.events import delivery
@@ -25,8 +23,6 @@ ROOT = Path(__file__).parents[3]
 URL = "https://relay.example.com"
 OK = Response(201, ((b"a", b"b"),), b"body", elapsed_ms=7)
 KNOWN = Response(201, elapsed_ms=7)
-NOW = 1.8e9
-DAY_S = 86_400
 
 # Adds deliveries with these numbers, says "added", and waits to be ended.
 CHILD = """
@@ -58,11 +54,10 @@ def opened(
     folder: Path,
     *subscriptions: Granted,
     url: str = URL,
-    warn: Callable[[str], None] = pytest.fail,
-    wall: Callable[[], float] = lambda: NOW,
+    warn: Callable[[str], object] = pytest.fail,
 ) -> Iterator[Journal]:
     """A journal of a client that was welcomed; closed at the end."""
-    journal = Journal(folder, url, warn, wall=wall)
+    journal = Journal(folder, url, warn)
     journal.open(subscriptions or (granted(),))
     try:
         yield journal
@@ -70,10 +65,10 @@ def opened(
         journal.close()
 
 
-def fill(folder: Path, *numbers: int, url: str = URL, subscription: Granted | None = None) -> None:
+def fill(folder: Path, *numbers: int, subscription: Granted | None = None) -> None:
     """What a client did that ended well."""
     mine = subscription or granted()
-    with opened(folder, mine, url=url) as journal:
+    with opened(folder, mine) as journal:
         for number in numbers:
             journal.add(delivery(number, channel=mine.channel), OK)
 
@@ -81,6 +76,15 @@ def fill(folder: Path, *numbers: int, url: str = URL, subscription: Granted | No
 def find(journal: Journal, number: int, attempt: int = 1) -> Response | None:
     one = delivery(number)
     return journal.find(one.id, one.event.id, attempt)
+
+
+def records(folder: Path) -> list[Record]:
+    """All that are on disk and would be read."""
+    return list(read_on(folder, {}))
+
+
+def segments(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("journal-*"))
 
 
 def start_child(folder: Path, first: int, count: int, end: str) -> subprocess.Popen[str]:
@@ -93,23 +97,6 @@ def start_child(folder: Path, first: int, count: int, end: str) -> subprocess.Po
 def added(child: subprocess.Popen[str]) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "added\n"
-
-
-def end(child: subprocess.Popen[str]) -> None:
-    assert child.stdin is not None
-    child.stdin.close()
-    assert child.wait(10) == 0
-    assert child.stdout is not None
-    child.stdout.close()
-
-
-def rows(folder: Path) -> int:
-    """How many there are on disk."""
-    connection = apsw.Connection(str(folder / FILE_NAME))
-    connection.set_busy_timeout(5_000)
-    [(count,)] = connection.execute("SELECT count(*) FROM finished").fetchall()
-    connection.close()
-    return count  # type: ignore[return-value]
 
 
 # A client that comes later
@@ -150,15 +137,23 @@ def test_a_subscription_that_comes_with_a_later_welcome_is_loaded_too(tmp_path: 
         assert find(journal, 1) == find(journal, 2) == KNOWN
 
 
-def test_folder_and_files_are_the_owners_alone(tmp_path: Path) -> None:
+def test_folder_and_file_are_the_owners_alone_and_name_nobody(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "state"
-    with opened(folder) as journal:
-        journal.add(delivery(1), OK)
-        assert folder.stat().st_mode & 0o777 == 0o700
-        modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+    fill(folder, 1)
+    [file] = folder.iterdir()
 
-    assert modes[FILE_NAME] == 0o600
-    assert set(modes.values()) == {0o600}
+    assert (folder.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    for name in (b"example", b"chatwoot", b"ana"):
+        assert name not in file.read_bytes()
+
+
+def test_the_journal_of_an_earlier_version_is_left_alone(tmp_path: Path) -> None:
+    """It was a database; what it held is not known any more."""
+    (tmp_path / "journal.db").write_bytes(b"SQLite format 3\0")
+    fill(tmp_path, 1)
+
+    assert (tmp_path / "journal.db").read_bytes() == b"SQLite format 3\0"
+    assert segments(tmp_path) == ["journal-1.log"]
 
 
 # A crash, and another client
@@ -167,7 +162,7 @@ def test_folder_and_files_are_the_owners_alone(tmp_path: Path) -> None:
 async def test_a_killed_client_is_outlived_by_what_it_noted(tmp_path: Path) -> None:
     child = start_child(tmp_path, 1, 3, "wait")
     added(child)
-    await until(lambda: rows(tmp_path) == 3)
+    await until(lambda: len(records(tmp_path)) == 3)
     child.send_signal(signal.SIGKILL)
     child.communicate()
 
@@ -175,149 +170,197 @@ async def test_a_killed_client_is_outlived_by_what_it_noted(tmp_path: Path) -> N
         assert [find(journal, number) for number in (1, 2, 3)] == [KNOWN] * 3
 
 
-def test_two_clients_at_once_lose_nothing_and_know_of_each_other(tmp_path: Path) -> None:
+def test_two_clients_at_once_lose_nothing(tmp_path: Path) -> None:
     """Both begin on a folder that is not there yet."""
     folder = tmp_path / "state"
     children = [start_child(folder, first, 2_000, "close") for first in (1, 10_001)]
     for child in children:
         added(child)
-        end(child)
+        child.communicate("")
+        assert child.returncode == 0
 
-    assert rows(folder) == 4_000
+    assert len({record.delivery for record in records(folder)}) == 4_000
 
 
 def test_what_another_client_finishes_meanwhile_is_found_for_a_later_attempt(
     tmp_path: Path,
 ) -> None:
     with opened(tmp_path) as journal:
-        fill(tmp_path, 1)
+        for number in (1, 2):  # what is read on is read from where the last look ended
+            fill(tmp_path, number)
 
-        assert find(journal, 1, attempt=1) is None, "the first attempt: nobody can have had it"
-        assert find(journal, 1, attempt=2) == KNOWN
-
-
-def test_many_starts_at_once_use_one_file(tmp_path: Path) -> None:
-    """Whoever comes first makes it."""
-    for round_ in range(10):
-        folder = tmp_path / str(round_)
-        threads = [threading.Thread(target=fill, args=(folder, n)) for n in range(1, 5)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert rows(folder) == 4
+            assert find(journal, number, attempt=1) is None, "nobody can have had it"
+            assert find(journal, number, attempt=2) == KNOWN
 
 
 # Bounds
 
 
-def test_the_last_ten_thousand_of_each_subscription_are_kept(tmp_path: Path) -> None:
-    fill(tmp_path, 1, subscription=granted(name="joao"))
-    with opened(tmp_path) as journal:
-        for number in range(1, REMEMBERED_RESULTS + 3_001):
-            journal.add(delivery(number), OK)
-            if number % MAX_BATCH == 0:  # in several transactions, and never too many at once
-                while journal._writer is not None and journal._writer._waiting:
-                    threading.Event().wait(0.001)
+def test_the_last_of_all_are_kept_in_two_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many clients write, and whichever of them finds a segment full."""
+    monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 10_000)
+    many = [Record("s", f"1.{number}", f"evt_{number}", 200, 1) for number in range(10_000)]
 
-    assert REMEMBERED_RESULTS < rows(tmp_path) <= REMEMBERED_RESULTS + TRIM_EACH + MAX_BATCH + 1
-    with opened(tmp_path) as journal:
-        assert find(journal, 500, attempt=2) is None
-        assert find(journal, 3_001) == find(journal, REMEMBERED_RESULTS + 3_000) == KNOWN
-    with opened(tmp_path, granted(name="joao")) as journal:
-        assert find(journal, 1) == KNOWN
+    def write(first: int) -> None:
+        for at in range(first, len(many), 200):
+            append(tmp_path, many[at : at + 50])
 
+    threads = [threading.Thread(target=write, args=(first,)) for first in (0, 50, 100, 150)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
-async def test_subscriptions_that_nobody_uses_are_forgotten(tmp_path: Path) -> None:
-    fill(tmp_path, 1, 2)
+    last = [Record("s", f"2.{number}", f"evt_{number}", 200, 1) for number in range(250)]
+    for record in last:
+        append(tmp_path, [record])
 
-    with opened(
-        tmp_path, granted(name="joao"), wall=lambda: NOW + (UNUSED_DAYS - 1) * DAY_S
-    ) as one:
-        one.add(delivery(3), OK)
-        await until(lambda: rows(tmp_path) == 3)
-    with opened(tmp_path, granted(name="joao"), wall=lambda: NOW + (UNUSED_DAYS + 1) * DAY_S):
-        await until(lambda: rows(tmp_path) == 1)
+    kept = records(tmp_path)
+    assert len(segments(tmp_path)) == 2
+    assert kept[-250:] == last, "as many as a segment has room for"
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 40_000
 
 
-def test_a_disk_that_is_too_slow_is_told_once_and_costs_no_answer(tmp_path: Path) -> None:
-    """Another client's transaction that does not end stands for it."""
+def test_a_segment_has_room_for_more_than_a_client_remembers() -> None:
+    """Of ids as relays give them."""
+    one = Record("0" * 32, "1000.1000000", "evt_" + "0" * 36, 200, 30_000)
+    line = journal_module._encoder.encode(one) + b"\n"
+
+    assert SEGMENT_BYTES // len(line) > 10_000
+
+
+def test_a_disk_that_is_too_slow_is_told_once_and_costs_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has no room for is remembered in memory; what waits is written in one batch."""
     told: list[str] = []
+    batches: list[int] = []
+    begun, free = threading.Event(), threading.Event()
+
+    def slow(folder: Path, batch: Sequence[Record]) -> None:
+        begun.set()
+        free.wait(10)
+        append(folder, batch)
+        batches.append(len(batch))
+
+    monkeypatch.setattr(journal_module, "append", slow)
     with opened(tmp_path, warn=told.append) as journal:
-        blocker = apsw.Connection(str(tmp_path / FILE_NAME))
-        blocker.set_busy_timeout(5_000)  # the journal looks for what is unused as it begins
-        blocker.execute("BEGIN IMMEDIATE")
-        count = MAX_BATCH + MAX_WAITING + 10
-        for number in range(1, count + 1):
+        journal.add(delivery(1), OK)
+        begun.wait(10)
+        for number in range(2, MAX_WAITING + 10):
             journal.add(delivery(number), OK)
-        assert find(journal, count) == KNOWN, "from memory"
-        blocker.execute("ROLLBACK")
-        blocker.close()
+        assert find(journal, MAX_WAITING + 9) == KNOWN
+        free.set()
 
     assert len(told) == 1
     assert "too slow" in told[0]
-    assert MAX_WAITING <= rows(tmp_path) < count
+    assert batches == [1, MAX_WAITING]
 
 
-# A file that cannot be used
-
-
-@pytest.mark.parametrize("damage", ["no database", "torn pages", "cut short"])
-def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, damage: str) -> None:
-    fill(tmp_path, *range(1, 2_001))
-    file = tmp_path / FILE_NAME
-    whole = file.read_bytes()
-    middle = len(whole) // 2
-    damaged = {
-        "no database": b"x" * len(whole),
-        "torn pages": whole[: middle - 5_000] + b"\xff" * 10_000 + whole[middle + 5_000 :],
-        "cut short": whole[: middle + 10],
-    }[damage]
-    file.write_bytes(damaged)
+def test_a_stop_does_not_wait_for_the_disk_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "CLOSE_S", 0.05)
+    free = threading.Event()
+    monkeypatch.setattr(journal_module, "append", lambda folder, batch: free.wait(10))
     told: list[str] = []
 
     with opened(tmp_path, warn=told.append) as journal:
-        assert find(journal, 1) is None
         journal.add(delivery(1), OK)
+    free.set()
+    journal._thread.join(5)
 
     assert len(told) == 1
-    assert f"{FILE_NAME}{DAMAGED_SUFFIX}" in told[0]
-    assert (tmp_path / f"{FILE_NAME}{DAMAGED_SUFFIX}").read_bytes()[:middle] == damaged[:middle]
+    assert "of the stop" in told[0]
+
+
+# A file that is damaged, strange, or cannot be used
+
+
+@pytest.mark.parametrize(("torn", "second"), [(1, KNOWN), (2, None), (60, None)])
+def test_a_torn_end_costs_no_record_but_its_own(
+    tmp_path: Path, torn: int, second: Response | None
+) -> None:
+    """Neither those before it nor those that are appended later."""
+    fill(tmp_path, 1, 2)
+    file = tmp_path / "journal-1.log"
+    file.write_bytes(file.read_bytes()[:-torn])
+
+    fill(tmp_path, 3)
+
     with opened(tmp_path) as journal:
-        assert find(journal, 1) == KNOWN
+        assert [find(journal, number) for number in (1, 2, 3)] == [KNOWN, second, KNOWN]
 
 
-def test_what_cannot_be_opened_is_told_and_does_not_stop_the_client(tmp_path: Path) -> None:
-    no_folder = tmp_path / "file"
-    no_folder.write_text("")
-    newer = tmp_path / "newer"
-    fill(newer, 1)
-    connection = apsw.Connection(str(newer / FILE_NAME))
-    connection.pragma("user_version", 2)
-    connection.close()
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\x00" * 1_000,
+        b"[" * 100_000,
+        b"\n" * 100_000,
+        b"x" * 3 * SEGMENT_BYTES,
+        b'["mine","1.1","evt_000000000001",500,7]',
+        b'["mine","1.1","evt_000000000001",201,-7]',
+        b'["mine","1.1","evt_000000000001",201,9e99]',
+        b'["mine","1.1",null,201,7]',
+        b'["mine","1.1","%b",201,7]' % (b"x" * 1_000_000),
+        b'{"a": 1}',
+    ],
+    ids=lambda content: repr(content[:40]),
+)
+def test_what_is_no_record_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    """Nothing of it is answered to a relay, which would refuse it, or fills the memory."""
+    mine = journal_module.digest(URL, "chatwoot", "ana").encode()
+    (tmp_path / "journal-7.log").write_bytes(content.replace(b"mine", mine) + b"\n")
+    (tmp_path / "journal-9.log").mkdir()
+    (tmp_path / "journal-007.log").write_bytes(b"")
+    with opened(tmp_path) as journal:
+        assert find(journal, 1, attempt=2) is None
+        journal.add(delivery(2), OK)
 
-    for folder, words in ((no_folder, "exists"), (newer, "version 2")):
-        told: list[str] = []
-        with opened(folder, warn=told.append) as journal:
-            assert find(journal, 1, attempt=2) is None
-            journal.add(delivery(5), OK)
-            assert find(journal, 5) == KNOWN
-        assert len(told) == 1
-        assert words in told[0]
+    with opened(tmp_path) as journal:
+        assert find(journal, 2) == KNOWN
+
+
+def test_a_segment_that_is_taken_away_does_no_harm(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        fill(tmp_path, 1)
+        assert find(journal, 1, attempt=2) == KNOWN
+        (tmp_path / "journal-1.log").unlink()
+        fill(tmp_path, 2)
+        journal.add(delivery(3), OK)
+        assert [find(journal, number, attempt=2) for number in (1, 3)] == [KNOWN, KNOWN]
+
+
+def test_what_cannot_be_opened_is_told_once_and_does_not_stop_the_client(tmp_path: Path) -> None:
+    folder = tmp_path / "file"
+    folder.write_text("")
+    told: list[str] = []
+
+    with opened(folder, warn=told.append) as journal:
+        assert find(journal, 1, attempt=2) is None
+        journal.add(delivery(5), OK)
+        assert find(journal, 5) == KNOWN
+
+    assert len(told) == 1
+    assert "exists" in told[0]
+    assert "remembered in memory alone" in told[0]
 
 
 def test_a_full_disk_is_told_once_and_the_client_goes_on(tmp_path: Path) -> None:
     """A bound on the size of files stands for it, in a process of its own."""
     script = f"""
-import resource, sys
-from pathlib import Path
+import resource
 from tests.unit.client.test_journal import *
 told = []
-with opened(Path({str(tmp_path)!r}), warn=told.append) as journal:
+folder = Path({str(tmp_path)!r})
+with opened(folder, warn=told.append) as journal:
     journal.add(delivery(1), OK)
-    while not rows(Path({str(tmp_path)!r})):
+    while not records(folder):
         pass
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
     for number in range(2, 3_000):
         journal.add(delivery(number), OK)
     while not told:
