@@ -24,6 +24,7 @@ from relay_server.delivery.pump import Pump
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.metrics import Metrics
+from relay_server.places import SOCKET_NAME, short_path
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, Listening, on_signals, stop
@@ -45,8 +46,6 @@ from relay_server.web.server import (
 
 log = structlog.get_logger()
 
-SOCKET_NAME = "control.sock"
-MAX_SOCKET_PATH = 100  # bytes; the kernel takes 107. A longer path is reached through its folder
 BACKLOG = 1_024  # connections that wait to be accepted; the kernel refuses more
 UPKEEP_S = 60.0  # between two clean-ups of old events and forgotten canaries
 UPKEEP_FULL_S = 5.0  # the same where a channel is nearly full, or webhooks find no room
@@ -138,6 +137,7 @@ def control_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     app[ON_HOST] = True
     app.on_response_prepare.append(hide_server)
+    app.router.add_get("/health/ready", health.ready)
     app.add_routes(api.routes)
     return app
 
@@ -201,19 +201,6 @@ async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> 
 def _remove(path: Path) -> None:
     with suppress(OSError):  # the next start does it, or says why it cannot
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """A name for a socket that fits into the kernel's 107 bytes, however deep it lies."""
-    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 async def _ensure_default_channel(context: Context) -> None:

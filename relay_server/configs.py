@@ -1,10 +1,130 @@
-"""What operators set: of channels, subscriptions, forwards and how they deliver."""
+"""What operators set: of channels, subscriptions, forwards and how they deliver.
+
+Each `Setting` below is the one place where it is written down. Made from it are what a request to
+the API may give, the commands' options, what both show of it, and the check of its bounds:
+
+    a field of a config: Annotated[its type, Setting(help, …)] = its default
+        ├─ web/api/requests.py    what a request may set, under the field's name
+        ├─ cli/options.py         the option, under the field's name or `option`
+        ├─ web/views.py           the JSON of what is set
+        └─ `check` below          what is refused, and how that is said
+
+So a new setting is one line here, and its use. What is stored is read without the checks: a store
+may hold what an older version allowed.
+"""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Annotated, Any
 
 import msgspec
+
+from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_DELIVERIES
+from relay_server.errors import InvalidValue
+
+MAX_POINTER_CHARS = 256  # of a channel's `--key-pointer`; a longer one is refused
+MIN_RATE_PER_S = 0.001  # of a channel's `--rate-per-s`; a lower one is refused
+MAX_RATE_PER_S = 1_000_000  # the same, and a higher one
+MAX_RETENTION_DAYS = 36_500  # `--retention-days`, `--dead-days`; more would not fit into the store
+MAX_CHANNEL_BYTES = 1_125_899_906_842_624  # 1 PiB; a larger `--max-bytes` is refused
+MAX_SECRET_CHARS = 1_024  # of an HMAC secret; a longer one is refused
+MAX_RETRY_DELAYS = 32  # in `--retry-delays`; more are refused
+MIN_RETRY_DELAY_S = 0.01  # of one of them; a shorter one is refused
+MAX_RETRY_DELAY_S = 604_800.0  # 7 days, of one of them and of `--hold-s`; a longer one is refused
+MAX_TRIES = 100  # `--other-tries` and `--hold-failures`; more are refused
+MAX_TIMEOUT_S = 3_600.0  # of a forward's `--timeout`; a longer one is refused
+MAX_HEADERS = 32  # that a forward adds; more are refused
+MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
+HMAC_SCHEMES = ("chatwoot",)
+
+Check = Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A field that operators set.
+
+    Attributes:
+        help: Of the command's option; without it there is none.
+        option: How the command spells it, where that is not the field's name.
+        metavar: What the command's help calls its value, where that is not its type.
+        check: Raises InvalidValue for a value that cannot be; it never sees None.
+        given: What a request gives, where it is not the field's own type.
+        emptied: A command's option that empties it, that option's help, and what it then gives.
+        parts: The config that it consists of; requests and commands set its fields one by one.
+    """
+
+    help: str = ""
+    option: str = ""
+    metavar: str | None = None
+    check: Check | None = None
+    given: Any = None
+    emptied: tuple[str, str, Mapping[str, Any]] | None = None
+    parts: type[msgspec.Struct] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The check of a number: both bounds included, unless it must lie above the lower one."""
+
+    low: float
+    high: float
+    refusal: str
+    above: bool = False
+
+    def __call__(self, value: float) -> None:
+        fits = self.low < value if self.above else self.low <= value
+        if not fits or not value <= self.high:  # also what is no number
+            raise InvalidValue(self.refusal.format(value=value))
+
+
+def _check_networks(networks: tuple[str, ...]) -> None:
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as exc:
+            raise InvalidValue(f"{network!r} is no network such as 203.0.113.0/24") from exc
+
+
+def _check_pointer(pointer: str) -> None:
+    if pointer and (not pointer.startswith("/") or len(pointer) > MAX_POINTER_CHARS):
+        raise InvalidValue(f"{pointer!r} is no JSON pointer such as /conversation/id")
+
+
+def _check_scheme(scheme: str) -> None:
+    if scheme and scheme not in HMAC_SCHEMES:
+        raise InvalidValue(f"{scheme!r} is no signature scheme; there is {HMAC_SCHEMES[0]}")
+
+
+def _check_secrets(secrets: list[str]) -> None:
+    for secret in map(str.strip, secrets):
+        if not secret:
+            raise InvalidValue("an HMAC secret is empty")
+        if len(secret) > MAX_SECRET_CHARS:
+            raise InvalidValue(f"an HMAC secret has up to {MAX_SECRET_CHARS} characters")
+
+
+_check_delay = Bounds(
+    MIN_RETRY_DELAY_S,
+    MAX_RETRY_DELAY_S,
+    f"a retry delay is {MIN_RETRY_DELAY_S:g} s to 7 days: not {{value:g}}",
+)
+
+
+def _check_delays(delays: tuple[float, ...]) -> None:
+    if len(delays) > MAX_RETRY_DELAYS:
+        raise InvalidValue(f"there are at most {MAX_RETRY_DELAYS} retry delays, not {len(delays)}")
+    for delay in delays:
+        _check_delay(delay)
+
+
+def _days(what: str) -> Bounds:
+    refusal = f"{what} are kept for more than 0, up to {MAX_RETENTION_DAYS} days"
+    return Bounds(0, MAX_RETENTION_DAYS, refusal, above=True)
 
 
 class SenderKind(enum.StrEnum):
@@ -23,9 +143,20 @@ class HmacAuth(msgspec.Struct, frozen=True):
         log_only: A wrong signature is logged and let through.
     """
 
-    scheme: str
-    secrets: tuple[bytes, ...]
-    log_only: bool = False
+    scheme: Annotated[str, Setting(check=_check_scheme)]
+    secrets: Annotated[
+        tuple[bytes, ...],
+        Setting(
+            "File with a secret that its sender signs with; '-' reads a line. Repeat to rotate.",
+            "--hmac-secret-file",
+            check=_check_secrets,
+            given=list[str],
+        ),
+    ]
+    log_only: Annotated[
+        bool,
+        Setting("Log wrong signatures, or refuse them.", "--hmac-log-only/--hmac-enforce"),
+    ] = False
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -39,21 +170,45 @@ class Policy(msgspec.Struct, frozen=True):
         strict_order: It holds its key until it is settled, however long that takes.
     """
 
-    retry_delays_s: tuple[float, ...] = (
-        5.0,
-        30.0,
-        120.0,
-        600.0,
-        1_800.0,
-        7_200.0,
-        18_000.0,
-        36_000.0,
-        36_000.0,
-    )
-    other_tries: int = 3
-    hold_failures: int = 3
-    hold_s: float = 30.0
-    strict_order: bool = False
+    retry_delays_s: Annotated[
+        tuple[float, ...],
+        Setting(
+            "Waits after each failure, e.g. 5s,30s,2m; after the last the delivery is dead."
+            " none for no retries.",
+            "--retry-delays",
+            check=_check_delays,
+        ),
+    ] = (5.0, 30.0, 120.0, 600.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0)
+    other_tries: Annotated[
+        int,
+        Setting(
+            "Tries of what hardly changes: a 3xx, or a 4xx such as 404.",
+            check=Bounds(1, MAX_TRIES, f"an answer such as 404 is tried 1 to {MAX_TRIES} times"),
+        ),
+    ] = 3
+    hold_failures: Annotated[
+        int,
+        Setting(
+            "Failures after which an event lets those behind it go on …",
+            check=Bounds(
+                0, MAX_TRIES, f"a failing event holds its key for 0 to {MAX_TRIES} failures"
+            ),
+        ),
+    ] = 3
+    hold_s: Annotated[
+        float,
+        Setting(
+            "… or seconds after which it does.",
+            check=Bounds(0, MAX_RETRY_DELAY_S, "a failing event holds its key for 0 s to 7 days"),
+        ),
+    ] = 30.0
+    strict_order: Annotated[
+        bool,
+        Setting(
+            "An event that fails holds its conversation until it is settled.",
+            "--strict-order/--no-strict-order",
+        ),
+    ] = False
 
 
 class PolicyChanges(msgspec.Struct, frozen=True):
@@ -75,34 +230,83 @@ class ChannelConfig(msgspec.Struct, frozen=True):
     """What an operator sets of a channel.
 
     Attributes:
-        sender: Who posts to it.
-        token: Its sender must show a token with the scope `send`.
         hmac: Its sender must sign, if set.
-        allow_from: Networks its sender must be in, e.g. `"203.0.113.0/24"`; empty for any.
         key_pointer: JSON pointer (RFC 6901) to the key in a body; empty for the sender's usual.
         max_body_bytes: Above it the answer is 413; None for the server's setting.
         retention_days: How long events are kept once every subscription has them.
         dead_days: How long dead deliveries are kept, and their events with them.
         max_bytes: What its events may take, bodies and heads together; None for no limit.
-        drop_oldest: When it is full the oldest events go, delivered or not; otherwise new ones
-            are refused.
-        rate_per_s: Webhooks a second that are taken; None for any number.
         policy: How its subscriptions deliver, unless one says otherwise.
+        rate_per_s: None for any number.
         owner: Name of the only token that may subscribe; empty for any that is allowed here.
     """
 
-    sender: SenderKind = SenderKind.CHATWOOT
-    token: bool = True
-    hmac: HmacAuth | None = None
-    allow_from: tuple[str, ...] = ()
-    key_pointer: str = ""
-    max_body_bytes: int | None = None
-    retention_days: float = 7.0
-    dead_days: float = 30.0
-    max_bytes: int | None = 1_073_741_824
-    drop_oldest: bool = False
-    rate_per_s: float | None = None
+    sender: Annotated[SenderKind, Setting("Who posts to it: chatwoot or other.")] = (
+        SenderKind.CHATWOOT
+    )
+    token: Annotated[bool, Setting("Its sender must show a send token.", "--token/--no-token")] = (
+        True
+    )
+    hmac: Annotated[
+        HmacAuth | None,
+        Setting(
+            parts=HmacAuth,
+            emptied=("--no-hmac", "Ask for no signature.", {"hmac_secrets": []}),
+        ),
+    ] = None
+    allow_from: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Network of its sender, e.g. 203.0.113.0/24. Repeat for more; '' for any.",
+            check=_check_networks,
+        ),
+    ] = ()
+    key_pointer: Annotated[
+        str,
+        Setting("JSON pointer to what keeps order, e.g. /ticket/id.", check=_check_pointer),
+    ] = ""
+    max_body_bytes: Annotated[
+        int | None,
+        Setting(
+            "Largest body; 0 for the server's.",
+            check=Bounds(1, MAX_BODY_BYTES, f"a body is limited to 1 to {MAX_BODY_BYTES} bytes"),
+        ),
+    ] = None
+    retention_days: Annotated[
+        float, Setting("Days that delivered events are kept.", check=_days("events"))
+    ] = 7.0
+    dead_days: Annotated[
+        float, Setting("Days that dead deliveries are kept.", check=_days("dead deliveries"))
+    ] = 30.0
+    max_bytes: Annotated[
+        int | None,
+        Setting(
+            "What its events may take, e.g. 500M or 2G; 0 for no limit.",
+            metavar="BYTES",
+            check=Bounds(
+                1, MAX_CHANNEL_BYTES, f"a channel's events may take 1 to {MAX_CHANNEL_BYTES} bytes"
+            ),
+        ),
+    ] = 1_073_741_824
+    drop_oldest: Annotated[
+        bool,
+        Setting(
+            "When it is full: delete its oldest events, delivered or not, or refuse new ones.",
+            "--drop-oldest/--refuse-when-full",
+        ),
+    ] = False
     policy: Policy = Policy()
+    rate_per_s: Annotated[
+        float | None,
+        Setting(
+            "Webhooks a second that are taken; 0 for any number.",
+            check=Bounds(
+                MIN_RATE_PER_S,
+                MAX_RATE_PER_S,
+                f"a rate is {MIN_RATE_PER_S:g} to {MAX_RATE_PER_S} webhooks a second",
+            ),
+        ),
+    ] = None
     owner: str = ""
 
 
@@ -111,15 +315,44 @@ class ForwardConfig(msgspec.Struct, frozen=True):
 
     Attributes:
         url: `http://` or `https://`, host, perhaps port and path; a path gets everything.
-        timeout_s: For the whole answer.
-        concurrency: How many requests are open at once.
         headers: (name, sealed value) pairs that are added to each request.
     """
 
-    url: str
-    timeout_s: float = 30.0
-    concurrency: int = 8
-    headers: tuple[tuple[str, bytes], ...] = ()
+    url: Annotated[str, Setting("Where to.")]
+    timeout_s: Annotated[
+        float,
+        Setting(
+            "Seconds for the whole answer. (default: 30)",
+            "--timeout",
+            check=Bounds(
+                0,
+                MAX_TIMEOUT_S,
+                f"a forward's timeout is above 0 and up to {MAX_TIMEOUT_S:g} seconds",
+                above=True,
+            ),
+        ),
+    ] = 30.0
+    concurrency: Annotated[
+        int,
+        Setting(
+            "Requests that are open at once. (default: 8)",
+            check=Bounds(
+                1,
+                WINDOW_DELIVERIES,
+                f"a forward's concurrency is from 1 to {WINDOW_DELIVERIES}",
+            ),
+        ),
+    ] = 8
+    headers: Annotated[
+        tuple[tuple[str, bytes], ...],
+        Setting(
+            "Header to add to each request, its value in a file. Repeat for more.",
+            "--header-file",
+            metavar="NAME=FILE",
+            given=dict[str, str],
+            emptied=("--no-headers", "Add no headers.", {"headers": {}}),
+        ),
+    ] = ()
 
 
 class SubscriptionConfig(msgspec.Struct, frozen=True):
@@ -137,3 +370,26 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
 
 
 ORDINARY = SubscriptionConfig()
+
+
+def settings_of(config: type[msgspec.Struct]) -> Iterator[tuple[str, Any, Setting]]:
+    """Name, type and setting of each field that operators set, and before it its parts.
+
+    A part's name begins with the whole's: `hmac_secrets`.
+    """
+    for field in msgspec.structs.fields(config):
+        for setting in getattr(field.type, "__metadata__", ()):
+            for name, kind, part in settings_of(setting.parts) if setting.parts else ():
+                yield f"{field.name}_{name}", kind, part
+            yield field.name, field.type.__origin__, setting
+
+
+def check(config: type[msgspec.Struct], values: Mapping[str, Any]) -> None:
+    """See that what is set of a config is possible; names that are no settings are let through.
+
+    Raises:
+        InvalidValue: It is not; the message says what would be.
+    """
+    for name, _, setting in settings_of(config):
+        if setting.check is not None and values.get(name) is not None:
+            setting.check(values[name])

@@ -13,8 +13,9 @@ from typing import Any
 import aiohttp
 
 from relay_protocol.errors import RelayError
-from relay_server.app import SOCKET_NAME, open_context, serve_control, short_path
+from relay_server.app import open_context, serve_control
 from relay_server.errors import InvalidValue
+from relay_server.places import SOCKET_NAME, short_path
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.opening import store_exists
 

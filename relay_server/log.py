@@ -39,8 +39,14 @@ class LogLines(structlog.WriteLogger):
     debug = info = warning = error = critical = msg
 
 
-def set_up(log_format: str, level: str) -> None:
-    """Send log lines to stderr, for people or for machines."""
+def set_up(log_format: str, level: str, *, keep: bool = True) -> None:
+    """Send log lines to stderr, for people or for machines.
+
+    Args:
+        log_format: `"auto"`, `"console"` or `"json"`.
+        level: What is below it is left out.
+        keep: Loggers look at this once, and no more: a server makes many lines.
+    """
     if log_format == "auto":
         log_format = "console" if sys.stderr.isatty() else "json"
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json")
@@ -57,7 +63,7 @@ def set_up(log_format: str, level: str) -> None:
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: LogLines(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=keep,
     )
     # Libraries log rarely here, and some of them with URLs: only their errors matter.
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(name)s: %(message)s")

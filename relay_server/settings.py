@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -27,8 +26,8 @@ from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.allow import Allowlist
 from relay_server.errors import InvalidValue
 from relay_server.files import size_of, write_whole
+from relay_server.places import PREFIX, default_data_dir
 
-PREFIX = "RELAY_SERVER_"
 FILE_NAME = "settings.toml"
 Network = IPv4Network | IPv6Network
 
@@ -46,7 +45,7 @@ class ServerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data_dir: Path = Field(
-        platformdirs.user_data_path("relay-server"),
+        default_data_dir(),
         description="Folder of the database, its lock, the sealing key and the control socket.",
     )
     host: str = Field(

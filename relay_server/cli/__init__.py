@@ -1,4 +1,10 @@
-"""The command `relay-server`: parse, call, show; one place turns errors into exit statuses."""
+"""The command `relay-server`: a module for each noun holds its options, requests and answers.
+
+A command reads its options, asks the API (of the server that runs on the data dir, or of itself,
+alone, while none does: `control.py`) and prints the answer, as JSON or for people. One place, here,
+turns errors into exit statuses. What takes long to import is imported where it is used: `--help`
+and `health` need none of it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +12,7 @@ import sys
 
 from relay_http.streams import standard_streams, tell
 from relay_protocol.errors import RelayError
-from relay_server.cli import (
-    channel,
-    dead,
-    events,
-    forward,
-    host,
-    replay,
-    replays,
-    subscription,
-    token,
-)
+from relay_server.cli import channel, dead, events, forward, host, replay, subscription, token
 
 FAILED, USAGE = 1, 2
 
@@ -27,7 +23,7 @@ app.add_typer(token.app, name="token")
 app.add_typer(subscription.app, name="subscription")
 app.add_typer(forward.app, name="forward")
 app.add_typer(events.app, name="events")
-app.add_typer(replays.app, name="replays")
+app.add_typer(replay.app, name="replays")
 app.add_typer(dead.app, name="dead")
 
 

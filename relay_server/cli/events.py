@@ -1,12 +1,16 @@
-"""`relay-server events …`: its commands."""
+"""`relay-server events …`: what came in, and what became of it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from relay_server.cli.options import AsJson, printed
+from relay_server.cli.asking import Json, call, printed
+from relay_server.cli.options import AsJson, Channel
+from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
 
 app = typer.Typer(help="What came in, and what became of it.", no_args_is_help=True)
 
@@ -14,7 +18,7 @@ app = typer.Typer(help="What came in, and what became of it.", no_args_is_help=T
 @app.command("list")
 def events_list(
     ctx: typer.Context,
-    channel: Annotated[str | None, typer.Option(help="Of which channel.")] = None,
+    channel: Channel = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
     before: Annotated[
         int | None, typer.Option(help="Only those before this sequence number.")
@@ -22,11 +26,8 @@ def events_list(
     as_json: AsJson = False,
 ) -> None:
     """List the newest events, and what became of each."""
-    from relay_server.commands.calls import call
-    from relay_server.show import events as show
-
     query = {"channel": channel, "limit": limit, "before": before}
-    printed(call(ctx.obj, "GET", "events", query=query), show.events, as_json=as_json)
+    printed(call(ctx, "GET", "events", query=query), show_events, as_json=as_json)
 
 
 @app.command("show")
@@ -36,7 +37,84 @@ def events_show(
     as_json: AsJson = False,
 ) -> None:
     """Show an event whole: headers, body and every attempt."""
-    from relay_server.commands.calls import call
-    from relay_server.show import events as show
+    printed(call(ctx, "GET", "events", event), show_event, as_json=as_json)
 
-    printed(call(ctx.obj, "GET", "events", event), show.event, as_json=as_json)
+
+def show_events(result: Json) -> None:
+    """Two lines an event, newest first."""
+    if not result["events"]:
+        lines("Nothing came in yet.")
+    for event in result["events"]:
+        lines(*_event(event))
+
+
+def show_event(result: Json) -> None:
+    """Everything that is known of one event."""
+    pairs(
+        {
+            "event": result["id"],
+            "channel": f"{result['channel']}, number {result['sequence']}",
+            "received": when(result["received_at"]),
+            "kind": result["kind"] or "-",
+            "order kept by": result["key"] or "the channel",
+            "sender": result["sender"] or "-",
+            "request": f"{result['method']} {result['request_target']}",
+        }
+    )
+    lines("", *(f"{name}: {value}" for name, value in result["headers"]), "")
+    lines(*_body(result).splitlines(), "")
+    table(
+        ("subscription", "attempt", "began", "took", "outcome"),
+        [_attempt(attempt) for attempt in result["attempts"]],
+    )
+    lines(*(_delivery(d) for d in result["deliveries"] if d["state"] != "delivered"))
+
+
+def _event(event: Json) -> tuple[str, str]:
+    states = ", ".join(f"{_whose(d)}: {_state(d)}" for d in event["deliveries"])
+    what = f"{event['kind'] or event['method']}, order {event['key'] or '-'}"
+    return (
+        f"{when(event['received_at'])}  {event['id']}",
+        f"    {what}; {states or 'nobody subscribed then'}",
+    )
+
+
+def _state(delivery: Json) -> str:
+    status = delivery["status"]
+    return f"{delivery['state']} ({status})" if status is not None else str(delivery["state"])
+
+
+def _attempt(attempt: Json) -> Sequence[object]:
+    outcome = attempt["outcome"].replace("_", " ")
+    if attempt["status"] is not None:
+        outcome = str(attempt["status"])
+    if attempt["text"]:
+        outcome += f": {attempt['text']}"
+    took = f"{attempt['elapsed_ms']} ms"
+    return _whose(attempt), attempt["attempt"], when(attempt["started_at"]), took, outcome
+
+
+def _delivery(delivery: Json) -> str:
+    line = f"{_whose(delivery)}: {delivery['state'].replace('_', ' ')}"
+    if delivery["due_at"]:
+        line += f", next attempt {when(delivery['due_at'])}"
+    return f"{line} ({delivery['reason']})" if delivery["reason"] else line
+
+
+def _whose(record: Json) -> str:
+    """A subscription's own delivery, or that of a replay."""
+    replay = f" (replay {record['replay']})" if record["replay"] else ""
+    return f"{record['subscription']}{replay}"
+
+
+def _body(result: Json) -> str:
+    """The body as people read it: indented where it is JSON."""
+    if result["body"] is None:
+        return f"({result['size']} bytes that are no text; --json gives them in base64)"
+    try:
+        text = json.dumps(json.loads(result["body"]), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = result["body"]
+    if len(text) > MAX_CELL_CHARS:
+        return text[:MAX_CELL_CHARS] + f"\n… {len(text) - MAX_CELL_CHARS} characters more"
+    return text

@@ -1,13 +1,28 @@
-"""Commands for the server as a whole."""
+"""Commands for the server as a whole: run it, make it, look at it, copy it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
-from relay_server.cli.options import AsJson, DataDir, printed
+from relay_protocol.errors import RelayError
+from relay_server.cli.asking import Json, call, confirmed, load_settings, printed, work
+from relay_server.cli.options import AsJson, DataDir, Yes
+from relay_server.cli.subscription import subscription_table
+from relay_server.cli.text import alarm, counted, duration, lines, plain, size, table, when
+from relay_server.places import SOCKET_NAME, default_data_dir, named_data_dir, short_path
+
+if TYPE_CHECKING:
+    from relay_server.control import Api
+    from relay_server.settings import ServerSettings
+
+SEND_TOKEN = "chatwoot"  # noqa: S105  (the names of the first tokens)
+SUBSCRIBE_TOKEN = "developer"  # noqa: S105
+HEALTH_TIMEOUT_S = 3.0
 
 app = typer.Typer(
     help="Takes webhooks, stores them, and pushes them to whoever reads.",
@@ -15,6 +30,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+class NotReady(RelayError):
+    """The server is not there, or not ready."""
+
+    code = "not_ready"
+    hint = "relay-server serve starts it; its log says what is wrong."
 
 
 @app.callback(invoke_without_command=True)
@@ -69,28 +91,36 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make the data dir, the channel and its tokens; safe to repeat."""
-    from relay_server.commands import host as commands
-    from relay_server.show import host as show
-
-    result = commands.init(ctx.obj, public_url)
-    printed(result, show.init, as_json=as_json)
+    printed(make_missing(ctx.obj, public_url), show_init, as_json=as_json)
 
 
 @app.command()
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Say how channels and readers are doing, and what is set."""
-    from relay_server.commands import host as commands
-    from relay_server.show import host as show
 
-    printed(commands.status(ctx.obj), show.status, as_json=as_json)
+    async def ask(api: Api) -> Json:
+        return {"running": api.running, **(await api.call("GET", "status"))}
+
+    printed(work(ctx, ask), show_status, as_json=as_json)
 
 
 @app.command()
 def health(ctx: typer.Context) -> None:
     """Ask the running server whether it is ready; exit status 0 when it is."""
-    from relay_server.commands import host as commands
-
-    typer.echo(commands.health(ctx.obj))
+    # It is asked often. The settings, which take long to read, are read only where there is
+    # something wrong to be said.
+    data_dir = ctx.obj["data_dir"] or named_data_dir() or default_data_dir()
+    data_dir = data_dir.expanduser().absolute()
+    answer = _readiness(data_dir)
+    if answer != 200:
+        settings, _ = load_settings(ctx.obj)
+        if settings.data_dir != data_dir:
+            answer = _readiness(settings.data_dir)
+        if answer is None:
+            raise NotReady(f"nothing answers on {settings.data_dir / SOCKET_NAME}")
+        if answer != 200:
+            raise NotReady(f"the server answers {answer}: it starts or stops")
+    typer.echo("ready")
 
 
 @app.command()
@@ -100,27 +130,51 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy the whole store to a file, whether or not the server runs."""
-    from relay_server.commands.calls import call
-    from relay_server.show import host as show
-
-    result = call(ctx.obj, "POST", "backup", body={"file": str(file.absolute())})
-    printed(result, show.backup, as_json=as_json)
+    result = call(ctx, "POST", "backup", body={"file": str(file.absolute())})
+    printed(result, show_backup, as_json=as_json)
 
 
 @app.command()
 def restore(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="A file that backup wrote.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Put a backup in the place of the store, which is kept beside it; with the server stopped."""
-    from relay_server.commands.host import restore
-    from relay_server.show import host as show
+    from relay_server.app import prepare_data_dir
+    from relay_server.clock import SystemClock
+    from relay_server.store.opening import restore_store
 
-    if not yes:
-        typer.confirm(f"Replace the store by {file}?", abort=True, err=True)
-    printed(restore(ctx.obj, file), show.restore, as_json=as_json)
+    confirmed(f"Replace the store by {file}?", yes=yes)
+    settings, _ = load_settings(ctx.obj)
+    prepare_data_dir(settings.data_dir)
+    now = SystemClock().unix_ms()
+    done = restore_store(settings.store_url, settings.data_dir, file.absolute(), now)
+    result = {
+        "file": str(file.absolute()),
+        "data_dir": str(settings.data_dir),
+        "kept": None if done.kept is None else str(done.kept),
+        "channels": done.channels,
+        "events": done.events,
+        "newest_at": done.newest_at,
+    }
+    printed(result, show_restore, as_json=as_json)
+
+
+def make_missing(flags: Json, public_url: str | None) -> Json:
+    """Make whatever is missing: data dir, channel, tokens. What exists stays as it is."""
+    from relay_server.app import prepare_data_dir
+    from relay_server.control import run
+    from relay_server.settings import save
+
+    settings, _ = load_settings(flags, public_url=public_url)
+    prepare_data_dir(settings.data_dir)
+    if public_url is not None:
+        save(settings.data_dir, "public_url", settings.public_url)
+    settings, sources = load_settings(flags)
+    made = run(settings, sources, lambda api: _make(api, settings.default_channel), make=True)
+    return _welcome(settings, made)
 
 
 def _loop_factory() -> Any:
@@ -129,3 +183,178 @@ def _loop_factory() -> Any:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def _readiness(data_dir: Path) -> int | None:
+    """The status that this data dir's own server answers with; None where none answers."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(HEALTH_TIMEOUT_S)
+        try:
+            with short_path(data_dir / SOCKET_NAME) as path:
+                connection.connect(path)
+            connection.sendall(b"GET /health/ready HTTP/1.0\r\nHost: relay\r\n\r\n")
+            line = connection.makefile("rb").readline(64)
+        except OSError:
+            return None
+    version, _, status = line.partition(b" ")
+    return int(status[:3]) if version.startswith(b"HTTP/") and status[:3].isdigit() else None
+
+
+async def _make(api: Api, channel: str) -> Json:
+    names = {c["name"] for c in (await api.call("GET", "channels"))["channels"]}
+    if channel not in names:
+        await api.call("POST", "channels", {"name": channel})
+    return {
+        "send_token": await _token(api, SEND_TOKEN, "send", channel),
+        "subscribe_token": await _token(api, SUBSCRIBE_TOKEN, "subscribe", channel),
+        "running": api.running,
+    }
+
+
+async def _token(api: Api, name: str, scope: str, channel: str) -> str | None:
+    """A new token's secret, or None if a token of that name exists: it is kept nowhere."""
+    from relay_server.control import ApiRefused
+
+    body = {"name": name, "scopes": [scope], "channels": [channel]}
+    try:
+        return str((await api.call("POST", "tokens", body))["token"])
+    except ApiRefused as exc:
+        if exc.code != "token_exists":
+            raise
+        return None
+
+
+def _welcome(settings: ServerSettings, made: Json) -> Json:
+    url = urlsplit(settings.url)
+    token = made["send_token"]
+    webhook = f"{url.scheme}://{url.netloc}/webhook"
+    return {
+        "data_dir": str(settings.data_dir),
+        "url": settings.url,
+        "channel": settings.default_channel,
+        "webhook_url": token and f"{url.scheme}://relay:{token}@{url.netloc}/webhook",
+        "webhook_url_query": token and f"{webhook}?token={token}",
+        "client_command": (
+            f"relay-client login {settings.url} && relay-client connect --to localhost:8000"
+        ),
+        **made,
+    }
+
+
+def show_init(result: Json) -> None:
+    """What to do next, from nothing to a webhook on a laptop."""
+    lines(f"Relay's data is in {result['data_dir']}.", "")
+    if not result["running"]:
+        lines("Start the server:", "  relay-server serve", "")
+    _show_sender(result)
+    _show_client(result)
+    if result["send_token"] or result["subscribe_token"]:
+        lines("Tokens are shown this once: only a digest of them is kept.")
+
+
+def _show_sender(result: Json) -> None:
+    if result["webhook_url"] is None:
+        lines(
+            "The sender's token exists already; its URL was printed when it was made.",
+            "For a new one: relay-server token create NAME --scope send --channel "
+            + result["channel"],
+            "",
+        )
+        return
+    lines(
+        "Paste into Chatwoot, under Settings → Integrations → Webhooks:",
+        f"  {result['webhook_url']}",
+        "or, for a sender that takes no user and password in its URL:",
+        f"  {result['webhook_url_query']}",
+        "",
+    )
+
+
+def _show_client(result: Json) -> None:
+    lines("On the laptop, with your app on port 8000:", f"  relay-client login {result['url']}")
+    if result["subscribe_token"]:
+        lines(f"  (the token it asks for: {result['subscribe_token']})")
+    lines(
+        "  relay-client connect --to localhost:8000",
+        "",
+        "A token for one more developer:",
+        f"  relay-server token create NAME --scope subscribe --channel {result['channel']}",
+        "",
+    )
+
+
+def show_status(result: Json) -> None:
+    """Channels, subscriptions and settings."""
+    if result["running"]:
+        up = duration(result["uptime_s"] * 1000)
+        lines(f"Running for {up} at {result['public_url']}, version {result['version']}.")
+    else:
+        lines("Not running: relay-server serve starts it.")
+    if reason := result["store"]["reason"]:
+        lines(f"Webhooks are refused: {reason}.")
+    _show_channels(result["channels"])
+    subscription_table(result["subscriptions"])
+    lines("")
+    table(
+        ("setting", "value", "from"),
+        [(n, _value(s["value"]), s["source"]) for n, s in result["settings"].items()],
+    )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "-" if value in (None, "") else plain(value)
+
+
+def _show_channels(found: Sequence[Json]) -> None:
+    from relay_server.values import NEARLY_FULL
+
+    table(
+        ("channel", "events", "size", "full", "dropped", "last webhook"),
+        [
+            (
+                c["name"],
+                c["events"],
+                size(c["bytes"]),
+                "-" if c["full_percent"] is None else f"{c['full_percent']:g} %",
+                c["dropped"],
+                when(c["last_received_at"]),
+            )
+            for c in found
+        ],
+    )
+    for c in found:
+        if c["worrying"]:
+            then = "the oldest events go" if c["drop_oldest"] else "webhooks are refused"
+            text = f"{c['name']} is {c['full_percent']:g} % full; at 100 % {then}"
+            lines(alarm(text), "  see what waits below, or channel set --max-bytes")
+        elif (c["full_percent"] or 0) >= 100 * NEARLY_FULL:
+            text = f"{c['name']} is {c['full_percent']:g} % full"
+            lines(f"{text}; what was delivered goes when room is needed")
+
+
+def show_backup(result: Json) -> None:
+    """Where it went."""
+    lines(
+        f"Written to {result['file']}. It holds customers' data: keep it like the database.",
+        "Keep secret.key of the data dir too, if there is one, and apart from it:",
+        "it opens the HMAC secrets and the forwards' headers in it.",
+    )
+
+
+def show_restore(result: Json) -> None:
+    """What is in the store now, and where the former one is."""
+    lines(
+        f"Restored {counted(result['events'], 'event', 'events')} of"
+        f" {counted(result['channels'], 'channel', 'channels')} to {result['data_dir']};"
+        f" the newest is of {when(result['newest_at'])}.",
+    )
+    if result["kept"]:
+        lines(f"The store that was there is kept: {result['kept']}")
+    lines(
+        "secret.key must be that of the backup, or channels with signatures take nothing,",
+        "and forwards with headers post nothing.",
+    )

@@ -1,13 +1,24 @@
-"""What several commands take, and how they print."""
+"""What several commands take, and an option for each setting of a config."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import enum
+import functools
+import inspect
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
+import msgspec
 import typer
+
+from relay_protocol.times import NO_MOMENT_HINT, parse_moment, parse_span
+from relay_server.cli.asking import Json
+from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS, Setting, settings_of
+from relay_server.errors import InvalidValue
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of the store [RELAY_SERVER_DATA_DIR].")
@@ -18,36 +29,177 @@ OfChannel = Annotated[str, typer.Argument(metavar="CHANNEL", help="Its channel."
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Channel = Annotated[str | None, typer.Option(help="Of which channel.")]
 Subscription = Annotated[str | None, typer.Option(help="For which subscription alone.")]
-Rate = Annotated[float | None, typer.Option(help="Deliveries a second at most. (default: 200)")]
 
-RetryDelays = Annotated[
-    str | None,
-    typer.Option(
-        help="Waits after each failure, e.g. 5s,30s,2m; after the last the delivery is dead."
-        " none for no retries."
-    ),
-]
-OtherTries = Annotated[
-    int | None, typer.Option(help="Tries of what hardly changes: a 3xx, or a 4xx such as 404.")
-]
-HoldFailures = Annotated[
-    int | None, typer.Option(help="Failures after which an event lets those behind it go on …")
-]
-HoldS = Annotated[float | None, typer.Option(help="… or seconds after which it does.")]
-StrictOrder = Annotated[
-    bool | None,
-    typer.Option(
-        "--strict-order/--no-strict-order",
-        help="An event that fails holds its conversation until it is settled.",
-    ),
-]
+_UNITS = {"": 1, "K": 1_024, "M": 1_048_576, "G": 1_073_741_824, "T": 1_099_511_627_776}
+_SIZE = re.compile(r"([0-9]{1,15})([KMGTkmgt]?)")
 
 
-def printed(result: dict[str, Any], render: Callable[[Any], None], *, as_json: bool) -> None:
-    """Print a result: as JSON alone, or for people."""
-    if as_json:
-        text = json.dumps(result, ensure_ascii=False)
-        # What a sender wrote must not steer a terminal, not even as JSON.
-        typer.echo(text if text.isprintable() else json.dumps(result))
-        return
-    render(result)
+class NoMoment(InvalidValue):
+    """What is given as a time is none."""
+
+    hint = NO_MOMENT_HINT
+
+
+def moment(text: str | None, option: str) -> int | None:
+    """Read a time that an option was given, in Unix milliseconds; now is a time, too.
+
+    Raises:
+        NoMoment: It is none.
+    """
+    if text is None:
+        return None
+    now = round(time.time() * 1_000)
+    try:
+        found = parse_moment(text, now)
+    except ValueError as exc:
+        raise NoMoment(f"{option}: {exc}") from exc
+    return now if found is None else found
+
+
+def read_size(text: str) -> int:
+    """Read bytes such as `500M` or `2G`.
+
+    Raises:
+        InvalidValue: It is none.
+    """
+    size = _SIZE.fullmatch(text)
+    if size is None:
+        raise InvalidValue(f"{text!r} is no size such as 500M, 2G or 0")
+    return int(size[1]) * _UNITS[size[2].upper()]
+
+
+def read_delays(text: str) -> list[float]:
+    """Read spans such as `5s,30s,2m`; none of them is `none`.
+
+    Raises:
+        InvalidValue: One is no span.
+    """
+    if text.strip() == "none":
+        return []
+    try:
+        return [parse_span(part.strip()) for part in text.split(",")]
+    except ValueError as exc:
+        raise InvalidValue(f"--retry-delays: {exc}; or say none") from exc
+
+
+def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
+    """What a file holds, without the white space around it; `-` is a line of standard input.
+
+    Raises:
+        InvalidValue: It cannot be read, or holds too little or too much.
+    """
+    try:
+        secret = sys.stdin.readline() if str(path) == "-" else path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidValue(f"the secret file {path} cannot be read: {exc}") from exc
+    if not secret.strip() or len(secret) > limit:
+        raise InvalidValue(f"{path} holds no secret of 1 to {limit} characters")
+    return secret.strip()
+
+
+def read_headers(files: list[str]) -> dict[str, str]:
+    """Read headers as `NAME=FILE`, with the value in the file.
+
+    Raises:
+        InvalidValue: One is not, or its file holds no value.
+    """
+    return dict(_header(text) for text in files if text)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, given, file = text.partition("=")
+    if not given or not file:
+        raise InvalidValue(f"{text!r} is not NAME=FILE, with the header's value in the file")
+    return name.strip(), read_secret(Path(file), MAX_HEADER_BYTES)
+
+
+# Settings that commands take in other words than the API: their options' type, and its reader.
+WORDED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "allow_from": (list[str], lambda networks: [one for one in networks if one]),
+    "headers": (list[str], read_headers),
+    "hmac_secrets": (list[Path], lambda files: [read_secret(file) for file in files]),
+    "max_bytes": (str, lambda text: read_size(text) or None),
+    "retry_delays_s": (str, read_delays),
+}
+
+
+def takes(
+    *left_out: str, emptying: bool = False, **configs: type[msgspec.Struct]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each setting of a config, where it has a parameter for all.
+
+    The parameter gets those that were given, as the API takes them.
+
+    Args:
+        left_out: Settings that it takes in another way.
+        emptying: It has the options that empty a setting, such as `--no-hmac`, too.
+        configs: Names of the command's parameters, and the config of each.
+    """
+    tables = {
+        parameter: [one for one in settings_of(config) if one[0] not in left_out]
+        for parameter, config in configs.items()
+    }
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**arguments: Any) -> None:
+            found = {name: _given(table, arguments) for name, table in tables.items()}
+            options = {option for table in tables.values() for option in _names(table)}
+            command(**{n: v for n, v in arguments.items() if n not in options}, **found)
+
+        signature, parameters = inspect.signature(command, eval_str=True), list[Any]()
+        for parameter in signature.parameters.values():
+            table = tables.get(parameter.name)
+            parameters += [parameter] if table is None else _options(table, emptying)
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {}  # typer reads the signature's
+        return run
+
+    return with_options
+
+
+Table = list[tuple[str, Any, Setting]]
+
+
+def _names(table: Table) -> Iterator[str]:
+    for name, _, _ in table:
+        yield from (name, f"no_{name}")
+
+
+def _options(table: Table, emptying: bool) -> Iterator[inspect.Parameter]:
+    for name, kind, setting in table:
+        if setting.help:
+            decl = (setting.option,) if setting.option else ()
+            option = typer.Option(*decl, help=setting.help, metavar=setting.metavar)
+            yield _keyword(name, Annotated[_type(name, kind) | None, option], None)
+        if setting.emptied is not None and emptying:
+            option = typer.Option(setting.emptied[0], help=setting.emptied[1])
+            yield _keyword(f"no_{name}", Annotated[bool, option], False)
+
+
+def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _type(name: str, kind: Any) -> Any:
+    """What an option takes; the API checks which words may be."""
+    if name in WORDED:
+        return WORDED[name][0]
+    plain = next(iter(get_args(kind)), kind)  # of `int | None`: int
+    return str if issubclass(plain, enum.Enum) else plain
+
+
+def _given(table: Table, arguments: Json) -> Json:
+    given: Json = {}
+    for name, kind, setting in table:
+        value = arguments.get(name)
+        if setting.emptied is not None and arguments.get(f"no_{name}"):
+            given |= setting.emptied[2]
+        elif value is None or value == []:
+            continue
+        elif name in WORDED:
+            given[name] = WORDED[name][1](value)
+        else:
+            given[name] = (value or None) if type(None) in get_args(kind) else value  # 0: no limit
+    return given

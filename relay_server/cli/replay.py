@@ -1,12 +1,22 @@
-"""`relay-server replay`: events once more."""
+"""`relay-server replay` and `replays …`: events once more, and how far that is."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_server.cli.options import AsJson, Channel, Rate, Subscription, printed
+from relay_server.cli.asking import Json, call, printed, work
+from relay_server.cli.options import AsJson, Channel, Subscription, moment
+from relay_server.cli.text import alarm, counted, lines, pairs, when
+
+if TYPE_CHECKING:
+    from relay_server.control import Api
+
+app = typer.Typer(help="Replays that were begun, and how far they are.", no_args_is_help=True)
+
+Number = Annotated[int, typer.Argument(min=1, help="Its number.")]
 
 
 def replay(
@@ -28,32 +38,163 @@ def replay(
     all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
     channel: Channel = None,
     subscription: Subscription = None,
-    rate_per_s: Rate = None,
+    rate_per_s: Annotated[
+        float | None, typer.Option(help="Deliveries a second at most. (default: 200)")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Deliver events once more, with the same ids: those for which all that is said is true."""
-    from relay_server.commands import replays as commands
-    from relay_server.show import replays as show
-
-    selection = commands.selection(
-        events=events or (),
-        first=first,
-        last=last,
-        since=since,
-        until=until,
-        kind=kind,
-        key=key,
-        text=text,
-        dead=dead,
-        all=all_,
-    )
+    conditions = {
+        "events": events or None,
+        "received_from": moment(since, "--since"),
+        "received_before": moment(until, "--until"),
+        "first": first,
+        "last": last,
+        "kind": kind,
+        "key": key,
+        "text": text,
+        "dead": dead or None,
+        "all": all_ or None,
+    }
+    # An empty key or kind is a condition, too: events that have none.
+    selection = {name: value for name, value in conditions.items() if value is not None}
     if not selection:
         raise typer.BadParameter("say which events: ids, a condition, or --all that are kept")
-    body: dict[str, Any] = {
-        "channel": channel,
-        "subscription": subscription,
-        "selection": selection,
-    }
+    body: Json = {"channel": channel, "subscription": subscription, "selection": selection}
     if rate_per_s is not None:
         body["rate_per_s"] = rate_per_s
-    printed(commands.replay(ctx.obj, body), show.begun, as_json=as_json)
+
+    async def bodies(_: Api) -> list[Json]:
+        return [body]
+
+    begin(ctx, bodies, as_json=as_json)
+
+
+@app.command("list")
+def replays_list(
+    ctx: typer.Context,
+    channel: Channel = None,
+    running: Annotated[bool, typer.Option("--running", help="Only those that run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest replays and how far each is."""
+    query = {"channel": channel, "running": "true" if running else None}
+    printed(call(ctx, "GET", "replays", query=query), show_replays, as_json=as_json)
+
+
+@app.command("show")
+def replays_show(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
+    """Show a replay: what it is of, and how far it is."""
+    printed(call(ctx, "GET", "replays", str(number)), show_replay, as_json=as_json)
+
+
+@app.command("stop")
+def replays_stop(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
+    """Stop a replay; what it has not delivered yet it will not."""
+    printed(call(ctx, "DELETE", "replays", str(number)), show_stopped, as_json=as_json)
+
+
+def begin(
+    ctx: typer.Context,
+    bodies: Callable[[Api], Coroutine[Any, Any, list[Json]]],
+    *,
+    as_json: bool,
+) -> None:
+    """Begin replays, one a body, and say whether a server runs to do them."""
+
+    async def post(api: Api) -> Json:
+        begun = list[Json]()
+        for body in await bodies(api):
+            begun += (await api.call("POST", "replays", body))["replays"]
+        return {"running": api.running, "replays": begun}
+
+    printed(work(ctx, post), show_begun, as_json=as_json)
+
+
+def show_begun(result: Json) -> None:
+    """What was started, for whom, and how to watch it."""
+    for one in result["replays"]:
+        most = counted(one["at_most"], "event", "events")
+        lines(
+            f"Replay {one['number']} for {one['subscription']} of {one['channel']}:"
+            f" {_selected(one)}; at most {most}, {one['rate_per_s']:g} a second."
+        )
+        if one["paused"]:
+            lines(alarm(f"  {one['subscription']} is PAUSED: {one['paused']}"))
+        elif result["running"] and not one["connected"]:
+            lines(f"  Nobody reads {one['subscription']} now: it waits for a reader.")
+    if not result["running"]:
+        lines("It begins with the server: relay-server serve.")
+    lines("How far it is: relay-server replays list")
+
+
+def show_replays(result: Json) -> None:
+    """Two lines a replay, newest first."""
+    if not result["replays"]:
+        lines("There is no replay.")
+    for one in result["replays"]:
+        done = f"{one['percent']:g} %, {one['delivered']} delivered"
+        lines(
+            f"{one['number']}  {one['subscription']} of {one['channel']}: {_state(one)}, {done}",
+            f"    begun {when(one['created_at'])}: {_selected(one)}",
+        )
+
+
+def show_replay(result: Json) -> None:
+    """Everything that is known of one."""
+    pairs(
+        {
+            "replay": result["number"],
+            "for": f"{result['subscription']} of {result['channel']}",
+            "of": _selected(result),
+            "state": _state(result),
+            "done": f"{result['percent']:g} %, {result['delivered']} delivered",
+            "at most": f"{result['rate_per_s']:g} a second",
+            "begun": f"{when(result['created_at'])} by {result['made_by'] or 'somebody here'}",
+            "ended": when(result["ended_at"]),
+        }
+    )
+
+
+def show_stopped(result: Json) -> None:
+    """That it goes no further, and how far it came."""
+    came = f"{result['delivered']} delivered"
+    lines(f"Replay {result['number']} is {result['state']}: {came}.")
+
+
+def _selected(one: Json) -> str:
+    """Which events it is of, in words."""
+    words = [_condition(name, value) for name, value in one["selection"].items()]
+    return ", ".join(words) or "everything"
+
+
+def _state(one: Json) -> str:
+    if one["state"] != "running":
+        return str(one["state"])
+    if one["paused"]:
+        return "PAUSED"
+    return "running" if one["connected"] else "waits for a reader"
+
+
+def _condition(name: str, value: object) -> str:
+    match name, value:
+        case "events", 1:
+            return "1 event by id"
+        case "events", _:
+            return f"{value} events by id"
+        case ("first", _):
+            return f"from number {value}"
+        case ("last", _):
+            return f"up to number {value}"
+        case "received_from", int(at):
+            return f"since {when(at)}"
+        case "received_before", int(at):
+            return f"before {when(at)}"
+        case "text", _:
+            return f"with {value!r}"
+        case "dead", _:
+            return "dead ones"
+        case _, "":
+            return f"without {name}"
+        case _:
+            return f"{name} {value}"

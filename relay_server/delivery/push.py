@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from relay_http.connection import Connection
@@ -19,18 +20,15 @@ from relay_http.poster import CONNECT_S, Poster
 from relay_http.reach import Address, Unreachable, addresses, connect_any
 from relay_http.target import Target
 from relay_http.tls import make_context
-from relay_protocol.limits import WINDOW_DELIVERIES, WORKING_INTERVAL_S
+from relay_protocol.limits import WORKING_INTERVAL_S
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
 from relay_protocol.window import Window
-from relay_server.configs import ForwardConfig
+from relay_server.configs import MAX_HEADER_BYTES, MAX_HEADERS, ForwardConfig, check
 from relay_server.delivery.allow import Allowlist, read_url
 from relay_server.errors import InvalidValue
 
 log = structlog.get_logger()
 
-MAX_TIMEOUT_S = 3_600.0
-MAX_HEADERS = 32
-MAX_HEADER_BYTES = 8_190  # of one value
 FIRST_LOOK_S = 1.0
 LONGEST_LOOK_S = 5.0
 LONGEST_KEPT_S = 60.0  # a name that leads elsewhere now is followed by then
@@ -296,10 +294,7 @@ def system_tls() -> ssl.SSLContext:
 
 
 def _target(config: ForwardConfig, open_sealed: OpenSealed) -> Target:
-    if not 0 < config.timeout_s <= MAX_TIMEOUT_S:
-        raise InvalidValue(f"a forward's timeout is above 0 and up to {MAX_TIMEOUT_S:g} seconds")
-    if not 1 <= config.concurrency <= WINDOW_DELIVERIES:
-        raise InvalidValue(f"a forward's concurrency is from 1 to {WINDOW_DELIVERIES}")
+    check(ForwardConfig, msgspec.structs.asdict(config))
     url = read_url(config.url)
     return Target(url.host, url.port, url.path, url.secure, _headers(config, open_sealed))
 

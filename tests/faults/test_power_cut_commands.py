@@ -15,7 +15,7 @@ from relay_client import saved_login
 from relay_client.journal import Journal
 from relay_protocol.messages import Granted
 from relay_protocol.values import Response
-from relay_server.commands import host as commands
+from relay_server.cli.host import make_missing
 from relay_server.errors import BackupUnusable
 from relay_server.sealing import Sealer
 from relay_server.settings import settings_file
@@ -112,7 +112,7 @@ async def test_init(tmp_path: Path) -> None:
     """The tokens that were shown are good, and the URL is kept."""
 
     async def init(folder: Path) -> Any:
-        return await asyncio.to_thread(commands.init, {"data_dir": folder / "data"}, URL)
+        return await asyncio.to_thread(make_missing, {"data_dir": folder / "data"}, URL)
 
     async def check(folder: Path, done: Any) -> None:
         if done is not None:

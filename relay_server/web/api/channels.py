@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from relay_protocol.limits import MAX_BODY_BYTES
-from relay_server.channels import check_config, check_new_name
-from relay_server.configs import ChannelConfig, HmacAuth, SenderKind
+from relay_server.channels import check_new_name
+from relay_server.configs import HMAC_SCHEMES, ChannelConfig, HmacAuth, Policy, check
 from relay_server.errors import InvalidValue
 from relay_server.web import views
 from relay_server.web.access import admin, caller, readable_channel, visible_channels
-from relay_server.web.api.exchange import answer, read
+from relay_server.web.api.exchange import answer, fields_of, given, read
 from relay_server.web.api.policies import PolicyFields
-from relay_server.web.api.policies import changed as changed_policy
 from relay_server.web.context import CONTEXT, Context
-
-HMAC_SCHEMES = ("chatwoot",)
-SIMPLE = (
-    "sender",
-    "token",
-    "key_pointer",
-    "max_body_bytes",
-    "retention_days",
-    "dead_days",
-    "max_bytes",
-    "drop_oldest",
-    "rate_per_s",
-)
 
 routes = web.RouteTableDef()
 
 
-class ChannelFields(msgspec.Struct, forbid_unknown_fields=True):
-    """What a request may set of a channel; what is unset stays as it is."""
-
-    name: str | msgspec.UnsetType = msgspec.UNSET
-    sender: SenderKind | msgspec.UnsetType = msgspec.UNSET
-    token: bool | msgspec.UnsetType = msgspec.UNSET
-    hmac_scheme: str | msgspec.UnsetType = msgspec.UNSET
-    hmac_secrets: list[str] | msgspec.UnsetType = msgspec.UNSET
-    hmac_log_only: bool | msgspec.UnsetType = msgspec.UNSET
-    allow_from: list[str] | msgspec.UnsetType = msgspec.UNSET
-    key_pointer: str | msgspec.UnsetType = msgspec.UNSET
-    max_body_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
-    retention_days: float | msgspec.UnsetType = msgspec.UNSET
-    dead_days: float | msgspec.UnsetType = msgspec.UNSET
-    max_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
-    drop_oldest: bool | msgspec.UnsetType = msgspec.UNSET
-    rate_per_s: float | msgspec.UnsetType | None = msgspec.UNSET
-    policy: PolicyFields | msgspec.UnsetType = msgspec.UNSET
+ChannelFields = fields_of(ChannelConfig, name=str, policy=PolicyFields)
 
 
 @routes.get("/api/v1/channels")
@@ -67,11 +35,12 @@ async def list_channels(request: web.Request) -> web.Response:
 async def create_channel(request: web.Request) -> web.Response:
     """Make a channel."""
     admin(request)
-    context, fields = request.app[CONTEXT], await read(request, ChannelFields)
-    if fields.name is msgspec.UNSET:
+    context, fields = request.app[CONTEXT], given(await read(request, ChannelFields))
+    name = fields.pop("name", None)
+    if name is None:
         raise InvalidValue("a channel needs a name")
     config = _change(context, fields)(ChannelConfig())
-    name = check_new_name(fields.name)
+    check_new_name(name)
     channel = await context.store.create_channel(name, config, context.clock.unix_ms())
     return answer(views.channel(context, channel), status=201)
 
@@ -87,9 +56,9 @@ async def show_channel(request: web.Request) -> web.Response:
 async def set_channel(request: web.Request) -> web.Response:
     """Change a channel."""
     who, context = admin(request), request.app[CONTEXT]
-    fields = await read(request, ChannelFields)
+    fields = given(await read(request, ChannelFields))
     channel = readable_channel(request, who, request.match_info["name"])
-    if fields.name not in (msgspec.UNSET, channel.name):
+    if fields.pop("name", channel.name) != channel.name:
         raise InvalidValue("a channel keeps its name: its URL would change")
     change = _change(context, fields)
     changed = await context.store.change_channel(channel.name, change)
@@ -107,50 +76,27 @@ async def delete_channel(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def _change(context: Context, fields: ChannelFields) -> Callable[[ChannelConfig], ChannelConfig]:
+def _change(
+    context: Context, fields: Mapping[str, Any]
+) -> Callable[[ChannelConfig], ChannelConfig]:
     """What a request changes, whatever a channel is set to by then."""
-    sealed = _seal(context, fields)
-    return lambda config: _configure(config, fields, sealed)
+    policy, changes = fields.get("policy", {}), dict(fields)
+    check(ChannelConfig, changes)
+    check(Policy, policy)
+    hmac = {n.removeprefix("hmac_"): changes.pop(n) for n in fields if n.startswith("hmac_")}
+    if "secrets" in hmac:
+        given = [secret.strip().encode() for secret in hmac["secrets"]]
+        hmac["secrets"] = tuple(map(context.sealer.seal, given))
+
+    def change(config: ChannelConfig) -> ChannelConfig:
+        changes["policy"] = msgspec.structs.replace(config.policy, **policy)
+        changes["hmac"] = _signed(config.hmac, hmac)
+        return msgspec.structs.replace(config, **changes)
+
+    return change
 
 
-def _seal(context: Context, fields: ChannelFields) -> tuple[bytes, ...] | None:
-    """The secrets that a request sets; None where it leaves them as they are."""
-    if fields.hmac_secrets is msgspec.UNSET:
-        return None
-    given = [secret.strip() for secret in fields.hmac_secrets]
-    if not all(given):
-        raise InvalidValue("an HMAC secret is empty")
-    return tuple(context.sealer.seal(secret.encode()) for secret in given)
-
-
-def _configure(
-    config: ChannelConfig, fields: ChannelFields, sealed: tuple[bytes, ...] | None
-) -> ChannelConfig:
-    """A channel's configuration with what a request sets of it."""
-    changes: dict[str, Any] = {
-        name: value for name in SIMPLE if (value := getattr(fields, name)) is not msgspec.UNSET
-    }
-    if fields.allow_from is not msgspec.UNSET:
-        changes["allow_from"] = tuple(fields.allow_from)
-    if fields.policy is not msgspec.UNSET:
-        changes["policy"] = changed_policy(config.policy, fields.policy)
-    changes["hmac"] = _configure_hmac(config.hmac, fields, sealed)
-    limit = changes.get("max_body_bytes")
-    if limit is not None and not 0 < limit <= MAX_BODY_BYTES:
-        raise InvalidValue(f"a body is limited to 1 to {MAX_BODY_BYTES} bytes")
-    return check_config(msgspec.structs.replace(config, **changes))
-
-
-def _configure_hmac(
-    current: HmacAuth | None, fields: ChannelFields, sealed: tuple[bytes, ...] | None
-) -> HmacAuth | None:
-    scheme = fields.hmac_scheme or (current.scheme if current else "chatwoot")
-    if scheme not in HMAC_SCHEMES:
-        raise InvalidValue(f"{scheme!r} is no signature scheme; there is {HMAC_SCHEMES[0]}")
-    secrets = current.secrets if current else ()
-    if sealed is not None:
-        secrets = sealed
-    log_only = fields.hmac_log_only or False
-    if fields.hmac_log_only is msgspec.UNSET:
-        log_only = current.log_only if current else False
-    return HmacAuth(scheme, secrets, log_only) if secrets else None
+def _signed(current: HmacAuth | None, changes: Mapping[str, Any]) -> HmacAuth | None:
+    """Without a secret there is no signature to ask for."""
+    auth = msgspec.structs.replace(current or HmacAuth(HMAC_SCHEMES[0], ()), **changes)
+    return auth if auth.secrets else None

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
+from relay_server.configs import settings_of
 from relay_server.errors import InvalidValue, RequestTooSlow
 
 V = TypeVar("V")
 
 MAX_REQUEST_BYTES = 65_536
 BODY_DEADLINE_S = 10.0
+
+
+def fields_of(
+    config: type[msgspec.Struct], *, optional: bool = False, **more: Any
+) -> type[msgspec.Struct]:
+    """What a request may set of a config; what is unset stays as it is.
+
+    Args:
+        config: Its settings are the fields.
+        optional: Each may be None.
+        more: Fields beside them, and their types.
+    """
+    found = {
+        name: setting.given or kind
+        for name, kind, setting in settings_of(config)
+        if setting.parts is None
+    }
+    if optional:
+        found = {name: kind | None for name, kind in found.items()}
+    unset: list[tuple[str, Any, Any]] = [
+        (name, kind | msgspec.UnsetType, msgspec.UNSET) for name, kind in (found | more).items()
+    ]
+    return msgspec.defstruct(f"{config.__name__}Fields", unset, forbid_unknown_fields=True)
+
+
+def given(fields: msgspec.Struct) -> dict[str, Any]:
+    """What a request set."""
+    values = msgspec.structs.asdict(fields)
+    return {
+        name: given(value) if isinstance(value, msgspec.Struct) else value
+        for name, value in values.items()
+        if value is not msgspec.UNSET
+    }
 
 
 async def read(request: web.Request, fields: type[V]) -> V:

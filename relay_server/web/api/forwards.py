@@ -22,7 +22,7 @@ from relay_server.errors import (
 from relay_server.values import Subscription
 from relay_server.web import views
 from relay_server.web.access import admin, readable_channel
-from relay_server.web.api.exchange import answer, read
+from relay_server.web.api.exchange import answer, fields_of, given, read
 from relay_server.web.api.subscriptions import BY_HAND, find_subscription, set_paused
 from relay_server.web.context import CONTEXT, Context
 
@@ -32,27 +32,8 @@ ONE = "/api/v1/forwards/{channel}/{name}"
 routes = web.RouteTableDef()
 
 
-class ForwardRules(msgspec.Struct, forbid_unknown_fields=True):
-    """What a request may set of a forward; what is unset stays as it is."""
-
-    url: str | msgspec.UnsetType = msgspec.UNSET
-    timeout_s: float | msgspec.UnsetType = msgspec.UNSET
-    concurrency: int | msgspec.UnsetType = msgspec.UNSET
-    headers: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
-
-
-class NewForward(ForwardRules, forbid_unknown_fields=True):
-    """What makes a forward; `since` is Unix milliseconds, None for the next event."""
-
-    channel: str = ""
-    name: str = DEFAULT_NAME
-    since: int | None = None
-
-
-class ForwardChange(ForwardRules, forbid_unknown_fields=True):
-    """What changes one."""
-
-    paused: bool | msgspec.UnsetType = msgspec.UNSET
+NewForward = fields_of(ForwardConfig, channel=str, name=str, since=int | None)
+ForwardChange = fields_of(ForwardConfig, paused=bool)
 
 
 @routes.get("/api/v1/forwards")
@@ -69,18 +50,19 @@ async def list_forwards(request: web.Request) -> web.Response:
 async def create_forward(request: web.Request) -> web.Response:
     """Make a forward; a server that runs begins with it at once."""
     who = admin(request)
-    context, fields = request.app[CONTEXT], await read(request, NewForward)
-    if fields.url is msgspec.UNSET:
+    context, fields = request.app[CONTEXT], given(await read(request, NewForward))
+    if "url" not in fields:
         raise InvalidValue("a forward needs a url")
-    if fields.since is not None and not 0 <= fields.since <= MAX_UNIX_MS:
-        raise InvalidValue(f"{fields.since} is no time")
-    channel = readable_channel(request, who, fields.channel)
-    name = check_subscription_name(fields.name)
-    config = _configure(context, ForwardConfig(fields.url), fields)
+    since = fields.pop("since", None)  # Unix milliseconds; None for the next event
+    if since is not None and not 0 <= since <= MAX_UNIX_MS:
+        raise InvalidValue(f"{since} is no time")
+    channel = readable_channel(request, who, fields.pop("channel", ""))
+    name = check_subscription_name(fields.pop("name", DEFAULT_NAME))
+    config = _configure(context, ForwardConfig(fields["url"]), fields)
     made, new = await context.store.subscribe(
         channel.name,
         name,
-        fields.since,
+        since,
         context.clock.unix_ms(),
         SubscriptionConfig(forward=config),
     )
@@ -99,11 +81,12 @@ async def show_forward(request: web.Request) -> web.Response:
 async def set_forward(request: web.Request) -> web.Response:
     """Change a forward, pause or resume it; that holds at once."""
     found = await _named(request)
-    context, fields = request.app[CONTEXT], await read(request, ForwardChange)
-    if _given(fields):
+    context, fields = request.app[CONTEXT], given(await read(request, ForwardChange))
+    paused = fields.pop("paused", None)
+    if fields:
         found = await _change(context, found, fields)
-    if fields.paused is not msgspec.UNSET:
-        reason = (found.config.paused or BY_HAND) if fields.paused else ""
+    if paused is not None:
+        reason = (found.config.paused or BY_HAND) if paused else ""
         found = await set_paused(context, found, reason)
     return await _shown(context, found)
 
@@ -116,7 +99,7 @@ async def delete_forward(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def _change(context: Context, found: Subscription, fields: ForwardRules) -> Subscription:
+async def _change(context: Context, found: Subscription, fields: Mapping[str, Any]) -> Subscription:
     assert found.config.forward is not None
     config = _configure(context, found.config.forward, fields)
 
@@ -126,19 +109,14 @@ async def _change(context: Context, found: Subscription, fields: ForwardRules) -
     return await context.store.change_subscription(found.number, change)
 
 
-def _configure(context: Context, config: ForwardConfig, fields: ForwardRules) -> ForwardConfig:
-    changes = _given(fields)
+def _configure(context: Context, config: ForwardConfig, fields: Mapping[str, Any]) -> ForwardConfig:
+    changes = dict(fields)
     if "headers" in changes:
         changes["headers"] = _sealed(context, changes["headers"])
     config = msgspec.structs.replace(config, **changes)
     allowed = Allowlist.of(context.settings.forward_allow)
     check_forward(config, allowed, context.sealer.open)
     return config
-
-
-def _given(fields: ForwardRules) -> dict[str, Any]:
-    values = {name: getattr(fields, name) for name in ForwardRules.__struct_fields__}
-    return {name: value for name, value in values.items() if value is not msgspec.UNSET}
 
 
 def _sealed(context: Context, headers: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:

@@ -15,7 +15,7 @@ from relay_server.errors import (
 from relay_server.values import Subscription
 from relay_server.web import views
 from relay_server.web.access import Caller, admin, caller, readable_channel
-from relay_server.web.api.exchange import answer, read
+from relay_server.web.api.exchange import answer, fields_of, given, read
 from relay_server.web.api.policies import PolicyChangeFields, overridden
 from relay_server.web.context import CONTEXT, Context
 
@@ -25,10 +25,7 @@ ONE = "/api/v1/channels/{name}/subscriptions/{subscription}"
 routes = web.RouteTableDef()
 
 
-class SubscriptionFields(msgspec.Struct, forbid_unknown_fields=True):
-    """What a request may set of a subscription; a policy of None is all as the channel has it."""
-
-    policy: PolicyChangeFields | msgspec.UnsetType | None = msgspec.UNSET
+SubscriptionFields = fields_of(SubscriptionConfig, policy=PolicyChangeFields | None)
 
 
 @routes.get(ONE)
@@ -41,13 +38,12 @@ async def show_subscription(request: web.Request) -> web.Response:
 @routes.patch(ONE)
 async def set_subscription(request: web.Request) -> web.Response:
     """Change how it delivers; that holds at once."""
-    who, fields = admin(request), await read(request, SubscriptionFields)
+    who, fields = admin(request), given(await read(request, SubscriptionFields))
     found = await _named(request, who)
-    if fields.policy is not msgspec.UNSET:
-        given = fields.policy
+    if "policy" in fields:
 
         def change(config: SubscriptionConfig) -> SubscriptionConfig:
-            policy = overridden(config.policy, given)
+            policy = overridden(config.policy, fields["policy"])
             return msgspec.structs.replace(config, policy=policy)
 
         change(found.config)  # what is impossible is refused here, not in the store's thread

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.settings import PREFIX
+from relay_server.places import PREFIX
 from relay_server.values import Scope
 from relay_server.web import server
 from relay_server.web.api import exchange

@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 
 from relay_protocol.messages import Wanted
 from relay_protocol.values import RequestHead
-from relay_server.app import SOCKET_NAME, serve_control
+from relay_server.app import serve_control
 from relay_server.control import open_api
 from relay_server.errors import InvalidValue
+from relay_server.places import SOCKET_NAME
 from relay_server.store.memory import MemoryStore
 from relay_server.values import Channel, Progress, Scope
 from relay_server.web.api.exchange import MAX_REQUEST_BYTES

@@ -20,6 +20,7 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.metrics import Metrics
+from relay_server.places import SOCKET_NAME
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
 from relay_server.store.opening import open_store
@@ -110,7 +111,7 @@ async def test_it_listens_and_stops(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             one.stop.set()
             assert await one.ends() == 0
     assert not listens(one.settings.port)
-    assert not (one.settings.data_dir / app.SOCKET_NAME).exists()
+    assert not (one.settings.data_dir / SOCKET_NAME).exists()
 
 
 async def test_a_store_that_failed_ends_it_with_1(

@@ -1,15 +1,24 @@
-"""What commands make of policies, sizes, headers and times, before anything is asked."""
+"""Options in other words than the API's: sizes, delays, times, secrets and headers."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from relay_server.commands.channels import channel_fields
-from relay_server.commands.forwards import forward_fields
-from relay_server.commands.policies import policy_fields, read_size
-from relay_server.commands.replays import selection
+from relay_server.cli.asking import Json
+from relay_server.cli.options import (
+    moment,
+    read_delays,
+    read_headers,
+    read_secret,
+    read_size,
+    takes,
+)
+from relay_server.configs import ChannelConfig, ForwardConfig, Policy
 from relay_server.errors import InvalidValue
 
 
@@ -34,48 +43,74 @@ def test_what_is_no_size(text: str) -> None:
         read_size(text)
 
 
-def test_a_policy_holds_what_was_given_alone() -> None:
-    assert policy_fields(None, other_tries=None, strict_order=False) == {"strict_order": False}
-    assert policy_fields("5s, 30s,2m", hold_s=0.0) == {
-        "retry_delays_s": [5, 30, 120],
-        "hold_s": 0,
-    }
-    assert policy_fields("none") == {"retry_delays_s": []}
-
-
 @pytest.mark.parametrize("text", ["", "5", "5s,", "5s;30s", "never"])
 def test_delays_that_cannot_be_read(text: str) -> None:
     with pytest.raises(InvalidValue, match="--retry-delays"):
-        policy_fields(text)
+        read_delays(text)
 
 
-def test_no_limit_by_size_and_no_policy() -> None:
-    fields = channel_fields(
-        hmac_secret_files=None, max_body_bytes=None, allow_from=None, max_bytes="0", policy={}
-    )
-    assert fields == {"max_bytes": None}
+@pytest.mark.parametrize("content", [b"", b" \n", b"x" * 1_025, b"\xff"])
+def test_a_secret_file_that_holds_none(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    for path in (file, tmp_path / "none", tmp_path):
+        with pytest.raises(InvalidValue, match=str(path)):
+            read_secret(path)
 
 
 def test_a_header_s_value_is_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("Bearer FIXTURE\n")
-    fields = forward_fields(header_files=[f"Authorization={file}"], url=None, since="now")
-    assert fields == {"headers": {"Authorization": "Bearer FIXTURE"}}
-    assert forward_fields(header_files=[], since="beginning") == {"headers": {}, "since": 0}
+    assert read_headers([f"Authorization={file}", ""]) == {"Authorization": "Bearer FIXTURE"}
     for wrong in ("Authorization", "Authorization=", f"X={tmp_path / 'missing'}"):
         with pytest.raises(InvalidValue):
-            forward_fields(header_files=[wrong])
+            read_headers([wrong])
 
 
-def test_a_selection_holds_what_was_given_alone() -> None:
-    given = selection(
-        events=[], since="beginning", until="2026-07-02T14:00:10Z", key="42", dead=False, text=None
-    )
-    assert selection(events=["evt_1"], since=None, until=None, key="") == {
-        "events": ["evt_1"],
-        "key": "",
-    }
-    assert given == {"received_from": 0, "received_before": 1_783_000_810_000, "key": "42"}
+def test_times() -> None:
+    assert moment(None, "--since") is None
+    assert moment("beginning", "--since") == 0
+    assert moment("2026-07-02T14:00:10Z", "--until") == 1_783_000_810_000
+    assert (moment("now", "--since") or 0) > 1_700_000_000_000
     with pytest.raises(InvalidValue, match="--since") as wrong:
-        selection(events=[], since="yesterday", until=None)
+        moment("yesterday", "--since")
     assert "2h" in wrong.value.hint
+
+
+def given(line: str, *left_out: str, **configs: Any) -> Json:
+    """What a command with an option for each setting hands on."""
+    app, found = typer.Typer(), list[Json]()
+
+    @app.command()
+    @takes(*left_out, emptying=True, **configs)
+    def command(*, rules: Json) -> None:
+        found.append(rules)
+
+    result = CliRunner().invoke(app, line.split(), catch_exceptions=False)
+    return found[0] if found else {"refused": result.output}
+
+
+@pytest.mark.parametrize(
+    ("config", "line", "rules"),
+    [
+        (ChannelConfig, "", {}),
+        (ChannelConfig, "--sender other --no-token", {"sender": "other", "token": False}),
+        (ChannelConfig, "--max-body-bytes 0 --max-bytes 0 --rate-per-s 0", "nothing"),
+        (ChannelConfig, "--max-bytes 2G --hmac-enforce", {"max_bytes": 2**31, "hmac_log_only": 0}),
+        (ChannelConfig, "--allow-from ::1 --allow-from=", {"allow_from": ["::1"]}),
+        (ChannelConfig, "--no-hmac", {"hmac_secrets": []}),
+        (Policy, "--no-strict-order --hold-s 0", {"strict_order": False, "hold_s": 0}),
+        (Policy, "--retry-delays 5s,30s,2m", {"retry_delays_s": [5, 30, 120]}),
+        (Policy, "--retry-delays none", {"retry_delays_s": []}),
+        (ForwardConfig, "--url http://b/ --timeout 5", {"url": "http://b/", "timeout_s": 5}),
+        (ForwardConfig, "--no-headers", {"headers": {}}),
+    ],
+)
+def test_what_was_given_alone_is_handed_on(config: Any, line: str, rules: Any) -> None:
+    if rules == "nothing":  # 0 is no limit
+        rules = {"max_body_bytes": None, "max_bytes": None, "rate_per_s": None}
+    assert given(line, rules=config) == rules
+
+
+def test_what_a_command_takes_otherwise_is_no_option() -> None:
+    assert "No such option" in given("--url x", "url", rules=ForwardConfig)["refused"]

@@ -6,14 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from typer import Context
 
-from relay_server import control
-from relay_server.app import SOCKET_NAME, prepare_data_dir
-from relay_server.commands import host
-from relay_server.commands.host import NotReady
+from relay_server import control, log
+from relay_server.app import prepare_data_dir
+from relay_server.cli import host
+from relay_server.cli.host import NotReady
 from relay_server.control import ServerGone, open_api
+from relay_server.places import SOCKET_NAME
 from relay_server.settings import Sources
 from relay_server.store.sqlite.store import FILE_NAME
 from tests.unit.server.support import make_settings
@@ -59,13 +63,13 @@ async def test_a_server_that_hangs_or_dies_ends_the_command(
     assert gone.value.code == "server_gone"
 
 
-async def test_health_does_not_wait_for_who_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_health_does_not_wait_for_who_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(host, "HEALTH_TIMEOUT_S", 0.1)
-    server = await asyncio.start_server(say_nothing, "127.0.0.1")
-    flags = {"ops_host": "127.0.0.1", "ops_port": server.sockets[0].getsockname()[1]}
-
-    async with server, asyncio.timeout(5):
-        with pytest.raises(NotReady) as unready:
-            await asyncio.to_thread(host.health, flags)
-
+    monkeypatch.setattr(log, "set_up", lambda *_, **__: None)
+    asked = cast(Context, SimpleNamespace(obj={"data_dir": tmp_path}))
+    async with asyncio.timeout(5), listening(tmp_path / SOCKET_NAME, say_nothing):
+        with pytest.raises(NotReady, match="nothing answers") as unready:
+            await asyncio.to_thread(host.health, asked)
     assert unready.value.code == "not_ready"

@@ -11,16 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.app import (
-    MAX_SOCKET_PATH,
-    SOCKET_NAME,
-    open_context,
-    prepare_data_dir,
-    serve_control,
-    short_path,
-)
+from relay_server.app import open_context, prepare_data_dir, serve_control
 from relay_server.control import Api, ApiRefused, NotInitialized, open_api, run
 from relay_server.errors import InvalidValue, StoreLocked
+from relay_server.places import MAX_SOCKET_PATH, SOCKET_NAME, short_path
 from relay_server.settings import ServerSettings, Sources
 from tests.unit.server.support import make_settings
 

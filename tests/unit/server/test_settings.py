@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from relay_server.places import PREFIX
 from relay_server.settings import (
-    PREFIX,
     ServerSettings,
     SettingsError,
     load,

@@ -9,16 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay_server.show import (
-    channels,
-    dead,
-    events,
-    forwards,
-    host,
-    replays,
-    subscriptions,
-    tokens,
-)
+from relay_server.cli import channel, dead, events, forward, host, replay, subscription, token
 
 Json = dict[str, Any]
 
@@ -199,16 +190,16 @@ DEAD: Json = {
     "ended_at": AT,
 }
 RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
-    "event": (events.event, EVENT),
-    "events": (events.events, {"events": [EVENT]}),
-    "status": (host.status, STATUS),
-    "subscriptions": (subscriptions.subscriptions, {"subscriptions": [SUBSCRIPTION]}),
-    "channels": (channels.channels, {"channels": [CHANNEL]}),
-    "channel": (channels.channel, CHANNEL),
-    "tokens": (tokens.tokens, {"tokens": [TOKEN]}),
-    "new token": (tokens.new_token, TOKEN | {"token": "rly_x"}),
+    "event": (events.show_event, EVENT),
+    "events": (events.show_events, {"events": [EVENT]}),
+    "status": (host.show_status, STATUS),
+    "subscriptions": (subscription.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
+    "channels": (channel.show_channels, {"channels": [CHANNEL]}),
+    "channel": (channel.show_channel, CHANNEL),
+    "tokens": (token.show_tokens, {"tokens": [TOKEN]}),
+    "new token": (token.show_new_token, TOKEN | {"token": "rly_x"}),
     "restore": (
-        host.restore,
+        host.show_restore,
         {
             "file": "/backups/relay.db",
             "data_dir": "/data",
@@ -218,18 +209,18 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
             "newest_at": 1_780_000_000_000,
         },
     ),
-    "backup": (host.backup, {"file": "/backups/relay.db"}),
-    "init": (host.init, INIT),
-    "subscription": (subscriptions.subscription, SUBSCRIPTION),
-    "paused": (subscriptions.paused, SUBSCRIPTION | {"paused": "410"}),
-    "forwards": (forwards.forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
-    "forward": (forwards.forward, FORWARD | {"connected": False}),
-    "begun": (replays.begun, {"running": False, "replays": [REPLAY | {"paused": "410"}]}),
-    "replays": (replays.replays, {"replays": [REPLAY]}),
-    "replay": (replays.replay, REPLAY),
-    "stopped": (replays.stopped, REPLAY),
-    "dead": (dead.dead, {"dead": [DEAD]}),
-    "discarded": (dead.discarded, {"discarded": 2}),
+    "backup": (host.show_backup, {"file": "/backups/relay.db"}),
+    "init": (host.show_init, INIT),
+    "subscription": (subscription.show_subscription, SUBSCRIPTION),
+    "paused": (subscription.show_paused, SUBSCRIPTION | {"paused": "410"}),
+    "forwards": (forward.show_forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
+    "forward": (forward.show_forward, FORWARD | {"connected": False}),
+    "begun": (replay.show_begun, {"running": False, "replays": [REPLAY | {"paused": "410"}]}),
+    "replays": (replay.show_replays, {"replays": [REPLAY]}),
+    "replay": (replay.show_replay, REPLAY),
+    "stopped": (replay.show_stopped, REPLAY),
+    "dead": (dead.show_dead, {"dead": [DEAD]}),
+    "discarded": (dead.show_discarded, {"discarded": 2}),
 }
 
 TELL_NO_TEXT = ("status", "discarded", "stopped")
@@ -280,7 +271,7 @@ def test_wide_tables_keep_ids_and_times_whole(shown: Shown, length: int) -> None
         "key": "🦆" * length,
         "deliveries": [DELIVERY | {"subscription": "João da Silva " * length}] * 3,
     }
-    text = shown(events.events, {"events": [wide, EVENT | {"id": ID[:-1] + "c"}]})
+    text = shown(events.show_events, {"events": [wide, EVENT | {"id": ID[:-1] + "c"}]})
     lines = text.splitlines()
     assert sum(ID in line for line in lines) == 1
     assert sum(ID[:-1] + "c" in line for line in lines) == 1
@@ -289,11 +280,11 @@ def test_wide_tables_keep_ids_and_times_whole(shown: Shown, length: int) -> None
 
 
 def test_nothing_came_in_yet(shown: Shown) -> None:
-    assert shown(events.events, {"events": []}) == "Nothing came in yet.\n"
+    assert shown(events.show_events, {"events": []}) == "Nothing came in yet.\n"
 
 
 def test_an_event_whole(shown: Shown) -> None:
-    text = shown(events.event, EVENT)
+    text = shown(events.show_event, EVENT)
     for part in (
         ID,
         "chatwoot, number 7",
@@ -322,14 +313,14 @@ def test_an_event_whole(shown: Shown) -> None:
     ],
 )
 def test_any_body(shown: Shown, body: str | None, part: str) -> None:
-    assert part in shown(events.event, EVENT | {"body": body})
+    assert part in shown(events.show_event, EVENT | {"body": body})
 
 
 def test_brackets_are_no_markup(shown: Shown) -> None:
     odd = "[red]x[/red] [link=http://evil]y[/] [/]"
-    text = shown(events.event, EVENT | {"kind": odd, "body": odd})
+    text = shown(events.show_event, EVENT | {"kind": odd, "body": odd})
     assert text.count(odd) == 2
-    assert "[bold]z" in shown(tokens.tokens, {"tokens": [TOKEN | {"name": "[bold]z"}]})
+    assert "[bold]z" in shown(token.show_tokens, {"tokens": [TOKEN | {"name": "[bold]z"}]})
 
 
 @pytest.mark.parametrize(
@@ -349,7 +340,7 @@ def test_who_reads(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     found = {"subscriptions": [SUBSCRIPTION | changes]}
-    text = " ".join(shown(subscriptions.subscriptions, found).split())
+    text = " ".join(shown(subscription.show_subscriptions, found).split())
     assert reader in text
     assert ("relay-server subscription resume chatwoot ana" in text) == ("PAUSED" in reader)
 
@@ -360,7 +351,7 @@ def test_a_pause_is_not_overlooked(
     paused = SUBSCRIPTION | {"paused": "the target answered 410"}
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    subscriptions.subscriptions({"subscriptions": [paused]})
+    subscription.show_subscriptions({"subscriptions": [paused]})
     [line] = [x for x in capsys.readouterr().out.splitlines() if "answered 410" in x]
     assert line.startswith("\x1b[1;31m")
 
@@ -380,7 +371,7 @@ def test_a_channel_that_is_nearly_full(
 ) -> None:
     config = {"full_percent": percent, "worrying": worrying, "drop_oldest": drop_oldest}
     channel = STATUS["channels"][0] | config
-    text = shown(host.status, STATUS | {"channels": [channel]})
+    text = shown(host.show_status, STATUS | {"channels": [channel]})
     assert "819 MiB" in text
     assert (said or "chatwoot is ") in text or said is None
     assert (said is None) == ("% full;" not in text)
@@ -388,10 +379,10 @@ def test_a_channel_that_is_nearly_full(
 
 
 def test_what_a_policy_says(shown: Shown) -> None:
-    text = " ".join(shown(subscriptions.subscription, SUBSCRIPTION).split())
+    text = " ".join(shown(subscription.show_subscription, SUBSCRIPTION).split())
     assert "0.5s,30s,2m,10h,7d (as its channel)" in text
     assert "2 failures or 1m (its own)" in text
-    text = shown(channels.channel, CHANNEL)
+    text = shown(channel.show_channel, CHANNEL)
     assert "0.5s,30s,2m,10h,7d\n" in text
     assert "at most 1 GiB" in text
     bare = CHANNEL | {
@@ -399,13 +390,13 @@ def test_what_a_policy_says(shown: Shown) -> None:
         "max_bytes": None,
         "drop_oldest": True,
     }
-    text = shown(channels.channel, bare)
+    text = shown(channel.show_channel, bare)
     for said in ("never", "until it is settled", "any size", "the oldest go"):
         assert said in text
 
 
 def test_what_a_replay_is_of(shown: Shown) -> None:
-    text = shown(replays.replay, REPLAY)
+    text = shown(replay.show_replay, REPLAY)
     for part in (
         "2 events by id, from number 4, up to number 9, since 2026-",
         "kind message_created, key 42, with 'refund', dead ones",
@@ -413,8 +404,8 @@ def test_what_a_replay_is_of(shown: Shown) -> None:
         "by somebody here",
     ):
         assert part in text
-    assert "everything" in shown(replays.replay, REPLAY | {"selection": {}})
-    assert "without key" in shown(replays.replay, REPLAY | {"selection": {"key": ""}})
+    assert "everything" in shown(replay.show_replay, REPLAY | {"selection": {}})
+    assert "without key" in shown(replay.show_replay, REPLAY | {"selection": {"key": ""}})
 
 
 @pytest.mark.parametrize(
@@ -428,11 +419,11 @@ def test_what_a_replay_is_of(shown: Shown) -> None:
     ],
 )
 def test_a_replay_was_begun(shown: Shown, changes: Json, running: bool, said: str) -> None:
-    assert said in shown(replays.begun, {"running": running, "replays": [REPLAY | changes]})
+    assert said in shown(replay.show_begun, {"running": running, "replays": [REPLAY | changes]})
 
 
 def test_an_attempt_of_a_replay_is_marked(shown: Shown) -> None:
-    text = " ".join(shown(events.event, EVENT).split())
+    text = " ".join(shown(events.show_event, EVENT).split())
     assert "ana (replay 3) 2 " in text
     assert "ana 1 " in text
 
@@ -450,7 +441,7 @@ def test_an_attempt_of_a_replay_is_marked(shown: Shown) -> None:
 def test_a_forward_in_80_columns(shown: Shown, changes: Json, reader: str) -> None:
     """A line of the table, whole; below it the URL, and why it waits."""
     one = FORWARD | changes
-    text = shown(forwards.forwards, {"forwards": [one]})
+    text = shown(forward.show_forwards, {"forwards": [one]})
     _, line, *below = text.splitlines()
     assert re.search(rf"^chatwoot  forward  {reader}  +3  +20\d\d-[0-9-]+ [0-9:]+  1 *$", line)
     why = f" ({one['waits_for']})" if one["waits_for"] else ""
@@ -460,7 +451,7 @@ def test_a_forward_in_80_columns(shown: Shown, changes: Json, reader: str) -> No
 def test_subscriptions_in_80_columns(shown: Shown) -> None:
     """A reason does not break the table; it has a line of its own."""
     waits = SUBSCRIPTION | {"target_down": True, "waits_for": "10.0.0.5:8001 does not answer"}
-    text = shown(subscriptions.subscriptions, {"subscriptions": [waits]})
+    text = shown(subscription.show_subscriptions, {"subscriptions": [waits]})
     _, line, _, why = text.splitlines()
     assert line.split()[-1] == "1"
     assert why == "ana of chatwoot: waits for its target (10.0.0.5:8001 does not answer)"
@@ -475,7 +466,7 @@ def test_settings_stay_whole_in_80_columns(shown: Shown) -> None:
         "tls_key_file": {"value": None, "source": "default"},
         "trusted_proxies": {"value": [], "source": "default"},
     }
-    text = shown(host.status, STATUS | {"settings": settings})
+    text = shown(host.show_status, STATUS | {"settings": settings})
     assert f"{name}  1024" in text
     assert "bot, 10.0.0.0/8" in text
     assert re.search(r"tls_key_file +- ", text)
@@ -483,21 +474,21 @@ def test_settings_stay_whole_in_80_columns(shown: Shown) -> None:
 
 
 def test_nothing_there(shown: Shown) -> None:
-    assert shown(dead.dead, {"dead": []}) == "Nothing is dead.\n"
-    assert "relay-server forward create" in shown(forwards.forwards, {"forwards": []})
-    assert shown(replays.replays, {"replays": []}) == "There is no replay.\n"
+    assert shown(dead.show_dead, {"dead": []}) == "Nothing is dead.\n"
+    assert "relay-server forward create" in shown(forward.show_forwards, {"forwards": []})
+    assert shown(replay.show_replays, {"replays": []}) == "There is no replay.\n"
 
 
 def test_replays_in_80_columns(shown: Shown) -> None:
     """Two lines each, which no table breaks."""
-    first, second = shown(replays.replays, {"replays": [REPLAY]}).splitlines()
+    first, second = shown(replay.show_replays, {"replays": [REPLAY]}).splitlines()
     assert first == "3  ana of chatwoot: running, 50 %, 1 delivered"
     assert second.startswith("    begun 20")
     assert second.endswith("kind message_created, key 42, with 'refund', dead ones")
 
 
 def test_a_dead_delivery(shown: Shown) -> None:
-    text = shown(dead.dead, {"dead": [DEAD]})
+    text = shown(dead.show_dead, {"dead": [DEAD]})
     assert ID in text
     assert "answered 500" in " ".join(text.split())
 
@@ -513,29 +504,29 @@ def test_a_dead_delivery(shown: Shown) -> None:
     ],
 )
 def test_how_long_it_runs(shown: Shown, seconds: int, said: str) -> None:
-    text = shown(host.status, STATUS | {"uptime_s": seconds})
+    text = shown(host.show_status, STATUS | {"uptime_s": seconds})
     assert f"Running for {said} at https://relay.example.com, version 1.0." in text
 
 
 def test_a_server_that_does_not_run(shown: Shown) -> None:
-    text = shown(host.status, STATUS | {"running": False})
+    text = shown(host.show_status, STATUS | {"running": False})
     assert "Not running: relay-server serve starts it." in text
 
 
 def test_a_channel_that_asks_for_nothing(shown: Shown) -> None:
-    text = shown(channels.channel, CHANNEL | {"sender_auth": []})
+    text = shown(channel.show_channel, CHANNEL | {"sender_auth": []})
     assert "nothing: anybody may post" in text
     assert "allowed networks" in text
 
 
 def test_tokens_are_copied_from_a_line_of_their_own(shown: Shown) -> None:
     secret = "rly_" + "x" * 200
-    lines = shown(tokens.new_token, TOKEN | {"token": secret}).splitlines()
+    lines = shown(token.show_new_token, TOKEN | {"token": secret}).splitlines()
     assert secret in lines
 
 
 def test_what_to_do_next_after_init(shown: Shown) -> None:
-    text = shown(host.init, INIT)
+    text = shown(host.show_init, INIT)
     lines = [line.strip() for line in text.splitlines()]
     for line in (
         "relay-server serve",
@@ -546,7 +537,7 @@ def test_what_to_do_next_after_init(shown: Shown) -> None:
     ):
         assert line in lines
     again = INIT | dict.fromkeys(("send_token", "subscribe_token", "webhook_url"), None)
-    text = shown(host.init, again | {"running": True})
+    text = shown(host.show_init, again | {"running": True})
     assert "rly_" not in text
     assert "exists already" in text
     assert "relay-server serve" not in text
