@@ -39,6 +39,9 @@ class Database:
     def __init__(self, path: Path, *, readonly: bool = False, immutable: bool = False) -> None:
         self.connection = _still(path) if immutable else _living(path)
         self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        # A query's plan does not depend on its parameters: else SQLite prepares a good many of them
+        # anew each time, in case a value suits an index of a part of the rows.
+        self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._queries = queries()
         self._by_rows: dict[tuple[str, int], str] = {}
         try:
