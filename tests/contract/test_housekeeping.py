@@ -12,7 +12,6 @@ import pytest
 from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelFull, InvalidValue
 from relay_server.store.interface import Store
-from relay_server.store.memory_reader import weight
 from relay_server.values import (
     Channel,
     Mark,
@@ -34,6 +33,7 @@ from tests.support.stores import (
     open_test_store,
     sequences,
     trim,
+    weight,
 )
 
 

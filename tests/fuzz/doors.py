@@ -14,12 +14,12 @@ from relay_server.delivery.hub import Hub
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
-from relay_server.store.memory import MemoryStore
 from relay_server.values import Appended, ChannelNumber, NewEvent, Scope, Token
 from relay_server.web.context import Context
 from relay_server.web.front import Front, FrontDoor
 from relay_server.web.server import BoundedHandler
 from tests.support.clock import START_MS, VirtualClock
+from tests.support.stores import MemoryStore
 
 SEND_TOKEN, ADMIN_TOKEN = "rly_send", "rly_admin"
 CHANNELS = ("chatwoot", "open", "pointed")

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
+from relay_protocol.values import RequestHead
 from relay_server.configs import ChannelConfig
 from relay_server.store.interface import Store
-from relay_server.store.memory import MemoryStore
+from relay_server.store.space import Space
+from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import Channel, Claim, DeliveryState, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event
+from tests.support.inline import IN_MEMORY, InlineReading, InlineWriter, open_in_memory
 
-BACKENDS = ("memory", "sqlite")
+BACKENDS = ("sqlite",)
 UNICODE = "conversa-ção 🎉 \N{GREEK SMALL LETTER ALPHA}\x00\u2028'\""
+
+
+class MemoryStore(SqliteStore):
+    """SQLite's own store on `:memory:`, without a thread: what is asked for is done at once."""
+
+    def __init__(self, database: Database | None = None) -> None:
+        self.database = database or open_in_memory()
+        super().__init__(
+            IN_MEMORY,
+            functools.partial(InlineWriter, self.database),
+            InlineReading(self.database),
+            InlineReading(self.database),
+            Space(),
+            lambda: None,
+        )
 
 
 @asynccontextmanager
 async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
-    """A store of a kind, closed at the end."""
-    store: Store = MemoryStore() if backend == "memory" else await open_sqlite(data_dir)
+    """A store of a backend, closed at the end."""
+    assert backend == "sqlite", "no other backend is there yet"
+    store = await open_sqlite(data_dir)
     try:
         yield store
     finally:
         await store.close()
+
+
+def weight(request: RequestHead, body: bytes) -> int:
+    """Bytes that an event takes."""
+    return len(body) + len(msgspec.msgpack.encode(request))
 
 
 async def make_channel(store: Store, name: str = "chatwoot") -> Channel:
@@ -75,10 +103,9 @@ async def aged(store: Store, channel: Channel, count: int) -> Sequence[str]:
 
 
 class Stores:
-    """A store that can be closed and opened again where the backend survives that."""
+    """A backend's store, which can be closed and opened again."""
 
     def __init__(self, backend: str, data_dir: Path, stack: AsyncExitStack) -> None:
-        self.durable = backend != "memory"
         self._backend, self._data_dir, self._stack = backend, data_dir, stack
 
     async def open(self) -> Store:
@@ -86,8 +113,6 @@ class Stores:
         return await self._stack.enter_async_context(context)
 
     async def reopen(self, store: Store) -> Store:
-        """The same store after a restart; for memory, the very same."""
-        if not self.durable:
-            return store
+        """The same store after a restart."""
         await self._stack.aclose()
         return await self.open()

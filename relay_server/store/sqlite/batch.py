@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import apsw
 
@@ -13,6 +13,7 @@ from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken
 from relay_server.store.feed import Change
 from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.pending import Fits
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -72,6 +73,58 @@ def publish(batch: Sequence[Job], results: Sequence[Any]) -> None:
             alone.append((job.then, result))
     for then, result in (*bulks.items(), *alone):
         then(result)
+
+
+class GroupCommit(Protocol):
+    """Does operations in transactions, all that wait in one.
+
+    The thread of `Writer` does; without a thread it can be done where it is asked for.
+    """
+
+    @property
+    def broken(self) -> bool:
+        """True once the disk or the database failed."""
+
+    def submit(
+        self,
+        operation: Operation[T],
+        then: Callable[[T], None] | None = None,
+        weight: int = 0,
+    ) -> asyncio.Future[T]:
+        """Have an operation done; the future is done once it is committed.
+
+        Args:
+            operation: Called inside a transaction, in the thread that writes.
+            then: Called with the result in the event loop, even if nobody waits any more.
+            weight: Bytes that wait in memory until it is written.
+
+        Raises:
+            StoreFull: Too much waits already.
+            StoreUnavailable: The writer was closed.
+        """
+
+    def submit_bulk(
+        self,
+        operation: BulkOperation[Item, T],
+        item: Item,
+        then: Callable[[Sequence[T]], None],
+        weight: int = 0,
+    ) -> asyncio.Future[T]:
+        """Like `submit`, for webhooks: the operation does all items of a transaction in one call.
+
+        It returns a result for each item, in order; an item's `RelayError` stands for what it
+        would have raised; `then` is called with all the others. While there is no room for
+        webhooks they are refused at once.
+        """
+
+    def fits(self) -> Fits | None:
+        """What progress there is room for; None while there is plenty."""
+
+    def fail(self, error: StoreBroken) -> None:
+        """Believe nothing that is written or read from now on; from any thread."""
+
+    async def close(self) -> None:
+        """Do what was submitted, and end."""
 
 
 class Batches:

@@ -10,11 +10,14 @@ import apsw
 
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.files import size_of
+from relay_server.store.space import Space
 from relay_server.store.sqlite import integrity, restore
 from relay_server.store.sqlite.database import Database, prepare, translate
 from relay_server.store.sqlite.lock import DirLock
+from relay_server.store.sqlite.reading import ReadingThread
 from relay_server.store.sqlite.reserve import Reserve
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
+from relay_server.store.sqlite.writer import Writer
 
 
 async def open_sqlite(
@@ -28,7 +31,8 @@ async def open_sqlite(
 
     Args:
         data_dir: Its folder.
-        on_broken: Called once, when the disk or the database failed.
+        on_broken: Called once the disk or the database failed: nothing more can be promised then,
+            and the server must stop.
         max_bytes: What the database may grow to; 0 for no cap.
 
     Raises:
@@ -37,20 +41,28 @@ async def open_sqlite(
         StoreBroken: It is damaged, or gone, or no store of ours.
         StoreUnavailable: It cannot be written to.
     """
-    lock = DirLock(data_dir)
+    lock, path = DirLock(data_dir), data_dir / FILE_NAME
     try:
         lock.acquire()
     except OSError as exc:
         raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
     try:
-        prepare_files(data_dir / FILE_NAME)
-        return SqliteStore(data_dir, lock, on_broken, max_bytes)
+        prepare_files(path)
+        space = Space()
+        return SqliteStore(
+            path,
+            lambda first, tell: Writer(path, first, on_broken, tell, space, max_bytes),
+            ReadingThread(path, "relay-reader"),
+            ReadingThread(path, "relay-reports"),
+            space,
+            lock.release,
+        )
     except OSError as exc:
         lock.release()
         raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
     except apsw.Error as exc:
         lock.release()
-        raise translate(exc, str(data_dir / FILE_NAME)) from exc
+        raise translate(exc, str(path)) from exc
     except BaseException:
         lock.release()
         raise

@@ -10,11 +10,27 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from relay_server.store.sqlite.database import Database
 
 T = TypeVar("T")
+
+
+class Reading(Protocol):
+    """Asks a database.
+
+    Attributes:
+        database: For what is asked while the store is opened.
+    """
+
+    database: Database
+
+    async def ask(self, query: Callable[[Database], T]) -> T:
+        """Have a question answered, after those that were asked before."""
+
+    async def close(self, *, abandon: bool) -> None:
+        """Answer what was asked, and close; abandon the files of a failed disk as they are."""
 
 
 class ReadingThread:
@@ -30,12 +46,10 @@ class ReadingThread:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def ask(self, query: Callable[[Database], T]) -> T:
-        """Have a question answered, after those that were asked before."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self.database.ask, query)
 
     async def close(self, *, abandon: bool) -> None:
-        """Answer what was asked, and close; abandon the files of a failed disk as they are."""
         await asyncio.to_thread(self._thread.shutdown)
         if abandon:
             self.database.abandon()

@@ -39,19 +39,17 @@ from relay_server.store.feed import (
 from relay_server.store.space import Space
 from relay_server.store.sqlite import catalogue, housekeeping, integrity, readers, report
 from relay_server.store.sqlite.arrivals import Arrival, Stored, append_all, find_duplicate
-from relay_server.store.sqlite.batch import Operation
+from relay_server.store.sqlite.batch import First, GroupCommit, Operation
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.integrity import BackgroundCheck
-from relay_server.store.sqlite.lock import DirLock
 from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.positions import first, last, position, sequence_of
-from relay_server.store.sqlite.reading import ReadingThread
+from relay_server.store.sqlite.reading import Reading
 from relay_server.store.sqlite.rows import (
     decode_event,
     decode_subscription,
     encode,
 )
-from relay_server.store.sqlite.writer import Writer
 from relay_server.values import (
     Appended,
     Catalog,
@@ -92,30 +90,36 @@ FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used
 class SqliteStore:
     """A `Store` in `relay.db` of a data dir, which it locks.
 
-    Made by `open_sqlite`. `on_broken` is called once the disk or the database failed: nothing more
-    can be promised then, and the server must stop.
+    Args:
+        path: The file.
+        open_writer: Opens what writes. It begins each transaction with the first of what it is
+            given, and tells the second what that has changed.
+        reading: Answers short questions, on which deliveries or a sender wait.
+        reports: Answers what people ask, and clean-up.
+        space: Told by the writer.
+        release: Called when all is closed.
     """
 
     def __init__(
         self,
-        data_dir: Path,
-        lock: DirLock,
-        on_broken: Callable[[StoreBroken], None],
-        max_bytes: int = 0,
+        path: Path,
+        open_writer: Callable[[First, Callable[[Change], None]], GroupCommit],
+        reading: Reading,
+        reports: Reading,
+        space: Space,
+        release: Callable[[], None],
     ) -> None:
-        self._path = path = data_dir / FILE_NAME
-        self._lock = lock
+        self._path = path
+        self._release = release
         self._loop = asyncio.get_running_loop()
         self._pending = Pending()
-        self.space = Space()
+        self.space = space
         self.feed = Feed()
-        self._writer = Writer(
-            path, self._write_pending, on_broken, self.feed.tell, self.space, max_bytes
-        )
-        self._reading = ReadingThread(path, "relay-reader")  # what is to be delivered
-        self._reports = ReadingThread(path, "relay-reports")  # what people ask, and clean-up
+        self._writer = open_writer(self._write_pending, self.feed.tell)
+        self._reading = reading
+        self._reports = reports
         self._write_timer: asyncio.TimerHandle | None = None
-        self._cache = Cache(*catalogue.load(self._reading.database), self.feed)
+        self._cache = Cache(*catalogue.load(reading.database), self.feed)
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
         self._check = BackgroundCheck(path, self._writer.fail) if large else None
 
@@ -357,7 +361,7 @@ class SqliteStore:
                 self._write_timer.cancel()
             for reading in (self._reading, self._reports):
                 await reading.close(abandon=self._writer.broken)
-            self._lock.release()
+            self._release()
 
     def _told(self, kind: Callable[[T], Change]) -> Callable[[T], None]:
         """Tell what came of an operation as a change of a kind."""

@@ -46,7 +46,7 @@ class _TooMuch(StoreFull):
 
 
 class Writer:
-    """Runs operations in a thread of its own, grouped into transactions.
+    """A `GroupCommit` in a thread of its own.
 
     Args:
         first: Called in the writer's thread inside each transaction, first.
@@ -91,17 +91,6 @@ class Writer:
         then: Callable[[T], None] | None = None,
         weight: int = 0,
     ) -> asyncio.Future[T]:
-        """Have an operation done; the future is done once it is committed.
-
-        Args:
-            operation: Called in the writer's thread, inside a transaction.
-            then: Called with the result in the event loop, even if nobody waits any more.
-            weight: Bytes that wait in memory until it is written.
-
-        Raises:
-            StoreFull: Too much waits already.
-            StoreUnavailable: The writer was closed.
-        """
         return self._submit(operation, ALONE, then, weight)
 
     def submit_bulk(
@@ -111,12 +100,6 @@ class Writer:
         then: Callable[[Sequence[T]], None],
         weight: int = 0,
     ) -> asyncio.Future[T]:
-        """Like `submit`, for webhooks: the operation does all items of a transaction in one call.
-
-        It returns a result for each item, in order; an item's `RelayError` stands for what it
-        would have raised; `then` is called with all the others. While there is no room for
-        webhooks they are refused at once.
-        """
         if (refusal := self._capacity.refusal) is not None:
             raise type(refusal)(str(refusal))
         return self._submit(operation, item, then, weight)
@@ -142,21 +125,17 @@ class Writer:
 
     @property
     def broken(self) -> bool:
-        """Whether the disk or the database failed."""
         return self._broken is not None
 
     def fits(self) -> Fits | None:
-        """What progress there is room for; None while there is plenty."""
         return self._capacity.fits()
 
     def fail(self, error: StoreBroken) -> None:
-        """Believe nothing that is written or read from now on; from any thread."""
         if self._broken is None:
             self._broken = error
             self._loop.call_soon_threadsafe(self._on_broken, error)
 
     async def close(self) -> None:
-        """Do what was submitted, then end the thread."""
         self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)

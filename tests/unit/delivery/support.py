@@ -14,7 +14,6 @@ from relay_server.delivery.pump import Pump
 from relay_server.errors import StoreUnavailable
 from relay_server.metrics import Metrics
 from relay_server.store.feed import EventsStored
-from relay_server.store.memory import MemoryStore
 from relay_server.values import (
     Channel,
     ChannelNumber,
@@ -34,7 +33,7 @@ from relay_server.values import (
 from tests.support.clock import START_MS
 from tests.support.events import OK
 from tests.support.sinks import FakeSink
-from tests.support.stores import append_many, make_channel
+from tests.support.stores import MemoryStore, append_many, make_channel
 from tests.support.virtual_time import running_clock
 
 

@@ -22,13 +22,13 @@ from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
-from relay_server.store.memory import MemoryStore
 from relay_server.values import Appended, Channel, ChannelNumber, Event, NewEvent, Scope, Token
 from relay_server.web.context import Context
 from relay_server.web.front import Front, FrontDoor
 from relay_server.web.server import BoundedRunner
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.senders import Answer, Connection, connection, exchange
+from tests.support.stores import MemoryStore
 from tests.support.waiting import until
 
 

@@ -20,13 +20,13 @@ from relay_server.app import serve_control
 from relay_server.control import open_api
 from relay_server.errors import InvalidValue
 from relay_server.places import SOCKET_NAME
-from relay_server.store.memory import MemoryStore
 from relay_server.values import Channel, Progress, Scope
 from relay_server.web.api.exchange import MAX_REQUEST_BYTES
 from relay_server.web.canary import LIFETIME_MS, remove_forgotten
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
 from tests.support.senders import connection, read_answer, request
+from tests.support.stores import MemoryStore
 from tests.support.waiting import settled
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import FakeReader, Served
@@ -546,8 +546,8 @@ async def test_secrets_among_the_settings_are_masked(served: Served) -> None:
     assert "FIXTUREsecret" not in json.dumps(settings)
 
 
-async def test_the_store_s_refusals_reach_whoever_asked(served: Served) -> None:
+async def test_the_store_s_refusals_reach_whoever_asked(served: Served, tmp_path: Path) -> None:
     async with host(served) as api:
-        with pytest.raises(Exception, match="nothing to back up") as refused:
-            await api.call("POST", "backup", {"file": "/x"})
+        with pytest.raises(Exception, match="exists already") as refused:
+            await api.call("POST", "backup", {"file": str(tmp_path)})
     assert getattr(refused.value, "code", "") == InvalidValue.code

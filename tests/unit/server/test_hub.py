@@ -19,7 +19,6 @@ from relay_server.delivery.pump import Pump
 from relay_server.errors import ChannelNotFound, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.feed import TokenRevoked
-from relay_server.store.memory import MemoryStore
 from relay_server.values import (
     ChannelNumber,
     Claim,
@@ -30,7 +29,7 @@ from relay_server.values import (
     SubscriptionStatus,
 )
 from tests.support.events import OK
-from tests.support.stores import append_many, make_channel
+from tests.support.stores import MemoryStore, append_many, make_channel
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
 from tests.unit.server.support import FakeReader

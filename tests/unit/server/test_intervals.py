@@ -10,9 +10,9 @@ import pytest
 
 from relay_server import app
 from relay_server.delivery.upkeep import Upkeep
-from relay_server.store.memory import MemoryStore
 from relay_server.web import canary
 from relay_server.web.context import Context
+from tests.support.stores import MemoryStore
 from tests.support.virtual_time import running_clock, virtual_time
 
 

@@ -37,7 +37,7 @@ async def running(app: web.Application) -> AsyncIterator[tuple[int, BoundedRunne
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> web.Application:
+async def app(tmp_path: Path) -> web.Application:
     """What the ops port answers."""
     return ops_app(make_context(GatedStore(), tmp_path, VirtualClock()))
 

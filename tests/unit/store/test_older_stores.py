@@ -11,13 +11,13 @@ import apsw
 import pytest
 
 from relay_server.configs import SenderKind, SubscriptionConfig
-from relay_server.store.memory_reader import weight
 from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.sql import migrations
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
 from relay_server.values import Channel, Mark, MarkState, ReplayState, Scope, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event
+from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
 EVERY = pytest.mark.parametrize("version", [1, 2])
