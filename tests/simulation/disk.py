@@ -1,6 +1,7 @@
-"""A store whose commits are late, fail, find no room, or are lost in a crash.
+"""A disk whose commits are late, fail, find no room, or are lost in a crash.
 
-What was committed is a `MemoryStore`: a crash loses what waits to be committed, and nothing else.
+What was committed is a database in memory, which outlives the server: a crash loses what waits to
+be committed, and nothing else. On top of it is SQLite's own store, a new one for each life.
 """
 
 from __future__ import annotations
@@ -8,62 +9,55 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
-from relay_protocol.errors import RelayError
-from relay_server.errors import StoreFull, StoreUnavailable
-from relay_server.store.feed import Change, Feed
-from relay_server.store.memory import MemoryStore
+import apsw
+
+from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
+from relay_server.store.feed import Change
 from relay_server.store.space import Space
-from relay_server.values import (
-    Appended,
-    Catalog,
-    ChannelNumber,
-    Claim,
-    NewEvent,
-    Progress,
-    Subscription,
+from relay_server.store.sqlite.batch import (
+    ALONE,
+    Batches,
+    BulkOperation,
+    First,
+    Job,
+    Operation,
+    publish,
 )
+from relay_server.store.sqlite.database import Database, prepare
+from relay_server.store.sqlite.pending import Fits
+from relay_server.store.sqlite.positions import position, sequence_of
+from relay_server.store.sqlite.store import SqliteStore
+from relay_server.values import ChannelNumber, SubscriptionNumber
 from tests.simulation.kernel import Kernel
+from tests.support.inline import IN_MEMORY
+from tests.support.stores import MemoryStore
 
-RECORD_S = 0.05  # as the SQLite store has it
+T = TypeVar("T")
+Item = TypeVar("Item")
+
 MAX_BATCH = 256
-WRITES = frozenset(
-    {
-        "claim",
-        "create_channel",
-        "change_channel",
-        "delete_channel",
-        "create_token",
-        "revoke_token",
-        "subscribe",
-        "change_subscription",
-        "unsubscribe",
-        "create_replay",
-        "end_replay",
-        "discard",
-        "remove",
-        "drop_oldest",
-        "forget_dead",
-        "sweep",
-    }
-)
-FLUSHED_READS = frozenset({"replays", "dead", "subscription_status", "deliveries"})
-READS = frozenset(
-    {
-        "outlines",
-        "fetch",
-        "select",
-        "subscriptions",
-        "channel_status",
-        "list_events",
-        "find_event",
-        "removable",
-    }
-)
+# What a subscription that begins with the past can find: what its channel has when it is made.
+NOTE_THE_BEGIN = """
+CREATE TEMP TABLE begun (subscription INTEGER PRIMARY KEY, last INTEGER);
+CREATE TEMP TABLE found (subscription INTEGER, position INTEGER);
+CREATE TEMP TRIGGER begin AFTER INSERT ON main.subscriptions BEGIN
+    INSERT INTO begun SELECT NEW.number, last_sequence FROM channels WHERE number = NEW.channel;
+    INSERT INTO found SELECT NEW.number, position FROM events WHERE position >> 40 = NEW.channel;
+END;
+"""
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine gives that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as exc:
+        result: T = exc.value
+        return result
+    raise AssertionError("what is kept in memory waited")
 
 
 class Weather:
@@ -75,139 +69,242 @@ class Weather:
         self.full = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    call: Callable[[], Coroutine[Any, Any, Any]]
-    future: asyncio.Future[Any]
-    channel: ChannelNumber | None = None  # of a webhook
-
-
-def at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine gives that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as exc:
-        return exc.value
-    raise AssertionError("a store in memory waited")
-
-
-class _Told(Feed):
-    """Keeps what is committed until the life of the server that is to hear of it tells it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[Change] = []
-
-    def tell(self, change: Change) -> None:
-        """Part of the feed."""
-        self.told.append(change)
-
-
-class KeptStore(MemoryStore):
-    """What is committed; it remembers what a subscription that begins with the past could find.
+class _Committed(Database):
+    """All that is committed.
 
     Attributes:
-        begun_with: Of each subscription, the events of its channel when it was made.
+        fails: A commit does not succeed.
     """
 
+    fails = False
+
+    def commit(self) -> None:
+        if self.fails:
+            raise apsw.BusyError("the commit failed")
+        super().commit()
+
+
+@functools.cache
+def _the_database() -> _Committed:
+    """The same for every run: SQLite knows its queries by then."""
+    database = _Committed(IN_MEMORY)
+    prepare(database)
+    database.connection.execute(NOTE_THE_BEGIN)
+    return database
+
+
+def _emptied(database: _Committed) -> _Committed:
+    """As it was when it was made; what refers to another table goes before that."""
+    database.rollback()
+    for schema in ("sqlite_schema", "sqlite_temp_schema"):
+        tables = f"SELECT name FROM {schema} WHERE type = 'table' ORDER BY rowid DESC"
+        for (table,) in database.connection.execute(tables).fetchall():
+            database.connection.execute(f"DELETE FROM {table}")
+    return database
+
+
+class Kept(MemoryStore):
+    """A look at what is committed that no server knows of, and that never takes time."""
+
     def __init__(self) -> None:
-        super().__init__()
-        self.feed: _Told = _Told()
-        self.begun_with: dict[int, tuple[int, frozenset[int]]] = {}
+        self.committed = _emptied(_the_database())
+        super().__init__(self.committed)
 
-    async def subscribe(self, channel: str, *args: Any, **kwargs: Any) -> tuple[Subscription, bool]:
-        """Part of the store; notes the last sequence, and which events there still were."""
-        subscription, made = await super().subscribe(channel, *args, **kwargs)
-        if made:
-            kept = frozenset(self._events.get(self.catalog.channels[channel].number, {}))
-            self.begun_with[subscription.number] = (max(kept, default=0), kept)
-        return subscription, made
+    async def flush(self) -> None:
+        """Nothing is ever late here."""
 
-    def had_gone(self, subscription: int, sequence: int) -> bool:
-        """Whether an event was deleted before a subscription was made."""
-        last, kept = self.begun_with[subscription]
-        return sequence <= last and sequence not in kept
+    def sequences(self, channel: ChannelNumber) -> list[int]:
+        """Every event that there is."""
+        query = "SELECT position FROM events WHERE position >> 40 = ? ORDER BY position"
+        return [sequence_of(at) for (at,) in self._ask(query, channel)]
+
+    def is_gone(self, channel: ChannelNumber, sequence: int) -> bool:
+        """Whether an event was deleted."""
+        query = "SELECT 1 FROM events WHERE position = ?"
+        return not self._ask(query, position(channel, sequence))
+
+    def could_have(self, subscription: SubscriptionNumber, sequence: int) -> bool:
+        """Whether an event comes after the start of a subscription, and was there by then."""
+        query = """
+            SELECT 1 FROM main.subscriptions s JOIN begun b ON b.subscription = s.number
+            WHERE s.number = ?1 AND ?2 > s.start AND (?2 > b.last OR EXISTS (
+                SELECT 1 FROM found WHERE subscription = ?1 AND position & 1099511627775 = ?2))
+        """
+        return bool(self._ask(query, subscription, sequence))
+
+    def _ask(self, query: str, *values: int) -> list[tuple[Any, ...]]:
+        return self.committed.connection.execute(query, values).fetchall()
 
 
-class SimStore:
-    """An `Store` over what is committed, for as long as the server lives."""
+class _Life:
+    """A disk under one life of the server: once that is over, nobody gets an answer."""
 
-    def __init__(self, kernel: Kernel, kept: KeptStore, weather: Weather) -> None:
-        self.space = Space()
+    def __init__(self, kernel: Kernel, database: _Committed, weather: Weather) -> None:
+        self.kernel = kernel
+        self.database = database
         self.weather = weather
-        self._kernel = kernel
-        self._kept = kept
-        self._rng = kernel.rng(f"disk {kernel.number()}")
-        self._jobs: deque[_Job] = deque()
-        self._pending: list[tuple[Claim, Progress]] = []
-        self.feed = Feed()
+        self.rng = kernel.rng(f"disk {kernel.number()}")
+        self.over = False
+
+    def late(self, least_s: float, most_s: float) -> float:
+        """How long something takes."""
+        slow_s = self.weather.slow_s
+        more_s = self.rng.random() * slow_s if slow_s else 0.0
+        return self.rng.uniform(least_s, most_s) + more_s
+
+    def later(self, delay_s: float, do: Callable[..., None], *args: Any) -> None:
+        """Do something after a while, unless it is over by then."""
+        self.kernel.loop.call_later(delay_s, self._unless_over, do, args)
+
+    def _unless_over(self, do: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if not self.over:
+            do(*args)
+
+
+class _Reading:
+    """Answers questions after a while."""
+
+    def __init__(self, life: _Life) -> None:
+        self.database: Database = life.database
+        self._life = life
+
+    async def ask(self, query: Callable[[Database], T]) -> T:
+        """Have it answered, of what is committed by then."""
+        await asyncio.sleep(self._life.late(0.0001, 0.002))
+        if self._life.over:
+            await self._life.kernel.loop.create_future()
+        return self.database.ask(query)
+
+    async def close(self, *, abandon: bool) -> None:
+        """The life is over."""
+        self._life.over = True
+
+
+class _Writer:
+    """Commits what waits after a while, and answers after another.
+
+    Attributes:
+        jobs: What waits.
+    """
+
+    broken = False
+
+    def __init__(self, life: _Life, first: First, tell: Callable[[Change], None]) -> None:
+        self.jobs: deque[Job] = deque()
+        self._batches = Batches(life.database, first)
+        self._life = life
+        self._tell = tell
         self._committing = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._dead = False
 
-    def __getattr__(self, name: str) -> Any:
-        if name in WRITES:
-            return functools.partial(self._write, name)
-        if name in READS:
-            return functools.partial(self._read, name)
-        if name in FLUSHED_READS:
-            return functools.partial(self._flush_and_read, name)
-        raise AttributeError(name)
+    def submit(
+        self,
+        operation: Operation[T],
+        then: Callable[[T], None] | None = None,
+        weight: int = 0,
+    ) -> asyncio.Future[T]:
+        """Have it done with the next commit."""
+        return self._submit(operation, ALONE, then, weight)
 
-    @property
-    def catalog(self) -> Catalog:
-        """Channels and tokens."""
-        return self._kept.catalog
+    def submit_bulk(
+        self,
+        operation: BulkOperation[Item, T],
+        item: Item,
+        then: Callable[[Sequence[T]], None],
+        weight: int = 0,
+    ) -> asyncio.Future[T]:
+        """Have it done with the next commit, if there is room."""
+        if self._life.weather.full:
+            raise StoreFull("the disk is full")
+        return self._submit(operation, item, then, weight)
+
+    def fits(self) -> Fits | None:
+        """Progress always finds room."""
+        return None
+
+    def fail(self, error: StoreBroken) -> None:
+        """It never does."""
+        self._life.kernel.violate("the store broke", error=error)
+
+    async def close(self) -> None:
+        """All is done by now: the store has flushed."""
+
+    def _submit(
+        self,
+        operation: Callable[..., Any],
+        item: object,
+        then: Callable[[Any], None] | None,
+        weight: int,
+    ) -> asyncio.Future[Any]:
+        job = Job(operation, item, then, self._life.kernel.loop.create_future(), weight)
+        self.jobs.append(job)
+        self._start()
+        return job.future
+
+    def _start(self) -> None:
+        if self.jobs and not self._committing:
+            self._committing = True
+            self._life.later(self._life.late(0.0005, 0.004), self._commit)
+
+    def _commit(self) -> None:
+        batch = [self.jobs.popleft() for _ in range(min(MAX_BATCH, len(self.jobs)))]
+        if self._life.weather.full:
+            for job in [job for job in batch if job.arrives]:
+                batch.remove(job)
+                job.answer(StoreFull("the disk is full"))
+        results, changes = self._try(batch)
+        # A crash may come between commit and answer.
+        delay_s = self._life.rng.uniform(0.0001, 0.001)
+        self._life.later(delay_s, self._answer, batch, results, changes)
+
+    def _try(self, batch: Sequence[Job]) -> tuple[Sequence[Any], Sequence[Change]]:
+        self._life.database.fails = self._life.rng.random() < self._life.weather.failing
+        try:
+            return self._batches.commit(batch)
+        except StoreUnavailable as exc:
+            self._life.kernel.note("commit failed", jobs=len(batch))
+            return [exc] * len(batch), ()
+        finally:
+            self._life.database.fails = False
+
+    def _answer(
+        self, batch: Sequence[Job], results: Sequence[Any], changes: Sequence[Change]
+    ) -> None:
+        for change in changes:
+            self._tell(change)
+        publish(batch, results)
+        for job, result in zip(batch, results, strict=True):
+            job.answer(result)
+        self._committing = False
+        self._start()
+
+
+class SimStore(SqliteStore):
+    """SQLite's store over what is committed, for as long as the server lives."""
+
+    _writer: _Writer
+
+    def __init__(self, kernel: Kernel, kept: Kept, weather: Weather) -> None:
+        self.life = life = _Life(kernel, kept.committed, weather)
+        super().__init__(
+            IN_MEMORY,
+            functools.partial(_Writer, life),
+            _Reading(life),
+            _Reading(life),
+            Space(),
+            lambda: None,
+        )
 
     @property
     def pending(self) -> int:
         """How much is not committed."""
-        return len(self._pending) + len(self._jobs)
-
-    def usage(self, channel: ChannelNumber) -> int:
-        """Bytes of a channel."""
-        return self._kept.usage(channel)
-
-    def refused(self, channel: ChannelNumber) -> int:
-        """Bytes of the largest webhook that was refused."""
-        return self._kept.refused(channel)
-
-    async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
-        """Store a webhook."""
-        if self.weather.full:
-            raise StoreFull("the disk is full")
-        call = functools.partial(self._kept.append, channel, event)
-        stored: Appended = await self._submit(call, channel)
-        return stored
-
-    def record(self, claim: Claim, progress: Progress) -> None:
-        """Note progress, to be written soon."""
-        if self._dead:
-            return
-        self._pending.append((claim, progress))
-        self._record_within()
-
-    async def flush(self) -> None:
-        """Wait until all is committed."""
-        await self._submit(_nothing)
-
-    async def backup(self, file: Path) -> None:
-        """Not of a simulation."""
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        """Commit what waits."""
-        await self.flush()
-        self.crash()
+        return len(self._writer.jobs) + len(self._pending._changes)
 
     def crash(self) -> None:
         """From now on nothing is committed, and nobody gets an answer."""
-        self._dead = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self.life.over = True
 
     def heal(self) -> None:
-        """The disk is well again."""
+        """There is room again."""
         if not self.space.taking:
             self.space.change("")
 
@@ -215,104 +312,3 @@ class SimStore:
         """The disk is full from now on."""
         if self.space.taking:
             self.space.change("the disk is full")
-
-    def _record_within(self) -> None:
-        if self._timer is None and self._pending:
-            self._timer = self._kernel.loop.call_later(RECORD_S, self._record_soon)
-
-    def _record_soon(self) -> None:
-        self._timer = None
-        self._start()
-
-    async def _write(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        return await self._submit(functools.partial(getattr(self._kept, name), *args, **kwargs))
-
-    async def _read(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        if self._dead:
-            await self._never()
-        if name not in ("outlines", "fetch") or self._rng.random() < 0.2:  # else it is in memory
-            await asyncio.sleep(self._rng.uniform(0.0001, 0.002) + self._late())
-        if self._dead:
-            await self._never()
-        return at_once(getattr(self._kept, name)(*args, **kwargs))
-
-    async def _flush_and_read(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        if not self.weather.full:
-            await self.flush()
-        return await self._read(name, *args, **kwargs)
-
-    async def _submit(
-        self,
-        call: Callable[[], Coroutine[Any, Any, Any]],
-        channel: ChannelNumber | None = None,
-    ) -> Any:
-        if self._dead:
-            await self._never()
-        future: asyncio.Future[Any] = self._kernel.loop.create_future()
-        self._jobs.append(_Job(call, future, channel))
-        self._start()
-        return await future
-
-    async def _never(self) -> None:
-        await self._kernel.loop.create_future()
-
-    def _late(self) -> float:
-        return self._rng.random() * self.weather.slow_s if self.weather.slow_s else 0.0
-
-    def _start(self) -> None:
-        if not self._committing and not self._dead:
-            self._committing = True
-            delay = self._rng.uniform(0.0005, 0.004) + self._late()
-            self._kernel.loop.call_later(delay, self._commit)
-
-    def _commit(self) -> None:
-        if self._dead:
-            return
-        batch = [self._jobs.popleft() for _ in range(min(MAX_BATCH, len(self._jobs)))]
-        if self._rng.random() < self.weather.failing:
-            self._kernel.note("commit failed", jobs=len(batch))
-            results: list[Any] = [StoreUnavailable("the commit failed")] * len(batch)
-            self._record_within()
-        else:
-            for claim, progress in self._pending:
-                self._kept.record(claim, progress)
-            self._pending.clear()
-            results = self._perform(batch)
-        delay = self._rng.uniform(0.0001, 0.001)  # a crash may come between commit and answer
-        changes, self._kept.feed.told = self._kept.feed.told, []
-        self._kernel.loop.call_later(delay, self._answer, batch, results, changes)
-
-    def _perform(self, batch: list[_Job]) -> list[Any]:
-        """Webhooks first, as the SQLite store does."""
-        results: dict[int, Any] = {}
-        for index in sorted(range(len(batch)), key=lambda i: batch[i].channel is None):
-            try:
-                results[index] = self._attempt(batch[index])
-            except RelayError as exc:
-                results[index] = exc
-        return [results[index] for index in range(len(batch))]
-
-    def _attempt(self, job: _Job) -> Any:
-        if self.weather.full and job.channel is not None:
-            raise StoreFull("the disk is full")
-        return at_once(job.call())
-
-    def _answer(self, batch: list[_Job], results: list[Any], changes: list[Change]) -> None:
-        if self._dead:
-            return
-        for change in changes:
-            self.feed.tell(change)
-        for job, result in zip(batch, results, strict=True):
-            if job.future.done():
-                continue
-            if isinstance(result, Exception):
-                job.future.set_exception(result)
-            else:
-                job.future.set_result(result)
-        self._committing = False
-        if self._jobs or (self._pending and self._timer is None):
-            self._start()
-
-
-async def _nothing() -> None:
-    """Progress that waits is written with every commit."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from relay_protocol.values import Delivery, HeaderList, RequestHead
 from relay_server.configs import Policy
-from relay_server.store.memory import MemoryStore
+from tests.simulation.disk import Kept
 from tests.simulation.kernel import Kernel
 from tests.simulation.network import Link
 
@@ -136,12 +136,14 @@ class Disturbances:
 class Judge:
     """Looks at every arrival when it happens, and at the whole at the end."""
 
-    def __init__(self, kernel: Kernel, disturbances: Disturbances, kept: MemoryStore) -> None:
+    def __init__(self, kernel: Kernel, disturbances: Disturbances, kept: Kept) -> None:
         self.ahead_s = 0.0  # by how much the server's date has jumped forward
         self.sent: dict[bytes, Sent] = {}  # by body
         self.taken = 0  # deliveries
         self.policies: dict[str, list[Policy]] = {}  # that a channel had, by name
         self.histories: dict[tuple[int, int], _History] = defaultdict(_History)
+        # When a subscription's targets took an event, by its number and the sequence.
+        self.takes: dict[tuple[int, int], list[float]] = defaultdict(list)
         self._kernel = kernel
         self._disturbances = disturbances
         self._kept = kept
@@ -191,6 +193,8 @@ class Judge:
         history = self.histories[visit.reader, visit.sequence]
         self.taken += took and not any(v.took for v in history.visits if v is not visit)
         self._open[visit.subscription, visit.key].remove(visit)
+        if took:
+            self.takes[visit.subscription, visit.sequence].append(self._kernel.now)
         self._kernel.note("ended", delivery=f"{visit.reader}.{visit.sequence}", took=took)
 
     def _same_bytes(self, delivery: Delivery) -> None:
@@ -232,7 +236,7 @@ class Judge:
 
     def _is_gone(self, channel: str, sequence: int) -> bool:
         """Whether it made room: the server goes on without it, a client may have it still."""
-        return sequence not in self._kept._events[self._kept.catalog.channels[channel].number]
+        return self._kept.is_gone(self._kept.catalog.channels[channel].number, sequence)
 
     def _alone(self, visit: Visit) -> None:
         for other in self._open[visit.subscription, visit.key]:

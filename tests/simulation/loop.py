@@ -30,3 +30,6 @@ class SimLoop(VirtualLoop):
     def __init__(self) -> None:
         self.clock = VirtualClock()
         asyncio.SelectorEventLoop.__init__(self, _Timers(self.clock))
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps who would have to be woken: there is only one thread."""

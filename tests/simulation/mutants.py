@@ -15,7 +15,7 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.lanes import Entry, Keys, Lane, State
 from relay_server.delivery.pump import Pump
 from relay_server.delivery.schedule import Schedule
-from relay_server.store.memory import MemoryStore
+from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import Appended, ChannelNumber, MarkState, NewEvent, Selected
 from relay_server.web.gateway import Connection
 from tests.simulation.clients import SimJournal
@@ -50,8 +50,8 @@ def answer_before_the_commit() -> Any:
     append = SimStore.append
 
     async def mutant(self: SimStore, channel: ChannelNumber, event: NewEvent) -> Appended:
-        self._kernel.spawn(_quietly(append(self, channel, event)), "append")
-        return Appended(event.id, self._kept._last[channel] + 1)
+        self.life.kernel.spawn(_quietly(append(self, channel, event)), "append")
+        return Appended(event.id, self._cache._last[channel] + 1)
 
     return mock.patch.object(SimStore, "append", mutant)
 
@@ -149,13 +149,13 @@ def never_drop_a_dead_connection() -> Any:
 
 def skip_in_replays() -> Any:
     """A replay leaves out the first of each piece that it reads."""
-    select = MemoryStore.select
+    select = SqliteStore.select
 
-    async def mutant(self: MemoryStore, *args: Any) -> Selected:
+    async def mutant(self: SqliteStore, *args: Any) -> Selected:
         selected = await select(self, *args)
         return Selected(selected.outlines[1:], selected.read_up_to)
 
-    return mock.patch.object(MemoryStore, "select", mutant)
+    return mock.patch.object(SqliteStore, "select", mutant)
 
 
 ALL: dict[str, Patch] = {

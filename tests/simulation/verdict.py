@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay_protocol.client_session import State
 from relay_protocol.errors import RelayError
-from relay_server.store.memory import MemoryStore
-from relay_server.store.memory_reader import is_selected
-from relay_server.values import ChannelNumber, DeliveryState, Event, Replay, ReplayState
+from relay_server.values import (
+    ChannelNumber,
+    DeliveryState,
+    Replay,
+    ReplayState,
+    SubscriptionNumber,
+)
 from tests.simulation.clients import Machine
-from tests.simulation.disk import at_once
+from tests.simulation.disk import Kept, at_once
 from tests.simulation.kernel import Broken
 
 if TYPE_CHECKING:
@@ -36,16 +40,17 @@ class Asked:
     at: float
 
 
-def asked(kept: MemoryStore, replay: Replay, now: float) -> Asked:
-    """What a replay that just began is to bring."""
-    reader = kept._readers[replay.subscription]
-    events = kept._events[reader.channel]
-    selected = (
-        sequence
-        for sequence, event in events.items()
-        if sequence <= replay.until and is_selected(event, replay, reader)
-    )
-    return Asked(replay, reader.channel, tuple(selected), now)
+def asked(kept: Kept, replay: Replay, channel: ChannelNumber, now: float) -> Asked:
+    """What a replay that just began is to bring: in a run, a range of events, or what is dead."""
+    selected = [s for s in kept.sequences(channel) if replay.start < s <= replay.until]
+    if replay.selection.dead:
+        dead = _dead(kept, replay.subscription)
+        selected = [s for s in selected if s in dead]
+    return Asked(replay, channel, tuple(selected), now)
+
+
+def _dead(kept: Kept, subscription: SubscriptionNumber) -> frozenset[int]:
+    return frozenset(d.event.sequence for d in at_once(kept.dead(subscription, 0, MOST_DEAD)))
 
 
 async def settle(world: World, sending: Sequence[asyncio.Task[None]], within_s: float) -> None:
@@ -67,9 +72,9 @@ async def settle(world: World, sending: Sequence[asyncio.Task[None]], within_s: 
 
 async def look(world: World) -> None:
     """Compare what was promised with what came, then see that nothing stays behind."""
-    for sent in world.judge.sent.values():
-        if sent.answered is not None:
-            await _look_at(world, sent.channel, *sent.answered)
+    for name in world.plan.channels:
+        answered = [s.answered for s in world.judge.sent.values() if s.channel == name]
+        _look_at(world, name, [one for one in answered if one is not None])
     for asked in world.asked:
         await _look_at_replay(world, asked)
     await _nothing_stays(world)
@@ -109,21 +114,23 @@ async def _why(world: World) -> str:
     return f"server={world.server is not None} waits={waits} replays={replays}"
 
 
-async def _look_at(world: World, channel: str, event: str, sequence: int) -> None:
+def _look_at(world: World, channel: str, answered: Sequence[tuple[str, int]]) -> None:
     number = world.kept.catalog.channels[channel].number
-    found: Event | None = at_once(world.kept.find_event(event))
-    if found is None:
-        _gone(world, channel, sequence)
-        return
-    if (found.head.sequence, found.channel) != (sequence, number):
-        world.kernel.violate("another place than answered", event=event)
-    [states] = at_once(world.kept.deliveries(number, [sequence]))
-    for state in states:
-        _judge_state(world, channel, sequence, state)
+    subscriptions = {s.name: s.number for s in at_once(world.kept.subscriptions(channel))}
+    all_states = at_once(world.kept.deliveries(number, [sequence for _, sequence in answered]))
+    for (event, sequence), states in zip(answered, all_states, strict=True):
+        if world.kept.is_gone(number, sequence):
+            _gone(world, channel, sequence, subscriptions.values())
+            continue
+        found = at_once(world.kept.find_event(event))
+        if found is None or (found.head.sequence, found.channel) != (sequence, number):
+            world.kernel.violate("another place than answered", event=event)
+        for state in states:
+            taken = (subscriptions[state.subscription], sequence) in world.judge.takes
+            _judge_state(world, sequence, state, taken=taken)
 
 
-def _judge_state(world: World, channel: str, sequence: int, state: DeliveryState) -> None:
-    taken = _taken(world, channel, state.subscription, sequence)
+def _judge_state(world: World, sequence: int, state: DeliveryState, *, taken: bool) -> None:
     if state.state == "delivered" and not state.replay and not taken:
         world.kernel.violate("LOST: delivered, but no target took it", sequence=sequence)
     if state.state not in ("delivered", *GONE) and not state.replay:
@@ -132,32 +139,17 @@ def _judge_state(world: World, channel: str, sequence: int, state: DeliveryState
         world.kernel.note("ended dead")
 
 
-def _gone(world: World, channel: str, sequence: int) -> None:
+def _gone(
+    world: World, channel: str, sequence: int, subscriptions: Iterable[SubscriptionNumber]
+) -> None:
     """It was deleted: then each subscription that there was has it, unless it made room."""
     if world.plan.channels[channel].drop_oldest:
         world.kernel.note("gone, maybe dropped")
         return
-    for reader in world.kept._subscribed():
-        subscription = reader.subscription
-        if subscription.channel != channel or sequence <= reader.start:
-            continue
-        if world.kept.had_gone(subscription.number, sequence):
-            continue
-        if not _taken(world, channel, subscription.name, sequence):
+    for number in subscriptions:
+        taken = (number, sequence) in world.judge.takes
+        if not taken and world.kept.could_have(number, sequence):
             world.kernel.violate("LOST: deleted undelivered", sequence=sequence)
-
-
-def _taken(world: World, channel: str, name: str, sequence: int) -> bool:
-    subscriptions = at_once(world.kept.subscriptions(channel))
-    number = next(s.number for s in subscriptions if s.name == name)
-    histories = world.judge.histories
-    return any(
-        visit.took
-        for (_, of), history in histories.items()
-        if of == sequence
-        for visit in history.visits
-        if visit.subscription == number
-    )
 
 
 async def _look_at_replay(world: World, asked: Asked) -> None:
@@ -165,8 +157,7 @@ async def _look_at_replay(world: World, asked: Asked) -> None:
     ended = {r.number for r in at_once(world.kept.replays()) if r.state is ReplayState.DONE}
     if asked.replay.number not in ended:
         return
-    subscription = asked.replay.subscription
-    listed = {d.event.sequence for d in at_once(world.kept.dead(subscription, 0, MOST_DEAD))}
+    listed = _dead(world.kept, asked.replay.subscription)
     for sequence in asked.sequences:
         world.kernel.note("replayed event looked at")
         if sequence not in listed and not _came_again(world, asked, sequence):
@@ -178,18 +169,13 @@ async def _look_at_replay(world: World, asked: Asked) -> None:
 def _came_again(world: World, asked: Asked, sequence: int) -> bool:
     """Whether a replay delivered an event, or had a reason not to."""
     own = world.judge.histories[asked.replay.number, sequence]
-    if own.taken or sequence not in world.kept._events[asked.channel]:
+    if own.taken or world.kept.is_gone(asked.channel, sequence):
         return True
     if not (own.visits or asked.replay.selection.dead):
         return False
     # It gave up before the subscription did, or the event was not dead any more when it looked.
-    return any(
-        visit.took and visit.ended >= asked.at
-        for (_, of), history in world.judge.histories.items()
-        if of == sequence
-        for visit in history.visits
-        if visit.subscription == asked.replay.subscription
-    )
+    takes = world.judge.takes.get((asked.replay.subscription, sequence), ())
+    return any(at >= asked.at for at in takes)
 
 
 async def _nothing_stays(world: World) -> None:

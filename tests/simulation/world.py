@@ -23,7 +23,7 @@ from relay_server.values import Appended, Selection, Subscription
 from tests.simulation import verdict
 from tests.simulation.chaos import Chaos
 from tests.simulation.clients import Machine
-from tests.simulation.disk import KeptStore, SimStore, Weather, at_once
+from tests.simulation.disk import Kept, SimStore, Weather, at_once
 from tests.simulation.judge import Disturbances, Judge, Sent
 from tests.simulation.kernel import Broken, Kernel, Trace
 from tests.simulation.loop import SimLoop
@@ -72,7 +72,7 @@ class World:
         self.extra_delay_s = 0.0
         self.answers_lost = 0.0
         self.disturbances = Disturbances(kernel, plan.delay_s[1])
-        self.kept = KeptStore()
+        self.kept = Kept()
         self.judge = Judge(kernel, self.disturbances, self.kept)
         self.server: Server | None = None
         self.asked: list[verdict.Asked] = []
@@ -249,7 +249,8 @@ class World:
             self.kernel.note(f"no replay: {exc.code}")
             return
         self.kernel.note("replay begun", replay=-replay.number, wanted=wanted)
-        self.asked.append(verdict.asked(self.kept, replay, self.kernel.now))
+        channel = self.kept.catalog.channels[subscription.channel].number
+        self.asked.append(verdict.asked(self.kept, replay, channel, self.kernel.now))
 
     async def change_policy(self, rng: random.Random) -> None:
         """A channel gets other rules."""
