@@ -1,4 +1,4 @@
-"""What nobody would send, to every port and socket of a server that runs, and on to a target."""
+"""Garbage, to every port and socket of a server that runs, and on to a target."""
 
 from __future__ import annotations
 
