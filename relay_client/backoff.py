@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-FIRST_S = 0.1
-LONGEST_S = 15.0
+FIRST_S = 0.1  # the longest wait before the first reconnection; it doubles with each failure
+LONGEST_S = 15.0  # the longest wait of all
 STABLE_S = 5.0  # a relay that accepts and drops at once must not be asked ten times a second
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-JUMP_S = 10.0
+JUMP_S = 10.0  # of the clock, which counts as a sleep: it reconnects at once
 
 
 class SleepWatch:

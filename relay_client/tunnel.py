@@ -48,12 +48,13 @@ from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
 from relay_protocol.messages import CloseCode
 from relay_protocol.values import Delivery, Outcome
 
-OPEN_TIMEOUT_S = 10.0
-CLOSE_TIMEOUT_S = 2.0
+OPEN_TIMEOUT_S = 10.0  # a WebSocket that does not open by then is tried again
+CLOSE_TIMEOUT_S = 2.0  # for the last results at a stop
 BLINK_S = 2.0  # a shorter absence is no news for people
-LONGEST_WAIT_S = 60.0  # however long the relay asks for
+LONGEST_WAIT_S = 60.0  # that a relay may ask a client to stay away
 LOOK_S = 1.0  # how often the session is told the time
-MAX_OUTBOX = 256  # messages; a relay that reads has at most one to come for each delivery
+# Messages that wait for the relay to read, one for each delivery; more are not taken.
+MAX_OUTBOX = 256
 
 
 class Targets(Protocol):

@@ -45,7 +45,7 @@ _MAX_ANSWER_REST_BYTES = 1_048_576
 # longer, and the connection is closed. Reading so much costs less than a new connection by TLS (a
 # framework's page about an error has some 100 KiB), and the result waits for it no longer.
 MAX_DISCARDED_BYTES = 524_288
-DISCARD_S = 0.25
+DISCARD_S = 0.25  # for the rest of a body that is not kept
 # A longer body is handed to the system by itself; up to here a copy costs less than a second call.
 _JOINED_BYTES = 65_536
 _LOWEST_STATUS = 100  # RFC 9110 §15

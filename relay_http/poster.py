@@ -32,13 +32,14 @@ from relay_http.reach import Unreachable
 from relay_http.target import Target
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 
-CONNECT_S = 5.0
+CONNECT_S = 5.0  # a target that does not take a connection by then counts as down
 # A kept connection that breaks this soon was closed before the request came: it is sent anew
 # instead of costing an attempt. One that breaks later may have broken over the event.
 _STALE_S = 0.1
 _PROBE_S = 2.0
-FIRST_LOOK_S = 1.0
-LONGEST_LOOK_S = 2.0  # all that waited shall have arrived 5 s after the target's return
+FIRST_LOOK_S = 1.0  # until the first look at a target that went down
+# Between two: all that waited shall have arrived 5 s after the target's return.
+LONGEST_LOOK_S = 2.0
 
 
 class Poster:

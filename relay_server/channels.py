@@ -14,8 +14,8 @@ from relay_server.pointers import follow
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 SUBSCRIPTION_PATTERN = r"^[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,62}$"  # people's names: "João"
 CANARY_PREFIX = "canary-"  # of channels and tokens that the server makes itself, for a moment
-MAX_KEY_CHARS = 256
-MAX_KIND_CHARS = 128
+MAX_KEY_CHARS = 256  # a longer key is cut: keys that begin alike are ordered together
+MAX_KIND_CHARS = 128  # a longer kind is cut
 
 # Chatwoot bodies in which the conversation is the body itself (its serializers, 4.15).
 CONVERSATION_EVENTS = ("conversation_", "automation_event.", "macro.")

@@ -19,7 +19,7 @@ from relay_server.places import SOCKET_NAME, short_path
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.opening import store_exists
 
-REQUEST_TIMEOUT_S = 600.0  # a backup of a large store takes its time
+REQUEST_TIMEOUT_S = 600.0  # of a command to the server: a backup of a large store takes its time
 
 Json = dict[str, Any]
 

@@ -7,11 +7,12 @@ from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import InvalidValue
 from relay_server.values import MAX_SEQUENCE, Selection
 
-DEFAULT_REPLAY_RATE_PER_S = 200.0  # leaves most of the store and the target to live traffic
-MIN_REPLAY_RATE_PER_S = 0.1
-MAX_REPLAY_RATE_PER_S = 1_000.0
-MAX_NAMED_EVENTS = 1_000  # in one request
-MAX_TEXT_CHARS = 1_000
+# Deliveries a second: leaves most of the store and the target to live traffic.
+DEFAULT_REPLAY_RATE_PER_S = 200.0
+MIN_REPLAY_RATE_PER_S = 0.1  # of a replay's `--rate-per-s`
+MAX_REPLAY_RATE_PER_S = 1_000.0  # of a replay's `--rate-per-s`
+MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay
+MAX_TEXT_CHARS = 1_000  # of a replay's `--text`
 
 
 def check_rate(rate_per_s: float) -> float:

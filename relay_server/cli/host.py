@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SEND_TOKEN = "chatwoot"  # noqa: S105  (the names of the first tokens)
 SUBSCRIBE_TOKEN = "developer"  # noqa: S105
-HEALTH_TIMEOUT_S = 3.0
+HEALTH_TIMEOUT_S = 3.0  # after which `health` says that it is not ready
 
 app = typer.Typer(
     help="Takes webhooks, stores them, and pushes them to whoever reads.",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # rich is imported where something is printed: `--help` need 
     from rich.console import Console
     from rich.text import Text
 
-MAX_CELL_CHARS = 20_000
+MAX_CELL_CHARS = 20_000  # of a body on screen; `--json` has all of it
 WHOLE_COLUMNS = ("id", "received", "oldest", "setting")  # to be copied, or read at a glance
 
 

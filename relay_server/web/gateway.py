@@ -40,10 +40,11 @@ from relay_server.web.errors import error_response
 log = structlog.get_logger()
 
 VERSION = version("relay-tunnel")
-SEND_DEADLINE_S = 55.0  # a reader that takes nothing is cut within 60 s
-CLOSE_DEADLINE_S = 5.0
-MAX_HOST_CHARS = 255
-MAX_QUEUED_BYTES = 4_194_304  # a window of the largest heads and bodies that go whole fits
+SEND_DEADLINE_S = 55.0  # a client that takes nothing for so long is cut, within 60 s in all
+CLOSE_DEADLINE_S = 5.0  # for the answer to a close
+MAX_HOST_CHARS = 255  # a longer name of a client's host is cut
+# Waiting to be written to a client: a window of the largest heads and bodies fits.
+MAX_QUEUED_BYTES = 4_194_304
 
 
 async def connect(request: web.Request) -> web.StreamResponse:

@@ -11,7 +11,7 @@ from relay_server.web.access import Caller, caller, readable_channel
 from relay_server.web.api.exchange import answer, number
 from relay_server.web.context import CONTEXT, Context
 
-MAX_LISTED = 500
+MAX_LISTED = 500  # events or dead deliveries in one answer; a larger `limit` counts as this
 
 routes = web.RouteTableDef()
 

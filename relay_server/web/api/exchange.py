@@ -13,8 +13,8 @@ from relay_server.errors import InvalidValue, RequestTooSlow
 
 V = TypeVar("V")
 
-MAX_REQUEST_BYTES = 65_536
-BODY_DEADLINE_S = 10.0
+MAX_REQUEST_BYTES = 65_536  # of a request to the API; more: 422
+BODY_DEADLINE_S = 10.0  # for the body of a request to the API; longer: 408
 
 
 def fields_of(

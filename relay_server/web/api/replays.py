@@ -23,7 +23,7 @@ from relay_server.web.api.exchange import answer, flag, read
 from relay_server.web.api.subscriptions import check_reader, find_subscription
 from relay_server.web.context import CONTEXT, Context
 
-MAX_NUMBER_CHARS = 15
+MAX_NUMBER_CHARS = 15  # digits of a replay's number; more: 422
 
 routes = web.RouteTableDef()
 
