@@ -23,6 +23,7 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.pump import Pump
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken
+from relay_server.files import explained
 from relay_server.metrics import Metrics
 from relay_server.places import SOCKET_NAME, short_path
 from relay_server.sealing import Sealer
@@ -103,7 +104,9 @@ def prepare_data_dir(data_dir: Path) -> None:
     except OSError as exc:
         raise InvalidValue(f"the data dir {data_dir} cannot be made: {exc.strerror}") from exc
     if not os.access(data_dir, os.W_OK | os.X_OK):
-        raise InvalidValue(f"the data dir {data_dir} cannot be written to by this user")
+        denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(data_dir))
+        reason = explained(denied, data_dir)
+        raise InvalidValue(f"the data dir {data_dir} cannot be written to: {reason}")
 
 
 def public_app(context: Context) -> web.Application:
@@ -160,11 +163,12 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
 
 async def _serve_until(ending: Ending, settings: ServerSettings, sources: Sources) -> None:
     on_signals(ending.asked)  # from the first moment: what asks it to end while it starts is heard
-    if not store_exists(settings.store_url, settings.data_dir):
-        log.warning("a new store is begun: none was here", data_dir=str(settings.data_dir))
+    none_was_here = not store_exists(settings.store_url, settings.data_dir)
     async with AsyncExitStack() as stack:
         opening = open_context(settings, sources, ending.store_failed)
         context = await stack.enter_async_context(opening)
+        if none_was_here:
+            log.warning("a new store is begun: none was here", data_dir=str(settings.data_dir))
         await _ensure_default_channel(context)
         await _start_forwards(stack, context)
         listening = await _listen(stack, context, ending)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -42,3 +44,27 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def explained(error: OSError, data_dir: Path) -> str:
+    """Why a file of the data dir cannot be used; and if it is another user's, what puts that right.
+
+    A volume that was made for another user, or a bind mount that Docker made for root, is the
+    usual cause, and the system's "Permission denied" says neither whose it is nor who asks.
+    """
+    if isinstance(error, PermissionError):
+        path = Path(error.filename or data_dir)
+        with suppress(OSError):  # a folder above is closed, too
+            return _whose(path if os.access(path.parent, os.X_OK) else path.parent, data_dir)
+    return error.strerror or str(error)
+
+
+def _whose(path: Path, data_dir: Path) -> str:
+    status, user, group = path.stat(), os.geteuid(), os.getegid()
+    mode = f"{status.st_mode & 0o777:o}"
+    if status.st_uid == user:
+        return f"{path} has the mode {mode}"
+    return (
+        f"{path} belongs to user {status.st_uid} (mode {mode}), and this is user {user}:"
+        f" chown -R {user}:{group} {shlex.quote(str(data_dir))}"
+    )

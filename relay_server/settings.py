@@ -25,7 +25,7 @@ from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.allow import Allowlist
 from relay_server.errors import InvalidValue
-from relay_server.files import size_of, write_whole
+from relay_server.files import explained, size_of, write_whole
 from relay_server.places import PREFIX, default_data_dir
 
 FILE_NAME = "settings.toml"
@@ -208,6 +208,7 @@ def load(**flags: Any) -> tuple[ServerSettings, Sources]:
 
     Raises:
         SettingsError: One is unknown or impossible; the message names it.
+        InvalidValue: The data dir is another user's.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     _refuse_unknown()
@@ -216,6 +217,9 @@ def load(**flags: Any) -> tuple[ServerSettings, Sources]:
         file = _read_toml(settings_file(settings.data_dir))
     except ValidationError as exc:
         raise SettingsError(_explain(exc)) from exc
+    except PermissionError as exc:
+        denied = Path(exc.filename)
+        raise InvalidValue(f"{denied} cannot be read: {explained(exc, denied.parent)}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
         raise SettingsError(f"{FILE_NAME} in the data dir cannot be read: {exc}") from exc
     return settings, Sources(given, file)

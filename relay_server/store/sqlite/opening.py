@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
-from relay_server.files import size_of
+from relay_server.files import explained, size_of
 from relay_server.store.space import Space
 from relay_server.store.sqlite import integrity, restore
 from relay_server.store.sqlite.database import Database, prepare, translate
@@ -45,7 +45,7 @@ async def open_sqlite(
     try:
         lock.acquire()
     except OSError as exc:
-        raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
+        raise _unusable(data_dir, exc) from exc
     try:
         prepare_files(path)
         space = Space()
@@ -59,13 +59,18 @@ async def open_sqlite(
         )
     except OSError as exc:
         lock.release()
-        raise StoreUnavailable(f"{data_dir} cannot be used: {exc.strerror}") from exc
+        raise _unusable(data_dir, exc) from exc
     except apsw.Error as exc:
         lock.release()
         raise translate(exc, str(path)) from exc
     except BaseException:
         lock.release()
         raise
+
+
+def _unusable(data_dir: Path, error: OSError) -> StoreUnavailable:
+    reason = explained(error, data_dir)
+    return StoreUnavailable(f"{error.filename or data_dir} cannot be used: {reason}")
 
 
 def prepare_files(path: Path) -> None:
