@@ -1,8 +1,15 @@
 # `make` alone lists what there is.
 
-BIN := .venv/bin
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p $(IS_NEW_ENOUGH) && { echo $$p; break; }; done),python3)
+VERSION_HERE = $$($(PYTHON) -c 'import sys; print(sys.version.split()[0])' 2>/dev/null || echo missing)
+CHECK_PYTHON = @$(PYTHON) $(IS_NEW_ENOUGH) || { \
+	echo "Relay needs Python 3.11 or newer, and $(PYTHON) here is $(VERSION_HERE):" \
+	'on Debian 12 and newer, apt install python3 python3-venv; or name one: make PYTHON=/path/to/python3.11' \
+	>&2; exit 1; }
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # An editable install: a change in the code needs no new setup.
 INSTALL_SELF := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
@@ -10,13 +17,14 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --custom-compile-command 'make pins'
 # More at once than there are cores: much of a test of processes and deadlines is waiting.
 PYTEST_ARGS ?= -n 4
+QUICK_ARGS ?= -n 4 -m "not slow" --exitfirst
 FAULT_ARGS ?= -n 3
 
 # The stamps lie in the environment that they speak of, and go with it.
-RUNTIME := .venv/.relay-runtime
-DEV := .venv/.relay-dev
-FUZZ := .venv/.relay-fuzz
-MUTATION := .venv/.relay-mutation
+RUNTIME := $(VENV)/.relay-runtime
+DEV := $(VENV)/.relay-dev
+FUZZ := $(VENV)/.relay-fuzz
+MUTATION := $(VENV)/.relay-mutation
 SECONDS_EACH ?= 60
 ONLY ?= relay_protocol/codec.py
 TESTS ?= tests/unit/protocol/test_codec.py
@@ -24,7 +32,8 @@ TESTS ?= tests/unit/protocol/test_codec.py
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test faults fuzz lint format docs pins bench mutants clean
+.PHONY: help setup demo quick test test-python faults fuzz lint lint-quick format docs pins bench \
+	mutants clean python unit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,19 +43,31 @@ setup: $(DEV) ## Make .venv with everything that tests and checks need
 demo: $(RUNTIME) ## Show a sample webhook going through the tunnel on this machine
 	@$(BIN)/python examples/demo.py
 
-test: lint ## Run every check, then every test (PYTEST_ARGS='-n 4 -m "not slow"' for a quick run)
+quick: lint-quick ## Run the checks and tests that are done in a minute, before each commit
+	@$(BIN)/python -m pytest $(QUICK_ARGS) tests/unit
+
+test: lint ## Run every check, then every test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-python: ## Run the unit tests with another Python: make test-python PYTHON=python3.13
+	$(CHECK_PYTHON)
+	@$(MAKE) --no-print-directory VENV=".venv-$(VERSION_HERE)" unit
+
+unit: $(DEV)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow" tests/unit
 
 faults: $(DEV) ## Attack the promise for half an hour (RELAY_FAULT_SEED=N: the same choices again)
 	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(FAULT_ARGS) tests/faults tests/simulation
 
-lint: $(DEV) ## Run every check that is not a test
+lint: lint-quick ## Run every check that is not a test
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 relay_protocol relay_http relay_client
+	$(BIN)/hadolint Dockerfile
+
+lint-quick: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 relay_protocol relay_http relay_client
 	$(BIN)/lint-imports
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/mypy
 
 format: $(DEV) ## Put the code into its form, and repair what ruff can
 	$(BIN)/ruff check --fix-only .
@@ -73,36 +94,42 @@ pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashe
 	$(UV_COMPILE) --upgrade -o requirements/mutation.txt requirements/mutation.in
 
 clean: ## Remove .venv and everything that was made
-	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEV): requirements/dev.txt pyproject.toml | $(BIN)/pip
-	@echo 'Installing what development needs into .venv'
+	@echo 'Installing what development needs into $(VENV)'
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	@$(INSTALL_SELF)
 	@touch $(RUNTIME) $(DEV)
 
 $(FUZZ): requirements/fuzz.txt $(DEV)
-	@echo 'Installing the fuzzer into .venv'
+	@echo 'Installing the fuzzer into $(VENV)'
 	@$(PIP) install --quiet --require-hashes -r requirements/fuzz.txt
 	@touch $(FUZZ)
 
 $(MUTATION): requirements/mutation.txt $(DEV)
-	@echo 'Installing what mutation tests need into .venv'
+	@echo 'Installing what mutation tests need into $(VENV)'
 	@$(PIP) install --quiet --require-hashes -r requirements/mutation.txt
 	@touch $(MUTATION)
 
 $(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/pip
-	@echo 'Installing Relay into .venv'
+	@echo 'Installing Relay into $(VENV)'
 	@$(PIP) install --quiet --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 	@$(INSTALL_SELF)
 	@touch $(RUNTIME)
 
-# pip is the last thing that venv makes: without it, .venv was left half made.
+# One that was named is looked at also where an environment is there already.
+ifneq ($(origin PYTHON),file)
+$(DEV) $(RUNTIME): | python
+endif
+
+python:
+	$(CHECK_PYTHON)
+
+# pip is the last thing that venv makes: without it, the environment was left half made.
 $(BIN)/pip:
-	@test -n '$(PYTHON)' || { echo 'Relay needs Python 3.11 or newer, and python3 here is' \
-		"$$(python3 --version 2>/dev/null || echo missing). On Debian 12 and newer: apt install python3 python3-venv" \
-		'(or name one: make PYTHON=/path/to/python3.11 setup)' >&2; exit 1; }
+	$(CHECK_PYTHON)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo 'This Python cannot make virtual environments. On Debian: apt install python3-venv' >&2; exit 1; }
-	@$(PYTHON) -m venv --clear .venv
+	@$(PYTHON) -m venv --clear $(VENV)
