@@ -12,6 +12,7 @@ import httptools
 
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 §5.6.2
 _TARGET = re.compile(rb"[\x21-\x7e]+")  # no space and no control character
+_REPLAYED = re.compile(rb"[\x21-\x7e\x80-\xff]+")  # what came as raw UTF-8 goes on as it came
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"[0-9]+")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;[\t\x20-\x7e\x80-\xff]*)?)")
@@ -53,8 +54,8 @@ class StrictRequest:
         return [value for other, value in self.headers if other.lower() == name]
 
 
-def read_one(raw: bytes) -> StrictRequest:
-    """Read the request that some bytes begin with.
+def read_one(raw: bytes, targets: re.Pattern[bytes] = _TARGET) -> StrictRequest:
+    """Read the request that some bytes begin with; its target must be one of those allowed.
 
     Raises:
         NotStrict: There is none, it is not whole, or its end is in doubt.
@@ -63,7 +64,7 @@ def read_one(raw: bytes) -> StrictRequest:
     if not end:
         raise NotStrict("the head is not whole")
     first, *lines = head.split(b"\r\n")
-    method, target, version = _first(first)
+    method, target, version = _first(first, targets)
     headers = tuple(_field(line) for line in lines)
     hosts = [value for name, value in headers if name.lower() == b"host"]
     if len(hosts) > 1:
@@ -74,7 +75,7 @@ def read_one(raw: bytes) -> StrictRequest:
 
 def read_for_target(raw: bytes) -> StrictRequest:
     """Read exactly one request, and fail where it is none that a target may be sent."""
-    request = read_one(raw)
+    request = read_one(raw, _REPLAYED)
     names = [name.lower() for name, _ in request.headers]
     assert request.rest == b""
     assert request.version == "1.1"
@@ -91,12 +92,12 @@ def read_for_target(raw: bytes) -> StrictRequest:
     return request
 
 
-def _first(line: bytes) -> tuple[bytes, bytes, str]:
+def _first(line: bytes, targets: re.Pattern[bytes]) -> tuple[bytes, bytes, str]:
     parts = line.split(b" ")
     if len(parts) != 3:
         raise NotStrict(f"the first line has not three parts: {line[:80]!r}")
     method, target, version = parts
-    if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(target):
+    if not _METHOD.fullmatch(method) or not targets.fullmatch(target):
         raise NotStrict("no method, or no target")
     if version not in (b"HTTP/1.0", b"HTTP/1.1"):
         raise NotStrict("no version of HTTP/1")
