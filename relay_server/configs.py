@@ -29,6 +29,9 @@ from relay_server.errors import InvalidValue
 MAX_POINTER_CHARS = 256  # of a channel's `--key-pointer`; a longer one is refused
 MIN_RATE_PER_S = 0.001  # of a channel's `--rate-per-s`; a lower one is refused
 MAX_RATE_PER_S = 1_000_000  # the same, and a higher one
+MAX_DEDUPE_WINDOW_S = (
+    604_800.0  # 7 days, of a channel's `--dedupe-window-s`; a longer one is refused
+)
 MAX_RETENTION_DAYS = 36_500  # `--retention-days`, `--dead-days`; more would not fit into the store
 MAX_CHANNEL_BYTES = 1_125_899_906_842_624  # 1 PiB; a larger `--max-bytes` is refused
 MAX_SECRET_CHARS = 1_024  # of an HMAC secret; a longer one is refused
@@ -238,6 +241,7 @@ class ChannelConfig(msgspec.Struct, frozen=True):
         max_bytes: What its events may take, bodies and heads together; None for no limit.
         policy: How its subscriptions deliver, unless one says otherwise.
         rate_per_s: None for any number.
+        dedupe_window_s: 0 for never: each webhook is an event of its own.
         owner: Name of the only token that may subscribe; empty for any that is allowed here.
     """
 
@@ -307,6 +311,15 @@ class ChannelConfig(msgspec.Struct, frozen=True):
             ),
         ),
     ] = None
+    dedupe_window_s: Annotated[
+        float,
+        Setting(
+            "Seconds within which what a sender sends again is stored once; 0 for never.",
+            check=Bounds(
+                0, MAX_DEDUPE_WINDOW_S, "what is sent again is stored once for 0 s to 7 days"
+            ),
+        ),
+    ] = 600.0
     owner: str = ""
 
 

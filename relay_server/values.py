@@ -95,7 +95,7 @@ class Appended(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Of the event; that of the first one when this was a duplicate.
-        duplicate: The same delivery id and body were stored before.
+        duplicate: The same webhook is stored already, under the same sender's id.
     """
 
     id: str
@@ -108,12 +108,17 @@ class Event(msgspec.Struct, frozen=True):
 
     Attributes:
         conflict: Another event has the same sender's id and another body.
+        repeat_of: Id of the first event of the same webhook, where its sender sent it again; None
+            for the first.
+        damaged: What is stored is not what came: its bytes were changed on the disk.
     """
 
     channel: ChannelNumber
     head: EventHead
     body: bytes
     conflict: bool = False
+    repeat_of: str | None = None
+    damaged: bool = False
 
 
 class Outline(msgspec.Struct, frozen=True):

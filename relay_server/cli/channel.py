@@ -6,7 +6,7 @@ import typer
 
 from relay_server.cli.asking import Json, call, confirmed, printed
 from relay_server.cli.options import AsJson, Name, Yes, takes
-from relay_server.cli.text import pairs, policy_lines, size, table
+from relay_server.cli.text import pairs, policy_lines, size, span, table
 from relay_server.configs import ChannelConfig, Policy
 
 app = typer.Typer(help="Named inboxes, each with its own URL and rules.", no_args_is_help=True)
@@ -80,6 +80,7 @@ def show_channel(result: Json) -> None:
         "all its events": "any size" if limit is None else f"at most {size(limit)}",
         "when full": full,
         "taken": _rate(result["rate_per_s"]),
+        "sent again": _window(result["dedupe_window_s"]),
     }
     pairs(rules | policy_lines(result["policy"]))
 
@@ -90,6 +91,10 @@ def _fields(rules: Json, policy: Json) -> Json:
 
 def _rate(per_s: float | None) -> str:
     return "any number" if per_s is None else f"up to {per_s:g} webhooks a second"
+
+
+def _window(seconds: float) -> str:
+    return f"stored once within {span(seconds)}" if seconds else "stored each time"
 
 
 def _auth(channel: Json) -> str:

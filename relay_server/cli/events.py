@@ -50,17 +50,20 @@ def show_events(result: Json) -> None:
 
 def show_event(result: Json) -> None:
     """Everything that is known of one event."""
-    pairs(
-        {
-            "event": result["id"],
-            "channel": f"{result['channel']}, number {result['sequence']}",
-            "received": when(result["received_at"]),
-            "kind": result["kind"] or "-",
-            "order kept by": result["key"] or "the channel",
-            "sender": result["sender"] or "-",
-            "request": f"{result['method']} {result['request_target']}",
-        }
-    )
+    facts = {
+        "event": result["id"],
+        "channel": f"{result['channel']}, number {result['sequence']}",
+        "received": when(result["received_at"]),
+        "kind": result["kind"] or "-",
+        "order kept by": result["key"] or "the channel",
+        "sender": result["sender"] or "-",
+        "request": f"{result['method']} {result['request_target']}",
+    }
+    if result["repeat_of"]:
+        facts["sent before as"] = result["repeat_of"]
+    if result["damaged"]:
+        facts["damaged"] = "its stored bytes are not those that came; it is sent to nobody"
+    pairs(facts)
     lines("", *(f"{name}: {value}" for name, value in result["headers"]), "")
     lines(*_body(result).splitlines(), "")
     table(

@@ -98,8 +98,8 @@ def policy_lines(policy: Json, own: Container[str] | None = None) -> Json:
     order = "an event that fails holds its key until it is settled"
     if not policy["strict_order"]:
         failures = counted(policy["hold_failures"], "failure", "failures")
-        order = f"a failing event holds its key for {failures} or {_span(policy['hold_s'])}"
-    delays = ",".join(map(_span, policy["retry_delays_s"]))
+        order = f"a failing event holds its key for {failures} or {span(policy['hold_s'])}"
+    delays = ",".join(map(span, policy["retry_delays_s"]))
     shown = {
         "retried after": (delays or "never: the first failure is the end", ("retry_delays_s",)),
         "other answers": (counted(policy["other_tries"], "try", "tries"), ("other_tries",)),
@@ -108,7 +108,7 @@ def policy_lines(policy: Json, own: Container[str] | None = None) -> Json:
     return {name: text + _whose(names, own) for name, (text, names) in shown.items()}
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """A span as the commands take it, e.g. `2m`."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= size and seconds % size == 0:

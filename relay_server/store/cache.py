@@ -88,6 +88,11 @@ class Cache:
         """Bytes of the largest webhook that a channel had no room for, until some is made."""
         return self._refused.get(channel, 0)
 
+    def dedupe_window_ms(self, channel: ChannelNumber) -> int:
+        """How long after an event the same webhook is its duplicate; 0 for never."""
+        known = self._channels.get(channel)
+        return round(known.config.dedupe_window_s * 1_000) if known else 0
+
     def full_at(self, channel: ChannelNumber, weight: int) -> int | None:
         """The limit of a channel that so many bytes more would exceed; None where they fit."""
         known = self._channels.get(channel)

@@ -35,6 +35,7 @@ from relay_server.store.memory_reader import (
     Reader,
     first_of,
     has_ended,
+    is_same,
     is_selected,
     newest,
     summary,
@@ -81,11 +82,14 @@ class MemoryStore(MemoryState):
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
         if channel not in self._events:
             raise ChannelNotFound(f"number {channel}")
+        config = next(c.config for c in self._channels.values() if c.number == channel)
         known = self._sender_ids[channel, event.sender_id] if event.sender_id is not None else []
-        for earlier in known:
-            if earlier.body == event.body:
+        same = [e for e in known if is_same(e, event)][-1:]
+        for earlier in same:
+            age_s = max(0, event.received_at - earlier.head.received_at) / 1_000
+            if age_s < config.dedupe_window_s and not self._is_missed(earlier):
                 return Appended(earlier.head.id, earlier.head.sequence, duplicate=True)
-        limit = next(c.config for c in self._channels.values() if c.number == channel).max_bytes
+        limit = config.max_bytes
         size = weight(event.request, event.body)
         if limit is not None and self.usage(channel) + size > limit:
             if size <= limit:
@@ -96,7 +100,9 @@ class MemoryStore(MemoryState):
         head = EventHead(
             event.id, sequence, event.received_at, event.key, event.kind, event.request
         )
-        stored = Event(channel, head, event.body, conflict=bool(known))
+        conflict = any(e.body != event.body for e in known)
+        first = next((e.repeat_of or e.head.id for e in same), None)
+        stored = Event(channel, head, event.body, conflict, first)
         self._events[channel][sequence] = stored
         if event.sender_id is not None:
             known.append(stored)

@@ -17,6 +17,7 @@ from relay_server.values import (
     EventSummary,
     Mark,
     MarkState,
+    NewEvent,
     Progress,
     Replay,
     ReplayState,
@@ -120,6 +121,13 @@ class Reader:
         else:
             state = "delivered" if sequence <= self.floor else "pending"
         return DeliveryState(self.subscription.name, state, attempts)
+
+
+def is_same(event: Event, new: NewEvent) -> bool:
+    """Whether both are the same webhook."""
+    asked, again = event.head.request, new.request
+    same_line = (asked.method, asked.request_target) == (again.method, again.request_target)
+    return same_line and event.body == new.body
 
 
 def is_selected(event: Event, replay: Replay, reader: Reader) -> bool:

@@ -74,6 +74,14 @@ class MemoryState:
         delivered = sum(attempt.delivered for attempt in reader.attempts)
         return msgspec.structs.replace(reader.replay, floor=reader.floor, delivered=delivered)
 
+    def _is_missed(self, event: Event) -> bool:
+        sequence, readers = event.head.sequence, self._subscribed()
+        return any(
+            r.start >= sequence or r.state_of(sequence) is MarkState.DISCARDED
+            for r in readers
+            if r.channel == event.channel
+        )
+
     def _is_needed(self, channel: ChannelNumber, sequence: int) -> bool:
         return any(r.needs(sequence) for r in self._readers.values() if r.channel == channel)
 

@@ -73,6 +73,7 @@ def channel(context: Context, channel: Channel) -> JsonObject:
         "drop_oldest": config.drop_oldest,
         "policy": msgspec.to_builtins(config.policy),
         "rate_per_s": config.rate_per_s,
+        "dedupe_window_s": config.dedupe_window_s,
         "created_at": channel.created_at,
     }
 
@@ -231,6 +232,8 @@ def event(channel: Channel, event: Event, deliveries: Iterable[DeliveryState]) -
         "sender": head.request.sender,
         "size": len(event.body),
         "conflict": event.conflict,
+        "repeat_of": event.repeat_of,
+        "damaged": event.damaged,
         "headers": _headers(head.request.headers),
         "body": _text(event.body),
         "body_base64": base64.b64encode(event.body).decode(),

@@ -465,7 +465,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         async def marks(number: int) -> list[Any]:
             def read(db: Any) -> list[Any]:
-                return list(db.all("marks_above", number, -1))
+                return list(db.all("marks_above", reader=number, floor=-1))
 
             return await self.disk._read(read)  # type: ignore[attr-defined, no-any-return]
 

@@ -65,3 +65,42 @@ async def test_without_an_id_or_after_a_restart_or_in_another_channel(relay: Rel
     assert first.json == again.json
     assert other.json != first.json
     assert len(await relay.events()) == 3
+
+
+async def test_two_paths_two_events(relay: Relay, target: Target) -> None:
+    """One id and one body, to `/billing` and to `/crm`: both arrive."""
+    await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
+    named = [("X-Chatwoot-Delivery", DELIVERY)]
+
+    for path in ("/webhook/billing", "/webhook/crm", "/webhook/crm"):
+        answer = await relay.send(request(path, headers=named, token=relay.send_token))
+        assert answer.status == 200
+    await target.received(2)
+
+    assert sorted(a.request_target for a in target.arrivals) == ["/webhook/billing", "/webhook/crm"]
+    assert [event["conflict"] for event in await relay.events()] == [False, False]
+
+
+async def test_who_subscribed_since_gets_what_is_sent_again(relay: Relay, target: Target) -> None:
+    """GitHub's *Redeliver* keeps its id."""
+    raw = request(headers=[("X-GitHub-Delivery", DELIVERY)], token=relay.send_token)
+    first = (await relay.send(raw)).json["id"]
+    await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
+
+    again = [(await relay.send(raw)).json["id"] for _ in range(2)]
+    await target.received(1)
+
+    assert target.event_ids == [again[0]] == [again[1]] != [first]
+    status, shown, _ = relay.command("events", "show", again[0])
+    assert (status, first in shown) == (0, True)
+
+
+async def test_a_channel_says_for_how_long(relay: Relay) -> None:
+    status, _, said = relay.command("channel", "set", "chatwoot", "--dedupe-window-s", "0")
+    assert status == 0, said
+    raw = request(headers=[("X-Chatwoot-Delivery", DELIVERY)], token=relay.send_token)
+
+    first, second = [(await relay.send(raw)).json["id"] for _ in range(2)]
+
+    repeat = await relay.control("GET", f"events/{second}")
+    assert (repeat["repeat_of"], repeat["damaged"]) == (first, False)

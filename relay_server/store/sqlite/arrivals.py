@@ -1,21 +1,31 @@
-"""Storing webhooks: many at once, so that each costs little; in the writer's thread."""
+"""Storing webhooks: many at once, so that each costs little; in the writer's thread.
+
+A webhook that its sender sends again, because the answer did not come, is to be stored once. It is
+a *duplicate* of an event where all of this holds:
+
+- The sender gave both the same id, and method, request target and body are the same.
+- It came within the channel's window (`dedupe_window_s`) after the newest such event.
+- Every subscription that there is had that event, gets it yet, or lists it as dead.
+
+Otherwise it is an event of its own: a *repeat* where only the last two fail, which then names the
+first one of its kind, and a *conflict* where the sender gave its id to another body.
+"""
 
 from __future__ import annotations
 
 import json
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from relay_protocol.errors import RelayError
-from relay_protocol.values import EventHead
+from relay_protocol.values import EventHead, RequestHead
 from relay_server.errors import ChannelNotFound
 from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.fingerprints import LINE_BITS, Fingerprint, fingerprint
 from relay_server.store.sqlite.positions import position, sequence_of
+from relay_server.store.sqlite.rows import decode_request
 from relay_server.values import Appended, ChannelNumber, Event, NewEvent
-
-_PIECE = 4_096  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +35,14 @@ class Arrival:
     Attributes:
         request: `new.request` as it is stored.
         weight: Bytes that wait in memory until it is stored.
+        window_ms: How long after an event the same webhook is its duplicate; 0 for never.
     """
 
     channel: ChannelNumber
     new: NewEvent
     request: bytes
     weight: int
+    window_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +54,30 @@ class Stored:
     weight: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A stored event of the same webhook; `first` is the id of the first one of these."""
+
+    id: str
+    first: str
+    sequence: int
+    received_at: int
+
+
 @dataclass(slots=True)
 class _Original:
-    """The one event of a sender's id and body: stored before, or about to be.
+    """The event that an arrival is: itself, or an earlier one that it is a duplicate of.
 
     Attributes:
-        conflict: Another event has the same id and another body.
+        first: Id of the first event of the same webhook: its own, but for a repeat.
+        new: What is to be stored; None for what is stored already.
+        sequence: 0 until it is stored.
+        conflict: Another event has the same sender's id and another body.
     """
 
     id: str
-    body: bytes
+    first: str
+    new: NewEvent | None = None
     sequence: int = 0
     conflict: bool = False
 
@@ -62,90 +88,134 @@ def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored |
     Returns:
         For each where it is, or `ChannelNotFound`.
     """
-    digests = [_digest(arrival.new) for arrival in arrivals]
-    originals = _originals(arrivals, _earlier(database, arrivals, digests))
-    fresh = [a for a, o in zip(arrivals, originals, strict=True) if o.id == a.new.id]
+    prints = [fingerprint(arrival.new, arrival.request) for arrival in arrivals]
+    originals = _originals(database, arrivals, prints)
+    fresh = [a for a, o in zip(arrivals, originals, strict=True) if o.new is a.new]
     sequences = _take_sequences(database, fresh)
     results, rows = list[Stored | RelayError](), []
-    for arrival, original, digest in zip(arrivals, originals, digests, strict=True):
-        if original.id != arrival.new.id:
-            duplicate = Appended(original.id, original.sequence, duplicate=True)
-            results.append(Stored(duplicate, None))
-        elif (taken := sequences.get(arrival.channel)) is None:
-            results.append(ChannelNotFound(f"number {arrival.channel}"))
-        else:
+    for arrival, original, print_ in zip(arrivals, originals, prints, strict=True):
+        taken = sequences.get(arrival.channel)
+        if original.new is arrival.new and taken is not None:
             original.sequence = next(taken)
             event = _event(arrival, original)
-            appended = Appended(event.head.id, event.head.sequence)
+            appended = Appended(original.id, original.sequence)
             results.append(Stored(appended, event, arrival.weight))
-            rows.append(_row(event, arrival, digest))
+            rows.append(_row(event, arrival, print_))
+        elif original.sequence:
+            duplicate = Appended(original.id, original.sequence, duplicate=True)
+            results.append(Stored(duplicate, None))
+        else:
+            results.append(ChannelNotFound(f"number {arrival.channel}"))
     database.run_rows("append", rows)
     return results
 
 
 def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
-    """Where the same webhook is stored, if it is."""
-    earlier = _earlier(database, [arrival], [_digest(arrival.new)]).get(0)
-    same = earlier.same if earlier else None
-    if same is None or same.body != arrival.new.body:
+    """Where the event is that a webhook is a duplicate of, if there is one."""
+    print_ = fingerprint(arrival.new, arrival.request)
+    kept = _newest(database, arrival, print_) if arrival.new.sender_id is not None else None
+    if kept is None or not _suffices(database, arrival, kept):
         return None
-    return Appended(same.id, same.sequence, duplicate=True)
+    return Appended(kept.id, kept.sequence, duplicate=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Earlier:
-    """What is stored under a sender's id; `same` may have the same body."""
-
-    same: _Original | None
-
-
-def _earlier(
-    database: Database, arrivals: Sequence[Arrival], digests: Iterable[int | None]
-) -> dict[int, _Earlier]:
-    """What was stored before under the senders' ids of these, by index; hardly ever anything."""
-    wanted = [
-        (arrival.channel, arrival.new.sender_id, digest)
-        for arrival, digest in zip(arrivals, digests, strict=True)
-    ]
-    if all(sender_id is None for _, sender_id, _ in wanted):
-        return {}
-    return {
-        index: _Earlier(None if at is None else _Original(id_, body, sequence_of(at)))
-        for index, at, id_, body in database.all("same_sender_ids", wanted=json.dumps(wanted))
-    }
-
-
-def _originals(arrivals: Sequence[Arrival], earlier: dict[int, _Earlier]) -> list[_Original]:
-    """For each arrival the event that it is: an earlier one, or itself."""
+def _originals(
+    database: Database, arrivals: Sequence[Arrival], prints: Sequence[Fingerprint]
+) -> list[_Original]:
+    """For each arrival the event that it is."""
+    known = _known(database, arrivals)
     together: defaultdict[tuple[ChannelNumber, str], list[_Original]] = defaultdict(list)
     originals = []
-    for index, arrival in enumerate(arrivals):
-        new, known = arrival.new, earlier.get(index)
-        mine = _Original(new.id, new.body)
-        if new.sender_id is not None:
-            others = together[arrival.channel, new.sender_id]
-            same = [o for o in (known and known.same, *others) if o and o.body == new.body]
-            if same:
-                mine = same[0]
-            else:
-                mine.conflict = known is not None or bool(others)
-                others.append(mine)
-        originals.append(mine)
+    for index, (arrival, print_) in enumerate(zip(arrivals, prints, strict=True)):
+        new = arrival.new
+        if new.sender_id is None:
+            originals.append(_Original(new.id, new.id, new))
+            continue
+        others = together[arrival.channel, new.sender_id]
+        original = _in_batch(arrival, others)
+        if index in known and original.new is new:
+            original = _in_store(database, arrival, print_, original)
+        if original.new is new:
+            others.append(original)
+        originals.append(original)
     return originals
 
 
-def _digest(new: NewEvent) -> int | None:
-    """A number that finds equal bodies; what it finds is compared.
+def _known(database: Database, arrivals: Sequence[Arrival]) -> set[int]:
+    """The indexes of those whose sender's id is stored; hardly ever any."""
+    wanted = [(arrival.channel, arrival.new.sender_id) for arrival in arrivals]
+    if all(sender_id is None for _, sender_id in wanted):
+        return set()
+    rows = database.all("known_sender_ids", wanted=json.dumps(wanted))
+    return {index for (index,) in rows}
 
-    Taken in pieces, because for larger ones zlib lets go of the interpreter, and this thread would
-    wait for its turn again for each webhook.
-    """
-    if new.sender_id is None:
-        return None
-    body, value = memoryview(new.body), 0
-    for start in range(0, len(body), _PIECE):
-        value = zlib.crc32(body[start : start + _PIECE], value)
-    return value
+
+def _in_batch(arrival: Arrival, others: Sequence[_Original]) -> _Original:
+    """The event that an arrival is, as far as those of its sender's id go that come with it."""
+    new, first, conflict = arrival.new, arrival.new.id, False
+    for other in others:
+        assert other.new is not None
+        if other.new.body != new.body:
+            conflict = True
+        elif _line(other.new.request) == _line(new.request):
+            if arrival.window_ms:
+                return other
+            first = other.first
+    return _Original(new.id, first, new, conflict=conflict)
+
+
+def _in_store(
+    database: Database, arrival: Arrival, print_: Fingerprint, original: _Original
+) -> _Original:
+    """The same as far as those go that are stored."""
+    kept = _newest(database, arrival, print_)
+    if kept is not None and _suffices(database, arrival, kept):
+        return _Original(kept.id, kept.first, sequence=kept.sequence)
+    original.first = kept.first if kept else original.first
+    original.conflict = original.conflict or _has_other_body(database, arrival, print_)
+    return original
+
+
+def _newest(database: Database, arrival: Arrival, print_: Fingerprint) -> _Kept | None:
+    """The newest stored event of the same webhook, whatever came of it."""
+    new = arrival.new
+    for digest in (print_.digest, print_.body):  # the latter is how older versions stored it
+        rows = database.all(
+            "same_webhooks",
+            channel=arrival.channel,
+            sender_id=new.sender_id,
+            digest=digest,
+            body=new.body,
+        )
+        for at, id_, received_at, repeat_of, request in rows:
+            if _line(decode_request(request)) == _line(new.request):
+                return _Kept(id_, repeat_of or id_, sequence_of(at), received_at)
+    return None
+
+
+def _suffices(database: Database, arrival: Arrival, kept: _Kept) -> bool:
+    """True if a webhook may be answered with an event that is stored: nobody misses it."""
+    age_ms = max(0, arrival.new.received_at - kept.received_at)  # clocks are set back, too
+    if age_ms >= arrival.window_ms:
+        return False
+    return not database.all("is_missed", channel=arrival.channel, sequence=kept.sequence)
+
+
+def _has_other_body(database: Database, arrival: Arrival, print_: Fingerprint) -> bool:
+    lowest = print_.body << LINE_BITS
+    found = database.all(
+        "has_other_body",
+        channel=arrival.channel,
+        sender_id=arrival.new.sender_id,
+        lowest=lowest,
+        highest=lowest + (1 << LINE_BITS) - 1,
+        older=print_.body,
+    )
+    return bool(found)
+
+
+def _line(request: RequestHead) -> tuple[str, str]:
+    return request.method, request.request_target
 
 
 def _take_sequences(
@@ -168,10 +238,11 @@ def _take_sequences(
 def _event(arrival: Arrival, original: _Original) -> Event:
     new = arrival.new
     head = EventHead(new.id, original.sequence, new.received_at, new.key, new.kind, new.request)
-    return Event(arrival.channel, head, new.body, original.conflict)
+    repeat_of = None if original.first == new.id else original.first
+    return Event(arrival.channel, head, new.body, original.conflict, repeat_of)
 
 
-def _row(event: Event, arrival: Arrival, digest: int | None) -> tuple[object, ...]:
+def _row(event: Event, arrival: Arrival, print_: Fingerprint) -> tuple[object, ...]:
     head = event.head
     return (
         position(event.channel, head.sequence),
@@ -182,7 +253,9 @@ def _row(event: Event, arrival: Arrival, digest: int | None) -> tuple[object, ..
         head.key,
         head.kind,
         arrival.new.sender_id,
-        digest,
+        None if arrival.new.sender_id is None else print_.digest,
         arrival.request,
         event.body,
+        print_.checksum,
+        event.repeat_of,
     )

@@ -12,6 +12,7 @@ from relay_protocol.values import EventHead, RequestHead
 from relay_server.configs import ChannelConfig, SubscriptionConfig
 from relay_server.errors import StoreBroken
 from relay_server.store.sqlite.database import Row
+from relay_server.store.sqlite.fingerprints import crc
 from relay_server.store.sqlite.positions import channel_of, sequence_of
 from relay_server.values import (
     Attempt,
@@ -31,6 +32,8 @@ from relay_server.values import (
 )
 
 T = TypeVar("T")
+
+UNREADABLE = RequestHead("", "", ())  # stands for what is no request any more
 
 encode = msgspec.msgpack.Encoder().encode
 _request = msgspec.msgpack.Decoder(RequestHead)
@@ -64,11 +67,20 @@ def decode_token(row: Row) -> Token:
     return Token(name, digest, frozenset(map(Scope, json.loads(scopes))), allowed, created_at)
 
 
+def decode_request(raw: bytes) -> RequestHead:
+    """A request as it is stored; an empty one where a disk made something else of it."""
+    try:
+        return _request.decode(raw)
+    except msgspec.MsgspecError:
+        return UNREADABLE
+
+
 def decode_event(row: Row) -> Event:
-    """From `fetch`."""
-    at, id_, received_at, conflict, key, kind, request, body = row
-    head = EventHead(id_, sequence_of(at), received_at, key, kind, _read(_request, request))
-    return Event(channel_of(at), head, body, bool(conflict))
+    """From `fetch`; what the disk changed is marked as damaged."""
+    at, id_, received_at, conflict, key, kind, repeat_of, checksum, request, body = row
+    head = EventHead(id_, sequence_of(at), received_at, key, kind, decode_request(request))
+    damaged = head.request is UNREADABLE or checksum not in (None, crc(request, crc(body)))
+    return Event(channel_of(at), head, body, bool(conflict), repeat_of, damaged)
 
 
 def decode_subscription(row: Row) -> Subscription:
@@ -119,7 +131,7 @@ def decode_dead(subscription: SubscriptionNumber, row: Row) -> DeadDelivery:
 def decode_summary(row: Row) -> EventSummary:
     """From `list_events`."""
     at, id_, received_at, kind, key, request, size, conflict = row
-    head = _read(_request, request)
+    head = decode_request(request)
     return EventSummary(
         id_,
         sequence_of(at),

@@ -130,7 +130,8 @@ class SqliteStore:
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
         request = encode(event.request)
         weight = len(event.body) + len(request)
-        item = Arrival(channel, event, request, weight)
+        window_ms = self._cache.dedupe_window_ms(channel)
+        item = Arrival(channel, event, request, weight, window_ms)
         limit = self._cache.full_at(channel, weight)
         if limit is not None:
             return await self._known_or_full(item, limit)
@@ -219,8 +220,9 @@ class SqliteStore:
         )
 
     async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
-        rows = await self._read(lambda db: db.all("subscriptions", channel=channel))
-        return [decode_subscription(row) for row in rows]
+        return await self._read(
+            lambda db: [decode_subscription(r) for r in db.all("subscriptions", channel=channel)]
+        )
 
     async def change_subscription(
         self,

@@ -42,6 +42,8 @@ EVENT: Json = {
     "sender": "203.0.113.9",
     "size": 20,
     "conflict": False,
+    "repeat_of": None,
+    "damaged": False,
     "headers": [["Content-Type", "application/json"], ["Authorization", "•••"]],
     "body": '{"content":"Olá 👋"}',
     "body_base64": "",
@@ -102,6 +104,7 @@ CHANNEL: Json = {
     "max_body_bytes": 1_048_576,
     "retention_days": 7.0,
     "rate_per_s": None,
+    "dedupe_window_s": 600.0,
     "dead_days": 30.0,
     "max_bytes": 1_073_741_824,
     "drop_oldest": False,
@@ -298,6 +301,26 @@ def test_an_event_whole(shown: Shown) -> None:
         "(the target answers 503)",
     ):
         assert part in text
+    assert not {"sent before as", "damaged"} & set(text.replace("  ", "\n").splitlines())
+
+
+def test_an_event_that_was_sent_before_and_one_that_is_damaged(shown: Shown) -> None:
+    text = shown(events.show_event, EVENT | {"repeat_of": "evt_1", "damaged": True})
+
+    assert re.search("sent before as +evt_1", text)
+    assert "sent to nobody" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (600.0, "stored once within 10m"),
+        (0.5, "stored once within 0.5s"),
+        (0.0, "stored each time"),
+    ],
+)
+def test_how_long_a_channel_knows_what_it_stored(shown: Shown, seconds: float, said: str) -> None:
+    assert said in shown(channel.show_channel, CHANNEL | {"dedupe_window_s": seconds})
 
 
 @pytest.mark.parametrize(

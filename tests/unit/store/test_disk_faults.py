@@ -31,6 +31,7 @@ from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
 from relay_server.values import Appended, Channel, Progress
 from tests.support import badfs
 from tests.support.badfs import BadFs, Fault, bad_fs
+from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event
 from tests.support.stores import append_many, make_channel, make_subscription
 from tests.support.waiting import until
@@ -453,13 +454,13 @@ async def test_a_failed_checkpoint_ends_all_promises(
 
 
 async def test_a_row_that_cannot_be_read_ends_all_promises(opened: Opened, tmp_path: Path) -> None:
-    """SQLite keeps no checksums: a flipped bit in a value is sound to it."""
-    [event] = await opened.append()
+    """SQLite keeps no checksums: a flipped bit in a value is sound to it. Events have their own."""
+    await opened.store.subscribe("chatwoot", "ana", None, START_MS)
     with closing(apsw.Connection(str(tmp_path / FILE_NAME))) as connection:
-        connection.execute("UPDATE events SET request = x'c1c1'")
+        connection.execute("UPDATE subscriptions SET config = x'c1c1'")
 
     with pytest.raises(StoreBroken, match="damaged"):
-        await opened.store.find_event(event)
+        await opened.store.subscriptions()
 
     await until(lambda: opened.broken)
 

@@ -25,7 +25,21 @@ def database(tmp_path: Path) -> Iterator[Database]:
         database.run("create_subscription", channel=1, name="ana", now=0, start=0, config=config)
         database.run("pass_dropped", channel=1, floor=12)
         rows = [
-            (position(1, n), f"evt_{n}", 99 if n == 6 else n, 0, 0, "", "", None, None, b"", b"")
+            (
+                position(1, n),
+                f"evt_{n}",
+                99 if n == 6 else n,
+                0,
+                0,
+                "",
+                "",
+                None,
+                None,
+                b"",
+                b"",
+                None,
+                None,
+            )
             for n in range(1, 13)
         ]
         database.run("take_sequences", count=12, bytes=0, channel=1)

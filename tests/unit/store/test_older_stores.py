@@ -20,7 +20,7 @@ from tests.support.events import new_event
 from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
-EVERY = pytest.mark.parametrize("version", [1, 2])
+EVERY = pytest.mark.parametrize("version", [1, 2, 3])
 
 
 @asynccontextmanager
@@ -127,11 +127,13 @@ async def test_what_channels_hold_is_counted(version: int, tmp_path: Path) -> No
             assert (status.events, status.bytes) == (len(events), bytes_)
             assert store.usage(channel.number) == bytes_ > 0
             assert status.dropped == (version > 1 and channel.name == "other")
-            assert len(events) == (8 if channel.name == "chatwoot" else 3 - version)
+            of_other = {1: 2, 2: 1, 3: 3}
+            assert len(events) == (8 if channel.name == "chatwoot" else of_other[version])
 
 
-async def test_replays_and_rules_of_version_2(tmp_path: Path) -> None:
-    async with opened(2, tmp_path) as store:
+@pytest.mark.parametrize("version", [2, 3])
+async def test_replays_and_rules_of_version_2(version: int, tmp_path: Path) -> None:
+    async with opened(version, tmp_path) as store:
         channel, ana = await of(store, "ana")
         stopped, running = await store.replays(ana.number)
         selected = await store.select(channel.number, running, running.floor, 99)
@@ -147,6 +149,36 @@ async def test_replays_and_rules_of_version_2(tmp_path: Path) -> None:
     assert (bot.config.policy.strict_order, bot.config.paused) == (True, "paused by hand")
     assert bot.config.forward is not None
     assert bot.config.forward.headers == (("X-Key", b"sealed"),)
+
+
+@EVERY
+async def test_what_came_before_is_repeated_and_no_conflict(version: int, tmp_path: Path) -> None:
+    """Older versions kept another digest, and no checksum: what they stored cannot be checked."""
+    async with opened(version, tmp_path) as store:
+        channel, _ = await of(store, "ana")
+        later = new_event("Olá 3 🎉".encode(), sender_id="d-3", received_at=1 << 42)
+        other = new_event(b"other", sender_id="d-3")
+        again, conflict = [await store.append(channel.number, e) for e in (later, other)]
+        [first, repeat, other_body] = await store.fetch(
+            channel.number, [3, again.sequence, conflict.sequence]
+        )
+    with closing(apsw.Connection(str(tmp_path / FILE_NAME))) as db:
+        checked = db.execute("SELECT count(checksum) FROM events").fetchall()
+
+    assert (repeat.repeat_of, repeat.conflict) == (first.head.id, False)
+    assert (other_body.repeat_of, other_body.conflict) == (None, True)
+    assert (first.damaged, checked) == (False, [(13 if version == 3 else 2,)])
+
+
+async def test_repeats_of_version_3(tmp_path: Path) -> None:
+    async with opened(3, tmp_path) as store:
+        number = store.catalog.channels["other"].number
+        events = await store.fetch(number, [3, 4])
+
+    assert [(e.head.id, e.repeat_of) for e in events] == [
+        ("evt_again_0", None),
+        ("evt_again_86400000", "evt_again_0"),
+    ]
 
 
 def test_the_first_migration_alone_is_version_1(tmp_path: Path) -> None:

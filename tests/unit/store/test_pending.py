@@ -30,7 +30,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
         database.run("create_subscription", channel=1, name="ana", now=0, start=0, config=b"\x80")
         database.run("claim", number=1)
         rows = [
-            (position(1, n), f"evt_{n}", 0, 0, 0, "", "", None, None, b"", b"")
+            (position(1, n), f"evt_{n}", 0, 0, 0, "", "", None, None, b"", b"", None, None)
             for n in range(1, 100)
         ]
         database.run_rows("append", rows)

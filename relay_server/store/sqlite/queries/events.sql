@@ -5,24 +5,46 @@ UPDATE channels
 SET last_sequence = last_sequence + :count, events = events + :count, bytes = bytes + :bytes
 WHERE number = :channel RETURNING last_sequence;
 
--- name: same_sender_ids
--- :wanted is a JSON list of [channel, sender's id, digest of the body]. A row for each that is
--- known: the first event of that body, if any. A sender with one id for everything costs no more
--- with each.
-SELECT wanted.key, e.position, e.id, e.body
-FROM json_each(:wanted) AS wanted LEFT JOIN events e ON e.position = (
-    SELECT min(position) FROM events
-    WHERE position >> @BITS = wanted.value ->> 0 AND sender_id = wanted.value ->> 1
-        AND digest = wanted.value ->> 2)
-WHERE EXISTS (
+-- name: known_sender_ids
+-- :wanted is a JSON list of [channel, sender's id]. The places in it of those that are stored: hardly
+-- ever any, so whatever else a repeat takes is asked for each by itself.
+SELECT wanted.key FROM json_each(:wanted) AS wanted WHERE EXISTS (
     SELECT 1 FROM events
     WHERE position >> @BITS = wanted.value ->> 0 AND sender_id = wanted.value ->> 1);
+
+-- name: same_webhooks
+-- The newest ones of a digest that have the same body: a few are compared, however many there are.
+SELECT position, id, received_at, repeat_of, request FROM (
+    SELECT position, id, received_at, repeat_of, request, body FROM events
+    WHERE position >> @BITS = :channel AND sender_id = :sender_id AND digest = :digest
+    ORDER BY position DESC LIMIT 4)
+WHERE body = :body ORDER BY position DESC;
+
+-- name: has_other_body
+-- Digests of one body are from :lowest to :highest; :older is what older versions made of it.
+SELECT 1 WHERE EXISTS (
+    SELECT 1 FROM events
+    WHERE position >> @BITS = :channel AND sender_id = :sender_id
+        AND digest < :lowest AND digest <> :older)
+OR EXISTS (
+    SELECT 1 FROM events
+    WHERE position >> @BITS = :channel AND sender_id = :sender_id
+        AND digest > :highest AND digest <> :older);
+
+-- name: is_missed
+-- By a subscription that was made later, or for which somebody discarded it: it never gets it.
+SELECT 1 FROM subscriptions s WHERE s.channel = :channel AND (
+    s.start >= :sequence OR EXISTS (
+        SELECT 1 FROM deliveries d
+        WHERE d.subscription = s.number AND d.sequence = :sequence AND d.state = @DISCARDED))
+LIMIT 1;
 
 -- name: append
 -- Values without names: `run_rows` repeats them for as many rows as there are.
 INSERT INTO events
-    (position, id, received_at, size, conflict, key, kind, sender_id, digest, request, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    (position, id, received_at, size, conflict, key, kind, sender_id, digest, request, body,
+    checksum, repeat_of)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: last_sequence
 SELECT last_sequence FROM channels WHERE number = :channel;
@@ -43,7 +65,8 @@ ORDER BY position LIMIT :limit;
 
 -- name: fetch
 -- :positions is a JSON list.
-SELECT e.position, e.id, e.received_at, e.conflict, e.key, e.kind, e.request, e.body
+SELECT e.position, e.id, e.received_at, e.conflict, e.key, e.kind, e.repeat_of, e.checksum,
+    e.request, e.body
 FROM json_each(:positions) AS wanted JOIN events e ON e.position = wanted.value
 ORDER BY wanted.key;
 
