@@ -25,12 +25,13 @@ from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import explained
 from relay_server.metrics import Metrics
+from relay_server.operations.channels import delete_forgotten_canaries
 from relay_server.places import SOCKET_NAME, short_path
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, Listening, on_signals, stop
 from relay_server.store.opening import open_store, store_exists
-from relay_server.web import api, canary, gateway, health
+from relay_server.web import api, gateway, health
 from relay_server.web.access import ON_HOST
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.errors import errors_as_json
@@ -119,7 +120,7 @@ def public_app(context: Context) -> web.Application:
     app.router.add_get("/connect", gateway.connect)
     app.router.add_get("/health/live", health.live)
     app.add_routes(api.routes)
-    app.add_routes(canary.routes)
+    app.add_routes(api.canary_routes)
     return app
 
 
@@ -287,7 +288,7 @@ async def _upkeep(context: Context) -> None:
             continue
         waited_s = 0.0
         try:
-            await canary.remove_forgotten(context)
+            await delete_forgotten_canaries(context)
             await upkeep.run_once(disk_is_full=not context.space.taking)
         except RelayError as exc:
             log.warning("upkeep put off", error=str(exc))

@@ -29,9 +29,7 @@ from relay_server.errors import InvalidValue
 MAX_POINTER_CHARS = 256  # of a channel's `--key-pointer`; a longer one is refused
 MIN_RATE_PER_S = 0.001  # of a channel's `--rate-per-s`; a lower one is refused
 MAX_RATE_PER_S = 1_000_000  # the same, and a higher one
-MAX_DEDUPE_WINDOW_S = (
-    604_800.0  # 7 days, of a channel's `--dedupe-window-s`; a longer one is refused
-)
+MAX_DEDUPE_WINDOW_S = 604_800.0  # 7 days, of `--dedupe-window-s`; a longer one is refused
 MAX_RETENTION_DAYS = 36_500  # `--retention-days`, `--dead-days`; more would not fit into the store
 MAX_CHANNEL_BYTES = 1_125_899_906_842_624  # 1 PiB; a larger `--max-bytes` is refused
 MAX_SECRET_CHARS = 1_024  # of an HMAC secret; a longer one is refused

@@ -122,6 +122,13 @@ class Readers(Protocol):
     ) -> Sequence[Replay]:
         """The replays there are, the newest first; only those that run if asked so."""
 
+    async def replay(self, replay: ReplayNumber) -> Replay:
+        """Read a replay, however old.
+
+        Raises:
+            ReplayNotFound: There is none of this number.
+        """
+
     async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
         """Note that a replay is done, or was stopped; one that has ended stays as it is.
 

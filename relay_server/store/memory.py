@@ -285,6 +285,12 @@ class MemoryStore(MemoryState):
             and (replay.state is ReplayState.RUNNING or not running)
         ]
 
+    async def replay(self, replay: ReplayNumber) -> Replay:
+        reader = self._readers.get(replay)
+        if reader is None or reader.replay is None:
+            raise ReplayNotFound(-replay)
+        return self._replay(reader)
+
     async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
         reader = self._readers.get(replay)
         if reader is None or reader.replay is None:

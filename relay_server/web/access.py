@@ -6,42 +6,18 @@ against the address and the same is answered. A good token never comes that far,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aiohttp import web
 
 from relay_protocol.errors import RelayError
-from relay_server.auth import allows, find_token
-from relay_server.errors import ChannelNotFound, Forbidden, TooManyFailures, Unauthorized
-from relay_server.values import Channel, Scope, Token
+from relay_server.auth import find_token
+from relay_server.errors import Forbidden, TooManyFailures, Unauthorized
+from relay_server.operations.callers import Caller
+from relay_server.values import Scope, Token
 from relay_server.web.capture import FORWARDED_FOR, address_behind
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.limits import Limit, group_of
 
 ON_HOST = web.AppKey("on_host", bool)  # the app behind the control socket: its file mode guards it
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks; without a token, somebody on the host, who may do everything."""
-
-    token: Token | None
-
-    @property
-    def admin(self) -> bool:
-        """True if everything is allowed."""
-        return self.token is None or Scope.ADMIN in self.token.scopes
-
-    @property
-    def name(self) -> str:
-        """The token's; empty for somebody on the host."""
-        return self.token.name if self.token else ""
-
-    def may_read(self, channel: Channel) -> bool:
-        """True if the channel's events are for the caller's eyes."""
-        if self.token is None:
-            return True
-        return allows(self.token, Scope.SUBSCRIBE, channel)
 
 
 def caller(request: web.Request) -> Caller:
@@ -100,25 +76,6 @@ def refusal(context: Context, error: Unauthorized, address: str) -> RelayError:
         reason=error.reason,
     )
     return TooManyFailures(wait_s)
-
-
-def readable_channel(request: web.Request, who: Caller, name: str) -> Channel:
-    """A channel that the caller may read.
-
-    Raises:
-        ChannelNotFound: There is none; also when it is not for the caller.
-    """
-    channel = request.app[CONTEXT].store.catalog.channels.get(name)
-    if channel is None or not who.may_read(channel):
-        raise ChannelNotFound(name)
-    return channel
-
-
-def visible_channels(context: Context, who: Caller) -> list[Channel]:
-    """Channels that the caller may read, by name; canaries are nobody's business."""
-    found = context.store.catalog.channels.values()
-    mine = [c for c in found if who.may_read(c) and not c.config.owner]
-    return sorted(mine, key=lambda channel: channel.name)
 
 
 def _token(request: web.Request) -> Token:

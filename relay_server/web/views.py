@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -11,9 +11,9 @@ import msgspec
 from pydantic import SecretStr
 
 from relay_protocol.values import HeaderList
-from relay_server.channels import CANARY_PREFIX
-from relay_server.configs import Policy
+from relay_server.configs import ChannelConfig, ForwardConfig, Policy, settings_of
 from relay_server.delivery.upkeep import is_worrying
+from relay_server.operations.callers import Caller
 from relay_server.values import (
     Channel,
     ChannelStatus,
@@ -21,7 +21,6 @@ from relay_server.values import (
     DeliveryState,
     Event,
     EventSummary,
-    MarkState,
     Replay,
     ReplayState,
     Selection,
@@ -40,11 +39,6 @@ SECRET_FIELDS = (b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signat
 SOMEBODY_ON_HOST: JsonObject = {"name": "", "scopes": ["admin"], "channels": None}
 
 
-def is_canary(token: Token) -> bool:
-    """Whether a token was made for a canary channel."""
-    return token.name.startswith(CANARY_PREFIX)
-
-
 def token(token: Token) -> JsonObject:
     """A token, without its secret."""
     return {
@@ -59,21 +53,14 @@ def channel(context: Context, channel: Channel) -> JsonObject:
     """A channel and its rules, without its secrets."""
     config = channel.config
     default = channel.name == context.settings.default_channel
+    rules = _settings(config)
     return {
         "name": channel.name,
         "webhook_path": "/webhook" if default else f"/c/{channel.name}/webhook",
-        "sender": config.sender,
-        "sender_auth": _sender_auth(channel),
-        "allow_from": list(config.allow_from),
-        "key_pointer": config.key_pointer,
+        "sender": rules.pop("sender"),
+        "sender_auth": _sender_auth(config, token=rules.pop("token")),
+        **rules,
         "max_body_bytes": config.max_body_bytes or context.settings.max_body_bytes,
-        "retention_days": config.retention_days,
-        "dead_days": config.dead_days,
-        "max_bytes": config.max_bytes,
-        "drop_oldest": config.drop_oldest,
-        "policy": msgspec.to_builtins(config.policy),
-        "rate_per_s": config.rate_per_s,
-        "dedupe_window_s": config.dedupe_window_s,
         "created_at": channel.created_at,
     }
 
@@ -95,9 +82,9 @@ async def channel_status(context: Context, status: ChannelStatus) -> JsonObject:
     }
 
 
-def for_readers(shown: JsonObject) -> JsonObject:
-    """A subscription as those see it who may not make forwards: not where one posts to."""
-    if shown["forward"] is None:
+def for_caller(who: Caller, shown: JsonObject) -> JsonObject:
+    """A subscription: those who may not make forwards do not see where one posts to."""
+    if who.admin or shown["forward"] is None:
         return shown
     return shown | {"forward": MASK, "waits_for": MASK if shown["waits_for"] else ""}
 
@@ -105,6 +92,8 @@ def for_readers(shown: JsonObject) -> JsonObject:
 def subscription(context: Context, status: SubscriptionStatus) -> JsonObject:
     """How a subscription is doing."""
     config, state = status.subscription.config, context.hub.state(status.subscription.number)
+    channel = context.store.catalog.channels.get(status.subscription.channel)
+    policy = config.policy.applied_to(channel.config.policy if channel else Policy())
     return {
         "channel": status.subscription.channel,
         "name": status.subscription.name,
@@ -114,18 +103,11 @@ def subscription(context: Context, status: SubscriptionStatus) -> JsonObject:
         "waits_for": state.waits_for_target or "",
         "paused": config.paused,
         "forward": config.forward.url if config.forward else None,
-        "policy": policy(context, status.subscription),
+        "policy": msgspec.to_builtins(policy),
         "backlog": status.backlog,
         "oldest_waiting_at": status.oldest_waiting_at,
         "dead": status.dead,
     }
-
-
-def policy(context: Context, subscription: Subscription) -> JsonObject:
-    """What follows from failed attempts, in the end."""
-    channel = context.store.catalog.channels.get(subscription.channel)
-    given = channel.config.policy if channel else Policy()
-    return dict(msgspec.to_builtins(subscription.config.policy.applied_to(given)))
 
 
 def subscription_rules(context: Context, status: SubscriptionStatus) -> JsonObject:
@@ -145,9 +127,7 @@ def forward(context: Context, status: SubscriptionStatus) -> JsonObject:
     why = rules["waits_for"] or (engine.why_waiting(number) if engine else "")
     return rules | {
         "waits_for": why,
-        "url": config.url,
-        "timeout_s": config.timeout_s,
-        "concurrency": config.concurrency,
+        **_settings(config),
         "headers": {name: MASK for name, _ in config.headers},
     }
 
@@ -193,11 +173,6 @@ def dead(subscription: Subscription, delivery: DeadDelivery) -> JsonObject:
     }
 
 
-def is_dead(delivery: DeliveryState) -> bool:
-    """Whether a subscription's own delivery was given up."""
-    return not delivery.replay and delivery.state == MarkState.DEAD.name.lower()
-
-
 def summary(
     channel: Channel, event: EventSummary, deliveries: Iterable[DeliveryState]
 ) -> JsonObject:
@@ -205,14 +180,7 @@ def summary(
     return {
         "id": event.id,
         "channel": channel.name,
-        "sequence": event.sequence,
-        "received_at": event.received_at,
-        "kind": event.kind,
-        "key": event.key,
-        "method": event.method,
-        "request_target": event.request_target,
-        "size": event.size,
-        "conflict": event.conflict,
+        **msgspec.to_builtins(event),
         "deliveries": [_delivery(delivery) for delivery in deliveries],
     }
 
@@ -250,9 +218,15 @@ def settings(context: Context) -> JsonObject:
     }
 
 
-def _sender_auth(channel: Channel) -> list[str]:
-    config = channel.config
-    auth = ["token"] if config.token else []
+def _settings(config: ChannelConfig | ForwardConfig) -> JsonObject:
+    """What is set of a config, but for its parts: those hold secrets."""
+    parts = [name for name, _, setting in settings_of(type(config)) if setting.parts]
+    whole = msgspec.to_builtins(config)
+    return {n: v for n, v in whole.items() if n not in (*parts, "owner")}
+
+
+def _sender_auth(config: ChannelConfig, *, token: bool) -> list[str]:
+    auth = ["token"] if token else []
     if config.hmac is not None:
         auth.append(f"hmac:{config.hmac.scheme}{' (log only)' if config.hmac.log_only else ''}")
     return [*auth, "ip"] if config.allow_from else auth
@@ -282,20 +256,11 @@ def _delivery(delivery: DeliveryState) -> JsonObject:
     }
 
 
-def _attempts(delivery: DeliveryState) -> list[JsonObject]:
-    return [
-        {
-            "subscription": delivery.subscription,
-            "replay": delivery.replay or None,
-            "attempt": attempt.attempt,
-            "started_at": attempt.started_at,
-            "elapsed_ms": attempt.elapsed_ms,
-            "outcome": attempt.outcome,
-            "status": attempt.status,
-            "text": attempt.text,
-        }
-        for attempt in delivery.attempts
-    ]
+def _attempts(delivery: DeliveryState) -> Iterator[JsonObject]:
+    for attempt in delivery.attempts:
+        shown = msgspec.to_builtins(attempt)
+        del shown["sequence"]
+        yield {"subscription": delivery.subscription, "replay": delivery.replay or None, **shown}
 
 
 def _headers(headers: HeaderList) -> list[list[str]]:

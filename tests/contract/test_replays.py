@@ -378,6 +378,8 @@ async def test_a_replay_that_is_not_there(store: Store, channel: Channel, number
     assert await store.claim(-4_711) is None
     with pytest.raises(ReplayNotFound):
         await store.end_replay(number, ReplayState.DONE, START_MS)
+    with pytest.raises(ReplayNotFound):
+        await store.replay(number)
 
 
 async def test_a_subscriptions_number_is_no_replays(store: Store, channel: Channel) -> None:

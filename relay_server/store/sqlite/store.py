@@ -259,6 +259,10 @@ class SqliteStore:
         ask = self._read if running else self._report  # deliveries wait for those that run
         return await ask(lambda db: readers.replays(db, subscription, running=running))
 
+    async def replay(self, replay: ReplayNumber) -> Replay:
+        await self._flush_if_possible()
+        return await self._report(lambda db: readers.replay(db, replay))
+
     async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
         return await self._submit_after(
             replay, lambda db: readers.end_replay(db, replay, state, now), self._tell_replay

@@ -13,6 +13,7 @@ from relay_server.web.api import (
     tokens,
 )
 
+canary_routes = channels.canary_routes  # not for the host: whoever makes one has a token
 routes = [
     *server.routes,
     *channels.routes,

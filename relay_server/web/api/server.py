@@ -9,9 +9,10 @@ import msgspec
 from aiohttp import web
 
 from relay_server.errors import Forbidden, InvalidValue
+from relay_server.operations.callers import visible_channels
 from relay_server.web import views
-from relay_server.web.access import ON_HOST, caller, visible_channels
-from relay_server.web.api.exchange import answer, read
+from relay_server.web.access import ON_HOST, caller
+from relay_server.web.api.requests import answer, read
 from relay_server.web.context import CONTEXT
 
 routes = web.RouteTableDef()
@@ -36,24 +37,19 @@ async def status(request: web.Request) -> web.Response:
     """How channels and subscriptions are doing, as far as the caller may know."""
     context, who = request.app[CONTEXT], caller(request)
     visible = {c.name for c in visible_channels(context, who)}
-    subscriptions = [
-        views.subscription(context, s)
-        for s in await context.store.subscription_status()
-        if s.subscription.channel in visible
-    ]
+    subscriptions = await context.store.subscription_status()
+    channels = [s for s in await context.store.channel_status() if s.channel in visible]
     report: dict[str, Any] = {
         "version": views.VERSION,
         "public_url": context.settings.url,
         "uptime_s": round(context.clock.monotonic() - context.started_at),
         "store": {"taking": context.space.taking},
-        "channels": [
-            await views.channel_status(context, s)
-            for s in await context.store.channel_status()
-            if s.channel in visible
+        "channels": [await views.channel_status(context, status) for status in channels],
+        "subscriptions": [
+            views.for_caller(who, views.subscription(context, s))
+            for s in subscriptions
+            if s.subscription.channel in visible
         ],
-        "subscriptions": subscriptions
-        if who.admin
-        else list(map(views.for_readers, subscriptions)),
     }
     if who.admin:
         report["store"]["reason"] = context.space.reason

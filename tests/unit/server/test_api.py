@@ -19,10 +19,10 @@ from relay_protocol.values import RequestHead
 from relay_server.app import serve_control
 from relay_server.control import open_api
 from relay_server.errors import InvalidValue
+from relay_server.operations.channels import CANARY_LIFETIME_MS, delete_forgotten_canaries
 from relay_server.places import SOCKET_NAME
 from relay_server.values import Channel, Progress, Scope
-from relay_server.web.api.exchange import MAX_REQUEST_BYTES
-from relay_server.web.canary import LIFETIME_MS, remove_forgotten
+from relay_server.web.api.requests import MAX_REQUEST_BYTES
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
 from tests.support.senders import connection, read_answer, request
@@ -399,12 +399,12 @@ async def test_a_canary_is_its_owner_s_alone(served: Served, ana: Asking, admin:
 
 async def test_a_forgotten_canary_is_taken_away(served: Served, ana: Asking) -> None:
     old = (await ana.ok("POST", "canary"))["channel"]
-    served.clock.advance(LIFETIME_MS / 1000 - 1)
-    await remove_forgotten(served.context)
+    served.clock.advance(CANARY_LIFETIME_MS / 1000 - 1)
+    await delete_forgotten_canaries(served.context)
     assert old in served.store.catalog.channels
     served.clock.advance(2)
     await served.store.revoke_token(old)  # somebody else is at it
-    await remove_forgotten(served.context)
+    await delete_forgotten_canaries(served.context)
     assert set(served.store.catalog.channels) == {"chatwoot", "other"}
 
 

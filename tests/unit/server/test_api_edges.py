@@ -12,7 +12,7 @@ from relay_protocol.messages import Wanted
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.errors import TooMany
 from relay_server.values import MarkState, Progress, Scope
-from relay_server.web.api import dead, events, exchange
+from relay_server.web.api import requests
 from tests.support.clock import START_MS
 from tests.support.events import mark
 from tests.support.senders import connection, read_answer, request
@@ -53,7 +53,7 @@ async def test_a_request_that_dawdles_is_given_up(
     served: Served, admin: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would hold one of few places for ever."""
-    monkeypatch.setattr(exchange, "BODY_DEADLINE_S", 0.05)
+    monkeypatch.setattr(requests, "BODY_DEADLINE_S", 0.05)
     whole = request("/api/v1/tokens", b'{"name": "x"}', method="POST", token=admin.token)
     async with connection(served.port) as one:
         one.writer.write(whole[:-5])
@@ -67,8 +67,7 @@ async def test_so_many_are_listed_at_most(
     served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Whatever is asked for."""
-    for module in (dead, events):
-        monkeypatch.setattr(module, "MAX_LISTED", 2)
+    monkeypatch.setattr(requests, "MAX_LISTED", 2)
     _, claim = await make_subscription(served.store, since=0)
     for _ in range(3):
         await append(served)

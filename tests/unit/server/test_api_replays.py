@@ -10,6 +10,7 @@ from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.store.rules import MAX_RUNNING_REPLAYS
+from relay_server.store.sqlite import readers
 from relay_server.values import Attempt, Mark, MarkState, Progress, Scope, Selection
 from tests.support.clock import START_MS
 from tests.support.events import new_event
@@ -196,6 +197,21 @@ async def test_replays_are_listed_newest_first_for_those_who_may_read(
         assert (await admin.refused("GET", f"replays/{number}"))[0] in (404, 414, 422, 400)
 
 
+async def test_an_old_replay_is_found_though_it_is_listed_no_more(
+    served: Served, admin: Asking, ana: Asking, events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "MAX_LISTED_REPLAYS", 1)
+    [old] = await replayed(admin, {"all": True}, subscription="ana")
+    path = f"replays/{old['number']}"
+    ended = await admin.ok("DELETE", path)
+    await replayed(admin, {"all": True}, subscription="ana")
+    assert len((await admin.ok("GET", "replays"))["replays"]) == 1
+
+    assert await ana.ok("GET", path) == ended
+    assert await admin.ok("DELETE", path) == ended
+    assert await ana.refused("DELETE", path) == (403, "forbidden")
+
+
 async def test_a_reader_stops_its_own_alone(
     served: Served, admin: Asking, ana: Asking, events: list[str]
 ) -> None:
@@ -318,7 +334,7 @@ async def test_the_dead_are_let_go_of(
 async def test_more_dead_than_one_page_are_let_go_of(
     served: Served, admin: Asking, events: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_server.web.api.dead.PAGE", 2)
+    monkeypatch.setattr("relay_server.operations.dead.PAGE", 2)
     await die(served, "ana", 1, 2, 3)
     assert (await admin.ok("POST", "dead/discard", {"all": True}))["discarded"] == 3
 

@@ -25,7 +25,7 @@ from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
 from relay_server.store.opening import open_store
 from relay_server.throttle import Throttle
-from relay_server.web import canary, front
+from relay_server.web import front
 from tests.support.certificates import make_certificate
 from tests.support.clock import VirtualClock
 from tests.support.events import new_event
@@ -238,7 +238,7 @@ async def test_deadlines_are_kept_while_it_stops(
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Hub, "run"), (front.Front, "run"), (canary, "remove_forgotten")]
+    ("owner", "name"), [(Hub, "run"), (front.Front, "run"), (app, "delete_forgotten_canaries")]
 )
 async def test_a_part_that_fails_ends_it_with_1(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, owner: object, name: str

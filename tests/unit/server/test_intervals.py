@@ -10,7 +10,6 @@ import pytest
 
 from relay_server import app
 from relay_server.delivery.upkeep import Upkeep
-from relay_server.web import canary
 from relay_server.web.context import Context
 from tests.support.stores import MemoryStore
 from tests.support.virtual_time import running_clock, virtual_time
@@ -28,7 +27,7 @@ async def test_upkeep_comes_each_minute_and_sooner_where_room_is_short(
     async def note(*_: Any, **__: Any) -> None:
         came_at.append(running_clock().now - begun)
 
-    monkeypatch.setattr(canary, "remove_forgotten", nothing)
+    monkeypatch.setattr(app, "delete_forgotten_canaries", nothing)
     monkeypatch.setattr(Upkeep, "run_once", note)
     space = SimpleNamespace(taking=True)
     context = SimpleNamespace(store=MemoryStore(), clock=running_clock(), metrics=None, space=space)

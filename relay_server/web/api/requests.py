@@ -15,6 +15,8 @@ V = TypeVar("V")
 
 MAX_REQUEST_BYTES = 65_536  # of a request to the API; more: 422
 BODY_DEADLINE_S = 10.0  # for the body of a request to the API; longer: 408
+MAX_NUMBER_CHARS = 15  # digits of a number in a query or of a replay's; more: 422
+MAX_LISTED = 500  # events or dead deliveries in one answer; a larger `limit` counts as this
 
 
 def fields_of(
@@ -84,13 +86,26 @@ def answer(value: object, status: int = 200) -> web.Response:
     )
 
 
+def is_number(text: str) -> bool:
+    """True if this is a number as a query or path says it."""
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_CHARS
+
+
 def number(request: web.Request, name: str, default: int) -> int:
+    """A number of a request's query.
+
+    Raises:
+        InvalidValue: It is none.
+    """
     value = request.query.get(name, "")
-    if not value:
-        return default
-    if not value.isascii() or not value.isdecimal() or len(value) > 15:
+    if value and not is_number(value):
         raise InvalidValue(f"{name} is no number")
-    return int(value)
+    return int(value or default)
+
+
+def limit(request: web.Request) -> int:
+    """How many are to be listed."""
+    return min(number(request, "limit", 50), MAX_LISTED)
 
 
 def flag(request: web.Request, name: str) -> bool:
