@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -12,16 +12,25 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from relay_client import answers
 from relay_client.answers import CHECK_URL
-from relay_client.errors import RelayProblem, RelayUnreachable, TokenRefused
-from relay_client.refusals import TOO_MANY_FAILURES
+from relay_client.errors import (
+    TOO_MANY_FAILURES,
+    RelayProblem,
+    RelayUnreachable,
+    TokenRefused,
+    UsageError,
+)
 from relay_client.relay import USER_AGENT, Relay
 from relay_protocol.text import harmless
 
 _T = TypeVar("_T")
 
+# A request that takes longer ends the command with status 3.
 _TIMEOUT_S = 10.0
+# A longer answer is cut, and fails.
 _MAX_ANSWER_BYTES = 16_777_216
+FAVOURITE_CHANNEL = "chatwoot"  # what `relay-server init` makes
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: too deep
 TOKEN_HINT = "Check the token, or ask for a new one and run: relay-client login URL"  # noqa: S105
 # The relay's own hints are for who has relay-server at hand.
@@ -93,6 +102,21 @@ class Api:
         """Ask for the channels that the token may use."""
         return _read(await self._call("GET", "/api/v1/channels"), dict[str, Any])
 
+    async def choose_channel(self, hint: str) -> str:
+        """Ask for the token's channels, and say which one is meant where none is named.
+
+        Args:
+            hint: How to name one.
+
+        Raises:
+            UsageError: It is not clear.
+        """
+        mine = (await self.whoami()).channels
+        if mine is None:
+            found = answers.read(await self.channels(), answers.Channels).channels
+            mine = tuple(channel.name for channel in found)
+        return choose_channel(mine, hint)
+
     async def status(self) -> dict[str, Any]:
         """Ask how the relay and the token's channels are."""
         return _read(await self._call("GET", "/api/v1/status"), dict[str, Any])
@@ -163,6 +187,22 @@ class Api:
         if answer.status >= 300:
             raise _refusal(answer.status, content, self._relay.url)
         return content
+
+
+def choose_channel(channels: Sequence[str], hint: str) -> str:
+    """Say which of these is meant: the only one, or Chatwoot's.
+
+    Raises:
+        UsageError: It is not clear.
+    """
+    if len(channels) == 1:
+        return channels[0]
+    if FAVOURITE_CHANNEL in channels:
+        return FAVOURITE_CHANNEL
+    if not channels:
+        raise UsageError("the token may read no channel", "Ask for one that may.")
+    names = ", ".join(sorted(channels))
+    raise UsageError(f"the token may read several channels: {names}", hint)
 
 
 def _read(content: bytes, form: type[_T]) -> _T:

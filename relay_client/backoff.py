@@ -1,13 +1,19 @@
-"""How long to wait before connecting again."""
+"""When to connect again: after delays that grow, or at once after a sleep."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 
-FIRST_S = 0.1  # the longest wait before the first reconnection; it doubles with each failure
-LONGEST_S = 15.0  # the longest wait of all
-STABLE_S = 5.0  # a relay that accepts and drops at once must not be asked ten times a second
+# The longest wait before the first reconnection; it doubles with each failure.
+FIRST_S = 0.1
+# The longest wait of all.
+LONGEST_S = 15.0
+# A connection that stood so long starts the delays again: a relay that accepts and drops at once
+# must not be asked ten times a second.
+STABLE_S = 5.0
+# A jump of the clock that counts as a sleep: the client reconnects at once.
+JUMP_S = 10.0
 
 
 class Backoff:
@@ -42,3 +48,27 @@ class Backoff:
         bound = min(LONGEST_S, FIRST_S * 2 ** min(self._failures, 16))
         self._failures += 1
         return self.draw(0.0, bound)
+
+
+class SleepWatch:
+    """Compares looks at two clocks; a connection from before a sleep is dead and does not know it.
+
+    The monotonic clock stands still during sleep on Linux and macOS, so that the wall clock runs
+    ahead of it; on Windows it goes on, so that the two looks are far apart.
+    """
+
+    def __init__(self, wall: float, monotonic: float) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+
+    def slept(self, wall: float, monotonic: float) -> bool:
+        """Say whether a sleep lies between this look and the last, about a second before.
+
+        Args:
+            wall: Unix seconds.
+            monotonic: Monotonic seconds.
+        """
+        passed = monotonic - self._monotonic
+        jumped = wall - self._wall - passed
+        self._wall, self._monotonic = wall, monotonic
+        return jumped >= JUMP_S or passed >= JUMP_S

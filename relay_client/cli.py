@@ -1,11 +1,17 @@
-"""The `relay-client` command."""
+"""The `relay-client` command: its options, and the one place where errors become exit statuses.
+
+What a command does is in the module that it imports when it runs: `--help` is quick that way.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -40,6 +46,7 @@ CaFile = Annotated[
 Name = Annotated[
     str | None, typer.Option("--as", help="Name of the subscription. (default: the token's)")
 ]
+Channel = Annotated[str | None, typer.Option(help="Of which channel.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 To = Annotated[
     list[str] | None,
@@ -52,6 +59,52 @@ To = Annotated[
 Timeout = Annotated[
     float | None, typer.Option("--timeout", help="Seconds your app may take. (default: 30)")
 ]
+
+
+_OF_RELAY = {"url": Url, "token": Token, "token_file": TokenFile, "ca_file": CaFile}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command works with.
+
+    Attributes:
+        as_json: JSON alone is printed, for programs.
+    """
+
+    configuration: Configuration
+    console: Console
+    as_json: bool = False
+
+    def run(self, command: Callable[..., Coroutine[object, object, _T]], *arguments: object) -> _T:
+        """Run a command of these modules to its end."""
+        return _run(command(*arguments, self.configuration, self.console, as_json=self.as_json))
+
+
+def _relay_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which relay, and `--json`, behind its own.
+
+    All that are named like a setting are settings of this run. The function gets what that comes
+    to, and then its own options.
+    """
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    shared = [_option(name, kind, None) for name, kind in _OF_RELAY.items()]
+
+    @functools.wraps(function)
+    def command(ctx: typer.Context, *, as_json: bool = False, **options: Any) -> None:
+        given = Given(*_prepare(ctx, **options), as_json)
+        function(given, **{one.name: options[one.name] for one in own})
+
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *own, *shared, _option("as_json", Json, False)]
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    )
+    return command
+
+
+def _option(name: str, kind: object, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 
 def main() -> None:
@@ -129,82 +182,47 @@ def connect(
     ca_file: CaFile = None,
 ) -> None:
     """Replay every webhook of your channels against a local server, until interrupted."""
-    configuration, console = _prepare(
-        ctx,
-        to=tuple(to or ()),
-        channel=channel,
-        name=name,
-        share=share,
-        since=since,
-        timeout_s=timeout_s,
-        concurrency=concurrency,
-        output=output,
-        url=url,
-        token=token,
-        token_file=token_file,
-        ca_file=ca_file,
-    )
     from relay_client.connect import run_connect
 
-    _run(run_connect(configuration, console))
+    _run(run_connect(*_prepare(ctx, **ctx.params)))
 
 
 @app.command()
-def whoami(
-    ctx: typer.Context,
-    url: Url = None,
-    token: Token = None,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
-) -> None:
+@_relay_command
+def whoami(given: Given) -> None:
     """Say who the token stands for, and where each setting comes from."""
     from relay_client.commands import run_whoami
 
-    prepared = _prepare(ctx, url=url, token=token, token_file=token_file, ca_file=ca_file)
-    _run(run_whoami(*prepared, as_json=as_json))
+    given.run(run_whoami)
 
 
 @app.command()
-def channels(
-    ctx: typer.Context,
-    url: Url = None,
-    token: Token = None,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
-) -> None:
+@_relay_command
+def channels(given: Given) -> None:
     """List the channels that the token may use."""
     from relay_client.commands import run_channels
 
-    prepared = _prepare(ctx, url=url, token=token, token_file=token_file, ca_file=ca_file)
-    _run(run_channels(*prepared, as_json=as_json))
+    given.run(run_channels)
 
 
 @app.command()
-def status(
-    ctx: typer.Context,
-    url: Url = None,
-    token: Token = None,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
-) -> None:
+@_relay_command
+def status(given: Given) -> None:
     """Say how the relay, your channels and subscriptions are."""
     from relay_client.commands import run_status
 
-    prepared = _prepare(ctx, url=url, token=token, token_file=token_file, ca_file=ca_file)
-    _run(run_status(*prepared, as_json=as_json))
+    given.run(run_status)
 
 
 @app.command()
+@_relay_command
 def replay(
-    ctx: typer.Context,
+    given: Given,
     events: Annotated[list[str] | None, typer.Argument(help="Ids of events, evt_…")] = None,
     first: Annotated[int | None, typer.Option(help="From this sequence number on.")] = None,
     last: Annotated[int | None, typer.Option(help="Up to this sequence number.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Received since: 2h, 3d, or a time (RFC 3339).")
+    received_since: Annotated[
+        str | None, typer.Option("--since", help="Received since: 2h, 3d, or a time (RFC 3339).")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
     kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
@@ -215,16 +233,11 @@ def replay(
     text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
     dead: Annotated[bool, typer.Option("--dead", help="Those that are dead.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
-    channel: Annotated[str | None, typer.Option(help="Of which channel.")] = None,
+    channel: Channel = None,
     name: Name = None,
     rate_per_s: Annotated[
         float | None, typer.Option(help="Deliveries a second at most. (default: 200)")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
 ) -> None:
     """Get events once more, with the same ids: those for which all that is said is true."""
     from relay_client import replays
@@ -233,7 +246,7 @@ def replay(
         events=events or (),
         first=first,
         last=last,
-        since=since,
+        since=received_since,
         until=until,
         kind=kind,
         key=key,
@@ -241,99 +254,54 @@ def replay(
         dead=dead,
         all=all_,
     )
-    prepared = _prepare(
-        ctx,
-        channel=channel,
-        name=name,
-        url=url,
-        token=token,
-        token_file=token_file,
-        ca_file=ca_file,
-    )
-    _run(replays.run_replay(chosen, rate_per_s, *prepared, as_json=as_json))
+    given.run(replays.run_replay, chosen, rate_per_s)
 
 
 @app.command("replays")
+@_relay_command
 def list_replays(
-    ctx: typer.Context,
+    given: Given,
     stop: Annotated[
         int | None, typer.Option(min=1, help="Stop the replay of this number first.")
     ] = None,
     channel: Annotated[str | None, typer.Option(help="Of which channel alone.")] = None,
-    url: Url = None,
-    token: Token = None,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
 ) -> None:
     """List the replays of your channels and how far each is; stop one that you began."""
     from relay_client.replays import run_replays
 
-    prepared = _prepare(
-        ctx, channel=channel, url=url, token=token, token_file=token_file, ca_file=ca_file
-    )
-    _run(run_replays(stop, *prepared, as_json=as_json))
+    given.run(run_replays, stop)
 
 
 @app.command()
+@_relay_command
 def resume(
-    ctx: typer.Context,
+    given: Given,
     channel: Annotated[
         str | None, typer.Option(help="Its channel. (default: the token's, or chatwoot)")
     ] = None,
     name: Name = None,
-    url: Url = None,
-    token: Token = None,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
 ) -> None:
     """Go on with a subscription that was paused because your app answered 410."""
     from relay_client.commands import run_resume
 
-    prepared = _prepare(
-        ctx,
-        channel=channel,
-        name=name,
-        url=url,
-        token=token,
-        token_file=token_file,
-        ca_file=ca_file,
-    )
-    _run(run_resume(*prepared, as_json=as_json))
+    given.run(run_resume)
 
 
 @app.command()
-def doctor(
-    ctx: typer.Context,
-    to: To = None,
-    timeout_s: Timeout = None,
-    url: Url = None,
-    token: Token = None,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
-) -> None:
+@_relay_command
+def doctor(given: Given, to: To = None, timeout_s: Timeout = None) -> None:
     """Send a canary all the way to your app and back, and say what to do where it stops."""
     from relay_client.doctor import run_doctor
 
-    configuration, console = _prepare(
-        ctx,
-        to=tuple(to or ()),
-        timeout_s=timeout_s,
-        url=url,
-        token=token,
-        token_file=token_file,
-        ca_file=ca_file,
-    )
-    raise typer.Exit(_run(run_doctor(configuration, console, as_json=as_json)))
+    raise typer.Exit(given.run(run_doctor))
 
 
 def _prepare(
-    ctx: typer.Context, *, with_login: bool = True, **flags: object
+    ctx: typer.Context, *, with_login: bool = True, **options: object
 ) -> tuple[Configuration, Console]:
-    from relay_client.settings import load
+    from relay_client.settings import ClientSettings, load
 
+    flags = {name: value for name, value in options.items() if name in ClientSettings.model_fields}
     configuration = load(flags, with_login=with_login)
     console: Console = ctx.obj
     return configuration, console.coloured(configuration.colour)

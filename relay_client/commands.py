@@ -12,12 +12,10 @@ from pathlib import Path
 from relay_client import __version__, answers, saved_login
 from relay_client.answers import Status, SubscriptionStatus
 from relay_client.api import Api, Whoami
-from relay_client.channels import ask_for_channel
-from relay_client.console import Colour, Console
+from relay_client.console import Colour, Console, counted, duration, table
 from relay_client.errors import ClientError, UsageError
 from relay_client.relay import Relay, parse_url
 from relay_client.settings import DEFAULT, Configuration, is_token, read_token
-from relay_client.text import counted, duration, table
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.text import harmless
 
@@ -131,7 +129,7 @@ async def run_resume(configuration: Configuration, console: Console, *, as_json:
     """Have a subscription go on that the relay paused."""
     settings = configuration.settings
     async with Api(configuration.relay()) as api:
-        channel = settings.channel or await ask_for_channel(api, "Say which one: --channel NAME")
+        channel = settings.channel or await api.choose_channel("Say which one: --channel NAME")
         name = settings.name or (await api.whoami()).name
         await api.resume(channel, name)
     if as_json:

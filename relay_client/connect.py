@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import socket
 import time
@@ -14,25 +15,24 @@ from pathlib import Path
 from relay_client import __version__
 from relay_client.api import Api
 from relay_client.backoff import Backoff
-from relay_client.channels import ask_for_channel
 from relay_client.console import Console
 from relay_client.errors import ClientError, RelayUnreachable, UsageError
 from relay_client.journal import Journal
-from relay_client.notices import Ended, Lost, Notice, Stopping, Warned
+from relay_client.notices import Connected, Ended, Lost, Notice, Stopping, Warned
+from relay_client.options import Route, parse_since
 from relay_client.relay import Relay
 from relay_client.render import Render, make_render
 from relay_client.replayer import Replayer
 from relay_client.settings import ClientSettings, Configuration
-from relay_client.sharing import SharingWatch
-from relay_client.since import parse_since
-from relay_client.target import Route
 from relay_client.tunnel import Tunnel
 from relay_http.streams import READER_GONE
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
 from relay_protocol.messages import Hello, Wanted
+from relay_protocol.text import harmless
 
+SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
 NAME_CHANNEL = "Say which one goes to the target: --to CHANNEL=HOST:PORT"
 
 
@@ -91,6 +91,39 @@ class Interrupts:
                 with contextlib.suppress(NotImplementedError):
                     loop.remove_signal_handler(number)
                 signal.signal(number, handler)
+
+
+class SharingWatch:
+    """Hands notices on, and after a welcome of an older relay a warning, once.
+
+    Args:
+        tell: Takes the notices.
+    """
+
+    def __init__(self, tell: Callable[[Notice], None]) -> None:
+        self._tell = tell
+        self._warned = False
+
+    def __call__(self, notice: Notice) -> None:
+        """Hand a notice on."""
+        self._tell(notice)
+        match notice:
+            case Connected(welcome) if not self._warned and not can_share(welcome.version):
+                self._warned = True
+                self._tell(
+                    Warned(
+                        f"the relay has version {harmless(welcome.version, 40)}, which knows no "
+                        "--share: this client took over from others of its name."
+                    )
+                )
+            case _:
+                pass
+
+
+def can_share(version: str) -> bool:
+    """Say whether a server of this version shares; one that names no number is a new one."""
+    numbers = re.match(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", version)
+    return numbers is None or tuple(int(n or 0) for n in numbers.groups()) >= SHARING_SINCE
 
 
 @dataclass(frozen=True)
@@ -184,7 +217,7 @@ async def _token_channel(relay: Relay, tell: Callable[[Notice], None]) -> str:
     while True:
         try:
             async with Api(relay) as api:
-                return await ask_for_channel(api, NAME_CHANNEL)
+                return await api.choose_channel(NAME_CHANNEL)
         except RelayUnreachable as exc:
             if not told:
                 tell(Lost(str(exc), exc.hint, before_first=True))

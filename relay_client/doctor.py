@@ -13,14 +13,13 @@ from typing import Any
 
 from relay_client import __version__
 from relay_client.api import Api, Canary
-from relay_client.console import Colour, Console
+from relay_client.console import Colour, Console, padded
 from relay_client.errors import ClientError, ExitStatus, RelayUnreachable
 from relay_client.notices import Connected, Lost, Notice
+from relay_client.options import Route
 from relay_client.relay import Relay
 from relay_client.replayer import Replayer
 from relay_client.settings import ClientSettings, Configuration
-from relay_client.target import Route
-from relay_client.text import padded
 from relay_client.tunnel import Tunnel
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from relay_protocol.errors import RelayError
 
+TOO_MANY_FAILURES = "too_many_failures"  # the relay's code, of who shows wrong tokens
+
 
 class ExitStatus(enum.IntEnum):
     """What the client's commands end with."""

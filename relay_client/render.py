@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias, assert_never
 
-from relay_client.console import Colour, Console
+from relay_client.console import Colour, Console, counted, duration, padded
 from relay_client.notices import (
     Connected,
     Ended,
@@ -24,7 +24,6 @@ from relay_client.notices import (
     Waiting,
     Warned,
 )
-from relay_client.text import counted, duration, padded
 from relay_http.target import Target
 from relay_protocol.messages import Granted
 from relay_protocol.text import harmless

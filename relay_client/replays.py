@@ -10,12 +10,10 @@ from typing import Any
 from relay_client import answers
 from relay_client.answers import Replay
 from relay_client.api import Api
-from relay_client.channels import ask_for_channel
-from relay_client.console import Colour, Console
+from relay_client.console import Colour, Console, counted, table
 from relay_client.errors import UsageError
+from relay_client.options import parse_since
 from relay_client.settings import Configuration
-from relay_client.since import parse_since
-from relay_client.text import counted, table
 from relay_protocol.text import harmless
 
 Json = dict[str, Any]
@@ -101,7 +99,7 @@ async def _channel(api: Api, configuration: Configuration) -> str:
     """The one that is set, or that the token makes clear."""
     if configuration.settings.channel is not None:
         return configuration.settings.channel
-    return await ask_for_channel(api, "Say which one: --channel NAME")
+    return await api.choose_channel("Say which one: --channel NAME")
 
 
 async def _name(api: Api, configuration: Configuration) -> str:

@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Protocol, assert_never
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.typing import Subprotocol
 
-from relay_client import notices, refusals
-from relay_client.backoff import Backoff
-from relay_client.bounded import BoundedConnection
+from relay_client import notices, websocket
+from relay_client.backoff import Backoff, SleepWatch
 from relay_client.errors import ClientError
 from relay_client.notices import (
     Connected,
@@ -25,8 +23,8 @@ from relay_client.notices import (
     StillAway,
     Waiting,
 )
-from relay_client.relay import USER_AGENT, Relay
-from relay_client.sleepwatch import SleepWatch
+from relay_client.relay import Relay
+from relay_client.websocket import CLOSE_TIMEOUT_S, Reason
 from relay_http.target import Target
 from relay_protocol.client_session import (
     ClientEffect,
@@ -44,16 +42,18 @@ from relay_protocol.client_session import (
 )
 from relay_protocol.codec import decode_server, encode
 from relay_protocol.errors import ProtocolError
-from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
+from relay_protocol.limits import SUBPROTOCOL
 from relay_protocol.messages import CloseCode
 from relay_protocol.values import Delivery, Outcome
 
-OPEN_TIMEOUT_S = 10.0  # a WebSocket that does not open by then is tried again
-CLOSE_TIMEOUT_S = 2.0  # for the last results at a stop
-BLINK_S = 2.0  # a shorter absence is no news for people
-LONGEST_WAIT_S = 60.0  # that a relay may ask a client to stay away
-LOOK_S = 1.0  # how often the session is told the time
-# Messages that wait for the relay to read, one for each delivery; more are not taken.
+# People are not told of a shorter absence.
+BLINK_S = 2.0
+# The relay may ask the client to stay away no longer.
+LONGEST_WAIT_S = 60.0
+# How often the session is told the time, and the clocks are compared.
+LOOK_S = 1.0
+# Messages that wait for the relay to read: nothing more of it is read meanwhile. One that reads has
+# at most one to come for each delivery.
 MAX_OUTBOX = 256
 
 
@@ -142,14 +142,14 @@ class Tunnel:
             self._note_loss(reason)
             await self._pause()
 
-    async def _connection(self) -> refusals.Reason:
+    async def _connection(self) -> Reason:
         """Live through one connection, from dialling to its end."""
         self._refused, self._come_back, self._dropped = None, None, ""
         self._hurry.clear()
         try:
             socket = await self._dial()
         except (OSError, WebSocketException, ImportError) as exc:  # the last: no SOCKS library
-            return _or_raise(refusals.of_failed_handshake(exc))
+            return _or_raise(websocket.of_failed_handshake(exc))
         self._backoff.opened(time.monotonic())
         self._socket, self._outbox = socket, asyncio.Queue()
         writing = self._start(self._write(socket, self._outbox))
@@ -162,26 +162,11 @@ class Tunnel:
             socket.transport.abort()
 
     async def _dial(self) -> ClientConnection:
-        return await _connect(
-            self._relay.socket_url,
-            create_connection=BoundedConnection,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            additional_headers=self._relay.authorization,
-            user_agent_header=USER_AGENT,
-            proxy=None if self._relay.is_loopback else True,
-            ssl=self._relay.tls,
-            compression=None,  # bodies are small, and it would halve what goes through
-            open_timeout=OPEN_TIMEOUT_S,
-            close_timeout=CLOSE_TIMEOUT_S,
-            ping_interval=None,  # the session decides when to ping
-            max_size=MAX_FRAME_BYTES,
-        )
+        return await websocket.dial(self._relay)
 
-    async def _receive(
-        self, socket: ClientConnection, writing: asyncio.Task[None]
-    ) -> refusals.Reason:
+    async def _receive(self, socket: ClientConnection, writing: asyncio.Task[None]) -> Reason:
         if socket.subprotocol != SUBPROTOCOL:
-            return refusals.Reason("what answers there speaks no relay.v1", "Check the URL.")
+            return Reason("what answers there speaks no relay.v1", "Check the URL.")
         try:
             while True:
                 message = decode_server(await socket.recv(decode=False))
@@ -190,13 +175,11 @@ class Tunnel:
                     await self._write_some(writing)
         except ConnectionClosed as exc:
             if self._dropped:
-                return refusals.Reason(self._dropped)
-            return _or_raise(refusals.of_close(exc, self._refused))
+                return Reason(self._dropped)
+            return _or_raise(websocket.of_close(exc, self._refused))
         except ProtocolError as exc:
             await socket.close(CloseCode.PROTOCOL_ERROR, exc.code)
-            return refusals.Reason(
-                f"the relay sent something unexpected: {exc}", refusals.VERSIONS_HINT
-            )
+            return Reason(f"the relay sent something unexpected: {exc}", websocket.VERSIONS_HINT)
 
     async def _write_some(self, writing: asyncio.Task[None]) -> None:
         """Return once the outbox is empty, or there is nobody to write to any more."""
@@ -294,7 +277,7 @@ class Tunnel:
         except TimeoutError:
             pass
 
-    def _note_loss(self, reason: refusals.Reason) -> None:
+    def _note_loss(self, reason: Reason) -> None:
         if self._lost_at is not None:
             return
         self._lost_at = time.monotonic()
@@ -356,14 +339,7 @@ class Tunnel:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _connect(connect):  # noqa: N801 - named like the function-like class that it changes
-    """Follows no redirect: the token goes to the configured relay and nowhere else."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-def _or_raise(verdict: refusals.Reason | ClientError) -> refusals.Reason:
+def _or_raise(verdict: Reason | ClientError) -> Reason:
     if isinstance(verdict, ClientError):
         raise verdict
     return verdict

@@ -6,15 +6,13 @@ import contextlib
 import io
 import json
 
-from relay_client.console import Console
+from relay_client.connect import can_share
+from relay_client.console import Console, padded, table, width
 from relay_client.errors import UsageError
 from relay_client.notices import Connected, Ended, Lost, Notice, Paused, Settled, StillAway, Warned
+from relay_client.options import Route, parse_since
 from relay_client.relay import parse_url
 from relay_client.render import make_render
-from relay_client.sharing import can_share
-from relay_client.since import parse_since
-from relay_client.target import Route
-from relay_client.text import padded, table, width
 from relay_http.target import Target, path_of_all
 from relay_protocol.messages import Granted, Welcome
 from relay_protocol.text import harmless

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from relay_client.console import Console
+from relay_client.settings import ClientSettings, Configuration
 from relay_protocol.codec import decode_client, encode
 from relay_protocol.messages import CloseCode, Granted, Hello, Welcome
 from relay_protocol.server_session import (
@@ -49,6 +53,7 @@ class FakeRelay:
     asked: list[tuple[str, Any]] = field(default_factory=list)  # of replays: what, and its body
     answers: dict[str, Any] = field(default_factory=dict)  # instead of the usual ones, by call
     refusals: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # the same
+    requests: list[dict[str, str]] = field(default_factory=list)  # headers of those to the API
     hellos: list[Hello] = field(default_factory=list)
     handshakes: list[dict[str, str]] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
@@ -81,6 +86,7 @@ class FakeRelay:
 
     async def answer(self, request: web.Request) -> web.Response:
         """The JSON API, as far as the client uses it."""
+        self.requests.append(dict(request.headers))
         call = f"{request.method} {request.path}"
         bearer = request.headers.get("Authorization")
         if call == "GET /health/live":
@@ -99,7 +105,7 @@ class FakeRelay:
         answers: dict[str, Any] = {
             "GET /api/v1/whoami": self.whoami,
             "GET /api/v1/channels": {"channels": [_CHANNEL]},
-            "GET /api/v1/status": _STATUS,
+            "GET /api/v1/status": STATUS,
             "POST /api/v1/canary": {
                 "channel": "canary-1",
                 "send_token": "FIXTUREsend",
@@ -224,9 +230,22 @@ async def fake_relay() -> AsyncIterator[FakeRelay]:
         await runner.cleanup()
 
 
-def _refusal(status: int, message: str, hint: str) -> web.Response:
-    error = {"code": "refused", "message": message, "hint": hint}
-    return web.json_response({"error": error}, status=status)
+def configuration(url: str, *, folder: Path = Path(), **values: Any) -> Configuration:
+    """Settings as flags would give them."""
+    given = {"url": url, "token": TOKEN, **values}
+    sources = dict.fromkeys(ClientSettings.model_fields, "default") | dict.fromkeys(given, "flag")
+    return Configuration(ClientSettings.model_validate(given), sources, folder, colour=False)
+
+
+def console() -> Console:
+    """What is printed to it can be read; nobody answers questions."""
+    return Console(io.StringIO(), io.StringIO())
+
+
+def printed(one: Console) -> str:
+    """What is on standard output."""
+    assert isinstance(one.out, io.StringIO)
+    return one.out.getvalue()
 
 
 REPLAY = {
@@ -250,7 +269,7 @@ _CHANNEL = {
     "max_body_bytes": 1_048_576,
     "created_at": RECEIVED_AT,
 }
-_STATUS = {
+STATUS: dict[str, Any] = {
     "version": "1.0",
     "public_url": None,
     "uptime_s": 7200,

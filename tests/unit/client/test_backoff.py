@@ -1,8 +1,10 @@
-"""How long to wait before connecting again."""
+"""When to connect again: after delays that grow, or at once after a sleep."""
 
 from __future__ import annotations
 
-from relay_client.backoff import LONGEST_S, STABLE_S, Backoff
+import pytest
+
+from relay_client.backoff import LONGEST_S, STABLE_S, Backoff, SleepWatch
 
 
 def longest(low: float, high: float) -> float:
@@ -55,3 +57,25 @@ def test_delays_are_drawn_from_all_of_the_range() -> None:
     delays = [Backoff().delay(0.0) for _ in range(200)]
 
     assert 0.0 <= min(delays) < 0.05 < max(delays) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("wall", "monotonic", "slept"),
+    [
+        (1001.0, 1.0, False),
+        (1009.0, 1.0, False),  # a clock that was put right a little
+        (1011.0, 1.0, True),  # Linux and macOS: the monotonic clock stood still
+        (1011.0, 11.0, True),  # Windows: it went on
+        (500.0, 1.0, False),  # a clock put back
+    ],
+)
+def test_a_jump_is_a_sleep(wall: float, monotonic: float, slept: bool) -> None:
+    """From 10 seconds on."""
+    assert SleepWatch(1000.0, 0.0).slept(wall, monotonic) is slept
+
+
+def test_a_jump_counts_once() -> None:
+    """The next look compares with the last."""
+    watch = SleepWatch(0.0, 0.0)
+
+    assert [watch.slept(100.0, 1.0), watch.slept(101.0, 2.0)] == [True, False]

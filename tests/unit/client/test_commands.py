@@ -1,51 +1,29 @@
-"""The commands that ask the relay, or keep something."""
+"""The commands that ask the relay something, or keep something here."""
 
 from __future__ import annotations
 
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from relay_client import commands, saved_login
-from relay_client.api import Api
+from relay_client import commands, replays, saved_login
 from relay_client.console import Console
-from relay_client.errors import (
-    ClientError,
-    RelayProblem,
-    RelayUnreachable,
-    TokenRefused,
-    UsageError,
-)
-from relay_client.relay import Relay
-from relay_client.settings import ClientSettings, Configuration
-from tests.unit.client.support import TOKEN, fake_relay
-
-SOURCES = dict.fromkeys(ClientSettings.model_fields, "default") | {"url": "flag", "token": "flag"}
+from relay_client.errors import ClientError, ExitStatus, RelayProblem, TokenRefused, UsageError
+from tests.unit.client.support import REPLAY, TOKEN, configuration, console, fake_relay, printed
 
 
 @pytest.fixture
-def console() -> Console:
-    """What is printed can be read; nobody answers questions."""
-    return Console(io.StringIO(), io.StringIO())
-
-
-def configuration(url: str, folder: Path = Path(), token: str = TOKEN) -> Configuration:
-    """A relay and a token."""
-    settings = ClientSettings.model_validate({"url": url, "token": token})
-    return Configuration(settings, SOURCES, folder, colour=False)
-
-
-def printed(console: Console) -> str:
-    """What is on standard output."""
-    assert isinstance(console.out, io.StringIO)
-    return console.out.getvalue()
+def told() -> Console:
+    """What a command printed."""
+    return console()
 
 
 @pytest.mark.parametrize("from_file", [True, False])
 async def test_login_checks_and_keeps_the_token(
-    from_file: bool, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    from_file: bool, tmp_path: Path, told: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read from a file, or from standard input."""
     file = tmp_path / "token"
@@ -55,65 +33,65 @@ async def test_login_checks_and_keeps_the_token(
         await commands.run_login(
             relay.url + "/",
             file if from_file else None,
-            configuration(relay.url, tmp_path),
-            console,
+            configuration(relay.url, folder=tmp_path),
+            told,
             as_json=False,
         )
 
         assert saved_login.load(tmp_path) == {"url": relay.url, "token": TOKEN}
-    assert "as ana" in printed(console)
-    assert TOKEN not in printed(console)
+    assert "as ana" in printed(told)
+    assert TOKEN not in printed(told)
 
 
 async def test_login_keeps_nothing_that_is_refused(
-    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, told: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong token, or one that may not read."""
     async with fake_relay() as relay:
-        settings = configuration(relay.url, tmp_path)
+        settings = configuration(relay.url, folder=tmp_path)
         monkeypatch.setattr("sys.stdin", io.StringIO("wrong\n"))
         with pytest.raises(TokenRefused):
-            await commands.run_login(relay.url, None, settings, console, as_json=False)
+            await commands.run_login(relay.url, None, settings, told, as_json=False)
 
         relay.whoami["scopes"] = ["send"]
         monkeypatch.setattr("sys.stdin", io.StringIO(TOKEN + "\n"))
         with pytest.raises(ClientError, match="may only send"):
-            await commands.run_login(relay.url, None, settings, console, as_json=False)
+            await commands.run_login(relay.url, None, settings, told, as_json=False)
 
         monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
         with pytest.raises(UsageError, match="no token"):
-            await commands.run_login(relay.url, None, settings, console, as_json=False)
+            await commands.run_login(relay.url, None, settings, told, as_json=False)
         with pytest.raises(UsageError, match="ftp"):
-            await commands.run_login("ftp://x", None, settings, console, as_json=False)
+            await commands.run_login("ftp://x", None, settings, told, as_json=False)
     assert saved_login.load(tmp_path) == {}
 
 
-def test_logout_forgets(tmp_path: Path, console: Console) -> None:
+def test_logout_forgets(tmp_path: Path, told: Console) -> None:
     """And says whether there was anything."""
     saved_login.save(tmp_path, {"url": "https://a.example", "token": "t"})
 
     for _ in range(2):
-        commands.run_logout(configuration("https://a.example", tmp_path), console, as_json=True)
+        commands.run_logout(configuration("https://a.example", folder=tmp_path), told, as_json=True)
 
-    assert [json.loads(line) for line in printed(console).splitlines()] == [
+    assert [json.loads(line) for line in printed(told).splitlines()] == [
         {"logged_out": True},
         {"logged_out": False},
     ]
 
 
-async def test_whoami_says_who_and_where_settings_come_from(console: Console) -> None:
+async def test_whoami_says_who_and_where_settings_come_from(told: Console) -> None:
     """The token itself is never shown."""
     async with fake_relay() as relay:
-        await commands.run_whoami(configuration(relay.url), console, as_json=False)
-        await commands.run_whoami(configuration(relay.url), console, as_json=True)
+        await commands.run_whoami(configuration(relay.url), told, as_json=False)
+        await commands.run_whoami(configuration(relay.url), told, as_json=True)
 
-    text, _, last = printed(console).rstrip().rpartition("\n")
+    text, _, last = printed(told).rstrip().rpartition("\n")
     assert "ana, may subscribe" in text
     assert "flag" in text
     whole = json.loads(last)
     assert whole["name"] == "ana"
     assert whole["settings"]["url"]["source"] == "flag"
-    assert TOKEN not in printed(console)
+    assert TOKEN not in printed(told)
 
 
 @pytest.mark.parametrize(
@@ -124,17 +102,16 @@ async def test_whoami_says_who_and_where_settings_come_from(console: Console) ->
     ],
 )
 async def test_resume_goes_to_the_tokens_subscription_or_a_named_one(
-    values: dict[str, str], path: str, console: Console
+    values: dict[str, Any], path: str, told: Console
 ) -> None:
     """Whatever signs its name has."""
     async with fake_relay() as relay:
-        settings = ClientSettings.model_validate({"url": relay.url, "token": TOKEN, **values})
-        named = Configuration(settings, SOURCES, Path(), colour=False)
-        await commands.run_resume(named, console, as_json=False)
-        await commands.run_resume(named, console, as_json=True)
+        named = configuration(relay.url, **values)
+        await commands.run_resume(named, told, as_json=False)
+        await commands.run_resume(named, told, as_json=True)
 
     assert relay.resumed == [path, path]
-    text, _, last = printed(console).rstrip().rpartition("\n")
+    text, _, last = printed(told).rstrip().rpartition("\n")
     assert "goes on" in text
     assert json.loads(last) == {
         "channel": values.get("channel", "chatwoot"),
@@ -143,35 +120,35 @@ async def test_resume_goes_to_the_tokens_subscription_or_a_named_one(
     }
 
 
-async def test_resume_asks_which_channel_where_it_is_not_clear(console: Console) -> None:
+async def test_resume_asks_which_channel_where_it_is_not_clear(told: Console) -> None:
     async with fake_relay() as relay:
         relay.whoami["channels"] = ["a", "b"]
         with pytest.raises(UsageError) as caught:
-            await commands.run_resume(configuration(relay.url), console, as_json=False)
+            await commands.run_resume(configuration(relay.url), told, as_json=False)
 
     assert "--channel" in caught.value.hint
     assert relay.resumed == []
 
 
-async def test_channels_are_listed_with_their_urls(console: Console) -> None:
+async def test_channels_are_listed_with_their_urls(told: Console) -> None:
     """Ready to be pasted."""
     async with fake_relay() as relay:
-        await commands.run_channels(configuration(relay.url), console, as_json=False)
-        await commands.run_channels(configuration(relay.url), console, as_json=True)
+        await commands.run_channels(configuration(relay.url), told, as_json=False)
+        await commands.run_channels(configuration(relay.url), told, as_json=True)
 
-        assert f"{relay.url}/webhook" in printed(console)
-    assert "token, hmac:chatwoot" in printed(console)
-    last = json.loads(printed(console).splitlines()[-1])
+        assert f"{relay.url}/webhook" in printed(told)
+    assert "token, hmac:chatwoot" in printed(told)
+    last = json.loads(printed(told).splitlines()[-1])
     assert last["channels"][0]["name"] == "chatwoot"
 
 
-async def test_status_says_how_everything_is(console: Console) -> None:
+async def test_status_says_how_everything_is(told: Console) -> None:
     """The relay, channels, subscriptions, settings."""
     async with fake_relay() as relay:
-        await commands.run_status(configuration(relay.url), console, as_json=False)
-        await commands.run_status(configuration(relay.url), console, as_json=True)
+        await commands.run_status(configuration(relay.url), told, as_json=False)
+        await commands.run_status(configuration(relay.url), told, as_json=True)
 
-    text = printed(console)
+    text = printed(told)
     assert "is up for 2 h, version 1.0" in text
     assert "connected ×2, target down, PAUSED: the target answered 410" in text
     assert "81.5 %" in text
@@ -181,31 +158,100 @@ async def test_status_says_how_everything_is(console: Console) -> None:
 
 async def test_a_pause_is_not_overlooked() -> None:
     """Its whole line is in another colour."""
-    console = Console(io.StringIO(), io.StringIO(), is_terminal=True, colour=True)
+    told = Console(io.StringIO(), io.StringIO(), is_terminal=True, colour=True)
     async with fake_relay() as relay:
-        await commands.run_status(configuration(relay.url), console, as_json=False)
+        await commands.run_status(configuration(relay.url), told, as_json=False)
 
-    [line] = [line for line in printed(console).splitlines() if "PAUSED" in line]
+    [line] = [line for line in printed(told).splitlines() if "PAUSED" in line]
     assert line.startswith("\x1b[31mchatwoot")
 
 
-async def test_refusals_and_absence_are_different_errors() -> None:
-    """Each with its exit status."""
-    async with fake_relay() as relay:
-        async with Api(Relay(relay.url, "wrong")) as api:
-            with pytest.raises(TokenRefused) as refused:
-                await api.whoami()
-        async with Api(Relay(relay.url, TOKEN)) as api:
-            with pytest.raises(RelayProblem, match="no such thing") as problem:
-                await api.event("evt_2")
-        relay.whoami = {"unexpected": True}
-        async with Api(Relay(relay.url, TOKEN)) as api:
-            with pytest.raises(RelayProblem, match="no relay"):
-                await api.whoami()
-    async with Api(Relay("http://127.0.0.1:9", TOKEN)) as api:
-        with pytest.raises(RelayUnreachable, match="refused") as away:
-            await api.whoami()
+# Events once more
 
-    statuses = [error.value.exit_status for error in (refused, problem, away)]
-    assert statuses == [4, 1, 3]
-    assert problem.value.hint == "Look elsewhere."
+
+def chosen(**options: Any) -> dict[str, Any]:
+    """A selection by options alone."""
+    return replays.selection(**({"events": (), "since": None, "until": None} | options))
+
+
+async def test_events_by_id_are_of_their_own_channel(told: Console) -> None:
+    """And for the subscription that connect reads: the token's name."""
+    async with fake_relay() as relay:
+        selection = chosen(events=["evt_1"], kind=None, dead=False, text=None)
+        await replays.run_replay(selection, None, configuration(relay.url), told, as_json=False)
+
+    [(call, body)] = relay.asked
+    assert call == "POST /api/v1/replays"
+    assert body == {"channel": None, "subscription": "ana", "selection": {"events": ["evt_1"]}}
+    assert "Replay 3 for ana of chatwoot: at most 1,200 events, 200 a second." in printed(told)
+    assert "relay-client connect" in printed(told), "nobody is connected"
+
+
+async def test_by_condition_the_token_makes_the_channel_clear(told: Console) -> None:
+    """Or `--channel` does; `--as` names the subscription."""
+    async with fake_relay() as relay:
+        selection = chosen(key="42", dead=True)
+        await replays.run_replay(selection, 5.0, configuration(relay.url), told, as_json=True)
+        named = configuration(relay.url, channel="shop", name="desktop")
+        await replays.run_replay(selection, None, named, told, as_json=True)
+        relay.whoami["channels"] = ["one", "two"]
+        with pytest.raises(UsageError, match="one, two") as unclear:
+            await replays.run_replay(selection, None, configuration(relay.url), told, as_json=True)
+
+    first, second = (body for _, body in relay.asked)
+    assert (first["channel"], first["subscription"]) == ("chatwoot", "ana")
+    assert (first["selection"], first["rate_per_s"]) == ({"key": "42", "dead": True}, 5)
+    assert (second["channel"], second["subscription"]) == ("shop", "desktop")
+    assert "--channel" in unclear.value.hint
+    assert json.loads(printed(told).splitlines()[0]) == {"replays": [REPLAY]}
+
+
+def test_times_are_read() -> None:
+    """A span back, or a moment; the wrong option is named."""
+    found = chosen(since="beginning", until="2026-07-02T14:00:10Z")
+    assert found == {"received_from": 0, "received_before": 1_783_000_810_000}
+    assert chosen(until="now")["received_before"] - chosen(since="1h")["received_from"] > 3_500_000
+    with pytest.raises(UsageError, match="--until 'yesterday'"):
+        chosen(until="yesterday")
+
+
+async def test_replays_are_listed_and_stopped(told: Console) -> None:
+    """Stopping lists what there is then."""
+    async with fake_relay() as relay:
+        await replays.run_replays(None, configuration(relay.url), told, as_json=False)
+        await replays.run_replays(3, configuration(relay.url), told, as_json=True)
+        with pytest.raises(RelayProblem, match="no such thing"):
+            await replays.run_replays(4, configuration(relay.url), told, as_json=False)
+
+    calls = [call for call, _ in relay.asked]
+    assert calls == [
+        "GET /api/v1/replays",
+        "DELETE /api/v1/replays/3",
+        "GET /api/v1/replays",
+        "DELETE /api/v1/replays/4",
+    ]
+    heading, line, last = printed(told).splitlines()
+    assert heading.split()[0] == "REPLAY"
+    assert " ".join(line.split()) == "3 chatwoot ana waits for its client 12.5 % 5"
+    assert json.loads(last)["replays"][0]["number"] == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({}, "which events"), ({"all": True, "key": "4"}, "no other condition")]
+)
+def test_a_replay_of_nothing_in_particular_is_a_usage_error(
+    given: dict[str, object], said: str
+) -> None:
+    """Said here, in words of this command: the relay knows no `--all`."""
+    with pytest.raises(UsageError, match=said) as caught:
+        chosen(**given)
+    assert caught.value.exit_status is ExitStatus.USAGE
+    assert "--all" in caught.value.hint
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf")])
+async def test_a_rate_is_a_number(rate: float) -> None:
+    with pytest.raises(UsageError, match="--rate-per-s"):
+        await replays.run_replay(
+            {"all": True}, rate, configuration("http://127.0.0.1:9"), console(), as_json=False
+        )

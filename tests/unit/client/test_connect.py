@@ -6,53 +6,52 @@ import asyncio
 import errno
 import io
 import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from relay_client.channels import choose_channel
-from relay_client.connect import NAME_CHANNEL, Announcer, plan, run_connect
+from relay_client.connect import (
+    Announcer,
+    SharingWatch,
+    can_share,
+    plan,
+    run_connect,
+)
 from relay_client.console import Console
 from relay_client.errors import ClientError, TakenOver, UsageError
-from relay_client.notices import Lost, Notice, Warned
+from relay_client.notices import Connected, Lost, Notice, Slept, Warned
 from relay_client.relay import Relay
 from relay_client.settings import ClientSettings, Configuration
 from relay_http.target import Target
-from relay_protocol.messages import CloseCode, Wanted
-from tests.support.raw_target import make_delivery, raw_target
+from relay_protocol.messages import CloseCode, Wanted, Welcome
+from tests.support.raw_target import RawTarget, make_delivery, raw_target
 from tests.support.waiting import until
-from tests.unit.client.support import TOKEN, fake_relay
-
-
-def configuration(url: str, **values: object) -> Configuration:
-    """Settings as flags would give them."""
-    settings = ClientSettings.model_validate({"url": url, "token": TOKEN, **values})
-    return Configuration(settings, {}, Path(), colour=False)
-
-
-def json_lines(out: io.StringIO) -> list[dict[str, object]]:
-    """What was printed so far."""
-    return [json.loads(line) for line in out.getvalue().splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("channels", "chosen"),
-    [
-        (["only"], "only"),
-        (["github", "chatwoot"], "chatwoot"),
-    ],
+from tests.unit.client.support import (
+    TOKEN,
+    FakeRelay,
+    configuration,
+    console,
+    fake_relay,
+    printed,
 )
-def test_a_channel_is_chosen_where_it_is_clear(channels: list[str], chosen: str) -> None:
-    """The only one, or Chatwoot's."""
-    assert choose_channel(channels, NAME_CHANNEL) == chosen
+
+Lines = Callable[[], list[dict[str, Any]]]
 
 
-@pytest.mark.parametrize("channels", [[], ["github", "stripe"]])
-def test_a_channel_that_is_not_clear_is_asked_for(channels: list[str]) -> None:
-    """Naming those there are."""
-    with pytest.raises(UsageError) as caught:
-        choose_channel(channels, NAME_CHANNEL)
-    assert all(channel in str(caught.value) for channel in channels)
+@asynccontextmanager
+async def connecting(relay: FakeRelay, target: RawTarget, **values: Any) -> AsyncIterator[Lines]:
+    """Run the command as long as the block; gives what it printed so far."""
+    settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json", **values)
+    told = console()
+    running = asyncio.create_task(run_connect(settings, told))
+    try:
+        yield lambda: [json.loads(line) for line in printed(told).splitlines()]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_named_channels_need_no_question() -> None:
@@ -68,54 +67,76 @@ async def test_named_channels_need_no_question() -> None:
 
 
 async def test_a_client_that_shares_asks_for_it_and_is_told_of_an_old_relay() -> None:
-    out = io.StringIO()
     async with fake_relay() as relay, raw_target() as target:
         relay.version = "0.0.1"
-        values = {"to": f"127.0.0.1:{target.port}", "output": "json", "share": True}
-        settings = configuration(relay.url, **values)
-        running = asyncio.create_task(run_connect(settings, Console(out, io.StringIO())))
-        await until(lambda: len(json_lines(out)) == 2)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with connecting(relay, target, share=True) as lines:
+            await until(lambda: len(lines()) == 2)
 
     assert [wanted.share for wanted in relay.hellos[0].subscriptions] == [True]
-    assert [line["type"] for line in json_lines(out)] == ["ready", "warning"]
+    assert [line["type"] for line in lines()] == ["ready", "warning"]
+
+
+@pytest.mark.parametrize(
+    ("version", "shares"),
+    [
+        ("0.0.9", False),
+        ("0.1.0", True),
+        ("0.1", True),
+        ("0.10.0", True),
+        ("1.0", True),
+        ("2.0.0rc1", True),
+        ("0+unknown", True),
+        ("", True),
+    ],
+)
+def test_versions_that_share(version: str, shares: bool) -> None:
+    assert can_share(version) is shares
+
+
+def test_an_old_relay_is_warned_of_once_after_the_welcome() -> None:
+    told: list[Notice] = []
+    watch = SharingWatch(told.append)
+    notices: list[Notice] = [
+        Slept(),
+        Connected(Welcome("0.1.0", 1, ())),
+        Connected(Welcome("0.0.1", 1, ())),
+        Connected(Welcome("0.0.1", 2, ())),
+    ]
+
+    for notice in notices:
+        watch(notice)
+
+    assert told[:3] == notices[:3]
+    assert isinstance(told[3], Warned)
+    assert "0.0.1" in told[3].text
+    assert told[4:] == notices[3:]
 
 
 async def test_a_target_that_wants_no_more_is_said_with_what_to_do() -> None:
     """After its answer, and to whoever connects while it lasts."""
-    out, later = io.StringIO(), io.StringIO()
     async with fake_relay() as relay, raw_target() as target:
         target.answer = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
-        settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json")
-        first = asyncio.create_task(run_connect(settings, Console(out, io.StringIO())))
-        await (await relay.connected()).deliver(make_delivery())
-        await until(lambda: len(json_lines(out)) == 3)
-        relay.paused = "the target answered 410"
-        second = asyncio.create_task(run_connect(settings, Console(later, io.StringIO())))
-        await until(lambda: len(json_lines(later)) == 2)
-        for running in (first, second):
-            running.cancel()
-        await asyncio.gather(first, second, return_exceptions=True)
+        async with connecting(relay, target) as lines:
+            await (await relay.connected()).deliver(make_delivery())
+            await until(lambda: len(lines()) == 3)
+            relay.paused = "the target answered 410"
+            async with connecting(relay, target) as later:
+                await until(lambda: len(later()) == 2)
 
-    assert sorted(str(line["type"]) for line in json_lines(out)) == ["failed", "paused", "ready"]
-    [paused] = [line for line in json_lines(later) if line["type"] == "paused"]
+    assert sorted(line["type"] for line in lines()) == ["failed", "paused", "ready"]
+    [paused] = [line for line in later() if line["type"] == "paused"]
     assert (paused["channel"], paused["reason"]) == ("chatwoot", "the target answered 410")
 
 
 async def test_a_client_started_later_answers_from_its_journal(state_folder: Path) -> None:
     """The target sees the webhook once."""
     async with fake_relay() as relay, raw_target() as target:
-        settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json")
         for attempt in (1, 2):
             settled = len(relay.settled)
-            console = Console(io.StringIO(), io.StringIO())
-            running = asyncio.create_task(run_connect(settings, console))
-            await until(lambda: relay.open)
-            await relay.open[-1].deliver(make_delivery(attempt=attempt))
-            await until(lambda: len(relay.settled) > settled)  # noqa: B023  (waited for here)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            async with connecting(relay, target):
+                await until(lambda: relay.open)
+                await relay.open[-1].deliver(make_delivery(attempt=attempt))
+                await until(lambda: len(relay.settled) > settled)  # noqa: B023  (waited for here)
             await until(lambda: not relay.open)
 
     assert len(target.requests) == 1
@@ -125,17 +146,16 @@ async def test_a_client_started_later_answers_from_its_journal(state_folder: Pat
 
 async def test_a_state_folder_that_cannot_be_is_a_warning(state_folder: Path) -> None:
     state_folder.write_text("a file")
-    out = io.StringIO()
-    async with fake_relay() as relay, raw_target() as target:
-        settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json")
-        running = asyncio.create_task(run_connect(settings, Console(out, io.StringIO())))
+    async with (
+        fake_relay() as relay,
+        raw_target() as target,
+        connecting(relay, target) as lines,
+    ):
         await (await relay.connected()).deliver(make_delivery())
         await until(lambda: relay.settled)
-        await until(lambda: len(json_lines(out)) == 3)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await until(lambda: len(lines()) == 3)
 
-    [warning] = [line for line in json_lines(out) if line["type"] == "warning"]
+    [warning] = [line for line in lines() if line["type"] == "warning"]
     assert "journal" in str(warning["text"])
 
 
@@ -148,7 +168,7 @@ async def test_a_state_folder_that_cannot_be_is_a_warning(state_folder: Path) ->
         ({"to": ",".join(f"c{n}=h:1" for n in range(65))}, "at most 64"),
     ],
 )
-async def test_an_impossible_plan_is_named(values: dict[str, object], words: str) -> None:
+async def test_an_impossible_plan_is_named(values: dict[str, Any], words: str) -> None:
     """Before anything is opened."""
     settings = configuration("http://127.0.0.1:9", **values).settings
 
@@ -185,19 +205,18 @@ async def test_a_relay_that_is_away_at_first_is_waited_for() -> None:
 
 async def test_a_webhook_goes_all_the_way() -> None:
     """From the relay's socket to the target's, and into the output."""
-    out = io.StringIO()
-    console = Console(out, io.StringIO())
+    told = console()
     async with fake_relay() as relay, raw_target() as target:
         settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json")
-        running = asyncio.create_task(run_connect(settings, console))
+        running = asyncio.create_task(run_connect(settings, told))
         connection = await relay.connected()
         await connection.deliver(make_delivery())
-        await until(lambda: len(json_lines(out)) == 2)
+        await until(lambda: printed(told).count("\n") == 2)
         await connection.socket.close(code=CloseCode.TAKEN_OVER)
         with pytest.raises(TakenOver):
             await running
 
-    ready, delivered, ended = json_lines(out)
+    ready, delivered, ended = map(json.loads, printed(told).splitlines())
     assert ready["type"] == "ready"
     assert (delivered["type"], delivered["status"]) == ("delivered", 200)
     assert (ended["type"], ended["exit_status"]) == ("ended", 5)
@@ -206,28 +225,19 @@ async def test_a_webhook_goes_all_the_way() -> None:
 
 async def test_a_target_that_comes_back_gets_what_waited() -> None:
     """Said once when it goes and once when it comes, on a real port."""
-    out = io.StringIO()
     async with fake_relay() as relay:
-        async with raw_target() as target:
-            port = target.port
-        settings = configuration(relay.url, to=f"127.0.0.1:{port}", output="json")
-        running = asyncio.create_task(run_connect(settings, Console(out, io.StringIO())))
-        connection = await relay.connected()
-        await connection.deliver(make_delivery())
-        await until(lambda: relay.holds)
-        async with raw_target(port) as target:
-            await until(lambda: relay.let_go)
+        async with raw_target() as gone:
+            pass
+        async with connecting(relay, gone) as lines:
+            connection = await relay.connected()
             await connection.deliver(make_delivery())
-            await until(lambda: len(relay.settled) == 2)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+            await until(lambda: relay.holds)
+            async with raw_target(gone.port):
+                await until(lambda: relay.let_go)
+                await connection.deliver(make_delivery())
+                await until(lambda: len(relay.settled) == 2)
 
-    assert [line["type"] for line in json_lines(out)] == [
-        "ready",
-        "waiting",
-        "resumed",
-        "delivered",
-    ]
+    assert [line["type"] for line in lines()] == ["ready", "waiting", "resumed", "delivered"]
 
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO])

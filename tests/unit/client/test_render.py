@@ -8,8 +8,10 @@ import re
 import time
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from relay_client.console import Console
+from relay_client.console import Console, width
 from relay_client.notices import (
     Connected,
     Ended,
@@ -25,10 +27,10 @@ from relay_client.notices import (
     Warned,
 )
 from relay_client.render import Render, make_render
-from relay_client.text import width
 from relay_http.target import Target
 from relay_protocol.messages import Granted, Welcome
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from tests.fuzz.fuzz_text import check_read, check_shown
 from tests.support.raw_target import make_delivery
 
 URL = "https://relay.example.com"
@@ -300,3 +302,50 @@ def test_stopping_says_what_is_finished_first() -> None:
     assert pretty(Stopping(0)) == ""
     assert "waits on the relay" in pretty(Ended("stopped", 0))
     assert pretty(Ended("the token was revoked", 4)) == ""
+
+
+# Words of a hostile relay: whatever they are, each is a part of one line
+
+_pieces = st.sampled_from(
+    [
+        "\x1b[2J\x1b[H",
+        "\x1b]0;title\x07",
+        "\x1b]8;;https://evil.example\x1b\\click\x1b]8;;\x1b\\",
+        "\x1b]52;c;ZXZpbA==\x07",
+        "\x1bP1$r\x1b\\",
+        "\x9b31m",
+        "\x9d0;x\x9c",
+        "\r",
+        "\n",
+        "\x00",
+        "\x08" * 9,
+        "\x7f",
+        "\u202e",
+        "\u2066",
+        "\u200b",
+        "\u2028",
+        "\ufeff",
+        "\U000e0041",
+        "e" + "\u0301" * 50,
+        "漢" * 30,
+        "👨‍👩‍👧",
+        "[red]",
+        "'; rm -rf ~ #",
+        "x" * 300,
+    ]
+)
+
+
+@given(st.one_of(st.text(), st.lists(_pieces, min_size=1, max_size=5).map("".join)))
+@example("\x1b")
+@settings(max_examples=300, deadline=None)
+def test_nothing_that_a_relay_says_steers_the_terminal(text: str) -> None:
+    """Names, kinds, keys, errors, versions and reasons, in every form of output."""
+    check_shown(text)
+
+
+@given(st.one_of(st.text(), st.lists(_pieces, max_size=3).map("".join)))
+@settings(max_examples=200, deadline=None)
+def test_what_is_no_value_is_said_to_be_none(text: str) -> None:
+    """URLs, targets, spans and moments."""
+    check_read(text)

@@ -6,11 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from relay_client import tunnel
 from relay_client.backoff import Backoff
-from relay_client.errors import ChannelRefused, ClientError, TakenOver, TokenRefused
+from relay_client.errors import TakenOver
 from relay_client.notices import (
     Connected,
     Lost,
@@ -24,12 +27,13 @@ from relay_client.notices import (
 from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
 from relay_http.target import Target
-from relay_protocol.client_session import ClientSession
+from relay_protocol.client_session import ClientEffect, ClientSession, Ping
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.messages import CloseCode, Goaway, Hello, Wanted
 from relay_protocol.server_session import Send
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 from tests.support.raw_target import make_delivery
+from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import until
 from tests.unit.client.support import TOKEN, FakeRelay, fake_relay
 
@@ -113,19 +117,6 @@ async def ended(client: Client) -> None:
         await client.running
 
 
-async def test_the_handshake_says_who_comes() -> None:
-    """Token in the header, own subprotocol, own name, no compression."""
-    async with connected() as (relay, client):
-        headers = relay.handshakes[0]
-        assert headers["Authorization"] == f"Bearer {TOKEN}"
-        assert headers["Sec-WebSocket-Protocol"] == "relay.v1"
-        assert headers["User-Agent"].startswith("relay-client/")
-        assert "Sec-WebSocket-Extensions" not in headers
-        assert "Origin" not in headers
-        assert relay.hellos[0].host == "laptop"
-        assert client.told(Connected) == [Connected(client.notices[0].welcome)]  # type: ignore[union-attr]
-
-
 async def test_a_delivery_goes_to_the_target_and_its_result_back() -> None:
     """And the user is told."""
     async with connected() as (relay, client):
@@ -157,74 +148,12 @@ async def test_many_deliveries_are_all_settled() -> None:
         assert len(client.targets.replayed) == 32
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_handshake_is_final(status: int) -> None:
-    """Trying again would not help."""
-    async with fake_relay() as relay:
-        relay.handshake_status = status
-        async with running(Client(relay)) as client:
-            with pytest.raises(TokenRefused, match=str(status)):
-                await ended(client)
-
-    assert len(relay.handshakes) == 1
-
-
-@pytest.mark.parametrize(
-    ("code", "error", "status"),
-    [
-        (CloseCode.TOKEN_REFUSED, TokenRefused, 4),
-        (CloseCode.CHANNEL_REFUSED, ChannelRefused, 4),
-        (CloseCode.TAKEN_OVER, TakenOver, 5),
-    ],
-)
-async def test_a_close_that_says_no_is_final(
-    code: CloseCode, error: type[ClientError], status: int
-) -> None:
-    """The relay's own words are passed on."""
-    async with fake_relay() as relay:
-        relay.refusal = (code, "code", "the channel secret is not yours")
-        async with running(Client(relay)) as client:
-            with pytest.raises(error, match="secret is not yours") as caught:
-                await ended(client)
-
-    assert caught.value.exit_status == status
-    assert len(relay.connections) == 1
-
-
 async def test_a_takeover_while_connected_is_final() -> None:
     """The first client does not fight back."""
     async with connected() as (relay, client):
         await relay.open[0].socket.close(code=CloseCode.TAKEN_OVER)
         with pytest.raises(TakenOver, match="took over"):
             await ended(client)
-
-
-@pytest.mark.parametrize("status", [404, 429, 500, 502, 503, 302])
-async def test_other_refusals_are_tried_again_and_told_once(status: int) -> None:
-    """A proxy answers so while the relay is restarted."""
-    async with fake_relay() as relay:
-        relay.handshake_status = status
-        async with running(Client(relay)) as client:
-            await until(lambda: len(relay.handshakes) >= 4)
-            relay.handshake_status = 0
-            await until(lambda: client.told(Connected))
-
-    lost = client.told(Lost)
-    assert len(lost) == 1
-    assert isinstance(lost[0], Lost)
-    assert lost[0].before_first
-    assert str(status) in lost[0].text
-
-
-async def test_a_server_without_the_subprotocol_is_no_relay() -> None:
-    """Nothing is sent to it."""
-    async with fake_relay() as relay:
-        relay.subprotocol = None
-        async with running(Client(relay)) as client:
-            await until(lambda: client.told(Lost))
-
-        assert "relay.v1" in client.told(Lost)[0].text  # type: ignore[union-attr]
-        assert relay.hellos == []
 
 
 async def test_a_protocol_error_of_the_relay_is_answered_with_4400() -> None:
@@ -362,41 +291,6 @@ async def test_stopping_without_a_connection_ends_at_once() -> None:
     assert client.told(Connected) == []
 
 
-async def test_a_redirect_is_not_followed() -> None:
-    """The token goes to the configured relay and nowhere else."""
-    async with fake_relay() as elsewhere, fake_relay() as relay:
-        relay.handshake_status, relay.redirect_to = 307, elsewhere.url
-        async with running(Client(relay)):
-            await until(lambda: len(relay.handshakes) >= 2)
-
-    assert elsewhere.handshakes == []
-
-
-async def test_a_proxy_is_used_towards_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But not to reach this machine itself."""
-    lines: list[bytes] = []
-
-    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines.append(await reader.readline())
-        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server, fake_relay() as relay:
-        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-            monkeypatch.setenv(name, address)
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        async with running(Client(relay, url="https://relay.invalid")) as client:
-            await until(lambda: client.told(Lost))
-            assert "proxy" in client.told(Lost)[0].text  # type: ignore[union-attr]
-        async with running(Client(relay)) as client:
-            await until(lambda: client.told(Connected))
-
-    assert lines[0] == b"CONNECT relay.invalid:443 HTTP/1.1\r\n"
-    assert all(b"relay.invalid" in line for line in lines)
-
-
 async def test_an_error_in_a_task_ends_the_tunnel() -> None:
     """It must not fail quietly."""
 
@@ -411,3 +305,53 @@ async def test_an_error_in_a_task_ends_the_tunnel() -> None:
         await relay.open[0].deliver(make_delivery())
         with pytest.raises(Bug):
             await ended(client)
+
+
+async def test_a_stop_does_not_wait_for_who_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Results that cannot go out come again: the relay sends their deliveries anew."""
+    monkeypatch.setattr(tunnel, "CLOSE_TIMEOUT_S", 0.1)
+
+    async with connected() as (_, client):
+        client.tunnel._outbox.put_nowait(Ping())
+        client.tunnel._outbox.task_done = lambda: None  # type: ignore[method-assign]
+        client.tunnel.stop()
+        async with asyncio.timeout(5):
+            await client.running
+
+
+async def test_a_relay_that_stays_away_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "BLINK_S", 0.05)
+
+    async with connected() as (relay, client):
+        relay.handshake_status = 503
+        await relay.open[0].socket.close(code=CloseCode.RESTART)
+
+        await until(lambda: client.told(StillAway))
+
+
+@virtual_time
+async def test_a_sleep_is_noticed_within_a_second() -> None:
+    """And the session is told the time as often, for its heartbeats."""
+    told: list[Notice] = []
+    ticks: list[float] = []
+    clock, slept_s = running_clock(), 0.0
+
+    def tick(_: float) -> list[ClientEffect]:
+        ticks.append(clock.now)
+        return []
+
+    session: Any = SimpleNamespace(tick=tick)
+    relay = Relay("http://127.0.0.1:9", TOKEN)
+    mine = Tunnel(relay, session, FakeTargets(), told.append, wall=lambda: time.time() + slept_s)
+    began = clock.now
+    looking = asyncio.create_task(mine._watch_clocks())
+
+    await asyncio.sleep(2.5)
+    slept_s = 60.0
+    await asyncio.sleep(1.0)
+    looking.cancel()
+
+    assert [at - began for at in ticks] == pytest.approx([1.0, 2.0, 3.0])
+    assert [type(notice) for notice in told] == [Slept]

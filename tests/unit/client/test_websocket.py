@@ -1,4 +1,4 @@
-"""What calls itself a relay and abuses the WebSocket: the client says so, and tries again."""
+"""The WebSocket: what cannot be opened, what abuses it, and what its end means."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import socket
 import msgspec
 import pytest
 
-from relay_client import tunnel
-from relay_client.bounded import MAX_UNSENT_BYTES
+from relay_client import tunnel, websocket
+from relay_client.errors import ChannelRefused, ClientError, TakenOver, TokenRefused
 from relay_client.notices import Connected, Lost, Waiting
 from relay_client.tunnel import LONGEST_WAIT_S, MAX_OUTBOX
+from relay_client.websocket import MAX_UNSENT_BYTES
 from relay_protocol.limits import MAX_FRAME_BYTES
-from relay_protocol.messages import Deliver, Goaway
+from relay_protocol.messages import CloseCode, Deliver, Goaway
 from relay_protocol.values import Failure, FailureKind
 from tests.support.raw_target import make_delivery
 from tests.support.raw_websocket import (
@@ -31,8 +32,8 @@ from tests.support.raw_websocket import (
     welcome,
 )
 from tests.support.waiting import until
-from tests.unit.client.support import FakeRelay
-from tests.unit.client.test_tunnel import Client, running
+from tests.unit.client.support import TOKEN, FakeRelay, fake_relay
+from tests.unit.client.test_tunnel import Client, connected, ended, running
 
 LARGE = b"x" * 65_536
 
@@ -40,7 +41,124 @@ LARGE = b"x" * 65_536
 @pytest.fixture(autouse=True)
 def short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
     """These relays answer no close."""
-    monkeypatch.setattr(tunnel, "CLOSE_TIMEOUT_S", 0.1)
+    for module in (tunnel, websocket):
+        monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.1)
+
+
+# An ordinary relay
+
+
+async def test_the_handshake_says_who_comes() -> None:
+    """Token in the header, own subprotocol, own name, no compression."""
+    async with connected() as (relay, client):
+        headers = relay.handshakes[0]
+        assert headers["Authorization"] == f"Bearer {TOKEN}"
+        assert headers["Sec-WebSocket-Protocol"] == "relay.v1"
+        assert headers["User-Agent"].startswith("relay-client/")
+        assert "Sec-WebSocket-Extensions" not in headers
+        assert "Origin" not in headers
+        assert relay.hellos[0].host == "laptop"
+        assert client.told(Connected) == [Connected(client.notices[0].welcome)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_handshake_is_final(status: int) -> None:
+    """Trying again would not help."""
+    async with fake_relay() as relay:
+        relay.handshake_status = status
+        async with running(Client(relay)) as client:
+            with pytest.raises(TokenRefused, match=str(status)):
+                await ended(client)
+
+    assert len(relay.handshakes) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "status"),
+    [
+        (CloseCode.TOKEN_REFUSED, TokenRefused, 4),
+        (CloseCode.CHANNEL_REFUSED, ChannelRefused, 4),
+        (CloseCode.TAKEN_OVER, TakenOver, 5),
+    ],
+)
+async def test_a_close_that_says_no_is_final(
+    code: CloseCode, error: type[ClientError], status: int
+) -> None:
+    """The relay's own words are passed on."""
+    async with fake_relay() as relay:
+        relay.refusal = (code, "code", "the channel secret is not yours")
+        async with running(Client(relay)) as client:
+            with pytest.raises(error, match="secret is not yours") as caught:
+                await ended(client)
+
+    assert caught.value.exit_status == status
+    assert len(relay.connections) == 1
+
+
+@pytest.mark.parametrize("status", [404, 429, 500, 502, 503, 302])
+async def test_other_refusals_are_tried_again_and_told_once(status: int) -> None:
+    """A proxy answers so while the relay is restarted."""
+    async with fake_relay() as relay:
+        relay.handshake_status = status
+        async with running(Client(relay)) as client:
+            await until(lambda: len(relay.handshakes) >= 4)
+            relay.handshake_status = 0
+            await until(lambda: client.told(Connected))
+
+    lost = client.told(Lost)
+    assert len(lost) == 1
+    assert isinstance(lost[0], Lost)
+    assert lost[0].before_first
+    assert str(status) in lost[0].text
+
+
+async def test_a_server_without_the_subprotocol_is_no_relay() -> None:
+    """Nothing is sent to it."""
+    async with fake_relay() as relay:
+        relay.subprotocol = None
+        async with running(Client(relay)) as client:
+            await until(lambda: client.told(Lost))
+
+        assert "relay.v1" in client.told(Lost)[0].text  # type: ignore[union-attr]
+        assert relay.hellos == []
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """The token goes to the configured relay and nowhere else."""
+    async with fake_relay() as elsewhere, fake_relay() as relay:
+        relay.handshake_status, relay.redirect_to = 307, elsewhere.url
+        async with running(Client(relay)):
+            await until(lambda: len(relay.handshakes) >= 2)
+
+    assert elsewhere.handshakes == []
+
+
+async def test_a_proxy_is_used_towards_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not to reach this machine itself."""
+    lines: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(await reader.readline())
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server, fake_relay() as relay:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, address)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        async with running(Client(relay, url="https://relay.invalid")) as client:
+            await until(lambda: client.told(Lost))
+            assert "proxy" in client.told(Lost)[0].text  # type: ignore[union-attr]
+        async with running(Client(relay)) as client:
+            await until(lambda: client.told(Connected))
+
+    assert lines[0] == b"CONNECT relay.invalid:443 HTTP/1.1\r\n"
+    assert all(b"relay.invalid" in line for line in lines)
+
+
+# What calls itself a relay and abuses the WebSocket
 
 
 def saying(raw: bytes, *, greets: bool = True) -> Behaviour:
@@ -220,7 +338,7 @@ async def test_handshakes_that_are_none_are_tried_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within the time for a handshake; nobody is believed to be a relay."""
-    monkeypatch.setattr(tunnel, "OPEN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(websocket, "OPEN_TIMEOUT_S", 0.3)
     behaviour = answering(HANDSHAKES[name])
     async with raw_relay(behaviour) as relay, running(Client(FakeRelay(relay.url))) as client:
         await until(lambda: len(relay.heads) >= 2, 10)

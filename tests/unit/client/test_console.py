@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay_client.text import counted, duration, padded, table, width
+from relay_client.console import counted, duration, padded, table, width
 from relay_protocol.text import harmless
 
 

@@ -1,10 +1,16 @@
-"""What a failed handshake or a close of the tunnel means, in words and in what follows."""
+"""The client's WebSocket: opening it, bounds that its library lacks, and what its end means.
+
+`dial` gives a connection or raises; `of_failed_handshake` and `of_close` turn what was raised, then
+or later, into words and into what follows: a `Reason` is tried again, a `ClientError` is final.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -12,14 +18,30 @@ from websockets.exceptions import (
     NegotiationError,
     ProxyError,
 )
+from websockets.typing import Subprotocol
 
-from relay_client.errors import ChannelRefused, ClientError, TakenOver, TokenRefused
+from relay_client.errors import (
+    TOO_MANY_FAILURES,
+    ChannelRefused,
+    ClientError,
+    TakenOver,
+    TokenRefused,
+)
+from relay_client.relay import USER_AGENT, Relay
 from relay_protocol.client_session import Refused
+from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
 from relay_protocol.messages import CloseCode
 from relay_protocol.text import harmless
 
+# A WebSocket that does not open by then is tried again.
+OPEN_TIMEOUT_S = 10.0
+# Time for the last results at a stop, and for the other end to close.
+CLOSE_TIMEOUT_S = 2.0
+# A relay that pings and does not read the answers is cut. What the writer sends waits for room
+# above 64 KiB, so a frame more is all that is ever here.
+MAX_UNSENT_BYTES = 1_048_576
+
 TOKEN_HINT = "Ask for a new token, then run: relay-client login URL"  # noqa: S105
-TOO_MANY_FAILURES = "too_many_failures"  # the relay's code, of who shows wrong tokens
 VERSIONS_HINT = "Client and relay may be of versions that do not fit: update the older one."
 
 
@@ -31,8 +53,56 @@ class Reason:
     hint: str = ""
 
 
+class BoundedConnection(ClientConnection):
+    """Cuts a relay that pings and reads no pong, and one that is told to go and stays.
+
+    The library keeps each pong until it is read, and after a frame that is none it waits for the
+    other end to close for as long as nothing is to be sent.
+    """
+
+    _goodbye: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Part of asyncio.Protocol; answers pings, and closes when something is wrong."""
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.transport.abort()
+        elif self._goodbye is None and self.protocol.close_expected():
+            assert self.close_timeout is not None
+            self._goodbye = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+class _connect(connect):  # noqa: N801 - named like the function-like class that it changes
+    """Follows no redirect: the token goes to the configured relay and nowhere else."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+async def dial(relay: Relay) -> ClientConnection:
+    """Open a WebSocket to a relay; it may still speak another subprotocol, or none.
+
+    Raises:
+        OSError, WebSocketException, ImportError: It does not open; the last: no SOCKS library.
+    """
+    return await _connect(
+        relay.socket_url,
+        create_connection=BoundedConnection,
+        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        additional_headers=relay.authorization,
+        user_agent_header=USER_AGENT,
+        proxy=None if relay.is_loopback else True,
+        ssl=relay.tls,
+        compression=None,  # bodies are small, and it would halve what goes through
+        open_timeout=OPEN_TIMEOUT_S,
+        close_timeout=CLOSE_TIMEOUT_S,
+        ping_interval=None,  # the session decides when to ping
+        max_size=MAX_FRAME_BYTES,
+    )
+
+
 def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
-    """Explain why the tunnel could not be opened; an error is final."""
+    """Explain why it could not be opened; an error is final."""
     match exc:
         case InvalidStatus(response=response):
             return of_status(response.status_code, bytes(response.body or b""))
@@ -54,7 +124,7 @@ def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
 
 
 def of_close(exc: ConnectionClosed, refused: Refused | None) -> Reason | ClientError:
-    """Explain why the tunnel was closed; an error is final.
+    """Explain why it was closed; an error is final.
 
     Args:
         exc: How it ended.

@@ -1,4 +1,4 @@
-"""Which channel goes where: what `--to` says."""
+"""Values of options: where deliveries go (`--to`), and times (`--since`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from relay_client.errors import UsageError
 from relay_http.target import Target, path_of_all
+from relay_protocol.times import NO_MOMENT_HINT, parse_moment
 
 _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLACE = re.compile(
@@ -33,6 +34,21 @@ class Route:
         if equals and _CHANNEL.fullmatch(head):
             return cls(_target(rest, text), head)
         return cls(_target(text, text))
+
+
+def parse_since(text: str, now_ms: int, option: str = "--since") -> int | None:
+    """Read `now`, `beginning`, a span back such as `2h`, or a time (RFC 3339).
+
+    Returns:
+        Unix milliseconds; None for now.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    try:
+        return parse_moment(text, now_ms)
+    except ValueError as exc:
+        raise UsageError(f"{option} {exc}", NO_MOMENT_HINT) from exc
 
 
 def _target(text: str, whole: str) -> Target:
