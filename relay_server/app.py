@@ -20,7 +20,7 @@ from relay_server.configs import ChannelConfig
 from relay_server.delivery.allow import Allowlist
 from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.hub import Hub
-from relay_server.delivery.pump import Pump
+from relay_server.delivery.reader import Reader
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import explained
@@ -217,7 +217,7 @@ async def _ensure_default_channel(context: Context) -> None:
 
 async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:
     allowed = Allowlist.of(context.settings.forward_allow)
-    context.forwards = Forwards[Pump](context.hub, allowed, context.sealer.open)
+    context.forwards = Forwards[Reader](context.hub, allowed, context.sealer.open)
     stack.push_async_callback(context.forwards.close, 0.0)  # `stop` has waited for what it had
     context.forwards.follow(context.store.feed)
     for subscription in await context.store.subscriptions():

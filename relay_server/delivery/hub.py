@@ -18,7 +18,8 @@ from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock
 from relay_server.configs import SubscriptionConfig
 from relay_server.delivery.backoff import STORE_RETRY_S
-from relay_server.delivery.pump import Pump, Sink
+from relay_server.delivery.reader import Reader as Pump
+from relay_server.delivery.reader import Sink
 from relay_server.errors import (
     ChannelNotFound,
     Forbidden,
@@ -269,7 +270,7 @@ class Hub:
 
     def _stored(self, change: EventsStored) -> None:
         for pump in self._by_channel.get(change.channel, ()):
-            pump.wake()
+            pump.new_events()
 
     def _channel_changed(self, change: ChannelChanged) -> None:
         for pump in self._by_channel.get(change.channel.number, ()):

@@ -1,4 +1,4 @@
-"""What an order of delivery is made of: deliveries, and the lane of each key."""
+"""What an order of delivery is made of: deliveries, a lane for each key, and keys in use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ class Entry:
     failing_since: float | None = None
     holder: Holder | None = None
     leased_until: float = 0.0
-    begun_at: float = 0.0
     reason: str = ""
 
     def __lt__(self, other: Entry) -> bool:
@@ -52,6 +51,8 @@ class Lane:
         active: The one that is under way.
         blocker: The one that waits for its next try and holds what comes after it until then.
         parked: Those that wait for their next try, the blocker among them, in order of sequence.
+        known_up_to: Set once the lane has spilled: it knows its deliveries up to this sequence;
+            what comes after is to be read again. None where it knows all that was read.
         offered: It is in the heap of what is ready, or was picked from it.
         counted: What was last counted as `held`.
     """
@@ -60,13 +61,17 @@ class Lane:
     active: Entry | None = None
     blocker: Entry | None = None
     parked: list[Entry] = field(default_factory=list)
+    known_up_to: int | None = None
     offered: bool = False
     counted: int = 0
 
     @property
     def open(self) -> bool:
+        """True if the first of `ready` may go."""
         if self.active is not None or not self.ready:
             return False
+        if self.known_up_to is not None and len(self.ready) == 1:
+            return False  # the last one keeps the floor below what has spilled
         return self.blocker is None or self.ready[0] < self.blocker
 
     @property
@@ -80,7 +85,7 @@ class Lane:
 
 
 class Keys:
-    """Keys of which something is under way, for schedules that have them in common.
+    """Keys of which something is under way, for the orders that have them in common.
 
     So live traffic and replays of one subscription never bring its target two events of a key at
     once.
@@ -99,7 +104,7 @@ class Keys:
         self._listeners.pop(listener, None)
 
     def taken(self, key: str) -> bool:
-        """Whether something of this key is under way."""
+        """True if something of this key is under way."""
         return key in self._taken
 
     def take(self, key: str) -> None:

@@ -30,7 +30,7 @@ from relay_protocol.server_session import (
 from relay_protocol.values import Delivery, Outcome
 from relay_server.auth import allows
 from relay_server.channels import check_subscription_name
-from relay_server.delivery.pump import Pump, reader_of
+from relay_server.delivery.reader import Reader, reader_of
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.values import ReaderNumber, Scope, Token
 from relay_server.web.access import bearer
@@ -83,8 +83,8 @@ class Connection:
         self._socket = socket
         self._bearer = token
         self._session = ServerSession(context.clock.monotonic())
-        self._pumps: dict[int, Pump] = {}  # the one that was served last is the last
-        self._senders: dict[ReaderNumber, Pump] = {}  # replays have numbers of their own
+        self._pumps: dict[int, Reader] = {}  # the one that was served last is the last
+        self._senders: dict[ReaderNumber, Reader] = {}  # replays have numbers of their own
         self._outbox: deque[bytes] = deque()
         self._queued = 0  # bytes in it, and of what is being sent
         self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse

@@ -13,8 +13,8 @@ from relay_protocol.values import Delivery, Response
 from relay_server.delivery import retry
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.lanes import Entry, Keys, Lane, State
-from relay_server.delivery.pump import Pump
-from relay_server.delivery.schedule import Schedule
+from relay_server.delivery.order import Order
+from relay_server.delivery.reader import Reader
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import Appended, ChannelNumber, MarkState, NewEvent, Selected
 from relay_server.web.gateway import Connection
@@ -38,11 +38,11 @@ def settle_before_the_result() -> Any:
 def keep_leases_of_the_gone() -> Any:
     """A sharing reader leaves, and what it had stays lent to it."""
 
-    def mutant(self: Pump, sink: Any) -> None:
+    def mutant(self: Reader, sink: Any) -> None:
         self._sinks.pop(sink, None)
         self._open_some()
 
-    return mock.patch.object(Pump, "remove", mutant)
+    return mock.patch.object(Reader, "remove", mutant)
 
 
 def answer_before_the_commit() -> Any:
@@ -63,19 +63,19 @@ async def _quietly(work: Any) -> None:
 def floor_off_by_one() -> Any:
     """The floor is one too high: a crash skips a delivery."""
 
-    def mutant(self: Schedule) -> int:
-        return self._floor + (1 if self._loaded else 0)
+    def mutant(self: Order) -> int:
+        return self._floor + (1 if self._unsettled else 0)
 
-    return mock.patch.object(Schedule, "floor", property(mutant))
+    return mock.patch.object(Order, "floor", property(mutant))
 
 
 def resend_behind_the_others() -> Any:
     """What comes back goes behind what came later."""
 
-    def mutant(self: Schedule, entry: Entry, lane: Lane) -> None:
+    def mutant(self: Order, entry: Entry, lane: Lane) -> None:
         if entry.state is State.WAITING:
             lane.parked.remove(entry)
-            self._parked -= 1
+            self._waiting -= 1
         if lane.blocker is entry:
             self._unblock(lane)
         entry.state = State.READY
@@ -83,7 +83,7 @@ def resend_behind_the_others() -> Any:
         self._note(entry, MarkState.WAITING)
         self._offer(lane, entry.key)
 
-    return mock.patch.object(Schedule, "_return", mutant)
+    return mock.patch.object(Order, "_return", mutant)
 
 
 def hold_nothing_back() -> Any:
@@ -133,13 +133,13 @@ async def _sleep_for_ever(_: Hub) -> None:
 
 def take_failures_for_successes() -> Any:
     """A failure that is to be tried again is taken for a delivery."""
-    follow = Schedule._follow
+    follow = Order._follow
 
-    def mutant(self: Schedule, entry: Entry, lane: Lane, verdict: Any, now: float) -> None:
+    def mutant(self: Order, entry: Entry, lane: Lane, verdict: Any, now: float) -> None:
         taken = retry.Delivered() if isinstance(verdict, retry.TryAgain) else verdict
         follow(self, entry, lane, taken, now)
 
-    return mock.patch.object(Schedule, "_follow", mutant)
+    return mock.patch.object(Order, "_follow", mutant)
 
 
 def never_drop_a_dead_connection() -> Any:

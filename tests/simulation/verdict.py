@@ -182,11 +182,11 @@ async def _nothing_stays(world: World) -> None:
     server = world.server
     assert server is not None
     await _quiet(world, server)
-    for pump in server.pumps():
-        for stream in pump._streams.values():
-            schedule = stream.schedule
-            left = schedule.under_way, schedule.unsettled, len(schedule._lanes)
-            if any(left) or pump._keys._taken:
+    for reader in server.readers():
+        for queue in reader._queues.values():
+            order = queue._order
+            left = order.under_way, order.unsettled, len(order._lanes)
+            if any(left) or reader._keys._taken:
                 world.kernel.violate("deliveries stay behind", left=left)
     for connection in server.connections:
         session = connection._session
@@ -215,11 +215,12 @@ def watch(world: World) -> None:
     """What must hold at any moment."""
     if world.server is None:
         return
-    for pump in world.server.pumps():
-        for stream in pump._streams.values():
-            holders = [entry.holder for entry in stream.schedule._under_way.values()]
-            if any(holder not in pump._sinks for holder in holders):
-                world.kernel.violate("lent to who is gone", subscription=pump.subscription.number)
+    for reader in world.server.readers():
+        for queue in reader._queues.values():
+            holders = [entry.holder for entry in queue._order._under_way.values()]
+            if any(holder not in reader._sinks for holder in holders):
+                number = reader.subscription.number
+                world.kernel.violate("lent to who is gone", subscription=number)
 
 
 async def _leave(world: World, machines: Sequence[Machine]) -> None:

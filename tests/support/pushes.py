@@ -1,4 +1,4 @@
-"""A pump's end of a push, names that lead where a test says, and pushes to post with."""
+"""A reader's end of a push, names that lead where a test says, and pushes to post with."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class FakeNames:
 
 @dataclass
 class Posting:
-    """A push with a pump's end attached."""
+    """A push with a reader's end attached."""
 
     push: Push
     inbox: FakeInbox

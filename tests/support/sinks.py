@@ -1,4 +1,4 @@
-"""A sink for pumps that remembers what it got and answers as it is told to."""
+"""A sink for readers that remembers what it got and answers as it is told to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from relay_protocol.values import Delivery, Outcome
-from relay_server.delivery.pump import Pump
+from relay_server.delivery.reader import Reader
 
 Script = Callable[[Delivery], Outcome | None]
 
@@ -21,7 +21,7 @@ class FakeSink:
     def __init__(self, script: Script = lambda _: None, window: int = 32) -> None:
         self.script = script
         self.window = window
-        self.pump: Pump | None = None  # set it before the pump runs
+        self.reader: Reader | None = None  # set it before the reader runs
         self.got: list[Delivery] = []
         self.under_way: dict[str, Delivery] = {}
         self.most_under_way = 0
@@ -50,8 +50,8 @@ class FakeSink:
     def answer(self, delivery: str, outcome: Outcome) -> None:
         """The target's answer comes."""
         self.under_way.pop(delivery, None)
-        assert self.pump is not None
-        self.pump.finish(self, delivery, outcome)
+        assert self.reader is not None
+        self.reader.finish(self, delivery, outcome)
 
     def answer_all(self, outcome: Outcome, deliveries: Iterable[str] | None = None) -> None:
         """The same answer to everything that is under way."""

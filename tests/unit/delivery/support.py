@@ -1,16 +1,19 @@
-"""A pump between a store and a sink."""
+"""An order and its time; a reader between a store and a sink."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay_protocol.values import Delivery, Outcome
-from relay_server.delivery.pump import Pump
+from relay_server.configs import Policy
+from relay_server.delivery.lanes import Entry, Keys
+from relay_server.delivery.order import Order
+from relay_server.delivery.reader import Reader
 from relay_server.errors import StoreUnavailable
 from relay_server.metrics import Metrics
 from relay_server.store.feed import EventsStored
@@ -19,6 +22,7 @@ from relay_server.values import (
     ChannelNumber,
     Claim,
     Event,
+    Mark,
     Outline,
     Progress,
     ReaderNumber,
@@ -31,7 +35,7 @@ from relay_server.values import (
     SubscriptionNumber,
 )
 from tests.support.clock import START_MS
-from tests.support.events import OK
+from tests.support.events import BROKEN, OK, outline
 from tests.support.sinks import FakeSink
 from tests.support.stores import MemoryStore, append_many, make_channel
 from tests.support.virtual_time import running_clock
@@ -97,9 +101,77 @@ class Shelf(MemoryStore):
             raise StoreUnavailable("the database is locked")
 
 
+ORDINARY, STRICT = Policy(), Policy(strict_order=True)
+HOLDER = object()
+
+
+class Line:
+    """An order and its time, perhaps beside others that share its keys.
+
+    Args:
+        keys: Of the first events, one each.
+    """
+
+    def __init__(
+        self,
+        *keys: str,
+        policy: Policy = ORDINARY,
+        shared: Keys | None = None,
+        floor: int = 0,
+        marks: Iterable[Mark] = (),
+    ) -> None:
+        self.now = 0.0
+        claim = Claim(1, 1, Progress(floor, tuple(marks)))
+        self.order = Order(claim, policy, 0.0, START_MS, shared)
+        self.load(*keys)
+
+    def load(self, *keys: str) -> None:
+        """Add the next events, each of its key."""
+        first = self.order.read_up_to + 1
+        self.feed([outline(sequence, key) for sequence, key in enumerate(keys, first)])
+
+    def feed(self, outlines: Sequence[Outline]) -> None:
+        """Add the next events."""
+        after = self.order.read_up_to
+        up_to = outlines[-1].sequence if outlines else after
+        self.order.load(outlines, self.now, after, up_to)
+
+    def pick(self, limit: int = 99) -> list[int]:
+        """Sequences that may go now; they are put back."""
+        picked = self.order.pick(limit)
+        self.order.put_back(picked)
+        return [entry.sequence for entry in picked]
+
+    def begin(self, holder: object = HOLDER) -> list[int]:
+        """Begin all that may go."""
+        picked = self.order.pick(99)
+        return [e.sequence for e in picked if self.order.begin(e, holder, self.now)]
+
+    def finish(self, sequence: int, outcome: Outcome = OK, holder: object = HOLDER) -> Entry | None:
+        """A result comes, without jitter; None if it was late."""
+        finished = self.order.finish(sequence, holder, outcome, self.now, 0.0)
+        return finished.entry if finished else None
+
+    def fail(self, sequence: int, *waits: float) -> None:
+        """Fail again and again, each time after a while."""
+        for seconds in waits:
+            assert sequence in self.begin()
+            self.finish(sequence, BROKEN)
+            self.wait(seconds)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and is looked at."""
+        self.now += seconds
+        self.order.tick(self.now)
+
+    def marks(self) -> dict[int, Mark]:
+        """What changed since the last time."""
+        return {m.sequence: m for m in sorted(self.order.changes(), key=lambda m: m.sequence)}
+
+
 @dataclass
 class World:
-    """A store with a channel and a subscription, and pumps that come and go."""
+    """A store with a channel and a subscription, and readers that come and go."""
 
     store: Shelf
     channel: Channel
@@ -108,35 +180,35 @@ class World:
     everything: list[Delivery] = field(default_factory=list)
 
     @asynccontextmanager
-    async def pump(self, *sinks: FakeSink) -> AsyncIterator[Pump]:
-        """A running pump, ticked once a second as the hub does; stopped at the end."""
+    async def reader(self, *sinks: FakeSink) -> AsyncIterator[Reader]:
+        """A running reader, ticked once a second as the hub does; stopped at the end."""
         claim = await self.store.claim(self.subscription.number)
         assert claim is not None
         clock = running_clock()
-        pump = Pump(self.store, self.channel, self.subscription, claim, clock, self.metrics)
+        reader = Reader(self.store, self.channel, self.subscription, claim, clock, self.metrics)
         for sink in sinks:
-            sink.pump = pump
-            pump.add(sink)
-        unlisten = self.store.feed.listen(EventsStored, lambda _: pump.wake())
-        running, ticking = asyncio.create_task(pump.run()), asyncio.create_task(_tick(pump))
+            sink.reader = reader
+            reader.add(sink)
+        unlisten = self.store.feed.listen(EventsStored, lambda _: reader.new_events())
+        running, ticking = asyncio.create_task(reader.run()), asyncio.create_task(_tick(reader))
         try:
-            yield pump
+            yield reader
         finally:
             unlisten()
-            pump.stop()
+            reader.stop()
             ticking.cancel()
             async with asyncio.timeout(5):
                 await running
             self.everything += [delivery for sink in sinks for delivery in sink.got]
 
     async def replay(
-        self, pump: Pump | None = None, rate_per_s: float = 1_000.0, **selection: Any
+        self, reader: Reader | None = None, rate_per_s: float = 1_000.0, **selection: Any
     ) -> Replay:
         """A replay that was asked for."""
         wanted = Selection(**selection)
         replay = await self.store.create_replay(self.subscription, wanted, rate_per_s, START_MS)
-        if pump is not None:
-            pump.replays_changed()
+        if reader is not None:
+            reader.replays_changed()
         return replay
 
     async def state(self, replay: Replay) -> Replay:
@@ -150,10 +222,10 @@ class World:
         return status.backlog
 
 
-async def _tick(pump: Pump) -> None:
+async def _tick(reader: Reader) -> None:
     while True:
         await asyncio.sleep(1)
-        pump.tick(running_clock().monotonic())
+        reader.tick(running_clock().monotonic())
 
 
 async def a_world(count: int = 0, key: str | None = None) -> World:
@@ -169,13 +241,13 @@ def succeed(_: Delivery) -> Outcome:
     return OK
 
 
-def turns(pump: Pump) -> Counter[str]:
-    """Counts how often a pump looks for something to do, from now on."""
-    count, turn = Counter[str](), pump._turn
+def turns(reader: Reader) -> Counter[str]:
+    """Counts how often a reader looks for something to do, from now on."""
+    count, turn = Counter[str](), reader._turn
 
     async def counted() -> None:
         count["turns"] += 1
         await turn()
 
-    pump._turn = counted  # type: ignore[method-assign]
+    reader._turn = counted  # type: ignore[method-assign]
     return count

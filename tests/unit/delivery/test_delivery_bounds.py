@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
 
 import pytest
 
-from relay_protocol.values import Failure, FailureKind, Response
-from relay_server.delivery import stream
+from relay_protocol.values import Response
 from relay_server.delivery.allow import MAX_URL_CHARS, Allowlist, read_url
 from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.push import Push
-from relay_server.delivery.stream import TEXT_BYTES, _text
 from relay_server.errors import MAX_RETRY_AFTER_S, InvalidValue, TooMany
-from relay_server.values import Outline, Replay, Selected
 from tests.support.pushes import LOOPBACK, FakeInbox, FakeNames, unseal
 from tests.support.raw_target import make_delivery
-from tests.support.sinks import FakeSink
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
-from tests.unit.delivery.support import Shelf, a_world, succeed
 from tests.unit.delivery.test_forwards import FakeHub, subscription
-
-
-def test_of_a_failed_answer_the_beginning_is_kept() -> None:
-    assert _text(Response(500, body=b"x" * (TEXT_BYTES + 1))) == "x" * TEXT_BYTES
-    assert _text(Failure(FailureKind.NETWORK, "x" * (TEXT_BYTES + 1))) == "x" * TEXT_BYTES
 
 
 def test_a_url_is_so_long_and_no_longer() -> None:
@@ -44,7 +33,7 @@ def test_nobody_is_told_to_stay_away_for_more_than_an_hour(wait_s: float, said: 
 
 
 class Inbox:
-    """A pump that is told when it may go on."""
+    """A reader that is told when it may go on."""
 
     def __init__(self) -> None:
         self.free = asyncio.Event()
@@ -111,33 +100,3 @@ async def test_what_is_under_way_of_a_changed_forward_gets_so_long(ends: str) ->
 
     assert running_clock().now - began == pytest.approx(10.0)
     assert hub.removed == hub.joined
-
-
-@virtual_time
-@pytest.mark.parametrize("bound", ["READ_AHEAD", "REPLAY_LOOK_AHEAD"])
-async def test_so_much_is_read_at_once(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest a look later, so that a long way behind is no long wait for others."""
-    monkeypatch.setattr(stream, bound, 4)
-    asked: dict[str, list[int]] = {"READ_AHEAD": [], "REPLAY_LOOK_AHEAD": []}
-    outlines, select = Shelf.outlines, Shelf.select
-
-    async def outlined(store: Shelf, channel: int, after: int, limit: int) -> Sequence[Outline]:
-        asked["READ_AHEAD"].append(limit)
-        return await outlines(store, channel, after, limit)
-
-    async def selected(
-        store: Shelf, channel: int, replay: Replay, after: int, limit: int
-    ) -> Selected:
-        asked["REPLAY_LOOK_AHEAD"].append(limit)
-        return await select(store, channel, replay, after, limit)
-
-    monkeypatch.setattr(Shelf, "outlines", outlined)
-    monkeypatch.setattr(Shelf, "select", selected)
-    world, sink = await a_world(20), FakeSink(succeed)
-    async with world.pump(sink) as pump:
-        await until(lambda: len(sink.got) == 20)
-        await world.replay(pump)
-        await until(lambda: len(sink.got) == 40)
-
-    assert max(asked[bound]) == 4
-    assert len(asked[bound]) >= 5

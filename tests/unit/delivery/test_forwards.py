@@ -47,8 +47,8 @@ class FakeHub:
         self.joined.append(push)
         return FakeInbox()
 
-    def start(self, pump: FakeInbox, _push: Push) -> None:
-        self.started.append(pump)
+    def start(self, reader: FakeInbox, _push: Push) -> None:
+        self.started.append(reader)
 
     def remove(self, push: Push) -> None:
         self.removed.append(push)
@@ -89,7 +89,7 @@ async def ended(forwards: Forwards[FakeInbox], number: int = 1) -> None:
 
 
 async def test_a_forward_joins_and_delivers() -> None:
-    """Its results go to the pump that the hub made."""
+    """Its results go to the reader that the hub made."""
     hub = FakeHub()
     async with raw_target() as server, keeping(hub) as forwards:
         forwards.start(subscription(7, f"http://localhost:{server.port}"))

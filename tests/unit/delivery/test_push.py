@@ -378,7 +378,7 @@ async def test_closing_finishes_what_is_under_way_and_takes_nothing_more() -> No
 
 
 async def test_closing_lets_go_of_what_does_not_end() -> None:
-    """Without a result: its lease is freed with the pump, and it comes again."""
+    """Without a result: its lease is freed with the reader, and it comes again."""
 
     async def stall(_: bytes, writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
@@ -432,10 +432,10 @@ async def test_closing_ends_the_looks_at_a_target_that_is_down() -> None:
 async def test_whoever_sends_it_away_says_when_it_may_come_back() -> None:
     """The first word counts; somebody else who reads the subscription is the last."""
     async with pushing("http://localhost:1") as posting:
-        posting.push.go_away("a pump failed", 5.0)
+        posting.push.go_away("a reader failed", 5.0)
         posting.push.taken_over("forward", "laptop")
         gone = await posting.push.until_gone()
-        assert (gone.reason, gone.back_after_s) == ("a pump failed", 5.0)
+        assert (gone.reason, gone.back_after_s) == ("a reader failed", 5.0)
         assert not posting.push.accepts(0)
     async with pushing("http://localhost:1") as posting:
         posting.push.taken_over("forward", "laptop")

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.values import Failure, FailureKind, HeaderList, Outcome, Response
-from relay_server.configs import Policy
+from relay_server.configs import Policy, PolicyChanges
 from relay_server.delivery.retry import (
     Delivered,
     GiveBack,
     GiveUp,
+    Pause,
     TryAgain,
     Verdict,
     decide,
@@ -22,7 +23,15 @@ from relay_server.delivery.retry import (
     retry_after,
 )
 from tests.support.clock import START_MS
+from tests.support.events import BROKEN, DOWN, LOST, OK
+from tests.unit.delivery.support import ORDINARY, STRICT
 
+ONCE = Policy(retry_delays_s=())
+SHORT = Policy(retry_delays_s=(1.0, 2.0), other_tries=1)
+STUBBORN = Policy(other_tries=99, retry_delays_s=(7.0,) * 3)
+AGAIN_AFTER = Response(503, ((b"Retry-After", b"90"),))
+NOT_FOUND, GONE = Response(404), Response(410)
+REFUSED = Failure(FailureKind.REFUSED, "no")
 DELAYS_S = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 36_000]
 
 
@@ -183,3 +192,58 @@ def test_a_key_is_held_for_three_failures_or_half_a_minute(
 ) -> None:
     assert holds(Policy(), failures, failing_for_s) is held
     assert holds(Policy(strict_order=True), failures, failing_for_s)
+
+
+# Policies
+
+
+def kind(verdict: Verdict) -> object:
+    """A verdict without its words: after how many seconds, or which one."""
+    return verdict.after_s if isinstance(verdict, TryAgain) else type(verdict)
+
+
+@pytest.mark.parametrize("policy", [ORDINARY, ONCE, SHORT, STUBBORN, STRICT])
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [(OK, Delivered), (DOWN, GiveBack), (REFUSED, GiveUp), (GONE, Pause), (LOST, 0.0)],
+)
+def test_some_outcomes_mean_the_same_whatever_the_policy(
+    policy: Policy, outcome: Outcome, verdict: object
+) -> None:
+    assert kind(decide(outcome, policy, 1, 0, 0.0, START_MS)) == verdict
+    if outcome is not LOST:
+        assert kind(decide(outcome, policy, 99, 9, 0.0, START_MS)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome", "verdicts"),
+    [
+        (ORDINARY, BROKEN, [5.0, 30.0, 120.0]),
+        (ORDINARY, NOT_FOUND, [5.0, 30.0, GiveUp]),
+        (ORDINARY, AGAIN_AFTER, [90.0, 90.0, 90.0]),
+        (ONCE, BROKEN, [GiveUp]),
+        (ONCE, NOT_FOUND, [GiveUp]),
+        (ONCE, AGAIN_AFTER, [GiveUp]),
+        (SHORT, BROKEN, [1.0, 2.0, GiveUp]),
+        (SHORT, NOT_FOUND, [GiveUp]),
+        (SHORT, AGAIN_AFTER, [90.0, 90.0, GiveUp]),
+        (STUBBORN, NOT_FOUND, [7.0, 7.0, 7.0, GiveUp]),
+        (STRICT, BROKEN, [5.0, 30.0]),
+        (ORDINARY, Failure(FailureKind.TIMEOUT), [5.0, 30.0]),
+        (SHORT, Failure(FailureKind.NETWORK), [1.0, 2.0, GiveUp]),
+    ],
+)
+def test_each_failure_leads_to_the_next_delay(
+    policy: Policy, outcome: Outcome, verdicts: list[object]
+) -> None:
+    found = [kind(decide(outcome, policy, n + 1, n, 0.0, START_MS)) for n in range(len(verdicts))]
+
+    assert found == verdicts
+
+
+def test_a_subscription_changes_what_it_names_and_no_more() -> None:
+    changes = PolicyChanges(other_tries=1, strict_order=True)
+
+    assert changes.applied_to(SHORT) == Policy((1.0, 2.0), 1, 3, 30.0, strict_order=True)
+    assert PolicyChanges().applied_to(SHORT) == SHORT
+    assert PolicyChanges(strict_order=False).applied_to(STRICT) == ORDINARY

@@ -1,4 +1,4 @@
-"""Schedule, both sessions and a target, wired over a link that delays, cuts and comes back."""
+"""An order, both sessions and a target, wired over a link that delays, cuts and comes back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from relay_protocol.messages import Result
 from relay_protocol.server_session import ServerSession
 from relay_protocol.values import Delivery, Outcome
 from relay_server.configs import Policy
-from relay_server.delivery.schedule import Schedule
+from relay_server.delivery.order import Order
 from relay_server.values import Claim, Mark, MarkState, Outline, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, OK, event_head
@@ -51,7 +51,7 @@ class TunnelMachine(RuleBasedStateMachine):
         self.keys: dict[int, str] = {}
         self.stored: dict[int, Mark] = {}
         self.floor = 0
-        self.schedule = self.open_schedule()
+        self.order = self.open_order()
         self.line: Line | None = None
         self.stale: Line | None = None  # cut for the client, but the server still reads it
         self.client = ClientSession(hello(window=WINDOW), CONCURRENCY)
@@ -63,10 +63,10 @@ class TunnelMachine(RuleBasedStateMachine):
         self.passed: set[int] = set()  # those whose key was let go without them, or that died
         self.disturbed: set[int] = set()  # under way when a connection or a lease was lost
 
-    def open_schedule(self) -> Schedule:
+    def open_order(self) -> Order:
         marks = tuple(m for s, m in sorted(self.stored.items()) if s > self.floor)
         claim = Claim(1, 1, Progress(self.floor, marks))
-        return Schedule(claim, Policy(), self.now, START_MS + round(self.now * 1000))
+        return Order(claim, Policy(), self.now, START_MS + round(self.now * 1000))
 
     # What may happen
 
@@ -88,11 +88,11 @@ class TunnelMachine(RuleBasedStateMachine):
         """The link breaks: what was on it is lost; a new claim takes up what was recorded."""
         assert self.line is not None
         self.disturbed |= {int(d.partition(".")[2]) for d in self.line.session.under_way}
-        self.schedule.release(self.line.holder)
+        self.order.release(self.line.holder)
         self.line, self.stale = None, self.line
         self.client.disconnected()
         self.record()
-        self.schedule = self.open_schedule()
+        self.order = self.open_order()
 
     @rule(count=st.integers(1, 8))
     @precondition(lambda self: self.line is not None)
@@ -160,7 +160,7 @@ class TunnelMachine(RuleBasedStateMachine):
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 5.0)
-            self.schedule.tick(self.now)
+            self.order.tick(self.now)
             self.perform(self.client.tick(self.now))
             if self.line is not None:
                 self.perform_server(self.line, self.line.session.tick(self.now))
@@ -212,8 +212,7 @@ class TunnelMachine(RuleBasedStateMachine):
                 case server.Settle(delivery, outcome):
                     self.settle(line, delivery, outcome)
                 case server.Extend(deliveries):
-                    sequences = [int(d.partition(".")[2]) for d in deliveries]
-                    self.schedule.extend(sequences, line.holder, self.now)
+                    self.extend(line, deliveries)
                 case server.Hold() | server.LetGo():
                     line.held = isinstance(effect, server.Hold)
                 case server.Ping():
@@ -224,10 +223,14 @@ class TunnelMachine(RuleBasedStateMachine):
                     return
         self.pump()
 
+    def extend(self, line: Line, deliveries: tuple[str, ...]) -> None:
+        for name in deliveries:
+            self.order.extend(int(name.partition(".")[2]), line.holder, self.now)
+
     def settle(self, line: Line, name: str, outcome: Outcome) -> None:
         sequence = int(name.partition(".")[2])
         known = self.is_settled(sequence)
-        finished = self.schedule.finish(sequence, line.holder, outcome, self.now, 0.0)
+        finished = self.order.finish(sequence, line.holder, outcome, self.now, 0.0)
         self.record()
         if finished is None:
             return
@@ -239,18 +242,18 @@ class TunnelMachine(RuleBasedStateMachine):
             self.passed.add(sequence)
 
     def pump(self) -> None:
-        after = self.schedule.read_up_to
+        after = self.order.read_up_to
         rest = [Outline(s, k, len(self.bodies[s])) for s, k in self.keys.items() if s > after]
-        self.schedule.load(rest, self.now)
+        self.order.load(rest, self.now, after, len(self.keys))
         line = self.line
         while line and not line.held and line.session.accepts(0):
-            picked = self.schedule.pick(1)
+            picked = self.order.pick(1)
             if not picked:
                 return
             if not line.session.accepts(picked[0].size):
-                self.schedule.put_back(picked)
+                self.order.put_back(picked)
                 return
-            if self.schedule.begin(picked[0], line.holder, self.now):
+            if self.order.begin(picked[0], line.holder, self.now):
                 self.send(line, picked[0].sequence, picked[0].attempt)
 
     def send(self, line: Line, sequence: int, attempt: int) -> None:
@@ -264,8 +267,8 @@ class TunnelMachine(RuleBasedStateMachine):
             line.down.append(encode(effect.message))
 
     def record(self) -> None:
-        self.stored |= {mark.sequence: mark for mark in self.schedule.changes()}
-        self.floor = max(self.floor, self.schedule.floor)
+        self.stored |= {mark.sequence: mark for mark in self.order.changes()}
+        self.floor = max(self.floor, self.order.floor)
 
     def is_settled(self, sequence: int) -> bool:
         mark = self.stored.get(sequence)
@@ -314,7 +317,7 @@ class TunnelMachine(RuleBasedStateMachine):
                 break
             self.wait(5.0)
         assert sorted(self.settled) == sorted(self.bodies)
-        assert self.schedule.floor == len(self.bodies)
+        assert self.order.floor == len(self.bodies)
         self.credit_is_never_negative()
         self.each_is_settled_once()
         self.the_order_of_a_key_is_kept()

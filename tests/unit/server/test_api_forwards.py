@@ -11,7 +11,6 @@ import pytest
 
 from relay_server.delivery.allow import Allowlist
 from relay_server.delivery.forwards import ForwardHub, Forwards, _Kept
-from relay_server.delivery.pump import Pump
 from relay_server.store.interface import Store
 from relay_server.values import Subscription
 from tests.support.clock import START_MS
@@ -23,11 +22,11 @@ NEW = {"channel": "chatwoot", "url": "http://bot:8001/webhook"}
 FORWARD = "forwards/chatwoot/forward"
 
 
-class Engine(Forwards[Pump]):
+class Engine(Forwards[Reader]):
     """Follows the store as the server's own does, and posts nothing."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(cast(ForwardHub[Pump], None), Allowlist(), bytes)
+        super().__init__(cast(ForwardHub[Reader], None), Allowlist(), bytes)
         self.told: list[tuple[str, int, str]] = []
         self.follow(store.feed)
 

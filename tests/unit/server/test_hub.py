@@ -15,7 +15,7 @@ from relay_protocol.values import Response
 from relay_server.configs import SubscriptionConfig
 from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub, ReaderState
-from relay_server.delivery.pump import Pump
+from relay_server.delivery.reader import Reader
 from relay_server.errors import ChannelNotFound, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.feed import TokenRevoked
@@ -85,7 +85,7 @@ class World:
         name: str = "ana",
         *,
         share: bool = False,
-    ) -> tuple[Granted, Pump]:
+    ) -> tuple[Granted, Reader]:
         """Connect, subscribe and begin."""
         self.hub.add(reader)
         granted, pump = await self.hub.join(reader, Wanted(channel, share=share), name)

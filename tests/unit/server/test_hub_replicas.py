@@ -16,7 +16,6 @@ from relay_protocol.values import Response
 from relay_server.clock import SystemClock
 from relay_server.configs import ChannelConfig, Policy, SubscriptionConfig
 from relay_server.delivery.hub import Hub
-from relay_server.delivery.pump import Pump
 from relay_server.metrics import Metrics
 from relay_server.store.feed import Claimed
 from relay_server.store.interface import Store
@@ -58,7 +57,7 @@ class Joined:
     """A subscription as one hub serves it."""
 
     granted: Granted
-    pump: Pump
+    pump: Reader
 
 
 @asynccontextmanager

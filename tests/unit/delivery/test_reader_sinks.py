@@ -12,7 +12,7 @@ from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome, Response
 from relay_server.configs import ChannelConfig, Policy, PolicyChanges, SubscriptionConfig
 from relay_server.delivery.backoff import STORE_RETRY_S
-from relay_server.delivery.pump import Pump
+from relay_server.delivery.reader import Reader
 from tests.support.events import BROKEN, DOWN, OK, new_event
 from tests.support.sinks import FakeSink
 from tests.support.stores import append_many
@@ -49,7 +49,7 @@ async def test_two_sinks_share_the_work_and_no_key_is_at_both() -> None:
     keys = Counter[str]()
     fast, slow = SlowSink(0.1, keys), SlowSink(0.3, keys)
 
-    async with world.pump(fast, slow):
+    async with world.reader(fast, slow):
         await until(lambda: len(fast.got) + len(slow.got) == 100 and not +keys, within_s=60)
 
     assert sorted(fast.sequences + slow.sequences) == list(range(1, 101))
@@ -63,16 +63,16 @@ async def test_a_sink_whose_target_is_down_leaves_the_other_working() -> None:
     world = await a_world(6)
     down, up = FakeSink(window=1), FakeSink(succeed)
 
-    async with world.pump(down, up) as pump:
-        pump.hold(down, "not there")
+    async with world.reader(down, up) as reader:
+        reader.hold(down, "not there")
         await until(lambda: len(up.got) == 6)
-        assert (down.got, pump.waits_for_target) == ([], None)
-        pump.hold(up, "not there either")
-        assert pump.waits_for_target is not None
+        assert (down.got, reader.waits_for_target) == ([], None)
+        reader.hold(up, "not there either")
+        assert reader.waits_for_target is not None
         await append_many(world.store, world.channel, 1)
         await asyncio.sleep(60)
         assert len(up.got) == 6
-        pump.let_go(down)
+        reader.let_go(down)
         await until(lambda: down.sequences == [7])
 
 
@@ -81,15 +81,15 @@ async def test_what_a_lost_sink_had_goes_to_the_other_at_once() -> None:
     world = await a_world(3, key="k")
     lost, other = FakeSink(window=1), FakeSink(succeed)
 
-    async with world.pump(lost) as pump:
+    async with world.reader(lost) as reader:
         await settled()
         assert lost.sequences == [1]
-        other.pump = pump
-        pump.add(other)
+        other.reader = reader
+        reader.add(other)
         await settled()
         assert other.got == []
         before = running_clock().now
-        pump.remove(lost)
+        reader.remove(lost)
         await until(lambda: len(other.got) == 3)
         assert running_clock().now - before < 0.1
         lost.answer_all(OK)  # too late: it decides nothing
@@ -102,7 +102,7 @@ async def test_the_lease_of_a_silent_sink_moves_within_five_seconds() -> None:
     world = await a_world(2, key="k")
     silent, other = FakeSink(window=1), FakeSink(succeed)
 
-    async with world.pump(silent, other):
+    async with world.reader(silent, other):
         await settled()
         assert (silent.sequences, other.sequences) == ([1], [])
         await until(lambda: len(other.got) == 2, within_s=LEASE_S + 5)
@@ -117,8 +117,8 @@ async def test_a_target_that_wants_no_more_is_left_alone() -> None:
     said: list[str] = []
     sink = FakeSink(window=3)
 
-    async with world.pump(sink) as pump:
-        pump._on_gone = said.append
+    async with world.reader(sink) as reader:
+        reader._on_gone = said.append
         await settled()
         first, second, third = sink.under_way
         sink.answer(first, GONE)
@@ -126,9 +126,9 @@ async def test_a_target_that_wants_no_more_is_left_alone() -> None:
         sink.answer(third, OK)
         await asyncio.sleep(86_400)
         assert (sink.sequences, said) == ([1, 2, 3], ["the target answered 410"])
-        assert (pump.paused, pump.under_way) == ("the target answered 410", 0)
+        assert (reader.paused, reader.under_way) == ("the target answered 410", 0)
         sink.script = succeed
-        pump.resume()
+        reader.resume()
         await until(lambda: len(sink.got) == 7)
         await settled()
 
@@ -142,10 +142,10 @@ async def test_new_rules_of_the_channel_resume_nothing() -> None:
     world = await a_world(2)
     sink = FakeSink(lambda _: GONE, window=1)
 
-    async with world.pump(sink) as pump:
-        await until(lambda: pump.paused)
+    async with world.reader(sink) as reader:
+        await until(lambda: reader.paused)
         config = ChannelConfig(policy=Policy(other_tries=1))
-        pump.configure(msgspec.structs.replace(world.channel, config=config), pump.subscription)
+        reader.configure(msgspec.structs.replace(world.channel, config=config), reader.subscription)
         await asyncio.sleep(5)
 
     assert sink.sequences == [1]
@@ -160,11 +160,11 @@ async def test_a_paused_subscription_stays_paused_in_a_new_pump() -> None:
     )
     sink = FakeSink(succeed)
 
-    async with world.pump(sink) as pump:
+    async with world.reader(sink) as reader:
         await asyncio.sleep(60)
         assert sink.got == []
         plain = msgspec.structs.replace(world.subscription, config=SubscriptionConfig())
-        pump.configure(world.channel, plain)
+        reader.configure(world.channel, plain)
         await until(lambda: sink.got)
 
 
@@ -173,10 +173,10 @@ async def test_policies_change_while_it_runs() -> None:
     world = await a_world(2, key="k")
     sink = FakeSink(lambda _: BROKEN, window=1)
 
-    async with world.pump(sink) as pump:
+    async with world.reader(sink) as reader:
         await settled()
         strict = SubscriptionConfig(PolicyChanges(retry_delays_s=(5.0, 600.0), strict_order=True))
-        pump.configure(world.channel, msgspec.structs.replace(world.subscription, config=strict))
+        reader.configure(world.channel, msgspec.structs.replace(world.subscription, config=strict))
         await asyncio.sleep(300)  # by the old rules the key would have gone on, and the retry come
         assert sink.attempts == [(1, 1), (1, 2)]
         sink.script = succeed
@@ -194,17 +194,17 @@ async def test_ten_minutes_without_a_target_use_up_no_attempt() -> None:
         await world.store.append(world.channel.number, new_event(key=str(n % 3)))
     sink = FakeSink(lambda _: DOWN)
 
-    async with world.pump(sink) as pump:
-        pump.hold(sink, "connection refused")
+    async with world.reader(sink) as reader:
+        reader.hold(sink, "connection refused")
         for _ in range(60):
             await asyncio.sleep(10)
-            pump.let_go(sink)  # a probe found something …
+            reader.let_go(sink)  # a probe found something …
             await asyncio.sleep(0)
-            pump.hold(sink, "connection refused")  # … that was gone again
+            reader.hold(sink, "connection refused")  # … that was gone again
         before = len(sink.got)
         await append_many(world.store, world.channel, 5, key="0")
         sink.script = succeed
-        pump.let_go(sink)
+        reader.let_go(sink)
         await until(lambda: len(sink.got) - before == 45)
         await settled()
 
@@ -217,18 +217,18 @@ async def test_ten_minutes_without_a_target_use_up_no_attempt() -> None:
 
 
 @virtual_time
-async def test_a_pump_looks_for_work_no_more_than_it_must() -> None:
+async def test_a_reader_looks_for_work_no_more_than_it_must() -> None:
     """Idle, held, paused, draining or waiting for a window: about once a second."""
     world = await a_world(5)
     sink = FakeSink(window=2)
-    async with world.pump(sink) as pump:
+    async with world.reader(sink) as reader:
         await settled()
-        count = turns(pump)
+        count = turns(reader)
         steps: tuple[Callable[[], None], ...] = (
             lambda: None,
-            lambda: pump.hold(sink, "down"),
-            lambda: pump.pause("by hand"),
-            pump.drain,
+            lambda: reader.hold(sink, "down"),
+            lambda: reader.pause("by hand"),
+            reader.drain,
         )
         for step in steps:
             step()
@@ -242,18 +242,18 @@ async def test_a_pump_looks_for_work_no_more_than_it_must() -> None:
 
 
 @virtual_time
-async def test_a_drained_pump_takes_results_and_sends_nothing() -> None:
+async def test_a_drained_reader_takes_results_and_sends_nothing() -> None:
     world = await a_world(5)
     sink = FakeSink(window=2)
 
-    async with world.pump(sink) as pump:
+    async with world.reader(sink) as reader:
         await settled()
-        pump.drain()
+        reader.drain()
         sink.answer_all(OK)
         await asyncio.sleep(5)
-        assert (sink.sequences, pump.under_way) == ([1, 2], 0)
-        pump.let_go(sink)
-        pump.resume()
+        assert (sink.sequences, reader.under_way) == ([1, 2], 0)
+        reader.let_go(sink)
+        reader.resume()
         await asyncio.sleep(5)
         assert sink.sequences == [1, 2]
 
@@ -261,7 +261,7 @@ async def test_a_drained_pump_takes_results_and_sends_nothing() -> None:
 
 
 async def stores_away(world: World, sink: FakeSink, what: str) -> None:
-    """One question of the pump stays without an answer for a while."""
+    """One question of the reader stays without an answer for a while."""
     world.store.away_for = {what}
     await asyncio.sleep(20)
     world.store.away_for = set()
@@ -272,11 +272,11 @@ async def stores_away(world: World, sink: FakeSink, what: str) -> None:
 async def test_a_store_that_is_away_for_any_question_loses_and_repeats_nothing() -> None:
     world = await a_world(20)
     sink = FakeSink(succeed, window=1)
-    async with world.pump(sink) as pump:
+    async with world.reader(sink) as reader:
         for what in ("outlines", "fetch", "select", "claim", "replays", "end_replay"):
             await append_many(world.store, world.channel, 3)
-            await world.replay(pump, sequences=(1, 2))
-            count = turns(pump)
+            await world.replay(reader, sequences=(1, 2))
+            count = turns(reader)
             await stores_away(world, sink, what)
             assert count["turns"] < 400
         await until(lambda: len(sink.got) >= 20 + 6 * 3 + 6 * 2, within_s=60)
@@ -300,7 +300,7 @@ async def test_a_wall_clock_that_jumps_changes_no_delay() -> None:
         return BROKEN if len(times) <= 8 else OK
 
     sink = FakeSink(script)
-    async with world.pump(sink):
+    async with world.reader(sink):
         await settled()
         running_clock().start_ms -= 3_600_000
         await append_many(world.store, world.channel, 1)
@@ -315,21 +315,21 @@ async def test_a_wall_clock_that_jumps_changes_no_delay() -> None:
 
 
 @virtual_time
-async def test_a_pump_after_a_clock_that_was_set_back_waits_no_longer() -> None:
+async def test_a_reader_after_a_clock_that_was_set_back_waits_no_longer() -> None:
     world = await a_world(1)
     sink, again = FakeSink(lambda _: BROKEN), FakeSink(succeed)
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await settled()
     running_clock().start_ms -= 3_600_000
-    async with world.pump(again):
+    async with world.reader(again):
         await until(lambda: again.got, within_s=6.5)
 
     assert again.attempts == [(1, 2)]
 
 
 @virtual_time
-async def test_a_stopped_pump_leaves_replays_to_the_one_after_it() -> None:
+async def test_a_stopped_reader_leaves_replays_to_the_one_after_it() -> None:
     """Its question was under way when it was stopped: it must not claim what the next one has."""
     world = await a_world(3)
     replay = await world.replay()
@@ -346,15 +346,15 @@ async def test_a_stopped_pump_leaves_replays_to_the_one_after_it() -> None:
     world.store.replays = slow  # type: ignore[method-assign, assignment]
     claim = await world.store.claim(world.subscription.number)
     assert claim is not None
-    old = Pump(
+    old = Reader(
         world.store, world.channel, world.subscription, claim, running_clock(), world.metrics
     )
-    first.pump = old
+    first.reader = old
     old.add(first)
     running = asyncio.create_task(old.run())
     await settled()
     old.stop()
-    async with world.pump(second):
+    async with world.reader(second):
         await settled(3)
         gate.set()
         await running

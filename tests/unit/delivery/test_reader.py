@@ -1,4 +1,4 @@
-"""A pump between a store and a sink, on virtual time."""
+"""A reader between a store and a sink, on virtual time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from relay_protocol.limits import LEASE_S, WINDOW_BYTES
 from relay_protocol.values import Delivery, Outcome
-from relay_server.delivery.pump import delivery_id, sequence_of
+from relay_server.delivery.reader import delivery_id, sequence_of
 from relay_server.metrics import Metrics
 from tests.support.events import BROKEN, DOWN, NOT_STARTED, OK, new_event
 from tests.support.sinks import FakeSink
@@ -32,7 +32,7 @@ async def test_everything_is_delivered_whole_and_settled() -> None:
     await world.store.append(world.channel.number, event)
     sink = FakeSink(succeed)
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await until(lambda: sink.got and not sink.under_way)
 
     [got] = sink.got
@@ -49,7 +49,7 @@ async def test_what_comes_while_it_runs_is_delivered_at_once() -> None:
     world = await a_world()
     sink = FakeSink(succeed)
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await settled()
         await append_many(world.store, world.channel, 3, "k")
         await until(lambda: len(sink.got) == 3, within_s=0.9)  # before the next tick
@@ -62,7 +62,7 @@ async def test_a_sink_gets_no_more_than_it_accepts() -> None:
     world = await a_world(20)
     sink = FakeSink(window=4)
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await settled()
         assert sink.sequences == [1, 2, 3, 4]
         sink.answer_all(OK, [f"{world.subscription.number}.3"])
@@ -84,7 +84,7 @@ async def test_no_more_is_read_at_once_than_a_window_holds() -> None:
     await world.store.append(world.channel.number, new_event(body * 4, key="big"))
     sink = FakeSink(succeed)
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await until(lambda: len(sink.got) == 11)
 
     assert max(world.store.fetched[:-1]) <= WINDOW_BYTES
@@ -101,7 +101,7 @@ async def test_a_failed_attempt_is_made_again_after_five_seconds() -> None:
         return BROKEN if len(begun) == 1 else OK
 
     sink = FakeSink(script)
-    async with world.pump(sink):
+    async with world.reader(sink):
         await until(lambda: len(sink.got) == 3, within_s=20)
         await settled()
 
@@ -121,14 +121,14 @@ async def test_nothing_is_sent_while_the_target_is_down_and_all_in_order_after()
     world = await a_world(3, key="k")
     sink = FakeSink()
 
-    async with world.pump(sink) as pump:
+    async with world.reader(sink) as reader:
         await settled()
-        pump.hold(sink, "not there")
+        reader.hold(sink, "not there")
         sink.answer_all(DOWN)
         await asyncio.sleep(3_600)
-        assert (pump.waits_for_target, sink.sequences) == ("not there", [1])
+        assert (reader.waits_for_target, sink.sequences) == ("not there", [1])
         sink.script = succeed
-        pump.let_go(sink)
+        reader.let_go(sink)
         await until(lambda: len(sink.got) == 4, within_s=0.9)
         await settled()
 
@@ -143,7 +143,7 @@ async def test_what_was_given_back_leaves_no_trace_among_the_attempts() -> None:
     outcomes: Iterator[Outcome] = iter([BROKEN, DOWN, NOT_STARTED, OK])
     sink = FakeSink(lambda _: next(outcomes))
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await until(lambda: len(sink.got) == 4, within_s=20)
         await settled()
 
@@ -157,10 +157,10 @@ async def test_a_lease_that_runs_out_brings_another_attempt() -> None:
     world = await a_world(1)
     sink = FakeSink()
 
-    async with world.pump(sink) as pump:
+    async with world.reader(sink) as reader:
         await settled()
         await asyncio.sleep(LEASE_S - 5)
-        pump.extend(sink, [delivery_id(world.subscription.number, 1)])
+        reader.extend(sink, [delivery_id(world.subscription.number, 1)])
         await asyncio.sleep(LEASE_S - 5)
         assert sink.attempts == [(1, 1)]
         await until(lambda: len(sink.got) == 2, within_s=10)
@@ -176,12 +176,12 @@ async def test_a_late_result_is_no_attempt() -> None:
     world = await a_world(1)
     sink = FakeSink()
 
-    async with world.pump(sink) as pump:
+    async with world.reader(sink) as reader:
         await settled()
         name = delivery_id(world.subscription.number, 1)
         sink.answer(name, OK)
-        pump.finish(sink, name, BROKEN)
-        pump.finish(sink, delivery_id(world.subscription.number, 99), BROKEN)
+        reader.finish(sink, name, BROKEN)
+        reader.finish(sink, delivery_id(world.subscription.number, 99), BROKEN)
         await settled()
 
     [state] = await deliveries(world.store, world.channel, 1)
@@ -195,7 +195,7 @@ async def test_a_store_that_is_away_is_asked_again_until_it_is_back() -> None:
     sink = FakeSink(succeed)
     world.store.away = True
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await asyncio.sleep(30)
         assert sink.got == []
         world.store.away = False
@@ -211,7 +211,7 @@ async def test_a_store_that_goes_away_between_two_questions_loses_nothing() -> N
     sink = FakeSink(succeed)
     world.store.away_for_fetch = True
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await asyncio.sleep(30)
         assert sink.got == []
         world.store.away_for_fetch = False
@@ -226,7 +226,7 @@ async def test_an_event_that_is_gone_does_not_stop_its_key() -> None:
     world.store.lost = {2}
     sink = FakeSink(succeed)
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await until(lambda: len(sink.got) == 2)
         await settled()
 
@@ -239,13 +239,13 @@ async def test_stopping_notes_what_is_done_and_frees_what_is_not() -> None:
     world = await a_world(4)
     first, second = FakeSink(), FakeSink(succeed)
 
-    async with world.pump(first) as pump:
+    async with world.reader(first) as reader:
         await settled()
         first.answer_all(OK, [delivery_id(world.subscription.number, n) for n in (1, 3)])
-    pump.finish(first, delivery_id(world.subscription.number, 2), OK)  # its connection is gone
+    reader.finish(first, delivery_id(world.subscription.number, 2), OK)  # its connection is gone
 
     assert await world.backlog() == 2
-    async with world.pump(second):
+    async with world.reader(second):
         await until(lambda: len(second.got) == 2)
         await settled()
     assert second.attempts == [(2, 2), (4, 2)]
@@ -253,11 +253,11 @@ async def test_stopping_notes_what_is_done_and_frees_what_is_not() -> None:
 
 
 @virtual_time
-async def test_a_pump_that_was_replaced_records_nothing_more() -> None:
+async def test_a_reader_that_was_replaced_records_nothing_more() -> None:
     world = await a_world(2)
     sink = FakeSink()
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await settled()
         newer = await world.store.claim(world.subscription.number)
         assert newer is not None
@@ -268,7 +268,7 @@ async def test_a_pump_that_was_replaced_records_nothing_more() -> None:
 
 
 @virtual_time
-async def test_pumps_that_come_and_go_lose_and_skip_nothing() -> None:
+async def test_readers_that_come_and_go_lose_and_skip_nothing() -> None:
     """Each takes a part, in order of key; only what was under way comes twice."""
     world = await a_world()
     keys = "abcabdab" * 10
@@ -278,14 +278,14 @@ async def test_pumps_that_come_and_go_lose_and_skip_nothing() -> None:
 
     for turn in range(8):
         sink = FakeSink(window=5)
-        async with world.pump(sink):
+        async with world.reader(sink):
             for _ in range(turn + 1):
                 await settled()
                 done = list(sink.under_way.values())[:3]
                 finished += [delivery.event.sequence for delivery in done]
                 sink.answer_all(OK, [delivery.id for delivery in done])
     sink = FakeSink(succeed)
-    async with world.pump(sink):
+    async with world.reader(sink):
         await until(lambda: len(finished) + len(set(sink.sequences)) >= len(keys))
         await settled()
 
@@ -298,12 +298,12 @@ async def test_pumps_that_come_and_go_lose_and_skip_nothing() -> None:
 
 
 @virtual_time
-async def test_a_pump_with_nothing_to_do_writes_nothing() -> None:
+async def test_a_reader_with_nothing_to_do_writes_nothing() -> None:
     """Each record is a commit, and there may be many subscriptions."""
     world = await a_world(5)
     sink = FakeSink(succeed)
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await until(lambda: len(sink.got) == 5)
         await settled()
         before = len(world.store.recorded)
@@ -316,7 +316,7 @@ async def test_a_dead_delivery_stays_listed() -> None:
     world = await a_world(1)
     sink = FakeSink(lambda _: BROKEN)
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await asyncio.sleep(60 * 60 * 40)
 
     [state] = await deliveries(world.store, world.channel, 1)
@@ -347,7 +347,7 @@ async def test_a_large_body_that_must_wait_holds_up_no_small_one() -> None:
         await world.store.append(world.channel.number, new_event(body, key=str(n)))
     sink = OneLargeAtATime()
 
-    async with world.pump(sink):
+    async with world.reader(sink):
         await until(lambda: sorted(sink.sequences) == [1, 3, 4])
         sink.answer_all(OK)
         await until(lambda: sorted(sink.sequences) == [1, 2, 3, 4])

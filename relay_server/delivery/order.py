@@ -1,0 +1,517 @@
+"""Order of delivery within one subscription, or one replay. Pure: callers pass the time and jitter.
+
+A *key* (a conversation) is a lane: its deliveries go one at a time, by sequence. Keys do not wait
+for each other. A delivery is in one of three states until it is settled:
+
+      load ──▶ READY ──begin──▶ UNDER_WAY ──2xx, or given up──▶ settled
+                 ▲                  │
+                 ├── given back, lease over, holder gone, 410
+                 │                  │ failed, to be tried again
+                 └──── due ──── WAITING
+
+A lane is *open* when its first READY delivery may go: nothing of it is under way, and no earlier
+one that is WAITING blocks it. A failing delivery blocks its lane for a few tries or seconds
+(`retry.holds`), in strict order until it is settled. Then the lane goes on without it.
+
+Memory is outlines (sequence, key, size), never bodies. A lane that is blocked must neither fill it
+nor hide what lies behind it, so a lane knows `LANE_AHEAD` READY deliveries and *spills* the rest:
+
+    sequence:   3 … 90  (256 READY)  ┆ 91, 95, 99 … spilled            ┆
+                       known_up_to ──┘         to be read again   read_up_to
+
+It notes how far it knows its own deliveries, and is read again from there when it has few left
+(`behind`). Reading passes one range of sequences for all spilled lanes that begin in it. A spilled
+lane keeps its last READY delivery until it was read again: that one holds the floor down.
+
+Invariants, asserted where they could break: at most one UNDER_WAY of a key, over all orders that
+share `Keys`; the floor never falls, and all up to it is settled; nothing is marked below it but
+what is dead; a spilled lane is never empty.
+
+Costs: O(log n) a delivery. At most `MOST_KNOWN` are known, and one more for each lane; from half of
+that on, new deliveries get 2 places in a lane instead of `LANE_AHEAD`, and half of them may be
+WAITING: then failing ones block their lanes as in strict order. So it takes tens of thousands of
+stuck conversations at once to hold up another one. What has spilled costs no memory, but one more
+reading of its range for every `LANE_AHEAD` of its deliveries.
+"""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from relay_protocol.limits import LEASE_S
+from relay_protocol.values import Outcome
+from relay_server.configs import Policy
+from relay_server.delivery import retry
+from relay_server.delivery.lanes import Entry, Holder, Keys, Lane, State
+from relay_server.values import Claim, Mark, MarkState, Outline
+
+LOOK_AHEAD = 10_000  # deliveries that could go or are under way; a few hundred bytes each
+LANE_AHEAD = 256  # of one key; the rest stays in the store
+MOST_KNOWN = 100_000  # with those that wait, or are blocked by one that does
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt that was taken note of: the delivery as it was, and what follows."""
+
+    entry: Entry
+    verdict: retry.Verdict
+
+
+class Order:
+    """Told what is in the store and how attempts ended, says what may go next.
+
+    Args:
+        claim: What the store knows of the subscription, or of the replay.
+        policy: What follows from failures.
+        now: Monotonic seconds.
+        now_ms: The same moment in Unix milliseconds: the store's times are turned into ours.
+        keys: Shared with other orders; its own if left out.
+        look_ahead: How many deliveries to know that could go or are under way.
+
+    Attributes:
+        read_up_to: Everything up to this sequence was read once, though it may have spilled.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        policy: Policy,
+        now: float,
+        now_ms: int,
+        keys: Keys | None = None,
+        look_ahead: int = LOOK_AHEAD,
+    ) -> None:
+        self.read_up_to = self._floor = claim.progress.floor
+        self._policy = policy
+        self._keys = keys or Keys()
+        self._keys.listen(self._key_is_free)
+        self._look_ahead = look_ahead
+        self._offset = now_ms - now * 1000  # Unix milliseconds at monotonic zero
+        self._restored = {mark.sequence: mark for mark in claim.progress.marks}
+        self._entries: dict[int, Entry] = {}
+        self._unsettled: list[int] = []  # a heap of their sequences; settled ones leave it late
+        self._waiting = 0  # entries that wait for their next try
+        self._held = 0  # entries that cannot go before one of their key that waits
+        self._lanes: dict[str, Lane] = {}
+        self._spilled: dict[str, Lane] = {}
+        self._under_way: dict[int, Entry] = {}
+        self._ready: list[tuple[int, str]] = []  # (sequence of a lane's first, key): a heap
+        self._timers: list[tuple[float, int]] = []  # (when, sequence) to look again: a heap
+        self._changed: dict[int, Mark] = {}
+
+    @property
+    def floor(self) -> int:
+        """Every delivery up to this sequence is settled."""
+        return self._floor
+
+    @property
+    def ahead(self) -> int:
+        """How many deliveries are known that could go, sooner or later, or are under way."""
+        return len(self._entries) - self._waiting - self._held
+
+    @property
+    def unsettled(self) -> int:
+        """How many deliveries are known and not settled; 0 only if nothing has spilled, too."""
+        return len(self._entries)
+
+    @property
+    def any_ready(self) -> bool:
+        """False if there is nothing to pick; otherwise there may be."""
+        return bool(self._ready)
+
+    @property
+    def next_timer(self) -> float | None:
+        """When a retry becomes due or a hold ends; leases need a `tick` about once a second."""
+        return self._timers[0][0] if self._timers else None
+
+    @property
+    def under_way(self) -> int:
+        """How many deliveries are lent."""
+        return len(self._under_way)
+
+    @property
+    def behind(self) -> int | None:
+        """The sequence to read again behind, for lanes that spilled; None while none is short."""
+        short = max(1, self._lane_bound // 8)  # late, so that a piece brings much
+        return min(
+            (
+                lane.known_up_to
+                for lane in self._spilled.values()
+                if lane.known_up_to is not None and len(lane.ready) <= short
+            ),
+            default=None,
+        )
+
+    @property
+    def room(self) -> int:
+        """How many more new deliveries it takes now; little room is none: each reading costs."""
+        ahead = self._look_ahead - self.ahead
+        return min(ahead, self._room_in_all) if ahead >= self._look_ahead // 2 else 0
+
+    @property
+    def _room_in_all(self) -> int:
+        return max(0, MOST_KNOWN - len(self._entries))
+
+    @property
+    def _lane_bound(self) -> int:
+        """How many READY deliveries a lane may know: two at least, since the last one is kept."""
+        return LANE_AHEAD if len(self._entries) < MOST_KNOWN // 2 else 2
+
+    def set_policy(self, policy: Policy, now: float) -> None:
+        """Change what follows from failures, from now on."""
+        self._policy = policy
+        for key, lane in self._lanes.items():
+            self._block(lane, next((e for e in lane.parked if self._holds(e, now)), None))
+            self._offer(lane, key)
+
+    def load(self, outlines: Iterable[Outline], now: float, after: int, up_to: int) -> None:
+        """Add deliveries that are new, or had spilled.
+
+        Args:
+            outlines: All that there are between two sequences, in order.
+            now: Monotonic seconds.
+            after: The lower one: `read_up_to`, or `behind`.
+            up_to: The upper one. Sequences left out are gone, or not meant.
+        """
+        assert after <= self.read_up_to, "a gap would be skipped"
+        bound = self._lane_bound
+        if after < self.read_up_to:  # what spilled is read again; `room` is for what is new
+            up_to = min(up_to, self.read_up_to)
+        for outline in outlines:
+            if outline.sequence > up_to:
+                break
+            lane = self._lanes.get(outline.key)
+            known = (
+                self.read_up_to if lane is None or lane.known_up_to is None else lane.known_up_to
+            )
+            if not after <= known < outline.sequence:
+                continue  # known already, or a part of its lane before it is not
+            if lane is None:
+                self._add(outline, Lane(), now)
+            elif len(lane.ready) < bound or self._was_begun(outline, lane):
+                self._add(outline, lane, now)
+            elif lane.known_up_to is None:
+                lane.known_up_to = outline.sequence - 1
+                self._spilled[outline.key] = lane
+        self.read_up_to = max(self.read_up_to, up_to)
+        self._mend(after, up_to, bound)
+        self._advance()
+
+    def pick(self, limit: int) -> list[Entry]:
+        """Take the first deliveries that may go, one of a key; `begin` or `put_back` each."""
+        picked: list[Entry] = []
+        while self._ready and len(picked) < limit:
+            key = heapq.heappop(self._ready)[1]
+            lane = self._lanes[key]
+            if lane.open and self._may_go(lane, lane.ready[0], key):
+                picked.append(lane.ready[0])
+            else:
+                lane.offered = False  # blocked meanwhile: offered again when it opens
+        return picked
+
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Return what was picked and not begun."""
+        for entry in entries:
+            self._offer_again(self._lanes[entry.key], entry.key)
+
+    def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
+        """Lend a picked delivery to a holder; False if it may not go any more."""
+        lane = self._lanes[entry.key]
+        if not self._may_go(lane, entry, entry.key):
+            self._offer_again(lane, entry.key)
+            return False
+        assert self._entries.get(entry.sequence) is entry, "it was settled before"
+        self._keys.take(entry.key)
+        lane.offered = False
+        lane.active = lane.ready.popleft()
+        self._recount(lane)
+        entry.state = State.UNDER_WAY
+        entry.attempt += 1
+        entry.holder = holder
+        entry.leased_until = now + LEASE_S
+        self._under_way[entry.sequence] = entry
+        self._note(entry, MarkState.UNDER_WAY)
+        return True
+
+    def extend(self, sequence: int, holder: Holder, now: float) -> None:
+        """The holder still has it."""
+        if (entry := self._lent(sequence, holder)) is not None:
+            entry.leased_until = now + LEASE_S
+
+    def vanish(self, entry: Entry) -> None:
+        """The event of a picked delivery is gone from the store: there is nothing to deliver."""
+        lane = self._lanes[entry.key]
+        lane.ready.remove(entry)
+        lane.offered = False
+        self._settle(entry, lane)
+
+    def finish(
+        self, sequence: int, holder: Holder, outcome: Outcome, now: float, jitter: float
+    ) -> Finished | None:
+        """Take the result of an attempt.
+
+        Returns:
+            None when the holder does not have the delivery any more: then the result is late, and
+            another attempt decides.
+        """
+        entry = self._lent(sequence, holder)
+        if entry is None:
+            return None
+        verdict = retry.decide(
+            outcome, self._policy, entry.attempt, entry.failures, jitter, self._unix(now)
+        )
+        lane = self._lanes[entry.key]
+        lane.active = entry.holder = None
+        del self._under_way[sequence]
+        self._follow(entry, lane, verdict, now)
+        self._keys.free(entry.key)
+        return Finished(entry, verdict)
+
+    def release(self, holder: Holder) -> None:
+        """The holder is gone: what it had may go again, and counts as tried."""
+        for entry in [e for e in self._under_way.values() if e.holder is holder]:
+            self._free(entry)
+
+    def close(self) -> None:
+        """Free what is under way, and be of no concern to other orders any more."""
+        for entry in list(self._under_way.values()):
+            self._free(entry)
+        self._keys.forget(self._key_is_free)
+
+    def tick(self, now: float) -> None:
+        """Let retries become due, end holds and take back leases that ran out."""
+        while self._timers and self._timers[0][0] <= now:
+            _, sequence = heapq.heappop(self._timers)
+            entry = self._entries.get(sequence)
+            if entry is not None and entry.state is State.WAITING:
+                self._look(entry, now)
+        for entry in [e for e in self._under_way.values() if e.leased_until <= now]:
+            self._free(entry)
+
+    def changes(self) -> Sequence[Mark]:
+        """Marks that changed since the last call; what the floor says is left out."""
+        changed = [
+            mark
+            for mark in self._changed.values()
+            if mark.sequence > self._floor or mark.state is MarkState.DEAD
+        ]
+        self._changed.clear()
+        return changed
+
+    # Reading, and what spills.
+
+    def _was_begun(self, outline: Outline, lane: Lane) -> bool:
+        """True if an earlier reader had begun it: its mark is in memory anyway."""
+        return lane.known_up_to is None and outline.sequence in self._restored
+
+    def _add(self, outline: Outline, lane: Lane, now: float) -> None:
+        if lane.known_up_to is not None:
+            lane.known_up_to = outline.sequence
+        mark = self._restored.pop(outline.sequence, None)
+        if mark is not None and mark.state.settled:
+            return
+        entry = Entry(outline.sequence, outline.key, outline.size)
+        self._entries[entry.sequence] = entry
+        self._lanes[entry.key] = lane
+        heapq.heappush(self._unsettled, entry.sequence)
+        if mark is None:
+            lane.ready.append(entry)
+            self._offer(lane, entry.key)
+        else:
+            self._restore(lane, entry, mark, now)
+
+    def _restore(self, lane: Lane, entry: Entry, mark: Mark, now: float) -> None:
+        """Take up a delivery where an earlier reader of the subscription left it."""
+        entry.attempt, entry.failures, entry.reason = mark.attempt, mark.failures, mark.reason
+        if mark.failing_since is not None:
+            entry.failing_since = min(now, self._monotonic(mark.failing_since))
+        if mark.state is MarkState.WAITING:
+            again = self._monotonic(mark.due_at) - now
+            if mark.changed_at:  # a clock that jumped back meanwhile makes nothing wait for longer
+                again = min(again, (mark.due_at - mark.changed_at) / 1000)
+            self._park(entry, lane, again, now)
+        else:
+            lane.ready.append(entry)
+            self._offer(lane, entry.key)
+
+    def _mend(self, after: int, up_to: int, bound: int) -> None:
+        """Lanes that took all there was of them in a range know themselves up to its end."""
+        for key, lane in list(self._spilled.items()):
+            assert not lane.empty, "nothing would hold the floor"
+            known = lane.known_up_to or 0
+            if after <= known and len(lane.ready) < bound:
+                lane.known_up_to = max(known, up_to)
+                if lane.known_up_to >= self.read_up_to:
+                    lane.known_up_to = None
+                    del self._spilled[key]
+                self._offer(lane, key)
+
+    # What follows from a result.
+
+    def _follow(self, entry: Entry, lane: Lane, verdict: retry.Verdict, now: float) -> None:
+        match verdict:
+            case retry.Delivered():
+                self._settle(entry, lane)
+                self._note(entry, MarkState.DELIVERED, now)
+            case retry.GiveUp(reason):
+                entry.reason = reason
+                self._settle(entry, lane)
+                self._note(entry, MarkState.DEAD, now)
+            case retry.GiveBack():
+                entry.attempt -= 1
+                self._return(entry, lane)
+            case retry.Pause(reason):
+                entry.reason = reason
+                self._return(entry, lane)
+            case retry.TryAgain():
+                self._wait(entry, lane, verdict, now)
+
+    def _wait(self, entry: Entry, lane: Lane, verdict: retry.TryAgain, now: float) -> None:
+        entry.reason = verdict.reason
+        if verdict.counts:
+            entry.failures += 1
+            if entry.failing_since is None:
+                entry.failing_since = now
+        self._park(entry, lane, verdict.after_s, now)
+
+    def _park(self, entry: Entry, lane: Lane, after_s: float, now: float) -> None:
+        if after_s <= 0:
+            self._return(entry, lane)
+            return
+        entry.state, entry.due = State.WAITING, now + after_s
+        bisect.insort(lane.parked, entry)
+        self._waiting += 1
+        heapq.heappush(self._timers, (entry.due, entry.sequence))
+        if self._holds(entry, now) and (lane.blocker is None or entry < lane.blocker):
+            self._block(lane, entry)
+        self._note(entry, MarkState.WAITING, now)
+        self._offer(lane, entry.key)
+
+    def _free(self, entry: Entry) -> None:
+        lane = self._lanes[entry.key]
+        lane.active = entry.holder = None
+        del self._under_way[entry.sequence]
+        self._return(entry, lane)
+        self._keys.free(entry.key)
+
+    def _return(self, entry: Entry, lane: Lane) -> None:
+        """Put it before all of its key that came later."""
+        if entry.state is State.WAITING:
+            del lane.parked[bisect.bisect_left(lane.parked, entry)]
+            self._waiting -= 1
+        if lane.blocker is entry:
+            self._unblock(lane)
+        entry.state = State.READY
+        if lane.ready and lane.ready[0].sequence < entry.sequence:
+            bisect.insort(lane.ready, entry)
+        else:
+            lane.ready.appendleft(entry)
+        self._note(entry, MarkState.WAITING)
+        self._offer(lane, entry.key)
+
+    def _settle(self, entry: Entry, lane: Lane) -> None:
+        del self._entries[entry.sequence]
+        self._advance()
+        if lane.empty:
+            del self._lanes[entry.key]
+        else:
+            self._offer(lane, entry.key)
+
+    def _advance(self) -> None:
+        while self._unsettled and self._unsettled[0] not in self._entries:
+            heapq.heappop(self._unsettled)
+        floor = self._unsettled[0] - 1 if self._unsettled else self.read_up_to
+        assert floor >= self._floor, "what was settled came back"
+        self._floor = floor
+        if len(self._unsettled) > 2 * len(self._entries) + LOOK_AHEAD:
+            # One that waits for hours must not make what was settled behind it pile up here.
+            self._unsettled = sorted(self._entries)  # which is a heap, too
+
+    # What blocks a lane, and what opens it.
+
+    def _block(self, lane: Lane, entry: Entry | None) -> None:
+        """Have one that waits hold its key for now, or none."""
+        lane.blocker = entry
+        self._recount(lane)
+        if entry is not None:
+            hold_ends = self._failing_since(entry) + self._policy.hold_s
+            heapq.heappush(self._timers, (hold_ends, entry.sequence))
+
+    def _unblock(self, lane: Lane) -> None:
+        """The blocker lets go; where order is strict, the next one that waits takes its place."""
+        strict = self._policy.strict_order and lane.parked
+        self._block(lane, lane.parked[0] if strict else None)
+
+    def _holds(self, entry: Entry, now: float) -> bool:
+        """True if one that waits holds its key: by the policy, or since too many wait already."""
+        if self._waiting > MOST_KNOWN // 2:
+            return True
+        failing_for_s = now - self._failing_since(entry)
+        return retry.holds(self._policy, entry.failures, failing_for_s)
+
+    @staticmethod
+    def _failing_since(entry: Entry) -> float:
+        return entry.due if entry.failing_since is None else entry.failing_since
+
+    def _look(self, entry: Entry, now: float) -> None:
+        lane = self._lanes[entry.key]
+        if entry.due <= now:
+            self._return(entry, lane)
+        elif lane.blocker is entry and not self._holds(entry, now):
+            self._unblock(lane)
+            self._offer(lane, entry.key)
+
+    def _may_go(self, lane: Lane, entry: Entry, key: str) -> bool:
+        """True if this is the first of its key, in this order and all that share its keys."""
+        return lane.open and lane.ready[0] is entry and not self._keys.taken(key)
+
+    def _key_is_free(self, key: str) -> None:
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self._offer(lane, key)
+
+    def _offer(self, lane: Lane, key: str) -> None:
+        self._recount(lane)
+        if lane.open and not lane.offered:
+            lane.offered = True
+            heapq.heappush(self._ready, (lane.ready[0].sequence, key))
+
+    def _offer_again(self, lane: Lane, key: str) -> None:
+        lane.offered = False
+        self._offer(lane, key)
+
+    def _recount(self, lane: Lane) -> None:
+        if lane.blocker is not None or lane.counted:
+            self._held += lane.held - lane.counted
+            lane.counted = lane.held
+
+    def _lent(self, sequence: int, holder: Holder) -> Entry | None:
+        entry = self._entries.get(sequence)
+        if entry is None or entry.state is not State.UNDER_WAY or entry.holder is not holder:
+            return None
+        return entry
+
+    # What the store is told.
+
+    def _note(self, entry: Entry, state: MarkState, now: float | None = None) -> None:
+        assert state.settled or entry.sequence > self._floor, "marked below the floor"
+        self._changed[entry.sequence] = Mark(
+            sequence=entry.sequence,
+            state=state,
+            attempt=entry.attempt,
+            failures=entry.failures,
+            due_at=self._unix(entry.due) if entry.state is State.WAITING else 0,
+            failing_since=None if entry.failing_since is None else self._unix(entry.failing_since),
+            reason=entry.reason,
+            changed_at=0 if now is None else self._unix(now),
+        )
+
+    def _unix(self, monotonic: float) -> int:
+        return round(monotonic * 1000 + self._offset)
+
+    def _monotonic(self, unix_ms: int) -> float:
+        return (unix_ms - self._offset) / 1000

@@ -1,0 +1,425 @@
+"""The one reader of a subscription: brings what its queues let go to the sinks that take it.
+
+A reader has one queue for live traffic and one for each running replay, which share the keys that
+are under way; and a sink for each connection, or one that is a URL. It runs in *turns*, one after
+the other in one task. Whatever may have changed something sets the wake-up, however often: new
+events, a result (its sink has credit again), a sink that came or went, a tick, the timer of the
+next retry. A turn
+
+1. lets each queue read on,
+2. takes what may go and fits a sink's credit, and lends it: live traffic first, then replays in
+   turn, of which no more than `REPLAY_UNDER_WAY` are lent at once,
+3. records what changed, to be written with the store's next commit.
+
+Which sink takes a body of some size now, if any, is decided by `_sink_for` alone: a reader that is
+stopped, draining or paused has none, nor has one whose targets are not there. Results change the
+queues at once, between turns. A store that does not answer ends the turn, and is asked again after
+a second; where it can do nothing for replays, live traffic goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from relay_protocol.errors import RelayError
+from relay_protocol.limits import WINDOW_DELIVERIES
+from relay_protocol.values import Delivery, Outcome
+from relay_server.clock import Clock
+from relay_server.configs import Policy
+from relay_server.delivery import retry
+from relay_server.delivery.backoff import StoreBackoff
+from relay_server.delivery.lanes import Entry, Keys
+from relay_server.delivery.queue import Queue
+from relay_server.errors import ReplayNotFound
+from relay_server.metrics import Metrics
+from relay_server.store.interface import Store
+from relay_server.values import (
+    Channel,
+    Claim,
+    Event,
+    ReaderNumber,
+    Replay,
+    ReplayState,
+    Subscription,
+)
+
+log = structlog.get_logger()
+
+# Deliveries of replays lent at once. A target gets 8 at once unless told otherwise, and may take
+# long for each: most of them are for live traffic.
+REPLAY_UNDER_WAY = 2
+
+
+class Sink(Protocol):
+    """Where deliveries go: a connection, or a URL."""
+
+    def accepts(self, size: int) -> bool:
+        """True if a body of so many bytes may be sent now."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Send it, without waiting; the result comes to the reader's `finish`."""
+
+
+def delivery_id(reader: ReaderNumber, sequence: int) -> str:
+    """The id of a delivery, the same for each of its attempts; that of a replay is another."""
+    return f"{reader}.{sequence}"
+
+
+def reader_of(delivery: str) -> ReaderNumber:
+    """The subscription or replay that a delivery's id holds."""
+    return int(delivery.partition(".")[0])
+
+
+def sequence_of(delivery: str) -> int:
+    """The sequence that a delivery's id holds."""
+    return int(delivery.rpartition(".")[2])
+
+
+class Reader:
+    """Takes what is ready as fast as its sinks take it; `run` it in a task until `stop`.
+
+    Args:
+        store: Where events are.
+        channel: Whose events.
+        subscription: Whose deliveries.
+        claim: Fresh.
+        clock: For durations.
+        metrics: Counts attempts.
+        on_gone: Called when the target said that it wants no more, with what it said.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        channel: Channel,
+        subscription: Subscription,
+        claim: Claim,
+        clock: Clock,
+        metrics: Metrics,
+        on_gone: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.channel = channel
+        self.subscription = subscription
+        self.claim = claim
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._on_gone = on_gone
+        self._keys = Keys()
+        self._live = self._queue(claim)
+        self._queues: dict[ReaderNumber, Queue] = {claim.reader: self._live}
+        self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
+        self._open: list[Sink] = []  # those that take something; who was served last is the last
+        self._replays_changed = True
+        self._facts = {"channel": channel.name, "subscription": subscription.name}
+        self._backoff = StoreBackoff(clock, "store did not answer a reader", **self._facts)
+        self._replays_backoff = StoreBackoff(
+            clock, "store did not answer a reader's replays", **self._facts
+        )
+        self._draining = False
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._stopped = False
+
+    @property
+    def paused(self) -> str:
+        """Why nothing is sent until `resume`; empty when it is not paused."""
+        return self.subscription.config.paused
+
+    @property
+    def waits_for_target(self) -> str | None:
+        """Why none of its sinks takes anything now; None if one does, or there is none."""
+        reasons = list(self._sinks.values())
+        return reasons[0] if reasons and None not in reasons else None
+
+    @property
+    def under_way(self) -> int:
+        """How many deliveries are lent."""
+        return sum(queue.under_way for queue in self._queues.values())
+
+    def add(self, sink: Sink) -> None:
+        """Deliver to this one, too."""
+        self._sinks.setdefault(sink, None)
+        self._open_some()
+
+    def remove(self, sink: Sink) -> None:
+        """A sink is gone: what was lent to it is freed."""
+        self._sinks.pop(sink, None)
+        for queue in self._queues.values():
+            queue.release(sink)
+        self._open_some()
+
+    def hold(self, sink: Sink, why: str = "") -> None:
+        """The sink's target is not there: send it nothing until `let_go`."""
+        if sink in self._sinks:
+            self._sinks[sink] = why
+            self._open_some()
+
+    def let_go(self, sink: Sink) -> None:
+        """The target is back."""
+        if sink in self._sinks:
+            self._sinks[sink] = None
+            self._open_some()
+
+    async def run(self) -> None:
+        """Take one turn after the other, until `stop`."""
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._stopped:
+                return
+            await self._turn()
+
+    def wake(self) -> None:
+        """There may be something to do: a sink may have credit again."""
+        self._wake.set()
+
+    def new_events(self) -> None:
+        """The channel has events that were not read yet."""
+        self._live.new_events()
+        self._wake.set()
+
+    def tick(self, now: float) -> None:
+        """Look at leases and retries, and for events; call this about once a second."""
+        for queue in self._queues.values():
+            queue.tick()
+        self.new_events()  # in case word of them was lost on the way from another server
+
+    def extend(self, sink: Sink, deliveries: Iterable[str]) -> None:
+        """The sink still has these."""
+        for delivery in deliveries:
+            queue = self._queues.get(reader_of(delivery))
+            if queue is not None:
+                queue.extend(sequence_of(delivery), sink)
+
+    def finish(self, sink: Sink, delivery: str, outcome: Outcome) -> None:
+        """Take the result of an attempt; one that comes late changes nothing."""
+        self._wake.set()  # whatever it was, the sink has room again
+        queue = self._queues.get(reader_of(delivery))
+        if queue is None:
+            return
+        jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
+        finished = queue.finish(sequence_of(delivery), sink, outcome, jitter)
+        if finished is None:
+            return
+        self._metrics.attempt(self.channel.name, outcome)
+        if isinstance(finished.verdict, retry.Pause) and not self.paused:
+            self.pause(finished.verdict.reason)
+            self._on_gone(finished.verdict.reason)
+
+    def pause(self, reason: str) -> None:
+        """Send nothing until `resume`."""
+        config = msgspec.structs.replace(self.subscription.config, paused=reason)
+        self.subscription = msgspec.structs.replace(self.subscription, config=config)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.pause("")
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Send nothing more, and go on taking results."""
+        self._draining = True
+
+    def configure(self, channel: Channel, subscription: Subscription) -> None:
+        """Go on with other rules."""
+        self.channel, self.subscription = channel, subscription
+        for queue in self._queues.values():
+            queue.configure(self._policy)
+        self._wake.set()
+
+    def replays_changed(self) -> None:
+        """A replay was asked for, or stopped."""
+        self._replays_changed = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Free what is under way, note how far it came, and end `run`."""
+        self._stopped = True
+        self._sinks.clear()
+        self._open.clear()
+        for queue in self._queues.values():
+            queue.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake.set()
+
+    @property
+    def _policy(self) -> Policy:
+        return self.subscription.config.policy.applied_to(self.channel.config.policy)
+
+    @property
+    def _replays(self) -> list[Queue]:
+        """Queues of replays, the one that was served last at the end."""
+        return [queue for queue in self._queues.values() if queue is not self._live]
+
+    def _queue(self, claim: Claim, replay: Replay | None = None) -> Queue:
+        channel = self.channel.number
+        return Queue(self._store, channel, claim, self._policy, self._clock, self._keys, replay)
+
+    async def _turn(self) -> None:
+        """Live traffic first: it goes on where the store can do nothing for replays."""
+        try:
+            if await self._backoff.run(self._serve_live) and self._has_replays:
+                await self._replays_backoff.run(self._serve_replays)
+        finally:
+            self._record()  # what was done has been done, whatever failed
+        self._wake_when_due()
+
+    async def _serve_live(self) -> None:
+        await self._serve(self._live)
+
+    async def _serve_replays(self) -> None:
+        if self._replays_changed:
+            await self._take_up_replays()
+        for queue in self._replays:
+            await self._serve(queue)
+        if not self._stopped:
+            self._record()  # how far one came is stored before its end is
+            await self._end_replays()
+
+    async def _serve(self, queue: Queue) -> None:
+        queue.tick()
+        if queue.stopped:
+            return
+        if await queue.load():
+            self._wake.set()  # the rest in another turn: live traffic goes first
+        while await self._send(queue):
+            pass
+
+    async def _send(self, queue: Queue) -> bool:
+        """Lend what may go; False when that was nothing."""
+        sent = False
+        for entry, event in await queue.take(self._limit(queue), self._sink_for):
+            sink = self._sink_for(entry.size)
+            if sink is None:
+                queue.put_back(entry)
+            elif queue.begin(entry, sink):
+                self._take_turns(sink, queue)
+                sink.deliver(self._delivery(queue, entry, event))
+                sent = True
+        return sent
+
+    def _sink_for(self, size: int) -> Sink | None:
+        """The sink that a body of so many bytes goes to now, if any does."""
+        if self._stopped or self._draining or self.paused:
+            return None
+        for sink in self._open:
+            if sink.accepts(size):
+                return sink
+        return None
+
+    def _limit(self, queue: Queue) -> int:
+        """How many deliveries of a queue may be lent now, beside the others' deliveries."""
+        if not queue.is_replay:
+            return WINDOW_DELIVERIES
+        return REPLAY_UNDER_WAY - (self.under_way - self._live.under_way)
+
+    def _take_turns(self, sink: Sink, queue: Queue) -> None:
+        """Others come first the next time; but live traffic always does."""
+        if len(self._open) > 1:
+            self._open.remove(sink)
+            self._open.append(sink)
+        if queue.is_replay:
+            self._queues[queue.number] = self._queues.pop(queue.number)
+
+    def _open_some(self) -> None:
+        """Sinks came, went, or have changed their minds."""
+        self._open = [sink for sink, held in self._sinks.items() if held is None]
+        self._wake.set()
+
+    def _delivery(self, queue: Queue, entry: Entry, event: Event) -> Delivery:
+        return Delivery(
+            id=delivery_id(queue.number, entry.sequence),
+            subscription=self.subscription.number,
+            channel=self.channel.name,
+            attempt=entry.attempt,
+            replay=queue.is_replay,
+            event=event.head,
+            body=event.body,
+        )
+
+    def _record(self) -> None:
+        for queue in self._queues.values():
+            queue.record()
+
+    # Replays
+
+    @property
+    def _has_replays(self) -> bool:
+        return self._replays_changed or len(self._queues) > 1
+
+    async def _take_up_replays(self) -> None:
+        """Bring the queues in line with the replays that the store has."""
+        self._replays_changed = False
+        try:
+            running = await self._store.replays(self.subscription.number, running=True)
+            for replay in running:
+                if replay.number not in self._queues:
+                    await self._take_up(replay)
+        except RelayError:
+            self._replays_changed = True
+            raise
+        numbers = {replay.number for replay in running}
+        for queue in self._replays:
+            if queue.number not in numbers:
+                queue.stop()
+
+    async def _take_up(self, replay: Replay) -> None:
+        if self._stopped:
+            return  # whoever came after this reader has claimed it, or will
+        claim = await self._store.claim(replay.number)
+        if claim is not None and not self._stopped:
+            self._queues[replay.number] = self._queue(claim, replay)
+
+    async def _end_replays(self) -> None:
+        """What a stopped one has under way keeps its keys until the target is done with it."""
+        for queue in self._replays:
+            if queue.stopped and not queue.under_way:
+                self._queues.pop(queue.number).close()
+            elif queue.over:
+                await self._end_replay(queue)
+
+    async def _end_replay(self, queue: Queue) -> None:
+        with suppress(ReplayNotFound):  # its subscription was deleted meanwhile
+            await self._store.end_replay(queue.number, ReplayState.DONE, self._clock.unix_ms())
+        self._queues.pop(queue.number, queue).close()
+        log.info("replay done", replay=-queue.number, **self._facts)
+
+    # Timers
+
+    def _wake_when_due(self) -> None:
+        if (again_at := self._backoff.wait_until) is not None:
+            self._wake_at(again_at)
+            return
+        times = [self._live.retry_at]
+        if (again_at := self._replays_backoff.wait_until) is not None:
+            times.append(again_at)
+        else:
+            times += [at for queue in self._replays for at in (queue.retry_at, queue.pace_at)]
+        if due := [when for when in times if when is not None]:
+            self._wake_at(min(due))
+
+    def _wake_at(self, when: float) -> None:
+        if self._stopped:
+            return
+        if self._timer is not None:
+            if self._timer_at == when:
+                return
+            self._timer.cancel()
+        delay = max(0.0, when - self._clock.monotonic())
+        self._timer_at = when
+        self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._wake.set()

@@ -1,0 +1,173 @@
+"""Where a queue's events come from, how fast they leave, and what is kept of how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from relay_protocol.values import Failure, FailureKind, Response
+from relay_server.delivery import order as order_module
+from relay_server.delivery.queue import TEXT_BYTES, _text
+from relay_server.delivery.source import REPLAY_BURST_S, EveryEvent, Pace, SelectedEvents
+from relay_server.values import Outline, Replay, Selected
+from tests.support.events import BROKEN, OK
+from tests.support.sinks import FakeSink
+from tests.support.stores import append_many
+from tests.support.virtual_time import virtual_time
+from tests.support.waiting import settled, until
+from tests.unit.delivery.support import Shelf, a_world, succeed
+
+# Sources
+
+
+async def test_every_event_is_read_in_pieces_without_an_end() -> None:
+    world = await a_world(5)
+    source = EveryEvent(world.store, world.channel.number)
+
+    first, second = await source.read(0, 3), await source.read(3, 3)
+
+    assert [[o.sequence for o in piece.outlines] for piece in (first, second)] == [
+        [1, 2, 3],
+        [4, 5],
+    ]
+    assert [(piece.up_to, piece.ends) for piece in (first, second)] == [(3, False), (5, True)]
+    nothing = await source.read(5, 3)
+    assert (nothing.outlines, nothing.up_to, nothing.ends) == ([], 5, True)
+    assert (source.until, source.rate_per_s) == (None, None)
+    await append_many(world.store, world.channel, 1)
+    assert [o.sequence for o in (await source.read(5, 3)).outlines] == [6]
+
+
+async def test_selected_events_end_where_their_replay_does() -> None:
+    world = await a_world(9)
+    replay = await world.replay(rate_per_s=7.0, sequences=(2, 3, 5, 8))
+    await append_many(world.store, world.channel, 3)
+    source = SelectedEvents(world.store, world.channel.number, replay)
+
+    first, second = await source.read(0, 2), await source.read(3, 9)
+
+    assert [[o.sequence for o in piece.outlines] for piece in (first, second)] == [[2, 3], [5, 8]]
+    assert (first.up_to, first.ends, second.ends) == (3, False, True)
+    assert second.up_to == source.until
+    assert source.rate_per_s == 7.0
+    asked = world.store.asked["select"]
+    assert (await source.read(second.up_to, 9)).ends
+    assert world.store.asked["select"] == asked, "the store is not asked for what is over"
+
+
+def test_a_pace_lets_go_at_its_rate_and_catches_up_little() -> None:
+    pace = Pace(100.0, now=0.0)
+
+    assert [pace.allowance(0.0), pace.allowance(0.01), pace.allowance(9.0)] == [1, 2, 6]
+    for _ in range(6):
+        pace.spend(9.0)
+    assert pace.allowance(9.0) == 0
+    assert pace.next_at == pytest.approx(9.0 - REPLAY_BURST_S + 0.06)
+    assert pace.allowance(pace.next_at) == 1
+
+
+def test_without_a_rate_a_pace_holds_nothing_up() -> None:
+    pace = Pace(None, now=5.0)
+    for _ in range(99):
+        assert pace.allowance(5.0) > 0
+        pace.spend(5.0)
+
+
+# Reading
+
+
+@virtual_time
+@pytest.mark.parametrize("bound", ["READ_AHEAD", "REPLAY_LOOK_AHEAD"])
+async def test_so_much_is_read_at_once(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest a look later, so that a long way behind is no long wait for others."""
+    kind = EveryEvent if bound == "READ_AHEAD" else SelectedEvents
+    monkeypatch.setattr(kind, "at_once", 4)
+    asked: dict[str, list[int]] = {"READ_AHEAD": [], "REPLAY_LOOK_AHEAD": []}
+    outlines, select = Shelf.outlines, Shelf.select
+
+    async def outlined(store: Shelf, channel: int, after: int, limit: int) -> Sequence[Outline]:
+        asked["READ_AHEAD"].append(limit)
+        return await outlines(store, channel, after, limit)
+
+    async def selected(
+        store: Shelf, channel: int, replay: Replay, after: int, limit: int
+    ) -> Selected:
+        asked["REPLAY_LOOK_AHEAD"].append(limit)
+        return await select(store, channel, replay, after, limit)
+
+    monkeypatch.setattr(Shelf, "outlines", outlined)
+    monkeypatch.setattr(Shelf, "select", selected)
+    world, sink = await a_world(20), FakeSink(succeed)
+    async with world.reader(sink) as reader:
+        await until(lambda: len(sink.got) == 20)
+        await world.replay(reader)
+        await until(lambda: len(sink.got) == 40)
+
+    assert max(asked[bound]) == 4
+    assert len(asked[bound]) >= 5
+
+
+@virtual_time
+async def test_the_store_is_asked_for_outlines_only_when_there_may_be_new_ones() -> None:
+    """Not with each result: that would double what a delivery costs the store."""
+    world, sink = await a_world(20, "k"), FakeSink(succeed)
+
+    async with world.reader(sink):
+        await until(lambda: len(sink.got) == 20)
+        assert world.store.asked["outlines"] <= 2
+        assert len(world.store.fetched) == 20
+
+
+@virtual_time
+async def test_a_conversation_that_is_stuck_holds_up_no_other_however_long_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is known of a lane is little, and all comes in order in the end."""
+    monkeypatch.setattr(order_module, "LANE_AHEAD", 4)
+    monkeypatch.setattr(order_module, "MOST_KNOWN", 20)
+    monkeypatch.setattr(EveryEvent, "at_once", 8)
+    world = await a_world(200, "stuck")
+    await append_many(world.store, world.channel, 5, "other")
+    sink = FakeSink(lambda d: BROKEN if d.event.key == "stuck" else OK)
+
+    async with world.reader(sink) as reader:
+        await until(lambda: sink.sequences.count(205) == 1, within_s=1)
+        assert sink.sequences == [1, 201, 202, 203, 204, 205]
+        assert reader._live._order.unsettled <= 4 + 1
+        assert await world.backlog() == 200
+    again = FakeSink(succeed)
+    async with world.reader(again) as reader:
+        await until(lambda: len(again.got) == 200, within_s=20)
+        await settled()
+        assert (reader._live._order.floor, reader._live._order.unsettled) == (205, 0)
+
+    assert again.sequences == list(range(1, 201))
+    assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_what_spilled_of_a_replay_is_selected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_module, "LANE_AHEAD", 4)
+    world = await a_world(60, "k")
+    sink = FakeSink(lambda d: None if d.replay else OK)
+
+    async with world.reader(sink) as reader:
+        await until(lambda: len(sink.got) == 60)
+        await world.replay(reader, first=10, last=50)
+        await until(lambda: len(sink.got) == 61)
+        sink.script = succeed
+        sink.answer_all(OK)
+        await until(lambda: len(sink.got) == 60 + 41, within_s=60)
+        await settled()
+        assert await world.store.replays(running=True) == []
+
+    assert sink.sequences[60:] == list(range(10, 51))
+
+
+# What is kept
+
+
+def test_of_a_failed_answer_the_beginning_is_kept() -> None:
+    assert _text(Response(500, body=b"x" * (TEXT_BYTES + 1))) == "x" * TEXT_BYTES
+    assert _text(Failure(FailureKind.NETWORK, "x" * (TEXT_BYTES + 1))) == "x" * TEXT_BYTES
