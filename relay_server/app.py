@@ -17,11 +17,10 @@ from relay_protocol.errors import RelayError
 from relay_server import descriptors, lag, tls
 from relay_server.clock import SystemClock
 from relay_server.configs import ChannelConfig
-from relay_server.delivery.allow import Allowlist
-from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.hub import Hub
-from relay_server.delivery.reader import Reader
 from relay_server.delivery.upkeep import Upkeep
+from relay_server.delivery.url.allow import Allowlist
+from relay_server.delivery.url.forwards import Forwards
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import explained
 from relay_server.metrics import Metrics
@@ -217,7 +216,7 @@ async def _ensure_default_channel(context: Context) -> None:
 
 async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:
     allowed = Allowlist.of(context.settings.forward_allow)
-    context.forwards = Forwards[Reader](context.hub, allowed, context.sealer.open)
+    context.forwards = Forwards(context.hub, allowed, context.sealer.open)
     stack.push_async_callback(context.forwards.close, 0.0)  # `stop` has waited for what it had
     context.forwards.follow(context.store.feed)
     for subscription in await context.store.subscriptions():

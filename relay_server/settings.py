@@ -23,7 +23,7 @@ from pydantic_settings import (
 
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.channels import NAME_PATTERN
-from relay_server.delivery.allow import Allowlist
+from relay_server.delivery.url.allow import Allowlist
 from relay_server.errors import InvalidValue
 from relay_server.files import explained, size_of, write_whole
 from relay_server.places import PREFIX, default_data_dir

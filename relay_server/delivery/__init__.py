@@ -1,1 +1,1 @@
-"""From the store to whoever reads: scheduling, retries, pumps and who is connected."""
+"""From the store to whoever reads: sources, order, queues, readers and who is connected."""

@@ -1,4 +1,18 @@
-"""Who is connected, and which pump serves whom."""
+"""Who is connected, and which reader serves whom.
+
+A *peer* is where deliveries go: a connection, or a forward. Each subscription that somebody reads
+has one `Reader`, made with a fresh claim; its peers share it where all of them say so (`share`).
+Otherwise the last to come takes over, and whoever had it is told so (4409).
+
+    join ──▶ claim (epoch n) ──▶ Reader ──start──▶ run ──last peer gone, or epoch n + 1──▶ stop
+
+The claim's *epoch* decides between servers, too: the newest has the subscription, and what an older
+one records is refused by the store. So a reader whose claim was taken stops at once.
+
+All else comes from the store's feed: what somebody changed, here or at another replica, takes
+effect by that alone. What is heard of a subscription while a claim of it is on its way is kept
+beside it (`_Claiming`). Once a second all look at the clock: for heartbeats, leases and retries.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +27,14 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from relay_protocol.errors import RelayError
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock
 from relay_server.configs import SubscriptionConfig
-from relay_server.delivery.backoff import STORE_RETRY_S
-from relay_server.delivery.reader import Reader as Pump
-from relay_server.delivery.reader import Sink
+from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
+from relay_server.delivery.reader import Reader, Sink
 from relay_server.errors import (
     ChannelNotFound,
     Forbidden,
-    StoreUnavailable,
     SubscriptionNotFound,
 )
 from relay_server.metrics import Metrics
@@ -48,7 +59,7 @@ DRAIN_LOOK_S = 0.02
 GONE_AWAY_S = 1.0  # after which whoever read what was deleted may ask anew
 
 
-class Reader(Sink, Protocol):
+class Peer(Sink, Protocol):
     """A connection that deliveries go to."""
 
     token: str
@@ -58,7 +69,7 @@ class Reader(Sink, Protocol):
         """Look at the clock."""
 
     def taken_over(self, subscription: str, host: str) -> None:
-        """Another reader has the subscription now: say so and close."""
+        """Another peer has the subscription now: say so and close."""
 
     def revoked(self) -> None:
         """The token is not good any more: say so and close."""
@@ -88,8 +99,8 @@ class _Served:
         shared: Others that share may join.
     """
 
-    pump: Pump
-    readers: list[Reader]
+    reader: Reader
+    peers: list[Peer]
     shared: bool
     task: asyncio.Task[None] | None = None
 
@@ -108,22 +119,17 @@ class _Claiming:
 
 
 class Hub:
-    """Every connection of this server, and a pump for each subscription that is being read.
-
-    It listens to the store's feed: what somebody changed, here or at another replica, takes effect
-    by that alone. The newest claim of a subscription has it; whoever is served under an older epoch
-    is told that it was taken over (4409), and its pump stops.
-    """
+    """Every peer of this server, and a reader for each subscription that is being read."""
 
     def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
         # Each in the order of coming, so that what happens does not hang on addresses in memory.
-        self._readers: dict[Reader, None] = {}  # connections
-        self._forwards: dict[Reader, None] = {}
+        self._peers: dict[Peer, None] = {}  # connections
+        self._forwards: dict[Peer, None] = {}
         self._served: dict[SubscriptionNumber, _Served] = {}
-        self._by_channel: defaultdict[ChannelNumber, dict[Pump, None]] = defaultdict(dict)
+        self._by_channel: defaultdict[ChannelNumber, dict[Reader, None]] = defaultdict(dict)
         self._claiming: dict[SubscriptionNumber, _Claiming] = {}
         self._pausing: dict[SubscriptionNumber, str] = {}  # why; until it is stored
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,31 +151,31 @@ class Hub:
     @property
     def connections(self) -> int:
         """How many connections there are."""
-        return len(self._readers)
+        return len(self._peers)
 
     def state(self, subscription: SubscriptionNumber) -> ReaderState:
         """Who reads a subscription, and whether that waits for its target."""
         served = self._served.get(subscription)
         if served is None:
             return ReaderState(readers=0)
-        return ReaderState(len(served.readers), served.pump.waits_for_target)
+        return ReaderState(len(served.peers), served.reader.waits_for_target)
 
-    def add(self, reader: Reader) -> None:
+    def add(self, peer: Peer) -> None:
         """A connection was opened."""
-        self._readers[reader] = None
-        self._metrics.connections.set(len(self._readers))
+        self._peers[peer] = None
+        self._metrics.connections.set(len(self._peers))
 
-    def remove(self, reader: Reader) -> None:
+    def remove(self, peer: Peer) -> None:
         """A connection or forward is gone: what was lent to it is freed."""
-        self._forwards.pop(reader, None)
-        self._readers.pop(reader, None)
-        self._metrics.connections.set(len(self._readers))
+        self._forwards.pop(peer, None)
+        self._peers.pop(peer, None)
+        self._metrics.connections.set(len(self._peers))
         for number, served in list(self._served.items()):
-            if reader in served.readers:
-                self._leave(number, served, reader)
+            if peer in served.peers:
+                self._leave(number, served, peer)
 
-    async def join(self, reader: Reader, wanted: Wanted, name: str) -> tuple[Granted, Pump]:
-        """Give a reader a subscription; whoever had it before is told so, unless all share it.
+    async def join(self, peer: Peer, wanted: Wanted, name: str) -> tuple[Granted, Reader]:
+        """Give a peer a subscription; whoever had it before is told so, unless all share it.
 
         Raises:
             ChannelNotFound: No channel has this name.
@@ -183,7 +189,7 @@ class Hub:
             subscription, created = found
             if subscription.config.forward is not None:
                 raise Forbidden(f"{name!r} is a forward: the server itself reads it")
-            pump = await self._serve(subscription, reader, share=wanted.share)
+            reader = await self._serve(subscription, peer, share=wanted.share)
             statuses = await self._store.subscription_status([subscription.number])
         if not statuses:
             raise ChannelNotFound(wanted.channel)  # deleted a moment ago
@@ -194,11 +200,11 @@ class Hub:
             created=created,
             backlog=statuses[0].backlog,
             oldest_waiting_at=statuses[0].oldest_waiting_at,
-            paused=pump.paused,
+            paused=reader.paused,
         )
-        return granted, pump
+        return granted, reader
 
-    async def join_forward(self, reader: Reader, subscription: Subscription) -> Pump:
+    async def join_forward(self, peer: Peer, subscription: Subscription) -> Reader:
         """Give a forward its subscription, as it is set now.
 
         Raises:
@@ -211,48 +217,48 @@ class Hub:
             current = [s for s in known if s.number == subscription.number]
             if not current:
                 raise SubscriptionNotFound(*key)
-            pump = await self._serve(current[0], reader, share=False)
-        self._forwards[reader] = None
-        return pump
+            reader = await self._serve(current[0], peer, share=False)
+        self._forwards[peer] = None
+        return reader
 
-    def start(self, pump: Pump, reader: Reader) -> None:
-        """Begin to deliver to a reader: it has been welcomed."""
-        served = self._served.get(pump.subscription.number)
-        if served is None or served.pump is not pump or reader not in served.readers:
+    def start(self, reader: Reader, peer: Peer) -> None:
+        """Begin to deliver to a peer: it has been welcomed."""
+        served = self._served.get(reader.subscription.number)
+        if served is None or served.reader is not reader or peer not in served.peers:
             return  # taken over meanwhile
         if self._draining:
-            pump.drain()
-        pump.add(reader)
+            reader.drain()
+        reader.add(peer)
         if served.task is None:
-            name = f"pump {pump.subscription.number}"
-            served.task = asyncio.create_task(pump.run(), name=name)
+            name = f"reader {reader.subscription.number}"
+            served.task = asyncio.create_task(reader.run(), name=name)
             self._tasks.add(served.task)
-            served.task.add_done_callback(functools.partial(self._ended, pump))
+            served.task.add_done_callback(functools.partial(self._ended, reader))
 
     def go_away(self, reason: str, retry_after_s: float) -> None:
         """Ask every connection to come back later."""
-        for reader in list(self._readers):
-            reader.go_away(reason, retry_after_s)
+        for peer in list(self._peers):
+            peer.go_away(reason, retry_after_s)
 
     async def drain(self, timeout_s: float) -> None:
         """Send nothing new, and wait until what is under way is finished, or no longer."""
         self._draining = True
         for served in self._served.values():
-            served.pump.drain()
+            served.reader.drain()
         deadline = self._clock.monotonic() + timeout_s
-        while any(s.pump.under_way for s in self._served.values()):
+        while any(s.reader.under_way for s in self._served.values()):
             if self._clock.monotonic() >= deadline:
                 log.info("some deliveries are still under way; their results come later")
                 return
             await asyncio.sleep(DRAIN_LOOK_S)
 
     async def run(self) -> None:
-        """Let connections and pumps look at the clock, once a second, until cancelled."""
+        """Let connections and readers look at the clock, once a second, until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
             now = self._clock.monotonic()
-            ticks = [reader.tick for reader in (*self._readers, *self._forwards)]
-            ticks += [served.pump.tick for served in self._served.values()]
+            ticks = [peer.tick for peer in (*self._peers, *self._forwards)]
+            ticks += [served.reader.tick for served in self._served.values()]
             for tick in ticks:
                 try:
                     tick(now)
@@ -260,7 +266,7 @@ class Hub:
                     log.error("a look at the clock failed", exc_info=exc)
 
     async def close(self) -> None:
-        """Stop every pump."""
+        """Stop every reader."""
         for unlisten in self._unlisten:
             unlisten()
         self._closing.set()
@@ -269,16 +275,16 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _stored(self, change: EventsStored) -> None:
-        for pump in self._by_channel.get(change.channel, ()):
-            pump.new_events()
+        for reader in self._by_channel.get(change.channel, ()):
+            reader.new_events()
 
     def _channel_changed(self, change: ChannelChanged) -> None:
-        for pump in self._by_channel.get(change.channel.number, ()):
-            pump.configure(change.channel, pump.subscription)
+        for reader in self._by_channel.get(change.channel.number, ()):
+            reader.configure(change.channel, reader.subscription)
 
     def _channel_gone(self, change: ChannelGone) -> None:
-        for pump in list(self._by_channel.get(change.channel.number, ())):
-            self._send_away(pump.subscription.number, "a channel was deleted")
+        for reader in list(self._by_channel.get(change.channel.number, ())):
+            self._send_away(reader.subscription.number, "a channel was deleted")
 
     def _subscription_changed(self, change: SubscriptionChanged) -> None:
         subscription = change.subscription
@@ -286,39 +292,39 @@ class Hub:
         if (claiming := self._claiming.get(subscription.number)) is not None:
             claiming.subscription = subscription
         if (served := self._served.get(subscription.number)) is not None:
-            served.pump.configure(served.pump.channel, subscription)
+            served.reader.configure(served.reader.channel, subscription)
 
     def _subscription_gone(self, change: SubscriptionGone) -> None:
         self._send_away(change.subscription, "the subscription was deleted")
 
     def _token_revoked(self, change: TokenRevoked) -> None:
-        for reader in [r for r in self._readers if r.token == change.name]:
-            reader.revoked()
+        for peer in [p for p in self._peers if p.token == change.name]:
+            peer.revoked()
 
     def _replays_changed(self, change: ReplaysChanged) -> None:
         if (served := self._served.get(change.subscription)) is not None:
-            served.pump.replays_changed()
+            served.reader.replays_changed()
 
     def _claimed(self, change: Claimed) -> None:
         """Give up what another hub claimed after this one; its own claims find nothing served."""
         if (claiming := self._claiming.get(change.reader)) is not None:
             claiming.epoch = max(claiming.epoch, change.epoch)
         served = self._served.get(change.reader)
-        if served is not None and served.pump.claim.epoch < change.epoch:
-            self._lose(served.pump.subscription, host="")
+        if served is not None and served.reader.claim.epoch < change.epoch:
+            self._lose(served.reader.subscription, host="")
 
     def _send_away(self, number: SubscriptionNumber, reason: str) -> None:
         served = self._served.get(number)
-        for reader in list(served.readers) if served else ():
-            reader.go_away(reason, GONE_AWAY_S)
+        for peer in list(served.peers) if served else ():
+            peer.go_away(reason, GONE_AWAY_S)
 
-    async def _serve(self, subscription: Subscription, reader: Reader, *, share: bool) -> Pump:
+    async def _serve(self, subscription: Subscription, peer: Peer, *, share: bool) -> Reader:
         served = self._served.get(subscription.number)
         if served is not None and served.shared and share:
-            if reader not in served.readers:
-                served.readers.append(reader)
-            return served.pump
-        self._lose(subscription, reader.host, but=reader)
+            if peer not in served.peers:
+                served.peers.append(peer)
+            return served.reader
+        self._lose(subscription, peer.host, but=peer)
         claiming = self._claiming[subscription.number] = _Claiming(subscription)
         try:
             claim = await self._store.claim(subscription.number)
@@ -328,7 +334,7 @@ class Hub:
         channel = self._store.catalog.channels.get(subscription.channel)
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
-        pump = Pump(
+        reader = Reader(
             self._store,
             channel,
             subscription,
@@ -337,92 +343,83 @@ class Hub:
             self._metrics,
             functools.partial(self._target_gone, subscription),
         )
-        self._served[subscription.number] = _Served(pump, [reader], share)
-        self._by_channel[channel.number][pump] = None
+        self._served[subscription.number] = _Served(reader, [peer], share)
+        self._by_channel[channel.number][reader] = None
         if claiming.epoch > claim.epoch:  # another hub was faster, and this one is told no more
             self._lose(subscription, host="")
-        return pump
+        return reader
 
-    def _lose(self, subscription: Subscription, host: str, but: Reader | None = None) -> None:
-        """Stop serving a subscription, and tell its readers, but for one, who has it now."""
+    def _lose(self, subscription: Subscription, host: str, but: Peer | None = None) -> None:
+        """Stop serving a subscription, and tell its peers, but for one, who has it now."""
         served = self._served.get(subscription.number)
         if served is None:
             return
         self._stop(subscription.number)
-        for reader in served.readers:
-            if reader is not but:
-                log.info(
-                    "subscription taken over",
-                    channel=subscription.channel,
-                    subscription=subscription.name,
-                    host=host,
-                )
-                reader.taken_over(subscription.name, host)
+        for peer in served.peers:
+            if peer is not but:
+                log.info("subscription taken over", host=host, **_facts(subscription))
+                peer.taken_over(subscription.name, host)
 
-    def _leave(self, number: SubscriptionNumber, served: _Served, reader: Reader) -> None:
-        served.readers.remove(reader)
-        if served.readers:
-            served.pump.remove(reader)
+    def _leave(self, number: SubscriptionNumber, served: _Served, peer: Peer) -> None:
+        served.peers.remove(peer)
+        if served.peers:
+            served.reader.remove(peer)
         else:
             self._stop(number)
 
     def _stop(self, number: SubscriptionNumber) -> None:
-        pump = self._served.pop(number).pump
-        of_channel = self._by_channel[pump.channel.number]
-        of_channel.pop(pump, None)
+        reader = self._served.pop(number).reader
+        of_channel = self._by_channel[reader.channel.number]
+        of_channel.pop(reader, None)
         if not of_channel:
-            del self._by_channel[pump.channel.number]
-        pump.stop()
+            del self._by_channel[reader.channel.number]
+        reader.stop()
 
     def _target_gone(self, subscription: Subscription, reason: str) -> None:
         """The target wants no more (410): that outlives this connection, and this process."""
-        facts = {"channel": subscription.channel, "subscription": subscription.name}
+        facts = _facts(subscription)
         log.warning("subscription paused until somebody resumes it", reason=reason, **facts)
         if subscription.number in self._pausing:
             return
         self._pausing[subscription.number] = reason
-        task = asyncio.create_task(self._keep_paused(subscription.number, reason))
+        task = asyncio.create_task(self._keep_paused(subscription, reason))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _keep_paused(self, number: SubscriptionNumber, reason: str) -> None:
+    async def _keep_paused(self, subscription: Subscription, reason: str) -> None:
         """Have it stored, however long that takes: people see and resume what is stored."""
-        told = False
-        while number in self._pausing and not await self._store_pause(number, reason, told=told):
-            told = True
+        number, facts = subscription.number, _facts(subscription)
+        backoff = StoreBackoff(self._clock, "the pause could not be stored yet", **facts)
+
+        def pause(config: SubscriptionConfig) -> SubscriptionConfig:
+            return msgspec.structs.replace(config, paused=reason)
+
+        async def store() -> None:
+            with suppress(SubscriptionNotFound):
+                await self._store.change_subscription(number, pause)
+            self._pausing.pop(number, None)
+
+        while number in self._pausing and not await backoff.run(store):
             with suppress(TimeoutError):
                 async with asyncio.timeout(STORE_RETRY_S):
                     await self._closing.wait()
                     return
 
-    async def _store_pause(self, number: SubscriptionNumber, reason: str, *, told: bool) -> bool:
-        """Whether that came to an end: False where the store may take it later."""
-
-        def pause(config: SubscriptionConfig) -> SubscriptionConfig:
-            return msgspec.structs.replace(config, paused=reason)
-
-        try:
-            await self._store.change_subscription(number, pause)
-        except StoreUnavailable as exc:
-            if not told:
-                log.error("the pause could not be stored yet", error=str(exc))
-            return False
-        except RelayError as exc:
-            self._pausing.pop(number, None)
-            log.error("the pause could not be stored", error=str(exc))
-        return True
-
-    def _ended(self, pump: Pump, task: asyncio.Task[None]) -> None:
-        """A pump that failed must not leave a reader waiting for nothing: it comes back anew.
+    def _ended(self, reader: Reader, task: asyncio.Task[None]) -> None:
+        """A reader that failed must not leave a peer waiting for nothing: it comes back anew.
 
         Nor is anybody to join it who shares: it does nothing any more.
         """
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
-        log.error("a pump failed", channel=pump.channel.name, exc_info=error)
-        served = self._served.get(pump.subscription.number)
-        if served is not None and served.pump is pump:
-            for reader in list(served.readers):
-                reader.go_away("the server met an error", AFTER_ERROR_S)
-            self._stop(pump.subscription.number)
+        log.error("a reader failed", channel=reader.channel.name, exc_info=error)
+        served = self._served.get(reader.subscription.number)
+        if served is not None and served.reader is reader:
+            for peer in list(served.peers):
+                peer.go_away("the server met an error", AFTER_ERROR_S)
+            self._stop(reader.subscription.number)
+
+
+def _facts(subscription: Subscription) -> dict[str, str]:
+    return {"channel": subscription.channel, "subscription": subscription.name}

@@ -10,8 +10,8 @@ import msgspec
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import check_subscription_name
 from relay_server.configs import ForwardConfig, SubscriptionConfig
-from relay_server.delivery.allow import Allowlist
-from relay_server.delivery.push import check_forward
+from relay_server.delivery.url.allow import Allowlist
+from relay_server.delivery.url.push import check_forward
 from relay_server.errors import (
     ForwardNotFound,
     InvalidValue,

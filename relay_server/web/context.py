@@ -10,9 +10,8 @@ import structlog
 from aiohttp import web
 
 from relay_server.clock import Clock
-from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.hub import Hub
-from relay_server.delivery.reader import Reader
+from relay_server.delivery.url.forwards import Forwards
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
@@ -49,7 +48,7 @@ class Context:
     started_at: float = field(default=0.0)
     listening: bool = False
     stopping: bool = False
-    forwards: Forwards[Reader] | None = None
+    forwards: Forwards | None = None
     rates: Rates = field(default_factory=Rates)
     failures: Failures = field(default_factory=Failures)
     throttle: Throttle = field(default_factory=Throttle)

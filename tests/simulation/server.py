@@ -9,11 +9,11 @@ from typing import Any, cast
 from aiohttp import web
 
 from relay_protocol.errors import RelayError
-from relay_server.delivery.allow import Allowlist
-from relay_server.delivery.forwards import Forwards
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.reader import Reader
 from relay_server.delivery.upkeep import Upkeep
+from relay_server.delivery.url.allow import Allowlist
+from relay_server.delivery.url.forwards import Forwards
 from relay_server.metrics import Metrics
 from relay_server.stopping import DRAIN_S, GO_AWAY_S
 from relay_server.store.interface import Store
@@ -50,7 +50,7 @@ class Server:
         self.hub = Hub(store, kernel.clock, METRICS)
         self.links: dict[Link, asyncio.Task[None]] = {}
         self.connections: dict[Connection, None] = {}
-        self.forwards = Forwards[Reader](self.hub, ALLOWED, bytes)
+        self.forwards = Forwards(self.hub, ALLOWED, bytes)
         self._context = self._make_context()
         self._tasks = [
             kernel.spawn(self.hub.run(), "hub"),
@@ -109,7 +109,7 @@ class Server:
 
     def readers(self) -> list[Reader]:
         """Every pump."""
-        return [served.pump for served in self.hub._served.values()]
+        return [served.reader for served in self.hub._served.values()]
 
     def _make_context(self) -> Context:
         parts = {

@@ -241,5 +241,5 @@ async def _leave(world: World, machines: Sequence[Machine]) -> None:
     except (TimeoutError, RelayError) as exc:
         world.kernel.violate("the server does not stop", error=repr(exc))
     hub = server.hub
-    if hub._served or hub._readers or hub._forwards or hub._claiming or hub._by_channel:
+    if hub._served or hub._peers or hub._forwards or hub._claiming or hub._by_channel:
         world.kernel.violate("the hub keeps readers", served=len(hub._served))

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 import relay_client.tunnel
-import relay_server.delivery.push
+import relay_server.delivery.url.push
 import relay_server.web.ingest
 from relay_protocol.errors import RelayError
 from relay_protocol.values import Delivery, Outcome
@@ -397,7 +397,7 @@ def _patched(world: World) -> Iterator[None]:
         with (
             mock.patch.object(relay_client.tunnel, "time", times),
             mock.patch.object(relay_server.web.ingest, "uuid_utils", ids),
-            mock.patch.object(relay_server.delivery.push, "_poster", world.poster),
+            mock.patch.object(relay_server.delivery.url.push, "_poster", world.poster),
         ):
             yield
     finally:

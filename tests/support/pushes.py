@@ -7,12 +7,14 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 from relay_http.reach import Address
 from relay_protocol.values import Delivery, Failure, Outcome, Response
 from relay_server.configs import ForwardConfig
-from relay_server.delivery.allow import Allowlist
-from relay_server.delivery.push import Push
+from relay_server.delivery.reader import Reader
+from relay_server.delivery.url.allow import Allowlist
+from relay_server.delivery.url.push import Push
 from tests.support.waiting import until
 
 LOOPBACK = "127.0.0.0/8, ::1"
@@ -118,7 +120,7 @@ async def pushing(
     resolve = (names or FakeNames({"localhost": ["127.0.0.1"], "127.0.0.1": ["127.0.0.1"]})).resolve
     push = Push(config, Allowlist.parse(allow), unseal, resolve=resolve, tls=tls)
     inbox = FakeInbox()
-    push.attach(inbox)
+    push.attach(cast(Reader, inbox))
     try:
         yield Posting(push, inbox)
     finally:

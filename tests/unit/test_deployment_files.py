@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from relay_server.delivery.allow import Allowlist
+from relay_server.delivery.url.allow import Allowlist
 from relay_server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]

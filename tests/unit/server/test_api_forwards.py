@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from relay_server.delivery.allow import Allowlist
-from relay_server.delivery.forwards import ForwardHub, Forwards, _Kept
+from relay_server.delivery.hub import Hub
+from relay_server.delivery.url.allow import Allowlist
+from relay_server.delivery.url.forwards import Forwards, _Kept
 from relay_server.store.interface import Store
 from relay_server.values import Subscription
 from tests.support.clock import START_MS
@@ -22,11 +23,11 @@ NEW = {"channel": "chatwoot", "url": "http://bot:8001/webhook"}
 FORWARD = "forwards/chatwoot/forward"
 
 
-class Engine(Forwards[Reader]):
+class Engine(Forwards):
     """Follows the store as the server's own does, and posts nothing."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(cast(ForwardHub[Reader], None), Allowlist(), bytes)
+        super().__init__(cast(Hub, None), Allowlist(), bytes)
         self.told: list[tuple[str, int, str]] = []
         self.follow(store.feed)
 

@@ -120,7 +120,7 @@ async def test_a_channel_s_policy_holds_at_once_for_those_connected(
         await admin.ok("PATCH", "channels/chatwoot", {"policy": {"retry_delays_s": []}})
         await append(served)
         await until(lambda: reader.got)
-        pump = served.context.hub._served[reader.got[0].subscription].pump
+        pump = served.context.hub._served[reader.got[0].subscription].reader
         pump.finish(reader, reader.got[0].id, Response(500, elapsed_ms=1))
         await settled()
         assert (await admin.ok("GET", ANA))["dead"] == 1, "there was no second try"

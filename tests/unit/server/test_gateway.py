@@ -118,7 +118,7 @@ async def store(served: Served, count: int, channel: str = "chatwoot", size: int
 def tick(served: Served, seconds: float) -> None:
     """Let time pass, and the connections look at it."""
     served.clock.advance(seconds)
-    for reader in list(served.context.hub._readers):
+    for reader in list(served.context.hub._peers):
         reader.tick(served.clock.monotonic())
 
 
@@ -398,7 +398,7 @@ async def test_fragments_that_are_too_large_together(served: Served, token: str)
 async def test_a_flood_of_pings_is_answered_and_not_kept(served: Served, token: str) -> None:
     async with client(served, token) as ana:
         await ana.join()
-        [reader] = served.context.hub._readers
+        [reader] = served.context.hub._peers
         assert isinstance(reader, gateway.Connection)
         for number in range(2_000):
             await ana.socket.ping(b"%d" % number)
@@ -428,7 +428,7 @@ async def test_a_client_that_is_not_heard_is_let_go(served: Served, token: str) 
         tick(served, HEARTBEAT_S)
         assert (await ana.socket.receive(timeout=5)).type is WSMsgType.PING
         await ana.socket.pong()
-        [reader] = served.context.hub._readers
+        [reader] = served.context.hub._peers
         assert isinstance(reader, gateway.Connection)
         await until(lambda: reader._session._liveness._heard_at == served.clock.now)
         for _ in range(5):
@@ -453,7 +453,7 @@ async def join_deaf(
     writer.write(handshake(token))
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
     await until(lambda: served.context.hub.connections == 1)
-    [there] = served.context.hub._readers
+    [there] = served.context.hub._peers
     assert isinstance(there, gateway.Connection)
     assert there._transport is not None
     ours = there._transport.get_extra_info("socket")
@@ -483,7 +483,7 @@ async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) ->
 async def joined(served: Served, ana: Client) -> tuple[gateway.Connection, int]:
     """Join, and return the server's end and the subscription."""
     [granted] = (await ana.join()).subscriptions
-    [connected] = served.context.hub._readers
+    [connected] = served.context.hub._peers
     assert isinstance(connected, gateway.Connection)
     return connected, granted.subscription
 
@@ -512,7 +512,7 @@ async def test_results_make_no_room_for_who_reads_nothing(
         await until(lambda: not greedy._queued)
         tick(served, 1)
         for one in served.context.hub._served.values():
-            one.pump.tick(served.clock.monotonic())
+            one.reader.tick(served.clock.monotonic())
         await until(lambda: greedy._queued or greedy._session.under_way)
 
 
@@ -611,7 +611,7 @@ async def test_two_channels_share_one_window_and_none_starves(served: Served, to
             while len(under_way) < 4:
                 under_way.append(await ana.deliver())
             await settled(3)
-            [reader] = served.context.hub._readers
+            [reader] = served.context.hub._peers
             assert isinstance(reader, gateway.Connection)
             assert reader._session.credit == 0, "all of it is used"
             done = under_way.pop(0)

@@ -312,7 +312,7 @@ async def test_connections_look_at_the_clock_once_a_second() -> None:
 
 
 @virtual_time
-async def test_a_pump_that_fails_does_not_leave_its_reader_waiting() -> None:
+async def test_a_reader_that_fails_does_not_leave_its_peers_waiting() -> None:
     async with world() as w:
         reader = FakeReader()
         w.store.broken = True
@@ -320,7 +320,7 @@ async def test_a_pump_that_fails_does_not_leave_its_reader_waiting() -> None:
             await w.join(reader)
             await until(lambda: reader.told)
         assert reader.told == [f"the server met an error, {AFTER_ERROR_S:g}"]
-        assert [entry["event"] for entry in logs] == ["a pump failed"]
+        assert [entry["event"] for entry in logs] == ["a reader failed"]
 
 
 @virtual_time

@@ -16,6 +16,7 @@ from relay_protocol.values import Response
 from relay_server.clock import SystemClock
 from relay_server.configs import ChannelConfig, Policy, SubscriptionConfig
 from relay_server.delivery.hub import Hub
+from relay_server.delivery.reader import Reader
 from relay_server.metrics import Metrics
 from relay_server.store.feed import Claimed
 from relay_server.store.interface import Store

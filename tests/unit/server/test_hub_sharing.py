@@ -59,7 +59,7 @@ async def test_one_of_those_that_share_leaves_its_work_to_the_others() -> None:
         w.hub.remove(one)
         await settled()
         assert [(d.event.sequence, d.attempt) for d in two.got] == [(1, 2), (2, 2)]
-        assert w.hub._served[granted.subscription].pump is pump
+        assert w.hub._served[granted.subscription].reader is pump
         w.hub.remove(two)
         assert granted.subscription not in w.hub._served
 

@@ -1,4 +1,4 @@
-"""Rates, wrong tokens, connections and log lines, on times that are made up."""
+"""Rates, wrong tokens, connections and waiting, on times that are made up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay_server.errors import MAX_RETRY_AFTER_S, TooMany
 from relay_server.web import limits
 from relay_server.web.limits import (
     BURST_S,
@@ -163,3 +164,11 @@ def test_what_is_counted_is_what_is_open(steps: list[tuple[bool, int]]) -> None:
         assert connections.open == len(is_open) <= 6
         assert len(connections) == len(set(is_open)), "who is gone is forgotten"
         assert all(is_open.count(one) <= 3 for one in is_open)
+
+
+# Waiting.
+
+
+@pytest.mark.parametrize(("wait_s", "said"), [(MAX_RETRY_AFTER_S * 9, 3_600), (61.2, 62)])
+def test_nobody_is_told_to_stay_away_for_more_than_an_hour(wait_s: float, said: int) -> None:
+    assert TooMany("too many", wait_s).retry_after_s == said

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
 
 from relay_http.reach import addresses
 from relay_protocol.errors import RelayError
-from relay_server.delivery.allow import Allowlist
-from relay_server.delivery.push import Gone, Inbox, OpenSealed, Push, Resolve, system_tls
+from relay_server.delivery.hub import Hub
+from relay_server.delivery.url.allow import Allowlist
+from relay_server.delivery.url.push import Gone, OpenSealed, Push, Resolve, system_tls
 from relay_server.errors import ChannelNotFound, InvalidValue, SubscriptionNotFound
 from relay_server.store.feed import ChannelGone, Feed, SubscriptionChanged, SubscriptionGone
 from relay_server.values import Subscription, SubscriptionNumber
@@ -22,26 +22,6 @@ log = structlog.get_logger()
 
 START_AGAIN_S = 5.0
 GRACE_S = 10.0  # for what is under way to a URL that gets nothing more
-
-PumpT = TypeVar("PumpT", bound=Inbox)
-
-
-class ForwardHub(Protocol[PumpT]):
-    """What forwards need of the hub."""
-
-    async def join_forward(self, push: Push, subscription: Subscription) -> PumpT:
-        """Claim the subscription, and make the pump that brings its deliveries to the push.
-
-        Raises:
-            ChannelNotFound, SubscriptionNotFound: It does not exist any more.
-            StoreUnavailable: The store cannot be written now.
-        """
-
-    def start(self, pump: PumpT, push: Push) -> None:
-        """Begin to deliver."""
-
-    def remove(self, push: Push) -> None:
-        """The push is gone: what was lent to it is freed. Harmless for one that never joined."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +42,7 @@ class _Kept:
         return {"channel": self.subscription.channel, "subscription": self.subscription.name}
 
 
-class Forwards(Generic[PumpT]):
+class Forwards:
     """Every forward of this server.
 
     Args:
@@ -71,7 +51,7 @@ class Forwards(Generic[PumpT]):
 
     def __init__(
         self,
-        hub: ForwardHub[PumpT],
+        hub: Hub,
         allowlist: Allowlist,
         open_sealed: OpenSealed,
         *,
@@ -141,7 +121,7 @@ class Forwards(Generic[PumpT]):
         subscription, kept = change.subscription, self._kept.get(change.subscription.number)
         forward = subscription.config.forward
         if forward is None or (kept and kept.subscription.config.forward == forward):
-            return  # whether it is paused, and its policy, are the pump's matter
+            return  # whether it is paused, and its policy, are the reader's matter
         self._drop(subscription.number)
         self.start(subscription)
 
@@ -189,10 +169,10 @@ class Forwards(Generic[PumpT]):
 
     async def _read(self, kept: _Kept) -> Gone:
         push = kept.push = await self._push(kept.subscription)
-        pump = await self._hub.join_forward(push, kept.subscription)
-        push.attach(pump)
+        reader = await self._hub.join_forward(push, kept.subscription)
+        push.attach(reader)
         kept.why = ""
-        self._hub.start(pump, push)
+        self._hub.start(reader, push)
         log.info("forward started", target=push.host, **kept.facts())
         return await push.until_gone()
 

@@ -6,19 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
+from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
-from relay_server.delivery import forwards as forwards_module
-from relay_server.delivery.allow import Allowlist
-from relay_server.delivery.forwards import Forwards
-from relay_server.delivery.push import Push
+from relay_server.delivery.hub import Hub
+from relay_server.delivery.url import forwards as forwards_module
+from relay_server.delivery.url.allow import Allowlist
+from relay_server.delivery.url.forwards import Forwards
+from relay_server.delivery.url.push import Push
 from relay_server.errors import ChannelNotFound, StoreUnavailable
 from relay_server.values import Subscription
 from tests.support.clock import START_MS
 from tests.support.pushes import LOOPBACK, FakeInbox, FakeNames, unseal
 from tests.support.raw_target import OK, make_delivery, raw_target
+from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
 
 
@@ -69,19 +73,17 @@ def again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def keeping(hub: FakeHub) -> AsyncIterator[Forwards[FakeInbox]]:
+async def keeping(hub: FakeHub) -> AsyncIterator[Forwards]:
     """Forwards that are closed at the end."""
     names = FakeNames({"localhost": ["127.0.0.1"]})
-    forwards: Forwards[FakeInbox] = Forwards(
-        hub, Allowlist.parse(LOOPBACK), unseal, resolve=names.resolve
-    )
+    forwards = Forwards(cast(Hub, hub), Allowlist.parse(LOOPBACK), unseal, resolve=names.resolve)
     try:
         yield forwards
     finally:
         await forwards.close(0)
 
 
-async def ended(forwards: Forwards[FakeInbox], number: int = 1) -> None:
+async def ended(forwards: Forwards, number: int = 1) -> None:
     """Wait until a forward is not tried again."""
     task = forwards._kept[number].task
     assert task is not None
@@ -263,3 +265,31 @@ async def test_a_forward_that_cannot_be_is_told() -> None:
         await until(lambda: "the path" in forwards.why_waiting(1))
 
         assert hub.tried == []
+
+
+class Thinking:
+    """A poster whose target never answers."""
+
+    async def post(self, _: object) -> Response:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    def close(self) -> None: ...
+
+
+@virtual_time
+@pytest.mark.parametrize("ends", ["stop", "close"])
+async def test_what_is_under_way_of_a_changed_forward_gets_so_long(ends: str) -> None:
+    hub, names = FakeHub(), FakeNames({"localhost": ["127.0.0.1"]})
+    forwards = Forwards(cast(Hub, hub), Allowlist.parse(LOOPBACK), unseal, resolve=names.resolve)
+    forwards.start(subscription())
+    await until(lambda: hub.started)
+    hub.joined[0]._poster = Thinking()  # type: ignore[assignment]
+    hub.joined[0].deliver(make_delivery())
+    await settled()
+    began = running_clock().now
+
+    await (forwards.stop(1) if ends == "stop" else forwards.close())
+
+    assert running_clock().now - began == pytest.approx(10.0)
+    assert hub.removed == hub.joined

@@ -6,9 +6,8 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -24,7 +23,8 @@ from relay_protocol.limits import WORKING_INTERVAL_S
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
 from relay_protocol.window import Window
 from relay_server.configs import MAX_HEADER_BYTES, MAX_HEADERS, ForwardConfig, check
-from relay_server.delivery.allow import Allowlist, read_url
+from relay_server.delivery.reader import Reader
+from relay_server.delivery.url.allow import Allowlist, read_url
 from relay_server.errors import InvalidValue
 
 log = structlog.get_logger()
@@ -35,22 +35,6 @@ LONGEST_KEPT_S = 60.0  # a name that leads elsewhere now is followed by then
 
 OpenSealed = Callable[[bytes], bytes]
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
-
-
-class Inbox(Protocol):
-    """What a sink tells its pump."""
-
-    def finish(self, sink: Push, delivery: str, outcome: Outcome, /) -> None:
-        """An attempt ended."""
-
-    def extend(self, sink: Push, deliveries: Iterable[str], /) -> None:
-        """The sink still has these."""
-
-    def hold(self, sink: Push, why: str = "", /) -> None:
-        """The target is not there: send nothing to this sink until `let_go`."""
-
-    def let_go(self, sink: Push, /) -> None:
-        """The target is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +101,7 @@ class Door:
 
 
 class Push:
-    """Posts to one URL: a `Reader` of the hub. Make it where an event loop runs.
+    """Posts to one URL: a `Peer` of the hub. Make it where an event loop runs.
 
     Args:
         open_sealed: Gives a header's value back; raises InvalidValue when it cannot.
@@ -148,15 +132,15 @@ class Push:
         self._window = Window(config.concurrency)
         self._poster = _poster(config, target, Door(allowlist, target.host, resolve), tls)
         self._loop = asyncio.get_running_loop()
-        self._inbox: Inbox
+        self._reader: Reader
         self._under_way: dict[str, asyncio.Task[Outcome]] = {}
         self._extended_at = 0.0
         self._looking: asyncio.Task[None] | None = None
         self._gone: asyncio.Future[Gone] = self._loop.create_future()
 
-    def attach(self, inbox: Inbox) -> None:
-        """Take the pump that results go to; nothing may be delivered before."""
-        self._inbox = inbox
+    def attach(self, reader: Reader) -> None:
+        """Take the reader that results go to; nothing may be delivered before."""
+        self._reader = reader
 
     def accepts(self, size: int) -> bool:
         """True if a body of so many bytes may be posted now."""
@@ -177,7 +161,7 @@ class Push:
         """Extend the leases of what is under way; call this about once a second."""
         if self._under_way and now - self._extended_at >= WORKING_INTERVAL_S:
             self._extended_at = now
-            self._inbox.extend(self, tuple(self._under_way))
+            self._reader.extend(self, tuple(self._under_way))
 
     def taken_over(self, subscription: str, host: str) -> None:
         """Somebody else reads the subscription now: do not fight back."""
@@ -221,11 +205,11 @@ class Push:
         del self._under_way[delivery]
         self._window.give_back(delivery)
         if task.cancelled():
-            return  # the lease is freed with the pump
+            return  # the lease is freed with the reader
         outcome = self._outcome(task)
         if isinstance(outcome, Failure) and outcome.kind in _NOT_THERE:
             self._wait(outcome.text)
-        self._inbox.finish(self, delivery, outcome)
+        self._reader.finish(self, delivery, outcome)
 
     def _outcome(self, task: asyncio.Task[Outcome]) -> Outcome:
         if (error := task.exception()) is None:
@@ -234,7 +218,7 @@ class Push:
         return Failure(FailureKind.NETWORK, "the server met an error while it posted this")
 
     def _wait(self, why: str) -> None:
-        """Hold the pump until the target takes connections again."""
+        """Hold the reader until the target takes connections again."""
         if self._looking is None and not self._gone.done():
             log.warning("a forward waits", target=self.host, reason=why)
             self._hold(why)
@@ -242,7 +226,7 @@ class Push:
 
     def _hold(self, why: str) -> None:
         self.why_waiting = why
-        self._inbox.hold(self, why)
+        self._reader.hold(self, why)
 
     def _start_looking(self) -> None:
         self._looking = self._loop.create_task(self._look(), name=f"look for {self.host}")
@@ -269,7 +253,7 @@ class Push:
         self._looking = None
         self.why_waiting = ""
         log.info("a forward goes on", target=self.host)
-        self._inbox.let_go(self)
+        self._reader.let_go(self)
 
 
 _NOT_THERE = frozenset({FailureKind.TARGET_DOWN, FailureKind.TARGET_LOST})

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_http.target import Target
-from relay_server.delivery.allow import (
+from relay_server.delivery.url.allow import (
     MAX_ENTRIES,
+    MAX_URL_CHARS,
     SETTING,
     Allowlist,
     ForwardNotAllowed,
@@ -480,3 +481,11 @@ def test_a_number_is_an_address_in_four_parts_or_nothing(host: str) -> None:
     last = target.host.rpartition(".")[2]
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
         assert str(ipaddress.IPv4Address(target.host)) == target.host
+
+
+def test_a_url_is_so_long_and_no_longer() -> None:
+    longest = "http://bot:8001/".ljust(MAX_URL_CHARS, "x")
+
+    assert read_url(longest).host == "bot"
+    with pytest.raises(InvalidValue, match="at most"):
+        read_url(longest + "x")

@@ -15,14 +15,15 @@ from relay_http.poster import Poster
 from relay_protocol.limits import LEASE_S, WINDOW_BYTES, WORKING_INTERVAL_S
 from relay_protocol.values import Delivery, FailureKind, Outcome
 from relay_server.configs import ForwardConfig
-from relay_server.delivery import push as push_module
-from relay_server.delivery.allow import SETTING, Allowlist, ForwardNotAllowed
-from relay_server.delivery.push import Push, check_forward
+from relay_server.delivery.url import push as push_module
+from relay_server.delivery.url.allow import SETTING, Allowlist, ForwardNotAllowed
+from relay_server.delivery.url.push import Push, check_forward
 from relay_server.errors import InvalidValue
 from tests.support.certificates import make_certificate
 from tests.support.processes import free_port
 from tests.support.pushes import FakeNames, pushing, unseal
 from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request
+from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import until
 
 
@@ -541,3 +542,47 @@ def test_a_forward_that_can_be_is_taken() -> None:
     check_forward(config, Allowlist.parse("bot"), unseal)
     with pytest.raises(ForwardNotAllowed):
         check_forward(config, Allowlist.parse("other"), unseal)
+
+
+class Inbox:
+    """A reader that is told when it may go on."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+
+    def hold(self, *_: object) -> None: ...
+
+    def let_go(self, *_: object) -> None:
+        self.free.set()
+
+
+class Down:
+    """A poster whose target is down for a while."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+        self.looked_at: list[float] = []
+
+    async def look(self) -> str:
+        self.looked_at.append(running_clock().now)
+        self.left -= 1
+        return "down" if self.left else ""
+
+
+@virtual_time
+async def test_looks_are_a_second_apart_and_later_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_module, "FIRST_LOOK_S", 1.0)
+    monkeypatch.setattr(push_module, "LONGEST_LOOK_S", 5.0)
+    push = object.__new__(Push)
+    poster, inbox = Down(looks=12), Inbox()
+    push._poster, push._reader = poster, inbox  # type: ignore[assignment]
+    push._loop, push.host, push.why_waiting = asyncio.get_running_loop(), "bot", "down"
+    began = running_clock().now
+
+    push._start_looking()
+    await inbox.free.wait()
+
+    pauses = [after - before for before, after in itertools.pairwise([began, *poster.looked_at])]
+    assert pauses[0] == pytest.approx(1.0)
+    assert pauses == sorted(pauses)
+    assert pauses[-3:] == pytest.approx([5.0] * 3)
