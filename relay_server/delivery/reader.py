@@ -189,10 +189,10 @@ class Reader:
         self._wake.set()
 
     def tick(self, now: float) -> None:
-        """Look at leases and retries, and for events; call this about once a second."""
+        """Look at leases and retries; call this about once a second."""
         for queue in self._queues.values():
             queue.tick()
-        self.new_events()  # in case word of them was lost on the way from another server
+        self._wake.set()  # but not `new_events`: the feed loses none
 
     def extend(self, sink: Sink, deliveries: Iterable[str]) -> None:
         """The sink still has these."""

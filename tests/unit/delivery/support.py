@@ -171,17 +171,22 @@ class Line:
 
 @dataclass
 class World:
-    """A store with a channel and a subscription, and readers that come and go."""
+    """A store with a channel and a subscription, and readers that come and go.
+
+    Attributes:
+        tick_s: A test of hours need not look at the clock each second, as the hub does.
+    """
 
     store: Shelf
     channel: Channel
     subscription: Subscription
     metrics: Metrics = field(default_factory=Metrics)
     everything: list[Delivery] = field(default_factory=list)
+    tick_s: float = 1.0
 
     @asynccontextmanager
     async def reader(self, *sinks: FakeSink) -> AsyncIterator[Reader]:
-        """A running reader, ticked once a second as the hub does; stopped at the end."""
+        """A running reader, ticked as the hub does; stopped at the end."""
         claim = await self.store.claim(self.subscription.number)
         assert claim is not None
         clock = running_clock()
@@ -190,7 +195,10 @@ class World:
             sink.reader = reader
             reader.add(sink)
         unlisten = self.store.feed.listen(EventsStored, lambda _: reader.new_events())
-        running, ticking = asyncio.create_task(reader.run()), asyncio.create_task(_tick(reader))
+        running, ticking = (
+            asyncio.create_task(reader.run()),
+            asyncio.create_task(self._tick(reader)),
+        )
         try:
             yield reader
         finally:
@@ -200,6 +208,11 @@ class World:
             async with asyncio.timeout(5):
                 await running
             self.everything += [delivery for sink in sinks for delivery in sink.got]
+
+    async def _tick(self, reader: Reader) -> None:
+        while True:
+            await asyncio.sleep(self.tick_s)
+            reader.tick(running_clock().monotonic())
 
     async def replay(
         self, reader: Reader | None = None, rate_per_s: float = 1_000.0, **selection: Any
@@ -220,12 +233,6 @@ class World:
         """How many are not settled, as the store knows it."""
         [status] = await self.store.subscription_status()
         return status.backlog
-
-
-async def _tick(reader: Reader) -> None:
-    while True:
-        await asyncio.sleep(1)
-        reader.tick(running_clock().monotonic())
 
 
 async def a_world(count: int = 0, key: str | None = None) -> World:

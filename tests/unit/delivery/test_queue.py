@@ -33,7 +33,7 @@ async def test_every_event_is_read_in_pieces_without_an_end() -> None:
     ]
     assert [(piece.up_to, piece.ends) for piece in (first, second)] == [(3, False), (5, True)]
     nothing = await source.read(5, 3)
-    assert (nothing.outlines, nothing.up_to, nothing.ends) == ([], 5, True)
+    assert (list(nothing.outlines), nothing.up_to, nothing.ends) == ([], 5, True)
     assert (source.until, source.rate_per_s) == (None, None)
     await append_many(world.store, world.channel, 1)
     assert [o.sequence for o in (await source.read(5, 3)).outlines] == [6]

@@ -314,6 +314,7 @@ async def test_a_reader_with_nothing_to_do_writes_nothing() -> None:
 @virtual_time
 async def test_a_dead_delivery_stays_listed() -> None:
     world = await a_world(1)
+    world.tick_s = 60.0
     sink = FakeSink(lambda _: BROKEN)
 
     async with world.reader(sink):

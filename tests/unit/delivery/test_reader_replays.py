@@ -340,6 +340,7 @@ async def test_a_replay_waits_while_nobody_is_connected_and_while_all_is_held() 
 async def test_a_replay_tries_again_and_gives_up_like_live_traffic() -> None:
     """What it gives up is dead for the subscription, what it delivers is so no more."""
     world = await a_world(4)
+    world.tick_s = 60.0
     claim = await world.store.claim(world.subscription.number)
     assert claim is not None
     world.store.record(claim, Progress(4, (mark(1, MarkState.DEAD), mark(2, MarkState.DEAD))))

@@ -114,6 +114,7 @@ async def test_the_lease_of_a_silent_sink_moves_within_five_seconds() -> None:
 async def test_a_target_that_wants_no_more_is_left_alone() -> None:
     """What was under way elsewhere ends as it ends; nothing new goes out until somebody says so."""
     world = await a_world(5)
+    world.tick_s = 60.0
     said: list[str] = []
     sink = FakeSink(window=3)
 
