@@ -33,6 +33,7 @@ from relay_server.values import (
 
 T = TypeVar("T")
 
+DECODING = (msgspec.MsgspecError, UnicodeDecodeError)  # what decoding raises
 UNREADABLE = RequestHead("", "", ())  # stands for what is no request any more
 
 encode = msgspec.msgpack.Encoder().encode
@@ -50,7 +51,7 @@ def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
     """
     try:
         return decoder.decode(raw)
-    except msgspec.MsgspecError as exc:
+    except DECODING as exc:
         raise StoreBroken(f"the database is damaged: a row cannot be read: {exc}") from exc
 
 
@@ -71,7 +72,7 @@ def decode_request(raw: bytes) -> RequestHead:
     """A request as it is stored; an empty one where a disk made something else of it."""
     try:
         return _request.decode(raw)
-    except msgspec.MsgspecError:
+    except DECODING:
         return UNREADABLE
 
 

@@ -1,7 +1,9 @@
-"""What is missing or damaged is named at the start, and never begun anew or served short."""
+"""What is missing or damaged is named, and never begun anew, served short or taken for sound."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -9,9 +11,13 @@ import apsw
 import pytest
 
 from relay_server.errors import StoreBroken
+from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.positions import position
+from relay_server.store.sqlite.rows import decode_event
 from relay_server.store.sqlite.store import FILE_NAME
-from tests.support.stores import append_many, make_channel, make_subscription
+from tests.support.events import new_event
+from tests.support.stores import append_many, make_channel, make_subscription, open_test_store
 
 
 async def make_store(data_dir: Path, count: int = 3) -> Path:
@@ -135,3 +141,51 @@ async def test_a_deleted_channel_s_last_events_are_no_damage(tmp_path: Path) -> 
         connection.execute("DELETE FROM channels")
 
     await (await open_sqlite(tmp_path)).close()
+
+
+async def test_any_bit_that_the_disk_flips_in_an_event_is_noticed(tmp_path: Path) -> None:
+    """In its body and in its request, also where no request is left to be read."""
+    async with open_test_store("sqlite", tmp_path) as store:
+        channel = await make_channel(store)
+        await store.append(channel.number, new_event(b'{"a": "b"}'))
+    with closing(Database(tmp_path / FILE_NAME)) as database:
+        [(*head, request, body)] = database.all("fetch", positions=json.dumps([position(1, 1)]))
+
+    def damaged(request: bytes, body: bytes) -> bool:
+        return decode_event((*head, request, body)).damaged
+
+    assert not damaged(request, body)
+    assert all(damaged(request, flipped) for flipped in with_flips(body))
+    assert all(damaged(flipped, body) for flipped in with_flips(request))
+    assert damaged(request, body + b" ")
+    assert damaged(request + body[:1], body[1:])
+
+
+def with_flips(raw: bytes) -> Iterator[bytes]:
+    """These bytes again and again, each time with another bit that is not what it was."""
+    for bit in range(8 * len(raw)):
+        yield (int.from_bytes(raw) ^ 1 << bit).to_bytes(len(raw))
+
+
+async def test_an_event_that_is_damaged_is_found_and_its_neighbours_are_sound(
+    tmp_path: Path,
+) -> None:
+    """What lists it goes on, and what was stored without a checksum cannot be checked."""
+    file = await make_store(tmp_path, 4)
+    with closing(apsw.Connection(str(file))) as connection:
+        for number, change in enumerate(("body = x'31'", "request = x'c1'", "checksum = NULL"), 1):
+            connection.execute(f"UPDATE events SET {change} WHERE position = {position(1, number)}")
+
+    async with open_test_store("sqlite", tmp_path) as store:
+        events = await store.fetch(1, [1, 2, 3, 4])
+        found = await store.find_event(events[0].head.id)
+        listed = await store.list_events(1, None, 4)
+
+    assert [event.damaged for event in events] == [True, True, False, False]
+    assert found == events[0]
+    assert [(e.sequence, e.method) for e in listed] == [
+        (4, "POST"),
+        (3, "POST"),
+        (2, ""),
+        (1, "POST"),
+    ]
