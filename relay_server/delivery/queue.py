@@ -21,7 +21,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import WINDOW_BYTES
-from relay_protocol.values import Failure, Outcome, Response
+from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry, Holder, Keys
@@ -33,6 +33,7 @@ from relay_server.values import Attempt, ChannelNumber, Claim, Event, Progress, 
 
 log = structlog.get_logger()
 
+DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the checksum is wrong")
 TEXT_BYTES = 1_024  # of a failed answer that is kept to be looked at
 
 
@@ -152,13 +153,16 @@ class Queue:
             except RelayError:
                 self._order.put_back(picked)
                 raise
-            by_sequence = {event.head.sequence: event for event in events}
+            whole = {e.head.sequence: e for e in events if not e.damaged}
+            damaged = {e.head.sequence: e.head.id for e in events if e.damaged}
             for entry in picked:
-                if entry.sequence not in by_sequence:
+                if entry.sequence in damaged:
+                    self._give_up(entry, damaged[entry.sequence])
+                elif entry.sequence not in whole:
                     log.warning("event is gone", sequence=entry.sequence, reader=self.number)
                     self._order.vanish(entry)
-            if by_sequence:
-                return [(e, by_sequence[e.sequence]) for e in picked if e.sequence in by_sequence]
+            if whole:
+                return [(e, whole[e.sequence]) for e in picked if e.sequence in whole]
         return []
 
     def put_back(self, entry: Entry) -> None:
@@ -216,6 +220,12 @@ class Queue:
         """Free what is under way, note how far it came, and hold up no other queue."""
         self._order.close()
         self.record()
+
+    def _give_up(self, entry: Entry, event: str) -> None:
+        """Let a delivery die whose event is not what its sender sent: nobody is to get that."""
+        log.error("event is damaged, and not sent", event=event, reader=self.number)
+        if self.begin(entry, self):
+            self.finish(entry.sequence, self, DAMAGED, jitter=0)
 
     async def _read(self, after: int, limit: int) -> bool:
         piece = await self._source.read(after, limit)

@@ -13,6 +13,7 @@ from tests.support.chatwoot import message
 from tests.support.processes import ending
 from tests.support.relay import Relay
 from tests.support.senders import load
+from tests.support.target import Target
 
 
 def unlink_database(data_dir: Path) -> None:
@@ -61,6 +62,35 @@ async def test_a_damaged_store_is_not_served(relay: Relay) -> None:
     assert status == 1
     assert str(file) in said
     assert "restore" in said
+
+
+async def test_an_event_that_the_disk_changed_is_sent_to_nobody(
+    relay: Relay, target: Target
+) -> None:
+    """It is dead and says why; its conversation and all else go on."""
+    token = await relay.make_token("ana", "subscribe")
+    client = await relay.connect(token, "--to", target.address)
+    client.end()
+    answers = [await relay.send(message(relay.send_token, 1, number)) for number in range(3)]
+    damaged = answers[1].json["id"]
+    relay.server.end()
+    file = relay.data_dir / "relay.db"
+    raw = bytearray(file.read_bytes())
+    assert raw.count(b'"id": 1, "conversation"') == 1
+    raw[raw.index(b'"id": 1, "conversation"')] ^= 1
+    file.write_bytes(raw)
+
+    await relay.start()
+    await relay.connect(token, "--to", target.address)
+    await target.received(2)
+
+    assert target.event_ids == [answers[0].json["id"], answers[2].json["id"]]
+    [dead] = (await relay.control("GET", "dead"))["dead"]
+    assert (dead["id"], "checksum is wrong" in dead["reason"]) == (damaged, True)
+    assert relay.server.errors.count("event is damaged, and not sent") == 1
+    status, shown, _ = await asyncio.to_thread(relay.command, "events", "show", damaged)
+    assert (status, "it is sent to nobody" in shown) == (0, True)
+    assert (await relay.control("GET", f"events/{damaged}"))["damaged"]
 
 
 async def test_an_older_program_leaves_a_newer_store_alone(relay: Relay) -> None:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from relay_protocol.values import Delivery, Outcome
 from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry, Keys
@@ -50,6 +52,7 @@ class Shelf(MemoryStore):
         self.away_for: set[str] = set()
         self.asked: Counter[str] = Counter()
         self.lost: set[int] = set()
+        self.damaged: set[int] = set()
         self.recorded: list[Progress] = []
         self.fetched: list[int] = []
 
@@ -65,7 +68,10 @@ class Shelf(MemoryStore):
         self._be_there_for("fetch")
         events = await super().fetch(channel, [s for s in sequences if s not in self.lost])
         self.fetched.append(sum(len(event.body) for event in events))
-        return events
+        return [
+            msgspec.structs.replace(e, damaged=True) if e.head.sequence in self.damaged else e
+            for e in events
+        ]
 
     def record(self, claim: Claim, progress: Progress) -> None:
         self.recorded.append(progress)

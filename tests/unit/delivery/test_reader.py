@@ -12,6 +12,7 @@ from relay_protocol.limits import LEASE_S, WINDOW_BYTES
 from relay_protocol.values import Delivery, Outcome
 from relay_server.delivery.reader import delivery_id, sequence_of
 from relay_server.metrics import Metrics
+from relay_server.values import ReplayState
 from tests.support.events import BROKEN, DOWN, NOT_STARTED, OK, new_event
 from tests.support.sinks import FakeSink
 from tests.support.stores import append_many, deliveries
@@ -232,6 +233,25 @@ async def test_an_event_that_is_gone_does_not_stop_its_key() -> None:
 
     assert sink.sequences == [1, 3]
     assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_an_event_that_is_damaged_dies_unsent_also_when_it_is_replayed() -> None:
+    world = await a_world(3, key="k")
+    world.store.damaged = {1, 2}
+    sink = FakeSink(succeed)
+
+    async with world.reader(sink) as reader:
+        await until(lambda: len(sink.got) == 1)
+        await settled()
+        replay = await world.replay(reader, dead=True)
+        await settled()
+
+    assert sink.sequences == [3]
+    dead = await world.store.dead(world.subscription.number, 0, 9)
+    assert [(d.event.sequence, d.attempts) for d in dead] == [(1, 1), (2, 1)]
+    assert {"checksum is wrong" in d.reason for d in dead} == {True}
+    assert (await world.state(replay)).state is ReplayState.DONE
 
 
 @virtual_time
