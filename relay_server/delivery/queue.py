@@ -223,7 +223,7 @@ class Queue:
 
     def _give_up(self, entry: Entry, event: str) -> None:
         """Let a delivery die whose event is not what its sender sent: nobody is to get that."""
-        log.error("event is damaged, and not sent", event=event, reader=self.number)
+        log.error("event is damaged, and not sent", id=event, reader=self.number)
         if self.begin(entry, self):
             self.finish(entry.sequence, self, DAMAGED, jitter=0)
 
