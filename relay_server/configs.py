@@ -3,7 +3,7 @@
 Each `Setting` below is the one place where it is written down. Made from it are what a request to
 the API may give, the commands' options, what both show of it, and the check of its bounds:
 
-    a field of a config: Annotated[its type, Setting(help, …)] = its default
+    a field of a config: Annotated[its type, Setting(help, …), its check] = its default
         ├─ web/api/requests.py    what a request may set, under the field's name
         ├─ cli/options.py         the option, under the field's name or `option`
         ├─ web/views.py           the JSON of what is set
@@ -19,7 +19,7 @@ import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -42,8 +42,6 @@ MAX_HEADERS = 32  # that a forward adds; more are refused
 MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
 HMAC_SCHEMES = ("chatwoot",)
 
-Check = Callable[[Any], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -53,7 +51,6 @@ class Setting:
         help: Of the command's option; without it there is none.
         option: How the command spells it, where that is not the field's name.
         metavar: What the command's help calls its value, where that is not its type.
-        check: Raises InvalidValue for a value that cannot be; it never sees None.
         given: What a request gives, where it is not the field's own type.
         emptied: A command's option that empties it, that option's help, and what it then gives.
         parts: The config that it consists of; requests and commands set its fields one by one.
@@ -62,7 +59,6 @@ class Setting:
     help: str = ""
     option: str = ""
     metavar: str | None = None
-    check: Check | None = None
     given: Any = None
     emptied: tuple[str, str, Mapping[str, Any]] | None = None
     parts: type[msgspec.Struct] | None = None
@@ -83,7 +79,12 @@ class Bounds:
             raise InvalidValue(self.refusal.format(value=value))
 
 
-def _check_networks(networks: tuple[str, ...]) -> None:
+def _days(what: str) -> Bounds:
+    refusal = f"{what} are kept for more than 0, up to {MAX_RETENTION_DAYS} days"
+    return Bounds(0, MAX_RETENTION_DAYS, refusal, above=True)
+
+
+def _are_networks(networks: tuple[str, ...]) -> None:
     for network in networks:
         try:
             ip_network(network)
@@ -91,17 +92,17 @@ def _check_networks(networks: tuple[str, ...]) -> None:
             raise InvalidValue(f"{network!r} is no network such as 203.0.113.0/24") from exc
 
 
-def _check_pointer(pointer: str) -> None:
+def _is_pointer(pointer: str) -> None:
     if pointer and (not pointer.startswith("/") or len(pointer) > MAX_POINTER_CHARS):
         raise InvalidValue(f"{pointer!r} is no JSON pointer such as /conversation/id")
 
 
-def _check_scheme(scheme: str) -> None:
+def _is_scheme(scheme: str) -> None:
     if scheme and scheme not in HMAC_SCHEMES:
         raise InvalidValue(f"{scheme!r} is no signature scheme; there is {HMAC_SCHEMES[0]}")
 
 
-def _check_secrets(secrets: list[str]) -> None:
+def _are_secrets(secrets: list[str]) -> None:
     for secret in map(str.strip, secrets):
         if not secret:
             raise InvalidValue("an HMAC secret is empty")
@@ -109,23 +110,12 @@ def _check_secrets(secrets: list[str]) -> None:
             raise InvalidValue(f"an HMAC secret has up to {MAX_SECRET_CHARS} characters")
 
 
-_check_delay = Bounds(
-    MIN_RETRY_DELAY_S,
-    MAX_RETRY_DELAY_S,
-    f"a retry delay is {MIN_RETRY_DELAY_S:g} s to 7 days: not {{value:g}}",
-)
-
-
-def _check_delays(delays: tuple[float, ...]) -> None:
+def _are_delays(delays: tuple[float, ...]) -> None:
     if len(delays) > MAX_RETRY_DELAYS:
         raise InvalidValue(f"there are at most {MAX_RETRY_DELAYS} retry delays, not {len(delays)}")
+    refusal = f"a retry delay is {MIN_RETRY_DELAY_S:g} s to 7 days: not {{value:g}}"
     for delay in delays:
-        _check_delay(delay)
-
-
-def _days(what: str) -> Bounds:
-    refusal = f"{what} are kept for more than 0, up to {MAX_RETENTION_DAYS} days"
-    return Bounds(0, MAX_RETENTION_DAYS, refusal, above=True)
+        Bounds(MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S, refusal)(delay)
 
 
 class SenderKind(enum.StrEnum):
@@ -136,23 +126,17 @@ class SenderKind(enum.StrEnum):
 
 
 class HmacAuth(msgspec.Struct, frozen=True):
-    """Signatures that a channel's sender must make.
+    """Signatures that a channel's sender must make; any one of the secrets, sealed, will do."""
 
-    Attributes:
-        scheme: How they are made: `"chatwoot"`.
-        secrets: Sealed; any one of them will do, so that they can be rotated.
-        log_only: A wrong signature is logged and let through.
-    """
-
-    scheme: Annotated[str, Setting(check=_check_scheme)]
+    scheme: Annotated[str, Setting(), _is_scheme]
     secrets: Annotated[
         tuple[bytes, ...],
         Setting(
             "File with a secret that its sender signs with; '-' reads a line. Repeat to rotate.",
             "--hmac-secret-file",
-            check=_check_secrets,
             given=list[str],
         ),
+        _are_secrets,
     ]
     log_only: Annotated[
         bool,
@@ -177,31 +161,23 @@ class Policy(msgspec.Struct, frozen=True):
             "Waits after each failure, e.g. 5s,30s,2m; after the last the delivery is dead."
             " none for no retries.",
             "--retry-delays",
-            check=_check_delays,
         ),
+        _are_delays,
     ] = (5.0, 30.0, 120.0, 600.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0)
     other_tries: Annotated[
         int,
-        Setting(
-            "Tries of what hardly changes: a 3xx, or a 4xx such as 404.",
-            check=Bounds(1, MAX_TRIES, f"an answer such as 404 is tried 1 to {MAX_TRIES} times"),
-        ),
+        Setting("Tries of what hardly changes: a 3xx, or a 4xx such as 404."),
+        Bounds(1, MAX_TRIES, f"an answer such as 404 is tried 1 to {MAX_TRIES} times"),
     ] = 3
     hold_failures: Annotated[
         int,
-        Setting(
-            "Failures after which an event lets those behind it go on …",
-            check=Bounds(
-                0, MAX_TRIES, f"a failing event holds its key for 0 to {MAX_TRIES} failures"
-            ),
-        ),
+        Setting("Failures after which an event lets those behind it go on …"),
+        Bounds(0, MAX_TRIES, f"a failing event holds its key for 0 to {MAX_TRIES} failures"),
     ] = 3
     hold_s: Annotated[
         float,
-        Setting(
-            "… or seconds after which it does.",
-            check=Bounds(0, MAX_RETRY_DELAY_S, "a failing event holds its key for 0 s to 7 days"),
-        ),
+        Setting("… or seconds after which it does."),
+        Bounds(0, MAX_RETRY_DELAY_S, "a failing event holds its key for 0 s to 7 days"),
     ] = 30.0
     strict_order: Annotated[
         bool,
@@ -252,43 +228,32 @@ class ChannelConfig(msgspec.Struct, frozen=True):
     hmac: Annotated[
         HmacAuth | None,
         Setting(
-            parts=HmacAuth,
-            emptied=("--no-hmac", "Ask for no signature.", {"hmac_secrets": []}),
+            parts=HmacAuth, emptied=("--no-hmac", "Ask for no signature.", {"hmac_secrets": []})
         ),
     ] = None
     allow_from: Annotated[
         tuple[str, ...],
-        Setting(
-            "Network of its sender, e.g. 203.0.113.0/24. Repeat for more; '' for any.",
-            check=_check_networks,
-        ),
+        Setting("Network of its sender, e.g. 203.0.113.0/24. Repeat for more; '' for any."),
+        _are_networks,
     ] = ()
     key_pointer: Annotated[
-        str,
-        Setting("JSON pointer to what keeps order, e.g. /ticket/id.", check=_check_pointer),
+        str, Setting("JSON pointer to what keeps order, e.g. /ticket/id."), _is_pointer
     ] = ""
     max_body_bytes: Annotated[
         int | None,
-        Setting(
-            "Largest body; 0 for the server's.",
-            check=Bounds(1, MAX_BODY_BYTES, f"a body is limited to 1 to {MAX_BODY_BYTES} bytes"),
-        ),
+        Setting("Largest body; 0 for the server's."),
+        Bounds(1, MAX_BODY_BYTES, f"a body is limited to 1 to {MAX_BODY_BYTES} bytes"),
     ] = None
     retention_days: Annotated[
-        float, Setting("Days that delivered events are kept.", check=_days("events"))
+        float, Setting("Days that delivered events are kept."), _days("events")
     ] = 7.0
     dead_days: Annotated[
-        float, Setting("Days that dead deliveries are kept.", check=_days("dead deliveries"))
+        float, Setting("Days that dead deliveries are kept."), _days("dead deliveries")
     ] = 30.0
     max_bytes: Annotated[
         int | None,
-        Setting(
-            "What its events may take, e.g. 500M or 2G; 0 for no limit.",
-            metavar="BYTES",
-            check=Bounds(
-                1, MAX_CHANNEL_BYTES, f"a channel's events may take 1 to {MAX_CHANNEL_BYTES} bytes"
-            ),
-        ),
+        Setting("What its events may take, e.g. 500M or 2G; 0 for no limit.", metavar="BYTES"),
+        Bounds(1, MAX_CHANNEL_BYTES, f"a channel's events may take 1 to {MAX_CHANNEL_BYTES} bytes"),
     ] = 1_073_741_824
     drop_oldest: Annotated[
         bool,
@@ -300,23 +265,17 @@ class ChannelConfig(msgspec.Struct, frozen=True):
     policy: Policy = Policy()
     rate_per_s: Annotated[
         float | None,
-        Setting(
-            "Webhooks a second that are taken; 0 for any number.",
-            check=Bounds(
-                MIN_RATE_PER_S,
-                MAX_RATE_PER_S,
-                f"a rate is {MIN_RATE_PER_S:g} to {MAX_RATE_PER_S} webhooks a second",
-            ),
+        Setting("Webhooks a second that are taken; 0 for any number."),
+        Bounds(
+            MIN_RATE_PER_S,
+            MAX_RATE_PER_S,
+            f"a rate is {MIN_RATE_PER_S:g} to {MAX_RATE_PER_S} webhooks a second",
         ),
     ] = None
     dedupe_window_s: Annotated[
         float,
-        Setting(
-            "Seconds within which what a sender sends again is stored once; 0 for never.",
-            check=Bounds(
-                0, MAX_DEDUPE_WINDOW_S, "what is sent again is stored once for 0 s to 7 days"
-            ),
-        ),
+        Setting("Seconds within which what a sender sends again is stored once; 0 for never."),
+        Bounds(0, MAX_DEDUPE_WINDOW_S, "what is sent again is stored once for 0 s to 7 days"),
     ] = 600.0
     owner: str = ""
 
@@ -332,27 +291,18 @@ class ForwardConfig(msgspec.Struct, frozen=True):
     url: Annotated[str, Setting("Where to.")]
     timeout_s: Annotated[
         float,
-        Setting(
-            "Seconds for the whole answer. (default: 30)",
-            "--timeout",
-            check=Bounds(
-                0,
-                MAX_TIMEOUT_S,
-                f"a forward's timeout is above 0 and up to {MAX_TIMEOUT_S:g} seconds",
-                above=True,
-            ),
+        Setting("Seconds for the whole answer. (default: 30)", "--timeout"),
+        Bounds(
+            0,
+            MAX_TIMEOUT_S,
+            f"a forward's timeout is above 0 and up to {MAX_TIMEOUT_S:g} seconds",
+            above=True,
         ),
     ] = 30.0
     concurrency: Annotated[
         int,
-        Setting(
-            "Requests that are open at once. (default: 8)",
-            check=Bounds(
-                1,
-                WINDOW_DELIVERIES,
-                f"a forward's concurrency is from 1 to {WINDOW_DELIVERIES}",
-            ),
-        ),
+        Setting("Requests that are open at once. (default: 8)"),
+        Bounds(1, WINDOW_DELIVERIES, f"a forward's concurrency is from 1 to {WINDOW_DELIVERIES}"),
     ] = 8
     headers: Annotated[
         tuple[tuple[str, bytes], ...],
@@ -383,16 +333,27 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
 ORDINARY = SubscriptionConfig()
 
 
-def settings_of(config: type[msgspec.Struct]) -> Iterator[tuple[str, Any, Setting]]:
-    """Name, type and setting of each field that operators set, and before it its parts.
+class Settable(NamedTuple):
+    """A setting of a config: its name and type, what it is, and what checks a value of it."""
+
+    name: str
+    type: Any
+    setting: Setting
+    check: Callable[[Any], None] | None = None
+
+
+def settings_of(config: type[msgspec.Struct]) -> Iterator[Settable]:
+    """Each field that operators set, and before it its parts.
 
     A part's name begins with the whole's: `hmac_secrets`.
     """
     for field in msgspec.structs.fields(config):
-        for setting in getattr(field.type, "__metadata__", ()):
-            for name, kind, part in settings_of(setting.parts) if setting.parts else ():
-                yield f"{field.name}_{name}", kind, part
-            yield field.name, field.type.__origin__, setting
+        setting, *checks = getattr(field.type, "__metadata__", (None,))
+        if setting is None:
+            continue
+        for part in settings_of(setting.parts) if setting.parts else ():
+            yield part._replace(name=f"{field.name}_{part.name}")
+        yield Settable(field.name, field.type.__origin__, setting, *checks)
 
 
 def check(config: type[msgspec.Struct], values: Mapping[str, Any]) -> None:
@@ -401,6 +362,7 @@ def check(config: type[msgspec.Struct], values: Mapping[str, Any]) -> None:
     Raises:
         InvalidValue: It is not; the message says what would be.
     """
-    for name, _, setting in settings_of(config):
-        if setting.check is not None and values.get(name) is not None:
-            setting.check(values[name])
+    for settable in settings_of(config):
+        value = values.get(settable.name)
+        if settable.check is not None and value is not None:
+            settable.check(value)

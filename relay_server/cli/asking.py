@@ -63,14 +63,11 @@ def target_of(*path: str, query: Json | None = None) -> str:
     return f"{target}?{urlencode(given)}" if given else target
 
 
-def printed(result: Json, render: Callable[[Any], None], *, as_json: bool) -> None:
-    """Print a result: as JSON alone, or for people."""
-    if as_json:
-        text = json.dumps(result, ensure_ascii=False)
-        # What a sender wrote must not steer a terminal, not even as JSON.
-        typer.echo(text if text.isprintable() else json.dumps(result))
-        return
-    render(result)
+def print_json(result: Json) -> None:
+    """Print a result as JSON, alone on its line."""
+    text = json.dumps(result, ensure_ascii=False)
+    # What a sender wrote must not steer a terminal, not even as JSON.
+    typer.echo(text if text.isprintable() else json.dumps(result))
 
 
 def confirmed(question: str, *, yes: bool) -> None:

@@ -4,52 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from relay_server.cli.asking import Json, call, confirmed, printed
-from relay_server.cli.options import AsJson, Name, Yes, takes
+from relay_server.cli.asking import Json, call, confirmed
+from relay_server.cli.options import Name, Yes, shown, takes
 from relay_server.cli.text import pairs, policy_lines, size, span, table
 from relay_server.configs import ChannelConfig, Policy
 
 app = typer.Typer(help="Named inboxes, each with its own URL and rules.", no_args_is_help=True)
-
-
-@app.command("list")
-def channel_list(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """List the channels."""
-    printed(call(ctx, "GET", "channels"), show_channels, as_json=as_json)
-
-
-@app.command("show")
-def channel_show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Show a channel and its rules."""
-    printed(call(ctx, "GET", "channels", name), show_channel, as_json=as_json)
-
-
-@app.command("create")
-@takes(rules=ChannelConfig, policy=Policy)
-def channel_create(
-    ctx: typer.Context, name: Name, *, rules: Json, policy: Json, as_json: AsJson = False
-) -> None:
-    """Make a channel."""
-    body = {"name": name, **_fields(rules, policy)}
-    printed(call(ctx, "POST", "channels", body=body), show_channel, as_json=as_json)
-
-
-@app.command("set")
-@takes(rules=ChannelConfig, policy=Policy, emptying=True)
-def channel_set(
-    ctx: typer.Context, name: Name, *, rules: Json, policy: Json, as_json: AsJson = False
-) -> None:
-    """Change a channel's rules; what is not named stays."""
-    changed = call(ctx, "PATCH", "channels", name, body=_fields(rules, policy))
-    printed(changed, show_channel, as_json=as_json)
-
-
-@app.command("delete")
-def channel_delete(ctx: typer.Context, name: Name, yes: Yes = False) -> None:
-    """Delete a channel with its events and readers."""
-    confirmed(f"Delete {name} with all its events?", yes=yes)
-    call(ctx, "DELETE", "channels", name)
-    typer.echo(f"Deleted {name}.")
 
 
 def show_channels(result: Json) -> None:
@@ -99,3 +59,42 @@ def _window(seconds: float) -> str:
 
 def _auth(channel: Json) -> str:
     return ", ".join(channel["sender_auth"]) or "nothing: anybody may post"
+
+
+@app.command("list")
+@shown(show_channels)
+def channel_list(ctx: typer.Context) -> Json:
+    """List the channels."""
+    return call(ctx, "GET", "channels")
+
+
+@app.command("show")
+@shown(show_channel)
+def channel_show(ctx: typer.Context, name: Name) -> Json:
+    """Show a channel and its rules."""
+    return call(ctx, "GET", "channels", name)
+
+
+@app.command("create")
+@shown(show_channel)
+@takes(rules=ChannelConfig, policy=Policy)
+def channel_create(ctx: typer.Context, name: Name, *, rules: Json, policy: Json) -> Json:
+    """Make a channel."""
+    body = {"name": name, **_fields(rules, policy)}
+    return call(ctx, "POST", "channels", body=body)
+
+
+@app.command("set")
+@shown(show_channel)
+@takes(rules=ChannelConfig, policy=Policy, emptying=True)
+def channel_set(ctx: typer.Context, name: Name, *, rules: Json, policy: Json) -> Json:
+    """Change a channel's rules; what is not named stays."""
+    return call(ctx, "PATCH", "channels", name, body=_fields(rules, policy))
+
+
+@app.command("delete")
+def channel_delete(ctx: typer.Context, name: Name, yes: Yes = False) -> None:
+    """Delete a channel with its events and readers."""
+    confirmed(f"Delete {name} with all its events?", yes=yes)
+    call(ctx, "DELETE", "channels", name)
+    typer.echo(f"Deleted {name}.")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay_server.cli.asking import Json, call, confirmed, printed, target_of
-from relay_server.cli.options import AsJson, Channel, Subscription, Yes
-from relay_server.cli.replay import begin
+from relay_server.cli.asking import Json, call, confirmed, target_of
+from relay_server.cli.options import Channel, Subscription, Yes, shown
+from relay_server.cli.replay import begin, show_begun
 from relay_server.cli.text import counted, lines, when
 from relay_server.errors import NothingSelected
 
@@ -22,64 +22,6 @@ app = typer.Typer(
 
 Events = Annotated[list[str] | None, typer.Argument(help="Ids of events, evt_…")]
 All = Annotated[bool, typer.Option("--all", help="All there are.")]
-
-
-@app.command("list")
-def dead_list(
-    ctx: typer.Context,
-    channel: Annotated[
-        str | None, typer.Argument(help="Of which channel; all if left out.")
-    ] = None,
-    subscription: Subscription = None,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
-    after: Annotated[
-        int | None,
-        typer.Option(help="Only those after this sequence number, of one subscription."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List dead deliveries, and why each was given up."""
-    query = {"channel": channel, "subscription": subscription, "limit": limit, "after": after}
-    printed(call(ctx, "GET", "dead", query=query), show_dead, as_json=as_json)
-
-
-@app.command("replay")
-def dead_replay(
-    ctx: typer.Context,
-    events: Events = None,
-    all_: All = False,
-    channel: Channel = None,
-    subscription: Subscription = None,
-    as_json: AsJson = False,
-) -> None:
-    """Deliver dead ones once more, to those for whom they are dead."""
-    _check(events, all_=all_)
-
-    async def bodies(api: Api) -> list[Json]:
-        if events:
-            chosen = {"events": events, "dead": True}
-            return [{"channel": channel, "subscription": subscription, "selection": chosen}]
-        return await _bodies(api, channel, subscription)
-
-    begin(ctx, bodies, as_json=as_json)
-
-
-@app.command("discard")
-def dead_discard(
-    ctx: typer.Context,
-    events: Events = None,
-    all_: All = False,
-    channel: Channel = None,
-    subscription: Subscription = None,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say that dead ones need not be delivered; their events go when retention says so."""
-    _check(events, all_=all_)
-    what = "every dead delivery" if all_ else f"what is dead of {len(events or ())} events"
-    confirmed(f"Let go of {what}?", yes=yes)
-    body = {"channel": channel, "subscription": subscription, "events": events or [], "all": all_}
-    printed(call(ctx, "POST", "dead", "discard", body=body), show_discarded, as_json=as_json)
 
 
 def show_dead(result: Json) -> None:
@@ -101,6 +43,64 @@ def show_discarded(result: Json) -> None:
     """How many."""
     number = counted(result["discarded"], "dead delivery", "dead deliveries")
     lines(f"Let go of {number}.")
+
+
+@app.command("list")
+@shown(show_dead)
+def dead_list(
+    ctx: typer.Context,
+    channel: Annotated[
+        str | None, typer.Argument(help="Of which channel; all if left out.")
+    ] = None,
+    subscription: Subscription = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
+    after: Annotated[
+        int | None,
+        typer.Option(help="Only those after this sequence number, of one subscription."),
+    ] = None,
+) -> Json:
+    """List dead deliveries, and why each was given up."""
+    query = {"channel": channel, "subscription": subscription, "limit": limit, "after": after}
+    return call(ctx, "GET", "dead", query=query)
+
+
+@app.command("replay")
+@shown(show_begun)
+def dead_replay(
+    ctx: typer.Context,
+    events: Events = None,
+    all_: All = False,
+    channel: Channel = None,
+    subscription: Subscription = None,
+) -> Json:
+    """Deliver dead ones once more, to those for whom they are dead."""
+    _check(events, all_=all_)
+
+    async def bodies(api: Api) -> list[Json]:
+        if events:
+            chosen = {"events": events, "dead": True}
+            return [{"channel": channel, "subscription": subscription, "selection": chosen}]
+        return await _bodies(api, channel, subscription)
+
+    return begin(ctx, bodies)
+
+
+@app.command("discard")
+@shown(show_discarded)
+def dead_discard(
+    ctx: typer.Context,
+    events: Events = None,
+    all_: All = False,
+    channel: Channel = None,
+    subscription: Subscription = None,
+    yes: Yes = False,
+) -> Json:
+    """Say that dead ones need not be delivered; their events go when retention says so."""
+    _check(events, all_=all_)
+    what = "every dead delivery" if all_ else f"what is dead of {len(events or ())} events"
+    confirmed(f"Let go of {what}?", yes=yes)
+    body = {"channel": channel, "subscription": subscription, "events": events or [], "all": all_}
+    return call(ctx, "POST", "dead", "discard", body=body)
 
 
 def _check(events: list[str] | None, *, all_: bool) -> None:

@@ -8,36 +8,11 @@ from typing import Annotated
 
 import typer
 
-from relay_server.cli.asking import Json, call, printed
-from relay_server.cli.options import AsJson, Channel
+from relay_server.cli.asking import Json, call
+from relay_server.cli.options import Channel, shown
 from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
 
 app = typer.Typer(help="What came in, and what became of it.", no_args_is_help=True)
-
-
-@app.command("list")
-def events_list(
-    ctx: typer.Context,
-    channel: Channel = None,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
-    before: Annotated[
-        int | None, typer.Option(help="Only those before this sequence number.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the newest events, and what became of each."""
-    query = {"channel": channel, "limit": limit, "before": before}
-    printed(call(ctx, "GET", "events", query=query), show_events, as_json=as_json)
-
-
-@app.command("show")
-def events_show(
-    ctx: typer.Context,
-    event: Annotated[str, typer.Argument(help="Its id, evt_…")],
-    as_json: AsJson = False,
-) -> None:
-    """Show an event whole: headers, body and every attempt."""
-    printed(call(ctx, "GET", "events", event), show_event, as_json=as_json)
 
 
 def show_events(result: Json) -> None:
@@ -121,3 +96,28 @@ def _body(result: Json) -> str:
     if len(text) > MAX_CELL_CHARS:
         return text[:MAX_CELL_CHARS] + f"\n… {len(text) - MAX_CELL_CHARS} characters more"
     return text
+
+
+@app.command("list")
+@shown(show_events)
+def events_list(
+    ctx: typer.Context,
+    channel: Channel = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
+    before: Annotated[
+        int | None, typer.Option(help="Only those before this sequence number.")
+    ] = None,
+) -> Json:
+    """List the newest events, and what became of each."""
+    query = {"channel": channel, "limit": limit, "before": before}
+    return call(ctx, "GET", "events", query=query)
+
+
+@app.command("show")
+@shown(show_event)
+def events_show(
+    ctx: typer.Context,
+    event: Annotated[str, typer.Argument(help="Its id, evt_…")],
+) -> Json:
+    """Show an event whole: headers, body and every attempt."""
+    return call(ctx, "GET", "events", event)

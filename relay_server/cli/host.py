@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import typer
 
 from relay_protocol.errors import RelayError
-from relay_server.cli.asking import Json, call, confirmed, load_settings, printed, work
-from relay_server.cli.options import AsJson, DataDir, Yes
+from relay_server.cli.asking import Json, call, confirmed, load_settings, work
+from relay_server.cli.options import DataDir, Yes, shown
 from relay_server.cli.subscription import subscription_table
 from relay_server.cli.text import alarm, counted, duration, lines, plain, size, table, when
 from relay_server.places import SOCKET_NAME, default_data_dir, named_data_dir, short_path
@@ -37,210 +37,6 @@ class NotReady(RelayError):
 
     code = "not_ready"
     hint = "relay-server serve starts it; its log says what is wrong."
-
-
-@app.callback(invoke_without_command=True)
-def root(
-    ctx: typer.Context,
-    data_dir: DataDir = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    ctx.obj = {"data_dir": data_dir}
-    if version:
-        from importlib.metadata import version as version_of
-
-        typer.echo(f"relay-server {version_of('relay-tunnel')}")
-        raise typer.Exit
-
-
-@app.command()
-def serve(
-    ctx: typer.Context,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    ops_port: Annotated[int | None, typer.Option(help="Port of readiness and metrics.")] = None,
-    public_url: Annotated[
-        str | None, typer.Option(help="Where senders and clients reach this server.")
-    ] = None,
-) -> None:
-    """Run the server until it is stopped."""
-    import asyncio
-
-    from relay_server import log
-    from relay_server.app import serve as serve_app
-    from relay_server.settings import load
-    from relay_server.stopping import no_more_signals
-
-    settings, sources = load(
-        **ctx.obj, host=host, port=port, ops_port=ops_port, public_url=public_url
-    )
-    log.set_up(settings.log_format, settings.log_level)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        status = runner.run(serve_app(settings, sources))
-    no_more_signals()
-    raise typer.Exit(status)
-
-
-@app.command()
-def init(
-    ctx: typer.Context,
-    public_url: Annotated[
-        str | None,
-        typer.Option(help="Where senders and clients reach this server; kept in settings.toml."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make the data dir, the channel and its tokens; safe to repeat."""
-    printed(make_missing(ctx.obj, public_url), show_init, as_json=as_json)
-
-
-@app.command()
-def status(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Say how channels and readers are doing, and what is set."""
-
-    async def ask(api: Api) -> Json:
-        return {"running": api.running, **(await api.call("GET", "status"))}
-
-    printed(work(ctx, ask), show_status, as_json=as_json)
-
-
-@app.command()
-def health(ctx: typer.Context) -> None:
-    """Ask the running server whether it is ready; exit status 0 when it is."""
-    # It is asked often. The settings, which take long to read, are read only where there is
-    # something wrong to be said.
-    data_dir = ctx.obj["data_dir"] or named_data_dir() or default_data_dir()
-    data_dir = data_dir.expanduser().absolute()
-    answer = _readiness(data_dir)
-    if answer != 200:
-        settings, _ = load_settings(ctx.obj)
-        if settings.data_dir != data_dir:
-            answer = _readiness(settings.data_dir)
-        if answer is None:
-            raise NotReady(f"nothing answers on {settings.data_dir / SOCKET_NAME}")
-        if answer != 200:
-            raise NotReady(f"the server answers {answer}: it starts or stops")
-    typer.echo("ready")
-
-
-@app.command()
-def backup(
-    ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A file that does not exist yet.")],
-    as_json: AsJson = False,
-) -> None:
-    """Copy the whole store to a file, whether or not the server runs."""
-    result = call(ctx, "POST", "backup", body={"file": str(file.absolute())})
-    printed(result, show_backup, as_json=as_json)
-
-
-@app.command()
-def restore(
-    ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A file that backup wrote.")],
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Put a backup in the place of the store, which is kept beside it; with the server stopped."""
-    from relay_server.app import prepare_data_dir
-    from relay_server.clock import SystemClock
-    from relay_server.store.opening import restore_store
-
-    confirmed(f"Replace the store by {file}?", yes=yes)
-    settings, _ = load_settings(ctx.obj)
-    prepare_data_dir(settings.data_dir)
-    now = SystemClock().unix_ms()
-    done = restore_store(settings.store_url, settings.data_dir, file.absolute(), now)
-    result = {
-        "file": str(file.absolute()),
-        "data_dir": str(settings.data_dir),
-        "kept": None if done.kept is None else str(done.kept),
-        "channels": done.channels,
-        "events": done.events,
-        "newest_at": done.newest_at,
-    }
-    printed(result, show_restore, as_json=as_json)
-
-
-def make_missing(flags: Json, public_url: str | None) -> Json:
-    """Make whatever is missing: data dir, channel, tokens. What exists stays as it is."""
-    from relay_server.app import prepare_data_dir
-    from relay_server.control import run
-    from relay_server.settings import save
-
-    settings, _ = load_settings(flags, public_url=public_url)
-    prepare_data_dir(settings.data_dir)
-    if public_url is not None:
-        save(settings.data_dir, "public_url", settings.public_url)
-    settings, sources = load_settings(flags)
-    made = run(settings, sources, lambda api: _make(api, settings.default_channel), make=True)
-    return _welcome(settings, made)
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-def _readiness(data_dir: Path) -> int | None:
-    """The status that this data dir's own server answers with; None where none answers."""
-    import socket
-
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(HEALTH_TIMEOUT_S)
-        try:
-            with short_path(data_dir / SOCKET_NAME) as path:
-                connection.connect(path)
-            connection.sendall(b"GET /health/ready HTTP/1.0\r\nHost: relay\r\n\r\n")
-            line = connection.makefile("rb").readline(64)
-        except OSError:
-            return None
-    version, _, status = line.partition(b" ")
-    return int(status[:3]) if version.startswith(b"HTTP/") and status[:3].isdigit() else None
-
-
-async def _make(api: Api, channel: str) -> Json:
-    names = {c["name"] for c in (await api.call("GET", "channels"))["channels"]}
-    if channel not in names:
-        await api.call("POST", "channels", {"name": channel})
-    return {
-        "send_token": await _token(api, SEND_TOKEN, "send", channel),
-        "subscribe_token": await _token(api, SUBSCRIBE_TOKEN, "subscribe", channel),
-        "running": api.running,
-    }
-
-
-async def _token(api: Api, name: str, scope: str, channel: str) -> str | None:
-    """A new token's secret, or None if a token of that name exists: it is kept nowhere."""
-    from relay_server.control import ApiRefused
-
-    body = {"name": name, "scopes": [scope], "channels": [channel]}
-    try:
-        return str((await api.call("POST", "tokens", body))["token"])
-    except ApiRefused as exc:
-        if exc.code != "token_exists":
-            raise
-        return None
-
-
-def _welcome(settings: ServerSettings, made: Json) -> Json:
-    url = urlsplit(settings.url)
-    token = made["send_token"]
-    webhook = f"{url.scheme}://{url.netloc}/webhook"
-    return {
-        "data_dir": str(settings.data_dir),
-        "url": settings.url,
-        "channel": settings.default_channel,
-        "webhook_url": token and f"{url.scheme}://relay:{token}@{url.netloc}/webhook",
-        "webhook_url_query": token and f"{webhook}?token={token}",
-        "client_command": (
-            f"relay-client login {settings.url} && relay-client connect --to localhost:8000"
-        ),
-        **made,
-    }
 
 
 def show_init(result: Json) -> None:
@@ -358,3 +154,206 @@ def show_restore(result: Json) -> None:
         "secret.key must be that of the backup, or channels with signatures take nothing,",
         "and forwards with headers post nothing.",
     )
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    data_dir: DataDir = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    ctx.obj = {"data_dir": data_dir}
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"relay-server {version_of('relay-tunnel')}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    ops_port: Annotated[int | None, typer.Option(help="Port of readiness and metrics.")] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="Where senders and clients reach this server.")
+    ] = None,
+) -> None:
+    """Run the server until it is stopped."""
+    import asyncio
+
+    from relay_server import log
+    from relay_server.app import serve as serve_app
+    from relay_server.settings import load
+    from relay_server.stopping import no_more_signals
+
+    settings, sources = load(
+        **ctx.obj, host=host, port=port, ops_port=ops_port, public_url=public_url
+    )
+    log.set_up(settings.log_format, settings.log_level)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        status = runner.run(serve_app(settings, sources))
+    no_more_signals()
+    raise typer.Exit(status)
+
+
+@app.command()
+@shown(show_init)
+def init(
+    ctx: typer.Context,
+    public_url: Annotated[
+        str | None,
+        typer.Option(help="Where senders and clients reach this server; kept in settings.toml."),
+    ] = None,
+) -> Json:
+    """Make the data dir, the channel and its tokens; safe to repeat."""
+    return make_missing(ctx.obj, public_url)
+
+
+@app.command()
+@shown(show_status)
+def status(ctx: typer.Context) -> Json:
+    """Say how channels and readers are doing, and what is set."""
+
+    async def ask(api: Api) -> Json:
+        return {"running": api.running, **(await api.call("GET", "status"))}
+
+    return work(ctx, ask)
+
+
+@app.command()
+def health(ctx: typer.Context) -> None:
+    """Ask the running server whether it is ready; exit status 0 when it is."""
+    # It is asked often. The settings, which take long to read, are read only where there is
+    # something wrong to be said.
+    data_dir = ctx.obj["data_dir"] or named_data_dir() or default_data_dir()
+    data_dir = data_dir.expanduser().absolute()
+    answer = _readiness(data_dir)
+    if answer != 200:
+        settings, _ = load_settings(ctx.obj)
+        if settings.data_dir != data_dir:
+            answer = _readiness(settings.data_dir)
+        if answer is None:
+            raise NotReady(f"nothing answers on {settings.data_dir / SOCKET_NAME}")
+        if answer != 200:
+            raise NotReady(f"the server answers {answer}: it starts or stops")
+    typer.echo("ready")
+
+
+@app.command()
+@shown(show_backup)
+def backup(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A file that does not exist yet.")],
+) -> Json:
+    """Copy the whole store to a file, whether or not the server runs."""
+    return call(ctx, "POST", "backup", body={"file": str(file.absolute())})
+
+
+@app.command()
+@shown(show_restore)
+def restore(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A file that backup wrote.")],
+    yes: Yes = False,
+) -> Json:
+    """Put a backup in the place of the store, which is kept beside it; with the server stopped."""
+    from relay_server.app import prepare_data_dir
+    from relay_server.clock import SystemClock
+    from relay_server.store.opening import restore_store
+
+    confirmed(f"Replace the store by {file}?", yes=yes)
+    settings, _ = load_settings(ctx.obj)
+    prepare_data_dir(settings.data_dir)
+    now = SystemClock().unix_ms()
+    done = restore_store(settings.store_url, settings.data_dir, file.absolute(), now)
+    return {
+        "file": str(file.absolute()),
+        "data_dir": str(settings.data_dir),
+        "kept": None if done.kept is None else str(done.kept),
+        "channels": done.channels,
+        "events": done.events,
+        "newest_at": done.newest_at,
+    }
+
+
+def make_missing(flags: Json, public_url: str | None) -> Json:
+    """Make whatever is missing: data dir, channel, tokens. What exists stays as it is."""
+    from relay_server.app import prepare_data_dir
+    from relay_server.control import run
+    from relay_server.settings import save
+
+    settings, _ = load_settings(flags, public_url=public_url)
+    prepare_data_dir(settings.data_dir)
+    if public_url is not None:
+        save(settings.data_dir, "public_url", settings.public_url)
+    settings, sources = load_settings(flags)
+    made = run(settings, sources, lambda api: _make(api, settings.default_channel), make=True)
+    return _welcome(settings, made)
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _readiness(data_dir: Path) -> int | None:
+    """The status that this data dir's own server answers with; None where none answers."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(HEALTH_TIMEOUT_S)
+        try:
+            with short_path(data_dir / SOCKET_NAME) as path:
+                connection.connect(path)
+            connection.sendall(b"GET /health/ready HTTP/1.0\r\nHost: relay\r\n\r\n")
+            line = connection.makefile("rb").readline(64)
+        except OSError:
+            return None
+    version, _, status = line.partition(b" ")
+    return int(status[:3]) if version.startswith(b"HTTP/") and status[:3].isdigit() else None
+
+
+async def _make(api: Api, channel: str) -> Json:
+    names = {c["name"] for c in (await api.call("GET", "channels"))["channels"]}
+    if channel not in names:
+        await api.call("POST", "channels", {"name": channel})
+    return {
+        "send_token": await _token(api, SEND_TOKEN, "send", channel),
+        "subscribe_token": await _token(api, SUBSCRIBE_TOKEN, "subscribe", channel),
+        "running": api.running,
+    }
+
+
+async def _token(api: Api, name: str, scope: str, channel: str) -> str | None:
+    """A new token's secret, or None if a token of that name exists: it is kept nowhere."""
+    from relay_server.control import ApiRefused
+
+    body = {"name": name, "scopes": [scope], "channels": [channel]}
+    try:
+        return str((await api.call("POST", "tokens", body))["token"])
+    except ApiRefused as exc:
+        if exc.code != "token_exists":
+            raise
+        return None
+
+
+def _welcome(settings: ServerSettings, made: Json) -> Json:
+    url = urlsplit(settings.url)
+    token = made["send_token"]
+    webhook = f"{url.scheme}://{url.netloc}/webhook"
+    return {
+        "data_dir": str(settings.data_dir),
+        "url": settings.url,
+        "channel": settings.default_channel,
+        "webhook_url": token and f"{url.scheme}://relay:{token}@{url.netloc}/webhook",
+        "webhook_url_query": token and f"{webhook}?token={token}",
+        "client_command": (
+            f"relay-client login {settings.url} && relay-client connect --to localhost:8000"
+        ),
+        **made,
+    }

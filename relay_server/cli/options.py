@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 import inspect
 import re
 import sys
@@ -16,14 +15,13 @@ import msgspec
 import typer
 
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment, parse_span
-from relay_server.cli.asking import Json
-from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS, Setting, settings_of
+from relay_server.cli.asking import Json, print_json
+from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS, Settable, settings_of
 from relay_server.errors import InvalidValue
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of the store [RELAY_SERVER_DATA_DIR].")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 Name = Annotated[str, typer.Argument(help="Its name.")]
 OfChannel = Annotated[str, typer.Argument(metavar="CHANNEL", help="Its channel.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -125,7 +123,7 @@ WORDED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 
 def takes(
     *left_out: str, emptying: bool = False, **configs: type[msgspec.Struct]
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+) -> Callable[[Callable[..., Json]], Callable[..., Json]]:
     """Give a command an option for each setting of a config, where it has a parameter for all.
 
     The parameter gets those that were given, as the API takes them.
@@ -136,50 +134,68 @@ def takes(
         configs: Names of the command's parameters, and the config of each.
     """
     tables = {
-        parameter: [one for one in settings_of(config) if one[0] not in left_out]
+        parameter: [one for one in settings_of(config) if one.name not in left_out]
         for parameter, config in configs.items()
     }
 
-    def with_options(command: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def run(**arguments: Any) -> None:
+    def with_options(command: Callable[..., Json]) -> Callable[..., Json]:
+        def run(**arguments: Any) -> Json:
             found = {name: _given(table, arguments) for name, table in tables.items()}
-            options = {option for table in tables.values() for option in _names(table)}
-            command(**{n: v for n, v in arguments.items() if n not in options}, **found)
+            return command(**arguments, **found)
 
-        signature, parameters = inspect.signature(command, eval_str=True), list[Any]()
-        for parameter in signature.parameters.values():
+        parameters = list[inspect.Parameter]()
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
             table = tables.get(parameter.name)
             parameters += [parameter] if table is None else _options(table, emptying)
-        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {}  # typer reads the signature's
-        return run
+        return signed(run, command, parameters)
 
     return with_options
 
 
-Table = list[tuple[str, Any, Setting]]
+def shown(render: Callable[[Any], None]) -> Callable[[Callable[..., Json]], Callable[..., None]]:
+    """Print what a command returns: for people, or as JSON with the option `--json`."""
+
+    def with_json(command: Callable[..., Json]) -> Callable[..., None]:
+        def run(*, as_json: bool, **arguments: Any) -> None:
+            result = command(**arguments)
+            if as_json:
+                print_json(result)
+            else:
+                render(result)
+
+        option = typer.Option("--json", help="Print JSON alone.")
+        parameters = inspect.signature(command, eval_str=True).parameters.values()
+        return signed(run, command, [*parameters, _keyword("as_json", bool, option, False)])
+
+    return with_json
 
 
-def _names(table: Table) -> Iterator[str]:
-    for name, _, _ in table:
-        yield from (name, f"no_{name}")
+def signed(
+    run: Callable[..., Any], command: Callable[..., Any], parameters: list[inspect.Parameter]
+) -> Callable[..., Any]:
+    """A function with a command's name and docstring, and these parameters, as typer reads them."""
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    return run
 
 
-def _options(table: Table, emptying: bool) -> Iterator[inspect.Parameter]:
-    for name, kind, setting in table:
+def _options(table: list[Settable], emptying: bool) -> Iterator[inspect.Parameter]:
+    for name, kind, setting, _ in table:
         if setting.help:
             decl = (setting.option,) if setting.option else ()
             option = typer.Option(*decl, help=setting.help, metavar=setting.metavar)
-            yield _keyword(name, Annotated[_type(name, kind) | None, option], None)
+            yield _keyword(name, _type(name, kind) | None, option, None)
         if setting.emptied is not None and emptying:
             option = typer.Option(setting.emptied[0], help=setting.emptied[1])
-            yield _keyword(f"no_{name}", Annotated[bool, option], False)
+            yield _keyword(f"no_{name}", bool, option, False)
 
 
-def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+def _keyword(name: str, kind: Any, option: Any, default: object) -> inspect.Parameter:
+    annotation = Annotated[kind, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def _type(name: str, kind: Any) -> Any:
@@ -190,11 +206,12 @@ def _type(name: str, kind: Any) -> Any:
     return str if issubclass(plain, enum.Enum) else plain
 
 
-def _given(table: Table, arguments: Json) -> Json:
+def _given(table: list[Settable], arguments: Json) -> Json:
+    """Take the options of a table out of a command's arguments: what was given of them."""
     given: Json = {}
-    for name, kind, setting in table:
-        value = arguments.get(name)
-        if setting.emptied is not None and arguments.get(f"no_{name}"):
+    for name, kind, setting, _ in table:
+        value, emptied = arguments.pop(name, None), arguments.pop(f"no_{name}", False)
+        if setting.emptied is not None and emptied:
             given |= setting.emptied[2]
         elif value is None or value == []:
             continue

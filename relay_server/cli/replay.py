@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_server.cli.asking import Json, call, printed, work
-from relay_server.cli.options import AsJson, Channel, Subscription, moment
+from relay_server.cli.asking import Json, call, work
+from relay_server.cli.options import Channel, Subscription, moment, shown
 from relay_server.cli.text import alarm, counted, lines, pairs, when
 
 if TYPE_CHECKING:
@@ -17,98 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Replays that were begun, and how far they are.", no_args_is_help=True)
 
 Number = Annotated[int, typer.Argument(min=1, help="Its number.")]
-
-
-def replay(
-    ctx: typer.Context,
-    events: Annotated[list[str] | None, typer.Argument(help="Ids of events, evt_…")] = None,
-    first: Annotated[int | None, typer.Option(help="From this sequence number on.")] = None,
-    last: Annotated[int | None, typer.Option(help="Up to this sequence number.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Received since: 2h, 3d, or a time (RFC 3339).")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--conversation", "--key", help="Of this conversation, or other key."),
-    ] = None,
-    text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
-    dead: Annotated[bool, typer.Option("--dead", help="Those that are dead.")] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
-    channel: Channel = None,
-    subscription: Subscription = None,
-    rate_per_s: Annotated[
-        float | None, typer.Option(help="Deliveries a second at most. (default: 200)")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Deliver events once more, with the same ids: those for which all that is said is true."""
-    conditions = {
-        "events": events or None,
-        "received_from": moment(since, "--since"),
-        "received_before": moment(until, "--until"),
-        "first": first,
-        "last": last,
-        "kind": kind,
-        "key": key,
-        "text": text,
-        "dead": dead or None,
-        "all": all_ or None,
-    }
-    # An empty key or kind is a condition, too: events that have none.
-    selection = {name: value for name, value in conditions.items() if value is not None}
-    if not selection:
-        raise typer.BadParameter("say which events: ids, a condition, or --all that are kept")
-    body: Json = {"channel": channel, "subscription": subscription, "selection": selection}
-    if rate_per_s is not None:
-        body["rate_per_s"] = rate_per_s
-
-    async def bodies(_: Api) -> list[Json]:
-        return [body]
-
-    begin(ctx, bodies, as_json=as_json)
-
-
-@app.command("list")
-def replays_list(
-    ctx: typer.Context,
-    channel: Channel = None,
-    running: Annotated[bool, typer.Option("--running", help="Only those that run.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List the newest replays and how far each is."""
-    query = {"channel": channel, "running": "true" if running else None}
-    printed(call(ctx, "GET", "replays", query=query), show_replays, as_json=as_json)
-
-
-@app.command("show")
-def replays_show(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
-    """Show a replay: what it is of, and how far it is."""
-    printed(call(ctx, "GET", "replays", str(number)), show_replay, as_json=as_json)
-
-
-@app.command("stop")
-def replays_stop(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
-    """Stop a replay; what it has not delivered yet it will not."""
-    printed(call(ctx, "DELETE", "replays", str(number)), show_stopped, as_json=as_json)
-
-
-def begin(
-    ctx: typer.Context,
-    bodies: Callable[[Api], Coroutine[Any, Any, list[Json]]],
-    *,
-    as_json: bool,
-) -> None:
-    """Begin replays, one a body, and say whether a server runs to do them."""
-
-    async def post(api: Api) -> Json:
-        begun = list[Json]()
-        for body in await bodies(api):
-            begun += (await api.call("POST", "replays", body))["replays"]
-        return {"running": api.running, "replays": begun}
-
-    printed(work(ctx, post), show_begun, as_json=as_json)
 
 
 def show_begun(result: Json) -> None:
@@ -198,3 +106,92 @@ def _condition(name: str, value: object) -> str:
             return f"without {name}"
         case _:
             return f"{name} {value}"
+
+
+@shown(show_begun)
+def replay(
+    ctx: typer.Context,
+    events: Annotated[list[str] | None, typer.Argument(help="Ids of events, evt_…")] = None,
+    first: Annotated[int | None, typer.Option(help="From this sequence number on.")] = None,
+    last: Annotated[int | None, typer.Option(help="Up to this sequence number.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Received since: 2h, 3d, or a time (RFC 3339).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--conversation", "--key", help="Of this conversation, or other key."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="Those that are dead.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
+    channel: Channel = None,
+    subscription: Subscription = None,
+    rate_per_s: Annotated[
+        float | None, typer.Option(help="Deliveries a second at most. (default: 200)")
+    ] = None,
+) -> Json:
+    """Deliver events once more, with the same ids: those for which all that is said is true."""
+    conditions = {
+        "events": events or None,
+        "received_from": moment(since, "--since"),
+        "received_before": moment(until, "--until"),
+        "first": first,
+        "last": last,
+        "kind": kind,
+        "key": key,
+        "text": text,
+        "dead": dead or None,
+        "all": all_ or None,
+    }
+    # An empty key or kind is a condition, too: events that have none.
+    selection = {name: value for name, value in conditions.items() if value is not None}
+    if not selection:
+        raise typer.BadParameter("say which events: ids, a condition, or --all that are kept")
+    body: Json = {"channel": channel, "subscription": subscription, "selection": selection}
+    if rate_per_s is not None:
+        body["rate_per_s"] = rate_per_s
+
+    async def bodies(_: Api) -> list[Json]:
+        return [body]
+
+    return begin(ctx, bodies)
+
+
+@app.command("list")
+@shown(show_replays)
+def replays_list(
+    ctx: typer.Context,
+    channel: Channel = None,
+    running: Annotated[bool, typer.Option("--running", help="Only those that run.")] = False,
+) -> Json:
+    """List the newest replays and how far each is."""
+    query = {"channel": channel, "running": "true" if running else None}
+    return call(ctx, "GET", "replays", query=query)
+
+
+@app.command("show")
+@shown(show_replay)
+def replays_show(ctx: typer.Context, number: Number) -> Json:
+    """Show a replay: what it is of, and how far it is."""
+    return call(ctx, "GET", "replays", str(number))
+
+
+@app.command("stop")
+@shown(show_stopped)
+def replays_stop(ctx: typer.Context, number: Number) -> Json:
+    """Stop a replay; what it has not delivered yet it will not."""
+    return call(ctx, "DELETE", "replays", str(number))
+
+
+def begin(ctx: typer.Context, bodies: Callable[[Api], Coroutine[Any, Any, list[Json]]]) -> Json:
+    """Begin replays, one a body, and say whether a server runs to do them."""
+
+    async def post(api: Api) -> Json:
+        begun = list[Json]()
+        for body in await bodies(api):
+            begun += (await api.call("POST", "replays", body))["replays"]
+        return {"running": api.running, "replays": begun}
+
+    return work(ctx, post)

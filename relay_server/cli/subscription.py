@@ -8,79 +8,14 @@ from typing import Annotated
 
 import typer
 
-from relay_server.cli.asking import Json, call, confirmed, printed
-from relay_server.cli.options import AsJson, Name, OfChannel, Yes, takes
+from relay_server.cli.asking import Json, call, confirmed
+from relay_server.cli.options import Name, OfChannel, Yes, shown, takes
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, table, when
 from relay_server.configs import Policy
 
 app = typer.Typer(
     help="Named readers of a channel, each with its own progress.", no_args_is_help=True
 )
-
-
-@app.command("list")
-def subscription_list(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """List the subscriptions and what waits for each."""
-    found = {"subscriptions": call(ctx, "GET", "status")["subscriptions"]}
-    printed(found, show_subscriptions, as_json=as_json)
-
-
-@app.command("show")
-def subscription_show(
-    ctx: typer.Context, channel: OfChannel, name: Name, as_json: AsJson = False
-) -> None:
-    """Show a subscription: how it is doing, and how it delivers."""
-    found = call(ctx, "GET", "channels", channel, "subscriptions", name)
-    printed(found, show_subscription, as_json=as_json)
-
-
-@app.command("set")
-@takes(policy=Policy)
-def subscription_set(
-    ctx: typer.Context,
-    channel: OfChannel,
-    name: Name,
-    *,
-    policy: Json,
-    like_channel: Annotated[
-        bool, typer.Option("--like-channel", help="Do everything as its channel does.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Have a subscription deliver otherwise than its channel; what is not named stays."""
-    if like_channel and policy:
-        raise typer.BadParameter("--like-channel goes with no other option")
-    body = {"policy": None if like_channel else policy}
-    found = call(ctx, "PATCH", "channels", channel, "subscriptions", name, body=body)
-    printed(found, show_subscription, as_json=as_json)
-
-
-@app.command("pause")
-def subscription_pause(
-    ctx: typer.Context, channel: OfChannel, name: Name, as_json: AsJson = False
-) -> None:
-    """Deliver nothing to a subscription until it is resumed; what comes waits."""
-    found = call(ctx, "POST", "channels", channel, "subscriptions", name, "pause")
-    printed(found, show_paused, as_json=as_json)
-
-
-@app.command("resume")
-def subscription_resume(
-    ctx: typer.Context, channel: OfChannel, name: Name, as_json: AsJson = False
-) -> None:
-    """Go on with a subscription that was paused, by hand or because its target answered 410."""
-    found = call(ctx, "POST", "channels", channel, "subscriptions", name, "resume")
-    printed(found, show_paused, as_json=as_json)
-
-
-@app.command("delete")
-def subscription_delete(
-    ctx: typer.Context, channel: OfChannel, name: Name, yes: Yes = False
-) -> None:
-    """Forget a subscription: what it has not had yet is not kept for it any more."""
-    confirmed(f"Forget {name} of {channel}, and what waits for it?", yes=yes)
-    call(ctx, "DELETE", "channels", channel, "subscriptions", name)
-    typer.echo(f"Forgot {name} of {channel}.")
 
 
 def show_subscriptions(result: Json) -> None:
@@ -178,3 +113,61 @@ def _reader_in_short(s: Json) -> str:
     if s["forward"]:
         return "forward" if s["connected"] else "forward, not running"
     return _reader(s)
+
+
+@app.command("list")
+@shown(show_subscriptions)
+def subscription_list(ctx: typer.Context) -> Json:
+    """List the subscriptions and what waits for each."""
+    return {"subscriptions": call(ctx, "GET", "status")["subscriptions"]}
+
+
+@app.command("show")
+@shown(show_subscription)
+def subscription_show(ctx: typer.Context, channel: OfChannel, name: Name) -> Json:
+    """Show a subscription: how it is doing, and how it delivers."""
+    return call(ctx, "GET", "channels", channel, "subscriptions", name)
+
+
+@app.command("set")
+@shown(show_subscription)
+@takes(policy=Policy)
+def subscription_set(
+    ctx: typer.Context,
+    channel: OfChannel,
+    name: Name,
+    *,
+    policy: Json,
+    like_channel: Annotated[
+        bool, typer.Option("--like-channel", help="Do everything as its channel does.")
+    ] = False,
+) -> Json:
+    """Have a subscription deliver otherwise than its channel; what is not named stays."""
+    if like_channel and policy:
+        raise typer.BadParameter("--like-channel goes with no other option")
+    body = {"policy": None if like_channel else policy}
+    return call(ctx, "PATCH", "channels", channel, "subscriptions", name, body=body)
+
+
+@app.command("pause")
+@shown(show_paused)
+def subscription_pause(ctx: typer.Context, channel: OfChannel, name: Name) -> Json:
+    """Deliver nothing to a subscription until it is resumed; what comes waits."""
+    return call(ctx, "POST", "channels", channel, "subscriptions", name, "pause")
+
+
+@app.command("resume")
+@shown(show_paused)
+def subscription_resume(ctx: typer.Context, channel: OfChannel, name: Name) -> Json:
+    """Go on with a subscription that was paused, by hand or because its target answered 410."""
+    return call(ctx, "POST", "channels", channel, "subscriptions", name, "resume")
+
+
+@app.command("delete")
+def subscription_delete(
+    ctx: typer.Context, channel: OfChannel, name: Name, yes: Yes = False
+) -> None:
+    """Forget a subscription: what it has not had yet is not kept for it any more."""
+    confirmed(f"Forget {name} of {channel}, and what waits for it?", yes=yes)
+    call(ctx, "DELETE", "channels", channel, "subscriptions", name)
+    typer.echo(f"Forgot {name} of {channel}.")

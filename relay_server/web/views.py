@@ -220,7 +220,7 @@ def settings(context: Context) -> JsonObject:
 
 def _settings(config: ChannelConfig | ForwardConfig) -> JsonObject:
     """What is set of a config, but for its parts: those hold secrets."""
-    parts = [name for name, _, setting in settings_of(type(config)) if setting.parts]
+    parts = [one.name for one in settings_of(type(config)) if one.setting.parts]
     whole = msgspec.to_builtins(config)
     return {n: v for n, v in whole.items() if n not in (*parts, "owner")}
 

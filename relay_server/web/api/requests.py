@@ -30,9 +30,9 @@ def fields_of(
         more: Fields beside them, and their types.
     """
     found = {
-        name: setting.given or kind
-        for name, kind, setting in settings_of(config)
-        if setting.parts is None
+        one.name: one.setting.given or one.type
+        for one in settings_of(config)
+        if one.setting.parts is None
     }
     if optional:
         found = {name: kind | None for name, kind in found.items()}

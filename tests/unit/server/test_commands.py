@@ -19,7 +19,7 @@ import pytest
 from relay_server import cli, log
 from relay_server.auth import digest
 from relay_server.cli import host
-from relay_server.cli.asking import printed
+from relay_server.cli.asking import print_json
 from relay_server.places import SOCKET_NAME
 from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.values import Catalog, Scope
@@ -378,7 +378,7 @@ def test_policies_and_quotas_by_command(command: Run) -> None:
 )
 def test_json_steers_no_terminal(name: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A person may look at it, too; whoever reads it gets the same."""
-    printed({"name": name}, lambda _: None, as_json=True)
+    print_json({"name": name})
     out = capsys.readouterr().out
     assert shown in out
     assert out.rstrip("\n").isprintable()

@@ -83,8 +83,9 @@ def given(line: str, *left_out: str, **configs: Any) -> Json:
 
     @app.command()
     @takes(*left_out, emptying=True, **configs)
-    def command(*, rules: Json) -> None:
+    def command(*, rules: Json) -> Json:
         found.append(rules)
+        return rules
 
     result = CliRunner().invoke(app, line.split(), catch_exceptions=False)
     return found[0] if found else {"refused": result.output}

@@ -152,9 +152,9 @@ def test_a_subscription_may_do_otherwise_whatever_a_policy_says() -> None:
 
 
 def test_every_setting_that_commands_have_is_a_field() -> None:
-    assert [name for name, _, _ in settings_of(ForwardConfig)] == [
+    assert [one.name for one in settings_of(ForwardConfig)] == [
         *("url", "timeout_s", "concurrency", "headers")
     ]
-    names = [name for name, _, _ in settings_of(ChannelConfig)]
+    names = [one.name for one in settings_of(ChannelConfig)]
     assert names[:5] == ["sender", "token", "hmac_scheme", "hmac_secrets", "hmac_log_only"]
     assert set(names) - set(ChannelConfig.__struct_fields__) == set(names[2:5])
