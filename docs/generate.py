@@ -1,6 +1,6 @@
 """Writes the pages of docs/reference that are made from the code.
 
-Settings, commands, errors and metrics: `make docs` writes them, and
+Settings, commands, errors, metrics and limits: `make docs` writes them, and
 `tests/unit/test_docs.py` fails when one is not what this makes.
 """
 
@@ -10,13 +10,16 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
+import tokenize
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import annotated_types
+import msgspec
 import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
@@ -30,6 +33,7 @@ from relay_client.errors import ClientError, ExitStatus
 from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
+from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings
 from relay_server.web.limits import Limit
@@ -66,6 +70,7 @@ def pages() -> dict[Path, str]:
         "commands.md": commands_page(),
         "errors.md": errors_page(),
         "metrics.md": metrics_page(),
+        "limits.md": limits_page(),
     }
     return {REFERENCE / name: text for name, text in texts.items()}
 
@@ -204,6 +209,168 @@ def metrics_page() -> str:
         "Beside these there are prometheus-client's own `process_…` (Linux) and `python_gc_…`, and",
         "for each counter and histogram a `…_created`: when it began.",
     )
+
+
+# What limits a part of the code: a module's title, by the longest folder that it lies in.
+PARTS = {
+    "relay_protocol": "Both ends of the tunnel",
+    "relay_server/web": "Server: requests",
+    "relay_server/delivery": "Server: delivery",
+    "relay_server/store": "Server: store",
+    "relay_server": "Server: all else",
+    "relay_http": "Posting to a target, by server and client",
+    "relay_client": "Client",
+}
+# A constant of such a name is a limit, and has to say of what.
+LIMIT_NAME = re.compile(r"(MAX|MIN)_\w+|\w+_(S|BYTES|CHARS|DAYS)")
+# Numbers of formats and protocols, which bound nothing.
+NO_LIMITS = {"APPLICATION_ID", "FRAME_HEAD", "GONE", "PAGE_SIZE", "VERSION"}
+
+
+class Constant(NamedTuple):
+    """A number that a module gives a public name.
+
+    Attributes:
+        file: From the root of the project.
+        value: As the page shows it, with its unit.
+        comment: What stands above its line and behind it.
+    """
+
+    file: str
+    name: str
+    value: str
+    comment: str
+
+
+def limits_page() -> str:
+    """Every limit of the code, in its own words."""
+    found: dict[str, list[Constant]] = {part: [] for part in PARTS}
+    for constant in constants():
+        if constant.comment:
+            part = max((p for p in PARTS if constant.file.startswith(f"{p}/")), key=len)
+            found[part].append(constant)
+    return _page(
+        "Limits",
+        "Every number that bounds something, by the part of the code that obeys it, in the words",
+        "of its own comment there. What is set of the server is in [settings](settings.md).",
+        "",
+        '"429 or 503" is 429 on a channel whose sender is Chatwoot and 503 elsewhere, both with',
+        "`Retry-After`: nothing was stored. 4400 is the code that a WebSocket is closed with.",
+        "Refusals because of too much of something are counted in `relay_limited_total`, and",
+        "logged once in a while; refused webhooks of every kind in `relay_webhooks_total`.",
+        "",
+        "Channels, tokens and forwards have no limit of their own: only an administrator makes",
+        "them.",
+        "",
+        "## Set of a channel, of how its subscriptions deliver, and of a forward",
+        "",
+        "| option | default | from, to | of what |",
+        "| --- | --- | --- | --- |",
+        *_operators_rows(),
+        *(line for part in PARTS for line in _limits(part, found[part])),
+    )
+
+
+def _operators_rows() -> Iterator[str]:
+    for config in (ChannelConfig, Policy, ForwardConfig):
+        for field in msgspec.structs.fields(config):
+            for setting in getattr(field.type, "__metadata__", ()):
+                if not setting.help or field.required:
+                    continue
+                option = setting.option or f"--{field.name.replace('_', '-')}"
+                bounds = setting.check if isinstance(setting.check, Bounds) else None
+                ends = (bounds.low, bounds.high) if bounds else ()
+                span = " to ".join(_plainly(field.name, end) for end in ends)
+                yield _row(f"`{option}`", _plainly(field.name, field.default), span, setting.help)
+
+
+def _plainly(name: str, value: object) -> str:
+    """The value of a field as people read it; nothing for none."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return _with_unit(name.upper(), value)
+        case tuple():
+            return ", ".join(_plainly(name, one) for one in value)
+        case _:
+            return "" if value is None else str(value)
+
+
+def _limits(part: str, limits: Iterable[Constant]) -> Iterator[str]:
+    yield from ("", f"## {PARTS[part]}", "", "| limit | value | of what |", "| --- | --- | --- |")
+    for limit in limits:
+        place = limit.file.removeprefix(f"{part}/")
+        yield _row(f"`{place}` `{limit.name}`", limit.value, limit.comment)
+
+
+def constants() -> Iterator[Constant]:
+    """Public names of numbers at the top of modules, in order."""
+    for part in ("relay_protocol", "relay_server", "relay_http", "relay_client"):
+        for path in sorted((ROOT / part).rglob("*.py")):
+            source = path.read_text("utf-8")
+            comments = _comments(source)
+            for node in ast.parse(source).body:
+                match node:
+                    case ast.Assign([ast.Name(name)], ast.Constant(int() | float() as number)):
+                        if name.isupper() and name[0] != "_" and name not in NO_LIMITS:
+                            comment = _comment_of(node, comments)
+                            file = path.relative_to(ROOT).as_posix()
+                            yield Constant(file, name, _with_unit(name, number), comment)
+                    case _:
+                        pass
+
+
+def undocumented_limits() -> list[str]:
+    """Limits by their names that have no comment."""
+    return [
+        f"{constant.file} {constant.name}"
+        for constant in constants()
+        if LIMIT_NAME.fullmatch(constant.name) and not constant.comment
+    ]
+
+
+def _comments(source: str) -> dict[int, tuple[bool, str]]:
+    """By line: if the comment has the line for itself, and its text."""
+    tokens = tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__)
+    return {
+        token.start[0]: (token.line.lstrip().startswith("#"), token.string.lstrip("# "))
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
+
+
+def _comment_of(node: ast.stmt, comments: dict[int, tuple[bool, str]]) -> str:
+    """The comment right above a statement, and the one behind it."""
+    above, line = list[str](), node.lineno - 1
+    while comments.get(line, (False, ""))[0]:
+        above.insert(0, comments[line][1])
+        line -= 1
+    _, behind = comments.get(node.lineno, (False, ""))
+    return " ".join(filter(None, (*above, behind)))
+
+
+# By the word that a name ends in: sizes of its unit, the largest first.
+UNITS = {
+    "BYTES": ((1 << 50, "PiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "bytes")),
+    "S": ((86_400, "days"), (3_600, "h"), (60, "min"), (0, "s")),
+    "MS": ((3_600_000, "h"), (60_000, "min"), (0, "ms")),
+    "DAYS": ((0, "days"),),
+    "CHARS": ((0, "characters"),),
+}
+
+
+def _with_unit(name: str, number: float) -> str:
+    """A number as people read it, in the largest unit that it is whole in."""
+    units = () if name.endswith("_PER_S") else UNITS.get(name.rpartition("_")[2], ())
+    for size, unit in units:
+        if not size or (number and number % size == 0):
+            return f"{_short(number / (size or 1))} {unit}"
+    return _short(number)
+
+
+def _short(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
 def main() -> None:

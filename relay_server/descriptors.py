@@ -10,7 +10,7 @@ from relay_server.settings import ServerSettings
 
 log = structlog.get_logger()
 
-# Open files that are not for connections: the database, ops port, control socket, forwards ….
+# Open files that are not for connections: the database, the ops port, forwards and the rest.
 RESERVED = 256
 
 

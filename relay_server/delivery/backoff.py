@@ -12,7 +12,7 @@ from relay_server.throttle import LONGEST_PAUSE_S, QUIET_S, Throttle
 
 log = structlog.get_logger()
 
-STORE_RETRY_S = 1.0  # however many webhooks and results come meanwhile
+STORE_RETRY_S = 1.0  # until a store that did not answer is asked again, whatever comes meanwhile
 MAX_ERRORS = 8  # that the log tells apart at once: they may differ in every number
 
 

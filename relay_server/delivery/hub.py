@@ -53,9 +53,9 @@ from relay_server.values import ChannelNumber, Subscription, SubscriptionNumber
 
 log = structlog.get_logger()
 
-TICK_S = 1.0
-AFTER_ERROR_S = 5.0
-DRAIN_LOOK_S = 0.02
+TICK_S = 1.0  # between two looks at leases, retries and heartbeats
+AFTER_ERROR_S = 5.0  # within which a client comes back after an error of the server's
+DRAIN_LOOK_S = 0.02  # how often a server that stops looks if anything is still under way
 GONE_AWAY_S = 1.0  # after which whoever read what was deleted may ask anew
 
 

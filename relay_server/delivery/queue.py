@@ -34,7 +34,7 @@ from relay_server.values import Attempt, ChannelNumber, Claim, Event, Progress, 
 log = structlog.get_logger()
 
 DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the checksum is wrong")
-TEXT_BYTES = 1_024  # of a failed answer that is kept to be looked at
+TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
 
 
 class Queue:

@@ -14,9 +14,9 @@ JITTER = 0.2  # of a delay, either way
 FREE_LOSSES = 5  # times a target may vanish with a delivery before that counts against it
 GIVEN_BACK = frozenset({FailureKind.TARGET_DOWN, FailureKind.NOT_STARTED})
 
-RETRY_AFTER_MIN_S = 1.0
-RETRY_AFTER_MAX_S = 3_600.0
-REASON_CHARS = 500
+RETRY_AFTER_MIN_S = 1.0  # a shorter `Retry-After` of the target counts as this
+RETRY_AFTER_MAX_S = 3_600.0  # a longer one as this
+REASON_CHARS = 500  # a longer reason of a failure is cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
-BATCH = 500  # rows in one transaction, so that webhooks wait little
+BATCH = 500  # old events deleted in one transaction, so that webhooks wait little
 FULL = 0.9  # of a channel's bytes: from here on what is delivered goes, down to `NEARLY_FULL`
 REST = 10  # times what a look through a channel took that found nothing, before the next one …
 LONGEST_REST_S = 60.0  # … and no longer than this

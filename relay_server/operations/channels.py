@@ -15,7 +15,7 @@ from relay_server.errors import Forbidden, InvalidValue, TokenNotFound
 from relay_server.operations import Parts, tokens
 from relay_server.values import Channel, Scope, Token
 
-CANARY_LIFETIME_MS = 600_000  # of one that its owner forgot
+CANARY_LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
 
 
 async def create(parts: Parts, name: str | None, rules: Mapping[str, Any]) -> Channel:

@@ -28,6 +28,7 @@ from relay_server.values import Catalog, Channel, ChannelNumber, Event, Outline,
 MAX_EVENTS = 2_048  # newest events of a channel kept in memory
 MAX_BYTES = 8_388_608  # their bodies and header fields together
 MAX_ALL_EVENTS = 16_384  # of all channels: some 50 MB beside bodies and header fields
+# Their bodies and header fields: the channel used longest ago goes first.
 MAX_ALL_BYTES = 67_108_864
 
 

@@ -6,7 +6,7 @@ import json
 
 MAX_SUBSCRIPTIONS = 1_000  # of a channel
 MAX_RUNNING_REPLAYS = 16  # of a subscription
-MAX_LISTED_REPLAYS = 500
+MAX_LISTED_REPLAYS = 500  # in one answer, the newest
 CLOCK_JUMP_MS = 86_400_000  # events need not lie in order of time; further apart they do
 
 _DIGITS = "0123456789"

@@ -31,7 +31,8 @@ def load_generator() -> ModuleType:
     return module
 
 
-PAGES: dict[Path, str] = load_generator().pages()
+GENERATOR = load_generator()
+PAGES: dict[Path, str] = GENERATOR.pages()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -118,6 +119,19 @@ def test_a_decision_has_a_status_and_a_date_and_is_listed(file: Path) -> None:
     assert title.startswith(f"# {file.name[:4]}: ")
     assert re.fullmatch(r"(Accepted|Superseded by .+), \d{4}-\d\d-\d\d\.( .+)?", status, re.DOTALL)
     assert f"](adr/{file.name})" in (ROOT / "docs/README.md").read_text("utf-8")
+
+
+def test_what_was_sent_that_nobody_would_send_has_its_test() -> None:
+    """Each test that the page names is there; a name without a file is in the one before it."""
+    page = (ROOT / "docs/explanation/hostile-input.md").read_text("utf-8")
+    file, missing = Path(), []
+    for path, test in re.findall(r"`((?:tests/[\w/]+/)?test_\w+\.py)?(?:::(\w+))?`", page):
+        if path:
+            file = ROOT / path if "/" in path else ROOT / "tests/unit/server" / path
+        if test and f"def {test}(" not in file.read_text("utf-8"):
+            missing.append(f"{file.name}::{test}")
+
+    assert missing == []
 
 
 def markdown_files() -> list[Path]:

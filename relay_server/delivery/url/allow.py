@@ -21,8 +21,8 @@ from relay_http.target import HTTPS_PORT, Target, path_of_all
 from relay_server.errors import InvalidValue
 
 SETTING = "RELAY_SERVER_FORWARD_ALLOW"
-MAX_ENTRIES = 256
-MAX_URL_CHARS = 2_048
+MAX_ENTRIES = 256  # in `RELAY_SERVER_FORWARD_ALLOW`; more stop the start
+MAX_URL_CHARS = 2_048  # of a forward's URL
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network

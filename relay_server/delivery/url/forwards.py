@@ -20,8 +20,8 @@ from relay_server.values import Subscription, SubscriptionNumber
 
 log = structlog.get_logger()
 
-START_AGAIN_S = 5.0
-GRACE_S = 10.0  # for what is under way to a URL that gets nothing more
+START_AGAIN_S = 5.0  # until a forward that could not start is started again
+GRACE_S = 10.0  # for what is under way to a URL that gets nothing more; then it comes again
 
 
 @dataclass(slots=True, eq=False)

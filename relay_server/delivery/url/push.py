@@ -29,9 +29,9 @@ from relay_server.errors import InvalidValue
 
 log = structlog.get_logger()
 
-FIRST_LOOK_S = 1.0
-LONGEST_LOOK_S = 5.0
-LONGEST_KEPT_S = 60.0  # a name that leads elsewhere now is followed by then
+FIRST_LOOK_S = 1.0  # until the first look at a target that went down
+LONGEST_LOOK_S = 5.0  # between two such looks, beside what each takes
+LONGEST_KEPT_S = 60.0  # of a connection: a name that leads elsewhere now is followed by then
 
 OpenSealed = Callable[[bytes], bytes]
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]

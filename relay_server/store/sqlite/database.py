@@ -16,10 +16,10 @@ from relay_server.store.sqlite.failures import failure_of
 from relay_server.store.sqlite.sql import migrations, queries
 
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
-BUSY_TIMEOUT_MS = 5_000
+BUSY_TIMEOUT_MS = 5_000  # for another process' lock on the database
 SYNCHRONOUS = "full"  # a commit returns after its fsync
-ROWS_AT_ONCE = 64
-KEPT_LOG_BYTES = 67_108_864  # of a log that grew larger, such as during a backup
+ROWS_AT_ONCE = 64  # of an insert
+KEPT_LOG_BYTES = 67_108_864  # that a log which grew larger is cut to, such as after a backup
 Row = tuple[Any, ...]
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from relay_server.store.sqlite.database import Database
 log = structlog.get_logger()
 
 MARKER = "relay.made"
-INLINE_CHECK_BYTES = 67_108_864
-MAX_PROBLEMS = 5
+INLINE_CHECK_BYTES = 67_108_864  # a larger database is checked after the start, in the background
+MAX_PROBLEMS = 5  # of a damaged store that are named
 _QUIET = 10  # how much a check gives way to others (`nice`)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from relay_server.errors import StoreLocked
 
-PATIENCE_S = 1.0  # an admin command may hold it for a moment
+PATIENCE_S = 1.0  # for another process to let go of the data dir: a command may hold it
 
 
 class DirLock:
