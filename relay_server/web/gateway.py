@@ -1,4 +1,16 @@
-"""The WebSocket that deliveries leave by: the I/O around `ServerSession`, no decisions."""
+"""The WebSocket that deliveries leave by: the I/O around `ServerSession`, no decisions.
+
+    socket ──frames──▶ _read ──▶ session.receive ──effects──▶ _perform ─┬─▶ readers (settle, extend)
+                                                                        └─▶ outbox
+    reader ──deliver──▶ session.deliver ──effects──▶ _perform ──▶ outbox ──_write──▶ socket
+
+Two tasks serve a connection. The one that reads takes a message at a time, and waits for nothing
+but the store, when a client joins. The one that writes sends pongs and pings first, then the
+outbox, and one chunk of a large body whenever that is empty: so no body holds up a heartbeat.
+
+A client that takes nothing is bounded twice: at `MAX_QUEUED_BYTES` of frames that wait to be sent
+it is lent nothing more, whatever its window says, and after `SEND_DEADLINE_S` it is cut.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +83,7 @@ async def connect(request: web.Request) -> web.StreamResponse:
 
 
 class Connection:
-    """One client: a `Reader` of the hub."""
+    """One client: a `Peer` of the hub."""
 
     def __init__(
         self, context: Context, request: web.Request, socket: web.WebSocketResponse, token: Token
@@ -83,12 +95,13 @@ class Connection:
         self._socket = socket
         self._bearer = token
         self._session = ServerSession(context.clock.monotonic())
-        self._pumps: dict[int, Reader] = {}  # the one that was served last is the last
+        self._readers: dict[int, Reader] = {}  # the one that was served last is the last
         self._senders: dict[ReaderNumber, Reader] = {}  # replays have numbers of their own
         self._outbox: deque[bytes] = deque()
         self._queued = 0  # bytes in it, and of what is being sent
         self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse
         self._ping_due = False
+        self._joined = False
         self._wake = asyncio.Event()
         self._closing: Close | None = None
         self._sending_since: float | None = None
@@ -107,7 +120,8 @@ class Connection:
             await asyncio.wait([writer], timeout=CLOSE_DEADLINE_S)
             writer.cancel()
             await self._end()
-            log.info("client left", token=self.token, host=self.host)
+            if self._joined:
+                log.info("client left", token=self.token, host=self.host)
 
     async def _end(self) -> None:
         """Close it, also where the client reads nothing of what still waits for it."""
@@ -121,10 +135,9 @@ class Connection:
         return self._queued < MAX_QUEUED_BYTES and self._session.accepts(size)
 
     def deliver(self, delivery: Delivery) -> None:
-        pump = self._pumps.pop(delivery.subscription)
-        self._pumps[delivery.subscription] = self._senders[reader_of(delivery.id)] = (
-            pump  # now last
-        )
+        number = delivery.subscription
+        self._readers[number] = reader = self._readers.pop(number)  # now last
+        self._senders[reader_of(delivery.id)] = reader
         self._perform(self._session.deliver(delivery))
 
     def tick(self, now: float) -> None:
@@ -188,9 +201,9 @@ class Connection:
             case Extend(deliveries):
                 self._extend(deliveries)
             case Hold(subscription):
-                self._pumps[subscription].hold(self, "its target is not there")
+                self._readers[subscription].hold(self, "its target is not there")
             case LetGo(subscription):
-                self._pumps[subscription].let_go(self)
+                self._readers[subscription].let_go(self)
             case Ping():
                 self._ping_due = True
             case Close():
@@ -209,18 +222,27 @@ class Connection:
                 for wanted, name in zip(hello.subscriptions, names, strict=True)
             ]
         except (Forbidden, InvalidValue) as exc:
-            self._perform(self._session.refuse(CloseCode.CHANNEL_REFUSED, exc.code, str(exc)))
+            self._refuse(CloseCode.CHANNEL_REFUSED, exc)
             return
         except RelayError as exc:  # the store is not well; the client comes back
-            self._perform(self._session.refuse(CloseCode.RESTART, exc.code, str(exc)))
+            self._refuse(CloseCode.RESTART, exc)
             return
-        self._pumps = {pump.subscription.number: pump for _, pump in joined}
-        epoch = max(pump.claim.epoch for _, pump in joined)
+        self._readers = {reader.subscription.number: reader for _, reader in joined}
+        epoch = max(reader.claim.epoch for _, reader in joined)
         granted = tuple(granted for granted, _ in joined)
-        self._perform(self._session.welcome(Welcome(VERSION, epoch, granted)))
-        for _, pump in joined:
-            self._context.hub.start(pump, self)
+        welcome = self._session.welcome(Welcome(VERSION, epoch, granted))
+        if not welcome:
+            return  # it was sent away meanwhile, and was told so
+        self._perform(welcome)
+        for _, reader in joined:
+            self._context.hub.start(reader, self)
+        self._joined = True
         log.info("client joined", token=self.token, host=self.host)
+
+    def _refuse(self, code: CloseCode, error: RelayError) -> None:
+        facts = {"token": self.token, "host": self.host, "code": error.code}
+        log.info("client refused", **facts, error=str(error))
+        self._perform(self._session.refuse(code, error.code, str(error)))
 
     def _check(self, wanted: Wanted) -> str:
         """The name of a wanted subscription, if this token may have it."""
@@ -230,8 +252,9 @@ class Connection:
         return check_subscription_name(wanted.name or self.token)
 
     def _settle(self, delivery: str, outcome: Outcome) -> None:
-        for pump in self._pumps.values():  # the window is shared: whoever waits longest goes first
-            pump.wake()
+        # The window is shared: of all that may send now, whoever waits longest goes first.
+        for reader in self._readers.values():
+            reader.wake()
         self._senders[reader_of(delivery)].finish(self, delivery, outcome)
 
     def _extend(self, deliveries: Iterable[str]) -> None:

@@ -70,3 +70,9 @@ async def ana(served: Served) -> Asking:
     await served.make_channel("other")
     secret = await served.make_token("ana", Scope.SUBSCRIBE, channels=["chatwoot"])
     return Asking(served, secret)
+
+
+@pytest.fixture
+async def token(served: Served) -> str:
+    """Of ana, who subscribes."""
+    return await served.make_token("ana", Scope.SUBSCRIBE)

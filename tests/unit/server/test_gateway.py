@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
 
-import aiohttp
 import pytest
 from aiohttp import WSMsgType
 from structlog.testing import capture_logs
 
-from relay_protocol.codec import decode_server, encode
+from relay_protocol.codec import encode
 from relay_protocol.limits import CHUNK_BYTES, HANDSHAKE_S, HEARTBEAT_S, MAX_FRAME_BYTES
 from relay_protocol.messages import (
     Chunk,
@@ -26,7 +23,6 @@ from relay_protocol.messages import (
     Pause,
     Result,
     Resume,
-    ServerMessage,
     Wanted,
     Welcome,
     Working,
@@ -37,89 +33,15 @@ from relay_server.errors import StoreUnavailable
 from relay_server.values import Scope, Subscription
 from relay_server.web import gateway
 from relay_server.web.gateway import SEND_DEADLINE_S
-from tests.support.events import new_event
+from tests.support.raw_websocket import BINARY, CLOSE
+from tests.support.raw_websocket import frame as raw_frame
 from tests.support.senders import connection, handshake, head, request
 from tests.support.waiting import settled, until
+from tests.unit.server.clients import client, join_deaf, joined, store, tick
 from tests.unit.server.support import Served
 
 Edit = Callable[[dict[str, str]], None]
-
-
-@dataclass
-class Client:
-    """One end of the WebSocket."""
-
-    socket: aiohttp.ClientWebSocketResponse
-
-    async def say(self, message: ClientMessage) -> None:
-        await self.socket.send_bytes(encode(message))
-
-    async def hello(self, *channels: str, window: int = 32, name: str | None = None) -> None:
-        wanted = tuple(Wanted(c, name) for c in channels or ("chatwoot",))
-        await self.say(Hello("1.0", "laptop", wanted, window))
-
-    async def join(self, *channels: str, window: int = 32, name: str | None = None) -> Welcome:
-        await self.hello(*channels, window=window, name=name)
-        welcome = await self.next()
-        assert isinstance(welcome, Welcome)
-        return welcome
-
-    async def next(self) -> ServerMessage:
-        return decode_server(await self.socket.receive_bytes(timeout=5))
-
-    async def deliver(self) -> Deliver:
-        message = await self.next()
-        assert isinstance(message, Deliver), message
-        return message
-
-    async def take(self) -> Deliver:
-        """Take a delivery and say that the target took it."""
-        deliver = await self.deliver()
-        await self.say(Result(deliver.delivery, Response(200)))
-        return deliver
-
-    async def closed(self) -> tuple[int | None, list[ServerMessage]]:
-        """Read until the server closes: its code, and what it said before."""
-        async with asyncio.timeout(5):
-            said = [message async for message in self.socket]
-        frames = [message.data for message in said if message.type is WSMsgType.BINARY]
-        return self.socket.close_code, [decode_server(frame) for frame in frames]
-
-
-@asynccontextmanager
-async def client(served: Served, token: str) -> AsyncIterator[Client]:
-    """A client that is connected, and says nothing yet."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(
-            f"http://127.0.0.1:{served.port}/connect",
-            headers={"Authorization": f"Bearer {token}"},
-            protocols=("relay.v1",),
-            autoping=False,
-            max_msg_size=0,
-        ) as ws,
-    ):
-        assert ws.protocol == "relay.v1"
-        yield Client(ws)
-
-
-@pytest.fixture
-async def token(served: Served) -> str:
-    return await served.make_token("ana", Scope.SUBSCRIBE)
-
-
-async def store(served: Served, count: int, channel: str = "chatwoot", size: int = 2) -> None:
-    """Store events, each of a key of its own."""
-    number = served.store.catalog.channels[channel].number
-    for key in range(count):
-        await served.store.append(number, new_event(b"x" * size, key=str(key)))
-
-
-def tick(served: Served, seconds: float) -> None:
-    """Let time pass, and the connections look at it."""
-    served.clock.advance(seconds)
-    for reader in list(served.context.hub._peers):
-        reader.tick(served.clock.monotonic())
+HELLO = Hello("1.0", "laptop", (Wanted("chatwoot"),), 32)
 
 
 # The handshake.
@@ -168,6 +90,12 @@ async def test_a_token_in_the_url_lets_nobody_in(served: Served, token: str) -> 
     raw = handshake("rly_x").replace(b"/connect", f"/connect?token={token}".encode())
     assert (await served.send(raw)).status == 401
     assert (await served.send(request("/connect", token=token))).status == 405
+
+
+async def test_what_is_no_handshake_is_refused_by_its_code(served: Served, token: str) -> None:
+    answer = await served.send(handshake(token).replace(b"Version: 13", b"Version: 12"))
+
+    assert (answer.status, answer.json["error"]["code"]) == (400, "http_error")
 
 
 async def test_a_sender_s_token_lets_no_reader_in(served: Served) -> None:
@@ -246,6 +174,28 @@ async def test_a_store_that_is_not_well_is_to_be_tried_again(
     assert code == CloseCode.RESTART
     assert isinstance(error, Error)
     assert error.code == "store_unavailable"
+
+
+async def test_joining_and_leaving_are_told_in_pairs_and_a_refusal_by_itself(
+    served: Served, token: str
+) -> None:
+    with capture_logs() as logs:
+        async with client(served, token) as ana:
+            await ana.hello("unknown")
+            await ana.closed()
+        async with client(served, token) as mute:
+            await until(lambda: served.context.hub.connections == 1)
+            assert mute.socket.protocol == "relay.v1"
+        await until(lambda: served.context.hub.connections == 0)
+        async with client(served, token) as ana:
+            await ana.join()
+        await until(lambda: any(entry["event"] == "client left" for entry in logs))
+    told = [(e["event"], e["host"], e.get("code")) for e in logs if "client" in e["event"]]
+    assert told == [
+        ("client refused", "laptop", "forbidden"),
+        ("client joined", "laptop", None),
+        ("client left", "laptop", None),
+    ]
 
 
 async def test_a_client_that_leaves_while_it_joins_leaves_nothing(
@@ -437,35 +387,6 @@ async def test_a_client_that_is_not_heard_is_let_go(served: Served, token: str) 
     await until(lambda: served.context.hub._served == {})
 
 
-async def join_deaf(
-    served: Served, token: str
-) -> tuple[asyncio.StreamWriter, gateway.Connection, socket.socket]:
-    """A client that reads nothing, with more for it than the system takes.
-
-    Returns:
-        What it writes by, the server's end, and the socket of that.
-    """
-    deaf = socket.socket()
-    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    deaf.connect(("127.0.0.1", served.port))
-    deaf.setblocking(False)
-    reader, writer = await asyncio.open_connection(sock=deaf, limit=4_096)
-    writer.write(handshake(token))
-    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-    await until(lambda: served.context.hub.connections == 1)
-    [there] = served.context.hub._peers
-    assert isinstance(there, gateway.Connection)
-    assert there._transport is not None
-    ours = there._transport.get_extra_info("socket")
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-
-    await there._receive(encode(Hello("1", "x", (Wanted("chatwoot"),), 32)), served.clock.now)
-    await store(served, 20, size=200_000)
-    await until(lambda: there._sending_since is not None)
-    await settled()
-    return writer, there, ours
-
-
 async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) -> None:
     writer, _, _ = await join_deaf(served, token)
     tick(served, SEND_DEADLINE_S - 1)
@@ -480,12 +401,17 @@ async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) ->
     writer.transport.abort()
 
 
-async def joined(served: Served, ana: Client) -> tuple[gateway.Connection, int]:
-    """Join, and return the server's end and the subscription."""
-    [granted] = (await ana.join()).subscriptions
-    [connected] = served.context.hub._peers
-    assert isinstance(connected, gateway.Connection)
-    return connected, granted.subscription
+async def test_a_client_that_reads_nothing_does_not_hold_its_own_end_up(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says goodbye, and more waits for it than the system takes."""
+    monkeypatch.setattr(gateway, "CLOSE_DEADLINE_S", 0.1)
+    writer, _, ours = await join_deaf(served, token)
+
+    writer.write(raw_frame(CLOSE, b"\x03\xe8", masked=True))
+
+    await until(lambda: ours.fileno() == -1, 5)
+    writer.transport.abort()
 
 
 async def test_results_make_no_room_for_who_reads_nothing(
@@ -533,6 +459,45 @@ async def test_a_writer_that_fails_ends_its_connection(
 
 
 # Being sent away.
+
+
+async def test_a_long_name_of_a_host_is_cut(served: Served, token: str) -> None:
+    """Whoever is taken over is told from where: no more than a name is long."""
+    async with client(served, token) as first, client(served, token) as second:
+        await first.join()
+        await second.say(Hello("1.0", "h" * 1_000, (Wanted("chatwoot"),), 32))
+        assert isinstance(await second.next(), Welcome)
+        _, [*_, told] = await first.closed()
+
+    assert isinstance(told, Error)
+    assert max(map(len, re.findall("h+", told.text))) == 255
+
+
+async def test_a_close_that_is_not_answered_is_done_without(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has to be waited for where it falls into a wait for the store."""
+    monkeypatch.setattr(gateway, "CLOSE_DEADLINE_S", 0.1)
+    joining, may_join = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*_: object) -> None:
+        joining.set()
+        await may_join.wait()
+        raise StoreUnavailable("the disk is busy")
+
+    monkeypatch.setattr(served.context.hub, "join", slowly)
+    try:
+        async with connection(served.port) as one, asyncio.timeout(5):
+            one.writer.write(handshake(token))
+            await one.reader.readuntil(b"\r\n\r\n")
+            one.writer.write(raw_frame(BINARY, encode(HELLO), masked=True))
+            await joining.wait()
+            await served.store.revoke_token("ana")
+            said = await one.reader.read()  # to the end of the connection, which the server makes
+    finally:
+        may_join.set()
+
+    assert b"token_revoked" in said
 
 
 async def test_the_second_under_a_name_takes_over(served: Served, token: str) -> None:

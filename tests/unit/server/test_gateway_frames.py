@@ -23,7 +23,6 @@ from relay_protocol.messages import (
     Welcome,
     Working,
 )
-from relay_server.values import Scope
 from tests.support.garbage import BROKEN, HELLO
 from tests.support.raw_websocket import (
     BINARY,
@@ -35,13 +34,8 @@ from tests.support.raw_websocket import (
 )
 from tests.support.senders import connection, handshake, read_answer
 from tests.support.waiting import until
+from tests.unit.server.clients import client, store, tick
 from tests.unit.server.support import Served
-from tests.unit.server.test_gateway import client, store, tick
-
-
-@pytest.fixture
-async def token(served: Served) -> str:
-    return await served.make_token("ana", Scope.SUBSCRIBE)
 
 
 class Raw:
