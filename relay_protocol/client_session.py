@@ -1,4 +1,19 @@
-"""The client's half of the tunnel, across reconnections, without I/O."""
+"""The client's half of the tunnel, across reconnections, without I/O.
+
+    OFFLINE ──connected, hello──▶ JOINING ──welcome──▶ OPEN
+       ▲                             │                   │
+       └────────── disconnected ─────┴───────────────────┘
+
+Two things have different lives. What a *connection* lent (`_held`, the window, bodies that arrive,
+what waits for the target) goes with it, and the server lends it anew. What the *target* works on
+(`_running`) goes on, and its result answers the next connection if that brings the delivery again.
+So does what the target took before (`Finished`): one delivery is posted once, however often a
+connection or a result is lost.
+
+A channel whose target is not there is paused at the server, what was not begun is given back, and
+the target is probed. Whatever the relay sends beyond the window, or that was not announced, raises
+ProtocolError: the connection ends with 4400.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,17 @@
-"""The server's half of a tunnel connection, without I/O."""
+"""The server's half of a tunnel connection, without I/O.
+
+    CONNECTING ──hello──▶ JOINING ──welcome──▶ OPEN ──goaway, error, silence──▶ CLOSED
+
+A session is told what came (`receive`, `heard`), what the server does (`welcome`, `deliver`,
+`go_away` …) and the time (`tick`), and answers with effects for whoever owns the socket. A message
+that is not allowed in a state raises ProtocolError, and the connection ends with 4400.
+
+Credit: what was sent and not answered fills the `Window`; a result gives its place back, once. Late
+and repeated results change nothing here, and the store hears of none of them.
+
+Bodies above `CHUNK_BYTES` are sent in parts, and those of several deliveries take turns: whoever
+sends asks for the `next_chunk` when nothing smaller waits.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +20,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from relay_protocol.bounds import check_hello, check_result
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
     CHUNK_BYTES,
     HANDSHAKE_S,
     HEARTBEAT_S,
-    MAX_ELAPSED_MS,
-    MAX_RESULT_BODY_BYTES,
-    MAX_RESULT_HEADERS,
-    MAX_SUBSCRIPTIONS,
-    MAX_UNIX_MS,
     WINDOW_BYTES,
     WINDOW_DELIVERIES,
 )
@@ -36,7 +45,7 @@ from relay_protocol.messages import (
     Welcome,
     Working,
 )
-from relay_protocol.values import Delivery, Failure, Outcome, Response
+from relay_protocol.values import Delivery, Outcome
 from relay_protocol.window import Window
 
 
@@ -255,20 +264,13 @@ class ServerSession:
         return [Close(code, reason)]
 
     def _join(self, hello: Hello) -> list[ServerEffect]:
-        if not 1 <= len(hello.subscriptions) <= MAX_SUBSCRIPTIONS:
-            raise ProtocolError(f"a hello asks for 1 to {MAX_SUBSCRIPTIONS} subscriptions")
-        if len({wanted.channel for wanted in hello.subscriptions}) < len(hello.subscriptions):
-            raise ProtocolError("a hello asks for each channel once")
-        if hello.window < 1:
-            raise ProtocolError("a window is 1 or more")
-        if any(not 0 <= (wanted.since or 0) <= MAX_UNIX_MS for wanted in hello.subscriptions):
-            raise ProtocolError("a subscription starts at a time that no event can have")
+        check_hello(hello)
         self.state = State.JOINING
         self._window = Window(min(self._most, hello.window), self._window_bytes)
         return [Join(hello)]
 
     def _settle(self, result: Result) -> list[ServerEffect]:
-        _check(result.outcome)
+        check_result(result.outcome)
         if not self._forget(result.delivery):
             return []  # a duplicate, or too late: it was settled or freed before
         return [Settle(result.delivery, result.outcome)]
@@ -278,18 +280,3 @@ class ServerSession:
         if size is not None and size > CHUNK_BYTES:
             self._bodies = deque(b for b in self._bodies if b[0] != delivery)
         return size is not None
-
-
-def _check(outcome: Outcome) -> None:
-    """Raise ProtocolError for what no target answers and no store should have to hold."""
-    match outcome:
-        case Response(status, headers, body):
-            if len(body) > MAX_RESULT_BODY_BYTES or len(headers) > MAX_RESULT_HEADERS:
-                raise ProtocolError("a result is larger than allowed")
-            if not 100 <= status <= 999:
-                raise ProtocolError(f"a result has the status {status}")
-        case Failure(text=text):
-            if len(text) > MAX_RESULT_BODY_BYTES:
-                raise ProtocolError("a result is larger than allowed")
-    if not 0 <= outcome.elapsed_ms <= MAX_ELAPSED_MS:
-        raise ProtocolError("a result took an impossible time")

@@ -1,10 +1,9 @@
-"""What an order of delivery is made of: deliveries, a lane for each key, and keys in use."""
+"""What an order of delivery is made of: deliveries, and a lane for each key."""
 
 from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 Holder = object  # compared by `is`: a connection, or whatever else has a delivery
@@ -82,39 +81,3 @@ class Lane:
     def held(self) -> int:
         """How many cannot go until the blocker lets them."""
         return 0 if self.blocker is None else len(self.ready)
-
-
-class Keys:
-    """Keys of which something is under way, for the orders that have them in common.
-
-    So live traffic and replays of one subscription never bring its target two events of a key at
-    once.
-    """
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._listeners: dict[Callable[[str], None], None] = {}  # in order
-
-    def listen(self, listener: Callable[[str], None]) -> None:
-        """Call back with each key that is free again."""
-        self._listeners[listener] = None
-
-    def forget(self, listener: Callable[[str], None]) -> None:
-        """Call back no more."""
-        self._listeners.pop(listener, None)
-
-    def taken(self, key: str) -> bool:
-        """True if something of this key is under way."""
-        return key in self._taken
-
-    def take(self, key: str) -> None:
-        """Something of this key is under way from now on."""
-        assert key not in self._taken, "two of a key at once"
-        self._taken.add(key)
-
-    def free(self, key: str) -> None:
-        """Nothing of this key is under way any more."""
-        self._taken.discard(key)
-        if len(self._listeners) > 1:  # whoever frees a key knows of it
-            for listener in self._listeners:
-                listener(key)

@@ -24,7 +24,7 @@ It notes how far it knows its own deliveries, and is read again from there when 
 lane keeps its last READY delivery until it was read again: that one holds the floor down.
 
 Invariants, asserted where they could break: at most one UNDER_WAY of a key, over all orders that
-share `Keys`; the floor never falls, and all up to it is settled; nothing is marked below it but
+share their keys; the floor never falls, and all up to it is settled; nothing is marked below it but
 what is dead; a spilled lane is never empty.
 
 Costs: O(log n) a delivery. At most `MOST_KNOWN` are known, and one more for each lane; from half of
@@ -45,7 +45,7 @@ from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome
 from relay_server.configs import Policy
 from relay_server.delivery import retry
-from relay_server.delivery.lanes import Entry, Holder, Keys, Lane, State
+from relay_server.delivery.lanes import Entry, Holder, Lane, State
 from relay_server.values import Claim, Mark, MarkState, Outline
 
 LOOK_AHEAD = 10_000  # deliveries that could go or are under way; a few hundred bytes each
@@ -69,7 +69,8 @@ class Order:
         policy: What follows from failures.
         now: Monotonic seconds.
         now_ms: The same moment in Unix milliseconds: the store's times are turned into ours.
-        keys: Shared with other orders; its own if left out.
+        keys: Those of which something is under way, shared with other orders: so live traffic and
+            replays of one subscription never bring its target two events of a key at once.
         look_ahead: How many deliveries to know that could go or are under way.
 
     Attributes:
@@ -82,13 +83,12 @@ class Order:
         policy: Policy,
         now: float,
         now_ms: int,
-        keys: Keys | None = None,
+        keys: set[str] | None = None,
         look_ahead: int = LOOK_AHEAD,
     ) -> None:
         self.read_up_to = self._floor = claim.progress.floor
         self._policy = policy
-        self._keys = keys or Keys()
-        self._keys.listen(self._key_is_free)
+        self._keys = set[str]() if keys is None else keys
         self._look_ahead = look_ahead
         self._offset = now_ms - now * 1000  # Unix milliseconds at monotonic zero
         self._restored = {mark.sequence: mark for mark in claim.progress.marks}
@@ -203,14 +203,18 @@ class Order:
 
     def pick(self, limit: int) -> list[Entry]:
         """Take the first deliveries that may go, one of a key; `begin` or `put_back` each."""
-        picked: list[Entry] = []
+        picked, elsewhere = list[Entry](), list[tuple[int, str]]()
         while self._ready and len(picked) < limit:
-            key = heapq.heappop(self._ready)[1]
-            lane = self._lanes[key]
-            if lane.open and self._may_go(lane, lane.ready[0], key):
-                picked.append(lane.ready[0])
-            else:
+            first = heapq.heappop(self._ready)
+            lane = self._lanes[first[1]]
+            if not lane.open:
                 lane.offered = False  # blocked meanwhile: offered again when it opens
+            elif first[1] in self._keys:
+                elsewhere.append(first)  # no more than other orders have under way
+            else:
+                picked.append(lane.ready[0])
+        for first in elsewhere:
+            heapq.heappush(self._ready, first)
         return picked
 
     def put_back(self, entries: Iterable[Entry]) -> None:
@@ -221,11 +225,11 @@ class Order:
     def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
         """Lend a picked delivery to a holder; False if it may not go any more."""
         lane = self._lanes[entry.key]
-        if not self._may_go(lane, entry, entry.key):
+        if not lane.open or lane.ready[0] is not entry or entry.key in self._keys:
             self._offer_again(lane, entry.key)
             return False
         assert self._entries.get(entry.sequence) is entry, "it was settled before"
-        self._keys.take(entry.key)
+        self._keys.add(entry.key)
         lane.offered = False
         lane.active = lane.ready.popleft()
         self._recount(lane)
@@ -268,7 +272,7 @@ class Order:
         lane.active = entry.holder = None
         del self._under_way[sequence]
         self._follow(entry, lane, verdict, now)
-        self._keys.free(entry.key)
+        self._keys.discard(entry.key)
         return Finished(entry, verdict)
 
     def release(self, holder: Holder) -> None:
@@ -277,10 +281,9 @@ class Order:
             self._free(entry)
 
     def close(self) -> None:
-        """Free what is under way, and be of no concern to other orders any more."""
+        """Free all that is under way."""
         for entry in list(self._under_way.values()):
             self._free(entry)
-        self._keys.forget(self._key_is_free)
 
     def tick(self, now: float) -> None:
         """Let retries become due, end holds and take back leases that ran out."""
@@ -396,7 +399,7 @@ class Order:
         lane.active = entry.holder = None
         del self._under_way[entry.sequence]
         self._return(entry, lane)
-        self._keys.free(entry.key)
+        self._keys.discard(entry.key)
 
     def _return(self, entry: Entry, lane: Lane) -> None:
         """Put it before all of its key that came later."""
@@ -464,15 +467,6 @@ class Order:
         elif lane.blocker is entry and not self._holds(entry, now):
             self._unblock(lane)
             self._offer(lane, entry.key)
-
-    def _may_go(self, lane: Lane, entry: Entry, key: str) -> bool:
-        """True if this is the first of its key, in this order and all that share its keys."""
-        return lane.open and lane.ready[0] is entry and not self._keys.taken(key)
-
-    def _key_is_free(self, key: str) -> None:
-        lane = self._lanes.get(key)
-        if lane is not None:
-            self._offer(lane, key)
 
     def _offer(self, lane: Lane, key: str) -> None:
         self._recount(lane)

@@ -24,7 +24,7 @@ from relay_protocol.limits import WINDOW_BYTES
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from relay_server.clock import Clock
 from relay_server.configs import Policy
-from relay_server.delivery.lanes import Entry, Holder, Keys
+from relay_server.delivery.lanes import Entry, Holder
 from relay_server.delivery.order import LOOK_AHEAD, Finished, Order
 from relay_server.delivery.retry import GIVEN_BACK
 from relay_server.delivery.source import REPLAY_LOOK_AHEAD, EveryEvent, Pace, SelectedEvents, Source
@@ -46,7 +46,7 @@ class Queue:
         claim: Fresh.
         policy: What follows from failures.
         clock: For durations.
-        keys: Shared with the other queues of the subscription.
+        keys: Of which something is under way, shared with the subscription's other queues.
         replay: What is to be delivered again; None for live traffic.
 
     Attributes:
@@ -60,7 +60,7 @@ class Queue:
         claim: Claim,
         policy: Policy,
         clock: Clock,
-        keys: Keys,
+        keys: set[str],
         replay: Replay | None = None,
     ) -> None:
         self.claim = claim

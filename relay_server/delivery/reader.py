@@ -35,7 +35,7 @@ from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery import retry
 from relay_server.delivery.backoff import StoreBackoff
-from relay_server.delivery.lanes import Entry, Keys
+from relay_server.delivery.lanes import Entry
 from relay_server.delivery.queue import Queue
 from relay_server.errors import ReplayNotFound
 from relay_server.metrics import Metrics
@@ -112,7 +112,7 @@ class Reader:
         self._clock = clock
         self._metrics = metrics
         self._on_gone = on_gone
-        self._keys = Keys()
+        self._keys = set[str]()  # of which something is under way, in any queue
         self._live = self._queue(claim)
         self._queues: dict[ReaderNumber, Queue] = {claim.reader: self._live}
         self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
@@ -131,7 +131,7 @@ class Reader:
 
     @property
     def paused(self) -> str:
-        """Why nothing is sent until `resume`; empty when it is not paused."""
+        """Why nothing is sent for now; empty when it is not paused."""
         return self.subscription.config.paused
 
     @property
@@ -217,14 +217,9 @@ class Reader:
             self._on_gone(finished.verdict.reason)
 
     def pause(self, reason: str) -> None:
-        """Send nothing until `resume`."""
+        """Send nothing until it is configured otherwise."""
         config = msgspec.structs.replace(self.subscription.config, paused=reason)
         self.subscription = msgspec.structs.replace(self.subscription, config=config)
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self.pause("")
-        self._wake.set()
 
     def drain(self) -> None:
         """Send nothing more, and go on taking results."""

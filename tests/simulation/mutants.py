@@ -12,7 +12,7 @@ from relay_protocol.client_session import ClientSession
 from relay_protocol.values import Delivery, Response
 from relay_server.delivery import retry
 from relay_server.delivery.hub import Hub
-from relay_server.delivery.lanes import Entry, Keys, Lane, State
+from relay_server.delivery.lanes import Entry, Lane, State
 from relay_server.delivery.order import Order
 from relay_server.delivery.reader import Reader
 from relay_server.store.sqlite.store import SqliteStore
@@ -114,7 +114,13 @@ def never_say_working() -> Any:
 
 def share_no_keys() -> Any:
     """Replays and live traffic do not know of each other's keys."""
-    return mock.patch.object(Keys, "taken", return_value=False)
+    init = Order.__init__
+
+    def mutant(self: Order, *args: Any) -> None:
+        init(self, *args)
+        self._keys = set()
+
+    return mock.patch.object(Order, "__init__", mutant)
 
 
 def never_resume() -> Any:

@@ -13,7 +13,7 @@ import msgspec
 
 from relay_protocol.values import Delivery, Outcome
 from relay_server.configs import Policy
-from relay_server.delivery.lanes import Entry, Keys
+from relay_server.delivery.lanes import Entry
 from relay_server.delivery.order import Order
 from relay_server.delivery.reader import Reader
 from relay_server.errors import StoreUnavailable
@@ -122,7 +122,7 @@ class Line:
         self,
         *keys: str,
         policy: Policy = ORDINARY,
-        shared: Keys | None = None,
+        shared: set[str] | None = None,
         floor: int = 0,
         marks: Iterable[Mark] = (),
     ) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome, Response
 from relay_server.configs import Policy
-from relay_server.delivery.lanes import Keys
 from relay_server.delivery.order import Order
 from relay_server.delivery.retry import Pause
 from relay_server.values import Claim, Mark, MarkState, Progress
@@ -293,7 +292,7 @@ def test_what_a_lost_holder_had_goes_again_in_order() -> None:
 # Going on where an earlier reader left off
 
 
-def test_a_new_schedule_goes_on_where_the_last_one_was() -> None:
+def test_a_new_order_goes_on_where_the_last_one_was() -> None:
     """Settled ones stay settled, attempts go on counting, waiting ones wait on."""
     now_ms = START_MS
     marks = (
@@ -504,8 +503,8 @@ def test_a_target_that_wants_no_more_costs_no_failure() -> None:
 # Shared keys
 
 
-def test_a_key_is_under_way_once_among_schedules_that_share_it() -> None:
-    shared = Keys()
+def test_a_key_is_under_way_once_among_orders_that_share_it() -> None:
+    shared = set[str]()
     live, replay = Line("a", "b", shared=shared), Line("a", "a", "c", shared=shared)
 
     assert live.begin() == [1, 2]
@@ -514,11 +513,11 @@ def test_a_key_is_under_way_once_among_schedules_that_share_it() -> None:
     assert replay.begin() == [1]
     assert live.begin() == []
     replay.finish(1, BROKEN)
-    assert shared.taken("a") is False
+    assert shared == {"b", "c"}
 
 
-def test_a_key_goes_free_with_the_lease_the_holder_and_the_schedule() -> None:
-    shared = Keys()
+def test_a_key_goes_free_with_the_lease_the_holder_and_the_order() -> None:
+    shared = set[str]()
     live, replay = Line("a", "a", shared=shared), Line("a", "a", shared=shared)
     assert (live.begin(), replay.begin()) == ([1], [])
     live.wait(LEASE_S)
@@ -533,7 +532,7 @@ def test_a_key_goes_free_with_the_lease_the_holder_and_the_schedule() -> None:
 
 
 def test_what_both_picked_only_one_begins() -> None:
-    shared = Keys()
+    shared = set[str]()
     live, replay = Line("a", shared=shared), Line("a", shared=shared)
     mine, theirs = live.order.pick(9), replay.order.pick(9)
 
@@ -545,16 +544,16 @@ def test_what_both_picked_only_one_begins() -> None:
 
 
 class Sharing:
-    """Three schedules with keys in common, and what is under way by (schedule, sequence)."""
+    """Three orders with keys in common, and what is under way by (order, sequence)."""
 
     def __init__(self, data: st.DataObject) -> None:
         self.data = data
-        shared, keys = Keys(), st.lists(st.sampled_from("abc"), max_size=6)
+        shared, keys = set[str](), st.lists(st.sampled_from("abc"), max_size=6)
         self.lines = [Line(*data.draw(keys), shared=shared) for _ in range(3)]
         self.under_way: dict[tuple[int, int], str] = {}
 
     def begin(self) -> None:
-        """Begin some of what one schedule picks."""
+        """Begin some of what one order picks."""
         index = self.data.draw(st.integers(0, 2))
         line = self.lines[index]
         for entry in line.order.pick(self.data.draw(st.integers(1, 4))):

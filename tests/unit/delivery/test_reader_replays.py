@@ -329,7 +329,7 @@ async def test_a_replay_waits_while_nobody_is_connected_and_while_all_is_held() 
         reader.pause("by hand")
         await asyncio.sleep(3_600)
         assert sink.got == []
-        reader.resume()
+        reader.configure(world.channel, world.subscription)
         await until(lambda: len(sink.got) == 3)
         await settled()
 

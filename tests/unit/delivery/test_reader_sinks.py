@@ -129,7 +129,7 @@ async def test_a_target_that_wants_no_more_is_left_alone() -> None:
         assert (sink.sequences, said) == ([1, 2, 3], ["the target answered 410"])
         assert (reader.paused, reader.under_way) == ("the target answered 410", 0)
         sink.script = succeed
-        reader.resume()
+        reader.configure(world.channel, world.subscription)
         await until(lambda: len(sink.got) == 7)
         await settled()
 
@@ -254,7 +254,7 @@ async def test_a_drained_reader_takes_results_and_sends_nothing() -> None:
         await asyncio.sleep(5)
         assert (sink.sequences, reader.under_way) == ([1, 2], 0)
         reader.let_go(sink)
-        reader.resume()
+        reader.configure(world.channel, world.subscription)
         await asyncio.sleep(5)
         assert sink.sequences == [1, 2]
 
