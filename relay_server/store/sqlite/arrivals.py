@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from relay_protocol.errors import RelayError
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.errors import ChannelNotFound
+from relay_server.store.sqlite.checksums import LINE_BITS, Checksums, checksums
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.fingerprints import LINE_BITS, Fingerprint, fingerprint
 from relay_server.store.sqlite.positions import position, sequence_of
 from relay_server.store.sqlite.rows import decode_request
 from relay_server.values import Appended, ChannelNumber, Event, NewEvent
@@ -54,16 +54,6 @@ class Stored:
     weight: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A stored event of the same webhook; `first` is the id of the first one of these."""
-
-    id: str
-    first: str
-    sequence: int
-    received_at: int
-
-
 @dataclass(slots=True)
 class _Original:
     """The event that an arrival is: itself, or an earlier one that it is a duplicate of.
@@ -77,6 +67,7 @@ class _Original:
 
     id: str
     first: str
+    received_at: int
     new: NewEvent | None = None
     sequence: int = 0
     conflict: bool = False
@@ -88,19 +79,19 @@ def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored |
     Returns:
         For each where it is, or `ChannelNotFound`.
     """
-    prints = [fingerprint(arrival.new, arrival.request) for arrival in arrivals]
-    originals = _originals(database, arrivals, prints)
+    sums = [checksums(arrival.new, arrival.request) for arrival in arrivals]
+    originals = _originals(database, arrivals, sums)
     fresh = [a for a, o in zip(arrivals, originals, strict=True) if o.new is a.new]
     sequences = _take_sequences(database, fresh)
     results, rows = list[Stored | RelayError](), []
-    for arrival, original, print_ in zip(arrivals, originals, prints, strict=True):
+    for arrival, original, its in zip(arrivals, originals, sums, strict=True):
         taken = sequences.get(arrival.channel)
         if original.new is arrival.new and taken is not None:
             original.sequence = next(taken)
             event = _event(arrival, original)
             appended = Appended(original.id, original.sequence)
             results.append(Stored(appended, event, arrival.weight))
-            rows.append(_row(event, arrival, print_))
+            rows.append(_row(event, arrival, its))
         elif original.sequence:
             duplicate = Appended(original.id, original.sequence, duplicate=True)
             results.append(Stored(duplicate, None))
@@ -112,31 +103,31 @@ def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored |
 
 def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
     """Where the event is that a webhook is a duplicate of, if there is one."""
-    print_ = fingerprint(arrival.new, arrival.request)
-    kept = _newest(database, arrival, print_) if arrival.new.sender_id is not None else None
+    if arrival.new.sender_id is None:
+        return None
+    kept = _newest(database, arrival, checksums(arrival.new, arrival.request))
     if kept is None or not _suffices(database, arrival, kept):
         return None
     return Appended(kept.id, kept.sequence, duplicate=True)
 
 
 def _originals(
-    database: Database, arrivals: Sequence[Arrival], prints: Sequence[Fingerprint]
+    database: Database, arrivals: Sequence[Arrival], sums: Sequence[Checksums]
 ) -> list[_Original]:
     """For each arrival the event that it is."""
     known = _known(database, arrivals)
     together: defaultdict[tuple[ChannelNumber, str], list[_Original]] = defaultdict(list)
     originals = []
-    for index, (arrival, print_) in enumerate(zip(arrivals, prints, strict=True)):
+    for index, (arrival, its) in enumerate(zip(arrivals, sums, strict=True)):
         new = arrival.new
-        if new.sender_id is None:
-            originals.append(_Original(new.id, new.id, new))
-            continue
-        others = together[arrival.channel, new.sender_id]
-        original = _in_batch(arrival, others)
-        if index in known and original.new is new:
-            original = _in_store(database, arrival, print_, original)
-        if original.new is new:
-            others.append(original)
+        original = _Original(new.id, new.id, new.received_at, new)
+        if new.sender_id is not None:
+            others = together[arrival.channel, new.sender_id]
+            original = _in_batch(arrival, original, others)
+            if index in known and original.new is new:
+                original = _in_store(database, arrival, original, its)
+            if original.new is new:
+                others.append(original)
         originals.append(original)
     return originals
 
@@ -150,66 +141,61 @@ def _known(database: Database, arrivals: Sequence[Arrival]) -> set[int]:
     return {index for (index,) in rows}
 
 
-def _in_batch(arrival: Arrival, others: Sequence[_Original]) -> _Original:
+def _in_batch(arrival: Arrival, mine: _Original, others: Sequence[_Original]) -> _Original:
     """The event that an arrival is, as far as those of its sender's id go that come with it."""
-    new, first, conflict = arrival.new, arrival.new.id, False
     for other in others:
         assert other.new is not None
-        if other.new.body != new.body:
-            conflict = True
-        elif _line(other.new.request) == _line(new.request):
-            if arrival.window_ms:
+        if other.new.body != arrival.new.body:
+            mine.conflict = True
+        elif _line(other.new.request) == _line(arrival.new.request):
+            if _is_soon(arrival, other):
                 return other
-            first = other.first
-    return _Original(new.id, first, new, conflict=conflict)
+            mine.first = other.first
+    return mine
 
 
-def _in_store(
-    database: Database, arrival: Arrival, print_: Fingerprint, original: _Original
-) -> _Original:
+def _in_store(database: Database, arrival: Arrival, mine: _Original, sums: Checksums) -> _Original:
     """The same as far as those go that are stored."""
-    kept = _newest(database, arrival, print_)
+    kept = _newest(database, arrival, sums)
     if kept is not None and _suffices(database, arrival, kept):
-        return _Original(kept.id, kept.first, sequence=kept.sequence)
-    original.first = kept.first if kept else original.first
-    original.conflict = original.conflict or _has_other_body(database, arrival, print_)
-    return original
+        return kept
+    mine.first = kept.first if kept else mine.first
+    mine.conflict = mine.conflict or _has_other_body(database, arrival, sums)
+    return mine
 
 
-def _newest(database: Database, arrival: Arrival, print_: Fingerprint) -> _Kept | None:
+def _newest(database: Database, arrival: Arrival, sums: Checksums) -> _Original | None:
     """The newest stored event of the same webhook, whatever came of it."""
-    new = arrival.new
-    for digest in (print_.digest, print_.body):  # the latter is how older versions stored it
-        rows = database.all(
-            "same_webhooks",
-            channel=arrival.channel,
-            sender_id=new.sender_id,
-            digest=digest,
-            body=new.body,
-        )
-        for at, id_, received_at, repeat_of, request in rows:
-            if _line(decode_request(request)) == _line(new.request):
-                return _Kept(id_, repeat_of or id_, sequence_of(at), received_at)
+    its = {"channel": arrival.channel, "sender_id": arrival.new.sender_id, "body": arrival.new.body}
+    for digest in (sums.digest, sums.body):  # the latter is how older versions stored it
+        for at, id_, received_at, repeat_of, request in database.all(
+            "same_webhooks", digest=digest, **its
+        ):
+            if _line(decode_request(request)) == _line(arrival.new.request):
+                return _Original(id_, repeat_of or id_, received_at, sequence=sequence_of(at))
     return None
 
 
-def _suffices(database: Database, arrival: Arrival, kept: _Kept) -> bool:
+def _suffices(database: Database, arrival: Arrival, kept: _Original) -> bool:
     """True if a webhook may be answered with an event that is stored: nobody misses it."""
-    age_ms = max(0, arrival.new.received_at - kept.received_at)  # clocks are set back, too
-    if age_ms >= arrival.window_ms:
-        return False
-    return not database.all("is_missed", channel=arrival.channel, sequence=kept.sequence)
+    its = {"channel": arrival.channel, "sequence": kept.sequence}
+    return _is_soon(arrival, kept) and not database.all("is_missed", **its)
 
 
-def _has_other_body(database: Database, arrival: Arrival, print_: Fingerprint) -> bool:
-    lowest = print_.body << LINE_BITS
+def _is_soon(arrival: Arrival, earlier: _Original) -> bool:
+    """True within the window; a clock that was set back does not end it."""
+    return max(0, arrival.new.received_at - earlier.received_at) < arrival.window_ms
+
+
+def _has_other_body(database: Database, arrival: Arrival, sums: Checksums) -> bool:
+    lowest = sums.body << LINE_BITS
     found = database.all(
         "has_other_body",
         channel=arrival.channel,
         sender_id=arrival.new.sender_id,
         lowest=lowest,
         highest=lowest + (1 << LINE_BITS) - 1,
-        older=print_.body,
+        older=sums.body,
     )
     return bool(found)
 
@@ -242,7 +228,7 @@ def _event(arrival: Arrival, original: _Original) -> Event:
     return Event(arrival.channel, head, new.body, original.conflict, repeat_of)
 
 
-def _row(event: Event, arrival: Arrival, print_: Fingerprint) -> tuple[object, ...]:
+def _row(event: Event, arrival: Arrival, sums: Checksums) -> tuple[object, ...]:
     head = event.head
     return (
         position(event.channel, head.sequence),
@@ -253,9 +239,9 @@ def _row(event: Event, arrival: Arrival, print_: Fingerprint) -> tuple[object, .
         head.key,
         head.kind,
         arrival.new.sender_id,
-        None if arrival.new.sender_id is None else print_.digest,
+        None if arrival.new.sender_id is None else sums.digest,
         arrival.request,
         event.body,
-        print_.checksum,
+        sums.event,
         event.repeat_of,
     )

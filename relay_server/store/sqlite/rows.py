@@ -11,8 +11,8 @@ import msgspec
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.configs import ChannelConfig, SubscriptionConfig
 from relay_server.errors import StoreBroken
+from relay_server.store.sqlite.checksums import crc
 from relay_server.store.sqlite.database import Row
-from relay_server.store.sqlite.fingerprints import crc
 from relay_server.store.sqlite.positions import channel_of, sequence_of
 from relay_server.values import (
     Attempt,

@@ -14,26 +14,26 @@ PIECE = 4_096  # bytes
 LINE_BITS = 31
 
 
-class Fingerprint(NamedTuple):
-    """What is reckoned of a webhook.
+class Checksums(NamedTuple):
+    """Those of one webhook.
 
     Attributes:
         body: CRC-32 of the body.
         digest: Finds webhooks of the same method, request target and body, and proves nothing.
             Those of one body lie together: its CRC-32 is in the upper bits.
-        checksum: CRC-32 of the body and the request, as they are stored.
+        event: CRC-32 of the body and the request, as they are stored.
     """
 
     body: int
     digest: int
-    checksum: int
+    event: int
 
 
-def fingerprint(new: NewEvent, request: bytes) -> Fingerprint:
-    """Reckon it; `request` is the request as it is stored."""
+def checksums(new: NewEvent, request: bytes) -> Checksums:
+    """Reckon them; `request` is the request as it is stored."""
     body = crc(new.body)
     line = crc(f"{new.request.method} {new.request.request_target}".encode())
-    return Fingerprint(body, body << LINE_BITS | line >> 1, crc(request, body))
+    return Checksums(body, body << LINE_BITS | line >> 1, crc(request, body))
 
 
 def crc(data: bytes, start: int = 0) -> int:
