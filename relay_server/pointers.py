@@ -1,4 +1,4 @@
-"""What a JSON pointer leads to in a body of a stranger's.
+"""Following a JSON pointer into a body of a stranger's.
 
 Only what lies on the way is made into objects: all of a body of 25 MiB would be 600 MiB of them,
 and seconds in which nobody else is answered.
@@ -37,7 +37,7 @@ def follow(body: bytes, pointer: str) -> str:
 
 
 def _below(value: msgspec.Raw, step: str) -> msgspec.Raw:
-    """What is one step below a value; nothing where that is neither an object nor a list."""
+    """The value one step below another; nothing where that is neither an object nor a list."""
     try:
         return _in_object(value, step)
     except msgspec.ValidationError:

@@ -1,4 +1,4 @@
-"""What holds in every store, whatever keeps it: bounds, spellings, what a selection means. Pure."""
+"""Rules of every store, whatever keeps it: bounds, spellings, the meaning of a selection. Pure."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ LOOK_AT = 5_000  # events that one look for removable ones goes through at most
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was deleted; `last` is the highest sequence."""
+    """Events that were deleted; `last` is the highest sequence."""
 
     channel: ChannelNumber
     events: int

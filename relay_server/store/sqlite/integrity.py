@@ -47,12 +47,12 @@ def mark_made(path: Path) -> None:
 
 
 def was_made(data_dir: Path) -> bool:
-    """Whether there was ever a store in a folder."""
+    """True if there was ever a store in a folder."""
     return (data_dir / MARKER).exists()
 
 
 def problems(database: Database, *, whole: bool = False) -> list[str]:
-    """What is wrong with a database, the first few of it.
+    """List what is wrong with a database, the first few of it.
 
     Args:
         database: To be looked at.

@@ -246,7 +246,7 @@ def _bounds(
 
 
 def _conditions(replay: Replay) -> dict[str, object]:
-    """What `select_events` takes of a replay; None for a condition that is not set."""
+    """A replay's selection as `select_events` takes it; None for a condition that is not set."""
     wanted = replay.selection
     text, as_ascii, as_unicode = spellings(wanted.text) if wanted.text else (None, None, None)
     return {

@@ -46,7 +46,7 @@ def list_events(database: Database, first: int, before: int, limit: int) -> list
 
 
 class _Kept:
-    """What is kept of some events' deliveries: marks, attempts, and which replays came to each."""
+    """Marks and attempts of some events' deliveries, and the replays that came to each event."""
 
     def __init__(self, marks: Iterable[Row], attempts: Iterable[Row]) -> None:
         self._marks = {(reader, sequence): mark for reader, sequence, *mark in marks}
@@ -63,7 +63,7 @@ class _Kept:
         return sorted(self._replays[sequence], reverse=True)
 
     def state(self, reader: ReaderNumber, name: str, sequence: int, unmarked: str) -> DeliveryState:
-        """What became of a delivery; `unmarked` where no mark says it."""
+        """How a delivery stands; `unmarked` where no mark says it."""
         attempts = tuple(self._attempts.get((reader, sequence), ()))
         mark = self._marks.get((reader, sequence))
         if reader < 0 and mark is None:
@@ -76,7 +76,7 @@ class _Kept:
 def deliveries(
     database: Database, channel: ChannelNumber, sequences: Sequence[int]
 ) -> list[list[DeliveryState]]:
-    """What became of each event for each subscription it is for, and for replays that had it."""
+    """How each event's deliveries stand, for each subscription it is for and each replay of it."""
     readers = database.all("readers_of_channel", channel=channel)
     names = {reader: name for reader, name, *_ in readers}
     kept = _kept(database, list(names), sequences)

@@ -39,7 +39,7 @@ _MAGIC = b"SQLite format 3\0"
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What is in the store now.
+    """The store's contents after a restore.
 
     Attributes:
         kept: Where the store is that was there before, if there was one.

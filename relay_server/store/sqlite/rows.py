@@ -44,7 +44,7 @@ _selection = msgspec.msgpack.Decoder(Selection)
 
 
 def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
-    """What SQLite takes for sound may not be: it keeps no checksums.
+    """Decode what SQLite takes for sound, which it may not be: it keeps no checksums.
 
     Raises:
         StoreBroken: It is not what was written.
