@@ -1,4 +1,21 @@
-"""The main job: keeps channels connected to their targets until interrupted."""
+"""The main job: keeps channels connected to their targets until interrupted.
+
+    settings ──plan──▶ Job ──┬─ a Poster for each channel ──▶ targets
+                             ├─ Journal       what was delivered, known to the next run
+                             └─ Tunnel ◀──▶ relay
+                                  └──notices──▶ Announcer ──render──▶ console
+
+This module puts the parts together and decides how they end; none of them knows another.
+
+*Beginning.* What is wrong with flags and settings is told before anything is opened. A target that
+names no channel gets the token's, which only the relay knows: until it answers, it is waited for
+like later, and said once.
+
+*Ending.* The first Ctrl-C or SIGTERM drains: nothing new is taken, what the targets have is
+finished and its results are sent. The second cancels the whole at once; what was under way comes
+again. A reader of the output that went away (`| head`) counts as the first. Either way the journal
+is closed last, when no result can come any more.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +39,9 @@ from relay_client.notices import Connected, Ended, Lost, Notice, Stopping, Warne
 from relay_client.options import Route, parse_since
 from relay_client.relay import Relay
 from relay_client.render import Render, make_render
-from relay_client.replayer import Replayer
 from relay_client.settings import ClientSettings, Configuration
 from relay_client.tunnel import Tunnel
+from relay_http.poster import Poster
 from relay_http.streams import READER_GONE
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
@@ -182,10 +199,17 @@ async def _connect(
     tell = SharingWatch(announcer.tell) if settings.share else announcer.tell
     async with (
         _open_journal(configuration.state_folder, relay, announcer.tell) as journal,
-        Replayer(job.targets, job.timeout_s, job.concurrency) as replayer,
+        contextlib.AsyncExitStack() as stack,
     ):
+        # As many idle connections are kept for each target as deliveries are posted at once.
+        posters = {
+            channel: Poster(target, job.timeout_s, job.concurrency)
+            for channel, target in job.targets.items()
+        }
+        for poster in posters.values():
+            stack.callback(poster.close)
         session = ClientSession(_hello(job.wanted), job.concurrency, finished=journal)
-        tunnel = Tunnel(relay, session, replayer, tell)
+        tunnel = Tunnel(relay, session, posters, tell)
         announcer.on_hang_up = tunnel.stop
         interrupts.on_first = lambda: _stop(tunnel, session, announcer)
         await tunnel.run()

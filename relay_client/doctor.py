@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from relay_client import __version__
 from relay_client.api import Api, Canary
@@ -18,14 +18,16 @@ from relay_client.errors import ClientError, ExitStatus, RelayUnreachable
 from relay_client.notices import Connected, Lost, Notice
 from relay_client.options import Route
 from relay_client.relay import Relay
-from relay_client.replayer import Replayer
 from relay_client.settings import ClientSettings, Configuration
 from relay_client.tunnel import Tunnel
+from relay_http.poster import Poster
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.messages import Hello, Wanted
 from relay_protocol.text import harmless
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+
+_T = TypeVar("_T")
 
 _CONNECT_S = 15.0
 _ARRIVE_S = 10.0
@@ -165,61 +167,57 @@ async def _until_recorded(api: Api, event: str) -> None:
 
 
 class _Watch:
-    """A tunnel's targets, and what became of the canary."""
+    """Stands for the canary channel's poster, and notes what becomes of the canary."""
 
-    def __init__(self, replayer: Replayer | None) -> None:
-        self._replayer = replayer
-        self._connected = asyncio.Event()
-        self._arrived = asyncio.Event()
-        self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    def __init__(self, poster: Poster | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._poster = poster
+        self._connected: asyncio.Future[None] = loop.create_future()
+        self._arrived: asyncio.Future[None] = loop.create_future()
+        self._outcome: asyncio.Future[Outcome] = loop.create_future()
         self._reason = Lost("the relay did not answer")
         self.tunnel: asyncio.Task[None]
 
-    def of(self, channel: str) -> Target:
-        """Asked for by the tunnel when nothing listens."""
-        assert self._replayer is not None
-        return self._replayer.of(channel)
+    @property
+    def target(self) -> Target:
+        """Asked for by the tunnel when nothing listens there."""
+        assert self._poster is not None
+        return self._poster.target
 
-    async def replay(self, delivery: Delivery) -> Outcome:
+    async def post(self, delivery: Delivery) -> Outcome:
         """Without a target, answer in its place."""
-        self._arrived.set()
-        outcome: Outcome = Response(200)
-        if self._replayer is not None:
-            outcome = await self._replayer.replay(delivery)
-        if not self._outcome.done():
-            self._outcome.set_result(outcome)
+        _note(self._arrived, None)
+        outcome = Response(200) if self._poster is None else await self._poster.post(delivery)
+        _note(self._outcome, outcome)
         return outcome
 
-    async def until_listening(self, channel: str) -> None:
+    async def until_listening(self) -> None:
         """The first failure ends the examination: nothing is waited for."""
         await asyncio.get_running_loop().create_future()
 
     def tell(self, notice: Notice) -> None:
         """Take what the tunnel has to say."""
         if isinstance(notice, Connected):
-            self._connected.set()
+            _note(self._connected, None)
         elif isinstance(notice, Lost):
             self._reason = notice
 
     async def until_connected(self) -> None:
-        if not await self._happens(self._connected, _CONNECT_S):
+        if not await self._comes(self._connected, _CONNECT_S):
             raise RelayUnreachable(
                 f"no WebSocket: {self._reason.text}",
                 self._reason.hint or "A proxy before the relay must pass WebSockets on.",
             )
 
     async def until_arrived(self) -> None:
-        if not await self._happens(self._arrived, _ARRIVE_S):
+        if not await self._comes(self._arrived, _ARRIVE_S):
             raise ClientError(
                 "the canary did not come over the WebSocket", "Look at the server's log."
             )
 
     async def answer(self, target: Target) -> list[str]:
         """Give what the target answered, in words."""
-        ends: set[asyncio.Future[Any]] = {self._outcome, self.tunnel}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if not self._outcome.done():
-            self.tunnel.result()  # refused for good meanwhile: says so
+        if not await self._comes(self._outcome, None):
             raise ClientError("the tunnel ended before the target answered", "Try again.")
         match self._outcome.result():
             case Response(status, elapsed_ms=elapsed_ms) as response:
@@ -233,16 +231,19 @@ class _Watch:
             case Failure(_, text):
                 raise ClientError(text, "Look at your app's log.")
 
-    async def _happens(self, event: asyncio.Event, within_s: float) -> bool:
-        """Wait for an event; a tunnel that was refused for good ends the wait with its error."""
-        waiting = asyncio.create_task(event.wait())
-        await asyncio.wait(
-            {waiting, self.tunnel}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        waiting.cancel()
-        if self.tunnel.done():
+    async def _comes(self, what: asyncio.Future[Any], within_s: float | None) -> bool:
+        """Wait for it; a tunnel that was refused for good ends the wait with its error."""
+        ends: set[asyncio.Future[Any]] = {what, self.tunnel}
+        await asyncio.wait(ends, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        if not what.done() and self.tunnel.done():
             self.tunnel.result()
-        return event.is_set()
+        return what.done()
+
+
+def _note(what: asyncio.Future[_T], value: _T) -> None:
+    """Note that something happened, if that is news."""
+    if not what.done():
+        what.set_result(value)
 
 
 @contextlib.asynccontextmanager
@@ -250,21 +251,19 @@ async def _watching(
     relay: Relay, canary: Canary, target: Target | None, timeout_s: float
 ) -> AsyncIterator[_Watch]:
     """Connect to the canary channel, and disconnect at the end."""
-    async with contextlib.AsyncExitStack() as stack:
-        replayer = None
-        if target is not None:
-            targets = {canary.channel: target}
-            replayer = await stack.enter_async_context(Replayer(targets, timeout_s, 1))
-        watch = _Watch(replayer)
-        hello = Hello(__version__, socket.gethostname(), (Wanted(canary.channel),), 1)
-        tunnel = Tunnel(relay, ClientSession(hello, 1), watch, watch.tell)
-        watch.tunnel = asyncio.create_task(tunnel.run())
-        try:
-            yield watch
-        finally:
-            tunnel.stop()
-            watch.tunnel.cancel()
-            await asyncio.gather(watch.tunnel, return_exceptions=True)
+    poster = None if target is None else Poster(target, timeout_s, 1)
+    watch = _Watch(poster)
+    hello = Hello(__version__, socket.gethostname(), (Wanted(canary.channel),), 1)
+    tunnel = Tunnel(relay, ClientSession(hello, 1), {canary.channel: watch}, watch.tell)
+    watch.tunnel = asyncio.create_task(tunnel.run())
+    try:
+        yield watch
+    finally:
+        tunnel.stop()
+        watch.tunnel.cancel()
+        await asyncio.gather(watch.tunnel, return_exceptions=True)
+        if poster is not None:
+            poster.close()
 
 
 def _target(settings: ClientSettings) -> Target | None:

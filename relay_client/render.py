@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TypeAlias, assert_never
 
@@ -226,20 +227,10 @@ class JsonLines:
                 return {"url": self._url, "name": name, "channels": channels, **away}
             case Waiting(channel, target) | Resumed(channel, target):
                 return {"channel": channel, "target": target.url}
-            case Paused(channel, subscription, reason):
-                return {"channel": channel, "subscription": subscription, "reason": reason}
             case Lost(reason, hint) | StillAway(reason, hint):
                 return {"reason": reason, "hint": hint}
-            case Ended(reason, exit_status):
-                return {"reason": reason, "exit_status": exit_status}
-            case Warned(text):
-                return {"text": text}
-            case Stopping(number):
-                return {"under_way": number}
-            case Slept():
-                return {}
-            case _:
-                assert_never(notice)
+            case _:  # programs know the others' fields by the same names
+                return asdict(notice)
 
     def _granted(self, granted: Granted) -> dict[str, object]:
         return {

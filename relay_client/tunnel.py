@@ -1,10 +1,34 @@
-"""The WebSocket around a `ClientSession`: keeps it connected and does what it decides."""
+"""The WebSocket around a `ClientSession`: keeps it connected and does what it decides.
+
+    run ─┬─ _keep_connected   dial ──▶ receive … ──▶ lost ──▶ wait (backoff) ──▶ dial …
+         │     └─ _write      outbox ──▶ socket; one task for each connection
+         ├─ _watch_clocks     each second: tick; a jump of the wall clock is a sleep
+         ├─ _replay           one task for each delivery that a target has
+         └─ _probe            one for each target that is down
+
+The session decides and the tunnel performs. Whatever happens (a message, an outcome, a second that
+passed, a stop) is told to the session, which answers at once with effects. `_perform` carries them
+out in order and never waits: what is to be sent goes into the outbox, what is to be posted becomes
+a task.
+
+*What outlives a connection.* The session and its posts do: a target works on while the connection
+is away, and its outcome answers the delivery when the relay brings it again. Outbox and writer
+belong to one connection and go with it.
+
+*Backpressure.* While more than `MAX_OUTBOX` messages wait to be written nothing more is read, so a
+relay that takes no results brings no deliveries.
+
+*Ends.* `_over` is set once all is drained after `stop`, or by an error in any task: none of them
+fails quietly. Then the last results get `CLOSE_TIMEOUT_S` to go out. An answer of the relay that is
+final (a refused token, a takeover) is raised; everything else is tried again. A connection that
+nobody may be at the other end of is cut without a goodbye, which would hang.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Protocol, assert_never
 
 from websockets.asyncio.client import ClientConnection
@@ -57,17 +81,18 @@ LOOK_S = 1.0
 MAX_OUTBOX = 256
 
 
-class Targets(Protocol):
-    """What the tunnel needs to know of the targets."""
+class Posts(Protocol):
+    """Where the deliveries of a channel go: a `Poster`, or what stands for one."""
 
-    def of(self, channel: str) -> Target:
-        """The target of a channel."""
+    @property
+    def target(self) -> Target:
+        """What it posts to."""
 
-    async def replay(self, delivery: Delivery) -> Outcome:
+    async def post(self, delivery: Delivery) -> Outcome:
         """Post a delivery; never raises."""
 
-    async def until_listening(self, channel: str) -> None:
-        """Return once the channel's target takes connections."""
+    async def until_listening(self) -> None:
+        """Return once the target takes connections."""
 
 
 class Tunnel:
@@ -78,7 +103,7 @@ class Tunnel:
     Args:
         relay: Where to connect to.
         session: Decides everything.
-        targets: Where deliveries go.
+        posters: Where deliveries go, by channel.
         tell: Takes what happens; must not block.
         backoff: Decides how long to wait between connections.
         wall: The wall clock, in Unix seconds; a jump of it is a sleep.
@@ -88,7 +113,7 @@ class Tunnel:
         self,
         relay: Relay,
         session: ClientSession,
-        targets: Targets,
+        posters: Mapping[str, Posts],
         tell: Callable[[Notice], None],
         *,
         backoff: Backoff | None = None,
@@ -97,7 +122,7 @@ class Tunnel:
     ) -> None:
         self._relay = relay
         self._session = session
-        self._targets = targets
+        self._posters = posters
         self._tell = tell
         self._backoff = backoff or Backoff()
         self._wall = wall
@@ -237,15 +262,15 @@ class Tunnel:
                 self._tell(notices.Paused(channel, name, reason))
 
     async def _replay(self, delivery: Delivery) -> None:
-        outcome = await self._targets.replay(delivery)
+        outcome = await self._posters[delivery.channel].post(delivery)
         self._perform(self._session.finished(delivery, outcome))
         self._tell(Settled(delivery, outcome))
 
     async def _probe(self, channel: str) -> None:
-        target = self._targets.of(channel)
-        self._tell(Waiting(channel, target))
-        await self._targets.until_listening(channel)
-        self._tell(Resumed(channel, target))
+        poster = self._posters[channel]
+        self._tell(Waiting(channel, poster.target))
+        await poster.until_listening()
+        self._tell(Resumed(channel, poster.target))
         self._perform(self._session.target_up(channel))
 
     async def _watch_clocks(self) -> None:

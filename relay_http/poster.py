@@ -52,6 +52,9 @@ class Poster:
         most_idle: How many connections are kept between deliveries.
         pool: Opens the connections, if not one that goes to the target without further ado.
         look_s: How long a look at the target may take.
+
+    Attributes:
+        target: What it posts to.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Poster:
         pool: Pool | None = None,
         look_s: float = _PROBE_S,
     ) -> None:
-        self._target = target
+        self.target = target
         self._timeout_s = timeout_s
         self._look_s = look_s
         self._pool = Pool(target, most_idle) if pool is None else pool
@@ -94,7 +97,7 @@ class Poster:
         """Post a delivery. Whatever happens is told by the outcome."""
         started = time.perf_counter()
         try:
-            head = compose(delivery, self._target)
+            head = compose(delivery, self.target)
         except RequestRefused as exc:
             return Failure(FailureKind.REFUSED, str(exc))
         try:
@@ -141,11 +144,11 @@ class Poster:
             case Unreachable():
                 return str(exc)
             case SSLCertVerificationError():
-                return f"the certificate of {self._target.authority} is not good: " + (
+                return f"the certificate of {self.target.authority} is not good: " + (
                     exc.verify_message
                 )
             case _:
-                return f"{self._target.authority} does not take connections"
+                return f"{self.target.authority} does not take connections"
 
     async def _explain(self, exc: Exception) -> tuple[FailureKind, str]:
         match exc:
@@ -165,7 +168,7 @@ class Poster:
         """Tell a target that hung up from one that is gone."""
         if not await self.look():
             return FailureKind.NETWORK, "the target closed the connection without a whole answer"
-        text = f"{self._target.authority} went away while it had the event"
+        text = f"{self.target.authority} went away while it had the event"
         return FailureKind.TARGET_LOST, text
 
 

@@ -102,22 +102,20 @@ class _SimTunnel(Tunnel):
         return cast(ClientConnection, link.client)
 
 
-class _SimTargets:
-    """What a tunnel needs to know of its machine's target."""
+class _SimPoster:
+    """Posts to its machine's target."""
+
+    target = Place("localhost", 8000)
 
     def __init__(self, target: Target, life: int) -> None:
         self._target = target
         self._life = life
 
-    def of(self, channel: str) -> Place:
-        """The same for every channel."""
-        return Place("localhost", 8000)
-
-    async def replay(self, delivery: Delivery) -> Outcome:
+    async def post(self, delivery: Delivery) -> Outcome:
         """Post it."""
         return await self._target.post(delivery, self._life)
 
-    async def until_listening(self, channel: str) -> None:
+    async def until_listening(self) -> None:
         """Wait for it."""
         await self._target.until_up()
 
@@ -213,7 +211,7 @@ class Machine:
         tunnel = _SimTunnel(
             RELAY,
             self._session,
-            _SimTargets(self.target, self.life),
+            dict.fromkeys(self.group.channels, _SimPoster(self.target, self.life)),
             self._tell,
             backoff=Backoff(self._rng.uniform),
             wall=self.wall,

@@ -23,6 +23,7 @@ def make_delivery(
     headers: HeaderList = ((b"Host", b"relay.example.com"),),
     body: bytes = b"{}",
     channel: str = "chatwoot",
+    subscription: int = 1,
     attempt: int = 1,
     replay: bool = False,
     sender: str = "203.0.113.9",
@@ -32,7 +33,7 @@ def make_delivery(
     """A delivery as the relay sends it."""
     request = RequestHead(method, request_target, headers, sender, "https")
     event = EventHead(f"evt_{number}", number, RECEIVED_AT, key, kind, request)
-    return Delivery(f"dlv_{number}", 1, channel, attempt, replay, event, body)
+    return Delivery(f"dlv_{number}", subscription, channel, attempt, replay, event, body)
 
 
 @dataclass

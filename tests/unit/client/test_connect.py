@@ -42,9 +42,12 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 @asynccontextmanager
-async def connecting(relay: FakeRelay, target: RawTarget, **values: Any) -> AsyncIterator[Lines]:
+async def connecting(
+    relay: FakeRelay, target: RawTarget | str, **values: Any
+) -> AsyncIterator[Lines]:
     """Run the command as long as the block; gives what it printed so far."""
-    settings = configuration(relay.url, to=f"127.0.0.1:{target.port}", output="json", **values)
+    to = target if isinstance(target, str) else f"127.0.0.1:{target.port}"
+    settings = configuration(relay.url, to=to, output="json", **values)
     told = console()
     running = asyncio.create_task(run_connect(settings, told))
     try:
@@ -221,6 +224,22 @@ async def test_a_webhook_goes_all_the_way() -> None:
     assert (delivered["type"], delivered["status"]) == ("delivered", 200)
     assert (ended["type"], ended["exit_status"]) == ("ended", 5)
     assert target.requests[0].startswith(b"POST /webhook HTTP/1.1\r\n")
+
+
+async def test_each_channel_goes_to_its_own_target() -> None:
+    """Nothing of one goes to the other."""
+    async with fake_relay() as relay, raw_target() as bot, raw_target() as shop:
+        to = f"chatwoot=127.0.0.1:{bot.port},shop=127.0.0.1:{shop.port}"
+        async with connecting(relay, to):
+            connection = await relay.connected()
+            for number, subscription in enumerate((1, 2, 1), 1):
+                await connection.deliver(
+                    make_delivery(number, subscription=subscription, body=b"%d " % number)
+                )
+            await until(lambda: len(relay.settled) == 3)
+
+    assert sorted(request[-2:] for request in bot.requests) == [b"1 ", b"3 "]
+    assert [request[-2:] for request in shop.requests] == [b"2 "]
 
 
 async def test_a_target_that_comes_back_gets_what_waited() -> None:

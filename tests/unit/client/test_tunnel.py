@@ -38,25 +38,24 @@ from tests.support.waiting import until
 from tests.unit.client.support import TOKEN, FakeRelay, fake_relay
 
 
-class FakeTargets:
-    """Targets that answer when the test says so."""
+class FakePoster:
+    """A target that answers when the test says so."""
+
+    target = Target("localhost", 8000)
 
     def __init__(self) -> None:
-        self.replayed: list[Delivery] = []
+        self.posted: list[Delivery] = []
         self.outcome: Outcome = Response(200, elapsed_ms=3)
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.listening = asyncio.Event()
 
-    def of(self, channel: str) -> Target:
-        return Target("localhost", 8000)
-
-    async def replay(self, delivery: Delivery) -> Outcome:
-        self.replayed.append(delivery)
+    async def post(self, delivery: Delivery) -> Outcome:
+        self.posted.append(delivery)
         await self.may_answer.wait()
         return self.outcome
 
-    async def until_listening(self, channel: str) -> None:
+    async def until_listening(self) -> None:
         await self.listening.wait()
 
 
@@ -65,7 +64,7 @@ class Client:
 
     def __init__(self, relay: FakeRelay, *, heartbeat_s: float = 15.0, url: str = "") -> None:
         self.notices: list[Notice] = []
-        self.targets = FakeTargets()
+        self.poster = FakePoster()
         self.draws: list[float] = []
         self.slept_s = 0.0  # how far the wall clock is ahead
         hello = Hello("1.0", "laptop", (Wanted("chatwoot"),), WINDOW_DELIVERIES)
@@ -73,7 +72,7 @@ class Client:
         self.tunnel = Tunnel(
             Relay(url or relay.url, TOKEN),
             self.session,
-            self.targets,
+            {"chatwoot": self.poster},
             self.notices.append,
             backoff=Backoff(self._draw),
             wall=lambda: time.time() + self.slept_s,
@@ -124,7 +123,7 @@ async def test_a_delivery_goes_to_the_target_and_its_result_back() -> None:
         await until(lambda: relay.settled)
 
         assert relay.settled == [("dlv_1", Response(200, elapsed_ms=3))]
-        assert client.targets.replayed == [make_delivery()]
+        assert client.poster.posted == [make_delivery()]
         await until(lambda: client.told(Settled))
 
 
@@ -135,7 +134,7 @@ async def test_a_large_body_arrives_in_parts_and_whole() -> None:
         await relay.open[0].deliver(make_delivery(body=body))
         await until(lambda: relay.settled)
 
-        assert client.targets.replayed[0].body == body
+        assert client.poster.posted[0].body == body
 
 
 async def test_many_deliveries_are_all_settled() -> None:
@@ -145,7 +144,7 @@ async def test_many_deliveries_are_all_settled() -> None:
             await relay.open[0].deliver(make_delivery(number))
         await until(lambda: len(relay.settled) == 32)
 
-        assert len(client.targets.replayed) == 32
+        assert len(client.poster.posted) == 32
 
 
 async def test_a_takeover_while_connected_is_final() -> None:
@@ -170,17 +169,17 @@ async def test_a_protocol_error_of_the_relay_is_answered_with_4400() -> None:
 async def test_a_lost_connection_is_made_anew_and_the_result_given_to_it() -> None:
     """What the target works on goes on, and is not posted twice."""
     async with connected() as (relay, client):
-        client.targets.may_answer.clear()
+        client.poster.may_answer.clear()
         await relay.open[0].deliver(make_delivery())
-        await until(lambda: client.targets.replayed)
+        await until(lambda: client.poster.posted)
 
         relay.open[0].socket._writer.transport.abort()  # type: ignore[union-attr]
         second = await relay.connected(times=2)
         await second.deliver(make_delivery(attempt=2))
-        client.targets.may_answer.set()
+        client.poster.may_answer.set()
         await until(lambda: relay.settled)
 
-        assert len(client.targets.replayed) == 1
+        assert len(client.poster.posted) == 1
         assert [type(notice) for notice in client.notices[:3]] == [Connected, Lost, Connected]
         assert client.notices[2].away_s is not None  # type: ignore[union-attr]
         assert client.told(StillAway) == []
@@ -244,14 +243,14 @@ async def test_a_relay_that_falls_silent_is_left() -> None:
 async def test_a_target_that_is_down_makes_the_relay_wait() -> None:
     """Told once, and its return once."""
     async with connected() as (relay, client):
-        client.targets.outcome = Failure(FailureKind.TARGET_DOWN)
+        client.poster.outcome = Failure(FailureKind.TARGET_DOWN)
         for number in range(3):
             await relay.open[0].deliver(make_delivery(number))
         await until(lambda: len(relay.settled) == 3)
         assert relay.holds == [1]
 
-        client.targets.outcome = Response(200)
-        client.targets.listening.set()
+        client.poster.outcome = Response(200)
+        client.poster.listening.set()
         await until(lambda: relay.let_go == [1])
         await relay.open[0].deliver(make_delivery(9))
         await until(lambda: len(relay.settled) == 4)
@@ -263,13 +262,13 @@ async def test_a_target_that_is_down_makes_the_relay_wait() -> None:
 async def test_stopping_finishes_what_is_under_way() -> None:
     """And gives back what was not begun; the relay hears all of it before the close."""
     async with connected() as (relay, client):
-        client.targets.may_answer.clear()
+        client.poster.may_answer.clear()
         for number in range(10):
             await relay.open[0].deliver(make_delivery(number))
-        await until(lambda: len(client.targets.replayed) == 8)
+        await until(lambda: len(client.poster.posted) == 8)
 
         client.tunnel.stop()
-        client.targets.may_answer.set()
+        client.poster.may_answer.set()
         await ended(client)
         await until(lambda: relay.connections[0].socket.closed)
 
@@ -301,7 +300,7 @@ async def test_an_error_in_a_task_ends_the_tunnel() -> None:
         raise Bug
 
     async with connected() as (relay, client):
-        client.targets.replay = fail  # type: ignore[method-assign]
+        client.poster.post = fail  # type: ignore[method-assign]
         await relay.open[0].deliver(make_delivery())
         with pytest.raises(Bug):
             await ended(client)
@@ -344,7 +343,7 @@ async def test_a_sleep_is_noticed_within_a_second() -> None:
 
     session: Any = SimpleNamespace(tick=tick)
     relay = Relay("http://127.0.0.1:9", TOKEN)
-    mine = Tunnel(relay, session, FakeTargets(), told.append, wall=lambda: time.time() + slept_s)
+    mine = Tunnel(relay, session, {}, told.append, wall=lambda: time.time() + slept_s)
     began = clock.now
     looking = asyncio.create_task(mine._watch_clocks())
 

@@ -294,7 +294,7 @@ async def test_a_relay_that_reads_no_results_gets_no_more() -> None:
 
     async with raw_relay(behave) as relay:
         client = Client(FakeRelay(relay.url))
-        client.targets.outcome = Failure(FailureKind.TARGET_DOWN)
+        client.poster.outcome = Failure(FailureKind.TARGET_DOWN)
         async with running(client):
             await until(lambda: client.told(Waiting))
             assert client.tunnel._socket is not None
