@@ -261,9 +261,10 @@ async def test_a_disk_that_fails_fails_everybody_once(
     stops: bool,
 ) -> None:
     ledger.fail = error
-    results = await asyncio.gather(
-        *(writer.submit(insert(n)) for n in range(5)), return_exceptions=True
-    )
+    ledger.gate.clear()  # all are submitted before it fails
+    waiting = [writer.submit(insert(n)) for n in range(5)]
+    ledger.gate.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
     ledger.fail = None
 
     assert all(type(r) is told for r in results)
