@@ -33,7 +33,7 @@ from relay_client.errors import ClientError, ExitStatus
 from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
-from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy
+from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, Setting
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings
 from relay_server.web.limits import Limit
@@ -274,14 +274,14 @@ def limits_page() -> str:
 def _operators_rows() -> Iterator[str]:
     for config in (ChannelConfig, Policy, ForwardConfig):
         for field in msgspec.structs.fields(config):
-            for setting in getattr(field.type, "__metadata__", ()):
-                if not setting.help or field.required:
-                    continue
-                option = setting.option or f"--{field.name.replace('_', '-')}"
-                bounds = setting.check if isinstance(setting.check, Bounds) else None
-                ends = (bounds.low, bounds.high) if bounds else ()
-                span = " to ".join(_plainly(field.name, end) for end in ends)
-                yield _row(f"`{option}`", _plainly(field.name, field.default), span, setting.help)
+            notes = getattr(field.type, "__metadata__", ())
+            setting = next((note for note in notes if isinstance(note, Setting)), Setting())
+            if not setting.help or field.required:
+                continue
+            option = setting.option or f"--{field.name.replace('_', '-')}"
+            ends = [end for n in notes if isinstance(n, Bounds) for end in (n.low, n.high)]
+            span = " to ".join(_plainly(field.name, end) for end in ends)
+            yield _row(f"`{option}`", _plainly(field.name, field.default), span, setting.help)
 
 
 def _plainly(name: str, value: object) -> str:
