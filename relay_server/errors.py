@@ -18,7 +18,6 @@ class ChannelNotFound(RelayError):
 
     def __init__(self, channel: str) -> None:
         super().__init__(f"no channel is named {channel!r}")
-        self.channel = channel
 
 
 class ChannelExists(RelayError):
@@ -30,7 +29,6 @@ class ChannelExists(RelayError):
 
     def __init__(self, channel: str) -> None:
         super().__init__(f"a channel named {channel!r} exists already")
-        self.channel = channel
 
 
 class TokenNotFound(RelayError):
@@ -42,7 +40,6 @@ class TokenNotFound(RelayError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no token is named {name!r}")
-        self.name = name
 
 
 class TokenExists(RelayError):
@@ -54,7 +51,6 @@ class TokenExists(RelayError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"a token named {name!r} exists already")
-        self.name = name
 
 
 class EventNotFound(RelayError):
@@ -66,7 +62,6 @@ class EventNotFound(RelayError):
 
     def __init__(self, event: str) -> None:
         super().__init__(f"no event has the id {event!r}, or it is not kept any more")
-        self.event = event
 
 
 class SubscriptionNotFound(RelayError):
@@ -78,8 +73,6 @@ class SubscriptionNotFound(RelayError):
 
     def __init__(self, channel: str, name: str) -> None:
         super().__init__(f"the channel {channel!r} has no subscription named {name!r}")
-        self.channel = channel
-        self.name = name
 
 
 class SubscriptionConnected(RelayError):
@@ -91,7 +84,6 @@ class SubscriptionConnected(RelayError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name!r} is connected")
-        self.name = name
 
 
 class SubscriptionExists(RelayError):
@@ -103,8 +95,6 @@ class SubscriptionExists(RelayError):
 
     def __init__(self, channel: str, name: str) -> None:
         super().__init__(f"the channel {channel!r} has a subscription named {name!r} already")
-        self.channel = channel
-        self.name = name
 
 
 class ForwardNotFound(RelayError):
@@ -116,8 +106,6 @@ class ForwardNotFound(RelayError):
 
     def __init__(self, channel: str, name: str) -> None:
         super().__init__(f"the channel {channel!r} has no forward named {name!r}")
-        self.channel = channel
-        self.name = name
 
 
 class NothingSelected(RelayError):
@@ -136,7 +124,6 @@ class TooManySubscriptions(RelayError):
 
     def __init__(self, channel: str, limit: int) -> None:
         super().__init__(f"the channel {channel!r} has {limit} subscriptions: no more")
-        self.channel = channel
 
 
 class ReplayNotFound(RelayError):
@@ -148,7 +135,6 @@ class ReplayNotFound(RelayError):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"there is no replay {number}")
-        self.number = number
 
 
 class TooManyReplays(RelayError):
@@ -160,7 +146,6 @@ class TooManyReplays(RelayError):
 
     def __init__(self, name: str, limit: int) -> None:
         super().__init__(f"{limit} replays run for {name!r} already")
-        self.name = name
 
 
 class InvalidValue(RelayError):
@@ -261,7 +246,6 @@ class ChannelFull(StoreUnavailable):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the channel holds as much as it may: {limit} bytes")
-        self.limit = limit
 
 
 class StoreReadOnly(StoreUnavailable):
