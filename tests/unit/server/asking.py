@@ -11,6 +11,18 @@ from tests.unit.server.support import Served
 
 Json = dict[str, Any]
 
+# Values of a policy that are refused, of a channel's and of a subscription's.
+IMPOSSIBLE_POLICIES: list[Json] = [
+    {"retry_delays_s": [604_801]},
+    {"retry_delays_s": 5},
+    {"retry_delays_s": ["5s"]},
+    {"other_tries": 0},
+    {"hold_failures": 101},
+    {"hold_s": -1},
+    {"strict_order": "yes"},
+    {"unknown": 1},
+]
+
 
 class Asking:
     """Requests with one token."""

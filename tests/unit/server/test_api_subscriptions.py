@@ -1,8 +1,9 @@
-"""The JSON API's policies, quotas and pauses: who may set them, and that they hold at once."""
+"""The JSON API's subscriptions: how each delivers, paused or not, and whose it is to see."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.values import Scope
 from tests.support.clock import START_MS
 from tests.support.waiting import settled, until
-from tests.unit.server.asking import Asking, append
+from tests.unit.server.asking import IMPOSSIBLE_POLICIES, Asking, append
 from tests.unit.server.support import FakeReader, Served
 
 ANA = "channels/chatwoot/subscriptions/ana"
@@ -34,128 +35,6 @@ async def reading(served: Served, name: str = "ana") -> AsyncIterator[FakeReader
 
 async def subscribe(served: Served, name: str = "ana") -> None:
     await served.store.subscribe("chatwoot", name, None, START_MS)
-
-
-# Channels.
-
-
-async def test_a_channel_s_policy_and_quota_are_set_and_stay(served: Served, admin: Asking) -> None:
-    made = await admin.ok(
-        "POST",
-        "channels",
-        {
-            "name": "shop",
-            "dead_days": 3,
-            "max_bytes": 1_000,
-            "drop_oldest": True,
-            "policy": {"retry_delays_s": [0.01, 604_800], "other_tries": 1, "hold_failures": 0},
-        },
-    )
-    assert (made["dead_days"], made["max_bytes"], made["drop_oldest"]) == (3, 1_000, True)
-    assert made["policy"] == {
-        "retry_delays_s": [0.01, 604_800],
-        "other_tries": 1,
-        "hold_failures": 0,
-        "hold_s": 30,
-        "strict_order": False,
-    }
-
-    changed = await admin.ok(
-        "PATCH", "channels/shop", {"max_bytes": None, "policy": {"strict_order": True}}
-    )
-    assert changed["max_bytes"] is None
-    assert changed["policy"] == made["policy"] | {"strict_order": True}
-    assert (changed["dead_days"], changed["drop_oldest"]) == (3, True)
-
-
-IMPOSSIBLE: list[dict[str, Any]] = [
-    {"retry_delays_s": [0.009]},
-    {"retry_delays_s": [604_801]},
-    {"retry_delays_s": [-1]},
-    {"retry_delays_s": [1] * 33},
-    {"retry_delays_s": 5},
-    {"retry_delays_s": ["5s"]},
-    {"other_tries": 0},
-    {"other_tries": 101},
-    {"hold_failures": -1},
-    {"hold_failures": 101},
-    {"hold_s": -1},
-    {"hold_s": 604_801},
-    {"strict_order": "yes"},
-    {"unknown": 1},
-]
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        *({"policy": policy} for policy in IMPOSSIBLE),
-        {"policy": None},
-        {"policy": {"hold_s": None}},
-        {"dead_days": 0},
-        {"dead_days": 36_501},
-        {"max_bytes": 0},
-        {"max_bytes": -1},
-        {"max_bytes": 1_125_899_906_842_625},
-        {"max_bytes": "2G"},
-        {"drop_oldest": None},
-    ],
-)
-async def test_policies_and_quotas_that_are_impossible_change_nothing(
-    served: Served, admin: Asking, fields: dict[str, Any]
-) -> None:
-    before = served.store.catalog.channels
-    assert await admin.refused("POST", "channels", {"name": "new"} | fields) == (
-        422,
-        "invalid_value",
-    )
-    assert await admin.refused("PATCH", "channels/chatwoot", fields) == (422, "invalid_value")
-    assert served.store.catalog.channels == before
-
-
-async def test_a_channel_s_policy_holds_at_once_for_those_connected(
-    served: Served, admin: Asking
-) -> None:
-    async with reading(served) as reader:
-        await admin.ok("PATCH", "channels/chatwoot", {"policy": {"retry_delays_s": []}})
-        await append(served)
-        await until(lambda: reader.got)
-        pump = served.context.hub._served[reader.got[0].subscription].reader
-        pump.finish(reader, reader.got[0].id, Response(500, elapsed_ms=1))
-        await settled()
-        assert (await admin.ok("GET", ANA))["dead"] == 1, "there was no second try"
-
-
-async def test_how_full_a_channel_is(served: Served, admin: Asking) -> None:
-    await append(served, body=b"x" * 100)
-    size = served.store.usage(served.store.catalog.channels["chatwoot"].number)
-    await admin.ok("PATCH", "channels/chatwoot", {"max_bytes": 2 * size})
-
-    [channel] = (await admin.ok("GET", "status"))["channels"]
-    assert (channel["bytes"], channel["max_bytes"], channel["dropped"]) == (size, 2 * size, 0)
-    assert channel["full_percent"] == 50
-    await admin.ok("PATCH", "channels/chatwoot", {"max_bytes": None})
-    [channel] = (await admin.ok("GET", "status"))["channels"]
-    assert channel["full_percent"] is None
-
-
-@pytest.mark.parametrize("waits", [False, True])
-async def test_a_channel_is_worrying_where_nothing_goes_by_itself(
-    served: Served, admin: Asking, waits: bool
-) -> None:
-    if waits:
-        await subscribe(served)
-    await append(served, body=b"x" * 100)
-    size = served.store.usage(served.store.catalog.channels["chatwoot"].number)
-    said = []
-    for limit in (size * 10 // 7, size * 10 // 9):
-        await admin.ok("PATCH", "channels/chatwoot", {"max_bytes": limit})
-        [channel] = (await admin.ok("GET", "status"))["channels"]
-        said.append(channel["worrying"])
-    assert said == [False, waits]
-
-
-# Subscriptions.
 
 
 async def test_a_subscription_does_otherwise_than_its_channel(
@@ -177,13 +56,26 @@ async def test_a_subscription_does_otherwise_than_its_channel(
     assert dropped["policy"] == whole | {"hold_failures": 9}
 
 
-@pytest.mark.parametrize("policy", IMPOSSIBLE)
+@pytest.mark.parametrize("policy", IMPOSSIBLE_POLICIES)
 async def test_a_policy_that_is_impossible_is_refused(
     served: Served, admin: Asking, policy: dict[str, Any]
 ) -> None:
     await subscribe(served)
     assert await admin.refused("PATCH", ANA, {"policy": policy}) == (422, "invalid_value")
     assert (await admin.ok("GET", ANA))["own_policy"] == {}
+
+
+async def test_a_channel_s_policy_holds_at_once_for_those_connected(
+    served: Served, admin: Asking
+) -> None:
+    async with reading(served) as reader:
+        await admin.ok("PATCH", "channels/chatwoot", {"policy": {"retry_delays_s": []}})
+        await append(served)
+        await until(lambda: reader.got)
+        pump = served.context.hub._served[reader.got[0].subscription].reader
+        pump.finish(reader, reader.got[0].id, Response(500, elapsed_ms=1))
+        await settled()
+        assert (await admin.ok("GET", ANA))["dead"] == 1, "there was no second try"
 
 
 async def test_paused_by_hand_nothing_goes_out_until_it_is_resumed(
@@ -240,6 +132,57 @@ async def test_a_forward_is_not_deleted_as_a_subscription(served: Served, admin:
     assert answer.status == 422
     assert "forward delete" in answer.json["error"]["message"]
     assert len(await served.store.subscriptions()) == 1
+
+
+async def test_a_subscription_is_forgotten_once_nobody_reads_it(
+    served: Served, admin: Asking
+) -> None:
+    hub, path = served.context.hub, "channels/chatwoot/subscriptions/Jo%C3%A3o%20da%20Silva"
+    reader = FakeReader()
+    hub.add(reader)
+    await hub.join(reader, Wanted("chatwoot"), "João da Silva")
+    assert await admin.refused("DELETE", path) == (409, "subscription_connected")
+
+    hub.remove(reader)
+    await admin.ok("DELETE", path)
+
+    assert await served.store.subscription_status() == []
+    assert await admin.refused("DELETE", path) == (404, "subscription_not_found")
+    for missing in ("channels/chatwoot/subscriptions/x", "channels/chatwoot/subscriptions/%2e%2e"):
+        assert (await admin.refused("DELETE", missing))[0] == 404
+    elsewhere = "channels/unknown/subscriptions/ana"
+    assert await admin.refused("DELETE", elsewhere) == (404, "channel_not_found")
+
+
+SECRET_URL = "http://bot:8001/hooks/SECRETPATH"
+
+
+FORWARD = "channels/chatwoot/subscriptions/forward"
+
+
+@pytest.fixture
+async def forward(served: Served) -> None:
+    config = SubscriptionConfig(forward=ForwardConfig(SECRET_URL))
+    made, _ = await served.store.subscribe("chatwoot", "forward", None, START_MS, config)
+    reader = FakeReader()
+    served.context.hub.add(reader)
+    pump = await served.context.hub.join_forward(reader, made)
+    served.context.hub.start(pump, reader)
+    pump.hold(reader, "10.0.0.5 does not take connections")
+
+
+@pytest.mark.usefixtures("forward")
+async def test_where_a_forward_posts_is_for_administrators(admin: Asking, ana: Asking) -> None:
+    """A path can be a secret, and addresses tell of the network inside."""
+    for path in ("status", FORWARD):
+        whole = json.dumps(await admin.ok("GET", path))
+        assert SECRET_URL in whole
+        assert "10.0.0.5" in whole
+        shown = json.dumps(await ana.ok("GET", path))
+        assert "SECRETPATH" not in shown
+        assert "10.0.0.5" not in shown
+    mine = await ana.ok("GET", FORWARD)
+    assert (mine["forward"], mine["waits_for"], mine["target_down"]) == ("•••", "•••", True)
 
 
 async def test_a_sender_knows_nothing_of_subscriptions(served: Served) -> None:
