@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import io
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from relay_server import cli, log
 from relay_server.places import PREFIX
 from relay_server.values import Scope
 from relay_server.web import server
 from relay_server.web.api import requests
-from tests.unit.server.asking import Asking
+from tests.unit.server.asking import Asking, Json
+from tests.unit.server.commanding import Run, Shown
 from tests.unit.server.support import Served, serve_front
 
 ON_BOTH = {
@@ -76,3 +79,43 @@ async def ana(served: Served) -> Asking:
 async def token(served: Served) -> str:
     """Of ana, who subscribes."""
     return await served.make_token("ana", Scope.SUBSCRIBE)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data dir that the environment names."""
+    monkeypatch.setenv("RELAY_SERVER_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def command(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs `relay-server …` in this process: status, stdout, stderr."""
+    assert not data_dir.exists()
+    monkeypatch.setenv("RELAY_SERVER_FORWARD_ALLOW", "bot")
+    monkeypatch.setattr(log, "set_up", lambda *_, **__: None)  # it holds for the whole process
+
+    def run(*arguments: str, text: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["relay-server", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """What a command prints on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TZ", "UTC")
+
+    def show_it(render: Callable[[Json], None], result: Json) -> str:
+        render(result)
+        return capsys.readouterr().out
+
+    return show_it

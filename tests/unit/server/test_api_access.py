@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 
 from relay_server.app import serve_control
@@ -16,6 +18,8 @@ from relay_server.control import open_api
 from relay_server.errors import InvalidValue
 from relay_server.places import SOCKET_NAME
 from relay_server.values import Scope
+from relay_server.web import api
+from relay_server.web.limits import FAILURE_WINDOW_S
 from tests.support.clock import START_MS
 from tests.support.senders import handshake, request
 from tests.support.stores import MemoryStore
@@ -26,24 +30,12 @@ from tests.unit.server.support import Served
 @pytest.mark.parametrize("token", [None, "", "rly_wrong", "é", "x" * 5_000])
 async def test_without_a_good_token_everything_is_401(served: Served, token: str | None) -> None:
     nobody = Asking(served, token)
-    for method, path in [
-        ("GET", "whoami"),
-        ("GET", "status"),
-        ("GET", "channels"),
-        ("POST", "channels"),
-        ("GET", "channels/chatwoot"),
-        ("PATCH", "channels/unknown"),
-        ("DELETE", "channels/chatwoot"),
-        ("DELETE", "channels/chatwoot/subscriptions/ana"),
-        ("GET", "tokens"),
-        ("POST", "tokens"),
-        ("DELETE", "tokens/sender"),
-        ("GET", "events"),
-        ("GET", "events/evt_1"),
-        ("POST", "canary"),
-        ("DELETE", "canary/x"),
-    ]:
-        assert await nobody.refused(method, path, {}) == (401, "unauthorized"), path
+    for route in [*api.routes, *api.canary_routes]:
+        assert isinstance(route, web.RouteDef)
+        path = re.sub(r"\{.*?\}", "chatwoot", route.path).removeprefix("/api/v1/")
+        refused = (403, "forbidden") if path == "backup" else (401, "unauthorized")
+        assert await nobody.refused(route.method, path, {}) == refused, path
+        served.clock.advance(FAILURE_WINDOW_S)  # many of these within it get 429
 
 
 async def test_whoami(served: Served, ana: Asking, admin: Asking) -> None:

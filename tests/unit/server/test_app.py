@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -26,12 +28,14 @@ from relay_server.store.interface import Store
 from relay_server.store.opening import open_store
 from relay_server.throttle import Throttle
 from relay_server.web import front
+from relay_server.web.context import Context
 from tests.support.certificates import make_certificate
 from tests.support.clock import VirtualClock
 from tests.support.events import new_event
 from tests.support.processes import free_port
 from tests.support.senders import connection, exchange, read_answer, request
-from tests.support.stores import make_channel
+from tests.support.stores import MemoryStore, make_channel
+from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import until
 from tests.unit.server.support import make_settings
 
@@ -290,3 +294,28 @@ def test_connections_fit_the_limit_on_open_files(
     assert [entry["log_level"] for entry in logs] == ["warning"]
     limits["now"] = (1_000, 1_000_000)
     assert descriptors.fitted(settings) is settings
+
+
+@virtual_time
+async def test_upkeep_comes_each_minute_and_sooner_where_room_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = running_clock().now
+    came_at: list[float] = []
+
+    async def nothing(*_: Any, **__: Any) -> None: ...
+
+    async def note(*_: Any, **__: Any) -> None:
+        came_at.append(running_clock().now - begun)
+
+    monkeypatch.setattr(app, "delete_forgotten_canaries", nothing)
+    monkeypatch.setattr(Upkeep, "run_once", note)
+    space = SimpleNamespace(taking=True)
+    context = SimpleNamespace(store=MemoryStore(), clock=running_clock(), metrics=None, space=space)
+    running = asyncio.create_task(app._upkeep(cast(Context, context)))
+    await asyncio.sleep(120.5)
+    space.taking = False
+    await asyncio.sleep(10)
+    running.cancel()
+
+    assert came_at == pytest.approx([60.0, 120.0, 125.0, 130.0])

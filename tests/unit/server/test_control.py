@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from relay_server import control
 from relay_server.app import open_context, prepare_data_dir, serve_control
-from relay_server.control import Api, ApiRefused, NotInitialized, open_api, run
+from relay_server.control import Api, ApiRefused, NotInitialized, ServerGone, open_api, run
 from relay_server.errors import InvalidValue, StoreLocked
 from relay_server.places import MAX_SOCKET_PATH, SOCKET_NAME, short_path
 from relay_server.settings import ServerSettings, Sources
+from relay_server.store.sqlite.store import FILE_NAME
+from tests.unit.server.commanding import Serve, listening, say_nothing
 from tests.unit.server.support import make_settings
 
 SOURCES = Sources((), ())
@@ -152,3 +155,28 @@ def test_run_gives_back_what_the_work_gave(settings: ServerSettings) -> None:
         return await api.call("GET", "whoami")
 
     assert run(settings, SOURCES, work, make=True)["scopes"] == ["admin"]
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.close()
+
+
+@pytest.mark.parametrize("serve", [say_nothing, hang_up])
+async def test_a_server_that_hangs_or_dies_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
+    settings = make_settings(tmp_path / "data")
+    prepare_data_dir(settings.data_dir)
+    (settings.data_dir / FILE_NAME).touch()
+    monkeypatch.setattr(control, "REQUEST_TIMEOUT_S", 0.1)
+
+    async with (
+        asyncio.timeout(5),
+        listening(settings.data_dir / SOCKET_NAME, serve),
+        open_api(settings, Sources((), ())) as api,
+    ):
+        with pytest.raises(ServerGone) as gone:
+            await api.call("GET", "status")
+
+    assert gone.value.code == "server_gone"

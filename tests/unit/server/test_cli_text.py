@@ -1,9 +1,12 @@
-"""Words of senders and clients on the terminal of who runs the server."""
+"""Words of senders and clients on the terminal of who runs the server: none steers it."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
+import json
+import re
 from typing import Any
 from unittest.mock import patch
 
@@ -12,10 +15,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay_protocol.text import ZERO_WIDTH_JOINER
-from tests.support.senders import handshake, request
-from tests.unit.server.asking import Asking, append
-from tests.unit.server.support import Served
-from tests.unit.server.test_show import EVENT, RESULTS
+from relay_server.cli.asking import print_json
+from tests.unit.server.commanding import Shown
+from tests.unit.server.results import (
+    EVENT,
+    RESULTS,
+    poisoned,
+)
+
+# What could steer a terminal, or show one thing for another.
+HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\u202eevil\u2066d\r\ne\x9b31m\x00\u2028f\udfffg\tz"
+
+
+STEERING = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+TELL_NO_TEXT = ("status", "discarded", "stopped")
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_nothing_that_is_shown_steers_the_terminal(shown: Shown, name: str) -> None:
+    render, result = RESULTS[name]
+    before = copy.deepcopy(result)
+    text = shown(render, poisoned(result, HOSTILE))
+    assert STEERING.search(text) is None
+    assert "evil" in text or name in TELL_NO_TEXT, "it is shown, only harmless"
+    assert result == before
+
 
 words = st.one_of(
     st.text(max_size=40),
@@ -45,19 +73,6 @@ words = st.one_of(
 )
 
 
-def told(value: Any, text: str) -> Any:
-    """A copy in which every text of others ends in this one."""
-    match value:
-        case str():
-            return value + text
-        case dict():
-            return {k: v if k == "state" else told(v, text) for k, v in value.items()}
-        case list():
-            return [told(item, text) for item in value]
-        case _:
-            return value
-
-
 def printed(name: str, result: Any) -> str:
     render, _ = RESULTS[name]
     out = io.StringIO()
@@ -74,7 +89,7 @@ def is_harmless(text: str) -> bool:
 @settings(max_examples=200, deadline=None)
 def test_no_result_steers_the_terminal(name: str, text: str) -> None:
     """Whatever is in any text of it."""
-    shown = printed(name, told(RESULTS[name][1], text))
+    shown = printed(name, poisoned(RESULTS[name][1], text))
     assert shown
     assert is_harmless(shown), repr(shown)
 
@@ -86,27 +101,25 @@ def test_no_body_steers_the_terminal(body: str | None) -> None:
     assert is_harmless(printed("event", EVENT | {"body": body}))
 
 
-async def test_answers_of_the_api_are_json_and_nothing_else(served: Served, admin: Asking) -> None:
-    """A browser that is led there takes them for no page, whatever a sender wrote."""
-    event = await append(served, kind="<script>alert(1)</script>", body=b"<script>")
-    answers = [
-        await admin("GET", "events"),
-        await admin("GET", f"events/{event}"),
-        await admin("GET", "<script>"),
-        await admin("GET", "events/<script>"),
-        await admin("POST", "channels", {"name": "<script>"}),
-        await Asking(served, "rly_wrong")("GET", "whoami"),
-        await served.send(handshake("rly_wrong")),
-        await served.send(request("/nowhere", method="GET")),
-    ]
-    assert {answer.status for answer in answers} >= {200, 401, 404}
-    for answer in answers:
-        headers = {name.lower(): value for name, value in answer.headers}
-        assert headers["content-type"].partition(";")[0] == "application/json"
-        assert headers["x-content-type-options"] == "nosniff"
-
-
 @pytest.mark.parametrize("host", ["\x1b[2J\x1b]0;x\x07", "\u202e" * 9, "a\r\nb"])
 def test_a_clients_own_name_is_harmless_in_status(host: str) -> None:
     """It is the client that says what its machine is called."""
-    assert is_harmless(printed("status", told(RESULTS["status"][1], host)))
+    assert is_harmless(printed("status", poisoned(RESULTS["status"][1], host)))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("João 👋", "João 👋"),
+        ("a\x9b31mb", "\\u009b"),
+        ("\u202eevil", "\\u202e"),
+        ("\x7f", "\\u007f"),
+    ],
+)
+def test_json_steers_no_terminal(name: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person may look at it, too; whoever reads it gets the same."""
+    print_json({"name": name})
+    out = capsys.readouterr().out
+    assert shown in out
+    assert out.rstrip("\n").isprintable()
+    assert json.loads(out) == {"name": name}

@@ -1,4 +1,4 @@
-"""Options in other words than the API's: sizes, delays, times, secrets and headers."""
+"""Options in other words than the API's, and what makes no sense."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from relay_server.cli.options import (
 )
 from relay_server.configs import ChannelConfig, ForwardConfig, Policy
 from relay_server.errors import InvalidValue
+from tests.unit.server.commanding import Run, answer
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,49 @@ def test_what_was_given_alone_is_handed_on(config: Any, line: str, rules: Any) -
 
 def test_what_a_command_takes_otherwise_is_no_option() -> None:
     assert "No such option" in given("--url x", "url", rules=ForwardConfig)["refused"]
+
+
+def test_what_is_asked_before_it_is_done(command: Run) -> None:
+    answer(command("init", "--json"))
+    answer(command("forward", "create", "chatwoot", "http://bot:8001/", "--json"))
+    for line in ("forward delete chatwoot forward", "dead discard --all"):
+        status, out, err = command(*line.split(), text="n\n")
+        assert (status, out.strip()) == (1, ""), line
+        assert "[y/N]" in err
+    assert len(answer(command("forward", "list", "--json"))["forwards"]) == 1
+    assert command("forward", "delete", "chatwoot", "forward", text="y\n")[0] == 0
+    assert answer(command("forward", "list", "--json"))["forwards"] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "dead replay",
+        "dead replay evt_1 --all",
+        "dead discard --yes",
+        "subscription set chatwoot ana --like-channel --hold-s 5",
+        "replays stop x",
+        "replays stop 0",
+    ],
+)
+def test_what_makes_no_sense_is_wrong_usage(command: Run, line: str) -> None:
+    assert command(*line.split())[:2] == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("channel set chatwoot --rate-per-s nan", 1, "no numbers"),
+        ("channel set chatwoot --hold-s inf", 1, "no numbers"),
+        ("replay", 2, "--all"),
+    ],
+)
+def test_what_is_no_number_or_nothing_is_said_in_words(
+    command: Run, line: str, status: int, said: str
+) -> None:
+    """Not in those of a JSON parser, nor in those of the API."""
+    assert command("init")[0] == 0
+    found, _, errors = command(*line.split())
+    assert found == status
+    assert said in errors
+    assert "JSON" not in errors

@@ -1,0 +1,130 @@
+"""`relay-server channel` and `token`: asked, and shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from relay_server.auth import digest
+from relay_server.cli import channel, subscription, token
+from tests.unit.server.commanding import Run, Shown, answer, catalog
+from tests.unit.server.results import CHANNEL, POLICY, SUBSCRIPTION, TOKEN
+
+
+def test_channels(command: Run, tmp_path: Path) -> None:
+    command("init")
+    secret = tmp_path / "secret"
+    secret.write_text("  one\n")
+    made = answer(
+        command(
+            *("channel", "create", "github", "--sender", "other", "--no-token", "--json"),
+            *("--hmac-secret-file", str(secret), "--hmac-secret-file", "-", "--hmac-log-only"),
+            *("--allow-from", "10.0.0.0/8", "--allow-from", "::1", "--max-body-bytes", "1000"),
+            *("--key-pointer", "/a", "--retention-days", "0.5"),
+            text="two\nrest",
+        )
+    )
+    assert made["sender_auth"] == ["hmac:chatwoot (log only)", "ip"]
+    assert (made["max_body_bytes"], made["retention_days"]) == (1_000, 0.5)
+
+    changes = ("--no-hmac", "--token", "--allow-from", "", "--max-body-bytes", "0", "--json")
+    changed = answer(command("channel", "set", "github", *changes))
+    assert (changed["sender_auth"], changed["max_body_bytes"]) == (["token"], 1_048_576)
+    assert (changed["key_pointer"], changed["sender"]) == ("/a", "other")
+
+    status, out, err = command("channel", "delete", "github", text="n\n")
+    assert (status, out.strip()) == (1, "")
+    assert "Delete github with all its events?" in err
+    assert command("channel", "delete", "github", "--yes")[:2] == (0, "Deleted github.\n")
+    status, _, err = command("channel", "show", "github")
+    assert (status, "no channel is named 'github'" in err) == (1, True)
+    assert "relay-server channel list" in err
+
+
+def test_policies_and_quotas_by_command(command: Run) -> None:
+    answer(command("init", "--json"))
+    line = "channel set chatwoot --retry-delays 5s,2m --strict-order --max-bytes 2G --drop-oldest"
+    changed = answer(command(*line.split(), "--dead-days", "3", "--json"))
+    assert changed["policy"]["retry_delays_s"] == [5, 120]
+    assert changed["policy"]["strict_order"] is True
+    assert (changed["max_bytes"], changed["drop_oldest"]) == (2**31, True)
+    shown = command("channel", "show", "chatwoot")[1]
+    for part in ("5s,2m", "at most 2 GiB", "the oldest go", "3 days"):
+        assert part in shown
+    bare = answer(command("channel", "set", "chatwoot", "--max-bytes", "0", "--json"))
+    assert (bare["max_bytes"], bare["drop_oldest"]) == (None, True)
+
+
+def test_what_a_policy_says(shown: Shown) -> None:
+    text = " ".join(shown(subscription.show_subscription, SUBSCRIPTION).split())
+    assert "0.5s,30s,2m,10h,7d (as its channel)" in text
+    assert "2 failures or 1m (its own)" in text
+    text = shown(channel.show_channel, CHANNEL)
+    assert "0.5s,30s,2m,10h,7d\n" in text
+    assert "at most 1 GiB" in text
+    bare = CHANNEL | {
+        "policy": POLICY | {"retry_delays_s": [], "strict_order": True},
+        "max_bytes": None,
+        "drop_oldest": True,
+    }
+    text = shown(channel.show_channel, bare)
+    for said in ("never", "until it is settled", "any size", "the oldest go"):
+        assert said in text
+
+
+def test_a_channel_that_asks_for_nothing(shown: Shown) -> None:
+    text = shown(channel.show_channel, CHANNEL | {"sender_auth": []})
+    assert "nothing: anybody may post" in text
+    assert "allowed networks" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (600.0, "stored once within 10m"),
+        (0.5, "stored once within 0.5s"),
+        (0.0, "stored each time"),
+    ],
+)
+def test_how_long_a_channel_knows_what_it_stored(shown: Shown, seconds: float, said: str) -> None:
+    assert said in shown(channel.show_channel, CHANNEL | {"dedupe_window_s": seconds})
+
+
+def test_names_that_are_no_paths_lead_nowhere_else(command: Run, data_dir: Path) -> None:
+    answer(command("init", "--json"))
+    before = catalog(data_dir)
+    for name in ("../tokens/chatwoot", "x?y", "a/b", "..", "%2e%2e", "x#y", "é", ""):
+        for arguments in (
+            ("channel", "delete", name, "--yes"),
+            ("channel", "show", name),
+            ("token", "revoke", name),
+            ("events", "show", name),
+            ("subscription", "delete", name, name, "--yes"),
+        ):
+            status, out, err = command(*arguments)
+            assert (status, out) == (1, ""), arguments
+            assert err.startswith("relay-server: "), arguments
+    assert catalog(data_dir) == before
+
+
+def test_tokens(command: Run, data_dir: Path) -> None:
+    command("init")
+    arguments = ("--scope", "send", "--scope", "subscribe", "--channel", "chatwoot")
+    made = answer(command("token", "create", "bob", *arguments, "--json"))
+    assert set(made) >= {"name", "token", "scopes", "channels"}
+    assert digest(made["token"].encode()) in catalog(data_dir).tokens
+    listed = answer(command("token", "list", "--json"))
+    assert [t["name"] for t in listed["tokens"]] == ["bob", "chatwoot", "developer"]
+    assert made["token"] not in json.dumps(listed)
+    status, _, err = command("token", "create", "bob", "--scope", "send")
+    assert (status, "exists already" in err) == (1, True)
+    assert "Revoked bob." in command("token", "revoke", "bob")[1]
+    assert command("token", "create", "x")[0] == 2, "a scope is asked for"
+
+
+def test_tokens_are_copied_from_a_line_of_their_own(shown: Shown) -> None:
+    secret = "rly_" + "x" * 200
+    lines = shown(token.show_new_token, TOKEN | {"token": secret}).splitlines()
+    assert secret in lines

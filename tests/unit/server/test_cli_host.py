@@ -1,0 +1,260 @@
+"""`relay-server init`, `status`, `health`, `backup` and the command itself."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from typer import Context
+
+from relay_server import log
+from relay_server.auth import digest
+from relay_server.cli import host
+from relay_server.cli.host import NotReady
+from relay_server.places import SOCKET_NAME
+from relay_server.values import Scope
+from tests.unit.server.commanding import Run, Shown, answer, catalog, listening, say_nothing
+from tests.unit.server.results import INIT, STATUS
+
+
+def test_init_makes_what_is_missing_and_says_what_to_do(command: Run, data_dir: Path) -> None:
+    made = answer(command("init", "--public-url", "https://relay.example.com", "--json"))
+    assert made["webhook_url"] == f"https://relay:{made['send_token']}@relay.example.com/webhook"
+    assert made["webhook_url_query"].endswith(f"/webhook?token={made['send_token']}")
+    assert made["client_command"].startswith("relay-client login https://relay.example.com && ")
+    assert made["running"] is False
+    tokens = catalog(data_dir).tokens
+    sender, reader = (
+        tokens[digest(made[name].encode())] for name in ("send_token", "subscribe_token")
+    )
+    assert (sender.channels, sender.scopes) == (frozenset({"chatwoot"}), frozenset({Scope.SEND}))
+    assert (reader.channels, reader.scopes) == (
+        frozenset({"chatwoot"}),
+        frozenset({Scope.SUBSCRIBE}),
+    )
+
+    again = answer(command("init", "--json"))
+    assert again["url"] == "https://relay.example.com", "it was kept"
+    assert {again[n] for n in ("send_token", "subscribe_token", "webhook_url")} == {None}
+    assert catalog(data_dir).tokens == tokens
+
+
+def test_init_does_not_forget_what_was_said_before(command: Run, data_dir: Path) -> None:
+    answer(command("init", "--public-url", "https://relay.example.com", "--json"))
+    status, out, err = command("init", "--public-url", "https://other.example.com")
+    assert (status, out) == (2, "")
+    assert "set public_url in it yourself" in err
+    status, _, err = command("init", "--public-url", "relay.example.com")
+    assert status == 2
+    assert "RELAY_SERVER_PUBLIC_URL" in err
+
+
+def test_init_for_another_default_channel(
+    command: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAY_SERVER_DEFAULT_CHANNEL", "orders")
+    made = answer(command("init", "--json"))
+    assert made["channel"] == "orders"
+    assert set(catalog(data_dir).channels) == {"orders"}
+
+
+def test_what_to_do_next_after_init(shown: Shown) -> None:
+    text = shown(host.show_init, INIT)
+    lines = [line.strip() for line in text.splitlines()]
+    for line in (
+        "relay-server serve",
+        INIT["webhook_url"],
+        INIT["webhook_url_query"],
+        "relay-client login https://relay.example.com",
+        "relay-client connect --to localhost:8000",
+    ):
+        assert line in lines
+    again = INIT | dict.fromkeys(("send_token", "subscribe_token", "webhook_url"), None)
+    text = shown(host.show_init, again | {"running": True})
+    assert "rly_" not in text
+    assert "exists already" in text
+    assert "relay-server serve" not in text
+
+
+def test_without_init_commands_say_so(command: Run, data_dir: Path) -> None:
+    for arguments in (("status",), ("channel", "list"), ("token", "list"), ("events", "list")):
+        status, out, err = command(*arguments)
+        assert (status, out) == (1, "")
+        assert "relay-server init" in err
+    assert not data_dir.exists()
+
+
+def test_a_backup_opens_again(command: Run, data_dir: Path, tmp_path: Path) -> None:
+    made = answer(command("init", "--json"))
+    copy = tmp_path / "copy" / "relay.db"
+    copy.parent.mkdir()
+    assert answer(command("backup", str(copy), "--json")) == {"file": str(copy)}
+    assert digest(made["send_token"].encode()) in catalog(copy.parent).tokens
+    status, out, err = command("backup", str(copy))
+    assert (status, out) == (1, "")
+    assert str(copy) in err
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0),
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", 1),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", 1),
+        (b"", 1),
+    ],
+)
+async def test_health(command: Run, data_dir: Path, said: bytes, status: int) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    data_dir.mkdir()
+    server = await asyncio.start_unix_server(say, data_dir / SOCKET_NAME)
+    ended, out, err = await asyncio.to_thread(command, "health")
+    server.close()
+    assert ended == status
+    assert (out, bool(err)) == (("ready\n", False) if status == 0 else ("", True))
+
+
+def test_health_asks_the_server_of_this_data_dir_alone(
+    command: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds the ops port may be another."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("RELAY_SERVER_OPS_PORT", str(other.getsockname()[1]))
+        status, out, err = command("health")
+    assert (status, out) == (1, "")
+    assert f"nothing answers on {data_dir / SOCKET_NAME}" in err
+
+
+async def test_health_does_not_wait_for_who_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "HEALTH_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(log, "set_up", lambda *_, **__: None)
+    asked = cast(Context, SimpleNamespace(obj={"data_dir": tmp_path}))
+    async with asyncio.timeout(5), listening(tmp_path / SOCKET_NAME, say_nothing):
+        with pytest.raises(NotReady, match="nothing answers") as unready:
+            await asyncio.to_thread(host.health, asked)
+    assert unready.value.code == "not_ready"
+
+
+def test_json_is_alone_on_stdout_whatever_the_store_has_to_say(
+    command: Run, data_dir: Path
+) -> None:
+    """Without a server the command opens the store itself."""
+    answer(command("init", "--json"))
+    full = os.environ | {"RELAY_SERVER_MAX_STORE_BYTES": "1"}
+    program = "import sys; from relay_server.cli import main; sys.argv[0] = 'relay-server'; main()"
+    for line in ("channel list --json", "token create x --scope send --json", "status --json"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *line.split()], env=full, capture_output=True
+        )
+        assert (done.returncode, bool(json.loads(done.stdout))) == (0, True)
+        assert b"webhooks are refused" in done.stderr
+
+
+def test_settings_that_are_wrong_end_with_2(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_SERVER_PROT", "1")
+    for arguments in (("status",), ("serve",), ("init",), ("health",)):
+        status, out, err = command(*arguments)
+        assert (status, out) == (2, "")
+        assert "RELAY_SERVER_PROT is not a setting" in err
+        assert "docs/reference/settings.md" in err
+
+
+def test_the_command_itself(command: Run) -> None:
+    status, out, _ = command("--version")
+    assert (status, out.startswith("relay-server ")) == (0, True)
+    status, out, err = command()
+    assert "serve" in out + err
+    assert command("nonsense")[0] == 2
+    for group in ("channel", "token", "subscription", "events"):
+        assert "list" in "".join(command(group)[1:])
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(
+    command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(host, "work", broken)
+    assert command("status")[0] == 0
+
+
+def test_a_data_dir_may_be_named_by_a_flag(command: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert answer(command("--data-dir", str(other), "init", "--json"))["data_dir"] == str(other)
+    assert (other / "relay.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("percent", "worrying", "drop_oldest", "said"),
+    [
+        (79.9, False, False, None),
+        (None, False, False, None),
+        (80.0, False, False, "80 % full; what was delivered goes when room is needed"),
+        (80.0, True, False, "chatwoot is 80 % full; at 100 % webhooks are refused"),
+        (93.5, True, True, "chatwoot is 93.5 % full; at 100 % the oldest events go"),
+    ],
+)
+def test_a_channel_that_is_nearly_full(
+    shown: Shown, percent: float | None, worrying: bool, drop_oldest: bool, said: str | None
+) -> None:
+    config = {"full_percent": percent, "worrying": worrying, "drop_oldest": drop_oldest}
+    channel = STATUS["channels"][0] | config
+    text = shown(host.show_status, STATUS | {"channels": [channel]})
+    assert "819 MiB" in text
+    assert (said or "chatwoot is ") in text or said is None
+    assert (said is None) == ("% full;" not in text)
+    assert worrying == ("% full; at" in text)
+
+
+def test_settings_stay_whole_in_80_columns(shown: Shown) -> None:
+    """A name to be copied is not broken; nothing reads like a program's own value."""
+    name = "max_connections_per_address"
+    settings = {
+        name: {"value": 1_024, "source": "default"},
+        "forward_allow": {"value": ["bot", "10.0.0.0/8"], "source": "RELAY_SERVER_FORWARD_ALLOW"},
+        "tls_key_file": {"value": None, "source": "default"},
+        "trusted_proxies": {"value": [], "source": "default"},
+    }
+    text = shown(host.show_status, STATUS | {"settings": settings})
+    assert f"{name}  1024" in text
+    assert "bot, 10.0.0.0/8" in text
+    assert re.search(r"tls_key_file +- ", text)
+    assert re.search(r"trusted_proxies +- ", text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 seconds"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (7_200, "2 hours"),
+        (172_800, "2 days"),
+    ],
+)
+def test_how_long_it_runs(shown: Shown, seconds: int, said: str) -> None:
+    text = shown(host.show_status, STATUS | {"uptime_s": seconds})
+    assert f"Running for {said} at https://relay.example.com, version 1.0." in text
+
+
+def test_a_server_that_does_not_run(shown: Shown) -> None:
+    text = shown(host.show_status, STATUS | {"running": False})
+    assert "Not running: relay-server serve starts it." in text

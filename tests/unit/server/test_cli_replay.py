@@ -1,0 +1,69 @@
+"""`relay-server replay`, `replays` and `dead`: asked, and shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay_server.cli import dead, forward, replay
+from tests.unit.server.asking import Json
+from tests.unit.server.commanding import Run, Shown, answer
+from tests.unit.server.results import DEAD, ID, REPLAY
+
+
+def test_a_replay_begins_with_the_server(command: Run) -> None:
+    answer(command("init", "--json"))
+    status, _, err = command("replay", "--all")
+    assert (status, "nobody has subscribed" in err) == (1, True)
+    answer(command("forward", "create", "chatwoot", "http://bot:8001/", "--json"))
+    status, out, _ = command("replay", "--all", "--rate-per-s", "5")
+    assert (status, "It begins with the server" in out) == (0, True)
+    assert "for forward of chatwoot: everything; at most 0 events, 5 a second" in out
+    status, _, err = command("replay", "--since", "yesterday")
+    assert (status, "--since: 'yesterday' is not a time" in err) == (1, True)
+
+
+def test_what_a_replay_is_of(shown: Shown) -> None:
+    text = shown(replay.show_replay, REPLAY)
+    for part in (
+        "2 events by id, from number 4, up to number 9, since 2026-",
+        "kind message_created, key 42, with 'refund', dead ones",
+        "50 %, 1 delivered",
+        "by somebody here",
+    ):
+        assert part in text
+    assert "everything" in shown(replay.show_replay, REPLAY | {"selection": {}})
+    assert "without key" in shown(replay.show_replay, REPLAY | {"selection": {"key": ""}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "running", "said"),
+    [
+        ({}, True, "Replay 3 for ana of chatwoot: "),
+        ({}, True, "relay-server replays list"),
+        ({"connected": False}, True, "Nobody reads ana now"),
+        ({"paused": "paused by hand"}, True, "ana is PAUSED: paused by hand"),
+        ({"connected": False}, False, "It begins with the server"),
+    ],
+)
+def test_a_replay_was_begun(shown: Shown, changes: Json, running: bool, said: str) -> None:
+    assert said in shown(replay.show_begun, {"running": running, "replays": [REPLAY | changes]})
+
+
+def test_replays_in_80_columns(shown: Shown) -> None:
+    """Two lines each, which no table breaks."""
+    first, second = shown(replay.show_replays, {"replays": [REPLAY]}).splitlines()
+    assert first == "3  ana of chatwoot: running, 50 %, 1 delivered"
+    assert second.startswith("    begun 20")
+    assert second.endswith("kind message_created, key 42, with 'refund', dead ones")
+
+
+def test_a_dead_delivery(shown: Shown) -> None:
+    text = shown(dead.show_dead, {"dead": [DEAD]})
+    assert ID in text
+    assert "answered 500" in " ".join(text.split())
+
+
+def test_nothing_there(shown: Shown) -> None:
+    assert shown(dead.show_dead, {"dead": []}) == "Nothing is dead.\n"
+    assert "relay-server forward create" in shown(forward.show_forwards, {"forwards": []})
+    assert shown(replay.show_replays, {"replays": []}) == "There is no replay.\n"

@@ -1,0 +1,93 @@
+"""`relay-server subscription` and `forward`: asked, and shown."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from relay_server.cli import forward, subscription
+from relay_server.store.sqlite.opening import open_sqlite
+from tests.unit.server.asking import Json
+from tests.unit.server.commanding import Run, Shown, answer
+from tests.unit.server.results import FORWARD, SUBSCRIPTION
+
+
+def test_subscriptions(command: Run, data_dir: Path) -> None:
+    command("init")
+
+    async def subscribe() -> None:
+        store = await open_sqlite(data_dir)
+        await store.subscribe("chatwoot", "João e ana", None, 1)
+        await store.close()
+
+    asyncio.run(subscribe())
+    [found] = answer(command("subscription", "list", "--json"))["subscriptions"]
+    assert (found["name"], found["connected"]) == ("João e ana", False)
+    status, out, _ = command("subscription", "delete", "chatwoot", "João e ana", "--yes")
+    assert (status, out) == (0, "Forgot João e ana of chatwoot.\n")
+    assert answer(command("subscription", "list", "--json")) == {"subscriptions": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reader"),
+    [
+        ({}, "connected"),
+        ({"readers": 2}, "connected ×2"),
+        ({"target_down": True, "waits_for": "refused"}, "waits for its target (refused)"),
+        ({"connected": False}, "away"),
+        ({"forward": "http://bot/"}, "forward to http://bot/"),
+        ({"forward": "http://bot/", "connected": False}, "forward to http://bot/, not running"),
+        ({"paused": "paused by hand"}, "PAUSED, connected"),
+    ],
+)
+def test_who_reads(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, changes: Json, reader: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    found = {"subscriptions": [SUBSCRIPTION | changes]}
+    text = " ".join(shown(subscription.show_subscriptions, found).split())
+    assert reader in text
+    assert ("relay-server subscription resume chatwoot ana" in text) == ("PAUSED" in reader)
+
+
+def test_a_pause_is_not_overlooked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = SUBSCRIPTION | {"paused": "the target answered 410"}
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    subscription.show_subscriptions({"subscriptions": [paused]})
+    [line] = [x for x in capsys.readouterr().out.splitlines() if "answered 410" in x]
+    assert line.startswith("\x1b[1;31m")
+
+
+def test_subscriptions_in_80_columns(shown: Shown) -> None:
+    """A reason does not break the table; it has a line of its own."""
+    waits = SUBSCRIPTION | {"target_down": True, "waits_for": "10.0.0.5:8001 does not answer"}
+    text = shown(subscription.show_subscriptions, {"subscriptions": [waits]})
+    _, line, _, why = text.splitlines()
+    assert line.split()[-1] == "1"
+    assert why == "ana of chatwoot: waits for its target (10.0.0.5:8001 does not answer)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reader"),
+    [
+        ({}, "runs"),
+        ({"connected": False}, "not running"),
+        ({"connected": False, "waits_for": "it is starting"}, "waits"),
+        ({"connected": False, "paused": "410"}, "PAUSED, not running"),
+        ({"target_down": True, "waits_for": "goes away"}, "waits for its target"),
+    ],
+)
+def test_a_forward_in_80_columns(shown: Shown, changes: Json, reader: str) -> None:
+    """A line of the table, whole; below it the URL, and why it waits."""
+    one = FORWARD | changes
+    text = shown(forward.show_forwards, {"forwards": [one]})
+    _, line, *below = text.splitlines()
+    assert re.search(rf"^chatwoot  forward  {reader}  +3  +20\d\d-[0-9-]+ [0-9:]+  1 *$", line)
+    why = f" ({one['waits_for']})" if one["waits_for"] else ""
+    assert f"forward of chatwoot posts to http://bot:8001/webhook{why}" in below
