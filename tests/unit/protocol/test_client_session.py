@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from relay_protocol.client_session import (
     ClientEffect,
@@ -18,9 +20,10 @@ from relay_protocol.client_session import (
     Send,
     State,
 )
+from relay_protocol.codec import decode_server
 from relay_protocol.errors import ProtocolError
 from relay_protocol.finished import REMEMBERED_RESULTS
-from relay_protocol.limits import CHUNK_BYTES, MAX_BODY_BYTES, WINDOW_BYTES
+from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_BYTES
 from relay_protocol.messages import (
     Chunk,
     Error,
@@ -33,6 +36,7 @@ from relay_protocol.messages import (
 )
 from relay_protocol.values import Delivery, Failure, FailureKind, Response
 from tests.support.events import BROKEN, DOWN, LOST, OK, delivery, event_head
+from tests.support.hostile_frames import OF_SERVER, frames
 from tests.support.links import deliver, hello, open_client, reopen, welcome
 
 MESSAGES: tuple[ServerMessage, ...] = (
@@ -163,16 +167,32 @@ def test_a_body_that_comes_anew_replaces_the_one_that_was_begun() -> None:
     assert session.receive(Chunk("1.1", body, last=True), 0.0) == [Replay(again)]
 
 
-# A hostile server
+# What a relay may not send
 
 
-def test_more_deliveries_than_the_window_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("sizes", "finished", "refused"),
+    [
+        ((0, 0, 0, 0), True, "more deliveries than the window allows"),
+        ((WINDOW_BYTES // 2, WINDOW_BYTES // 2, 1), False, "more bytes than the window allows"),
+        ((WINDOW_BYTES // 2, WINDOW_BYTES // 2, 1), True, "more bytes than the window allows"),
+        ((WINDOW_BYTES, 1), False, "more bytes than the window allows"),
+        ((MAX_BODY_BYTES, WINDOW_BYTES + 1), False, "a second body that is larger"),
+    ],
+)
+def test_more_than_the_window_is_refused(
+    sizes: tuple[int, ...], finished: bool, refused: str
+) -> None:
+    """Whether the bodies came or not: both fill the memory."""
     session = open_client(window=3, concurrency=1)
-    give(session, *(delivery(n) for n in range(1, 4)))
-    give(session, delivery(2))  # one that it has already
+    *fitting, last = sizes
+    for n, size in enumerate(fitting):
+        session.receive(deliver(delivery(n), whole=False, size=size), 0.0)
+        if finished:
+            session.receive(Chunk(f"1.{n}", b"x" * size, last=True), 0.0)
 
-    with pytest.raises(ProtocolError):
-        give(session, delivery(4))
+    with pytest.raises(ProtocolError, match=refused):
+        session.receive(deliver(delivery(99), whole=False, size=last), 0.0)
 
 
 def test_unfinished_bodies_count_into_the_window() -> None:
@@ -182,31 +202,6 @@ def test_unfinished_bodies_count_into_the_window() -> None:
 
     with pytest.raises(ProtocolError):
         give(session, delivery(3))
-
-
-@pytest.mark.parametrize("finished", [False, True])
-def test_more_bytes_than_the_window_are_refused(finished: bool) -> None:
-    """Whether their chunks came or not: both fill the memory."""
-    session = open_client(concurrency=1)
-    half = b"x" * (WINDOW_BYTES // 2)
-    for n in (1, 2):
-        session.receive(deliver(delivery(n, half), whole=False), 0.0)
-        if finished:
-            session.receive(Chunk(f"1.{n}", half, last=True), 0.0)
-
-    with pytest.raises(ProtocolError):
-        session.receive(deliver(delivery(3, b"x" * CHUNK_BYTES * 2), whole=False), 0.0)
-
-
-def test_one_body_larger_than_the_window_may_come_beside_small_ones() -> None:
-    session = open_client()
-
-    effects = session.receive(deliver(delivery(), whole=False, size=MAX_BODY_BYTES), 0.0)
-
-    assert effects == []
-    assert give(session, delivery(2)) != []
-    with pytest.raises(ProtocolError):
-        session.receive(deliver(delivery(3), whole=False, size=WINDOW_BYTES + 1), 0.0)
 
 
 def test_what_was_answered_makes_room_in_the_window() -> None:
@@ -222,24 +217,6 @@ def test_what_was_answered_makes_room_in_the_window() -> None:
     session.receive(deliver(delivery(9, small), whole=False), 0.0)
     with pytest.raises(ProtocolError):
         session.receive(deliver(delivery(10), whole=False, size=1), 0.0)
-
-
-def test_a_body_that_is_as_large_as_the_window_needs_all_of_it() -> None:
-    session = open_client()
-    session.receive(deliver(delivery(1), whole=False, size=1), 0.0)
-
-    with pytest.raises(ProtocolError):
-        session.receive(deliver(delivery(2), whole=False, size=WINDOW_BYTES), 0.0)
-
-
-def test_the_first_connection_has_the_whole_window_and_no_more() -> None:
-    session = ClientSession(hello(), 8)
-    session.connected(0.0)
-    session.receive(welcome(), 0.0)
-
-    assert session.receive(deliver(delivery(1), whole=False, size=WINDOW_BYTES), 0.0) == []
-    with pytest.raises(ProtocolError):
-        session.receive(deliver(delivery(2), whole=False, size=1), 0.0)
 
 
 def test_what_an_earlier_connection_brought_takes_no_room() -> None:
@@ -541,3 +518,21 @@ def test_a_goaway_that_names_no_time_is_refused(seconds: float) -> None:
 
     with pytest.raises(ProtocolError):
         session.receive(Goaway("restart", seconds), 0.0)
+
+
+# Whatever a relay sends
+
+
+@given(st.lists(frames(OF_SERVER), max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_a_server_says_anything(said: list[bytes]) -> None:
+    """The client's half refuses it or does what it is for."""
+    session = open_client()
+    for frame in said:
+        try:
+            session.receive(decode_server(frame), 1.0)
+        except ProtocolError:
+            break
+    session.tick(2.0)
+    session.drain()
+    session.disconnected()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay_protocol.codec import decode_client, decode_server, encode
@@ -30,6 +30,7 @@ from relay_protocol.messages import (
 )
 from relay_protocol.values import EventHead, Failure, FailureKind, RequestHead, Response
 from tests.support.events import event_head
+from tests.support.hostile_frames import DEEP, RAW, bent, cut
 
 OF_CLIENT: tuple[ClientMessage, ...] = (
     Hello("1.0", "laptop-é 🎉", (Wanted("chatwoot", "ana", 5), Wanted("b")), 32),
@@ -196,3 +197,53 @@ def test_a_damaged_frame_is_a_message_or_refused(
 def test_noise_is_refused(noise: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_client(noise)
+
+
+@given(st.one_of(bent((*OF_CLIENT, *OF_SERVER)), cut((*OF_CLIENT, *OF_SERVER))))
+@settings(max_examples=300, deadline=None)
+def test_a_bent_message_is_a_message_or_refused(frame: bytes) -> None:
+    """And what is understood can be said again."""
+    for decode in (decode_client, decode_server):
+        try:
+            message = decode(frame)
+        except ProtocolError:
+            continue
+        encode(message)
+
+
+@pytest.mark.parametrize("raw", RAW, ids=lambda raw: repr(raw[:9]))
+def test_no_value_is_taken_for_another(raw: bytes) -> None:
+    """In the place of a number, of a list and of a field that nobody knows."""
+    odd = msgspec.Raw(raw)
+    for message in (
+        {"type": "pause", "subscription": odd},
+        {"type": "working", "deliveries": odd},
+        {"type": "chunk", "delivery": "1.1", "data": odd, "last": True},
+        {"type": "result", "delivery": "1.1", "outcome": odd},
+        {"type": odd},
+    ):
+        with pytest.raises(ProtocolError):
+            decode_client(msgspec.msgpack.encode(message))
+    for message in (
+        {"type": "error", "code": "x", "text": odd},
+        {"type": "goaway", "reason": "x", "retry_after_s": odd},
+        {"type": "welcome", "version": "1", "epoch": 1, "subscriptions": odd},
+    ):
+        with pytest.raises(ProtocolError):
+            decode_server(msgspec.msgpack.encode(message))
+
+
+def test_why_it_is_no_message_is_short_and_harmless() -> None:
+    """It is logged, shown and sent back, and quotes what came: half a megabyte of it."""
+    frame = msgspec.msgpack.encode({"type": "\x1b[2J" * 100_000})
+    with pytest.raises(ProtocolError) as caught:
+        decode_client(frame)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
+def test_what_is_too_deep_is_refused_where_it_would_be_ignored() -> None:
+    """A field of a later version is skipped, however it is nested: up to a bound."""
+    message = {"type": "pause", "subscription": 1, "later": msgspec.Raw(DEEP)}
+    with pytest.raises(ProtocolError):
+        decode_client(msgspec.msgpack.encode(message))

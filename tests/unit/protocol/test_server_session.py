@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from relay_protocol.codec import decode_client
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
     CHUNK_BYTES,
     MAX_ELAPSED_MS,
+    MAX_FRAME_BYTES,
     MAX_RESULT_BODY_BYTES,
     MAX_RESULT_HEADERS,
     MAX_SUBSCRIPTIONS,
@@ -41,6 +46,7 @@ from relay_protocol.server_session import (
 )
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from tests.support.events import OK, delivery
+from tests.support.hostile_frames import OF_CLIENT, frames
 from tests.support.links import hello, open_server, welcome
 
 MESSAGES: tuple[ClientMessage, ...] = (
@@ -51,6 +57,7 @@ MESSAGES: tuple[ClientMessage, ...] = (
     Resume(1),
 )
 BIG = b"x" * (CHUNK_BYTES * 3 + 1)
+PROMISED = (Settle, Extend, Hold, LetGo, Join)
 
 
 def session_in(state: State) -> ServerSession:
@@ -229,30 +236,6 @@ def test_credit_is_what_is_left_of_the_smaller_window() -> None:
     assert open_server(window=1 << 40).credit == 32
 
 
-def test_bodies_count_together_and_one_larger_goes_beside_them() -> None:
-    """A large body must not hold up the small ones of other keys."""
-    session = open_server(window_bytes=100)
-
-    assert session.accepts(1_000)
-    session.deliver(delivery(1, b"x" * 60))
-    assert (session.accepts(40), session.accepts(41)) == (True, False)
-    session.receive(Result("1.1", OK), 0.0)
-    session.deliver(delivery(2, b"x" * 1_000))
-    assert (session.accepts(100), session.accepts(101)) == (True, False)
-    session.receive(Result("1.2", OK), 0.0)
-    assert (session.credit, session.accepts(1_000)) == (32, True)
-
-
-def test_a_body_that_just_fits_into_the_window_fills_it() -> None:
-    session = open_server(window_bytes=100)
-
-    session.deliver(delivery(1, b"x" * 100))
-
-    assert (session.accepts(0), session.accepts(1), session.accepts(101)) == (True, False, True)
-    session.receive(Result("1.1", OK), 0.0)
-    assert (session.accepts(100), session.accepts(101)) == (True, True)
-
-
 def test_a_result_settles_once() -> None:
     session = open_server()
     session.deliver(delivery())
@@ -394,3 +377,76 @@ def test_endings_say_why() -> None:
         Send(Error("taken_over", "by desktop")),
         Close(CloseCode.TAKEN_OVER, "taken_over"),
     ]
+
+
+# Whatever a client sends
+
+
+@given(st.lists(frames(OF_CLIENT), max_size=12), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_a_client_says_anything(said: list[bytes], before_hello: bool) -> None:
+    """The server's half ends in 4400 or does what it is for, and nothing of it grows."""
+    session = ServerSession(0.0) if before_hello else open_server()
+    if not before_hello:
+        session.deliver(delivery(1))
+        session.deliver(delivery(2, BIG))
+    sent = session.under_way
+    settled: list[str] = []
+    for frame in said:
+        assert len(frame) < 16 * MAX_FRAME_BYTES
+        try:
+            effects = session.receive(decode_client(frame), 1.0)
+        except ProtocolError:
+            break
+        assert all(isinstance(effect, PROMISED) for effect in effects)
+        settled += [effect.delivery for effect in effects if isinstance(effect, Settle)]
+        assert session.under_way <= sent
+        assert 0 <= session.credit <= WINDOW_DELIVERIES
+    assert len(settled) == len(set(settled)), "each attempt ends once"
+    assert set(settled) <= sent, "nothing is settled that was not sent"
+
+
+def test_results_and_work_of_what_was_never_sent_come_to_nothing() -> None:
+    """However many there are."""
+    session = open_server()
+    strangers = tuple(f"1.{number}" for number in range(10_000))
+
+    assert session.receive(Working(strangers), 0.0) == [Extend(())]
+    for name in strangers[:1_000]:
+        frame = {
+            "type": "result",
+            "delivery": name,
+            "outcome": {"type": "response", "status": 200},
+        }
+        assert session.receive(decode_client(msgspec.msgpack.encode(frame)), 0.0) == []
+    assert session.under_way == frozenset()
+
+
+def test_work_that_is_repeated_in_a_message_counts_once() -> None:
+    """A frame has room for a hundred thousand ids: each would be looked up for the lease."""
+    session = open_server()
+    session.deliver(delivery(1))
+    session.deliver(delivery(2))
+    said = Working(("1.2", "1.1", "9.9") * 1_000)
+
+    assert session.receive(said, 0.0) == [Extend(("1.2", "1.1"))]
+
+
+def test_a_flood_of_pauses_leaves_nothing() -> None:
+    """Each is told on; the session keeps no count of them."""
+    session = open_server()
+    before = {name: repr(value) for name, value in vars(session).items()}
+    for _ in range(10_000):
+        assert session.receive(Pause(1), 0.0) == [Hold(1)]
+        assert session.receive(Resume(1), 0.0) == [LetGo(1)]
+    assert {name: repr(value) for name, value in vars(session).items()} == before
+
+
+@pytest.mark.parametrize("count", [0, MAX_SUBSCRIPTIONS + 1, 10_000])
+def test_a_hello_that_asks_for_more_than_a_client_may_read(count: int) -> None:
+    """Refused before anything is opened."""
+    session = ServerSession(0.0)
+    wanted = tuple(Wanted(f"c{number}") for number in range(count))
+    with pytest.raises(ProtocolError, match="asks for 1 to"):
+        session.receive(Hello("1.0", "laptop", wanted, 32), 0.0)
+    assert session.state is State.CONNECTING

@@ -1,4 +1,4 @@
-"""A relay that wants the laptop's memory, or more than it was granted."""
+"""What a client keeps in memory of a relay that sends what it likes."""
 
 from __future__ import annotations
 
