@@ -172,7 +172,10 @@ class Hub:
         self._metrics.connections.set(len(self._peers))
         for number, served in list(self._served.items()):
             if peer in served.peers:
-                self._leave(number, served, peer)
+                served.peers.remove(peer)
+                served.reader.remove(peer)
+                if not served.peers:
+                    self._stop(number)
 
     async def join(self, peer: Peer, wanted: Wanted, name: str) -> tuple[Granted, Reader]:
         """Give a peer a subscription; whoever had it before is told so, unless all share it.
@@ -359,13 +362,6 @@ class Hub:
             if peer is not but:
                 log.info("subscription taken over", host=host, **_facts(subscription))
                 peer.taken_over(subscription.name, host)
-
-    def _leave(self, number: SubscriptionNumber, served: _Served, peer: Peer) -> None:
-        served.peers.remove(peer)
-        if served.peers:
-            served.reader.remove(peer)
-        else:
-            self._stop(number)
 
     def _stop(self, number: SubscriptionNumber) -> None:
         reader = self._served.pop(number).reader

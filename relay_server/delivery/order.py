@@ -119,11 +119,6 @@ class Order:
         return len(self._entries)
 
     @property
-    def any_ready(self) -> bool:
-        """False if there is nothing to pick; otherwise there may be."""
-        return bool(self._ready)
-
-    @property
     def next_timer(self) -> float | None:
         """When a retry becomes due or a hold ends; leases need a `tick` about once a second."""
         return self._timers[0][0] if self._timers else None
@@ -149,12 +144,10 @@ class Order:
     @property
     def room(self) -> int:
         """How many more new deliveries it takes now; little room is none: each reading costs."""
-        ahead = self._look_ahead - self.ahead
-        return min(ahead, self._room_in_all) if ahead >= self._look_ahead // 2 else 0
-
-    @property
-    def _room_in_all(self) -> int:
-        return max(0, MOST_KNOWN - len(self._entries))
+        room = self._look_ahead - self.ahead
+        if room < self._look_ahead // 2:
+            return 0
+        return max(0, min(room, MOST_KNOWN - len(self._entries)))
 
     @property
     def _lane_bound(self) -> int:
@@ -217,16 +210,17 @@ class Order:
             heapq.heappush(self._ready, first)
         return picked
 
-    def put_back(self, entries: Iterable[Entry]) -> None:
-        """Return what was picked and not begun."""
-        for entry in entries:
-            self._offer_again(self._lanes[entry.key], entry.key)
+    def put_back(self, entry: Entry) -> None:
+        """Return one that was picked and not begun."""
+        lane = self._lanes[entry.key]
+        lane.offered = False
+        self._offer(lane, entry.key)
 
     def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
         """Lend a picked delivery to a holder; False if it may not go any more."""
         lane = self._lanes[entry.key]
         if not lane.open or lane.ready[0] is not entry or entry.key in self._keys:
-            self._offer_again(lane, entry.key)
+            self.put_back(entry)
             return False
         assert self._entries.get(entry.sequence) is entry, "it was settled before"
         self._keys.add(entry.key)
@@ -473,10 +467,6 @@ class Order:
         if lane.open and not lane.offered:
             lane.offered = True
             heapq.heappush(self._ready, (lane.ready[0].sequence, key))
-
-    def _offer_again(self, lane: Lane, key: str) -> None:
-        lane.offered = False
-        self._offer(lane, key)
 
     def _recount(self, lane: Lane) -> None:
         if lane.blocker is not None or lane.counted:

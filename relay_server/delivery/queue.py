@@ -103,14 +103,12 @@ class Queue:
         )
 
     @property
-    def retry_at(self) -> float | None:
-        """When a delivery becomes due or lets its key go; monotonic seconds."""
-        return self._order.next_timer
-
-    @property
-    def pace_at(self) -> float | None:
-        """When its rate lets go of what it alone holds up; monotonic seconds."""
-        return self._pace.next_at if self._throttled else None
+    def due_at(self) -> float | None:
+        """When a retry is due, a key is let go or its rate allows the next; monotonic seconds."""
+        retry_at = self._order.next_timer
+        if not self._throttled or (retry_at is not None and retry_at < self._pace.next_at):
+            return retry_at
+        return self._pace.next_at
 
     def new_events(self) -> None:
         """The store has, or may have, more than was read."""
@@ -151,7 +149,8 @@ class Queue:
             try:
                 events = await self._store.fetch(self._channel, [e.sequence for e in picked])
             except RelayError:
-                self._order.put_back(picked)
+                for entry in picked:
+                    self._order.put_back(entry)
                 raise
             whole = {e.head.sequence: e for e in events if not e.damaged}
             damaged = {e.head.sequence: e.head.id for e in events if e.damaged}
@@ -167,7 +166,7 @@ class Queue:
 
     def put_back(self, entry: Entry) -> None:
         """Return what was taken and not begun."""
-        self._order.put_back((entry,))
+        self._order.put_back(entry)
 
     def begin(self, entry: Entry, holder: Holder) -> bool:
         """Lend a delivery that was taken to a holder; False if it may not go any more."""
@@ -244,7 +243,7 @@ class Queue:
             return []
         allowance = self._pace.allowance(self._clock.monotonic())
         if not allowance:
-            self._throttled = self._order.any_ready
+            self._throttled = True
             return []
         fitting, total = list[Entry](), 0
         for entry in self._order.pick(min(limit, allowance)):
@@ -252,7 +251,7 @@ class Queue:
                 fitting.append(entry)
                 total += entry.size
             else:
-                self.put_back(entry)
+                self._order.put_back(entry)
         return fitting
 
 

@@ -159,15 +159,11 @@ class Reader:
 
     def hold(self, sink: Sink, why: str = "") -> None:
         """The sink's target is not there: send it nothing until `let_go`."""
-        if sink in self._sinks:
-            self._sinks[sink] = why
-            self._open_some()
+        self._set(sink, why)
 
     def let_go(self, sink: Sink) -> None:
         """The target is back."""
-        if sink in self._sinks:
-            self._sinks[sink] = None
-            self._open_some()
+        self._set(sink, None)
 
     async def run(self) -> None:
         """Take one turn after the other, until `stop`."""
@@ -264,14 +260,11 @@ class Reader:
     async def _turn(self) -> None:
         """Live traffic first: it goes on where the store can do nothing for replays."""
         try:
-            if await self._backoff.run(self._serve_live) and self._has_replays:
+            if await self._backoff.run(lambda: self._serve(self._live)) and self._has_replays:
                 await self._replays_backoff.run(self._serve_replays)
         finally:
             self._record()  # what was done has been done, whatever failed
         self._wake_when_due()
-
-    async def _serve_live(self) -> None:
-        await self._serve(self._live)
 
     async def _serve_replays(self) -> None:
         if self._replays_changed:
@@ -326,6 +319,11 @@ class Reader:
             self._open.append(sink)
         if queue.is_replay:
             self._queues[queue.number] = self._queues.pop(queue.number)
+
+    def _set(self, sink: Sink, why: str | None) -> None:
+        if sink in self._sinks:
+            self._sinks[sink] = why
+            self._open_some()
 
     def _open_some(self) -> None:
         """Sinks came, went, or have changed their minds."""
@@ -396,11 +394,11 @@ class Reader:
         if (again_at := self._backoff.wait_until) is not None:
             self._wake_at(again_at)
             return
-        times = [self._live.retry_at]
+        times = [self._live.due_at]
         if (again_at := self._replays_backoff.wait_until) is not None:
             times.append(again_at)
         else:
-            times += [at for queue in self._replays for at in (queue.retry_at, queue.pace_at)]
+            times += [queue.due_at for queue in self._replays]
         if due := [when for when in times if when is not None]:
             self._wake_at(min(due))
 

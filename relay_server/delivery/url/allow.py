@@ -288,11 +288,10 @@ def _inside(address: IPv6Address) -> Iterator[Address]:
     lower = int(address) & 0xFFFF_FFFF
     if address in _NAT64:
         yield IPv4Address(lower)
-    elif address in _6TO4:
-        yield IPv4Address(int(address) >> 80 & 0xFFFF_FFFF)
-    elif address in _TEREDO:  # the server's, and the client's with every bit turned
-        yield IPv4Address(int(address) >> 64 & 0xFFFF_FFFF)
-        yield IPv4Address(lower ^ 0xFFFF_FFFF)
+    elif address.sixtofour is not None:
+        yield address.sixtofour
+    elif address.teredo is not None:
+        yield from address.teredo
     else:
         yield address
         if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:

@@ -1,4 +1,11 @@
-"""Keeps a push for each subscription that the server itself reads."""
+"""Keeps a push for each subscription that the server itself reads.
+
+A forward is to run from `start`, or since the store told that it was made, until it is changed or
+deleted. While it is to run, one task makes a push, has the hub claim the subscription for it, waits
+until that is gone, and begins again a while later: unless it is gone for good, as after somebody
+else took the subscription over. A forward that is changed ends and starts anew; the new push waits
+until what the old one had under way is done, or its time is up.
+"""
 
 from __future__ import annotations
 
@@ -89,10 +96,7 @@ class Forwards:
         return kept.why or (kept.push.why_waiting if kept.push else "")
 
     def start(self, subscription: Subscription) -> None:
-        """Read a subscription from now on; nothing happens for one that is read already.
-
-        A change of its configuration takes `stop` and `start`.
-        """
+        """Read a subscription from now on; nothing happens for one that is read already."""
         before = self._kept.get(subscription.number)
         if before is not None and before.task is not None and not before.task.done():
             return
@@ -101,21 +105,15 @@ class Forwards:
         name = f"forward {subscription.number}"
         kept.task = asyncio.create_task(self._keep(kept), name=name)
 
-    async def stop(self, number: SubscriptionNumber, grace_s: float = GRACE_S) -> None:
-        """Read it no more; what is under way gets so many seconds to end."""
-        kept = self._kept.pop(number, None)
-        if kept is not None:
-            await self._stop(kept, grace_s)
-
     async def close(self, grace_s: float = GRACE_S) -> None:
-        """Stop all of them at once."""
+        """Stop all of them at once; those that were ending already get no more time."""
         while self._unlisten:
             self._unlisten.pop()()
-        stopping = [self._stop(kept, grace_s) for kept in self._kept.values()]
-        self._kept.clear()
         for task in self._ending:
             task.cancel()
-        await asyncio.gather(*stopping, *self._ending, return_exceptions=True)
+        for number in list(self._kept):
+            self._drop(number, grace_s)
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     def _subscription_changed(self, change: SubscriptionChanged) -> None:
         subscription, kept = change.subscription, self._kept.get(change.subscription.number)
@@ -130,19 +128,15 @@ class Forwards:
             if kept.subscription.channel == change.channel.name:
                 self._drop(number)
 
-    def _drop(self, number: SubscriptionNumber) -> None:
-        """Read it no more, without waiting: what is under way gets its time to end."""
+    def _drop(self, number: SubscriptionNumber, grace_s: float = GRACE_S) -> None:
+        """Read it no more, without waiting: what is under way gets so many seconds to end."""
         kept = self._kept.pop(number, None)
-        if kept is not None and kept.task is not None:
-            self._ending.add(kept.task)
-            kept.task.add_done_callback(self._ending.discard)
-            kept.task.cancel()
-
-    async def _stop(self, kept: _Kept, grace_s: float) -> None:
+        if kept is None or kept.task is None:
+            return
         kept.grace_s = grace_s
-        assert kept.task is not None
+        self._ending.add(kept.task)
+        kept.task.add_done_callback(self._ending.discard)
         kept.task.cancel()
-        await asyncio.wait([kept.task])
 
     async def _keep(self, kept: _Kept) -> None:
         """Start a push, again and again, until it is gone for good or the task is cancelled."""

@@ -145,7 +145,8 @@ class Line:
     def pick(self, limit: int = 99) -> list[int]:
         """Sequences that may go now; they are put back."""
         picked = self.order.pick(limit)
-        self.order.put_back(picked)
+        for entry in picked:
+            self.order.put_back(entry)
         return [entry.sequence for entry in picked]
 
     def begin(self, holder: object = HOLDER) -> list[int]:

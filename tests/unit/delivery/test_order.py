@@ -48,7 +48,8 @@ def test_what_was_put_back_is_picked_again() -> None:
     assert [line.pick(), line.pick()] == [[1, 2], [1, 2]]
     picked = line.order.pick(1)
     assert line.pick() == [2]
-    line.order.put_back(picked)
+    for entry in picked:
+        line.order.put_back(entry)
     assert line.pick() == [1, 2]
 
 
@@ -93,7 +94,7 @@ def test_events_that_are_gone_do_not_hold_the_floor() -> None:
     [first, second] = line.order.pick(9)
     line.order.vanish(first)
     assert line.order.floor == 19
-    line.order.put_back([second])
+    line.order.put_back(second)
     assert line.begin() == [20]
 
 
@@ -558,7 +559,7 @@ class Sharing:
         line = self.lines[index]
         for entry in line.order.pick(self.data.draw(st.integers(1, 4))):
             if self.data.draw(st.booleans()):
-                line.order.put_back([entry])
+                line.order.put_back(entry)
             elif line.order.begin(entry, HOLDER, line.now):
                 assert entry.key not in self.under_way.values()
                 self.under_way[index, entry.sequence] = entry.key

@@ -134,7 +134,8 @@ class OrderMachine(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.picked)
     def put_back(self) -> None:
-        self.order.put_back(self.picked)
+        for entry in self.picked:
+            self.order.put_back(entry)
         self.picked = []
 
     @rule(holder=st.sampled_from(HOLDERS))
@@ -215,7 +216,8 @@ class OrderMachine(RuleBasedStateMachine):
         """An event is gone from the store though it was outlined."""
         entry, *rest = self.picked
         if not self.order.begin(entry, HOLDERS[0], self.now):
-            self.order.put_back(rest)
+            for entry in rest:
+                self.order.put_back(entry)
         else:
             self.began(entry, HOLDERS[0])
             self.order.finish(entry.sequence, HOLDERS[0], OK, self.now, 0.0)

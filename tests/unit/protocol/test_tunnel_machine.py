@@ -251,7 +251,8 @@ class TunnelMachine(RuleBasedStateMachine):
             if not picked:
                 return
             if not line.session.accepts(picked[0].size):
-                self.order.put_back(picked)
+                for entry in picked:
+                    self.order.put_back(entry)
                 return
             if self.order.begin(picked[0], line.holder, self.now):
                 self.send(line, picked[0].sequence, picked[0].attempt)
