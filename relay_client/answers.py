@@ -1,4 +1,4 @@
-"""What the relay says that people are shown: read before it is, since anything may answer there."""
+"""The relay's answers that people are shown; checked, since anything may answer there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Channels(msgspec.Struct, frozen=True):
 
 
 class ChannelStatus(msgspec.Struct, frozen=True):
-    """How full one is; times are Unix milliseconds."""
+    """A channel's fullness; times are Unix milliseconds."""
 
     name: str
     events: int = 0
@@ -40,7 +40,7 @@ class ChannelStatus(msgspec.Struct, frozen=True):
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
-    """How a subscription is doing; of a forward, `forward` says something."""
+    """A subscription's state and progress; `forward` is set for one that is a forward's."""
 
     channel: str
     name: str
@@ -54,7 +54,7 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How the relay is."""
+    """The state of the whole relay."""
 
     version: str
     uptime_s: float = 0.0

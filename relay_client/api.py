@@ -44,7 +44,7 @@ _HINTS = {
 
 
 class Whoami(msgspec.Struct, frozen=True):
-    """Who a token stands for.
+    """The holder of a token, and its rights.
 
     Attributes:
         channels: That it may use; None means all.

@@ -1,4 +1,4 @@
-"""When to connect again: after delays that grow, or at once after a sleep."""
+"""The time to connect again: after delays that grow, or at once after a sleep."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Backoff:
         self._opened_at = now
 
     def reset(self) -> None:
-        """What failed before says nothing any more."""
+        """Forget the failures so far."""
         self._failures = 0
         self._opened_at = None
 

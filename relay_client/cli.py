@@ -66,7 +66,7 @@ _OF_RELAY = {"url": Url, "token": Token, "token_file": TokenFile, "ca_file": CaF
 
 @dataclass(frozen=True)
 class Given:
-    """What a command works with.
+    """The configuration that a command was given, and the streams it writes to.
 
     Attributes:
         as_json: JSON alone is printed, for programs.

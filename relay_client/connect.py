@@ -54,15 +54,36 @@ NAME_CHANNEL = "Say which one goes to the target: --to CHANNEL=HOST:PORT"
 
 
 class Announcer:
-    """Writes notices to the console, until nobody reads any more."""
+    """Writes notices to the console, until nobody reads any more.
+
+    Attributes:
+        shares: The client asked to share, which a relay that is too old does not know: a warning
+            follows its first welcome.
+    """
 
     def __init__(self, console: Console) -> None:
+        self.shares = False
         self.render: Render | None = None
         self.on_hang_up: Callable[[], None] = lambda: None
         self._console = console
 
     def tell(self, notice: Notice) -> None:
-        """Write a notice's lines."""
+        """Write a notice's lines, and what it may ask to be added."""
+        self._write(notice)
+        match notice:
+            case Connected(welcome) if self.shares and not can_share(welcome.version):
+                self.shares = False  # told once
+                version = harmless(welcome.version, 40)
+                self._write(
+                    Warned(
+                        f"the relay has version {version}, which knows no --share: this client "
+                        "took over from others of its name."
+                    )
+                )
+            case _:
+                pass
+
+    def _write(self, notice: Notice) -> None:
         if self.render is None:
             return
         try:
@@ -110,33 +131,6 @@ class Interrupts:
                 signal.signal(number, handler)
 
 
-class SharingWatch:
-    """Hands notices on, and after a welcome of an older relay a warning, once.
-
-    Args:
-        tell: Takes the notices.
-    """
-
-    def __init__(self, tell: Callable[[Notice], None]) -> None:
-        self._tell = tell
-        self._warned = False
-
-    def __call__(self, notice: Notice) -> None:
-        """Hand a notice on."""
-        self._tell(notice)
-        match notice:
-            case Connected(welcome) if not self._warned and not can_share(welcome.version):
-                self._warned = True
-                self._tell(
-                    Warned(
-                        f"the relay has version {harmless(welcome.version, 40)}, which knows no "
-                        "--share: this client took over from others of its name."
-                    )
-                )
-            case _:
-                pass
-
-
 def can_share(version: str) -> bool:
     """Say whether a server of this version shares; one that names no number is a new one."""
     numbers = re.match(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", version)
@@ -145,7 +139,7 @@ def can_share(version: str) -> bool:
 
 @dataclass(frozen=True)
 class Job:
-    """What to connect with what.
+    """Channels to be connected with their targets.
 
     Attributes:
         targets: By channel.
@@ -196,7 +190,7 @@ async def _connect(
         announcer.tell(
             Warned(f"{relay.url} is without TLS: anyone on the way can read the token. Use https.")
         )
-    tell = SharingWatch(announcer.tell) if settings.share else announcer.tell
+    announcer.shares = settings.share
     async with (
         _open_journal(configuration.state_folder, relay, announcer.tell) as journal,
         contextlib.AsyncExitStack() as stack,
@@ -209,7 +203,7 @@ async def _connect(
         for poster in posters.values():
             stack.callback(poster.close)
         session = ClientSession(_hello(job.wanted), job.concurrency, finished=journal)
-        tunnel = Tunnel(relay, session, posters, tell)
+        tunnel = Tunnel(relay, session, posters, announcer.tell)
         announcer.on_hang_up = tunnel.stop
         interrupts.on_first = lambda: _stop(tunnel, session, announcer)
         await tunnel.run()

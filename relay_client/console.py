@@ -1,4 +1,4 @@
-"""What a command writes to: its streams, what they can show, and text laid out for people."""
+"""The streams of a command, what they can show, and text laid out for people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Colour(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Console:
-    """Where output goes.
+    """The streams of a command, and who is at their other end.
 
     Attributes:
         out: For what was asked for.

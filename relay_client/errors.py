@@ -1,4 +1,4 @@
-"""What can go wrong in the client, each with the exit status it ends in."""
+"""The client's errors, each with the exit status it ends in."""
 
 from __future__ import annotations
 

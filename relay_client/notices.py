@@ -1,4 +1,4 @@
-"""What happens while connected, as told to people and programs."""
+"""Events of a connected client, as told to people and programs."""
 
 from __future__ import annotations
 

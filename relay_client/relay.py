@@ -1,4 +1,4 @@
-"""Where the relay is, and what every request to it carries."""
+"""The address of the relay, and what every request to it carries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Relay:
 
     @property
     def socket_url(self) -> str:
-        """Where the tunnel is opened."""
+        """The URL of the tunnel's WebSocket."""
         return "ws" + self.url.removeprefix("http") + "/connect"
 
     @property
@@ -41,17 +41,17 @@ class Relay:
 
     @functools.cached_property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine, where no proxy can help."""
+        """True for a relay on this machine, where no proxy can help."""
         return _is_loopback(urllib.parse.urlsplit(self.url).hostname or "")
 
     @property
     def sends_token_in_clear(self) -> bool:
-        """Whether somebody on the way can read the token."""
+        """True if somebody on the way can read the token."""
         return self.url.startswith("http:") and not self.is_loopback
 
     @functools.cached_property
     def tls(self) -> ssl.SSLContext | None:
-        """What to trust; None without TLS.
+        """The certificates to trust; None without TLS.
 
         Raises:
             UsageError: `ca_file` cannot be read.

@@ -1,4 +1,4 @@
-"""What happens while connected, as lines: for people, for pipes, for programs."""
+"""Notices as lines: for people, for pipes, for programs."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def _why_and_next(outcome: Outcome) -> str:
 
 
 def _paused(notice: Paused) -> str:
-    """What a person has to know, and to do."""
+    """The pause, and the command that ends it."""
     channel, name = harmless(notice.channel), harmless(notice.subscription)
     command = shlex.join(["relay-client", "resume", "--channel", channel, "--as", name])
     return (

@@ -27,7 +27,7 @@ WHICH_EVENTS = (
 def selection(
     *, events: Sequence[str], since: str | None, until: str | None, **simple: object
 ) -> Json:
-    """Which events are meant, as the relay takes it.
+    """The events that are meant, as the relay takes it.
 
     Raises:
         UsageError: A time is none, or nothing is chosen.

@@ -13,7 +13,7 @@ _KEYS = ("url", "token", "ca_file")
 
 
 def default_folder() -> Path:
-    """Where this system keeps a user's configuration."""
+    """The folder that this system keeps a user's configuration in."""
     import platformdirs
 
     return Path(platformdirs.user_config_dir("relay-client", appauthor=False))

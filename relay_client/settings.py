@@ -124,7 +124,7 @@ class Configuration:
 
     @property
     def state_folder(self) -> Path:
-        """Where what a client must remember is kept."""
+        """The folder of the journal."""
         return self.settings.state_dir or _default_state_folder()
 
     def relay(self) -> Relay:
@@ -194,7 +194,7 @@ def read_token(file: Path) -> str:
 
 
 def _default_state_folder() -> Path:
-    """Where this system keeps a user's state."""
+    """The folder that this system keeps a user's state in."""
     import platformdirs
 
     return platformdirs.user_state_path("relay-client", appauthor=False)
@@ -221,7 +221,7 @@ def _validated(values: dict[str, object], sources: Mapping[str, str]) -> ClientS
 
 
 def _called(name: str, source: str) -> str:
-    """What the user knows a setting by."""
+    """The name that the user knows a setting by."""
     if source == "flag":
         return _FLAGS.get(name, "--" + name.replace("_", "-"))
     if source == "environment":

@@ -82,11 +82,11 @@ MAX_OUTBOX = 256
 
 
 class Posts(Protocol):
-    """Where the deliveries of a channel go: a `Poster`, or what stands for one."""
+    """The way to a channel's target: a `Poster`, or what stands for one."""
 
     @property
     def target(self) -> Target:
-        """What it posts to."""
+        """The server that it posts to."""
 
     async def post(self, delivery: Delivery) -> Outcome:
         """Post a delivery; never raises."""

@@ -47,7 +47,7 @@ VERSIONS_HINT = "Client and relay may be of versions that do not fit: update the
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why there is no connection at the moment, to be tried again."""
+    """A cause that passes: the connection is tried again."""
 
     text: str
     hint: str = ""

@@ -60,7 +60,7 @@ class Broken(Exception):
 
 
 class NotHttp(Exception):
-    """What came is no HTTP answer, or one without bounds."""
+    """The bytes are no HTTP answer, or one without bounds."""
 
 
 class Connection(asyncio.Protocol):

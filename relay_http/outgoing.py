@@ -1,4 +1,4 @@
-"""What is posted to the target: a delivery's request, checked before anything is opened."""
+"""The request that a delivery becomes, checked before anything is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where deliveries go: one HTTP server."""
+"""The HTTP server that deliveries go to."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """What to show to people."""
+        """The address as people are shown it."""
         return f"{'https' if self.secure else 'http'}://{self.authority}{self.path}"
 
 

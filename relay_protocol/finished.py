@@ -1,4 +1,4 @@
-"""What the target took, remembered so that a lost result costs no second post."""
+"""Deliveries that the target took, remembered so that a lost result costs no second post."""
 
 from __future__ import annotations
 

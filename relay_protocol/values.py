@@ -71,7 +71,7 @@ class EventHead(msgspec.Struct, frozen=True):
 
 
 class FailureKind(enum.StrEnum):
-    """Why an attempt brought no HTTP answer."""
+    """The cause of an attempt without an HTTP answer."""
 
     TARGET_DOWN = "target_down"  # nothing listens there: no byte of the event was sent
     TARGET_LOST = "target_lost"  # the target went away while it had the event
@@ -98,12 +98,12 @@ class Response(msgspec.Struct, frozen=True, tag="response"):
 
     @property
     def delivered(self) -> bool:
-        """Whether the target took the event."""
+        """True if the target took the event."""
         return 200 <= self.status < 300
 
     @property
     def retryable(self) -> bool:
-        """Whether another attempt may well end otherwise."""
+        """True if another attempt may well end otherwise."""
         return self.status >= 500 or self.status in RETRYABLE_STATUSES
 
 
@@ -116,7 +116,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 
     @property
     def delivered(self) -> bool:
-        """Whether the target took the event: never."""
+        """False: the target did not take the event, or nobody knows."""
         return False
 
 

@@ -15,7 +15,6 @@ import pytest
 
 from relay_client.connect import (
     Announcer,
-    SharingWatch,
     can_share,
     plan,
     run_connect,
@@ -98,7 +97,14 @@ def test_versions_that_share(version: str, shares: bool) -> None:
 
 def test_an_old_relay_is_warned_of_once_after_the_welcome() -> None:
     told: list[Notice] = []
-    watch = SharingWatch(told.append)
+    announcer = Announcer(console())
+
+    def render(notice: Notice) -> list[str]:
+        told.append(notice)
+        return []
+
+    announcer.render = render
+    announcer.shares = True
     notices: list[Notice] = [
         Slept(),
         Connected(Welcome("0.1.0", 1, ())),
@@ -107,12 +113,12 @@ def test_an_old_relay_is_warned_of_once_after_the_welcome() -> None:
     ]
 
     for notice in notices:
-        watch(notice)
+        announcer.tell(notice)
 
-    assert told[:3] == notices[:3]
-    assert isinstance(told[3], Warned)
-    assert "0.0.1" in told[3].text
-    assert told[4:] == notices[3:]
+    warning = told.pop(3)
+    assert isinstance(warning, Warned)
+    assert "0.0.1" in warning.text
+    assert told == notices
 
 
 async def test_a_target_that_wants_no_more_is_said_with_what_to_do() -> None:
