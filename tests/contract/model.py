@@ -70,7 +70,7 @@ class Reader:
         self.marks = {s: m for s, m in self.marks.items() if s > self.floor or m.state in LASTING}
 
     def record(self, progress: Progress, events: Collection[int]) -> None:
-        """Its pump said this; what was deleted meanwhile is not dead."""
+        """Its reader said this; what was deleted meanwhile is not dead."""
         if self.of is not None:
             self.of.hear(progress, events)
         for mark in progress.marks:

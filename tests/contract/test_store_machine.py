@@ -55,7 +55,7 @@ SELECTIONS = (
     Selection(text="1", dead=True),
 )
 BODIES = (b"1", b"2" * 40, "São".encode(), rb"S\u00e3o 1")
-MARKS = [state for state in MarkState if state is not MarkState.DISCARDED]  # that a pump makes
+MARKS = [state for state in MarkState if state is not MarkState.DISCARDED]  # that a reader makes
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -270,7 +270,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), stale=st.sampled_from([False, False, False, True]))
     @precondition(lambda self: self.readers())
     def record(self, data: st.DataObject, stale: bool) -> None:
-        """What a pump may say: of what is not settled, up to the last event."""
+        """What a reader may say: of what is not settled, up to the last event."""
         model, reader = self.draw(data)
         self.note_progress(data, model, reader, stale=stale)
 

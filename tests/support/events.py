@@ -64,7 +64,7 @@ def delivery(
     attempt: int = 1,
     key: str = "7",
 ) -> Delivery:
-    """A delivery whose id is that of the pump for this sequence."""
+    """A delivery whose id is that of the reader for this sequence."""
     head = event_head(sequence, key)
     name = f"{subscription}.{sequence}"
     return Delivery(name, subscription, channel, attempt, False, head, body)

@@ -115,7 +115,7 @@ class Served:
 
 
 @dataclass(eq=False)
-class FakeReader:
+class FakePeer:
     """A connection that takes up to `window` deliveries and keeps what it is told."""
 
     token: str = "ana"

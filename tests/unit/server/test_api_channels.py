@@ -15,7 +15,7 @@ from tests.support.clock import START_MS
 from tests.support.senders import request
 from tests.support.waiting import settled
 from tests.unit.server.asking import IMPOSSIBLE_POLICIES, Asking, append
-from tests.unit.server.support import FakeReader, Served
+from tests.unit.server.support import FakePeer, Served
 
 
 async def test_channels_come_change_and_go(served: Served, admin: Asking) -> None:
@@ -190,7 +190,7 @@ async def subscribe(served: Served, name: str = "ana") -> None:
 
 async def test_deleting_a_channel_sends_its_readers_away(served: Served, admin: Asking) -> None:
     await served.make_channel("other")
-    reader = FakeReader()
+    reader = FakePeer()
     served.context.hub.add(reader)
     await served.context.hub.join(reader, Wanted("other"), "ana")
     await admin.ok("DELETE", "channels/other")
@@ -202,7 +202,7 @@ async def test_who_joins_a_channel_while_it_goes_is_sent_away(
 ) -> None:
     """Nothing would ever come, and nobody would say so."""
     await served.make_channel("other")
-    late, delete = FakeReader(), served.store.delete_channel
+    late, delete = FakePeer(), served.store.delete_channel
 
     async def delete_late(name: str) -> None:
         served.context.hub.add(late)

@@ -16,7 +16,7 @@ from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.waiting import settled, until
 from tests.unit.server.asking import Asking, Json, append
-from tests.unit.server.support import FakeReader, Served
+from tests.unit.server.support import FakePeer, Served
 
 
 @pytest.fixture
@@ -228,31 +228,31 @@ async def test_a_reader_stops_its_own_alone(
 async def test_whoever_is_connected_gets_it_at_once_and_no_more_once_it_stops(
     served: Served, admin: Asking, events: list[str]
 ) -> None:
-    reader, hub = FakeReader(window=4), served.context.hub
-    hub.add(reader)
-    _, pump = await hub.join(reader, Wanted("chatwoot"), "ana")
-    hub.start(pump, reader)
-    await until(lambda: len(reader.got) == 3)
-    for delivery in list(reader.got):
-        pump.finish(reader, delivery.id, Response(200, elapsed_ms=1))
+    peer, hub = FakePeer(window=4), served.context.hub
+    hub.add(peer)
+    _, reader = await hub.join(peer, Wanted("chatwoot"), "ana")
+    hub.start(reader, peer)
+    await until(lambda: len(peer.got) == 3)
+    for delivery in list(peer.got):
+        reader.finish(peer, delivery.id, Response(200, elapsed_ms=1))
 
     [made] = await replayed(admin, {"all": True}, subscription="ana")
     assert made["connected"] is True
-    await until(lambda: len(reader.got) == 4)
-    again = reader.got[3]
+    await until(lambda: len(peer.got) == 4)
+    again = peer.got[3]
     assert (again.event.id, again.replay, again.attempt) == (events[0], True, 1)
 
     await admin.ok("DELETE", f"replays/{made['number']}")
-    reader.window = 100
-    pump.wake()
+    peer.window = 100
+    reader.wake()
     await settled()
-    assert pump.under_way == 1, "what the target has it may end"
-    pump.finish(reader, again.id, Response(200, elapsed_ms=1))
-    await until(lambda: pump.under_way == 0)
+    assert reader.under_way == 1, "what the target has it may end"
+    reader.finish(peer, again.id, Response(200, elapsed_ms=1))
+    await until(lambda: reader.under_way == 0)
     fourth = await append(served)
-    await until(lambda: len(reader.got) >= 5)
-    assert [d.event.id for d in reader.got[4:]] == [fourth]
-    hub.remove(reader)
+    await until(lambda: len(peer.got) >= 5)
+    assert [d.event.id for d in peer.got[4:]] == [fourth]
+    hub.remove(peer)
 
 
 async def test_the_dead_are_replayed_to_those_for_whom_they_are_dead(

@@ -17,20 +17,20 @@ from relay_server.values import Scope
 from tests.support.clock import START_MS
 from tests.support.waiting import settled, until
 from tests.unit.server.asking import IMPOSSIBLE_POLICIES, Asking, append
-from tests.unit.server.support import FakeReader, Served
+from tests.unit.server.support import FakePeer, Served
 
 ANA = "channels/chatwoot/subscriptions/ana"
 
 
 @asynccontextmanager
-async def reading(served: Served, name: str = "ana") -> AsyncIterator[FakeReader]:
-    """A reader of a subscription, that deliveries go to."""
-    reader, hub = FakeReader(), served.context.hub
-    hub.add(reader)
-    _, pump = await hub.join(reader, Wanted("chatwoot"), name)
-    hub.start(pump, reader)
-    yield reader
-    hub.remove(reader)
+async def reading(served: Served, name: str = "ana") -> AsyncIterator[FakePeer]:
+    """A peer of a subscription, that deliveries go to."""
+    peer, hub = FakePeer(), served.context.hub
+    hub.add(peer)
+    _, reader = await hub.join(peer, Wanted("chatwoot"), name)
+    hub.start(reader, peer)
+    yield peer
+    hub.remove(peer)
 
 
 async def subscribe(served: Served, name: str = "ana") -> None:
@@ -68,12 +68,12 @@ async def test_a_policy_that_is_impossible_is_refused(
 async def test_a_channel_s_policy_holds_at_once_for_those_connected(
     served: Served, admin: Asking
 ) -> None:
-    async with reading(served) as reader:
+    async with reading(served) as peer:
         await admin.ok("PATCH", "channels/chatwoot", {"policy": {"retry_delays_s": []}})
         await append(served)
-        await until(lambda: reader.got)
-        pump = served.context.hub._served[reader.got[0].subscription].reader
-        pump.finish(reader, reader.got[0].id, Response(500, elapsed_ms=1))
+        await until(lambda: peer.got)
+        reader = served.context.hub._served[peer.got[0].subscription].reader
+        reader.finish(peer, peer.got[0].id, Response(500, elapsed_ms=1))
         await settled()
         assert (await admin.ok("GET", ANA))["dead"] == 1, "there was no second try"
 
@@ -81,17 +81,17 @@ async def test_a_channel_s_policy_holds_at_once_for_those_connected(
 async def test_paused_by_hand_nothing_goes_out_until_it_is_resumed(
     served: Served, admin: Asking
 ) -> None:
-    async with reading(served) as reader:
+    async with reading(served) as peer:
         paused = await admin.ok("POST", f"{ANA}/pause")
         assert (paused["paused"], paused["connected"]) == ("paused by hand", True)
         await append(served)
         await settled()
-        assert reader.got == []
+        assert peer.got == []
         [line] = (await admin.ok("GET", "status"))["subscriptions"]
         assert (line["paused"], line["backlog"]) == ("paused by hand", 1)
 
         assert (await admin.ok("POST", f"{ANA}/resume"))["paused"] == ""
-        await until(lambda: reader.got)
+        await until(lambda: peer.got)
 
 
 async def test_a_pause_keeps_the_reason_it_had(served: Served, admin: Asking) -> None:
@@ -138,12 +138,12 @@ async def test_a_subscription_is_forgotten_once_nobody_reads_it(
     served: Served, admin: Asking
 ) -> None:
     hub, path = served.context.hub, "channels/chatwoot/subscriptions/Jo%C3%A3o%20da%20Silva"
-    reader = FakeReader()
-    hub.add(reader)
-    await hub.join(reader, Wanted("chatwoot"), "João da Silva")
+    peer = FakePeer()
+    hub.add(peer)
+    await hub.join(peer, Wanted("chatwoot"), "João da Silva")
     assert await admin.refused("DELETE", path) == (409, "subscription_connected")
 
-    hub.remove(reader)
+    hub.remove(peer)
     await admin.ok("DELETE", path)
 
     assert await served.store.subscription_status() == []
@@ -164,11 +164,11 @@ FORWARD = "channels/chatwoot/subscriptions/forward"
 async def forward(served: Served) -> None:
     config = SubscriptionConfig(forward=ForwardConfig(SECRET_URL))
     made, _ = await served.store.subscribe("chatwoot", "forward", None, START_MS, config)
-    reader = FakeReader()
-    served.context.hub.add(reader)
-    pump = await served.context.hub.join_forward(reader, made)
-    served.context.hub.start(pump, reader)
-    pump.hold(reader, "10.0.0.5 does not take connections")
+    peer = FakePeer()
+    served.context.hub.add(peer)
+    reader = await served.context.hub.join_forward(peer, made)
+    served.context.hub.start(reader, peer)
+    reader.hold(peer, "10.0.0.5 does not take connections")
 
 
 @pytest.mark.usefixtures("forward")

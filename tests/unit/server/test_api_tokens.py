@@ -9,7 +9,7 @@ import pytest
 
 from relay_server.values import Scope
 from tests.unit.server.asking import Asking, Json
-from tests.unit.server.support import FakeReader, Served
+from tests.unit.server.support import FakePeer, Served
 
 
 async def test_a_token_is_shown_once(served: Served, admin: Asking) -> None:
@@ -48,7 +48,7 @@ async def test_tokens_that_are_impossible(
 
 async def test_revoking_closes_connections(served: Served, admin: Asking) -> None:
     await served.make_token("bob", Scope.SUBSCRIBE)
-    bob, other = FakeReader("bob"), FakeReader("carla")
+    bob, other = FakePeer("bob"), FakePeer("carla")
     for reader in (bob, other):
         served.context.hub.add(reader)
     await admin.ok("DELETE", "tokens/bob")

@@ -32,7 +32,7 @@ from tests.support.events import OK
 from tests.support.stores import MemoryStore, append_many, make_channel
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
-from tests.unit.server.support import FakeReader
+from tests.unit.server.support import FakePeer
 
 
 class SlowStore(MemoryStore):
@@ -54,9 +54,9 @@ class SlowStore(MemoryStore):
             raise StoreFull("no room")
         return await super().change_subscription(subscription, change)
 
-    async def claim(self, reader: ReaderNumber) -> Claim | None:
+    async def claim(self, peer: ReaderNumber) -> Claim | None:
         await self.gate.wait()
-        return await super().claim(reader)
+        return await super().claim(peer)
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
         if self.broken:
@@ -80,17 +80,17 @@ class World:
 
     async def join(
         self,
-        reader: FakeReader,
+        peer: FakePeer,
         channel: str = "chatwoot",
         name: str = "ana",
         *,
         share: bool = False,
     ) -> tuple[Granted, Reader]:
         """Connect, subscribe and begin."""
-        self.hub.add(reader)
-        granted, pump = await self.hub.join(reader, Wanted(channel, share=share), name)
-        self.hub.start(pump, reader)
-        return granted, pump
+        self.hub.add(peer)
+        granted, reader = await self.hub.join(peer, Wanted(channel, share=share), name)
+        self.hub.start(reader, peer)
+        return granted, reader
 
     async def append(self, count: int, channel: str = "chatwoot") -> None:
         await append_many(self.store, self.store.catalog.channels[channel], count)
@@ -117,31 +117,31 @@ async def world() -> AsyncIterator[World]:
 async def test_a_reader_gets_what_is_stored_from_then_on() -> None:
     async with world() as w:
         await w.append(2)
-        reader = FakeReader()
-        granted, _ = await w.join(reader)
+        peer = FakePeer()
+        granted, _ = await w.join(peer)
         await w.append(3)
         assert (granted.created, granted.backlog, granted.oldest_waiting_at) == (True, 0, None)
-        assert reader.sequences == [3, 4, 5]
+        assert peer.sequences == [3, 4, 5]
         assert w.hub.state(granted.subscription) == ReaderState(1)
 
 
 @virtual_time
 async def test_nothing_is_sent_before_the_reader_was_welcomed() -> None:
     async with world() as w:
-        reader = FakeReader()
-        w.hub.add(reader)
-        _, pump = await w.hub.join(reader, Wanted("chatwoot"), "ana")
+        peer = FakePeer()
+        w.hub.add(peer)
+        _, reader = await w.hub.join(peer, Wanted("chatwoot"), "ana")
         await w.append(1)
-        assert reader.got == []
-        w.hub.start(pump, reader)
+        assert peer.got == []
+        w.hub.start(reader, peer)
         await settled()
-        assert reader.sequences == [1]
+        assert peer.sequences == [1]
 
 
 @virtual_time
 async def test_readers_of_other_channels_and_names_are_apart() -> None:
     async with world() as w:
-        ana, bob, other = FakeReader(), FakeReader("bob"), FakeReader("carla")
+        ana, bob, other = FakePeer(), FakePeer("bob"), FakePeer("carla")
         await w.join(ana)
         await w.join(bob, name="bob")
         await w.join(other, "other", "carla")
@@ -153,7 +153,7 @@ async def test_readers_of_other_channels_and_names_are_apart() -> None:
 @virtual_time
 async def test_a_reader_that_leaves_frees_what_it_had() -> None:
     async with world() as w:
-        first, second = FakeReader(), FakeReader()
+        first, second = FakePeer(), FakePeer()
         granted, _ = await w.join(first)
         await w.append(2)
         w.hub.remove(first)
@@ -169,23 +169,23 @@ async def test_a_reader_that_leaves_frees_what_it_had() -> None:
 @virtual_time
 async def test_the_second_takes_over_and_the_first_is_told() -> None:
     async with world() as w:
-        first, second = FakeReader(host="old"), FakeReader(host="new")
+        first, second = FakePeer(host="old"), FakePeer(host="new")
         await w.join(first)
         _, late = await w.join(first, "other")
         await w.append(1)
-        _, pump = await w.join(second)
+        _, reader = await w.join(second)
         await settled()
         assert first.told == ["ana taken over by new"]
         assert [(d.event.sequence, d.attempt) for d in second.got] == [(1, 2)]
         w.hub.remove(first)
-        assert w.hub.state(pump.subscription.number) == ReaderState(1), "it is the second's now"
+        assert w.hub.state(reader.subscription.number) == ReaderState(1), "it is the second's now"
         assert w.hub.state(late.subscription.number) == ReaderState(0)
 
 
 @virtual_time
 async def test_a_result_of_the_first_changes_nothing_after_the_takeover() -> None:
     async with world() as w:
-        first, second = FakeReader(), FakeReader()
+        first, second = FakePeer(), FakePeer()
         _, old = await w.join(first)
         await w.append(1)
         granted, new = await w.join(second)
@@ -203,57 +203,57 @@ async def test_a_result_of_the_first_changes_nothing_after_the_takeover() -> Non
 @virtual_time
 async def test_a_reader_that_joins_again_is_not_told_that_it_took_over() -> None:
     async with world() as w:
-        reader = FakeReader()
-        await w.join(reader)
-        await w.join(reader)
+        peer = FakePeer()
+        await w.join(peer)
+        await w.join(peer)
         await w.append(1)
-        assert reader.told == []
-        assert reader.sequences == [1]
+        assert peer.told == []
+        assert peer.sequences == [1]
 
 
 @virtual_time
 async def test_of_many_that_join_at_once_the_last_reads_and_the_others_know() -> None:
     async with world() as w:
-        readers = [FakeReader(host=str(number)) for number in range(5)]
+        peers = [FakePeer(host=str(number)) for number in range(5)]
         w.store.gate.clear()
-        joining = [asyncio.create_task(w.join(reader)) for reader in readers]
+        joining = [asyncio.create_task(w.join(peer)) for peer in peers]
         await settled()
         w.store.gate.set()
         await asyncio.gather(*joining)
         await w.append(1)
-        assert [bool(reader.told) for reader in readers] == [True] * 4 + [False]
-        assert [reader.sequences for reader in readers] == [[], [], [], [], [1]]
+        assert [bool(peer.told) for peer in peers] == [True] * 4 + [False]
+        assert [peer.sequences for peer in peers] == [[], [], [], [], [1]]
 
 
 @virtual_time
 async def test_a_channel_that_is_not_there() -> None:
     async with world() as w:
-        reader = FakeReader()
-        w.hub.add(reader)
+        peer = FakePeer()
+        w.hub.add(peer)
         with pytest.raises(ChannelNotFound):
-            await w.hub.join(reader, Wanted("unknown"), "ana")
+            await w.hub.join(peer, Wanted("unknown"), "ana")
         w.store.gate.clear()
-        joining = asyncio.create_task(w.hub.join(reader, Wanted("other"), "ana"))
+        joining = asyncio.create_task(w.hub.join(peer, Wanted("other"), "ana"))
         await settled()
         await w.store.delete_channel("other")
         w.store.gate.set()
         with pytest.raises(ChannelNotFound):
             await joining
         assert w.hub._served == {}
-        await w.join(reader)
+        await w.join(peer)
         await w.append(1)
-        assert reader.sequences == [1]
+        assert peer.sequences == [1]
 
 
 @virtual_time
-async def test_a_join_that_is_given_up_leaves_no_pump_and_no_lock() -> None:
+async def test_a_join_that_is_given_up_leaves_no_reader_and_no_lock() -> None:
     async with world() as w:
-        reader, other = FakeReader(), FakeReader("bob")
-        w.hub.add(reader)
+        peer, other = FakePeer(), FakePeer("bob")
+        w.hub.add(peer)
         w.store.gate.clear()
-        joining = asyncio.create_task(w.hub.join(reader, Wanted("chatwoot"), "ana"))
+        joining = asyncio.create_task(w.hub.join(peer, Wanted("chatwoot"), "ana"))
         await settled()
-        w.hub.remove(reader)
+        w.hub.remove(peer)
         joining.cancel()
         await asyncio.gather(joining, return_exceptions=True)
         assert w.hub._served == {}
@@ -266,9 +266,9 @@ async def test_a_join_that_is_given_up_leaves_no_pump_and_no_lock() -> None:
 @virtual_time
 async def test_revoking_reaches_every_connection_of_the_token() -> None:
     async with world() as w:
-        one, two, bob = FakeReader(), FakeReader(), FakeReader("bob")
-        for reader in (one, two, bob):
-            w.hub.add(reader)
+        one, two, bob = FakePeer(), FakePeer(), FakePeer("bob")
+        for peer in (one, two, bob):
+            w.hub.add(peer)
         for name in ("ana", "nobody"):
             w.store.feed.tell(TokenRevoked(name))
         assert (one.told, two.told, bob.told) == (["revoked"], ["revoked"], [])
@@ -277,7 +277,7 @@ async def test_revoking_reaches_every_connection_of_the_token() -> None:
 @virtual_time
 async def test_a_deleted_channel_sends_its_readers_away() -> None:
     async with world() as w:
-        ana, bob, carla = FakeReader(), FakeReader("bob"), FakeReader("carla")
+        ana, bob, carla = FakePeer(), FakePeer("bob"), FakePeer("carla")
         await w.join(ana)
         await w.join(bob, name="bob")
         await w.join(carla, "other")
@@ -292,57 +292,57 @@ async def test_a_deleted_channel_sends_its_readers_away() -> None:
 @virtual_time
 async def test_all_are_asked_to_come_back() -> None:
     async with world() as w:
-        readers = [FakeReader(str(number)) for number in range(3)]
-        for reader in readers:
-            w.hub.add(reader)
+        peers = [FakePeer(str(number)) for number in range(3)]
+        for peer in peers:
+            w.hub.add(peer)
         w.hub.go_away("the server restarts", 2.0)
-        assert [reader.told for reader in readers] == [["the server restarts, 2"]] * 3
+        assert [peer.told for peer in peers] == [["the server restarts, 2"]] * 3
 
 
 @virtual_time
 async def test_connections_look_at_the_clock_once_a_second() -> None:
     async with world() as w:
-        reader = FakeReader()
-        await w.join(reader)
+        peer = FakePeer()
+        await w.join(peer)
         await asyncio.sleep(TICK_S * 3.5)
-        assert reader.ticks == pytest.approx([TICK_S, 2 * TICK_S, 3 * TICK_S])
-        w.hub.remove(reader)
+        assert peer.ticks == pytest.approx([TICK_S, 2 * TICK_S, 3 * TICK_S])
+        w.hub.remove(peer)
         await asyncio.sleep(TICK_S * 2)
-        assert len(reader.ticks) == 3
+        assert len(peer.ticks) == 3
 
 
 @virtual_time
 async def test_a_reader_that_fails_does_not_leave_its_peers_waiting() -> None:
     async with world() as w:
-        reader = FakeReader()
+        peer = FakePeer()
         w.store.broken = True
         with capture_logs() as logs:
-            await w.join(reader)
-            await until(lambda: reader.told)
-        assert reader.told == [f"the server met an error, {AFTER_ERROR_S:g}"]
+            await w.join(peer)
+            await until(lambda: peer.told)
+        assert peer.told == [f"the server met an error, {AFTER_ERROR_S:g}"]
         assert [entry["event"] for entry in logs] == ["a reader failed"]
 
 
 @virtual_time
-async def test_closing_stops_every_pump() -> None:
+async def test_closing_stops_every_reader() -> None:
     async with world() as w:
-        reader = FakeReader()
-        granted, _ = await w.join(reader)
+        peer = FakePeer()
+        granted, _ = await w.join(peer)
     assert w.hub.state(granted.subscription) == ReaderState(0)
     assert w.hub._tasks == set()
     await w.append(1)
-    assert reader.got == []
+    assert peer.got == []
 
 
 @virtual_time
 async def test_a_pause_that_finds_no_room_is_stored_later() -> None:
     """Else nobody sees why nothing is delivered, and a restart forgets what the target said."""
     async with world() as w:
-        reader = FakeReader()
-        _, pump = await w.join(reader)
+        peer = FakePeer()
+        _, reader = await w.join(peer)
         await w.append(1)
         w.store.full = True
-        pump.finish(reader, reader.got[0].id, Response(410))
+        reader.finish(peer, peer.got[0].id, Response(410))
         await asyncio.sleep(5)
         w.store.full = False
         await asyncio.sleep(2 * STORE_RETRY_S)
@@ -353,15 +353,15 @@ async def test_a_pause_that_finds_no_room_is_stored_later() -> None:
 @virtual_time
 async def test_a_pause_that_somebody_ended_is_not_stored_after_all() -> None:
     async with world() as w:
-        reader = FakeReader()
-        granted, pump = await w.join(reader)
+        peer = FakePeer()
+        granted, reader = await w.join(peer)
         await w.append(1)
         w.store.full = True
-        pump.finish(reader, reader.got[0].id, Response(410))
+        reader.finish(peer, peer.got[0].id, Response(410))
         await settled()
         w.store.full = False
         await w.store.change_subscription(granted.subscription, lambda config: config)
         await asyncio.sleep(2 * STORE_RETRY_S)
         [stored] = await w.store.subscriptions("chatwoot")
         assert not stored.config.paused
-        assert len(reader.got) == 2
+        assert len(peer.got) == 2

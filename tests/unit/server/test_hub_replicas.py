@@ -25,7 +25,7 @@ from tests.support.clock import START_MS
 from tests.support.events import OK
 from tests.support.stores import append_many, make_channel, open_test_store
 from tests.support.waiting import settled, until
-from tests.unit.server.support import FakeReader, add_token
+from tests.unit.server.support import FakePeer, add_token
 
 TAKEN_OVER = "ana taken over by "
 
@@ -38,12 +38,12 @@ class Replicas:
     one: Hub
     two: Hub
 
-    async def join(self, hub: Hub, reader: FakeReader, *, share: bool = False) -> Joined:
+    async def join(self, hub: Hub, peer: FakePeer, *, share: bool = False) -> Joined:
         """Connect to one of them, subscribe and begin."""
-        hub.add(reader)
-        granted, pump = await hub.join(reader, Wanted("chatwoot", share=share), "ana")
-        hub.start(pump, reader)
-        return Joined(granted, pump)
+        hub.add(peer)
+        granted, reader = await hub.join(peer, Wanted("chatwoot", share=share), "ana")
+        hub.start(reader, peer)
+        return Joined(granted, reader)
 
     async def append(self, count: int, key: str | None = None) -> None:
         await append_many(self.store, self.store.catalog.channels["chatwoot"], count, key)
@@ -58,7 +58,7 @@ class Joined:
     """A subscription as one hub serves it."""
 
     granted: Granted
-    pump: Reader
+    reader: Reader
 
 
 @asynccontextmanager
@@ -82,8 +82,8 @@ async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
 
 
 async def test_the_newest_claim_has_a_subscription(replicas: Replicas) -> None:
-    """The first one's reader is told so, gets nothing more, and settles nothing any more."""
-    first, second = FakeReader(), FakeReader()
+    """The first one's peer is told so, gets nothing more, and settles nothing any more."""
+    first, second = FakePeer(), FakePeer()
     before = await replicas.join(replicas.one, first)
     await replicas.append(2)
     await until(lambda: first.sequences == [1, 2])
@@ -93,14 +93,14 @@ async def test_the_newest_claim_has_a_subscription(replicas: Replicas) -> None:
     assert first.told == [TAKEN_OVER]
     assert replicas.one.state(before.granted.subscription).readers == 0
     await until(lambda: second.sequences == [1, 2])
-    before.pump.finish(first, first.got[0].id, OK)
+    before.reader.finish(first, first.got[0].id, OK)
     await replicas.append(1, key="another")
     await until(lambda: second.sequences == [1, 2, 3])
     await replicas.store.flush()
     assert await replicas.backlog() == 3, "a late result counts for nothing"
     for delivery in second.got:
-        after.pump.finish(second, delivery.id, OK)
-    await until(lambda: not after.pump.under_way)
+        after.reader.finish(second, delivery.id, OK)
+    await until(lambda: not after.reader.under_way)
     await settled()
     assert await replicas.backlog() == 0
     assert first.sequences == [1, 2]
@@ -110,7 +110,7 @@ async def test_a_claim_that_nobody_told_of_is_met_with_the_next_progress(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Replicas may lose a notification; a record that its epoch refuses says the same."""
-    first, second = FakeReader(), FakeReader()
+    first, second = FakePeer(), FakePeer()
     before = await replicas.join(replicas.one, first)
     await replicas.append(1)
     await until(lambda: first.got)
@@ -119,7 +119,7 @@ async def test_a_claim_that_nobody_told_of_is_met_with_the_next_progress(
     monkeypatch.setattr(replicas.store.feed, "tell", _losing(tell, lost))
     await replicas.join(replicas.two, second)
     assert (first.told, len(lost)) == ([], 1)
-    before.pump.finish(first, first.got[0].id, OK)
+    before.reader.finish(first, first.got[0].id, OK)
 
     await until(lambda: first.told == [TAKEN_OVER])
     assert second.told == []
@@ -139,43 +139,41 @@ def _losing(tell: Callable[..., None], lost: list[object]) -> Callable[[object],
 
 
 async def test_of_two_that_claim_at_once_the_last_has_it(replicas: Replicas) -> None:
-    readers = [FakeReader(host=f"laptop {number}") for number in range(8)]
+    peers = [FakePeer(host=f"laptop {number}") for number in range(8)]
     hubs = [replicas.one, replicas.two] * 4
-    await asyncio.gather(
-        *(replicas.join(hub, reader) for hub, reader in zip(hubs, readers, strict=True))
-    )
+    await asyncio.gather(*(replicas.join(hub, peer) for hub, peer in zip(hubs, peers, strict=True)))
     await replicas.append(3)
 
-    await until(lambda: any(reader.sequences == [1, 2, 3] for reader in readers))
-    await until(lambda: sum(not reader.told for reader in readers) == 1)
-    [winner] = [reader for reader in readers if not reader.told]
+    await until(lambda: any(peer.sequences == [1, 2, 3] for peer in peers))
+    await until(lambda: sum(not peer.told for peer in peers) == 1)
+    [winner] = [peer for peer in peers if not peer.told]
     assert winner.sequences == [1, 2, 3]
-    assert all(not reader.got for reader in readers if reader is not winner)
+    assert all(not peer.got for peer in peers if peer is not winner)
 
 
 async def test_what_is_changed_at_one_reaches_the_other(replicas: Replicas) -> None:
     """A channel's rules, a pause, a replay: told by nobody but the store."""
-    reader = FakeReader()
-    joined = await replicas.join(replicas.two, reader)
+    peer = FakePeer()
+    joined = await replicas.join(replicas.two, peer)
     await replicas.append(2)
-    await until(lambda: len(reader.got) == 2)
+    await until(lambda: len(peer.got) == 2)
 
     no_retries = ChannelConfig(policy=Policy(retry_delays_s=()))
     await replicas.store.change_channel("chatwoot", lambda _: no_retries)
-    joined.pump.finish(reader, reader.got[0].id, Response(500))
-    joined.pump.finish(reader, reader.got[1].id, OK)
+    joined.reader.finish(peer, peer.got[0].id, Response(500))
+    joined.reader.finish(peer, peer.got[1].id, OK)
     await settled()
     [status] = await replicas.store.subscription_status()
     assert (status.backlog, status.dead) == (0, 1)
 
     await replicas.store.create_replay(status.subscription, Selection(dead=True), 1_000.0, START_MS)
-    await until(lambda: reader.sequences == [1, 2, 1])
+    await until(lambda: peer.sequences == [1, 2, 1])
 
     def paused(config: SubscriptionConfig) -> SubscriptionConfig:
         return msgspec.structs.replace(config, paused="by hand")
 
     await replicas.store.change_subscription(status.subscription.number, paused)
-    assert joined.pump.paused == "by hand"
+    assert joined.reader.paused == "by hand"
 
 
 @pytest.mark.parametrize(
@@ -189,10 +187,10 @@ async def test_what_is_changed_at_one_reaches_the_other(replicas: Replicas) -> N
 async def test_what_is_taken_away_at_one_sends_the_other_s_readers_away(
     replicas: Replicas, what: str, told: str
 ) -> None:
-    readers = [FakeReader(), FakeReader("bob")]
+    peers = [FakePeer(), FakePeer("bob")]
     await add_token(replicas.store, "ana", Scope.SUBSCRIBE)
-    joined = await replicas.join(replicas.one, readers[0])
-    replicas.two.add(readers[1])
+    joined = await replicas.join(replicas.one, peers[0])
+    replicas.two.add(peers[1])
 
     match what:
         case "token":
@@ -202,4 +200,4 @@ async def test_what_is_taken_away_at_one_sends_the_other_s_readers_away(
         case _:
             await replicas.store.unsubscribe(joined.granted.subscription)
 
-    assert [reader.told for reader in readers] == [[told], []]
+    assert [peer.told for peer in peers] == [[told], []]

@@ -1,4 +1,4 @@
-"""Who may read a subscription beside whom, and what outlives its readers, on virtual time."""
+"""Who may read a subscription beside whom, and what outlives its peers, on virtual time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.clock import START_MS
 from tests.support.events import BROKEN, OK
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
-from tests.unit.server.support import FakeReader
+from tests.unit.server.support import FakePeer
 from tests.unit.server.test_hub import World, world
 
 GONE = Response(410)
@@ -38,7 +38,7 @@ async def stored(w: World) -> Subscription:
 @virtual_time
 async def test_those_that_share_get_different_deliveries() -> None:
     async with world() as w:
-        one, two = FakeReader(host="one", window=3), FakeReader(host="two", window=3)
+        one, two = FakePeer(host="one", window=3), FakePeer(host="two", window=3)
         granted, first = await w.join(one, share=True)
         _, second = await w.join(two, share=True)
         await w.append(6)
@@ -52,14 +52,14 @@ async def test_those_that_share_get_different_deliveries() -> None:
 @virtual_time
 async def test_one_of_those_that_share_leaves_its_work_to_the_others() -> None:
     async with world() as w:
-        one, two = FakeReader(window=2), FakeReader()
-        granted, pump = await w.join(one, share=True)
+        one, two = FakePeer(window=2), FakePeer()
+        granted, reader = await w.join(one, share=True)
         await w.append(2)
         await w.join(two, share=True)
         w.hub.remove(one)
         await settled()
         assert [(d.event.sequence, d.attempt) for d in two.got] == [(1, 2), (2, 2)]
-        assert w.hub._served[granted.subscription].reader is pump
+        assert w.hub._served[granted.subscription].reader is reader
         w.hub.remove(two)
         assert granted.subscription not in w.hub._served
 
@@ -69,31 +69,31 @@ async def test_one_of_those_that_share_leaves_its_work_to_the_others() -> None:
 async def test_who_does_not_share_takes_over_from_all(before: bool, after: bool) -> None:
     """And so does one that would, from one that does not: they are all told."""
     async with world() as w:
-        readers = [FakeReader(host="a"), FakeReader(host="b")]
-        for reader in readers[: 2 if before else 1]:
-            await w.join(reader, share=before)
-        last = FakeReader(host="new")
+        peers = [FakePeer(host="a"), FakePeer(host="b")]
+        for peer in peers[: 2 if before else 1]:
+            await w.join(peer, share=before)
+        last = FakePeer(host="new")
         granted, _ = await w.join(last, share=after)
         await w.append(1)
-        told = [reader.told for reader in readers[: 2 if before else 1]]
+        told = [peer.told for peer in peers[: 2 if before else 1]]
         assert told == [["ana taken over by new"]] * len(told)
         assert (last.sequences, last.told) == ([1], [])
         assert w.hub.state(granted.subscription) == ReaderState(1)
-        for reader in readers:
-            w.hub.remove(reader)
+        for peer in peers:
+            w.hub.remove(peer)
         assert w.hub.state(granted.subscription) == ReaderState(1)
 
 
 @virtual_time
 async def test_one_that_joins_a_share_twice_reads_once() -> None:
     async with world() as w:
-        reader = FakeReader()
-        granted, _ = await w.join(reader, share=True)
-        await w.join(reader, share=True)
+        peer = FakePeer()
+        granted, _ = await w.join(peer, share=True)
+        await w.join(peer, share=True)
         await w.append(2)
-        assert reader.sequences == [1, 2]
+        assert peer.sequences == [1, 2]
         assert w.hub.state(granted.subscription) == ReaderState(1)
-        w.hub.remove(reader)
+        w.hub.remove(peer)
         assert w.hub.state(granted.subscription) == ReaderState(0)
 
 
@@ -104,25 +104,25 @@ async def test_a_forward_is_read_by_the_server_alone() -> None:
         bot, _ = await w.store.subscribe("chatwoot", "bot", None, 0, config)
         for share in (False, True):
             with pytest.raises(Forbidden):
-                await w.hub.join(FakeReader(), Wanted("chatwoot", share=share), "bot")
-        forward = FakeReader()
-        pump = await w.hub.join_forward(forward, bot)
-        w.hub.start(pump, forward)
+                await w.hub.join(FakePeer(), Wanted("chatwoot", share=share), "bot")
+        forward = FakePeer()
+        reader = await w.hub.join_forward(forward, bot)
+        w.hub.start(reader, forward)
         await w.append(1)
         with pytest.raises(Forbidden):
-            await w.hub.join(FakeReader(), Wanted("chatwoot"), "bot")
+            await w.hub.join(FakePeer(), Wanted("chatwoot"), "bot")
         assert (forward.sequences, forward.told) == ([1], [])
 
 
 @virtual_time
 async def test_a_target_that_wants_no_more_pauses_for_good() -> None:
-    """For the next reader, too; until somebody resumes it."""
+    """For the next peer, too; until somebody resumes it."""
     async with world() as w:
-        reader, again = FakeReader(), FakeReader()
-        granted, pump = await w.join(reader)
+        peer, again = FakePeer(), FakePeer()
+        granted, reader = await w.join(peer)
         await w.append(2)
         with capture_logs() as logs:
-            pump.finish(reader, reader.got[0].id, GONE)
+            reader.finish(peer, peer.got[0].id, GONE)
             await settled()
         assert [(e["event"], e["log_level"]) for e in logs] == [
             ("subscription paused until somebody resumes it", "warning")
@@ -143,24 +143,24 @@ async def test_a_target_that_wants_no_more_pauses_for_good() -> None:
 @virtual_time
 async def test_rules_that_are_changed_hold_at_once() -> None:
     async with world() as w:
-        reader = FakeReader()
-        granted, pump = await w.join(reader)
+        peer = FakePeer()
+        granted, reader = await w.join(peer)
         await w.append(3)
         strict = ChannelConfig(policy=Policy(retry_delays_s=()))
         await w.store.change_channel("chatwoot", lambda _: strict)
-        pump.finish(reader, reader.got[0].id, BROKEN)
+        reader.finish(peer, peer.got[0].id, BROKEN)
 
         def patient(config: SubscriptionConfig) -> SubscriptionConfig:
             return msgspec.structs.replace(config, policy=PolicyChanges(retry_delays_s=(9.0,)))
 
         await w.store.change_subscription(granted.subscription, patient)
-        pump.finish(reader, reader.got[1].id, BROKEN)
-        pump.finish(reader, reader.got[2].id, OK)
+        reader.finish(peer, peer.got[1].id, BROKEN)
+        reader.finish(peer, peer.got[2].id, OK)
         await settled()
         [status] = await w.store.subscription_status()
         assert (status.dead, status.backlog) == (1, 1)
         await asyncio.sleep(12)
-        assert reader.sequences == [1, 2, 3, 2]
+        assert peer.sequences == [1, 2, 3, 2]
 
 
 @virtual_time
@@ -170,11 +170,11 @@ async def test_a_replay_waits_for_a_reader() -> None:
         subscription, _ = await w.store.subscribe("chatwoot", "ana", None, 0)
         replay = await w.store.create_replay(subscription, Selection(), 100.0, START_MS)
         await asyncio.sleep(60)
-        reader = FakeReader()
-        _, pump = await w.join(reader)
-        await until(lambda: len(reader.got) == 2)
-        for delivery in reader.got:
-            pump.finish(reader, delivery.id, OK)
+        peer = FakePeer()
+        _, reader = await w.join(peer)
+        await until(lambda: len(peer.got) == 2)
+        for delivery in peer.got:
+            reader.finish(peer, delivery.id, OK)
         await settled()
         [found] = await w.store.replays()
         assert (found.number, found.state) == (replay.number, ReplayState.DONE)
@@ -183,24 +183,24 @@ async def test_a_replay_waits_for_a_reader() -> None:
 @virtual_time
 async def test_draining_waits_for_what_is_under_way_and_no_longer_than_it_may() -> None:
     async with world() as w:
-        reader, late = FakeReader(window=2), FakeReader("bob")
-        _, pump = await w.join(reader)
+        peer, late = FakePeer(window=2), FakePeer("bob")
+        _, reader = await w.join(peer)
         await w.append(3)
         draining = asyncio.create_task(w.hub.drain(10))
         await asyncio.sleep(1)
-        pump.finish(reader, reader.got[0].id, OK)
+        reader.finish(peer, peer.got[0].id, OK)
         await asyncio.sleep(1)
         assert not draining.done()
-        pump.finish(reader, reader.got[1].id, OK)
+        reader.finish(peer, peer.got[1].id, OK)
         await asyncio.sleep(0.1)
         assert draining.done()
         await w.join(late, name="bob")
         await w.append(1)
-        assert (reader.sequences, late.sequences) == ([1, 2], [])
+        assert (peer.sequences, late.sequences) == ([1, 2], [])
 
     async with world() as w:
-        reader = FakeReader()
-        await w.join(reader)
+        peer = FakePeer()
+        await w.join(peer)
         await w.append(1)
         before = running_clock().now
         await w.hub.drain(10)
@@ -208,45 +208,45 @@ async def test_draining_waits_for_what_is_under_way_and_no_longer_than_it_may() 
 
 
 @virtual_time
-async def test_who_joins_a_share_whose_pump_failed_gets_a_new_one() -> None:
+async def test_who_joins_a_share_whose_reader_failed_gets_a_new_one() -> None:
     """Those who had it are on their way out."""
     async with world() as w:
-        one, two = FakeReader(), FakeReader()
+        one, two = FakePeer(), FakePeer()
         _, failed = await w.join(one, share=True)
         w.store.broken = True
         await w.append(1)
         await until(lambda: one.told)
         w.store.broken = False
-        _, pump = await w.join(two, share=True)
-        assert pump is not failed
+        _, reader = await w.join(two, share=True)
+        assert reader is not failed
         await until(lambda: two.sequences == [1])
 
 
 @virtual_time
 async def test_a_subscription_that_is_paused_while_it_is_claimed_is_paused() -> None:
     async with world() as w:
-        await w.join(FakeReader())
+        await w.join(FakePeer())
         subscription = await stored(w)
         w.store.gate.clear()
-        reader = FakeReader()
-        joining = asyncio.create_task(w.join(reader))
+        peer = FakePeer()
+        joining = asyncio.create_task(w.join(peer))
         await settled()
         await w.store.change_subscription(
             subscription.number, lambda c: msgspec.structs.replace(c, paused="by hand")
         )
         w.store.gate.set()
-        granted, pump = await joining
-        assert (granted.paused, pump.paused) == ("by hand", "by hand")
+        granted, reader = await joining
+        assert (granted.paused, reader.paused) == ("by hand", "by hand")
         await w.append(1)
         await settled()
-        assert reader.got == []
+        assert peer.got == []
 
 
 @virtual_time
 async def test_a_channel_that_nobody_reads_is_not_remembered() -> None:
     async with world() as w:
-        reader = FakeReader()
-        await w.join(reader)
-        w.hub.remove(reader)
+        peer = FakePeer()
+        await w.join(peer)
+        w.hub.remove(peer)
         await w.append(1)
         assert not w.hub._by_channel
