@@ -331,6 +331,7 @@ async def test_a_reader_with_nothing_to_do_writes_nothing() -> None:
         assert len(world.store.recorded) == before
 
 
+@pytest.mark.slow
 @virtual_time
 async def test_a_dead_delivery_stays_listed() -> None:
     world = await a_world(1)

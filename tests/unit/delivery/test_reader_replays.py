@@ -336,6 +336,7 @@ async def test_a_replay_waits_while_nobody_is_connected_and_while_all_is_held() 
     assert (await world.state(replay)).state is ReplayState.DONE
 
 
+@pytest.mark.slow
 @virtual_time
 async def test_a_replay_tries_again_and_gives_up_like_live_traffic() -> None:
     """What it gives up is dead for the subscription, what it delivers is so no more."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import msgspec
+import pytest
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome, Response
@@ -110,6 +111,7 @@ async def test_the_lease_of_a_silent_sink_moves_within_five_seconds() -> None:
     assert other.attempts == [(1, 2), (2, 1)]
 
 
+@pytest.mark.slow
 @virtual_time
 async def test_a_target_that_wants_no_more_is_left_alone() -> None:
     """What was under way elsewhere ends as it ends; nothing new goes out until somebody says so."""
