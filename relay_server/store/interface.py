@@ -46,7 +46,11 @@ class EventLog(Protocol):
     """Events as they came: appended, and read again."""
 
     async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
-        """Store a webhook. One with the same sender's id and body as an earlier one is that one.
+        """Store a webhook, unless it is a duplicate: sent again, and missed by nobody.
+
+        A duplicate has the sender's id, method, target and body of an event that is stored, comes
+        within the channel's `dedupe_window_s` after it, and no subscription was made since, nor
+        was that event discarded for one. Then the answer is that event's.
 
         Raises:
             ChannelNotFound: The channel was deleted.
@@ -58,7 +62,10 @@ class EventLog(Protocol):
         """Read what scheduling needs of the next events after a sequence, in order."""
 
     async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
-        """Read whole events, in the order asked for; those that are gone are left out."""
+        """Read whole events, in the order asked for; those that are gone are left out.
+
+        One whose bytes are not what was stored is marked as `damaged`: it is not to be delivered.
+        """
 
     async def select(
         self, channel: ChannelNumber, replay: Replay, after: int, limit: int

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+from relay_server.values import Selection
+
 MAX_SUBSCRIPTIONS = 1_000  # of a channel
 MAX_RUNNING_REPLAYS = 16  # of a subscription
 MAX_LISTED_REPLAYS = 500  # in one answer, the newest
 CLOCK_JUMP_MS = 86_400_000  # events need not lie in order of time; further apart they do
-
-_DIGITS = "0123456789"
 
 
 def spellings(text: str) -> tuple[bytes, bytes, bytes]:
@@ -18,10 +18,24 @@ def spellings(text: str) -> tuple[bytes, bytes, bytes]:
     return text.encode(), ascii_[1:-1].encode(), unicode[1:-1].encode()
 
 
-def means_key(wanted: str, key: str) -> bool:
-    """True if somebody who asks for a key means this one.
+def of_any_account(key: str) -> str | None:
+    """How the keys end that a conversation's number means, behind an account's number.
 
-    `318` means itself and the conversation 318 of any Chatwoot account (`2/318`); `2/318` means
-    nothing else.
+    `318` means itself and `2/318`, the conversation of whichever Chatwoot account; what names an
+    account means nothing else.
     """
-    return key == wanted or ("/" not in wanted and key.lstrip(_DIGITS) == f"/{wanted}")
+    return None if "/" in key else f"/{key}"
+
+
+def bounds(selection: Selection, last: int, *starts: int) -> tuple[int, int]:
+    """Between which sequences a selection can lie: after the first, up to the second.
+
+    Args:
+        selection: Which events are meant.
+        last: The newest sequence.
+        starts: Sequences that it cannot begin before, as the store knows.
+    """
+    named = selection.sequences
+    start = max(0, (selection.first or 1) - 1, min(named, default=1) - 1, *starts)
+    until = min(last, max(named, default=last), last if selection.last is None else selection.last)
+    return min(start, max(until, 0)), max(until, 0)

@@ -265,16 +265,17 @@ async def test_what_was_discarded_is_delivered_when_it_is_sent_again(
 
 
 async def test_what_is_not_kept_any_more_is_stored_anew(store: Store, channel: Channel) -> None:
-    _, claim = await make_subscription(store)
-    first = await store.append(channel.number, post())
-    store.record(claim, Progress(1))
-    await store.flush()
+    """What was stored beside it is known as before."""
+    kept = new_event(sender_id="d-2")
+    appended = [await store.append(channel.number, event) for event in (post(), kept)]
     assert await store.remove(channel.number, [1]) == 1
 
     again = await store.append(channel.number, post())
+    known = await store.append(channel.number, new_event(sender_id="d-2"))
 
-    assert (again.duplicate, again.id != first.id) == (False, True)
-    assert await flags(store, channel) == [(None, False)]
+    assert (again.duplicate, again.sequence) == (False, 3)
+    assert (known.duplicate, known.id) == (True, appended[1].id)
+    assert await flags(store, channel) == [(None, False)] * 2
 
 
 async def test_a_full_channel_answers_a_duplicate_and_refuses_a_repeat(store: Store) -> None:

@@ -73,19 +73,6 @@ async def test_trimming_keeps_what_somebody_waits_for_and_what_is_dead(
     assert (await deliveries(store, channel, 1))[1].attempts == ()
 
 
-async def test_an_event_that_was_trimmed_is_no_duplicate_any_more(
-    store: Store, channel: Channel
-) -> None:
-    await aged(store, channel, 2)
-    await trim(store, channel, START_MS * 2, 1)
-
-    again = await store.append(channel.number, new_event(sender_id="d-0"))
-    known = await store.append(channel.number, new_event(sender_id="d-1"))
-
-    assert (again.duplicate, again.sequence) == (False, 3)
-    assert (known.duplicate, known.sequence) == (True, 2)
-
-
 async def test_a_late_subscriber_does_not_keep_what_is_not_for_it(
     store: Store, channel: Channel
 ) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from relay_server.values import NewEvent
 
-PIECE = 4_096  # bytes
+_PIECE = 4_096  # bytes
 LINE_BITS = 31
 
 
@@ -42,9 +42,9 @@ def crc(data: bytes, start: int = 0) -> int:
     Taken in pieces, because for larger ones zlib lets go of the interpreter, and this thread would
     wait for its turn again for each webhook.
     """
-    if len(data) <= PIECE:
+    if len(data) <= _PIECE:
         return zlib.crc32(data, start)
     view, value = memoryview(data), start
-    for at in range(0, len(view), PIECE):
-        value = zlib.crc32(view[at : at + PIECE], value)
+    for at in range(0, len(view), _PIECE):
+        value = zlib.crc32(view[at : at + _PIECE], value)
     return value

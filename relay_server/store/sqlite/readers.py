@@ -19,6 +19,8 @@ from relay_server.store.rules import (
     MAX_LISTED_REPLAYS,
     MAX_RUNNING_REPLAYS,
     MAX_SUBSCRIPTIONS,
+    bounds,
+    of_any_account,
     spellings,
 )
 from relay_server.store.sqlite.catalogue import find_channel
@@ -214,10 +216,10 @@ def _sequence_before(database: Database, channel: ChannelNumber, since: int | No
     """The sequence after which a new subscription begins."""
     if since is None:
         return int(database.value("last_sequence", channel=channel))
-    bounds = {"first": first(channel), "last": last(channel)}
-    before = database.value("sequence_before", time=since, **bounds) if since > 0 else None
+    whole = {"first": first(channel), "last": last(channel)}
+    before = database.value("sequence_before", time=since, **whole) if since > 0 else None
     if before is None:
-        return int(database.value("before_first_event", channel=channel, **bounds))
+        return int(database.value("before_first_event", channel=channel, **whole))
     return sequence_of(before)
 
 
@@ -227,22 +229,14 @@ def _bounds(
     subscription: SubscriptionNumber,
     selection: Selection,
 ) -> tuple[int, int]:
-    """Between which sequences a selection can lie: after the first, up to the second."""
-    starts = [0, (selection.first or 1) - 1]
-    if selection.sequences:
-        starts.append(min(selection.sequences) - 1)
+    """`rules.bounds` of a selection, by what the channel and the subscription hold."""
+    starts = []
     if selection.received_from is not None:
         surely_before = selection.received_from - CLOCK_JUMP_MS
         starts.append(_sequence_before(database, channel, surely_before))
     if selection.dead:
         starts.append((database.value("first_dead", subscription=subscription) or 1) - 1)
-    ends = [int(database.value("last_sequence", channel=channel))]
-    if selection.sequences:
-        ends.append(max(selection.sequences))
-    if selection.last is not None:
-        ends.append(selection.last)
-    until = min(ends)
-    return min(max(starts), max(until, 0)), max(until, 0)
+    return bounds(selection, database.value("last_sequence", channel=channel), *starts)
 
 
 def _conditions(replay: Replay) -> dict[str, object]:
@@ -254,6 +248,7 @@ def _conditions(replay: Replay) -> dict[str, object]:
         "received_before": wanted.received_before,
         "kind": wanted.kind,
         "key": wanted.key,
+        "of_any_account": of_any_account(wanted.key) if wanted.key is not None else None,
         "sequences": json.dumps(wanted.sequences) if wanted.sequences else None,
         "text": text,
         "as_ascii": as_ascii,

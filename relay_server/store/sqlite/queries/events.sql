@@ -84,15 +84,14 @@ SELECT max(position), count(*) FROM (
     ORDER BY position LIMIT :limit);
 
 -- name: select_events
--- :sequences is a JSON list; the texts are one in its three spellings. The key as `rules.means_key`
--- has it: a conversation of whichever account.
+-- :sequences is a JSON list; the texts are one in its three spellings. :of_any_account is the end
+-- of keys that begin with a number.
 SELECT position, key, size FROM events
 WHERE position > :after AND position <= :last
     AND (:received_from IS NULL OR received_at >= :received_from)
     AND (:received_before IS NULL OR received_at < :received_before)
     AND (:kind IS NULL OR kind = :kind)
-    AND (:key IS NULL OR key = :key
-        OR NOT instr(:key, '/') AND ltrim(key, '0123456789') = '/' || :key)
+    AND (:key IS NULL OR key = :key OR ltrim(key, '0123456789') = :of_any_account)
     AND (:sequences IS NULL OR (position & @MASK) IN (SELECT value FROM json_each(:sequences)))
     AND (:text IS NULL OR instr(body, :text) OR instr(body, :as_ascii) OR instr(body, :as_unicode))
     AND (:dead_for IS NULL OR EXISTS (
