@@ -1,4 +1,4 @@
-"""Forwards made, changed and ended: subscriptions that the server itself posts to a URL."""
+"""Forwards made and changed: subscriptions that the server itself posts to a URL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from relay_server.errors import (
     SubscriptionNotFound,
 )
 from relay_server.operations import Parts, subscriptions
-from relay_server.values import Channel, Subscription, SubscriptionStatus
+from relay_server.values import Channel, Subscription
 
 DEFAULT_NAME = "forward"
 
@@ -37,12 +37,6 @@ async def find(parts: Parts, channel: str, name: str) -> Subscription:
     if found.config.forward is None:
         raise ForwardNotFound(channel, name)
     return found
-
-
-async def listed(parts: Parts) -> list[SubscriptionStatus]:
-    """Every forward, and how it is doing."""
-    known = await parts.store.subscription_status()
-    return [status for status in known if status.subscription.config.forward is not None]
 
 
 async def create(
@@ -86,11 +80,6 @@ async def change(
         return forward
     turn = subscriptions.pause if paused else subscriptions.resume
     return await turn(parts, forward)
-
-
-async def delete(parts: Parts, forward: Subscription) -> None:
-    """End a forward, and forget what waits for it."""
-    await parts.store.unsubscribe(forward.number)
 
 
 def _configured(parts: Parts, config: ForwardConfig, rules: Mapping[str, Any]) -> ForwardConfig:

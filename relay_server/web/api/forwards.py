@@ -26,7 +26,8 @@ async def list_forwards(request: web.Request) -> web.Response:
     """Every forward, and how it is doing."""
     admin(request)
     context = request.app[CONTEXT]
-    found = await forwards.listed(context)
+    known = await context.store.subscription_status()
+    found = [status for status in known if status.subscription.config.forward is not None]
     return answer({"forwards": [views.forward(context, status) for status in found]})
 
 
@@ -59,7 +60,7 @@ async def set_forward(request: web.Request) -> web.Response:
 @routes.delete(ONE)
 async def delete_forward(request: web.Request) -> web.Response:
     """End a forward, and forget what waits for it."""
-    await forwards.delete(request.app[CONTEXT], await _named(request))
+    await request.app[CONTEXT].store.unsubscribe((await _named(request)).number)
     return web.Response(status=204)
 
 

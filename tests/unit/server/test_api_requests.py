@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay_server.configs import ChannelConfig, ForwardConfig, Policy, settings_of
 from relay_server.errors import TooMany
 from relay_server.values import MarkState, Progress
 from relay_server.web.api import requests
@@ -154,53 +155,22 @@ async def test_a_length_that_is_written_strangely(
     assert (await served.send(raw)).status in (400, 422)
 
 
-NAMES = st.sampled_from(
-    [
-        *(
-            "name",
-            "sender",
-            "token",
-            "key_pointer",
-            "max_body_bytes",
-            "retention_days",
-            "dead_days",
-        ),
-        *("max_bytes", "drop_oldest", "rate_per_s", "policy", "allow_from", "hmac_secrets"),
-        *("hmac_scheme", "hmac_log_only", "scopes", "channels", "channel", "subscription", "url"),
-        *("headers", "timeout_s", "concurrency", "paused", "selection", "events", "first", "last"),
-        *(
-            "received_from",
-            "kind",
-            "key",
-            "text",
-            "dead",
-            "all",
-            "retry_delays_s",
-            "hold_s",
-            "file",
-        ),
-    ]
-)
-
-
+SETTINGS = [
+    one.name for config in (ChannelConfig, Policy, ForwardConfig) for one in settings_of(config)
+]
+OTHERS = "name policy scopes channels channel subscription paused selection events first last file"
+CONDITIONS = "received_from kind key text dead all"
+NAMES = st.sampled_from([*SETTINGS, *OTHERS.split(), *CONDITIONS.split()])
 NUMBERS = st.integers(-(2**65), 2**65) | st.floats() | st.sampled_from([0, 1, -1, 2**53, 2**63 - 1])
-
-
 TEXTS = st.text(max_size=5) | st.sampled_from(
     ["chatwoot", "ana", "send", "admin", "evt_0199", "/a/0", "10.0.0.0/8", "http://127.0.0.1:1/x"]
 )
-
-
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | TEXTS, inner, max_size=4),
     max_leaves=10,
 )
-
-
 METHODS = st.sampled_from(["GET", "POST", "PATCH", "DELETE", "PUT", "!GET", "!POST", "!DELETE"])
-
-
 ASKED = st.sampled_from(
     [path for _, path in ROUTES] + PATHS + ["status", "replays?running=x", "dead"]
 )

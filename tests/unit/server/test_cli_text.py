@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import json
-import re
 from typing import Any
 from unittest.mock import patch
 
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 
 from relay_protocol.text import ZERO_WIDTH_JOINER
 from relay_server.cli.asking import print_json
-from tests.unit.server.commanding import Shown
 from tests.unit.server.results import (
     EVENT,
     RESULTS,
@@ -27,49 +25,17 @@ from tests.unit.server.results import (
 HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\u202eevil\u2066d\r\ne\x9b31m\x00\u2028f\udfffg\tz"
 
 
-STEERING = re.compile(
-    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
 TELL_NO_TEXT = ("status", "discarded", "stopped")
 
 
-@pytest.mark.parametrize("name", RESULTS)
-def test_nothing_that_is_shown_steers_the_terminal(shown: Shown, name: str) -> None:
-    render, result = RESULTS[name]
-    before = copy.deepcopy(result)
-    text = shown(render, poisoned(result, HOSTILE))
-    assert STEERING.search(text) is None
-    assert "evil" in text or name in TELL_NO_TEXT, "it is shown, only harmless"
-    assert result == before
-
-
-words = st.one_of(
+STEERING = [
+    *("\x1b[2J", "\x1b]52;c;ZXZpbA==\x07", "\x1b]8;;https://evil.example\x1b\\x", "\x9b31m"),
+    *("\u202e", "\u2066", "\r\n", "\x00", "\ud800", "\U000e0041", "漢", "a"),
+    *("[link=http://evil.example]", "[/]", "\\[bold]"),
+]
+WORDS = st.one_of(
     st.text(max_size=40),
-    st.lists(
-        st.sampled_from(
-            [
-                "\x1b[2J",
-                "\x1b]52;c;ZXZpbA==\x07",
-                "\x1b]8;;https://evil.example\x1b\\x",
-                "\x9b31m",
-                "\u202e",
-                "\u2066",
-                "\r\n",
-                "\x00",
-                "\ud800",
-                "\U000e0041",
-                "[link=http://evil.example]",
-                "[/]",
-                "\\[bold]",
-                "漢",
-                "a",
-            ]
-        ),
-        min_size=1,
-        max_size=6,
-    ).map("".join),
+    st.lists(st.sampled_from(STEERING), min_size=1, max_size=6).map("".join),
 )
 
 
@@ -85,7 +51,17 @@ def is_harmless(text: str) -> bool:
     return all(c.isprintable() or c in ("\n", ZERO_WIDTH_JOINER) for c in text)
 
 
-@given(st.sampled_from(sorted(RESULTS)), words)
+@pytest.mark.parametrize("name", RESULTS)
+def test_nothing_that_is_shown_steers_the_terminal(name: str) -> None:
+    _, result = RESULTS[name]
+    before = copy.deepcopy(result)
+    text = printed(name, poisoned(result, HOSTILE))
+    assert is_harmless(text)
+    assert "evil" in text or name in TELL_NO_TEXT, "it is shown, only harmless"
+    assert result == before
+
+
+@given(st.sampled_from(sorted(RESULTS)), WORDS)
 @settings(max_examples=200, deadline=None)
 def test_no_result_steers_the_terminal(name: str, text: str) -> None:
     """Whatever is in any text of it."""
@@ -94,17 +70,11 @@ def test_no_result_steers_the_terminal(name: str, text: str) -> None:
     assert is_harmless(shown), repr(shown)
 
 
-@given(st.one_of(words, st.none()))
+@given(st.one_of(WORDS, st.none()))
 @settings(max_examples=100, deadline=None)
 def test_no_body_steers_the_terminal(body: str | None) -> None:
     """As it is shown with its event."""
     assert is_harmless(printed("event", EVENT | {"body": body}))
-
-
-@pytest.mark.parametrize("host", ["\x1b[2J\x1b]0;x\x07", "\u202e" * 9, "a\r\nb"])
-def test_a_clients_own_name_is_harmless_in_status(host: str) -> None:
-    """It is the client that says what its machine is called."""
-    assert is_harmless(printed("status", poisoned(RESULTS["status"][1], host)))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from relay_server import control
 from relay_server.app import open_context, prepare_data_dir, serve_control
+from relay_server.cli.host import _readiness
 from relay_server.control import Api, ApiRefused, NotInitialized, ServerGone, open_api, run
 from relay_server.errors import InvalidValue, StoreLocked
 from relay_server.places import MAX_SOCKET_PATH, SOCKET_NAME, short_path
@@ -180,3 +181,14 @@ async def test_a_server_that_hangs_or_dies_ends_the_command(
             await api.call("GET", "status")
 
     assert gone.value.code == "server_gone"
+
+
+async def test_a_server_says_itself_whether_it_is_ready(settings: ServerSettings) -> None:
+    """Through its own socket, which no other server can take."""
+    said = list[int | None]()
+    async with open_context(settings, SOURCES) as context, AsyncExitStack() as stack:
+        said.append(await asyncio.to_thread(_readiness, settings.data_dir))
+        await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
+        for context.listening, context.stopping in ((False, False), (True, False), (True, True)):
+            said.append(await asyncio.to_thread(_readiness, settings.data_dir))
+    assert said == [None, 503, 200, 503]
