@@ -137,6 +137,11 @@ async def _sleep_for_ever(_: Hub) -> None:
     await asyncio.get_running_loop().create_future()
 
 
+def keep_what_another_claimed() -> Any:
+    """A hub does not hear that another one has a subscription now."""
+    return mock.patch.object(Hub, "_claimed", return_value=None)
+
+
 def take_failures_for_successes() -> Any:
     """A failure that is to be tried again is taken for a delivery."""
     follow = Order._follow
@@ -179,6 +184,7 @@ ALL: dict[str, Patch] = {
         share_no_keys,
         never_resume,
         never_wake,
+        keep_what_another_claimed,
         take_failures_for_successes,
         never_drop_a_dead_connection,
         skip_in_replays,

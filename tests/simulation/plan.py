@@ -92,6 +92,7 @@ class Plan:
     sizes: tuple[int, ...]
     upkeep_s: float
     timeout_s: float  # of targets
+    replicas: int  # of the server, over one store
 
 
 def draw(rng: random.Random) -> Plan:
@@ -117,6 +118,7 @@ def draw(rng: random.Random) -> Plan:
         sizes=_sizes(rng),
         upkeep_s=rng.choice([7.0, 20.0]),
         timeout_s=timeout,
+        replicas=2 if rng.random() < 0.3 else 1,
     )
 
 

@@ -35,28 +35,22 @@ SETTINGS = SimpleNamespace(
 )
 
 
-class Server:
-    """One life of the server.
+class Replica:
+    """A process of the server, which others may stand beside: what they share is the store.
 
     Attributes:
-        up: It takes connections and webhooks.
+        hub: The real one.
+        links: What its connections run over, and their tasks.
+        connections: The real ones.
     """
 
-    def __init__(self, kernel: Kernel, store: Any, upkeep_s: float) -> None:
-        self.up = True
-        self.store: Store = store
-        self._kernel = kernel
-        self._upkeep_s = upkeep_s
+    def __init__(self, kernel: Kernel, store: Store) -> None:
         self.hub = Hub(store, kernel.clock, METRICS)
         self.links: dict[Link, asyncio.Task[None]] = {}
         self.connections: dict[Connection, None] = {}
-        self.forwards = Forwards(self.hub, ALLOWED, bytes)
-        self._context = self._make_context()
-        self._tasks = [
-            kernel.spawn(self.hub.run(), "hub"),
-            kernel.spawn(self._keep_house(), "upkeep"),
-            kernel.spawn(self._start_forwards(), "forwards"),
-        ]
+        self.ticking = kernel.spawn(self.hub.run(), "hub")
+        self._kernel = kernel
+        self._context = _make_context(kernel, store, self.hub)
 
     async def post(self, sent: Sent, target: str) -> Appended | int:
         """Take a webhook: where it is stored, or the status that it is refused with."""
@@ -82,53 +76,84 @@ class Server:
         self.links[link] = task
         task.add_done_callback(lambda _: self._left(link, connection))
 
+    def readers(self) -> list[Reader]:
+        """Every reader."""
+        return [served.reader for served in self.hub._served.values()]
+
+    def crash(self) -> None:
+        """End at once."""
+        self.ticking.cancel()
+        for task in self.links.values():
+            task.cancel()
+        for number in list(self.hub._served):
+            self.hub._stop(number)
+
+    def _left(self, link: Link, connection: Connection) -> None:
+        del self.links[link], self.connections[connection]
+
+
+class Server:
+    """One life of the server.
+
+    Attributes:
+        up: It takes connections and webhooks.
+        replicas: Its processes; the first also keeps house, and reads for forwards.
+    """
+
+    def __init__(self, kernel: Kernel, store: Any, upkeep_s: float, replicas: int) -> None:
+        self.up = True
+        self.store: Store = store
+        self.replicas = [Replica(kernel, store) for _ in range(replicas)]
+        self._kernel = kernel
+        self._upkeep_s = upkeep_s
+        self.forwards = Forwards(self.replicas[0].hub, ALLOWED, bytes)
+        self._tasks = [
+            kernel.spawn(self._keep_house(), "upkeep"),
+            kernel.spawn(self._start_forwards(), "forwards"),
+        ]
+
+    @property
+    def links(self) -> dict[Link, asyncio.Task[None]]:
+        """What the connections run over, of all replicas."""
+        return {link: task for one in self.replicas for link, task in one.links.items()}
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Of all replicas."""
+        return [connection for one in self.replicas for connection in one.connections]
+
+    def readers(self) -> list[Reader]:
+        """Of all replicas."""
+        return [reader for one in self.replicas for reader in one.readers()]
+
     async def stop(self) -> None:
         """End as `stopping.stop` does, in its order."""
         self._kernel.note("server stops")
-        await self.hub.drain(DRAIN_S)
+        hubs = [one.hub for one in self.replicas]
+        await asyncio.gather(*(hub.drain(DRAIN_S) for hub in hubs))
         self.up = False
-        self.hub.go_away("the server restarts", GO_AWAY_S)
-        if self.links:
-            await asyncio.wait(list(self.links.values()), timeout=5.0)
+        for hub in hubs:
+            hub.go_away("the server restarts", GO_AWAY_S)
+        if links := self.links:
+            await asyncio.wait(list(links.values()), timeout=5.0)
         self._cancel()
         await self.forwards.close(0.0)
-        await self.hub.close()
+        for hub in hubs:
+            await hub.close()
         await self.store.close()
 
     def crash(self) -> None:
         """End at once: nothing of it does anything any more."""
         self.up = False
         self._cancel()
-        for task in self.links.values():
-            task.cancel()
-        for number in list(self.hub._served):
-            self.hub._stop(number)
+        for one in self.replicas:
+            one.crash()
         for kept in self.forwards._kept.values():
             if kept.task is not None:
                 kept.task.cancel()
 
-    def readers(self) -> list[Reader]:
-        """Every pump."""
-        return [served.reader for served in self.hub._served.values()]
-
-    def _make_context(self) -> Context:
-        parts = {
-            "settings": SETTINGS,
-            "store": self.store,
-            "hub": self.hub,
-            "metrics": METRICS,
-            "clock": self._kernel.clock,
-            "rates": Rates(),
-            "failures": Failures(),
-            "throttle": Throttle(),
-        }
-        return cast(Context, SimpleNamespace(**parts))
-
-    def _left(self, link: Link, connection: Connection) -> None:
-        del self.links[link], self.connections[connection]
-
     def _cancel(self) -> None:
-        for task in self._tasks:
+        for task in (*self._tasks, *(one.ticking for one in self.replicas)):
             task.cancel()
 
     async def _start_forwards(self) -> None:
@@ -145,3 +170,17 @@ class Server:
                     self._kernel.note("upkeep deleted", events=deleted)
             except RelayError:
                 self._kernel.note("upkeep put off")
+
+
+def _make_context(kernel: Kernel, store: Store, hub: Hub) -> Context:
+    parts = {
+        "settings": SETTINGS,
+        "store": store,
+        "hub": hub,
+        "metrics": METRICS,
+        "clock": kernel.clock,
+        "rates": Rates(),
+        "failures": Failures(),
+        "throttle": Throttle(),
+    }
+    return cast(Context, SimpleNamespace(**parts))

@@ -28,6 +28,7 @@ COVERED = {
     "client ended: taken_over": 80,
     "client started": 2_600,
     "commit failed": 2_500,
+    "connected to the second server": 250,
     "crash with unsynced loss": 25,
     "duplicate": 180,
     "ended dead": 400,

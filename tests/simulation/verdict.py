@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LOOK_S = 1.0
+GIVEN_UP_S = 1.0  # after a newer claim, by whoever had the subscription
 QUIET_S = 60.0  # a connection to nobody is found out in 35
 GONE = ("dead", "discarded")
 MOST_DEAD = 10_000  # more than a run sends
@@ -216,6 +217,9 @@ def watch(world: World) -> None:
     if world.server is None:
         return
     for reader in world.server.readers():
+        epoch, at = world.claims.get(reader.claim.reader, (0, 0.0))
+        if reader.claim.epoch < epoch and world.kernel.now - at > GIVEN_UP_S:
+            world.kernel.violate("an older claim is served", reader=reader.claim.reader)
         for queue in reader._queues.values():
             holders = [entry.holder for entry in queue._order._under_way.values()]
             if any(holder not in reader._sinks for holder in holders):
@@ -240,6 +244,6 @@ async def _leave(world: World, machines: Sequence[Machine]) -> None:
             await server.stop()
     except (TimeoutError, RelayError) as exc:
         world.kernel.violate("the server does not stop", error=repr(exc))
-    hub = server.hub
-    if hub._served or hub._peers or hub._forwards or hub._claiming or hub._by_channel:
-        world.kernel.violate("the hub keeps readers", served=len(hub._served))
+    for hub in [one.hub for one in server.replicas]:
+        if hub._served or hub._peers or hub._forwards or hub._claiming or hub._by_channel:
+            world.kernel.violate("the hub keeps readers", served=len(hub._served))

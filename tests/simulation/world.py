@@ -19,6 +19,7 @@ import relay_server.web.ingest
 from relay_protocol.errors import RelayError
 from relay_protocol.values import Delivery, Outcome
 from relay_server.configs import ForwardConfig, SubscriptionConfig
+from relay_server.store.feed import Claimed
 from relay_server.values import Appended, Selection, Subscription
 from tests.simulation import verdict
 from tests.simulation.chaos import Chaos
@@ -28,9 +29,9 @@ from tests.simulation.judge import Disturbances, Judge, Sent
 from tests.simulation.kernel import Broken, Kernel, Trace
 from tests.simulation.loop import SimLoop
 from tests.simulation.network import Link
-from tests.simulation.plan import Plan, draw
+from tests.simulation.plan import Group, Plan, draw
 from tests.simulation.senders import Sender
-from tests.simulation.server import Server
+from tests.simulation.server import Replica, Server
 from tests.simulation.targets import Mood, Target
 
 FORWARD_MACHINES = 100  # numbers of the places that the server itself posts to
@@ -63,6 +64,7 @@ class World:
     Attributes:
         server: None while it is down.
         asked: Replays that began.
+        claims: The newest of each reader in this life of the server, and when it was told.
     """
 
     def __init__(self, kernel: Kernel, plan: Plan) -> None:
@@ -76,6 +78,7 @@ class World:
         self.judge = Judge(kernel, self.disturbances, self.kept)
         self.server: Server | None = None
         self.asked: list[verdict.Asked] = []
+        self.claims: dict[int, tuple[int, float]] = {}
         self._rng = kernel.rng("world")
         self._server_changes = asyncio.Lock()
         self._stores: list[SimStore] = []
@@ -119,7 +122,9 @@ class World:
         self.kernel.note("server started")
         store = SimStore(self.kernel, self.kept, self.weather)
         self._stores.append(store)
-        self.server = Server(self.kernel, store, self.plan.upkeep_s)
+        self.claims.clear()
+        store.feed.listen(Claimed, self._claimed)
+        self.server = Server(self.kernel, store, self.plan.upkeep_s, self.plan.replicas)
 
     async def crash_server(self, *, power: bool) -> None:
         """It ends at once, and comes back.
@@ -198,8 +203,17 @@ class World:
         self.disturbances.join(machine.number)
         self.kernel.note("link opened", link=link.number, machine=machine.number)
         self.disturbances.links[machine.number] = link
-        self.server.accept(link)
+        self._replica(self.server, machine.group).accept(link)
         return link
+
+    def _replica(self, server: Server, group: Group | None = None) -> Replica:
+        """Any of them; but who shares a subscription must meet at one."""
+        if group is not None and group.share:
+            return server.replicas[0]
+        index = self._rng.randrange(len(server.replicas))
+        if group is not None and index:
+            self.kernel.note("connected to the second server")
+        return server.replicas[index]
 
     def delay(self, size: int) -> float:
         """How long a frame takes; 1 MB/s."""
@@ -222,7 +236,7 @@ class World:
         server = self.server
         if server is None or not server.up:
             raise ConnectionRefusedError
-        work = asyncio.ensure_future(server.post(sent, target))
+        work = asyncio.ensure_future(self._replica(server).post(sent, target))
         self._posts[work] = None
         work.add_done_callback(self._posts.pop)
         try:
@@ -337,6 +351,11 @@ class World:
 
     def _first(self, machine: Machine) -> Machine:
         return next(m for m in self.machines if m.group is machine.group)
+
+    def _claimed(self, change: Claimed) -> None:
+        known, _ = self.claims.get(change.reader, (0, 0.0))
+        if change.epoch > known:
+            self.claims[change.reader] = change.epoch, self.kernel.now
 
     def _disturb_all(self) -> None:
         for machine in self.machines:
