@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import apsw
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreTooNew
-from relay_server.store.sqlite.failures import failure_of
+from relay_server.store.sqlite.failures import translate
 from relay_server.store.sqlite.sql import migrations, queries
 
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
@@ -178,16 +177,3 @@ def prepare(database: Database) -> None:
 
 def _has_tables(connection: apsw.Connection) -> bool:
     return bool(connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall())
-
-
-def translate(error: apsw.Error, path: str = "", number: int = 0) -> RelayError:
-    """Say in our words what SQLite's error means for whoever asked.
-
-    Args:
-        error: What SQLite raised.
-        path: The database, as far as it is known.
-        number: The system's `errno` with it; 0 if there is none.
-    """
-    code = getattr(error, "extendedresult", 0)
-    text = os.strerror(number) if number else ""
-    return failure_of(type(error), code, number)(path, str(error), text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import os
 
 import apsw
 
@@ -23,50 +23,37 @@ READING = frozenset(
 # What was written before may be gone, whatever the reason.
 SYNCING = frozenset((apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC))
 
-Explain = Callable[[str, str, str], RelayError]  # of path, SQLite's words and the system's
 
-
-def failure_of(kind: type[apsw.Error], code: int, number: int) -> Explain:
-    """Tell what happened.
+def translate(error: apsw.Error, path: str = "", number: int = 0) -> RelayError:
+    """Say in our words what SQLite's error means for whoever asked.
 
     Args:
-        kind: The error's class.
-        code: SQLite's extended result code, 0 if it is not known.
-        number: The system's `errno`, which is of this error for I/O and opening alone.
+        error: What SQLite raised.
+        path: The database, as far as it is known.
+        number: The system's `errno` with it; 0 if there is none.
     """
-    system = number if issubclass(kind, apsw.IOError | apsw.CantOpenError) else 0
-    if issubclass(kind, apsw.CorruptError | apsw.NotADBError) or code in READING | SYNCING:
-        return _broken
-    if issubclass(kind, apsw.FullError) or system in FULL:
-        return _full
+    place = f"{path} " if path else ""
+    why = f"{error} ({os.strerror(number)})" if number else str(error)
+    kind = _kind(error, number)
+    says = {
+        StoreBroken: f"the database {place}failed: {why}",
+        StoreFull: f"the disk is full{path and f': {path} cannot be written'}",
+        StoreReadOnly: f"the database {place}is read-only: {why}",
+        StoreUnavailable: f"the database {place}cannot do this now: {error}",
+    }
+    return kind(says[kind])
+
+
+def _kind(error: apsw.Error, number: int) -> type[RelayError]:
+    code = getattr(error, "extendedresult", 0)
+    # For all others SQLite leaves the number of an earlier error.
+    system = number if isinstance(error, apsw.IOError | apsw.CantOpenError) else 0
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError) or code in READING | SYNCING:
+        return StoreBroken
+    if isinstance(error, apsw.FullError) or system in FULL:
+        return StoreFull
     if code == apsw.SQLITE_READONLY_DBMOVED:
-        return _broken
-    if issubclass(kind, apsw.ReadOnlyError) or system == errno.EROFS:
-        return _read_only
-    if issubclass(kind, apsw.IOError):
-        return _broken
-    return _unavailable
-
-
-def _broken(path: str, said: str, system: str) -> RelayError:
-    return StoreBroken(f"the database {_place(path)}failed: {_why(said, system)}")
-
-
-def _full(path: str, _said: str, _system: str) -> RelayError:
-    return StoreFull(f"the disk is full{path and f': {path} cannot be written'}")
-
-
-def _read_only(path: str, said: str, system: str) -> RelayError:
-    return StoreReadOnly(f"the database {_place(path)}is read-only: {_why(said, system)}")
-
-
-def _unavailable(path: str, said: str, _system: str) -> RelayError:
-    return StoreUnavailable(f"the database {_place(path)}cannot do this now: {said}")
-
-
-def _place(path: str) -> str:
-    return f"{path} " if path else ""
-
-
-def _why(said: str, system: str) -> str:
-    return f"{said} ({system})" if system else said
+        return StoreBroken
+    if isinstance(error, apsw.ReadOnlyError) or system == errno.EROFS:
+        return StoreReadOnly
+    return StoreBroken if isinstance(error, apsw.IOError) else StoreUnavailable

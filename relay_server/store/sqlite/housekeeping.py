@@ -16,8 +16,8 @@ from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
 from relay_server.files import sync
 from relay_server.store.sqlite import readers
-from relay_server.store.sqlite.database import Database, Row, translate
-from relay_server.store.sqlite.failures import READING
+from relay_server.store.sqlite.database import Database, Row
+from relay_server.store.sqlite.failures import READING, translate
 from relay_server.store.sqlite.positions import first, last, position, sequence_of
 from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
 

@@ -1,4 +1,4 @@
-"""Whether the files that are written to are still those that the data dir shows."""
+"""The files that are written to: what goes into one that is gone, is gone with it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 
 from relay_server.errors import StoreBroken
 
-_Known = tuple[int, int]
-
 
 class Identity:
-    """Which files were opened; what is written to a file that is gone, is gone with it."""
+    """Remembers which files were opened."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._known = {str(path): _look(str(path)) for path in paths}
+        self._opened = {str(path): _inode(str(path)) for path in paths}
 
     def check(self) -> None:
         """Look whether they are still there.
@@ -23,12 +21,12 @@ class Identity:
         Raises:
             StoreBroken: One was removed or replaced; the message names it.
         """
-        for path, known in self._known.items():
-            if _look(path) != known:
+        for path, opened in self._opened.items():
+            if _inode(path) != opened:
                 raise StoreBroken(f"{path} was removed or replaced while it was in use")
 
 
-def _look(path: str) -> _Known | None:
+def _inode(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)  # noqa: PTH116  (after each commit: a Path costs more than the call)
     except OSError:

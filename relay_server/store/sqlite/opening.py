@@ -12,7 +12,8 @@ from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.files import explained, size_of
 from relay_server.store.space import Space
 from relay_server.store.sqlite import integrity, restore
-from relay_server.store.sqlite.database import Database, prepare, translate
+from relay_server.store.sqlite.database import Database, prepare
+from relay_server.store.sqlite.failures import translate
 from relay_server.store.sqlite.lock import DirLock
 from relay_server.store.sqlite.reading import ReadingThread
 from relay_server.store.sqlite.reserve import Reserve

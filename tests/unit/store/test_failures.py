@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import apsw
 import pytest
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
-from relay_server.store.sqlite.failures import failure_of
+from relay_server.store.sqlite.failures import translate
 
 IO = apsw.IOError
 
@@ -45,9 +46,13 @@ IO = apsw.IOError
 def test_an_error_means(
     kind: type[apsw.Error], code: int, number: int, meaning: type[RelayError]
 ) -> None:
-    failure = failure_of(kind, code, number)("/data/relay.db", "SQLite's words", "the system's")
+    error = kind("SQLite's words")
+    error.extendedresult = code  # type: ignore[attr-defined]
+
+    failure = translate(error, "/data/relay.db", number)
 
     assert type(failure) is meaning
     assert "/data/relay.db" in str(failure)
     if meaning in (StoreBroken, StoreReadOnly):
-        assert "SQLite's words (the system's)" in str(failure)
+        said = f" ({os.strerror(number)})" if number else ""
+        assert f"SQLite's words{said}" in str(failure)
