@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from relay_server.store.cache import Recent, RecentOfAll
+import pytest
+
+from relay_server.store.cache import (
+    MAX_ALL_BYTES,
+    MAX_ALL_EVENTS,
+    MAX_BYTES,
+    MAX_EVENTS,
+    Recent,
+    RecentOfAll,
+)
 from relay_server.store.sqlite.positions import channel_of, first, last, position, sequence_of
 from relay_server.values import Event
 from tests.support.events import event_head
@@ -124,3 +133,29 @@ def test_a_channel_that_made_room_begins_anew() -> None:
     assert mine is not None
     assert mine.outlines(0, 10) is None, "the first is not known any more"
     assert [o.sequence for o in mine.outlines(1, 10) or ()] == [2]
+
+
+@pytest.mark.parametrize(("weight", "fits"), [(1, MAX_EVENTS), (MAX_BYTES // 8, 8)])
+def test_what_is_kept_of_a_channel_is_bounded_in_number_and_bytes(weight: int, fits: int) -> None:
+    recent = Recent()
+    for sequence in range(1, fits + 2):
+        recent.add(Event(1, event_head(sequence), b""), weight)
+
+    assert recent.outlines(0, 1) is None, "the first fell out"
+    assert len(recent.outlines(1, fits) or ()) == fits
+
+
+@pytest.mark.parametrize(
+    ("weight", "each", "fits"), [(1, MAX_EVENTS, MAX_ALL_EVENTS), (MAX_BYTES, 1, MAX_ALL_BYTES)]
+)
+def test_what_is_kept_of_all_channels_is_bounded(weight: int, each: int, fits: int) -> None:
+    recent = RecentOfAll()
+    channels = fits // (each * weight)
+    for channel in range(1, channels + 1):
+        for sequence in range(1, each + 1):
+            recent.add(Event(channel, event_head(sequence), b""), weight)
+    assert 1 in recent
+
+    recent.add(Event(channels + 1, event_head(1), b""), weight)
+
+    assert [channel in recent for channel in (1, 2, channels + 1)] == [False, True, True]

@@ -11,7 +11,9 @@ import apsw
 import pytest
 
 from relay_server.errors import StoreBroken
+from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.integrity import MAX_PROBLEMS
 from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.positions import position
 from relay_server.store.sqlite.rows import decode_event
@@ -189,3 +191,13 @@ async def test_an_event_that_is_damaged_is_found_and_its_neighbours_are_sound(
         (2, ""),
         (1, "POST"),
     ]
+
+
+async def test_of_many_problems_a_few_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [f"problem {n}" for n in range(MAX_PROBLEMS + 1)]
+
+    with closing(Database(await make_store(tmp_path))) as database:
+        monkeypatch.setattr(integrity, "_inconsistencies", lambda _: iter(many))
+        assert integrity.problems(database) == many[:MAX_PROBLEMS]

@@ -12,7 +12,9 @@ from relay_server.store.sqlite import housekeeping, readers
 from relay_server.store.sqlite.database import Database, prepare
 from relay_server.store.sqlite.positions import position
 from relay_server.store.sqlite.rows import encode
+from relay_server.store.sqlite.store import SWEEP_ROWS
 from relay_server.values import Removable, ReplayState, Selection
+from tests.support.stores import append_many, make_channel, open_test_store
 
 
 @pytest.fixture
@@ -70,11 +72,15 @@ def test_what_may_go_is_looked_for_in_steps(
     ]
 
 
+@pytest.mark.parametrize(
+    ("bound", "selection"),
+    [("LOOK_AT", Selection(kind="none")), ("LOOK_AT_BODIES", Selection(text="nowhere"))],
+)
 def test_what_is_replayed_is_looked_for_in_steps(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch, bound: str, selection: Selection
 ) -> None:
-    monkeypatch.setattr(readers, "LOOK_AT", 5)
-    replay = readers.create_replay(database, 1, Selection(kind="none"), 5.0, 0, "ana")
+    monkeypatch.setattr(readers, bound, 5)
+    replay = readers.create_replay(database, 1, selection, 5.0, 0, "ana")
 
     looks = [readers.select(database, 1, replay, after, 9).read_up_to for after in (0, 5, 10)]
 
@@ -108,3 +114,21 @@ def test_what_is_gone_is_swept_in_steps(database: Database) -> None:
         left.append([count(database, table) for table in ("events", "attempts", "deliveries")])
 
     assert left == [[8, 5, 5], [4, 5, 5], [0, 5, 5], [0, 5, 5], [0, 1, 1], *[[0, 0, 0]] * 3]
+
+
+async def test_a_deleted_channel_goes_in_small_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that webhooks of others wait for little of it at once."""
+    limits, sweep = list[int](), housekeeping.sweep
+
+    def noted(database: Database, limit: int) -> bool:
+        limits.append(limit)
+        return sweep(database, 3)
+
+    monkeypatch.setattr(housekeeping, "sweep", noted)
+    async with open_test_store("sqlite", tmp_path) as store:
+        await append_many(store, await make_channel(store), 10)
+        await store.delete_channel("chatwoot")
+
+    assert limits == [SWEEP_ROWS] * 5, "ten events by three, and a look that finds no more"
