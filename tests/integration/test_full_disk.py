@@ -79,8 +79,9 @@ async def test_a_full_disk_loses_nothing_and_comes_back_by_itself(
     gate = closed(target)
     token = await relay.make_token("ana", "subscribe")
     client = await relay.connect(token, "--to", target.address)
-    disk.fill(but=8 * MIB)
+    disk.fill(but=16 * MIB)
     accepted = await post_until_full(relay)
+    assert accepted
 
     for number in range(2_000, 2_020):
         began = time.monotonic()
@@ -116,8 +117,9 @@ async def test_where_nothing_can_be_written_at_all_deliveries_go_on(
     gate = closed(target)
     token = await relay.make_token("ana", "subscribe")
     await relay.connect(token, "--to", target.address)
-    disk.fill(but=8 * MIB)
+    disk.fill(but=16 * MIB)
     accepted = await post_until_full(relay)
+    assert accepted
     async with kept_full(disk):
         await refused(relay)
         gate.set()

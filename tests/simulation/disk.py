@@ -17,17 +17,9 @@ import apsw
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.feed import Change
 from relay_server.store.space import Space
-from relay_server.store.sqlite.batch import (
-    ALONE,
-    Batches,
-    BulkOperation,
-    First,
-    Job,
-    Operation,
-    publish,
-)
+from relay_server.store.sqlite.arrivals import Arrival, Stored
+from relay_server.store.sqlite.batch import Batches, First, Job, Operation, publish
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.pending import Fits
 from relay_server.store.sqlite.positions import position, sequence_of
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import ChannelNumber, SubscriptionNumber
@@ -36,7 +28,6 @@ from tests.support.inline import IN_MEMORY
 from tests.support.stores import MemoryStore
 
 T = TypeVar("T")
-Item = TypeVar("Item")
 
 MAX_BATCH = 256
 # What a subscription that begins with the past can find: what its channel has when it is made.
@@ -197,29 +188,22 @@ class _Writer:
         self._committing = False
 
     def submit(
-        self,
-        operation: Operation[T],
-        then: Callable[[T], None] | None = None,
-        weight: int = 0,
+        self, operation: Operation[T], then: Callable[[T], None] | None = None
     ) -> asyncio.Future[T]:
         """Have it done with the next commit."""
-        return self._submit(operation, ALONE, then, weight)
+        return self._submit(Job(operation, then, self._life.kernel.loop.create_future()))
 
-    def submit_bulk(
-        self,
-        operation: BulkOperation[Item, T],
-        item: Item,
-        then: Callable[[Sequence[T]], None],
-        weight: int = 0,
-    ) -> asyncio.Future[T]:
-        """Have it done with the next commit, if there is room."""
+    def append(
+        self, arrival: Arrival, then: Callable[[Sequence[Stored]], None]
+    ) -> asyncio.Future[Stored]:
+        """Have it stored with the next commit, if there is room."""
         if self._life.weather.full:
             raise StoreFull("the disk is full")
-        return self._submit(operation, item, then, weight)
+        return self._submit(Job(arrival, then, self._life.kernel.loop.create_future()))
 
-    def fits(self) -> Fits | None:
-        """Progress always finds room."""
-        return None
+    def lean_rows(self) -> int | None:
+        """Progress always finds room, be it little."""
+        return 1 if self._life.weather.full else None
 
     def fail(self, error: StoreBroken) -> None:
         """It never does."""
@@ -228,14 +212,7 @@ class _Writer:
     async def close(self) -> None:
         """All is done by now: the store has flushed."""
 
-    def _submit(
-        self,
-        operation: Callable[..., Any],
-        item: object,
-        then: Callable[[Any], None] | None,
-        weight: int,
-    ) -> asyncio.Future[Any]:
-        job = Job(operation, item, then, self._life.kernel.loop.create_future(), weight)
+    def _submit(self, job: Job) -> asyncio.Future[Any]:
         self.jobs.append(job)
         self._start()
         return job.future

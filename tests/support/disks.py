@@ -46,8 +46,8 @@ class SmallDisk:
         os.truncate(self._ballast, max(0, self._ballast.stat().st_size - size))
 
     def clear(self) -> None:
-        """Give back what `fill` took."""
-        self._ballast.unlink()
+        """Give back what `fill` took, if it did."""
+        self._ballast.unlink(missing_ok=True)
 
     def make_read_only(self) -> None:
         """Mount it anew so that nothing can be written; nothing may be open for writing."""

@@ -9,20 +9,11 @@ from typing import Any, TypeVar
 
 from relay_server.errors import StoreBroken
 from relay_server.store.feed import Change
-from relay_server.store.sqlite.batch import (
-    ALONE,
-    Batches,
-    BulkOperation,
-    First,
-    Job,
-    Operation,
-    publish,
-)
+from relay_server.store.sqlite.arrivals import Arrival, Stored
+from relay_server.store.sqlite.batch import Batches, First, Job, Operation, publish
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.pending import Fits
 
 T = TypeVar("T")
-Item = TypeVar("Item")
 
 IN_MEMORY = Path(":memory:")  # SQLite's own name for no file
 
@@ -44,25 +35,18 @@ class InlineWriter:
         self._tell = tell
 
     def submit(
-        self,
-        operation: Operation[T],
-        then: Callable[[T], None] | None = None,
-        weight: int = 0,
+        self, operation: Operation[T], then: Callable[[T], None] | None = None
     ) -> asyncio.Future[T]:
         """Do it."""
-        return self._commit(operation, ALONE, then, weight)
+        return self._commit(Job(operation, then, asyncio.get_running_loop().create_future()))
 
-    def submit_bulk(
-        self,
-        operation: BulkOperation[Item, T],
-        item: Item,
-        then: Callable[[Sequence[T]], None],
-        weight: int = 0,
-    ) -> asyncio.Future[T]:
-        """Do it."""
-        return self._commit(operation, item, then, weight)
+    def append(
+        self, arrival: Arrival, then: Callable[[Sequence[Stored]], None]
+    ) -> asyncio.Future[Stored]:
+        """Store it."""
+        return self._commit(Job(arrival, then, asyncio.get_running_loop().create_future()))
 
-    def fits(self) -> Fits | None:
+    def lean_rows(self) -> int | None:
         """There is plenty of room."""
         return None
 
@@ -73,14 +57,7 @@ class InlineWriter:
     async def close(self) -> None:
         """Nothing waits."""
 
-    def _commit(
-        self,
-        operation: Callable[..., Any],
-        item: object,
-        then: Callable[[Any], None] | None,
-        weight: int,
-    ) -> asyncio.Future[Any]:
-        job = Job(operation, item, then, asyncio.get_running_loop().create_future(), weight)
+    def _commit(self, job: Job) -> asyncio.Future[Any]:
         try:
             results, changes = self._batches.commit([job])
         except Exception as exc:  # noqa: BLE001  (as the thread does: it is for who waits)

@@ -12,43 +12,40 @@ import apsw
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken
 from relay_server.store.feed import Change
+from relay_server.store.sqlite.arrivals import Arrival, Stored, append_all
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.pending import Fits
 
 T = TypeVar("T")
-Item = TypeVar("Item")
 Operation = Callable[[Database], T]
-BulkOperation = Callable[[Database, Sequence[Item]], Sequence[T | RelayError]]
 # Begins each transaction, and returns what is called once that was committed, or was not; it says
 # what has changed by that.
 First = Callable[[Database], Callable[[bool], Sequence[Change]]]
 
-ALONE = object()  # stands for no item
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An operation that somebody waits for; with an item, done together with others of its kind.
+    """Something to write that somebody waits for: an operation, or a webhook.
 
     Attributes:
-        operation: What to do, inside a transaction.
-        item: What a bulk operation is to do it with; `ALONE` where it is no bulk operation.
-        then: Called with the result in the event loop, even if nobody waits any more; that of a
-            bulk operation once a transaction, with all results.
+        work: What to do, inside a transaction, or what to store.
+        then: Called with the result in the event loop, even if nobody waits any more; for webhooks
+            once a transaction, with all that were stored.
         future: Done once it is committed.
-        weight: Bytes that wait in memory until it is written.
     """
 
-    operation: Callable[..., Any]
-    item: Any
+    work: Operation[Any] | Arrival
     then: Callable[[Any], None] | None
     future: asyncio.Future[Any]
-    weight: int
 
     @property
     def arrives(self) -> bool:
         """True for a webhook: it needs room that is not there while the disk is full."""
-        return self.item is not ALONE
+        return isinstance(self.work, Arrival)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that wait in memory until it is written."""
+        return self.work.weight if isinstance(self.work, Arrival) else 0
 
     def answer(self, result: Any) -> None:
         """Tell what came of it; an exception is raised to whoever waits."""
@@ -62,16 +59,16 @@ class Job:
 
 def publish(batch: Sequence[Job], results: Sequence[Any]) -> None:
     """Call what is to hear of results, in the event loop: of webhooks first, as they were done."""
-    bulks: dict[Callable[[Any], None], list[Any]] = {}
-    alone = list[tuple[Callable[[Any], None], Any]]()
+    stored: dict[Callable[[Any], None], list[Any]] = {}
+    others = list[tuple[Callable[[Any], None], Any]]()
     for job, result in zip(batch, results, strict=True):
         if job.then is None or isinstance(result, Exception):
             continue
         if job.arrives:
-            bulks.setdefault(job.then, []).append(result)
+            stored.setdefault(job.then, []).append(result)
         else:
-            alone.append((job.then, result))
-    for then, result in (*bulks.items(), *alone):
+            others.append((job.then, result))
+    for then, result in (*stored.items(), *others):
         then(result)
 
 
@@ -86,39 +83,31 @@ class GroupCommit(Protocol):
         """True once the disk or the database failed."""
 
     def submit(
-        self,
-        operation: Operation[T],
-        then: Callable[[T], None] | None = None,
-        weight: int = 0,
+        self, operation: Operation[T], then: Callable[[T], None] | None = None
     ) -> asyncio.Future[T]:
         """Have an operation done; the future is done once it is committed.
 
         Args:
             operation: Called inside a transaction, in the thread that writes.
             then: Called with the result in the event loop, even if nobody waits any more.
-            weight: Bytes that wait in memory until it is written.
 
         Raises:
             StoreFull: Too much waits already.
             StoreUnavailable: The writer was closed.
         """
 
-    def submit_bulk(
-        self,
-        operation: BulkOperation[Item, T],
-        item: Item,
-        then: Callable[[Sequence[T]], None],
-        weight: int = 0,
-    ) -> asyncio.Future[T]:
-        """Like `submit`, for webhooks: the operation does all items of a transaction in one call.
+    def append(
+        self, arrival: Arrival, then: Callable[[Sequence[Stored]], None]
+    ) -> asyncio.Future[Stored]:
+        """Have a webhook stored; while there is no room for any it is refused at once.
 
-        It returns a result for each item, in order; an item's `RelayError` stands for what it
-        would have raised; `then` is called with all the others. While there is no room for
-        webhooks they are refused at once.
+        Args:
+            arrival: The webhook.
+            then: As of `submit`, but called once a transaction, with all that were stored.
         """
 
-    def fits(self) -> Fits | None:
-        """What progress there is room for; None while there is plenty."""
+    def lean_rows(self) -> int | None:
+        """Rows of progress that there is room for; None while there is plenty."""
 
     def fail(self, error: StoreBroken) -> None:
         """Believe nothing that is written or read from now on; from any thread."""
@@ -174,20 +163,17 @@ class Batches:
             raise StoreBroken(f"a transaction could not be undone: {exc}") from exc
 
     def _perform(self, batch: Sequence[Job]) -> list[Any]:
-        """Do every job, items of one operation together; results are in the order of the jobs."""
-        bulks: dict[Callable[..., Any], list[Job]] = {}
-        for job in batch:
-            if job.arrives:
-                bulks.setdefault(job.operation, []).append(job)
-        done = {
-            operation: iter(operation(self._database, [job.item for job in jobs]))
-            for operation, jobs in bulks.items()
-        }
-        return [next(done[job.operation]) if job.arrives else self._attempt(job) for job in batch]
+        """Do every job, webhooks together; results are in the order of the jobs."""
+        arrivals = [job.work for job in batch if isinstance(job.work, Arrival)]
+        stored = iter(append_all(self._database, arrivals) if arrivals else ())
+        return [
+            next(stored) if isinstance(job.work, Arrival) else self._attempt(job.work)
+            for job in batch
+        ]
 
-    def _attempt(self, job: Job) -> Any:
+    def _attempt(self, operation: Operation[Any]) -> Any:
         try:
-            return job.operation(self._database)
+            return operation(self._database)
         except StoreBroken:
             raise
         except RelayError as exc:

@@ -1,4 +1,24 @@
-"""Copying the log into the database, off the way of whoever writes."""
+"""Checkpoints: copying the log into the database, off the way of whoever writes.
+
+How it works. Each commit appends pages to SQLite's write-ahead log (WAL); a checkpoint copies them
+to their places in the database. SQLite begins the log anew, from its start, only if all of it was
+copied before a transaction began, and nobody reads it. Under load that never happens by itself, and
+the log would grow for ever. So it goes in two steps:
+
+    writer         commit  commit  commit  commit │ rotate │ commit …  begins the log anew
+                     │ wakes              copied  ▲
+    checkpointer     └──▶ PASSIVE checkpoint ─────┘   of the bulk: the writer goes on meanwhile
+
+The thread here copies the bulk, once the log holds `CHECKPOINT_PAGES`. What was committed meanwhile
+is little: the writer copies it between two transactions, in `rotate`.
+
+Where that is not enough, the writer waits:
+
+- at `MAX_LOG_PAGES`, when the thread has hardly any time or the disk is slow, it copies all itself;
+- a long reader, such as a backup, keeps the log from beginning anew, since what it reads must stay.
+  No sender waits for that: the log grows on, and `CHECKPOINT_PAGES` later it is tried again;
+- where the disk is nearly full, the writer has the log folded: its file gives its room back, too.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +36,11 @@ PAGE_SIZE = 4_096  # bytes
 FRAME_HEAD = 24  # bytes before each page in the log
 TIGHT_PAGES = 256  # while there is hardly any room
 MAX_LOG_PAGES = 16_000  # 64 MiB: from here on whoever writes copies the log before it goes on
+FOLD_BUSY_MS = 100  # a question that is being answered is soon done; a backup is not
 
 
 class Checkpointer:
-    """Copies the log into the database in a thread of its own, so that no webhook waits for it.
-
-    A passive checkpoint copies what it can while the writer goes on; the log begins anew only when
-    all of it was copied, which under load never happens by itself. So once the bulk is copied the
-    writer copies the small rest, between two transactions.
-
-    A thread that gets hardly any time, or a slow disk, may not keep up. So the writer waits for it,
-    and copies all of it itself, once the log holds `MAX_LOG_PAGES`; a long reader alone, such as a
-    backup, lets it grow further, because what it reads must stay where it is.
+    """Copies the log in a thread of its own; the writer calls all but `copy` and `close`.
 
     Args:
         path: The database.
@@ -50,8 +63,13 @@ class Checkpointer:
         self._thread = threading.Thread(target=self._run, name="relay-checkpointer", daemon=True)
         self._thread.start()
 
+    @property
+    def log_bytes(self) -> int:
+        """What the log holds at most: some of it may be copied already."""
+        return self._pages * (PAGE_SIZE + FRAME_HEAD)
+
     def log_grew(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        """SQLite's hook after each commit, in the writer's thread."""
+        """SQLite's hook after each commit."""
         self._pages = pages
         enough = TIGHT_PAGES if self._tight() else CHECKPOINT_PAGES
         if pages >= enough and not self._copied.is_set():
@@ -61,7 +79,7 @@ class Checkpointer:
     def rotate(self, database: Database) -> None:
         """Copy the rest and begin the log anew, if nobody reads it.
 
-        The writer calls this after each transaction; mostly there is nothing to do.
+        Called after each transaction; mostly there is nothing to do.
         """
         late = self._pages >= max(MAX_LOG_PAGES, self._try_at)
         if not late and not self._copied.is_set():
@@ -69,29 +87,19 @@ class Checkpointer:
         if not self._copying.acquire(blocking=late):
             return  # the next transaction is soon enough
         try:
-            self._copied.clear()
-            begun = self._begin_anew(database)
+            begun = self._begin_anew(database, apsw.SQLITE_CHECKPOINT_RESTART, busy_ms=0)
         finally:
             self._copying.release()
-        if late:
-            self._try_at = 0 if begun else self._pages + CHECKPOINT_PAGES
-        if begun:
-            self._pages = 0
-
-    @property
-    def log_bytes(self) -> int:
-        """What the log holds at most: some of it may be copied already."""
-        return self._pages * (PAGE_SIZE + FRAME_HEAD)
+        if late and not begun:
+            self._try_at = self._pages + CHECKPOINT_PAGES
 
     def fold(self, database: Database) -> None:
-        """Copy all of it now, as far as that can be; the writer calls this."""
+        """Copy all of it now, as far as that can be, and have its file give back its room."""
         with self._copying:
-            self._copied.clear()
-            if self._begin_anew(database):
-                self._pages = self._try_at = 0
+            self._begin_anew(database, apsw.SQLITE_CHECKPOINT_TRUNCATE, busy_ms=FOLD_BUSY_MS)
 
     def copy(self) -> None:
-        """Copy the bulk, if there is enough of it; in any thread but the writer's."""
+        """Copy the bulk; in any thread but the writer's."""
         self._wanted.clear()
         with self._copying:
             if self._checkpoint(self._database, apsw.SQLITE_CHECKPOINT_PASSIVE):
@@ -110,12 +118,16 @@ class Checkpointer:
         while self._wanted.wait() and not self._closing:
             self.copy()
 
-    def _begin_anew(self, database: Database) -> bool:
-        database.connection.set_busy_timeout(0)  # senders must not wait for a long reader, a backup
+    def _begin_anew(self, database: Database, mode: int, busy_ms: int) -> bool:
+        self._copied.clear()
+        database.connection.set_busy_timeout(busy_ms)  # senders must not wait for a backup
         try:
-            return self._checkpoint(database, apsw.SQLITE_CHECKPOINT_RESTART)
+            begun = self._checkpoint(database, mode)
         finally:
             database.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        if begun:
+            self._pages = self._try_at = 0
+        return begun
 
     def _checkpoint(self, database: Database, mode: int) -> bool:
         """A full disk is left to the next commit, which meets it and says so to senders."""

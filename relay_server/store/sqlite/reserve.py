@@ -5,58 +5,52 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from relay_server.store.sqlite.space import RESERVE_BYTES
-
 NAME = "reserve"
+RESERVE_BYTES = 16_777_216  # as much as the log grows to between two checkpoints
 _PIECE = 65_536  # bytes
 
 
 class Reserve:
-    """A file in the data dir that holds nothing but its place."""
+    """A file in the data dir that holds nothing but its place.
+
+    Attributes:
+        held: The place is kept.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / NAME
-        self._held = False
-
-    @property
-    def held(self) -> bool:
-        """Whether the place is kept."""
-        return self._held
+        self.held = self._is_whole()
 
     def make(self) -> bool:
         """Take the place; False when the disk has none, or cannot be written to."""
-        if self._held or self._is_there():
-            self._held = True
-            return True
         try:
             self._allocate()
         except OSError:
             self.release()
             return False
-        self._held = True
+        self.held = True
         return True
 
     def release(self) -> bool:
         """Give the place back; False when there was none."""
-        held, self._held = self._held or self._is_there(), False
+        self.held = False
         try:
-            self._path.unlink(missing_ok=True)
+            self._path.unlink()
         except OSError:
             return False
-        return held
+        return True
 
     def free(self) -> int:
         """Bytes that this user may still write to the disk, as far as the disk says."""
         status = os.statvfs(self._path.parent)
         return status.f_bavail * status.f_frsize
 
-    def _is_there(self) -> bool:
-        """Whether it is left from before, and whole: a copied data dir may hold one of holes."""
+    def _is_whole(self) -> bool:
+        """True if it is left from before; a copied data dir may hold one of holes."""
         try:
-            status = self._path.stat()
+            return self._path.stat().st_blocks * 512 >= RESERVE_BYTES
         except OSError:
             return False
-        return status.st_size >= RESERVE_BYTES and status.st_blocks * 512 >= RESERVE_BYTES
 
     def _allocate(self) -> None:
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

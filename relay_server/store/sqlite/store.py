@@ -38,7 +38,7 @@ from relay_server.store.feed import (
 )
 from relay_server.store.space import Space
 from relay_server.store.sqlite import catalogue, housekeeping, integrity, readers, report
-from relay_server.store.sqlite.arrivals import Arrival, Stored, append_all, find_duplicate
+from relay_server.store.sqlite.arrivals import Arrival, Stored, find_duplicate
 from relay_server.store.sqlite.batch import First, GroupCommit, Operation
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.integrity import BackgroundCheck
@@ -137,7 +137,7 @@ class SqliteStore:
             return await self._known_or_full(item, limit)
         self._cache.arriving[channel] += weight
         try:
-            stored = await self._writer.submit_bulk(append_all, item, self._tell_stored, weight)
+            stored = await self._writer.append(item, self._tell_stored)
         finally:
             self._cache.arrived(channel, weight)
         return stored.appended
@@ -410,12 +410,12 @@ class SqliteStore:
                 changes = self._pending.written()
             else:
                 self._pending.failed()
-            if not committed or self._pending.held_back:
+            if not committed or self._pending.left:
                 self._loop.call_soon_threadsafe(self._write_within, self._pending.left)
             return changes
 
         try:
-            self._pending.write(database, self._writer.fits())
+            self._pending.write(database, self._writer.lean_rows())
         except Exception:
             finish(False)
             raise
@@ -447,7 +447,7 @@ class SqliteStore:
         """Have an operation done that must see all the progress of a reader."""
 
         def after(database: Database) -> T:
-            self._pending.write_all_of(database, reader)
+            self._pending.write_rest_of(database, reader)
             return operation(database)
 
         return await self._writer.submit(after, then)

@@ -1,4 +1,25 @@
-"""The one thread that writes: all that waits goes into one transaction."""
+"""The one thread that writes: all that waits goes into one transaction.
+
+How it works. An fsync takes a millisecond or ten, whatever it makes safe. So there is one for all
+that came since the last (group commit), and who comes meanwhile waits for the next:
+
+    event loop                          writer's thread
+    append ─┐                           ┌─ room for the webhooks? ───────────── no ──┐
+            ├─▶ queue ─▶ backlog ──────▶│  BEGIN, progress, webhooks, operations,    │
+    submit ─┘              a batch of   │  COMMIT with its fsync of the log          │
+                           `MAX_BATCH`  └─ a look at the log and at the room         │
+    futures, listeners ◀── stored ──────────────┘          ◀────── refused ──────────┘
+
+Waits are bounded in number and in bytes: beyond that a webhook is refused before it is queued.
+
+A transaction that fails is undone whole. Then:
+
+- the disk failed: nothing can be believed any more. All are told so, and the server stops;
+- no room: webhooks are refused, those that wait, too, and the rest is tried again: for progress,
+  clean-up and commands some room was kept (`room` says how);
+- read-only: all are refused, webhooks until it can be written to again;
+- anything else is of one operation: each is done alone, so that it fails alone.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +27,39 @@ import asyncio
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
 from relay_server.store.feed import Change
 from relay_server.store.space import Space
-from relay_server.store.sqlite.batch import (
-    ALONE,
-    Batches,
-    BulkOperation,
-    First,
-    Job,
-    Operation,
-    publish,
-)
-from relay_server.store.sqlite.capacity import Capacity
+from relay_server.store.sqlite.arrivals import Arrival, Stored
+from relay_server.store.sqlite.batch import Batches, First, Job, Operation, publish
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, begun_log
 from relay_server.store.sqlite.identity import Identity
-from relay_server.store.sqlite.pending import Fits
+from relay_server.store.sqlite.room import BATCH_BYTES, ROW_BYTES, Room
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Item = TypeVar("Item")
 
 MAX_BATCH = 256  # operations in one transaction
 MAX_WAITING = 4_096  # operations
 MAX_WAITING_BYTES = 67_108_864
 
 
-class _TooMuch(StoreFull):
-    """With all of it the log could not be folded into the database on a disk that fills up."""
-
-
 class Writer:
     """A `GroupCommit` in a thread of its own.
 
     Args:
+        path: The database.
         first: Called in the writer's thread inside each transaction, first.
         on_broken: Called once, in the event loop, when the disk or the database failed.
-        tell: Called in the event loop with each such change.
+        tell: Called in the event loop with each change that `first` made.
         space: Told whether there is room.
         max_bytes: What the database may grow to; 0 for no cap.
     """
@@ -68,8 +76,9 @@ class Writer:
         self._on_broken = on_broken
         self._tell_change = tell
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._aside: deque[Job | None] = deque()  # what was taken out of it, and waits still
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # None at its end
+        self._backlog: deque[Job] = deque()  # taken out of the queue, by the thread alone
+        self._ending = False  # nothing more comes into the queue
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
@@ -78,57 +87,43 @@ class Writer:
         self._database = Database(path)
         self._batches = Batches(self._database, first)
         self._identity = Identity((path, begun_log(self._database)))
-        self._capacity = Capacity(path, max_bytes, self._tell)
-        self._capacity.begin(self._database)
-        self._checkpointer = Checkpointer(path, self.fail, lambda: self._capacity.tight)
+        self._room = Room(path, max_bytes, self._tell_space)
+        self._room.begin(self._database)
+        self._checkpointer = Checkpointer(path, self.fail, lambda: self._room.tight)
         self._database.connection.set_wal_hook(self._checkpointer.log_grew)
         self._thread = threading.Thread(target=self._run, name="relay-writer", daemon=True)
         self._thread.start()
 
     def submit(
-        self,
-        operation: Operation[T],
-        then: Callable[[T], None] | None = None,
-        weight: int = 0,
+        self, operation: Operation[T], then: Callable[[T], None] | None = None
     ) -> asyncio.Future[T]:
-        return self._submit(operation, ALONE, then, weight)
+        return self._enqueue(Job(operation, then, self._loop.create_future()))
 
-    def submit_bulk(
-        self,
-        operation: BulkOperation[Item, T],
-        item: Item,
-        then: Callable[[Sequence[T]], None],
-        weight: int = 0,
-    ) -> asyncio.Future[T]:
-        if (refusal := self._capacity.refusal) is not None:
+    def append(
+        self, arrival: Arrival, then: Callable[[Sequence[Stored]], None]
+    ) -> asyncio.Future[Stored]:
+        if (refusal := self._room.refusal) is not None:
             raise type(refusal)(str(refusal))
-        return self._submit(operation, item, then, weight)
+        return self._enqueue(Job(arrival, then, self._loop.create_future()))
 
-    def _submit(
-        self,
-        operation: Callable[..., Any],
-        item: object,
-        then: Callable[[Any], None] | None,
-        weight: int,
-    ) -> asyncio.Future[Any]:
+    def _enqueue(self, job: Job) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         if self._broken is not None:
             raise self._broken  # nothing that is written now can be believed
-        if self._waiting >= MAX_WAITING or self._waiting_bytes + weight > MAX_WAITING_BYTES:
+        if self._waiting >= MAX_WAITING or self._waiting_bytes + job.weight > MAX_WAITING_BYTES:
             raise StoreFull("more waits to be written than the disk takes")
         self._waiting += 1
-        self._waiting_bytes += weight
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(Job(operation, item, then, future, weight))
-        return future
+        self._waiting_bytes += job.weight
+        self._queue.put(job)
+        return job.future
 
     @property
     def broken(self) -> bool:
         return self._broken is not None
 
-    def fits(self) -> Fits | None:
-        return self._capacity.fits()
+    def lean_rows(self) -> int | None:
+        return self._room.lean_rows()
 
     def fail(self, error: StoreBroken) -> None:
         if self._broken is None:
@@ -145,37 +140,51 @@ class Writer:
         self._checkpointer.close(abandon=self.broken)
 
     def _run(self) -> None:
-        last = False
-        while not last:
+        while self._backlog or not self._ending:
             batch = self._take()
-            last = batch[-1:] == [None]
             try:
-                self._commit([job for job in batch if job is not None])
+                self._commit(batch)
             except Exception as exc:  # noqa: BLE001  (a thread that is gone would keep all waiting)
-                self.fail(StoreBroken(f"the store's writer failed: {exc!r}"))
+                failure = StoreBroken(f"the store's writer failed: {exc!r}")
+                self.fail(failure)
+                self._refuse(batch, failure)
             self._keep_house()
 
-    def _take(self) -> list[Job | None]:
+    def _take(self) -> list[Job]:
         """What waits, up to a batch; nothing when it is time to look at the room instead."""
-        try:
-            batch = [self._next(self._capacity.wait_s())]
-        except queue.Empty:
-            return []
-        while len(batch) < MAX_BATCH and batch[-1] is not None:
-            if not self._aside and self._queue.empty():
+        if not self._backlog:
+            try:
+                self._receive(self._queue.get(timeout=self._room.wait_s()))
+            except queue.Empty:
+                return []
+        self._receive_all()
+        batch, room = list[Job](), 0
+        while self._backlog and len(batch) < MAX_BATCH:
+            room += _room_for(self._backlog[0])
+            if batch and room > BATCH_BYTES:
                 break
-            batch.append(self._next())
+            batch.append(self._backlog.popleft())
         return batch
 
-    def _next(self, wait_s: float | None = None) -> Job | None:
-        return self._aside.popleft() if self._aside else self._queue.get(timeout=wait_s)
+    def _receive_all(self) -> None:
+        while not self._queue.empty():
+            self._receive(self._queue.get_nowait())
+
+    def _receive(self, job: Job | None) -> None:
+        if job is None:
+            self._ending = True
+        else:
+            self._backlog.append(job)
 
     def _keep_house(self) -> None:
         if self._broken is not None:
             return
         try:
-            self._checkpointer.rotate(self._database)
-            self._capacity.look(self._database)
+            if self._room.taking:
+                self._checkpointer.rotate(self._database)
+            else:
+                self._checkpointer.fold(self._database)
+            self._room.look(self._database)
         except StoreBroken as exc:
             self.fail(exc)
         except Exception as exc:  # without this thread every sender waits for ever
@@ -185,33 +194,32 @@ class Writer:
         if self._broken is not None:
             self._refuse(batch, self._broken)
             return
-        if self._capacity.refusal is not None:
-            batch = self._refuse_arrivals(batch, self._capacity.refusal)
-        if not batch:
-            return
         try:
-            self._check_room([job.weight for job in batch if job.arrives])
+            if refusal := self._refusal(sum(map(_room_for, batch))):
+                batch = self._refuse_arrivals(batch, refusal)
+            if not batch:
+                return
             results, changes = self._batches.commit(batch)
         except Exception as exc:  # noqa: BLE001  (without this thread every sender waits for ever)
             self._recover(batch, exc)
         else:
             self._loop.call_soon_threadsafe(self._answer_stored, batch, results, changes)
 
-    def _check_room(self, weights: Sequence[int]) -> None:
-        """See that the log stays small enough for the room that there is.
+    def _refusal(self, room: int) -> StoreUnavailable | None:
+        """What webhooks are refused with that take so many bytes; None where these are there."""
+        if room and self._room.taking and not self._has(room):
+            if not self._room.is_full():
+                return StoreFull("the disk has no room for a webhook of this size")
+            self._stop_taking()
+        return self._room.refusal
 
-        Raises:
-            StoreFull: It would not.
-        """
-        if not weights or self._capacity.can_fold(self._database, self._log_bytes, weights):
-            return
+    def _has(self, room: int) -> bool:
+        if self._room.admits(self._database, room, self._checkpointer.log_bytes):
+            return True
+        if not self._room.would_admit(self._database, room):
+            return False
         self._checkpointer.fold(self._database)
-        if not self._capacity.can_fold(self._database, self._log_bytes, weights):
-            raise _TooMuch("the disk has no room for it")
-
-    @property
-    def _log_bytes(self) -> int:
-        return self._checkpointer.log_bytes
+        return self._room.admits(self._database, room, self._checkpointer.log_bytes)
 
     def _recover(self, batch: Sequence[Job], failure: Exception) -> None:
         """What SQLite refuses to one must not fail its neighbours, unless the disk refuses all."""
@@ -219,55 +227,45 @@ class Writer:
             case StoreBroken():
                 self._refuse(batch, failure)
                 self.fail(failure)
-            case _TooMuch() if len(batch) > 1:
-                self._commit(batch[: len(batch) // 2])
-                self._commit(batch[len(batch) // 2 :])
             case StoreFull():
                 self._make_room(batch, failure)
             case StoreReadOnly():
                 self._refuse(batch, failure)
-                self._capacity.forbid(failure)
+                self._stop_taking(failure)
             case _ if len(batch) > 1:
                 for job in batch:
                     self._commit([job])
             case _:
                 self._refuse(batch, failure)
 
-    def _make_room(self, batch: Sequence[Job], failure: RelayError) -> None:
-        """Refuse webhooks, at once, and try the rest again with what was kept in reserve."""
-        weight, first = max(job.weight for job in batch), self._capacity.taking
-        waiting = self._refuse_arrivals(batch, failure)
-        try:
-            self._database.ask(lambda db: self._capacity.refuse(db, weight))
-            self._refuse_queue(failure)
-            relieved = self._database.ask(lambda db: self._capacity.relieve(db, first=first))
-        except RelayError as exc:
-            failure, relieved = exc, False
-        if relieved:
-            self._commit(waiting)
-        elif isinstance(failure, StoreBroken):
-            self._recover(waiting, failure)
+    def _make_room(self, batch: Sequence[Job], failure: StoreFull) -> None:
+        """Refuse webhooks, and try the rest again: leaner, then with the reserve's place, too."""
+        was_taking, rest = self._room.taking, self._refuse_arrivals(batch, failure)
+        self._stop_taking()
+        again = was_taking or self._room.give_up_reserve()
+        self._checkpointer.fold(self._database)
+        if again:
+            self._commit(rest)
         else:
-            self._refuse(waiting, failure)
+            self._refuse(rest, failure)
 
-    def _refuse_queue(self, failure: RelayError) -> None:
-        """Making room takes a while, and senders are not to wait for it."""
-        while not self._queue.empty():
-            self._aside.append(self._queue.get_nowait())
-        kept = [job for job in self._aside if job is None or not job.arrives]
-        self._refuse([job for job in self._aside if job is not None and job.arrives], failure)
-        self._aside = deque(kept)
+    def _stop_taking(self, refusal: StoreUnavailable | None = None) -> None:
+        """Refuse webhooks, those that wait, too: to fold a large log takes a while."""
+        refusal = self._room.refuse(self._database, refusal)
+        self._receive_all()
+        self._backlog = deque(self._refuse_arrivals(self._backlog, refusal))
 
-    def _refuse_arrivals(self, batch: Sequence[Job], failure: RelayError) -> list[Job]:
+    def _refuse_arrivals(self, batch: Iterable[Job], failure: Exception) -> list[Job]:
         """Refuse the webhooks among these; returns the others."""
-        self._refuse([job for job in batch if job.arrives], failure)
-        return [job for job in batch if not job.arrives]
+        jobs = list(batch)
+        self._refuse([job for job in jobs if job.arrives], failure)
+        return [job for job in jobs if not job.arrives]
 
     def _refuse(self, batch: Sequence[Job], failure: Exception) -> None:
         if batch:
             self._loop.call_soon_threadsafe(self._answer, batch, [failure] * len(batch))
 
-    def _tell(self, reason: str) -> None:
+    def _tell_space(self, reason: str) -> None:
         self._loop.call_soon_threadsafe(self._space.change, reason)
 
     def _answer_stored(
@@ -293,3 +291,7 @@ class Writer:
             self._waiting -= 1
             self._waiting_bytes -= job.weight
             job.answer(result)
+
+
+def _room_for(job: Job) -> int:
+    return job.weight + ROW_BYTES if job.arrives else 0

@@ -16,7 +16,7 @@ import pytest
 from relay_server.errors import InvalidValue, StoreBroken, StoreTooNew, StoreUnavailable
 from relay_server.store.sqlite.database import APPLICATION_ID, Database
 from relay_server.store.sqlite.opening import open_sqlite
-from relay_server.store.sqlite.pending import Fits, Pending
+from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.sql import migrations, queries
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
 from relay_server.values import Progress
@@ -198,9 +198,9 @@ async def test_progress_is_tried_again_until_it_is_written(
     tried: list[Pending] = []
     write = Pending.write
 
-    def counted(pending: Pending, database: Database, fits: Fits | None) -> None:
+    def counted(pending: Pending, database: Database, rows: int | None) -> None:
         tried.append(pending)
-        write(pending, database, fits)
+        write(pending, database, rows)
 
     monkeypatch.setattr(Pending, "write", counted)
     async with opened(tmp_path) as store:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,13 @@ from relay_server.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from relay_server.store.sqlite import capacity, checkpointer, housekeeping, integrity
+from relay_server.store.sqlite import checkpointer, housekeeping, integrity, room
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.opening import open_sqlite
-from relay_server.store.sqlite.reserve import NAME, Reserve
-from relay_server.store.sqlite.space import RESERVE_BYTES
+from relay_server.store.sqlite.reserve import NAME, RESERVE_BYTES, Reserve
+from relay_server.store.sqlite.room import BATCH_BYTES, LAST_BYTES
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
+from relay_server.store.sqlite.writer import Writer
 from relay_server.values import Appended, Channel, Progress
 from tests.support import badfs
 from tests.support.badfs import BadFs, Fault, bad_fs
@@ -96,7 +98,7 @@ def fs() -> Iterator[BadFs]:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """Much is free, until a test says otherwise; it is looked at often."""
     disk = Disk()
-    monkeypatch.setattr(capacity, "LOOK_S", 0.01)
+    monkeypatch.setattr(room, "LOOK_S", 0.01)
     monkeypatch.setattr(Reserve, "free", lambda _: disk.free)
     return disk
 
@@ -160,7 +162,7 @@ async def test_a_full_disk_refuses_webhooks_and_lets_the_rest_go_on(
     assert reserved(tmp_path)
 
     disk.free = 0
-    opened.fs.fail(fault, "-wal", times=1)
+    opened.fs.fail(fault, "-wal", times=2)  # first for webhooks, then for anything
     store.record(claim, Progress(1, (mark(2),), (attempt(2),)))
     results = await asyncio.gather(
         *(store.append(opened.channel.number, new_event()) for _ in range(5)),
@@ -168,12 +170,13 @@ async def test_a_full_disk_refuses_webhooks_and_lets_the_rest_go_on(
     )
 
     assert [type(r) for r in results] == [StoreFull] * 5
-    await until(lambda: not reserved(tmp_path))
     await opened.turned(False)
     assert opened.broken == []
     with pytest.raises(StoreFull, match="is full"):
         await opened.append()
+    assert reserved(tmp_path), "what webhooks left free may do"
     await store.create_channel("more", ChannelConfig(), 0)
+    assert not reserved(tmp_path), "it did not"
     await store.flush()
     assert ids(tmp_path) == stored
     again = await store.claim(claim.reader)
@@ -207,22 +210,24 @@ async def test_webhooks_that_wait_do_not_wait_for_the_clean_up(
     opened: Opened, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Giving the log's place back takes a while on a slow disk; all know the answer by then."""
-    waiting: list[asyncio.Future[object]] = []
-    told: list[bool] = []
-    loop = asyncio.get_running_loop()
-    relieve = capacity.Capacity.relieve
+    loop, gate, told = asyncio.get_running_loop(), threading.Event(), list[bool]()
+    fold, writer = checkpointer.Checkpointer.fold, opened.store._writer
+    assert isinstance(writer, Writer)
 
-    def slowly(mine: capacity.Capacity, database: Database, *, first: bool) -> bool:
-        told.append(asyncio.run_coroutine_threadsafe(all_done(waiting), loop).result(5))
-        return relieve(mine, database, first=first)
+    def slowly(mine: checkpointer.Checkpointer, database: Database) -> None:
+        if not told:
+            told.append(asyncio.run_coroutine_threadsafe(all_done(waiting), loop).result(5))
+        fold(mine, database)
 
-    monkeypatch.setattr(capacity.Capacity, "relieve", slowly)
+    monkeypatch.setattr(checkpointer.Checkpointer, "fold", slowly)
     disk.free = 0
-    opened.fs.fail(badfs.DISK_FULL, "-wal", times=1)
-    for _ in range(1_000):  # more than one transaction takes
-        coroutine = opened.store.append(opened.channel.number, new_event())
-        waiting.append(asyncio.ensure_future(coroutine))
+    held = writer.submit(lambda _: gate.wait(5))
+    number = opened.channel.number  # more than one transaction takes:
+    waiting = [asyncio.ensure_future(opened.store.append(number, new_event())) for _ in range(999)]
+    await until(lambda: writer._waiting == 1_000)
 
+    gate.set()
+    await held
     results = await asyncio.gather(*waiting, return_exceptions=True)
 
     assert {type(r) for r in results} == {StoreFull}
@@ -230,7 +235,7 @@ async def test_webhooks_that_wait_do_not_wait_for_the_clean_up(
     assert told == [True]
 
 
-async def all_done(waiting: list[asyncio.Future[object]]) -> bool:
+async def all_done(waiting: Sequence[asyncio.Future[Appended]]) -> bool:
     """Whether all end without any help."""
     _, late = await asyncio.wait(waiting, timeout=3)
     return not late
@@ -260,6 +265,27 @@ async def test_progress_that_finds_no_room_either_is_kept(
     assert status.backlog == 1
 
 
+async def test_progress_is_written_while_webhooks_are_refused(
+    opened: Opened, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later than otherwise, without being asked, and for good without what only tells of it."""
+    monkeypatch.setattr("relay_server.store.sqlite.store.FULL_RECORD_S", 0.05)
+    store = opened.store
+    _, claim = await make_subscription(store)
+    await opened.append(2)
+    disk.free = 0
+    opened.fs.fail(badfs.DISK_FULL, "-wal", times=1)
+    with pytest.raises(StoreFull):
+        await opened.append()
+
+    store.record(claim, Progress(1, (), (attempt(1),)))
+
+    assert store._pending.waiting
+    await until(lambda: not store._pending.waiting)
+    [states] = await store.deliveries(opened.channel.number, [1])
+    assert (states[0].state, states[0].attempts) == ("delivered", ())
+
+
 async def test_a_stop_with_a_full_disk_lets_go_all_the_same(
     tmp_path: Path, fs: BadFs, disk: Disk
 ) -> None:
@@ -280,15 +306,15 @@ async def test_space_inside_the_database_is_room_too(
     opened: Opened, disk: Disk, tmp_path: Path
 ) -> None:
     """Deleted events leave pages that new ones go to, though the disk has little more."""
-    body = b"x" * 100_000
-    for _ in range(80):
-        await opened.store.append(opened.channel.number, new_event(body))
-    disk.free = 5_000_000 - RESERVE_BYTES  # what the reserve gives is counted with it
-    opened.fs.fail(badfs.DISK_FULL, "-wal", times=1)
+    for _ in range(100):
+        await opened.store.append(opened.channel.number, new_event(b"x" * 200_000))
+    disk.free = 0
+    opened.fs.fail(badfs.DISK_FULL, "-wal", times=2)
     with pytest.raises(StoreFull):
         await opened.append()
-    await opened.turned(False)
-    disk.free = 5_000_000
+    await opened.store.create_channel("more", ChannelConfig(), 0)
+    assert not reserved(tmp_path)
+    disk.free = LAST_BYTES + BATCH_BYTES
 
     await opened.store.delete_channel("chatwoot")
 

@@ -1,4 +1,4 @@
-"""Progress that waits is small, and survives transactions that fail."""
+"""Progress that waits is small, and survives transactions that fail or have little room."""
 
 from __future__ import annotations
 
@@ -6,46 +6,85 @@ import itertools
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from relay_server.store.sqlite import pending as pending_module
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.pending import MIN_PIECE, Pending
+from relay_server.store.sqlite.pending import MIN_LEAN_ROWS, Pending
 from relay_server.store.sqlite.positions import position
 from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.events import attempt, mark
 
 CLAIM = Claim(1, 1, Progress(0))
 NEWER = Claim(1, 2, Progress(0))
+REPLAY = Claim(-1, 1, Progress(0))
+PLENTY = 1 << 40
+
+
+def fill(database: Database) -> None:
+    """One subscription and a replay of it, each claimed once, and 99 events."""
+    prepare(database)
+    database.run("create_channel", name="chatwoot", config=b"", now=0)
+    database.run("create_subscription", channel=1, name="ana", now=0, start=0, config=b"\x80")
+    database.run("claim", number=1)
+    replayed = {"start": 0, "until": 99, "rate_per_s": 1.0, "selection": b""}
+    database.run("create_replay", subscription=1, channel=1, now=0, made_by="", **replayed)
+    database.run("claim_replay", number=1)
+    rows = [
+        (position(1, n), f"evt_{n}", 0, 0, 0, "", "", None, None, b"", b"", None, None)
+        for n in range(1, 100)
+    ]
+    database.run_rows("append", rows)
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """A store's database with one subscription, claimed once, and events."""
+    """A store's database with a subscription and a replay."""
     with closing(Database(tmp_path / "relay.db")) as database:
-        prepare(database)
-        database.run("create_channel", name="chatwoot", config=b"", now=0)
-        database.run("create_subscription", channel=1, name="ana", now=0, start=0, config=b"\x80")
-        database.run("claim", number=1)
-        rows = [
-            (position(1, n), f"evt_{n}", 0, 0, 0, "", "", None, None, b"", b"", None, None)
-            for n in range(1, 100)
-        ]
-        database.run_rows("append", rows)
+        fill(database)
         yield database
 
 
+@pytest.fixture
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lean transaction takes four rows at most."""
+    monkeypatch.setattr(pending_module, "MAX_LEAN_ROWS", 4)
+    monkeypatch.setattr(pending_module, "MIN_LEAN_ROWS", 1)
+
+
 def written(database: Database) -> tuple[int, list[int], int]:
-    """Floor, marked sequences, number of attempts."""
+    """Floor, marked sequences, number of attempts of the subscription."""
     marks = [row[0] for row in database.all("marks_above", reader=1, floor=0)]
-    connection = database.connection
-    [row] = connection.execute(
-        "SELECT floor, (SELECT count(*) FROM attempts) FROM subscriptions"
+    [row] = database.connection.execute(
+        "SELECT floor, (SELECT count(*) FROM attempts WHERE subscription = 1) FROM subscriptions"
     ).fetchall()
     floor, attempts = map(int, row)  # type: ignore[arg-type]
     return floor, marks, attempts
+
+
+def dead(database: Database) -> list[int]:
+    """Of the subscription."""
+    values = {"first": position(1, 0), "subscription": 1, "after": 0, "limit": 99}
+    return [row[0] for row in database.all("list_dead", **values)]
+
+
+def transact(
+    pending: Pending, database: Database, rows: int | None = None, *, fits: bool = True
+) -> None:
+    """One transaction: lean if there is room for so many rows only; it may not fit."""
+    database.begin()
+    pending.write(database, rows)
+    if fits:
+        database.commit()
+        pending.written()
+    else:
+        database.rollback()
+        pending.failed()
 
 
 def test_only_the_first_addition_asks_to_be_written(database: Database) -> None:
@@ -119,6 +158,22 @@ def test_a_newer_claim_ends_what_an_older_one_had(database: Database) -> None:
     assert written(database) == (4, [], 0)
 
 
+def test_an_older_claim_never_displaces_a_newer_one(database: Database) -> None:
+    pending = Pending()
+    pending.add(CLAIM, Progress(0))
+    pending.add(NEWER, Progress(7))
+    database.run("claim", number=1)
+    database.begin()
+    pending.write(database)
+    pending.add(CLAIM, Progress(3))
+    database.rollback()
+    pending.failed()
+
+    pending.write(database)
+
+    assert written(database)[0] == 7
+
+
 def test_a_subscription_that_is_gone_leaves_nothing(database: Database) -> None:
     pending = Pending()
     pending.add(
@@ -134,20 +189,20 @@ def test_a_subscription_that_is_gone_leaves_nothing(database: Database) -> None:
 def test_attempts_that_cannot_be_written_are_bounded(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Those of a replay, too, but never that what it delivered is not dead any more."""
     monkeypatch.setattr(pending_module, "MAX_ATTEMPTS", 3)
     pending = Pending()
+    pending.add(CLAIM, Progress(5, tuple(mark(n, MarkState.DEAD) for n in range(1, 6))))
     for n in range(1, 6):
         pending.add(CLAIM, Progress(0, (), (attempt(n),)))
-    database.begin()
-    pending.write(database)
-    pending.add(CLAIM, Progress(0, (), (attempt(6),)))
-    database.rollback()
-    pending.failed()
+        pending.add(REPLAY, Progress(0, (), (attempt(n),)))
+    transact(pending, database, fits=False)
 
-    pending.write(database)
+    transact(pending, database)
 
-    found = database.connection.execute("SELECT sequence FROM attempts").fetchall()
-    assert [n for (n,) in found] == [4, 5, 6]
+    rows = database.connection.execute("SELECT subscription, sequence FROM attempts").fetchall()
+    assert sorted(rows) == [(reader, n) for reader in (-1, 1) for n in (3, 4, 5)]
+    assert dead(database) == []
 
 
 def test_marks_that_cannot_be_written_are_bounded_but_for_those_that_matter(
@@ -182,135 +237,115 @@ def test_a_dead_delivery_below_the_floor_outlives_the_bound(
     assert written(database)[1] == list(range(1, 100, 2))
 
 
-# In pieces, after a transaction that did not fit
-
-
-def fail_once(pending: Pending, database: Database) -> None:
-    """Have a transaction fail, as if it did not fit."""
-    database.begin()
-    pending.write(database)
-    database.rollback()
-    pending.failed()
-
-
-def committed(pending: Pending, database: Database) -> None:
-    """One more transaction, which fits."""
-    database.begin()
-    pending.write(database)
-    database.commit()
-    pending.written()
+# Lean: while webhooks are refused for want of room
 
 
 DEAD_BELOW = list(range(1, 60, 2))
 FLOOR = 60
+ABOVE = list(range(62, 99))
 
 
 def much_progress() -> Progress:
     """Every other delivery below the floor is dead; above it some are done, and some wait."""
     states = [mark(n, MarkState.DEAD) for n in DEAD_BELOW]
-    states += [mark(n, MarkState.WAITING if n % 3 else MarkState.DELIVERED) for n in range(62, 99)]
-    return Progress(
-        FLOOR, tuple(states), tuple(attempt(n, k) for n in range(1, 99) for k in (1, 2))
-    )
+    states += [mark(n, MarkState.WAITING if n % 3 else MarkState.DELIVERED) for n in ABOVE]
+    return Progress(FLOOR, tuple(states), tuple(attempt(n) for n in range(1, 99)))
 
 
-def test_what_did_not_fit_is_written_in_pieces_that_grow(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pending_module, "MIN_PIECE", 4)
+def test_lean_progress_is_without_attempts_for_good(database: Database) -> None:
+    """Those of a replay still say what is not dead any more."""
     pending = Pending()
     pending.add(CLAIM, much_progress())
-    for _ in range(4):
-        fail_once(pending, database)
+    transact(pending, database, PLENTY)
+    pending.add(REPLAY, Progress(3, (), (attempt(1), attempt(3))))
+    transact(pending, database, PLENTY)
 
-    counts = [0]
-    while pending.waiting:
-        committed(pending, database)
-        _, marks, attempts = written(database)
-        counts.append(len(marks) + attempts)
+    transact(pending, database)
 
-    steps = [after - before for before, after in itertools.pairwise(counts)]
-    assert steps[0] <= 4
-    assert all(step <= 4 << n for n, step in enumerate(steps))
-    assert written(database) == (FLOOR, DEAD_BELOW + list(range(62, 99)), 2 * 98)
-    assert not pending.left
+    assert written(database) == (FLOOR, DEAD_BELOW[2:] + ABOVE, 0)
+    assert database.connection.execute("SELECT * FROM attempts").fetchall() == []
 
 
-def test_each_piece_leaves_a_whole_state_behind(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a crash nobody is missing that died, and no later event is ahead of an earlier one."""
-    monkeypatch.setattr(pending_module, "MIN_PIECE", 1)
+@pytest.mark.usefixtures("few_rows")
+def test_lean_progress_goes_in_small_transactions(database: Database) -> None:
+    """Each leaves a state of its own: earlier events are as far as later ones, or further."""
     pending = Pending()
     pending.add(CLAIM, much_progress())
+    transactions, known = 0, 0
 
     while pending.waiting:
-        fail_once(pending, database)
-        committed(pending, database)
+        transact(pending, database, PLENTY)
+        transactions += 1
         floor, marks, _ = written(database)
         assert [n for n in marks if n <= floor] == [n for n in DEAD_BELOW if n <= floor]
         above = [n for n in marks if n > floor]
+        assert above == ABOVE[: len(above)]
         assert not above or floor == FLOOR
-        assert above == list(range(62, 62 + len(above)))
+        assert len(marks) - known <= 4
+        known = len(marks)
+
+    assert transactions >= FLOOR / 4
+    assert written(database) == (FLOOR, DEAD_BELOW + ABOVE, 0)
+    assert not pending.left
 
 
-def test_a_floor_that_passes_many_marks_goes_in_steps(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("few_rows")
+def test_a_floor_that_passes_many_marks_goes_in_steps(database: Database) -> None:
     """To delete them takes room, too."""
-    monkeypatch.setattr(pending_module, "MIN_PIECE", 10)
     pending = Pending()
     pending.add(CLAIM, Progress(0, tuple(mark(n) for n in range(2, 99))))
-    committed(pending, database)
+    transact(pending, database)
     pending.add(CLAIM, Progress(98))
 
-    fail_once(pending, database)
-    committed(pending, database)
+    transact(pending, database, PLENTY)
 
-    assert written(database) == (11, list(range(12, 99)), 0)
+    assert written(database) == (4, list(range(5, 99)), 0)
     while pending.waiting:
-        committed(pending, database)
+        transact(pending, database, PLENTY)
     assert written(database) == (98, [], 0)
 
 
-def test_a_piece_is_of_all_readers_together_subscriptions_first(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+def test_a_lean_transaction_that_failed_is_tried_smaller_however_much_seems_free(
+    database: Database,
 ) -> None:
-    """What a replay did is judged by how far its subscription is."""
-    monkeypatch.setattr(pending_module, "MIN_PIECE", 20)
-    replayed = {"start": 0, "until": 98, "rate_per_s": 1.0, "selection": b""}
-    database.run("create_replay", subscription=1, channel=1, now=0, made_by="", **replayed)
-    database.run("claim_replay", number=1)
     pending = Pending()
-    replay = Claim(-1, 1, Progress(0))
-    pending.add(replay, Progress(98, tuple(mark(n, MarkState.DEAD) for n in range(1, 99))))
-    pending.add(CLAIM, Progress(98, (), tuple(attempt(n) for n in range(1, 99))))
+    pending.add(CLAIM, Progress(0, tuple(mark(n) for n in range(1, 1_000))))
+    for _ in range(9):
+        transact(pending, database, PLENTY, fits=False)
 
-    fail_once(pending, database)
-    pending._piece = 20
-    committed(pending, database)
-
-    assert written(database)[2] == 20
-    assert database.all("marks_above", reader=-1, floor=0) == []
+    counts = []
     while pending.waiting:
-        committed(pending, database)
-    died = database.all("list_dead", first=position(1, 0), subscription=1, after=0, limit=99)
-    assert len(died) == 98
+        transact(pending, database, PLENTY)
+        counts.append(len(written(database)[1]))
+
+    assert counts[:3] == [MIN_LEAN_ROWS, 3 * MIN_LEAN_ROWS, 7 * MIN_LEAN_ROWS]
+    assert counts[-1] == 999
 
 
-def test_whoever_claims_a_subscription_sees_what_the_pieces_left(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pending_module, "MIN_PIECE", 4)
+@pytest.mark.usefixtures("few_rows")
+def test_replays_wait_until_subscriptions_are_written(database: Database) -> None:
+    """What a replay did is judged by how far its subscription is."""
+    pending = Pending()
+    pending.add(REPLAY, Progress(98, tuple(mark(n, MarkState.DEAD) for n in range(1, 99))))
+    pending.add(CLAIM, Progress(98))
+
+    transact(pending, database, PLENTY)
+
+    assert (written(database)[0], database.all("marks_above", reader=-1, floor=0)) == (4, [])
+    while pending.waiting:
+        transact(pending, database, PLENTY)
+    assert dead(database) == list(range(1, 99))
+
+
+@pytest.mark.usefixtures("few_rows")
+def test_whoever_claims_a_subscription_sees_all_that_waits(database: Database) -> None:
     pending = Pending()
     pending.add(CLAIM, much_progress())
-    fail_once(pending, database)
-    pending._piece = 4
 
     for fits in (False, True):
         database.begin()
-        pending.write(database)
-        pending.write_all_of(database, 1)
+        pending.write(database, PLENTY)
+        pending.write_rest_of(database, 1)
         if fits:
             database.commit()
             pending.written()
@@ -319,52 +354,99 @@ def test_whoever_claims_a_subscription_sees_what_the_pieces_left(
             pending.failed()
             assert written(database) == (0, [], 0)
 
-    assert written(database) == (FLOOR, DEAD_BELOW + list(range(62, 99)), 2 * 98)
+    assert written(database) == (FLOOR, DEAD_BELOW + ABOVE, 0)
     assert not pending.waiting
 
 
-def test_an_older_claim_never_displaces_a_newer_one(database: Database) -> None:
-    pending = Pending()
-    pending.add(CLAIM, Progress(0))
-    pending.add(Claim(1, 2, Progress(0)), Progress(7))
-    database.run("claim", number=1)
+# Whatever happens in whatever order
+
+
+class Model:
+    """A subscription's deliveries, as they are in the end."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, MarkState] = {}
+
+    @property
+    def floor(self) -> int:
+        """Up to here all is settled."""
+        unsettled = (n for n in itertools.count(1) if n not in self.settled)
+        return next(unsettled) - 1
+
+    @property
+    def settled(self) -> set[int]:
+        return {n for n, state in self.states.items() if state.settled}
+
+    @property
+    def marks(self) -> dict[int, MarkState]:
+        """What is to be found in the database beside the floor."""
+        floor, dead = self.floor, MarkState.DEAD
+        return {n: state for n, state in self.states.items() if n > floor or state is dead}
+
+
+class Changed(NamedTuple):
+    """A delivery came to a state."""
+
+    sequence: int
+    state: MarkState
+
+
+class Transaction(NamedTuple):
+    """One that fits or does not; `rows` is None where it is not lean."""
+
+    rows: int | None
+    fits: bool
+
+
+class Taken(NamedTuple):
+    """A claim by another connection."""
+
+
+STATES = (MarkState.UNDER_WAY, MarkState.WAITING, MarkState.DELIVERED, MarkState.DEAD)
+CHANGED = st.builds(Changed, st.integers(1, 12), st.sampled_from(STATES))
+TRANSACTION = st.builds(Transaction, st.sampled_from([None, 1, 2, 5]), st.booleans())
+STEPS = st.lists(CHANGED | CHANGED | TRANSACTION | st.builds(Taken), max_size=50)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps=STEPS)
+def test_progress_survives_whatever_fails_and_however_little_fits(
+    steps: list[Changed | Transaction | Taken],
+) -> None:
+    """What is committed is whole up to its floor at any time, and in the end it is everything."""
+    pending, model, claim = Pending(), Model(), CLAIM
+    with pytest.MonkeyPatch.context() as patch, closing(Database(Path(":memory:"))) as database:
+        patch.setattr(pending_module, "MIN_LEAN_ROWS", 1)
+        fill(database)
+        for step in steps:
+            match step:
+                case Changed(sequence, state):
+                    if sequence not in model.settled:
+                        model.states[sequence] = state
+                        progress = Progress(model.floor, (mark(sequence, state),), (attempt(1),))
+                        pending.add(claim, progress)
+                case Transaction(rows, fits):
+                    transact(pending, database, rows, fits=fits)
+                case Taken():
+                    claim = claim_again(pending, database)
+                    assert claim.progress.floor == model.floor, "a claim sees all there is"
+            floor, marked, _ = written(database)
+            died = {n for n, s in model.states.items() if s is MarkState.DEAD and n <= floor}
+            assert floor <= model.floor
+            assert died <= set(marked), "the floor passed one that died without its mark"
+        transact(pending, database)
+        marks = {
+            row[0]: MarkState(row[1]) for row in database.all("marks_above", reader=1, floor=0)
+        }
+        assert (written(database)[0], marks) == (model.floor, model.marks)
+
+
+def claim_again(pending: Pending, database: Database) -> Claim:
+    """What the store does for a new claim, where there is little room."""
     database.begin()
-    pending.write(database)
-    pending.add(CLAIM, Progress(3))
-    database.rollback()
-    pending.failed()
-
-    pending.write(database)
-
-    assert written(database)[0] == 7
-
-
-def test_a_piece_that_cannot_be_smaller_gets_on(database: Database) -> None:
-    """Though no transaction fitted for as long as anybody tried."""
-    pending = Pending()
-    pending.add(CLAIM, much_progress())
-    for _ in range(9):
-        fail_once(pending, database)
-
-    committed(pending, database)
-
-    _, marks, attempts = written(database)
-    assert 0 < len(marks) + attempts <= MIN_PIECE
-
-
-def test_a_floor_s_step_ends_before_the_mark_that_is_too_many(database: Database) -> None:
-    """Of those that go when it passes: of this reader, behind the last floor, and not kept."""
-    kept = [(1, 12, MarkState.DEAD), (1, 13, MarkState.DISCARDED)]
-    outside = [(1, 10, MarkState.DELIVERED), (1, 18, MarkState.DELIVERED)]
-    going = [(1, n, MarkState.DELIVERED) for n in (11, 14, 15)] + [(1, 17, MarkState.WAITING)]
-    others = [(2, n, MarkState.DELIVERED) for n in range(9, 20)]
-    rows = [
-        (reader, sequence, int(state), 1, 0, 0, None, "", 0)
-        for reader, sequence, state in kept + outside + going + others
-    ]
-    database.run_rows("mark", rows)
-
-    passed = {"reader": 1, "before": 10, "floor": 17}
-    found = [database.value("nth_passed_mark", nth=nth, **passed) for nth in range(5)]
-
-    assert found == [11, 14, 15, 17, None]
+    pending.write(database, 1)
+    pending.write_rest_of(database, 1)
+    epoch, floor = database.one("claim", number=1) or (0, 0)
+    database.commit()
+    pending.written()
+    return Claim(1, epoch, Progress(floor))

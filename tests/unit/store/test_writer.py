@@ -16,8 +16,11 @@ from relay_server.store.feed import Change
 from relay_server.store.sqlite import checkpointer
 from relay_server.store.sqlite import database as database_module
 from relay_server.store.sqlite import writer as writer_module
+from relay_server.store.sqlite.arrivals import Arrival
 from relay_server.store.sqlite.database import Database, prepare
+from relay_server.store.sqlite.room import BATCH_BYTES
 from relay_server.store.sqlite.writer import Writer
+from tests.support.events import new_event
 from tests.support.waiting import until
 
 
@@ -221,14 +224,38 @@ async def test_too_many_waiting_operations_are_refused(
 
 async def test_too_many_waiting_bytes_are_refused(writer: Writer, ledger: Ledger) -> None:
     await hold(writer, ledger)
-    heavy = writer.submit(insert(1), weight=writer_module.MAX_WAITING_BYTES)
+    heavy = writer.append(arrival(writer_module.MAX_WAITING_BYTES), ignore)
 
     with pytest.raises(StoreFull):
-        writer.submit(insert(2), weight=1)
+        writer.append(arrival(1), ignore)
     ledger.gate.set()
-    await heavy
+    with pytest.raises(ChannelNotFound):  # it was tried
+        await heavy
 
-    assert await writer.submit(insert(2), weight=1) == 2
+    with pytest.raises(ChannelNotFound):
+        await writer.append(arrival(1), ignore)
+
+
+async def test_webhooks_of_one_transaction_are_not_too_large_together(
+    writer: Writer, ledger: Ledger
+) -> None:
+    """One by itself may be larger; what such a transaction takes is what room is measured by."""
+    await hold(writer, ledger)
+    heavy = [writer.append(arrival(size), ignore) for size in (1, BATCH_BYTES // 2, BATCH_BYTES, 1)]
+
+    ledger.gate.set()
+    await asyncio.gather(*heavy, return_exceptions=True)
+
+    assert ledger.begun == 1 + 3
+
+
+def arrival(weight: int) -> Arrival:
+    """A webhook for a channel that is not there."""
+    return Arrival(1, new_event(), b"", weight, 0)
+
+
+def ignore(_: object) -> None:
+    """Nobody listens."""
 
 
 async def test_a_failed_transaction_is_told_to_whoever_rides_along(

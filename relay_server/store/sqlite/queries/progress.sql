@@ -50,13 +50,6 @@ DELETE FROM deliveries
 WHERE subscription = :reader AND sequence > :before AND sequence <= :floor
     AND state NOT IN (@DEAD, @DISCARDED);
 
--- name: nth_passed_mark
--- The first of those that `forget_marks` is to delete which is too many.
-SELECT sequence FROM deliveries
-WHERE subscription = :reader AND sequence > :before AND sequence <= :floor
-    AND state NOT IN (@DEAD, @DISCARDED)
-ORDER BY sequence LIMIT 1 OFFSET :nth;
-
 -- name: forget_dead_of_gone
 -- An event may have been dropped while its last attempt was under way. :sequences is a JSON list.
 DELETE FROM deliveries

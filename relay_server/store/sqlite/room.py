@@ -1,0 +1,227 @@
+"""Room on the disk: whether webhooks are taken, and what is kept for all that is not a webhook.
+
+How it works. SQLite needs room for whatever it writes, also for deleting: first in its write-ahead
+log (WAL), then, when a checkpoint folds the log into the database, in there. The database's file
+never shrinks; what is deleted leaves pages inside, which are used again. A log that finds no room
+in the database stays, and once it cannot grow either, nothing can be written that would make room.
+So webhooks never get at the last of it:
+
+    ├ database ┼ log ┼──────── free ────────┼── low water, 8 MiB ──┼─ reserve, 16 MiB ─┤   the disk
+                                                          └ last 2 ┘
+- **Taken.** The log's copy and webhooks, twice, are let into what is free above the low-water mark.
+  Below it the database does not grow any more: webhooks find their place in pages inside it, and
+  the log has what is above the last 2 MiB. It is measured again when as much was written as was
+  found, and each `BATCH_BYTES` at least.
+- **Refused.** Where that is too little, and after a transaction that found no room all the same
+  (others fill the disk, a quota), webhooks are refused before they are queued. Progress, clean-up
+  and commands have the room that they left; progress takes little (`pending` says how). The writer
+  folds the log after each transaction. What finds no room even so gets the reserve's.
+- **Again.** Each second a look: is there room for a whole batch, is the reserve there or can be
+  made (or has the database as much room inside), and can a transaction be written that changes
+  nothing? Then webhooks are taken again, by themselves.
+
+The cap, RELAY_SERVER_MAX_STORE_BYTES, is SQLite's `max_page_count`, and counts as a disk of that
+size; while webhooks are refused it is higher by the reserve's.
+
+All of this happens in the writer's thread, between transactions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import structlog
+
+from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
+from relay_server.files import beside, size_of
+from relay_server.store.sqlite.checkpointer import PAGE_SIZE
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.reserve import RESERVE_BYTES, Reserve
+
+log = structlog.get_logger()
+
+LOOK_S = 1.0  # between two looks for room, while webhooks are refused or the reserve is missing
+LOW_WATER_BYTES = 8_388_608  # free on the disk: below it webhooks do not make the database grow
+LAST_BYTES = 2_097_152  # of that, which their log leaves free, too: for progress and clean-up
+BATCH_BYTES = 4_194_304  # of webhooks, each with `ROW_BYTES`: as many go into one transaction
+ROW_BYTES = 8_192  # that a row takes beside its text: a page for it, and some of another
+
+
+class Room:
+    """Knows whether webhooks are taken, and changes that.
+
+    Args:
+        path: The database.
+        max_bytes: What it may grow to; 0 for no cap.
+        tell: Called with the reason when webhooks are refused from now on, and with an empty one
+            when they are taken again.
+
+    Attributes:
+        refusal: What webhooks are refused with, from any thread; None while they are taken.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, tell: Callable[[str], None]) -> None:
+        self.refusal: StoreUnavailable | None = None
+        self._path = path
+        self._max_bytes = max_bytes
+        self._tell = tell
+        self._reserve = Reserve(path.parent)
+        self._allowed = 0  # bytes of webhooks until it is measured again
+        self._next_look = 0.0
+
+    @property
+    def taking(self) -> bool:
+        """Whether webhooks are taken."""
+        return self.refusal is None
+
+    @property
+    def tight(self) -> bool:
+        """Nothing is in reserve: the log must stay small, and somebody has to look for room."""
+        return not (self.taking and self._reserve.held)
+
+    def begin(self, database: Database) -> None:
+        """Set the cap, make the reserve, and refuse webhooks if there is no room."""
+        self._set_cap(database, self._max_bytes)
+        self._make_reserve()
+        # Less than what it takes to begin again: a restart alone is not to refuse anything.
+        if self._measure(database, self._log_file_bytes()) < BATCH_BYTES // 2:
+            self.refuse(database)
+
+    def admits(self, database: Database, weight: int, log_bytes: int) -> bool:
+        """Whether so many bytes of webhooks fit; then they are counted as written.
+
+        Args:
+            database: The writer's.
+            weight: With `ROW_BYTES` for each webhook.
+            log_bytes: What is in the log, and may have to be copied still.
+        """
+        if weight > self._allowed:
+            self._allowed = self._measure(database, log_bytes)
+        if weight > self._allowed:
+            return False
+        # However much there is now, others may fill the disk: look again soon.
+        self._allowed = min(self._allowed, BATCH_BYTES) - weight
+        return True
+
+    def would_admit(self, database: Database, weight: int) -> bool:
+        """Whether they might fit once the log is folded: else nobody is to wait for that."""
+        return weight <= self._measure(database, -self._log_file_bytes())
+
+    def is_full(self) -> bool:
+        """Whether what was not admitted is not just a single webhook that is too large for it."""
+        return self._allowed < BATCH_BYTES
+
+    def refuse(
+        self, database: Database, refusal: StoreUnavailable | None = None
+    ) -> StoreUnavailable:
+        """Refuse webhooks from now on: the disk is full, or what else `refusal` says.
+
+        Returns:
+            What they are refused with, maybe since earlier.
+        """
+        if self.refusal is not None:
+            return self.refusal
+        self.refusal = refusal or StoreFull(self._why(database))
+        self._allowed = 0
+        self._next_look = time.monotonic() + LOOK_S
+        self._set_cap(database, self._max_bytes + RESERVE_BYTES)
+        log.error("webhooks are refused; deliveries go on", reason=str(self.refusal))
+        self._tell(str(self.refusal))
+        return self.refusal
+
+    def give_up_reserve(self) -> bool:
+        """Leave its place to progress and clean-up; False when it was given up already."""
+        return self._reserve.release()
+
+    def lean_rows(self) -> int | None:
+        """Rows of progress that there is room for now; None while there is plenty.
+
+        Each needs its place twice, and so does what the log holds already: a log that progress
+        filled to the last byte could not be folded.
+        """
+        if self.taking:
+            return None
+        return (self._reserve.free() - self._log_file_bytes()) // (2 * ROW_BYTES)
+
+    def wait_s(self) -> float | None:
+        """Seconds until the next look at the room; None while there is no need for one."""
+        return max(0.0, self._next_look - time.monotonic()) if self.tight else None
+
+    def look(self, database: Database) -> None:
+        """See whether there is room again; the log should have been folded.
+
+        Raises:
+            StoreBroken: The disk or the database failed meanwhile.
+        """
+        if self.wait_s() != 0.0:
+            return
+        self._next_look = time.monotonic() + LOOK_S
+        self._make_reserve()
+        if not self.taking and self._is_enough(database) and self._can_write(database):
+            self._take(database)
+
+    def _take(self, database: Database) -> None:
+        self._set_cap(database, self._max_bytes)
+        log.warning("webhooks are taken again", path=str(self._path))
+        self.refusal = None
+        self._tell("")
+
+    def _make_reserve(self) -> None:
+        enough = RESERVE_BYTES + LOW_WATER_BYTES + BATCH_BYTES
+        if not self._reserve.held and self._reserve.free() >= enough:
+            self._reserve.make()
+
+    def _is_enough(self, database: Database) -> bool:
+        """A system may say that much is free, and give none: then there is no reserve either."""
+        if not self._reserve.held and self._spare(database) < RESERVE_BYTES:
+            return False
+        return self._measure(database, self._log_file_bytes()) >= BATCH_BYTES
+
+    def _measure(self, database: Database, log_bytes: int) -> int:
+        """Bytes of webhooks that fit, in the log and then in the database."""
+        spare, free = self._spare(database), self._reserve.free() - log_bytes
+        low = LOW_WATER_BYTES if self._reserve.held else LOW_WATER_BYTES + RESERVE_BYTES
+        grown = (
+            free - low + spare
+        ) // 2  # it takes them from the disk twice, but for what is spare
+        fits = min(free - LAST_BYTES, max(spare, grown))
+        return min(fits, self._below_cap(database) + spare) if self._max_bytes else fits
+
+    def _spare(self, database: Database) -> int:
+        """Bytes inside the database that are free: deleted events leave them."""
+        return int(database.connection.pragma("freelist_count")) * PAGE_SIZE
+
+    def _below_cap(self, database: Database) -> int:
+        """Negative while progress has grown the database beyond it."""
+        return self._max_bytes - int(database.connection.pragma("page_count")) * PAGE_SIZE
+
+    def _log_file_bytes(self) -> int:
+        return size_of(beside(self._path, "-wal"))
+
+    def _why(self, database: Database) -> str:
+        capped = self._max_bytes and self._below_cap(database) + self._spare(database) < BATCH_BYTES
+        if capped:
+            return f"{self._path} is as large as RELAY_SERVER_MAX_STORE_BYTES allows"
+        return f"the disk of {self._path.parent} is full"
+
+    def _set_cap(self, database: Database, max_bytes: int) -> None:
+        """SQLite takes no cap below what there is."""
+        if self._max_bytes:
+            database.connection.pragma("max_page_count", max_bytes // PAGE_SIZE)
+
+    def _can_write(self, database: Database) -> bool:
+        try:
+            database.begin()
+            version = database.connection.pragma("user_version")
+            database.connection.pragma("user_version", version)
+            database.commit()
+        except apsw.Error as exc:
+            failure = database.explain(exc)
+            database.rollback()
+            if isinstance(failure, StoreBroken):
+                raise failure from exc
+            return False
+        return True
