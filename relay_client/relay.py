@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 import ssl
 import urllib.parse
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from relay_client import __version__
 from relay_client.errors import UsageError
+from relay_http.addresses import plain_address
 from relay_http.tls import make_context
 
 USER_AGENT = f"relay-client/{__version__}"
@@ -95,7 +95,5 @@ def parse_url(text: str) -> str:
 def _is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = plain_address(host)
+    return address is not None and address.is_loopback

@@ -9,7 +9,20 @@ import json
 from relay_client.connect import can_share
 from relay_client.console import Console, padded, table, width
 from relay_client.errors import UsageError
-from relay_client.notices import Connected, Ended, Lost, Notice, Paused, Settled, StillAway, Warned
+from relay_client.notices import (
+    Connected,
+    Ended,
+    Lost,
+    Notice,
+    Paused,
+    Resumed,
+    Settled,
+    Slept,
+    StillAway,
+    Stopping,
+    Waiting,
+    Warned,
+)
 from relay_client.options import Route, parse_since
 from relay_client.relay import parse_url
 from relay_client.render import make_render
@@ -17,10 +30,11 @@ from relay_http.target import Target, path_of_all
 from relay_protocol.messages import Granted, Welcome
 from relay_protocol.text import harmless
 from relay_protocol.times import parse_span
-from relay_protocol.values import Delivery, EventHead, Failure, FailureKind, RequestHead
+from relay_protocol.values import Delivery, EventHead, Failure, FailureKind, RequestHead, Response
 from tests.fuzz.running import run
 
 URL = "https://relay.example.com"
+TARGET = Target("localhost", 8000)
 
 
 def consider(data: bytes) -> None:
@@ -39,7 +53,7 @@ def check_shown(text: str) -> None:
         assert is_harmless(line)
     console = Console(io.StringIO(), io.StringIO())
     for output in ("pretty", "plain", "json"):
-        render = make_render(output, console, URL, {text: Target("localhost", 8000)})
+        render = make_render(output, console, URL, {text: TARGET})
         for line in (line for notice in notices(text) for line in render(notice)):
             assert is_harmless(line), line
             assert output != "json" or json.loads(line)["type"]
@@ -55,7 +69,12 @@ def notices(text: str) -> list[Notice]:
         Connected(welcome),
         Connected(welcome, 9.0),
         *(Settled(delivery, Failure(kind, text)) for kind in FailureKind),
+        *(Settled(delivery, Response(status)) for status in (200, 404, 410, 500)),
+        Waiting(text, TARGET),
+        Resumed(text, TARGET),
         Paused(text, text, text),
+        Slept(),
+        Stopping(3),
         Lost(text, text, before_first=True),
         StillAway(text, text),
         Warned(text),

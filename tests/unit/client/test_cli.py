@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.raw_target import make_delivery, raw_target
+from tests.support.raw_target import OK, make_delivery, raw_target
 from tests.support.waiting import until
 from tests.unit.client.support import TOKEN, fake_relay
 
@@ -94,59 +94,37 @@ async def test_login_then_whoami_then_logout(environment: dict[str, str]) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_one_signal_finishes_what_is_under_way(
+async def test_one_signal_finishes_what_is_under_way_and_the_next_ends_at_once(
     environment: dict[str, str], number: signal.Signals
 ) -> None:
-    """The relay gets its result, and the status is 0."""
+    """The relay gets its result, and the status is 0; or 1 without waiting for it."""
     release = asyncio.Event()
 
     async def answer_late(request: bytes, writer: asyncio.StreamWriter) -> None:
         await release.wait()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.write(OK)
 
-    async with fake_relay() as relay, raw_target() as target:
-        target.answer = answer_late
-        environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
-        to = f"127.0.0.1:{target.port}"
-        process = await start(environment, "connect", "--to", to, "--output", "json")
-        connection = await relay.connected()
-        await connection.deliver(make_delivery())
-        await until(lambda: target.requests)
-        process.send_signal(number)
-        out = process.stdout
-        assert out is not None
-        while b'"stopping"' not in await out.readline():
-            pass
-        release.set()
+    for signals, status in ((1, 0), (2, 1)):
+        async with fake_relay() as relay, raw_target() as target:
+            target.answer = answer_late
+            release.clear()
+            environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
+            to = f"127.0.0.1:{target.port}"
+            process = await start(environment, "connect", "--to", to, "--output", "json")
+            await (await relay.connected()).deliver(make_delivery())
+            await until(lambda: target.requests)
+            process.send_signal(number)
+            assert process.stdout is not None
+            while b'"stopping"' not in await process.stdout.readline():
+                pass
+            if signals == 2:
+                process.send_signal(number)
+            else:
+                release.set()
 
-        assert await process.wait() == 0
-        await until(lambda: relay.settled)
-        assert relay.settled[0][1].delivered
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
-async def test_two_signals_end_at_once(environment: dict[str, str]) -> None:
-    """Whatever is under way."""
-
-    async def never(request: bytes, writer: asyncio.StreamWriter) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    async with fake_relay() as relay, raw_target() as target:
-        target.answer = never
-        environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
-        to = f"127.0.0.1:{target.port}"
-        process = await start(environment, "connect", "--to", to, "--output", "json")
-        connection = await relay.connected()
-        await connection.deliver(make_delivery())
-        await until(lambda: target.requests)
-        out = process.stdout
-        assert out is not None
-        process.send_signal(signal.SIGINT)
-        while b'"stopping"' not in await out.readline():
-            pass
-        process.send_signal(signal.SIGINT)
-
-        assert await process.wait() == 1
+            assert await process.wait() == status
+            release.set()
+            assert [outcome.delivered for _, outcome in relay.settled] == [True] * (2 - signals)
 
 
 async def test_a_closed_output_ends_it_quietly(environment: dict[str, str]) -> None:

@@ -113,40 +113,30 @@ async def test_the_first_failure_has_its_exit_status() -> None:
     ]
 
 
-async def test_a_websocket_that_does_not_come_about_is_explained(
+@pytest.mark.parametrize(
+    ("constant", "trouble", "status", "step", "said"),
+    [
+        ("_CONNECT_S", {"handshake_status": 502}, 3, "websocket", "502"),  # as of a proxy
+        ("_ARRIVE_S", {"canary_comes": False}, 1, "delivery", "did not come"),
+        ("_RECORDED_S", {"canary_records": False}, 1, "result", "did not record"),
+    ],
+)
+async def test_what_does_not_happen_within_a_while_fails(
+    constant: str,
+    trouble: dict[str, Any],
+    status: int,
+    step: str,
+    said: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As with a proxy that does not pass it on."""
-    monkeypatch.setattr(doctor, "_CONNECT_S", 0.1)
+    monkeypatch.setattr(doctor, constant, 0.2)
     async with fake_relay() as relay:
-        relay.handshake_status = 502
-        status, steps = await examine(relay)
+        for name, value in trouble.items():
+            setattr(relay, name, value)
+        got, steps = await examine(relay)
 
-    assert status == 3
-    assert failed(steps) == ["websocket"]
-    assert "502" in steps[-2]["detail"]
-
-
-async def test_a_canary_that_does_not_come_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a while."""
-    monkeypatch.setattr(doctor, "_ARRIVE_S", 0.1)
-    async with fake_relay() as relay:
-        relay.canary_comes = False
-        status, steps = await examine(relay)
-
-    assert status == 1
-    assert failed(steps) == ["delivery"]
-
-
-async def test_a_result_that_is_not_recorded_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a while."""
-    monkeypatch.setattr(doctor, "_RECORDED_S", 0.2)
-    async with fake_relay() as relay:
-        relay.canary_records = False
-        status, steps = await examine(relay)
-
-    assert status == 1
-    assert failed(steps) == ["result"]
+    assert (got, failed(steps)) == (status, [step])
+    assert said in steps[-2]["detail"]
 
 
 async def test_people_get_a_line_a_step_and_what_to_do() -> None:

@@ -139,11 +139,11 @@ def test_an_impossible_time_is_refused() -> None:
 
 
 def test_host_and_length_are_put_right_in_place_and_the_rest_keeps_order_and_case() -> None:
-    """Repeats stay, though their names differ in case."""
+    """Repeats stay, though their names differ in case, and bytes that are no UTF-8."""
     headers: HeaderList = (
         (b"X-Tag", b"a"),
         (b"host", b"relay.example.com"),
-        (b"x-tag", "João 🎉".encode()),
+        (b"x-tag", b"Jo\xe3o \x80\xff"),
         (b"Content-Length", b"999"),
         (b"X-Empty", b""),
         (b"X-Tag", b"c"),
@@ -154,7 +154,7 @@ def test_host_and_length_are_put_right_in_place_and_the_rest_keeps_order_and_cas
     assert sent[:6] == [
         (b"X-Tag", b"a"),
         (b"host", b"localhost:8000"),
-        (b"x-tag", "João 🎉".encode()),
+        (b"x-tag", b"Jo\xe3o \x80\xff"),
         (b"Content-Length", b"5"),
         (b"X-Empty", b""),
         (b"X-Tag", b"c"),
@@ -272,16 +272,6 @@ def test_a_target_with_a_path_gets_everything_there_with_the_query() -> None:
     bot = Target("::1", 80, "/bot/in")
     assert first_line(delivery, bot) == b"POST /bot/in?token=%2F HTTP/1.1"
     assert dict(headers_of(delivery, bot))[b"Host"] == b"[::1]:80"
-
-
-def test_bytes_that_are_no_utf8_stay() -> None:
-    """Neither is anything made of them that they are not."""
-    headers: HeaderList = ((b"X-Name", b"Jo\xe3o \x80\xff"), (b"Host", b"caf\xe9"))
-
-    sent = headers_of(make_delivery(headers=headers))
-
-    assert sent[0] == headers[0]
-    assert (b"X-Forwarded-Host", b"caf\xe9") in sent
 
 
 @pytest.mark.parametrize("body", [b"", b"12"])

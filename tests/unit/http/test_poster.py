@@ -257,22 +257,31 @@ async def test_a_target_that_hangs_up_and_still_listens_is_a_network_failure() -
     assert outcome.kind is FailureKind.NETWORK
 
 
-async def test_a_target_that_goes_away_with_the_event_is_lost() -> None:
-    """Nobody listens any more: it was stopped, and the event comes again once it is back."""
+@pytest.mark.parametrize("last", [1, 2], ids=["a new connection", "a kept one"])
+async def test_a_target_that_goes_away_with_the_event_is_lost(last: int) -> None:
+    """Nobody listens any more: it was stopped, and the event comes again once it is back.
+
+    It may have had the event: it is not said that nothing was sent.
+    """
     target = RawTarget()
     server = await asyncio.start_server(target.serve, "127.0.0.1", 0)
     target.port = server.sockets[0].getsockname()[1]
 
-    async def die(request: bytes, writer: asyncio.StreamWriter) -> None:
-        server.close()
-        writer.close()
+    async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(target.requests) < last:
+            writer.write(OK)
+        else:
+            server.close()
+            writer.close()
 
-    target.answer = die
-    outcome = await replay(target.target)
+    target.answer = answer
+    async with opened(target.target, 5.0, 8) as poster:
+        outcomes = [await poster.post(make_delivery(number)) for number in range(last)]
 
-    assert isinstance(outcome, Failure)
-    assert outcome.kind is FailureKind.TARGET_LOST
-    assert len(target.requests) == 1
+    assert isinstance(outcomes[-1], Failure)
+    assert outcomes[-1].kind is FailureKind.TARGET_LOST
+    assert all(outcome.delivered for outcome in outcomes[:-1])
+    assert len(target.requests) == last
 
 
 @pytest.mark.parametrize(
@@ -322,87 +331,40 @@ async def test_a_kept_connection_that_was_closed_costs_no_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stale_s", "delivered", "posted"), [(HELD_UP_S, True, 3), (0.0, False, 2)]
+    ("broken", "said", "stale_s", "delivered", "posted"),
+    [
+        ((2,), b"", HELD_UP_S, True, 3),
+        ((2,), b"", 0.0, False, 2),  # the target worked on the event first
+        ((2,), b"HTTP/1.1 200 OK\r\n", HELD_UP_S, False, 2),  # or began to answer
+        ((2, 3), b"", HELD_UP_S, False, 3),  # or breaks over it every time
+    ],
 )
 async def test_only_a_break_at_once_is_taken_for_a_stale_connection(
-    stale_s: float, delivered: bool, posted: int, monkeypatch: pytest.MonkeyPatch
+    broken: tuple[int, ...],
+    said: bytes,
+    stale_s: float,
+    delivered: bool,
+    posted: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A target that worked on the event first may have broken over it: that is an attempt."""
+    """Then the request is sent anew, once; whatever may have been over the event is an attempt."""
     monkeypatch.setattr(poster_module, "_STALE_S", stale_s)
 
-    async def hang_up_on_the_second(request: bytes, writer: asyncio.StreamWriter) -> None:
-        if len(server.requests) == 2:
+    async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) in broken:
+            writer.write(said)
             writer.close()
         else:
             writer.write(OK)
 
-    async with raw_target() as server:
-        server.answer = hang_up_on_the_second
-        async with opened(server.target, HELD_UP_S, 8) as poster:
-            outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
+    async with raw_target() as server, opened(server.target, HELD_UP_S, 8) as poster:
+        server.answer = answer
+        outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
 
     assert [outcome.delivered for outcome in outcomes] == [True, delivered]
     assert len(server.requests) == posted
-
-
-async def test_a_break_within_an_answer_is_an_attempt() -> None:
-    """Nothing is posted again once the target began to answer."""
-
-    async def break_the_second(request: bytes, writer: asyncio.StreamWriter) -> None:
-        if len(server.requests) == 1:
-            writer.write(OK)
-        else:
-            writer.write(b"HTTP/1.1 200 OK\r\n")
-            writer.close()
-
-    async with raw_target() as server:
-        server.answer = break_the_second
-        async with opened(server.target, 5.0, 8) as poster:
-            outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
-
-    assert [outcome.delivered for outcome in outcomes] == [True, False]
-    assert len(server.requests) == 2
-
-
-async def test_a_request_is_sent_anew_only_once() -> None:
-    """A target that breaks over it every time gets it twice, not for ever."""
-
-    async def answer_only_the_first(request: bytes, writer: asyncio.StreamWriter) -> None:
-        if len(server.requests) == 1:
-            writer.write(OK)
-        else:
-            writer.close()
-
-    async with raw_target() as server:
-        server.answer = answer_only_the_first
-        async with opened(server.target, 5.0, 8) as poster:
-            outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
-
-    assert isinstance(outcomes[1], Failure)
-    assert outcomes[1].kind is FailureKind.NETWORK
-    assert len(server.requests) == 3
-
-
-async def test_a_target_that_goes_away_over_a_kept_connection_is_lost() -> None:
-    """It may have had the event: it is not said that nothing was sent."""
-    target = RawTarget()
-    server = await asyncio.start_server(target.serve, "127.0.0.1", 0)
-    target.port = server.sockets[0].getsockname()[1]
-
-    async def die_at_the_second(request: bytes, writer: asyncio.StreamWriter) -> None:
-        if len(target.requests) == 1:
-            writer.write(OK)
-        else:
-            server.close()
-            writer.close()
-
-    target.answer = die_at_the_second
-    async with opened(target.target, 5.0, 8) as poster:
-        outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
-
-    assert outcomes[0].delivered
-    assert isinstance(outcomes[1], Failure)
-    assert outcomes[1].kind is FailureKind.TARGET_LOST
+    if isinstance(outcomes[1], Failure):
+        assert outcomes[1].kind is FailureKind.NETWORK
 
 
 async def test_connections_are_used_again_by_as_many_as_run_at_once() -> None:
