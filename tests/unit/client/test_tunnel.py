@@ -13,7 +13,6 @@ import pytest
 
 from relay_client import tunnel
 from relay_client.backoff import Backoff
-from relay_client.errors import TakenOver
 from relay_client.notices import (
     Connected,
     Lost,
@@ -135,24 +134,6 @@ async def test_a_large_body_arrives_in_parts_and_whole() -> None:
         await until(lambda: relay.settled)
 
         assert client.poster.posted[0].body == body
-
-
-async def test_many_deliveries_are_all_settled() -> None:
-    """More than the target gets at once."""
-    async with connected() as (relay, client):
-        for number in range(32):
-            await relay.open[0].deliver(make_delivery(number))
-        await until(lambda: len(relay.settled) == 32)
-
-        assert len(client.poster.posted) == 32
-
-
-async def test_a_takeover_while_connected_is_final() -> None:
-    """The first client does not fight back."""
-    async with connected() as (relay, client):
-        await relay.open[0].socket.close(code=CloseCode.TAKEN_OVER)
-        with pytest.raises(TakenOver, match="took over"):
-            await ended(client)
 
 
 async def test_a_protocol_error_of_the_relay_is_answered_with_4400() -> None:
