@@ -41,6 +41,11 @@ def test_a_generated_page_is_what_the_code_gives(path: Path) -> None:
     assert path.read_text("utf-8") == PAGES[path], "run: make docs"
 
 
+def test_a_limit_says_of_what_it_is() -> None:
+    """In a comment behind it or above: the page of limits is made from these."""
+    assert GENERATOR.undocumented_limits() == []
+
+
 def messages(union: object) -> list[type[msgspec.Struct]]:
     return list(get_args(union))
 

@@ -48,8 +48,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 MAX_BATCH = 256  # operations in one transaction
-MAX_WAITING = 4_096  # operations
-MAX_WAITING_BYTES = 67_108_864
+MAX_WAITING = 4_096  # operations that wait; one more is refused, a webhook with 429 or 503
+MAX_WAITING_BYTES = 67_108_864  # their bodies and heads: the same
 
 
 class Writer:

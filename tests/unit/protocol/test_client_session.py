@@ -35,8 +35,8 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.values import Delivery, Failure, FailureKind, Response
+from tests.support.bent_frames import OF_SERVER, frames
 from tests.support.events import BROKEN, DOWN, LOST, OK, delivery, event_head
-from tests.support.hostile_frames import OF_SERVER, frames
 from tests.support.links import deliver, hello, open_client, reopen, welcome
 
 MESSAGES: tuple[ServerMessage, ...] = (

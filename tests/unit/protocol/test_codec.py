@@ -29,8 +29,8 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.values import EventHead, Failure, FailureKind, RequestHead, Response
+from tests.support.bent_frames import DEEP, RAW, bent, cut
 from tests.support.events import event_head
-from tests.support.hostile_frames import DEEP, RAW, bent, cut
 
 OF_CLIENT: tuple[ClientMessage, ...] = (
     Hello("1.0", "laptop-é 🎉", (Wanted("chatwoot", "ana", 5), Wanted("b")), 32),

@@ -45,8 +45,8 @@ from relay_protocol.server_session import (
     State,
 )
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from tests.support.bent_frames import OF_CLIENT, frames
 from tests.support.events import OK, delivery
-from tests.support.hostile_frames import OF_CLIENT, frames
 from tests.support.links import hello, open_server, welcome
 
 MESSAGES: tuple[ClientMessage, ...] = (
