@@ -31,7 +31,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from relay_server.store.feed import Change, Claimed, Progressed
 from relay_server.store.sqlite.database import Database
@@ -52,8 +52,6 @@ class _Change:
         base: A floor that was written before.
         floor: Every delivery up to this sequence is settled.
         redeemed: What a replay delivered: it is not dead any more for its subscription.
-        reached: The floor that was written; None where a newer claim holds, or the reader is gone.
-        newer: The epoch of that claim.
     """
 
     reader: ReaderNumber
@@ -63,8 +61,6 @@ class _Change:
     marks: dict[int, Mark] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     redeemed: set[int] = field(default_factory=set)
-    reached: int | None = None
-    newer: int | None = None
     _prune_at: int = 0  # marks
 
     def add(self, progress: Progress) -> None:
@@ -132,16 +128,18 @@ class _Change:
             (first if sequence <= end else rest).redeemed.add(sequence)
         return first, rest if rest.marks or rest.redeemed or floor < self.floor else None
 
-    def write(self, database: Database, before: int) -> None:
-        """Write it where its claim still holds; up to the floor `before` all was written before."""
+    def write(self, database: Database, before: int) -> Progressed | Claimed | None:
+        """Write it where its claim still holds; up to the floor `before` all was written before.
+
+        Returns:
+            What is to be told: how far it came, or the newer claim; None where the reader is gone.
+        """
         number, replayed = abs(self.reader), self.reader < 0
         query = "advance_replay" if replayed else "advance"
         floor = database.value(query, floor=self.floor, number=number, epoch=self.epoch)
-        self.reached = floor
         if floor is None:
-            query = "epoch_of_replay" if replayed else "epoch"
-            self.newer = database.value(query, number=number)
-            return
+            newer = database.value("epoch_of_replay" if replayed else "epoch", number=number)
+            return None if newer is None else Claimed(self.reader, newer)
         assert floor >= max(before, self.floor), "a floor went back"
         if floor > before:
             database.run("forget_marks", reader=self.reader, before=before, floor=floor)
@@ -153,11 +151,8 @@ class _Change:
             self._tell_subscription(database, number)
         if dead := [m.sequence for m in kept if m.state is MarkState.DEAD]:
             database.run("forget_dead_of_gone", reader=self.reader, sequences=json.dumps(dead))
-
-    def as_told(self, reached: int) -> Progressed:
-        """What was written, for whoever listens."""
         marks, attempts = tuple(self.marks.values()), tuple(self.attempts)
-        return Progressed(self.reader, self.epoch, reached, marks, attempts)
+        return Progressed(self.reader, self.epoch, floor, marks, attempts)
 
     def _tell_subscription(self, database: Database, replay: int) -> None:
         """What a replay delivered is no longer dead; what it gave up is."""
@@ -167,15 +162,7 @@ class _Change:
                 database.run(query, replay=replay, sequences=sequences)
         for mark in self.marks.values():
             if mark.state is MarkState.DEAD:
-                database.run(
-                    "dead_by_replay",
-                    replay=replay,
-                    sequence=mark.sequence,
-                    attempt=mark.attempt,
-                    failures=mark.failures,
-                    reason=mark.reason,
-                    changed_at=mark.changed_at,
-                )
+                database.run("dead_by_replay", replay=replay, **asdict(mark))
 
 
 class Pending:
@@ -192,6 +179,8 @@ class Pending:
         self._lock = threading.Lock()
         self._changes: dict[ReaderNumber, _Change] = {}
         self._taken: list[_Change] = []  # by the transaction that is open
+        self._told: list[Change] = []  # of it
+        self._reached: dict[ReaderNumber, int] = {}  # floors that it wrote
         self._floors: dict[ReaderNumber, int] = {}  # as they were committed last
         self._lean = False  # the transaction that is open
         self._lean_rows = MAX_LEAN_ROWS  # that the next lean one may take
@@ -232,7 +221,7 @@ class Pending:
             changes = self._first(changes, max(MIN_LEAN_ROWS, min(rows, self._lean_rows)))
         self._taken = changes
         for change in changes:
-            change.write(database, self._written_floor(change))
+            self._write(database, change)
 
     def write_rest_of(self, database: Database, reader: ReaderNumber) -> None:
         """Write what `write` left of a reader, for an operation that looks at it."""
@@ -242,12 +231,8 @@ class Pending:
             return
         if self._lean:
             rest.attempts.clear()
-        before = self._written_floor(rest)
-        for earlier in self._taken:
-            if earlier.reader == reader and earlier.reached is not None:
-                before = earlier.reached
         self._taken.append(rest)
-        rest.write(database, before)
+        self._write(database, rest)
 
     def written(self) -> list[Change]:
         """Take note that the transaction was committed.
@@ -255,29 +240,34 @@ class Pending:
         Returns:
             What it changed: progress, and newer claims that were met.
         """
-        taken, self._taken = self._taken, []
-        changes = list[Change]()
-        for change in taken:
-            if change.reached is not None:
-                self._floors[change.reader] = change.reached
-                changes.append(change.as_told(change.reached))
-                continue
-            self._floors.pop(change.reader, None)
-            if change.newer is not None:
-                changes.append(Claimed(change.reader, change.newer))
+        self._floors |= self._reached
         if self._lean:
             self._lean_rows = min(2 * self._lean_rows, MAX_LEAN_ROWS)
-        return changes
+        told = self._told
+        self._forget_transaction()
+        return told
 
     def failed(self) -> None:
         """Keep what the transaction was to write for the next ones."""
-        taken, self._taken = self._taken, []
-        self.left = False
         if self._lean:
             self._lean_rows = max(MIN_LEAN_ROWS, self._lean_rows // 4)
+        self.left = False
         with self._lock:
-            for change in reversed(taken):
+            for change in reversed(self._taken):
                 self._put_back(change)
+        self._forget_transaction()
+
+    def _forget_transaction(self) -> None:
+        self._taken, self._told, self._reached = [], [], {}
+
+    def _write(self, database: Database, change: _Change) -> None:
+        told = change.write(database, self._written_floor(change))
+        if told is not None:
+            self._told.append(told)
+        if isinstance(told, Progressed):
+            self._reached[change.reader] = told.floor
+        else:
+            self._floors.pop(change.reader, None)
 
     def _first(self, changes: Iterable[_Change], rows: int) -> list[_Change]:
         """What takes no more than some rows; the rest goes back."""
@@ -296,7 +286,8 @@ class Pending:
         return first
 
     def _written_floor(self, change: _Change) -> int:
-        return max(change.base, self._floors.get(change.reader, 0))
+        reader = change.reader
+        return max(change.base, self._floors.get(reader, 0), self._reached.get(reader, 0))
 
     def _put_back(self, old: _Change) -> None:
         newer = self._changes.get(old.reader)

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import apsw
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay_server.store.sqlite import pending as pending_module
@@ -24,6 +24,8 @@ CLAIM = Claim(1, 1, Progress(0))
 NEWER = Claim(1, 2, Progress(0))
 REPLAY = Claim(-1, 1, Progress(0))
 PLENTY = 1 << 40
+
+Written: TypeAlias = tuple[int, list[int], int]
 
 
 def fill(database: Database) -> None:
@@ -57,7 +59,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending_module, "MIN_LEAN_ROWS", 1)
 
 
-def written(database: Database) -> tuple[int, list[int], int]:
+def written(database: Database) -> Written:
     """Floor, marked sequences, number of attempts of the subscription."""
     marks = [row[0] for row in database.all("marks_above", reader=1, floor=0)]
     [row] = database.connection.execute(
@@ -106,21 +108,6 @@ def test_what_a_floor_says_is_not_written_twice(database: Database) -> None:
     pending.write(database)
 
     assert written(database) == (3, [2, 5], 2)
-
-
-def test_a_failed_transaction_loses_nothing(database: Database) -> None:
-    pending = Pending()
-    pending.add(CLAIM, Progress(2, (mark(3), mark(4, MarkState.UNDER_WAY)), (attempt(3),)))
-
-    database.begin()
-    pending.write(database)
-    pending.add(CLAIM, Progress(1, (mark(4, MarkState.DEAD), mark(6)), (attempt(4),)))
-    database.rollback()
-    pending.failed()
-    pending.write(database)
-
-    assert written(database) == (2, [3, 4, 6], 2)
-    assert database.all("marks_above", reader=1, floor=3)[0][:2] == (4, MarkState.DEAD)
 
 
 def test_progress_is_kept_when_writing_it_fails(database: Database) -> None:
@@ -259,34 +246,16 @@ def test_lean_progress_is_without_attempts_for_good(database: Database) -> None:
     transact(pending, database, PLENTY)
     pending.add(REPLAY, Progress(3, (), (attempt(1), attempt(3))))
     transact(pending, database, PLENTY)
+    database.begin()
+    pending.write(database, PLENTY)
+    pending.add(CLAIM, Progress(FLOOR, (), (attempt(98),)))
+    pending.write_rest_of(database, 1)
+    database.commit()
 
     transact(pending, database)
 
     assert written(database) == (FLOOR, DEAD_BELOW[2:] + ABOVE, 0)
     assert database.connection.execute("SELECT * FROM attempts").fetchall() == []
-
-
-@pytest.mark.usefixtures("few_rows")
-def test_lean_progress_goes_in_small_transactions(database: Database) -> None:
-    """Each leaves a state of its own: earlier events are as far as later ones, or further."""
-    pending = Pending()
-    pending.add(CLAIM, much_progress())
-    transactions, known = 0, 0
-
-    while pending.waiting:
-        transact(pending, database, PLENTY)
-        transactions += 1
-        floor, marks, _ = written(database)
-        assert [n for n in marks if n <= floor] == [n for n in DEAD_BELOW if n <= floor]
-        above = [n for n in marks if n > floor]
-        assert above == ABOVE[: len(above)]
-        assert not above or floor == FLOOR
-        assert len(marks) - known <= 4
-        known = len(marks)
-
-    assert transactions >= FLOOR / 4
-    assert written(database) == (FLOOR, DEAD_BELOW + ABOVE, 0)
-    assert not pending.left
 
 
 @pytest.mark.usefixtures("few_rows")
@@ -337,27 +306,6 @@ def test_replays_wait_until_subscriptions_are_written(database: Database) -> Non
     assert dead(database) == list(range(1, 99))
 
 
-@pytest.mark.usefixtures("few_rows")
-def test_whoever_claims_a_subscription_sees_all_that_waits(database: Database) -> None:
-    pending = Pending()
-    pending.add(CLAIM, much_progress())
-
-    for fits in (False, True):
-        database.begin()
-        pending.write(database, PLENTY)
-        pending.write_rest_of(database, 1)
-        if fits:
-            database.commit()
-            pending.written()
-        else:
-            database.rollback()
-            pending.failed()
-            assert written(database) == (0, [], 0)
-
-    assert written(database) == (FLOOR, DEAD_BELOW + ABOVE, 0)
-    assert not pending.waiting
-
-
 # Whatever happens in whatever order
 
 
@@ -399,17 +347,20 @@ class Transaction(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A claim by another connection."""
+    """A claim by another connection, in a lean transaction that fits or does not."""
+
+    fits: bool
 
 
 STATES = (MarkState.UNDER_WAY, MarkState.WAITING, MarkState.DELIVERED, MarkState.DEAD)
 CHANGED = st.builds(Changed, st.integers(1, 12), st.sampled_from(STATES))
 TRANSACTION = st.builds(Transaction, st.sampled_from([None, 1, 2, 5]), st.booleans())
-STEPS = st.lists(CHANGED | CHANGED | TRANSACTION | st.builds(Taken), max_size=50)
+STEPS = st.lists(CHANGED | CHANGED | TRANSACTION | st.builds(Taken, st.booleans()), max_size=50)
 
 
 @settings(max_examples=100, deadline=None)
 @given(steps=STEPS)
+@example(steps=[*(Changed(n, MarkState.WAITING) for n in (1, 2, 9, 3)), Transaction(2, True)])
 def test_progress_survives_whatever_fails_and_however_little_fits(
     steps: list[Changed | Transaction | Taken],
 ) -> None:
@@ -426,10 +377,13 @@ def test_progress_survives_whatever_fails_and_however_little_fits(
                         progress = Progress(model.floor, (mark(sequence, state),), (attempt(1),))
                         pending.add(claim, progress)
                 case Transaction(rows, fits):
+                    before = written(database)
                     transact(pending, database, rows, fits=fits)
-                case Taken():
-                    claim = claim_again(pending, database)
-                    assert claim.progress.floor == model.floor, "a claim sees all there is"
+                    if rows is not None:
+                        check_lean(model, before, written(database), rows)
+                case Taken(fits):
+                    claim = claim_again(pending, database, fits=fits) or claim
+                    assert not fits or claim.progress.floor == model.floor, "it sees all there is"
             floor, marked, _ = written(database)
             died = {n for n, s in model.states.items() if s is MarkState.DEAD and n <= floor}
             assert floor <= model.floor
@@ -441,12 +395,27 @@ def test_progress_survives_whatever_fails_and_however_little_fits(
         assert (written(database)[0], marks) == (model.floor, model.marks)
 
 
-def claim_again(pending: Pending, database: Database) -> Claim:
+def check_lean(model: Model, before: Written, after: Written, rows: int) -> None:
+    """It takes no more rows than it may, and no later event is further than an earlier one."""
+    (old_floor, old_marks, old_attempts), (floor, marks, attempts) = before, after
+    new = set(marks) - set(old_marks)
+    behind = {n for n in model.states if floor < n <= max(new, default=0)} - set(marks)
+    assert floor - old_floor <= rows
+    assert len(new) <= rows
+    assert not behind
+    assert attempts == old_attempts
+
+
+def claim_again(pending: Pending, database: Database, *, fits: bool) -> Claim | None:
     """What the store does for a new claim, where there is little room."""
     database.begin()
     pending.write(database, 1)
     pending.write_rest_of(database, 1)
     epoch, floor = database.one("claim", number=1) or (0, 0)
+    if not fits:
+        database.rollback()
+        pending.failed()
+        return None
     database.commit()
     pending.written()
     return Claim(1, epoch, Progress(floor))
