@@ -38,24 +38,6 @@ async def test_a_signature_is_asked_for_and_checked(relay: Relay) -> None:
     assert len(await relay.events()) == 3
 
 
-async def test_a_strange_signature_is_a_wrong_one(relay: Relay) -> None:
-    await set_rules(relay, token=False, hmac_secrets=[chatwoot.SECRET])
-    for name, value in [
-        ("X-Chatwoot-Signature", ""),
-        ("X-Chatwoot-Signature", "sha256="),
-        ("X-Chatwoot-Signature", "sha256=ção"),
-        ("X-Chatwoot-Signature", "sha256=" + "0" * 64),
-        ("X-Chatwoot-Timestamp", "now"),
-        ("X-Chatwoot-Timestamp", "²"),
-        ("X-Chatwoot-Timestamp", "-1"),
-        ("X-Chatwoot-Timestamp", "9" * 5_000),
-    ]:
-        fields = [(n, value if n == name else v) for n, v in chatwoot.headers(BODY)]
-        answer = await relay.send(chatwoot.webhook("/webhook", BODY, fields))
-        assert answer.status == 401, (name, value)
-    assert await relay.events() == []
-
-
 async def test_a_changed_body_does_not_fit_its_signature(relay: Relay) -> None:
     await set_rules(relay, token=False, hmac_secrets=[chatwoot.SECRET])
     raw = chatwoot.webhook("/webhook", BODY, chatwoot.headers(BODY))
@@ -78,16 +60,6 @@ async def test_secrets_are_rotated_without_a_gap(relay: Relay) -> None:
 
     assert await post(relay) == 401
     assert await post(relay, secret=NEWER) == 200
-
-
-async def test_log_only_lets_wrong_signatures_through_and_says_so(relay: Relay) -> None:
-    await set_rules(relay, token=False, hmac_secrets=[chatwoot.SECRET], hmac_log_only=True)
-
-    assert await post(relay, secret=NEWER) == 200
-    assert "the signature fits no secret" in relay.server.errors
-
-    await set_rules(relay, hmac_log_only=False)
-    assert await post(relay, secret=NEWER) == 401
 
 
 async def test_secrets_are_sealed_and_shown_nowhere(relay: Relay) -> None:
