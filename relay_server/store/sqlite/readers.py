@@ -28,6 +28,7 @@ from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.positions import first, last, position, sequence_of
 from relay_server.store.sqlite.rows import (
     decode_dead,
+    decode_event,
     decode_mark,
     decode_replay,
     decode_subscription,
@@ -37,6 +38,7 @@ from relay_server.values import (
     ChannelNumber,
     Claim,
     DeadDelivery,
+    Event,
     Outline,
     Progress,
     ReaderNumber,
@@ -122,10 +124,10 @@ def create_replay(
     made_by: str,
 ) -> Replay:
     """Make a replay; raises SubscriptionNotFound, TooManyReplays."""
-    channel = database.value("channel_of_subscription", subscription=subscription)
-    name = _subscription(database, subscription).name
+    found = _subscription(database, subscription)
     if database.value("count_running", subscription=subscription) >= MAX_RUNNING_REPLAYS:
-        raise TooManyReplays(name, MAX_RUNNING_REPLAYS)
+        raise TooManyReplays(found.name, MAX_RUNNING_REPLAYS)
+    channel = find_channel(database, found.channel).number
     start, until = _bounds(database, channel, subscription, selection)
     number = database.value(
         "create_replay",
@@ -143,18 +145,26 @@ def create_replay(
 
 def replay(database: Database, number: ReplayNumber) -> Replay:
     """A replay by its number; raises ReplayNotFound."""
-    row = database.one("replay", number=-number)
-    if row is None:
+    found = replays(database, only=number)
+    if not found:
         raise ReplayNotFound(-number)
-    return decode_replay(row)
+    return found[0]
 
 
 def replays(
-    database: Database, subscription: SubscriptionNumber | None, *, running: bool
+    database: Database,
+    subscription: SubscriptionNumber | None = None,
+    *,
+    running: bool = False,
+    only: ReplayNumber | None = None,
 ) -> list[Replay]:
-    """The newest replays."""
+    """The newest replays, or the one of a number."""
     rows = database.all(
-        "replays", subscription=subscription, running=running, limit=MAX_LISTED_REPLAYS
+        "replays",
+        only=None if only is None else -only,
+        subscription=subscription,
+        running=running,
+        limit=MAX_LISTED_REPLAYS,
     )
     return [decode_replay(row) for row in rows]
 
@@ -165,6 +175,19 @@ def end_replay(database: Database, number: ReplayNumber, state: ReplayState, now
         database.run("end_replay", state=int(state), now=now, number=-number)
         database.run("delete_marks", reader=number)
     return replay(database, number)
+
+
+def fetch(database: Database, positions: Sequence[int]) -> list[Event]:
+    """Whole events, in the order asked for."""
+    rows = database.all("fetch", positions=json.dumps(positions))
+    return [decode_event(row) for row in rows]
+
+
+def find_event(database: Database, event: str) -> Event | None:
+    """An event by its id."""
+    at = database.value("find_event", id=event)
+    found = [] if at is None else fetch(database, [at])
+    return found[0] if found else None
 
 
 def select(
@@ -188,12 +211,7 @@ def dead(
     database: Database, subscription: SubscriptionNumber, after: int, limit: int
 ) -> list[DeadDelivery]:
     """Dead deliveries after a sequence, in order."""
-    channel = database.value("channel_of_subscription", subscription=subscription)
-    if channel is None:
-        return []
-    rows = database.all(
-        "list_dead", first=first(channel), subscription=subscription, after=after, limit=limit
-    )
+    rows = database.all("list_dead", subscription=subscription, after=after, limit=limit)
     return [decode_dead(subscription, row) for row in rows]
 
 

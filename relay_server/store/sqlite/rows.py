@@ -91,35 +91,11 @@ def decode_subscription(row: Row) -> Subscription:
 
 
 def decode_replay(row: Row) -> Replay:
-    """From `replay`."""
-    (
-        number,
-        subscription,
-        selection,
-        rate_per_s,
-        start,
-        until,
-        floor,
-        state,
-        created_at,
-        made_by,
-        ended_at,
-        delivered,
-    ) = row
-    return Replay(
-        number=-number,
-        subscription=subscription,
-        selection=_read(_selection, selection),
-        rate_per_s=rate_per_s,
-        start=start,
-        until=until,
-        floor=floor,
-        state=ReplayState(state),
-        created_at=created_at,
-        made_by=made_by,
-        ended_at=ended_at,
-        delivered=delivered,
-    )
+    """From `replays`, in the order of the fields."""
+    number, subscription, selection, rate_per_s, start, until, floor, state, *rest = row
+    chosen = _read(_selection, selection)
+    bounds = start, until, floor
+    return Replay(-number, subscription, chosen, rate_per_s, *bounds, ReplayState(state), *rest)
 
 
 def decode_dead(subscription: SubscriptionNumber, row: Row) -> DeadDelivery:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -46,7 +45,6 @@ from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.positions import first, last, position, sequence_of
 from relay_server.store.sqlite.reading import Reading
 from relay_server.store.sqlite.rows import (
-    decode_event,
     decode_subscription,
     encode,
 )
@@ -152,10 +150,8 @@ class SqliteStore:
     async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
         if (events := self._cache.fetch(channel, sequences)) is not None:
             return events
-        wanted = json.dumps([position(channel, sequence) for sequence in sequences])
-        return await self._read(
-            lambda db: [decode_event(row) for row in db.all("fetch", positions=wanted)]
-        )
+        wanted = [position(channel, sequence) for sequence in sequences]
+        return await self._read(lambda db: readers.fetch(db, wanted))
 
     async def select(
         self, channel: ChannelNumber, replay: Replay, after: int, limit: int
@@ -298,12 +294,7 @@ class SqliteStore:
         return await self._report(lambda db: report.list_events(db, first(channel), end, limit))
 
     async def find_event(self, event: str) -> Event | None:
-        def read(database: Database) -> Event | None:
-            at = database.value("find_event", id=event)
-            rows = [] if at is None else database.all("fetch", positions=json.dumps([at]))
-            return decode_event(rows[0]) if rows else None
-
-        return await self._report(read)
+        return await self._report(lambda db: readers.find_event(db, event))
 
     async def deliveries(
         self, channel: ChannelNumber, sequences: Sequence[int]

@@ -22,8 +22,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
     """A store's database with one subscription and twelve events, the newest in the middle."""
     with closing(Database(tmp_path / "relay.db")) as database:
         prepare(database)
-        database.run("create_channel", name="chatwoot", config=b"", now=0)
         config = encode({})
+        database.run("create_channel", name="chatwoot", config=config, now=0)
         database.run("create_subscription", channel=1, name="ana", now=0, start=0, config=config)
         database.run("pass_dropped", channel=1, floor=12)
         rows = [

@@ -66,9 +66,6 @@ VALUES (:channel, :name, :now, :start, :start, :config) RETURNING number;
 -- name: change_subscription
 UPDATE subscriptions SET config = :config WHERE number = :subscription;
 
--- name: channel_of_subscription
-SELECT channel FROM subscriptions WHERE number = :subscription;
-
 -- name: forget_subscription_readers
 INSERT INTO forgotten (reader) SELECT number FROM subscriptions WHERE number = :subscription
 UNION ALL SELECT -number FROM replays WHERE subscription = :subscription;

@@ -97,11 +97,11 @@ WHERE subscription = :subscription AND state = @DEAD
 RETURNING sequence;
 
 -- name: list_dead
--- :first is the position before the first event of the subscription's channel.
 SELECT d.sequence, d.reason, d.attempt, d.changed_at,
     e.position, e.id, e.received_at, e.kind, e.key, e.request, e.size, e.conflict
-FROM deliveries d JOIN events e ON e.position = :first + d.sequence
-WHERE d.subscription = :subscription AND d.sequence > :after AND d.state = @DEAD
+FROM subscriptions s JOIN deliveries d ON d.subscription = s.number
+    JOIN events e ON e.position = s.channel << @BITS | d.sequence
+WHERE s.number = :subscription AND d.sequence > :after AND d.state = @DEAD
 ORDER BY d.sequence LIMIT :limit;
 
 -- name: first_dead

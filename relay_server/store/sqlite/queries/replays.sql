@@ -9,21 +9,15 @@ RETURNING number;
 -- name: count_running
 SELECT count(*) FROM replays WHERE subscription = :subscription AND state = @RUNNING;
 
--- name: replay
-SELECT number, subscription, selection, rate_per_s, start, until, floor, state, created_at,
-    made_by, ended_at, (
-        SELECT count(*) FROM attempts a
-        WHERE a.subscription = -r.number AND a.status BETWEEN 200 AND 299)
-FROM replays r WHERE number = :number;
-
 -- name: replays
--- Of every subscription for NULL.
+-- The newest, or one; of every subscription for NULL.
 SELECT number, subscription, selection, rate_per_s, start, until, floor, state, created_at,
     made_by, ended_at, (
         SELECT count(*) FROM attempts a
         WHERE a.subscription = -r.number AND a.status BETWEEN 200 AND 299)
 FROM replays r
-WHERE (:subscription IS NULL OR subscription = :subscription)
+WHERE number BETWEEN ifnull(:only, 0) AND ifnull(:only, 1 << 62)
+    AND (:subscription IS NULL OR subscription = :subscription)
     AND (NOT :running OR state = @RUNNING)
 ORDER BY number DESC LIMIT :limit;
 
