@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine
 
 from tests.support.virtual_time import running_clock
@@ -22,29 +22,34 @@ class Trace:
 
     Attributes:
         counts: How often each kind of thing happened.
-        lines: The last of them, or all.
-        keeps_all: It is all of them.
+        keeps_all: It keeps all of it, not only the last.
     """
 
     def __init__(self, *, keep_all: bool = False) -> None:
         self.counts: Counter[str] = Counter()
-        self.lines: list[str] = []
         self.keeps_all = keep_all
-        self._hash = hashlib.sha256()
+        # Written out only when somebody reads it: most runs go well.
+        self._notes: deque[tuple[float, str, dict[str, object]]] = deque(
+            maxlen=None if keep_all else KEPT_LINES
+        )
 
     def add(self, now: float, what: str, facts: dict[str, object]) -> None:
         """Note one thing."""
         self.counts[what] += 1
-        line = f"{now:.6f} {what}" + "".join(f" {name}={value}" for name, value in facts.items())
-        self._hash.update(line.encode())
-        self.lines.append(line)
-        if not self.keeps_all and len(self.lines) > 2 * KEPT_LINES:
-            del self.lines[:KEPT_LINES]
+        self._notes.append((now, what, facts))
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it, or the end."""
+        return [
+            f"{now:.6f} {what}" + "".join(f" {name}={value}" for name, value in facts.items())
+            for now, what, facts in self._notes
+        ]
 
     @property
     def digest(self) -> str:
         """Two runs with the same one went the same way."""
-        return self._hash.hexdigest()
+        return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()
 
 
 class Kernel:
