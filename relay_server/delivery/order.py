@@ -131,6 +131,8 @@ class Order:
     @property
     def behind(self) -> int | None:
         """The sequence to read again behind, for lanes that spilled; None while none is short."""
+        if not self._spilled:
+            return None
         short = max(1, self._lane_bound // 8)  # late, so that a piece brings much
         return min(
             (

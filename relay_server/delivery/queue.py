@@ -133,7 +133,8 @@ class Queue:
             self._unread |= not ended
         if (behind := self._order.behind) is not None:
             await self._read(behind, self._source.at_once)
-        return (self._unread and self._order.room > 0) or self._order.behind is not None
+            behind = self._order.behind
+        return behind is not None or (self._unread and self._order.room > 0)
 
     async def take(self, limit: int, fits: Callable[[int], object]) -> list[tuple[Entry, Event]]:
         """The next deliveries that may go, whole: `begin` or `put_back` each.
