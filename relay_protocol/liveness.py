@@ -8,7 +8,7 @@ from relay_protocol.limits import HEARTBEAT_S, MISSED_HEARTBEATS
 
 
 class Beat(enum.Enum):
-    """What a look at the clock asks for."""
+    """The answer to a look at the clock."""
 
     QUIET = enum.auto()
     PING = enum.auto()

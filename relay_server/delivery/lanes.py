@@ -1,4 +1,4 @@
-"""What an order of delivery is made of: deliveries, and a lane for each key."""
+"""Deliveries that are not settled, and the lane of each key: the parts of an `Order`."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
 
 
 class Queue:
-    """What a claim is good for: reads outlines, says what may go, records how it went.
+    """Reads outlines, says what may go and records how it went, for as long as its claim is good.
 
     Args:
         store: Where events are read and progress is recorded.
@@ -273,7 +273,7 @@ def _attempt(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:
 
 
 def _text(outcome: Outcome) -> str:
-    """What helps to see why an attempt failed."""
+    """The part of an outcome that helps to see why an attempt failed."""
     match outcome:
         case Response(body=body):
             return "" if outcome.delivered else body[:TEXT_BYTES].decode("utf-8", "replace")

@@ -375,7 +375,7 @@ class Reader:
             self._queues[replay.number] = self._queue(claim, replay)
 
     async def _end_replays(self) -> None:
-        """What a stopped one has under way keeps its keys until the target is done with it."""
+        """A stopped one keeps the keys of what is under way until the target is done with it."""
         for queue in self._replays:
             if queue.stopped and not queue.under_way:
                 self._queues.pop(queue.number).close()

@@ -94,7 +94,7 @@ def decide(
 
 
 def holds(policy: Policy, failures: int, failing_for_s: float) -> bool:
-    """Whether a delivery that waits for its next try holds back what comes after it in its key."""
+    """True if a delivery that waits for its next try holds back what comes after it in its key."""
     if policy.strict_order:
         return True
     return failures < policy.hold_failures and failing_for_s < policy.hold_s

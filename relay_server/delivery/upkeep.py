@@ -1,4 +1,15 @@
-"""Keeping channels small: what every subscription has goes, by age and when there is no room."""
+"""Keeping channels small: what every subscription has settled goes, by age and when room is short.
+
+Each minute, and at once when a channel is short of room, for each channel:
+
+1. dead deliveries that are too old are let go of: now their events may be deleted, too,
+2. events older than the retention that nobody needs are deleted; any age on a full disk,
+3. above `FULL` of the channel's bytes the oldest that nobody needs, down to `NEARLY_FULL`,
+4. and then, only where the channel says `drop_oldest`, what somebody still needs; it is counted.
+
+All of it in small transactions, between which webhooks are stored; on a full disk in smaller ones.
+A look that found nothing rests for a while: with millions of events each costs much.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +42,14 @@ def share(store: Store, channel: Channel) -> float:
 
 
 async def is_worrying(store: Store, channel: Channel) -> bool:
-    """Whether it is nearly full, and not of what goes by itself when room is needed."""
+    """True if it is nearly full, and not of what goes by itself when room is needed."""
     if share(store, channel) < NEARLY_FULL:
         return False
     return not (await store.removable(channel.number, None, 0, 1)).sequences
 
 
 class Upkeep:
-    """What is to be done again and again; `run_once` each minute, and when room is short."""
+    """Deletes what need not be kept; `run_once` each minute, and when room is short."""
 
     def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
         self._store = store
@@ -72,7 +83,7 @@ class Upkeep:
         return deleted
 
     def needed(self) -> bool:
-        """Whether a channel is so full that waiting for the next minute would refuse webhooks."""
+        """True if a channel is so full that waiting for the next minute would refuse webhooks."""
         return any(self._is_short(c) for c in self._store.catalog.channels.values())
 
     async def _tidy(self, channel: Channel, *, disk_is_full: bool) -> int:
@@ -149,7 +160,7 @@ class Upkeep:
                 self._batch //= 2
 
     def _is_short(self, channel: Channel) -> bool:
-        """Whether webhooks are, or soon will be, refused for want of room."""
+        """True if webhooks are, or soon will be, refused for want of room."""
         limit, refused = channel.config.max_bytes, self._store.refused(channel.number)
         if not limit:
             return False

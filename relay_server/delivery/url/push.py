@@ -1,4 +1,16 @@
-"""The sink that is a URL: what a forward's subscription brings is posted by the server itself."""
+"""The sink that is a URL: what a forward's subscription brings is posted by the server itself.
+
+A push is a peer of the hub, as a connection is: its window has room for `concurrency` deliveries,
+each posted in a task of its own, whose outcome goes to the reader as a result does. While a target
+thinks, the leases of what is under way are extended.
+
+When the target is not there, the reader is held and the target is looked for, at first each second,
+then each five: what was tried is given back meanwhile, and uses up no attempt.
+
+Connections go to addresses that the operator allowed (`Door`). A name is looked up for each new
+one, the address is judged and then connected to, and judged again as the peer's; a kept connection
+is used for a minute at most. So a name that changes its mind leads nowhere else than allowed.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +93,7 @@ class Door:
         return opened
 
     def still_good(self, connection: Connection) -> bool:
-        """Whether a kept connection may be used once more."""
+        """True if a kept connection may be used once more."""
         if self._loop.time() - connection.opened_at >= LONGEST_KEPT_S:
             return False
         return not self._allowlist.refusal(self._host, connection.peer)
