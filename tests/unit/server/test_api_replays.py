@@ -101,7 +101,7 @@ async def test_without_a_name_it_is_for_all_of_the_channel(
         {"all": False},
         {"all": True, "kind": "x"},
         {"first": 0},
-        {"last": 0},
+        {"last": 2**40},
         {"first": 5, "last": 4},
         {"received_from": -1},
         {"received_from": 9, "received_before": 8},
