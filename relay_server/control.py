@@ -1,4 +1,12 @@
-"""How commands on the host reach the API: through the server, or alone while none runs."""
+"""How commands on the host reach the API: through the server, or alone while none runs.
+
+    relay-server channel list ─▶ control.sock in the data dir, if a server listens there
+                              └▶ if not: the store is opened here, and the same API is served on
+                                 a socket in a temporary folder, as long as the command takes
+
+So a command knows one way alone, and says the same whether or not the server runs. The lock of the
+store keeps two commands alone, and a server that starts meanwhile, out of each other's way.
+"""
 
 from __future__ import annotations
 

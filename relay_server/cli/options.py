@@ -1,4 +1,14 @@
-"""What several commands take, and an option for each setting of a config."""
+"""What several commands take, an option for each setting of a config, and how results are printed.
+
+typer reads a command's options from its function's signature. Two decorators write that signature:
+`takes` puts an option in it for each setting of a config, and hands those that were given on, as
+the API takes them; `shown` adds `--json`, and prints what the function returns.
+
+    @app.command("set")
+    @shown(show_channel)
+    @takes(rules=ChannelConfig, policy=Policy, emptying=True)
+    def channel_set(ctx: typer.Context, name: Name, *, rules: Json, policy: Json) -> Json:
+"""
 
 from __future__ import annotations
 
@@ -174,6 +184,7 @@ def signed(
     run: Callable[..., Any], command: Callable[..., Any], parameters: list[inspect.Parameter]
 ) -> Callable[..., Any]:
     """A function with a command's name and docstring, and these parameters, as typer reads them."""
+    # Not functools.wraps: what is wrapped would be asked for its types, and has others.
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {}
@@ -210,6 +221,7 @@ def _given(table: list[Settable], arguments: Json) -> Json:
     """Take the options of a table out of a command's arguments: what was given of them."""
     given: Json = {}
     for name, kind, setting, _ in table:
+        # typer gives None, or an empty list, for an option that is left out.
         value, emptied = arguments.pop(name, None), arguments.pop(f"no_{name}", False)
         if setting.emptied is not None and emptied:
             given |= setting.emptied[2]
@@ -218,5 +230,6 @@ def _given(table: list[Settable], arguments: Json) -> Json:
         elif name in WORDED:
             given[name] = WORDED[name][1](value)
         else:
-            given[name] = (value or None) if type(None) in get_args(kind) else value  # 0: no limit
+            # Where the API takes null for no limit, people write 0.
+            given[name] = (value or None) if type(None) in get_args(kind) else value
     return given

@@ -45,6 +45,7 @@ async def delete(parts: Parts, channel: Channel) -> None:
     """Delete a channel with all that is in it, and a canary's token."""
     if channel.name == parts.settings.default_channel:
         raise InvalidValue("the default channel stays: /webhook leads to it")
+    # The token first: without its channel nobody would find it any more.
     if channel.config.owner:
         with contextlib.suppress(TokenNotFound):  # somebody else deletes it at the same time
             await parts.store.revoke_token(channel.name)
@@ -86,6 +87,7 @@ async def delete_forgotten_canaries(parts: Parts) -> None:
 def _change(parts: Parts, rules: Mapping[str, Any]) -> Callable[[ChannelConfig], ChannelConfig]:
     """What is set, applied to whatever a channel is set to by then."""
     policy, rest = rules.get("policy", {}), dict(rules)
+    # Checked here, and not where it is applied: that is in the store's thread, perhaps twice.
     check(ChannelConfig, rules)
     check(Policy, policy)
     hmac = {n.removeprefix("hmac_"): rest.pop(n) for n in rules if n.startswith("hmac_")}

@@ -57,6 +57,7 @@ async def begin(
             replay = await parts.store.create_replay(target, selection, rate_per_s, now, who.name)
             made.append((replay, target))
     except RelayError:
+        # What was made is stopped again: nobody is to guess which of them began.
         for replay, _ in made:
             await parts.store.end_replay(replay.number, ReplayState.STOPPED, now)
         raise
@@ -82,6 +83,7 @@ async def find(parts: Parts, who: Caller, number: int) -> tuple[Replay, Subscrip
     Raises:
         ReplayNotFound: There is none; also when it is not for the caller.
     """
+    # The store counts replays downwards: its readers are subscriptions and replays alike.
     replay = await parts.store.replay(-number)
     for subscription in await parts.store.subscriptions():
         if subscription.number == replay.subscription and _may_read(

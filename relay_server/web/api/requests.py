@@ -36,6 +36,7 @@ def fields_of(
     }
     if optional:
         found = {name: kind | None for name, kind in found.items()}
+    # Unset, not None, is what was left out: null is a value, such as for no limit.
     unset: list[tuple[str, Any, Any]] = [
         (name, kind | msgspec.UnsetType, msgspec.UNSET) for name, kind in (found | more).items()
     ]
