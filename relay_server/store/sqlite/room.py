@@ -37,7 +37,7 @@ import structlog
 
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.files import beside, size_of
-from relay_server.store.sqlite.checkpointer import PAGE_SIZE
+from relay_server.store.sqlite.checkpointer import PAGE_SIZE, Checkpointer
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.reserve import RESERVE_BYTES, Reserve
 
@@ -90,29 +90,30 @@ class Room:
         if self._measure(database, self._log_file_bytes()) < BATCH_BYTES // 2:
             self.refuse(database)
 
-    def admits(self, database: Database, weight: int, log_bytes: int) -> bool:
-        """Whether so many bytes of webhooks fit; then they are counted as written.
+    def refusal_for(
+        self, database: Database, weight: int, log: Checkpointer
+    ) -> StoreUnavailable | None:
+        """What webhooks are refused with; None where they fit, and then they count as written.
 
         Args:
             database: The writer's.
-            weight: With `ROW_BYTES` for each webhook.
-            log_bytes: What is in the log, and may have to be copied still.
+            weight: Their bytes, with `ROW_BYTES` for each.
+            log: Folded if that is what they need: nobody is to wait for that in vain.
         """
+        if self.refusal is not None:
+            return self.refusal
         if weight > self._allowed:
-            self._allowed = self._measure(database, log_bytes)
-        if weight > self._allowed:
-            return False
-        # However much there is now, others may fill the disk: look again soon.
-        self._allowed = min(self._allowed, BATCH_BYTES) - weight
-        return True
-
-    def would_admit(self, database: Database, weight: int) -> bool:
-        """Whether they might fit once the log is folded: else nobody is to wait for that."""
-        return weight <= self._measure(database, -self._log_file_bytes())
-
-    def is_full(self) -> bool:
-        """Whether what was not admitted is not just a single webhook that is too large for it."""
-        return self._allowed < BATCH_BYTES
+            self._allowed = self._measure(database, log.log_bytes)
+        if self._allowed < weight <= self._measure_folded(database):
+            log.fold(database)
+            self._allowed = self._measure(database, log.log_bytes)
+        if weight <= self._allowed:
+            # However much there is now, others may fill the disk: look again soon.
+            self._allowed = min(self._allowed, BATCH_BYTES) - weight
+            return None
+        if self._allowed < BATCH_BYTES:
+            return self.refuse(database)
+        return StoreFull("the disk has no room for a webhook of this size")
 
     def refuse(
         self, database: Database, refusal: StoreUnavailable | None = None
@@ -189,6 +190,10 @@ class Room:
         ) // 2  # it takes them from the disk twice, but for what is spare
         fits = min(free - LAST_BYTES, max(spare, grown))
         return min(fits, self._below_cap(database) + spare) if self._max_bytes else fits
+
+    def _measure_folded(self, database: Database) -> int:
+        """The same, once the log is in the database and its file cut, at best."""
+        return self._measure(database, -self._log_file_bytes())
 
     def _spare(self, database: Database) -> int:
         """Bytes inside the database that are free: deleted events leave them."""

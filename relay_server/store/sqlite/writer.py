@@ -195,8 +195,7 @@ class Writer:
             self._refuse(batch, self._broken)
             return
         try:
-            if refusal := self._refusal(sum(map(_room_for, batch))):
-                batch = self._refuse_arrivals(batch, refusal)
+            batch = self._admitted(batch)
             if not batch:
                 return
             results, changes = self._batches.commit(batch)
@@ -205,21 +204,14 @@ class Writer:
         else:
             self._loop.call_soon_threadsafe(self._answer_stored, batch, results, changes)
 
-    def _refusal(self, room: int) -> StoreUnavailable | None:
-        """What webhooks are refused with that take so many bytes; None where these are there."""
-        if room and self._room.taking and not self._has(room):
-            if not self._room.is_full():
-                return StoreFull("the disk has no room for a webhook of this size")
-            self._stop_taking()
-        return self._room.refusal
-
-    def _has(self, room: int) -> bool:
-        if self._room.admits(self._database, room, self._checkpointer.log_bytes):
-            return True
-        if not self._room.would_admit(self._database, room):
-            return False
-        self._checkpointer.fold(self._database)
-        return self._room.admits(self._database, room, self._checkpointer.log_bytes)
+    def _admitted(self, batch: Sequence[Job]) -> Sequence[Job]:
+        """A batch without its webhooks where there is no room for these."""
+        room = sum(map(_room_for, batch))
+        refusal = room and self._room.refusal_for(self._database, room, self._checkpointer)
+        if not refusal:
+            return batch
+        self._refuse_waiting()
+        return self._refuse_arrivals(batch, refusal)
 
     def _recover(self, batch: Sequence[Job], failure: Exception) -> None:
         """What SQLite refuses to one must not fail its neighbours, unless the disk refuses all."""
@@ -231,7 +223,8 @@ class Writer:
                 self._make_room(batch, failure)
             case StoreReadOnly():
                 self._refuse(batch, failure)
-                self._stop_taking(failure)
+                self._room.refuse(self._database, failure)
+                self._refuse_waiting()
             case _ if len(batch) > 1:
                 for job in batch:
                     self._commit([job])
@@ -241,7 +234,8 @@ class Writer:
     def _make_room(self, batch: Sequence[Job], failure: StoreFull) -> None:
         """Refuse webhooks, and try the rest again: leaner, then with the reserve's place, too."""
         was_taking, rest = self._room.taking, self._refuse_arrivals(batch, failure)
-        self._stop_taking()
+        self._room.refuse(self._database)
+        self._refuse_waiting()
         again = was_taking or self._room.give_up_reserve()
         self._checkpointer.fold(self._database)
         if again:
@@ -249,11 +243,11 @@ class Writer:
         else:
             self._refuse(rest, failure)
 
-    def _stop_taking(self, refusal: StoreUnavailable | None = None) -> None:
-        """Refuse webhooks, those that wait, too: to fold a large log takes a while."""
-        refusal = self._room.refuse(self._database, refusal)
-        self._receive_all()
-        self._backlog = deque(self._refuse_arrivals(self._backlog, refusal))
+    def _refuse_waiting(self) -> None:
+        """Once no webhooks are taken, tell those that wait: to fold a large log takes a while."""
+        if self._room.refusal is not None:
+            self._receive_all()
+            self._backlog = deque(self._refuse_arrivals(self._backlog, self._room.refusal))
 
     def _refuse_arrivals(self, batch: Iterable[Job], failure: Exception) -> list[Job]:
         """Refuse the webhooks among these; returns the others."""

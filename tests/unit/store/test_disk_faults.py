@@ -351,26 +351,6 @@ async def test_a_cap_is_held_and_left_to_what_is_deleted(
     assert (tmp_path / FILE_NAME).stat().st_size < 9_000_000
 
 
-async def test_a_burst_that_found_no_room_asks_for_no_more_than_its_largest_webhook(
-    tmp_path: Path, fs: BadFs, disk: Disk
-) -> None:
-    """All of it together may be more than the cap: then nothing would ever be taken again."""
-    store = await open_sqlite(tmp_path, max_bytes=16_000_000)
-    try:
-        channel = await make_channel(store)
-        bursts = (store.append(channel.number, new_event(b"x" * 200_000)) for _ in range(200))
-        answers = await asyncio.gather(*bursts, return_exceptions=True)
-        assert StoreFull in {type(answer) for answer in answers}
-        await until(lambda: not store.space.taking)
-
-        await store.delete_channel("chatwoot")
-
-        await until(lambda: store.space.taking)
-        await append_many(store, await make_channel(store), 10)
-    finally:
-        await store.close()
-
-
 async def test_deleting_a_channel_is_done_though_what_it_held_cannot_be_swept_now(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

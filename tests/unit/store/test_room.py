@@ -10,7 +10,9 @@ from pathlib import Path
 import apsw
 import pytest
 
+from relay_server.errors import StoreFull
 from relay_server.store.space import Space
+from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, prepare
 from relay_server.store.sqlite.reserve import NAME, RESERVE_BYTES, Reserve
 from relay_server.store.sqlite.room import BATCH_BYTES, LAST_BYTES, LOW_WATER_BYTES, ROW_BYTES, Room
@@ -58,6 +60,20 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield database
 
 
+class Log(Checkpointer):
+    """One of some bytes, all of which can be folded."""
+
+    log_bytes = 0
+    folded = 0
+
+    def __init__(self, log_bytes: int = 0) -> None:
+        self.log_bytes = log_bytes
+
+    def fold(self, database: Database) -> None:
+        self.log_bytes = 0
+        self.folded += 1
+
+
 def opened(database: Database, max_bytes: int = 0) -> Room:
     """The room of a database."""
     room = Room(Path(database.connection.filename), max_bytes, lambda _: None)
@@ -75,26 +91,40 @@ def refusing(database: Database, max_bytes: int = 0, *, reserved: bool = True) -
 
 
 @pytest.mark.parametrize(
-    ("free", "spare", "log", "reserved", "fits"),
+    ("free", "spare", "reserved", "fits"),
     [
-        (LOW + 10, 0, 0, True, 5),  # in the log, and in the database
-        (LOW + 10, 0, 4, True, 3),  # what is in the log needs its place there, too
-        (LOW + 10, 4, 0, True, 7),  # four of them find it inside
-        (LOW - 1, 4, 0, True, 4),  # and not one more
-        (LAST + 10, MUCH, 0, True, 10),  # but the log has to be on the disk
-        (LOW + RESERVE_BYTES + 10, 0, 0, False, 5),  # the reserve's place stays free
+        (LOW + 10, 0, True, 5),  # in the log, and in the database
+        (LOW + 10, 4, True, 7),  # four of them find their place inside
+        (LOW - 1, 4, True, 4),  # and not one more
+        (LAST + 10, MUCH, True, 10),  # but the log has to be on the disk
+        (LOW + RESERVE_BYTES + 10, 0, False, 5),  # the reserve's place stays free
     ],
 )
-def test_webhooks_leave_room_for_the_log_and_the_low_water_mark(
-    database: Database, disk: Disk, free: int, spare: int, log: int, reserved: bool, fits: int
+def test_webhooks_leave_the_low_water_mark(
+    database: Database, disk: Disk, free: int, spare: int, reserved: bool, fits: int
 ) -> None:
-    room = opened(database)
-    if not reserved:
-        room.give_up_reserve()
-    disk.free, disk.spare = free, spare
+    for weight, admitted in ((fits, True), (fits + 1, False)):
+        disk.free, disk.spare = MUCH, 0
+        room = opened(database)
+        if not reserved:
+            room.give_up_reserve()
+        disk.free, disk.spare = free, spare
 
-    assert not room.admits(database, fits + 1, log)
-    assert room.admits(database, fits, log)
+        assert (room.refusal_for(database, weight, Log()) is None) is admitted
+        assert room.taking is admitted
+
+
+def test_a_log_is_folded_where_that_makes_room_and_not_in_vain(
+    database: Database, disk: Disk
+) -> None:
+    """What is in it needs its place in the database, too."""
+    room, log = opened(database), Log(BATCH_BYTES)
+    disk.free = LOW + 10
+
+    assert room.refusal_for(database, 5, log) is None
+    assert (log.folded, log.log_bytes) == (1, 0)
+    assert room.refusal_for(database, 6, log) is not None
+    assert log.folded == 1
 
 
 def test_a_disk_is_seldom_asked_and_soon_all_the_same(database: Database, disk: Disk) -> None:
@@ -103,7 +133,7 @@ def test_a_disk_is_seldom_asked_and_soon_all_the_same(database: Database, disk: 
     before, weight = disk.asked, 1_000 + ROW_BYTES
 
     for _ in range(5 * BATCH_BYTES // weight):
-        assert room.admits(database, weight, 0)
+        assert room.refusal_for(database, weight, Log()) is None
 
     assert disk.asked - before == 5 + 1
 
@@ -112,13 +142,11 @@ def test_one_webhook_that_is_too_large_says_nothing_of_the_disk(
     database: Database, disk: Disk
 ) -> None:
     room = opened(database)
-    disk.free = LOW + 3 * BATCH_BYTES
 
-    assert not room.admits(database, 2 * BATCH_BYTES, 0)
-    assert not room.is_full()
-    disk.free = LOW + 2 * BATCH_BYTES - 2
-    assert not room.admits(database, 2 * BATCH_BYTES, 0)
-    assert room.is_full()
+    for free, taking in ((LOW + 3 * BATCH_BYTES, True), (LOW + 2 * BATCH_BYTES - 2, False)):
+        disk.free = free
+        assert isinstance(room.refusal_for(database, 2 * BATCH_BYTES, Log()), StoreFull)
+        assert room.taking is taking
 
 
 @pytest.mark.parametrize(
