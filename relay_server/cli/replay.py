@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Replays that were begun, and how far they are.", no_args_is_help=True)
 
+# How a condition of a selection is said; the others are said with their name.
+CONDITIONS = {
+    "first": "from number {}",
+    "last": "up to number {}",
+    "received_from": "since {}",
+    "received_before": "before {}",
+    "text": "with {!r}",
+    "dead": "dead ones",
+}
+
 Number = Annotated[int, typer.Argument(min=1, help="Its number.")]
 
 
@@ -84,28 +94,14 @@ def _state(one: Json) -> str:
     return "running" if one["connected"] else "waits for a reader"
 
 
-def _condition(name: str, value: object) -> str:
-    match name, value:
-        case "events", 1:
-            return "1 event by id"
-        case "events", _:
-            return f"{value} events by id"
-        case ("first", _):
-            return f"from number {value}"
-        case ("last", _):
-            return f"up to number {value}"
-        case "received_from", int(at):
-            return f"since {when(at)}"
-        case "received_before", int(at):
-            return f"before {when(at)}"
-        case "text", _:
-            return f"with {value!r}"
-        case "dead", _:
-            return "dead ones"
-        case _, "":
-            return f"without {name}"
-        case _:
-            return f"{name} {value}"
+def _condition(name: str, value: Any) -> str:
+    if name == "events":
+        return counted(value, "event by id", "events by id")
+    if name in ("received_from", "received_before"):
+        value = when(value)
+    if value == "":
+        return f"without {name}"
+    return CONDITIONS.get(name, f"{name} {{}}").format(value)
 
 
 @shown(show_begun)
