@@ -1,4 +1,4 @@
-"""What operators set: of channels, subscriptions, forwards and how they deliver.
+"""The settings of channels, subscriptions and forwards, and of how they deliver.
 
 Each `Setting` below is the one place where it is written down. Made from it are what a request to
 the API may give, the commands' options, what both show of it, and the check of its bounds:
@@ -145,7 +145,7 @@ class HmacAuth(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """What follows from failed attempts, and how strictly order is kept.
+    """The consequences of failed attempts, and how strictly order is kept.
 
     Attributes:
         retry_delays_s: Seconds after each counted failure; the one after the last is the end.
@@ -189,7 +189,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class PolicyChanges(msgspec.Struct, frozen=True):
-    """What a subscription does otherwise than its channel; None is as the channel has it."""
+    """A subscription's own policy; None is as its channel has it."""
 
     retry_delays_s: tuple[float, ...] | None = None
     other_tries: int | None = None
@@ -204,7 +204,7 @@ class PolicyChanges(msgspec.Struct, frozen=True):
 
 
 class ChannelConfig(msgspec.Struct, frozen=True):
-    """What an operator sets of a channel.
+    """The settings of a channel, by an operator.
 
     Attributes:
         hmac: Its sender must sign, if set.
@@ -317,7 +317,7 @@ class ForwardConfig(msgspec.Struct, frozen=True):
 
 
 class SubscriptionConfig(msgspec.Struct, frozen=True):
-    """What an operator, or a target, sets of a subscription.
+    """The settings of a subscription, by an operator or a target.
 
     Attributes:
         policy: What it does otherwise than its channel.

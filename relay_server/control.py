@@ -150,7 +150,7 @@ def _json(body: object) -> str:
 
 
 async def _answers(path: Path) -> bool:
-    """Whether a server listens there; a socket file alone says nothing."""
+    """True if a server listens there; a socket file alone says nothing."""
     try:
         with short_path(path) as short:
             _, writer = await asyncio.open_unix_connection(short)

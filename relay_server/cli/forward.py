@@ -44,7 +44,7 @@ def show_forward(result: Json) -> None:
 
 
 def _state(f: Json) -> str:
-    """What a table has room for; why it waits is said below."""
+    """Its state in a few words; why it waits is said below the table."""
     if f["connected"]:
         return "waits for its target" if f["target_down"] else "runs"
     return "waits" if f["waits_for"] else "not running"

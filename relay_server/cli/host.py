@@ -40,7 +40,7 @@ class NotReady(RelayError):
 
 
 def show_init(result: Json) -> None:
-    """What to do next, from nothing to a webhook on a laptop."""
+    """The next steps, from nothing to a webhook on a laptop."""
     lines(f"Relay's data is in {result['data_dir']}.", "")
     if not result["running"]:
         lines("Start the server:", "  relay-server serve", "")
@@ -142,7 +142,7 @@ def show_backup(result: Json) -> None:
 
 
 def show_restore(result: Json) -> None:
-    """What is in the store now, and where the former one is."""
+    """The store's contents now, and the place of the former one."""
     lines(
         f"Restored {counted(result['events'], 'event', 'events')} of"
         f" {counted(result['channels'], 'channel', 'channels')} to {result['data_dir']};"

@@ -1,4 +1,4 @@
-"""What several commands take, an option for each setting of a config, and how results are printed.
+"""Options of several commands, one for each setting of a config, and how results are printed.
 
 typer reads a command's options from its function's signature. Two decorators write that signature:
 `takes` puts an option in it for each setting of a config, and hands those that were given on, as
@@ -43,7 +43,7 @@ _SIZE = re.compile(r"([0-9]{1,15})([KMGTkmgt]?)")
 
 
 class NoMoment(InvalidValue):
-    """What is given as a time is none."""
+    """An option's time cannot be read as one."""
 
     hint = NO_MOMENT_HINT
 
@@ -91,7 +91,7 @@ def read_delays(text: str) -> list[float]:
 
 
 def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
-    """What a file holds, without the white space around it; `-` is a line of standard input.
+    """Read a file without the white space around it; `-` is a line of standard input.
 
     Raises:
         InvalidValue: It cannot be read, or holds too little or too much.
@@ -210,7 +210,7 @@ def _keyword(name: str, kind: Any, option: Any, default: object) -> inspect.Para
 
 
 def _type(name: str, kind: Any) -> Any:
-    """What an option takes; the API checks which words may be."""
+    """The type of an option; the API checks which words may be."""
     if name in WORDED:
         return WORDED[name][0]
     plain = next(iter(get_args(kind)), kind)  # of `int | None`: int

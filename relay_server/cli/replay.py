@@ -30,7 +30,7 @@ Number = Annotated[int, typer.Argument(min=1, help="Its number.")]
 
 
 def show_begun(result: Json) -> None:
-    """What was started, for whom, and how to watch it."""
+    """The replays that began, for whom, and how to watch them."""
     for one in result["replays"]:
         most = counted(one["at_most"], "event", "events")
         lines(

@@ -1,4 +1,4 @@
-"""What may be done with channels, tokens, subscriptions, forwards and replays, each thing once.
+"""Operations on channels, tokens, subscriptions, forwards and replays, each of them once.
 
 An operation checks what it is asked, then stores it, and raises one of our errors where it does
 neither. The JSON API, the host's commands (through the API) and pages call it. It knows nothing of

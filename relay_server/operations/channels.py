@@ -85,7 +85,7 @@ async def delete_forgotten_canaries(parts: Parts) -> None:
 
 
 def _change(parts: Parts, rules: Mapping[str, Any]) -> Callable[[ChannelConfig], ChannelConfig]:
-    """What is set, applied to whatever a channel is set to by then."""
+    """A function that applies what is set to whatever a channel is set to by then."""
     policy, rest = rules.get("policy", {}), dict(rules)
     # Checked here, and not where it is applied: that is in the store's thread, perhaps twice.
     check(ChannelConfig, rules)

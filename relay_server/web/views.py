@@ -219,7 +219,7 @@ def settings(context: Context) -> JsonObject:
 
 
 def _settings(config: ChannelConfig | ForwardConfig) -> JsonObject:
-    """What is set of a config, but for its parts: those hold secrets."""
+    """The settings of a config, but for its parts: those hold secrets."""
     parts = [one.name for one in settings_of(type(config)) if one.setting.parts]
     whole = msgspec.to_builtins(config)
     # An owner is no setting: canaries have one, and nobody else sees those.

@@ -1,4 +1,4 @@
-"""What came in, and what became of it."""
+"""Events, and the state of their deliveries."""
 
 from __future__ import annotations
 

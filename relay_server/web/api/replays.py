@@ -32,7 +32,7 @@ class SelectionFields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReplayFields(msgspec.Struct, forbid_unknown_fields=True):
-    """What makes a replay.
+    """Fields of a request for replays.
 
     Attributes:
         channel: Left out, that of the events that are named, or else the default channel.

@@ -22,7 +22,7 @@ MAX_LISTED = 500  # events or dead deliveries in one answer; a larger `limit` co
 def fields_of(
     config: type[msgspec.Struct], *, optional: bool = False, **more: Any
 ) -> type[msgspec.Struct]:
-    """What a request may set of a config; what is unset stays as it is.
+    """Make the type of a request that sets a config; a field that is left out stays as it is.
 
     Args:
         config: Its settings are the fields.
@@ -44,7 +44,7 @@ def fields_of(
 
 
 def given(fields: msgspec.Struct) -> dict[str, Any]:
-    """What a request set."""
+    """The fields that a request set, by name."""
     values = msgspec.structs.asdict(fields)
     return {
         name: given(value) if isinstance(value, msgspec.Struct) else value

@@ -16,7 +16,7 @@ routes = web.RouteTableDef()
 
 
 class TokenFields(msgspec.Struct, forbid_unknown_fields=True):
-    """What makes a token."""
+    """Fields of a request for a token."""
 
     name: str
     scopes: list[Scope]
