@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from relay_server.delivery import order
+from relay_server.delivery.source import EveryEvent, SelectedEvents
 from tests.simulation import mutants
 from tests.simulation.kernel import Broken
 from tests.simulation.plan import FAULTS
@@ -20,6 +23,7 @@ DEEP = os.environ.get("RELAY_FAULTS") == "deep"
 CHUNKS = 80 if DEEP else 20
 SEEDS = 250 if DEEP else 100  # of a chunk
 FOUND_WITHIN = 150  # seeds
+SPILLING = 40  # seeds
 
 # What must have happened in 2,000 seeds together, how often at least: half as often as it does.
 COVERED = {
@@ -111,6 +115,16 @@ def test_a_relay_that_is_broken_on_purpose_is_found_out(name: str) -> None:
     """A judge that finds nothing proves nothing."""
     with mutants.ALL[name](), pytest.raises(Broken, match=r"--seed \d+ --trace"):
         simulate_all(FOUND_WITHIN)
+
+
+def test_nothing_is_lost_where_lanes_spill_all_the_time() -> None:
+    """A lane knows hundreds of deliveries, which no run has, unless it is made to know two."""
+    with (
+        mock.patch.multiple(order, LANE_AHEAD=2, MOST_KNOWN=12),
+        mock.patch.object(EveryEvent, "at_once", 4),
+        mock.patch.object(SelectedEvents, "at_once", 4),
+    ):
+        simulate_all(SPILLING)
 
 
 def simulate_all(count: int) -> None:

@@ -181,6 +181,17 @@ class OrderMachine(RuleBasedStateMachine):
         assert entry.attempt == model.attempt
         assert self.is_settled(sequence) == model.settled
 
+    @rule()
+    @precondition(lambda self: not self.picked)
+    def deliver(self) -> None:
+        """All that may go goes, and is taken at once; nothing is read meanwhile."""
+        for entry in self.order.pick(99):
+            assert self.order.begin(entry, HOLDERS[0], self.now)
+            self.began(entry, HOLDERS[0])
+            self.order.finish(entry.sequence, HOLDERS[0], OK, self.now, 0.0)
+            self.models[entry.sequence].settled = True
+            self.models[entry.sequence].holder = None
+
     def is_settled(self, sequence: int) -> bool:
         """What the order itself would have stored of it."""
         self.record()
@@ -270,12 +281,7 @@ class OrderMachine(RuleBasedStateMachine):
             self.restart()
             for _ in range(20 * len(self.models) + 1):
                 self.read_all()
-                for entry in self.order.pick(99):
-                    assert self.order.begin(entry, HOLDERS[0], self.now)
-                    self.began(entry, HOLDERS[0])
-                    self.order.finish(entry.sequence, HOLDERS[0], OK, self.now, 0.0)
-                    self.models[entry.sequence].settled = True
-                    self.models[entry.sequence].holder = None
+                self.deliver()
                 self.wait(40_000.0)
             assert all(model.settled for model in self.models.values())
             assert self.order.floor >= max(self.models, default=0), "what vanished is passed, too"
