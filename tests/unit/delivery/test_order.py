@@ -98,16 +98,6 @@ def test_events_that_are_gone_do_not_hold_the_floor() -> None:
     assert line.begin() == [20]
 
 
-def test_an_event_that_vanishes_lets_its_key_go_on() -> None:
-    line = Line("a", "a")
-    [first] = line.order.pick(9)
-
-    line.order.vanish(first)
-
-    assert line.begin() == [2]
-    assert line.order.floor == 1
-
-
 # Results
 
 
@@ -237,15 +227,6 @@ def test_what_comes_back_takes_its_place_among_its_key() -> None:
         line.finish(sequence)
 
     assert order == [1, 2, 3]
-
-
-def test_other_keys_do_not_wait_for_one_that_fails() -> None:
-    line = Line("a", "a", "b", "b")
-    line.begin()
-    line.finish(1, BROKEN)
-    line.finish(3)
-
-    assert line.begin() == [4]
 
 
 # Leases

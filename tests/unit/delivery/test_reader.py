@@ -118,26 +118,6 @@ async def test_a_failed_attempt_is_made_again_after_five_seconds() -> None:
 
 
 @virtual_time
-async def test_nothing_is_sent_while_the_target_is_down_and_all_in_order_after() -> None:
-    world = await a_world(3, key="k")
-    sink = FakeSink()
-
-    async with world.reader(sink) as reader:
-        await settled()
-        reader.hold(sink, "not there")
-        sink.answer_all(DOWN)
-        await asyncio.sleep(3_600)
-        assert (reader.waits_for_target, sink.sequences) == ("not there", [1])
-        sink.script = succeed
-        reader.let_go(sink)
-        await until(lambda: len(sink.got) == 4, within_s=0.9)
-        await settled()
-
-    assert sink.attempts == [(1, 1), (1, 1), (2, 1), (3, 1)]
-    assert await world.backlog() == 0
-
-
-@virtual_time
 async def test_what_was_given_back_leaves_no_trace_among_the_attempts() -> None:
     """Above all it must not overwrite the attempt before it."""
     world = await a_world(1)
@@ -188,37 +168,6 @@ async def test_a_late_result_is_no_attempt() -> None:
     [state] = await deliveries(world.store, world.channel, 1)
     assert [a.status for a in state.attempts] == [200]
     assert state.state == "delivered"
-
-
-@virtual_time
-async def test_a_store_that_is_away_is_asked_again_until_it_is_back() -> None:
-    world = await a_world(3)
-    sink = FakeSink(succeed)
-    world.store.away = True
-
-    async with world.reader(sink):
-        await asyncio.sleep(30)
-        assert sink.got == []
-        world.store.away = False
-        await until(lambda: len(sink.got) == 3, within_s=1.5)
-
-    assert sink.sequences == [1, 2, 3]
-
-
-@virtual_time
-async def test_a_store_that_goes_away_between_two_questions_loses_nothing() -> None:
-    """Outlined and picked, but not fetched: it goes back, and comes again."""
-    world = await a_world(3)
-    sink = FakeSink(succeed)
-    world.store.away_for_fetch = True
-
-    async with world.reader(sink):
-        await asyncio.sleep(30)
-        assert sink.got == []
-        world.store.away_for_fetch = False
-        await until(lambda: len(sink.got) == 3, within_s=1.5)
-
-    assert sink.sequences == [1, 2, 3]
 
 
 @virtual_time

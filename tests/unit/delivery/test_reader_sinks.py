@@ -9,9 +9,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome, Response
-from relay_server.configs import ChannelConfig, Policy, PolicyChanges, SubscriptionConfig
+from relay_server.configs import ChannelConfig, Policy
 from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.reader import Reader
 from tests.support.events import BROKEN, DOWN, OK, new_event
@@ -98,19 +97,6 @@ async def test_what_a_lost_sink_had_goes_to_the_other_at_once() -> None:
     assert other.attempts == [(1, 2), (2, 1), (3, 1)]
 
 
-@virtual_time
-async def test_the_lease_of_a_silent_sink_moves_within_five_seconds() -> None:
-    world = await a_world(2, key="k")
-    silent, other = FakeSink(window=1), FakeSink(succeed)
-
-    async with world.reader(silent, other):
-        await settled()
-        assert (silent.sequences, other.sequences) == ([1], [])
-        await until(lambda: len(other.got) == 2, within_s=LEASE_S + 5)
-
-    assert other.attempts == [(1, 2), (2, 1)]
-
-
 @pytest.mark.slow
 @virtual_time
 async def test_a_target_that_wants_no_more_is_left_alone() -> None:
@@ -152,41 +138,6 @@ async def test_new_rules_of_the_channel_resume_nothing() -> None:
         await asyncio.sleep(5)
 
     assert sink.sequences == [1]
-
-
-@virtual_time
-async def test_a_paused_subscription_stays_paused_in_a_new_pump() -> None:
-    world = await a_world(1)
-    config = SubscriptionConfig(paused="by hand")
-    world.subscription = await world.store.change_subscription(
-        world.subscription.number, lambda _: config
-    )
-    sink = FakeSink(succeed)
-
-    async with world.reader(sink) as reader:
-        await asyncio.sleep(60)
-        assert sink.got == []
-        plain = msgspec.structs.replace(world.subscription, config=SubscriptionConfig())
-        reader.configure(world.channel, plain)
-        await until(lambda: sink.got)
-
-
-@virtual_time
-async def test_policies_change_while_it_runs() -> None:
-    world = await a_world(2, key="k")
-    sink = FakeSink(lambda _: BROKEN, window=1)
-
-    async with world.reader(sink) as reader:
-        await settled()
-        strict = SubscriptionConfig(PolicyChanges(retry_delays_s=(5.0, 600.0), strict_order=True))
-        reader.configure(world.channel, msgspec.structs.replace(world.subscription, config=strict))
-        await asyncio.sleep(300)  # by the old rules the key would have gone on, and the retry come
-        assert sink.attempts == [(1, 1), (1, 2)]
-        sink.script = succeed
-        await asyncio.sleep(450)
-
-    [status] = await world.store.subscription_status()
-    assert (sink.attempts[2:], status.dead, status.backlog) == ([(1, 3), (2, 1)], 0, 0)
 
 
 @virtual_time
