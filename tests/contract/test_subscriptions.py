@@ -97,6 +97,7 @@ async def test_status_says_how_far_each_subscription_is(
         ("bia", 5, START_MS, 0),
     ]
     assert list(only) == [status[1]]
+    assert list(await store.subscription_status([])) == []
     assert [(c.channel, c.events, c.last_received_at) for c in channels] == [
         ("a-channel", 0, None),
         ("chatwoot", 5, START_MS + 4),

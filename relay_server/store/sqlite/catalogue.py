@@ -63,9 +63,7 @@ def find_channel(database: Database, name: str) -> Channel:
 
 def create_token(database: Database, token: Token) -> Token:
     """Keep a token; raises TokenExists."""
-    if database.one("find_token", name=token.name):
-        raise TokenExists(token.name)
-    database.run(
+    made = database.all(
         "create_token",
         name=token.name,
         digest=token.digest,
@@ -73,12 +71,13 @@ def create_token(database: Database, token: Token) -> Token:
         channels=None if token.channels is None else json.dumps(sorted(token.channels)),
         now=token.created_at,
     )
+    if not made:
+        raise TokenExists(token.name)
     return token
 
 
 def revoke_token(database: Database, name: str) -> str:
     """Forget a token; raises TokenNotFound."""
-    if not database.one("find_token", name=name):
+    if not database.all("revoke_token", name=name):
         raise TokenNotFound(name)
-    database.run("revoke_token", name=name)
     return name

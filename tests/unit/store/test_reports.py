@@ -62,16 +62,6 @@ async def test_a_report_takes_a_handful_of_statements(name: str, tmp_path: Path)
     assert len(statements) <= 3
 
 
-async def test_one_subscription_is_looked_at_alone(tmp_path: Path) -> None:
-    async with open_test_store("sqlite", tmp_path) as store:
-        await fill(store)
-
-        names = [s.subscription.name for s in await store.subscription_status([3, 99, 2])]
-
-        assert names == ["s1", "s2"]
-        assert await store.subscription_status([]) == []
-
-
 async def test_a_long_report_delays_no_delivery(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

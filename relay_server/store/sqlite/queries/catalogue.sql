@@ -31,15 +31,12 @@ SELECT number, name, config, created_at, last_sequence, bytes FROM channels WHER
 -- name: load_tokens
 SELECT name, digest, scopes, channels, created_at FROM tokens;
 
--- name: find_token
-SELECT 1 FROM tokens WHERE name = :name;
-
 -- name: create_token
 INSERT INTO tokens (name, digest, scopes, channels, created_at)
-VALUES (:name, :digest, :scopes, :channels, :now);
+VALUES (:name, :digest, :scopes, :channels, :now) ON CONFLICT (name) DO NOTHING RETURNING 1;
 
 -- name: revoke_token
-DELETE FROM tokens WHERE name = :name;
+DELETE FROM tokens WHERE name = :name RETURNING 1;
 
 -- name: find_subscription
 SELECT s.number, c.name, s.name, s.created_at, s.config
