@@ -84,6 +84,7 @@ def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored |
     fresh = [a for a, o in zip(arrivals, originals, strict=True) if o.new is a.new]
     sequences = _take_sequences(database, fresh)
     results, rows = list[Stored | RelayError](), []
+    # An original comes before its duplicates, so it has its sequence when they ask for it.
     for arrival, original, its in zip(arrivals, originals, sums, strict=True):
         taken = sequences.get(arrival.channel)
         if original.new is arrival.new and taken is not None:
@@ -122,6 +123,8 @@ def _originals(
         new = arrival.new
         original = _Original(new.id, new.id, new.received_at, new)
         if new.sender_id is not None:
+            # What comes with it first: that is newer than all that is stored, and missed by nobody,
+            # because subscriptions are made by transactions of their own.
             others = together[arrival.channel, new.sender_id]
             original = _in_batch(arrival, original, others)
             if index in known and original.new is new:
@@ -167,7 +170,8 @@ def _in_store(database: Database, arrival: Arrival, mine: _Original, sums: Check
 def _newest(database: Database, arrival: Arrival, sums: Checksums) -> _Original | None:
     """The newest stored event of the same webhook, whatever came of it."""
     its = {"channel": arrival.channel, "sender_id": arrival.new.sender_id, "body": arrival.new.body}
-    for digest in (sums.digest, sums.body):  # the latter is how older versions stored it
+    # Older versions took the body's checksum alone for the digest.
+    for digest in (sums.digest, sums.body):
         for at, id_, received_at, repeat_of, request in database.all(
             "same_webhooks", digest=digest, **its
         ):

@@ -33,6 +33,7 @@ def checksums(new: NewEvent, request: bytes) -> Checksums:
     """Reckon them; `request` is the request as it is stored."""
     body = crc(new.body)
     line = crc(f"{new.request.method} {new.request.request_target}".encode())
+    # One bit of the line goes, so that both fit into SQLite's signed 64 bits.
     return Checksums(body, body << LINE_BITS | line >> 1, crc(request, body))
 
 

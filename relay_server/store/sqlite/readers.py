@@ -204,6 +204,7 @@ def select(
     outlines = tuple(Outline(sequence_of(at), key, size) for at, key, size in rows)
     if len(outlines) == limit:
         return Selected(outlines, outlines[-1].sequence)
+    # Fewer events than one look goes through: behind them there is none up to the replay's end.
     return Selected(outlines, replay.until if count < window else sequence_of(end))
 
 

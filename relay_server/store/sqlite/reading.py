@@ -42,6 +42,7 @@ class ReadingThread:
     """
 
     def __init__(self, path: Path, name: str) -> None:
+        # One thread: a connection is used by one at a time, and whoever asks first is first.
         self.database = Database(path, readonly=True)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 

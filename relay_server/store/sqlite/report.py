@@ -66,6 +66,7 @@ class _Kept:
         """How a delivery stands; `unmarked` where no mark says it."""
         attempts = tuple(self._attempts.get((reader, sequence), ()))
         mark = self._marks.get((reader, sequence))
+        # Marks of a replay go when it ends; its attempts stay as long as it is listed.
         if reader < 0 and mark is None:
             unmarked = "delivered" if attempts[-1].delivered else "dead"
         state, reason, due_at = mark or (None, "", 0)

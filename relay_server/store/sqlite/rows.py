@@ -80,6 +80,7 @@ def decode_event(row: Row) -> Event:
     """From `fetch`; what the disk changed is marked as damaged."""
     at, id_, received_at, conflict, key, kind, repeat_of, checksum, request, body = row
     head = EventHead(id_, sequence_of(at), received_at, key, kind, decode_request(request))
+    # What has no checksum was stored by an older version; that it can be read must do for it.
     damaged = head.request is UNREADABLE or checksum not in (None, crc(request, crc(body)))
     return Event(channel_of(at), head, body, bool(conflict), repeat_of, damaged)
 
