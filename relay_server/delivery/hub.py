@@ -10,8 +10,8 @@ The claim's *epoch* decides between servers, too: the newest has the subscriptio
 one records is refused by the store. So a reader whose claim was taken stops at once.
 
 All else comes from the store's feed: what somebody changed, here or at another replica, takes
-effect by that alone. What is heard of a subscription while a claim of it is on its way is kept
-beside it (`_Claiming`). Once a second all look at the clock: for heartbeats, leases and retries.
+effect by that alone. What is heard of a subscription while somebody joins it is kept beside it
+(`_changed`, `_claiming`). Once a second all look at the clock: for heartbeats, leases and retries.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -105,19 +106,6 @@ class _Served:
     task: asyncio.Task[None] | None = None
 
 
-@dataclass(slots=True)
-class _Claiming:
-    """A subscription that is being claimed.
-
-    Attributes:
-        subscription: As it is set by now.
-        epoch: The newest claim that was heard of meanwhile, of this hub or another one.
-    """
-
-    subscription: Subscription
-    epoch: int = 0
-
-
 class Hub:
     """Every peer of this server, and a reader for each subscription that is being read."""
 
@@ -130,7 +118,11 @@ class Hub:
         self._forwards: dict[Peer, None] = {}
         self._served: dict[SubscriptionNumber, _Served] = {}
         self._by_channel: defaultdict[ChannelNumber, dict[Reader, None]] = defaultdict(dict)
-        self._claiming: dict[SubscriptionNumber, _Claiming] = {}
+        # While one is being claimed: the newest claim that was heard of, of this hub or another.
+        self._claiming: dict[SubscriptionNumber, int] = {}
+        # While one is being joined, by channel and name: what was told of it, which is newer than
+        # what was read.
+        self._changed: dict[tuple[str, str], Subscription | None] = {}
         self._pausing: dict[SubscriptionNumber, str] = {}  # why; until it is stored
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
@@ -186,7 +178,7 @@ class Hub:
             TooManySubscriptions: The channel takes no new one.
             StoreUnavailable: The store cannot be written now.
         """
-        async with self._joining.setdefault((wanted.channel, name), asyncio.Lock()):
+        async with self._alone(wanted.channel, name):
             now = self._clock.unix_ms()
             found = await self._store.subscribe(wanted.channel, name, wanted.since, now)
             subscription, created = found
@@ -215,7 +207,7 @@ class Hub:
             StoreUnavailable: The store cannot be written now.
         """
         key = subscription.channel, subscription.name
-        async with self._joining.setdefault(key, asyncio.Lock()):
+        async with self._alone(*key):
             known = await self._store.subscriptions(subscription.channel)
             current = [s for s in known if s.number == subscription.number]
             if not current:
@@ -292,8 +284,8 @@ class Hub:
     def _subscription_changed(self, change: SubscriptionChanged) -> None:
         subscription = change.subscription
         self._pausing.pop(subscription.number, None)
-        if (claiming := self._claiming.get(subscription.number)) is not None:
-            claiming.subscription = subscription
+        if (key := (subscription.channel, subscription.name)) in self._changed:
+            self._changed[key] = subscription
         if (served := self._served.get(subscription.number)) is not None:
             served.reader.configure(served.reader.channel, subscription)
 
@@ -310,8 +302,8 @@ class Hub:
 
     def _claimed(self, change: Claimed) -> None:
         """Give up what another hub claimed after this one; its own claims find nothing served."""
-        if (claiming := self._claiming.get(change.reader)) is not None:
-            claiming.epoch = max(claiming.epoch, change.epoch)
+        if (epoch := self._claiming.get(change.reader)) is not None:
+            self._claiming[change.reader] = max(epoch, change.epoch)
         served = self._served.get(change.reader)
         if served is not None and served.reader.claim.epoch < change.epoch:
             self._lose(served.reader.subscription, host="")
@@ -321,6 +313,17 @@ class Hub:
         for peer in list(served.peers) if served else ():
             peer.go_away(reason, GONE_AWAY_S)
 
+    @asynccontextmanager
+    async def _alone(self, channel: str, name: str) -> AsyncIterator[None]:
+        """Have nobody else join a subscription meanwhile, and hear what is changed of it."""
+        key = channel, name
+        async with self._joining.setdefault(key, asyncio.Lock()):
+            self._changed[key] = None
+            try:
+                yield
+            finally:
+                del self._changed[key]
+
     async def _serve(self, subscription: Subscription, peer: Peer, *, share: bool) -> Reader:
         served = self._served.get(subscription.number)
         if served is not None and served.shared and share:
@@ -328,12 +331,12 @@ class Hub:
                 served.peers.append(peer)
             return served.reader
         self._lose(subscription, peer.host, but=peer)
-        claiming = self._claiming[subscription.number] = _Claiming(subscription)
+        self._claiming[subscription.number] = 0
         try:
             claim = await self._store.claim(subscription.number)
         finally:
-            subscription = claiming.subscription
-            del self._claiming[subscription.number]
+            newest = self._claiming.pop(subscription.number)
+        subscription = self._changed[subscription.channel, subscription.name] or subscription
         channel = self._store.catalog.channels.get(subscription.channel)
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
@@ -348,7 +351,7 @@ class Hub:
         )
         self._served[subscription.number] = _Served(reader, [peer], share)
         self._by_channel[channel.number][reader] = None
-        if claiming.epoch > claim.epoch:  # another hub was faster, and this one is told no more
+        if newest > claim.epoch:  # another hub was faster, and this one is told no more
             self._lose(subscription, host="")
         return reader
 

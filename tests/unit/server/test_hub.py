@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -42,8 +43,15 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.gate = asyncio.Event()
         self.gate.set()
+        self.found = asyncio.Event()
+        self.found.set()
         self.broken = False
         self.full = False
+
+    async def subscribe(self, *args: Any, **kwargs: Any) -> tuple[Subscription, bool]:
+        found = await super().subscribe(*args, **kwargs)
+        await self.found.wait()
+        return found
 
     async def change_subscription(
         self,

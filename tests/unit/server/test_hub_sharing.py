@@ -222,19 +222,21 @@ async def test_who_joins_a_share_whose_reader_failed_gets_a_new_one() -> None:
         await until(lambda: two.sequences == [1])
 
 
+@pytest.mark.parametrize("step", ["found", "gate"])
 @virtual_time
-async def test_a_subscription_that_is_paused_while_it_is_claimed_is_paused() -> None:
+async def test_a_subscription_that_is_paused_while_somebody_joins_is_paused(step: str) -> None:
+    """After it was read, or while it is claimed: the feed tells of it once."""
     async with world() as w:
         await w.join(FakePeer())
-        subscription = await stored(w)
-        w.store.gate.clear()
+        subscription, gate = await stored(w), getattr(w.store, step)
+        gate.clear()
         peer = FakePeer()
         joining = asyncio.create_task(w.join(peer))
         await settled()
         await w.store.change_subscription(
             subscription.number, lambda c: msgspec.structs.replace(c, paused="by hand")
         )
-        w.store.gate.set()
+        gate.set()
         granted, reader = await joining
         assert (granted.paused, reader.paused) == ("by hand", "by hand")
         await w.append(1)
