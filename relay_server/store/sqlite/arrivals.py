@@ -123,8 +123,8 @@ def _originals(
         new = arrival.new
         original = _Original(new.id, new.id, new.received_at, new)
         if new.sender_id is not None:
-            # What comes with it first: that is newer than all that is stored, and missed by nobody,
-            # because subscriptions are made by transactions of their own.
+            # What comes with it first: that is newer than all that is stored, and nobody misses it,
+            # because no subscription is made in between.
             others = together[arrival.channel, new.sender_id]
             original = _in_batch(arrival, original, others)
             if index in known and original.new is new:
