@@ -211,6 +211,7 @@ class ClientSession:
 
     def disconnected(self) -> None:
         """The connection is gone; the server frees what it lent to it."""
+        # What runs and what is down stays: the target knows nothing of connections.
         self.state = State.OFFLINE
         self._granted.clear()
         self._held.clear()

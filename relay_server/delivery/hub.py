@@ -330,6 +330,7 @@ class Hub:
             if peer not in served.peers:
                 served.peers.append(peer)
             return served.reader
+        # First, so that the old reader sends nothing once the new one may.
         self._lose(subscription, peer.host, but=peer)
         self._claiming[subscription.number] = 0
         try:

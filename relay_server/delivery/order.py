@@ -183,8 +183,9 @@ class Order:
             known = (
                 self.read_up_to if lane is None or lane.known_up_to is None else lane.known_up_to
             )
+            # Known already; or a part of its lane before it is not, and would be overtaken.
             if not after <= known < outline.sequence:
-                continue  # known already, or a part of its lane before it is not
+                continue
             if lane is None:
                 self._add(outline, Lane(), now)
             elif len(lane.ready) < bound or self._was_begun(outline, lane):
@@ -221,6 +222,7 @@ class Order:
     def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
         """Lend a picked delivery to a holder; False if it may not go any more."""
         lane = self._lanes[entry.key]
+        # The event was read since it was picked: one of its key may have come back meanwhile.
         if not lane.open or lane.ready[0] is not entry or entry.key in self._keys:
             self.put_back(entry)
             return False
@@ -268,6 +270,7 @@ class Order:
         lane.active = entry.holder = None
         del self._under_way[sequence]
         self._follow(entry, lane, verdict, now)
+        # Last: by now this delivery is in front of its lane again, if it is not settled.
         self._keys.discard(entry.key)
         return Finished(entry, verdict)
 
@@ -288,6 +291,7 @@ class Order:
             entry = self._entries.get(sequence)
             if entry is not None and entry.state is State.WAITING:
                 self._look(entry, now)
+        # No heap for these: there are no more than windows hold, and each is extended often.
         for entry in [e for e in self._under_way.values() if e.leased_until <= now]:
             self._free(entry)
 

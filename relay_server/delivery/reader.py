@@ -238,6 +238,7 @@ class Reader:
         self._stopped = True
         self._sinks.clear()
         self._open.clear()
+        # Now, and not once `run` has ended: the next reader may be claiming already.
         for queue in self._queues.values():
             queue.close()
         if self._timer is not None:

@@ -114,6 +114,7 @@ class Connection:
         try:
             await self._read()
         finally:
+            # Before the slow end: what was lent to this client, another one may get at once.
             self._context.hub.remove(self)
             if self._closing is None:
                 writer.cancel()  # the client is gone
