@@ -12,11 +12,16 @@ class RelayError(Exception):
         code: Stable name for programs, documented in `docs/reference/errors.md`.
         status_hint: HTTP status that fits, for the surface that answers with it.
         hint: What to do about it, for people; empty when the message says it all.
+        message: What is said, with a place for each fact that is given.
     """
 
     code: ClassVar[str] = "error"
     status_hint: ClassVar[int] = 500
     hint: str = ""
+    message: ClassVar[str] = "{}"
+
+    def __init__(self, *facts: object) -> None:
+        super().__init__(self.message.format(*facts))
 
 
 class ProtocolError(RelayError):

@@ -46,6 +46,7 @@ class ServerGone(RelayError):
 
     code = "server_gone"
     status_hint = 503
+    message = "the server went away while it was asked: {}"
     hint = "relay-server status shows whether it runs; then try again."
 
 
@@ -53,10 +54,8 @@ class NotInitialized(InvalidValue):
     """There is no store in the data dir."""
 
     code = "not_initialized"
-
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(f"there is no relay in {data_dir}")
-        self.hint = "Run relay-server init first, or set RELAY_SERVER_DATA_DIR to where it is."
+    message = "there is no relay in {}"
+    hint = "Run relay-server init first, or set RELAY_SERVER_DATA_DIR to where it is."
 
 
 class Api:
@@ -89,7 +88,7 @@ class Api:
             async with self._session.request(method, url, json=body) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as exc:
-            raise ServerGone(f"the server went away while it was asked: {exc}") from exc
+            raise ServerGone(exc) from exc
 
 
 @asynccontextmanager

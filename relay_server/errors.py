@@ -14,10 +14,8 @@ class ChannelNotFound(RelayError):
 
     code = "channel_not_found"
     status_hint = 404
+    message = "no channel is named {!r}"
     hint = "relay-server channel list shows the channels there are."
-
-    def __init__(self, channel: str) -> None:
-        super().__init__(f"no channel is named {channel!r}")
 
 
 class ChannelExists(RelayError):
@@ -25,10 +23,8 @@ class ChannelExists(RelayError):
 
     code = "channel_exists"
     status_hint = 409
+    message = "a channel named {!r} exists already"
     hint = "Choose another name, or change the channel with relay-server channel set."
-
-    def __init__(self, channel: str) -> None:
-        super().__init__(f"a channel named {channel!r} exists already")
 
 
 class TokenNotFound(RelayError):
@@ -36,10 +32,8 @@ class TokenNotFound(RelayError):
 
     code = "token_not_found"
     status_hint = 404
+    message = "no token is named {!r}"
     hint = "relay-server token list shows the tokens there are."
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no token is named {name!r}")
 
 
 class TokenExists(RelayError):
@@ -47,10 +41,8 @@ class TokenExists(RelayError):
 
     code = "token_exists"
     status_hint = 409
+    message = "a token named {!r} exists already"
     hint = "Choose another name, or revoke the old one with relay-server token revoke."
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"a token named {name!r} exists already")
 
 
 class EventNotFound(RelayError):
@@ -58,10 +50,8 @@ class EventNotFound(RelayError):
 
     code = "event_not_found"
     status_hint = 404
+    message = "no event has the id {!r}, or it is not kept any more"
     hint = "relay-server events list shows the events that are kept."
-
-    def __init__(self, event: str) -> None:
-        super().__init__(f"no event has the id {event!r}, or it is not kept any more")
 
 
 class SubscriptionNotFound(RelayError):
@@ -69,10 +59,8 @@ class SubscriptionNotFound(RelayError):
 
     code = "subscription_not_found"
     status_hint = 404
+    message = "the channel {!r} has no subscription named {!r}"
     hint = "relay-server subscription list shows the subscriptions there are."
-
-    def __init__(self, channel: str, name: str) -> None:
-        super().__init__(f"the channel {channel!r} has no subscription named {name!r}")
 
 
 class SubscriptionConnected(RelayError):
@@ -80,10 +68,8 @@ class SubscriptionConnected(RelayError):
 
     code = "subscription_connected"
     status_hint = 409
+    message = "{!r} is connected"
     hint = "Stop its client first, or revoke its token."
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name!r} is connected")
 
 
 class SubscriptionExists(RelayError):
@@ -91,10 +77,8 @@ class SubscriptionExists(RelayError):
 
     code = "subscription_exists"
     status_hint = 409
+    message = "the channel {!r} has a subscription named {!r} already"
     hint = "Choose another name with --name; relay-server subscription list shows those taken."
-
-    def __init__(self, channel: str, name: str) -> None:
-        super().__init__(f"the channel {channel!r} has a subscription named {name!r} already")
 
 
 class ForwardNotFound(RelayError):
@@ -102,10 +86,8 @@ class ForwardNotFound(RelayError):
 
     code = "forward_not_found"
     status_hint = 404
+    message = "the channel {!r} has no forward named {!r}"
     hint = "relay-server forward list shows the forwards there are."
-
-    def __init__(self, channel: str, name: str) -> None:
-        super().__init__(f"the channel {channel!r} has no forward named {name!r}")
 
 
 class NothingSelected(RelayError):
@@ -120,10 +102,8 @@ class TooManySubscriptions(RelayError):
 
     code = "too_many_subscriptions"
     status_hint = 409
+    message = "the channel {!r} has {} subscriptions: no more"
     hint = "relay-server subscription delete forgets one that nobody needs any more."
-
-    def __init__(self, channel: str, limit: int) -> None:
-        super().__init__(f"the channel {channel!r} has {limit} subscriptions: no more")
 
 
 class ReplayNotFound(RelayError):
@@ -131,10 +111,8 @@ class ReplayNotFound(RelayError):
 
     code = "replay_not_found"
     status_hint = 404
+    message = "there is no replay {}"
     hint = "relay-server replays list shows the replays there are."
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"there is no replay {number}")
 
 
 class TooManyReplays(RelayError):
@@ -142,10 +120,8 @@ class TooManyReplays(RelayError):
 
     code = "too_many_replays"
     status_hint = 409
+    message = "{1} replays run for {0!r} already"
     hint = "Wait for one to end, or stop one with relay-server replays stop."
-
-    def __init__(self, name: str, limit: int) -> None:
-        super().__init__(f"{limit} replays run for {name!r} already")
 
 
 class InvalidValue(RelayError):
@@ -178,8 +154,8 @@ class TooMany(RelayError):
 
     status_hint = 429
 
-    def __init__(self, message: str, wait_s: float) -> None:
-        super().__init__(message)
+    def __init__(self, wait_s: float = 1.0) -> None:
+        super().__init__()
         self.retry_after_s = math.ceil(min(max(1.0, wait_s), MAX_RETRY_AFTER_S))
 
 
@@ -187,19 +163,15 @@ class RateLimited(TooMany):
     """More webhooks came than the channel takes; this one was not stored."""
 
     code = "rate_limited"
+    message = "more webhooks came than this channel takes"
     hint = "The channel's --rate-per-s says how many it takes."
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__("more webhooks came than this channel takes", wait_s)
 
 
 class TooManyFailures(TooMany):
     """Nothing good was shown, as often before from this address; a good token is let in at once."""
 
     code = "too_many_failures"
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__("not authorized, and that too often: check the token", wait_s)
+    message = "not authorized, and that too often: check the token"
 
 
 class Busy(TooMany):
@@ -207,9 +179,7 @@ class Busy(TooMany):
 
     code = "busy"
     status_hint = 503
-
-    def __init__(self) -> None:
-        super().__init__("more requests are under way than are answered at once", 1.0)
+    message = "more requests are under way than are answered at once"
 
 
 class RequestTooSlow(RelayError):
@@ -217,9 +187,7 @@ class RequestTooSlow(RelayError):
 
     code = "request_timeout"
     status_hint = 408
-
-    def __init__(self, within_s: float) -> None:
-        super().__init__(f"the request did not arrive whole within {within_s:g} s")
+    message = "the request did not arrive whole within {:g} s"
 
 
 class StoreUnavailable(RelayError):
@@ -239,13 +207,11 @@ class ChannelFull(StoreUnavailable):
     """Nothing was stored: the channel's events take as much as they may."""
 
     code = "channel_full"
+    message = "the channel holds as much as it may: {} bytes"
     hint = (
         "Deliver or delete what waits (relay-server status), or allow the channel more with"
         " relay-server channel set --max-bytes."
     )
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the channel holds as much as it may: {limit} bytes")
 
 
 class StoreReadOnly(StoreUnavailable):

@@ -45,11 +45,7 @@ class HeadTooLarge(RelayError):
 
     code = "headers_too_large"
     status_hint = 431
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"the header fields are too many, or larger than {MAX_HEAD_BYTES} bytes together"
-        )
+    message = f"the header fields are too many, or larger than {MAX_HEAD_BYTES} bytes together"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,18 +74,14 @@ class BodyTooSlow(RelayError):
 
     code = "body_timeout"
     status_hint = 408
-
-    def __init__(self) -> None:
-        super().__init__(f"the body did not arrive whole within {BODY_DEADLINE_S:.0f} s")
+    message = f"the body did not arrive whole within {BODY_DEADLINE_S:.0f} s"
 
 
 class StoreTooSlow(StoreUnavailable):
     """The disk did not take the webhook in time; it may still, and then a repeat is known."""
 
     code = "store_timeout"
-
-    def __init__(self) -> None:
-        super().__init__(f"the webhook was not on disk within {STORE_DEADLINE_S:g} s")
+    message = f"the webhook was not on disk within {STORE_DEADLINE_S:g} s"
 
 
 class TargetTooLong(RelayError):
@@ -93,9 +89,7 @@ class TargetTooLong(RelayError):
 
     code = "target_too_long"
     status_hint = 414
-
-    def __init__(self) -> None:
-        super().__init__(f"path and query are longer than {MAX_LINE_BYTES} bytes")
+    message = f"path and query are longer than {MAX_LINE_BYTES} bytes"
 
 
 class NotHttp(RelayError):
@@ -103,11 +97,7 @@ class NotHttp(RelayError):
 
     code = "bad_request"
     status_hint = 400
-
-    def __init__(self) -> None:
-        super().__init__(
-            "this is no HTTP/1 request, or one for two hosts, with an upgrade or a strange coding"
-        )
+    message = "this is no HTTP/1 request, or one for two hosts, with an upgrade or a strange coding"
 
 
 class _Phase(enum.Enum):

@@ -64,17 +64,8 @@ class BodyTooLarge(RelayError):
 
     code = "body_too_large"
     status_hint = 413
+    message = "the body is larger than the {} bytes that are accepted here"
     hint = "RELAY_SERVER_MAX_BODY_BYTES or the channel's --max-body-bytes raises this."
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is larger than the {limit} bytes that are accepted here")
-
-
-class NeverSent(BadTarget):
-    """Nobody who subscribes would ever get it: that is for the sender to know, and at once."""
-
-    def __init__(self) -> None:
-        super().__init__("no target is sent a request of this method, or of such a path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +118,8 @@ def admit(
         raise refusal(context, exc, sender) from None
     try:
         check_request(method, target)
-    except RequestRefused:
-        raise NeverSent from None
+    except RequestRefused:  # nobody who subscribes would ever get it: the sender should know
+        raise BadTarget("no target is sent a request of this method, or of such a path") from None
     return Incoming(
         channel=channel,
         method=method,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay_server.configs import ChannelConfig, ForwardConfig, Policy, settings_of
-from relay_server.errors import TooMany
+from relay_server.errors import Busy
 from relay_server.values import MarkState, Progress
 from relay_server.web.api import requests
 from relay_server.web.api.requests import MAX_REQUEST_BYTES
@@ -108,8 +108,8 @@ async def test_numbers_in_a_query(admin: Asking, path: str, number: str) -> None
 
 
 def test_a_wait_without_end_can_be_said() -> None:
-    assert TooMany("", float("inf")).retry_after_s == 3_600
-    assert TooMany("", 0.1).retry_after_s == 1
+    assert Busy(float("inf")).retry_after_s == 3_600
+    assert Busy(0.1).retry_after_s == 1
 
 
 @pytest.mark.parametrize("name", BODIES)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server.errors import MAX_RETRY_AFTER_S, TooMany
+from relay_server.errors import MAX_RETRY_AFTER_S, RateLimited
 from relay_server.web import limits
 from relay_server.web.limits import (
     BURST_S,
@@ -171,4 +171,4 @@ def test_what_is_counted_is_what_is_open(steps: list[tuple[bool, int]]) -> None:
 
 @pytest.mark.parametrize(("wait_s", "said"), [(MAX_RETRY_AFTER_S * 9, 3_600), (61.2, 62)])
 def test_nobody_is_told_to_stay_away_for_more_than_an_hour(wait_s: float, said: int) -> None:
-    assert TooMany("too many", wait_s).retry_after_s == said
+    assert RateLimited(wait_s).retry_after_s == said
