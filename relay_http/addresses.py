@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
 
 
 def plain_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -17,3 +20,9 @@ def plain_address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_inside(address: str, networks: Collection[Network]) -> bool:
+    """True if one of the networks holds an address."""
+    parsed = plain_address(address) if networks else None
+    return parsed is not None and any(parsed in network for network in networks)

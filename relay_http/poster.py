@@ -102,9 +102,16 @@ class Poster:
             return Failure(FailureKind.REFUSED, str(exc))
         try:
             return await self._post(delivery, head)
-        except (_NotConnected, TimeoutError, NotHttp, Broken) as exc:
-            kind, text = await self._explain(exc)
-            return Failure(kind, text, round((time.perf_counter() - started) * 1000))
+        except _NotConnected as exc:
+            kind, text = FailureKind.TARGET_DOWN, str(exc)
+        except TimeoutError:
+            kind = FailureKind.TIMEOUT
+            text = f"the target did not answer within {self._timeout_s:g} s"
+        except NotHttp as exc:
+            kind, text = FailureKind.NETWORK, f"the target's answer is not HTTP: {exc}"
+        except Broken:
+            kind, text = await self._explain_break()
+        return Failure(kind, text, round((time.perf_counter() - started) * 1000))
 
     async def _post(self, delivery: Delivery, head: bytes) -> Response:
         deadline = self._loop.time() + self._timeout_s
@@ -149,20 +156,6 @@ class Poster:
                 )
             case _:
                 return f"{self.target.authority} does not take connections"
-
-    async def _explain(self, exc: Exception) -> tuple[FailureKind, str]:
-        match exc:
-            case _NotConnected():
-                return FailureKind.TARGET_DOWN, str(exc)
-            case TimeoutError():
-                return (
-                    FailureKind.TIMEOUT,
-                    f"the target did not answer within {self._timeout_s:g} s",
-                )
-            case NotHttp():
-                return FailureKind.NETWORK, f"the target's answer is not HTTP: {exc}"
-            case _:
-                return await self._explain_break()
 
     async def _explain_break(self) -> tuple[FailureKind, str]:
         """Tell a target that hung up from one that is gone."""

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from relay_protocol.errors import RelayError
-from relay_server import descriptors, lag, tls
+from relay_server import descriptors, tls
 from relay_server.clock import SystemClock
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
@@ -23,7 +23,7 @@ from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import explained
-from relay_server.metrics import Metrics
+from relay_server.metrics import Metrics, measure_lag
 from relay_server.operations.channels import delete_forgotten_canaries
 from relay_server.places import SOCKET_NAME, short_path
 from relay_server.sealing import Sealer
@@ -76,18 +76,7 @@ async def open_context(
     key = settings.secret_key.get_secret_value() if settings.secret_key else None
     sealer = Sealer(settings.data_dir, key)
     try:
-        began = clock.monotonic()
-        yield Context(
-            settings,
-            sources,
-            store,
-            hub,
-            metrics,
-            clock,
-            sealer,
-            began,
-            space=store.space,
-        )
+        yield Context(settings, sources, store, hub, metrics, clock, sealer, clock.monotonic())
     finally:
         await hub.close()
         await store.close()
@@ -174,7 +163,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         listening = await _listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
         ending.watch(stack, "upkeep", _upkeep(context))
-        ending.watch(stack, "lag", lag.measure(context.clock, context.metrics, context.throttle))
+        ending.watch(stack, "lag", measure_lag(context.clock, context.metrics, context.throttle))
         context.listening = True
         log.info("ready", url=settings.url, data_dir=str(settings.data_dir))
         await ending.asked.wait()
@@ -282,12 +271,12 @@ async def _upkeep(context: Context) -> None:
     while True:
         await asyncio.sleep(UPKEEP_LOOK_S)
         waited_s += UPKEEP_LOOK_S
-        urgent = upkeep.needed() or not context.space.taking
+        urgent = upkeep.needed() or not context.store.space.taking
         if waited_s < (UPKEEP_FULL_S if urgent else UPKEEP_S):
             continue
         waited_s = 0.0
         try:
             await delete_forgotten_canaries(context)
-            await upkeep.run_once(disk_is_full=not context.space.taking)
+            await upkeep.run_once(disk_is_full=not context.store.space.taking)
         except RelayError as exc:
             log.warning("upkeep put off", error=str(exc))

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 
-from relay_http.addresses import plain_address
+from relay_http.addresses import is_inside
 from relay_server.errors import Unauthorized
 from relay_server.values import Catalog, Channel, Scope, Token
 
@@ -42,19 +42,13 @@ def allows(token: Token, scope: Scope, channel: Channel) -> bool:
 
 
 def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], address: str) -> None:
-    """Check what can be checked before a body is read.
-
-    Args:
-        channel: What is posted to.
-        catalog: The tokens there are.
-        shown: Secrets that the request carries, wherever.
-        address: The sender's.
+    """Check before a body is read that its sender, who showed these secrets, may post here.
 
     Raises:
-        Unauthorized: It may not post here.
+        Unauthorized: It may not.
     """
     config = channel.config
-    if config.allow_from and not _inside(address, config.allow_from):
+    if config.allow_from and not is_inside(address, tuple(map(ip_network, config.allow_from))):
         raise Unauthorized("the sender's address is not allowed")
     if not config.token:
         return
@@ -94,8 +88,3 @@ def check_chatwoot_signature(
 
 def _sign(secret: bytes, message: bytes) -> bytes:
     return hmac.new(secret, message, hashlib.sha256).hexdigest().encode()
-
-
-def _inside(address: str, networks: Iterable[str]) -> bool:
-    parsed = plain_address(address)
-    return parsed is not None and any(parsed in ip_network(network) for network in networks)

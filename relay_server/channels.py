@@ -42,11 +42,7 @@ _chatwoot = msgspec.json.Decoder(_ChatwootBody)
 
 
 def check_name(name: str) -> str:
-    """Return a channel's or token's name if it can be one.
-
-    Raises:
-        InvalidValue: It cannot.
-    """
+    """Return a channel's or token's name; raise `InvalidValue` where it can be none."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidValue(
             f"{name!r} is no name: it takes 1 to 63 of a-z, 0-9, '.', '_' and '-',"
@@ -56,22 +52,14 @@ def check_name(name: str) -> str:
 
 
 def check_new_name(name: str) -> str:
-    """Return the name of a channel or token that is to be made, if it can be one.
-
-    Raises:
-        InvalidValue: It cannot, or is kept for the server's own.
-    """
+    """The same for one that is to be made: some names are kept for the server's own."""
     if name.startswith(CANARY_PREFIX):
         raise InvalidValue(f"names that begin with {CANARY_PREFIX!r} are the server's own")
     return check_name(name)
 
 
 def check_subscription_name(name: str) -> str:
-    """Return a subscription's name if it can be one.
-
-    Raises:
-        InvalidValue: It cannot.
-    """
+    """Return a subscription's name; raise `InvalidValue` where it can be none."""
     if not re.fullmatch(SUBSCRIPTION_PATTERN, name):
         raise InvalidValue("a subscription's name takes 1 to 63 characters, none of them '/'")
     if name in (".", ".."):
@@ -84,17 +72,13 @@ def check_subscription_name(name: str) -> str:
 def identify(config: ChannelConfig, body: bytes) -> tuple[str, str]:
     """Find what a body is ordered by, and its sender's name for what happened.
 
-    Nothing that a sender writes makes this fail: a body that cannot be read is ordered with its
-    whole channel.
-
-    Returns:
-        Key and kind, either empty when the body does not say.
+    Either is empty when the body does not say. Nothing that a sender writes makes this fail: a body
+    that cannot be read is ordered with its whole channel.
     """
+    key, kind = "", ""
     try:
         if config.sender is SenderKind.CHATWOOT:
             key, kind = _identify_chatwoot(body)
-        else:
-            key, kind = "", ""
         if config.key_pointer:
             key = follow(body, config.key_pointer)
     except (msgspec.DecodeError, ValueError, RecursionError):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from relay_protocol.values import Failure, Outcome, Response
 from relay_server.channels import CANARY_PREFIX
+from relay_server.clock import Clock
+from relay_server.throttle import Throttle
 from relay_server.values import Channel
+
+log = structlog.get_logger()
 
 # Seconds; Chatwoot gives up at 5.
 ANSWER_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+LAG_LOOK_S = 0.5  # between two looks at the event loop's lag
+LAG_WARN_S = 0.5  # a longer lag is a warning in the log
 CANARY = "canary"  # one label for all of them: each has a name of its own, for a moment
 
 
@@ -50,7 +58,7 @@ class Metrics:
             registry=self.registry,
         )
         # Looking a label up costs more than counting.
-        self._answered = functools.lru_cache(1_024)(self._count_of_answers)
+        self._answered = functools.lru_cache(1_024)(self.webhooks.labels)
         self._attempted = functools.lru_cache(1_024)(self.attempts.labels)
         self.connections = Gauge("relay_connections", "Connected clients.", registry=self.registry)
         self.limited = Counter(
@@ -85,12 +93,21 @@ class Metrics:
         """Count events that were deleted undelivered."""
         self.events_dropped.labels(channel.name).inc(events)
 
-    def _count_of_answers(self, channel: str, status: int) -> Counter:
-        return self.webhooks.labels(channel, str(status))
-
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+async def measure_lag(clock: Clock, metrics: Metrics, throttle: Throttle) -> None:
+    """Wake up now and then, and see how much too late: what holds it up holds up every webhook."""
+    while True:
+        due = clock.monotonic() + LAG_LOOK_S
+        await asyncio.sleep(LAG_LOOK_S)
+        now = clock.monotonic()
+        late_s = max(0.0, now - due)
+        metrics.loop_lag_seconds.observe(late_s)
+        if late_s > LAG_WARN_S and (times := throttle.due("lag", now)):
+            log.warning("the event loop was held up", seconds=round(late_s, 3), times=times)
 
 
 def _label(channel: str) -> str:

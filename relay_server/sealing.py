@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,7 @@ class Sealer:
         self._path = data_dir / FILE_NAME
         self._key = key
         self._fernet: Fernet | None = None
-        self._opened: dict[bytes, bytes] = {}
-
-    def __len__(self) -> int:
-        """How many opened secrets are remembered."""
-        return len(self._opened)
+        self._opened = functools.lru_cache(MAX_OPENED)(self._open)
 
     def seal(self, secret: bytes) -> bytes:
         """Turn a secret into what may be stored."""
@@ -41,12 +38,7 @@ class Sealer:
         Raises:
             InvalidValue: It was sealed with another key.
         """
-        known = self._opened.get(sealed)
-        if known is None:
-            known = self._opened[sealed] = self._open(sealed)
-            if len(self._opened) > MAX_OPENED:
-                del self._opened[next(iter(self._opened))]
-        return known
+        return self._opened(sealed)
 
     def _open(self, sealed: bytes) -> bytes:
         from cryptography.fernet import InvalidToken

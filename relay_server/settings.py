@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from relay_http.addresses import Network
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.url.allow import Allowlist
@@ -29,7 +30,6 @@ from relay_server.files import explained, size_of, write_whole
 from relay_server.places import PREFIX, default_data_dir
 
 FILE_NAME = "settings.toml"
-Network = IPv4Network | IPv6Network
 
 
 class SettingsError(InvalidValue):
@@ -185,7 +185,7 @@ class ServerSettings(BaseSettings):
 
 
 class Sources:
-    """Where each setting's value came from, for people who wonder."""
+    """Where each setting's value came from."""
 
     def __init__(self, flags: Iterable[str], file: Iterable[str]) -> None:
         self._flags = frozenset(flags)
@@ -193,7 +193,7 @@ class Sources:
         self._environ = frozenset(os.environ)
 
     def of(self, name: str) -> str:
-        """Say where the value of a setting came from."""
+        """The source of a setting's value."""
         variable = PREFIX + name.upper()
         if name in self._flags:
             return "flag"

@@ -56,16 +56,17 @@ class Ending:
     Attributes:
         asked: Set once it is.
         failed: It ends because a part of it failed.
+        store_broken: Why the store failed; None if it did not.
     """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.failed = False
-        self._broken: StoreBroken | None = None
+        self.store_broken: StoreBroken | None = None
 
     def store_failed(self, error: StoreBroken) -> None:
         """The store cannot go on; why is said at the very end, where people look."""
-        self._broken = error
+        self.store_broken = error
         self._fail()
 
     def watch(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
@@ -74,18 +75,13 @@ class Ending:
         task.add_done_callback(self._ended)
         stack.push_async_callback(_cancel, task)
 
-    @property
-    def store_broken(self) -> bool:
-        """True if the store failed."""
-        return self._broken is not None
-
     def status(self) -> int:
         """The exit status."""
-        if self._broken is not None:
+        if self.store_broken is not None:
             log.error(
                 "the store failed: stopped, so that nothing is promised",
-                error=str(self._broken),
-                hint=self._broken.hint,
+                error=str(self.store_broken),
+                hint=self.store_broken.hint,
             )
         return 1 if self.failed else 0
 
@@ -101,15 +97,9 @@ class Ending:
 
 @dataclass(slots=True)
 class Listening:
-    """The parts that take connections, to be closed in order.
+    """The parts that take connections, to be closed in order."""
 
-    Attributes:
-        server: The public port's.
-        front: What reads them.
-        runners: aiohttp's, for all that is no webhook.
-    """
-
-    server: asyncio.Server
+    server: asyncio.Server  # of the public port
     front: Front
     runners: Iterable[BoundedRunner]
 
@@ -117,10 +107,7 @@ class Listening:
 async def stop(context: Context, listening: Listening, *, drained: bool) -> None:
     """End in the order that costs nobody anything; what was answered 2xx is on disk all along.
 
-    Args:
-        context: The server's parts.
-        listening: What takes connections.
-        drained: Deliveries under way are waited for; webhooks are still taken meanwhile.
+    Where it is drained, deliveries under way are waited for, and webhooks are taken meanwhile.
     """
     now = asyncio.get_running_loop().time
     began = now()

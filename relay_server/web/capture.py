@@ -6,10 +6,9 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import unquote_to_bytes
 
-from relay_http.addresses import plain_address
+from relay_http.addresses import Network, is_inside
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_protocol.values import HOP_BY_HOP, HeaderList
@@ -126,33 +125,26 @@ def below_channel(target: str) -> str:
     return f"/{rest[0] if rest else ''}{mark}{query}"
 
 
-def sender_address(
-    peer: str, head: Head, proxies: Sequence[IPv4Network | IPv6Network]
-) -> tuple[str, str | None]:
+def sender_address(peer: str, head: Head, proxies: Sequence[Network]) -> tuple[str, str | None]:
     """Who really sent it, and by which scheme; forwarded fields count from known proxies only.
 
     Returns:
         The address, and the scheme that the proxy names, if any.
     """
-    if not proxies or not _known(peer, proxies):
+    if not is_inside(peer, proxies):
         return peer, None
     scheme = head.fields.get(b"x-forwarded-proto", b"").decode("latin-1").strip().lower()
     address = address_behind(peer, head.fields.get(FORWARDED_FOR, b""), proxies)
     return address, scheme if scheme in ("http", "https") else None
 
 
-def address_behind(
-    peer: str, forwarded_for: bytes, proxies: Sequence[IPv4Network | IPv6Network]
-) -> str:
+def address_behind(peer: str, forwarded_for: bytes, proxies: Sequence[Network]) -> str:
     """Who is behind the proxies that are known: the last hop that is none of them."""
-    if not proxies or not _known(peer, proxies):
-        return peer
     address = peer
-    hops = forwarded_for.decode("latin-1").split(",")
-    for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
-        address = hop
-        if not _known(hop, proxies):
-            break
+    hops = [hop.strip() for hop in forwarded_for.decode("latin-1").split(",")]
+    hops = [hop for hop in hops if hop]
+    while hops and is_inside(address, proxies):
+        address = hops.pop()
     return address
 
 
@@ -200,8 +192,3 @@ def _authorization(value: bytes) -> tuple[bytes, ...]:
             return (user, password)
         case _:
             return (scheme, rest, b"")
-
-
-def _known(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    parsed = plain_address(address)
-    return parsed is not None and any(parsed in network for network in networks)

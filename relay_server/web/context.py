@@ -17,7 +17,6 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.feed import ChannelGone
 from relay_server.store.interface import Store
-from relay_server.store.space import Space
 from relay_server.throttle import Throttle
 from relay_server.web.limits import Failures, Limit, Rates
 
@@ -34,7 +33,6 @@ class Context:
         throttle: Of what is logged at a bounded rate.
         api_requests: How many are under way.
         making_canary: One at a time, so that a token has no more than one.
-        space: Whether the store takes webhooks.
         forwards: None while a command runs alone: a forward begins with the server.
     """
 
@@ -45,7 +43,7 @@ class Context:
     metrics: Metrics
     clock: Clock
     sealer: Sealer
-    started_at: float = field(default=0.0)
+    started_at: float = 0.0
     listening: bool = False
     stopping: bool = False
     forwards: Forwards | None = None
@@ -54,7 +52,6 @@ class Context:
     throttle: Throttle = field(default_factory=Throttle)
     api_requests: int = 0
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
-    space: Space = field(default_factory=Space)
 
     def __post_init__(self) -> None:
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
@@ -62,11 +59,7 @@ class Context:
     def limited(self, limit: Limit, event: str, /, of: Hashable = None, **facts: object) -> None:
         """Count what was refused because of too much of it, and log it at a bounded rate.
 
-        Args:
-            limit: Which one was met.
-            event: What the log says.
-            of: Whose it is: each of them has log lines of its own.
-            facts: Fields of the log line.
+        Each that a limit is `of` has log lines of its own, with these facts.
         """
         self.metrics.limited.labels(limit).inc()
         if times := self.throttle.due((limit, of), self.clock.monotonic()):

@@ -23,7 +23,7 @@ async def ready(request: web.Request) -> web.Response:
         return web.json_response({"status": "starting"}, status=503)
     if context.stopping:
         return web.json_response({"status": "stopping"}, status=503)
-    return web.json_response({"status": "ready", "taking": context.space.taking})
+    return web.json_response({"status": "ready", "taking": context.store.space.taking})
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -19,9 +19,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv6Network
 
-from relay_http.addresses import plain_address
+from relay_http.addresses import Network, is_inside, plain_address
 from relay_server.values import ChannelNumber
 
 BURST_S = 2.0  # a quiet channel may take the webhooks of so many seconds at once
@@ -125,13 +125,11 @@ class Connections:
         exempt: Networks whose addresses may have as many as there are: proxies.
     """
 
-    def __init__(
-        self, most: int, most_each: int, exempt: Sequence[IPv4Network | IPv6Network] = ()
-    ) -> None:
+    def __init__(self, most: int, most_each: int, exempt: Sequence[Network] = ()) -> None:
         self.open = 0
         self._most = most
         self._most_each = most_each
-        self._exempt = tuple(exempt)
+        self._exempt = exempt
         self._by_group: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -142,7 +140,7 @@ class Connections:
         if self.open >= self._most:
             return Limit.CONNECTIONS
         group = group_of(address)
-        if self._by_group[group] >= self._most_each and not self._is_exempt(address):
+        if self._by_group[group] >= self._most_each and not is_inside(address, self._exempt):
             return Limit.CONNECTIONS_PER_ADDRESS
         self.open += 1
         self._by_group[group] += 1
@@ -155,7 +153,3 @@ class Connections:
         self._by_group[group] -= 1
         if not self._by_group[group]:
             del self._by_group[group]
-
-    def _is_exempt(self, address: str) -> bool:
-        parsed = plain_address(address)
-        return parsed is not None and any(parsed in network for network in self._exempt)

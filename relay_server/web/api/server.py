@@ -43,7 +43,7 @@ async def status(request: web.Request) -> web.Response:
         "version": views.VERSION,
         "public_url": context.settings.url,
         "uptime_s": round(context.clock.monotonic() - context.started_at),
-        "store": {"taking": context.space.taking},
+        "store": {"taking": context.store.space.taking},
         "channels": [await views.channel_status(context, status) for status in channels],
         "subscriptions": [
             views.for_caller(who, views.subscription(context, s))
@@ -52,7 +52,7 @@ async def status(request: web.Request) -> web.Response:
         ],
     }
     if who.admin:
-        report["store"]["reason"] = context.space.reason
+        report["store"]["reason"] = context.store.space.reason
         report["connections"] = context.hub.connections
         report["settings"] = views.settings(context)
     return answer(report)

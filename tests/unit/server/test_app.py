@@ -17,11 +17,11 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from relay_server import app, descriptors, lag, stopping
+from relay_server import app, descriptors, metrics, stopping
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
-from relay_server.metrics import Metrics
+from relay_server.metrics import Metrics, measure_lag
 from relay_server.places import SOCKET_NAME
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
@@ -159,7 +159,7 @@ async def test_the_store_is_no_larger_than_the_operator_said(tmp_path: Path) -> 
         large = (new_event(b"x" * 100_000) for _ in range(20))
         with pytest.raises(StoreFull):
             await asyncio.gather(*(context.store.append(channel.number, e) for e in large))
-        assert "RELAY_SERVER_MAX_STORE_BYTES" in context.space.reason
+        assert "RELAY_SERVER_MAX_STORE_BYTES" in context.store.space.reason
 
 
 async def test_it_may_end_tls_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -261,12 +261,12 @@ async def test_a_part_that_fails_ends_it_with_1(
 async def test_how_late_the_loop_is_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lag, "LAG_LOOK_S", 0.001)
-    clock, metrics = VirtualClock(), Metrics()
-    measuring = asyncio.create_task(lag.measure(clock, metrics, Throttle()))
+    monkeypatch.setattr(metrics, "LAG_LOOK_S", 0.001)
+    clock, counted = VirtualClock(), Metrics()
+    measuring = asyncio.create_task(measure_lag(clock, counted, Throttle()))
 
     def value(name: str, **labels: str) -> float:
-        return metrics.registry.get_sample_value(f"relay_loop_lag_seconds_{name}", labels) or 0.0
+        return counted.registry.get_sample_value(f"relay_loop_lag_seconds_{name}", labels) or 0.0
 
     with capture_logs() as logs:
         await until(lambda: value("count") > 2)
@@ -310,11 +310,11 @@ async def test_upkeep_comes_each_minute_and_sooner_where_room_is_short(
 
     monkeypatch.setattr(app, "delete_forgotten_canaries", nothing)
     monkeypatch.setattr(Upkeep, "run_once", note)
-    space = SimpleNamespace(taking=True)
-    context = SimpleNamespace(store=MemoryStore(), clock=running_clock(), metrics=None, space=space)
+    store = MemoryStore()
+    context = SimpleNamespace(store=store, clock=running_clock(), metrics=None)
     running = asyncio.create_task(app._upkeep(cast(Context, context)))
     await asyncio.sleep(120.5)
-    space.taking = False
+    store.space.change("the disk is full")
     await asyncio.sleep(10)
     running.cancel()
 
