@@ -96,16 +96,12 @@ class Connection(asyncio.Protocol):
         name = self._transport.get_extra_info("peername")
         return str(name[0]) if name else ""
 
-    @property
-    def is_stale(self) -> bool:
-        """True if the peer closed or sent bytes while the connection was idle.
+    @functools.cached_property
+    def is_stale(self) -> Callable[[], bool]:
+        """Tells if the peer closed or sent bytes while the connection was idle.
 
         The loop may not have read them yet: they would be taken for the next request's answer.
         """
-        return self._is_readable()
-
-    @functools.cached_property
-    def _is_readable(self) -> Callable[[], bool]:
         return _watch(self._transport.get_extra_info("socket").fileno())
 
     def _begin(self, bodiless: bool) -> None:
@@ -188,10 +184,11 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         if self._status and _ends_with_connection(self._headers):
             self._complete = True
-        self._lose()
+        self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose()
+        self.is_open = False
+        self._finish(Broken())
 
     def on_message_begin(self) -> None:
         """Part of the parser's callbacks, as are the next four."""
@@ -262,10 +259,6 @@ class Connection(asyncio.Protocol):
         if data:
             self._keeps = False
 
-    def _lose(self) -> None:
-        self.is_open = False
-        self._finish(Broken())
-
     def _expire(self) -> None:
         self._finish(TimeoutError())
 
@@ -280,19 +273,13 @@ class Connection(asyncio.Protocol):
             self._end.set_exception(problem)
 
 
-if sys.platform == "win32":
-
-    def _watch(fileno: int) -> Callable[[], bool]:
-        """Give a function that is true while an open socket has something to be read."""
+def _watch(fileno: int) -> Callable[[], bool]:
+    """Give a function that is true while an open socket has something to be read."""
+    if sys.platform == "win32":  # which has no poll()
         return lambda: bool(select.select([fileno], [], [], 0)[0])
-
-else:
-
-    def _watch(fileno: int) -> Callable[[], bool]:
-        """Give a function that is true while an open socket has something to be read."""
-        poll = select.poll()  # select() knows no descriptor above 1023
-        poll.register(fileno, select.POLLIN)
-        return lambda: bool(poll.poll(0))
+    poll = select.poll()  # select() knows no descriptor above 1023
+    poll.register(fileno, select.POLLIN)
+    return lambda: bool(poll.poll(0))
 
 
 def _ends_with_connection(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -50,7 +50,13 @@ def check_request(method: str, request_target: str) -> None:
     """
     if not _METHOD.fullmatch(method) or method in _NEVER_METHODS:
         raise RequestRefused(f"the method {method[:40]!r} is not replayed")
-    _check_request_target(request_target)
+    path = request_target.partition("?")[0]
+    if not path.startswith("/") or path.startswith("//"):
+        raise RequestRefused(f"the path {request_target[:80]!r} does not begin with one slash")
+    if _FORBIDDEN_IN_TARGET.search(request_target) or "\\" in path:
+        raise RequestRefused(f"the path {request_target[:80]!r} has characters that no path has")
+    if leads_upwards(path):
+        raise RequestRefused(f"the path {request_target[:80]!r} leads upwards")
 
 
 def check_header(name: bytes, value: bytes) -> None:
@@ -64,16 +70,6 @@ def check_header(name: bytes, value: bytes) -> None:
         raise RequestRefused(f"{name.decode()!r} is a header that the relay says itself")
     if _FORBIDDEN_IN_VALUE.search(value):
         raise RequestRefused(f"the value of {name.decode()!r} has characters that no header has")
-
-
-def _check_request_target(text: str) -> None:
-    path = text.partition("?")[0]
-    if not text.startswith("/") or text.startswith("//"):
-        raise RequestRefused(f"the path {text[:80]!r} does not begin with one slash")
-    if _FORBIDDEN_IN_TARGET.search(text) or "\\" in path:
-        raise RequestRefused(f"the path {text[:80]!r} has characters that no path has")
-    if leads_upwards(path):
-        raise RequestRefused(f"the path {text[:80]!r} leads upwards")
 
 
 def _path(request: RequestHead, target: Target) -> str:
@@ -151,16 +147,15 @@ def _header_name(raw: bytes) -> tuple[bytes, bytes, bool]:
     return _read_name(raw) if len(raw) > _CACHED_NAME_BYTES else _known_name(raw)
 
 
-@functools.lru_cache(maxsize=512)  # senders use few names, again and again
-def _known_name(raw: bytes) -> tuple[bytes, bytes, bool]:
-    return _read_name(raw)
-
-
 def _read_name(raw: bytes) -> tuple[bytes, bytes, bool]:
     if not _TOKEN.fullmatch(raw):
         raise RequestRefused(f"{raw[:40]!r} is not the name of a header")
     lower = raw.lower()
     return raw + b": ", lower, lower in _DROPPED or lower.startswith(b"relay-")
+
+
+# Senders use few names, again and again.
+_known_name = functools.lru_cache(maxsize=512)(_read_name)
 
 
 def _timestamp(unix_ms: int) -> bytes:

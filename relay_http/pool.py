@@ -39,12 +39,10 @@ class Pool:
         tls: ssl.SSLContext | None = None,
         usable: Callable[[Connection], bool] | None = None,
     ) -> None:
-        if target.secure and tls is None:
-            tls = make_context()
         self._target = target
         self._most = most
         self._opener = opener
-        self._tls = tls if target.secure else None
+        self._tls = (tls or make_context()) if target.secure else None
         self._usable = usable
         self._loop = asyncio.get_running_loop()
         self._idle: deque[Connection] = deque()  # the longest idle first
@@ -56,7 +54,7 @@ class Pool:
             connection = self._idle.pop()
             if not connection.is_open:
                 continue
-            if not connection.is_stale and (self._usable is None or self._usable(connection)):
+            if not connection.is_stale() and (self._usable is None or self._usable(connection)):
                 return connection
             connection.close()
         return None

@@ -52,9 +52,6 @@ class Poster:
         most_idle: How many connections are kept between deliveries.
         pool: Opens the connections, if not one that goes to the target without further ado.
         look_s: How long a look at the target may take.
-
-    Attributes:
-        target: What it posts to.
     """
 
     def __init__(

@@ -39,20 +39,12 @@ async def addresses(host: str, port: int) -> list[Address]:
 
 
 async def open_socket(target: Target) -> socket.socket:
-    """Connect to the target at whichever of its addresses takes it.
-
-    Raises:
-        OSError: None of them does.
-    """
+    """Connect to the target at whichever of its addresses takes it, or raise OSError."""
     return await connect_any(await addresses(target.host, target.port), target.port)
 
 
 async def connect_any(found: Sequence[Address], port: int) -> socket.socket:
-    """Connect to whichever of these addresses takes it, and to no other.
-
-    Raises:
-        OSError: None of them does.
-    """
+    """Connect to whichever of these addresses takes it and to no other, or raise OSError."""
     choices = [_choice(family, address, port) for family, address in found]
     try:
         opened = await start_connection(choices, happy_eyeballs_delay=_SECOND_ADDRESS_S)

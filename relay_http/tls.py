@@ -12,9 +12,6 @@ def make_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> ssl.SSLConte
 
     Debian builds Python with `--with-ssl-default-suites=openssl`, which leaves the lowest version
     to OpenSSL's settings. Where those ask for more than 1.2, that stays.
-
-    Args:
-        purpose: What the other side is asked to prove: `SERVER_AUTH` by a client.
     """
     context = ssl.create_default_context(purpose)
     context.minimum_version = max(context.minimum_version, LOWEST)

@@ -145,15 +145,7 @@ class HmacAuth(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The consequences of failed attempts, and how strictly order is kept.
-
-    Attributes:
-        retry_delays_s: Seconds after each counted failure; the one after the last is the end.
-        other_tries: Tries of an answer that another one will hardly change: 3xx and most 4xx.
-        hold_failures: A failing event holds its key this often …
-        hold_s: … or for so many seconds, whichever ends first.
-        strict_order: It holds its key until it is settled, however long that takes.
-    """
+    """The consequences of failed attempts, and how strictly order is kept."""
 
     retry_delays_s: Annotated[
         tuple[float, ...],
@@ -204,20 +196,7 @@ class PolicyChanges(msgspec.Struct, frozen=True):
 
 
 class ChannelConfig(msgspec.Struct, frozen=True):
-    """The settings of a channel, by an operator.
-
-    Attributes:
-        hmac: Its sender must sign, if set.
-        key_pointer: JSON pointer (RFC 6901) to the key in a body; empty for the sender's usual.
-        max_body_bytes: Above it the answer is 413; None for the server's setting.
-        retention_days: How long events are kept once every subscription has them.
-        dead_days: How long dead deliveries are kept, and their events with them.
-        max_bytes: What its events may take, bodies and heads together; None for no limit.
-        policy: How its subscriptions deliver, unless one says otherwise.
-        rate_per_s: None for any number.
-        dedupe_window_s: 0 for never: each webhook is an event of its own.
-        owner: Name of the only token that may subscribe; empty for any that is allowed here.
-    """
+    """The settings of a channel, by an operator; a limit of None is none of its own."""
 
     sender: Annotated[SenderKind, Setting("Who posts to it: chatwoot or other.")] = (
         SenderKind.CHATWOOT
@@ -262,7 +241,7 @@ class ChannelConfig(msgspec.Struct, frozen=True):
             "--drop-oldest/--refuse-when-full",
         ),
     ] = False
-    policy: Policy = Policy()
+    policy: Policy = Policy()  # of its subscriptions, unless one says otherwise
     rate_per_s: Annotated[
         float | None,
         Setting("Webhooks a second that are taken; 0 for any number."),
@@ -277,16 +256,11 @@ class ChannelConfig(msgspec.Struct, frozen=True):
         Setting("Seconds within which what a sender sends again is stored once; 0 for never."),
         Bounds(0, MAX_DEDUPE_WINDOW_S, "what is sent again is stored once for 0 s to 7 days"),
     ] = 600.0
-    owner: str = ""
+    owner: str = ""  # name of the only token that may subscribe; empty for any that is allowed here
 
 
 class ForwardConfig(msgspec.Struct, frozen=True):
-    """A subscription that the server itself reads, and posts to a URL.
-
-    Attributes:
-        url: `http://` or `https://`, host, perhaps port and path; a path gets everything.
-        headers: (name, sealed value) pairs that are added to each request.
-    """
+    """A subscription that the server itself reads, and posts to a URL."""
 
     url: Annotated[str, Setting("Where to.")]
     timeout_s: Annotated[
@@ -304,7 +278,7 @@ class ForwardConfig(msgspec.Struct, frozen=True):
         Setting("Requests that are open at once. (default: 8)"),
         Bounds(1, WINDOW_DELIVERIES, f"a forward's concurrency is from 1 to {WINDOW_DELIVERIES}"),
     ] = 8
-    headers: Annotated[
+    headers: Annotated[  # name and sealed value of each
         tuple[tuple[str, bytes], ...],
         Setting(
             "Header to add to each request, its value in a file. Repeat for more.",

@@ -74,21 +74,19 @@ class Api:
 
         Raises:
             ApiRefused: It was refused, with the reason.
+            ServerGone: The server did not answer.
             InvalidValue: A number in it is none.
         """
-        status, raw = await self._exchange(method, path, body)
+        url = f"http://relay/api/v1/{path}"
+        try:
+            async with self._session.request(method, url, json=body) as response:
+                status, raw = response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise ServerGone(exc) from exc
         answer = json.loads(raw) if raw else {}
         if status >= 400:
             raise ApiRefused(status, answer.get("error", {}))
         return dict(answer)
-
-    async def _exchange(self, method: str, path: str, body: Json | None) -> tuple[int, bytes]:
-        url = f"http://relay/api/v1/{path}"
-        try:
-            async with self._session.request(method, url, json=body) as response:
-                return response.status, await response.read()
-        except (aiohttp.ClientError, TimeoutError) as exc:
-            raise ServerGone(exc) from exc
 
 
 @asynccontextmanager
@@ -97,11 +95,6 @@ async def open_api(
 ) -> AsyncIterator[Api]:
     """Reach the API of the server that runs on the data dir, or be it for a moment.
 
-    Args:
-        settings: Name the data dir.
-        sources: Where they came from.
-        make: Make the store if there is none.
-
     Raises:
         NotInitialized: There is no store, and none is to be made.
         RelayError: The store cannot be opened.
@@ -109,9 +102,9 @@ async def open_api(
     if not make and not store_exists(settings.store_url, settings.data_dir):
         raise NotInitialized(settings.data_dir)
     async with AsyncExitStack() as stack:
-        path, running = settings.data_dir / SOCKET_NAME, True
-        if not await _answers(path):
-            running = False
+        path = settings.data_dir / SOCKET_NAME
+        running = await _answers(path)
+        if not running:
             context = await stack.enter_async_context(open_context(settings, sources))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-"))
             path = Path(folder, SOCKET_NAME)

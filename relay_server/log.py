@@ -42,10 +42,7 @@ class LogLines(structlog.WriteLogger):
 def set_up(log_format: str, level: str, *, keep: bool = True) -> None:
     """Send log lines to stderr, for people or for machines.
 
-    Args:
-        log_format: `"auto"`, `"console"` or `"json"`.
-        level: What is below it is left out.
-        keep: Loggers look at this once, and no more: a server makes many lines.
+    With `keep`, loggers look at this once and no more: a server makes many lines.
     """
     if log_format == "auto":
         log_format = "console" if sys.stderr.isatty() else "json"

@@ -38,9 +38,6 @@ class Throttle:
         self._most = kinds
         self._kinds: OrderedDict[Hashable, _Kind] = OrderedDict()  # seen last is the last
 
-    def __len__(self) -> int:
-        return len(self._kinds)
-
     def due(self, kind: Hashable, now: float) -> int:
         """Count one: how many there were since the last line, if one is due; else 0."""
         known = self._find(kind, now)

@@ -36,24 +36,20 @@ def error_response(
     )
 
 
-def respond(error: RelayError) -> web.Response:
-    """Answer with one of our errors."""
-    later = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooMany) else None
-    return error_response(error.status_hint, error.code, str(error), error.hint, later)
-
-
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever a handler raises into JSON; nothing of a request is ever echoed."""
     try:
         return await handler(request)
     except Unauthorized as exc:
-        return respond(access.refusal(request.app[CONTEXT], exc, access.address(request)))
+        error = access.refusal(request.app[CONTEXT], exc, access.address(request))
     except RelayError as exc:
-        return respond(exc)
+        error = exc
     except web.HTTPException as exc:
         if exc.status < 400:
             raise
         allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else None
         code = CODES.get(exc.status, "http_error")
         return error_response(exc.status, code, exc.reason, headers=allow)
+    later = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooMany) else None
+    return error_response(error.status_hint, error.code, str(error), error.hint, later)

@@ -34,7 +34,7 @@ import asyncio
 import enum
 import functools
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import cast
 
 import httptools
@@ -111,9 +111,7 @@ class _Phase(enum.Enum):
 class Front:
     """Makes a `FrontDoor` for each connection, and looks at their deadlines.
 
-    Args:
-        context: The server's parts.
-        fallback: Makes the protocol that takes a connection whose request is no webhook.
+    A connection whose request is no webhook is taken by a protocol that `fallback` makes.
     """
 
     def __init__(self, context: Context, fallback: Callable[[], BoundedHandler]) -> None:
@@ -158,14 +156,6 @@ class Front:
         for door in list(self.doors):
             door.close()
 
-    def enter(self, peer: str) -> bool:
-        """Count a connection; False where it is one too many."""
-        limit = self.connections.enter(peer)
-        if limit is None:
-            return True
-        self.context.limited(limit, "too many connections", limit=limit, address=peer)
-        return False
-
 
 class FrontDoor(asyncio.Protocol):
     """One connection, for as long as only webhooks come over it, one after the other.
@@ -196,12 +186,14 @@ class FrontDoor(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._peer = (transport.get_extra_info("peername") or ("",))[0]
-        self._counted = self._front.enter(self._peer)
+        limit = self._front.connections.enter(self._peer)
+        self._counted = limit is None
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._front.doors.add(self)
-        if self._counted:
+        if limit is None:
             self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
         else:
+            self._context.limited(limit, "too many connections", limit=limit, address=self._peer)
             self._enter(_Phase.LINGERING, LINGER_S)
             self._transport.abort()
 
@@ -447,13 +439,11 @@ def _in_doubt(request: Request, fields: Collection[bytes]) -> bool:
     That is one for two hosts (RFC 9112 §3.2), with a transfer coding that would have to be undone,
     or with any coding in HTTP/1.0, which has none (§6.1).
     """
-    if len(fields) < len(request.headers) and _count(request.headers, b"host") > 1:
-        return True
+    if len(fields) < len(request.headers):  # some are repeated
+        hosts = [value for name, value in request.headers if name.lower() == b"host"]
+        if len(hosts) > 1:
+            return True
     if b"transfer-encoding" not in fields:
         return False
     codings = [v for n, v in request.headers if n.lower() == b"transfer-encoding"]
     return request.version == "1.0" or any(v.strip().lower() != b"chunked" for v in codings)
-
-
-def _count(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> int:
-    return sum(name.lower() == wanted for name, _ in headers)

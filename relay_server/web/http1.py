@@ -63,7 +63,8 @@ class Request:
 def answer_head(status: int, length: int, headers: Headers) -> bytes:
     """An answer's bytes up to its body."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return f"{_status_line(status)}Content-Length: {length}\r\n{_date()}{lines}\r\n".encode("ascii")
+    date = _date(int(time.time()))
+    return f"{_status_line(status)}Content-Length: {length}\r\n{date}{lines}\r\n".encode("ascii")
 
 
 @functools.cache
@@ -72,11 +73,7 @@ def _status_line(status: int) -> str:
     return f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
 
 
-def _date() -> str:
-    """The `Date` field (RFC 9110 §6.6.1)."""
-    return _date_of(int(time.time()))
-
-
 @functools.lru_cache(maxsize=1)
-def _date_of(second: int) -> str:
+def _date(second: int) -> str:
+    """The `Date` field (RFC 9110 §6.6.1)."""
     return f"Date: {email.utils.formatdate(second, usegmt=True)}\r\n"

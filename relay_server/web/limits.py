@@ -64,9 +64,6 @@ class Rates:
     def __init__(self) -> None:
         self._buckets: dict[ChannelNumber, _Bucket] = {}
 
-    def __len__(self) -> int:
-        return len(self._buckets)
-
     def take(self, channel: ChannelNumber, rate_per_s: float, now: float) -> float:
         """Take a webhook: 0, or the seconds until the channel takes the next one."""
         room = max(1.0, rate_per_s * BURST_S)
@@ -95,9 +92,6 @@ class Failures:
     def __init__(self) -> None:
         self._failed_at: OrderedDict[str, array[float]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._failed_at)
-
     def wrong(self, address: str, now: float) -> float:
         """Note one more: 0, or the seconds for which its address is to stay away.
 
@@ -119,10 +113,7 @@ class Failures:
 class Connections:
     """How many connections are open, in all and by address.
 
-    Args:
-        most: In all.
-        most_each: From one address.
-        exempt: Networks whose addresses may have as many as there are: proxies.
+    From a network that is exempt, a proxy's, there may be as many as there are in all.
     """
 
     def __init__(self, most: int, most_each: int, exempt: Sequence[Network] = ()) -> None:
@@ -131,9 +122,6 @@ class Connections:
         self._most_each = most_each
         self._exempt = exempt
         self._by_group: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._by_group)
 
     def enter(self, address: str) -> Limit | None:
         """Count one more, to be given back by `leave`; or say which limit forbids it."""

@@ -64,7 +64,7 @@ def test_channels_have_a_rate_each_and_are_forgotten() -> None:
     assert [rates.take(number, 0.5, 0.0) for number in (1, 2, 1)] == [0.0, 0.0, 2.0]
     rates.forget(1)
     rates.forget(3)
-    assert len(rates) == 1
+    assert len(rates._buckets) == 1
     assert rates.take(1, 0.5, 0.0) == 0.0
 
 
@@ -105,7 +105,7 @@ def test_the_oldest_addresses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     assert failures.wrong("192.0.2.0", 1.0) > 0, "it was used last"
     for n in range(3, 100):
         failures.wrong(f"192.0.2.{n}", 2.0)
-        assert len(failures) == 3
+        assert len(failures._failed_at) == 3
     assert failures.wrong("192.0.2.0", 3.0) == 0.0
 
 
@@ -162,7 +162,7 @@ def test_what_is_counted_is_what_is_open(steps: list[tuple[bool, int]]) -> None:
             is_open.remove(address)
             connections.leave(address)
         assert connections.open == len(is_open) <= 6
-        assert len(connections) == len(set(is_open)), "who is gone is forgotten"
+        assert len(connections._by_group) == len(set(is_open)), "who is gone is forgotten"
         assert all(is_open.count(one) <= 3 for one in is_open)
 
 

@@ -47,9 +47,9 @@ def test_kinds_beyond_a_bound_share_a_line_until_one_is_quiet() -> None:
     throttle = Throttle(kinds=2)
 
     assert [throttle.due(kind, 0.0) for kind in "abacbd"] == [1, 1, 0, 1, 0, 0]
-    assert len(throttle) == 3
+    assert len(throttle._kinds) == 3
     assert throttle.due("c", QUIET_S + 1) == 1
-    assert len(throttle) == 3
+    assert len(throttle._kinds) == 3
 
 
 def test_errors_that_differ_in_every_number_get_few_lines() -> None:
