@@ -64,19 +64,13 @@ class NotHttp(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """Carries one exchange after the other; make it where an event loop runs.
-
-    Attributes:
-        is_open: It can take an exchange.
-        heard: Something of the last exchange's answer came.
-        opened_at: When it was opened, by the loop's clock.
-        idle_since: For the pool, by the loop's clock.
-    """
+    """Carries one exchange after the other; make it where an event loop runs."""
 
     def __init__(self) -> None:
-        self.is_open = False
-        self.heard = False
-        self.opened_at = self.idle_since = 0.0
+        self.is_open = False  # it can take an exchange
+        self.heard = False  # something of the last exchange's answer came
+        self.opened_at = 0.0  # by the loop's clock
+        self.idle_since = 0.0  # the same, for the pool
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)

@@ -59,15 +59,11 @@ class NotInitialized(InvalidValue):
 
 
 class Api:
-    """The JSON API, on this host and without a token.
-
-    Attributes:
-        running: A server answers, not this process alone.
-    """
+    """The JSON API, on this host and without a token."""
 
     def __init__(self, session: aiohttp.ClientSession, *, running: bool) -> None:
         self._session = session
-        self.running = running
+        self.running = running  # a server answers, not this process alone
 
     async def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """Make a request and return the answer's JSON; empty where there is none.

@@ -47,17 +47,15 @@ def set_up(log_format: str, level: str, *, keep: bool = True) -> None:
     if log_format == "auto":
         log_format = "console" if sys.stderr.isatty() else "json"
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json")
-    shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, timestamp]
-    renderers: list[structlog.typing.Processor] = (
-        [
-            harmless_fields,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=PLAIN),
-        ]
-        if log_format == "console"
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
+    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level, timestamp]
+    if log_format == "console":
+        colors = sys.stderr.isatty()
+        console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=PLAIN)
+        processors += [harmless_fields, console]
+    else:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=[*shared, *renderers],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: LogLines(sys.stderr),
         cache_logger_on_first_use=keep,

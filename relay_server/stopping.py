@@ -51,18 +51,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Ending:
-    """The server's end: asked for by a signal, or by the failure of one of its parts.
-
-    Attributes:
-        asked: Set once it is.
-        failed: It ends because a part of it failed.
-        store_broken: Why the store failed; None if it did not.
-    """
+    """The server's end: asked for by a signal, or by the failure of one of its parts."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.failed = False
-        self.store_broken: StoreBroken | None = None
+        self.asked = asyncio.Event()  # set once it is
+        self.failed = False  # it ends because a part of it failed
+        self.store_broken: StoreBroken | None = None  # why the store failed, if it did
 
     def store_failed(self, error: StoreBroken) -> None:
         """The store cannot go on; why is said at the very end, where people look."""

@@ -42,17 +42,12 @@ class Channel(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A bearer secret, of which only the digest is kept.
-
-    Attributes:
-        digest: SHA-256 of the secret, 32 bytes.
-        channels: Where it is good; None for everywhere.
-    """
+    """A bearer secret, of which only the digest is kept."""
 
     name: str
-    digest: bytes
+    digest: bytes  # SHA-256 of the secret
     scopes: frozenset[Scope]
-    channels: frozenset[str] | None
+    channels: frozenset[str] | None  # where it is good; None for everywhere
     created_at: int
 
 
@@ -75,11 +70,7 @@ class Catalog:
 
 
 class NewEvent(msgspec.Struct, frozen=True):
-    """A webhook to be stored.
-
-    Attributes:
-        sender_id: The sender's own id of this delivery; None when it names none.
-    """
+    """A webhook to be stored."""
 
     id: str
     received_at: int
@@ -87,20 +78,15 @@ class NewEvent(msgspec.Struct, frozen=True):
     kind: str
     request: RequestHead
     body: bytes
-    sender_id: str | None = None
+    sender_id: str | None = None  # its sender's own id of this delivery, if it names one
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """Where a webhook is stored.
+    """Where a webhook is stored."""
 
-    Attributes:
-        id: Of the event; that of the first one when this was a duplicate.
-        duplicate: The same webhook is stored already, under the same sender's id.
-    """
-
-    id: str
+    id: str  # of the event; that of the first one when this was a duplicate
     sequence: int
-    duplicate: bool = False
+    duplicate: bool = False  # the same webhook is stored already, under the same sender's id
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -122,15 +108,11 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Outline(msgspec.Struct, frozen=True):
-    """What scheduling needs to know of an event: nothing heavy.
-
-    Attributes:
-        size: Bytes of the body.
-    """
+    """What scheduling needs to know of an event: nothing heavy."""
 
     sequence: int
     key: str
-    size: int
+    size: int  # bytes of the body
 
 
 class EventSummary(msgspec.Struct, frozen=True):
@@ -222,14 +204,10 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to record a subscription's or a replay's progress, until the next claim.
-
-    Attributes:
-        epoch: Grows with each claim; what an older one records is refused.
-    """
+    """The right to record a subscription's or a replay's progress, until the next claim."""
 
     reader: ReaderNumber
-    epoch: int
+    epoch: int  # grows with each claim; what an older one records is refused
     progress: Progress
 
 
@@ -238,8 +216,6 @@ class Selection(msgspec.Struct, frozen=True):
 
     Attributes:
         sequences: These alone; empty for any.
-        received_from: Unix milliseconds.
-        received_before: Unix milliseconds.
         kind: The sender's name for what happened, e.g. `"message_created"`.
         text: Is in the body, as sent or as JSON would write it.
         dead: Those that are dead for the subscription.
@@ -257,25 +233,17 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class Selected(msgspec.Struct, frozen=True):
-    """The next events of a selection.
-
-    Attributes:
-        read_up_to: Everything selected up to this sequence is in `outlines`, or in earlier ones.
-    """
+    """The next events of a selection."""
 
     outlines: tuple[Outline, ...]
-    read_up_to: int
+    read_up_to: int  # what is selected up to this sequence is in `outlines`, or in earlier ones
 
 
 class Removable(msgspec.Struct, frozen=True):
-    """Events that may be deleted.
-
-    Attributes:
-        looked_up_to: Sequence to go on from; None when everything was looked at.
-    """
+    """Events that may be deleted."""
 
     sequences: tuple[int, ...]
-    looked_up_to: int | None
+    looked_up_to: int | None  # sequence to go on from; None when everything was looked at
 
 
 class ReplayState(enum.IntEnum):
@@ -313,12 +281,7 @@ class Replay(msgspec.Struct, frozen=True):
 
 
 class DeadDelivery(msgspec.Struct, frozen=True):
-    """A delivery that was given up.
-
-    Attributes:
-        attempts: How many there were.
-        ended_at: When it was given up.
-    """
+    """A delivery that was given up."""
 
     subscription: SubscriptionNumber
     event: EventSummary
@@ -337,31 +300,21 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
 
 
 class ChannelStatus(msgspec.Struct, frozen=True):
-    """How full a channel is.
-
-    Attributes:
-        bytes: Of its events' bodies and heads.
-        dropped: Events that went undelivered to make room, ever.
-    """
+    """How full a channel is."""
 
     channel: str
     events: int
-    bytes: int
-    dropped: int
+    bytes: int  # of its events' bodies and heads
+    dropped: int  # events that went undelivered to make room, ever
     last_received_at: int | None
 
 
 class DeliveryState(msgspec.Struct, frozen=True):
-    """What became of one event for one subscription.
-
-    Attributes:
-        state: `"pending"` or a `MarkState` in lower case.
-        replay: Number of the replay that it is a delivery of; 0 for the subscription's own.
-    """
+    """What became of one event for one subscription."""
 
     subscription: str
-    state: str
+    state: str  # "pending", or a `MarkState` in lower case
     attempts: tuple[Attempt, ...]
     reason: str = ""
     due_at: int = 0
-    replay: int = 0
+    replay: int = 0  # number of the replay that it is a delivery of; 0 for the subscription's own

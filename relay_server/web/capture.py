@@ -118,18 +118,22 @@ def origin_form(raw: str) -> str:
     return rest[cut:] if rest[cut : cut + 1] == "/" else f"/{rest[cut:]}"
 
 
-def below_channel(target: str) -> str:
-    """The part of a target `/c/{channel}/…` that targets see, from `/` on."""
-    path, mark, query = target.partition("?")
-    rest = path.split("/", 3)[3:]
-    return f"/{rest[0] if rest else ''}{mark}{query}"
+def split_channel(target: str, default: str) -> tuple[str, str]:
+    """The channel that a target names, and what its subscribers see: of `/c/{channel}/…` the rest.
+
+    Any other target is for the default channel, and seen whole.
+    """
+    if not target.startswith("/c/"):
+        return default, target
+    path, mark, query = target.removeprefix("/c/").partition("?")
+    channel, _, rest = path.partition("/")
+    return channel, f"/{rest}{mark}{query}"
 
 
 def sender_address(peer: str, head: Head, proxies: Sequence[Network]) -> tuple[str, str | None]:
-    """Who really sent it, and by which scheme; forwarded fields count from known proxies only.
+    """Who really sent it, and by which scheme, if a proxy names one that is known.
 
-    Returns:
-        The address, and the scheme that the proxy names, if any.
+    Forwarded fields count from known proxies only.
     """
     if not is_inside(peer, proxies):
         return peer, None

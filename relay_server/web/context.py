@@ -25,16 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Context:
-    """The server's parts.
-
-    Attributes:
-        listening: The public port takes connections.
-        stopping: It drains: not ready for more.
-        throttle: Of what is logged at a bounded rate.
-        api_requests: How many are under way.
-        making_canary: One at a time, so that a token has no more than one.
-        forwards: None while a command runs alone: a forward begins with the server.
-    """
+    """The server's parts."""
 
     settings: ServerSettings
     sources: Sources
@@ -44,13 +35,14 @@ class Context:
     clock: Clock
     sealer: Sealer
     started_at: float = 0.0
-    listening: bool = False
-    stopping: bool = False
-    forwards: Forwards | None = None
+    listening: bool = False  # the public port takes connections
+    stopping: bool = False  # it drains: not ready for more
+    forwards: Forwards | None = None  # while a command runs alone: a forward begins with the server
     rates: Rates = field(default_factory=Rates)
     failures: Failures = field(default_factory=Failures)
-    throttle: Throttle = field(default_factory=Throttle)
-    api_requests: int = 0
+    throttle: Throttle = field(default_factory=Throttle)  # of what is logged at a bounded rate
+    api_requests: int = 0  # under way
+    # One at a time, so that a token has no more than one.
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:

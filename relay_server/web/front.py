@@ -162,15 +162,11 @@ class FrontDoor(asyncio.Protocol):
 
     A sender that begins the next request before it has the answer to the last gets that answer and
     then the end of the connection (RFC 9112 §9.3.2 has it ask again): no known sender does.
-
-    Attributes:
-        deadline: When `expire` is to be called; monotonic seconds.
-        answering: The task that has a whole request stored and answered.
     """
 
     def __init__(self, front: Front) -> None:
-        self.deadline = math.inf
-        self.answering: asyncio.Task[None] | None = None
+        self.deadline = math.inf  # when `expire` is to be called; monotonic seconds
+        self.answering: asyncio.Task[None] | None = None  # has a whole request stored and answered
         self._front = front
         self._context = front.context
         self._transport: asyncio.Transport

@@ -20,29 +20,20 @@ KEEP: Headers = (("Connection", "keep-alive"),)
 
 @dataclass(slots=True)
 class Request:
-    """A request while it arrives.
+    """A request while it arrives."""
 
-    Attributes:
-        began: When its first byte was parsed; monotonic seconds.
-        incoming: Set once its sender was let in.
-        error: Why it is refused.
-        keep: The connection may be used again after it.
-        whole: All of its body came.
-        followed: More came behind it.
-    """
-
-    began: float
+    began: float  # when its first byte was parsed; monotonic seconds
     target: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     head_bytes: int = 0
     method: str = ""
     version: str = ""
-    incoming: Incoming | None = None
-    error: RelayError | None = None
+    incoming: Incoming | None = None  # set once its sender was let in
+    error: RelayError | None = None  # why it is refused
     body: bytearray = field(default_factory=bytearray)  # a list of tiny chunks weighs 20 times more
-    keep: bool = True
-    whole: bool = False
-    followed: bool = False
+    keep: bool = True  # the connection may be used again after it
+    whole: bool = False  # all of its body came
+    followed: bool = False  # more came behind it
 
     @property
     def channel(self) -> Channel | None:

@@ -44,10 +44,10 @@ from relay_server.web.capture import (
     BadTarget,
     Head,
     RawHeaders,
-    below_channel,
     origin_form,
     read_head,
     sender_address,
+    split_channel,
 )
 from relay_server.web.context import Context
 from relay_server.web.errors import error_body
@@ -70,32 +70,20 @@ class BodyTooLarge(RelayError):
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A webhook whose sender was let in, before its body.
-
-    Attributes:
-        request_target: Path and query as the target sees them.
-        limit: Bytes that its body may have.
-    """
+    """A webhook whose sender was let in, before its body."""
 
     channel: Channel
     method: str
     head: Head
     sender: str
     scheme: str
-    request_target: str
-    limit: int
+    request_target: str  # path and query as the target sees them
+    limit: int  # bytes that its body may have
 
 
 def is_webhook(raw_target: bytes) -> bool:
     """True if a request's target is one that webhooks are posted to."""
     return origin_form(raw_target.decode("latin-1")).startswith(PREFIXES)
-
-
-def channel_name(context: Context, raw_target: str) -> str:
-    """The channel that a target names: `/webhook…` the default one, `/c/{channel}/…` another."""
-    if raw_target.startswith("/c/"):
-        return raw_target[3:].partition("?")[0].partition("/")[0]
-    return context.settings.default_channel
 
 
 def admit(
@@ -109,11 +97,11 @@ def admit(
         BadTarget, HeadTooLarge: As they say.
     """
     head = read_head(raw_target, headers)
-    target = below_channel(head.target) if head.target.startswith("/c/") else head.target
+    name, target = split_channel(head.target, context.settings.default_channel)
     proxies = context.settings.trusted_proxies
     sender, forwarded_scheme = sender_address(peer, head, proxies)
     try:
-        channel = _let_in(context, head, sender)
+        channel = _let_in(context, name, head, sender)
     except Unauthorized as exc:
         raise refusal(context, exc, sender) from None
     try:
@@ -131,9 +119,9 @@ def admit(
     )
 
 
-def _let_in(context: Context, head: Head, sender: str) -> Channel:
+def _let_in(context: Context, name: str, head: Head, sender: str) -> Channel:
     catalog = context.store.catalog
-    channel = catalog.channels.get(channel_name(context, head.target))
+    channel = catalog.channels.get(name)
     if channel is None:
         raise Unauthorized("no such channel")
     check_sender(channel, catalog, head.shown, sender)

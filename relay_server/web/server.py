@@ -149,8 +149,7 @@ class BoundedRunner(web.AppRunner):
 async def track_request(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tell the connection when a request's headers are whole, and when it is answered."""
     connection = request.protocol
-    if not isinstance(connection, BoundedHandler):
-        return await handler(request)
+    assert isinstance(connection, BoundedHandler)
     connection.begun()
     try:
         return await handler(request)

@@ -14,10 +14,10 @@ from relay_server.auth import TOKEN_PREFIX
 from relay_server.web.capture import (
     BadTarget,
     HeadTooLarge,
-    below_channel,
     origin_form,
     read_head,
     sender_address,
+    split_channel,
 )
 
 SECRET = TOKEN_PREFIX + "x" * 43
@@ -241,18 +241,22 @@ def test_a_target_that_is_no_path(raw: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "below"),
+    ("target", "channel", "below"),
     [
-        ("/c/a/webhook", "/webhook"),
-        ("/c/a/b/c?d=/e", "/b/c?d=/e"),
-        ("/c/a/", "/"),
-        ("/c/a", "/"),
-        ("/c/a?x=/y/z", "/?x=/y/z"),
-        ("/c/a//evil.example/x", "//evil.example/x"),
+        ("/c/a/webhook", "a", "/webhook"),
+        ("/c/a/b/c?d=/e", "a", "/b/c?d=/e"),
+        ("/c/a/", "a", "/"),
+        ("/c/a", "a", "/"),
+        ("/c/a?x=/y/z", "a", "/?x=/y/z"),
+        ("/c/a//evil.example/x", "a", "//evil.example/x"),
+        ("/c//webhook", "", "/webhook"),
+        ("/c/", "", "/"),
+        ("/webhook?a=/c/b", "chatwoot", "/webhook?a=/c/b"),
+        ("/webhook/c/a/b", "chatwoot", "/webhook/c/a/b"),
     ],
 )
-def test_the_target_below_a_channel(target: str, below: str) -> None:
-    assert below_channel(target) == below
+def test_the_target_below_a_channel(target: str, channel: str, below: str) -> None:
+    assert split_channel(target, "chatwoot") == (channel, below)
 
 
 # Who really sent it.
