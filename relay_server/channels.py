@@ -42,7 +42,9 @@ _chatwoot = msgspec.json.Decoder(_ChatwootBody)
 
 
 def check_name(name: str) -> str:
-    """Return a channel's or token's name; raise `InvalidValue` where it can be none."""
+    """Return the name of a channel or token to be made; raise `InvalidValue` if it can be none."""
+    if name.startswith(CANARY_PREFIX):
+        raise InvalidValue(f"names that begin with {CANARY_PREFIX!r} are the server's own")
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidValue(
             f"{name!r} is no name: it takes 1 to 63 of a-z, 0-9, '.', '_' and '-',"
@@ -51,15 +53,8 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_new_name(name: str) -> str:
-    """The same for one that is to be made: some names are kept for the server's own."""
-    if name.startswith(CANARY_PREFIX):
-        raise InvalidValue(f"names that begin with {CANARY_PREFIX!r} are the server's own")
-    return check_name(name)
-
-
 def check_subscription_name(name: str) -> str:
-    """Return a subscription's name; raise `InvalidValue` where it can be none."""
+    """Return a subscription's name; raise `InvalidValue` if it can be none."""
     if not re.fullmatch(SUBSCRIPTION_PATTERN, name):
         raise InvalidValue("a subscription's name takes 1 to 63 characters, none of them '/'")
     if name in (".", ".."):

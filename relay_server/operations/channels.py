@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from relay_server.channels import CANARY_PREFIX, check_new_name
+from relay_server.channels import CANARY_PREFIX, check_name
 from relay_server.configs import HMAC_SCHEMES, ChannelConfig, HmacAuth, Policy, check
 from relay_server.errors import Forbidden, InvalidValue, TokenNotFound
 from relay_server.operations import Parts, tokens
@@ -29,7 +29,7 @@ async def create(parts: Parts, name: str | None, rules: Mapping[str, Any]) -> Ch
     if name is None:
         raise InvalidValue("a channel needs a name")
     config = _change(parts, rules)(ChannelConfig())
-    return await parts.store.create_channel(check_new_name(name), config, parts.clock.unix_ms())
+    return await parts.store.create_channel(check_name(name), config, parts.clock.unix_ms())
 
 
 async def change(

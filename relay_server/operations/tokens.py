@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from relay_server.auth import digest, new_secret
-from relay_server.channels import CANARY_PREFIX, check_new_name
+from relay_server.channels import CANARY_PREFIX, check_name
 from relay_server.errors import ChannelNotFound, InvalidValue
 from relay_server.operations import Parts
 from relay_server.values import Scope, Token
@@ -33,7 +33,7 @@ async def create(
     for channel in channels or ():
         if channel not in parts.store.catalog.channels:
             raise ChannelNotFound(channel)
-    return await keep(parts, check_new_name(name), scopes, channels)
+    return await keep(parts, check_name(name), scopes, channels)
 
 
 async def keep(

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 from yarl import URL
 
 from relay_protocol.text import harmless
-from relay_server.channels import check_name, check_new_name, check_subscription_name
+from relay_server.channels import check_name, check_subscription_name
 from relay_server.configs import ChannelConfig, check
 from relay_server.errors import InvalidValue
 from relay_server.pointers import follow
@@ -29,7 +29,6 @@ def consider(data: bytes) -> None:
 def _consider_name(text: str) -> None:
     try:
         assert check_name(text) == text
-        check_new_name(text)
     except InvalidValue:
         return
     assert set(text) <= NAME_CHARS

@@ -11,7 +11,6 @@ from relay_server.channels import (
     MAX_KEY_CHARS,
     MAX_KIND_CHARS,
     check_name,
-    check_new_name,
     check_subscription_name,
     identify,
 )
@@ -43,10 +42,10 @@ def test_names_that_are_none(name: str) -> None:
 
 
 def test_names_that_the_server_keeps_for_itself() -> None:
-    assert check_new_name("canary") == "canary"
+    assert check_name("canary") == "canary"
     for name in ("canary-", "canary-1", "Not a name"):
         with pytest.raises(InvalidValue):
-            check_new_name(name)
+            check_name(name)
 
 
 @pytest.mark.parametrize(
