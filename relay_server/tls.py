@@ -38,8 +38,7 @@ def load(settings: ServerSettings) -> ssl.SSLContext | None:
 async def renew(settings: ServerSettings, context: ssl.SSLContext) -> None:
     """Read the certificate again when its file changed; new connections get the new one."""
     cert, key = settings.tls_cert_file, settings.tls_key_file
-    if cert is None or key is None:
-        return
+    assert cert is not None
     seen = _mtime(cert)
     while True:
         await asyncio.sleep(LOOK_S)

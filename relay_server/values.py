@@ -167,21 +167,15 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try of a delivery that has ended.
-
-    Attributes:
-        outcome: `"response"` or a `FailureKind`.
-        status: Of the target's answer; None without one.
-        text: The start of a failed answer's body, or what went wrong.
-    """
+    """One try of a delivery that has ended."""
 
     sequence: int
     attempt: int
     started_at: int
     elapsed_ms: int
-    outcome: str
-    status: int | None = None
-    text: str = ""
+    outcome: str  # "response" or a `FailureKind`
+    status: int | None = None  # of the target's answer; None without one
+    text: str = ""  # the start of a failed answer's body, or what went wrong
 
     @property
     def delivered(self) -> bool:
@@ -190,17 +184,11 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """Where a subscription stands, or what has changed of it.
+    """Where a subscription stands, or what has changed of it."""
 
-    Attributes:
-        floor: Every event up to this sequence is settled.
-        marks: Deliveries above the floor that are not simply untouched.
-        attempts: Tries that ended.
-    """
-
-    floor: int
-    marks: tuple[Mark, ...] = ()
-    attempts: tuple[Attempt, ...] = ()
+    floor: int  # every event up to this sequence is settled
+    marks: tuple[Mark, ...] = ()  # deliveries above the floor that are not simply untouched
+    attempts: tuple[Attempt, ...] = ()  # tries that ended
 
 
 class Claim(msgspec.Struct, frozen=True):
