@@ -16,10 +16,10 @@ INSTALL_SELF := $(PIP) install --quiet --no-deps --no-build-isolation --editable
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make pins'
 # More at once than there are cores: much of a test of processes and deadlines is waiting.
-PYTEST_ARGS ?= -n 4
+PYTEST_ARGS ?= -n 4 --dist worksteal
 # Chance's tests go on for long: those of random steps, and of what no peer should send.
 QUICK_ARGS ?= -n 4 -m "not slow" -k "not machine and not hostile"
-FAULT_ARGS ?= -n 3
+FAULT_ARGS ?= -n 3 --dist worksteal
 
 # The stamps lie in the environment that they speak of, and go with it.
 RUNTIME := $(VENV)/.relay-runtime
