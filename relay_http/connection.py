@@ -271,9 +271,10 @@ def _watch(fileno: int) -> Callable[[], bool]:
     """Give a function that is true while an open socket has something to be read."""
     if sys.platform == "win32":  # which has no poll()
         return lambda: bool(select.select([fileno], [], [], 0)[0])
-    poll = select.poll()  # select() knows no descriptor above 1023
-    poll.register(fileno, select.POLLIN)
-    return lambda: bool(poll.poll(0))
+    else:  # noqa: RET505  (as the rest it would be unreachable to the type check for Windows)
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(fileno, select.POLLIN)
+        return lambda: bool(poll.poll(0))
 
 
 def _ends_with_connection(headers: list[tuple[bytes, bytes]]) -> bool:
