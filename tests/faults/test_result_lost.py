@@ -57,6 +57,7 @@ async def test_a_hundred_cuts_between_answer_and_result_repeat_nothing(
         await target.received(CUTS, 90)
         await until(lambda: proxy.cuts == CUTS)
         await until_settled(relay)
+        await client.said("delivered", CUTS)  # it posts and settles before it says so
 
         assert client.alive, f"seed {SEED}: {client.errors}"
         assert target.event_ids == [one.json["id"] for one in answers], f"seed {SEED}"
