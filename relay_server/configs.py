@@ -4,10 +4,10 @@ Each `Setting` below is the one place where it is written down. Made from it are
 the API may give, the commands' options, what both show of it, and the check of its bounds:
 
     a field of a config: Annotated[its type, Setting(help, …), its check] = its default
-        ├─ web/api/requests.py    what a request may set, under the field's name
-        ├─ cli/options.py         the option, under the field's name or `option`
-        ├─ web/views.py           the JSON of what is set
-        └─ `check` below          what is refused, and how that is said
+        ├─ `changes_of` below     what a request may set, under the field's name
+        ├─ `check` below          what is refused, and how that is said
+        ├─ operations/            the JSON of what is set
+        └─ cli/command.py         the option, under the field's name or `option`
 
 So a new setting is one line here, and its use. What is stored is read without the checks: a store
 may hold what an older version allowed.
@@ -340,3 +340,40 @@ def check(config: type[msgspec.Struct], values: Mapping[str, Any]) -> None:
         value = values.get(settable.name)
         if settable.check is not None and value is not None:
             settable.check(value)
+
+
+class Changes(msgspec.Struct, forbid_unknown_fields=True):
+    """What a request sets of a config; what it leaves out stays as it is."""
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were set, by name."""
+        values = msgspec.structs.asdict(self)
+        return {
+            name: value.given() if isinstance(value, Changes) else value
+            for name, value in values.items()
+            if value is not msgspec.UNSET
+        }
+
+
+def changes_of(
+    config: type[msgspec.Struct], *, optional: bool = False, **more: Any
+) -> type[Changes]:
+    """Make the type of a request that sets a config.
+
+    Args:
+        config: Its settings are the fields.
+        optional: Each may be None.
+        more: Fields beside them, and their types.
+    """
+    found = {
+        one.name: one.setting.given or one.type
+        for one in settings_of(config)
+        if one.setting.parts is None
+    }
+    if optional:
+        found = {name: kind | None for name, kind in found.items()}
+    # Unset, not None, is what was left out: null is a value, such as for no limit.
+    fields: list[tuple[str, Any, Any]] = [
+        (name, kind | msgspec.UnsetType, msgspec.UNSET) for name, kind in (found | more).items()
+    ]
+    return msgspec.defstruct(f"{config.__name__}Changes", fields, bases=(Changes,))  # type: ignore[return-value]

@@ -199,17 +199,15 @@ class Claim(msgspec.Struct, frozen=True):
     progress: Progress
 
 
-class Selection(msgspec.Struct, frozen=True):
-    """Which of a channel's events are meant; all conditions that are set must hold.
+class Conditions(msgspec.Struct, frozen=True):
+    """What events that are meant have in common; all conditions that are set must hold.
 
     Attributes:
-        sequences: These alone; empty for any.
         kind: The sender's name for what happened, e.g. `"message_created"`.
         text: Is in the body, as sent or as JSON would write it.
         dead: Those that are dead for the subscription.
     """
 
-    sequences: tuple[int, ...] = ()
     first: int | None = None
     last: int | None = None
     received_from: int | None = None
@@ -218,6 +216,12 @@ class Selection(msgspec.Struct, frozen=True):
     key: str | None = None
     text: str = ""
     dead: bool = False
+
+
+class Selection(Conditions, frozen=True):
+    """Which of a channel's events are meant."""
+
+    sequences: tuple[int, ...] = ()  # these alone; empty for any
 
 
 class Selected(msgspec.Struct, frozen=True):

@@ -1,26 +1,45 @@
-"""Operations on channels, tokens, subscriptions, forwards and replays, each of them once.
+"""What may be done with channels, tokens, subscriptions, events and replays, each of it once.
 
-An operation checks what it is asked, then stores it, and raises one of our errors where it does
-neither. The JSON API, the host's commands (through the API) and pages call it. It knows nothing of
-HTTP, and tells nobody of what it changed: whom that concerns listens to the store's feed.
+    async def an_operation(who: Caller, *names from a path, fields: what is asked) -> its JSON
+
+An operation checks who asks and what, then stores it, and gives what people and scripts see of it:
+JSON, secrets masked, times in Unix milliseconds. It raises one of our errors where it does nothing.
+The JSON API's table of routes (`web/api.py`) calls it, for the commands too, and so may a page. It
+knows nothing of HTTP, and tells nobody of what it changed: whom that concerns listens to the
+store's feed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
+from relay_server.auth import allows
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
+from relay_server.delivery.url.forwards import Forwards
+from relay_server.errors import ChannelNotFound, Forbidden
 from relay_server.sealing import Sealer
-from relay_server.settings import ServerSettings
+from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
+from relay_server.values import Channel, Scope, Subscription, Token
+
+JsonObject = dict[str, Any]
+
+MASK = "•••"
+MAX_LISTED = 500  # events or dead deliveries in one answer; a larger `limit` counts as this
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Parts(Protocol):
     """The server's parts, as far as operations need them.
 
     Attributes:
+        forwards: None while a command runs alone: a forward begins with the server.
         making_canary: One at a time, so that a token has no more than one.
     """
 
@@ -28,5 +47,91 @@ class Parts(Protocol):
     clock: Clock
     sealer: Sealer
     settings: ServerSettings
+    sources: Sources
     hub: Hub
+    forwards: Forwards | None
+    started_at: float
     making_canary: asyncio.Lock
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks a server, and what is theirs to see and to do.
+
+    Attributes:
+        parts: The server's.
+        token: None for somebody on the host, who may do everything.
+    """
+
+    parts: Parts
+    token: Token | None = None
+
+    @property
+    def store(self) -> Store:
+        return self.parts.store
+
+    @property
+    def admin(self) -> bool:
+        """True if everything is allowed."""
+        return self.token is None or Scope.ADMIN in self.token.scopes
+
+    @property
+    def name(self) -> str:
+        """The token's; empty for somebody on the host."""
+        return self.token.name if self.token else ""
+
+    def now(self) -> int:
+        """Unix milliseconds."""
+        return self.parts.clock.unix_ms()
+
+    def may_read(self, channel: Channel | None) -> bool:
+        """True if it is there, and its events are for the caller's eyes."""
+        if channel is None:
+            return False
+        return self.token is None or allows(self.token, Scope.SUBSCRIBE, channel)
+
+    def channel(self, name: str) -> Channel:
+        """A channel that the caller may read.
+
+        Raises:
+            ChannelNotFound: There is none; also when it is not for the caller.
+        """
+        channel = self.store.catalog.channels.get(name)
+        if channel is None or not self.may_read(channel):
+            raise ChannelNotFound(name)
+        return channel
+
+    def channels(self) -> list[Channel]:
+        """Channels that the caller may read, by name; canaries are nobody's business."""
+        found = self.store.catalog.channels.values()
+        mine = [c for c in found if self.may_read(c) and not c.config.owner]
+        return sorted(mine, key=lambda channel: channel.name)
+
+    def check_admin(self) -> None:
+        """Raise `Forbidden` unless everything is allowed."""
+        if not self.admin:
+            raise Forbidden("this takes a token with the scope admin")
+
+    def check_reader(self, subscription: Subscription) -> None:
+        """See that the caller may connect under the name of a subscription of a channel of theirs.
+
+        Raises:
+            Forbidden: The server itself reads it, and the caller is no administrator.
+        """
+        if subscription.config.forward is not None and not self.admin:
+            raise Forbidden(f"{subscription.name!r} is a forward: this takes the scope admin")
+
+
+class ForAdmins(Generic[P, R]):
+    """Decorates an operation that takes the scope `admin`.
+
+    It checks that by itself, whoever calls it. The API asks before it reads a body, too: what a
+    request without the right to it says is then not even looked at.
+    """
+
+    def __init__(self, do: Callable[Concatenate[Caller, P], Awaitable[R]]) -> None:
+        self.do = do
+
+    def __call__(self, who: Caller, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        who.check_admin()
+        return self.do(who, *args, **kwargs)

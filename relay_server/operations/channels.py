@@ -10,70 +10,86 @@ from typing import Any
 import msgspec
 
 from relay_server.channels import CANARY_PREFIX, check_name
-from relay_server.configs import HMAC_SCHEMES, ChannelConfig, HmacAuth, Policy, check
-from relay_server.errors import Forbidden, InvalidValue, TokenNotFound
-from relay_server.operations import Parts, tokens
-from relay_server.values import Channel, Scope, Token
+from relay_server.configs import (
+    HMAC_SCHEMES,
+    Changes,
+    ChannelConfig,
+    ForwardConfig,
+    HmacAuth,
+    Policy,
+    changes_of,
+    check,
+    settings_of,
+)
+from relay_server.errors import Forbidden, InvalidValue, TokenNotFound, Unauthorized
+from relay_server.operations import Caller, ForAdmins, JsonObject, Parts, tokens
+from relay_server.values import Channel, Scope
 
 CANARY_LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
 
+Fields = changes_of(ChannelConfig, name=str, policy=changes_of(Policy))
 
-async def create(parts: Parts, name: str | None, rules: Mapping[str, Any]) -> Channel:
-    """Make a channel.
 
-    Args:
-        parts: The server's.
-        name: Its name.
-        rules: What is set, by the settings' names; policy is a mapping in it, too.
-    """
-    if name is None:
+async def listed(who: Caller) -> JsonObject:
+    """The channels that the caller may read."""
+    return {"channels": [view(who.parts, channel) for channel in who.channels()]}
+
+
+async def show(who: Caller, name: str) -> JsonObject:
+    """One channel."""
+    return view(who.parts, who.channel(name))
+
+
+@ForAdmins
+async def create(who: Caller, fields: Changes) -> JsonObject:
+    """Make a channel."""
+    rules = fields.given()
+    if "name" not in rules:
         raise InvalidValue("a channel needs a name")
-    config = _change(parts, rules)(ChannelConfig())
-    return await parts.store.create_channel(check_name(name), config, parts.clock.unix_ms())
+    name = rules.pop("name")
+    config = _change(who.parts, rules)(ChannelConfig())
+    return view(who.parts, await who.store.create_channel(check_name(name), config, who.now()))
 
 
-async def change(
-    parts: Parts, channel: Channel, name: str | None, rules: Mapping[str, Any]
-) -> Channel:
+@ForAdmins
+async def change(who: Caller, name: str, fields: Changes) -> JsonObject:
     """Change a channel's rules; what is not named stays."""
-    if name not in (None, channel.name):
+    channel, rules = who.channel(name), fields.given()
+    if rules.pop("name", name) != name:
         raise InvalidValue("a channel keeps its name: its URL would change")
-    return await parts.store.change_channel(channel.name, _change(parts, rules))
+    changed = await who.store.change_channel(channel.name, _change(who.parts, rules))
+    return view(who.parts, changed)
 
 
-async def delete(parts: Parts, channel: Channel) -> None:
+@ForAdmins
+async def delete(who: Caller, name: str) -> None:
     """Delete a channel with all that is in it, and a canary's token."""
-    if channel.name == parts.settings.default_channel:
-        raise InvalidValue("the default channel stays: /webhook leads to it")
-    # The token first: without its channel nobody would find it any more.
-    if channel.config.owner:
-        with contextlib.suppress(TokenNotFound):  # somebody else deletes it at the same time
-            await parts.store.revoke_token(channel.name)
-    await parts.store.delete_channel(channel.name)
+    await _delete(who.parts, who.channel(name))
 
 
-async def create_canary(parts: Parts, owner: Token) -> tuple[Channel, str]:
+async def create_canary(who: Caller) -> JsonObject:
     """Make a private channel, so that its owner can try the whole way and disturb nobody.
 
-    Returns:
-        It, and the secret of the token that posts to it.
+    Its answer has the secret of the token that posts to it.
     """
-    name = CANARY_PREFIX + secrets.token_hex(8)
-    async with parts.making_canary:
-        for channel in list(parts.store.catalog.channels.values()):
+    owner, name = who.token, CANARY_PREFIX + secrets.token_hex(8)
+    if owner is None or not owner.scopes & {Scope.SUBSCRIBE, Scope.ADMIN}:
+        raise Unauthorized(f"the token has not the scope {Scope.SUBSCRIBE}")
+    async with who.parts.making_canary:
+        for channel in list(who.store.catalog.channels.values()):
             if channel.config.owner == owner.name:  # one at a time
-                await delete(parts, channel)
-        config, now = ChannelConfig(owner=owner.name), parts.clock.unix_ms()
-        made = await parts.store.create_channel(name, config, now)
-    _, secret = await tokens.keep(parts, name, [Scope.SEND], [name])
-    return made, secret
+                await _delete(who.parts, channel)
+        await who.store.create_channel(name, ChannelConfig(owner=owner.name), who.now())
+    _, secret = await tokens.keep(who, name, [Scope.SEND], [name])
+    return {"channel": name, "send_token": secret, "webhook_path": f"/c/{name}/webhook"}
 
 
-async def delete_canary(parts: Parts, channel: Channel) -> None:
+async def delete_canary(who: Caller, name: str) -> None:
     """Delete a canary, and no other channel."""
+    channel = who.channel(name)
     if not channel.config.owner:
         raise Forbidden("this is no canary channel")
-    await delete(parts, channel)
+    await _delete(who.parts, channel)
 
 
 async def delete_forgotten_canaries(parts: Parts) -> None:
@@ -81,7 +97,48 @@ async def delete_forgotten_canaries(parts: Parts) -> None:
     born_before = parts.clock.unix_ms() - CANARY_LIFETIME_MS
     for channel in list(parts.store.catalog.channels.values()):
         if channel.config.owner and channel.created_at < born_before:
-            await delete(parts, channel)
+            await _delete(parts, channel)
+
+
+def view(parts: Parts, channel: Channel) -> JsonObject:
+    """A channel and its rules, without its secrets."""
+    config = channel.config
+    default = channel.name == parts.settings.default_channel
+    rules = plain_settings(config)
+    return {
+        "name": channel.name,
+        "webhook_path": "/webhook" if default else f"/c/{channel.name}/webhook",
+        "sender": rules.pop("sender"),
+        "sender_auth": _sender_auth(config, token=rules.pop("token")),
+        **rules,
+        "max_body_bytes": config.max_body_bytes or parts.settings.max_body_bytes,
+        "created_at": channel.created_at,
+    }
+
+
+def plain_settings(config: ChannelConfig | ForwardConfig) -> JsonObject:
+    """The settings of a config, but for its parts: those hold secrets."""
+    parts = [one.name for one in settings_of(type(config)) if one.setting.parts]
+    # An owner is no setting: canaries have one, and nobody else sees those.
+    whole = msgspec.to_builtins(config)
+    return {n: v for n, v in whole.items() if n not in (*parts, "owner")}
+
+
+def _sender_auth(config: ChannelConfig, *, token: bool) -> list[str]:
+    auth = ["token"] if token else []
+    if config.hmac is not None:
+        auth.append(f"hmac:{config.hmac.scheme}{' (log only)' if config.hmac.log_only else ''}")
+    return [*auth, "ip"] if config.allow_from else auth
+
+
+async def _delete(parts: Parts, channel: Channel) -> None:
+    if channel.name == parts.settings.default_channel:
+        raise InvalidValue("the default channel stays: /webhook leads to it")
+    # The token first: without its channel nobody would find it any more.
+    if channel.config.owner:
+        with contextlib.suppress(TokenNotFound):  # somebody else deletes it at the same time
+            await parts.store.revoke_token(channel.name)
+    await parts.store.delete_channel(channel.name)
 
 
 def _change(parts: Parts, rules: Mapping[str, Any]) -> Callable[[ChannelConfig], ChannelConfig]:

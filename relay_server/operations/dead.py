@@ -4,90 +4,109 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from relay_server.errors import InvalidValue, NothingSelected
-from relay_server.operations import Parts, events, subscriptions
-from relay_server.operations.callers import Caller, readable_channel, visible_channels
+from relay_server.operations import MAX_LISTED, Caller, ForAdmins, JsonObject, events, subscriptions
 from relay_server.values import DeadDelivery, Subscription
 
 PAGE = 500  # dead deliveries that are let go of at once
 
 
-async def listed(
-    parts: Parts, who: Caller, channel: str | None, name: str | None, after: int, limit: int
-) -> list[tuple[Subscription, DeadDelivery]]:
-    """Dead deliveries by channel, subscription and sequence.
+class Page(msgspec.Struct):
+    """Which dead deliveries are listed, by channel, subscription and sequence; None for any."""
 
-    Args:
-        parts: The server's.
-        who: May read their channels.
-        channel: Of this one alone; None for every one.
-        name: For the subscriptions of this name alone; None for every one.
-        after: Those behind a sequence; both names go with it.
-        limit: How many.
+    channel: str | None = None
+    subscription: str | None = None
+    after: int = 0  # a sequence; both names go with it
+    limit: int = 50
+
+
+class Discarded(msgspec.Struct, forbid_unknown_fields=True):
+    """Which dead deliveries need not be delivered: those of events, or all there are.
+
+    Attributes:
+        channel: Left out, that of the events that are named, or else every channel.
+        subscription: None for every one.
     """
-    if after and None in (channel, name):
+
+    channel: str | None = None
+    subscription: str | None = None
+    events: list[str] = []
+    all: bool = False
+
+
+async def listed(who: Caller, page: Page) -> JsonObject:
+    """Dead deliveries, by channel, subscription and sequence."""
+    if page.after and None in (page.channel, page.subscription):
         raise InvalidValue("`after` goes with a channel and a subscription")
-    found = list[tuple[Subscription, DeadDelivery]]()
-    for subscription in await _subscriptions(parts, who, channel, name):
-        room = limit - len(found)
-        dead = await parts.store.dead(subscription.number, after, room) if room > 0 else ()
-        found += [(subscription, delivery) for delivery in dead]
-    return found
+    found, most = list[JsonObject](), min(page.limit, MAX_LISTED)
+    for subscription in await _subscriptions(who, page.channel, page.subscription):
+        room = most - len(found)
+        dead = await who.store.dead(subscription.number, page.after, room) if room > 0 else ()
+        found += [view(subscription, delivery) for delivery in dead]
+    return {"dead": found}
 
 
-async def discard(
-    parts: Parts,
-    who: Caller,
-    channel: str | None,
-    name: str | None,
-    ids: Sequence[str],
-    *,
-    everything: bool,
-) -> int:
-    """Say that the dead deliveries of these events, or all there are, need not be delivered.
-
-    Returns:
-        How many were dead.
+@ForAdmins
+async def discard(who: Caller, which: Discarded) -> JsonObject:
+    """Say that dead deliveries need not be delivered, and how many these are: their events may go.
 
     Raises:
-        NothingSelected: None was.
+        NothingSelected: None was dead.
     """
-    if bool(ids) == everything:
+    if bool(which.events) == which.all:
         raise InvalidValue("say which events are meant, or `all`")
-    sequences: tuple[int, ...] = ()
-    if ids:
-        of, sequences = await events.find_all(parts, who, channel, ids)
+    channel, sequences = which.channel, tuple[int, ...]()
+    if which.events:
+        of, sequences = await events.find_all(who, channel, which.events)
         channel = of.name
     discarded = 0
-    for subscription in await _subscriptions(parts, who, channel, name):
-        discarded += await _discard(parts, subscription, sequences)
+    for subscription in await _subscriptions(who, channel, which.subscription):
+        discarded += await _discard(who, subscription, sequences)
     if not discarded:
         raise NothingSelected("none of these deliveries is dead")
-    return discarded
+    return {"discarded": discarded}
 
 
-async def _discard(parts: Parts, subscription: Subscription, sequences: Sequence[int]) -> int:
+def view(subscription: Subscription, delivery: DeadDelivery) -> JsonObject:
+    """A delivery that was given up."""
+    event = delivery.event
+    return {
+        "id": event.id,
+        "channel": subscription.channel,
+        "subscription": subscription.name,
+        "sequence": event.sequence,
+        "received_at": event.received_at,
+        "kind": event.kind,
+        "key": event.key,
+        "size": event.size,
+        "reason": delivery.reason,
+        "attempts": delivery.attempts,
+        "ended_at": delivery.ended_at,
+    }
+
+
+async def _discard(who: Caller, subscription: Subscription, sequences: Sequence[int]) -> int:
     """Those of the sequences that are dead, or all that are."""
-    now, discarded = parts.clock.unix_ms(), 0
+    now, discarded = who.now(), 0
     if sequences:
-        return await parts.store.discard(subscription.number, sequences, now)
-    while page := await parts.store.dead(subscription.number, 0, PAGE):
+        return await who.store.discard(subscription.number, sequences, now)
+    while page := await who.store.dead(subscription.number, 0, PAGE):
         found = [delivery.event.sequence for delivery in page]
-        count = await parts.store.discard(subscription.number, found, now)
+        count = await who.store.discard(subscription.number, found, now)
         discarded += count
         if not count:
             break  # somebody else is at it
     return discarded
 
 
-async def _subscriptions(
-    parts: Parts, who: Caller, channel: str | None, name: str | None
-) -> list[Subscription]:
+async def _subscriptions(who: Caller, channel: str | None, name: str | None) -> list[Subscription]:
     """Those that are meant, by channel and name; a name that is nowhere is an error."""
     if channel is not None:
-        readable_channel(parts, who, channel)
+        who.channel(channel)
         if name is not None:
-            return [await subscriptions.find(parts, channel, name)]
-    visible = {c.name for c in visible_channels(parts, who)} | {channel}
-    known = await parts.store.subscriptions(channel)
+            return [await subscriptions.find(who, channel, name)]
+    visible = {c.name for c in who.channels()} | {channel}
+    known = await who.store.subscriptions(channel)
     return [s for s in known if s.channel in visible and name in (None, s.name)]

@@ -9,7 +9,7 @@ import msgspec
 
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import check_subscription_name
-from relay_server.configs import ForwardConfig, SubscriptionConfig
+from relay_server.configs import Changes, ForwardConfig, SubscriptionConfig, changes_of
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.push import check_forward
 from relay_server.errors import (
@@ -18,20 +18,82 @@ from relay_server.errors import (
     SubscriptionExists,
     SubscriptionNotFound,
 )
-from relay_server.operations import Parts, subscriptions
-from relay_server.values import Channel, Subscription
+from relay_server.operations import MASK, Caller, ForAdmins, JsonObject, Parts, subscriptions
+from relay_server.operations.channels import plain_settings
+from relay_server.values import Subscription, SubscriptionStatus
 
 DEFAULT_NAME = "forward"
 
+# `since` is where it starts, in Unix milliseconds; null for the next event.
+NewFields = changes_of(ForwardConfig, channel=str, name=str, since=int | None)
+Fields = changes_of(ForwardConfig, paused=bool)
 
-async def find(parts: Parts, channel: str, name: str) -> Subscription:
+
+@ForAdmins
+async def listed(who: Caller) -> JsonObject:
+    """Every forward, and how it is doing."""
+    known = await who.store.subscription_status()
+    found = [status for status in known if status.subscription.config.forward is not None]
+    return {"forwards": [view(who, status) for status in found]}
+
+
+@ForAdmins
+async def create(who: Caller, fields: Changes) -> JsonObject:
+    """Make a forward; a server that runs begins with it at once."""
+    rules = fields.given()
+    channel = who.channel(rules.pop("channel", ""))
+    name, since = rules.pop("name", DEFAULT_NAME), rules.pop("since", None)
+    if "url" not in rules:
+        raise InvalidValue("a forward needs a url")
+    if since is not None and not 0 <= since <= MAX_UNIX_MS:
+        raise InvalidValue(f"{since} is no time")
+    check_subscription_name(name)
+    forward = _configured(who.parts, ForwardConfig(rules["url"]), rules)
+    config = SubscriptionConfig(forward=forward)
+    made, new = await who.store.subscribe(channel.name, name, since, who.now(), config)
+    if not new:
+        raise SubscriptionExists(channel.name, name)
+    return await _shown(who, made)
+
+
+@ForAdmins
+async def show(who: Caller, channel: str, name: str) -> JsonObject:
+    """One forward."""
+    return await _shown(who, await find(who, channel, name))
+
+
+@ForAdmins
+async def change(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
+    """Change a forward, pause or resume it; that holds at once, and what is not named stays."""
+    forward, rules = await find(who, channel, name), fields.given()
+    paused = rules.pop("paused", None)
+    if rules:
+        assert forward.config.forward is not None
+        config = _configured(who.parts, forward.config.forward, rules)
+
+        def apply(old: SubscriptionConfig) -> SubscriptionConfig:
+            return msgspec.structs.replace(old, forward=config)
+
+        forward = await who.store.change_subscription(forward.number, apply)
+    if paused is not None:
+        forward = await subscriptions.set_paused(who, forward, paused)
+    return await _shown(who, forward)
+
+
+@ForAdmins
+async def delete(who: Caller, channel: str, name: str) -> None:
+    """End a forward, and forget what waits for it."""
+    await who.store.unsubscribe((await find(who, channel, name)).number)
+
+
+async def find(who: Caller, channel: str, name: str) -> Subscription:
     """A forward by its name.
 
     Raises:
         ForwardNotFound: The channel has none of this name.
     """
     try:
-        found = await subscriptions.find(parts, channel, name)
+        found = await subscriptions.find(who, channel, name)
     except SubscriptionNotFound as exc:
         raise ForwardNotFound(channel, name) from exc
     if found.config.forward is None:
@@ -39,47 +101,20 @@ async def find(parts: Parts, channel: str, name: str) -> Subscription:
     return found
 
 
-async def create(
-    parts: Parts, channel: Channel, name: str, since: int | None, rules: Mapping[str, Any]
-) -> Subscription:
-    """Make a forward; a server that runs begins with it at once.
-
-    Args:
-        parts: The server's.
-        channel: Whose events it posts.
-        name: Its name among the channel's subscriptions.
-        since: Where it starts, in Unix milliseconds; None for the next event.
-        rules: What is set, by the settings' names; a url must be.
-    """
-    if "url" not in rules:
-        raise InvalidValue("a forward needs a url")
-    if since is not None and not 0 <= since <= MAX_UNIX_MS:
-        raise InvalidValue(f"{since} is no time")
-    check_subscription_name(name)
-    config = SubscriptionConfig(forward=_configured(parts, ForwardConfig(rules["url"]), rules))
-    now = parts.clock.unix_ms()
-    made, new = await parts.store.subscribe(channel.name, name, since, now, config)
-    if not new:
-        raise SubscriptionExists(channel.name, name)
-    return made
+def view(who: Caller, status: SubscriptionStatus) -> JsonObject:
+    """A forward, and how it is doing; the values of its headers are masked."""
+    config, number = status.subscription.config.forward, status.subscription.number
+    assert config is not None
+    rules, engine = subscriptions.whole_view(who, status), who.parts.forwards
+    return rules | {
+        "waits_for": rules["waits_for"] or (engine.why_waiting(number) if engine else ""),
+        **plain_settings(config),
+        "headers": {name: MASK for name, _ in config.headers},
+    }
 
 
-async def change(
-    parts: Parts, forward: Subscription, paused: bool | None, rules: Mapping[str, Any]
-) -> Subscription:
-    """Change a forward, pause or resume it; what is None or not named stays."""
-    if rules:
-        assert forward.config.forward is not None
-        config = _configured(parts, forward.config.forward, rules)
-
-        def reconfigure(old: SubscriptionConfig) -> SubscriptionConfig:
-            return msgspec.structs.replace(old, forward=config)
-
-        forward = await parts.store.change_subscription(forward.number, reconfigure)
-    if paused is None:
-        return forward
-    turn = subscriptions.pause if paused else subscriptions.resume
-    return await turn(parts, forward)
+async def _shown(who: Caller, forward: Subscription) -> JsonObject:
+    return view(who, await subscriptions.status_of(who, forward))
 
 
 def _configured(parts: Parts, config: ForwardConfig, rules: Mapping[str, Any]) -> ForwardConfig:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
-from relay_server.operations import Parts, subscriptions
-from relay_server.operations.callers import Caller, readable_channel
+from relay_server.operations import Caller, JsonObject, events, subscriptions
 from relay_server.values import (
     MAX_SEQUENCE,
     Channel,
+    Conditions,
     MarkState,
     Replay,
     ReplayState,
@@ -25,18 +27,38 @@ DEFAULT_REPLAY_RATE_PER_S = 200.0
 MIN_REPLAY_RATE_PER_S = 0.1  # of a replay's `--rate-per-s`
 MAX_REPLAY_RATE_PER_S = 1_000.0  # of a replay's `--rate-per-s`
 MAX_TEXT_CHARS = 1_000  # of a replay's `--text`
+MAX_NUMBER_CHARS = 15  # digits of a number in a query or of a replay's; more: 422
 
-Replays = list[tuple[Replay, Subscription]]
+
+class Chosen(Conditions, frozen=True, forbid_unknown_fields=True):
+    """Which events are meant: these ids alone, by conditions, or every one."""
+
+    events: tuple[str, ...] = ()
+    all: bool = False
 
 
-async def begin(
-    parts: Parts,
-    who: Caller,
-    channel: Channel,
-    subscription: str | None,
-    selection: Selection,
-    rate_per_s: float,
-) -> Replays:
+class NewReplay(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be replayed.
+
+    Attributes:
+        channel: Left out, that of the events that are named, or else the default channel.
+        subscription: Who gets them; None for every subscription of the channel.
+    """
+
+    selection: Chosen
+    channel: str | None = None
+    subscription: str | None = None
+    rate_per_s: float = DEFAULT_REPLAY_RATE_PER_S
+
+
+class Page(msgspec.Struct):
+    """Which replays are listed: the newest, of one channel or of all, those that run or all."""
+
+    channel: str | None = None
+    running: bool = False
+
+
+async def create(who: Caller, new: NewReplay) -> JsonObject:
     """Begin a replay for one subscription, or one for each that the caller may replay to.
 
     Of what is dead, it is for those alone for whom something is. Either all begin, or none does.
@@ -45,99 +67,136 @@ async def begin(
         NothingSelected: It is for nobody.
         TooManyReplays: As many as may run for one of them do.
     """
-    targets = await _targets(parts, who, channel, subscription)
+    _check_rate(new.rate_per_s)
+    channel, sequences = await events.find_all(who, new.channel, new.selection.events)
+    selection = _selection(new.selection, sequences)
+    targets = await _targets(who, channel, new.subscription)
     if selection.dead:
-        names = await _with_dead(parts, channel, selection.sequences)
+        names = await _with_dead(who, channel, sequences)
         targets = [target for target in targets if target.name in names]
         if not targets:
             raise NothingSelected("none of these deliveries is dead")
-    made, now = Replays(), parts.clock.unix_ms()
+    made, now = list[Replay](), who.now()
     try:
         for target in targets:
-            replay = await parts.store.create_replay(target, selection, rate_per_s, now, who.name)
-            made.append((replay, target))
+            made.append(
+                await who.store.create_replay(target, selection, new.rate_per_s, now, who.name)
+            )
     except RelayError:
         # What was made is stopped again: nobody is to guess which of them began.
-        for replay, _ in made:
-            await parts.store.end_replay(replay.number, ReplayState.STOPPED, now)
+        for replay in made:
+            await who.store.end_replay(replay.number, ReplayState.STOPPED, now)
         raise
-    return made
+    return {"replays": [view(who, *one) for one in zip(made, targets, strict=True)]}
 
 
-async def listed(parts: Parts, who: Caller, channel: str | None, *, running: bool) -> Replays:
+async def listed(who: Caller, page: Page) -> JsonObject:
     """The newest replays, of channels that the caller may read."""
-    if channel is not None:
-        readable_channel(parts, who, channel)
-    readable = {
-        s.number: s
-        for s in await parts.store.subscriptions(channel)
-        if _may_read(parts, who, s.channel)
-    }
-    found = await parts.store.replays(running=running)
-    return [(r, readable[r.subscription]) for r in found if r.subscription in readable]
+    if page.channel is not None:
+        who.channel(page.channel)
+    known = await who.store.subscriptions(page.channel)
+    readable = {s.number: s for s in known if _may_read(who, s)}
+    found = await who.store.replays(running=page.running)
+    mine = [(r, readable[r.subscription]) for r in found if r.subscription in readable]
+    return {"replays": [view(who, *one) for one in mine]}
 
 
-async def find(parts: Parts, who: Caller, number: int) -> tuple[Replay, Subscription]:
-    """A replay by the number that people see, however old.
-
-    Raises:
-        ReplayNotFound: There is none; also when it is not for the caller.
-    """
-    # The store counts replays downwards: its readers are subscriptions and replays alike.
-    replay = await parts.store.replay(-number)
-    for subscription in await parts.store.subscriptions():
-        if subscription.number == replay.subscription and _may_read(
-            parts, who, subscription.channel
-        ):
-            return replay, subscription
-    raise ReplayNotFound(number)
+async def show(who: Caller, number: str) -> JsonObject:
+    """One replay."""
+    return view(who, *await find(who, number))
 
 
-async def stop(parts: Parts, who: Caller, number: int) -> tuple[Replay, Subscription]:
+async def stop(who: Caller, number: str) -> JsonObject:
     """Stop a replay; one that has ended stays as it is.
 
     Raises:
         ReplayNotFound: There is none; also when it is not for the caller.
         Forbidden: Somebody else began it.
     """
-    replay, subscription = await find(parts, who, number)
+    replay, subscription = await find(who, number)
     if not who.admin and replay.made_by != who.name:
         raise Forbidden("somebody else began this replay: stopping it takes the scope admin")
-    now = parts.clock.unix_ms()
-    replay = await parts.store.end_replay(replay.number, ReplayState.STOPPED, now)
-    return replay, subscription
+    ended = await who.store.end_replay(replay.number, ReplayState.STOPPED, who.now())
+    return view(who, ended, subscription)
 
 
-def check_rate(rate_per_s: float) -> float:
-    """Return a replay's rate if it is possible.
+async def find(who: Caller, number: str) -> tuple[Replay, Subscription]:
+    """A replay by the number that people see, however old.
 
     Raises:
-        InvalidValue: It is not.
+        InvalidValue: It is no number.
+        ReplayNotFound: There is none; also when it is not for the caller.
     """
+    if not is_number(number):
+        raise InvalidValue(f"{number[:MAX_NUMBER_CHARS]!r} is no replay's number")
+    # The store counts replays downwards: its readers are subscriptions and replays alike.
+    replay = await who.store.replay(-int(number))
+    for subscription in await who.store.subscriptions():
+        if subscription.number == replay.subscription and _may_read(who, subscription):
+            return replay, subscription
+    raise ReplayNotFound(number)
+
+
+def is_number(text: str) -> bool:
+    """True if this is a number as a query or path says it."""
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_CHARS
+
+
+def view(who: Caller, replay: Replay, subscription: Subscription) -> JsonObject:
+    """A replay and how far it is; whoever watches it sees whether anybody reads."""
+    state, span = who.parts.hub.state(subscription.number), replay.until - replay.start
+    events = len(replay.selection.sequences)
+    done = replay.state is ReplayState.DONE or span <= 0
+    return {
+        "number": -replay.number,
+        "channel": subscription.channel,
+        "subscription": subscription.name,
+        "state": replay.state.name.lower(),
+        "selection": _conditions(replay.selection),
+        "rate_per_s": replay.rate_per_s,
+        "at_most": min(events, span) if events else span,
+        "delivered": replay.delivered,
+        "percent": 100.0 if done else round(100 * (replay.floor - replay.start) / span, 1),
+        "made_by": replay.made_by,
+        "created_at": replay.created_at,
+        "ended_at": replay.ended_at or None,
+        "connected": state.readers > 0,
+        "paused": subscription.config.paused,
+    }
+
+
+def _conditions(selection: Selection) -> JsonObject:
+    """The conditions that are set; of events that are named, how many."""
+    whole = msgspec.structs.asdict(selection)
+    unset = msgspec.structs.asdict(Selection())
+    given = {name: value for name, value in whole.items() if value != unset[name]}
+    named = given.pop("sequences", ())
+    return {"events": len(named)} | given if named else given
+
+
+def _check_rate(rate_per_s: float) -> None:
     if not MIN_REPLAY_RATE_PER_S <= rate_per_s <= MAX_REPLAY_RATE_PER_S:
         bounds = f"{MIN_REPLAY_RATE_PER_S:g} to {MAX_REPLAY_RATE_PER_S:g}"
         raise InvalidValue(f"a replay makes {bounds} deliveries a second")
-    return rate_per_s
 
 
-def check_selection(selection: Selection, *, everything: bool) -> Selection:
-    """Return a selection if it is possible; everything there is must be asked for as such.
+def _selection(chosen: Chosen, sequences: tuple[int, ...]) -> Selection:
+    """What is chosen, if it is possible; everything there is must be asked for as such.
 
     Raises:
         InvalidValue: It is not.
     """
-    if everything and selection != Selection():
+    given = {n: getattr(chosen, n) for n in Conditions.__struct_fields__}
+    selection = Selection(sequences=sequences, **given)
+    if chosen.all and selection != Selection():
         raise InvalidValue("`all` goes with no other condition: leave one of them out")
-    if not everything and selection == Selection():
+    if not chosen.all and selection == Selection():
         raise InvalidValue("say which events are to be replayed; every one of them is `all`")
     _check_ends("sequence", selection.first, selection.last, 1, MAX_SEQUENCE)
     _check_ends("time", selection.received_from, selection.received_before, 0, MAX_UNIX_MS)
-    for name, text, limit in (
-        ("kind", selection.kind, MAX_KIND_CHARS),
-        ("key", selection.key, MAX_KEY_CHARS),
-        ("text", selection.text, MAX_TEXT_CHARS),
-    ):
-        if text is not None and len(text) > limit:
+    limits = {"kind": MAX_KIND_CHARS, "key": MAX_KEY_CHARS, "text": MAX_TEXT_CHARS}
+    for name, limit in limits.items():
+        if len(given[name] or "") > limit:
             raise InvalidValue(f"a {name} to select by has up to {limit} characters")
     return selection
 
@@ -150,32 +209,29 @@ def _check_ends(what: str, first: int | None, last: int | None, low: int, high: 
         raise InvalidValue(f"the first {what} comes after the last one")
 
 
-async def _targets(
-    parts: Parts, who: Caller, channel: Channel, name: str | None
-) -> list[Subscription]:
+async def _targets(who: Caller, channel: Channel, name: str | None) -> list[Subscription]:
     if name is not None:
-        subscription = await subscriptions.find(parts, channel.name, name)
+        subscription = await subscriptions.find(who, channel.name, name)
         who.check_reader(subscription)
         return [subscription]
-    known = await parts.store.subscriptions(channel.name)
+    known = await who.store.subscriptions(channel.name)
     found = [s for s in known if who.admin or s.config.forward is None]
     if not found:
         raise NothingSelected(f"nobody has subscribed to {channel.name} yet")
     return found
 
 
-async def _with_dead(parts: Parts, channel: Channel, sequences: Sequence[int]) -> set[str]:
+async def _with_dead(who: Caller, channel: Channel, sequences: Sequence[int]) -> set[str]:
     """Names of the subscriptions for which one of these events is dead; without any, one of all."""
     if sequences:
         dead = MarkState.DEAD.name.lower()
-        found = await parts.store.deliveries(channel.number, sequences)
+        found = await who.store.deliveries(channel.number, sequences)
         own = (d for states in found for d in states if not d.replay)
         return {delivery.subscription for delivery in own if delivery.state == dead}
-    known = [s.number for s in await parts.store.subscriptions(channel.name)]
-    statuses = await parts.store.subscription_status(known)
+    known = [s.number for s in await who.store.subscriptions(channel.name)]
+    statuses = await who.store.subscription_status(known)
     return {status.subscription.name for status in statuses if status.dead}
 
 
-def _may_read(parts: Parts, who: Caller, name: str) -> bool:
-    channel = parts.store.catalog.channels.get(name)
-    return channel is not None and who.may_read(channel)
+def _may_read(who: Caller, subscription: Subscription) -> bool:
+    return who.may_read(who.store.catalog.channels.get(subscription.channel))

@@ -1,82 +1,148 @@
-"""Subscriptions found, changed, paused and forgotten."""
+"""Subscriptions shown, changed, paused and forgotten."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
-from relay_server.configs import Policy, PolicyChanges, SubscriptionConfig, check
+from relay_server.configs import (
+    Changes,
+    Policy,
+    PolicyChanges,
+    SubscriptionConfig,
+    changes_of,
+    check,
+)
 from relay_server.errors import InvalidValue, SubscriptionConnected, SubscriptionNotFound
-from relay_server.operations import Parts
+from relay_server.operations import MASK, Caller, ForAdmins, JsonObject
 from relay_server.values import Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"
 
+# A null is as its channel has it: one setting of the policy, or all of it.
+Fields = changes_of(SubscriptionConfig, policy=changes_of(Policy, optional=True) | None)
 
-async def find(parts: Parts, channel: str, name: str) -> Subscription:
+
+async def show(who: Caller, channel: str, name: str) -> JsonObject:
+    """One subscription: how it is doing, and how it delivers."""
+    return await _shown(who, await _named(who, channel, name))
+
+
+@ForAdmins
+async def change(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
+    """Have it deliver otherwise than its channel; that holds at once."""
+    found, rules = await _named(who, channel, name), fields.given()
+    if "policy" not in rules:
+        return await _shown(who, found)
+    policy = rules["policy"]
+    check(Policy, policy or {})
+
+    def apply(config: SubscriptionConfig) -> SubscriptionConfig:
+        if policy is None:
+            return msgspec.structs.replace(config, policy=PolicyChanges())
+        changed = msgspec.structs.replace(config.policy, **policy)
+        return msgspec.structs.replace(config, policy=changed)
+
+    return await _shown(who, await who.store.change_subscription(found.number, apply))
+
+
+@ForAdmins
+async def pause(who: Caller, channel: str, name: str) -> JsonObject:
+    """Deliver nothing until somebody resumes it."""
+    return await _shown(who, await set_paused(who, await _named(who, channel, name), True))
+
+
+async def resume(who: Caller, channel: str, name: str) -> JsonObject:
+    """Go on where it stopped; also for those who may connect under its name."""
+    found = await _named(who, channel, name)
+    who.check_reader(found)
+    return await _shown(who, await set_paused(who, found, False))
+
+
+@ForAdmins
+async def delete(who: Caller, channel: str, name: str) -> None:
+    """Forget a subscription that nobody reads: nothing is kept for it any more."""
+    found = await _named(who, channel, name)
+    if found.config.forward is not None:
+        raise InvalidValue(f"{name!r} is a forward: relay-server forward delete ends it")
+    if who.parts.hub.state(found.number).readers:
+        raise SubscriptionConnected(name)
+    await who.store.unsubscribe(found.number)
+
+
+async def find(who: Caller, channel: str, name: str) -> Subscription:
     """A subscription by its name.
 
     Raises:
         SubscriptionNotFound: The channel has none of this name.
     """
-    for subscription in await parts.store.subscriptions(channel):
+    for subscription in await who.store.subscriptions(channel):
         if subscription.name == name:
             return subscription
     raise SubscriptionNotFound(channel, name)
 
 
-async def status_of(parts: Parts, subscription: Subscription) -> SubscriptionStatus:
+async def set_paused(who: Caller, found: Subscription, paused: bool) -> Subscription:
+    """Pause or resume it; one that is paused stays so for its own reason."""
+    if paused and found.config.paused:
+        return found
+
+    def apply(config: SubscriptionConfig) -> SubscriptionConfig:
+        return msgspec.structs.replace(config, paused=BY_HAND if paused else "")
+
+    return await who.store.change_subscription(found.number, apply)
+
+
+async def status_of(who: Caller, subscription: Subscription) -> SubscriptionStatus:
     """How a subscription is doing now.
 
     Raises:
         SubscriptionNotFound: It went meanwhile.
     """
-    for status in await parts.store.subscription_status([subscription.number]):
+    for status in await who.store.subscription_status([subscription.number]):
         return status
     raise SubscriptionNotFound(subscription.channel, subscription.name)
 
 
-async def set_policy(
-    parts: Parts, subscription: Subscription, rules: Mapping[str, Any] | None
-) -> Subscription:
-    """Have it deliver otherwise than its channel: what is None is as there, and so is all of it."""
-    check(Policy, rules or {})
+def view(who: Caller, status: SubscriptionStatus) -> JsonObject:
+    """How a subscription is doing.
 
-    def change(config: SubscriptionConfig) -> SubscriptionConfig:
-        policy = PolicyChanges()
-        if rules is not None:
-            policy = msgspec.structs.replace(config.policy, **rules)
-        return msgspec.structs.replace(config, policy=policy)
-
-    return await parts.store.change_subscription(subscription.number, change)
-
-
-async def pause(parts: Parts, subscription: Subscription) -> Subscription:
-    """Deliver nothing until somebody resumes it; one that is paused stays so for its own reason."""
-    if subscription.config.paused:
-        return subscription
-    return await _set_paused(parts, subscription, BY_HAND)
-
-
-async def resume(parts: Parts, subscription: Subscription) -> Subscription:
-    """Go on where it stopped."""
-    return await _set_paused(parts, subscription, "")
-
-
-async def delete(parts: Parts, subscription: Subscription) -> None:
-    """Forget a subscription that nobody reads: nothing is kept for it any more."""
-    if subscription.config.forward is not None:
-        name = subscription.name
-        raise InvalidValue(f"{name!r} is a forward: relay-server forward delete ends it")
-    if parts.hub.state(subscription.number).readers:
-        raise SubscriptionConnected(subscription.name)
-    await parts.store.unsubscribe(subscription.number)
+    Those who may not make forwards do not see where one posts to.
+    """
+    subscription, parts = status.subscription, who.parts
+    config, state = subscription.config, parts.hub.state(subscription.number)
+    channel = who.store.catalog.channels.get(subscription.channel)
+    policy = config.policy.applied_to(channel.config.policy if channel else Policy())
+    url, waits_for = config.forward and config.forward.url, state.waits_for_target or ""
+    if url and not who.admin:
+        url, waits_for = MASK, waits_for and MASK
+    return {
+        "channel": subscription.channel,
+        "name": subscription.name,
+        "connected": state.readers > 0,
+        "readers": state.readers,
+        "target_down": state.waits_for_target is not None,
+        "waits_for": waits_for,
+        "paused": config.paused,
+        "forward": url,
+        "policy": msgspec.to_builtins(policy),
+        "backlog": status.backlog,
+        "oldest_waiting_at": status.oldest_waiting_at,
+        "dead": status.dead,
+    }
 
 
-async def _set_paused(parts: Parts, subscription: Subscription, reason: str) -> Subscription:
-    def change(config: SubscriptionConfig) -> SubscriptionConfig:
-        return msgspec.structs.replace(config, paused=reason)
+def whole_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
+    """How a subscription is doing, and what of its policy is its own."""
+    own = msgspec.to_builtins(status.subscription.config.policy)
+    return view(who, status) | {
+        "own_policy": {name: value for name, value in own.items() if value is not None},
+        "created_at": status.subscription.created_at,
+    }
 
-    return await parts.store.change_subscription(subscription.number, change)
+
+async def _named(who: Caller, channel: str, name: str) -> Subscription:
+    return await find(who, who.channel(channel).name, name)
+
+
+async def _shown(who: Caller, subscription: Subscription) -> JsonObject:
+    return whole_view(who, await status_of(who, subscription))

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from relay_protocol.errors import RelayError
 from relay_server.auth import find_token
-from relay_server.errors import Forbidden, TooManyFailures, Unauthorized
-from relay_server.operations.callers import Caller
+from relay_server.errors import TooManyFailures, Unauthorized
+from relay_server.operations import Caller
 from relay_server.values import Scope, Token
 from relay_server.web.capture import FORWARDED_FOR, address_behind
 from relay_server.web.context import CONTEXT, Context
@@ -26,22 +26,8 @@ def caller(request: web.Request) -> Caller:
     Raises:
         Unauthorized: No good token.
     """
-    if request.app.get(ON_HOST, False):
-        return Caller(None)
-    return Caller(_token(request))
-
-
-def admin(request: web.Request) -> Caller:
-    """Find out who asks, and that everything is allowed to them.
-
-    Raises:
-        Unauthorized: No good token.
-        Forbidden: A token without the scope `admin`.
-    """
-    who = caller(request)
-    if not who.admin:
-        raise Forbidden("this takes a token with the scope admin")
-    return who
+    on_host = request.app.get(ON_HOST, False)
+    return Caller(request.app[CONTEXT], None if on_host else _token(request))
 
 
 def bearer(request: web.Request, scope: Scope) -> Token:

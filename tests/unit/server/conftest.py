@@ -15,8 +15,7 @@ import pytest
 from relay_server import cli, log
 from relay_server.places import PREFIX
 from relay_server.values import Scope
-from relay_server.web import server
-from relay_server.web.api import requests
+from relay_server.web import api, server
 from tests.unit.server.asking import Asking, Json
 from tests.unit.server.commanding import Run, Shown
 from tests.unit.server.support import Served, serve_front
@@ -56,7 +55,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     What aiohttp answers has a deadline by the real clock, which a busy machine can miss.
     """
     monkeypatch.setattr(server, "HEADER_DEADLINE_S", 50.0)
-    monkeypatch.setattr(requests, "BODY_DEADLINE_S", 50.0)
+    monkeypatch.setattr(api, "BODY_DEADLINE_S", 50.0)
     async with serve_front(tmp_path) as served:
         yield served
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from relay_server.configs import ChannelConfig, ForwardConfig, Policy, settings_of
 from relay_server.errors import Busy
 from relay_server.values import MarkState, Progress
-from relay_server.web.api import requests
-from relay_server.web.api.requests import MAX_REQUEST_BYTES
+from relay_server.web import api
+from relay_server.web.api import MAX_REQUEST_BYTES
 from tests.fuzz.fuzz_api import consider
 from tests.support.events import mark
 from tests.support.garbage import BODIES, PATHS, ROUTES
@@ -43,7 +43,7 @@ async def test_a_request_that_dawdles_is_given_up(
     served: Served, admin: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would hold one of few places for ever."""
-    monkeypatch.setattr(requests, "BODY_DEADLINE_S", 0.05)
+    monkeypatch.setattr(api, "BODY_DEADLINE_S", 0.05)
     whole = request("/api/v1/tokens", b'{"name": "x"}', method="POST", token=admin.token)
     async with connection(served.port) as one:
         one.writer.write(whole[:-5])
@@ -57,7 +57,7 @@ async def test_so_many_are_listed_at_most(
     served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Whatever is asked for."""
-    monkeypatch.setattr(requests, "MAX_LISTED", 2)
+    monkeypatch.setattr(f"relay_server.operations.{path}.MAX_LISTED", 2)
     _, claim = await make_subscription(served.store, since=0)
     for _ in range(3):
         await append(served)
