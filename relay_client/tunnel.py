@@ -50,24 +50,23 @@ from relay_client.notices import (
 from relay_client.relay import Relay
 from relay_client.websocket import CLOSE_TIMEOUT_S, Reason
 from relay_http.target import Target
-from relay_protocol.client_session import (
-    ClientEffect,
-    ClientSession,
-    ComeBack,
-    Disconnect,
-    Drained,
-    Paused,
-    Ping,
-    Probe,
-    Ready,
-    Refused,
-    Replay,
-    Send,
-)
+from relay_protocol.client_session import ClientEffect, ClientSession, Drained, Paused, Probe
 from relay_protocol.codec import decode_server, encode
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import SUBPROTOCOL
-from relay_protocol.messages import CloseCode
+from relay_protocol.messages import (
+    ClientMessage,
+    CloseCode,
+    Error,
+    Goaway,
+    Hello,
+    Pause,
+    Result,
+    Resume,
+    Welcome,
+    Working,
+)
+from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery, Outcome
 
 # People are not told of a shorter absence.
@@ -128,13 +127,13 @@ class Tunnel:
         self._wall = wall
         self._look_s = look_s
         self._socket: ClientConnection | None = None
-        self._outbox: asyncio.Queue[Send | Ping] = asyncio.Queue()
+        self._outbox: asyncio.Queue[ClientMessage | Ping] = asyncio.Queue()
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of starting
         # Set by the end of draining, or by an error in a task.
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hurry = asyncio.Event()  # connect at once
-        self._come_back: ComeBack | None = None
-        self._refused: Refused | None = None
+        self._come_back: Goaway | None = None
+        self._refused: Error | None = None
         self._dropped = ""  # why the connection was cut from here
         self._lost_at: float | None = None
         self._was_connected = False
@@ -214,7 +213,9 @@ class Tunnel:
         finally:
             joining.cancel()
 
-    async def _write(self, socket: ClientConnection, outbox: asyncio.Queue[Send | Ping]) -> None:
+    async def _write(
+        self, socket: ClientConnection, outbox: asyncio.Queue[ClientMessage | Ping]
+    ) -> None:
         """Send in order what was queued; while that is much, nothing more is read."""
         try:
             while True:
@@ -223,7 +224,7 @@ class Tunnel:
                     pong = asyncio.ensure_future(await socket.ping())
                     pong.add_done_callback(self._ponged)
                 else:
-                    await socket.send(encode(effect.message))
+                    await socket.send(encode(effect))
                 outbox.task_done()
         except ConnectionClosed:
             return  # the reader learns of it too, and says why
@@ -235,29 +236,29 @@ class Tunnel:
     def _perform(self, effects: list[ClientEffect]) -> None:
         for effect in effects:
             match effect:
-                case Send() | Ping():
+                case Result() | Hello() | Working() | Pause() | Resume() | Ping():
                     self._outbox.put_nowait(effect)
-                case Replay(delivery):
-                    self._start(self._replay(delivery))
-                case Ready() | Paused():
+                case Delivery():
+                    self._start(self._replay(effect))
+                case Welcome() | Paused():
                     self._note(effect)
                 case Probe(channel):
                     self._start(self._probe(channel))
-                case Disconnect(reason=reason):
+                case Close(reason=reason):
                     self._drop(reason)
-                case ComeBack():
+                case Goaway():
                     self._come_back = effect
-                case Refused():
+                case Error():
                     self._refused = effect
                 case Drained():
                     self._finish()
                 case _:
                     assert_never(effect)
 
-    def _note(self, effect: Ready | Paused) -> None:
+    def _note(self, effect: Welcome | Paused) -> None:
         match effect:
-            case Ready(welcome):
-                self._note_return(Connected(welcome, self._away_s()))
+            case Welcome():
+                self._note_return(Connected(effect, self._away_s()))
             case Paused(channel, name, reason):
                 self._tell(notices.Paused(channel, name, reason))
 
@@ -294,7 +295,7 @@ class Tunnel:
         delay = self._backoff.delay(time.monotonic())
         if self._come_back is not None:
             # The relay says when; drawing the time keeps its clients from coming all at once.
-            asked = self._come_back.after_s
+            asked = self._come_back.retry_after_s
             delay = max(delay, self._backoff.draw(0.0, min(max(asked, 0.0), LONGEST_WAIT_S)))
         try:
             async with asyncio.timeout(delay):

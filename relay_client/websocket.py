@@ -28,9 +28,8 @@ from relay_client.errors import (
     TokenRefused,
 )
 from relay_client.relay import USER_AGENT, Relay
-from relay_protocol.client_session import Refused
 from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
-from relay_protocol.messages import CloseCode
+from relay_protocol.messages import CloseCode, Error
 from relay_protocol.text import harmless
 
 # A WebSocket that does not open by then is tried again.
@@ -123,7 +122,7 @@ def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
             return Reason(f"the relay cannot be reached: {_system_text(exc)}")
 
 
-def of_close(exc: ConnectionClosed, refused: Refused | None) -> Reason | ClientError:
+def of_close(exc: ConnectionClosed, refused: Error | None) -> Reason | ClientError:
     """Explain why it was closed; an error is final.
 
     Args:

@@ -19,19 +19,13 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from relay_protocol.bounds import check_deliver, check_welcome
 from relay_protocol.errors import ProtocolError
-from relay_protocol.finished import Finished, FinishedInMemory
-from relay_protocol.limits import (
-    HANDSHAKE_S,
-    HEARTBEAT_S,
-    WORKING_INTERVAL_S,
-)
-from relay_protocol.liveness import Beat, Liveness
+from relay_protocol.limits import HANDSHAKE_S, HEARTBEAT_S, WORKING_INTERVAL_S
 from relay_protocol.messages import (
     Chunk,
     ClientMessage,
@@ -48,8 +42,14 @@ from relay_protocol.messages import (
     Welcome,
     Working,
 )
+from relay_protocol.session import Close, Liveness, Ping, Window, check_deliver, check_welcome
 from relay_protocol.values import GONE, Delivery, Failure, FailureKind, Outcome, Response
-from relay_protocol.window import Window
+
+# Delivered events that a client knows again, so that a lost result costs no second post.
+REMEMBERED_RESULTS = 10_000
+
+# Of a delivery and its event: a server restored from a backup gives delivery ids to other events.
+FinishedKey: TypeAlias = tuple[str, str]
 
 
 class State(enum.Enum):
@@ -58,27 +58,6 @@ class State(enum.Enum):
     OFFLINE = enum.auto()
     JOINING = enum.auto()  # hello was sent
     OPEN = enum.auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a message to the server."""
-
-    message: ClientMessage
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Connected and subscribed."""
-
-    welcome: Welcome
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Post this to the target, then call `finished`."""
-
-    delivery: Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,54 +77,59 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
-    """Send a WebSocket ping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnect:
-    """Close the connection, then call `disconnected`."""
-
-    code: CloseCode
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ComeBack:
-    """The server asked to be called again within some seconds."""
-
-    reason: str
-    after_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The server said why it is about to close."""
-
-    code: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Drained:
     """Nothing is under way any more after `drain`."""
 
 
+# What follows: messages are to be sent; a delivery is to be posted to its target, and `finished`
+# called then. `Welcome` says that it is connected and subscribed; with `Goaway` and `Error` the
+# server says why it is about to close. After `Close`, `disconnected` is to be called.
 ClientEffect: TypeAlias = (
-    Send | Ready | Replay | Probe | Paused | Ping | Disconnect | ComeBack | Refused | Drained
+    ClientMessage | Delivery | Welcome | Goaway | Error | Probe | Paused | Ping | Close | Drained
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Lent:
-    """What this connection brought and still waits for.
+class Finished(Protocol):
+    """Deliveries that ended with a 2xx of the target. No method may raise or take long."""
 
-    Attributes:
-        event: Its id: a server restored from a backup gives delivery ids to other events.
-    """
+    def open(self, granted: Sequence[Granted]) -> None:
+        """Learn whose deliveries these are; called with each welcome, before anything else."""
 
-    event: str
-    subscription: int
+    def find(self, delivery_id: str, event_id: str, attempt: int) -> Response | None:
+        """The target's answer but for headers and body, if it took this delivery before.
+
+        Args:
+            delivery_id: As the server names it.
+            event_id: Of the event that it brings.
+            attempt: Which one comes now; above 1, another client may have made the earlier ones.
+        """
+
+    def add(self, delivery: Delivery, response: Response) -> None:
+        """Remember a 2xx."""
+
+
+class FinishedInMemory:
+    """The last `REMEMBERED_RESULTS` of this process."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[FinishedKey, Response] = OrderedDict()
+
+    def open(self, granted: Sequence[Granted]) -> None:
+        pass  # ids are enough to tell them apart
+
+    def find(self, delivery_id: str, event_id: str, attempt: int) -> Response | None:
+        return self._known.get((delivery_id, event_id))
+
+    def add(self, delivery: Delivery, response: Response) -> None:
+        # Headers and body are for the first report of it alone.
+        brief = Response(response.status, elapsed_ms=response.elapsed_ms)
+        self.remember((delivery.id, delivery.event.id), brief)
+
+    def remember(self, key: FinishedKey, response: Response) -> None:
+        """Remember what is known from elsewhere; the oldest is forgotten where it is too much."""
+        self._known[key] = response
+        if len(self._known) > REMEMBERED_RESULTS:
+            self._known.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -185,12 +169,14 @@ class ClientSession:
         self._joined_at = 0.0
         self._worked_at = 0.0
         self._granted: dict[int, Granted] = {}
-        self._held: dict[str, _Lent] = {}  # by delivery id
+        # What this connection brought and still waits for: ids of the event and the subscription by
+        # the delivery's. A server restored from a backup gives delivery ids to other events.
+        self._held: dict[str, tuple[str, int]] = {}
         self._window = Window(hello.window)
         self._partial: dict[str, _Partial] = {}
         # Handed back while their bodies arrived: what is on its way of these is dropped.
         self._cut_short: deque[str] = deque(maxlen=hello.window)
-        self._queue: deque[Delivery] = deque()
+        self._queue: dict[str, Delivery] = {}  # waits for its turn, by id
         self._running: set[tuple[str, str]] = set()  # ids of a delivery and its event
         self._down: set[str] = set()  # channels whose target is not there
         self._paused: set[int] = set()  # subscriptions that were told to be
@@ -207,7 +193,7 @@ class ClientSession:
         self.state = State.JOINING
         self._liveness = Liveness(now, self._heartbeat_s)
         self._joined_at = self._worked_at = now
-        return [Send(self._hello)]
+        return [self._hello]
 
     def disconnected(self) -> None:
         """The connection is gone; the server frees what it lent to it."""
@@ -228,18 +214,18 @@ class ClientSession:
         """
         self._liveness.heard(now)
         match self.state, message:
+            case State.OPEN, Deliver():  # first: it comes most often
+                return self._deliver(message)
             case State.JOINING, Welcome():
                 return self._open(message)
-            case State.OPEN, Deliver():
-                return self._deliver(message)
             case State.OPEN, Chunk():
                 return self._chunk(message)
-            case ((State.JOINING | State.OPEN), Goaway(reason, retry_after_s)):
+            case ((State.JOINING | State.OPEN), Goaway(retry_after_s=retry_after_s)):
                 if not math.isfinite(retry_after_s):
                     raise ProtocolError("a goaway names no time")
-                return [ComeBack(reason, retry_after_s)]
-            case ((State.JOINING | State.OPEN), Error(code, text)):
-                return [Refused(code, text)]
+                return [message]
+            case ((State.JOINING | State.OPEN), Error()):
+                return [message]
             case _:
                 name = type(message).__name__.lower()
                 raise ProtocolError(f"{name} is not allowed while {self.state.name.lower()}")
@@ -271,12 +257,12 @@ class ClientSession:
         self._down.discard(channel)
         if self._draining:
             return []
-        return [Send(Resume(number)) for number in self._numbers(channel)]
+        return [Resume(number) for number in self._numbers(channel)]
 
     def drain(self) -> list[ClientEffect]:
         """Take nothing new, give back what the target has not seen, finish the rest."""
         self._draining = True
-        effects: list[ClientEffect] = [Send(Pause(number)) for number in self._granted]
+        effects: list[ClientEffect] = [Pause(number) for number in self._granted]
         effects += self._give_back(FailureKind.NOT_STARTED, "the client is stopping")
         return effects + self._start_next()
 
@@ -285,14 +271,11 @@ class ClientSession:
         if self.state is State.OFFLINE:
             return []
         if self.state is State.JOINING and now - self._joined_at >= HANDSHAKE_S:
-            return [Disconnect(CloseCode.NORMAL, "the relay did not answer the greeting")]
-        match self._liveness.check(now):
-            case Beat.DEAD:
-                return [Disconnect(CloseCode.NORMAL, "nothing was heard from the relay")]
-            case Beat.PING:
-                return [Ping(), *self._working(now)]
-            case Beat.QUIET:
-                return self._working(now)
+            return [Close(CloseCode.NORMAL, "the relay did not answer the greeting")]
+        if self._liveness.is_dead(now):
+            return [Close(CloseCode.NORMAL, "nothing was heard from the relay")]
+        ping: list[ClientEffect] = [Ping()] if self._liveness.ping_is_due(now) else []
+        return ping + self._working(now)
 
     def _open(self, welcome: Welcome) -> list[ClientEffect]:
         check_welcome(welcome, self._hello)
@@ -301,20 +284,21 @@ class ClientSession:
         self._paused = {g.subscription for g in welcome.subscriptions if g.paused}
         self._finished.open(welcome.subscriptions)
         held = [
-            Send(Pause(number))
+            Pause(number)
             for number, granted in self._granted.items()
             if self._draining or granted.channel in self._down
         ]
         paused = [Paused(g.channel, g.name, g.paused) for g in welcome.subscriptions if g.paused]
-        return [Ready(welcome), *held, *paused]
+        return [welcome, *held, *paused]
 
     def _deliver(self, message: Deliver) -> list[ClientEffect]:
         if message.subscription not in self._granted:
             raise ProtocolError("a delivery of a subscription that was not granted")
         self._bound(message)
-        if all(lent.subscription != message.subscription for lent in self._held.values()):
-            self._paused.discard(message.subscription)  # somebody resumed it
-        self._held[message.delivery] = _Lent(message.event.id, message.subscription)
+        number = message.subscription
+        if number in self._paused and all(number != lent for _, lent in self._held.values()):
+            self._paused.discard(number)  # somebody resumed it
+        self._held[message.delivery] = message.event.id, number
         self._window.take(message.delivery, message.size)
         self._partial.pop(message.delivery, None)  # a lease that ran out: its body comes anew
         if message.body is not None:
@@ -327,17 +311,14 @@ class ClientSession:
         check_deliver(message)
         if message.delivery in self._held:  # a lease that ran out: it is lent anew
             self._hand_back(message.delivery)
-            self._check_waiting(message)
-        if refusal := self._window.refusal(message.size):
-            raise ProtocolError(refusal)
-
-    def _check_waiting(self, message: Deliver) -> None:
-        """What is lent anew weighs what waits of it: the window would bound nothing else."""
-        for waiting in self._queue:
-            if waiting.id == message.delivery and (
+            # It weighs what waits of it: the window would bound nothing else.
+            waiting = self._queue.get(message.delivery)
+            if waiting is not None and (
                 (waiting.event.id, len(waiting.body)) != (message.event.id, message.size)
             ):
                 raise ProtocolError("a delivery that waits comes again as another")
+        if refusal := self._window.refusal(message.size):
+            raise ProtocolError(refusal)
 
     def _chunk(self, chunk: Chunk) -> list[ClientEffect]:
         partial = self._partial.get(chunk.delivery)
@@ -358,33 +339,31 @@ class ClientSession:
         name = head.delivery, head.event.id
         known = self._finished.find(*name, head.attempt)
         if known is not None:  # the result was lost on the way, not the event
-            self._queue = deque(d for d in self._queue if d.id != head.delivery)
+            self._queue.pop(head.delivery, None)
             return self._result(*name, known)
-        if name in self._running or any(d.id == head.delivery for d in self._queue):
+        if name in self._running or head.delivery in self._queue:
             return []  # begun on an earlier connection, or its lease ran out: one result will do
         channel = self._granted[head.subscription].channel
         if self._draining or channel in self._down:
             kind = FailureKind.NOT_STARTED if self._draining else FailureKind.TARGET_DOWN
             return self._result(*name, Failure(kind))
-        self._queue.append(
-            Delivery(
-                id=head.delivery,
-                subscription=head.subscription,
-                channel=channel,
-                attempt=head.attempt,
-                replay=head.replay,
-                event=head.event,
-                body=body,
-            )
+        self._queue[head.delivery] = Delivery(
+            id=head.delivery,
+            subscription=head.subscription,
+            channel=channel,
+            attempt=head.attempt,
+            replay=head.replay,
+            event=head.event,
+            body=body,
         )
         return self._start_next()
 
     def _start_next(self) -> list[ClientEffect]:
         effects: list[ClientEffect] = []
         while self._queue and len(self._running) < self._concurrency:
-            delivery = self._queue.popleft()
+            delivery = self._queue.pop(next(iter(self._queue)))
             self._running.add((delivery.id, delivery.event.id))
-            effects.append(Replay(delivery))
+            effects.append(delivery)
         if self._draining and not self._running:
             effects.append(Drained())
         return effects
@@ -392,12 +371,12 @@ class ClientSession:
     def _result(self, delivery: str, event: str, outcome: Outcome) -> list[ClientEffect]:
         """Answer a delivery of this connection; what an earlier one brought waits in memory."""
         lent = self._held.get(delivery)
-        if lent is None or lent.event != event:
+        if lent is None or lent[0] != event:
             return []
         self._hand_back(delivery)
         if self._partial.pop(delivery, None) is not None:  # it came anew meanwhile
             self._cut_short.append(delivery)
-        return [Send(Result(delivery, outcome))]
+        return [Result(delivery, outcome)]
 
     def _hand_back(self, delivery: str) -> None:
         self._held.pop(delivery, None)
@@ -407,7 +386,7 @@ class ClientSession:
         if channel in self._down:
             return []
         self._down.add(channel)
-        effects: list[ClientEffect] = [Send(Pause(number)) for number in self._numbers(channel)]
+        effects: list[ClientEffect] = [Pause(number) for number in self._numbers(channel)]
         effects += self._give_back(FailureKind.TARGET_DOWN, "", channel)
         return [*effects, Probe(channel)]
 
@@ -422,15 +401,16 @@ class ClientSession:
         self, kind: FailureKind, text: str, channel: str | None = None
     ) -> list[ClientEffect]:
         """Return what the target has not seen, of one channel or of all."""
-        mine = [d for d in self._queue if channel in (None, d.channel)]
-        self._queue = deque(d for d in self._queue if channel not in (None, d.channel))
+        mine = [d for d in self._queue.values() if channel in (None, d.channel)]
+        for delivery in mine:
+            del self._queue[delivery.id]
         return [e for d in mine for e in self._result(d.id, d.event.id, Failure(kind, text))]
 
     def _working(self, now: float) -> list[ClientEffect]:
         if not self._held or now - self._worked_at < WORKING_INTERVAL_S:
             return []
         self._worked_at = now
-        return [Send(Working(tuple(sorted(self._held))))]
+        return [Working(tuple(sorted(self._held)))]
 
     def _numbers(self, channel: str) -> list[int]:
         return [number for number, g in self._granted.items() if g.channel == channel]

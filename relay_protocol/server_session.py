@@ -3,8 +3,10 @@
     CONNECTING ──hello──▶ JOINING ──welcome──▶ OPEN ──goaway, error, silence──▶ CLOSED
 
 A session is told what came (`receive`, `heard`), what the server does (`welcome`, `deliver`,
-`go_away` …) and the time (`tick`), and answers with effects for whoever owns the socket. A message
-that is not allowed in a state raises ProtocolError, and the connection ends with 4400.
+`go_away` …) and the time (`tick`). `receive` gives back the message where it is to be carried out:
+so results that come late or twice, and work on what is not under way, end here. All else gives what
+is to be sent, or `Ping`, or `Close`. A message that is not allowed in a state raises ProtocolError,
+and the connection ends with 4400.
 
 Credit: what was sent and not answered fills the `Window`; a result gives its place back, once. Late
 and repeated results change nothing here, and the store hears of none of them.
@@ -17,19 +19,15 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass
 from typing import TypeAlias
 
-from relay_protocol.bounds import check_hello, check_result
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
     CHUNK_BYTES,
     HANDSHAKE_S,
-    HEARTBEAT_S,
     WINDOW_BYTES,
     WINDOW_DELIVERIES,
 )
-from relay_protocol.liveness import Beat, Liveness
 from relay_protocol.messages import (
     Chunk,
     ClientMessage,
@@ -45,8 +43,8 @@ from relay_protocol.messages import (
     Welcome,
     Working,
 )
-from relay_protocol.values import Delivery, Outcome
-from relay_protocol.window import Window
+from relay_protocol.session import Close, Liveness, Ping, Window, check_hello, check_result
+from relay_protocol.values import Delivery
 
 
 class State(enum.Enum):
@@ -58,63 +56,7 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a message to the client."""
-
-    message: ServerMessage
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """Open what the client asks for, then call `welcome`."""
-
-    hello: Hello
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """An attempt ended."""
-
-    delivery: str
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Extend:
-    """These deliveries are still in good hands: extend their leases."""
-
-    deliveries: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Send nothing of this subscription until it is let go."""
-
-    subscription: int
-
-
-@dataclass(frozen=True, slots=True)
-class LetGo:
-    """The subscription's target is back."""
-
-    subscription: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """Send a WebSocket ping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Send what is queued, then close the connection."""
-
-    code: CloseCode
-    reason: str
-
-
-ServerEffect: TypeAlias = Send | Join | Settle | Extend | Hold | LetGo | Ping | Close
+ServerEffect: TypeAlias = ServerMessage | Ping | Close
 
 
 class ServerSession:
@@ -125,22 +67,13 @@ class ServerSession:
 
     Args:
         now: When the connection was opened.
-        window_deliveries: How many deliveries may be under way at most.
-        window_bytes: What their bodies may weigh together; one larger body may go beside them.
+        window_bytes: What bodies under way may weigh together; one larger one may go beside them.
     """
 
-    def __init__(
-        self,
-        now: float,
-        *,
-        window_deliveries: int = WINDOW_DELIVERIES,
-        window_bytes: int = WINDOW_BYTES,
-        heartbeat_s: float = HEARTBEAT_S,
-    ) -> None:
+    def __init__(self, now: float, *, window_bytes: int = WINDOW_BYTES) -> None:
         self.state = State.CONNECTING
         self._opened_at = now
-        self._liveness = Liveness(now, heartbeat_s)
-        self._most = window_deliveries
+        self._liveness = Liveness(now)
         self._window_bytes = window_bytes
         self._window = Window(0)  # no credit before the welcome
         self._subscriptions: frozenset[int] = frozenset()
@@ -160,27 +93,37 @@ class ServerSession:
         """True if a delivery with a body of so many bytes may be sent now."""
         return self.state is State.OPEN and self._window.accepts(size)
 
-    def receive(self, message: ClientMessage, now: float) -> list[ServerEffect]:
+    def receive(self, message: ClientMessage, now: float) -> ClientMessage | None:
         """Take a message from the client.
+
+        Returns:
+            What is to be carried out: opening what a hello asks for, then `welcome`; a result to
+            settle; leases to extend; a subscription to hold or to let go. None for nothing.
 
         Raises:
             ProtocolError: It is not allowed now; the connection must be closed with 4400.
         """
         self._liveness.heard(now)
         match self.state, message:
+            # First what comes most often.
+            case State.OPEN, Result(delivery, outcome):
+                check_result(outcome)
+                # Otherwise a duplicate, or too late: it was settled or freed before.
+                return message if self._forget(delivery) else None
             case State.CLOSED, _:
-                return []
-            case State.CONNECTING, Hello():
-                return self._join(message)
-            case State.OPEN, Result():
-                return self._settle(message)
+                return None
+            case State.CONNECTING, Hello(window=window):
+                check_hello(message)
+                self.state = State.JOINING
+                self._window = Window(min(WINDOW_DELIVERIES, window), self._window_bytes)
+                return message
             case State.OPEN, Working(deliveries):
-                known = dict.fromkeys(d for d in deliveries if d in self._window)
-                return [Extend(tuple(known))]  # each once: a frame has room for 100,000
-            case State.OPEN, Pause(subscription) if subscription in self._subscriptions:
-                return [Hold(subscription)]
-            case State.OPEN, Resume(subscription) if subscription in self._subscriptions:
-                return [LetGo(subscription)]
+                # Each once: a frame has room for 100,000.
+                return Working(tuple(dict.fromkeys(d for d in deliveries if d in self._window)))
+            case State.OPEN, (Pause(subscription) | Resume(subscription)) if (
+                subscription in self._subscriptions
+            ):
+                return message
             case _:
                 name = type(message).__name__.lower()
                 raise ProtocolError(f"{name} is not allowed while {self.state.name.lower()}")
@@ -195,9 +138,9 @@ class ServerSession:
             return []
         self.state = State.OPEN
         self._subscriptions = frozenset(g.subscription for g in welcome.subscriptions)
-        return [Send(welcome)]
+        return [welcome]
 
-    def deliver(self, delivery: Delivery) -> list[ServerEffect]:
+    def deliver(self, delivery: Delivery) -> Deliver:
         """Send a delivery that `accepts` said yes to. A body that is not small goes in chunks."""
         size = len(delivery.body)
         self._forget(delivery.id)  # a lease that ran out may be sent again
@@ -205,19 +148,15 @@ class ServerSession:
         whole = size <= CHUNK_BYTES
         if not whole:
             self._bodies.append((delivery.id, memoryview(delivery.body)))
-        return [
-            Send(
-                Deliver(
-                    delivery=delivery.id,
-                    subscription=delivery.subscription,
-                    attempt=delivery.attempt,
-                    replay=delivery.replay,
-                    event=delivery.event,
-                    size=size,
-                    body=delivery.body if whole else None,
-                )
-            )
-        ]
+        return Deliver(
+            delivery=delivery.id,
+            subscription=delivery.subscription,
+            attempt=delivery.attempt,
+            replay=delivery.replay,
+            event=delivery.event,
+            size=size,
+            body=delivery.body if whole else None,
+        )
 
     def next_chunk(self) -> Chunk | None:
         """The next part of a body to send once everything else is sent; bodies take turns."""
@@ -234,26 +173,21 @@ class ServerSession:
             return []
         if self.state is State.CONNECTING and now - self._opened_at >= HANDSHAKE_S:
             return self.close(CloseCode.PROTOCOL_ERROR, "no hello came")
-        match self._liveness.check(now):
-            case Beat.DEAD:
-                return self.close(CloseCode.NORMAL, "nothing was heard from the client")
-            case Beat.PING:
-                return [Ping()]
-            case Beat.QUIET:
-                return []
+        if self._liveness.is_dead(now):
+            return self.close(CloseCode.NORMAL, "nothing was heard from the client")
+        return [Ping()] if self._liveness.ping_is_due(now) else []
 
     def go_away(self, reason: str, retry_after_s: float) -> list[ServerEffect]:
         """Tell the client to come back later, and close."""
         if self.state is State.CLOSED:
             return []
-        goodbye = Send(Goaway(reason, retry_after_s))
-        return [goodbye, *self.close(CloseCode.RESTART, reason)]
+        return [Goaway(reason, retry_after_s), *self.close(CloseCode.RESTART, reason)]
 
     def refuse(self, close_code: CloseCode, code: str, text: str) -> list[ServerEffect]:
         """End the conversation with an error that a person can read."""
         if self.state is State.CLOSED:
             return []
-        return [Send(Error(code, text)), *self.close(close_code, code)]
+        return [Error(code, text), *self.close(close_code, code)]
 
     def close(self, code: CloseCode, reason: str) -> list[ServerEffect]:
         """End the conversation without more words."""
@@ -262,18 +196,6 @@ class ServerSession:
         self.state = State.CLOSED
         self._bodies.clear()
         return [Close(code, reason)]
-
-    def _join(self, hello: Hello) -> list[ServerEffect]:
-        check_hello(hello)
-        self.state = State.JOINING
-        self._window = Window(min(self._most, hello.window), self._window_bytes)
-        return [Join(hello)]
-
-    def _settle(self, result: Result) -> list[ServerEffect]:
-        check_result(result.outcome)
-        if not self._forget(result.delivery):
-            return []  # a duplicate, or too late: it was settled or freed before
-        return [Settle(result.delivery, result.outcome)]
 
     def _forget(self, delivery: str) -> bool:
         size = self._window.give_back(delivery)

@@ -1,12 +1,13 @@
 """The WebSocket that deliveries leave by: the I/O around `ServerSession`, no decisions.
 
-    socket ──frames──▶ _read ──▶ session.receive ──effects──▶ _perform ─┬─▶ readers (settle, extend)
-                                                                        └─▶ outbox
-    reader ──deliver──▶ session.deliver ──effects──▶ _perform ──▶ outbox ──_write──▶ socket
+    socket ──frames──▶ _read ──▶ session.receive ──▶ readers (settle, extend, hold, let go)
+    reader ──deliver──▶ session.deliver ──▶ _send ──▶ socket, or outbox ──_write──▶ socket
 
-Two tasks serve a connection. The one that reads takes a message at a time, and waits for nothing
-but the store, when a client joins. The one that writes sends pongs and pings first, then the
-outbox, and one chunk of a large body whenever that is empty: so no body holds up a heartbeat.
+A message is written at once where the socket takes it, in the turn of the event loop in which a
+webhook was stored: waking a task for each costs more than the frame. Two tasks serve a connection.
+The one that reads takes a message at a time, and waits for nothing but the store, when a client
+joins. The one that writes has what must wait: pongs and pings, the outbox while the socket takes no
+more, and one chunk of a large body whenever that is empty: so no body holds up a heartbeat.
 
 A client that takes nothing is bounded twice: at `MAX_QUEUED_BYTES` of frames that wait to be sent
 it is lent nothing more, whatever its window says, and after `SEND_DEADLINE_S` it is cut.
@@ -15,31 +16,32 @@ it is lent nothing more, whatever its window says, and after `SEND_DEADLINE_S` i
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
-from typing import assert_never
 
 import structlog
 from aiohttp import WSMsgType, web
+from aiohttp.abc import AbstractStreamWriter
 
 from relay_protocol.codec import decode_client, encode
 from relay_protocol.errors import ProtocolError, RelayError
-from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
-from relay_protocol.messages import CloseCode, Hello, Wanted, Welcome
-from relay_protocol.server_session import (
-    Close,
-    Extend,
-    Hold,
-    Join,
-    LetGo,
-    Ping,
-    Send,
-    ServerEffect,
-    ServerSession,
-    Settle,
+from relay_protocol.limits import CHUNK_BYTES, MAX_FRAME_BYTES, SUBPROTOCOL
+from relay_protocol.messages import (
+    CloseCode,
+    Hello,
+    Pause,
+    Result,
+    Resume,
+    ServerMessage,
+    Wanted,
+    Welcome,
+    Working,
 )
-from relay_protocol.values import Delivery, Outcome
+from relay_protocol.server_session import ServerEffect, ServerSession
+from relay_protocol.session import Close, Ping
+from relay_protocol.values import Delivery
 from relay_server.auth import allows
 from relay_server.channels import check_subscription_name
 from relay_server.delivery.reader import Reader, reader_of
@@ -57,6 +59,9 @@ CLOSE_DEADLINE_S = 5.0  # for the answer to a close
 MAX_HOST_CHARS = 255  # a longer name of a client's host is cut
 # Waiting to be written to a client: a window of the largest heads and bodies fits.
 MAX_QUEUED_BYTES = 4_194_304
+# Written and not taken by the system yet; from then on messages wait in the outbox. It is where an
+# event loop's transports ask their writers to pause, too.
+MAX_UNSENT_BYTES = 65_536
 
 
 async def connect(request: web.Request) -> web.StreamResponse:
@@ -78,7 +83,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
         timeout=CLOSE_DEADLINE_S,
     )
     await socket.prepare(request)
-    await Connection(context, request, socket, token).run()
+    if (transport := request.transport) is not None:
+        await Connection(context, transport, request.writer, socket, token).run()
     return socket
 
 
@@ -86,19 +92,25 @@ class Connection:
     """One client: a `Peer` of the hub."""
 
     def __init__(
-        self, context: Context, request: web.Request, socket: web.WebSocketResponse, token: Token
+        self,
+        context: Context,
+        transport: asyncio.Transport,
+        writer: AbstractStreamWriter,
+        socket: web.WebSocketResponse,
+        token: Token,
     ) -> None:
         self.token = token.name
         self.host = ""
         self._context = context
-        self._transport = request.transport
+        self._transport = transport
+        self._writer = writer  # only to wait until the transport takes more
         self._socket = socket
         self._bearer = token
         self._session = ServerSession(context.clock.monotonic())
         self._readers: dict[int, Reader] = {}  # the one that was served last is the last
         self._senders: dict[ReaderNumber, Reader] = {}  # replays have numbers of their own
-        self._outbox: deque[bytes] = deque()
-        self._queued = 0  # bytes in it, and of what is being sent
+        self._outbox: deque[bytes] = deque()  # frames
+        self._queued = 0  # bytes in it, and of what is being written
         self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse
         self._ping_due = False
         self._joined = False
@@ -126,9 +138,7 @@ class Connection:
 
     async def _end(self) -> None:
         """Close it, also where the client reads nothing of what still waits for it."""
-        if self._transport is not None:
-            loop = asyncio.get_running_loop()
-            loop.call_later(CLOSE_DEADLINE_S, self._transport.abort)
+        asyncio.get_running_loop().call_later(CLOSE_DEADLINE_S, self._transport.abort)
         await self._socket.close()
 
     def accepts(self, size: int) -> bool:
@@ -139,12 +149,16 @@ class Connection:
         number = delivery.subscription
         self._readers[number] = reader = self._readers.pop(number)  # now last
         self._senders[reader_of(delivery.id)] = reader
-        self._perform(self._session.deliver(delivery))
+        self._send(self._session.deliver(delivery))
+        if len(delivery.body) > CHUNK_BYTES:
+            self._wake.set()
 
     def tick(self, now: float) -> None:
-        self._perform(self._session.tick(now))
+        self._perform(
+            self._session.tick(now)
+        )  # it wakes the writer, which waits for what is unsent
         since = self._sending_since
-        if since is not None and now - since >= SEND_DEADLINE_S and self._transport is not None:
+        if since is not None and now - since >= SEND_DEADLINE_S:
             log.warning("client takes nothing, cut", token=self.token, host=self.host)
             self._transport.abort()
 
@@ -178,41 +192,36 @@ class Connection:
 
     async def _receive(self, frame: bytes, now: float) -> None:
         try:
-            effects = self._session.receive(decode_client(frame), now)
+            message = self._session.receive(decode_client(frame), now)
         except ProtocolError as exc:
             self._protocol_error(str(exc))
             return
-        self._perform(effects)
-        for effect in effects:
-            if isinstance(effect, Join):
-                await self._join(effect.hello)
+        match message:
+            case Result():
+                self._settle(message)
+            case Working(deliveries):
+                self._extend(deliveries)
+            case Pause(subscription):
+                self._readers[subscription].hold(self, "its target is not there")
+            case Resume(subscription):
+                self._readers[subscription].let_go(self)
+            case Hello():
+                await self._join(message)
+            case None:
+                pass
 
-    def _perform(self, effects: Iterable[ServerEffect]) -> None:
+    def _perform(self, effects: Sequence[ServerEffect]) -> None:
         """Carry out what the session decided; what has to wait is left to the writer."""
         for effect in effects:
-            self._carry_out(effect)
-        self._wake.set()
-
-    def _carry_out(self, effect: ServerEffect) -> None:
-        match effect:
-            case Send(message):
-                self._queue(encode(message))
-            case Settle(delivery, outcome):
-                self._settle(delivery, outcome)
-            case Extend(deliveries):
-                self._extend(deliveries)
-            case Hold(subscription):
-                self._readers[subscription].hold(self, "its target is not there")
-            case LetGo(subscription):
-                self._readers[subscription].let_go(self)
-            case Ping():
-                self._ping_due = True
-            case Close():
-                self._closing = effect
-            case Join():
-                pass  # it waits for the store: `_receive` sees to it
-            case _:
-                assert_never(effect)
+            match effect:
+                case Ping():
+                    self._ping_due = True
+                case Close():
+                    self._closing = effect
+                case message:
+                    self._send(message)
+        if effects:
+            self._wake.set()
 
     async def _join(self, hello: Hello) -> None:
         self.host = hello.host[:MAX_HOST_CHARS]
@@ -252,11 +261,11 @@ class Connection:
             raise Forbidden(f"the token is not for the channel {wanted.channel!r}")
         return check_subscription_name(wanted.name or self.token)
 
-    def _settle(self, delivery: str, outcome: Outcome) -> None:
+    def _settle(self, result: Result) -> None:
         # The window is shared: of all that may send now, whoever waits longest goes first.
         for reader in self._readers.values():
             reader.wake()
-        self._senders[reader_of(delivery)].finish(self, delivery, outcome)
+        self._senders[reader_of(result.delivery)].finish(self, result.delivery, result.outcome)
 
     def _extend(self, deliveries: Iterable[str]) -> None:
         for delivery in deliveries:
@@ -277,7 +286,7 @@ class Connection:
                     return
                 chunk = self._session.next_chunk()
                 if chunk is not None:
-                    self._queue(encode(chunk))
+                    self._send(chunk)
                     self._extend((chunk.delivery,))
                     continue
                 self._wake.clear()
@@ -293,20 +302,37 @@ class Connection:
             self._ping_due = False
             await self._socket.ping()
         while self._outbox:
-            frame = self._outbox.popleft()
-            await self._socket.send_bytes(frame)
+            await self._writer.drain()
+            frame = self._outbox.popleft()  # not before: nothing overtakes it
+            self._transport.write(frame)
             self._queued -= len(frame)
             self._sending_since = self._context.clock.monotonic()
+        await self._writer.drain()
         self._sending_since = None
 
-    def _queue(self, frame: bytes) -> None:
-        self._outbox.append(frame)
-        self._queued += len(frame)
+    def _send(self, message: ServerMessage) -> None:
+        """Write it now, or where the socket takes no more leave it to the writer."""
+        frame = _framed(encode(message))
+        if self._outbox or self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._outbox.append(frame)
+            self._queued += len(frame)
+            self._wake.set()
+        elif not self._transport.is_closing():
+            self._transport.write(frame)
 
     def _written(self, writer: asyncio.Task[None]) -> None:
         """A writer that failed must not leave a client waiting for nothing."""
         if writer.cancelled() or (error := writer.exception()) is None:
             return
         log.error("a client could not be written to", token=self.token, exc_info=error)
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
+
+
+def _framed(message: bytes) -> bytes:
+    """A binary frame of its own, not masked, as a server's are (RFC 6455 §5.2)."""
+    size = len(message)
+    if size < 126:
+        return struct.pack(">BB", 0x82, size) + message
+    if size < 65_536:
+        return struct.pack(">BBH", 0x82, 126, size) + message
+    return struct.pack(">BBQ", 0x82, 127, size) + message

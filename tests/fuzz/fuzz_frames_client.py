@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from relay_protocol.client_session import ClientEffect, ClientSession, Replay
+from relay_protocol.client_session import ClientEffect, ClientSession
 from relay_protocol.codec import decode_server, encode
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_BYTES
@@ -34,7 +34,7 @@ class Client:
         self.session.connected(0.0)
 
     def note(self, effects: list[ClientEffect]) -> None:
-        self.at_target += [effect.delivery for effect in effects if isinstance(effect, Replay)]
+        self.at_target += [effect for effect in effects if isinstance(effect, Delivery)]
 
     def answer(self) -> None:
         """The target answers, now so and now otherwise."""
@@ -48,10 +48,10 @@ class Client:
         """See that what it keeps is within what was promised."""
         held, queue = self.session._held, self.session._queue
         assert len(held) <= WINDOW
-        assert {delivery.id for delivery in queue} | set(self.session._partial) <= set(held)
+        assert set(queue) | set(self.session._partial) <= set(held)
         assert len(self.at_target) == len(self.session._running) <= CONCURRENCY
         assert 0 <= self.session._window._bytes <= WINDOW_BYTES
-        waiting = sum(len(delivery.body) for delivery in queue)
+        waiting = sum(len(delivery.body) for delivery in queue.values())
         assert waiting <= WINDOW_BYTES + MAX_BODY_BYTES
 
 

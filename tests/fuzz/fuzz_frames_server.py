@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from relay_protocol.codec import decode_client, encode
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import CHUNK_BYTES, WINDOW_DELIVERIES
-from relay_protocol.messages import Granted, Hello, Wanted, Welcome
-from relay_protocol.server_session import ServerSession, Settle
+from relay_protocol.messages import Granted, Hello, Result, Wanted, Welcome
+from relay_protocol.server_session import ServerSession
 from relay_protocol.values import Delivery, EventHead, RequestHead
 from tests.fuzz.running import run
 
@@ -21,15 +21,16 @@ from tests.fuzz.running import run
 def consider(data: bytes) -> None:
     """A protocol error at most; nothing is settled twice, or though it was never sent."""
     session = greeted() if data[:1] < b"\x80" else ServerSession(0.0)
-    sent, settled = session.under_way, []
+    sent, settled = session.under_way, list[str]()
     for frame in frames(data[1:]):
         try:
             message = decode_client(frame)
-            effects = session.receive(message, 1.0)
+            accepted = session.receive(message, 1.0)
         except ProtocolError:
             return
         encode(message)
-        settled += [effect.delivery for effect in effects if isinstance(effect, Settle)]
+        if isinstance(accepted, Result):
+            settled.append(accepted.delivery)
         assert len(settled) == len(set(settled))
         assert set(settled) <= sent
         assert 0 <= session.credit <= WINDOW_DELIVERIES

@@ -15,8 +15,7 @@ from relay_client.notices import Connected, Notice
 from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
 from relay_http.target import Target as Place
-from relay_protocol.client_session import ClientSession
-from relay_protocol.finished import FinishedInMemory, FinishedKey
+from relay_protocol.client_session import ClientSession, FinishedInMemory, FinishedKey
 from relay_protocol.messages import Granted, Hello, Wanted
 from relay_protocol.values import Delivery, Outcome, Response
 from tests.simulation.judge import Disturbances, Judge

@@ -53,7 +53,7 @@ class Pipe:
         self._arrived = arrived
         self._on_way: deque[Frame] = deque()
         self._stopped: deque[Frame] = deque()  # arrived while it was held
-        self._bytes = 0
+        self.bytes = 0
         self._last = 0.0
         self._room = asyncio.Event()
         self._room.set()
@@ -70,8 +70,8 @@ class Pipe:
         if self.swallows:
             self._kernel.note("frame swallowed", pipe=self._name)
             return
-        self._bytes += len(frame.data)
-        if self._bytes > BUFFER_BYTES:
+        self.bytes += len(frame.data)
+        if self.bytes > BUFFER_BYTES:
             self._room.clear()
         self._on_way.append(frame)
         self._last = max(self._last, self._kernel.now + self._delays(len(frame.data)))
@@ -108,8 +108,8 @@ class Pipe:
             self._hand_over(frame)
 
     def _hand_over(self, frame: Frame) -> None:
-        self._bytes -= len(frame.data)
-        if self._bytes <= BUFFER_BYTES:
+        self.bytes -= len(frame.data)
+        if self.bytes <= BUFFER_BYTES:
             self._room.set()
         self._arrived(frame)
 
@@ -171,24 +171,27 @@ class Link:
         self.down.close()
 
 
-class _Transport:
-    def __init__(self, abort: Callable[[], None]) -> None:
-        self.abort = abort
-
-
 class _End:
-    """What both ends of a link have in common.
+    """What both ends of a link have in common; each is its own transport, too.
 
     Attributes:
-        transport: To hang up by.
         lost: The connection is gone, as far as this end knows.
     """
 
     def __init__(self, link: Link) -> None:
-        self.transport = _Transport(self._abort)
         self.lost = False
         self._link = link
         self._news = asyncio.Event()
+
+    @property
+    def transport(self) -> _End:
+        """To hang up by."""
+        return self
+
+    def abort(self) -> None:
+        """Hang up."""
+        if not self.lost:
+            self._link.aborted(self)
 
     def lose(self) -> None:
         """The connection is gone."""
@@ -206,11 +209,7 @@ class _End:
                 while not self.lost:
                     await self._wait_for_news()
         except TimeoutError:
-            self._abort()
-
-    def _abort(self) -> None:
-        if not self.lost:
-            self._link.aborted(self)
+            self.abort()
 
 
 class ClientEnd(_End):
@@ -313,9 +312,25 @@ class ServerEnd(_End):
             await self._wait_for_news()
         return self._received.popleft()
 
-    async def send_bytes(self, data: bytes) -> None:
-        """Send a message, as soon as there is room for it."""
-        await self._send(Frame("data", data))
+    def write(self, frame: bytes) -> None:
+        """Send a frame with a message, whose header says how long that is (RFC 6455 §5.2)."""
+        head = {126: 4, 127: 10}.get(frame[1], 2)
+        assert len(frame) - head == (int.from_bytes(frame[2:head], "big") if head > 2 else frame[1])
+        self._link.down.send(Frame("data", frame[head:]))
+
+    def get_write_buffer_size(self) -> int:
+        """How much is on its way."""
+        return self._link.down.bytes
+
+    def is_closing(self) -> bool:
+        """The connection is gone, or about to be."""
+        return self.lost or self._closing
+
+    async def drain(self) -> None:
+        """Wait until the network takes more."""
+        if self.lost:
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        await self._link.down.room()
 
     async def ping(self) -> None:
         """Send a ping."""
@@ -364,7 +379,5 @@ class ServerEnd(_End):
             self._received.append(WSMessage(kind, data, None))
 
     async def _send(self, frame: Frame) -> None:
-        if self.lost:
-            raise ClientConnectionResetError("Cannot write to closing transport")
+        await self.drain()
         self._link.down.send(frame)
-        await self._link.down.room()

@@ -6,8 +6,6 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from aiohttp import web
-
 from relay_protocol.errors import RelayError
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.reader import Reader
@@ -68,9 +66,8 @@ class Replica:
 
     def accept(self, link: Link) -> None:
         """A client connects."""
-        request = cast(web.Request, SimpleNamespace(transport=link.server.transport))
-        socket = cast(web.WebSocketResponse, link.server)
-        connection = Connection(self._context, request, socket, TOKEN)
+        end: Any = link.server  # and its own transport, and what waits for that
+        connection = Connection(self._context, end, end, end, TOKEN)
         self.connections[connection] = None
         task = self._kernel.spawn(connection.run(), f"connection {link.number}")
         self.links[link] = task

@@ -32,8 +32,8 @@ from relay_http.reach import Address, Unreachable, addresses, connect_any
 from relay_http.target import Target
 from relay_http.tls import make_context
 from relay_protocol.limits import WORKING_INTERVAL_S
+from relay_protocol.session import Window
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
-from relay_protocol.window import Window
 from relay_server.configs import MAX_HEADER_BYTES, MAX_HEADERS, ForwardConfig, check
 from relay_server.delivery.reader import Reader
 from relay_server.delivery.url.allow import Allowlist, read_url

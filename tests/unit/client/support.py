@@ -15,17 +15,18 @@ from aiohttp import WSMsgType, web
 from relay_client.console import Console
 from relay_client.settings import ClientSettings, Configuration
 from relay_protocol.codec import decode_client, encode
-from relay_protocol.messages import CloseCode, Granted, Hello, Welcome
-from relay_protocol.server_session import (
-    Close,
-    Hold,
-    Join,
-    LetGo,
-    Send,
-    ServerEffect,
-    ServerSession,
-    Settle,
+from relay_protocol.messages import (
+    ClientMessage,
+    CloseCode,
+    Granted,
+    Hello,
+    Pause,
+    Result,
+    Resume,
+    Welcome,
 )
+from relay_protocol.server_session import ServerEffect, ServerSession
+from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery, Outcome
 from tests.support.raw_target import RECEIVED_AT, make_delivery
 from tests.support.waiting import until
@@ -160,31 +161,36 @@ class Connection:
         async for frame in self.socket:
             if frame.type is WSMsgType.BINARY:
                 message = decode_client(frame.data)
-                await self.perform(self.session.receive(message, time.monotonic()))
+                await self.take(self.session.receive(message, time.monotonic()))
 
     async def deliver(self, delivery: Delivery) -> None:
         """Send a delivery, in chunks when it is not small."""
-        await self.perform(self.session.deliver(delivery))
+        await self.perform([self.session.deliver(delivery)])
         while (chunk := self.session.next_chunk()) is not None:
-            await self.perform([Send(chunk)])
+            await self.perform([chunk])
 
     async def perform(self, effects: list[ServerEffect]) -> None:
         for effect in effects:
             match effect:
-                case Send(message):
-                    await self.socket.send_bytes(encode(message))
-                case Join(hello):
-                    await self._join(hello)
-                case Settle(delivery, outcome):
-                    self._relay.settled.append((delivery, outcome))
-                case Hold(subscription):
-                    self._relay.holds.append(subscription)
-                case LetGo(subscription):
-                    self._relay.let_go.append(subscription)
                 case Close(code, reason):
                     await self.socket.close(code=code, message=reason.encode())
-                case _:
+                case Ping():
                     pass
+                case message:
+                    await self.socket.send_bytes(encode(message))
+
+    async def take(self, accepted: ClientMessage | None) -> None:
+        match accepted:
+            case Hello():
+                await self._join(accepted)
+            case Result(delivery, outcome):
+                self._relay.settled.append((delivery, outcome))
+            case Pause(subscription):
+                self._relay.holds.append(subscription)
+            case Resume(subscription):
+                self._relay.let_go.append(subscription)
+            case _:
+                pass
 
     async def _join(self, hello: Hello) -> None:
         self._relay.hellos.append(hello)

@@ -26,10 +26,10 @@ from relay_client.notices import (
 from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
 from relay_http.target import Target
-from relay_protocol.client_session import ClientEffect, ClientSession, Ping
+from relay_protocol.client_session import ClientEffect, ClientSession
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.messages import CloseCode, Goaway, Hello, Wanted
-from relay_protocol.server_session import Send
+from relay_protocol.session import Ping
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 from tests.support.raw_target import make_delivery
 from tests.support.virtual_time import running_clock, virtual_time
@@ -179,7 +179,7 @@ async def test_failures_in_a_row_wait_longer_and_longer() -> None:
 async def test_a_relay_that_goes_away_says_when_to_come_back() -> None:
     """Drawn from within the time it names."""
     async with connected() as (relay, client):
-        await relay.open[0].perform([Send(Goaway("update", 30.0))])
+        await relay.open[0].perform([Goaway("update", 30.0)])
         await relay.open[0].socket.close(code=CloseCode.RESTART)
         await relay.connected(times=2)
 

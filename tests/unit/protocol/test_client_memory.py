@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay_protocol import bounds
-from relay_protocol.client_session import ClientEffect, ClientSession, Replay
+from relay_protocol import session as session_module
+from relay_protocol.client_session import ClientEffect, ClientSession
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
     MAX_BODY_BYTES,
@@ -20,8 +20,8 @@ from relay_protocol.limits import (
     WINDOW_BYTES,
 )
 from relay_protocol.messages import Chunk, Deliver, Granted, Welcome
+from relay_protocol.session import Window
 from relay_protocol.values import Delivery, HeaderList, Outcome
-from relay_protocol.window import Window
 from tests.support.events import BROKEN, DOWN, OK, delivery, event_head
 from tests.support.links import deliver, hello, open_client, reopen
 
@@ -39,12 +39,11 @@ def check_bounded(session: ClientSession, window_bytes: int, body_bytes: int) ->
     """See that what is kept is within what was promised."""
     held, queue, partial = session._held, session._queue, session._partial
     assert len(held) <= WINDOW
-    assert len({d.id for d in queue}) == len(queue)
-    assert {d.id for d in queue} <= set(held), "what waits counts into the window"
+    assert set(queue) <= set(held), "what waits counts into the window"
     assert set(partial) <= set(held), "so does what is arriving"
     assert len(session._cut_short) <= WINDOW
     assert len(session._running) <= CONCURRENCY
-    waiting = sum(len(d.body) for d in queue)
+    waiting = sum(len(d.body) for d in queue.values())
     assert waiting <= window_bytes + body_bytes
     assert sum(len(p.body) for p in partial.values()) <= window_bytes + body_bytes
     assert 0 <= session._window._bytes <= window_bytes
@@ -87,7 +86,7 @@ class Relay:
                 pass
 
     def note(self, effects: list[ClientEffect]) -> None:
-        self.at_target += [e.delivery for e in effects if isinstance(e, Replay)]
+        self.at_target += [e for e in effects if isinstance(e, Delivery)]
 
 
 @given(st.lists(steps, max_size=40))
@@ -98,7 +97,7 @@ def test_what_a_relay_makes_a_client_keep_is_bounded(
     """Whatever it lends twice, with another body, or while the first is at the target."""
     relay = Relay()
     relay.session._window = Window(WINDOW, SMALL_WINDOW_BYTES)
-    with patch.object(bounds, "MAX_BODY_BYTES", SMALL_BODY_BYTES):
+    with patch.object(session_module, "MAX_BODY_BYTES", SMALL_BODY_BYTES):
         for step in taken:
             try:
                 relay.step(step)
@@ -157,7 +156,7 @@ def test_a_body_that_was_let_go_may_come_once_more() -> None:
 
     session.receive(deliver(third, whole=False), 0.0)
 
-    assert session.receive(Chunk("1.1", b"body", last=True), 0.0) == [Replay(third)]
+    assert session.receive(Chunk("1.1", b"body", last=True), 0.0) == [third]
 
 
 def test_what_another_client_delivered_meanwhile_waits_no_longer() -> None:
@@ -170,7 +169,7 @@ def test_what_another_client_delivered_meanwhile_waits_no_longer() -> None:
 
     session.receive(deliver(delivery(2, attempt=2)), 0.0)
 
-    assert Replay(waiting) not in session.finished(running, OK)
+    assert waiting not in session.finished(running, OK)
 
 
 @pytest.mark.parametrize("field", ["delivery", "event"])

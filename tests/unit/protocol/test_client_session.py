@@ -7,22 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay_protocol.client_session import (
+    REMEMBERED_RESULTS,
     ClientEffect,
     ClientSession,
-    ComeBack,
-    Disconnect,
     Drained,
-    Ping,
     Probe,
-    Ready,
-    Refused,
-    Replay,
-    Send,
     State,
 )
 from relay_protocol.codec import decode_server
 from relay_protocol.errors import ProtocolError
-from relay_protocol.finished import REMEMBERED_RESULTS
 from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_BYTES
 from relay_protocol.messages import (
     Chunk,
@@ -34,6 +27,7 @@ from relay_protocol.messages import (
     ServerMessage,
     Working,
 )
+from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery, Failure, FailureKind, Response
 from tests.support.bent_frames import OF_SERVER, frames
 from tests.support.events import BROKEN, DOWN, LOST, OK, delivery, event_head
@@ -55,11 +49,7 @@ def give(session: ClientSession, *deliveries: Delivery) -> list[ClientEffect]:
 
 def results(effects: list[ClientEffect]) -> dict[str, object]:
     """Outcomes that are sent, by delivery."""
-    return {
-        e.message.delivery: e.message.outcome
-        for e in effects
-        if isinstance(e, Send) and isinstance(e.message, Result)
-    }
+    return {e.delivery: e.outcome for e in effects if isinstance(e, Result)}
 
 
 # What may follow what
@@ -95,8 +85,8 @@ def test_a_message_out_of_turn_is_refused(state: State, message: ServerMessage) 
 def test_it_greets_and_is_ready_once_welcomed() -> None:
     session = ClientSession(hello("a", "b"), 8)
 
-    assert session.connected(0.0) == [Send(hello("a", "b"))]
-    assert session.receive(welcome("a", "b"), 0.0) == [Ready(welcome("a", "b"))]
+    assert session.connected(0.0) == [hello("a", "b")]
+    assert session.receive(welcome("a", "b"), 0.0) == [welcome("a", "b")]
 
 
 @pytest.mark.parametrize("granted", [("a",), ("a", "b", "c"), ("a", "c")])
@@ -111,8 +101,8 @@ def test_a_welcome_to_other_channels_is_refused(granted: tuple[str, ...]) -> Non
 def test_the_server_may_say_goodbye() -> None:
     session = open_client()
 
-    assert session.receive(Goaway("restart", 2.0), 0.0) == [ComeBack("restart", 2.0)]
-    assert session.receive(Error("taken_over", "x"), 0.0) == [Refused("taken_over", "x")]
+    assert session.receive(Goaway("restart", 2.0), 0.0) == [Goaway("restart", 2.0)]
+    assert session.receive(Error("taken_over", "x"), 0.0) == [Error("taken_over", "x")]
 
 
 # Deliveries
@@ -122,10 +112,10 @@ def test_a_delivery_is_replayed_and_its_result_sent() -> None:
     session = open_client()
     first = delivery(1, b"\x00")
 
-    assert give(session, first) == [Replay(first)]
+    assert give(session, first) == [first]
     assert session.running == {"1.1"}
     answer = Response(200, body=b"ok")
-    assert session.finished(first, answer) == [Send(Result("1.1", answer))]
+    assert session.finished(first, answer) == [Result("1.1", answer)]
     assert session.running == frozenset()
 
 
@@ -133,9 +123,9 @@ def test_the_target_gets_so_many_at_once_in_the_order_they_came() -> None:
     session = open_client(concurrency=2)
     four = [delivery(n) for n in range(1, 5)]
 
-    assert give(session, *four) == [Replay(four[0]), Replay(four[1])]
-    assert session.finished(four[1], BROKEN) == [Send(Result("1.2", BROKEN)), Replay(four[2])]
-    assert session.finished(four[0], OK)[-1] == Replay(four[3])
+    assert give(session, *four) == [four[0], four[1]]
+    assert session.finished(four[1], BROKEN) == [Result("1.2", BROKEN), four[2]]
+    assert session.finished(four[0], OK)[-1] == four[3]
 
 
 def test_chunks_of_several_bodies_are_put_together() -> None:
@@ -152,7 +142,7 @@ def test_chunks_of_several_bodies_are_put_together() -> None:
                 last = start + 10_000 >= len(part.body)
                 effects += session.receive(Chunk(part.id, data, last), 0.0)
 
-    assert effects == [Replay(other), Replay(one)]
+    assert effects == [other, one]
 
 
 def test_a_body_that_comes_anew_replaces_the_one_that_was_begun() -> None:
@@ -164,7 +154,7 @@ def test_a_body_that_comes_anew_replaces_the_one_that_was_begun() -> None:
     again = delivery(1, body, attempt=2)
     session.receive(deliver(again, whole=False), 0.0)
 
-    assert session.receive(Chunk("1.1", body, last=True), 0.0) == [Replay(again)]
+    assert session.receive(Chunk("1.1", body, last=True), 0.0) == [again]
 
 
 # What a relay may not send
@@ -280,7 +270,7 @@ def test_a_running_delivery_that_comes_again_is_answered_once() -> None:
     give(session, first)
 
     assert give(session, delivery(attempt=2)) == []
-    assert session.finished(first, BROKEN) == [Send(Result("1.1", BROKEN))]
+    assert session.finished(first, BROKEN) == [Result("1.1", BROKEN)]
     assert session.finished(first, BROKEN) == []
 
 
@@ -290,8 +280,8 @@ def test_a_waiting_delivery_that_comes_again_is_replayed_once() -> None:
     give(session, running, waiting)
 
     assert give(session, delivery(2, attempt=2)) == []
-    assert session.finished(running, OK)[-1] == Replay(waiting)
-    assert session.finished(waiting, OK) == [Send(Result("1.2", OK))]
+    assert session.finished(running, OK)[-1] == waiting
+    assert session.finished(waiting, OK) == [Result("1.2", OK)]
 
 
 def test_what_was_delivered_is_not_replayed_again() -> None:
@@ -305,7 +295,7 @@ def test_what_was_delivered_is_not_replayed_again() -> None:
 
     effects = give(session, delivery(attempt=2))
 
-    assert effects == [Send(Result("1.1", Response(201, elapsed_ms=7)))]
+    assert effects == [Result("1.1", Response(201, elapsed_ms=7))]
 
 
 def test_what_failed_while_away_is_replayed_again() -> None:
@@ -317,7 +307,7 @@ def test_what_failed_while_away_is_replayed_again() -> None:
     reopen(session)
 
     again = delivery(attempt=2)
-    assert give(session, again) == [Replay(again)]
+    assert give(session, again) == [again]
 
 
 def test_what_runs_on_across_a_reconnect_answers_the_next_connection() -> None:
@@ -353,7 +343,7 @@ def test_another_event_under_a_known_delivery_id_is_replayed(while_running: bool
     reopen(session)
     new = Delivery("1.1", 1, "chatwoot", 1, False, event_head(1, id="evt_other"), b"other")
 
-    assert give(session, new) == [Replay(new)]
+    assert give(session, new) == [new]
     if while_running:
         assert session.finished(old, OK) == []
     assert results(session.finished(new, BROKEN)) == {"1.1": BROKEN}
@@ -366,7 +356,7 @@ def test_memory_of_what_was_delivered_is_bounded() -> None:
         give(session, each)
         session.finished(each, OK)
 
-    assert give(session, many[0]) == [Replay(many[0])]
+    assert give(session, many[0]) == [many[0]]
     assert results(give(session, many[1])) == {"1.2": OK}
 
 
@@ -383,19 +373,19 @@ def test_a_target_that_is_gone_pauses_its_channel(outcome: Failure) -> None:
     effects = session.finished(first, outcome)
 
     assert effects == [
-        Send(Pause(1)),
-        Send(Result("1.2", Failure(FailureKind.TARGET_DOWN))),
+        Pause(1),
+        Result("1.2", Failure(FailureKind.TARGET_DOWN)),
         Probe("a"),
-        Send(Result("1.1", outcome)),
-        Replay(other),
+        Result("1.1", outcome),
+        other,
     ]
     assert results(give(session, delivery(4, channel="a"))) == {
         "1.4": Failure(FailureKind.TARGET_DOWN)
     }
-    assert session.target_up("a") == [Send(Resume(1))]
+    assert session.target_up("a") == [Resume(1)]
     later = delivery(5, channel="a")
-    assert session.finished(other, OK)[-1] == Send(Result("2.3", OK))
-    assert give(session, later) == [Replay(later)]
+    assert session.finished(other, OK)[-1] == Result("2.3", OK)
+    assert give(session, later) == [later]
 
 
 def test_a_channel_is_paused_and_probed_once() -> None:
@@ -404,7 +394,7 @@ def test_a_channel_is_paused_and_probed_once() -> None:
     give(session, one, other)
     session.finished(one, DOWN)
 
-    assert session.finished(other, DOWN) == [Send(Result("1.2", DOWN))]
+    assert session.finished(other, DOWN) == [Result("1.2", DOWN)]
 
 
 def test_a_target_that_is_still_gone_is_said_to_the_next_connection() -> None:
@@ -415,8 +405,8 @@ def test_a_target_that_is_still_gone_is_said_to_the_next_connection() -> None:
 
     assert session.finished(first, DOWN) == [Probe("chatwoot")]
     session.connected(0.0)
-    assert session.receive(welcome(), 0.0) == [Ready(welcome()), Send(Pause(1))]
-    assert session.target_up("chatwoot") == [Send(Resume(1))]
+    assert session.receive(welcome(), 0.0) == [welcome(), Pause(1)]
+    assert session.target_up("chatwoot") == [Resume(1)]
 
 
 def test_a_target_that_came_back_while_away_needs_no_word() -> None:
@@ -428,7 +418,7 @@ def test_a_target_that_came_back_while_away_needs_no_word() -> None:
 
     assert session.target_up("chatwoot") == []
     session.connected(0.0)
-    assert session.receive(welcome(), 0.0) == [Ready(welcome())]
+    assert session.receive(welcome(), 0.0) == [welcome()]
 
 
 # Draining
@@ -442,14 +432,14 @@ def test_draining_gives_back_what_was_not_begun_and_finishes_the_rest() -> None:
     effects = session.drain()
 
     back = Failure(FailureKind.NOT_STARTED, "the client is stopping")
-    assert effects == [Send(Pause(1)), Send(Result("1.2", back))]
+    assert effects == [Pause(1), Result("1.2", back)]
     assert results(give(session, delivery(3))) == {"1.3": Failure(FailureKind.NOT_STARTED)}
-    assert session.finished(running, OK) == [Send(Result("1.1", OK)), Drained()]
+    assert session.finished(running, OK) == [Result("1.1", OK), Drained()]
 
 
 def test_draining_with_nothing_under_way_is_over_at_once() -> None:
     assert ClientSession(hello(), 8).drain() == [Drained()]
-    assert open_client().drain() == [Send(Pause(1)), Drained()]
+    assert open_client().drain() == [Pause(1), Drained()]
 
 
 def test_a_target_that_comes_back_while_draining_is_not_resumed() -> None:
@@ -461,8 +451,8 @@ def test_a_target_that_comes_back_while_draining_is_not_resumed() -> None:
 
     assert session.target_up("chatwoot") == []
     reopened = ClientSession.connected(session, 0.0)
-    assert reopened == [Send(hello())]
-    assert session.receive(welcome(), 0.0) == [Ready(welcome()), Send(Pause(1))]
+    assert reopened == [hello()]
+    assert session.receive(welcome(), 0.0) == [welcome(), Pause(1)]
 
 
 # Time
@@ -473,11 +463,11 @@ def test_it_says_what_it_still_works_on() -> None:
     give(session, delivery(2), delivery(1))
 
     assert session.tick(9.9) == []
-    assert session.tick(10.0) == [Send(Working(("1.1", "1.2")))]
+    assert session.tick(10.0) == [Working(("1.1", "1.2"))]
     assert session.tick(14.0) == []
     session.finished(delivery(2), OK)
     session.heard(20.0)
-    assert session.tick(20.0) == [Ping(), Send(Working(("1.1",)))]
+    assert session.tick(20.0) == [Ping(), Working(("1.1",))]
     session.finished(delivery(1), OK)
     assert session.tick(30.0) == []
 
@@ -489,7 +479,7 @@ def test_a_server_that_never_answers_is_left() -> None:
 
     assert session.tick(109.9) == []
     [effect] = session.tick(110.0)
-    assert isinstance(effect, Disconnect)
+    assert isinstance(effect, Close)
 
 
 def test_a_message_is_a_sign_of_life() -> None:
@@ -498,7 +488,7 @@ def test_a_message_is_a_sign_of_life() -> None:
     session.receive(Error("later", "x"), 16.0)
 
     assert session.tick(50.9) == [Ping()]
-    assert [type(e) for e in session.tick(51.0)] == [Disconnect]
+    assert [type(e) for e in session.tick(51.0)] == [Close]
 
 
 def test_a_silent_server_is_pinged_then_left() -> None:
@@ -507,7 +497,7 @@ def test_a_silent_server_is_pinged_then_left() -> None:
     assert session.tick(15.0) == [Ping()]
     session.heard(16.0)
     assert session.tick(50.9) == [Ping()]
-    assert [type(e) for e in session.tick(51.0)] == [Disconnect]
+    assert [type(e) for e in session.tick(51.0)] == [Close]
     session.disconnected()
     assert session.tick(52.0) == []
 

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from relay_protocol.client_session import ClientEffect, ClientSession, Paused, Ready, Replay, Send
-from relay_protocol.finished import REMEMBERED_RESULTS, FinishedInMemory
+from relay_protocol.client_session import (
+    REMEMBERED_RESULTS,
+    ClientEffect,
+    ClientSession,
+    FinishedInMemory,
+    Paused,
+)
 from relay_protocol.messages import Granted, Result, Welcome
 from relay_protocol.values import Delivery, Response
 from tests.support.events import BROKEN, OK, delivery
@@ -59,8 +64,8 @@ def test_what_is_known_is_answered_without_a_post() -> None:
     notebook = Notebook(delivery(1))
     session = session_with(notebook)
 
-    assert give(session, delivery(1, attempt=3)) == [Send(Result("1.1", Response(204)))]
-    assert give(session, delivery(2)) == [Replay(delivery(2))]
+    assert give(session, delivery(1, attempt=3)) == [Result("1.1", Response(204))]
+    assert give(session, delivery(2)) == [delivery(2)]
     assert notebook.asked == [("1.1", "evt_000000000001", 3), ("1.2", "evt_000000000002", 1)]
 
 
@@ -103,7 +108,7 @@ def test_a_410_is_said_once_and_its_result_sent() -> None:
     session = open_client()
     give(session, delivery(1), delivery(2))
 
-    assert session.finished(delivery(1), GONE) == [SAID, Send(Result("1.1", GONE))]
+    assert session.finished(delivery(1), GONE) == [SAID, Result("1.1", GONE)]
     assert pauses(session.finished(delivery(2), GONE)) == []
 
 
@@ -173,4 +178,4 @@ def test_a_welcome_to_a_paused_subscription_says_so() -> None:
     [granted] = welcome().subscriptions
     paused = Welcome("1.0", 1, (replace(granted, paused="the target answered 410"),))
 
-    assert session.receive(paused, 0.0) == [Ready(paused), SAID]
+    assert session.receive(paused, 0.0) == [paused, SAID]

@@ -32,18 +32,8 @@ from relay_protocol.messages import (
     Wanted,
     Working,
 )
-from relay_protocol.server_session import (
-    Close,
-    Extend,
-    Hold,
-    Join,
-    LetGo,
-    Ping,
-    Send,
-    ServerSession,
-    Settle,
-    State,
-)
+from relay_protocol.server_session import ServerSession, State
+from relay_protocol.session import Close, Ping
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from tests.support.bent_frames import OF_CLIENT, frames
 from tests.support.events import OK, delivery
@@ -57,7 +47,6 @@ MESSAGES: tuple[ClientMessage, ...] = (
     Resume(1),
 )
 BIG = b"x" * (CHUNK_BYTES * 3 + 1)
-PROMISED = (Settle, Extend, Hold, LetGo, Join)
 
 
 def session_in(state: State) -> ServerSession:
@@ -99,7 +88,7 @@ def test_nothing_has_an_effect_once_it_is_closed() -> None:
     session.deliver(delivery(1, BIG))
     assert session.close(CloseCode.NORMAL, "bye") == [Close(CloseCode.NORMAL, "bye")]
 
-    assert [session.receive(message, 0.0) for message in MESSAGES] == [[]] * len(MESSAGES)
+    assert [session.receive(message, 0.0) for message in MESSAGES] == [None] * len(MESSAGES)
     assert session.close(CloseCode.NORMAL, "again") == []
     assert session.go_away("restart", 1.0) == []
     assert session.refuse(CloseCode.TAKEN_OVER, "taken_over", "") == []
@@ -112,9 +101,9 @@ def test_nothing_has_an_effect_once_it_is_closed() -> None:
 def test_a_hello_is_answered_once_its_wish_is_opened() -> None:
     session = ServerSession(0.0)
 
-    assert session.receive(hello("a", "b"), 0.0) == [Join(hello("a", "b"))]
+    assert session.receive(hello("a", "b"), 0.0) == hello("a", "b")
     assert session.credit == 0
-    assert session.welcome(welcome("a", "b")) == [Send(welcome("a", "b"))]
+    assert session.welcome(welcome("a", "b")) == [welcome("a", "b")]
     assert session.credit == 32
     assert session.welcome(welcome("a", "b")) == []
 
@@ -158,14 +147,14 @@ def test_an_impossible_hello_is_refused(greeting: Hello) -> None:
     ids=lambda h: str(h)[:60],
 )
 def test_a_hello_that_is_just_possible_is_taken(greeting: Hello) -> None:
-    assert ServerSession(0.0).receive(greeting, 0.0) == [Join(greeting)]
+    assert ServerSession(0.0).receive(greeting, 0.0) == greeting
 
 
 def test_a_subscription_that_was_not_granted_cannot_be_paused() -> None:
     session = open_server()
 
-    assert session.receive(Pause(1), 0.0) == [Hold(1)]
-    assert session.receive(Resume(1), 0.0) == [LetGo(1)]
+    assert session.receive(Pause(1), 0.0) == Pause(1)
+    assert session.receive(Resume(1), 0.0) == Resume(1)
     for message in (Pause(2), Resume(2)):
         with pytest.raises(ProtocolError):
             session.receive(message, 0.0)
@@ -215,7 +204,7 @@ def test_a_result_that_a_store_can_just_hold_is_taken(outcome: Outcome) -> None:
     session = open_server()
     session.deliver(delivery())
 
-    assert session.receive(Result("1.1", outcome), 0.0) == [Settle("1.1", outcome)]
+    assert session.receive(Result("1.1", outcome), 0.0) == Result("1.1", outcome)
 
 
 # Credit
@@ -240,9 +229,9 @@ def test_a_result_settles_once() -> None:
     session = open_server()
     session.deliver(delivery())
 
-    assert session.receive(Result("1.1", OK), 0.0) == [Settle("1.1", OK)]
-    assert session.receive(Result("1.1", OK), 0.0) == []
-    assert session.receive(Result("9.9", OK), 0.0) == []
+    assert session.receive(Result("1.1", OK), 0.0) == Result("1.1", OK)
+    assert session.receive(Result("1.1", OK), 0.0) is None
+    assert session.receive(Result("9.9", OK), 0.0) is None
     assert (session.credit, session.under_way) == (32, frozenset())
 
 
@@ -261,7 +250,7 @@ def test_only_what_is_under_way_is_extended() -> None:
     session = open_server()
     session.deliver(delivery(1))
 
-    assert session.receive(Working(("1.1", "1.2", "x")), 0.0) == [Extend(("1.1",))]
+    assert session.receive(Working(("1.1", "1.2", "x")), 0.0) == Working(("1.1",))
 
 
 # Bodies
@@ -271,10 +260,8 @@ def test_a_small_body_goes_with_its_delivery() -> None:
     session = open_server()
     small = delivery(1, b"x" * CHUNK_BYTES, attempt=3)
 
-    [effect] = session.deliver(small)
-
     expected = Deliver("1.1", 1, 3, False, small.event, CHUNK_BYTES, small.body)
-    assert effect == Send(expected)
+    assert session.deliver(small) == expected
     assert session.next_chunk() is None
 
 
@@ -282,15 +269,13 @@ def test_large_bodies_take_turns() -> None:
     session = open_server()
     other = b"y" * (CHUNK_BYTES + 1)
 
-    [announced] = session.deliver(delivery(1, BIG))
+    announced = session.deliver(delivery(1, BIG))
     session.deliver(delivery(2, other))
     chunks = []
     while (chunk := session.next_chunk()) is not None:
         chunks.append(chunk)
 
-    assert isinstance(announced, Send)
-    assert isinstance(announced.message, Deliver)
-    assert (announced.message.body, announced.message.size) == (None, len(BIG))
+    assert (announced.body, announced.size) == (None, len(BIG))
     assert [c.delivery for c in chunks] == ["1.1", "1.2", "1.1", "1.2", "1.1", "1.1"]
     assert [c.last for c in chunks] == [False, False, False, True, False, True]
     assert b"".join(c.data for c in chunks if c.delivery == "1.1") == BIG
@@ -370,11 +355,11 @@ def test_a_message_is_a_sign_of_life() -> None:
 
 def test_endings_say_why() -> None:
     assert open_server().go_away("restart", 2.0) == [
-        Send(Goaway("restart", 2.0)),
+        Goaway("restart", 2.0),
         Close(CloseCode.RESTART, "restart"),
     ]
     assert open_server().refuse(CloseCode.TAKEN_OVER, "taken_over", "by desktop") == [
-        Send(Error("taken_over", "by desktop")),
+        Error("taken_over", "by desktop"),
         Close(CloseCode.TAKEN_OVER, "taken_over"),
     ]
 
@@ -395,11 +380,13 @@ def test_a_client_says_anything(said: list[bytes], before_hello: bool) -> None:
     for frame in said:
         assert len(frame) < 16 * MAX_FRAME_BYTES
         try:
-            effects = session.receive(decode_client(frame), 1.0)
+            message = decode_client(frame)
+            accepted = session.receive(message, 1.0)
         except ProtocolError:
             break
-        assert all(isinstance(effect, PROMISED) for effect in effects)
-        settled += [effect.delivery for effect in effects if isinstance(effect, Settle)]
+        assert accepted is None or type(accepted) is type(message)
+        if isinstance(accepted, Result):
+            settled.append(accepted.delivery)
         assert session.under_way <= sent
         assert 0 <= session.credit <= WINDOW_DELIVERIES
     assert len(settled) == len(set(settled)), "each attempt ends once"
@@ -411,14 +398,14 @@ def test_results_and_work_of_what_was_never_sent_come_to_nothing() -> None:
     session = open_server()
     strangers = tuple(f"1.{number}" for number in range(10_000))
 
-    assert session.receive(Working(strangers), 0.0) == [Extend(())]
+    assert session.receive(Working(strangers), 0.0) == Working(())
     for name in strangers[:1_000]:
         frame = {
             "type": "result",
             "delivery": name,
             "outcome": {"type": "response", "status": 200},
         }
-        assert session.receive(decode_client(msgspec.msgpack.encode(frame)), 0.0) == []
+        assert session.receive(decode_client(msgspec.msgpack.encode(frame)), 0.0) is None
     assert session.under_way == frozenset()
 
 
@@ -429,7 +416,7 @@ def test_work_that_is_repeated_in_a_message_counts_once() -> None:
     session.deliver(delivery(2))
     said = Working(("1.2", "1.1", "9.9") * 1_000)
 
-    assert session.receive(said, 0.0) == [Extend(("1.2", "1.1"))]
+    assert session.receive(said, 0.0) == Working(("1.2", "1.1"))
 
 
 def test_a_flood_of_pauses_leaves_nothing() -> None:
@@ -437,8 +424,8 @@ def test_a_flood_of_pauses_leaves_nothing() -> None:
     session = open_server()
     before = {name: repr(value) for name, value in vars(session).items()}
     for _ in range(10_000):
-        assert session.receive(Pause(1), 0.0) == [Hold(1)]
-        assert session.receive(Resume(1), 0.0) == [LetGo(1)]
+        assert session.receive(Pause(1), 0.0) == Pause(1)
+        assert session.receive(Resume(1), 0.0) == Resume(1)
     assert {name: repr(value) for name, value in vars(session).items()} == before
 
 

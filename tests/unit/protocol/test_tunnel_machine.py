@@ -9,13 +9,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from relay_protocol import client_session as client
-from relay_protocol import server_session as server
-from relay_protocol.client_session import ClientSession
+from relay_protocol.client_session import (
+    ClientEffect,
+    ClientSession,
+    Drained,
+    Paused,
+    Probe,
+)
 from relay_protocol.codec import decode_client, decode_server, encode
 from relay_protocol.limits import CHUNK_BYTES
-from relay_protocol.messages import Result
-from relay_protocol.server_session import ServerSession
+from relay_protocol.messages import (
+    ClientMessage,
+    Error,
+    Goaway,
+    Hello,
+    Pause,
+    Result,
+    Resume,
+    Welcome,
+    Working,
+)
+from relay_protocol.server_session import ServerEffect, ServerSession
+from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery, Outcome
 from relay_server.configs import Policy
 from relay_server.delivery.order import Order
@@ -101,9 +116,8 @@ class TunnelMachine(RuleBasedStateMachine):
         line = self.line
         while count and line and line is self.line and line.up:
             count -= 1
-            self.perform_server(
-                line, line.session.receive(decode_client(line.up.popleft()), self.now)
-            )
+            message = decode_client(line.up.popleft())
+            self.perform_message(line, line.session.receive(message, self.now))
 
     @rule()
     @precondition(lambda self: self.stale is not None)
@@ -112,7 +126,7 @@ class TunnelMachine(RuleBasedStateMachine):
         assert self.stale is not None
         while self.stale.up:
             message = decode_client(self.stale.up.popleft())
-            self.perform_server(self.stale, self.stale.session.receive(message, self.now))
+            self.perform_message(self.stale, self.stale.session.receive(message, self.now))
 
     @rule(count=st.integers(1, 8))
     @precondition(lambda self: self.line is not None)
@@ -168,25 +182,25 @@ class TunnelMachine(RuleBasedStateMachine):
 
     # The shells around the sessions
 
-    def perform(self, effects: list[client.ClientEffect]) -> None:
+    def perform(self, effects: list[ClientEffect]) -> None:
         for effect in effects:
             match effect:
-                case client.Send(message):
-                    if self.line is not None:
-                        self.line.up.append(encode(message))
-                case client.Replay(delivery):
-                    self.replay(delivery)
-                case client.Probe(channel):
+                case Delivery():
+                    self.replay(effect)
+                case Probe(channel):
                     self.probing.add(channel)
-                case client.Ping():
+                case Ping():
                     self.beat()
-                case client.Disconnect():
+                case Close():
                     self.cut()
                     return
-                case client.Ready() | client.Drained() | client.Paused():
+                case Welcome() | Drained() | Paused():
                     pass
-                case client.ComeBack() | client.Refused():
+                case Goaway() | Error():
                     raise AssertionError(effect)
+                case message:
+                    if self.line is not None:
+                        self.line.up.append(encode(message))
 
     def beat(self) -> None:
         """A ping and its pong overtake whatever else is on the link."""
@@ -202,25 +216,31 @@ class TunnelMachine(RuleBasedStateMachine):
         if not self.target_is_up:
             self.end_request(delivery.id, DOWN)
 
-    def perform_server(self, line: Line, effects: list[server.ServerEffect]) -> None:
+    def perform_message(self, line: Line, accepted: ClientMessage | None) -> None:
+        match accepted:
+            case Hello():
+                self.perform_server(line, line.session.welcome(welcome()))
+            case Result(delivery, outcome):
+                self.settle(line, delivery, outcome)
+            case Working(deliveries):
+                self.extend(line, deliveries)
+            case Pause() | Resume():
+                line.held = isinstance(accepted, Pause)
+            case None:
+                pass
+        self.pump()
+
+    def perform_server(self, line: Line, effects: list[ServerEffect]) -> None:
         for effect in effects:
             match effect:
-                case server.Send(message):
-                    line.down.append(encode(message))
-                case server.Join():
-                    self.perform_server(line, line.session.welcome(welcome()))
-                case server.Settle(delivery, outcome):
-                    self.settle(line, delivery, outcome)
-                case server.Extend(deliveries):
-                    self.extend(line, deliveries)
-                case server.Hold() | server.LetGo():
-                    line.held = isinstance(effect, server.Hold)
-                case server.Ping():
+                case Ping():
                     self.beat()
-                case server.Close():
+                case Close():
                     if line is self.line:
                         self.cut()
                     return
+                case message:
+                    line.down.append(encode(message))
         self.pump()
 
     def extend(self, line: Line, deliveries: tuple[str, ...]) -> None:
@@ -263,9 +283,7 @@ class TunnelMachine(RuleBasedStateMachine):
         if name in line.session.under_way:  # its lease ran out
             self.disturbed.add(sequence)
         delivery = Delivery(name, 1, CHANNEL, attempt, False, head, body)
-        for effect in line.session.deliver(delivery):
-            assert isinstance(effect, server.Send)
-            line.down.append(encode(effect.message))
+        line.down.append(encode(line.session.deliver(delivery)))
 
     def record(self) -> None:
         self.stored |= {mark.sequence: mark for mark in self.order.changes()}

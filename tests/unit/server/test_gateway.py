@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import WSMsgType
@@ -414,6 +415,14 @@ async def test_a_client_that_reads_nothing_does_not_hold_its_own_end_up(
     writer.transport.abort()
 
 
+def take_no_more(
+    monkeypatch: pytest.MonkeyPatch, connection: gateway.Connection, drain: Callable[[], object]
+) -> None:
+    """The socket is full from now on."""
+    monkeypatch.setattr(gateway, "MAX_UNSENT_BYTES", -1)
+    monkeypatch.setattr(connection, "_writer", SimpleNamespace(drain=drain))
+
+
 async def test_results_make_no_room_for_who_reads_nothing(
     served: Served, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,13 +430,8 @@ async def test_results_make_no_room_for_who_reads_nothing(
     monkeypatch.setattr(gateway, "MAX_QUEUED_BYTES", 200_000)
     async with client(served, token) as ana:
         greedy, number = await joined(served, ana)
-        reads, send = asyncio.Event(), greedy._socket.send_bytes
-
-        async def stuck(frame: bytes) -> None:
-            await reads.wait()
-            await send(frame)
-
-        monkeypatch.setattr(greedy._socket, "send_bytes", stuck)
+        reads = asyncio.Event()
+        take_no_more(monkeypatch, greedy, reads.wait)
         await store(served, 100, size=30_000)
         for sequence in range(1, 101):
             await until(lambda: greedy._queued)
@@ -445,12 +449,12 @@ async def test_results_make_no_room_for_who_reads_nothing(
 async def test_a_writer_that_fails_ends_its_connection(
     served: Served, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def failing(_: bytes) -> None:
+    async def failing() -> None:
         raise ZeroDivisionError
 
     async with client(served, token) as ana:
         broken, _ = await joined(served, ana)
-        monkeypatch.setattr(broken._socket, "send_bytes", failing)
+        take_no_more(monkeypatch, broken, failing)
         with capture_logs() as logs:
             await store(served, 1)
             assert (await ana.socket.receive(timeout=5)).type in (WSMsgType.CLOSED, WSMsgType.ERROR)

@@ -1,4 +1,4 @@
-"""The credit window that both ends count with."""
+"""The credit window that both ends count with; when to ping, and when the other end is dead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_protocol.window import Window
+from relay_protocol.session import Liveness, Window
 
 SIZE = 10
 SIZES = st.sampled_from([0, 1, 4, 9, SIZE, SIZE + 1, 3 * SIZE])
@@ -83,3 +83,30 @@ def test_a_connection_that_is_gone_takes_its_count_with_it() -> None:
     window.clear()
 
     assert (len(window), window.accepts(SIZE), window.accepts(SIZE + 1)) == (0, True, True)
+
+
+# Heartbeats
+
+
+def test_it_pings_at_each_interval_and_no_more_often() -> None:
+    """Whatever is heard keeps it alive, but puts no ping off."""
+    liveness, pings = Liveness(100.0, 15.0), []
+
+    for second in range(1, 61):
+        liveness.heard(100.0 + second)
+        assert not liveness.is_dead(100.0 + second)
+        if liveness.ping_is_due(100.0 + second):
+            pings.append(second)
+
+    assert pings == [15, 30, 45, 60]
+
+
+@pytest.mark.parametrize(("interval", "last", "dead"), [(15.0, 34.9, 35.0), (0.3, 0.69, 0.71)])
+def test_it_is_dead_after_two_missed_and_a_grace(interval: float, last: float, dead: float) -> None:
+    liveness = Liveness(0.0, interval)
+
+    assert not liveness.ping_is_due(interval - 0.01)
+    assert liveness.ping_is_due(interval)
+    assert [liveness.is_dead(now) for now in (last, dead)] == [False, True]
+    liveness.heard(last)
+    assert [liveness.is_dead(last + now) for now in (last, dead)] == [False, True]
