@@ -12,19 +12,19 @@ import sys
 
 from relay_http.streams import standard_streams, tell
 from relay_protocol.errors import RelayError
-from relay_server.cli import channel, dead, events, forward, host, replay, subscription, token
+from relay_server.cli import channels, events, host, replays, subscriptions
 
 FAILED, USAGE = 1, 2
 
 app = host.app
-app.command()(replay.replay)
-app.add_typer(channel.app, name="channel")
-app.add_typer(token.app, name="token")
-app.add_typer(subscription.app, name="subscription")
-app.add_typer(forward.app, name="forward")
+replays.add_replay(app)
+app.add_typer(channels.app, name="channel")
+app.add_typer(channels.tokens, name="token")
+app.add_typer(subscriptions.app, name="subscription")
+app.add_typer(subscriptions.forwards, name="forward")
 app.add_typer(events.app, name="events")
-app.add_typer(replay.app, name="replays")
-app.add_typer(dead.app, name="dead")
+app.add_typer(replays.app, name="replays")
+app.add_typer(replays.dead, name="dead")
 
 
 def main() -> None:

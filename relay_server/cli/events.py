@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from relay_server.cli.asking import Json, call
-from relay_server.cli.options import Channel, shown
+from relay_server.cli.command import Work, ask, command, route
+from relay_server.cli.options import Channel, Json
 from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
 
 app = typer.Typer(help="What came in, and what became of it.", no_args_is_help=True)
@@ -98,26 +98,18 @@ def _body(result: Json) -> str:
     return text
 
 
-@app.command("list")
-@shown(show_events)
+@command(app, "list", show_events)
 def events_list(
-    ctx: typer.Context,
     channel: Channel = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
     before: Annotated[
         int | None, typer.Option(help="Only those before this sequence number.")
     ] = None,
-) -> Json:
+) -> Work:
     """List the newest events, and what became of each."""
-    query = {"channel": channel, "limit": limit, "before": before}
-    return call(ctx, "GET", "events", query=query)
+    return ask("GET", "events", query={"channel": channel, "limit": limit, "before": before})
 
 
-@app.command("show")
-@shown(show_event)
-def events_show(
-    ctx: typer.Context,
-    event: Annotated[str, typer.Argument(help="Its id, evt_…")],
-) -> Json:
+@route(app, "show", "GET events/{event}", show_event)
+def events_show() -> None:
     """Show an event whole: headers, body and every attempt."""
-    return call(ctx, "GET", "events", event)

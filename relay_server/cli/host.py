@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import typer
 
 from relay_protocol.errors import RelayError
-from relay_server.cli.asking import Json, call, confirmed, load_settings, work
-from relay_server.cli.options import DataDir, Yes, shown
-from relay_server.cli.subscription import subscription_table
+from relay_server.cli.command import Work, ask, command, confirmed, load_settings
+from relay_server.cli.options import DataDir, Json, Yes
+from relay_server.cli.subscriptions import subscription_table
 from relay_server.cli.text import alarm, counted, duration, lines, plain, size, table, when
 from relay_server.places import SOCKET_NAME, default_data_dir, named_data_dir, short_path
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from relay_server.control import Api
     from relay_server.settings import ServerSettings
 
-SEND_TOKEN = "chatwoot"  # noqa: S105  (the names of the first tokens)
-SUBSCRIBE_TOKEN = "developer"  # noqa: S105
+# The names of the first tokens, and their scopes: of Chatwoot, and of whoever develops the bot.
+FIRST_TOKENS = {"send": "chatwoot", "subscribe": "developer"}
 HEALTH_TIMEOUT_S = 3.0  # after which `health` says that it is not ready
 
 app = typer.Typer(
@@ -198,8 +198,7 @@ def serve(
     raise typer.Exit(status)
 
 
-@app.command()
-@shown(show_init)
+@command(app, "init", show_init)
 def init(
     ctx: typer.Context,
     public_url: Annotated[
@@ -211,15 +210,14 @@ def init(
     return make_missing(ctx.obj, public_url)
 
 
-@app.command()
-@shown(show_status)
-def status(ctx: typer.Context) -> Json:
+@command(app, "status", show_status)
+def status() -> Work:
     """Say how channels and readers are doing, and what is set."""
 
-    async def ask(api: Api) -> Json:
+    async def found(api: Api) -> Json:
         return {"running": api.running, **(await api.call("GET", "status"))}
 
-    return work(ctx, ask)
+    return found
 
 
 @app.command()
@@ -241,18 +239,13 @@ def health(ctx: typer.Context) -> None:
     typer.echo("ready")
 
 
-@app.command()
-@shown(show_backup)
-def backup(
-    ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A file that does not exist yet.")],
-) -> Json:
+@command(app, "backup", show_backup)
+def backup(file: Annotated[Path, typer.Argument(help="A file that does not exist yet.")]) -> Work:
     """Copy the whole store to a file, whether or not the server runs."""
-    return call(ctx, "POST", "backup", body={"file": str(file.absolute())})
+    return ask("POST", "backup", body={"file": str(file.absolute())})
 
 
-@app.command()
-@shown(show_restore)
+@command(app, "restore", show_restore)
 def restore(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="A file that backup wrote.")],
@@ -319,39 +312,32 @@ def _readiness(data_dir: Path) -> int | None:
 
 
 async def _make(api: Api, channel: str) -> Json:
+    """Make the channel and its tokens; the secret of one that exists is kept nowhere: None."""
+    from relay_server.control import ApiRefused
+
+    made: Json = {"running": api.running}
     names = {c["name"] for c in (await api.call("GET", "channels"))["channels"]}
     if channel not in names:
         await api.call("POST", "channels", {"name": channel})
-    return {
-        "send_token": await _token(api, SEND_TOKEN, "send", channel),
-        "subscribe_token": await _token(api, SUBSCRIBE_TOKEN, "subscribe", channel),
-        "running": api.running,
-    }
-
-
-async def _token(api: Api, name: str, scope: str, channel: str) -> str | None:
-    """A new token's secret, or None if a token of that name exists: it is kept nowhere."""
-    from relay_server.control import ApiRefused
-
-    body = {"name": name, "scopes": [scope], "channels": [channel]}
-    try:
-        return str((await api.call("POST", "tokens", body))["token"])
-    except ApiRefused as exc:
-        if exc.code != "token_exists":
-            raise
-        return None
+    for scope, name in FIRST_TOKENS.items():
+        body = {"name": name, "scopes": [scope], "channels": [channel]}
+        try:
+            made[f"{scope}_token"] = (await api.call("POST", "tokens", body))["token"]
+        except ApiRefused as exc:
+            if exc.code != "token_exists":
+                raise
+            made[f"{scope}_token"] = None
+    return made
 
 
 def _welcome(settings: ServerSettings, made: Json) -> Json:
-    url = urlsplit(settings.url)
-    token = made["send_token"]
-    webhook = f"{url.scheme}://{url.netloc}/webhook"
+    url, token = urlsplit(settings.url), made["send_token"]
     return {
         "data_dir": str(settings.data_dir),
         "url": settings.url,
         "channel": settings.default_channel,
         "webhook_url": token and f"{url.scheme}://relay:{token}@{url.netloc}/webhook",
-        "webhook_url_query": token and f"{webhook}?token={token}",
+        "webhook_url_query": token and f"{settings.url}/webhook?token={token}",
         "client_command": (
             f"relay-client login {settings.url} && relay-client connect --to localhost:8000"
         ),

@@ -1,33 +1,21 @@
-"""Options of several commands, one for each setting of a config, and how results are printed.
-
-typer reads a command's options from its function's signature. Two decorators write that signature:
-`takes` puts an option in it for each setting of a config, and hands those that were given on, as
-the API takes them; `shown` adds `--json`, and prints what the function returns.
-
-    @app.command("set")
-    @shown(show_channel)
-    @takes(rules=ChannelConfig, policy=Policy, emptying=True)
-    def channel_set(ctx: typer.Context, name: Name, *, rules: Json, policy: Json) -> Json:
-"""
+"""Arguments and options of several commands, and how what people write in them is read."""
 
 from __future__ import annotations
 
-import enum
-import inspect
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment, parse_span
-from relay_server.cli.asking import Json, print_json
-from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS, Settable, settings_of
+from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS
 from relay_server.errors import InvalidValue
+
+Json = dict[str, Any]
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of the store [RELAY_SERVER_DATA_DIR].")
@@ -37,6 +25,15 @@ OfChannel = Annotated[str, typer.Argument(metavar="CHANNEL", help="Its channel."
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Channel = Annotated[str | None, typer.Option(help="Of which channel.")]
 Subscription = Annotated[str | None, typer.Option(help="For which subscription alone.")]
+Events = Annotated[list[str] | None, typer.Argument(help="Ids of events, evt_…")]
+
+# What commands call the names in a path of the API.
+ARGUMENTS = {
+    "channel": OfChannel,
+    "name": Name,
+    "event": Annotated[str, typer.Argument(help="Its id, evt_…")],
+    "number": Annotated[int, typer.Argument(min=1, help="Its number.")],
+}
 
 _UNITS = {"": 1, "K": 1_024, "M": 1_048_576, "G": 1_073_741_824, "T": 1_099_511_627_776}
 _SIZE = re.compile(r"([0-9]{1,15})([KMGTkmgt]?)")
@@ -129,107 +126,3 @@ WORDED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "max_bytes": (str, lambda text: read_size(text) or None),
     "retry_delays_s": (str, read_delays),
 }
-
-
-def takes(
-    *left_out: str, emptying: bool = False, **configs: type[msgspec.Struct]
-) -> Callable[[Callable[..., Json]], Callable[..., Json]]:
-    """Give a command an option for each setting of a config, where it has a parameter for all.
-
-    The parameter gets those that were given, as the API takes them.
-
-    Args:
-        left_out: Settings that it takes in another way.
-        emptying: It has the options that empty a setting, such as `--no-hmac`, too.
-        configs: Names of the command's parameters, and the config of each.
-    """
-    tables = {
-        parameter: [one for one in settings_of(config) if one.name not in left_out]
-        for parameter, config in configs.items()
-    }
-
-    def with_options(command: Callable[..., Json]) -> Callable[..., Json]:
-        def run(**arguments: Any) -> Json:
-            found = {name: _given(table, arguments) for name, table in tables.items()}
-            return command(**arguments, **found)
-
-        parameters = list[inspect.Parameter]()
-        for parameter in inspect.signature(command, eval_str=True).parameters.values():
-            table = tables.get(parameter.name)
-            parameters += [parameter] if table is None else _options(table, emptying)
-        return signed(run, command, parameters)
-
-    return with_options
-
-
-def shown(render: Callable[[Any], None]) -> Callable[[Callable[..., Json]], Callable[..., None]]:
-    """Print what a command returns: for people, or as JSON with the option `--json`."""
-
-    def with_json(command: Callable[..., Json]) -> Callable[..., None]:
-        def run(*, as_json: bool, **arguments: Any) -> None:
-            result = command(**arguments)
-            if as_json:
-                print_json(result)
-            else:
-                render(result)
-
-        option = typer.Option("--json", help="Print JSON alone.")
-        parameters = inspect.signature(command, eval_str=True).parameters.values()
-        return signed(run, command, [*parameters, _keyword("as_json", bool, option, False)])
-
-    return with_json
-
-
-def signed(
-    run: Callable[..., Any], command: Callable[..., Any], parameters: list[inspect.Parameter]
-) -> Callable[..., Any]:
-    """A function with a command's name and docstring, and these parameters, as typer reads them."""
-    # Not functools.wraps: what is wrapped would be asked for its types, and has others.
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {}
-    return run
-
-
-def _options(table: list[Settable], emptying: bool) -> Iterator[inspect.Parameter]:
-    for name, kind, setting, _ in table:
-        if setting.help:
-            decl = (setting.option,) if setting.option else ()
-            option = typer.Option(*decl, help=setting.help, metavar=setting.metavar)
-            yield _keyword(name, _type(name, kind) | None, option, None)
-        if setting.emptied is not None and emptying:
-            option = typer.Option(setting.emptied[0], help=setting.emptied[1])
-            yield _keyword(f"no_{name}", bool, option, False)
-
-
-def _keyword(name: str, kind: Any, option: Any, default: object) -> inspect.Parameter:
-    annotation = Annotated[kind, option]
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )
-
-
-def _type(name: str, kind: Any) -> Any:
-    """The type of an option; the API checks which words may be."""
-    if name in WORDED:
-        return WORDED[name][0]
-    plain = next(iter(get_args(kind)), kind)  # of `int | None`: int
-    return str if issubclass(plain, enum.Enum) else plain
-
-
-def _given(table: list[Settable], arguments: Json) -> Json:
-    """Take the options of a table out of a command's arguments: what was given of them."""
-    given: Json = {}
-    for name, kind, setting, _ in table:
-        # typer gives None, or an empty list, for an option that is left out.
-        value, emptied = arguments.pop(name, None), arguments.pop(f"no_{name}", False)
-        if setting.emptied is not None and emptied:
-            given |= setting.emptied[2]
-        elif value is None or value == []:
-            continue
-        elif name in WORDED:
-            given[name] = WORDED[name][1](value)
-        else:
-            # Where the API takes null for no limit, people write 0.
-            given[name] = (value or None) if type(None) in get_args(kind) else value
-    return given

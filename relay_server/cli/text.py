@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from relay_protocol.text import harmless
-from relay_server.cli.asking import Json
+from relay_server.cli.options import Json
 
 if TYPE_CHECKING:  # rich is imported where something is printed: `--help` need not wait for it
     from rich.console import Console

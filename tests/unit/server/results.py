@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from relay_server.cli import channel, dead, events, forward, host, replay, subscription, token
+from relay_server.cli import channels, events, host, replays, subscriptions
 from tests.unit.server.asking import Json
 
 ID = "evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab"
@@ -211,11 +211,11 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     "event": (events.show_event, EVENT),
     "events": (events.show_events, {"events": [EVENT]}),
     "status": (host.show_status, STATUS),
-    "subscriptions": (subscription.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
-    "channels": (channel.show_channels, {"channels": [CHANNEL]}),
-    "channel": (channel.show_channel, CHANNEL),
-    "tokens": (token.show_tokens, {"tokens": [TOKEN]}),
-    "new token": (token.show_new_token, TOKEN | {"token": "rly_x"}),
+    "subscriptions": (subscriptions.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
+    "channels": (channels.show_channels, {"channels": [CHANNEL]}),
+    "channel": (channels.show_channel, CHANNEL),
+    "tokens": (channels.show_tokens, {"tokens": [TOKEN]}),
+    "new token": (channels.show_new_token, TOKEN | {"token": "rly_x"}),
     "restore": (
         host.show_restore,
         {
@@ -229,16 +229,16 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     ),
     "backup": (host.show_backup, {"file": "/backups/relay.db"}),
     "init": (host.show_init, INIT),
-    "subscription": (subscription.show_subscription, SUBSCRIPTION),
-    "paused": (subscription.show_paused, SUBSCRIPTION | {"paused": "410"}),
-    "forwards": (forward.show_forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
-    "forward": (forward.show_forward, FORWARD | {"connected": False}),
-    "begun": (replay.show_begun, {"running": False, "replays": [REPLAY | {"paused": "410"}]}),
-    "replays": (replay.show_replays, {"replays": [REPLAY]}),
-    "replay": (replay.show_replay, REPLAY),
-    "stopped": (replay.show_stopped, REPLAY),
-    "dead": (dead.show_dead, {"dead": [DEAD]}),
-    "discarded": (dead.show_discarded, {"discarded": 2}),
+    "subscription": (subscriptions.show_subscription, SUBSCRIPTION),
+    "paused": (subscriptions.show_paused, SUBSCRIPTION | {"paused": "410"}),
+    "forwards": (subscriptions.show_forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
+    "forward": (subscriptions.show_forward, FORWARD | {"connected": False}),
+    "begun": (replays.show_begun, {"running": False, "replays": [REPLAY | {"paused": "410"}]}),
+    "replays": (replays.show_replays, {"replays": [REPLAY]}),
+    "replay": (replays.show_replay, REPLAY),
+    "stopped": (replays.show_stopped, REPLAY),
+    "dead": (replays.show_dead, {"dead": [DEAD]}),
+    "discarded": (replays.show_discarded, {"discarded": 2}),
 }
 
 

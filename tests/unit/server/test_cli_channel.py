@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay_server.auth import digest
-from relay_server.cli import channel, subscription, token
+from relay_server.cli import channels, subscriptions
 from tests.unit.server.commanding import Run, Shown, answer, catalog
 from tests.unit.server.results import CHANNEL, POLICY, SUBSCRIPTION, TOKEN
 
@@ -58,10 +58,10 @@ def test_policies_and_quotas_by_command(command: Run) -> None:
 
 
 def test_what_a_policy_says(shown: Shown) -> None:
-    text = " ".join(shown(subscription.show_subscription, SUBSCRIPTION).split())
+    text = " ".join(shown(subscriptions.show_subscription, SUBSCRIPTION).split())
     assert "0.5s,30s,2m,10h,7d (as its channel)" in text
     assert "2 failures or 1m (its own)" in text
-    text = shown(channel.show_channel, CHANNEL)
+    text = shown(channels.show_channel, CHANNEL)
     assert "0.5s,30s,2m,10h,7d\n" in text
     assert "at most 1 GiB" in text
     bare = CHANNEL | {
@@ -69,13 +69,13 @@ def test_what_a_policy_says(shown: Shown) -> None:
         "max_bytes": None,
         "drop_oldest": True,
     }
-    text = shown(channel.show_channel, bare)
+    text = shown(channels.show_channel, bare)
     for said in ("never", "until it is settled", "any size", "the oldest go"):
         assert said in text
 
 
 def test_a_channel_that_asks_for_nothing(shown: Shown) -> None:
-    text = shown(channel.show_channel, CHANNEL | {"sender_auth": []})
+    text = shown(channels.show_channel, CHANNEL | {"sender_auth": []})
     assert "nothing: anybody may post" in text
     assert "allowed networks" in text
 
@@ -89,7 +89,7 @@ def test_a_channel_that_asks_for_nothing(shown: Shown) -> None:
     ],
 )
 def test_how_long_a_channel_knows_what_it_stored(shown: Shown, seconds: float, said: str) -> None:
-    assert said in shown(channel.show_channel, CHANNEL | {"dedupe_window_s": seconds})
+    assert said in shown(channels.show_channel, CHANNEL | {"dedupe_window_s": seconds})
 
 
 def test_names_that_are_no_paths_lead_nowhere_else(command: Run, data_dir: Path) -> None:
@@ -126,5 +126,5 @@ def test_tokens(command: Run, data_dir: Path) -> None:
 
 def test_tokens_are_copied_from_a_line_of_their_own(shown: Shown) -> None:
     secret = "rly_" + "x" * 200
-    lines = shown(token.show_new_token, TOKEN | {"token": secret}).splitlines()
+    lines = shown(channels.show_new_token, TOKEN | {"token": secret}).splitlines()
     assert secret in lines

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from relay_server.cli import events, token
+from relay_server.cli import channels, events
 from tests.unit.server.commanding import Run, Shown, answer
 from tests.unit.server.results import DELIVERY, EVENT, ID, TOKEN
 
@@ -98,4 +98,4 @@ def test_brackets_are_no_markup(shown: Shown) -> None:
     odd = "[red]x[/red] [link=http://evil]y[/] [/]"
     text = shown(events.show_event, EVENT | {"kind": odd, "body": odd})
     assert text.count(odd) == 2
-    assert "[bold]z" in shown(token.show_tokens, {"tokens": [TOKEN | {"name": "[bold]z"}]})
+    assert "[bold]z" in shown(channels.show_tokens, {"tokens": [TOKEN | {"name": "[bold]z"}]})

@@ -192,7 +192,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     def broken(*_: object) -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr(host, "work", broken)
+    monkeypatch.setattr("relay_server.cli.command._work", broken)
     assert command("status")[0] == 0
 
 

@@ -9,14 +9,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from relay_server.cli.asking import Json
+from relay_server.cli.command import command as make_command
 from relay_server.cli.options import (
+    Json,
     moment,
     read_delays,
     read_headers,
     read_secret,
     read_size,
-    takes,
 )
 from relay_server.configs import ChannelConfig, ForwardConfig, Policy
 from relay_server.errors import InvalidValue
@@ -82,10 +82,8 @@ def given(line: str, *left_out: str, **configs: Any) -> Json:
     """What a command with an option for each setting hands on."""
     app, found = typer.Typer(), list[Json]()
 
-    @app.command()
-    @takes(*left_out, emptying=True, **configs)
-    def command(*, rules: Json) -> Json:
-        found.append(rules)
+    @make_command(app, "set", found.append, left_out=left_out, emptying=True, **configs)
+    def set_rules(rules: Json) -> Json:
         return rules
 
     result = CliRunner().invoke(app, line.split(), catch_exceptions=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay_server.cli import dead, forward, replay
+from relay_server.cli import replays, subscriptions
 from tests.unit.server.asking import Json
 from tests.unit.server.commanding import Run, Shown, answer
 from tests.unit.server.results import DEAD, ID, REPLAY
@@ -23,7 +23,7 @@ def test_a_replay_begins_with_the_server(command: Run) -> None:
 
 
 def test_what_a_replay_is_of(shown: Shown) -> None:
-    text = shown(replay.show_replay, REPLAY)
+    text = shown(replays.show_replay, REPLAY)
     for part in (
         "2 events by id, from number 4, up to number 9, since 2026-",
         "kind message_created, key 42, with 'refund', dead ones",
@@ -31,8 +31,8 @@ def test_what_a_replay_is_of(shown: Shown) -> None:
         "by somebody here",
     ):
         assert part in text
-    assert "everything" in shown(replay.show_replay, REPLAY | {"selection": {}})
-    assert "without key" in shown(replay.show_replay, REPLAY | {"selection": {"key": ""}})
+    assert "everything" in shown(replays.show_replay, REPLAY | {"selection": {}})
+    assert "without key" in shown(replays.show_replay, REPLAY | {"selection": {"key": ""}})
 
 
 @pytest.mark.parametrize(
@@ -46,24 +46,24 @@ def test_what_a_replay_is_of(shown: Shown) -> None:
     ],
 )
 def test_a_replay_was_begun(shown: Shown, changes: Json, running: bool, said: str) -> None:
-    assert said in shown(replay.show_begun, {"running": running, "replays": [REPLAY | changes]})
+    assert said in shown(replays.show_begun, {"running": running, "replays": [REPLAY | changes]})
 
 
 def test_replays_in_80_columns(shown: Shown) -> None:
     """Two lines each, which no table breaks."""
-    first, second = shown(replay.show_replays, {"replays": [REPLAY]}).splitlines()
+    first, second = shown(replays.show_replays, {"replays": [REPLAY]}).splitlines()
     assert first == "3  ana of chatwoot: running, 50 %, 1 delivered"
     assert second.startswith("    begun 20")
     assert second.endswith("kind message_created, key 42, with 'refund', dead ones")
 
 
 def test_a_dead_delivery(shown: Shown) -> None:
-    text = shown(dead.show_dead, {"dead": [DEAD]})
+    text = shown(replays.show_dead, {"dead": [DEAD]})
     assert ID in text
     assert "answered 500" in " ".join(text.split())
 
 
 def test_nothing_there(shown: Shown) -> None:
-    assert shown(dead.show_dead, {"dead": []}) == "Nothing is dead.\n"
-    assert "relay-server forward create" in shown(forward.show_forwards, {"forwards": []})
-    assert shown(replay.show_replays, {"replays": []}) == "There is no replay.\n"
+    assert shown(replays.show_dead, {"dead": []}) == "Nothing is dead.\n"
+    assert "relay-server forward create" in shown(subscriptions.show_forwards, {"forwards": []})
+    assert shown(replays.show_replays, {"replays": []}) == "There is no replay.\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.cli import forward, subscription
+from relay_server.cli import subscriptions
 from relay_server.store.sqlite.opening import open_sqlite
 from tests.unit.server.asking import Json
 from tests.unit.server.commanding import Run, Shown, answer
@@ -48,7 +48,7 @@ def test_who_reads(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     found = {"subscriptions": [SUBSCRIPTION | changes]}
-    text = " ".join(shown(subscription.show_subscriptions, found).split())
+    text = " ".join(shown(subscriptions.show_subscriptions, found).split())
     assert reader in text
     assert ("relay-server subscription resume chatwoot ana" in text) == ("PAUSED" in reader)
 
@@ -59,7 +59,7 @@ def test_a_pause_is_not_overlooked(
     paused = SUBSCRIPTION | {"paused": "the target answered 410"}
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    subscription.show_subscriptions({"subscriptions": [paused]})
+    subscriptions.show_subscriptions({"subscriptions": [paused]})
     [line] = [x for x in capsys.readouterr().out.splitlines() if "answered 410" in x]
     assert line.startswith("\x1b[1;31m")
 
@@ -67,7 +67,7 @@ def test_a_pause_is_not_overlooked(
 def test_subscriptions_in_80_columns(shown: Shown) -> None:
     """A reason does not break the table; it has a line of its own."""
     waits = SUBSCRIPTION | {"target_down": True, "waits_for": "10.0.0.5:8001 does not answer"}
-    text = shown(subscription.show_subscriptions, {"subscriptions": [waits]})
+    text = shown(subscriptions.show_subscriptions, {"subscriptions": [waits]})
     _, line, _, why = text.splitlines()
     assert line.split()[-1] == "1"
     assert why == "ana of chatwoot: waits for its target (10.0.0.5:8001 does not answer)"
@@ -86,7 +86,7 @@ def test_subscriptions_in_80_columns(shown: Shown) -> None:
 def test_a_forward_in_80_columns(shown: Shown, changes: Json, reader: str) -> None:
     """A line of the table, whole; below it the URL, and why it waits."""
     one = FORWARD | changes
-    text = shown(forward.show_forwards, {"forwards": [one]})
+    text = shown(subscriptions.show_forwards, {"forwards": [one]})
     _, line, *below = text.splitlines()
     assert re.search(rf"^chatwoot  forward  {reader}  +3  +20\d\d-[0-9-]+ [0-9:]+  1 *$", line)
     why = f" ({one['waits_for']})" if one["waits_for"] else ""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay_protocol.text import ZERO_WIDTH_JOINER
-from relay_server.cli.asking import print_json
+from relay_server.cli.command import print_json
 from tests.unit.server.results import (
     EVENT,
     RESULTS,

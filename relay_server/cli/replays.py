@@ -1,4 +1,4 @@
-"""`relay-server replay` and `replays …`: events once more, and how far that is."""
+"""`relay-server replay`, `replays …` and `dead …`: events once more, and what was given up."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_server.cli.asking import Json, call, work
-from relay_server.cli.options import Channel, Subscription, moment, shown
+from relay_server.cli.command import Work, ask, command, confirmed, route, target_of
+from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
 from relay_server.cli.text import alarm, counted, lines, pairs, when
+from relay_server.errors import NothingSelected
 
 if TYPE_CHECKING:
     from relay_server.control import Api
 
 app = typer.Typer(help="Replays that were begun, and how far they are.", no_args_is_help=True)
+dead = typer.Typer(
+    help="Deliveries that were given up: listed, delivered after all, or let go of.",
+    no_args_is_help=True,
+)
+
+All = Annotated[bool, typer.Option("--all", help="All there are.")]
 
 # How a condition of a selection is said; the others are said with their name.
 CONDITIONS = {
@@ -25,8 +32,6 @@ CONDITIONS = {
     "text": "with {!r}",
     "dead": "dead ones",
 }
-
-Number = Annotated[int, typer.Argument(min=1, help="Its number.")]
 
 
 def show_begun(result: Json) -> None:
@@ -104,10 +109,34 @@ def _condition(name: str, value: Any) -> str:
     return CONDITIONS.get(name, f"{name} {{}}").format(value)
 
 
-@shown(show_begun)
+def show_dead(result: Json) -> None:
+    """Two lines a delivery: what it is, and why it was given up."""
+    if not result["dead"]:
+        lines("Nothing is dead.")
+        return
+    for one in result["dead"]:
+        what = f"number {one['sequence']}, {one['kind'] or '-'}, order {one['key'] or '-'}"
+        tries = counted(one["attempts"], "try", "tries")
+        lines(
+            f"{one['id']}  {one['subscription']} of {one['channel']}: {what}",
+            f"    {when(one['ended_at'])}, after {tries}: {one['reason']}",
+        )
+    lines("", "relay-server dead replay ID delivers one after all; --all every one.")
+
+
+def show_discarded(result: Json) -> None:
+    """How many."""
+    number = counted(result["discarded"], "dead delivery", "dead deliveries")
+    lines(f"Let go of {number}.")
+
+
+def add_replay(root: typer.Typer) -> None:
+    """Add `replay` to the program's own commands."""
+    command(root, "replay", show_begun)(replay)
+
+
 def replay(
-    ctx: typer.Context,
-    events: Annotated[list[str] | None, typer.Argument(help="Ids of events, evt_…")] = None,
+    events: Events = None,
     first: Annotated[int | None, typer.Option(help="From this sequence number on.")] = None,
     last: Annotated[int | None, typer.Option(help="Up to this sequence number.")] = None,
     since: Annotated[
@@ -127,7 +156,7 @@ def replay(
     rate_per_s: Annotated[
         float | None, typer.Option(help="Deliveries a second at most. (default: 200)")
     ] = None,
-) -> Json:
+) -> Work:
     """Deliver events once more, with the same ids: those for which all that is said is true."""
     conditions = {
         "events": events or None,
@@ -152,36 +181,30 @@ def replay(
     async def bodies(_: Api) -> list[Json]:
         return [body]
 
-    return begin(ctx, bodies)
+    return begin(bodies)
 
 
-@app.command("list")
-@shown(show_replays)
+@command(app, "list", show_replays)
 def replays_list(
-    ctx: typer.Context,
     channel: Channel = None,
     running: Annotated[bool, typer.Option("--running", help="Only those that run.")] = False,
-) -> Json:
+) -> Work:
     """List the newest replays and how far each is."""
     query = {"channel": channel, "running": "true" if running else None}
-    return call(ctx, "GET", "replays", query=query)
+    return ask("GET", "replays", query=query)
 
 
-@app.command("show")
-@shown(show_replay)
-def replays_show(ctx: typer.Context, number: Number) -> Json:
+@route(app, "show", "GET replays/{number}", show_replay)
+def replays_show() -> None:
     """Show a replay: what it is of, and how far it is."""
-    return call(ctx, "GET", "replays", str(number))
 
 
-@app.command("stop")
-@shown(show_stopped)
-def replays_stop(ctx: typer.Context, number: Number) -> Json:
+@route(app, "stop", "DELETE replays/{number}", show_stopped)
+def replays_stop() -> None:
     """Stop a replay; what it has not delivered yet it will not."""
-    return call(ctx, "DELETE", "replays", str(number))
 
 
-def begin(ctx: typer.Context, bodies: Callable[[Api], Coroutine[Any, Any, list[Json]]]) -> Json:
+def begin(bodies: Callable[[Api], Coroutine[Any, Any, list[Json]]]) -> Work:
     """Begin replays, one a body, and say whether a server runs to do them."""
 
     async def post(api: Api) -> Json:
@@ -190,4 +213,75 @@ def begin(ctx: typer.Context, bodies: Callable[[Api], Coroutine[Any, Any, list[J
             begun += (await api.call("POST", "replays", body))["replays"]
         return {"running": api.running, "replays": begun}
 
-    return work(ctx, post)
+    return post
+
+
+@command(dead, "list", show_dead)
+def dead_list(
+    channel: Annotated[
+        str | None, typer.Argument(help="Of which channel; all if left out.")
+    ] = None,
+    subscription: Subscription = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
+    after: Annotated[
+        int | None,
+        typer.Option(help="Only those after this sequence number, of one subscription."),
+    ] = None,
+) -> Work:
+    """List dead deliveries, and why each was given up."""
+    query = {"channel": channel, "subscription": subscription, "limit": limit, "after": after}
+    return ask("GET", "dead", query=query)
+
+
+@command(dead, "replay", show_begun)
+def dead_replay(
+    events: Events = None,
+    all_: All = False,
+    channel: Channel = None,
+    subscription: Subscription = None,
+) -> Work:
+    """Deliver dead ones once more, to those for whom they are dead."""
+    _check(events, all_=all_)
+
+    async def bodies(api: Api) -> list[Json]:
+        if events:
+            chosen = {"events": events, "dead": True}
+            return [{"channel": channel, "subscription": subscription, "selection": chosen}]
+        return await _bodies(api, channel, subscription)
+
+    return begin(bodies)
+
+
+@command(dead, "discard", show_discarded)
+def dead_discard(
+    events: Events = None,
+    all_: All = False,
+    channel: Channel = None,
+    subscription: Subscription = None,
+    yes: Yes = False,
+) -> Work:
+    """Say that dead ones need not be delivered; their events go when retention says so."""
+    _check(events, all_=all_)
+    what = "every dead delivery" if all_ else f"what is dead of {len(events or ())} events"
+    confirmed(f"Let go of {what}?", yes=yes)
+    body = {"channel": channel, "subscription": subscription, "events": events or [], "all": all_}
+    return ask("POST", "dead", "discard", body=body)
+
+
+def _check(events: list[str] | None, *, all_: bool) -> None:
+    if bool(events) == all_:
+        raise typer.BadParameter("name events, or say --all")
+
+
+async def _bodies(api: Api, channel: str | None, subscription: str | None) -> list[Json]:
+    """A request for each subscription with dead deliveries."""
+    if channel is not None:
+        await api.call("GET", target_of("channels", channel))  # one that is not there is an error
+    bodies: list[Json] = [
+        {"channel": s["channel"], "subscription": s["name"], "selection": {"dead": True}}
+        for s in (await api.call("GET", "status"))["subscriptions"]
+        if s["dead"] and channel in (None, s["channel"]) and subscription in (None, s["name"])
+    ]
+    if not bodies:
+        raise NothingSelected("nothing is dead")
+    return bodies

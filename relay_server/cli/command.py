@@ -1,0 +1,247 @@
+"""How a command is made: what it takes, what it asks of the API, how the answer is printed.
+
+A command's function says what to do; it does nothing itself, and knows neither how the server is
+reached nor whether `--json` was given. `command` makes a command of it:
+
+    @command(app, "set", show_channel, rules=ChannelConfig, emptying=True)
+    def channel_set(name: Name, rules: Json) -> Work:
+        return ask("PATCH", "channels", name, body=rules)
+
+typer reads options from a function's signature, so that is what `command` writes: the function's
+own parameters, an option for each setting of a config where there is a parameter for all of them,
+and `--json`. `route` makes a command of a path of the API alone.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+from urllib.parse import quote, urlencode
+
+import msgspec
+import typer
+
+from relay_server.cli.options import ARGUMENTS, WORDED, Json, Yes
+from relay_server.configs import Settable, settings_of
+
+if TYPE_CHECKING:
+    from relay_server.control import Api
+    from relay_server.settings import ServerSettings, Sources
+
+Work = Callable[["Api"], Coroutine[Any, Any, Json]]  # what to do with the API
+Show = Callable[[Any], None]  # prints a result for people
+
+
+def ask(method: str, *path: str, body: Json | None = None, query: Json | None = None) -> Work:
+    """One request to the API.
+
+    Args:
+        method: Of the request.
+        path: Its parts, as people write them: a name that looks like a path is none.
+        body: Sent as JSON.
+        query: What is None is left out.
+    """
+    target = target_of(*path, query=query)
+    return lambda api: api.call(method, target, body)
+
+
+def target_of(*path: str, query: Json | None = None) -> str:
+    """A request's target below the API's root."""
+    target = "/".join(quote(part, safe="") for part in path)
+    given = {name: value for name, value in (query or {}).items() if value is not None}
+    return f"{target}?{urlencode(given)}" if given else target
+
+
+def command(
+    app: typer.Typer,
+    name: str,
+    show: Show,
+    *,
+    left_out: Collection[str] = (),
+    emptying: bool = False,
+    **configs: type[msgspec.Struct],
+) -> Callable[[Callable[..., Work | Json]], Callable[..., Work | Json]]:
+    """Make a command of a function, which gives what is to be asked, or the result.
+
+    Args:
+        app: Its group.
+        name: Its name there.
+        show: Prints the result for people.
+        left_out: Settings that it takes in another way.
+        emptying: It has the options that empty a setting, such as `--no-hmac`, too.
+        configs: Names of the function's parameters that get what was given of a config's settings,
+            as the API takes it.
+    """
+    tables = {
+        parameter: [one for one in settings_of(config) if one.name not in left_out]
+        for parameter, config in configs.items()
+    }
+
+    def made(function: Callable[..., Work | Json]) -> Callable[..., Work | Json]:
+        own = inspect.signature(function, eval_str=True).parameters
+
+        def run(ctx: typer.Context, *, as_json: bool, **arguments: Any) -> None:
+            found = {name: _given(table, arguments) for name, table in tables.items()}
+            context = {"ctx": ctx} if "ctx" in own else {}
+            done = function(**context, **arguments, **found)
+            result = done if isinstance(done, dict) else _work(ctx, done)
+            _print(result, show, as_json=as_json)
+
+        parameters = [_CONTEXT]
+        for parameter in own.values():
+            if parameter.name in tables:
+                parameters += _options(tables[parameter.name], emptying)
+            elif parameter.name != "ctx":
+                parameters.append(parameter)
+        _add(app, name, run, function.__doc__, [*parameters, _AS_JSON])
+        return function
+
+    return made
+
+
+def route(
+    app: typer.Typer,
+    name: str,
+    asked: str,
+    show: Show | str,
+    *,
+    body: Json | None = None,
+    sure: str = "",
+) -> Callable[[Callable[[], None]], None]:
+    """Make a command that asks for a path of the API; of its function only the docstring counts.
+
+    Args:
+        app: Its group.
+        name: Its name there.
+        asked: Method and path, such as `"GET channels/{name}"`: its arguments are the path's names.
+        show: Prints the result for people; or what is said where there is none, with the names.
+        body: Sent with each request.
+        sure: A question that is asked before, with the names.
+    """
+    method, _, path = asked.partition(" ")
+    parts = path.split("/")
+    names = [part.strip("{}") for part in parts if part.startswith("{")]
+
+    def run(
+        ctx: typer.Context, *, as_json: bool = False, yes: bool = True, **arguments: Any
+    ) -> None:
+        confirmed(sure.format(**arguments), yes=yes)
+        named = [part.format(**arguments) for part in parts]
+        result = _work(ctx, ask(method, *named, body=body))
+        if isinstance(show, str):
+            typer.echo(show.format(**arguments))
+        else:
+            _print(result, show, as_json=as_json)
+
+    parameters = [_CONTEXT, *(_parameter(name, ARGUMENTS[name]) for name in names)]
+    parameters += [_YES] if sure else []
+    parameters += [] if isinstance(show, str) else [_AS_JSON]
+    return lambda described: _add(app, name, run, described.__doc__, parameters)
+
+
+def load_settings(flags: Json, **more: Any) -> tuple[ServerSettings, Sources]:
+    """Read the settings, and have what is logged go to stderr: stdout is for results alone.
+
+    A command that finds no server opens the store itself, which may have something to say of it.
+    """
+    from relay_server import log
+    from relay_server.settings import load
+
+    settings, sources = load(**flags, **more)
+    log.set_up(settings.log_format, settings.log_level, keep=False)
+    return settings, sources
+
+
+def print_json(result: Json) -> None:
+    """Print a result as JSON, alone on its line."""
+    text = json.dumps(result, ensure_ascii=False)
+    # What a sender wrote must not steer a terminal, not even as JSON.
+    typer.echo(text if text.isprintable() else json.dumps(result))
+
+
+def confirmed(question: str, *, yes: bool) -> None:
+    """Ask on stderr before what cannot be undone; anything but yes ends the command."""
+    if not yes:
+        typer.confirm(question, abort=True, err=True)
+
+
+def _work(ctx: typer.Context, do: Work) -> Json:
+    """Do something with the API, of the server that runs or alone."""
+    from relay_server.control import run
+
+    return run(*load_settings(ctx.obj), do)
+
+
+def _print(result: Json, show: Show, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        show(result)
+
+
+def _add(
+    app: typer.Typer,
+    name: str,
+    run: Callable[..., None],
+    about: str | None,
+    parameters: list[inspect.Parameter],
+) -> None:
+    """Have an app run a function that is called with these parameters, as typer reads them."""
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    app.command(name, help=about)(run)
+
+
+def _parameter(
+    name: str, annotation: Any, default: object = inspect.Parameter.empty
+) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+_CONTEXT = _parameter("ctx", typer.Context)
+_YES = _parameter("yes", Yes, default=False)
+_AS_JSON = _parameter(
+    "as_json", Annotated[bool, typer.Option("--json", help="Print JSON alone.")], default=False
+)
+
+
+def _options(table: list[Settable], emptying: bool) -> Iterator[inspect.Parameter]:
+    for name, kind, setting, _ in table:
+        if setting.help:
+            decl = (setting.option,) if setting.option else ()
+            option = typer.Option(*decl, help=setting.help, metavar=setting.metavar)
+            yield _parameter(name, Annotated[_type(name, kind) | None, option], default=None)
+        if setting.emptied is not None and emptying:
+            option = typer.Option(setting.emptied[0], help=setting.emptied[1])
+            yield _parameter(f"no_{name}", Annotated[bool, option], default=False)
+
+
+def _type(name: str, kind: Any) -> Any:
+    """The type of an option; the API checks which words may be."""
+    if name in WORDED:
+        return WORDED[name][0]
+    plain = next(iter(get_args(kind)), kind)  # of `int | None`: int
+    return str if issubclass(plain, enum.Enum) else plain
+
+
+def _given(table: list[Settable], arguments: Json) -> Json:
+    """Take the options of a table out of a command's arguments: what was given of them."""
+    given: Json = {}
+    for name, kind, setting, _ in table:
+        # typer gives None, or an empty list, for an option that is left out.
+        value, emptied = arguments.pop(name, None), arguments.pop(f"no_{name}", False)
+        if setting.emptied is not None and emptied:
+            given |= setting.emptied[2]
+        elif value is None or value == []:
+            continue
+        elif name in WORDED:
+            given[name] = WORDED[name][1](value)
+        else:
+            # Where the API takes null for no limit, people write 0.
+            given[name] = (value or None) if type(None) in get_args(kind) else value
+    return given
