@@ -16,7 +16,6 @@ READY_S = 15.0
 STOP_S = 22.0  # the server promises to end within 20 s
 POLL_S = 0.02
 LOOK_S = 0.05
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 Process = subprocess.Popen[bytes]
 
@@ -167,17 +166,3 @@ def highest_resident_mib(process: Process) -> Iterator[list[float]]:
         done.set()
         looking.join()
         highest.append(seen)
-
-
-def cpu_seconds(processes: Sequence[Process]) -> float:
-    """CPU time that processes and their children have used so far."""
-    return sum(_cpu_ticks(pid) for one in processes for pid in with_children(one.pid)) / TICKS_PER_S
-
-
-def _cpu_ticks(pid: int) -> int:
-    try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    user, system = after_name[11:13]  # fields 14 and 15 of proc(5)
-    return int(user) + int(system)

@@ -15,7 +15,6 @@ from bench.errors import BenchError
 from bench.load import LoadResult
 from bench.processes import (
     clean_environment,
-    cpu_seconds,
     free_port,
     http_get,
     listens,
@@ -24,6 +23,7 @@ from bench.processes import (
     wait_until,
 )
 from bench.target import TargetReport
+from bench.usage import usage
 from bench.ways import RelayWay, Way
 
 Figures = dict[str, float]
@@ -102,12 +102,14 @@ def post(
 
 def measure(target: Target, way: Way, name: str, flags: Sequence[str]) -> Figures:
     """One load on one way, until the last webhook has arrived."""
-    cpu_before = cpu_seconds(list(way.processes.values()))
+    cpu_before = _cpu_s(way)
     run = target.reset()
     load = post(target, way, run, flags)
     target.wait_for(load["answered"])
     arrived = target.report()
-    cpu_s = cpu_seconds(list(way.processes.values())) - cpu_before
+    cpu_us = {
+        p: 1e6 * (s - cpu_before[p]) / max(1, arrived["count"]) for p, s in _cpu_s(way).items()
+    }
     note_faults(target.faults, load, arrived)
     answer, end_to_end = load["answer_ms"], arrived["end_to_end_ms"]
     figures = {
@@ -117,11 +119,17 @@ def measure(target: Target, way: Way, name: str, flags: Sequence[str]) -> Figure
         "end_to_end_p99_ms": end_to_end["p99"],
         "answered_per_s": _per_s(load["answered"], load["first_sent_ns"], load["last_answered_ns"]),
         "delivered_per_s": _per_s(arrived["count"], load["first_sent_ns"], arrived["last_ns"]),
-        "tunnel_cpu_us": round(1e6 * cpu_s / max(1, arrived["count"])),
+        "tunnel_cpu_us": round(sum(cpu_us.values())),
+        **{f"{process}_cpu_us": round(us) for process, us in cpu_us.items()},
         "generator_cpu": load["cpu"],
         "generator_behind_p99_ms": load["behind_ms"]["p99"],
     }
     return {f"{name}/{figure}": value for figure, value in figures.items()}
+
+
+def _cpu_s(way: Way) -> Figures:
+    """CPU that each process of a way has used so far."""
+    return {name: usage(process).cpu_s for name, process in way.processes.items()}
 
 
 def note_faults(faults: Counter[str], load: LoadResult, arrived: TargetReport) -> None:
