@@ -1,20 +1,20 @@
-"""Writes the pages of docs/reference that are made from the code.
+"""Writes what is made from the code into the pages of docs/reference.
 
-Settings, commands, errors, metrics and limits: `make docs` writes them, and
+Between `<!-- made: NAME -->` and `<!-- end -->` a page has what the function of that name gives:
+tables of settings, commands, errors, metrics and limits. `make docs` writes them anew, and
 `tests/unit/test_docs.py` fails when one is not what this makes.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import pkgutil
 import re
 import sys
-import tokenize
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -33,18 +33,21 @@ from relay_client.errors import ClientError, ExitStatus
 from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
-from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, Setting
+from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, settings_of
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings
+from relay_server.web.errors import CODES
 from relay_server.web.limits import Limit
 
 ROOT = Path(__file__).parents[1]
-MAKE_ERRORS = ("error_response", "refuse", "CODES.get")  # their second argument is a code
 REFERENCE = ROOT / "docs" / "reference"
-MADE = "<!-- Made by docs/generate.py from the code: change it there. -->"
+MADE = re.compile(r"(<!-- made: (\w+) -->)(\n?).*?(\n?<!-- end -->)", re.DOTALL)
 
 # Defaults that depend on the machine, and what to say instead.
 DEFAULT_PLACES = {"data_dir": "`relay-server` in the user's data folder (`~/.local/share`)"}
+KINDS = {"Path": "path", "bool": "`true` or `false`", "str": "text", "int": "whole number"}
+KINDS |= {"float": "number", "tuple": "list"}
+# Codes that no class has: they are written where an answer is made.
 OTHER_CODES = {
     "error": "The server failed to answer; its log says why.",
     "http_error": "Another refusal of HTTP's own.",
@@ -53,365 +56,56 @@ OTHER_CODES = {
     "taken_over": "Another client connected under the same name (close code 4409).",
     "token_revoked": "The token was revoked while connected (close code 4401).",
 }
-KINDS = {
-    "Path": "path",
-    "bool": "`true` or `false`",
-    "str": "text",
-    "int": "whole number",
-    "float": "number",
-    "tuple": "list",
-}
+CODE_WRITTEN = re.compile(r'(?:error_response|refuse|CODES\.get)\([^,"]+, "(\w+)"')
 
 
 def pages() -> dict[Path, str]:
-    """Every page by its file, as it must be."""
-    texts = {
-        "settings.md": settings_page(),
-        "commands.md": commands_page(),
-        "errors.md": errors_page(),
-        "metrics.md": metrics_page(),
-        "limits.md": limits_page(),
-    }
-    return {REFERENCE / name: text for name, text in texts.items()}
+    """Every page that has something made, by its file, as it must be."""
+    texts = {path: path.read_text("utf-8") for path in sorted(REFERENCE.glob("*.md"))}
+    return {path: MADE.sub(_made, text) for path, text in texts.items() if MADE.search(text)}
 
 
-def settings_page() -> str:
-    """Every setting of both programs."""
-    server_flags = _flags(_command(relay_server.cli.app)) | _flags(
-        _command(relay_server.cli.app, "serve")
-    )
-    client_flags = _flags(_command(relay_client.cli.app, "connect"))
-    return _page(
-        "Settings",
-        "A flag weighs more than the environment, that more than a file, and that more than the",
-        "default. An unknown or impossible setting stops the start with a message that names it.",
-        "Lists are written with commas. Units are in the names: `_S` is seconds, `_BYTES` bytes.",
-        "",
-        "## relay-server",
-        "",
-        "The file is `settings.toml` in the data dir, with the setting's name in lower case and",
-        'without prefix: `public_url = "https://relay.example.com"`. `relay-server init',
-        "--public-url …` writes it. Any variable whose name does not end in `_FILE` already",
-        "can also be given as `…_FILE`: the name of a file that holds the value, such as a Docker",
-        "secret. `relay-server status` shows every value and where it came from.",
-        "",
-        *_settings_table(ServerSettings, "RELAY_SERVER_", server_flags),
-        "",
-        "## relay-client",
-        "",
-        "The file is the login that `relay-client login` keeps: the URL, the token and the CA",
-        "file. `relay-client whoami` shows what is set and where it came from. `HTTPS_PROXY` and",
-        "`NO_PROXY` are honoured towards the relay, and never towards a target. `NO_COLOR` turns",
-        "colours off.",
-        "",
-        *_settings_table(ClientSettings, "RELAY_CLIENT_", client_flags),
-    )
+def _made(mark: re.Match[str]) -> str:
+    return mark[1] + mark[3] + "\n".join(MAKERS[mark[2]]()) + mark[4]
 
 
-def commands_page() -> str:
-    """Every command of both programs with its arguments and options."""
-    return _page(
-        "Commands",
-        "Every command takes `--help`. `--json` prints JSON alone on stdout, on one line;",
-        "messages for people go to stderr.",
-        "",
-        "## relay-server",
-        "",
-        "Exit status: 0 done, 1 failed, 2 wrong usage or a setting that cannot be. The commands",
-        "other than `serve` and `health` work whether or not the server runs: through",
-        "`control.sock` in the data dir when it does, on the store itself when not. Run them as",
-        "the user that the server runs as, and with the same data dir: `--data-dir` goes before",
-        "the command's name.",
-        "",
-        *_command_sections(_command(relay_server.cli.app), "relay-server"),
-        "",
-        "## relay-client",
-        "",
-        "Exit status: " + ", ".join(f"{s.value} {_words(s.name)}" for s in ExitStatus) + ".",
-        "A `connect` that cannot reach the relay tries again until it can. Ctrl-C finishes what is",
-        "under way; a second one does not.",
-        "",
-        *_command_sections(_command(relay_client.cli.app), "relay-client"),
-    )
-
-
-def errors_page() -> str:
-    """Every error with its stable code."""
-    server = [e for e in _error_classes() if not issubclass(e, ClientError)]
-    client = [e for e in _error_classes() if issubclass(e, ClientError)]
-    others = _literal_codes() - {e.code for e in server}
-    return _page(
-        "Errors",
-        "Codes are stable: programs may rely on them. Messages may change. Over HTTP an error is",
-        '`{"error": {"code": "…", "message": "…", "hint": "…"}}`; `hint` is left out when the',
-        "message says it all. What to do about each is in [trouble](../how-to/trouble.md).",
-        "",
-        "## Server and protocol",
-        "",
-        "The status is the HTTP status where the error is answered to a request. A webhook that",
-        "cannot be stored is answered with 429 on a channel whose sender is Chatwoot, because its",
-        "agent bots try again after that, and with 503 elsewhere; both with `Retry-After`.",
-        "",
-        "| code | status | meaning | hint |",
-        "| --- | --- | --- | --- |",
-        *_server_rows(server),
-        "",
-        "More codes, of HTTP answers and of the `error` message on the WebSocket:",
-        "",
-        "| code | meaning |",
-        "| --- | --- |",
-        *(_row(f"`{code}`", OTHER_CODES[code]) for code in sorted(others)),
-        "",
-        "## Client",
-        "",
-        "The client prints its errors on stderr and ends with the exit status.",
-        "",
-        "| code | exit status | meaning |",
-        "| --- | --- | --- |",
-        *(
-            _row(f"`{e.code}`", f"{int(e.exit_status)}", _summary(e))
-            for e in sorted(client, key=lambda e: (e.exit_status, e.code))
-        ),
-    )
-
-
-def _server_rows(errors: Iterable[type[RelayError]]) -> Iterator[str]:
-    """A row a code; errors that share one share its row."""
-    by_code: dict[str, list[type[RelayError]]] = defaultdict(list)
-    for error in sorted(errors, key=lambda e: (e.code, _summary(e))):
-        by_code[error.code].append(error)
-    for code, same in by_code.items():
-        meanings = " Or: ".join(_summary(error) for error in same)
-        yield _row(f"`{code}`", same[0].status_hint, meanings, same[0].hint)
-
-
-def metrics_page() -> str:
-    """Every metric of the ops port."""
-    metrics = vars(Metrics()).values()
-    ours = [m for m in metrics if isinstance(m, MetricWrapperBase)]
-    kinds = ", ".join(f"`{kind}`" for kind in FailureKind)
-    limits = ", ".join(f"`{limit}`" for limit in Limit)
-    return _page(
-        "Metrics",
-        "`GET /metrics` on the ops port (`RELAY_SERVER_OPS_HOST`, loopback by default, and",
-        "`RELAY_SERVER_OPS_PORT`) answers in Prometheus' text format, without a token.",
-        "",
-        "| metric | type | labels | meaning |",
-        "| --- | --- | --- | --- |",
-        *(_metric_row(metric) for metric in ours),
-        "",
-        "- `channel`: the channel's name; empty for a request that was refused before its sender",
-        "  was let in, whatever channel it named; `canary` for the channels that `doctor` makes.",
-        f"- `limit`: one of {limits}.",
-        "- `answer`: the HTTP status that the sender got, such as `200`.",
-        f"- `outcome`: the class of the target's status, such as `2xx`, or one of {kinds}.",
-        "",
-        "Beside these there are prometheus-client's own `process_…` (Linux) and `python_gc_…`, and",
-        "for each counter and histogram a `…_created`: when it began.",
-    )
-
-
-# What limits a part of the code: a module's title, by the longest folder that it lies in.
-PARTS = {
-    "relay_protocol": "Both ends of the tunnel",
-    "relay_server/web": "Server: requests",
-    "relay_server/delivery": "Server: delivery",
-    "relay_server/store": "Server: store",
-    "relay_server": "Server: all else",
-    "relay_http": "Posting to a target, by server and client",
-    "relay_client": "Client",
-}
-# A constant of such a name is a limit, and has to say of what.
-LIMIT_NAME = re.compile(r"(MAX|MIN)_\w+|\w+_(S|BYTES|CHARS|DAYS)")
-# Numbers of formats and protocols, which bound nothing.
-NO_LIMITS = {"APPLICATION_ID", "FRAME_HEAD", "GONE", "PAGE_SIZE", "VERSION"}
-
-
-class Constant(NamedTuple):
-    """A number that a module gives a public name.
-
-    Attributes:
-        file: From the root of the project.
-        value: As the page shows it, with its unit.
-        comment: What stands above its line and behind it.
-    """
-
-    file: str
-    name: str
-    value: str
-    comment: str
-
-
-def limits_page() -> str:
-    """Every limit of the code, in its own words."""
-    found: dict[str, list[Constant]] = {part: [] for part in PARTS}
-    for constant in constants():
-        if constant.comment:
-            part = max((p for p in PARTS if constant.file.startswith(f"{p}/")), key=len)
-            found[part].append(constant)
-    return _page(
-        "Limits",
-        "Every number that bounds something, by the part of the code that obeys it, in the words",
-        "of its own comment there. What is set of the server is in [settings](settings.md).",
-        "",
-        '"429 or 503" is 429 on a channel whose sender is Chatwoot and 503 elsewhere, both with',
-        "`Retry-After`: nothing was stored. 4400 is the code that a WebSocket is closed with.",
-        "Refusals because of too much of something are counted in `relay_limited_total`, and",
-        "logged once in a while; refused webhooks of every kind in `relay_webhooks_total`.",
-        "",
-        "Channels, tokens and forwards have no limit of their own: only an administrator makes",
-        "them.",
-        "",
-        "## Set of a channel, of how its subscriptions deliver, and of a forward",
-        "",
-        "| option | default | from, to | of what |",
-        "| --- | --- | --- | --- |",
-        *_operators_rows(),
-        *(line for part in PARTS for line in _limits(part, found[part])),
-    )
-
-
-def _operators_rows() -> Iterator[str]:
-    for config in (ChannelConfig, Policy, ForwardConfig):
-        for field in msgspec.structs.fields(config):
-            notes = getattr(field.type, "__metadata__", ())
-            setting = next((note for note in notes if isinstance(note, Setting)), Setting())
-            if not setting.help or field.required:
-                continue
-            option = setting.option or f"--{field.name.replace('_', '-')}"
-            ends = [end for n in notes if isinstance(n, Bounds) for end in (n.low, n.high)]
-            span = " to ".join(_plainly(field.name, end) for end in ends)
-            yield _row(f"`{option}`", _plainly(field.name, field.default), span, setting.help)
-
-
-def _plainly(name: str, value: object) -> str:
-    """The value of a field as people read it; nothing for none."""
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case int() | float():
-            return _with_unit(name.upper(), value)
-        case tuple():
-            return ", ".join(_plainly(name, one) for one in value)
-        case _:
-            return "" if value is None else str(value)
-
-
-def _limits(part: str, limits: Iterable[Constant]) -> Iterator[str]:
-    yield from ("", f"## {PARTS[part]}", "", "| limit | value | of what |", "| --- | --- | --- |")
-    for limit in limits:
-        place = limit.file.removeprefix(f"{part}/")
-        yield _row(f"`{place}` `{limit.name}`", limit.value, limit.comment)
-
-
-def constants() -> Iterator[Constant]:
-    """Public names of numbers at the top of modules, in order."""
-    for part in ("relay_protocol", "relay_server", "relay_http", "relay_client"):
-        for path in sorted((ROOT / part).rglob("*.py")):
-            source = path.read_text("utf-8")
-            comments = _comments(source)
-            for node in ast.parse(source).body:
-                match node:
-                    case ast.Assign([ast.Name(name)], ast.Constant(int() | float() as number)):
-                        if name.isupper() and name[0] != "_" and name not in NO_LIMITS:
-                            comment = _comment_of(node, comments)
-                            file = path.relative_to(ROOT).as_posix()
-                            yield Constant(file, name, _with_unit(name, number), comment)
-                    case _:
-                        pass
-
-
-def undocumented_limits() -> list[str]:
-    """Limits by their names that have no comment."""
-    return [
-        f"{constant.file} {constant.name}"
-        for constant in constants()
-        if LIMIT_NAME.fullmatch(constant.name) and not constant.comment
-    ]
-
-
-def _comments(source: str) -> dict[int, tuple[bool, str]]:
-    """By line: if the comment has the line for itself, and its text."""
-    tokens = tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__)
-    return {
-        token.start[0]: (token.line.lstrip().startswith("#"), token.string.lstrip("# "))
-        for token in tokens
-        if token.type == tokenize.COMMENT
-    }
-
-
-def _comment_of(node: ast.stmt, comments: dict[int, tuple[bool, str]]) -> str:
-    """The comment right above a statement, and the one behind it."""
-    above, line = list[str](), node.lineno - 1
-    while comments.get(line, (False, ""))[0]:
-        above.insert(0, comments[line][1])
-        line -= 1
-    _, behind = comments.get(node.lineno, (False, ""))
-    return " ".join(filter(None, (*above, behind)))
-
-
-# By the word that a name ends in: sizes of its unit, the largest first.
-UNITS = {
-    "BYTES": ((1 << 50, "PiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "bytes")),
-    "S": ((86_400, "days"), (3_600, "h"), (60, "min"), (0, "s")),
-    "MS": ((3_600_000, "h"), (60_000, "min"), (0, "ms")),
-    "DAYS": ((0, "days"),),
-    "CHARS": ((0, "characters"),),
-}
-
-
-def _with_unit(name: str, number: float) -> str:
-    """A number as people read it, in the largest unit that it is whole in."""
-    units = () if name.endswith("_PER_S") else UNITS.get(name.rpartition("_")[2], ())
-    for size, unit in units:
-        if not size or (number and number % size == 0):
-            return f"{_short(number / (size or 1))} {unit}"
-    return _short(number)
-
-
-def _short(number: float) -> str:
-    return f"{int(number):,}" if number == int(number) else f"{number:g}"
-
-
-def main() -> None:
-    """Write the pages."""
-    for path, text in pages().items():
-        path.write_text(text, "utf-8")
-        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
-
-
-def _page(title: str, *lines: str) -> str:
-    return "\n".join([f"# {title}", "", MADE, "", *lines]).rstrip() + "\n"
-
-
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
-def _words(name: str) -> str:
-    return name.lower().replace("_", " ")
+def _table(columns: str, rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    heads = columns.split(" | ")
+    for cells in (heads, ["---"] * len(heads), *rows):
+        yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _summary(thing: type) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
-def _settings_table(
-    settings: type[BaseSettings], prefix: str, flags: dict[str, str]
-) -> Iterator[str]:
-    yield "| variable | flag | takes | default | meaning |"
-    yield "| --- | --- | --- | --- | --- |"
-    for name, field in settings.model_fields.items():
-        flag = f"`{flags[name]}`" if name in flags else ""
-        variable = f"`{prefix}{name.upper()}`"
-        yield _row(variable, flag, _takes(field), _default(name, field), field.description)
+def _listed(words: Iterable[str]) -> list[str]:
+    return [", ".join(f"`{word}`" for word in words)]
+
+
+def _settings(settings: type[BaseSettings], prefix: str, *commands: Any) -> Iterator[str]:
+    options = [p for c in commands for p in c.params if p.param_type_name == "option"]
+    flags = {option.name: f"`{option.opts[0]}`" for option in options}
+    return _table(
+        "variable | flag | takes | default | meaning",
+        (
+            (
+                f"`{prefix}{name.upper()}`",
+                flags.get(name, ""),
+                _takes(field),
+                _default(name, field),
+                field.description,
+            )
+            for name, field in settings.model_fields.items()
+        ),
+    )
 
 
 def _takes(field: FieldInfo) -> str:
     choices = [a for a in (field.annotation, *get_args(field.annotation)) if a is not type(None)]
     for choice in choices:
         if get_origin(choice) is Literal:
-            return ", ".join(f"`{value}`" for value in get_args(choice))
+            return _listed(get_args(choice))[0]
     if SecretStr in choices:
         return "secret"
     origin = get_origin(choices[0])
@@ -440,92 +134,238 @@ def _default(name: str, field: FieldInfo) -> str:
     return "" if field.default in (None, "", ()) else f"`{field.default}`"
 
 
-def _command(app: typer.Typer, *names: str) -> Any:
-    command: Any = typer.main.get_command(app)
-    for name in names:
-        command = command.commands[name]
-    return command
-
-
-def _flags(command: Any) -> dict[str, str]:
-    """Settings' names to the flags that set them."""
-    return {p.name: p.opts[0] for p in command.params if p.param_type_name == "option"}
-
-
-def _command_sections(command: Any, path: str) -> Iterator[str]:
+def _sections(command: Any, path: str) -> Iterator[str]:
+    """A command's options, and a section for each command below it."""
     yield from _options(command.params)
     for name, child in command.commands.items():
         if hasattr(child, "commands"):
-            yield from _command_sections(child, f"{path} {name}")
+            yield from _sections(child, f"{path} {name}")
             continue
-        arguments = [p for p in child.params if p.param_type_name == "argument"]
-        usage = " ".join([path, name, *(_argument(a) for a in arguments)])
-        yield from ("", f"### `{usage}`", "", child.help.strip())
+        arguments = [_spelled(p) for p in child.params if p.param_type_name == "argument"]
+        yield from ("", f"### `{' '.join([path, name, *arguments])}`", "", child.help.strip())
         if child.params:
-            yield ""
-            yield from _options(child.params)
-
-
-def _argument(parameter: Any) -> str:
-    return parameter.name.upper() if parameter.required else f"[{parameter.name.upper()}]"
+            yield from ("", *_options(child.params))
 
 
 def _options(parameters: Sequence[Any]) -> Iterator[str]:
     shown = [p for p in parameters if p.help and not p.name.endswith("_completion")]
-    if not shown:
-        return
-    yield "| option | meaning |"
-    yield "| --- | --- |"
-    for parameter in shown:
-        yield _row(f"`{_spelled(parameter)}`", parameter.help)
+    if shown:
+        yield from _table("option | meaning", ((f"`{_spelled(p)}`", p.help) for p in shown))
 
 
 def _spelled(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return _argument(parameter)
+        return parameter.name.upper() if parameter.required else f"[{parameter.name.upper()}]"
     spelled = "/".join([*parameter.opts, *parameter.secondary_opts])
     if not parameter.is_flag:
-        spelled += (
-            f" {parameter.metavar or parameter.opts[0].lstrip('-').upper().replace('-', '_')}"
-        )
+        name = parameter.opts[0].lstrip("-").upper().replace("-", "_")
+        spelled += f" {parameter.metavar or name}"
     return f"{spelled} (must be given)" if parameter.required else spelled
 
 
-def _error_classes() -> Iterable[type[Any]]:
-    """Every error that has a code of its own."""
+def _errors(*, of_client: bool) -> list[type[Any]]:
+    """Every error that has a code of its own, of the client or of all else."""
     for package in (relay_protocol, relay_server, relay_client):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    return [error for error in _subclasses(RelayError) if "code" in vars(error)]
+    found = [error for error in _subclasses(RelayError) if "code" in vars(error)]
+    return [error for error in found if issubclass(error, ClientError) == of_client]
 
 
 def _subclasses(error: type[RelayError]) -> Iterator[type[RelayError]]:
     for child in error.__subclasses__():
-        if child.__module__.partition(".")[0].startswith("relay_"):
+        if child.__module__.startswith("relay_"):
             yield child
             yield from _subclasses(child)
 
 
-def _literal_codes() -> set[str]:
-    """Codes that are written where an answer is made."""
-    codes = set(importlib.import_module("relay_server.web.errors").CODES.values())
-    for file in sorted((ROOT / "relay_server" / "web").glob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and _called(node.func) in MAKE_ERRORS:
-                second = node.args[1:2]
-                codes |= {str(a.value) for a in second if isinstance(a, ast.Constant)}
-    return codes
+def _server_errors() -> Iterator[str]:
+    """A row a code; errors that share one share its row."""
+    by_code: dict[str, list[type[RelayError]]] = defaultdict(list)
+    for error in sorted(_errors(of_client=False), key=lambda e: (e.code, _summary(e))):
+        by_code[error.code].append(error)
+    return _table(
+        "code | status | meaning | hint",
+        (
+            (f"`{code}`", same[0].status_hint, " Or: ".join(map(_summary, same)), same[0].hint)
+            for code, same in by_code.items()
+        ),
+    )
 
 
-def _called(function: ast.expr) -> str:
-    return ast.unparse(function).removeprefix("self._session.")
+def _other_codes() -> Iterator[str]:
+    codes = set(CODES.values())
+    for file in (ROOT / "relay_server" / "web").glob("*.py"):
+        codes |= set(CODE_WRITTEN.findall(file.read_text("utf-8")))
+    others = sorted(codes - {error.code for error in _errors(of_client=False)})
+    return _table("code | meaning", ((f"`{code}`", OTHER_CODES[code]) for code in others))
 
 
-def _metric_row(metric: Any) -> str:
+def _client_errors() -> Iterator[str]:
+    found = sorted(_errors(of_client=True), key=lambda e: (e.exit_status, e.code))
+    rows = ((f"`{e.code}`", int(e.exit_status), _summary(e)) for e in found)
+    return _table("code | exit status | meaning", rows)
+
+
+def _metrics() -> Iterator[str]:
+    ours = [m for m in vars(Metrics()).values() if isinstance(m, MetricWrapperBase)]
+    return _table("metric | type | labels | meaning", map(_metric, ours))
+
+
+def _metric(metric: Any) -> Sequence[object]:
     family = metric.describe()[0]
     name = family.name + ("_total" if family.type == "counter" else "")
-    labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-    return _row(f"`{name}`", family.type, labels, family.documentation)
+    return f"`{name}`", family.type, _listed(metric._labelnames)[0], family.documentation
+
+
+# What limits a part of the code: a module's title, by the longest folder that it lies in.
+PARTS = {
+    "relay_protocol": "Both ends of the tunnel",
+    "relay_server/web": "Server: requests",
+    "relay_server/delivery": "Server: delivery",
+    "relay_server/store": "Server: store",
+    "relay_server": "Server: all else",
+    "relay_http": "Posting to a target, by server and client",
+    "relay_client": "Client",
+}
+CONSTANT = re.compile(r"([A-Z][A-Z0-9_]*) = ([\d_.]+)(?:  # (.*))?")
+# A constant of such a name is a limit, and has to say of what.
+LIMIT_NAME = re.compile(r"(MAX|MIN)_\w+|\w+_(S|BYTES|CHARS|DAYS)")
+# Numbers of formats and protocols, which bound nothing.
+NO_LIMITS = {"APPLICATION_ID", "FRAME_HEAD", "GONE", "PAGE_SIZE", "VERSION"}
+
+
+class Constant(NamedTuple):
+    """A number that a module gives a public name.
+
+    Attributes:
+        file: From the root of the project.
+        value: As the page shows it, with its unit.
+        comment: What stands above its line and behind it.
+    """
+
+    file: str
+    name: str
+    value: str
+    comment: str
+
+
+def constants() -> Iterator[Constant]:
+    """Public names of numbers at the top of modules, in order."""
+    for part in ("relay_protocol", "relay_server", "relay_http", "relay_client"):
+        for path in sorted((ROOT / part).rglob("*.py")):
+            lines = path.read_text("utf-8").splitlines()
+            for number, line in enumerate(lines):
+                found = CONSTANT.fullmatch(line)
+                if found is None or found[1] in NO_LIMITS:
+                    continue
+                above = [*takewhile(lambda text: text.startswith("#"), reversed(lines[:number]))]
+                words = [text.lstrip("# ") for text in reversed(above)]
+                comment = " ".join(filter(None, (*words, found[3])))
+                value = _with_unit(found[1], float(found[2]))
+                yield Constant(path.relative_to(ROOT).as_posix(), found[1], value, comment)
+
+
+def undocumented_limits() -> list[str]:
+    """Limits by their names that have no comment."""
+    silent = (c for c in constants() if LIMIT_NAME.fullmatch(c.name) and not c.comment)
+    return [f"{constant.file} {constant.name}" for constant in silent]
+
+
+def _limits() -> Iterator[str]:
+    """A section for each part of the code that has some."""
+    known = [constant for constant in constants() if constant.comment]
+    longest = {c: max((p for p in PARTS if c.file.startswith(f"{p}/")), key=len) for c in known}
+    for part, title in PARTS.items():
+        rows = (
+            (f"`{c.file.removeprefix(f'{part}/')}` `{c.name}`", c.value, c.comment)
+            for c in known
+            if longest[c] == part
+        )
+        yield from ("", f"## {title}", "", *_table("limit | value | of what", rows))
+
+
+def _operators_limits() -> Iterator[str]:
+    rows = list[Sequence[object]]()
+    for config in (ChannelConfig, Policy, ForwardConfig):
+        fields = msgspec.structs.fields(config)
+        defaults = {field.name: field.default for field in fields if not field.required}
+        for name, _, setting, check in settings_of(config):
+            if not setting.help or name not in defaults:
+                continue
+            option = setting.option or f"--{name.replace('_', '-')}"
+            ends = (check.low, check.high) if isinstance(check, Bounds) else ()
+            span = " to ".join(_plainly(name, end) for end in ends)
+            rows.append((f"`{option}`", _plainly(name, defaults[name]), span, setting.help))
+    return _table("option | default | from, to | of what", rows)
+
+
+def _plainly(name: str, value: object) -> str:
+    """The value of a field as people read it; nothing for none."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return _with_unit(name.upper(), value)
+        case tuple():
+            return ", ".join(_plainly(name, one) for one in value)
+        case _:
+            return "" if value is None else str(value)
+
+
+# By the word that a name ends in: sizes of its unit, the largest first.
+UNITS = {
+    "BYTES": ((1 << 50, "PiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "bytes")),
+    "S": ((86_400, "days"), (3_600, "h"), (60, "min"), (0, "s")),
+    "MS": ((3_600_000, "h"), (60_000, "min"), (0, "ms")),
+    "DAYS": ((0, "days"),),
+    "CHARS": ((0, "characters"),),
+}
+
+
+def _with_unit(name: str, number: float) -> str:
+    """A number as people read it, in the largest unit that it is whole in."""
+    units = () if name.endswith("_PER_S") else UNITS.get(name.rpartition("_")[2], ())
+    for size, unit in units:
+        if not size or (number and number % size == 0):
+            return f"{_short(number / (size or 1))} {unit}"
+    return _short(number)
+
+
+def _short(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
+
+
+SERVER: Any = typer.main.get_command(relay_server.cli.app)
+CLIENT: Any = typer.main.get_command(relay_client.cli.app)
+MAKERS: dict[str, Callable[[], Iterable[str]]] = {
+    "server_settings": lambda: _settings(
+        ServerSettings, "RELAY_SERVER_", SERVER, SERVER.commands["serve"]
+    ),
+    "client_settings": lambda: _settings(
+        ClientSettings, "RELAY_CLIENT_", CLIENT.commands["connect"]
+    ),
+    "server_commands": lambda: _sections(SERVER, "relay-server"),
+    "client_commands": lambda: _sections(CLIENT, "relay-client"),
+    "exit_statuses": lambda: [
+        ", ".join(f"{s.value} {s.name.lower().replace('_', ' ')}" for s in ExitStatus)
+    ],
+    "server_errors": _server_errors,
+    "other_codes": _other_codes,
+    "client_errors": _client_errors,
+    "metrics": _metrics,
+    "kinds_of_limits": lambda: _listed(Limit),
+    "kinds_of_failures": lambda: _listed(FailureKind),
+    "operators_limits": _operators_limits,
+    "limits": _limits,
+}
+
+
+def main() -> None:
+    """Write the pages."""
+    for path, text in pages().items():
+        path.write_text(text, "utf-8")
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 
 
 if __name__ == "__main__":
