@@ -20,7 +20,7 @@ from relay_server.auth import allows
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
-from relay_server.errors import ChannelNotFound, Forbidden
+from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
@@ -100,6 +100,18 @@ class Caller:
         if channel is None or not self.may_read(channel):
             raise ChannelNotFound(name)
         return channel
+
+    async def subscription(self, channel: str, name: str) -> Subscription:
+        """A subscription of a channel that the caller may read.
+
+        Raises:
+            ChannelNotFound: There is no such channel.
+            SubscriptionNotFound: It has none of this name.
+        """
+        for subscription in await self.store.subscriptions(self.channel(channel).name):
+            if subscription.name == name:
+                return subscription
+        raise SubscriptionNotFound(channel, name)
 
     def channels(self) -> list[Channel]:
         """Channels that the caller may read, by name; canaries are nobody's business."""

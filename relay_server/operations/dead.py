@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from relay_server.errors import InvalidValue, NothingSelected
-from relay_server.operations import MAX_LISTED, Caller, ForAdmins, JsonObject, events, subscriptions
+from relay_server.operations import MAX_LISTED, Caller, ForAdmins, JsonObject, events
 from relay_server.values import DeadDelivery, Subscription
 
 PAGE = 500  # dead deliveries that are let go of at once
@@ -103,10 +103,10 @@ async def _discard(who: Caller, subscription: Subscription, sequences: Sequence[
 
 async def _subscriptions(who: Caller, channel: str | None, name: str | None) -> list[Subscription]:
     """Those that are meant, by channel and name; a name that is nowhere is an error."""
+    if channel is not None and name is not None:
+        return [await who.subscription(channel, name)]
     if channel is not None:
         who.channel(channel)
-        if name is not None:
-            return [await subscriptions.find(who, channel, name)]
     visible = {c.name for c in who.channels()} | {channel}
     known = await who.store.subscriptions(channel)
     return [s for s in known if s.channel in visible and name in (None, s.name)]

@@ -16,7 +16,6 @@ from relay_server.errors import (
     ForwardNotFound,
     InvalidValue,
     SubscriptionExists,
-    SubscriptionNotFound,
 )
 from relay_server.operations import MASK, Caller, ForAdmins, JsonObject, Parts, subscriptions
 from relay_server.operations.channels import plain_settings
@@ -53,19 +52,19 @@ async def create(who: Caller, fields: Changes) -> JsonObject:
     made, new = await who.store.subscribe(channel.name, name, since, who.now(), config)
     if not new:
         raise SubscriptionExists(channel.name, name)
-    return await _shown(who, made)
+    return await subscriptions.shown(who, made, view)
 
 
 @ForAdmins
 async def show(who: Caller, channel: str, name: str) -> JsonObject:
     """One forward."""
-    return await _shown(who, await find(who, channel, name))
+    return await subscriptions.shown(who, await _find(who, channel, name), view)
 
 
 @ForAdmins
 async def change(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
     """Change a forward, pause or resume it; that holds at once, and what is not named stays."""
-    forward, rules = await find(who, channel, name), fields.given()
+    forward, rules = await _find(who, channel, name), fields.given()
     paused = rules.pop("paused", None)
     if rules:
         assert forward.config.forward is not None
@@ -76,29 +75,14 @@ async def change(who: Caller, channel: str, name: str, fields: Changes) -> JsonO
 
         forward = await who.store.change_subscription(forward.number, apply)
     if paused is not None:
-        forward = await subscriptions.set_paused(who, forward, paused)
-    return await _shown(who, forward)
+        forward = await subscriptions.set_paused(who, forward, paused=paused)
+    return await subscriptions.shown(who, forward, view)
 
 
 @ForAdmins
 async def delete(who: Caller, channel: str, name: str) -> None:
     """End a forward, and forget what waits for it."""
-    await who.store.unsubscribe((await find(who, channel, name)).number)
-
-
-async def find(who: Caller, channel: str, name: str) -> Subscription:
-    """A forward by its name.
-
-    Raises:
-        ForwardNotFound: The channel has none of this name.
-    """
-    try:
-        found = await subscriptions.find(who, channel, name)
-    except SubscriptionNotFound as exc:
-        raise ForwardNotFound(channel, name) from exc
-    if found.config.forward is None:
-        raise ForwardNotFound(channel, name)
-    return found
+    await who.store.unsubscribe((await _find(who, channel, name)).number)
 
 
 def view(who: Caller, status: SubscriptionStatus) -> JsonObject:
@@ -113,8 +97,11 @@ def view(who: Caller, status: SubscriptionStatus) -> JsonObject:
     }
 
 
-async def _shown(who: Caller, forward: Subscription) -> JsonObject:
-    return view(who, await subscriptions.status_of(who, forward))
+async def _find(who: Caller, channel: str, name: str) -> Subscription:
+    for subscription in await who.store.subscriptions(channel):
+        if subscription.name == name and subscription.config.forward is not None:
+            return subscription
+    raise ForwardNotFound(channel, name)
 
 
 def _configured(parts: Parts, config: ForwardConfig, rules: Mapping[str, Any]) -> ForwardConfig:

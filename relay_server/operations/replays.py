@@ -10,7 +10,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
-from relay_server.operations import Caller, JsonObject, events, subscriptions
+from relay_server.operations import Caller, JsonObject, events
 from relay_server.values import (
     MAX_SEQUENCE,
     Channel,
@@ -211,7 +211,7 @@ def _check_ends(what: str, first: int | None, last: int | None, low: int, high: 
 
 async def _targets(who: Caller, channel: Channel, name: str | None) -> list[Subscription]:
     if name is not None:
-        subscription = await subscriptions.find(who, channel.name, name)
+        subscription = await who.subscription(channel.name, name)
         who.check_reader(subscription)
         return [subscription]
     known = await who.store.subscriptions(channel.name)

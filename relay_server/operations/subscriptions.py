@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from relay_server.configs import (
@@ -24,15 +26,15 @@ Fields = changes_of(SubscriptionConfig, policy=changes_of(Policy, optional=True)
 
 async def show(who: Caller, channel: str, name: str) -> JsonObject:
     """One subscription: how it is doing, and how it delivers."""
-    return await _shown(who, await _named(who, channel, name))
+    return await shown(who, await who.subscription(channel, name), whole_view)
 
 
 @ForAdmins
 async def change(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
     """Have it deliver otherwise than its channel; that holds at once."""
-    found, rules = await _named(who, channel, name), fields.given()
+    found, rules = await who.subscription(channel, name), fields.given()
     if "policy" not in rules:
-        return await _shown(who, found)
+        return await shown(who, found, whole_view)
     policy = rules["policy"]
     check(Policy, policy or {})
 
@@ -42,26 +44,28 @@ async def change(who: Caller, channel: str, name: str, fields: Changes) -> JsonO
         changed = msgspec.structs.replace(config.policy, **policy)
         return msgspec.structs.replace(config, policy=changed)
 
-    return await _shown(who, await who.store.change_subscription(found.number, apply))
+    changed = await who.store.change_subscription(found.number, apply)
+    return await shown(who, changed, whole_view)
 
 
 @ForAdmins
 async def pause(who: Caller, channel: str, name: str) -> JsonObject:
     """Deliver nothing until somebody resumes it."""
-    return await _shown(who, await set_paused(who, await _named(who, channel, name), True))
+    found = await set_paused(who, await who.subscription(channel, name), paused=True)
+    return await shown(who, found, whole_view)
 
 
 async def resume(who: Caller, channel: str, name: str) -> JsonObject:
     """Go on where it stopped; also for those who may connect under its name."""
-    found = await _named(who, channel, name)
+    found = await who.subscription(channel, name)
     who.check_reader(found)
-    return await _shown(who, await set_paused(who, found, False))
+    return await shown(who, await set_paused(who, found, paused=False), whole_view)
 
 
 @ForAdmins
 async def delete(who: Caller, channel: str, name: str) -> None:
     """Forget a subscription that nobody reads: nothing is kept for it any more."""
-    found = await _named(who, channel, name)
+    found = await who.subscription(channel, name)
     if found.config.forward is not None:
         raise InvalidValue(f"{name!r} is a forward: relay-server forward delete ends it")
     if who.parts.hub.state(found.number).readers:
@@ -69,19 +73,7 @@ async def delete(who: Caller, channel: str, name: str) -> None:
     await who.store.unsubscribe(found.number)
 
 
-async def find(who: Caller, channel: str, name: str) -> Subscription:
-    """A subscription by its name.
-
-    Raises:
-        SubscriptionNotFound: The channel has none of this name.
-    """
-    for subscription in await who.store.subscriptions(channel):
-        if subscription.name == name:
-            return subscription
-    raise SubscriptionNotFound(channel, name)
-
-
-async def set_paused(who: Caller, found: Subscription, paused: bool) -> Subscription:
+async def set_paused(who: Caller, found: Subscription, *, paused: bool) -> Subscription:
     """Pause or resume it; one that is paused stays so for its own reason."""
     if paused and found.config.paused:
         return found
@@ -92,14 +84,18 @@ async def set_paused(who: Caller, found: Subscription, paused: bool) -> Subscrip
     return await who.store.change_subscription(found.number, apply)
 
 
-async def status_of(who: Caller, subscription: Subscription) -> SubscriptionStatus:
+async def shown(
+    who: Caller,
+    subscription: Subscription,
+    as_json: Callable[[Caller, SubscriptionStatus], JsonObject],
+) -> JsonObject:
     """How a subscription is doing now.
 
     Raises:
         SubscriptionNotFound: It went meanwhile.
     """
     for status in await who.store.subscription_status([subscription.number]):
-        return status
+        return as_json(who, status)
     raise SubscriptionNotFound(subscription.channel, subscription.name)
 
 
@@ -138,11 +134,3 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
         "own_policy": {name: value for name, value in own.items() if value is not None},
         "created_at": status.subscription.created_at,
     }
-
-
-async def _named(who: Caller, channel: str, name: str) -> Subscription:
-    return await find(who, who.channel(channel).name, name)
-
-
-async def _shown(who: Caller, subscription: Subscription) -> JsonObject:
-    return whole_view(who, await status_of(who, subscription))
