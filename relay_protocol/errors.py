@@ -20,6 +20,14 @@ class RelayError(Exception):
     hint: str = ""
     message: ClassVar[str] = "{}"
 
+    def __init_subclass__(cls, *, code: str = "", status: int = 0) -> None:
+        """Have the code and the status in the head of a class; what is left out is its parent's."""
+        super().__init_subclass__()
+        if code:
+            cls.code = code
+        if status:
+            cls.status_hint = status
+
     def __init__(self, *facts: object) -> None:
         super().__init__(self.message.format(*facts))
 

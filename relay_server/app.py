@@ -22,10 +22,9 @@ from relay_server.delivery.upkeep import Upkeep
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.errors import InvalidValue, StoreBroken
-from relay_server.files import explained
+from relay_server.files import SOCKET_NAME, explained, short_path
 from relay_server.metrics import Metrics, measure_lag
 from relay_server.operations.channels import delete_forgotten_canaries
-from relay_server.places import SOCKET_NAME, short_path
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, Listening, on_signals, stop

@@ -23,7 +23,7 @@ import aiohttp
 from relay_protocol.errors import RelayError
 from relay_server.app import open_context, serve_control
 from relay_server.errors import InvalidValue
-from relay_server.places import SOCKET_NAME, short_path
+from relay_server.files import SOCKET_NAME, short_path
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.opening import store_exists
 
@@ -41,19 +41,16 @@ class ApiRefused(RelayError):
         self.hint = str(error.get("hint", ""))
 
 
-class ServerGone(RelayError):
+class ServerGone(RelayError, code="server_gone", status=503):
     """The server stopped, or hung, in the middle of a command."""
 
-    code = "server_gone"
-    status_hint = 503
     message = "the server went away while it was asked: {}"
     hint = "relay-server status shows whether it runs; then try again."
 
 
-class NotInitialized(InvalidValue):
+class NotInitialized(InvalidValue, code="not_initialized"):
     """There is no store in the data dir."""
 
-    code = "not_initialized"
     message = "there is no relay in {}"
     hint = "Run relay-server init first, or set RELAY_SERVER_DATA_DIR to where it is."
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -26,16 +26,14 @@ from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.errors import InvalidValue
-from relay_server.files import explained, size_of, write_whole
-from relay_server.places import PREFIX, default_data_dir
+from relay_server.files import PREFIX, default_data_dir, explained, size_of, write_whole
 
 FILE_NAME = "settings.toml"
 
 
-class SettingsError(InvalidValue):
+class SettingsError(InvalidValue, code="invalid_setting"):
     """A setting is unknown or impossible."""
 
-    code = "invalid_setting"
     hint = "docs/reference/settings.md lists every setting and what it takes."
 
 
@@ -125,7 +123,7 @@ class ServerSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, files that it names, `settings.toml` in the data dir."""
-        named = _NamedFiles(settings_cls)
+        named = InitSettingsSource(settings_cls, _named_files())
         toml = settings_file(_data_dir(init_settings(), env_settings(), named()))
         return init_settings, env_settings, named, TomlConfigSettingsSource(settings_cls, toml)
 
@@ -243,21 +241,15 @@ def save(data_dir: Path, name: str, value: str) -> None:
         raise SettingsError(f"{path} exists already: set {name} in it yourself")
 
 
-class _NamedFiles(PydanticBaseSettingsSource):
+def _named_files() -> dict[str, Any]:
     """Values in files that `RELAY_SERVER_…_FILE` names, such as Docker's secrets."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        variable = f"{PREFIX}{field_name.upper()}_FILE"
-        path = os.environ.get(variable)
-        return (None if path is None else _content(variable, Path(path))), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        found = {
-            name: self.get_field_value(field, name)[0]
-            for name, field in self.settings_cls.model_fields.items()
-            if not _is_setting(f"{name}_file")
-        }
-        return {name: value for name, value in found.items() if value is not None}
+    found = dict[str, Any]()
+    for name in ServerSettings.model_fields:
+        variable = f"{PREFIX}{name.upper()}_FILE"
+        # A setting whose own name ends so holds a path: that is not read here.
+        if variable in os.environ and not _is_setting(f"{name}_file"):
+            found[name] = _content(variable, Path(os.environ[variable]))
+    return found
 
 
 def _is_setting(name: str) -> bool:

@@ -14,7 +14,7 @@ from relay_server.cli.command import Work, ask, command, confirmed, load_setting
 from relay_server.cli.options import DataDir, Json, Yes
 from relay_server.cli.subscriptions import subscription_table
 from relay_server.cli.text import alarm, counted, duration, lines, plain, size, table, when
-from relay_server.places import SOCKET_NAME, default_data_dir, named_data_dir, short_path
+from relay_server.files import SOCKET_NAME, default_data_dir, named_data_dir, short_path
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -32,10 +32,9 @@ app = typer.Typer(
 )
 
 
-class NotReady(RelayError):
+class NotReady(RelayError, code="not_ready"):
     """The server is not there, or not ready."""
 
-    code = "not_ready"
     hint = "relay-server serve starts it; its log says what is wrong."
 
 

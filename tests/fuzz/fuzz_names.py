@@ -7,10 +7,9 @@ from urllib.parse import quote, unquote
 from yarl import URL
 
 from relay_protocol.text import harmless
-from relay_server.channels import check_name, check_subscription_name
+from relay_server.channels import check_name, check_subscription_name, follow
 from relay_server.configs import ChannelConfig, check
 from relay_server.errors import InvalidValue
-from relay_server.pointers import follow
 from tests.fuzz.running import run
 
 NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from relay_server import cli, log
-from relay_server.places import PREFIX
+from relay_server.files import PREFIX
 from relay_server.values import Scope
 from relay_server.web import api, server
 from tests.unit.server.asking import Asking, Json

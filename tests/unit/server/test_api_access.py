@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from relay_server.app import serve_control
 from relay_server.control import open_api
 from relay_server.errors import InvalidValue
-from relay_server.places import SOCKET_NAME
+from relay_server.files import SOCKET_NAME
 from relay_server.values import Scope
 from relay_server.web import api
 from relay_server.web.limits import FAILURE_WINDOW_S

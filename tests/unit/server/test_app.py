@@ -21,8 +21,8 @@ from relay_server import app, descriptors, metrics, stopping
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
+from relay_server.files import SOCKET_NAME
 from relay_server.metrics import Metrics, measure_lag
-from relay_server.places import SOCKET_NAME
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
 from relay_server.store.opening import open_store

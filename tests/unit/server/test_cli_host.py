@@ -21,7 +21,7 @@ from relay_server import log
 from relay_server.auth import digest
 from relay_server.cli import host
 from relay_server.cli.host import NotReady
-from relay_server.places import SOCKET_NAME
+from relay_server.files import SOCKET_NAME
 from relay_server.values import Scope
 from tests.unit.server.commanding import Run, Shown, answer, catalog, listening, say_nothing
 from tests.unit.server.results import INIT, STATUS

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server import pointers
-from relay_server.channels import identify
+from relay_server import channels
+from relay_server.channels import follow, identify
 from relay_server.configs import ChannelConfig, SenderKind
-from relay_server.pointers import follow
 
 MIB = 1_048_576
 SECOND = 1.0
@@ -136,7 +135,7 @@ def test_a_far_index_costs_no_more_either() -> None:
     tracemalloc.start()
     try:
         assert follow(body, f"/{MIB}") == ""
-        assert follow(body, f"/{pointers.MAX_INDEX}/0") == ""
+        assert follow(body, f"/{channels.MAX_INDEX}/0") == ""
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

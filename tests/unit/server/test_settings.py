@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.places import PREFIX
+from relay_server.files import PREFIX
 from relay_server.settings import (
     ServerSettings,
     SettingsError,
