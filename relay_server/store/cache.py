@@ -11,7 +11,7 @@ the backend.
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 
 from relay_server.store.feed import (
@@ -32,6 +32,86 @@ MAX_ALL_EVENTS = 16_384  # of all channels: some 50 MB beside bodies and header 
 MAX_ALL_BYTES = 67_108_864
 
 
+class Held:
+    """What is known of one channel, and a run of its events without gaps, up to the last one.
+
+    Attributes:
+        last: Its last sequence.
+        bytes: What its events take.
+        arriving: Bytes that are on their way to the backend.
+        refused: Bytes of the largest webhook that it had no room for, until some was made.
+        kept: Bytes of the events in memory.
+    """
+
+    __slots__ = ("_weights", "arriving", "bytes", "channel", "events", "kept", "last", "refused")
+
+    def __init__(self, channel: Channel, last: int, size: int) -> None:
+        self.channel = channel
+        self.last, self.bytes = last, size
+        self.arriving = self.refused = self.kept = 0
+        self.events: deque[Event] = deque()
+        self._weights: deque[int] = deque()
+
+    @property
+    def window_ms(self) -> int:
+        """How long after an event the same webhook is its duplicate; 0 for never."""
+        return round(self.channel.config.dedupe_window_s * 1_000)
+
+    def full_at(self, weight: int) -> int | None:
+        """The limit that so many bytes more would exceed; None where they fit."""
+        limit = self.channel.config.max_bytes
+        return limit if limit is not None and self.bytes + self.arriving + weight > limit else None
+
+    def refuse(self, weight: int, limit: int) -> None:
+        """Note that there was no room for so many bytes; what never fits needs none."""
+        if weight <= limit:
+            self.refused = max(weight, self.refused)
+
+    def add(self, event: Event, weight: int) -> None:
+        """Add the channel's newest event; older ones fall out."""
+        self.events.append(event)
+        self._weights.append(weight)
+        self.kept += weight
+        while len(self.events) > MAX_EVENTS or self.kept > MAX_BYTES:
+            self._drop_first()
+
+    def drop(self, up_to: int | None = None) -> None:
+        """Keep no events up to a sequence; none at all for None."""
+        while self.events and (up_to is None or self.events[0].head.sequence <= up_to):
+            self._drop_first()
+
+    def outlines(self, after: int, limit: int) -> Sequence[Outline] | None:
+        """The next events after a sequence, or None when some of them fell out."""
+        start = self._index(after + 1)
+        if start is None:
+            return None
+        stop = min(start + limit, len(self.events))
+        return [
+            Outline(event.head.sequence, event.head.key, len(event.body))
+            for event in (self.events[i] for i in range(start, stop))
+        ]
+
+    def fetch(self, sequences: Iterable[int]) -> Sequence[Event] | None:
+        """These events, or None when one of them is not here."""
+        found = []
+        for sequence in sequences:
+            index = self._index(sequence)
+            if index is None or index == len(self.events):
+                return None
+            found.append(self.events[index])
+        return found
+
+    def _drop_first(self) -> None:
+        self.events.popleft()
+        self.kept -= self._weights.popleft()
+
+    def _index(self, sequence: int) -> int | None:
+        if not self.events:
+            return None
+        index = sequence - self.events[0].head.sequence
+        return index if 0 <= index <= len(self.events) else None
+
+
 class Cache:
     """Channels, tokens, what each channel takes, and its latest events.
 
@@ -42,7 +122,6 @@ class Cache:
 
     Attributes:
         catalog: Channels and tokens.
-        arriving: Bytes that are on their way to the backend, by channel.
     """
 
     def __init__(
@@ -51,16 +130,12 @@ class Cache:
         tokens: Iterable[Token],
         feed: Feed,
     ) -> None:
-        by_name = dict[str, Channel]()
-        self.arriving: defaultdict[ChannelNumber, int] = defaultdict(int)
-        self._last: dict[ChannelNumber, int] = {}
-        self._bytes: dict[ChannelNumber, int] = {}
-        self._refused: dict[ChannelNumber, int] = {}
-        self._channels: dict[ChannelNumber, Channel] = {}
-        self._recent = RecentOfAll()
+        # The one that was used last is at the end.
+        self._channels = OrderedDict[ChannelNumber, Held]()
+        self._events = self._kept = 0  # of all of them
         for channel, last, size in channels:
-            by_name[channel.name] = self._channels[channel.number] = channel
-            self._last[channel.number], self._bytes[channel.number] = last, size
+            self._channels[channel.number] = Held(channel, last, size)
+        by_name = {held.channel.name: held.channel for held in self._channels.values()}
         self.catalog = Catalog(by_name, {token.digest: token for token in tokens})
         feed.listen(EventsStored, self._stored)
         feed.listen(EventsRemoved, self._removed)
@@ -69,89 +144,72 @@ class Cache:
         feed.listen(TokenMade, self._token_made)
         feed.listen(TokenRevoked, self._token_revoked)
 
+    def of(self, channel: ChannelNumber) -> Held | None:
+        """What is held of a channel; None once it is gone."""
+        held = self._channels.get(channel)
+        if held is not None:
+            self._channels.move_to_end(channel)
+        return held
+
     def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline] | None:
         """The next events after a sequence; None where the backend must be asked."""
-        if after >= self._last.get(channel, 0):
-            return ()
-        recent = self._recent.of(channel)
-        return recent.outlines(after, limit) if recent else None
+        held = self.of(channel)
+        return () if held is None or after >= held.last else held.outlines(after, limit)
 
     def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event] | None:
         """These events; None where the backend must be asked."""
-        recent = self._recent.of(channel)
-        return recent.fetch(sequences) if recent else None
-
-    def usage(self, channel: ChannelNumber) -> int:
-        """Bytes that a channel's events take."""
-        return self._bytes.get(channel, 0)
-
-    def refused(self, channel: ChannelNumber) -> int:
-        """Bytes of the largest webhook that a channel had no room for, until some is made."""
-        return self._refused.get(channel, 0)
-
-    def dedupe_window_ms(self, channel: ChannelNumber) -> int:
-        """How long after an event the same webhook is its duplicate; 0 for never."""
-        known = self._channels.get(channel)
-        return round(known.config.dedupe_window_s * 1_000) if known else 0
-
-    def full_at(self, channel: ChannelNumber, weight: int) -> int | None:
-        """The limit of a channel that so many bytes more would exceed; None where they fit."""
-        known = self._channels.get(channel)
-        limit = known.config.max_bytes if known else None
-        if limit is None:
-            return None
-        taken = self._bytes.get(channel, 0) + self.arriving[channel]
-        return limit if taken + weight > limit else None
-
-    def refuse(self, channel: ChannelNumber, weight: int, limit: int) -> None:
-        """Note that there was no room for so many bytes; what never fits needs none."""
-        if weight <= limit and channel in self._channels:
-            self._refused[channel] = max(weight, self._refused.get(channel, 0))
-
-    def arrived(self, channel: ChannelNumber, weight: int) -> None:
-        """Count so many bytes as on their way no more; the channel may be gone by now."""
-        self.arriving[channel] -= weight
-        if channel not in self._channels:
-            del self.arriving[channel]
+        held = self.of(channel)
+        return held.fetch(sequences) if held else None
 
     def _stored(self, change: EventsStored) -> None:
-        channel, last = change.channel, self._last.get(change.channel)
-        if last is None:
+        held = self.of(change.channel)
+        if held is None:
             return  # it was deleted meanwhile
+        events, kept = len(held.events), held.kept
         for event, weight in zip(change.events, change.weights, strict=True):
-            if event.head.sequence <= last:
+            sequence = event.head.sequence
+            if sequence <= held.last:
                 continue  # told before
-            if event.head.sequence > last + 1:
-                self._recent.drop(channel)
-            self._recent.add(event, weight)
-            self._bytes[channel] += weight
-            last = event.head.sequence
-        if change.up_to > last:
-            self._recent.drop(channel)
-        self._last[channel] = max(last, change.up_to)
+            if sequence > held.last + 1:
+                held.drop()
+            held.add(event, weight)
+            held.bytes += weight
+            held.last = sequence
+        if change.up_to > held.last:
+            held.drop()
+            held.last = change.up_to
+        self._count(len(held.events) - events, held.kept - kept)
+        while self._events > MAX_ALL_EVENTS or self._kept > MAX_ALL_BYTES:
+            self._drop(next(each for each in self._channels.values() if each.events))
+
+    def _drop(self, held: Held, up_to: int | None = None) -> None:
+        events, kept = len(held.events), held.kept
+        held.drop(up_to)
+        self._count(len(held.events) - events, held.kept - kept)
+
+    def _count(self, events: int, kept: int) -> None:
+        self._events += events
+        self._kept += kept
 
     def _removed(self, change: EventsRemoved) -> None:
-        if change.channel in self._bytes:
-            self._bytes[change.channel] -= change.bytes
-            self._recent.forget(change.channel, change.up_to)
-        self._refused.pop(change.channel, None)
+        held = self._channels.get(change.channel)
+        if held is not None:
+            held.bytes -= change.bytes
+            held.refused = 0
+            self._drop(held, change.up_to)
 
     def _channel_changed(self, change: ChannelChanged) -> None:
         channel = change.channel
         channels = {**self.catalog.channels, channel.name: channel}
         self.catalog = Catalog(channels, self.catalog.tokens)
-        self._channels[channel.number] = channel
-        self._last.setdefault(channel.number, 0)
-        self._bytes.setdefault(channel.number, 0)
+        self._channels.setdefault(channel.number, Held(channel, 0, 0)).channel = channel
 
     def _channel_gone(self, change: ChannelGone) -> None:
         number = change.channel.number
         channels = {n: c for n, c in self.catalog.channels.items() if c.number != number}
         self.catalog = Catalog(channels, self.catalog.tokens)
-        self._recent.drop(number)
-        for by_number in (self._last, self._bytes, self._refused, self.arriving):
-            by_number.pop(number, None)
-        self._channels.pop(number, None)
+        if (held := self._channels.pop(number, None)) is not None:
+            self._drop(held)
 
     def _token_made(self, change: TokenMade) -> None:
         tokens = {**self.catalog.tokens, change.token.digest: change.token}
@@ -160,116 +218,3 @@ class Cache:
     def _token_revoked(self, change: TokenRevoked) -> None:
         tokens = {d: t for d, t in self.catalog.tokens.items() if t.name != change.name}
         self.catalog = Catalog(self.catalog.channels, tokens)
-
-
-class Recent:
-    """A run of events without gaps, up to the channel's last; older ones fall out."""
-
-    def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._events: deque[Event] = deque()
-        self._weights: deque[int] = deque()
-
-    @property
-    def events(self) -> int:
-        """How many there are."""
-        return len(self._events)
-
-    @property
-    def bytes(self) -> int:
-        """What they take."""
-        return self._bytes
-
-    def add(self, event: Event, weight: int) -> None:
-        """Add the channel's newest event; `weight` is the bytes of its body and head."""
-        self._events.append(event)
-        self._weights.append(weight)
-        self._bytes += weight
-        while len(self._events) > self._max_events or self._bytes > self._max_bytes:
-            self._events.popleft()
-            self._bytes -= self._weights.popleft()
-
-    def forget(self, up_to: int) -> None:
-        """Events up to a sequence were deleted, some or all of them."""
-        while self._events and self._events[0].head.sequence <= up_to:
-            self._events.popleft()
-            self._bytes -= self._weights.popleft()
-
-    def outlines(self, after: int, limit: int) -> Sequence[Outline] | None:
-        """The next events after a sequence, or None when some of them fell out."""
-        start = self._index(after + 1)
-        if start is None:
-            return None
-        stop = min(start + limit, len(self._events))
-        return [
-            Outline(event.head.sequence, event.head.key, len(event.body))
-            for event in (self._events[i] for i in range(start, stop))
-        ]
-
-    def fetch(self, sequences: Sequence[int]) -> Sequence[Event] | None:
-        """These events, or None when one of them is not here."""
-        found = []
-        for sequence in sequences:
-            index = self._index(sequence)
-            if index is None or index == len(self._events):
-                return None
-            found.append(self._events[index])
-        return found
-
-    def _index(self, sequence: int) -> int | None:
-        if not self._events:
-            return None
-        index = sequence - self._events[0].head.sequence
-        return index if 0 <= index <= len(self._events) else None
-
-
-class RecentOfAll:
-    """The latest events of every channel; those of the channels that were used last stay."""
-
-    def __init__(self, max_events: int = MAX_ALL_EVENTS, max_bytes: int = MAX_ALL_BYTES) -> None:
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        self._events = 0
-        self._bytes = 0
-        self._channels: OrderedDict[ChannelNumber, Recent] = OrderedDict()  # used last: at the end
-
-    def __contains__(self, channel: ChannelNumber) -> bool:
-        """Whether anything is kept of a channel."""
-        return channel in self._channels
-
-    def of(self, channel: ChannelNumber) -> Recent | None:
-        """Those of a channel, if any are kept; only to be read."""
-        if channel not in self._channels:
-            return None
-        self._channels.move_to_end(channel)
-        return self._channels[channel]
-
-    def add(self, event: Event, weight: int) -> None:
-        """Add a channel's newest event; `weight` is the bytes of its body and head."""
-        recent = self.of(event.channel)
-        if recent is None:
-            recent = self._channels[event.channel] = Recent()
-        events, size = recent.events, recent.bytes
-        recent.add(event, weight)
-        self._events += recent.events - events
-        self._bytes += recent.bytes - size
-        while self._events > self._max_events or self._bytes > self._max_bytes:
-            self.drop(next(iter(self._channels)))
-
-    def forget(self, channel: ChannelNumber, up_to: int) -> None:
-        """Events of a channel up to a sequence were deleted, some or all of them."""
-        recent = self._channels.get(channel)
-        if recent is not None:
-            events, size = recent.events, recent.bytes
-            recent.forget(up_to)
-            self._events += recent.events - events
-            self._bytes += recent.bytes - size
-
-    def drop(self, channel: ChannelNumber) -> None:
-        """Keep nothing of a channel."""
-        recent = self._channels.pop(channel, None)
-        if recent is not None:
-            self._events -= recent.events
-            self._bytes -= recent.bytes

@@ -168,6 +168,10 @@ class Feed:
         self._listeners[kind].append(listener)
         return lambda: self._listeners[kind].remove(listener)
 
+    def wants(self, kind: type[Change]) -> bool:
+        """Whether anybody listens to a kind; from any thread. If not, it need not be made."""
+        return bool(self._listeners.get(kind))
+
     def tell(self, change: Change) -> None:
         """Tell a change that was committed; the store calls this, in the event loop."""
         for listener in tuple(self._listeners.get(type(change), ())):

@@ -7,6 +7,7 @@ changed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -45,8 +46,10 @@ from relay_server.values import (
 class EventLog(Protocol):
     """Events as they came: appended, and read again."""
 
-    async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
+    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
         """Store a webhook, unless it is a duplicate: sent again, and missed by nobody.
+
+        It is on its way once this returns, whether or not anybody waits for it.
 
         A duplicate has the sender's id, method, target and body of an event that is stored, comes
         within the channel's `dedupe_window_s` after it, and no subscription was made since, nor
@@ -99,7 +102,7 @@ class Readers(Protocol):
         """
 
     def record(self, claim: Claim, progress: Progress) -> None:
-        """Note progress, to be written with the next commit, within 50 ms.
+        """Note progress, to be written with the next commit, within 0.2 s.
 
         What a replay delivers is no longer dead for its subscription; what it gives up is.
         A crash before that repeats deliveries, and loses none. What an older claim records is

@@ -28,6 +28,7 @@ from relay_server.values import (
     Claim,
     Mark,
     MarkState,
+    NewEvent,
     Progress,
     ReplayState,
     Selection,
@@ -103,6 +104,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
+
+    async def appended(self, channel: int, event: NewEvent) -> Appended:
+        return await self.store.append(channel, event)
 
     def refuses(self, work: Coroutine[Any, Any, Any], error: type[Exception]) -> None:
         """It does not do this."""
@@ -203,7 +207,7 @@ class StoreMachine(RuleBasedStateMachine):
             sender_id=sender_id,
             head=HEAD,
         )
-        sequence, work = model.append(event), self.store.append(model.number, event)
+        sequence, work = model.append(event), self.appended(model.number, event)
         if sequence is None:
             self.refuses(work, ChannelFull)
             return

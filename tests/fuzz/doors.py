@@ -107,8 +107,8 @@ class NotingStore(MemoryStore):
         super().__init__()
         self.taken: list[tuple[str, NewEvent]] = []
 
-    async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
-        done = await super().append(channel, event)
+    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
+        done = super().append(channel, event)
         name = next(c.name for c in self.catalog.channels.values() if c.number == channel)
         self.taken.append((name, event))
         return done

@@ -17,10 +17,10 @@ import apsw
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.feed import Change
 from relay_server.store.space import Space
-from relay_server.store.sqlite.arrivals import Arrival, Stored
-from relay_server.store.sqlite.batch import Batches, First, Job, Operation, publish
+from relay_server.store.sqlite.arrivals import Arrival
+from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.positions import position, sequence_of
+from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import ChannelNumber, SubscriptionNumber
 from tests.simulation.kernel import Kernel
@@ -188,18 +188,18 @@ class _Writer:
         self._committing = False
 
     def submit(
-        self, operation: Operation[T], then: Callable[[T], None] | None = None
+        self, operation: Operation[T], tells: Callable[[T], Change | None] | None = None
     ) -> asyncio.Future[T]:
         """Have it done with the next commit."""
-        return self._submit(Job(operation, then, self._life.kernel.loop.create_future()))
+        call = Call(operation, tells, self._life.kernel.loop.create_future())
+        self._submit(call)
+        return call.future
 
-    def append(
-        self, arrival: Arrival, then: Callable[[Sequence[Stored]], None]
-    ) -> asyncio.Future[Stored]:
+    def append(self, arrival: Arrival) -> None:
         """Have it stored with the next commit, if there is room."""
         if self._life.weather.full:
             raise StoreFull("the disk is full")
-        return self._submit(Job(arrival, then, self._life.kernel.loop.create_future()))
+        self._submit(arrival)
 
     def lean_rows(self) -> int | None:
         """Progress always finds room, be it little."""
@@ -212,10 +212,9 @@ class _Writer:
     async def close(self) -> None:
         """All is done by now: the store has flushed."""
 
-    def _submit(self, job: Job) -> asyncio.Future[Any]:
+    def _submit(self, job: Job) -> None:
         self.jobs.append(job)
         self._start()
-        return job.future
 
     def _start(self) -> None:
         if self.jobs and not self._committing:
@@ -225,32 +224,31 @@ class _Writer:
     def _commit(self) -> None:
         batch = [self.jobs.popleft() for _ in range(min(MAX_BATCH, len(self.jobs)))]
         if self._life.weather.full:
-            for job in [job for job in batch if job.arrives]:
+            for job in [job for job in batch if isinstance(job, Arrival)]:
                 batch.remove(job)
-                job.answer(StoreFull("the disk is full"))
-        results, changes = self._try(batch)
+                job.result = StoreFull("the disk is full")
+                answer([job])
+        changes = self._try(batch)
         # A crash may come between commit and answer.
         delay_s = self._life.rng.uniform(0.0001, 0.001)
-        self._life.later(delay_s, self._answer, batch, results, changes)
+        self._life.later(delay_s, self._answer, batch, changes)
 
-    def _try(self, batch: Sequence[Job]) -> tuple[Sequence[Any], Sequence[Change]]:
+    def _try(self, batch: Sequence[Job]) -> Sequence[Change]:
         self._life.database.fails = self._life.rng.random() < self._life.weather.failing
         try:
             return self._batches.commit(batch)
         except StoreUnavailable as exc:
             self._life.kernel.note("commit failed", jobs=len(batch))
-            return [exc] * len(batch), ()
+            for job in batch:
+                job.result = exc
+            return ()
         finally:
             self._life.database.fails = False
 
-    def _answer(
-        self, batch: Sequence[Job], results: Sequence[Any], changes: Sequence[Change]
-    ) -> None:
+    def _answer(self, batch: Sequence[Job], changes: Sequence[Change]) -> None:
         for change in changes:
             self._tell(change)
-        publish(batch, results)
-        for job, result in zip(batch, results, strict=True):
-            job.answer(result)
+        answer(batch)
         self._committing = False
         self._start()
 

@@ -49,9 +49,13 @@ def answer_before_the_commit() -> Any:
     """A webhook is answered before it is on disk."""
     append = SimStore.append
 
-    async def mutant(self: SimStore, channel: ChannelNumber, event: NewEvent) -> Appended:
+    def mutant(self: SimStore, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
         self.life.kernel.spawn(_quietly(append(self, channel, event)), "append")
-        return Appended(event.id, self._cache._last[channel] + 1)
+        held = self._cache.of(channel)
+        assert held is not None
+        answered = self.life.kernel.loop.create_future()
+        answered.set_result(Appended(event.id, held.last + 1))
+        return answered
 
     return mock.patch.object(SimStore, "append", mutant)
 

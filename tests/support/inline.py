@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from relay_server.errors import StoreBroken
 from relay_server.store.feed import Change
-from relay_server.store.sqlite.arrivals import Arrival, Stored
-from relay_server.store.sqlite.batch import Batches, First, Job, Operation, publish
+from relay_server.store.sqlite.arrivals import Arrival
+from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
 from relay_server.store.sqlite.database import Database, prepare
 
 T = TypeVar("T")
@@ -35,16 +35,16 @@ class InlineWriter:
         self._tell = tell
 
     def submit(
-        self, operation: Operation[T], then: Callable[[T], None] | None = None
+        self, operation: Operation[T], tells: Callable[[T], Change | None] | None = None
     ) -> asyncio.Future[T]:
         """Do it."""
-        return self._commit(Job(operation, then, asyncio.get_running_loop().create_future()))
+        call = Call(operation, tells, asyncio.get_running_loop().create_future())
+        self._commit(call)
+        return call.future
 
-    def append(
-        self, arrival: Arrival, then: Callable[[Sequence[Stored]], None]
-    ) -> asyncio.Future[Stored]:
+    def append(self, arrival: Arrival) -> None:
         """Store it."""
-        return self._commit(Job(arrival, then, asyncio.get_running_loop().create_future()))
+        self._commit(arrival)
 
     def lean_rows(self) -> int | None:
         """There is plenty of room."""
@@ -57,17 +57,15 @@ class InlineWriter:
     async def close(self) -> None:
         """Nothing waits."""
 
-    def _commit(self, job: Job) -> asyncio.Future[Any]:
+    def _commit(self, job: Job) -> None:
+        changes: Sequence[Change] = ()
         try:
-            results, changes = self._batches.commit([job])
+            changes = self._batches.commit([job])
         except Exception as exc:  # noqa: BLE001  (as the thread does: it is for who waits)
-            job.answer(exc)
-            return job.future
+            job.result = exc
         for change in changes:
             self._tell(change)
-        publish([job], results)
-        job.answer(results[0])
-        return job.future
+        answer([job])
 
 
 class InlineReading:

@@ -13,29 +13,38 @@ first one of its kind, and a *conflict* where the sender gave its id to another 
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from relay_protocol.errors import RelayError
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.errors import ChannelNotFound
-from relay_server.store.sqlite.checksums import LINE_BITS, Checksums, checksums
+from relay_server.store.cache import Held
+from relay_server.store.feed import EventsStored
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.positions import position, sequence_of
-from relay_server.store.sqlite.rows import decode_request
+from relay_server.store.sqlite.rows import crc, decode_request
+from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.values import Appended, ChannelNumber, Event, NewEvent
 
+LINE_BITS = 31  # of a digest
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class Arrival:
-    """A webhook to be stored.
+    """A webhook to be stored, for which somebody waits.
+
+    It needs room that is not there while the disk is full.
 
     Attributes:
         request: `new.request` as it is stored.
-        weight: Bytes that wait in memory until it is stored.
+        weight: Bytes that it takes: in memory until it is stored, and in its channel then.
         window_ms: How long after an event the same webhook is its duplicate; 0 for never.
+        held: Its channel's, which counts it as on its way until it is answered.
+        future: Done once it is committed.
+        result: Where it is stored, or that its channel is gone.
+        first: Id of the first event of the same webhook, where this is a repeat.
+        conflict: Another event has the same sender's id and another body.
     """
 
     channel: ChannelNumber
@@ -43,209 +52,204 @@ class Arrival:
     request: bytes
     weight: int
     window_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Where a webhook is; `event` is None for a duplicate of an earlier one."""
-
-    appended: Appended
-    event: Event | None
-    weight: int = 0
-
-
-@dataclass(slots=True)
-class _Original:
-    """The event that an arrival is: itself, or an earlier one that it is a duplicate of.
-
-    Attributes:
-        first: Id of the first event of the same webhook: its own, but for a repeat.
-        new: What is to be stored; None for what is stored already.
-        sequence: 0 until it is stored.
-        conflict: Another event has the same sender's id and another body.
-    """
-
-    id: str
-    first: str
-    received_at: int
-    new: NewEvent | None = None
-    sequence: int = 0
+    held: Held
+    future: asyncio.Future[Appended]
+    result: Appended | Exception | None = None
+    first: str | None = None
     conflict: bool = False
 
 
-def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[Stored | RelayError]:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A stored event of the same webhook as one that arrives."""
+
+    id: str
+    sequence: int
+    received_at: int
+    first: str
+
+
+def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[EventsStored]:
     """Store webhooks: one row each, whatever the number of subscriptions.
 
+    Each has its result then: where it is, or `ChannelNotFound`.
+
     Returns:
-        For each where it is, or `ChannelNotFound`.
+        What there is in each channel that got any.
     """
-    sums = [checksums(arrival.new, arrival.request) for arrival in arrivals]
-    originals = _originals(database, arrivals, sums)
-    fresh = [a for a, o in zip(arrivals, originals, strict=True) if o.new is a.new]
-    sequences = _take_sequences(database, fresh)
-    results, rows = list[Stored | RelayError](), []
-    # An original comes before its duplicates, so it has its sequence when they ask for it.
-    for arrival, original, its in zip(arrivals, originals, sums, strict=True):
-        taken = sequences.get(arrival.channel)
-        if original.new is arrival.new and taken is not None:
-            original.sequence = next(taken)
-            event = _event(arrival, original)
-            appended = Appended(original.id, original.sequence)
-            results.append(Stored(appended, event, arrival.weight))
-            rows.append(_row(event, arrival, its))
-        elif original.sequence:
-            duplicate = Appended(original.id, original.sequence, duplicate=True)
-            results.append(Stored(duplicate, None))
-        else:
-            results.append(ChannelNotFound(f"number {arrival.channel}"))
-    database.run_rows("append", rows)
-    return results
+    by_channel = dict[ChannelNumber, list[Arrival]]()
+    for arrival in arrivals:
+        by_channel.setdefault(arrival.channel, []).append(arrival)
+    stored = (_append(database, channel, each) for channel, each in by_channel.items())
+    return [change for change in stored if change is not None]
 
 
 def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
     """Where the event is that a webhook is a duplicate of, if there is one."""
-    if arrival.new.sender_id is None:
-        return None
-    kept = _newest(database, arrival, checksums(arrival.new, arrival.request))
+    kept = _newest(database, arrival) if arrival.new.sender_id is not None else None
     if kept is None or not _suffices(database, arrival, kept):
         return None
     return Appended(kept.id, kept.sequence, duplicate=True)
 
 
-def _originals(
-    database: Database, arrivals: Sequence[Arrival], sums: Sequence[Checksums]
-) -> list[_Original]:
-    """For each arrival the event that it is."""
-    known = _known(database, arrivals)
-    together: defaultdict[tuple[ChannelNumber, str], list[_Original]] = defaultdict(list)
-    originals = []
-    for index, (arrival, its) in enumerate(zip(arrivals, sums, strict=True)):
+def _append(
+    database: Database, channel: ChannelNumber, arrivals: Sequence[Arrival]
+) -> EventsStored | None:
+    """Store those of one channel, but for duplicates."""
+    duplicates = _find_duplicates(database, channel, arrivals)
+    fresh = [a for a in arrivals if a not in duplicates] if duplicates else arrivals
+    change = _store(database, channel, fresh) if fresh else None
+    # What a duplicate is one of has its result by now.
+    for arrival, original in duplicates.items():
+        place = original.result if isinstance(original, Arrival) else original
+        arrival.result = (
+            ChannelNotFound(f"number {channel}")
+            if place is None or isinstance(place, Exception)
+            else Appended(place.id, place.sequence, duplicate=True)
+        )
+    return change
+
+
+def _store(
+    database: Database, channel: ChannelNumber, fresh: Sequence[Arrival]
+) -> EventsStored | None:
+    """Give them the next sequences of their channel, without gaps."""
+    weights = tuple([arrival.weight for arrival in fresh])
+    count = len(fresh)
+    last = database.value("take_sequences", count=count, bytes=sum(weights), channel=channel)
+    if last is None:
+        for arrival in fresh:
+            arrival.result = ChannelNotFound(f"number {channel}")
+        return None
+    events, rows = list[Event](), list[tuple[object, ...]]()
+    for sequence, arrival in enumerate(fresh, last - count + 1):
         new = arrival.new
-        original = _Original(new.id, new.id, new.received_at, new)
-        if new.sender_id is not None:
-            # What comes with it first: that is newer than all that is stored, and nobody misses it,
-            # because no subscription is made in between.
-            others = together[arrival.channel, new.sender_id]
-            original = _in_batch(arrival, original, others)
-            if index in known and original.new is new:
-                original = _in_store(database, arrival, original, its)
-            if original.new is new:
-                others.append(original)
-        originals.append(original)
-    return originals
+        head = EventHead(new.id, sequence, new.received_at, new.key, new.kind, new.request)
+        events.append(Event(channel, head, new.body, arrival.conflict, arrival.first))
+        rows.append(_row(arrival, position(channel, sequence)))
+        arrival.result = Appended(new.id, sequence)
+    database.run_rows("append", rows)
+    return EventsStored(channel, last, tuple(events), weights)
 
 
-def _known(database: Database, arrivals: Sequence[Arrival]) -> set[int]:
-    """The indexes of those whose sender's id is stored; hardly ever any."""
-    wanted = [(arrival.channel, arrival.new.sender_id) for arrival in arrivals]
-    if all(sender_id is None for _, sender_id in wanted):
-        return set()
-    rows = database.all("known_sender_ids", wanted=json.dumps(wanted))
-    return {index for (index,) in rows}
+def _row(arrival: Arrival, at: int) -> tuple[object, ...]:
+    """In the order of `append`'s columns."""
+    new = arrival.new
+    body = crc(new.body)
+    return (
+        at,
+        new.id,
+        new.received_at,
+        len(new.body),
+        arrival.conflict,
+        new.key,
+        new.kind,
+        new.sender_id,
+        None if new.sender_id is None else _digest(new.request, body),
+        arrival.request,
+        new.body,
+        crc(arrival.request, body),  # one more pass over a few hundred bytes, not over the body
+        arrival.first,
+    )
 
 
-def _in_batch(arrival: Arrival, mine: _Original, others: Sequence[_Original]) -> _Original:
-    """The event that an arrival is, as far as those of its sender's id go that come with it."""
+def _digest(request: RequestHead, body: int) -> int:
+    """Finds webhooks of the same method, request target and body, and proves nothing.
+
+    Those of one body lie together: its CRC-32 is in the upper bits. One bit of the line goes, so
+    that both fit into SQLite's signed 64 bits.
+    """
+    return body << LINE_BITS | crc(f"{request.method} {request.request_target}".encode()) >> 1
+
+
+def _find_duplicates(
+    database: Database, channel: ChannelNumber, arrivals: Sequence[Arrival]
+) -> dict[Arrival, Arrival | _Kept]:
+    """Say of each duplicate what it is one of; note of the others what they repeat."""
+    ids = [a.new.sender_id for a in arrivals if a.new.sender_id is not None]
+    if not ids:
+        return {}
+    known = {sender_id for (sender_id,) in database.all_of("known_sender_ids", channel, ids)}
+    if not known and len(set(ids)) == len(ids):
+        return {}  # as nearly always: all that follows is for a sender that came again
+    found = dict[Arrival, Arrival | _Kept]()
+    together = defaultdict[str, list[Arrival]](list)
+    for arrival in arrivals:
+        arrival.first, arrival.conflict = None, False  # of a transaction that failed
+        if (sender_id := arrival.new.sender_id) is None:
+            continue
+        # What comes with it first: that is newer than all that is stored, and nobody misses it,
+        # because no subscription is made in between.
+        original: Arrival | _Kept | None = _in_batch(arrival, together[sender_id])
+        if original is None and sender_id in known:
+            original = _in_store(database, arrival)
+        if original is None:
+            together[sender_id].append(arrival)
+        else:
+            found[arrival] = original
+    return found
+
+
+def _in_batch(arrival: Arrival, others: Iterable[Arrival]) -> Arrival | None:
+    """What it is a duplicate of, as far as those of its sender's id go that come with it."""
     for other in others:
-        assert other.new is not None
         if other.new.body != arrival.new.body:
-            mine.conflict = True
+            arrival.conflict = True
         elif _line(other.new.request) == _line(arrival.new.request):
-            if _is_soon(arrival, other):
+            if _is_soon(arrival, other.new.received_at):
                 return other
-            mine.first = other.first
-    return mine
-
-
-def _in_store(database: Database, arrival: Arrival, mine: _Original, sums: Checksums) -> _Original:
-    """The same as far as those go that are stored."""
-    kept = _newest(database, arrival, sums)
-    if kept is not None and _suffices(database, arrival, kept):
-        return kept
-    mine.first = kept.first if kept else mine.first
-    mine.conflict = mine.conflict or _has_other_body(database, arrival, sums)
-    return mine
-
-
-def _newest(database: Database, arrival: Arrival, sums: Checksums) -> _Original | None:
-    """The newest stored event of the same webhook, whatever came of it."""
-    its = {"channel": arrival.channel, "sender_id": arrival.new.sender_id, "body": arrival.new.body}
-    # Older versions took the body's checksum alone for the digest.
-    for digest in (sums.digest, sums.body):
-        for at, id_, received_at, repeat_of, request in database.all(
-            "same_webhooks", digest=digest, **its
-        ):
-            if _line(decode_request(request)) == _line(arrival.new.request):
-                return _Original(id_, repeat_of or id_, received_at, sequence=sequence_of(at))
+            arrival.first = other.first or other.new.id
     return None
 
 
-def _suffices(database: Database, arrival: Arrival, kept: _Original) -> bool:
+def _in_store(database: Database, arrival: Arrival) -> _Kept | None:
+    """The same as far as those go that are stored."""
+    kept = _newest(database, arrival)
+    if kept is not None and _suffices(database, arrival, kept):
+        return kept
+    arrival.first = kept.first if kept else arrival.first
+    arrival.conflict = arrival.conflict or _has_other_body(database, arrival)
+    return None
+
+
+def _newest(database: Database, arrival: Arrival) -> _Kept | None:
+    """The newest stored event of the same webhook, whatever came of it."""
+    new, body = arrival.new, crc(arrival.new.body)
+    its = {"channel": arrival.channel, "sender_id": new.sender_id, "body": new.body}
+    # Older versions took the body's checksum alone for the digest.
+    for digest in (_digest(new.request, body), body):
+        for at, id_, received_at, repeat_of, request in database.all(
+            "same_webhooks", digest=digest, **its
+        ):
+            if _line(decode_request(request)) == _line(new.request):
+                return _Kept(id_, sequence_of(at), received_at, repeat_of or id_)
+    return None
+
+
+def _suffices(database: Database, arrival: Arrival, kept: _Kept) -> bool:
     """True if a webhook may be answered with an event that is stored: nobody misses it."""
     its = {"channel": arrival.channel, "sequence": kept.sequence}
-    return _is_soon(arrival, kept) and not database.all("is_missed", **its)
+    return _is_soon(arrival, kept.received_at) and not database.all("is_missed", **its)
 
 
-def _is_soon(arrival: Arrival, earlier: _Original) -> bool:
-    """True within the window; a clock that was set back does not end it."""
-    return max(0, arrival.new.received_at - earlier.received_at) < arrival.window_ms
+def _is_soon(arrival: Arrival, earlier: int) -> bool:
+    """True within the window after a time; a clock that was set back does not end it."""
+    return max(0, arrival.new.received_at - earlier) < arrival.window_ms
 
 
-def _has_other_body(database: Database, arrival: Arrival, sums: Checksums) -> bool:
-    lowest = sums.body << LINE_BITS
+def _has_other_body(database: Database, arrival: Arrival) -> bool:
+    body = crc(arrival.new.body)
+    lowest = body << LINE_BITS
     found = database.all(
         "has_other_body",
         channel=arrival.channel,
         sender_id=arrival.new.sender_id,
         lowest=lowest,
         highest=lowest + (1 << LINE_BITS) - 1,
-        older=sums.body,
+        older=body,
     )
     return bool(found)
 
 
 def _line(request: RequestHead) -> tuple[str, str]:
     return request.method, request.request_target
-
-
-def _take_sequences(
-    database: Database, fresh: Iterable[Arrival]
-) -> dict[ChannelNumber, Iterator[int]]:
-    """The next sequences of each channel that still exists, without gaps."""
-    taken, counts, weights = {}, Counter[ChannelNumber](), Counter[ChannelNumber]()
-    for arrival in fresh:
-        counts[arrival.channel] += 1
-        weights[arrival.channel] += arrival.weight
-    for channel, count in counts.items():
-        last = database.value(
-            "take_sequences", count=count, bytes=weights[channel], channel=channel
-        )
-        if last is not None:
-            taken[channel] = iter(range(last - count + 1, last + 1))
-    return taken
-
-
-def _event(arrival: Arrival, original: _Original) -> Event:
-    new = arrival.new
-    head = EventHead(new.id, original.sequence, new.received_at, new.key, new.kind, new.request)
-    repeat_of = None if original.first == new.id else original.first
-    return Event(arrival.channel, head, new.body, original.conflict, repeat_of)
-
-
-def _row(event: Event, arrival: Arrival, sums: Checksums) -> tuple[object, ...]:
-    head = event.head
-    return (
-        position(event.channel, head.sequence),
-        head.id,
-        head.received_at,
-        len(event.body),
-        event.conflict,
-        head.key,
-        head.kind,
-        arrival.new.sender_id,
-        None if arrival.new.sender_id is None else sums.digest,
-        arrival.request,
-        event.body,
-        sums.event,
-        event.repeat_of,
-    )

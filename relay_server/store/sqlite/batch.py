@@ -1,18 +1,18 @@
-"""Operations that are done together: a transaction for all that wait."""
+"""Jobs that are done together: a transaction for all that wait."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import apsw
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken
 from relay_server.store.feed import Change
-from relay_server.store.sqlite.arrivals import Arrival, Stored, append_all
+from relay_server.store.sqlite.arrivals import Arrival, append_all
 from relay_server.store.sqlite.database import Database
 
 T = TypeVar("T")
@@ -22,89 +22,64 @@ Operation = Callable[[Database], T]
 First = Callable[[Database], Callable[[bool], Sequence[Change]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Something to write that somebody waits for: an operation, or a webhook.
+@dataclass(slots=True, eq=False)
+class Call:
+    """An operation that somebody waits for.
 
     Attributes:
-        work: What to do, inside a transaction, or what to store.
-        then: Called with the result in the event loop, even if nobody waits any more; for webhooks
-            once a transaction, with all that were stored.
+        operation: Called inside the transaction, in the thread that writes.
+        tells: Makes of its result what is to be told once it is committed, if anything is.
         future: Done once it is committed.
+        result: What came of it; an exception is raised to whoever waits.
     """
 
-    work: Operation[Any] | Arrival
-    then: Callable[[Any], None] | None
+    operation: Operation[Any]
+    tells: Callable[[Any], Change | None] | None
     future: asyncio.Future[Any]
+    result: Any = None
+    weight: int = 0
 
-    @property
-    def arrives(self) -> bool:
-        """True for a webhook: it needs room that is not there while the disk is full."""
-        return isinstance(self.work, Arrival)
 
-    @property
-    def weight(self) -> int:
-        """Bytes that wait in memory until it is written."""
-        return self.work.weight if isinstance(self.work, Arrival) else 0
+Job: TypeAlias = Call | Arrival
 
-    def answer(self, result: Any) -> None:
-        """Tell what came of it; an exception is raised to whoever waits."""
-        if self.future.done():
-            return
-        if isinstance(result, Exception):
-            self.future.set_exception(result)
+
+def answer(jobs: Iterable[Job]) -> None:
+    """Tell whoever waits what came of it; in the event loop."""
+    for job in jobs:
+        if isinstance(job, Arrival):
+            job.held.arriving -= job.weight
+        future: asyncio.Future[Any] = job.future
+        if future.done():
+            continue  # whoever waited has gone
+        if isinstance(job.result, Exception):
+            future.set_exception(job.result)
         else:
-            self.future.set_result(result)
-
-
-def publish(batch: Sequence[Job], results: Sequence[Any]) -> None:
-    """Call what is to hear of results, in the event loop: of webhooks first, as they were done."""
-    stored: dict[Callable[[Any], None], list[Any]] = {}
-    others = list[tuple[Callable[[Any], None], Any]]()
-    for job, result in zip(batch, results, strict=True):
-        if job.then is None or isinstance(result, Exception):
-            continue
-        if job.arrives:
-            stored.setdefault(job.then, []).append(result)
-        else:
-            others.append((job.then, result))
-    for then, result in (*stored.items(), *others):
-        then(result)
+            future.set_result(job.result)
 
 
 class GroupCommit(Protocol):
-    """Does operations in transactions, all that wait in one.
-
-    The thread of `Writer` does; without a thread it can be done where it is asked for.
-    """
+    """Does what is submitted in the order it came; many at once share a transaction."""
 
     @property
     def broken(self) -> bool:
-        """True once the disk or the database failed."""
+        """The disk or the database failed, and nothing more is written."""
 
     def submit(
-        self, operation: Operation[T], then: Callable[[T], None] | None = None
+        self, operation: Operation[T], tells: Callable[[T], Change | None] | None = None
     ) -> asyncio.Future[T]:
-        """Have an operation done; the future is done once it is committed.
+        """Have an operation done, also while there is no room for webhooks.
 
         Args:
             operation: Called inside a transaction, in the thread that writes.
-            then: Called with the result in the event loop, even if nobody waits any more.
+            tells: Makes of its result what the feed is to be told, even if nobody waits any more.
 
         Raises:
             StoreFull: Too much waits already.
             StoreUnavailable: The writer was closed.
         """
 
-    def append(
-        self, arrival: Arrival, then: Callable[[Sequence[Stored]], None]
-    ) -> asyncio.Future[Stored]:
-        """Have a webhook stored; while there is no room for any it is refused at once.
-
-        Args:
-            arrival: The webhook.
-            then: As of `submit`, but called once a transaction, with all that were stored.
-        """
+    def append(self, arrival: Arrival) -> None:
+        """Have a webhook stored; while there is no room for any it is refused at once."""
 
     def lean_rows(self) -> int | None:
         """Rows of progress that there is room for; None while there is plenty."""
@@ -131,12 +106,11 @@ class Batches:
         self._database = database
         self._first = first
 
-    def commit(self, batch: Sequence[Job]) -> tuple[list[Any], Sequence[Change]]:
-        """Do jobs, and commit.
+    def commit(self, batch: Sequence[Job]) -> Sequence[Change]:
+        """Do jobs, webhooks first, and commit; each has its result then, or its `RelayError`.
 
         Returns:
-            Their results, in order; a job's own `RelayError` is the result of it. And what `first`
-            has changed.
+            What has changed, to be told before the jobs are answered.
 
         Raises:
             RelayError: Nothing was written, of none of them.
@@ -145,7 +119,7 @@ class Batches:
         try:
             self._database.begin()
             finish = self._first(self._database)
-            results = self._perform(batch)
+            changes = self._perform(batch)
             self._database.commit()
         except Exception as exc:
             if finish is not None:
@@ -153,7 +127,7 @@ class Batches:
             failure = self._database.explain(exc) if isinstance(exc, apsw.Error) else exc
             self._undo()
             raise failure from exc
-        return results, finish(True)
+        return [*finish(True), *changes]
 
     def _undo(self) -> None:
         """What cannot be undone would go on with the next transaction."""
@@ -162,19 +136,17 @@ class Batches:
         except apsw.Error as exc:
             raise StoreBroken(f"a transaction could not be undone: {exc}") from exc
 
-    def _perform(self, batch: Sequence[Job]) -> list[Any]:
-        """Do every job, webhooks together; results are in the order of the jobs."""
-        arrivals = [job.work for job in batch if isinstance(job.work, Arrival)]
-        stored = iter(append_all(self._database, arrivals) if arrivals else ())
-        return [
-            next(stored) if isinstance(job.work, Arrival) else self._attempt(job.work)
-            for job in batch
-        ]
+    def _perform(self, batch: Sequence[Job]) -> list[Change]:
+        stored = append_all(self._database, [job for job in batch if isinstance(job, Arrival)])
+        told = [self._attempt(job) for job in batch if isinstance(job, Call)]
+        return [*stored, *(change for change in told if change is not None)]
 
-    def _attempt(self, operation: Operation[Any]) -> Any:
+    def _attempt(self, call: Call) -> Change | None:
         try:
-            return operation(self._database)
+            call.result = call.operation(self._database)
         except StoreBroken:
             raise
         except RelayError as exc:
-            return exc
+            call.result = exc
+            return None
+        return call.tells(call.result) if call.tells else None

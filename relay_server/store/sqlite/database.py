@@ -17,7 +17,7 @@ from relay_server.store.sqlite.sql import migrations, queries
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
 BUSY_TIMEOUT_MS = 5_000  # for another process' lock on the database
 SYNCHRONOUS = "full"  # a commit returns after its fsync
-ROWS_AT_ONCE = 64  # of an insert
+ROWS_AT_ONCE = 64  # of VALUES in one statement
 KEPT_LOG_BYTES = 67_108_864  # that a log which grew larger is cut to, such as after a backup
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -80,6 +80,15 @@ class Database:
         row = self.one(query, **values)
         return None if row is None else row[0]
 
+    def all_of(self, query: str, common: Any, values: Sequence[Any]) -> list[Row]:
+        """All rows of a named query about many values, behind one that they have in common."""
+        rows = list[Row]()
+        for start in range(0, len(values), ROWS_AT_ONCE):
+            some = values[start : start + ROWS_AT_ONCE]
+            sql = self._for_rows(query, len(some))
+            rows += self.connection.execute(sql, (common, *some)).fetchall()
+        return rows
+
     def begin(self) -> None:
         """Start a transaction that writes."""
         self.connection.execute("BEGIN IMMEDIATE")
@@ -127,7 +136,7 @@ class Database:
         self.connection.wal_autocheckpoint(0)  # the checkpointer does it, off the writer's way
 
     def _for_rows(self, query: str, count: int) -> str:
-        """The INSERT for so many rows; kept, so that SQLite knows it again."""
+        """The query with so many rows of VALUES; kept, so that SQLite knows it again."""
         known = self._by_rows.get((query, count))
         if known is None:
             head, one, tail = re.split(r"VALUES (\([?, ]+\))", self._queries[query])

@@ -18,7 +18,7 @@ from relay_server.files import sync
 from relay_server.store.sqlite import readers
 from relay_server.store.sqlite.database import Database, Row
 from relay_server.store.sqlite.failures import READING, translate
-from relay_server.store.sqlite.positions import first, last, position, sequence_of
+from relay_server.store.sqlite.sql import first, last, position, sequence_of
 from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
 
 LOOK_AT = 5_000  # events that one look for removable ones goes through at most

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from msgspec.structs import asdict, astuple
@@ -128,18 +128,17 @@ class _Change:
             (first if sequence <= end else rest).redeemed.add(sequence)
         return first, rest if rest.marks or rest.redeemed or floor < self.floor else None
 
-    def write(self, database: Database, before: int) -> Progressed | Claimed | None:
+    def write(self, database: Database, before: int) -> int | None:
         """Write it where its claim still holds; up to the floor `before` all was written before.
 
         Returns:
-            What is to be told: how far it came, or the newer claim; None where the reader is gone.
+            The floor now; None where another holds a newer claim, or the reader is gone.
         """
         number, replayed = abs(self.reader), self.reader < 0
         query = "advance_replay" if replayed else "advance"
         floor = database.value(query, floor=self.floor, number=number, epoch=self.epoch)
         if floor is None:
-            newer = database.value("epoch_of_replay" if replayed else "epoch", number=number)
-            return None if newer is None else Claimed(self.reader, newer)
+            return None
         assert floor >= max(before, self.floor), "a floor went back"
         if floor > before:
             database.run("forget_marks", reader=self.reader, before=before, floor=floor)
@@ -151,6 +150,16 @@ class _Change:
             self._tell_subscription(database, number)
         if dead := [m.sequence for m in kept if m.state is MarkState.DEAD]:
             database.run("forget_dead_of_gone", reader=self.reader, sequences=json.dumps(dead))
+        return int(floor)
+
+    def newer_claim(self, database: Database) -> Claimed | None:
+        """The one for which it was not written; None where the reader is gone."""
+        query = "epoch_of_replay" if self.reader < 0 else "epoch"
+        newer = database.value(query, number=abs(self.reader))
+        return None if newer is None else Claimed(self.reader, newer)
+
+    def told(self, floor: int) -> Progressed:
+        """What is to be told of it once it was written."""
         marks, attempts = tuple(self.marks.values()), tuple(self.attempts)
         return Progressed(self.reader, self.epoch, floor, marks, attempts)
 
@@ -170,12 +179,16 @@ class Pending:
 
     Shared by the event loop, which adds, and the writer's thread, which calls all the rest.
 
+    Args:
+        wanted: Whether anybody wants to hear of what was written, called in that thread.
+
     Attributes:
         left: The latest transaction was a lean one, and left some for the next.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Callable[[], bool] = lambda: True) -> None:
         self.left = False
+        self._wanted = wanted
         self._lock = threading.Lock()
         self._changes: dict[ReaderNumber, _Change] = {}
         self._taken: list[_Change] = []  # by the transaction that is open
@@ -261,13 +274,15 @@ class Pending:
         self._taken, self._told, self._reached = [], [], {}
 
     def _write(self, database: Database, change: _Change) -> None:
-        told = change.write(database, self._written_floor(change))
-        if told is not None:
-            self._told.append(told)
-        if isinstance(told, Progressed):
-            self._reached[change.reader] = told.floor
-        else:
+        floor = change.write(database, self._written_floor(change))
+        if floor is None:
             self._floors.pop(change.reader, None)
+            if (newer := change.newer_claim(database)) is not None:
+                self._told.append(newer)
+            return
+        self._reached[change.reader] = floor
+        if self._wanted():
+            self._told.append(change.told(floor))
 
     def _first(self, changes: Iterable[_Change], rows: int) -> list[_Change]:
         """What takes no more than some rows; the rest goes back."""

@@ -25,7 +25,6 @@ from relay_server.store.rules import (
 )
 from relay_server.store.sqlite.catalogue import find_channel
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.positions import first, last, position, sequence_of
 from relay_server.store.sqlite.rows import (
     decode_dead,
     decode_event,
@@ -34,6 +33,7 @@ from relay_server.store.sqlite.rows import (
     decode_subscription,
     encode,
 )
+from relay_server.store.sqlite.sql import first, last, position, sequence_of
 from relay_server.values import (
     ChannelNumber,
     Claim,

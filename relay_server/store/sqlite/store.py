@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import TypeVar
 
 import structlog
 
+from relay_protocol.errors import RelayError
 from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
 from relay_server.errors import (
     ChannelFull,
+    ChannelNotFound,
     StoreBroken,
     StoreFull,
     StoreReadOnly,
@@ -27,8 +28,8 @@ from relay_server.store.feed import (
     ChannelGone,
     Claimed,
     EventsRemoved,
-    EventsStored,
     Feed,
+    Progressed,
     ReplaysChanged,
     SubscriptionChanged,
     SubscriptionGone,
@@ -37,17 +38,17 @@ from relay_server.store.feed import (
 )
 from relay_server.store.space import Space
 from relay_server.store.sqlite import catalogue, housekeeping, integrity, readers, report
-from relay_server.store.sqlite.arrivals import Arrival, Stored, find_duplicate
+from relay_server.store.sqlite.arrivals import Arrival, find_duplicate
 from relay_server.store.sqlite.batch import First, GroupCommit, Operation
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.integrity import BackgroundCheck
 from relay_server.store.sqlite.pending import Pending
-from relay_server.store.sqlite.positions import first, last, position, sequence_of
 from relay_server.store.sqlite.reading import Reading
 from relay_server.store.sqlite.rows import (
     decode_subscription,
     encode,
 )
+from relay_server.store.sqlite.sql import first, last, position, sequence_of
 from relay_server.values import (
     Appended,
     Catalog,
@@ -81,7 +82,9 @@ T = TypeVar("T")
 
 FILE_NAME = "relay.db"
 SWEEP_ROWS = 500  # in one transaction, so that webhooks wait little
-RECORD_WITHIN_S = 0.05  # progress rides along with the next webhook, or goes alone after this
+# Progress rides along with the next webhook, or goes alone after this: a commit of its own costs as
+# much as a webhook's. What a crash takes comes again, under the same ids.
+RECORD_WITHIN_S = 0.2
 FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
 
@@ -110,13 +113,14 @@ class SqliteStore:
         self._path = path
         self._release = release
         self._loop = asyncio.get_running_loop()
-        self._pending = Pending()
+        self._pending = Pending(lambda: self.feed.wants(Progressed))
         self.space = space
         self.feed = Feed()
         self._writer = open_writer(self._write_pending, self.feed.tell)
         self._reading = reading
         self._reports = reports
         self._write_timer: asyncio.TimerHandle | None = None
+        self._write_at = 0.0  # what waits, by the loop's clock
         self._cache = Cache(*catalogue.load(reading.database), self.feed)
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
         self._check = BackgroundCheck(path, self._writer.fail) if large else None
@@ -125,20 +129,24 @@ class SqliteStore:
     def catalog(self) -> Catalog:
         return self._cache.catalog
 
-    async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
+    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
+        future: asyncio.Future[Appended] = self._loop.create_future()
+        held = self._cache.of(channel)
+        if held is None:
+            future.set_exception(ChannelNotFound(f"number {channel}"))
+            return future
         request = encode(event.request)
         weight = len(event.body) + len(request)
-        window_ms = self._cache.dedupe_window_ms(channel)
-        item = Arrival(channel, event, request, weight, window_ms)
-        limit = self._cache.full_at(channel, weight)
-        if limit is not None:
-            return await self._known_or_full(item, limit)
-        self._cache.arriving[channel] += weight
+        arrival = Arrival(channel, event, request, weight, held.window_ms, held, future)
+        if (limit := held.full_at(weight)) is not None:
+            return self._loop.create_task(self._known_or_full(arrival, limit))
+        held.arriving += weight  # until it is answered
         try:
-            stored = await self._writer.append(item, self._tell_stored)
-        finally:
-            self._cache.arrived(channel, weight)
-        return stored.appended
+            self._writer.append(arrival)
+        except RelayError as exc:
+            held.arriving -= weight
+            future.set_exception(exc)
+        return future
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
         if (outlines := self._cache.outlines(channel, after, limit)) is not None:
@@ -159,9 +167,7 @@ class SqliteStore:
         return await self._read(lambda db: readers.select(db, channel, replay, after, limit))
 
     async def claim(self, reader: ReaderNumber) -> Claim | None:
-        return await self._submit_after(
-            reader, lambda db: readers.claim(db, reader), self._tell_claimed
-        )
+        return await self._submit_after(reader, lambda db: readers.claim(db, reader), _tell_claimed)
 
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):
@@ -174,33 +180,27 @@ class SqliteStore:
 
     async def create_channel(self, name: str, config: ChannelConfig, now: int) -> Channel:
         return await self._writer.submit(
-            lambda db: catalogue.create_channel(db, name, config, now), self._told(ChannelChanged)
+            lambda db: catalogue.create_channel(db, name, config, now), ChannelChanged
         )
 
     async def change_channel(
         self, name: str, change: Callable[[ChannelConfig], ChannelConfig]
     ) -> Channel:
         return await self._writer.submit(
-            lambda db: catalogue.change_channel(db, name, change), self._told(ChannelChanged)
+            lambda db: catalogue.change_channel(db, name, change), ChannelChanged
         )
 
     async def delete_channel(self, name: str) -> None:
-        await self._writer.submit(
-            lambda db: catalogue.delete_channel(db, name), self._told(ChannelGone)
-        )
+        await self._writer.submit(lambda db: catalogue.delete_channel(db, name), ChannelGone)
         with suppress(StoreUnavailable):  # it is deleted; the rest can wait
             while await self.sweep(SWEEP_ROWS):
                 pass
 
     async def create_token(self, token: Token) -> None:
-        await self._writer.submit(
-            lambda db: catalogue.create_token(db, token), self._told(TokenMade)
-        )
+        await self._writer.submit(lambda db: catalogue.create_token(db, token), TokenMade)
 
     async def revoke_token(self, name: str) -> None:
-        await self._writer.submit(
-            lambda db: catalogue.revoke_token(db, name), self._told(TokenRevoked)
-        )
+        await self._writer.submit(lambda db: catalogue.revoke_token(db, name), TokenRevoked)
 
     async def subscribe(
         self,
@@ -212,7 +212,7 @@ class SqliteStore:
     ) -> tuple[Subscription, bool]:
         return await self._writer.submit(
             lambda db: readers.subscribe(db, channel, name, since, now, config),
-            self._tell_subscribed,
+            _tell_subscribed,
         )
 
     async def subscriptions(self, channel: str | None = None) -> Sequence[Subscription]:
@@ -226,12 +226,12 @@ class SqliteStore:
         change: Callable[[SubscriptionConfig], SubscriptionConfig],
     ) -> Subscription:
         return await self._writer.submit(
-            lambda db: readers.change(db, subscription, change), self._told(SubscriptionChanged)
+            lambda db: readers.change(db, subscription, change), SubscriptionChanged
         )
 
     async def unsubscribe(self, subscription: SubscriptionNumber) -> None:
         await self._writer.submit(
-            lambda db: readers.unsubscribe(db, subscription), self._told(SubscriptionGone)
+            lambda db: readers.unsubscribe(db, subscription), SubscriptionGone
         )
 
     async def create_replay(
@@ -245,7 +245,7 @@ class SqliteStore:
         number = subscription.number
         return await self._writer.submit(
             lambda db: readers.create_replay(db, number, selection, rate_per_s, now, made_by),
-            self._tell_replay,
+            _tell_replay,
         )
 
     async def replays(
@@ -261,7 +261,7 @@ class SqliteStore:
 
     async def end_replay(self, replay: ReplayNumber, state: ReplayState, now: int) -> Replay:
         return await self._submit_after(
-            replay, lambda db: readers.end_replay(db, replay, state, now), self._tell_replay
+            replay, lambda db: readers.end_replay(db, replay, state, now), _tell_replay
         )
 
     async def dead(
@@ -303,10 +303,12 @@ class SqliteStore:
         return await self._report(lambda db: report.deliveries(db, channel, sequences))
 
     def usage(self, channel: ChannelNumber) -> int:
-        return self._cache.usage(channel)
+        held = self._cache.of(channel)
+        return held.bytes if held else 0
 
     def refused(self, channel: ChannelNumber) -> int:
-        return self._cache.refused(channel)
+        held = self._cache.of(channel)
+        return held.refused if held else 0
 
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
@@ -319,7 +321,7 @@ class SqliteStore:
         self, channel: ChannelNumber, sequences: Sequence[int], enough: int | None = None
     ) -> int:
         removed = await self._writer.submit(
-            lambda db: housekeeping.remove(db, channel, sequences, enough), self._tell_removed
+            lambda db: housekeeping.remove(db, channel, sequences, enough), _tell_removed
         )
         return removed.events
 
@@ -327,7 +329,7 @@ class SqliteStore:
         self, channel: ChannelNumber, limit: int, enough: int | None = None
     ) -> int:
         removed = await self._writer.submit(
-            lambda db: housekeeping.drop_oldest(db, channel, limit, enough), self._tell_removed
+            lambda db: housekeeping.drop_oldest(db, channel, limit, enough), _tell_removed
         )
         return removed.events
 
@@ -360,38 +362,6 @@ class SqliteStore:
                 await reading.close(abandon=self._writer.broken)
             self._release()
 
-    def _told(self, kind: Callable[[T], Change]) -> Callable[[T], None]:
-        """Tell what came of an operation as a change of a kind."""
-        return lambda result: self.feed.tell(kind(result))
-
-    def _tell_stored(self, batch: Sequence[Stored]) -> None:
-        """Tell each channel's new events at once; duplicates are nothing new."""
-        by_channel: defaultdict[ChannelNumber, list[Stored]] = defaultdict(list)
-        for stored in batch:
-            if stored.event is not None:
-                by_channel[stored.event.channel].append(stored)
-        for channel, new in by_channel.items():
-            events = tuple(stored.event for stored in new if stored.event)
-            weights = tuple(stored.weight for stored in new)
-            up_to = new[-1].appended.sequence
-            self.feed.tell(EventsStored(channel, up_to, events, weights))
-
-    def _tell_claimed(self, claim: Claim | None) -> None:
-        if claim is not None:
-            self.feed.tell(Claimed(claim.reader, claim.epoch))
-
-    def _tell_subscribed(self, found: tuple[Subscription, bool]) -> None:
-        subscription, made = found
-        if made:
-            self.feed.tell(SubscriptionChanged(subscription))
-
-    def _tell_replay(self, replay: Replay) -> None:
-        self.feed.tell(ReplaysChanged(replay.subscription))
-
-    def _tell_removed(self, removed: housekeeping.Removed) -> None:
-        if removed.events:
-            self.feed.tell(EventsRemoved(removed.channel, removed.last, removed.bytes))
-
     def _write_pending(self, database: Database) -> Callable[[bool], Sequence[Change]]:
         """In the writer's thread; what could not be written, or was left, is tried again."""
 
@@ -414,12 +384,17 @@ class SqliteStore:
 
     def _write_within(self, fits: bool = False) -> None:
         """Write progress soon, or where it did not fit with patience."""
+        within_s = RECORD_WITHIN_S if fits or self.space.taking else FULL_RECORD_S
+        self._write_at = self._loop.time() + within_s
         if self._write_timer is None:
-            within_s = RECORD_WITHIN_S if fits or self.space.taking else FULL_RECORD_S
-            self._write_timer = self._loop.call_later(within_s, self._write_soon)
+            self._write_timer = self._loop.call_at(self._write_at, self._write_soon)
 
     def _write_soon(self) -> None:
         self._write_timer = None
+        if self._write_at > self._loop.time() and self._pending.waiting:
+            # What this was for has ridden along; what waits now is younger.
+            self._write_timer = self._loop.call_at(self._write_at, self._write_soon)
+            return
         if not self._pending.waiting:
             return
         try:
@@ -433,7 +408,7 @@ class SqliteStore:
         self,
         reader: ReaderNumber,
         operation: Operation[T],
-        then: Callable[[T], None] | None = None,
+        tells: Callable[[T], Change | None] | None = None,
     ) -> T:
         """Have an operation done that must see all the progress of a reader."""
 
@@ -441,7 +416,7 @@ class SqliteStore:
             self._pending.write_rest_of(database, reader)
             return operation(database)
 
-        return await self._writer.submit(after, then)
+        return await self._writer.submit(after, tells)
 
     async def _read(self, query: Operation[T]) -> T:
         """Have a short question answered, on which deliveries or a sender wait."""
@@ -468,9 +443,28 @@ class SqliteStore:
         """What is stored already needs no room."""
         known = await self._read(lambda db: find_duplicate(db, item))
         if known is None:
-            self._cache.refuse(item.channel, item.weight, limit)
+            item.held.refuse(item.weight, limit)
             raise ChannelFull(limit)
         return known
+
+
+def _tell_claimed(claim: Claim | None) -> Change | None:
+    return Claimed(claim.reader, claim.epoch) if claim else None
+
+
+def _tell_subscribed(found: tuple[Subscription, bool]) -> Change | None:
+    subscription, made = found
+    return SubscriptionChanged(subscription) if made else None
+
+
+def _tell_replay(replay: Replay) -> Change:
+    return ReplaysChanged(replay.subscription)
+
+
+def _tell_removed(removed: housekeeping.Removed) -> Change | None:
+    if not removed.events:
+        return None
+    return EventsRemoved(removed.channel, removed.last, removed.bytes)
 
 
 def _nothing(_database: Database) -> None:

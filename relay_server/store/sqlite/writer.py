@@ -29,15 +29,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
 from relay_server.store.feed import Change
 from relay_server.store.space import Space
-from relay_server.store.sqlite.arrivals import Arrival, Stored
-from relay_server.store.sqlite.batch import Batches, First, Job, Operation, publish
+from relay_server.store.sqlite.arrivals import Arrival
+from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, begun_log
 from relay_server.store.sqlite.identity import Identity
@@ -95,18 +95,18 @@ class Writer:
         self._thread.start()
 
     def submit(
-        self, operation: Operation[T], then: Callable[[T], None] | None = None
+        self, operation: Operation[T], tells: Callable[[T], Change | None] | None = None
     ) -> asyncio.Future[T]:
-        return self._enqueue(Job(operation, then, self._loop.create_future()))
+        call = Call(operation, tells, self._loop.create_future())
+        self._enqueue(call)
+        return call.future
 
-    def append(
-        self, arrival: Arrival, then: Callable[[Sequence[Stored]], None]
-    ) -> asyncio.Future[Stored]:
+    def append(self, arrival: Arrival) -> None:
         if (refusal := self._room.refusal) is not None:
             raise type(refusal)(str(refusal))
-        return self._enqueue(Job(arrival, then, self._loop.create_future()))
+        self._enqueue(arrival)
 
-    def _enqueue(self, job: Job) -> asyncio.Future[Any]:
+    def _enqueue(self, job: Job) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         if self._broken is not None:
@@ -116,7 +116,6 @@ class Writer:
         self._waiting += 1
         self._waiting_bytes += job.weight
         self._queue.put(job)
-        return job.future
 
     @property
     def broken(self) -> bool:
@@ -167,7 +166,7 @@ class Writer:
         return batch
 
     def _receive_all(self) -> None:
-        while not self._queue.empty():
+        for _ in range(self._queue.qsize()):
             self._receive(self._queue.get_nowait())
 
     def _receive(self, job: Job | None) -> None:
@@ -198,11 +197,11 @@ class Writer:
             batch = self._admitted(batch)
             if not batch:
                 return
-            results, changes = self._batches.commit(batch)
+            changes = self._batches.commit(batch)
         except Exception as exc:  # noqa: BLE001  (without this thread every sender waits for ever)
             self._recover(batch, exc)
         else:
-            self._loop.call_soon_threadsafe(self._answer_stored, batch, results, changes)
+            self._loop.call_soon_threadsafe(self._answer_stored, batch, changes)
 
     def _admitted(self, batch: Sequence[Job]) -> Sequence[Job]:
         """A batch without its webhooks where there is no room for these."""
@@ -252,19 +251,17 @@ class Writer:
     def _refuse_arrivals(self, batch: Iterable[Job], failure: Exception) -> list[Job]:
         """Refuse the webhooks among these; returns the others."""
         jobs = list(batch)
-        self._refuse([job for job in jobs if job.arrives], failure)
-        return [job for job in jobs if not job.arrives]
+        self._refuse([job for job in jobs if isinstance(job, Arrival)], failure)
+        return [job for job in jobs if not isinstance(job, Arrival)]
 
     def _refuse(self, batch: Sequence[Job], failure: Exception) -> None:
         if batch:
-            self._loop.call_soon_threadsafe(self._answer, batch, [failure] * len(batch))
+            self._loop.call_soon_threadsafe(self._fail, batch, failure)
 
     def _tell_space(self, reason: str) -> None:
         self._loop.call_soon_threadsafe(self._space.change, reason)
 
-    def _answer_stored(
-        self, batch: Sequence[Job], results: Sequence[Any], changes: Sequence[Change]
-    ) -> None:
+    def _answer_stored(self, batch: Sequence[Job], changes: Sequence[Change]) -> None:
         """See first that what was written is where the next start will look for it.
 
         Here, because each call of the system costs the writer's thread a wait for the interpreter.
@@ -273,19 +270,22 @@ class Writer:
             self._identity.check()
         except StoreBroken as exc:
             self.fail(exc)
-            self._answer(batch, [exc] * len(batch))
+            self._fail(batch, exc)
             return
         for change in changes:
             self._tell_change(change)
-        publish(batch, results)
-        self._answer(batch, results)
+        self._answer(batch)
 
-    def _answer(self, batch: Sequence[Job], results: Sequence[Any]) -> None:
-        for job, result in zip(batch, results, strict=True):
-            self._waiting -= 1
-            self._waiting_bytes -= job.weight
-            job.answer(result)
+    def _fail(self, batch: Sequence[Job], failure: Exception) -> None:
+        for job in batch:
+            job.result = failure
+        self._answer(batch)
+
+    def _answer(self, batch: Sequence[Job]) -> None:
+        self._waiting -= len(batch)
+        self._waiting_bytes -= sum([job.weight for job in batch])
+        answer(batch)
 
 
 def _room_for(job: Job) -> int:
-    return job.weight + ROW_BYTES if job.arrives else 0
+    return job.weight + ROW_BYTES if isinstance(job, Arrival) else 0

@@ -48,7 +48,12 @@ class GatedStore(MemoryStore):
         self.error: Exception | None = None
         self.waiting = 0
 
-    async def append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
+    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
+        if self.gate.is_set() and self.error is None:
+            return super().append(channel, event)
+        return asyncio.ensure_future(self._append(channel, event))
+
+    async def _append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
         self.waiting += 1
         try:
             await self.gate.wait()

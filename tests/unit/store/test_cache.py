@@ -4,77 +4,131 @@ from __future__ import annotations
 
 import pytest
 
+from relay_server.configs import ChannelConfig
+from relay_server.store import cache as module
 from relay_server.store.cache import (
     MAX_ALL_BYTES,
     MAX_ALL_EVENTS,
     MAX_BYTES,
     MAX_EVENTS,
-    Recent,
-    RecentOfAll,
+    Cache,
 )
-from relay_server.store.sqlite.positions import channel_of, first, last, position, sequence_of
-from relay_server.values import Event
+from relay_server.store.feed import ChannelGone, EventsRemoved, EventsStored, Feed
+from relay_server.store.sqlite.sql import channel_of, first, last, position, sequence_of
+from relay_server.values import Channel, Event
 from tests.support.events import event_head
 
 
-def recent_with(start: int, stop: int, size: int = 1, **limits: int) -> Recent:
-    """Events from one sequence up to another."""
-    recent = Recent(**limits)
-    for sequence in range(start, stop):
-        recent.add(Event(1, event_head(sequence, key=str(sequence)), b"x" * size), size)
-    return recent
+class Fed:
+    """A cache of empty channels, and the feed that it listens to."""
+
+    def __init__(self, channels: int = 1) -> None:
+        self.feed = Feed()
+        known = [(channel(number), 0, 0) for number in range(1, channels + 1)]
+        self.cache = Cache(known, (), self.feed)
+
+    def add(self, start: int, stop: int, size: int = 1, number: int = 1) -> None:
+        """Have events from one sequence up to another stored."""
+        for sequence in range(start, stop):
+            event = Event(number, event_head(sequence, key=str(sequence)), b"x")
+            self.feed.tell(EventsStored(number, sequence, (event,), (size,)))
+
+    def outlines(self, after: int, limit: int = 10, number: int = 1) -> list[int] | None:
+        """The sequences of those that are known; None where the backend must be asked."""
+        found = self.cache.outlines(number, after, limit)
+        return None if found is None else [outline.sequence for outline in found]
+
+    def fetch(self, *sequences: int) -> list[int] | None:
+        """As `outlines`, of whole events."""
+        found = self.cache.fetch(1, sequences)
+        return None if found is None else [event.head.sequence for event in found]
+
+    def kept(self) -> list[int]:
+        """The channels of which anything is in memory."""
+        return [n for n, held in sorted(self.cache._channels.items()) if held.events]
 
 
-def test_nothing_is_known_of_a_channel_at_first() -> None:
-    recent = Recent()
-
-    assert recent.outlines(0, 10) is None
-    assert recent.fetch([1]) is None
+def channel(number: int) -> Channel:
+    return Channel(number, f"c{number}", ChannelConfig(), 0)
 
 
-def test_what_follows_a_sequence_is_known() -> None:
-    recent = recent_with(5, 9)
-
-    assert [(o.sequence, o.key, o.size) for o in recent.outlines(4, 2) or ()] == [
-        (5, "5", 1),
-        (6, "6", 1),
-    ]
-    assert [o.sequence for o in recent.outlines(6, 10) or ()] == [7, 8]
-    assert list(recent.outlines(8, 10) or ()) == []
+@pytest.fixture
+def fed() -> Fed:
+    """A cache of one channel."""
+    return Fed()
 
 
-def test_what_fell_out_is_not_known() -> None:
-    recent = recent_with(1, 9, max_events=4)
-
-    assert recent.outlines(3, 10) is None
-    assert [o.sequence for o in recent.outlines(4, 10) or ()] == [5, 6, 7, 8]
-    assert recent.fetch([4]) is None
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four events of all channels are kept."""
+    monkeypatch.setattr(module, "MAX_ALL_EVENTS", 4)
 
 
-def test_what_is_still_to_come_is_not_known() -> None:
-    recent = recent_with(1, 3)
-
-    assert recent.outlines(3, 10) is None
-    assert recent.fetch([3]) is None
-    assert recent.fetch([-1]) is None
+def test_of_a_channel_that_is_not_there_nothing_is_known(fed: Fed) -> None:
+    assert fed.outlines(0, number=2) == []
+    assert fed.cache.fetch(2, [1]) is None
 
 
-def test_bodies_and_header_fields_are_bounded_together() -> None:
-    recent = recent_with(1, 9, size=10, max_bytes=25)
+def test_what_follows_a_sequence_is_known(fed: Fed) -> None:
+    fed.feed.tell(EventsStored(1, 4))  # by another replica
+    assert fed.outlines(0) is None
 
-    assert [e.head.sequence for e in recent.fetch([8, 7]) or ()] == [8, 7]
-    assert recent.fetch([6]) is None
+    fed.add(5, 9)
+
+    assert fed.outlines(4, 2) == [5, 6]
+    assert fed.outlines(6) == [7, 8]
+    assert [(o.key, o.size) for o in fed.cache.outlines(1, 7, 1) or ()] == [("8", 1)]
+    assert (fed.outlines(8), fed.outlines(9)) == ([], [])
+    assert fed.outlines(3) is None
+    assert fed.fetch(4) is None
 
 
-def test_a_body_over_the_bound_is_not_kept_and_does_not_mislead() -> None:
-    recent = recent_with(1, 4, size=10, max_bytes=35)
-    recent.add(Event(1, event_head(4), b"x" * 100), 100)
+def test_a_gap_ends_what_is_known_before_it(fed: Fed) -> None:
+    fed.add(1, 3)
+    fed.add(5, 7)
+    assert (fed.outlines(2), fed.outlines(4)) == (None, [5, 6])
 
-    assert recent.outlines(0, 10) is None
-    assert recent.outlines(3, 10) is None
-    recent.add(Event(1, event_head(5), b"x"), 1)
-    assert [o.sequence for o in recent.outlines(4, 10) or ()] == [5]
-    assert recent.outlines(3, 10) is None
+    fed.feed.tell(EventsStored(1, 9))
+
+    assert fed.outlines(4) is None
+    assert fed.fetch(5) is None
+
+
+def test_what_is_told_twice_is_kept_once(fed: Fed) -> None:
+    fed.add(1, 4)
+    fed.add(2, 4)
+
+    assert fed.outlines(0) == [1, 2, 3]
+    held = fed.cache.of(1)
+    assert held is not None
+    assert held.bytes == 3
+
+
+def test_what_fell_out_or_is_still_to_come_is_not_known(
+    fed: Fed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_EVENTS", 4)
+    fed.add(1, 9)
+
+    assert fed.outlines(3) is None
+    assert fed.outlines(4) == [5, 6, 7, 8]
+    assert fed.fetch(8, 5) == [8, 5]
+    for sequence in (4, 9, -1):
+        assert fed.fetch(sequence) is None
+
+
+def test_a_body_over_the_bound_is_not_kept_and_does_not_mislead(
+    fed: Fed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 35)
+    fed.add(1, 4, size=10)
+    fed.add(4, 5, size=100)
+
+    assert fed.outlines(0) is None
+    assert fed.outlines(3) is None
+    fed.add(5, 6)
+    assert fed.outlines(4) == [5]
+    assert fed.outlines(3) is None
 
 
 def test_positions_keep_channels_apart() -> None:
@@ -89,73 +143,65 @@ def test_positions_keep_channels_apart() -> None:
 # Of all channels together
 
 
-def of_all(*events: tuple[int, int], size: int = 1, **limits: int) -> RecentOfAll:
-    """Events given by channel and sequence, in the order they came."""
-    recent = RecentOfAll(**limits)
-    for channel, sequence in events:
-        recent.add(Event(channel, event_head(sequence), b"x" * size), size)
-    return recent
-
-
+@pytest.mark.usefixtures("few")
 def test_the_channel_that_was_used_longest_ago_makes_room() -> None:
-    recent = of_all((1, 1), (2, 1), (3, 1), (1, 2), max_events=4)
-    assert recent.of(2) is not None, "a reader uses it, too"
+    fed = Fed(4)
+    for number, sequence in ((1, 1), (2, 1), (3, 1), (1, 2)):
+        fed.add(sequence, sequence + 1, number=number)
+    assert fed.outlines(0, number=2) == [1], "a reader uses it, too"
 
-    recent.add(Event(4, event_head(1), b""), 0)
+    fed.add(1, 2, number=4)
 
-    assert [channel for channel in range(1, 5) if channel in recent] == [1, 2, 4]
-
-
-def test_bodies_of_all_channels_are_bounded_together() -> None:
-    recent = of_all(*((channel, 1) for channel in range(1, 100)), size=10, max_bytes=35)
-
-    assert [channel for channel in range(1, 100) if channel in recent] == [97, 98, 99]
+    assert fed.kept() == [1, 2, 4]
 
 
+@pytest.mark.usefixtures("few")
 def test_what_was_deleted_leaves_room() -> None:
-    recent = of_all((1, 1), (1, 2), (2, 1), (2, 2), max_events=4)
-    recent.forget(1, 1)
-    recent.drop(2)
+    fed = Fed(3)
+    for number in (1, 2):
+        fed.add(1, 3, number=number)
+    fed.feed.tell(EventsRemoved(1, 1, 1))
+    fed.feed.tell(ChannelGone(channel(2)))
 
-    for sequence in (3, 4, 5):
-        recent.add(Event(3, event_head(sequence), b""), 0)
+    fed.add(1, 4, number=3)
+    assert fed.kept() == [1, 3]
 
-    assert 1 in recent
-    assert recent.of(2) is None
-    recent.add(Event(3, event_head(6), b""), 0)
-    assert 1 not in recent
+    fed.add(4, 5, number=3)
+    assert fed.kept() == [3]
 
 
+@pytest.mark.usefixtures("few")
 def test_a_channel_that_made_room_begins_anew() -> None:
-    recent = of_all((1, 1), (2, 1), (1, 2), max_events=1)
+    fed = Fed(2)
+    fed.add(1, 2)
+    fed.add(1, 5, number=2)
 
-    mine = recent.of(1)
-    assert mine is not None
-    assert mine.outlines(0, 10) is None, "the first is not known any more"
-    assert [o.sequence for o in mine.outlines(1, 10) or ()] == [2]
+    fed.add(2, 3)
+
+    assert fed.outlines(0) is None, "the first is not known any more"
+    assert fed.outlines(1) == [2]
 
 
 @pytest.mark.parametrize(("weight", "fits"), [(1, MAX_EVENTS), (MAX_BYTES // 8, 8)])
-def test_what_is_kept_of_a_channel_is_bounded_in_number_and_bytes(weight: int, fits: int) -> None:
-    recent = Recent()
-    for sequence in range(1, fits + 2):
-        recent.add(Event(1, event_head(sequence), b""), weight)
+def test_what_is_kept_of_a_channel_is_bounded_in_number_and_bytes(
+    fed: Fed, weight: int, fits: int
+) -> None:
+    fed.add(1, fits + 2, weight)
 
-    assert recent.outlines(0, 1) is None, "the first fell out"
-    assert len(recent.outlines(1, fits) or ()) == fits
+    assert fed.outlines(0) is None, "the first fell out"
+    assert len(fed.outlines(1, fits) or ()) == fits
 
 
 @pytest.mark.parametrize(
     ("weight", "each", "fits"), [(1, MAX_EVENTS, MAX_ALL_EVENTS), (MAX_BYTES, 1, MAX_ALL_BYTES)]
 )
 def test_what_is_kept_of_all_channels_is_bounded(weight: int, each: int, fits: int) -> None:
-    recent = RecentOfAll()
     channels = fits // (each * weight)
-    for channel in range(1, channels + 1):
-        for sequence in range(1, each + 1):
-            recent.add(Event(channel, event_head(sequence), b""), weight)
-    assert 1 in recent
+    fed = Fed(channels + 1)
+    for number in range(1, channels + 1):
+        fed.add(1, each + 1, weight, number)
+    assert 1 in fed.kept()
 
-    recent.add(Event(channels + 1, event_head(1), b""), weight)
+    fed.add(1, 2, weight, channels + 1)
 
-    assert [channel in recent for channel in (1, 2, channels + 1)] == [False, True, True]
+    assert fed.kept() == list(range(2, channels + 2))

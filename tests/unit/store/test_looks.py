@@ -10,8 +10,8 @@ import pytest
 
 from relay_server.store.sqlite import housekeeping, readers
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.positions import position
 from relay_server.store.sqlite.rows import encode
+from relay_server.store.sqlite.sql import position
 from relay_server.store.sqlite.store import SWEEP_ROWS
 from relay_server.values import Removable, ReplayState, Selection
 from tests.support.stores import append_many, make_channel, open_test_store

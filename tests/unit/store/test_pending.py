@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from relay_server.store.sqlite import pending as pending_module
 from relay_server.store.sqlite.database import Database, prepare
 from relay_server.store.sqlite.pending import MIN_LEAN_ROWS, Pending
-from relay_server.store.sqlite.positions import position
+from relay_server.store.sqlite.sql import position
 from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.events import attempt, mark
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import apsw
 import pytest
 
+from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
-from relay_server.store.feed import Change
+from relay_server.store.cache import Held
+from relay_server.store.feed import Change, ReplaysChanged
 from relay_server.store.sqlite import checkpointer
 from relay_server.store.sqlite import database as database_module
 from relay_server.store.sqlite import writer as writer_module
@@ -20,6 +22,7 @@ from relay_server.store.sqlite.arrivals import Arrival
 from relay_server.store.sqlite.database import Database, prepare
 from relay_server.store.sqlite.room import BATCH_BYTES
 from relay_server.store.sqlite.writer import Writer
+from relay_server.values import Appended, Channel
 from tests.support.events import new_event
 from tests.support.waiting import until
 
@@ -71,9 +74,17 @@ def broken() -> list[StoreBroken]:
 
 
 @pytest.fixture
-async def writer(path: Path, ledger: Ledger, broken: list[StoreBroken]) -> AsyncIterator[Writer]:
+def changes() -> list[Change]:
+    """What the feed was told."""
+    return []
+
+
+@pytest.fixture
+async def writer(
+    path: Path, ledger: Ledger, broken: list[StoreBroken], changes: list[Change]
+) -> AsyncIterator[Writer]:
     """A running writer."""
-    writer = Writer(path, ledger.before_commit, broken.append)
+    writer = Writer(path, ledger.before_commit, broken.append, changes.append)
     yield writer
     ledger.gate.set()
     await writer.close()
@@ -133,25 +144,26 @@ async def test_so_many_go_into_one_transaction_and_the_rest_into_the_next(
 
 
 async def test_an_answer_comes_after_the_commit(writer: Writer, path: Path) -> None:
+    answered = writer.submit(insert(1))
     seen: list[list[int]] = []
+    answered.add_done_callback(lambda _: seen.append(numbers(path)))
 
-    await writer.submit(insert(1), lambda _: seen.append(numbers(path)))
+    await answered
 
     assert seen == [[1]]
 
 
-async def test_what_follows_happens_though_nobody_waits_any_more(
-    writer: Writer, ledger: Ledger
+async def test_a_change_is_told_though_nobody_waits_any_more(
+    writer: Writer, ledger: Ledger, changes: list[Change]
 ) -> None:
     held = await hold(writer, ledger)
-    done: list[int] = []
-    abandoned = writer.submit(insert(1), done.append)
+    abandoned = writer.submit(insert(1), ReplaysChanged)
     abandoned.cancel()
 
     ledger.gate.set()
     await held
 
-    await until(lambda: done == [1])
+    await until(lambda: changes == [ReplaysChanged(1)])
 
 
 async def test_one_operation_that_sqlite_refuses_fails_alone(
@@ -224,16 +236,16 @@ async def test_too_many_waiting_operations_are_refused(
 
 async def test_too_many_waiting_bytes_are_refused(writer: Writer, ledger: Ledger) -> None:
     await hold(writer, ledger)
-    heavy = writer.append(arrival(writer_module.MAX_WAITING_BYTES), ignore)
+    heavy = append(writer, writer_module.MAX_WAITING_BYTES)
 
     with pytest.raises(StoreFull):
-        writer.append(arrival(1), ignore)
+        append(writer, 1)
     ledger.gate.set()
     with pytest.raises(ChannelNotFound):  # it was tried
         await heavy
 
     with pytest.raises(ChannelNotFound):
-        await writer.append(arrival(1), ignore)
+        await append(writer, 1)
 
 
 async def test_webhooks_of_one_transaction_are_not_too_large_together(
@@ -241,7 +253,7 @@ async def test_webhooks_of_one_transaction_are_not_too_large_together(
 ) -> None:
     """One by itself may be larger; what such a transaction takes is what room is measured by."""
     await hold(writer, ledger)
-    heavy = [writer.append(arrival(size), ignore) for size in (1, BATCH_BYTES // 2, BATCH_BYTES, 1)]
+    heavy = [append(writer, size) for size in (1, BATCH_BYTES // 2, BATCH_BYTES, 1)]
 
     ledger.gate.set()
     await asyncio.gather(*heavy, return_exceptions=True)
@@ -249,13 +261,12 @@ async def test_webhooks_of_one_transaction_are_not_too_large_together(
     assert ledger.begun == 1 + 3
 
 
-def arrival(weight: int) -> Arrival:
-    """A webhook for a channel that is not there."""
-    return Arrival(1, new_event(), b"", weight, 0)
-
-
-def ignore(_: object) -> None:
-    """Nobody listens."""
+def append(writer: Writer, weight: int) -> asyncio.Future[Appended]:
+    """Append a webhook for a channel that is not there."""
+    held = Held(Channel(1, "gone", ChannelConfig(), 0), 0, 0)
+    future = asyncio.get_running_loop().create_future()
+    writer.append(Arrival(1, new_event(), b"", weight, 0, held, future))
+    return future
 
 
 async def test_a_failed_transaction_is_told_to_whoever_rides_along(
