@@ -24,6 +24,7 @@ FAULT_ARGS ?= -n 3 --dist worksteal
 # The stamps lie in the environment that they speak of, and go with it.
 RUNTIME := $(VENV)/.relay-runtime
 DEV := $(VENV)/.relay-dev
+BENCH := $(VENV)/.relay-bench
 FUZZ := $(VENV)/.relay-fuzz
 MUTATION := $(VENV)/.relay-mutation
 SECONDS_EACH ?= 60
@@ -77,7 +78,7 @@ format: $(DEV) ## Put the code into its form, and repair what ruff can
 docs: $(RUNTIME) ## Write the reference pages that are made from the code
 	@$(BIN)/python docs/generate.py
 
-bench: $(RUNTIME) ## Measure latency, throughput and memory (see bench/README.md)
+bench: $(BENCH) ## Measure latency, throughput and memory (see bench/README.md)
 	@$(BIN)/python -m bench.run
 
 fuzz: $(FUZZ) ## Feed every fuzz target what nobody would send (SECONDS_EACH=60; see tests/fuzz)
@@ -91,6 +92,7 @@ pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashe
 	$(UV_COMPILE) --upgrade -o requirements/build.txt requirements/build.in
 	$(UV_COMPILE) --upgrade -o requirements/runtime.txt -c requirements/build.txt pyproject.toml
 	$(UV_COMPILE) --upgrade -o requirements/dev.txt pyproject.toml requirements/dev.in
+	$(UV_COMPILE) --upgrade -o requirements/bench.txt requirements/bench.in
 	$(UV_COMPILE) --upgrade -o requirements/fuzz.txt requirements/fuzz.in
 	$(UV_COMPILE) --upgrade -o requirements/mutation.txt requirements/mutation.in
 
@@ -103,6 +105,11 @@ $(DEV): requirements/dev.txt pyproject.toml | $(BIN)/pip
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	@$(INSTALL_SELF)
 	@touch $(RUNTIME) $(DEV)
+
+$(BENCH): requirements/bench.txt $(DEV)
+	@echo 'Installing what the bench compares and looks with into $(VENV)'
+	@$(PIP) install --quiet --require-hashes -r requirements/bench.txt
+	@touch $(BENCH)
 
 $(FUZZ): requirements/fuzz.txt $(DEV)
 	@echo 'Installing the fuzzer into $(VENV)'

@@ -206,7 +206,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     parts = urlsplit(args.url)
-    address = (parts.hostname or "127.0.0.1", parts.port or 80)
+    host = parts.hostname or "localhost"
+    if host.endswith("localhost"):
+        host = "127.0.0.1"  # RFC 6761, whatever the resolver knows
+    address = (host, parts.port or 80)
     webhooks = Webhooks(args.url, args.run, args.fixtures)
     shares = [range(n, CONVERSATIONS, args.senders) for n in range(args.senders)]
     load = Load(webhooks, [Sender(address, share, args.keep) for share in shares])

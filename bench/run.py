@@ -28,7 +28,16 @@ from bench.scenarios import (
     warm_up,
 )
 from bench.trees import ROOT, check_tree, relay_command
-from bench.ways import RelayWay, Way, direct, relay, ssh, ssh_server_command
+from bench.ways import (
+    RelayWay,
+    Way,
+    direct,
+    relay,
+    ssh,
+    ssh_server_command,
+    viaduct,
+    viaduct_command,
+)
 from bench.webhooks import FIXTURES, load_bodies
 
 Opener = Callable[[Path, int], AbstractContextManager[Way]]
@@ -36,6 +45,7 @@ Opener = Callable[[Path, int], AbstractContextManager[Way]]
 OPEN_WAY: dict[str, Opener] = {
     "direct": direct,
     "ssh": ssh,
+    "viaduct": viaduct,
     "relay": relay,
 }
 WORK_DIR = Path("/var/tmp")  # on a disk even where /tmp is memory, and short enough for sockets
@@ -157,7 +167,8 @@ def show(
 
 def all_ratios(rounds: Rounds) -> dict[str, Figures]:
     """Relay's figures divided by those of each way that it is compared with."""
-    return {base: report.ratios(rounds, base) for base in ("ssh", BEFORE) if base in rounds}
+    bases = ("ssh", "viaduct", BEFORE)
+    return {base: report.ratios(rounds, base) for base in bases if base in rounds}
 
 
 def save(
@@ -211,6 +222,8 @@ def make_plan(args: argparse.Namespace) -> Plan:
         raise BenchError(f"No way named {unknown[0]!r}. There are: {', '.join(OPEN_WAY)}.")
     if "ssh" in ways:
         ssh_server_command()
+    if "viaduct" in ways:
+        viaduct_command("viaductd")
     if "relay" in ways:
         relay_command("relay-server")
         relay_command("relay-client")

@@ -1,10 +1,11 @@
-"""The ways a webhook can take to the target: straight, through `ssh -R`, through Relay."""
+"""The ways a webhook can take to the target: straight, through `ssh -R`, viaduct, or Relay."""
 
 import json
 import os
 import pwd
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -114,6 +115,41 @@ def _ssh_command(folder: Path, port: int, forward: str) -> list[str | Path]:
     user = pwd.getpwuid(os.getuid()).pw_name
     session = [f"{user}@127.0.0.1", "cat"]  # lives as long as its standard input
     return ["ssh", "-F", "none", "-T", *flags, "-p", str(port), "-R", forward, *session]
+
+
+@contextmanager
+def viaduct(folder: Path, target_port: int) -> Iterator[Way]:
+    """The other tunnel in Python: it passes bytes over connections that it keeps in reserve."""
+    entrance, port = free_port(), free_port()
+    log, client_log = folder / "viaductd.log", folder / "viaduct.log"
+    server_command = [viaduct_command("viaductd"), "--public-port", str(entrance)]
+    home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_STATE_HOME": str(folder)}
+    client_command = [viaduct_command("viaduct"), "http", str(target_port), "--no-tls"]
+    client_command += ["--server", f"127.0.0.1:{port}", "--name", "bench"]
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            running([*server_command, "--tunnel-port", str(port)], log, home)
+        )
+        wait_until(lambda: listens(port), "viaductd", server, log)
+        client = stack.enter_context(running(client_command, client_log, home))
+        wait_until(lambda: b"bench.localhost" in client_log.read_bytes(), "viaduct", client, log)
+        url = f"http://bench.localhost:{entrance}/webhook"
+        yield Way(url, {"viaductd": server, "viaduct": client})
+
+
+def viaduct_command(name: str) -> str:
+    """The path of one of viaduct's commands.
+
+    Raises:
+        BenchError: It is not installed.
+    """
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        raise BenchError(
+            f"{name} is not installed here: make bench does it (requirements/bench.txt); or leave\n"
+            "it out: python -m bench.run --ways direct,ssh,relay"
+        )
+    return found
 
 
 @dataclass
