@@ -36,7 +36,7 @@ from relay_protocol.values import FailureKind
 from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, settings_of
 from relay_server.metrics import Metrics
 from relay_server.settings import ServerSettings
-from relay_server.web.errors import CODES
+from relay_server.web.access import CODES
 from relay_server.web.limits import Limit
 
 ROOT = Path(__file__).parents[1]

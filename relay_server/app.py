@@ -29,10 +29,9 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, Listening, on_signals, stop
 from relay_server.store.opening import open_store, store_exists
-from relay_server.web import api, gateway, health
-from relay_server.web.access import ON_HOST
+from relay_server.web import api, gateway
+from relay_server.web.access import ON_HOST, errors_as_json
 from relay_server.web.context import CONTEXT, Context
-from relay_server.web.errors import errors_as_json
 from relay_server.web.front import Front
 from relay_server.web.server import (
     HEADER_DEADLINE_S,
@@ -41,6 +40,9 @@ from relay_server.web.server import (
     forbid_sniffing,
     hide_server,
     limit_concurrency,
+    live,
+    metrics,
+    ready,
     track_request,
 )
 
@@ -105,7 +107,7 @@ def public_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     app.on_response_prepare.extend((hide_server, forbid_sniffing))
     app.router.add_get("/connect", gateway.connect)
-    app.router.add_get("/health/live", health.live)
+    app.router.add_get("/health/live", live)
     app.add_routes(api.routes)
     app.add_routes(api.canary_routes)
     return app
@@ -116,9 +118,9 @@ def ops_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[track_request, errors_as_json])
     app[CONTEXT] = context
     app.on_response_prepare.append(hide_server)
-    app.router.add_get("/health/live", health.live)
-    app.router.add_get("/health/ready", health.ready)
-    app.router.add_get("/metrics", health.metrics)
+    app.router.add_get("/health/live", live)
+    app.router.add_get("/health/ready", ready)
+    app.router.add_get("/metrics", metrics)
     return app
 
 
@@ -128,7 +130,7 @@ def control_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     app[ON_HOST] = True
     app.on_response_prepare.append(hide_server)
-    app.router.add_get("/health/ready", health.ready)
+    app.router.add_get("/health/ready", ready)
     app.add_routes(api.routes)
     return app
 
@@ -220,7 +222,6 @@ async def _listen(stack: AsyncExitStack, context: Context, ending: Ending) -> Li
         await web.TCPSite(ops, settings.ops_host, settings.ops_port, backlog=BACKLOG).start()
     public = await _runner(stack, public_app(context))
     front = Front(context, public.handler)
-    ending.watch(stack, "front", front.run())
     server = await _listen_publicly(stack, context, front, ending)
     return Listening(server, front, (public, ops, control))
 

@@ -36,9 +36,9 @@ def allows(token: Token, scope: Scope, channel: Channel) -> bool:
     """Whether a token lets its bearer do something with a channel."""
     if channel.config.owner and scope is Scope.SUBSCRIBE:
         return channel.config.owner == token.name
-    if Scope.ADMIN in token.scopes:
+    if scope in token.scopes and (token.channels is None or channel.name in token.channels):
         return True
-    return scope in token.scopes and (token.channels is None or channel.name in token.channels)
+    return Scope.ADMIN in token.scopes
 
 
 def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], address: str) -> None:
@@ -54,11 +54,14 @@ def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], add
         return
     if not shown:
         raise Unauthorized("no token")
-    tokens = [token for secret in shown if (token := find_token(catalog, secret))]
-    if not tokens:
-        raise Unauthorized("unknown token")
-    if not any(allows(token, Scope.SEND, channel) for token in tokens):
-        raise Unauthorized("the token is not for sending to this channel")
+    known = False
+    for secret in shown:
+        if (token := find_token(catalog, secret)) is not None:
+            if allows(token, Scope.SEND, channel):
+                return
+            known = True
+    reason = "the token is not for sending to this channel" if known else "unknown token"
+    raise Unauthorized(reason)
 
 
 def check_chatwoot_signature(
@@ -87,4 +90,4 @@ def check_chatwoot_signature(
 
 
 def _sign(secret: bytes, message: bytes) -> bytes:
-    return hmac.new(secret, message, hashlib.sha256).hexdigest().encode()
+    return hmac.digest(secret, message, "sha256").hex().encode()

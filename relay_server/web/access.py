@@ -1,22 +1,28 @@
-"""Who asks: the bearer of a token, or somebody on the host through the control socket.
+"""Who asks, and what is answered to whoever gets an error instead.
 
-Refusals are uniform: whatever the reason, and whether or not a channel exists, the same is counted
-against the address and the same is answered. A good token never comes that far, from any address.
+Whoever asks bears a token, or is on the host and uses the control socket. Refusals are uniform:
+whatever the reason, and whether or not a channel exists, the same is counted against the address
+and the same is answered. A good token never comes that far, from any address.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from relay_protocol.errors import RelayError
 from relay_server.auth import find_token
-from relay_server.errors import TooManyFailures, Unauthorized
+from relay_server.errors import TooMany, TooManyFailures, Unauthorized
 from relay_server.operations import Caller
 from relay_server.values import Scope, Token
 from relay_server.web.capture import FORWARDED_FOR, address_behind
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.limits import Limit, group_of
 
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 ON_HOST = web.AppKey("on_host", bool)  # the app behind the control socket: its file mode guards it
 
 
@@ -73,3 +79,38 @@ def _token(request: web.Request) -> Token:
     if token is None:
         raise Unauthorized("unknown token")
     return token
+
+
+def error_body(code: str, message: str, hint: str = "") -> bytes:
+    """The one shape that every error has, as JSON."""
+    error = {"code": code, "message": message}
+    if hint:
+        error["hint"] = hint
+    return msgspec.json.encode({"error": error})
+
+
+def error_response(
+    status: int, code: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Answer with an error."""
+    body = error_body(code, message, hint)
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever a handler raises into JSON; nothing of a request is ever echoed."""
+    try:
+        return await handler(request)
+    except Unauthorized as exc:
+        error = refusal(request.app[CONTEXT], exc, address(request))
+    except RelayError as exc:
+        error = exc
+    except web.HTTPException as exc:
+        if exc.status < 400:
+            raise
+        allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else None
+        code = CODES.get(exc.status, "http_error")
+        return error_response(exc.status, code, exc.reason, headers=allow)
+    later = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooMany) else None
+    return error_response(error.status_hint, error.code, str(error), error.hint, later)

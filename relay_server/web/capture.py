@@ -1,25 +1,32 @@
-"""A request's head as it is kept: raw, but for what is not the sender's to pass on. Pure."""
+"""A request's head as it is kept: raw, but for what is not the sender's to pass on. Pure.
+
+Senders write the same names in the same order, again and again. So what becomes of each place is
+settled when a head of such a *shape* first comes, and remembered: what goes whoever sends it
+(hop-by-hop fields, `Relay-*`), and where the fields are that say something to the relay. Of each
+later head only values are looked at: for our token, which is never kept, and for those fields.
+
+Targets are few as well: one is read when it first comes, and remembered for a while.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from relay_http.addresses import Network, is_inside
+from relay_http.outgoing import RequestRefused, check_request
 from relay_protocol.errors import RelayError
-from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_protocol.values import HOP_BY_HOP, HeaderList
 from relay_server.auth import TOKEN_PREFIX
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
-OUR_FIELDS = b"relay-"
 FORWARDED_FOR = b"x-forwarded-for"
-LISTS = frozenset({FORWARDED_FOR, b"connection"})  # each line adds to those before it
-
 # The sender's own id of a delivery, the first that is there: Chatwoot, Standard Webhooks, Svix,
 # GitHub, and the IETF draft for everyone else.
 DELIVERY_ID_FIELDS = (
@@ -29,84 +36,173 @@ DELIVERY_ID_FIELDS = (
     b"x-github-delivery",
     b"idempotency-key",
 )
+OURS = b"relay-"  # what names begin with that we say ourselves
+_LISTS = frozenset({FORWARDED_FOR, b"connection", b"transfer-encoding"})  # lines add to each other
 _PREFIX = TOKEN_PREFIX.encode()
+_NAMING_NO_FIELD = frozenset({b"", b"close", b"keep-alive"})  # what `Connection` mostly says
+
+MAX_REMEMBERED = 512  # shapes of heads, and as many targets; the next takes the oldest's place
+MAX_REMEMBERED_BYTES = 1_024  # of a shape's names, or a target; strangers choose longer ones
 
 
-class BadTarget(RelayError):
+class BadTarget(RelayError, code="bad_request", status=400):
     """The request's target is not one that could be replayed."""
 
-    code = "bad_request"
-    status_hint = 400
 
-
-class HeadTooLarge(RelayError):
-    """All header fields together are too large."""
-
-    code = "headers_too_large"
-    status_hint = 431
-    message = f"the header fields are too many, or larger than {MAX_HEAD_BYTES} bytes together"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A request's head, read before its body.
+class Target(msgspec.Struct, frozen=True):
+    """What a request line is for.
 
     Attributes:
-        target: Path and query, without the relay's own token.
-        headers: Without hop-by-hop fields, the relay's own secrets and `Relay-*`.
-        shown: Secrets that it carried, wherever.
-        fields: All fields by lower-case name, the last of each, without the spaces around it;
-            X-Forwarded-For and Connection whole.
+        channel: The name that it says, which may be no channel's.
+        request_target: Path and query below the channel, without the relay's own token.
+        shown: Secrets that the query carried.
+        replayable: There are targets that are sent such a request.
     """
 
-    target: str
+    channel: str
+    request_target: str
+    shown: tuple[bytes, ...]
+    replayable: bool
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What the names of header fields say.
+
+    Attributes:
+        kept: Places of fields that are kept, `Authorization` not counted.
+        places: Where the fields of a name in lower case are.
+    """
+
+    kept: tuple[int, ...]
+    places: Mapping[bytes, tuple[int, ...]]
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A request's header fields.
+
+    Attributes:
+        headers: Without hop-by-hop fields, the relay's own secrets and `Relay-*`.
+        shown: Secrets that they carried.
+    """
+
     headers: HeaderList
     shown: tuple[bytes, ...]
-    fields: dict[bytes, bytes]
+    _shape: Shape
+    _values: Sequence[bytes]
+
+    def value(self, name: bytes) -> bytes:
+        """What the fields of a name in lower case say: the last one; of a list all of them.
+
+        Empty for none. Spaces around a value are no part of it (RFC 9112 §5).
+        """
+        places = self._shape.places.get(name)
+        if places is None:
+            return b""
+        if name in _LISTS:
+            return b",".join([self._values[place].strip() for place in places])
+        return self._values[places[-1]].strip()
+
+    @property
+    def doubtful(self) -> bool:
+        """True if another reader could see another request in it.
+
+        That is one for two hosts (RFC 9112 §3.2), or with a transfer coding that would have to be
+        undone (§6.1).
+        """
+        places = self._shape.places
+        if len(places.get(b"host", ())) > 1:
+            return True
+        coding = b"transfer-encoding"
+        return coding in places and self.value(coding).lower() != b"chunked"
 
     @property
     def delivery_id(self) -> str | None:
         """The sender's own id of this delivery, if it names one."""
         for name in DELIVERY_ID_FIELDS:
-            if value := self.fields.get(name):
+            if value := self.value(name):
                 return value.decode("latin-1")
         return None
 
 
-def read_head(raw_target: str, raw_headers: RawHeaders) -> Head:
-    """Take from a request what is kept, and what lets it in.
+def read_head(raw: RawHeaders) -> Head:
+    """Take from header fields what is kept, and what lets in."""
+    names, values = zip(*raw, strict=True) if raw else ((), ())
+    shape = shape_of(names)
+    head = Head(*_kept(raw, shape), shape, values)
+    if b"connection" not in shape.places:
+        return head
+    named = {part.strip().lower() for part in head.value(b"connection").split(b",")}
+    if named <= _NAMING_NO_FIELD:
+        return head
+    # What it names goes as well, and lets nobody in.
+    rest = [field for field in raw if field[0].lower() not in named]
+    return Head(*_kept(rest, shape_of(tuple([name for name, _ in rest]))), shape, values)
+
+
+def _kept(raw: RawHeaders, shape: Shape) -> tuple[HeaderList, tuple[bytes, ...]]:
+    """The fields that are kept, and the secrets in them that may let in."""
+    kept, shown = shape.kept, []
+    for place in shape.places.get(b"authorization", ()):
+        parts = _authorization(raw[place][1])
+        if parts[-1]:
+            shown.append(parts[-1])
+        if _PREFIX not in b" ".join(parts):
+            kept = tuple(sorted((*kept, place)))
+    fields = [raw[place] for place in kept]
+    # A proxy's copy of the URL, or a Referer, may have our token in it: hardly ever, so all are
+    # searched at once.
+    if _PREFIX in b" ".join([value for _, value in fields]):
+        fields = [field for field in fields if _PREFIX not in field[1]]
+    return tuple(fields), tuple(shown)
+
+
+def shape_of(names: tuple[bytes, ...]) -> Shape:
+    """What these names say, in this order."""
+    long = len(b"".join(names)) > MAX_REMEMBERED_BYTES
+    return _read_shape(names) if long else _known_shape(names)
+
+
+def _read_shape(names: tuple[bytes, ...]) -> Shape:
+    kept, places = [], dict[bytes, tuple[int, ...]]()
+    for place, name in enumerate(names):
+        lower = name.lower()
+        places[lower] = (*places.get(lower, ()), place)
+        if not (lower in HOP_BY_HOP or lower.startswith(OURS) or lower == b"authorization"):
+            kept.append(place)
+    return Shape(tuple(kept), places)
+
+
+_known_shape = functools.lru_cache(MAX_REMEMBERED)(_read_shape)
+
+
+def read_target(method: str, raw: bytes, default: str) -> Target:
+    """Read what a request line is for; without a channel in it, for the default one.
 
     Raises:
         BadTarget: The target is not valid UTF-8, or no path.
-        HeadTooLarge: The header fields are too large together.
     """
-    target, shown = _split_token(_checked(origin_form(raw_target)))
-    fields = {name.lower(): value.strip() for name, value in raw_headers}
-    if len(fields) < len(raw_headers):  # some are repeated: proxies add lines of their own
-        for repeated in LISTS & fields.keys():
-            lines = [value for name, value in raw_headers if name.lower() == repeated]
-            fields[repeated] = b",".join(lines)
-    dropped = HOP_BY_HOP
-    if connection := fields.get(b"connection"):
-        dropped = dropped.union(part.strip().lower() for part in connection.split(b","))
-    kept = []
-    size = 0
-    for name, value in raw_headers:
-        size += len(name) + len(value)
-        lower = name.lower()
-        if lower in dropped or lower.startswith(OUR_FIELDS):
-            continue
-        if lower == b"authorization":
-            parts = _authorization(value)
-            shown.append(parts[-1])
-            if any(_PREFIX in part for part in parts):
-                continue
-        elif _PREFIX in value:
-            continue  # a proxy's copy of the URL, or a Referer: our token is in it
-        kept.append((name, value))
-    if size > MAX_HEAD_BYTES:
-        raise HeadTooLarge
-    return Head(target, tuple(kept), tuple(secret for secret in shown if secret), fields)
+    if len(raw) > MAX_REMEMBERED_BYTES:
+        return _read_target(method, raw, default)
+    return _known_target(method, raw, default)
+
+
+def _read_target(method: str, raw: bytes, default: str) -> Target:
+    try:
+        path = origin_form(raw.decode())
+    except UnicodeDecodeError as exc:
+        raise BadTarget("the request's path is not valid UTF-8") from exc
+    if not path.startswith("/"):
+        raise BadTarget("the request's target is no path")
+    rest, shown = _split_token(path)
+    channel, seen = split_channel(rest, default)
+    try:
+        check_request(method, seen)
+    except RequestRefused:
+        return Target(channel, seen, shown, replayable=False)
+    return Target(channel, seen, shown, replayable=True)
+
+
+_known_target = functools.lru_cache(MAX_REMEMBERED)(_read_target)
 
 
 def origin_form(raw: str) -> str:
@@ -130,16 +226,15 @@ def split_channel(target: str, default: str) -> tuple[str, str]:
     return channel, f"/{rest}{mark}{query}"
 
 
-def sender_address(peer: str, head: Head, proxies: Sequence[Network]) -> tuple[str, str | None]:
-    """Who really sent it, and by which scheme, if a proxy names one that is known.
-
-    Forwarded fields count from known proxies only.
-    """
+def sender_address(
+    peer: str, scheme: str, head: Head, proxies: Sequence[Network]
+) -> tuple[str, str]:
+    """Who really sent it and by which scheme: what a proxy says of it counts if that is known."""
     if not is_inside(peer, proxies):
-        return peer, None
-    scheme = head.fields.get(b"x-forwarded-proto", b"").decode("latin-1").strip().lower()
-    address = address_behind(peer, head.fields.get(FORWARDED_FOR, b""), proxies)
-    return address, scheme if scheme in ("http", "https") else None
+        return peer, scheme
+    said = head.value(b"x-forwarded-proto").decode("latin-1").lower()
+    address = address_behind(peer, head.value(FORWARDED_FOR), proxies)
+    return address, said if said in ("http", "https") else scheme
 
 
 def address_behind(peer: str, forwarded_for: bytes, proxies: Sequence[Network]) -> str:
@@ -152,30 +247,21 @@ def address_behind(peer: str, forwarded_for: bytes, proxies: Sequence[Network]) 
     return address
 
 
-def _checked(raw: str) -> str:
-    try:
-        raw.encode()
-    except UnicodeEncodeError as exc:
-        raise BadTarget("the request's path is not valid UTF-8") from exc
-    if not raw.startswith("/"):
-        raise BadTarget("the request's target is no path")
-    return raw
-
-
-def _split_token(target: str) -> tuple[str, list[bytes]]:
+def _split_token(target: str) -> tuple[str, tuple[bytes, ...]]:
     """Take `token=…` out of a query, if it is one of ours; the rest stays as it was written."""
     path, mark, query = target.partition("?")
     if "token" not in query and "%" not in query:
-        return target, []
+        return target, ()
     kept, shown = [], []
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         secret = unquote_to_bytes(value) if unquote_to_bytes(name) == b"token" else b""
-        shown.append(secret)
+        if secret:
+            shown.append(secret)
         if not secret.startswith(_PREFIX):
             kept.append(pair)
     rest = "&".join(kept)
-    return (f"{path}{mark}{rest}" if kept else path), shown
+    return (f"{path}{mark}{rest}" if kept else path), tuple(shown)
 
 
 def _authorization(value: bytes) -> tuple[bytes, ...]:

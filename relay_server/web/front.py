@@ -19,22 +19,29 @@ known by the sender's id.
 LINGERING: the answer is written, and what still comes is read and dropped. To close a socket with
 bytes unread sends a reset, which would take the answer away from a sender that is still sending.
 
+What is ordinary costs two callbacks and nothing that waits: `data_received` has the whole webhook
+parsed, let in and given to the store; the store's future calls `_stored`, which writes the answer,
+and counts it afterwards. So there is no task, no timer and no coroutine for a webhook: one timer
+for all looks at deadlines every `LOOK_S` while there are connections. After its connection no door
+is part of a reference cycle, or the collector would have thousands of them to find a second.
+
 A request that two readers could take for different ones (two lengths, an odd coding, bare line
 feeds) is refused, its connection closed, and nothing behind it is read: see docs/explanation/
 hostile-input.md. A connection whose request is for the API or the WebSocket is handed to aiohttp
 with the bytes it sent, and never comes back: aiohttp closes it after the answer.
-
-No connection has a timer: one task looks at all deadlines every `LOOK_S`. After its connection no
-door is part of a reference cycle, or the collector would have thousands of them to find a second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import enum
 import functools
 import math
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from itertools import chain
 from typing import cast
 
 import httptools
@@ -43,11 +50,10 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_server.errors import StoreFull, StoreUnavailable
+from relay_server.values import Appended
 from relay_server.web import ingest
-from relay_server.web.capture import HeadTooLarge
 from relay_server.web.context import Context
-from relay_server.web.http1 import Headers, Request, answer_head
-from relay_server.web.ingest import BodyTooLarge
+from relay_server.web.ingest import BodyTooLarge, Incoming
 from relay_server.web.limits import Connections
 from relay_server.web.server import (
     HEADER_DEADLINE_S,
@@ -69,34 +75,33 @@ MAX_ARRIVING_BYTES = 67_108_864  # of bodies on all connections together; more: 
 VERSIONS = ("1.1", "1.0")
 
 
-class BodyTooSlow(RelayError):
+class BodyTooSlow(RelayError, code="body_timeout", status=408):
     """The body did not come whole in time."""
 
-    code = "body_timeout"
-    status_hint = 408
     message = f"the body did not arrive whole within {BODY_DEADLINE_S:.0f} s"
 
 
-class StoreTooSlow(StoreUnavailable):
+class StoreTooSlow(StoreUnavailable, code="store_timeout"):
     """The disk did not take the webhook in time; it may still, and then a repeat is known."""
 
-    code = "store_timeout"
     message = f"the webhook was not on disk within {STORE_DEADLINE_S:g} s"
 
 
-class TargetTooLong(RelayError):
+class TargetTooLong(RelayError, code="target_too_long", status=414):
     """Path and query are too long."""
 
-    code = "target_too_long"
-    status_hint = 414
     message = f"path and query are longer than {MAX_LINE_BYTES} bytes"
 
 
-class NotHttp(RelayError):
+class HeadTooLarge(RelayError, code="headers_too_large", status=431):
+    """All header fields together are too large."""
+
+    message = f"the header fields are too many, or larger than {MAX_HEAD_BYTES} bytes together"
+
+
+class NotHttp(RelayError, code="bad_request", status=400):
     """The bytes are no HTTP/1 request, or one that two readers could read differently."""
 
-    code = "bad_request"
-    status_hint = 400
     message = "this is no HTTP/1 request, or one for two hosts, with an upgrade or a strange coding"
 
 
@@ -106,6 +111,10 @@ class _Phase(enum.Enum):
     BODY = enum.auto()
     ANSWERING = enum.auto()  # the request is whole, and with the store
     LINGERING = enum.auto()  # refused; what still comes is dropped
+
+
+# Python 3.11 looks a member up by a function of its own each time it is named.
+IDLE, HEAD, BODY, ANSWERING, LINGERING = _Phase
 
 
 class Front:
@@ -119,6 +128,7 @@ class Front:
         self.fallback = fallback
         self.doors: set[FrontDoor] = set()
         self.arriving = 0  # bytes of bodies that are not with the store yet
+        self._next_look: asyncio.TimerHandle | None = None
         settings = context.settings
         self.connections = Connections(
             settings.max_connections,
@@ -130,20 +140,14 @@ class Front:
         """Make a connection's protocol."""
         return FrontDoor(self)
 
-    async def run(self) -> None:
-        """Look at deadlines until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            now = self.context.clock.monotonic()
-            for door in [door for door in self.doors if door.deadline <= now]:
-                try:
-                    door.expire()
-                except Exception as exc:
-                    log.error("a deadline could not be kept", exc_info=exc)
-                    door.close()
+    def enter(self, door: FrontDoor) -> None:
+        """Look at a connection's deadline until it leaves."""
+        self.doors.add(door)
+        if self._next_look is None:
+            self._look_later()
 
     async def close(self, within_s: float) -> None:
-        """Close what is idle, and the rest as it is answered; `run` goes on looking at deadlines.
+        """Close what is idle, and the rest as it is answered; deadlines are still looked at.
 
         What has not even begun a request gets a moment: it may be on its way.
         """
@@ -156,6 +160,21 @@ class Front:
         for door in list(self.doors):
             door.close()
 
+    def _look_later(self) -> None:
+        self._next_look = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        now = self.context.clock.monotonic()
+        for door in [door for door in self.doors if door.deadline <= now]:
+            try:
+                door.expire()
+            except Exception as exc:
+                log.error("a deadline could not be kept", exc_info=exc)
+                door.close()
+        self._next_look = None
+        if self.doors:
+            self._look_later()
+
 
 class FrontDoor(asyncio.Protocol):
     """One connection, for as long as only webhooks come over it, one after the other.
@@ -166,189 +185,210 @@ class FrontDoor(asyncio.Protocol):
 
     def __init__(self, front: Front) -> None:
         self.deadline = math.inf  # when `expire` is to be called; monotonic seconds
-        self.answering: asyncio.Task[None] | None = None  # has a whole request stored and answered
         self._front = front
         self._context = front.context
+        self._monotonic = front.context.clock.monotonic
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
-        self._phase = _Phase.IDLE
-        self._request = Request(0.0)
-        self._raw: list[bytes] = []  # what came of the current head, to be handed over
-        self._unread = 0  # bytes since the parser last told of something
+        self._phase = HEAD
         self._peer = ""
         self._counted = False
         self._scheme = "http"
+        self._expect_request()
+
+    def _expect_request(self) -> None:
+        self._began: float | None = None  # when its first byte came; monotonic seconds
+        self._raw: list[bytes] = []  # what came of its head, to be handed over
+        self._target = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._method = ""  # set once its head is whole
+        self._version = ""
+        self._incoming: Incoming | None = None  # set once its sender was let in
+        self._body: bytes | bytearray = b""
+        self._arriving = 0  # bytes of its body, as counted by the front
+        self._whole = False  # all of its body came
+        self._followed = False  # more came behind it
+        self._keep = True  # the connection may be used again after it
+        self._error: RelayError | None = None  # why it is refused
+        self._told = self._untold = 0  # what the parser gave away so far; what it has taken since
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._peer = (transport.get_extra_info("peername") or ("",))[0]
         limit = self._front.connections.enter(self._peer)
         self._counted = limit is None
-        self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        self._front.doors.add(self)
+        if transport.get_extra_info("sslcontext"):
+            self._scheme = "https"
+        self._front.enter(self)
         if limit is None:
-            self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
+            self.deadline = self._monotonic() + HEADER_DEADLINE_S
         else:
             self._context.limited(limit, "too many connections", limit=limit, address=self._peer)
-            self._enter(_Phase.LINGERING, LINGER_S)
+            self._enter(LINGERING, LINGER_S)
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._counted:
             self._front.connections.leave(self._peer)
-        self._drop_body(self._request)
+        self._drop_body()
         self._leave()  # what is whole is stored all the same
 
     def eof_received(self) -> bool:
         """Keep the connection for a sender that ended its side and waits for the answer."""
-        self._request.keep = False
-        return self._phase is _Phase.ANSWERING and self._scheme == "http"
+        self._keep = False
+        return self._phase is ANSWERING and self._scheme == "http"
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _Phase.IDLE:
-            self._enter(_Phase.HEAD, HEADER_DEADLINE_S)
-        if self._phase is _Phase.ANSWERING:
-            self._request.follow()
+        phase = self._phase
+        if phase is ANSWERING:
+            self._follow()
             return
-        if self._phase is _Phase.LINGERING:
+        if phase is LINGERING:
             return
-        if self._phase is _Phase.HEAD:
+        if phase is not BODY:
             self._raw.append(data)
+            if self._began is None:
+                self._began = self._monotonic()
         self._parse(data)
-        self._proceed(self._request)
+        if self._error is not None:
+            self._refuse(self._error)
+        elif self._incoming is None:
+            self._go_on_with_head(data)
+        elif self._whole:
+            self._store(self._incoming)
+        else:
+            self._go_on_with_body(data)
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        if self._request.whole:
-            self._request.follow()  # the next one began in the same piece
-        else:
-            self._request = Request(self._context.clock.monotonic())
+        if self._whole:
+            self._follow()  # the next one began in the same piece
 
     def on_url(self, part: bytes) -> None:
-        self._unread = 0
-        request = self._request
-        if request.whole:
-            return
-        request.target += part
-        if len(request.target) > MAX_LINE_BYTES:
-            request.error = TargetTooLong()
+        if not self._whole:
+            self._target += part
+            if len(self._target) > MAX_LINE_BYTES:
+                self._error = TargetTooLong()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._unread = 0
-        request = self._request
-        if request.whole:
-            return
-        request.head_bytes += len(name) + len(value)
-        if request.head_bytes > MAX_HEAD_BYTES or len(request.headers) >= MAX_HEADERS:
-            request.error = HeadTooLarge()
-        else:
-            request.headers.append((name, value))
+        if len(self._fields) < MAX_HEADERS:
+            self._fields.append((name, value))
+        elif not self._whole:
+            self._error = HeadTooLarge()
 
     def on_headers_complete(self) -> None:
-        self._unread = 0
-        request = self._request
-        if request.whole:
+        if self._whole:
             return
-        request.method = self._parser.get_method().decode("ascii")
-        request.keep = self._parser.should_keep_alive()
-        request.version = self._parser.get_http_version()
-        if request.version not in VERSIONS:
-            request.error = request.error or NotHttp()
-        if request.error is None and ingest.is_webhook(request.target):
-            self._admit(request)
+        parser = self._parser
+        self._method = parser.get_method().decode("ascii")
+        self._keep = parser.should_keep_alive()
+        self._version = parser.get_http_version()
+        if self._error is None and self._version not in VERSIONS:
+            self._error = NotHttp()
+        if len(b"".join(chain.from_iterable(self._fields))) > MAX_HEAD_BYTES:
+            self._error = HeadTooLarge()
+        if self._error is None and ingest.is_webhook(self._target):
+            try:
+                self._admit()
+            except RelayError as exc:
+                self._error = exc.with_traceback(None)  # that holds this call, and the door
 
     def on_body(self, part: bytes) -> None:
-        self._unread = 0
-        request = self._request
-        if request.whole or request.incoming is None or request.error is not None:
+        if self._whole or self._incoming is None or self._error is not None:
             return
-        request.body += part
-        self._front.arriving += len(part)
-        if len(request.body) > request.incoming.limit:
-            request.error = BodyTooLarge(request.incoming.limit)
-        elif self._front.arriving > MAX_ARRIVING_BYTES:
-            request.error = StoreFull("more arrives than this server takes at once")
+        if not self._body:
+            self._body = part  # most bodies come in one piece
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)  # a list of tiny chunks weighs 20 times more
+            self._body += part
+        if len(self._body) > self._incoming.limit:
+            self._error = BodyTooLarge(self._incoming.limit)
 
     def on_message_complete(self) -> None:
-        self._request.whole = True
+        self._whole = True
 
     # What the front calls.
 
     def expire(self) -> None:
         """The deadline of this phase is over."""
-        match self._phase:
-            case _Phase.BODY:
-                self._refuse_and_close(self._request, BodyTooSlow())
-            case _Phase.ANSWERING:
-                self._refuse_and_close(self._request, StoreTooSlow())
-            case _Phase.IDLE | _Phase.HEAD | _Phase.LINGERING:
-                self._transport.abort()
+        if self._phase is BODY:
+            self._refuse(BodyTooSlow())
+        elif self._phase is ANSWERING:
+            self._refuse(StoreTooSlow())
+        else:
+            self._transport.abort()
 
     def is_idle(self, silent_too: bool) -> bool:
         """True between requests; by choice also before the first byte of the first."""
-        return self._phase is _Phase.IDLE or (
-            silent_too and self._phase is _Phase.HEAD and not self._raw
-        )
+        return self._phase is IDLE or (silent_too and self._phase is HEAD and not self._raw)
 
     def close(self) -> None:
         """Close the connection; one that does not take its last answer is cut."""
-        self._enter(_Phase.LINGERING, LINGER_S)
+        self._enter(LINGERING, LINGER_S)
         self._transport.close()
 
     def _parse(self, data: bytes) -> None:
-        """Feed the parser, and note on the request what is wrong with it."""
-        self._unread += len(data)
+        """Feed the parser, and note what is wrong with the request."""
         error: RelayError | None = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            if self._request.incoming is not None and not self._request.followed:
+            if self._incoming is not None and not self._followed:
                 error = NotHttp()  # what follows is no body any more
         except httptools.HttpParserCallbackError as exc:
             log.error("webhook failed", exc_info=exc)
             error = _failed()
         except httptools.HttpParserError:
             error = NotHttp()
-        if error is None and self._unread > MAX_HEAD_BYTES:
-            error = HeadTooLarge()  # the parser keeps all of a field until its end
-        self._request.error = self._request.error or error
+        if error is None and not self._whole:
+            # The parser keeps all of a field until its end: one that never ends would grow.
+            told = len(self._target) + len(self._fields) + len(self._body)
+            self._untold = self._untold + len(data) if told == self._told else 0
+            self._told = told
+            if self._untold > MAX_HEAD_BYTES:
+                error = HeadTooLarge()
+        self._error = self._error or error
 
-    def _admit(self, request: Request) -> None:
-        """Let the sender in, or note why not, before its body is read."""
-        target = request.target.decode("utf-8", "surrogateescape")
-        try:
-            incoming = ingest.admit(
-                self._context, request.method, target, request.headers, self._peer, self._scheme
-            )
-        except RelayError as exc:
-            request.error = exc.with_traceback(None)  # that holds this call, and the door
-            return
-        request.incoming = incoming
-        fields = incoming.head.fields
-        if _in_doubt(request, fields):
-            request.error = NotHttp()
-            return
+    def _admit(self) -> None:
+        """Let the sender in, or say why not, before its body is read.
+
+        Raises:
+            RelayError: It is refused.
+        """
+        incoming = self._incoming = ingest.admit(
+            self._context, self._method, self._target, self._fields, self._peer, self._scheme
+        )
+        head = incoming.head
+        # HTTP/1.0 has no transfer codings (RFC 9112 §6.1).
+        if head.doubtful or (self._version == "1.0" and head.value(b"transfer-encoding")):
+            raise NotHttp
         # llhttp has seen that it is a number; Python reads none of more than 4,300 digits.
-        announced = fields.get(b"content-length", b"").lstrip(b"0")
-        if int(announced or b"0") > incoming.limit:
-            request.error = BodyTooLarge(incoming.limit)
-        elif fields.get(b"expect", b"").lower() == b"100-continue":
+        announced = head.value(b"content-length").lstrip(b"0")
+        if announced and int(announced) > incoming.limit:
+            raise BodyTooLarge(incoming.limit)
+        if head.value(b"expect").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _proceed(self, request: Request) -> None:
-        """Go on to what follows from what was read so far."""
-        if request.error is not None:
-            self._refuse_and_close(request, request.error)
-        elif request.incoming is not None and request.whole:
-            self._enter(_Phase.ANSWERING, STORE_DEADLINE_S)
-            self.answering = asyncio.get_running_loop().create_task(self._answer(request))
-        elif request.incoming is not None:
-            if self._phase is _Phase.HEAD:
-                self._raw.clear()
-                self._enter(_Phase.BODY, BODY_DEADLINE_S)
-        elif request.method:
+    def _go_on_with_head(self, data: bytes) -> None:
+        if self._method:
             self._hand_over()
+        elif self._phase is IDLE:
+            self._enter(HEAD, HEADER_DEADLINE_S)
+
+    def _go_on_with_body(self, data: bytes) -> None:
+        if self._phase is not BODY:
+            self._raw.clear()
+            self._enter(BODY, BODY_DEADLINE_S)
+        self._front.arriving += len(self._body) - self._arriving
+        self._arriving = len(self._body)
+        if self._front.arriving > MAX_ARRIVING_BYTES:
+            self._refuse(StoreFull("more arrives than this server takes at once"))
+
+    def _follow(self) -> None:
+        """Something comes behind the request, which is not read: it is the last one here."""
+        self._followed, self._keep = True, False
 
     def _hand_over(self) -> None:
         """Let aiohttp take the connection, from the first byte of this request on."""
@@ -359,87 +399,108 @@ class FrontDoor(asyncio.Protocol):
         protocol.connection_made(self._transport)
         protocol.data_received(b"".join(self._raw))
 
-    def _drop_body(self, request: Request) -> None:
-        self._front.arriving -= len(request.body)
-        request.body = bytearray()
+    def _drop_body(self) -> None:
+        self._front.arriving -= self._arriving
+        self._arriving, self._body = 0, b""
 
     def _leave(self) -> None:
         self._front.doors.discard(self)
         del self._parser  # it holds this door: a cycle for each connection
 
-    async def _answer(self, request: Request) -> None:
+    def _store(self, incoming: Incoming) -> None:
+        self._enter(ANSWERING, STORE_DEADLINE_S)
+        body = bytes(self._body)
+        self._drop_body()  # from here on it weighs with the store
         try:
-            answer = await self._store(request)
-        finally:
-            self.answering = None
-        if self._phase is not _Phase.ANSWERING:
+            ingest.store(self._context, incoming, body).add_done_callback(self._stored)
+        except Exception as exc:  # noqa: BLE001  (`_not_stored` tells them apart)
+            self._not_stored(exc)
+
+    def _stored(self, stored: asyncio.Future[Appended]) -> None:
+        error = stored.exception()
+        if self._phase is not ANSWERING:
             return  # it took too long: the sender was told to come back
-        if self._context.stopping:
-            request.keep = False  # its next request is to find the next server
-        self._write(request, *answer)
-        if not request.keep:
-            self._hang_up(request)
-            return
-        self._request = Request(0.0)
-        self._raw.clear()
-        self._enter(_Phase.IDLE, KEEPALIVE_S)
+        if error is not None:
+            self._not_stored(error)
+        else:
+            self._answer(200, b'{"id": "%b"}' % stored.result().id.encode())
+            self._end_request()
 
-    async def _store(self, request: Request) -> tuple[int, bytes, Headers]:
-        assert request.incoming is not None
-        body = bytes(request.body)
-        self._drop_body(request)  # from here on it weighs with the store
-        try:
-            appended = await ingest.store(self._context, request.incoming, body)
-        except RelayError as exc:
-            return ingest.refuse(request.channel, exc)
-        except Exception as exc:
-            log.error("webhook failed", channel=request.incoming.channel.name, exc_info=exc)
-            return ingest.refuse(request.channel, _failed())
-        return 200, b'{"id": "%b"}' % appended.id.encode(), ()
+    def _not_stored(self, error: BaseException) -> None:
+        if not isinstance(error, RelayError):
+            channel = self._incoming.channel.name if self._incoming else None
+            log.error("webhook failed", channel=channel, exc_info=error)
+            error = _failed()
+        self._answer_error(error)
+        self._end_request()
 
-    def _refuse_and_close(self, request: Request, error: RelayError) -> None:
-        request.keep = False
-        self._drop_body(request)
-        self._write(request, *ingest.refuse(request.channel, error))
-        self._hang_up(request)
+    def _refuse(self, error: RelayError) -> None:
+        """Answer before all of the request came, or without the store's word; and close."""
+        self._keep = False
+        self._drop_body()
+        self._answer_error(error)
+        self._hang_up()
 
-    def _hang_up(self, request: Request) -> None:
+    def _end_request(self) -> None:
+        if self._keep:
+            self._expect_request()
+            self._enter(IDLE, KEEPALIVE_S)
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
         """Close; with bytes unread that would reset the connection, and the answer with it."""
-        self._enter(_Phase.LINGERING, LINGER_S)
-        if request.whole and not request.followed:
+        self._enter(LINGERING, LINGER_S)
+        if self._whole and not self._followed:
             self._transport.close()
         elif self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
 
-    def _write(self, request: Request, status: int, body: bytes, headers: Headers) -> None:
-        clock = self._context.clock
-        self._context.metrics.answered(request.channel, status, clock.monotonic() - request.began)
-        if self._transport.is_closing():
-            return
-        head = answer_head(status, len(body), (*headers, *request.connection))
-        self._transport.write(head if request.method == "HEAD" else head + body)
+    def _answer_error(self, error: RelayError) -> None:
+        channel = self._incoming.channel if self._incoming else None
+        self._answer(*ingest.refuse(channel, error))
+
+    def _answer(self, status: int, body: bytes, retry_after_s: int = 0) -> None:
+        if self._context.stopping:
+            self._keep = False  # the sender's next request is to find the next server
+        if not self._transport.is_closing():
+            says = self._version if self._keep else ""  # 1.0 takes no answer for "kept"
+            head = answer_head(status, len(body), retry_after_s, says, int(time.time()))
+            self._transport.write(head if self._method == "HEAD" else head + body)
+        # The sender has its answer by now, or as soon as this returns.
+        channel = self._incoming.channel if self._incoming else None
+        began = self._began or 0.0
+        self._context.metrics.answered(channel, status, self._monotonic() - began)
 
     def _enter(self, phase: _Phase, deadline_s: float) -> None:
         self._phase = phase
-        self.deadline = self._context.clock.monotonic() + deadline_s
+        self.deadline = self._monotonic() + deadline_s
+
+
+@functools.lru_cache(maxsize=32)
+def answer_head(status: int, length: int, retry_after_s: int, kept: str, second: int) -> bytes:
+    """An answer's bytes up to its body: for most of a second's answers the same.
+
+    Args:
+        status: HTTP status.
+        length: Bytes of the body.
+        retry_after_s: In `Retry-After`; 0 for none.
+        kept: The HTTP version of a connection that stays open; empty for one that is closed.
+        second: Unix seconds, for `Date` (RFC 9110 §6.6.1).
+    """
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {length}",
+        f"Date: {email.utils.formatdate(second, usegmt=True)}",
+    ]
+    if retry_after_s:
+        lines.append(f"Retry-After: {retry_after_s}")
+    if kept != "1.1":  # where that is not what the version means by itself
+        lines.append("Connection: keep-alive" if kept else "Connection: close")
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
 def _failed() -> RelayError:
     """The answer to a sender after an error of our own; the log says more."""
     return RelayError("the webhook could not be taken")
-
-
-def _in_doubt(request: Request, fields: Collection[bytes]) -> bool:
-    """True if another reader could see another request in these bytes than llhttp does.
-
-    That is one for two hosts (RFC 9112 §3.2), with a transfer coding that would have to be undone,
-    or with any coding in HTTP/1.0, which has none (§6.1).
-    """
-    if len(fields) < len(request.headers):  # some are repeated
-        hosts = [value for name, value in request.headers if name.lower() == b"host"]
-        if len(hosts) > 1:
-            return True
-    if b"transfer-encoding" not in fields:
-        return False
-    codings = [v for n, v in request.headers if n.lower() == b"transfer-encoding"]
-    return request.version == "1.0" or any(v.strip().lower() != b"chunked" for v in codings)

@@ -47,9 +47,8 @@ from relay_server.channels import check_subscription_name
 from relay_server.delivery.reader import Reader, reader_of
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.values import ReaderNumber, Scope, Token
-from relay_server.web.access import bearer
+from relay_server.web.access import bearer, error_response
 from relay_server.web.context import CONTEXT, Context
-from relay_server.web.errors import error_response
 
 log = structlog.get_logger()
 

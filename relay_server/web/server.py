@@ -1,4 +1,4 @@
-"""aiohttp's server with the bounds that it lacks, and the middlewares of every application.
+"""aiohttp's server with the bounds that it lacks, and what every application on it shares.
 
 aiohttp waits for ever for the end of a request's headers, and its error pages quote the line that
 it could not read, which may hold a token. `BoundedHandler` gives headers a deadline and answers
@@ -16,8 +16,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from relay_server.errors import Busy
+from relay_server.web.access import error_response
 from relay_server.web.context import CONTEXT
-from relay_server.web.errors import error_response
 from relay_server.web.limits import Limit
 
 log = structlog.get_logger()
@@ -194,3 +194,29 @@ async def forbid_sniffing(_request: web.BaseRequest, response: web.StreamRespons
 async def hide_server(_request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Do not say which software of which version answers."""
     response.headers.pop("Server", None)
+
+
+async def live(_request: web.Request) -> web.Response:
+    """`GET /health/live`: the process answers; public, so no detail."""
+    return web.json_response({"status": "live"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """`GET /health/ready`: it works; 503 while it starts or stops.
+
+    With a full disk it is ready, too: its own refusals ask senders to come back, those of a proxy
+    that took it out would not, and clients would be cut off from what they can still get.
+    """
+    context = request.app[CONTEXT]
+    if context.stopping or not context.listening:
+        status = "stopping" if context.listening else "starting"
+        return web.json_response({"status": status}, status=503)
+    return web.json_response({"status": "ready", "taking": context.store.space.taking})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`: counters in Prometheus' text format."""
+    return web.Response(
+        body=request.app[CONTEXT].metrics.text(),
+        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    )

@@ -16,10 +16,11 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.values import Appended, ChannelNumber, NewEvent, Scope, Token
 from relay_server.web.context import Context
-from relay_server.web.front import Front, FrontDoor
+from relay_server.web.front import ANSWERING, Front, FrontDoor
 from relay_server.web.server import BoundedHandler
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.stores import MemoryStore
+from tests.support.waiting import settled
 
 SEND_TOKEN, ADMIN_TOKEN = "rly_send", "rly_admin"
 CHANNELS = ("chatwoot", "open", "pointed")
@@ -158,5 +159,5 @@ async def talk(door: FrontDoor, wire: Wire, pieces: list[bytes]) -> None:
         if wire.over.is_set() or wire.protocol is not None:
             break
         door.data_received(piece)
-        if door.answering is not None:
-            await door.answering
+        if door._phase is ANSWERING:
+            await settled()

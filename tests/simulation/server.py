@@ -55,7 +55,7 @@ class Replica:
         channel = None
         try:
             incoming = ingest.admit(
-                self._context, "POST", target, sent.headers, "203.0.113.9", "https"
+                self._context, "POST", target.encode(), sent.headers, "203.0.113.9", "https"
             )
             channel = incoming.channel
             return await ingest.store(self._context, incoming, sent.body)

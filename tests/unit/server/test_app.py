@@ -241,9 +241,7 @@ async def test_deadlines_are_kept_while_it_stops(
         assert await one.ends() == 0
 
 
-@pytest.mark.parametrize(
-    ("owner", "name"), [(Hub, "run"), (front.Front, "run"), (app, "delete_forgotten_canaries")]
-)
+@pytest.mark.parametrize(("owner", "name"), [(Hub, "run"), (app, "delete_forgotten_canaries")])
 async def test_a_part_that_fails_ends_it_with_1(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, owner: object, name: str
 ) -> None:

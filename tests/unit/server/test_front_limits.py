@@ -6,7 +6,7 @@ Its clock moves only when a test says so.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Sized
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -254,13 +254,17 @@ async def begun(served: Served, one: Connection, raw: bytes) -> front.FrontDoor:
     [door] = served.doors
     before = door.deadline
     if raw:
-        await until(lambda: door._raw or door.deadline != before or door._request.method)
+        await until(lambda: door._raw or door.deadline != before or door._method)
     await settled()
     return door
 
 
-def _came(gathered: Sized, count: int) -> bool:
-    return len(gathered) == count
+def _came(door: front.FrontDoor, count: int) -> bool:
+    return len(door._body) == count
+
+
+def _raws(door: front.FrontDoor, count: int) -> bool:
+    return len(door._raw) == count
 
 
 async def ends_at(served: Served, one: Connection, seconds: float) -> bytes:
@@ -303,7 +307,7 @@ async def test_a_slow_head_gets_no_more_time(served: Served) -> None:
         for number in range(4):
             served.clock.advance(1)
             await one.send(b"X-%d: y\r\n" % number)
-            await until(functools.partial(_came, door._raw, number + 2))
+            await until(functools.partial(_raws, door, number + 2))
         assert door.deadline == deadline
         assert await ends_at(served, one, HEADER_DEADLINE_S - 4) == b""
 
@@ -334,7 +338,7 @@ async def test_a_slow_body_gets_no_more_time(served: Served) -> None:
         for number in range(9):
             served.clock.advance(1)
             await one.send(b"x")
-            await until(functools.partial(_came, door._request.body, number + 1))
+            await until(functools.partial(_came, door, number + 1))
         answer = await ends_at(served, one, front.BODY_DEADLINE_S - 9)
     assert answer.startswith(b"HTTP/1.1 408 ")
 
@@ -374,7 +378,7 @@ async def test_what_is_refused_is_read_for_a_while(served: Served) -> None:
         [door] = served.doors
         await one.send(b"x" * 1_000)
         await settled()
-        assert not door._request.body
+        assert not door._body
         served.clock.advance(LINGER_S)
         await served.all_left()
 

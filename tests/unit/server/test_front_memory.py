@@ -114,7 +114,7 @@ async def test_tiny_chunks_weigh_no_more_than_their_body(served: Served) -> None
         with grows_less_than(20 * count):
             await one.send(raw[300:-5])
             [door] = served.doors
-            await until(lambda: len(door._request.body) == 2 * count)
+            await until(lambda: len(door._body) == 2 * count)
         assert (await one.exchange(raw[-5:])).status == 200
 
     assert (await served.bodies())[-1] == b"ab" * count
