@@ -271,7 +271,7 @@ class Hub:
 
     def _stored(self, change: EventsStored) -> None:
         for reader in self._by_channel.get(change.channel, ()):
-            reader.new_events()
+            reader.new_events(change)
 
     def _channel_changed(self, change: ChannelChanged) -> None:
         for reader in self._by_channel.get(change.channel.number, ()):

@@ -13,16 +13,20 @@ class State(enum.Enum):
     READY = enum.auto()
     UNDER_WAY = enum.auto()
     WAITING = enum.auto()
+    DELIVERED = enum.auto()
+    DEAD = enum.auto()
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A delivery that is not settled.
+    """A delivery that is not settled, or was since the last time that progress was recorded.
 
     Attributes:
         attempt: The last one begun.
         due: When the next attempt is due, of one that waits; monotonic seconds.
         failing_since: When the first counted failure came; monotonic seconds.
+        changed_at: When it came to wait or was settled; None after anything else.
+        noted: That it is under way was recorded.
     """
 
     sequence: int
@@ -36,6 +40,8 @@ class Entry:
     holder: Holder | None = None
     leased_until: float = 0.0
     reason: str = ""
+    changed_at: float | None = None
+    noted: bool = False
 
     def __lt__(self, other: Entry) -> bool:
         return self.sequence < other.sequence

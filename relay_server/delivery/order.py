@@ -23,6 +23,10 @@ It notes how far it knows its own deliveries, and is read again from there when 
 (`behind`). Reading passes one range of sequences for all spilled lanes that begin in it. A spilled
 lane keeps its last READY delivery until it was read again: that one holds the floor down.
 
+What is recorded. A crash repeats what was under way, so that only its number is at stake: it is
+noted by the look at the clock once a second, if it is under way still. An ordinary delivery, which
+takes a target milliseconds, is over by then, and the floor alone says so.
+
 Invariants, asserted where they could break: at most one UNDER_WAY of a key, over all orders that
 share their keys; the floor never falls, and all up to it is settled; nothing is marked below it but
 what is dead; a spilled lane is never empty.
@@ -39,7 +43,6 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome
@@ -53,12 +56,13 @@ LANE_AHEAD = 256  # of one key; the rest stays in the store
 MOST_KNOWN = 100_000  # with those that wait, or are blocked by one that does
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An attempt that was taken note of: the delivery as it was, and what follows."""
-
-    entry: Entry
-    verdict: retry.Verdict
+_MARKS = {
+    State.READY: MarkState.WAITING,  # of these alone that were begun before
+    State.UNDER_WAY: MarkState.UNDER_WAY,
+    State.WAITING: MarkState.WAITING,
+    State.DELIVERED: MarkState.DELIVERED,
+    State.DEAD: MarkState.DEAD,
+}
 
 
 class Order:
@@ -101,7 +105,7 @@ class Order:
         self._under_way: dict[int, Entry] = {}
         self._ready: list[tuple[int, str]] = []  # (sequence of a lane's first, key): a heap
         self._timers: list[tuple[float, int]] = []  # (when, sequence) to look again: a heap
-        self._changed: dict[int, Mark] = {}
+        self._changed: dict[int, Entry] = {}
 
     @property
     def floor(self) -> int:
@@ -127,6 +131,11 @@ class Order:
     def under_way(self) -> int:
         """How many deliveries are lent."""
         return len(self._under_way)
+
+    @property
+    def has_ready(self) -> bool:
+        """True if some may be able to go, as far as is known without looking at each."""
+        return bool(self._ready)
 
     @property
     def behind(self) -> int | None:
@@ -231,12 +240,11 @@ class Order:
         lane.offered = False
         lane.active = lane.ready.popleft()
         self._recount(lane)
-        entry.state = State.UNDER_WAY
+        entry.state, entry.noted = State.UNDER_WAY, False
         entry.attempt += 1
         entry.holder = holder
         entry.leased_until = now + LEASE_S
         self._under_way[entry.sequence] = entry
-        self._note(entry, MarkState.UNDER_WAY)
         return True
 
     def extend(self, sequence: int, holder: Holder, now: float) -> None:
@@ -253,12 +261,12 @@ class Order:
 
     def finish(
         self, sequence: int, holder: Holder, outcome: Outcome, now: float, jitter: float
-    ) -> Finished | None:
+    ) -> tuple[Entry, retry.Verdict] | None:
         """Take the result of an attempt.
 
         Returns:
-            None when the holder does not have the delivery any more: then the result is late, and
-            another attempt decides.
+            The delivery and what follows; None when the holder does not have it any more: then the
+            result is late, and another attempt decides.
         """
         entry = self._lent(sequence, holder)
         if entry is None:
@@ -272,7 +280,7 @@ class Order:
         self._follow(entry, lane, verdict, now)
         # Last: by now this delivery is in front of its lane again, if it is not settled.
         self._keys.discard(entry.key)
-        return Finished(entry, verdict)
+        return entry, verdict
 
     def release(self, holder: Holder) -> None:
         """The holder is gone: what it had may go again, and counts as tried."""
@@ -285,25 +293,34 @@ class Order:
             self._free(entry)
 
     def tick(self, now: float) -> None:
-        """Let retries become due, end holds and take back leases that ran out."""
+        """Take back leases that ran out, and have what is still under way recorded."""
+        # No heap for these: there are no more than windows hold, and each is extended often.
+        for entry in list(self._under_way.values()):
+            if entry.leased_until <= now:
+                self._free(entry)
+            elif not entry.noted:
+                entry.noted = True
+                self._note(entry)
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """Let retries become due, and end holds."""
         while self._timers and self._timers[0][0] <= now:
             _, sequence = heapq.heappop(self._timers)
             entry = self._entries.get(sequence)
             if entry is not None and entry.state is State.WAITING:
                 self._look(entry, now)
-        # No heap for these: there are no more than windows hold, and each is extended often.
-        for entry in [e for e in self._under_way.values() if e.leased_until <= now]:
-            self._free(entry)
 
     def changes(self) -> Sequence[Mark]:
         """Marks that changed since the last call; what the floor says is left out."""
-        changed = [
-            mark
-            for mark in self._changed.values()
-            if mark.sequence > self._floor or mark.state is MarkState.DEAD
+        floor, changed = self._floor, self._changed
+        marks = [
+            self._mark(entry)
+            for entry in changed.values()
+            if entry.sequence > floor or entry.state is State.DEAD
         ]
-        self._changed.clear()
-        return changed
+        changed.clear()
+        return marks
 
     # Reading, and what spills.
 
@@ -358,12 +375,13 @@ class Order:
     def _follow(self, entry: Entry, lane: Lane, verdict: retry.Verdict, now: float) -> None:
         match verdict:
             case retry.Delivered():
+                entry.state = State.DELIVERED
                 self._settle(entry, lane)
-                self._note(entry, MarkState.DELIVERED, now)
+                self._note(entry, now)
             case retry.GiveUp(reason):
-                entry.reason = reason
+                entry.state, entry.reason = State.DEAD, reason
                 self._settle(entry, lane)
-                self._note(entry, MarkState.DEAD, now)
+                self._note(entry, now)
             case retry.GiveBack():
                 entry.attempt -= 1
                 self._return(entry, lane)
@@ -391,7 +409,7 @@ class Order:
         heapq.heappush(self._timers, (entry.due, entry.sequence))
         if self._holds(entry, now) and (lane.blocker is None or entry < lane.blocker):
             self._block(lane, entry)
-        self._note(entry, MarkState.WAITING, now)
+        self._note(entry, now)
         self._offer(lane, entry.key)
 
     def _free(self, entry: Entry) -> None:
@@ -413,7 +431,7 @@ class Order:
             bisect.insort(lane.ready, entry)
         else:
             lane.ready.appendleft(entry)
-        self._note(entry, MarkState.WAITING)
+        self._note(entry)
         self._offer(lane, entry.key)
 
     def _settle(self, entry: Entry, lane: Lane) -> None:
@@ -470,7 +488,7 @@ class Order:
 
     def _offer(self, lane: Lane, key: str) -> None:
         self._recount(lane)
-        if lane.open and not lane.offered:
+        if not lane.offered and lane.open:
             lane.offered = True
             heapq.heappush(self._ready, (lane.ready[0].sequence, key))
 
@@ -487,17 +505,22 @@ class Order:
 
     # What the store is told.
 
-    def _note(self, entry: Entry, state: MarkState, now: float | None = None) -> None:
-        assert state.settled or entry.sequence > self._floor, "marked below the floor"
-        self._changed[entry.sequence] = Mark(
+    def _note(self, entry: Entry, now: float | None = None) -> None:
+        settled = entry.state in (State.DELIVERED, State.DEAD)
+        assert settled or entry.sequence > self._floor, "marked below the floor"
+        entry.changed_at = now
+        self._changed[entry.sequence] = entry
+
+    def _mark(self, entry: Entry) -> Mark:
+        return Mark(
             sequence=entry.sequence,
-            state=state,
+            state=_MARKS[entry.state],
             attempt=entry.attempt,
             failures=entry.failures,
             due_at=self._unix(entry.due) if entry.state is State.WAITING else 0,
             failing_since=None if entry.failing_since is None else self._unix(entry.failing_since),
             reason=entry.reason,
-            changed_at=0 if now is None else self._unix(now),
+            changed_at=0 if entry.changed_at is None else self._unix(entry.changed_at),
         )
 
     def _unix(self, monotonic: float) -> int:

@@ -1,43 +1,87 @@
 """One way through a channel, a subscription's own or a replay's: read, ordered and recorded.
 
-    source ──load──▶ order ──take──▶ (fetched, with its body) ──begin──▶ a sink
-                       ▲                                                   │
-                       └──────────────── finish, release ──────────────────┘
-                       └──record──▶ store: floor, marks, attempts
+    store ──read_on, feed──▶ order ──take──▶ (fetched, with its body) ──begin──▶ a sink
+                               ▲                                                   │
+                               └──────────────── finish, release ──────────────────┘
+                               └──record──▶ store: floor, marks, attempts
+
+A `Queue` is the `Order` of what it reads. Live traffic is every event of a channel from a
+subscription's floor on, without an end, as fast as its sinks take it. A replay is what its
+selection means, up to the last event there was when it was asked for, at its rate. There is no
+other difference between them.
 
 The store is the queue: what waits in memory is outlines. A body is read when a sink has room for
-it, and no more of them at once than a window holds.
+it, and no more of them at once than a window holds. A queue that has read all there was takes new
+events from the change that tells of them: a live reader costs no question to the store.
 
-What may go now is decided here and nowhere else: `take` asks the pace of the source and the order
-of the keys, and whoever calls it says which sizes its sinks have credit for. Between `take` and
-`begin` the store was asked, so `begin` asks the order again.
+What may go now is decided here and nowhere else: `take` asks the pace and the order of the keys,
+and whoever calls it says which sizes its sinks have credit for. Between `take` and `begin` the
+store was asked, so `begin` asks the order again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from relay_protocol.errors import RelayError
-from relay_protocol.limits import WINDOW_BYTES
+from relay_protocol.limits import WINDOW_BYTES, WINDOW_DELIVERIES
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry, Holder
-from relay_server.delivery.order import LOOK_AHEAD, Finished, Order
-from relay_server.delivery.retry import GIVEN_BACK
-from relay_server.delivery.source import REPLAY_LOOK_AHEAD, EveryEvent, Pace, SelectedEvents, Source
+from relay_server.delivery.order import LOOK_AHEAD, Order
+from relay_server.delivery.retry import GiveBack, Verdict
+from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
-from relay_server.values import Attempt, ChannelNumber, Claim, Event, Progress, ReaderNumber, Replay
+from relay_server.values import (
+    Attempt,
+    ChannelNumber,
+    Claim,
+    Event,
+    Outline,
+    Progress,
+    ReaderNumber,
+    Replay,
+)
 
 log = structlog.get_logger()
 
+READ_AHEAD = 512  # outlines read at once
+REPLAY_LOOK_AHEAD = 256  # of a replay: looking for them costs much, and it has few under way
+REPLAY_BURST_S = 0.05  # how much of its rate a replay may catch up at once
 DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the checksum is wrong")
 TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
 
 
-class Queue:
+class Pace:
+    """A token bucket that keeps what leaves at its rate, counted from when it began.
+
+    Args:
+        rate_per_s: How many may leave within a second; None for as many as will.
+        now: Monotonic seconds.
+    """
+
+    def __init__(self, rate_per_s: float | None, now: float) -> None:
+        self._rate_per_s = rate_per_s
+        self.next_at = now  # when the next one may leave; monotonic seconds
+
+    def allowance(self, now: float) -> int:
+        """How many may leave now."""
+        if self._rate_per_s is None:
+            return WINDOW_DELIVERIES
+        if self.next_at > now:
+            return 0
+        return int(min(now - self.next_at, REPLAY_BURST_S) * self._rate_per_s) + 1
+
+    def spend(self, now: float) -> None:
+        """One leaves."""
+        if self._rate_per_s is not None:
+            self.next_at = max(self.next_at, now - REPLAY_BURST_S) + 1 / self._rate_per_s
+
+
+class Queue(Order):
     """Reads outlines, says what may go and records how it went, for as long as its claim is good.
 
     Args:
@@ -63,21 +107,21 @@ class Queue:
         keys: set[str],
         replay: Replay | None = None,
     ) -> None:
+        now = clock.monotonic()
+        look_ahead = LOOK_AHEAD if replay is None else REPLAY_LOOK_AHEAD
+        super().__init__(claim, policy, now, clock.unix_ms(), keys, look_ahead)
         self.claim = claim
         self.is_replay = replay is not None
         self.stopped = False
         self._store = store
         self._channel = channel
         self._clock = clock
-        now = clock.monotonic()
-        self._source: Source = EveryEvent(store, channel)
-        if replay is not None:
-            self._source = SelectedEvents(store, channel, replay)
-        look_ahead = REPLAY_LOOK_AHEAD if self.is_replay else LOOK_AHEAD
-        self._order = Order(claim, policy, now, clock.unix_ms(), keys, look_ahead)
-        self._pace = Pace(self._source.rate_per_s, now)
+        self._replay = replay
+        self._at_once = READ_AHEAD if replay is None else REPLAY_LOOK_AHEAD
+        self._pace = Pace(None if replay is None else replay.rate_per_s, now)
         self._throttled = False  # its rate alone keeps something from going
         self._unread = True  # there may be events that were never read
+        self._reading = False  # the store was asked what comes next
         self._noted_floor = claim.progress.floor
         self._attempts: list[Attempt] = []
 
@@ -87,34 +131,47 @@ class Queue:
         return self.claim.reader
 
     @property
-    def under_way(self) -> int:
-        """How many deliveries are lent."""
-        return self._order.under_way
+    def has_work(self) -> bool:
+        """True if something may be able to go, or is to be read."""
+        return self.has_ready or self.behind is not None or (self._unread and self.room > 0)
 
     @property
     def over(self) -> bool:
         """True if this is a replay of which everything is settled."""
-        until = self._source.until
-        return (
-            until is not None
-            and not self.stopped
-            and self._order.read_up_to >= until
-            and not self._order.unsettled
-        )
+        replay = self._replay
+        if replay is None or self.stopped:
+            return False
+        return self.read_up_to >= replay.until and not self.unsettled
 
     @property
     def due_at(self) -> float | None:
         """When a retry is due, a key is let go or its rate allows the next; monotonic seconds."""
-        retry_at = self._order.next_timer
+        retry_at = self.next_timer
         if not self._throttled or (retry_at is not None and retry_at < self._pace.next_at):
             return retry_at
         return self._pace.next_at
 
-    def new_events(self) -> None:
-        """The store has, or may have, more than was read."""
-        self._unread = True
+    def feed(self, change: EventsStored, now: float) -> bool:
+        """Take new events from the change that tells of them.
 
-    async def load(self) -> bool:
+        Returns:
+            False where they do not follow what was read, or there is no room: they will be read.
+        """
+        after, events = self.read_up_to, change.events
+        if (
+            self._unread
+            or self._reading
+            or len(events) != change.up_to - after  # what is known, or not handed along, among it
+            or events[0].head.sequence != after + 1
+            or self.room < len(events)
+        ):
+            self._unread = True
+            return False
+        outlines = [Outline(e.head.sequence, e.head.key, len(e.body)) for e in events]
+        self.load(outlines, now, after, change.up_to)
+        return True
+
+    async def read_on(self) -> bool:
         """Read on, one piece; and again what spilled, one piece. So no key hides the others.
 
         Returns:
@@ -123,18 +180,18 @@ class Queue:
         Raises:
             StoreUnavailable: It cannot be read now.
         """
-        if self._unread and (room := self._order.room):
+        if self._unread and (room := self.room):
             self._unread = False  # before the question: what comes meanwhile may not be in it
             try:
-                ended = await self._read(self._order.read_up_to, min(room, self._source.at_once))
+                ended = await self._read(self.read_up_to, min(room, self._at_once))
             except RelayError:
                 self._unread = True
                 raise
             self._unread |= not ended
-        if (behind := self._order.behind) is not None:
-            await self._read(behind, self._source.at_once)
-            behind = self._order.behind
-        return behind is not None or (self._unread and self._order.room > 0)
+        if (behind := self.behind) is not None:
+            await self._read(behind, self._at_once)
+            behind = self.behind
+        return behind is not None or (self._unread and self.room > 0)
 
     async def take(self, limit: int, fits: Callable[[int], object]) -> list[tuple[Entry, Event]]:
         """The next deliveries that may go, whole: `begin` or `put_back` each.
@@ -146,65 +203,47 @@ class Queue:
         Raises:
             StoreUnavailable: They cannot be read now, and stay where they were.
         """
-        while picked := self._pick(limit, fits):
+        while picked := self._fitting(limit, fits):
             try:
                 events = await self._store.fetch(self._channel, [e.sequence for e in picked])
             except RelayError:
                 for entry in picked:
-                    self._order.put_back(entry)
+                    self.put_back(entry)
                 raise
-            whole = {e.head.sequence: e for e in events if not e.damaged}
-            damaged = {e.head.sequence: e.head.id for e in events if e.damaged}
+            found = {event.head.sequence: event for event in events}
+            whole = list[tuple[Entry, Event]]()
             for entry in picked:
-                if entry.sequence in damaged:
-                    self._give_up(entry, damaged[entry.sequence])
-                elif entry.sequence not in whole:
+                event = found.get(entry.sequence)
+                if event is None:
                     log.warning("event is gone", sequence=entry.sequence, reader=self.number)
-                    self._order.vanish(entry)
+                    self.vanish(entry)
+                elif event.damaged:
+                    self._give_up(entry, event)
+                else:
+                    whole.append((entry, event))
             if whole:
-                return [(e, whole[e.sequence]) for e in picked if e.sequence in whole]
+                return whole
         return []
 
-    def put_back(self, entry: Entry) -> None:
-        """Return what was taken and not begun."""
-        self._order.put_back(entry)
-
-    def begin(self, entry: Entry, holder: Holder) -> bool:
+    def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
         """Lend a delivery that was taken to a holder; False if it may not go any more."""
-        now = self._clock.monotonic()
-        if not self._order.begin(entry, holder, now):
+        if not super().begin(entry, holder, now):
             return False
         self._pace.spend(now)
         return True
 
-    def extend(self, sequence: int, holder: Holder) -> None:
-        """The holder still has it."""
-        self._order.extend(sequence, holder, self._clock.monotonic())
-
     def finish(
-        self, sequence: int, holder: Holder, outcome: Outcome, jitter: float
-    ) -> Finished | None:
+        self, sequence: int, holder: Holder, outcome: Outcome, now: float, jitter: float
+    ) -> tuple[Entry, Verdict] | None:
         """Take the result of an attempt; None when it comes too late to change anything."""
-        finished = self._order.finish(sequence, holder, outcome, self._clock.monotonic(), jitter)
-        if finished is not None and not _given_back(outcome):
-            self._attempts.append(_attempt(finished.entry, outcome, self._clock.unix_ms()))
+        finished = super().finish(sequence, holder, outcome, now, jitter)
+        if finished is not None and not isinstance(finished[1], GiveBack):
+            self._attempts.append(_attempt(finished[0], outcome, self._clock.unix_ms()))
         return finished
-
-    def release(self, holder: Holder) -> None:
-        """The holder is gone: what it had may go again."""
-        self._order.release(holder)
-
-    def tick(self) -> None:
-        """Look at leases, retries and holds."""
-        self._order.tick(self._clock.monotonic())
-
-    def configure(self, policy: Policy) -> None:
-        """Change what follows from failures."""
-        self._order.set_policy(policy, self._clock.monotonic())
 
     def record(self) -> None:
         """Have what changed written with the next commit."""
-        marks, floor = self._order.changes(), self._order.floor
+        marks, floor = self.changes(), self.floor
         if not (marks or self._attempts or floor > self._noted_floor):
             return
         self._noted_floor = floor
@@ -218,46 +257,61 @@ class Queue:
 
     def close(self) -> None:
         """Free what is under way, note how far it came, and hold up no other queue."""
-        self._order.close()
+        super().close()
         self.record()
 
-    def _give_up(self, entry: Entry, event: str) -> None:
+    def _give_up(self, entry: Entry, event: Event) -> None:
         """Let a delivery die whose event is not what its sender sent: nobody is to get that."""
-        log.error("event is damaged, and not sent", id=event, reader=self.number)
-        if self.begin(entry, self):
-            self.finish(entry.sequence, self, DAMAGED, jitter=0)
+        log.error("event is damaged, and not sent", id=event.head.id, reader=self.number)
+        now = self._clock.monotonic()
+        if self.begin(entry, self, now):
+            self.finish(entry.sequence, self, DAMAGED, now, jitter=0)
 
     async def _read(self, after: int, limit: int) -> bool:
-        piece = await self._source.read(after, limit)
+        """Read what comes after a sequence; True if there is nothing behind it."""
+        # Until it is answered nothing is fed: the answer may say that it is all there is.
+        self._reading = True
+        try:
+            outlines, up_to, ends = await self._ask(after, limit)
+        finally:
+            self._reading = False
         # Behind the last of all there is nothing that a lane could still miss.
-        up_to = max(piece.up_to, self._order.read_up_to) if piece.ends else piece.up_to
-        self._order.load(piece.outlines, self._clock.monotonic(), after, up_to)
-        return piece.ends
+        up_to = max(up_to, self.read_up_to) if ends else up_to
+        self.load(outlines, self._clock.monotonic(), after, up_to)
+        return ends
 
-    def _pick(self, limit: int, fits: Callable[[int], object]) -> list[Entry]:
+    async def _ask(self, after: int, limit: int) -> tuple[Sequence[Outline], int, bool]:
+        """What comes after a sequence, how far was looked, and whether that is all."""
+        replay = self._replay
+        if replay is None:
+            outlines = await self._store.outlines(self._channel, after, limit)
+            up_to = outlines[-1].sequence if outlines else after
+            return outlines, up_to, len(outlines) < limit
+        if after >= replay.until:
+            return (), replay.until, True  # looking costs much the same however little it finds
+        found = await self._store.select(self._channel, replay, after, limit)
+        return found.outlines, found.read_up_to, found.read_up_to >= replay.until
+
+    def _fitting(self, limit: int, fits: Callable[[int], object]) -> list[Entry]:
         """No more than a window holds: what is read and not sent only costs memory.
 
         A body that is too large for now does not hold up the smaller ones behind it.
         """
         self._throttled = False
-        if limit <= 0 or not fits(0):
+        if limit <= 0 or not self.has_ready or not fits(0):
             return []
         allowance = self._pace.allowance(self._clock.monotonic())
         if not allowance:
             self._throttled = True
             return []
         fitting, total = list[Entry](), 0
-        for entry in self._order.pick(min(limit, allowance)):
+        for entry in self.pick(min(limit, allowance)):
             if fits(entry.size) and (not fitting or total + entry.size <= WINDOW_BYTES):
                 fitting.append(entry)
                 total += entry.size
             else:
-                self._order.put_back(entry)
+                self.put_back(entry)
         return fitting
-
-
-def _given_back(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and outcome.kind in GIVEN_BACK
 
 
 def _attempt(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:

@@ -1,10 +1,14 @@
 """The one reader of a subscription: brings what its queues let go to the sinks that take it.
 
 A reader has one queue for live traffic and one for each running replay, which share the keys that
-are under way; and a sink for each connection, or one that is a URL. It runs in *turns*, one after
-the other in one task. Whatever may have changed something sets the wake-up, however often: new
-events, a result (its sink has credit again), a sink that came or went, a tick, the timer of the
-next retry. A turn
+are under way; and a sink for each connection, or one that is a URL.
+
+What needs no question to the store is done at once, by plain calls: a live queue that had read all
+is fed with new events by the change that tells of them, and lends what may go; a result changes its
+queue. What results changed is looked at once a turn of the event loop, however many came: progress
+is recorded, the timer of the next retry set, and the task is woken where it can do something.
+
+That task runs in *turns*, one after the other. A turn
 
 1. lets each queue read on,
 2. takes what may go and fits a sink's credit, and lends it: live traffic first, then replays in
@@ -12,9 +16,9 @@ next retry. A turn
 3. records what changed, to be written with the store's next commit.
 
 Which sink takes a body of some size now, if any, is decided by `_sink_for` alone: a reader that is
-stopped, draining or paused has none, nor has one whose targets are not there. Results change the
-queues at once, between turns. A store that does not answer ends the turn, and is asked again after
-a second; where it can do nothing for replays, live traffic goes on.
+stopped, draining or paused has none, nor has one whose targets are not there. A store that does not
+answer ends the turn, and is asked again after a second; where it can do nothing for replays, live
+traffic goes on.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from relay_server.delivery.lanes import Entry
 from relay_server.delivery.queue import Queue
 from relay_server.errors import ReplayNotFound
 from relay_server.metrics import Metrics
+from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import (
     Channel,
@@ -125,6 +130,7 @@ class Reader:
         )
         self._draining = False
         self._wake = asyncio.Event()
+        self._look: asyncio.Handle | None = None  # at what results changed, soon
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._stopped = False
@@ -157,13 +163,15 @@ class Reader:
             queue.release(sink)
         self._open_some()
 
-    def hold(self, sink: Sink, why: str = "") -> None:
+    def hold(self, sink: Sink, why: str | None = "") -> None:
         """The sink's target is not there: send it nothing until `let_go`."""
-        self._set(sink, why)
+        if sink in self._sinks:
+            self._sinks[sink] = why
+            self._open_some()
 
     def let_go(self, sink: Sink) -> None:
         """The target is back."""
-        self._set(sink, None)
+        self.hold(sink, None)
 
     async def run(self) -> None:
         """Take one turn after the other, until `stop`."""
@@ -177,40 +185,50 @@ class Reader:
 
     def wake(self) -> None:
         """There may be something to do: a sink may have credit again."""
-        self._wake.set()
+        if self._has_replays or (self._live.has_work and self._sink_for(0) is not None):
+            self._wake.set()
 
-    def new_events(self) -> None:
+    def new_events(self, change: EventsStored) -> None:
         """The channel has events that were not read yet."""
-        self._live.new_events()
-        self._wake.set()
+        live = self._live
+        is_idle = not live.has_ready  # then all that may go is among these
+        if not live.feed(change, self._clock.monotonic()):
+            self._wake.set()
+        elif is_idle and self._sink_for(0) is not None:
+            self._send_fed(change)
+        else:
+            self.wake()
 
     def tick(self, now: float) -> None:
         """Look at leases and retries; call this about once a second."""
         for queue in self._queues.values():
-            queue.tick()
-        self._wake.set()  # but not `new_events`: the feed loses none
+            queue.tick(now)
+        self._look_now()
 
     def extend(self, sink: Sink, deliveries: Iterable[str]) -> None:
         """The sink still has these."""
+        now = self._clock.monotonic()
         for delivery in deliveries:
             queue = self._queues.get(reader_of(delivery))
             if queue is not None:
-                queue.extend(sequence_of(delivery), sink)
+                queue.extend(sequence_of(delivery), sink, now)
 
     def finish(self, sink: Sink, delivery: str, outcome: Outcome) -> None:
         """Take the result of an attempt; one that comes late changes nothing."""
-        self._wake.set()  # whatever it was, the sink has room again
+        if self._look is None:  # whatever it was, the sink has room again
+            self._look = asyncio.get_running_loop().call_soon(self._look_now)
         queue = self._queues.get(reader_of(delivery))
         if queue is None:
             return
-        jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
-        finished = queue.finish(sequence_of(delivery), sink, outcome, jitter)
+        now, jitter = self._clock.monotonic(), 2 * random.random() - 1  # noqa: S311  (it guards nothing)
+        finished = queue.finish(sequence_of(delivery), sink, outcome, now, jitter)
         if finished is None:
             return
         self._metrics.attempt(self.channel.name, outcome)
-        if isinstance(finished.verdict, retry.Pause) and not self.paused:
-            self.pause(finished.verdict.reason)
-            self._on_gone(finished.verdict.reason)
+        _, verdict = finished
+        if isinstance(verdict, retry.Pause) and not self.paused:
+            self.pause(verdict.reason)
+            self._on_gone(verdict.reason)
 
     def pause(self, reason: str) -> None:
         """Send nothing until it is configured otherwise."""
@@ -225,7 +243,7 @@ class Reader:
         """Go on with other rules."""
         self.channel, self.subscription = channel, subscription
         for queue in self._queues.values():
-            queue.configure(self._policy)
+            queue.set_policy(self._policy, self._clock.monotonic())
         self._wake.set()
 
     def replays_changed(self) -> None:
@@ -241,8 +259,9 @@ class Reader:
         # Now, and not once `run` has ended: the next reader may be claiming already.
         for queue in self._queues.values():
             queue.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        for handle in (self._timer, self._look):
+            if handle is not None:
+                handle.cancel()
         self._wake.set()
 
     @property
@@ -277,10 +296,10 @@ class Reader:
             await self._end_replays()
 
     async def _serve(self, queue: Queue) -> None:
-        queue.tick()
+        queue.look(self._clock.monotonic())
         if queue.stopped:
             return
-        if await queue.load():
+        if await queue.read_on():
             self._wake.set()  # the rest in another turn: live traffic goes first
         while await self._send(queue):
             pass
@@ -289,14 +308,24 @@ class Reader:
         """Lend what may go; False when that was nothing."""
         sent = False
         for entry, event in await queue.take(self._limit(queue), self._sink_for):
-            sink = self._sink_for(entry.size)
-            if sink is None:
-                queue.put_back(entry)
-            elif queue.begin(entry, sink):
-                self._take_turns(sink, queue)
-                sink.deliver(self._delivery(queue, entry, event))
-                sent = True
+            sent |= self._lend(queue, entry, event)
         return sent
+
+    def _send_fed(self, change: EventsStored) -> None:
+        """Lend what may go of events that were just fed to a live queue which had nothing ready."""
+        first = change.up_to - len(change.events) + 1
+        for entry in self._live.pick(len(change.events)):
+            self._lend(self._live, entry, change.events[entry.sequence - first])
+
+    def _lend(self, queue: Queue, entry: Entry, event: Event) -> bool:
+        sink = self._sink_for(entry.size)
+        if sink is None:
+            queue.put_back(entry)
+        elif queue.begin(entry, sink, self._clock.monotonic()):
+            self._take_turns(sink, queue)
+            sink.deliver(self._delivery(queue, entry, event))
+            return True
+        return False
 
     def _sink_for(self, size: int) -> Sink | None:
         """The sink that a body of so many bytes goes to now, if any does."""
@@ -321,11 +350,6 @@ class Reader:
         if queue.is_replay:
             self._queues[queue.number] = self._queues.pop(queue.number)
 
-    def _set(self, sink: Sink, why: str | None) -> None:
-        if sink in self._sinks:
-            self._sinks[sink] = why
-            self._open_some()
-
     def _open_some(self) -> None:
         """Sinks came, went, or have changed their minds."""
         self._open = [sink for sink, held in self._sinks.items() if held is None]
@@ -345,6 +369,13 @@ class Reader:
     def _record(self) -> None:
         for queue in self._queues.values():
             queue.record()
+
+    def _look_now(self) -> None:
+        """What results and time have changed is recorded, and followed."""
+        self._look = None
+        self._record()
+        self._wake_when_due()
+        self.wake()
 
     # Replays
 

@@ -153,9 +153,9 @@ class Connection:
             self._wake.set()
 
     def tick(self, now: float) -> None:
-        self._perform(
-            self._session.tick(now)
-        )  # it wakes the writer, which waits for what is unsent
+        self._perform(self._session.tick(now))
+        if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._wake.set()  # the writer waits for room, and so knows since when there is none
         since = self._sending_since
         if since is not None and now - since >= SEND_DEADLINE_S:
             log.warning("client takes nothing, cut", token=self.token, host=self.host)

@@ -12,8 +12,7 @@ from unittest import mock
 
 import pytest
 
-from relay_server.delivery import order
-from relay_server.delivery.source import EveryEvent, SelectedEvents
+from relay_server.delivery import order, queue
 from tests.simulation import mutants
 from tests.simulation.kernel import Broken
 from tests.simulation.plan import FAULTS
@@ -121,8 +120,8 @@ def test_nothing_is_lost_where_lanes_spill_all_the_time() -> None:
     """A lane knows hundreds of deliveries, which no run has, unless it is made to know two."""
     with (
         mock.patch.multiple(order, LANE_AHEAD=2, MOST_KNOWN=12),
-        mock.patch.object(EveryEvent, "at_once", 4),
-        mock.patch.object(SelectedEvents, "at_once", 4),
+        mock.patch.object(queue, "READ_AHEAD", 4),
+        mock.patch.object(queue, "REPLAY_LOOK_AHEAD", 4),
     ):
         simulate_all(SPILLING)
 

@@ -185,8 +185,7 @@ async def _nothing_stays(world: World) -> None:
     await _quiet(world, server)
     for reader in server.readers():
         for queue in reader._queues.values():
-            order = queue._order
-            left = order.under_way, order.unsettled, len(order._lanes)
+            left = queue.under_way, queue.unsettled, len(queue._lanes)
             if any(left) or reader._keys:
                 world.kernel.violate("deliveries stay behind", left=left)
     for connection in server.connections:
@@ -221,7 +220,7 @@ def watch(world: World) -> None:
         if reader.claim.epoch < epoch and world.kernel.now - at > GIVEN_UP_S:
             world.kernel.violate("an older claim is served", reader=reader.claim.reader)
         for queue in reader._queues.values():
-            holders = [entry.holder for entry in queue._order._under_way.values()]
+            holders = [entry.holder for entry in queue._under_way.values()]
             if any(holder not in reader._sinks for holder in holders):
                 number = reader.subscription.number
                 world.kernel.violate("lent to who is gone", subscription=number)

@@ -148,7 +148,7 @@ class Line:
     def finish(self, sequence: int, outcome: Outcome = OK, holder: object = HOLDER) -> Entry | None:
         """A result comes, without jitter; None if it was late."""
         finished = self.order.finish(sequence, holder, outcome, self.now, 0.0)
-        return finished.entry if finished else None
+        return finished[0] if finished else None
 
     def fail(self, sequence: int, *waits: float) -> None:
         """Fail again and again, each time after a while."""
@@ -173,6 +173,8 @@ class World:
 
     Attributes:
         tick_s: A test of hours need not look at the clock each second, as the hub does.
+        handed_along: New events come with the change that tells of them; those that another replica
+            stored do not.
     """
 
     store: Shelf
@@ -181,6 +183,7 @@ class World:
     metrics: Metrics = field(default_factory=Metrics)
     everything: list[Delivery] = field(default_factory=list)
     tick_s: float = 1.0
+    handed_along: bool = True
 
     @asynccontextmanager
     async def reader(self, *sinks: FakeSink) -> AsyncIterator[Reader]:
@@ -192,7 +195,7 @@ class World:
         for sink in sinks:
             sink.reader = reader
             reader.add(sink)
-        unlisten = self.store.feed.listen(EventsStored, lambda _: reader.new_events())
+        unlisten = self.store.feed.listen(EventsStored, lambda change: self._tell(reader, change))
         running, ticking = (
             asyncio.create_task(reader.run()),
             asyncio.create_task(self._tick(reader)),
@@ -206,6 +209,11 @@ class World:
             async with asyncio.timeout(5):
                 await running
             self.everything += [delivery for sink in sinks for delivery in sink.got]
+
+    def _tell(self, reader: Reader, change: EventsStored) -> None:
+        if not self.handed_along:
+            change = EventsStored(change.channel, change.up_to)
+        reader.new_events(change)
 
     async def _tick(self, reader: Reader) -> None:
         while True:

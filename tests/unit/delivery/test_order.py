@@ -475,7 +475,7 @@ def test_a_target_that_wants_no_more_costs_no_failure() -> None:
     finished = line.order.finish(1, HOLDER, GONE, 0.0, 0.0)
 
     assert finished is not None
-    assert finished.verdict == Pause("the target answered 410")
+    assert finished[1] == Pause("the target answered 410")
     [stored] = line.marks().values()
     assert (stored.state, stored.failures, stored.due_at) == (MarkState.WAITING, 0, 0)
     assert line.begin() == [1]

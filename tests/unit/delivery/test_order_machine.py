@@ -165,7 +165,7 @@ class OrderMachine(RuleBasedStateMachine):
         sequence = data.draw(st.sampled_from(under_way or sorted(self.models)))
         model = self.models[sequence]
         finished = self.order.finish(sequence, holder, outcome, self.now, 0.0)
-        entry = finished.entry if finished else None
+        entry = finished[0] if finished else None
         assert (entry is not None) == (model.holder is holder)
         if entry is None:
             return

@@ -8,8 +8,8 @@ import pytest
 
 from relay_protocol.values import Failure, FailureKind, Response
 from relay_server.delivery import order as order_module
-from relay_server.delivery.queue import TEXT_BYTES, _text
-from relay_server.delivery.source import REPLAY_BURST_S, EveryEvent, Pace, SelectedEvents
+from relay_server.delivery import queue as queue_module
+from relay_server.delivery.queue import REPLAY_BURST_S, TEXT_BYTES, Pace, _text
 from relay_server.values import Outline, Replay, Selected
 from tests.support.events import BROKEN, OK
 from tests.support.sinks import FakeSink
@@ -17,43 +17,6 @@ from tests.support.stores import append_many
 from tests.support.virtual_time import virtual_time
 from tests.support.waiting import settled, until
 from tests.unit.delivery.support import Shelf, a_world, succeed
-
-# Sources
-
-
-async def test_every_event_is_read_in_pieces_without_an_end() -> None:
-    world = await a_world(5)
-    source = EveryEvent(world.store, world.channel.number)
-
-    first, second = await source.read(0, 3), await source.read(3, 3)
-
-    assert [[o.sequence for o in piece.outlines] for piece in (first, second)] == [
-        [1, 2, 3],
-        [4, 5],
-    ]
-    assert [(piece.up_to, piece.ends) for piece in (first, second)] == [(3, False), (5, True)]
-    nothing = await source.read(5, 3)
-    assert (list(nothing.outlines), nothing.up_to, nothing.ends) == ([], 5, True)
-    assert (source.until, source.rate_per_s) == (None, None)
-    await append_many(world.store, world.channel, 1)
-    assert [o.sequence for o in (await source.read(5, 3)).outlines] == [6]
-
-
-async def test_selected_events_end_where_their_replay_does() -> None:
-    world = await a_world(9)
-    replay = await world.replay(rate_per_s=7.0, sequences=(2, 3, 5, 8))
-    await append_many(world.store, world.channel, 3)
-    source = SelectedEvents(world.store, world.channel.number, replay)
-
-    first, second = await source.read(0, 2), await source.read(3, 9)
-
-    assert [[o.sequence for o in piece.outlines] for piece in (first, second)] == [[2, 3], [5, 8]]
-    assert (first.up_to, first.ends, second.ends) == (3, False, True)
-    assert second.up_to == source.until
-    assert source.rate_per_s == 7.0
-    asked = world.store.asked["select"]
-    assert (await source.read(second.up_to, 9)).ends
-    assert world.store.asked["select"] == asked, "the store is not asked for what is over"
 
 
 def test_a_pace_lets_go_at_its_rate_and_catches_up_little() -> None:
@@ -81,8 +44,7 @@ def test_without_a_rate_a_pace_holds_nothing_up() -> None:
 @pytest.mark.parametrize("bound", ["READ_AHEAD", "REPLAY_LOOK_AHEAD"])
 async def test_so_much_is_read_at_once(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest a look later, so that a long way behind is no long wait for others."""
-    kind = EveryEvent if bound == "READ_AHEAD" else SelectedEvents
-    monkeypatch.setattr(kind, "at_once", 4)
+    monkeypatch.setattr(queue_module, bound, 4)
     asked: dict[str, list[int]] = {"READ_AHEAD": [], "REPLAY_LOOK_AHEAD": []}
     outlines, select = Shelf.outlines, Shelf.select
 
@@ -126,7 +88,7 @@ async def test_a_conversation_that_is_stuck_holds_up_no_other_however_long_it_is
     """What is known of a lane is little, and all comes in order in the end."""
     monkeypatch.setattr(order_module, "LANE_AHEAD", 4)
     monkeypatch.setattr(order_module, "MOST_KNOWN", 20)
-    monkeypatch.setattr(EveryEvent, "at_once", 8)
+    monkeypatch.setattr(queue_module, "READ_AHEAD", 8)
     world = await a_world(200, "stuck")
     await append_many(world.store, world.channel, 5, "other")
     sink = FakeSink(lambda d: BROKEN if d.event.key == "stuck" else OK)
@@ -134,13 +96,13 @@ async def test_a_conversation_that_is_stuck_holds_up_no_other_however_long_it_is
     async with world.reader(sink) as reader:
         await until(lambda: sink.sequences.count(205) == 1, within_s=1)
         assert sink.sequences == [1, 201, 202, 203, 204, 205]
-        assert reader._live._order.unsettled <= 4 + 1
+        assert reader._live.unsettled <= 4 + 1
         assert await world.backlog() == 200
     again = FakeSink(succeed)
     async with world.reader(again) as reader:
         await until(lambda: len(again.got) == 200, within_s=20)
         await settled()
-        assert (reader._live._order.floor, reader._live._order.unsettled) == (205, 0)
+        assert (reader._live.floor, reader._live.unsettled) == (205, 0)
 
     assert again.sequences == list(range(1, 201))
     assert await world.backlog() == 0

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome
 from relay_server.delivery.backoff import STORE_RETRY_S
+from relay_server.delivery.queue import REPLAY_BURST_S
 from relay_server.delivery.reader import REPLAY_UNDER_WAY, sequence_of
-from relay_server.delivery.source import REPLAY_BURST_S
 from relay_server.values import MarkState, Progress, ReplayState
 from tests.support.events import BROKEN, OK, mark, new_event
 from tests.support.sinks import FakeSink
@@ -273,6 +273,7 @@ async def test_a_store_that_does_not_answer_is_asked_each_second_and_complained_
 ) -> None:
     """However many webhooks and results come meanwhile."""
     world = await a_past(2)
+    world.handed_along = False
     sink = FakeSink(succeed)
     with capture_logs() as logs:
         async with world.reader(sink) as reader:

@@ -172,7 +172,7 @@ async def test_ten_minutes_without_a_target_use_up_no_attempt() -> None:
 
 @virtual_time
 async def test_a_reader_looks_for_work_no_more_than_it_must() -> None:
-    """Idle, held, paused, draining or waiting for a window: about once a second."""
+    """Idle, held, paused, draining or waiting for a window: a turn can do nothing for any."""
     world = await a_world(5)
     sink = FakeSink(window=2)
     async with world.reader(sink) as reader:
@@ -188,11 +188,11 @@ async def test_a_reader_looks_for_work_no_more_than_it_must() -> None:
             step()
             count.clear()
             await asyncio.sleep(30)
-            assert 25 <= count["turns"] <= 40
+            assert count["turns"] <= 1
         sink.answer_all(BROKEN)
         count.clear()
         await asyncio.sleep(600)
-        assert count["turns"] <= 610
+        assert count["turns"] <= 10
 
 
 @virtual_time
@@ -225,6 +225,7 @@ async def stores_away(world: World, sink: FakeSink, what: str) -> None:
 @virtual_time
 async def test_a_store_that_is_away_for_any_question_loses_and_repeats_nothing() -> None:
     world = await a_world(20)
+    world.handed_along = False
     sink = FakeSink(succeed, window=1)
     async with world.reader(sink) as reader:
         for what in ("outlines", "fetch", "select", "claim", "replays", "end_replay"):

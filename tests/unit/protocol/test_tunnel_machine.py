@@ -258,7 +258,7 @@ class TunnelMachine(RuleBasedStateMachine):
         assert not known, "what is settled stays settled"
         if self.is_settled(sequence):
             self.settled.append(sequence)
-        if not outcome.delivered and finished.entry.failures:
+        if not outcome.delivered and finished[0].failures:
             self.passed.add(sequence)
 
     def pump(self) -> None:
