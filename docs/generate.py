@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import sys
@@ -34,7 +35,7 @@ from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
 from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, settings_of
-from relay_server.metrics import Metrics
+from relay_server.metrics import Answers, Metrics
 from relay_server.settings import ServerSettings
 from relay_server.web.access import CODES
 from relay_server.web.limits import Limit
@@ -208,14 +209,16 @@ def _client_errors() -> Iterator[str]:
 
 
 def _metrics() -> Iterator[str]:
-    ours = [m for m in vars(Metrics()).values() if isinstance(m, MetricWrapperBase)]
-    return _table("metric | type | labels | meaning", map(_metric, ours))
+    ours = vars(Metrics()).values()
+    families: list[tuple[Any, Any]] = [(family, family) for family in Answers().collect()]
+    wrapped = [m for m in ours if isinstance(m, MetricWrapperBase)]
+    families += [(family, m) for m in wrapped for family in m.describe()]
+    return _table("metric | type | labels | meaning", itertools.starmap(_metric, families))
 
 
-def _metric(metric: Any) -> Sequence[object]:
-    family = metric.describe()[0]
+def _metric(family: Any, labelled: Any) -> Sequence[object]:
     name = family.name + ("_total" if family.type == "counter" else "")
-    return f"`{name}`", family.type, _listed(metric._labelnames)[0], family.documentation
+    return f"`{name}`", family.type, _listed(labelled._labelnames)[0], family.documentation
 
 
 # What limits a part of the code: a module's title, by the longest folder that it lies in.

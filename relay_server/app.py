@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from relay_protocol.errors import RelayError
-from relay_server import descriptors, tls
+from relay_server import tls
 from relay_server.clock import SystemClock
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
@@ -27,7 +29,7 @@ from relay_server.metrics import Metrics, measure_lag
 from relay_server.operations.channels import delete_forgotten_canaries
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
-from relay_server.stopping import Ending, Listening, on_signals, stop
+from relay_server.stopping import Ending, on_signals, stop
 from relay_server.store.opening import open_store, store_exists
 from relay_server.web import api, gateway
 from relay_server.web.access import ON_HOST, errors_as_json
@@ -48,6 +50,7 @@ from relay_server.web.server import (
 
 log = structlog.get_logger()
 
+RESERVED = 256  # open files that are not for connections: the database, the ops port, forwards …
 BACKLOG = 1_024  # connections that wait to be accepted; the kernel refuses more
 UPKEEP_S = 60.0  # between two clean-ups of old events and forgotten canaries
 UPKEEP_FULL_S = 5.0  # the same where a channel is nearly full, or webhooks find no room
@@ -101,11 +104,8 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 def public_app(context: Context) -> web.Application:
     """What the world reaches beside webhooks, which `Front` takes."""
-    app = web.Application(
-        middlewares=[track_request, close_after_answer, errors_as_json, limit_concurrency]
-    )
-    app[CONTEXT] = context
-    app.on_response_prepare.extend((hide_server, forbid_sniffing))
+    app = _app(context, close_after_answer, errors_as_json, limit_concurrency)
+    app.on_response_prepare.append(forbid_sniffing)
     app.router.add_get("/connect", gateway.connect)
     app.router.add_get("/health/live", live)
     app.add_routes(api.routes)
@@ -115,9 +115,7 @@ def public_app(context: Context) -> web.Application:
 
 def ops_app(context: Context) -> web.Application:
     """What the operator's own machines reach."""
-    app = web.Application(middlewares=[track_request, errors_as_json])
-    app[CONTEXT] = context
-    app.on_response_prepare.append(hide_server)
+    app = _app(context, errors_as_json)
     app.router.add_get("/health/live", live)
     app.router.add_get("/health/ready", ready)
     app.router.add_get("/metrics", metrics)
@@ -126,13 +124,40 @@ def ops_app(context: Context) -> web.Application:
 
 def control_app(context: Context) -> web.Application:
     """What commands on this host reach, through a socket with file mode 0600."""
-    app = web.Application(middlewares=[track_request, errors_as_json])
-    app[CONTEXT] = context
+    app = _app(context, errors_as_json)
     app[ON_HOST] = True
-    app.on_response_prepare.append(hide_server)
     app.router.add_get("/health/ready", ready)
     app.add_routes(api.routes)
     return app
+
+
+def _app(context: Context, *middlewares: Middleware) -> web.Application:
+    app = web.Application(middlewares=[track_request, *middlewares])
+    app[CONTEXT] = context
+    app.on_response_prepare.append(hide_server)
+    return app
+
+
+def fitted(settings: ServerSettings) -> ServerSettings:
+    """Raise the limit on open files, and the settings with no more connections than fit it."""
+    room = max(1, _open_files() - RESERVED)
+    if settings.max_connections <= room:
+        return settings
+    log.warning(
+        "fewer connections than set: the limit on open files (ulimit -n) is too low",
+        max_connections=room,
+    )
+    return settings.model_copy(update={"max_connections": room})
+
+
+def _open_files() -> int:
+    """The limit on open files, once it is as high as this process may have it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        return soft  # some systems name a limit that they do not give
+    return hard if hard != resource.RLIM_INFINITY else 1 << 30
 
 
 async def serve(settings: ServerSettings, sources: Sources) -> int:
@@ -142,7 +167,7 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
         The exit status: 1 when the store or another part of the server failed.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    settings, ending = descriptors.fitted(settings), Ending()
+    settings, ending = fitted(settings), Ending()
     try:
         await _serve_until(ending, settings, sources)
     except StoreBroken:
@@ -161,7 +186,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
             log.warning("a new store is begun: none was here", data_dir=str(settings.data_dir))
         await _ensure_default_channel(context)
         await _start_forwards(stack, context)
-        listening = await _listen(stack, context, ending)
+        server, front, runners = await _listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
         ending.watch(stack, "upkeep", _upkeep(context))
         ending.watch(stack, "lag", measure_lag(context.clock, context.metrics, context.throttle))
@@ -169,7 +194,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         log.info("ready", url=settings.url, data_dir=str(settings.data_dir))
         await ending.asked.wait()
         log.info("stopping")
-        await stop(context, listening, drained=not ending.failed)
+        await stop(context, server, front, runners, drained=not ending.failed)
 
 
 async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> BoundedRunner:
@@ -214,7 +239,10 @@ async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:
             context.forwards.start(subscription)
 
 
-async def _listen(stack: AsyncExitStack, context: Context, ending: Ending) -> Listening:
+async def _listen(
+    stack: AsyncExitStack, context: Context, ending: Ending
+) -> tuple[asyncio.Server, Front, Sequence[BoundedRunner]]:
+    """The public port, what takes its connections, and all that listens through aiohttp."""
     settings = context.settings
     control = await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
     ops = await _runner(stack, ops_app(context))
@@ -223,7 +251,7 @@ async def _listen(stack: AsyncExitStack, context: Context, ending: Ending) -> Li
     public = await _runner(stack, public_app(context))
     front = Front(context, public.handler)
     server = await _listen_publicly(stack, context, front, ending)
-    return Listening(server, front, (public, ops, control))
+    return server, front, (public, ops, control)
 
 
 async def _listen_publicly(

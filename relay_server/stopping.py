@@ -25,7 +25,6 @@ import select
 import signal
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from types import FrameType
 
 import structlog
@@ -89,16 +88,14 @@ class Ending:
         self.asked.set()
 
 
-@dataclass(slots=True)
-class Listening:
-    """The parts that take connections, to be closed in order."""
-
-    server: asyncio.Server  # of the public port
-    front: Front
-    runners: Iterable[BoundedRunner]
-
-
-async def stop(context: Context, listening: Listening, *, drained: bool) -> None:
+async def stop(
+    context: Context,
+    server: asyncio.Server,
+    front: Front,
+    runners: Iterable[BoundedRunner],
+    *,
+    drained: bool,
+) -> None:
     """End in the order that costs nobody anything; what was answered 2xx is on disk all along.
 
     Where it is drained, deliveries under way are waited for, and webhooks are taken meanwhile.
@@ -108,11 +105,11 @@ async def stop(context: Context, listening: Listening, *, drained: bool) -> None
     context.stopping = True  # not ready any more, and every answer ends its connection
     if drained:
         await asyncio.gather(context.hub.drain(DRAIN_S), asyncio.sleep(MOVE_S))
-    await _stop_listening(listening.server)
+    await _stop_listening(server)
     last = LAST_WEBHOOK_S if drained else LAST_ANSWER_S
-    await listening.front.close(within_s=began + last - now())
+    await front.close(within_s=began + last - now())
     context.hub.go_away("the server restarts", GO_AWAY_S)
-    await asyncio.gather(*(runner.cleanup() for runner in listening.runners))
+    await asyncio.gather(*(runner.cleanup() for runner in runners))
 
 
 def on_signals(asked: asyncio.Event) -> None:

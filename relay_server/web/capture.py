@@ -66,15 +66,10 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What the names of header fields say.
+    """What the names of header fields say."""
 
-    Attributes:
-        kept: Places of fields that are kept, `Authorization` not counted.
-        places: Where the fields of a name in lower case are.
-    """
-
-    kept: tuple[int, ...]
-    places: Mapping[bytes, tuple[int, ...]]
+    kept: tuple[int, ...]  # places of fields that stay; `Authorization` is judged by its value
+    places: Mapping[bytes, tuple[int, ...]]  # by lower-case name
 
 
 class Head(msgspec.Struct, frozen=True):

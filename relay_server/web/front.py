@@ -19,10 +19,9 @@ known by the sender's id.
 LINGERING: the answer is written, and what still comes is read and dropped. To close a socket with
 bytes unread sends a reset, which would take the answer away from a sender that is still sending.
 
-What is ordinary costs two callbacks and nothing that waits: `data_received` has the whole webhook
-parsed, let in and given to the store; the store's future calls `_stored`, which writes the answer,
-and counts it afterwards. So there is no task, no timer and no coroutine for a webhook: one timer
-for all looks at deadlines every `LOOK_S` while there are connections. After its connection no door
+An ordinary webhook takes two callbacks, and no task, timer or coroutine: `data_received` has it
+parsed, let in and given to the store; the store's future calls `_stored`, which answers. One timer
+for all looks at deadlines every `LOOK_S`, while there are connections. After its connection no door
 is part of a reference cycle, or the collector would have thousands of them to find a second.
 
 A request that two readers could take for different ones (two lengths, an odd coding, bare line
@@ -50,7 +49,7 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_server.errors import StoreFull, StoreUnavailable
-from relay_server.values import Appended
+from relay_server.values import Appended, Channel
 from relay_server.web import ingest
 from relay_server.web.context import Context
 from relay_server.web.ingest import BodyTooLarge, Incoming
@@ -209,7 +208,7 @@ class FrontDoor(asyncio.Protocol):
         self._whole = False  # all of its body came
         self._followed = False  # more came behind it
         self._keep = True  # the connection may be used again after it
-        self._error: RelayError | None = None  # why it is refused
+        self._error: Exception | None = None  # why it is refused
         self._told = self._untold = 0  # what the parser gave away so far; what it has taken since
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -239,25 +238,27 @@ class FrontDoor(asyncio.Protocol):
         return self._phase is ANSWERING and self._scheme == "http"
 
     def data_received(self, data: bytes) -> None:
-        phase = self._phase
-        if phase is ANSWERING:
+        if self._phase is ANSWERING:
             self._follow()
             return
-        if phase is LINGERING:
+        if self._phase is LINGERING:
             return
-        if phase is not BODY:
+        if self._phase is not BODY:
             self._raw.append(data)
             if self._began is None:
                 self._began = self._monotonic()
         self._parse(data)
         if self._error is not None:
             self._refuse(self._error)
-        elif self._incoming is None:
-            self._go_on_with_head(data)
-        elif self._whole:
-            self._store(self._incoming)
-        else:
-            self._go_on_with_body(data)
+        elif self._incoming is not None:
+            if self._whole:
+                self._store(self._incoming)
+            else:
+                self._count_body()
+        elif self._method:
+            self._hand_over()
+        elif self._phase is IDLE:
+            self._enter(HEAD, HEADER_DEADLINE_S)
 
     # What the parser calls.
 
@@ -331,15 +332,14 @@ class FrontDoor(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> None:
         """Feed the parser, and note what is wrong with the request."""
-        error: RelayError | None = None
+        error: Exception | None = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             if self._incoming is not None and not self._followed:
                 error = NotHttp()  # what follows is no body any more
         except httptools.HttpParserCallbackError as exc:
-            log.error("webhook failed", exc_info=exc)
-            error = _failed()
+            error = exc  # one of ours
         except httptools.HttpParserError:
             error = NotHttp()
         if error is None and not self._whole:
@@ -371,13 +371,8 @@ class FrontDoor(asyncio.Protocol):
         if head.value(b"expect").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _go_on_with_head(self, data: bytes) -> None:
-        if self._method:
-            self._hand_over()
-        elif self._phase is IDLE:
-            self._enter(HEAD, HEADER_DEADLINE_S)
-
-    def _go_on_with_body(self, data: bytes) -> None:
+    def _count_body(self) -> None:
+        """Bound what has come of bodies on all connections together."""
         if self._phase is not BODY:
             self._raw.clear()
             self._enter(BODY, BODY_DEADLINE_S)
@@ -413,35 +408,34 @@ class FrontDoor(asyncio.Protocol):
         self._drop_body()  # from here on it weighs with the store
         try:
             ingest.store(self._context, incoming, body).add_done_callback(self._stored)
-        except Exception as exc:  # noqa: BLE001  (`_not_stored` tells them apart)
-            self._not_stored(exc)
+        except Exception as exc:  # noqa: BLE001  (`refuse` knows what is an error of ours)
+            self._answer(*ingest.refuse(incoming.channel, exc))
 
     def _stored(self, stored: asyncio.Future[Appended]) -> None:
         error = stored.exception()
         if self._phase is not ANSWERING:
             return  # it took too long: the sender was told to come back
-        if error is not None:
-            self._not_stored(error)
-        else:
+        if error is None:
             self._answer(200, b'{"id": "%b"}' % stored.result().id.encode())
-            self._end_request()
+        else:
+            self._answer(*ingest.refuse(self._channel, error))
 
-    def _not_stored(self, error: BaseException) -> None:
-        if not isinstance(error, RelayError):
-            channel = self._incoming.channel.name if self._incoming else None
-            log.error("webhook failed", channel=channel, exc_info=error)
-            error = _failed()
-        self._answer_error(error)
-        self._end_request()
-
-    def _refuse(self, error: RelayError) -> None:
-        """Answer before all of the request came, or without the store's word; and close."""
+    def _refuse(self, error: Exception) -> None:
+        """Answer before all of the request came, or the store said what became of it; and close."""
         self._keep = False
         self._drop_body()
-        self._answer_error(error)
-        self._hang_up()
+        self._answer(*ingest.refuse(self._channel, error))
 
-    def _end_request(self) -> None:
+    def _answer(self, status: int, body: bytes, retry_after_s: int = 0) -> None:
+        """Write an answer, and go on to the next request or the connection's end."""
+        if self._context.stopping:
+            self._keep = False  # the sender's next request is to find the next server
+        if not self._transport.is_closing():
+            kept_as = self._version if self._keep else ""
+            head = _answer_head(status, len(body), retry_after_s, kept_as, int(time.time()))
+            self._transport.write(head if self._method == "HEAD" else head + body)
+        now = self._monotonic()
+        self._context.metrics.answered(self._channel, status, now - (self._began or now))
         if self._keep:
             self._expect_request()
             self._enter(IDLE, KEEPALIVE_S)
@@ -456,21 +450,9 @@ class FrontDoor(asyncio.Protocol):
         elif self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
 
-    def _answer_error(self, error: RelayError) -> None:
-        channel = self._incoming.channel if self._incoming else None
-        self._answer(*ingest.refuse(channel, error))
-
-    def _answer(self, status: int, body: bytes, retry_after_s: int = 0) -> None:
-        if self._context.stopping:
-            self._keep = False  # the sender's next request is to find the next server
-        if not self._transport.is_closing():
-            says = self._version if self._keep else ""  # 1.0 takes no answer for "kept"
-            head = answer_head(status, len(body), retry_after_s, says, int(time.time()))
-            self._transport.write(head if self._method == "HEAD" else head + body)
-        # The sender has its answer by now, or as soon as this returns.
-        channel = self._incoming.channel if self._incoming else None
-        began = self._began or 0.0
-        self._context.metrics.answered(channel, status, self._monotonic() - began)
+    @property
+    def _channel(self) -> Channel | None:
+        return self._incoming.channel if self._incoming else None
 
     def _enter(self, phase: _Phase, deadline_s: float) -> None:
         self._phase = phase
@@ -478,15 +460,10 @@ class FrontDoor(asyncio.Protocol):
 
 
 @functools.lru_cache(maxsize=32)
-def answer_head(status: int, length: int, retry_after_s: int, kept: str, second: int) -> bytes:
-    """An answer's bytes up to its body: for most of a second's answers the same.
+def _answer_head(status: int, length: int, retry_after_s: int, kept_as: str, second: int) -> bytes:
+    """An answer's bytes up to its body: those of a second are mostly the same.
 
-    Args:
-        status: HTTP status.
-        length: Bytes of the body.
-        retry_after_s: In `Retry-After`; 0 for none.
-        kept: The HTTP version of a connection that stays open; empty for one that is closed.
-        second: Unix seconds, for `Date` (RFC 9110 §6.6.1).
+    `kept_as` is the HTTP version of a connection that stays open, and empty for one that does not.
     """
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
@@ -496,11 +473,6 @@ def answer_head(status: int, length: int, retry_after_s: int, kept: str, second:
     ]
     if retry_after_s:
         lines.append(f"Retry-After: {retry_after_s}")
-    if kept != "1.1":  # where that is not what the version means by itself
-        lines.append("Connection: keep-alive" if kept else "Connection: close")
+    if kept_as != "1.1":  # else it is what the version means by itself
+        lines.append(f"Connection: {'keep-alive' if kept_as else 'close'}")
     return "\r\n".join([*lines, "", ""]).encode("ascii")
-
-
-def _failed() -> RelayError:
-    """The answer to a sender after an error of our own; the log says more."""
-    return RelayError("the webhook could not be taken")

@@ -133,14 +133,16 @@ def store(context: Context, incoming: Incoming, body: bytes) -> asyncio.Future[A
     key, kind = identify(config, body)
     id_ = f"evt_{uuid_utils.uuid7()}"
     event = NewEvent(id_, now_ms, key, kind, request, body, incoming.head.delivery_id)
-    return asyncio.ensure_future(context.store.append(channel.number, event))
+    return context.store.append(channel.number, event)
 
 
-def refuse(channel: Channel | None, error: RelayError) -> tuple[int, bytes, int]:
+def refuse(channel: Channel | None, error: BaseException) -> tuple[int, bytes, int]:
     """Log a refusal, and say it: status, JSON, and seconds of `Retry-After` or 0."""
     if isinstance(error, ChannelNotFound):
         error = Unauthorized("the channel was deleted")  # as if it had never been
     _note(channel, error)
+    if not isinstance(error, RelayError):
+        error = RelayError("the webhook could not be taken")
     status, message = error.status_hint, str(error)
     retry_after_s = error.retry_after_s if isinstance(error, TooMany) else 0
     if isinstance(error, StoreBroken):
@@ -153,7 +155,7 @@ def refuse(channel: Channel | None, error: RelayError) -> tuple[int, bytes, int]
     return status, error_body(error.code, message, error.hint), retry_after_s
 
 
-def _note(channel: Channel | None, error: RelayError) -> None:
+def _note(channel: Channel | None, error: BaseException) -> None:
     """The log has the reasons that no answer gives."""
     name = channel.name if channel else None
     match error:
@@ -163,8 +165,10 @@ def _note(channel: Channel | None, error: RelayError) -> None:
             pass  # logged where it is counted, at a bounded rate
         case StoreUnavailable() | StoreBroken():
             log.error("webhook not stored", channel=name, error=str(error))
+        case RelayError(code=code):
+            log.info("webhook refused", channel=name, reason=code)
         case _:
-            log.info("webhook refused", channel=name, reason=error.code)
+            log.error("webhook failed", channel=name, exc_info=error)
 
 
 def _check_rate(context: Context, channel: Channel, rate_per_s: float) -> None:

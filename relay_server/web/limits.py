@@ -17,7 +17,6 @@ import functools
 from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Network
 
@@ -62,28 +61,20 @@ class Rates:
     """A token bucket for each channel that has a rate."""
 
     def __init__(self) -> None:
-        self._buckets: dict[ChannelNumber, _Bucket] = {}
+        self._buckets: dict[ChannelNumber, tuple[float, float]] = {}  # level, and as of when
 
     def take(self, channel: ChannelNumber, rate_per_s: float, now: float) -> float:
         """Take a webhook: 0, or the seconds until the channel takes the next one."""
         room = max(1.0, rate_per_s * BURST_S)
-        bucket = self._buckets.setdefault(channel, _Bucket(room, now))
-        bucket.level = min(room, bucket.level + max(0.0, now - bucket.at) * rate_per_s)
-        bucket.at = now
-        if bucket.level < 1.0:
-            return (1.0 - bucket.level) / rate_per_s
-        bucket.level -= 1.0
-        return 0.0
+        level, at = self._buckets.get(channel, (room, now))
+        level = min(room, level + max(0.0, now - at) * rate_per_s)
+        taken = level >= 1.0
+        self._buckets[channel] = (level - taken, now)
+        return 0.0 if taken else (1.0 - level) / rate_per_s
 
     def forget(self, channel: ChannelNumber) -> None:
         """The channel was deleted."""
         self._buckets.pop(channel, None)
-
-
-@dataclass(slots=True)
-class _Bucket:
-    level: float
-    at: float
 
 
 class Failures:

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from relay_server import app, descriptors, metrics, stopping
+from relay_server import app, metrics, stopping
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
@@ -287,11 +287,11 @@ def test_connections_fit_the_limit_on_open_files(
     monkeypatch.setattr(resource, "setrlimit", lambda _, value: limits.update(now=value))
     settings = make_settings(tmp_path)
     with capture_logs() as logs:
-        assert descriptors.fitted(settings).max_connections == 1_000 - descriptors.RESERVED
+        assert app.fitted(settings).max_connections == 1_000 - app.RESERVED
     assert limits["now"] == (1_000, 1_000)
     assert [entry["log_level"] for entry in logs] == ["warning"]
     limits["now"] = (1_000, 1_000_000)
-    assert descriptors.fitted(settings) is settings
+    assert app.fitted(settings) is settings
 
 
 @virtual_time

@@ -15,7 +15,6 @@ import pytest
 
 from relay_server import stopping
 from relay_server.errors import StoreBroken
-from relay_server.stopping import Listening
 from relay_server.web import front
 from tests.support.senders import Connection, connection, request
 from tests.support.virtual_time import running_clock, virtual_time
@@ -73,8 +72,7 @@ async def test_webhooks_are_taken_for_half_a_second_though_nothing_is_under_way(
     front = SimpleNamespace(close=idle.nothing)
     context: Any = SimpleNamespace(stopping=False, hub=hub)
 
-    listening = Listening(cast(Any, idle), cast(Any, front), [])
-    await stopping.stop(context, listening, drained=True)
+    await stopping.stop(context, cast(Any, idle), cast(Any, front), [], drained=True)
 
     assert idle.closed_at == [pytest.approx(began + 0.5)]
 
