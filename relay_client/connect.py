@@ -25,7 +25,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from relay_client.options import Route, parse_since
 from relay_client.relay import Relay
 from relay_client.render import Render, make_render
 from relay_client.settings import ClientSettings, Configuration
-from relay_client.tunnel import Tunnel
+from relay_client.tunnel import Tell, Tunnel
 from relay_http.poster import Poster
 from relay_http.streams import READER_GONE
 from relay_http.target import Target
@@ -67,28 +67,31 @@ class Announcer:
         self.on_hang_up: Callable[[], None] = lambda: None
         self._console = console
 
-    def tell(self, notice: Notice) -> None:
-        """Write a notice's lines, and what it may ask to be added."""
-        self._write(notice)
-        match notice:
-            case Connected(welcome) if self.shares and not can_share(welcome.version):
-                self.shares = False  # told once
-                version = harmless(welcome.version, 40)
-                self._write(
-                    Warned(
-                        f"the relay has version {version}, which knows no --share: this client "
-                        "took over from others of its name."
-                    )
-                )
-            case _:
-                pass
+    def tell(self, notices: Sequence[Notice]) -> None:
+        """Write the lines of notices, and what they ask to be added, in one go."""
+        lines: list[str] = []
+        for notice in notices:
+            if self.render is not None:
+                lines += self.render(notice)
+                if isinstance(notice, Connected) and self.shares:
+                    lines += self._warn_if_alone(notice.welcome.version)
+        if lines:
+            self._write(lines)
 
-    def _write(self, notice: Notice) -> None:
-        if self.render is None:
-            return
+    def _warn_if_alone(self, version: str) -> list[str]:
+        if can_share(version) or self.render is None:
+            return []
+        self.shares = False  # told once
+        return self.render(
+            Warned(
+                f"the relay has version {harmless(version, 40)}, which knows no --share: this "
+                "client took over from others of its name."
+            )
+        )
+
+    def _write(self, lines: Sequence[str]) -> None:
         try:
-            for line in self.render(notice):
-                self._console.line(line)
+            self._console.line("\n".join(lines))
         except OSError as exc:
             if exc.errno not in READER_GONE:
                 raise
@@ -166,16 +169,16 @@ async def run_connect(configuration: Configuration, console: Console) -> None:
             if interrupts.count == 0:
                 raise
             if interrupts.on_first is None:  # nothing was under way yet
-                announcer.tell(Ended("stopped", 0))
+                announcer.tell([Ended("stopped", 0)])
                 return
-            announcer.tell(Ended("interrupted", 1))
+            announcer.tell([Ended("interrupted", 1)])
             raise ClientError(
                 "Stopped at once.", "What was under way comes again with the next connect."
             ) from None
         except ClientError as exc:
-            announcer.tell(Ended(str(exc), exc.exit_status))
+            announcer.tell([Ended(str(exc), exc.exit_status)])
             raise
-        announcer.tell(Ended("stopped", 0))
+        announcer.tell([Ended("stopped", 0)])
 
 
 async def _connect(
@@ -187,9 +190,8 @@ async def _connect(
     job = await plan(settings, relay, announcer.tell)
     announcer.render = make_render(output, console, relay.url, job.targets)
     if relay.sends_token_in_clear:
-        announcer.tell(
-            Warned(f"{relay.url} is without TLS: anyone on the way can read the token. Use https.")
-        )
+        text = f"{relay.url} is without TLS: anyone on the way can read the token. Use https."
+        announcer.tell([Warned(text)])
     announcer.shares = settings.share
     async with (
         _open_journal(configuration.state_folder, relay, announcer.tell) as journal,
@@ -209,7 +211,7 @@ async def _connect(
         await tunnel.run()
 
 
-async def plan(settings: ClientSettings, relay: Relay, tell: Callable[[Notice], None]) -> Job:
+async def plan(settings: ClientSettings, relay: Relay, tell: Tell) -> Job:
     """Find out which channel goes to which target.
 
     Raises:
@@ -229,7 +231,7 @@ async def plan(settings: ClientSettings, relay: Relay, tell: Callable[[Notice], 
     return Job(relay, targets, wanted, settings.timeout_s, settings.concurrency)
 
 
-async def _token_channel(relay: Relay, tell: Callable[[Notice], None]) -> str:
+async def _token_channel(relay: Relay, tell: Tell) -> str:
     """Ask the relay, for as long as it takes it to be there."""
     backoff, told = Backoff(), False
     while True:
@@ -238,7 +240,7 @@ async def _token_channel(relay: Relay, tell: Callable[[Notice], None]) -> str:
                 return await api.choose_channel(NAME_CHANNEL)
         except RelayUnreachable as exc:
             if not told:
-                tell(Lost(str(exc), exc.hint, before_first=True))
+                tell([Lost(str(exc), exc.hint, before_first=True)])
                 told = True
         await asyncio.sleep(backoff.delay(time.monotonic()))
 
@@ -260,15 +262,13 @@ def _by_channel(routes: list[Route], unnamed: str | None) -> dict[str, Target]:
 
 
 @contextlib.asynccontextmanager
-async def _open_journal(
-    folder: Path, relay: Relay, tell: Callable[[Notice], None]
-) -> AsyncIterator[Journal]:
+async def _open_journal(folder: Path, relay: Relay, tell: Tell) -> AsyncIterator[Journal]:
     """Open the journal for as long as the block; what was added is written at its end."""
     loop = asyncio.get_running_loop()
 
     def warn(text: str) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed before a slow disk answered
-            loop.call_soon_threadsafe(tell, Warned(text))
+            loop.call_soon_threadsafe(tell, [Warned(text)])
 
     journal = await asyncio.to_thread(Journal, folder, relay.url, warn)
     try:
@@ -282,7 +282,7 @@ def _hello(wanted: tuple[Wanted, ...]) -> Hello:
 
 
 def _stop(tunnel: Tunnel, session: ClientSession, announcer: Announcer) -> None:
-    announcer.tell(Stopping(len(session.running)))
+    announcer.tell([Stopping(len(session.running))])
     tunnel.stop()
 
 

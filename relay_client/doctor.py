@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from relay_client.options import Route
 from relay_client.relay import Relay
 from relay_client.settings import ClientSettings, Configuration
 from relay_client.tunnel import Tunnel
-from relay_http.poster import Poster
+from relay_http.poster import Posted, Poster
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.messages import Hello, Wanted
@@ -184,8 +184,11 @@ class _Watch:
         assert self._poster is not None
         return self._poster.target
 
-    async def post(self, delivery: Delivery) -> Outcome:
+    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
         """Without a target, answer in its place."""
+        ended(self._post(delivery))
+
+    async def _post(self, delivery: Delivery) -> Outcome:
         _note(self._arrived, None)
         outcome = Response(200) if self._poster is None else await self._poster.post(delivery)
         _note(self._outcome, outcome)
@@ -195,12 +198,13 @@ class _Watch:
         """The first failure ends the examination: nothing is waited for."""
         await asyncio.get_running_loop().create_future()
 
-    def tell(self, notice: Notice) -> None:
+    def tell(self, notices: Sequence[Notice]) -> None:
         """Take what the tunnel has to say."""
-        if isinstance(notice, Connected):
-            _note(self._connected, None)
-        elif isinstance(notice, Lost):
-            self._reason = notice
+        for notice in notices:
+            if isinstance(notice, Connected):
+                _note(self._connected, None)
+            elif isinstance(notice, Lost):
+                self._reason = notice
 
     async def until_connected(self) -> None:
         if not await self._comes(self._connected, _CONNECT_S):

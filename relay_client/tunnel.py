@@ -1,25 +1,28 @@
 """The WebSocket around a `ClientSession`: keeps it connected and does what it decides.
 
-    run ─┬─ _keep_connected   dial ──▶ receive … ──▶ lost ──▶ wait (backoff) ──▶ dial …
-         │     └─ _write      outbox ──▶ socket; one task for each connection
+    run ─┬─ _keep_connected   dial ──▶ listen … ──▶ lost ──▶ wait (backoff) ──▶ dial …
          ├─ _watch_clocks     each second: tick; a jump of the wall clock is a sleep
-         ├─ _replay           one task for each delivery that a target has
+         ├─ _wait_for         one for each delivery that waits for more than the target's answer
          └─ _probe            one for each target that is down
+
+    socket ──received──▶ session ──▶ _perform ──▶ poster ──_posted──▶ session ──▶ _perform
+                                        └──▶ outbox, news ──once a turn of the loop──▶ socket, tell
 
 The session decides and the tunnel performs. Whatever happens (a message, an outcome, a second that
 passed, a stop) is told to the session, which answers at once with effects. `_perform` carries them
-out in order and never waits: what is to be sent goes into the outbox, what is to be posted becomes
-a task.
+out in order and never waits. An ordinary webhook costs no task and two wake-ups: for its frame and
+for the target's answer. What is to be sent and told is collected until the end of the loop's turn:
+results that are ready together go out in one write, and people are told after the relay is.
 
 *What outlives a connection.* The session and its posts do: a target works on while the connection
-is away, and its outcome answers the delivery when the relay brings it again. Outbox and writer
-belong to one connection and go with it.
+is away, and its outcome answers the delivery when the relay brings it again. The outbox belongs to
+one connection and goes with it.
 
-*Backpressure.* While more than `MAX_OUTBOX` messages wait to be written nothing more is read, so a
-relay that takes no results brings no deliveries.
+*Backpressure.* The outbox is written as far as the relay reads. While more than `MAX_OUTBOX`
+messages wait there nothing more is read, so a relay that takes no results brings no deliveries.
 
-*Ends.* `_over` is set once all is drained after `stop`, or by an error in any task: none of them
-fails quietly. Then the last results get `CLOSE_TIMEOUT_S` to go out. An answer of the relay that is
+*Ends.* `_over` is set once all is drained after `stop`, or by an error anywhere: none fails
+quietly. Then the last results get `CLOSE_TIMEOUT_S` to go out. An answer of the relay that is
 final (a refused token, a takeover) is raised; everything else is tried again. A connection that
 nobody may be at the other end of is cut without a goodbye, which would hang.
 """
@@ -27,12 +30,13 @@ nobody may be at the other end of is cut without a goodbye, which would hang.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Protocol, assert_never
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Concatenate, ParamSpec, Protocol, assert_never
 
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import WebSocketException
 
 from relay_client import notices, websocket
 from relay_client.backoff import Backoff, SleepWatch
@@ -48,7 +52,8 @@ from relay_client.notices import (
     Waiting,
 )
 from relay_client.relay import Relay
-from relay_client.websocket import CLOSE_TIMEOUT_S, Reason
+from relay_client.websocket import CLOSE_TIMEOUT_S, Reason, Socket
+from relay_http.poster import Posted
 from relay_http.target import Target
 from relay_protocol.client_session import ClientEffect, ClientSession, Drained, Paused, Probe
 from relay_protocol.codec import decode_server, encode
@@ -67,7 +72,7 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.session import Close, Ping
-from relay_protocol.values import Delivery, Outcome
+from relay_protocol.values import Delivery, Failure, Outcome, Response
 
 # People are not told of a shorter absence.
 BLINK_S = 2.0
@@ -78,6 +83,26 @@ LOOK_S = 1.0
 # Messages that wait for the relay to read: nothing more of it is read meanwhile. One that reads has
 # at most one to come for each delivery.
 MAX_OUTBOX = 256
+_WRITE_BYTES = 65_536  # of messages that are handed to the system together
+
+
+Tell = Callable[[Sequence[Notice]], None]
+_P = ParamSpec("_P")
+_Step = Callable[Concatenate["Tunnel", _P], None]
+
+
+def _loudly(
+    step: Callable[Concatenate[Tunnel, _P], None],
+) -> Callable[Concatenate[Tunnel, _P], None]:
+    """Let an error in what the loop calls end the tunnel, where the loop would only log it."""
+
+    def guarded(tunnel: Tunnel, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            step(tunnel, *args, **kwargs)
+        except Exception as exc:  # noqa: BLE001  (raised where `run` is awaited)
+            tunnel._fail(exc)
+
+    return guarded
 
 
 class Posts(Protocol):
@@ -87,8 +112,8 @@ class Posts(Protocol):
     def target(self) -> Target:
         """The server that it posts to."""
 
-    async def post(self, delivery: Delivery) -> Outcome:
-        """Post a delivery; never raises."""
+    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
+        """Post a delivery, and hand over its outcome once, or what brings it."""
 
     async def until_listening(self) -> None:
         """Return once the target takes connections."""
@@ -103,7 +128,7 @@ class Tunnel:
         relay: Where to connect to.
         session: Decides everything.
         posters: Where deliveries go, by channel.
-        tell: Takes what happens; must not block.
+        tell: Takes what happened during a turn of the loop; must not block.
         backoff: Decides how long to wait between connections.
         wall: The wall clock, in Unix seconds; a jump of it is a sleep.
     """
@@ -113,7 +138,7 @@ class Tunnel:
         relay: Relay,
         session: ClientSession,
         posters: Mapping[str, Posts],
-        tell: Callable[[Notice], None],
+        tell: Tell,
         *,
         backoff: Backoff | None = None,
         wall: Callable[[], float] = time.time,
@@ -126,11 +151,16 @@ class Tunnel:
         self._backoff = backoff or Backoff()
         self._wall = wall
         self._look_s = look_s
-        self._socket: ClientConnection | None = None
-        self._outbox: asyncio.Queue[ClientMessage | Ping] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._socket: Socket | None = None
+        self._outbox: deque[ClientMessage | Ping] = deque()
+        self._sent = asyncio.Event()  # the outbox is empty
+        self._news: list[Notice] = []
+        self._turn_ends = False  # `_end_turn` was asked for
+        self._connection_over: asyncio.Future[ProtocolError | None]
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of starting
         # Set by the end of draining, or by an error in a task.
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[None] = self._loop.create_future()
         self._hurry = asyncio.Event()  # connect at once
         self._come_back: Goaway | None = None
         self._refused: Error | None = None
@@ -154,6 +184,7 @@ class Tunnel:
         finally:
             self._forget_blink()
             await self._cancel_tasks()
+            self._tell_news()
 
     def stop(self) -> None:
         """Take nothing new, and end `run` once what is under way is finished."""
@@ -175,71 +206,60 @@ class Tunnel:
         except (OSError, WebSocketException, ImportError) as exc:  # the last: no SOCKS library
             return _or_raise(websocket.of_failed_handshake(exc))
         self._backoff.opened(time.monotonic())
-        self._socket, self._outbox = socket, asyncio.Queue()
-        writing = self._start(self._write(socket, self._outbox))
+        self._socket = socket
+        self._connection_over = self._loop.create_future()
         try:
-            self._perform(self._session.connected(time.monotonic()))
-            return await self._receive(socket, writing)
+            return await self._converse(socket)
         finally:
             self._socket = None
-            writing.cancel()
+            self._outbox.clear()
             socket.transport.abort()
 
-    async def _dial(self) -> ClientConnection:
+    async def _dial(self) -> Socket:
         return await websocket.dial(self._relay)
 
-    async def _receive(self, socket: ClientConnection, writing: asyncio.Task[None]) -> Reason:
+    async def _converse(self, socket: Socket) -> Reason:
         if socket.subprotocol != SUBPROTOCOL:
             return Reason("what answers there speaks no relay.v1", "Check the URL.")
+        self._perform(self._session.connected(time.monotonic()))
+        socket.listen(self)
+        error = await self._connection_over
+        if error is not None:
+            socket.read(go_on=True)  # for the answer to the close
+            await socket.close(CloseCode.PROTOCOL_ERROR, error.code)
+            return Reason(f"the relay sent something unexpected: {error}", websocket.VERSIONS_HINT)
+        if self._dropped:
+            return Reason(self._dropped)
+        return _or_raise(websocket.of_close(socket.close_exc, self._refused))
+
+    @_loudly
+    def received(self, message: bytes) -> None:
+        """Part of `Listener`, as are the next three."""
+        if self._connection_over.done():
+            return
         try:
-            while True:
-                message = decode_server(await socket.recv(decode=False))
-                self._perform(self._session.receive(message, time.monotonic()))
-                while self._outbox.qsize() > MAX_OUTBOX and not writing.done():
-                    await self._write_some(writing)
-        except ConnectionClosed as exc:
-            if self._dropped:
-                return Reason(self._dropped)
-            return _or_raise(websocket.of_close(exc, self._refused))
+            self._perform(self._session.receive(decode_server(message), time.monotonic()))
         except ProtocolError as exc:
-            await socket.close(CloseCode.PROTOCOL_ERROR, exc.code)
-            return Reason(f"the relay sent something unexpected: {exc}", websocket.VERSIONS_HINT)
+            self._connection_over.set_result(exc)
 
-    async def _write_some(self, writing: asyncio.Task[None]) -> None:
-        """Return once the outbox is empty, or there is nobody to write to any more."""
-        joining = asyncio.create_task(self._outbox.join())
-        try:
-            await asyncio.wait({joining, writing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            joining.cancel()
+    def ponged(self) -> None:
+        self._session.heard(time.monotonic())
 
-    async def _write(
-        self, socket: ClientConnection, outbox: asyncio.Queue[ClientMessage | Ping]
-    ) -> None:
-        """Send in order what was queued; while that is much, nothing more is read."""
-        try:
-            while True:
-                effect = await outbox.get()
-                if isinstance(effect, Ping):
-                    pong = asyncio.ensure_future(await socket.ping())
-                    pong.add_done_callback(self._ponged)
-                else:
-                    await socket.send(encode(effect))
-                outbox.task_done()
-        except ConnectionClosed:
-            return  # the reader learns of it too, and says why
+    def has_room(self) -> None:
+        self._end_turn_soon()
 
-    def _ponged(self, pong: asyncio.Future[float]) -> None:
-        if not pong.cancelled() and pong.exception() is None:
-            self._session.heard(time.monotonic())
+    def lost(self) -> None:
+        if not self._connection_over.done():
+            self._connection_over.set_result(None)
 
     def _perform(self, effects: list[ClientEffect]) -> None:
         for effect in effects:
             match effect:
                 case Result() | Hello() | Working() | Pause() | Resume() | Ping():
-                    self._outbox.put_nowait(effect)
+                    self._put(effect)
                 case Delivery():
-                    self._start(self._replay(effect))
+                    posted = functools.partial(self._posted, effect)
+                    self._posters[effect.channel].begin(effect, posted)
                 case Welcome() | Paused():
                     self._note(effect)
                 case Probe(channel):
@@ -260,18 +280,80 @@ class Tunnel:
             case Welcome():
                 self._note_return(Connected(effect, self._away_s()))
             case Paused(channel, name, reason):
-                self._tell(notices.Paused(channel, name, reason))
+                self._say(notices.Paused(channel, name, reason))
 
-    async def _replay(self, delivery: Delivery) -> None:
-        outcome = await self._posters[delivery.channel].post(delivery)
+    @_loudly
+    def _posted(self, delivery: Delivery, got: Posted) -> None:
+        if isinstance(got, Response | Failure):
+            self._settle(delivery, got)
+        else:
+            self._start(self._wait_for(delivery, got))
+
+    async def _wait_for(
+        self, delivery: Delivery, outcome: Coroutine[object, object, Outcome]
+    ) -> None:
+        self._settle(delivery, await outcome)
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         self._perform(self._session.finished(delivery, outcome))
-        self._tell(Settled(delivery, outcome))
+        self._say(Settled(delivery, outcome))
+
+    def _put(self, message: ClientMessage | Ping) -> None:
+        if self._socket is None:
+            return  # what a connection did not bring says nothing to the next one
+        self._outbox.append(message)
+        self._sent.clear()
+        if len(self._outbox) > MAX_OUTBOX:
+            self._socket.read(go_on=False)
+        self._end_turn_soon()
+
+    def _say(self, notice: Notice) -> None:
+        self._news.append(notice)
+        self._end_turn_soon()
+
+    def _end_turn_soon(self) -> None:
+        if not self._turn_ends:
+            self._turn_ends = True
+            self._loop.call_soon(self._end_turn)
+
+    @_loudly
+    def _end_turn(self) -> None:
+        self._turn_ends = False
+        self._write()
+        self._tell_news()
+
+    def _write(self) -> None:
+        """Write what waits, in order, as far as the relay reads."""
+        socket = self._socket
+        if socket is None:
+            return
+        while self._outbox and not socket.paused:
+            if isinstance(self._outbox[0], Ping):
+                self._outbox.popleft()
+                socket.send_ping()
+                continue
+            messages, size = [], 0
+            while self._outbox and size < _WRITE_BYTES:
+                if isinstance(message := self._outbox[0], Ping):
+                    break
+                self._outbox.popleft()
+                messages.append(encode(message))
+                size += len(messages[-1])
+            socket.send_all(messages)
+        if not self._outbox and not self._sent.is_set():
+            self._sent.set()
+            socket.read(go_on=True)
+
+    def _tell_news(self) -> None:
+        if self._news:
+            news, self._news = self._news, []
+            self._tell(news)
 
     async def _probe(self, channel: str) -> None:
         poster = self._posters[channel]
-        self._tell(Waiting(channel, poster.target))
+        self._say(Waiting(channel, poster.target))
         await poster.until_listening()
-        self._tell(Resumed(channel, poster.target))
+        self._say(Resumed(channel, poster.target))
         self._perform(self._session.target_up(channel))
 
     async def _watch_clocks(self) -> None:
@@ -279,7 +361,7 @@ class Tunnel:
         while True:
             await asyncio.sleep(self._look_s)
             if watch.slept(self._wall(), time.monotonic()):
-                self._tell(Slept())
+                self._say(Slept())
                 self._backoff.reset()
                 self._drop("this machine slept")
                 self._hurry.set()
@@ -307,16 +389,15 @@ class Tunnel:
         if self._lost_at is not None:
             return
         self._lost_at = time.monotonic()
-        self._tell(Lost(reason.text, reason.hint, before_first=not self._was_connected))
+        self._say(Lost(reason.text, reason.hint, before_first=not self._was_connected))
         if self._was_connected:
             still_away = StillAway(reason.text, reason.hint)
-            loop = asyncio.get_running_loop()
-            self._blink = loop.call_later(BLINK_S, self._tell, still_away)
+            self._blink = self._loop.call_later(BLINK_S, self._say, still_away)
 
     def _note_return(self, notice: Connected) -> None:
         self._forget_blink()
         self._lost_at, self._was_connected = None, True
-        self._tell(notice)
+        self._say(notice)
 
     def _away_s(self) -> float | None:
         if not self._was_connected or self._lost_at is None:
@@ -334,7 +415,8 @@ class Tunnel:
             return
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._outbox.join()
+                self._write()
+                await self._sent.wait()
                 await self._socket.close()
         except TimeoutError:
             pass
@@ -350,13 +432,14 @@ class Tunnel:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """End everything with the error of one: none of these may fail quietly."""
         self._tasks.pop(task, None)
-        if task.cancelled():
-            return
-        exc = task.exception()
-        if exc is not None and not self._over.done():
-            self._over.set_exception(exc)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End everything with an error: none may pass quietly."""
+        if not self._over.done():
+            self._over.set_exception(error)
 
     async def _cancel_tasks(self) -> None:
         tasks = list(self._tasks)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -18,6 +21,9 @@ from websockets.exceptions import (
     NegotiationError,
     ProxyError,
 )
+from websockets.frames import DATA_OPCODES, Frame, Opcode
+from websockets.frames import CloseCode as WebSocketCode
+from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
 from relay_client.errors import (
@@ -36,9 +42,11 @@ from relay_protocol.text import harmless
 OPEN_TIMEOUT_S = 10.0
 # Time for the last results at a stop, and for the other end to close.
 CLOSE_TIMEOUT_S = 2.0
-# A relay that pings and does not read the answers is cut. What the writer sends waits for room
-# above 64 KiB, so a frame more is all that is ever here.
+# A relay that pings and does not read the answers is cut. What the tunnel sends waits for room
+# above 32 KiB, so little more than that is ever here.
 MAX_UNSENT_BYTES = 1_048_576
+# Of one message: a relay sends it whole, and what stands between may cut it up.
+_MAX_FRAGMENTS = 1_024
 
 TOKEN_HINT = "Ask for a new token, then run: relay-client login URL"  # noqa: S105
 VERSIONS_HINT = "Client and relay may be of versions that do not fit: update the older one."
@@ -52,14 +60,67 @@ class Reason:
     hint: str = ""
 
 
-class BoundedConnection(ClientConnection):
-    """Cuts a relay that pings and reads no pong, and one that is told to go and stays.
+class Listener(Protocol):
+    """Whoever is told at once what comes over a socket; nothing may be raised."""
 
-    The library keeps each pong until it is read, and after a frame that is none it waits for the
-    other end to close for as long as nothing is to be sent.
+    def received(self, message: bytes) -> None:
+        """A message came, whole."""
+
+    def ponged(self) -> None:
+        """A ping was answered."""
+
+    def has_room(self) -> None:
+        """What was sent is gone, after `Socket.paused` was true: more may be sent."""
+
+    def lost(self) -> None:
+        """The connection ended; `Socket.close_exc` says how."""
+
+
+class Socket(ClientConnection):
+    """The library's connection, used by calls instead of coroutines: a webhook needs no task here.
+
+    Nothing is read between the handshake and `listen`. Messages, pongs and the end go straight to
+    the listener; what is sent goes straight to the transport, several messages in one write, and
+    whoever sends stops while `paused` says that too much waits there.
+
+    It cuts a relay that pings and reads no pong, and one that is told to go and stays: the library
+    keeps each pong until it is read, and after a frame that is none it waits for the other end to
+    close for as long as nothing is to be sent.
     """
 
     _goodbye: asyncio.TimerHandle | None = None
+    _listener: Listener | None = None
+    _reads = False
+
+    def listen(self, listener: Listener) -> None:
+        """Hand over what came already, and from now on all that comes."""
+        self._listener = listener
+        self.read(go_on=True)
+
+    def read(self, *, go_on: bool) -> None:
+        """Hand over what comes, or leave it to the system until later."""
+        self._reads = go_on
+        while self._reads and self._held:
+            self._take(self._held.popleft())
+        if self.transport.is_closing():
+            return  # uvloop's would raise
+        if self._reads:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    def send_all(self, messages: Sequence[bytes]) -> None:
+        """Write messages, all at once; nobody gets them if the end is already on its way."""
+        if self._is_open():
+            for message in messages:
+                self.protocol.send_binary(message)
+            self.transport.write(b"".join(self.protocol.data_to_send()))
+
+    def send_ping(self) -> None:
+        """Write a ping."""
+        if self._is_open():
+            self.protocol.send_ping(b"")
+            self.send_data()
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol; answers pings, and closes when something is wrong."""
@@ -70,6 +131,51 @@ class BoundedConnection(ClientConnection):
             assert self.close_timeout is not None
             self._goodbye = self.loop.call_later(self.close_timeout, self.transport.abort)
 
+    def process_event(self, event: Event) -> None:
+        """Part of the library's connection."""
+        if not isinstance(event, Frame):  # the answer to the handshake
+            super().process_event(event)
+            self._held: deque[Frame] = deque()
+            self._parts: list[bytes] = []  # of a message that comes in several frames
+            if self.protocol.state is State.OPEN:
+                self.read(go_on=False)
+        elif self._reads:
+            self._take(event)
+        else:
+            self._held.append(event)  # it came together with what ended the reading
+
+    def resume_writing(self) -> None:
+        """Part of asyncio.Protocol."""
+        super().resume_writing()
+        if self._listener is not None:
+            self._listener.has_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Part of asyncio.Protocol."""
+        super().connection_lost(exc)
+        if self._listener is not None:
+            self._listener.lost()
+
+    def _is_open(self) -> bool:
+        return self.protocol.state is State.OPEN and not self.transport.is_closing()
+
+    def _take(self, frame: Frame) -> None:
+        assert self._listener is not None
+        if frame.opcode is Opcode.PONG:
+            self._listener.ponged()
+        elif frame.opcode in DATA_OPCODES:
+            if frame.fin and not self._parts:
+                self._listener.received(bytes(frame.data))
+                return
+            self._parts.append(bytes(frame.data))  # the library bounds their size together
+            if frame.fin:
+                whole = b"".join(self._parts)
+                self._parts.clear()
+                self._listener.received(whole)
+            elif len(self._parts) > _MAX_FRAGMENTS:
+                self.protocol.fail(WebSocketCode.MESSAGE_TOO_BIG, "too many fragments")
+                self.send_data()
+
 
 class _connect(connect):  # noqa: N801 - named like the function-like class that it changes
     """Follows no redirect: the token goes to the configured relay and nowhere else."""
@@ -78,15 +184,15 @@ class _connect(connect):  # noqa: N801 - named like the function-like class that
         return exc
 
 
-async def dial(relay: Relay) -> ClientConnection:
+async def dial(relay: Relay) -> Socket:
     """Open a WebSocket to a relay; it may still speak another subprotocol, or none.
 
     Raises:
         OSError, WebSocketException, ImportError: It does not open; the last: no SOCKS library.
     """
-    return await _connect(
+    socket = await _connect(
         relay.socket_url,
-        create_connection=BoundedConnection,
+        create_connection=Socket,
         subprotocols=[Subprotocol(SUBPROTOCOL)],
         additional_headers=relay.authorization,
         user_agent_header=USER_AGENT,
@@ -98,6 +204,8 @@ async def dial(relay: Relay) -> ClientConnection:
         ping_interval=None,  # the session decides when to ping
         max_size=MAX_FRAME_BYTES,
     )
+    assert isinstance(socket, Socket)
+    return socket
 
 
 def of_failed_handshake(exc: BaseException) -> Reason | ClientError:

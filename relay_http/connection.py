@@ -3,9 +3,12 @@
 Requests are written as they are given, since their bytes are the sender's. Answers are read by
 llhttp (httptools), which calls the `on_…` methods below. One exchange at a time:
 
-    exchange()  ──head, body──▶  target
-        ▲                          │ data_received ──▶ parser ──▶ on_header, on_body, …
-        └──── _end (a future) ◀────┘
+    begin()  ──head, body──▶  target
+                                │ data_received ──▶ parser ──▶ on_header, on_body, …
+    ended(answer) ◀─────────────┘
+
+An ordinary exchange costs no task, no future and no timer of its own: the answer is handed over
+where its last byte is read, and the one timer of a connection is set anew only when it goes off.
 
     HEAD ──on_headers_complete──▶ BODY ──on_message_complete──▶ COMPLETE
       ▲ 1xx: begins anew            │ more than is kept of it      ▲ its end came: kept
@@ -55,6 +58,9 @@ _FRAMING = frozenset(
 )
 
 
+Ended = Callable[["Response | Exception"], None]
+
+
 class Broken(Exception):
     """The connection ended before the whole answer."""
 
@@ -80,9 +86,11 @@ class Connection(asyncio.Protocol):
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
         )
-        self._end: asyncio.Future[None] | None = None  # of the exchange, while there is one
-        self._timer: asyncio.TimerHandle
-        self._begin(bodiless=False)
+        self._ended: Ended | None = None  # who waits for the answer, while there is an exchange
+        self._deadline = 0.0  # of the exchange, by the loop's clock
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._reset(bodiless=False)
 
     @property
     def peer(self) -> str:
@@ -98,7 +106,7 @@ class Connection(asyncio.Protocol):
         """
         return _watch(self._transport.get_extra_info("socket").fileno())
 
-    def _begin(self, bodiless: bool) -> None:
+    def _reset(self, bodiless: bool) -> None:
         self.heard = False
         self._bodiless = bodiless
         self._room = _MAX_ANSWER_HEAD_BYTES
@@ -111,45 +119,46 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keeps = False
 
-    async def exchange(
-        self, head: bytes, body: bytes, deadline: float, *, bodiless: bool = False
-    ) -> Response:
-        """Send a request and collect its answer. Unless both are whole, the connection is closed.
+    def begin(
+        self, head: bytes, body: bytes, deadline: float, ended: Ended, *, bodiless: bool = False
+    ) -> None:
+        """Send a request. Unless it and its answer are whole, the connection is closed then.
 
         Args:
             head: With the empty line at its end.
             body: As long as the head says.
             deadline: For the whole answer, by the loop's clock.
+            ended: Gets the answer once, or `TimeoutError` (the deadline passed), `Broken` (the
+                target closed the connection) or `NotHttp` (the answer cannot be read).
             bodiless: The answer has no body whatever its head says, as after HEAD.
-
-        Raises:
-            TimeoutError: The deadline passed.
-            Broken: The target closed the connection.
-            NotHttp: The answer cannot be read.
         """
+        self._started = time.perf_counter()
+        self._reset(bodiless)
+        self._ended = ended
+        self._set_deadline(deadline)
+        self._send(head, body)
+
+    async def exchange(
+        self, head: bytes, body: bytes, deadline: float, *, bodiless: bool = False
+    ) -> Response:
+        """Send a request as `begin` does, and wait for the answer; its troubles are raised."""
         if not self.is_open:
             raise Broken
-        started = time.perf_counter()
-        self._begin(bodiless)
-        self._end = self._loop.create_future()
-        self._timer = self._loop.call_at(deadline, self._expire)
+        answered: asyncio.Future[Response | Exception] = self._loop.create_future()
+        self.begin(head, body, deadline, answered.set_result, bodiless=bodiless)
         try:
-            self._send(head, body)
-            await self._end
-        finally:
-            self._timer.cancel()
-            self._end = None
-            whole = self._complete and self._keeps  # not when it was cancelled within the answer
-            # With a part of the request still unsent, the target answered out of turn.
-            if not whole or self._transport.get_write_buffer_size():
-                self.close()
-        elapsed_ms = round(((self._kept_at or time.perf_counter()) - started) * 1000)
-        headers: HeaderList = tuple(self._headers[:MAX_RESULT_HEADERS])
-        return Response(self._status, headers, bytes(self._body), self._truncated, elapsed_ms)
+            answer = await answered
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def close(self) -> None:
-        """Close at once."""
+        """Close at once; who waits for an answer is told nothing any more."""
         self.is_open = False
+        self._ended = None
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -159,8 +168,7 @@ class Connection(asyncio.Protocol):
         self.opened_at = self._loop.time()
 
     def data_received(self, data: bytes) -> None:
-        if self._end is None or self._end.done():
-            self._keeps = False
+        if self._ended is None:
             self.close()  # nobody asked for this
             return
         self.heard = True
@@ -172,8 +180,9 @@ class Connection(asyncio.Protocol):
             self._finish(NotHttp(str(exc)[:200]))
         except NotHttp as exc:
             self._finish(exc)
-        if self._complete and not self._end.done():
-            self._end.set_result(None)
+        else:
+            if self._complete:
+                self._hand_over()
 
     def eof_received(self) -> None:
         if self._status and _ends_with_connection(self._headers):
@@ -182,6 +191,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
         self._finish(Broken())
 
     def on_message_begin(self) -> None:
@@ -227,9 +238,7 @@ class Connection(asyncio.Protocol):
         if not self._truncated:
             self._truncated = True
             self._kept_at = time.perf_counter()
-            until = min(self._timer.when(), self._loop.time() + DISCARD_S)
-            self._timer.cancel()
-            self._timer = self._loop.call_at(until, self._expire)
+            self._set_deadline(min(self._deadline, self._loop.time() + DISCARD_S))
         self._discarded += size
         # An answer that ends with its connection leaves none to be kept.
         if not self._keeps or self._discarded > MAX_DISCARDED_BYTES:
@@ -253,18 +262,46 @@ class Connection(asyncio.Protocol):
         if data:
             self._keeps = False
 
+    def _set_deadline(self, deadline: float) -> None:
+        # The timer of an earlier exchange is left as it is: it goes off first, and is set anew.
+        self._deadline = deadline
+        if self._timer is not None and self._timer_at > deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer_at = deadline
+            self._timer = self._loop.call_at(deadline, self._expire)
+
     def _expire(self) -> None:
-        self._finish(TimeoutError())
+        self._timer = None
+        if self._ended is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_deadline(self._deadline)
+        else:
+            self._finish(TimeoutError())
 
     def _finish(self, problem: Exception) -> None:
         """End the exchange and the connection's use, with the answer if all that is kept came."""
         self._keeps = False
-        if self._end is None or self._end.done():
-            return
         if self._complete or self._truncated:
-            self._end.set_result(None)
-        else:
-            self._end.set_exception(problem)
+            self._hand_over()
+        elif self._ended is not None:
+            ended = self._ended
+            self.close()
+            ended(problem)
+
+    def _hand_over(self) -> None:
+        """Give the answer to who waits for it, when the connection is ready for the next one."""
+        ended, self._ended = self._ended, None
+        # With a part of the request still unsent, the target answered out of turn.
+        if not self._keeps or self._transport.get_write_buffer_size():
+            self.close()
+        if ended is not None:
+            elapsed_ms = round(((self._kept_at or time.perf_counter()) - self._started) * 1000)
+            headers: HeaderList = tuple(self._headers[:MAX_RESULT_HEADERS])
+            body = bytes(self._body)
+            ended(Response(self._status, headers, body, self._truncated, elapsed_ms))
 
 
 def _watch(fileno: int) -> Callable[[], bool]:

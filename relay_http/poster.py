@@ -9,6 +9,9 @@
     exchange ──▶ Response
        └──▶ TIMEOUT, NETWORK (no HTTP, or it hung up), TARGET_LOST (it hung up, and is gone)
 
+`begin` costs no task while a kept connection brings the answer, which is nearly always: what then
+remains to be waited for, if anything, is a coroutine that whoever began it runs.
+
 A request is sent a second time in one case only. Servers close connections that idle, and one that
 closes while a request is on its way has not read it: such a break comes within `_STALE_S`, before
 any byte of an answer, and on a kept connection alone. Any other break may have come over the event
@@ -22,7 +25,8 @@ called down. The body is not copied, and nothing is parsed: what arrives is what
 from __future__ import annotations
 
 import asyncio
-import time
+import functools
+from collections.abc import Callable, Coroutine
 from ssl import SSLCertVerificationError
 
 from relay_http.connection import Broken, Connection, NotHttp
@@ -31,6 +35,9 @@ from relay_http.pool import Pool
 from relay_http.reach import Unreachable
 from relay_http.target import Target
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+
+# An outcome, or what is still to be waited for before there is one.
+Posted = Outcome | Coroutine[object, object, Outcome]
 
 CONNECT_S = 5.0  # a target that does not take a connection by then counts as down
 # A kept connection that breaks this soon was closed before the request came: it is sent anew
@@ -68,10 +75,13 @@ class Poster:
         self._look_s = look_s
         self._pool = Pool(target, most_idle) if pool is None else pool
         self._loop = asyncio.get_running_loop()
+        self._under_way: set[Connection] = set()  # begun by `begin`
 
     def close(self) -> None:
-        """Close what is idle, and keep nothing more."""
+        """Close what is idle and what was begun, and keep nothing more."""
         self._pool.close()
+        for connection in self._under_way:
+            connection.close()
 
     async def look(self) -> str:
         """Say why the target takes no connections now; nothing when it does."""
@@ -90,15 +100,54 @@ class Poster:
             await asyncio.sleep(pause)
             pause = min(LONGEST_LOOK_S, pause * 1.25)
 
+    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
+        """Post a delivery, and hand over its outcome once, or what brings it."""
+        kept = self._pool.take()
+        if kept is None:
+            ended(self._post(delivery, None))
+            return
+        try:
+            head = compose(delivery, self.target)
+        except RequestRefused as exc:
+            self._pool.give_back(kept)
+            ended(Failure(FailureKind.REFUSED, str(exc)))
+            return
+        self._under_way.add(kept)
+        begun = self._loop.time()
+        answered = functools.partial(self._answered, kept, delivery, begun, ended)
+        bodiless = delivery.event.request.method == "HEAD"
+        kept.begin(head, delivery.body, begun + self._timeout_s, answered, bodiless=bodiless)
+
     async def post(self, delivery: Delivery) -> Outcome:
         """Post a delivery. Whatever happens is told by the outcome."""
-        started = time.perf_counter()
+        return await self._post(delivery, self._pool.take())
+
+    def _answered(
+        self,
+        kept: Connection,
+        delivery: Delivery,
+        begun: float,
+        ended: Callable[[Posted], None],
+        answer: Response | Exception,
+    ) -> None:
+        self._under_way.discard(kept)
+        self._pool.give_back(kept)
+        if isinstance(answer, Response):
+            ended(answer)
+        else:
+            ended(self._outcome(self._again(kept, delivery, begun, answer), begun))
+
+    async def _post(self, delivery: Delivery, kept: Connection | None) -> Outcome:
+        begun = self._loop.time()
         try:
             head = compose(delivery, self.target)
         except RequestRefused as exc:
             return Failure(FailureKind.REFUSED, str(exc))
+        return await self._outcome(self._send(delivery, head, kept, begun), begun)
+
+    async def _outcome(self, sending: Coroutine[object, object, Response], begun: float) -> Outcome:
         try:
-            return await self._post(delivery, head)
+            return await sending
         except _NotConnected as exc:
             kind, text = FailureKind.TARGET_DOWN, str(exc)
         except TimeoutError:
@@ -108,20 +157,27 @@ class Poster:
             kind, text = FailureKind.NETWORK, f"the target's answer is not HTTP: {exc}"
         except Broken:
             kind, text = await self._explain_break()
-        return Failure(kind, text, round((time.perf_counter() - started) * 1000))
+        return Failure(kind, text, round((self._loop.time() - begun) * 1000))
 
-    async def _post(self, delivery: Delivery, head: bytes) -> Response:
-        deadline = self._loop.time() + self._timeout_s
-        kept = self._pool.take()
+    async def _send(
+        self, delivery: Delivery, head: bytes, kept: Connection | None, begun: float
+    ) -> Response:
         if kept is not None:
-            started = time.perf_counter()
             try:
-                return await self._exchange(kept, delivery, head, deadline)
-            except Broken:
-                if kept.heard or time.perf_counter() - started >= _STALE_S:
-                    raise
-        fresh = await self._connect(sent_before=kept is not None)
-        return await self._exchange(fresh, delivery, head, deadline)
+                return await self._exchange(kept, delivery, head, begun)
+            except Broken as exc:
+                return await self._again(kept, delivery, begun, exc)
+        return await self._exchange(await self._connect(sent_before=False), delivery, head, begun)
+
+    async def _again(
+        self, kept: Connection, delivery: Delivery, begun: float, trouble: Exception
+    ) -> Response:
+        """Send anew what went into a connection that the target had closed; or raise."""
+        broke_at = self._loop.time()
+        if not isinstance(trouble, Broken) or kept.heard or broke_at - begun >= _STALE_S:
+            raise trouble
+        head = compose(delivery, self.target)
+        return await self._exchange(await self._connect(sent_before=True), delivery, head, begun)
 
     async def _connect(self, *, sent_before: bool) -> Connection:
         try:
@@ -135,8 +191,9 @@ class Poster:
             raise Broken from exc
 
     async def _exchange(
-        self, connection: Connection, delivery: Delivery, head: bytes, deadline: float
+        self, connection: Connection, delivery: Delivery, head: bytes, begun: float
     ) -> Response:
+        deadline = begun + self._timeout_s
         bodiless = delivery.event.request.method == "HEAD"
         try:
             return await connection.exchange(head, delivery.body, deadline, bodiless=bodiless)

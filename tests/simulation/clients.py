@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
-from websockets.asyncio.client import ClientConnection
-
 from relay_client.backoff import Backoff
 from relay_client.errors import ClientError
 from relay_client.journal import PAUSE_S
 from relay_client.notices import Connected, Notice
 from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
+from relay_client.websocket import Socket
+from relay_http.poster import Posted
 from relay_http.target import Target as Place
 from relay_protocol.client_session import ClientSession, FinishedInMemory, FinishedKey
 from relay_protocol.messages import Granted, Hello, Wanted
-from relay_protocol.values import Delivery, Outcome, Response
+from relay_protocol.values import Delivery, Response
 from tests.simulation.judge import Disturbances, Judge
 from tests.simulation.kernel import Kernel
 from tests.simulation.network import Link
@@ -96,9 +96,9 @@ class _SimTunnel(Tunnel):
 
     dial: Callable[[], Awaitable[Link]]
 
-    async def _dial(self) -> ClientConnection:
+    async def _dial(self) -> Socket:
         link = await self.dial()
-        return cast(ClientConnection, link.client)
+        return cast(Socket, link.client)
 
 
 class _SimPoster:
@@ -110,9 +110,9 @@ class _SimPoster:
         self._target = target
         self._life = life
 
-    async def post(self, delivery: Delivery) -> Outcome:
+    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
         """Post it."""
-        return await self._target.post(delivery, self._life)
+        ended(self._target.post(delivery, self._life))
 
     async def until_listening(self) -> None:
         """Wait for it."""
@@ -231,7 +231,8 @@ class Machine:
         self.link = await self._dial(self)
         return self.link
 
-    def _tell(self, notice: Notice) -> None:
-        if isinstance(notice, Connected):
-            self._disturbances.joined(self.number)
-        self._kernel.note(f"told {type(notice).__name__}", machine=self.number)
+    def _tell(self, notices: Sequence[Notice]) -> None:
+        for notice in notices:
+            if isinstance(notice, Connected):
+                self._disturbances.joined(self.number)
+            self._kernel.note(f"told {type(notice).__name__}", machine=self.number)

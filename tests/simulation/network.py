@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from websockets.frames import Close
 
+from relay_client.websocket import Listener
 from relay_protocol.limits import SUBPROTOCOL
 from tests.simulation.kernel import Kernel
 
@@ -47,6 +48,7 @@ class Pipe:
         self.closed = False
         self.frames_left: int | None = None  # until it is cut
         self.on_cut: Callable[[], None] = lambda: None
+        self.on_room: Callable[[], None] = lambda: None
         self._kernel = kernel
         self._name = name
         self._delays = delays
@@ -109,8 +111,9 @@ class Pipe:
 
     def _hand_over(self, frame: Frame) -> None:
         self.bytes -= len(frame.data)
-        if self.bytes <= BUFFER_BYTES:
+        if self.bytes <= BUFFER_BYTES and not self._room.is_set():
             self._room.set()
+            self.on_room()
         self._arrived(frame)
 
 
@@ -213,38 +216,46 @@ class _End:
 
 
 class ClientEnd(_End):
-    """As much of `websockets`' ClientConnection as the tunnel uses."""
+    """As much of the tunnel's `Socket` as it uses."""
 
     subprotocol = SUBPROTOCOL
 
     def __init__(self, link: Link) -> None:
         super().__init__(link)
-        self._received: deque[bytes] = deque()
-        self._pongs: deque[asyncio.Future[float]] = deque()
+        self._received: deque[Frame] = deque()
+        self._listener: Listener | None = None
+        self._reads = False
         self._closed: Close | None = None
 
-    async def recv(self, *, decode: bool) -> bytes:
-        """The next message; raises ConnectionClosed after the last."""
-        assert not decode
-        while not self._received:
-            if self.lost:
-                raise self._error()
-            await self._wait_for_news()
-        return self._received.popleft()
+    def listen(self, listener: Listener) -> None:
+        """Tell at once what comes."""
+        self._listener = listener
+        self._link.up.on_room = listener.has_room
+        self.read(go_on=True)
+        if self.lost:
+            listener.lost()
 
-    async def send(self, data: bytes) -> None:
-        """Send a message, as soon as there is room for it."""
-        self._check()
-        self._link.up.send(Frame("data", data))
-        await self._link.up.room()
+    def read(self, *, go_on: bool) -> None:
+        """Take what comes, or leave it for later."""
+        self._reads = go_on
+        while self._reads and self._received:
+            self._take(self._received.popleft())
 
-    async def ping(self) -> asyncio.Future[float]:
-        """Send a ping; the future is done with its pong."""
-        self._check()
-        self._link.up.send(Frame("ping"))
-        pong: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._pongs.append(pong)
-        return pong
+    @property
+    def paused(self) -> bool:
+        """Whether whoever sends has to wait."""
+        return self._link.up.bytes > BUFFER_BYTES
+
+    def send_all(self, messages: Sequence[bytes]) -> None:
+        """Send messages."""
+        for message in messages:
+            if not self.lost:
+                self._link.up.send(Frame("data", message))
+
+    def send_ping(self) -> None:
+        """Send a ping."""
+        if not self.lost:
+            self._link.up.send(Frame("ping"))
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye, and wait for the answer for a while."""
@@ -254,44 +265,44 @@ class ClientEnd(_End):
         self._link.up.send(Frame("close", reason.encode(), code))
         await self._wait_for_goodbye()
 
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """How it ended."""
+        if self._closed is None:
+            return ConnectionClosedError(None, None)
+        return ConnectionClosedOK(self._closed, self._closed, True)
+
     def arrived(self, frame: Frame) -> None:
         """The network brings a frame."""
         if self.lost:
             return
         match frame.kind:
-            case "data":
-                self._received.append(frame.data)
             case "ping":
                 self._link.up.send(Frame("pong", frame.data))
-            case "pong":
-                self._ponged()
             case "close":
                 self._closed = Close(frame.code, frame.data.decode(errors="replace"))
                 self._link.up.send(frame)
                 self.lose()
-            case _:
+            case "end":
                 self.lose()
-        self._news.set()
+            case _ if self._reads:
+                self._take(frame)
+            case _:
+                self._received.append(frame)
 
     def lose(self) -> None:
-        """The connection is gone, and no ping is answered any more."""
-        super().lose()
-        for pong in self._pongs:
-            pong.cancel()
+        """The connection is gone."""
+        if not self.lost:
+            super().lose()
+            if self._listener is not None:
+                self._listener.lost()
 
-    def _ponged(self) -> None:
-        pong = self._pongs.popleft()
-        if not pong.done():
-            pong.set_result(0.0)
-
-    def _check(self) -> None:
-        if self.lost:
-            raise self._error()
-
-    def _error(self) -> ConnectionClosed:
-        if self._closed is None:
-            return ConnectionClosedError(None, None)
-        return ConnectionClosedOK(self._closed, self._closed, True)
+    def _take(self, frame: Frame) -> None:
+        assert self._listener is not None
+        if frame.kind == "data":
+            self._listener.received(frame.data)
+        else:
+            self._listener.ponged()
 
 
 class ServerEnd(_End):

@@ -113,7 +113,7 @@ def test_an_old_relay_is_warned_of_once_after_the_welcome() -> None:
     ]
 
     for notice in notices:
-        announcer.tell(notice)
+        announcer.tell([notice])
 
     warning = told.pop(3)
     assert isinstance(warning, Warned)
@@ -203,7 +203,7 @@ async def test_a_relay_that_is_away_at_first_is_waited_for() -> None:
     settings = configuration("http://127.0.0.1:9", to="localhost:8000").settings
 
     planning = asyncio.create_task(
-        plan(settings, Relay("http://127.0.0.1:9", TOKEN), notices.append)
+        plan(settings, Relay("http://127.0.0.1:9", TOKEN), notices.extend)
     )
     await until(lambda: notices)
     planning.cancel()
@@ -279,14 +279,14 @@ def test_a_reader_that_went_away_ends_it_quietly(number: int) -> None:
     announcer.render = lambda notice: ["line"]
     announcer.on_hang_up = lambda: said.append("hung up")
 
-    announcer.tell(Warned("a"))
-    announcer.tell(Warned("b"))
+    announcer.tell([Warned("a")])
+    announcer.tell([Warned("b")])
 
     assert said == ["line\n", "hung up"]
     number = errno.ENOSPC
     announcer.render = lambda notice: ["line"]
     with pytest.raises(OSError, match="gone"):
-        announcer.tell(Warned("c"))
+        announcer.tell([Warned("c")])
 
 
 async def test_settings_that_are_missing_end_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +25,11 @@ from relay_client.notices import (
 )
 from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
+from relay_http.poster import Posted
 from relay_http.target import Target
 from relay_protocol.client_session import ClientEffect, ClientSession
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.messages import CloseCode, Goaway, Hello, Wanted
-from relay_protocol.session import Ping
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 from tests.support.raw_target import make_delivery
 from tests.support.virtual_time import running_clock, virtual_time
@@ -49,7 +49,10 @@ class FakePoster:
         self.may_answer.set()
         self.listening = asyncio.Event()
 
-    async def post(self, delivery: Delivery) -> Outcome:
+    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
+        ended(self._post(delivery))
+
+    async def _post(self, delivery: Delivery) -> Outcome:
         self.posted.append(delivery)
         await self.may_answer.wait()
         return self.outcome
@@ -72,7 +75,7 @@ class Client:
             Relay(url or relay.url, TOKEN),
             self.session,
             {"chatwoot": self.poster},
-            self.notices.append,
+            self.notices.extend,
             backoff=Backoff(self._draw),
             wall=lambda: time.time() + self.slept_s,
             look_s=0.01,
@@ -281,7 +284,7 @@ async def test_an_error_in_a_task_ends_the_tunnel() -> None:
         raise Bug
 
     async with connected() as (relay, client):
-        client.poster.post = fail  # type: ignore[method-assign]
+        client.poster._post = fail  # type: ignore[method-assign]
         await relay.open[0].deliver(make_delivery())
         with pytest.raises(Bug):
             await ended(client)
@@ -294,8 +297,8 @@ async def test_a_stop_does_not_wait_for_who_takes_nothing(
     monkeypatch.setattr(tunnel, "CLOSE_TIMEOUT_S", 0.1)
 
     async with connected() as (_, client):
-        client.tunnel._outbox.put_nowait(Ping())
-        client.tunnel._outbox.task_done = lambda: None  # type: ignore[method-assign]
+        assert client.tunnel._socket is not None
+        client.tunnel._socket.pause_writing()
         client.tunnel.stop()
         async with asyncio.timeout(5):
             await client.running
@@ -324,7 +327,7 @@ async def test_a_sleep_is_noticed_within_a_second() -> None:
 
     session: Any = SimpleNamespace(tick=tick)
     relay = Relay("http://127.0.0.1:9", TOKEN)
-    mine = Tunnel(relay, session, {}, told.append, wall=lambda: time.time() + slept_s)
+    mine = Tunnel(relay, session, {}, told.extend, wall=lambda: time.time() + slept_s)
     began = clock.now
     looking = asyncio.create_task(mine._watch_clocks())
 
@@ -332,6 +335,7 @@ async def test_a_sleep_is_noticed_within_a_second() -> None:
     slept_s = 60.0
     await asyncio.sleep(1.0)
     looking.cancel()
+    mine._tell_news()
 
     assert [at - began for at in ticks] == pytest.approx([1.0, 2.0, 3.0])
     assert [type(notice) for notice in told] == [Slept]
