@@ -14,7 +14,6 @@ from typing import Protocol
 
 from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
 from relay_server.store.feed import Feed
-from relay_server.store.space import Space
 from relay_server.values import (
     Appended,
     Catalog,
@@ -41,6 +40,30 @@ from relay_server.values import (
     SubscriptionStatus,
     Token,
 )
+
+
+class Space:
+    """Whether the store takes webhooks. It belongs to the event loop.
+
+    Attributes:
+        taking: It does. Deliveries go on in any case.
+        reason: Why not; empty while it does.
+    """
+
+    def __init__(self) -> None:
+        self.taking = True
+        self.reason = ""
+        self._listeners: list[Callable[[Space], None]] = []
+
+    def listen(self, listener: Callable[[Space], None]) -> None:
+        """Call back on each change: when room is needed, and when there is room again."""
+        self._listeners.append(listener)
+
+    def change(self, reason: str) -> None:
+        """Refuse webhooks from now on, or with no reason take them again."""
+        self.taking, self.reason = not reason, reason
+        for listener in tuple(self._listeners):
+            listener(self)
 
 
 class EventLog(Protocol):

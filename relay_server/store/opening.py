@@ -12,9 +12,8 @@ from pathlib import Path
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.store.interface import Store
 from relay_server.store.sqlite import integrity
-from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.restore import Restored, restore
-from relay_server.store.sqlite.store import FILE_NAME
+from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
 
 SQLITE = "sqlite"  # one file in the data dir
 

@@ -20,7 +20,7 @@ from relay_server.errors import (
     TooManyReplays,
     TooManySubscriptions,
 )
-from relay_server.store.sqlite import housekeeping, readers
+from relay_server.store.sqlite import catalogue, events, housekeeping, readers
 from relay_server.values import (
     Appended,
     Attempt,
@@ -66,13 +66,9 @@ class StoreMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.database = open_in_memory()
         self.patches = [
-            mock.patch.multiple(
-                readers,
-                LOOK_AT=3,
-                LOOK_AT_BODIES=2,
-                MAX_SUBSCRIPTIONS=MOST_SUBSCRIPTIONS,
-                MAX_RUNNING_REPLAYS=MOST_REPLAYS,
-            ),
+            mock.patch.multiple(events, LOOK_AT=3, LOOK_AT_BODIES=2),
+            mock.patch.multiple(readers, MAX_RUNNING_REPLAYS=MOST_REPLAYS),
+            mock.patch.multiple(catalogue, MAX_SUBSCRIPTIONS=MOST_SUBSCRIPTIONS),
             mock.patch.multiple(housekeeping, LOOK_AT=3),
         ]
         for patch in self.patches:
@@ -495,9 +491,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.flush())
         for reader in model.readers.values():
             number = reader.number
-            rows = self.run(
-                self.store._read(lambda db, n=number: db.all("marks_above", reader=n, floor=-1))  # type: ignore[misc]
-            )
+            rows = self.database.all("marks_above", reader=number, floor=-1)
             assert [row[:2] for row in rows] == [
                 (sequence, mark.state) for sequence, mark in sorted(reader.marks.items())
             ]

@@ -20,9 +20,8 @@ from relay_server.errors import BackupUnusable
 from relay_server.sealing import Sealer
 from relay_server.settings import settings_file
 from relay_server.store.interface import Store
-from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.restore import restore
-from relay_server.store.sqlite.store import FILE_NAME
+from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
 from relay_server.values import Scope, Token
 from tests.support.clock import START_MS
 from tests.support.disks import MIB

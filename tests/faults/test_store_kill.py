@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import open_sqlite
 
 ROOT = Path(__file__).parents[2]
 SEED = 20_260_702
@@ -22,7 +22,7 @@ SENDERS = 16
 APPENDER = """
 import asyncio, itertools, os, sys
 from pathlib import Path
-from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import open_sqlite
 from relay_server.values import Progress
 from tests.support.events import mark, new_event
 from tests.support.stores import make_channel, make_subscription

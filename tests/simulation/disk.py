@@ -16,7 +16,7 @@ import apsw
 
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.feed import Change
-from relay_server.store.space import Space
+from relay_server.store.interface import Space
 from relay_server.store.sqlite.arrivals import Arrival
 from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
 from relay_server.store.sqlite.database import Database, prepare
@@ -187,11 +187,9 @@ class _Writer:
         self._tell = tell
         self._committing = False
 
-    def submit(
-        self, operation: Operation[T], tells: Callable[[T], Change | None] | None = None
-    ) -> asyncio.Future[T]:
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
         """Have it done with the next commit."""
-        call = Call(operation, tells, self._life.kernel.loop.create_future())
+        call = Call(operation, self._life.kernel.loop.create_future())
         self._submit(call)
         return call.future
 

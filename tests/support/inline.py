@@ -34,11 +34,9 @@ class InlineWriter:
         self._batches = Batches(database, first)
         self._tell = tell
 
-    def submit(
-        self, operation: Operation[T], tells: Callable[[T], Change | None] | None = None
-    ) -> asyncio.Future[T]:
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
         """Do it."""
-        call = Call(operation, tells, asyncio.get_running_loop().create_future())
+        call = Call(operation, asyncio.get_running_loop().create_future())
         self._commit(call)
         return call.future
 

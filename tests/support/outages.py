@@ -14,8 +14,8 @@ from relay_client.journal import read_on
 from relay_server.store.interface import Store
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.store import FILE_NAME as STORE_NAME
+from relay_server.store.sqlite.store import open_sqlite
 from relay_server.values import Event
 from tests.support.events import new_event
 from tests.support.ledger import Ledger, Reader, Said, Verdict

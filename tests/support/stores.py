@@ -11,11 +11,9 @@ import msgspec
 
 from relay_protocol.values import RequestHead
 from relay_server.configs import ChannelConfig
-from relay_server.store.interface import Store
-from relay_server.store.space import Space
+from relay_server.store.interface import Space, Store
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.opening import open_sqlite
-from relay_server.store.sqlite.store import SqliteStore
+from relay_server.store.sqlite.store import SqliteStore, open_sqlite
 from relay_server.values import Channel, Claim, DeliveryState, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event

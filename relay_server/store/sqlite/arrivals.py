@@ -69,19 +69,16 @@ class _Kept:
     first: str
 
 
-def append_all(database: Database, arrivals: Sequence[Arrival]) -> list[EventsStored]:
+def append_all(database: Database, arrivals: Iterable[Arrival]) -> None:
     """Store webhooks: one row each, whatever the number of subscriptions.
 
     Each has its result then: where it is, or `ChannelNotFound`.
-
-    Returns:
-        What there is in each channel that got any.
     """
     by_channel = dict[ChannelNumber, list[Arrival]]()
     for arrival in arrivals:
         by_channel.setdefault(arrival.channel, []).append(arrival)
-    stored = (_append(database, channel, each) for channel, each in by_channel.items())
-    return [change for change in stored if change is not None]
+    for channel, each in by_channel.items():
+        _append(database, channel, each)
 
 
 def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
@@ -92,13 +89,12 @@ def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
     return Appended(kept.id, kept.sequence, duplicate=True)
 
 
-def _append(
-    database: Database, channel: ChannelNumber, arrivals: Sequence[Arrival]
-) -> EventsStored | None:
+def _append(database: Database, channel: ChannelNumber, arrivals: Sequence[Arrival]) -> None:
     """Store those of one channel, but for duplicates."""
     duplicates = _find_duplicates(database, channel, arrivals)
     fresh = [a for a in arrivals if a not in duplicates] if duplicates else arrivals
-    change = _store(database, channel, fresh) if fresh else None
+    if fresh:
+        _store(database, channel, fresh)
     # What a duplicate is one of has its result by now.
     for arrival, original in duplicates.items():
         place = original.result if isinstance(original, Arrival) else original
@@ -107,12 +103,9 @@ def _append(
             if place is None or isinstance(place, Exception)
             else Appended(place.id, place.sequence, duplicate=True)
         )
-    return change
 
 
-def _store(
-    database: Database, channel: ChannelNumber, fresh: Sequence[Arrival]
-) -> EventsStored | None:
+def _store(database: Database, channel: ChannelNumber, fresh: Sequence[Arrival]) -> None:
     """Give them the next sequences of their channel, without gaps."""
     weights = tuple([arrival.weight for arrival in fresh])
     count = len(fresh)
@@ -120,7 +113,7 @@ def _store(
     if last is None:
         for arrival in fresh:
             arrival.result = ChannelNotFound(f"number {channel}")
-        return None
+        return
     events, rows = list[Event](), list[tuple[object, ...]]()
     for sequence, arrival in enumerate(fresh, last - count + 1):
         new = arrival.new
@@ -129,7 +122,7 @@ def _store(
         rows.append(_row(arrival, position(channel, sequence)))
         arrival.result = Appended(new.id, sequence)
     database.run_rows("append", rows)
-    return EventsStored(channel, last, tuple(events), weights)
+    database.changes.append(EventsStored(channel, last, tuple(events), weights))
 
 
 def _row(arrival: Arrival, at: int) -> tuple[object, ...]:

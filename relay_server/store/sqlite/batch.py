@@ -17,9 +17,8 @@ from relay_server.store.sqlite.database import Database
 
 T = TypeVar("T")
 Operation = Callable[[Database], T]
-# Begins each transaction, and returns what is called once that was committed, or was not; it says
-# what has changed by that.
-First = Callable[[Database], Callable[[bool], Sequence[Change]]]
+# Begins each transaction, and returns what is called once that was committed, or was not.
+First = Callable[[Database], Callable[[bool], None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -28,13 +27,11 @@ class Call:
 
     Attributes:
         operation: Called inside the transaction, in the thread that writes.
-        tells: Makes of its result what is to be told once it is committed, if anything is.
         future: Done once it is committed.
         result: What came of it; an exception is raised to whoever waits.
     """
 
     operation: Operation[Any]
-    tells: Callable[[Any], Change | None] | None
     future: asyncio.Future[Any]
     result: Any = None
     weight: int = 0
@@ -64,14 +61,10 @@ class GroupCommit(Protocol):
     def broken(self) -> bool:
         """The disk or the database failed, and nothing more is written."""
 
-    def submit(
-        self, operation: Operation[T], tells: Callable[[T], Change | None] | None = None
-    ) -> asyncio.Future[T]:
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
         """Have an operation done, also while there is no room for webhooks.
 
-        Args:
-            operation: Called inside a transaction, in the thread that writes.
-            tells: Makes of its result what the feed is to be told, even if nobody waits any more.
+        What it adds to `Database.changes` is told, even if nobody waits for it any more.
 
         Raises:
             StoreFull: Too much waits already.
@@ -115,11 +108,11 @@ class Batches:
         Raises:
             RelayError: Nothing was written, of none of them.
         """
-        finish: Callable[[bool], Sequence[Change]] | None = None
+        finish: Callable[[bool], None] | None = None
         try:
             self._database.begin()
             finish = self._first(self._database)
-            changes = self._perform(batch)
+            self._perform(batch)
             self._database.commit()
         except Exception as exc:
             if finish is not None:
@@ -127,7 +120,8 @@ class Batches:
             failure = self._database.explain(exc) if isinstance(exc, apsw.Error) else exc
             self._undo()
             raise failure from exc
-        return [*finish(True), *changes]
+        finish(True)
+        return self._database.changes
 
     def _undo(self) -> None:
         """What cannot be undone would go on with the next transaction."""
@@ -136,17 +130,17 @@ class Batches:
         except apsw.Error as exc:
             raise StoreBroken(f"a transaction could not be undone: {exc}") from exc
 
-    def _perform(self, batch: Sequence[Job]) -> list[Change]:
-        stored = append_all(self._database, [job for job in batch if isinstance(job, Arrival)])
-        told = [self._attempt(job) for job in batch if isinstance(job, Call)]
-        return [*stored, *(change for change in told if change is not None)]
+    def _perform(self, batch: Sequence[Job]) -> None:
+        if arrivals := [job for job in batch if isinstance(job, Arrival)]:
+            append_all(self._database, arrivals)
+        for job in batch:
+            if isinstance(job, Call):
+                self._attempt(job)
 
-    def _attempt(self, call: Call) -> Change | None:
+    def _attempt(self, call: Call) -> None:
         try:
             call.result = call.operation(self._database)
         except StoreBroken:
             raise
         except RelayError as exc:
             call.result = exc
-            return None
-        return call.tells(call.result) if call.tells else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +12,14 @@ from typing import Any, TypeVar
 import apsw
 
 from relay_protocol.errors import RelayError
-from relay_server.errors import StoreBroken, StoreTooNew
-from relay_server.store.sqlite.failures import translate
+from relay_server.errors import (
+    StoreBroken,
+    StoreFull,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnavailable,
+)
+from relay_server.store.feed import Change
 from relay_server.store.sqlite.sql import migrations, queries
 
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
@@ -19,6 +27,18 @@ BUSY_TIMEOUT_MS = 5_000  # for another process' lock on the database
 SYNCHRONOUS = "full"  # a commit returns after its fsync
 ROWS_AT_ONCE = 64  # of VALUES in one statement
 KEPT_LOG_BYTES = 67_108_864  # that a log which grew larger is cut to, such as after a backup
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+# What is read is not what was written.
+READING = frozenset(
+    (
+        apsw.SQLITE_IOERR_READ,
+        apsw.SQLITE_IOERR_SHORT_READ,
+        apsw.SQLITE_IOERR_DATA,
+        apsw.SQLITE_IOERR_CORRUPTFS,
+    )
+)
+# What was written before may be gone, whatever the reason.
+SYNCING = frozenset((apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC))
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
@@ -31,6 +51,9 @@ class Database:
         readonly: Nothing is to be written.
         immutable: Nobody writes: the file is all there is, and no other is made beside it.
 
+    Attributes:
+        changes: What the transaction changes, to be told once it is committed.
+
     Raises:
         RelayError: It cannot be used.
     """
@@ -41,6 +64,7 @@ class Database:
         # A query's plan does not depend on its parameters: else SQLite prepares a good many of them
         # anew each time, in case a value suits an index of a part of the rows.
         self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        self.changes: list[Change] = []
         self._queries = queries()
         self._by_rows: dict[tuple[str, int], str] = {}
         try:
@@ -91,6 +115,7 @@ class Database:
 
     def begin(self) -> None:
         """Start a transaction that writes."""
+        self.changes = []
         self.connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -143,6 +168,41 @@ class Database:
             known = f"{head}VALUES {', '.join([one] * count)}{tail}"
             self._by_rows[query, count] = known
         return known
+
+
+def translate(error: apsw.Error, path: str = "", number: int = 0) -> RelayError:
+    """Say in our words what SQLite's error means for whoever asked.
+
+    Args:
+        error: What SQLite raised.
+        path: The database, as far as it is known.
+        number: The system's `errno` with it; 0 if there is none.
+    """
+    place = f"{path} " if path else ""
+    why = f"{error} ({os.strerror(number)})" if number else str(error)
+    kind = _kind(error, number)
+    says = {
+        StoreBroken: f"the database {place}failed: {why}",
+        StoreFull: f"the disk is full{path and f': {path} cannot be written'}",
+        StoreReadOnly: f"the database {place}is read-only: {why}",
+        StoreUnavailable: f"the database {place}cannot do this now: {error}",
+    }
+    return kind(says[kind])
+
+
+def _kind(error: apsw.Error, number: int) -> type[RelayError]:
+    code = getattr(error, "extendedresult", 0)
+    # For all others SQLite leaves the number of an earlier error.
+    system = number if isinstance(error, apsw.IOError | apsw.CantOpenError) else 0
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError) or code in READING | SYNCING:
+        return StoreBroken
+    if isinstance(error, apsw.FullError) or system in FULL:
+        return StoreFull
+    if code == apsw.SQLITE_READONLY_DBMOVED:
+        return StoreBroken
+    if isinstance(error, apsw.ReadOnlyError) or system == errno.EROFS:
+        return StoreReadOnly
+    return StoreBroken if isinstance(error, apsw.IOError) else StoreUnavailable
 
 
 def _living(path: Path) -> apsw.Connection:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -15,108 +15,123 @@ import apsw
 from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
 from relay_server.files import sync
-from relay_server.store.sqlite import readers
-from relay_server.store.sqlite.database import Database, Row
-from relay_server.store.sqlite.failures import READING, translate
+from relay_server.store.feed import EventsRemoved
+from relay_server.store.sqlite.database import READING, Database, Row, translate
+from relay_server.store.sqlite.part import Part, reports, writes
 from relay_server.store.sqlite.sql import first, last, position, sequence_of
 from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
 
 LOOK_AT = 5_000  # events that one look for removable ones goes through at most
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """Events that were deleted; `last` is the highest sequence."""
+class SqliteHousekeeping(Part):
+    """`Housekeeping`."""
 
-    channel: ChannelNumber
-    events: int
-    bytes: int
-    last: int
+    def usage(self, channel: ChannelNumber) -> int:
+        held = self._cache.of(channel)
+        return held.bytes if held else 0
 
+    def refused(self, channel: ChannelNumber) -> int:
+        held = self._cache.of(channel)
+        return held.refused if held else 0
 
-def removable(
-    database: Database,
-    channel: ChannelNumber,
-    received_before: int | None,
-    after: int,
-    limit: int,
-) -> Removable:
-    """The oldest events that may go; where one is young, so is the rest."""
-    rows = database.all(
-        "removable",
-        after=position(channel, after),
-        last=last(channel),
-        received_before=received_before,
-        limit=LOOK_AT,
-    )
-    found = [sequence_of(at) for at, _, deletable in rows if deletable]
-    if len(found) > limit:
-        return Removable(tuple(found[:limit]), found[limit - 1])
-    more = len(rows) == LOOK_AT and all(old for _, old, _ in rows)
-    return Removable(tuple(found), sequence_of(rows[-1][0]) if more else None)
+    @reports
+    def removable(
+        self,
+        database: Database,
+        channel: ChannelNumber,
+        received_before: int | None,
+        after: int,
+        limit: int,
+    ) -> Removable:
+        rows = database.all(
+            "removable",
+            after=position(channel, after),
+            last=last(channel),
+            received_before=received_before,
+            limit=LOOK_AT,
+        )
+        found = [sequence_of(at) for at, _, deletable in rows if deletable]
+        if len(found) > limit:
+            return Removable(tuple(found[:limit]), found[limit - 1])
+        # Where one is young, so is the rest.
+        more = len(rows) == LOOK_AT and all(old for _, old, _ in rows)
+        return Removable(tuple(found), sequence_of(rows[-1][0]) if more else None)
 
+    @writes
+    def remove(
+        self,
+        database: Database,
+        channel: ChannelNumber,
+        sequences: Sequence[int],
+        enough: int | None = None,
+    ) -> int:
+        wanted = json.dumps([position(channel, sequence) for sequence in sequences])
+        rows = database.all("still_deletable", positions=wanted)
+        return _delete(database, channel, _first(rows, enough), dropped=0)
 
-def remove(
-    database: Database, channel: ChannelNumber, sequences: Sequence[int], enough: int | None
-) -> Removed:
-    """Delete those of these events that nobody needs, until so many bytes are free."""
-    wanted = json.dumps([position(channel, sequence) for sequence in sequences])
-    rows = database.all("still_deletable", positions=wanted)
-    return _delete(database, channel, _first(rows, enough), dropped=0)
+    @writes
+    def drop_oldest(
+        self, database: Database, channel: ChannelNumber, limit: int, enough: int | None = None
+    ) -> int:
+        oldest = database.all("oldest", first=first(channel), last=last(channel), limit=limit)
+        rows = _first(oldest, enough)
+        dropped = sum(not deletable for _, _, deletable in rows)
+        if rows:  # subscriptions go on behind them
+            database.run("pass_dropped", floor=sequence_of(rows[-1][0]), channel=channel)
+            database.run("forget_passed_marks", channel=channel)
+        return _delete(database, channel, [row[:2] for row in rows], dropped)
 
+    @writes
+    def forget_dead(
+        self, database: Database, channel: ChannelNumber, ended_before: int, limit: int, now: int
+    ) -> int:
+        ended = {"channel": channel, "ended_before": ended_before, "limit": limit}
+        rows = database.all("dead_before", **ended)
+        dead = defaultdict[SubscriptionNumber, list[int]](list)
+        for subscription, sequence in rows:
+            dead[subscription].append(sequence)
+        for subscription, sequences in dead.items():
+            discard(database, subscription, sequences, now)
+        for (number,) in database.all("ended_replays", **ended):
+            database.run("delete_replay", number=number)
+            database.run("forget_reader", reader=-number)
+        return len(rows)
 
-def drop_oldest(
-    database: Database, channel: ChannelNumber, limit: int, enough: int | None
-) -> Removed:
-    """Delete the oldest events, needed or not, and have subscriptions go on behind them."""
-    oldest = database.all("oldest", first=first(channel), last=last(channel), limit=limit)
-    rows = _first(oldest, enough)
-    dropped = sum(not deletable for _, _, deletable in rows)
-    if rows:
-        database.run("pass_dropped", floor=sequence_of(rows[-1][0]), channel=channel)
-        database.run("forget_passed_marks", channel=channel)
-    return _delete(database, channel, [row[:2] for row in rows], dropped)
-
-
-def forget_dead(
-    database: Database, channel: ChannelNumber, ended_before: int, limit: int, now: int
-) -> int:
-    """Let go of dead deliveries and replays that ended before a time."""
-    ended = {"channel": channel, "ended_before": ended_before, "limit": limit}
-    rows = database.all("dead_before", **ended)
-    dead = defaultdict[SubscriptionNumber, list[int]](list)
-    for subscription, sequence in rows:
-        dead[subscription].append(sequence)
-    for subscription, sequences in dead.items():
-        readers.discard(database, subscription, sequences, now)
-    for (number,) in database.all("ended_replays", **ended):
-        database.run("delete_replay", number=number)
-        database.run("forget_reader", reader=-number)
-    return len(rows)
-
-
-def sweep(database: Database, limit: int) -> bool:
-    """Delete some events of channels that are gone, and what gone readers left."""
-    # Channels first: their events take most of the room.
-    channel = database.value("purges")
-    if channel is not None:
-        bounds = {"first": first(channel), "last": last(channel)}
-        rows = database.all("channel_positions", limit=limit, **bounds)
-        database.run("delete_events", positions=json.dumps([at for (at,) in rows]))
-        if len(rows) < limit:
-            database.run("end_purge", channel=channel)
+    @writes
+    def sweep(self, database: Database, limit: int) -> bool:
+        # Channels first: their events take most of the room.
+        channel = database.value("purges")
+        if channel is not None:
+            bounds = {"first": first(channel), "last": last(channel)}
+            rows = database.all("channel_positions", limit=limit, **bounds)
+            database.run("delete_events", positions=json.dumps([at for (at,) in rows]))
+            if len(rows) < limit:
+                database.run("end_purge", channel=channel)
+            return True
+        reader = database.value("forgotten")
+        if reader is None:
+            return False
+        gone = len(database.all("sweep_attempts", reader=reader, limit=limit))
+        gone += len(database.all("sweep_deliveries", reader=reader, limit=limit))
+        if gone == 0:
+            database.run("remember_no_more", reader=reader)
         return True
-    reader = database.value("forgotten")
-    if reader is None:
-        return False
-    gone = len(database.all("sweep_attempts", reader=reader, limit=limit))
-    gone += len(database.all("sweep_deliveries", reader=reader, limit=limit))
-    if gone == 0:
-        database.run("remember_no_more", reader=reader)
-    return True
+
+    async def backup(self, file: Path) -> None:
+        await self.flush()
+        await self.guarded(asyncio.to_thread(_backup, self._path, file))
 
 
-def backup(path: Path, file: Path) -> None:
+def discard(
+    database: Database, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
+) -> int:
+    """Let go of dead deliveries; how many of these were dead."""
+    wanted = json.dumps(list(sequences))
+    return len(database.all("discard", now=now, subscription=subscription, sequences=wanted))
+
+
+def _backup(path: Path, file: Path) -> None:
     """Copy the database as of one moment, while others write to it.
 
     Raises:
@@ -140,25 +155,19 @@ def backup(path: Path, file: Path) -> None:
         raise _backup_failed(path, file, exc) from exc
 
 
-def _delete(
-    database: Database, channel: ChannelNumber, rows: Sequence[Row], dropped: int
-) -> Removed:
-    positions = [row[0] for row in rows]
+def _delete(database: Database, channel: ChannelNumber, rows: Sequence[Row], dropped: int) -> int:
+    """Delete events by position and size; how many there are."""
+    if not rows:
+        return 0
+    positions, sizes = [row[0] for row in rows], sum(row[1] for row in rows)
     sequences = json.dumps([sequence_of(at) for at in positions])
-    last = sequence_of(max(positions, default=0))
-    removed = Removed(channel, len(rows), sum(row[1] for row in rows), last)
-    if rows:
-        for query in ("delete_attempts", "delete_deliveries", "settle_discarded"):
-            database.run(query, channel=channel, sequences=sequences)
-        database.run("delete_events", positions=json.dumps(positions))
-        database.run(
-            "count_removed",
-            events=removed.events,
-            bytes=removed.bytes,
-            dropped=dropped,
-            channel=channel,
-        )
-    return removed
+    for query in ("delete_attempts", "delete_deliveries", "settle_discarded"):
+        database.run(query, channel=channel, sequences=sequences)
+    database.run("delete_events", positions=json.dumps(positions))
+    counts = {"events": len(rows), "bytes": sizes, "dropped": dropped}
+    database.run("count_removed", channel=channel, **counts)
+    database.changes.append(EventsRemoved(channel, sequence_of(max(positions)), sizes))
+    return len(rows)
 
 
 def _first(rows: Sequence[Row], enough: int | None) -> Sequence[Row]:

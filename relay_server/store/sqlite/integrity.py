@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,6 +113,23 @@ class BackgroundCheck:
             log.info("the database was checked", path=str(self._path))
 
 
+class Identity:
+    """The files that are written to: what goes into one that is gone, is gone with it."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._opened = {str(path): _inode(str(path)) for path in paths}
+
+    def check(self) -> None:
+        """Look whether they are still there.
+
+        Raises:
+            StoreBroken: One was removed or replaced; the message names it.
+        """
+        for path, opened in self._opened.items():
+            if _inode(path) != opened:
+                raise StoreBroken(f"{path} was removed or replaced while it was in use")
+
+
 def _inconsistencies(database: Database) -> Iterator[str]:
     for table, row, parent, _ in database.connection.execute("PRAGMA foreign_key_check"):
         yield f"row {row} of {table} belongs to nothing in {parent}"
@@ -122,6 +139,14 @@ def _inconsistencies(database: Database) -> Iterator[str]:
         yield f"subscription {name} of {channel} is at {floor} of {known} events"
     for (number,) in database.all("events_of_nobody"):
         yield f"there are events of channel number {number}, which does not exist"
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116  (after each commit: a Path costs more than the call)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _lost(path: Path, what: str) -> StoreBroken:

@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import asdict, astuple
 
-from relay_server.store.feed import Change, Claimed, Progressed
+from relay_server.store.feed import Claimed, Progressed
 from relay_server.store.sqlite.database import Database
 from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
 
@@ -192,7 +192,6 @@ class Pending:
         self._lock = threading.Lock()
         self._changes: dict[ReaderNumber, _Change] = {}
         self._taken: list[_Change] = []  # by the transaction that is open
-        self._told: list[Change] = []  # of it
         self._reached: dict[ReaderNumber, int] = {}  # floors that it wrote
         self._floors: dict[ReaderNumber, int] = {}  # as they were committed last
         self._lean = False  # the transaction that is open
@@ -247,18 +246,12 @@ class Pending:
         self._taken.append(rest)
         self._write(database, rest)
 
-    def written(self) -> list[Change]:
-        """Take note that the transaction was committed.
-
-        Returns:
-            What it changed: progress, and newer claims that were met.
-        """
+    def written(self) -> None:
+        """Take note that the transaction was committed."""
         self._floors |= self._reached
         if self._lean:
             self._lean_rows = min(2 * self._lean_rows, MAX_LEAN_ROWS)
-        told = self._told
         self._forget_transaction()
-        return told
 
     def failed(self) -> None:
         """Keep what the transaction was to write for the next ones."""
@@ -271,18 +264,18 @@ class Pending:
         self._forget_transaction()
 
     def _forget_transaction(self) -> None:
-        self._taken, self._told, self._reached = [], [], {}
+        self._taken, self._reached = [], {}
 
     def _write(self, database: Database, change: _Change) -> None:
         floor = change.write(database, self._written_floor(change))
         if floor is None:
             self._floors.pop(change.reader, None)
             if (newer := change.newer_claim(database)) is not None:
-                self._told.append(newer)
+                database.changes.append(newer)
             return
         self._reached[change.reader] = floor
         if self._wanted():
-            self._told.append(change.told(floor))
+            database.changes.append(change.told(floor))
 
     def _first(self, changes: Iterable[_Change], rows: int) -> list[_Change]:
         """What takes no more than some rows; the rest goes back."""

@@ -28,6 +28,7 @@ All of this happens in the writer's thread, between transactions.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,15 +40,17 @@ from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.files import beside, size_of
 from relay_server.store.sqlite.checkpointer import PAGE_SIZE, Checkpointer
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.reserve import RESERVE_BYTES, Reserve
 
 log = structlog.get_logger()
 
+RESERVE_NAME = "reserve"
+RESERVE_BYTES = 16_777_216  # as much as the log grows to between two checkpoints
 LOOK_S = 1.0  # between two looks for room, while webhooks are refused or the reserve is missing
 LOW_WATER_BYTES = 8_388_608  # free on the disk: below it webhooks do not make the database grow
 LAST_BYTES = 2_097_152  # of that, which their log leaves free, too: for progress and clean-up
 BATCH_BYTES = 4_194_304  # of webhooks, each with `ROW_BYTES`: as many go into one transaction
 ROW_BYTES = 8_192  # that a row takes beside its text: a page for it, and some of another
+_PIECE = 65_536  # bytes
 
 
 class Room:
@@ -230,3 +233,57 @@ class Room:
                 raise failure from exc
             return False
         return True
+
+
+class Reserve:
+    """A file in the data dir that holds nothing but its place.
+
+    Attributes:
+        held: The place is kept.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / RESERVE_NAME
+        self.held = self._is_whole()
+
+    def make(self) -> bool:
+        """Take the place; False when the disk has none, or cannot be written to."""
+        try:
+            self._allocate()
+        except OSError:
+            self.release()
+            return False
+        self.held = True
+        return True
+
+    def release(self) -> bool:
+        """Give the place back; False when there was none."""
+        self.held = False
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+    def free(self) -> int:
+        """Bytes that this user may still write to the disk, as far as the disk says."""
+        status = os.statvfs(self._path.parent)
+        return status.f_bavail * status.f_frsize
+
+    def _is_whole(self) -> bool:
+        """True if it is left from before; a copied data dir may hold one of holes."""
+        try:
+            return self._path.stat().st_blocks * 512 >= RESERVE_BYTES
+        except OSError:
+            return False
+
+    def _allocate(self) -> None:
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(fd, 0, RESERVE_BYTES)
+                return
+            for start in range(0, RESERVE_BYTES, _PIECE):
+                os.pwrite(fd, bytes(_PIECE), start)
+        finally:
+            os.close(fd)

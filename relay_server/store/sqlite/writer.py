@@ -35,12 +35,12 @@ import structlog
 
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
 from relay_server.store.feed import Change
-from relay_server.store.space import Space
+from relay_server.store.interface import Space
 from relay_server.store.sqlite.arrivals import Arrival
 from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, begun_log
-from relay_server.store.sqlite.identity import Identity
+from relay_server.store.sqlite.integrity import Identity
 from relay_server.store.sqlite.room import BATCH_BYTES, ROW_BYTES, Room
 
 log = structlog.get_logger()
@@ -59,7 +59,7 @@ class Writer:
         path: The database.
         first: Called in the writer's thread inside each transaction, first.
         on_broken: Called once, in the event loop, when the disk or the database failed.
-        tell: Called in the event loop with each change that `first` made.
+        tell: Called in the event loop with each change that was committed.
         space: Told whether there is room.
         max_bytes: What the database may grow to; 0 for no cap.
     """
@@ -94,10 +94,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="relay-writer", daemon=True)
         self._thread.start()
 
-    def submit(
-        self, operation: Operation[T], tells: Callable[[T], Change | None] | None = None
-    ) -> asyncio.Future[T]:
-        call = Call(operation, tells, self._loop.create_future())
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+        call = Call(operation, self._loop.create_future())
         self._enqueue(call)
         return call.future
 

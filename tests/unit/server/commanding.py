@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import open_sqlite
 from relay_server.values import Catalog
 from tests.unit.server.asking import Json
 

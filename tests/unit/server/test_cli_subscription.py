@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay_server.cli import subscriptions
-from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import open_sqlite
 from tests.unit.server.asking import Json
 from tests.unit.server.commanding import Run, Shown, answer
 from tests.unit.server.results import FORWARD, SUBSCRIPTION

@@ -20,7 +20,7 @@ from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_protocol.values import Delivery
 from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
-from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import open_sqlite
 from relay_server.values import Event
 from relay_server.web import front, ingest, server
 from tests.support.senders import chunked, connection, head, read_answer, request

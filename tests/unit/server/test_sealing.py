@@ -13,7 +13,7 @@ from relay_server import sealing
 from relay_server.configs import ChannelConfig, HmacAuth
 from relay_server.errors import InvalidValue
 from relay_server.sealing import FILE_NAME, Sealer
-from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import open_sqlite
 
 SECRET = b"FIXTUREwebhookSECRET0001"
 

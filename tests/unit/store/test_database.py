@@ -15,10 +15,9 @@ import pytest
 
 from relay_server.errors import InvalidValue, StoreBroken, StoreTooNew, StoreUnavailable
 from relay_server.store.sqlite.database import APPLICATION_ID, Database
-from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.sql import migrations, queries
-from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
+from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Progress
 from tests.support.events import mark, new_event
 from tests.support.stores import append_many, make_channel, make_subscription

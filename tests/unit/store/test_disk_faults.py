@@ -23,12 +23,16 @@ from relay_server.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from relay_server.store.sqlite import checkpointer, housekeeping, integrity, room
+from relay_server.store.sqlite import checkpointer, integrity, room
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.opening import open_sqlite
-from relay_server.store.sqlite.reserve import NAME, RESERVE_BYTES, Reserve
-from relay_server.store.sqlite.room import BATCH_BYTES, LAST_BYTES
-from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
+from relay_server.store.sqlite.room import (
+    BATCH_BYTES,
+    LAST_BYTES,
+    RESERVE_BYTES,
+    RESERVE_NAME,
+    Reserve,
+)
+from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.store.sqlite.writer import Writer
 from relay_server.values import Appended, Channel, Progress
 from tests.support import badfs
@@ -116,7 +120,7 @@ async def opened(tmp_path: Path, fs: BadFs, disk: Disk) -> AsyncIterator[Opened]
 def reserved(data_dir: Path) -> bool:
     """Whether the reserve really takes its place."""
     try:
-        return (data_dir / NAME).stat().st_blocks * 512 >= RESERVE_BYTES
+        return (data_dir / RESERVE_NAME).stat().st_blocks * 512 >= RESERVE_BYTES
     except FileNotFoundError:
         return False
 
@@ -135,16 +139,16 @@ def test_the_reserve_takes_its_place_and_gives_it_back(tmp_path: Path) -> None:
 
     assert reserve.make()
     assert reserved(tmp_path)
-    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / RESERVE_NAME).stat().st_mode & 0o777 == 0o600
     assert Reserve(tmp_path).make(), "it is left from before"
     assert reserve.release()
-    assert not (tmp_path / NAME).exists()
+    assert not (tmp_path / RESERVE_NAME).exists()
     assert not reserve.release()
 
 
 def test_a_reserve_of_holes_is_made_anew(tmp_path: Path) -> None:
     """A copied data dir may have one."""
-    with (tmp_path / NAME).open("wb") as file:
+    with (tmp_path / RESERVE_NAME).open("wb") as file:
         file.truncate(RESERVE_BYTES)
 
     assert Reserve(tmp_path).make()
@@ -360,11 +364,11 @@ async def test_a_cap_is_held_and_left_to_what_is_deleted(
 async def test_deleting_a_channel_is_done_though_what_it_held_cannot_be_swept_now(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_database: Database, _limit: int) -> bool:
+    async def full(_store: SqliteStore, _limit: int) -> bool:
         raise StoreFull("no room")
 
     await opened.append(3)
-    monkeypatch.setattr(housekeeping, "sweep", full)
+    monkeypatch.setattr(SqliteStore, "sweep", full)
 
     await opened.store.delete_channel("chatwoot")
 

@@ -10,7 +10,7 @@ import pytest
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
-from relay_server.store.sqlite.failures import translate
+from relay_server.store.sqlite.database import translate
 
 IO = apsw.IOError
 

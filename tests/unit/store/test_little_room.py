@@ -15,9 +15,8 @@ from relay_server.metrics import Metrics
 from relay_server.store.sqlite import room
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.opening import open_sqlite
-from relay_server.store.sqlite.reserve import Reserve
-from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
+from relay_server.store.sqlite.room import Reserve
+from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Attempt, Channel, Mark, MarkState, Progress
 from tests.support import badfs
 from tests.support.badfs import BadFs, bad_fs

@@ -14,13 +14,13 @@ import pytest
 
 from relay_server.errors import StoreLocked
 from relay_server.store.sqlite.lock import DirLock
-from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import open_sqlite
 
 ROOT = Path(__file__).parents[3]
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from relay_server.store.sqlite.opening import open_sqlite
+from relay_server.store.sqlite.store import open_sqlite
 
 async def main():
     store = await open_sqlite(Path(sys.argv[1]))

@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from relay_server.store.sqlite import housekeeping, readers
-from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.rows import encode
-from relay_server.store.sqlite.sql import position
-from relay_server.store.sqlite.store import SWEEP_ROWS
-from relay_server.values import Removable, ReplayState, Selection
-from tests.support.stores import append_many, make_channel, open_test_store
+from relay_server.configs import ChannelConfig
+from relay_server.store.sqlite import events, housekeeping, readers
+from relay_server.store.sqlite.catalogue import SWEEP_ROWS
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.store import SqliteStore
+from relay_server.values import Progress, Removable, ReplayState, Selection, Subscription
+from tests.support.events import attempt, mark, new_event
+from tests.support.inline import open_in_memory
+from tests.support.stores import MemoryStore, append_many, make_channel, open_test_store
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """A store's database with one subscription and twelve events, the newest in the middle."""
-    with closing(Database(tmp_path / "relay.db")) as database:
-        prepare(database)
-        config = encode({})
-        database.run("create_channel", name="chatwoot", config=config, now=0)
-        database.run("create_subscription", channel=1, name="ana", now=0, start=0, config=config)
-        database.run("pass_dropped", channel=1, floor=12)
-        rows = [
-            (
-                position(1, n),
-                f"evt_{n}",
-                99 if n == 6 else n,
-                0,
-                0,
-                "",
-                "",
-                None,
-                None,
-                b"",
-                b"",
-                None,
-                None,
-            )
-            for n in range(1, 13)
-        ]
-        database.run("take_sequences", count=12, bytes=0, channel=1)
-        database.run_rows("append", rows)
-        yield database
+async def store() -> AsyncIterator[MemoryStore]:
+    """One subscription and twelve events that it had, the newest in the middle."""
+    with closing(open_in_memory()) as database:
+        store = MemoryStore(database)
+        await store.create_channel("chatwoot", ChannelConfig(), 0)
+        subscription, _ = await store.subscribe("chatwoot", "ana", None, 0)
+        for n in range(1, 13):
+            await store.append(1, new_event(received_at=99 if n == 6 else n))
+        claim = await store.claim(subscription.number)
+        assert claim is not None
+        store.record(claim, Progress(12))
+        yield store
+        await store.close()
+
+
+async def subscription(store: SqliteStore) -> Subscription:
+    [found] = await store.subscriptions()
+    return found
 
 
 def count(database: Database, table: str) -> int:
@@ -54,16 +45,17 @@ def count(database: Database, table: str) -> int:
     return int(str(rows))
 
 
-def test_a_copy_is_told_by_what_it_holds(database: Database) -> None:
-    assert database.one("count_all") == (1, 12, 99)
+def test_a_copy_is_told_by_what_it_holds(store: MemoryStore) -> None:
+    assert store.database.one("count_all") == (1, 12, 99)
 
 
-def test_what_may_go_is_looked_for_in_steps(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+async def test_what_may_go_is_looked_for_in_steps(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await store.flush()
     monkeypatch.setattr(housekeeping, "LOOK_AT", 5)
 
-    looks = [housekeeping.removable(database, 1, None, after, 9) for after in (0, 5, 10)]
+    looks = [await store.removable(1, None, after, 9) for after in (0, 5, 10)]
 
     assert looks == [
         Removable((1, 2, 3, 4, 5), 5),
@@ -76,57 +68,60 @@ def test_what_may_go_is_looked_for_in_steps(
     ("bound", "selection"),
     [("LOOK_AT", Selection(kind="none")), ("LOOK_AT_BODIES", Selection(text="nowhere"))],
 )
-def test_what_is_replayed_is_looked_for_in_steps(
-    database: Database, monkeypatch: pytest.MonkeyPatch, bound: str, selection: Selection
+async def test_what_is_replayed_is_looked_for_in_steps(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, bound: str, selection: Selection
 ) -> None:
-    monkeypatch.setattr(readers, bound, 5)
-    replay = readers.create_replay(database, 1, selection, 5.0, 0, "ana")
+    monkeypatch.setattr(events, bound, 5)
+    replay = await store.create_replay(await subscription(store), selection, 5.0, 0, "ana")
 
-    looks = [readers.select(database, 1, replay, after, 9).read_up_to for after in (0, 5, 10)]
+    looks = [(await store.select(1, replay, after, 9)).read_up_to for after in (0, 5, 10)]
 
     assert looks == [5, 10, 12]
 
 
-def test_so_many_replays_are_listed_and_forgotten(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+async def test_so_many_replays_are_listed_and_forgotten(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readers, "MAX_LISTED_REPLAYS", 2)
     for _ in range(4):
-        replay = readers.create_replay(database, 1, Selection(), 5.0, 0, "ana")
-        readers.end_replay(database, replay.number, ReplayState.DONE, 0)
+        replay = await store.create_replay(await subscription(store), Selection(), 5.0, 0, "ana")
+        await store.end_replay(replay.number, ReplayState.DONE, 0)
 
-    assert [r.number for r in readers.replays(database, None, running=False)] == [-4, -3]
-    housekeeping.forget_dead(database, 1, 1, 3, 0)
-    assert [r.number for r in readers.replays(database, None, running=False)] == [-4]
+    assert [r.number for r in await store.replays()] == [-4, -3]
+    await store.forget_dead(1, 1, 3, 0)
+    assert [r.number for r in await store.replays()] == [-4]
 
 
-def test_what_is_gone_is_swept_in_steps(database: Database) -> None:
-    attempts = [(1, n, 1, 0, 0, "response", 200, "") for n in range(1, 6)]
-    marks = [(1, n, 3, 1, 0, 0, None, "", 0) for n in range(1, 6)]
-    database.run_rows("attempt", attempts)
-    database.run_rows("mark", marks)
-    database.run("begin_purge", channel=1)
-    database.run("forget_reader", reader=1)
+async def test_what_is_gone_is_swept_in_steps(store: MemoryStore) -> None:
+    claim = await store.claim(1)
+    assert claim is not None
+    above, had = tuple(map(mark, range(13, 18))), tuple(map(attempt, range(1, 6)))
+    store.record(claim, Progress(12, above, had))
+    await store.flush()
+    store.database.run("begin_purge", channel=1)
+    store.database.run("forget_reader", reader=1)
 
     left, more = [], True
     while more:
-        more = housekeeping.sweep(database, 4)
-        left.append([count(database, table) for table in ("events", "attempts", "deliveries")])
+        more = await store.sweep(4)
+        tables = ("events", "attempts", "deliveries")
+        left.append([count(store.database, table) for table in tables])
 
-    assert left == [[8, 5, 5], [4, 5, 5], [0, 5, 5], [0, 5, 5], [0, 1, 1], *[[0, 0, 0]] * 3]
+    first = [[8, 5, 5], [4, 5, 5], [0, 5, 5], [0, 5, 5], [0, 1, 1]]
+    assert left == [*first, *[[0, 0, 0]] * 3]
 
 
 async def test_a_deleted_channel_goes_in_small_transactions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that webhooks of others wait for little of it at once."""
-    limits, sweep = list[int](), housekeeping.sweep
+    limits, sweep = list[int](), SqliteStore.sweep
 
-    def noted(database: Database, limit: int) -> bool:
+    async def noted(store: SqliteStore, limit: int) -> bool:
         limits.append(limit)
-        return sweep(database, 3)
+        return await sweep(store, 3)
 
-    monkeypatch.setattr(housekeeping, "sweep", noted)
+    monkeypatch.setattr(SqliteStore, "sweep", noted)
     async with open_test_store("sqlite", tmp_path) as store:
         await append_many(store, await make_channel(store), 10)
         await store.delete_channel("chatwoot")

@@ -11,9 +11,8 @@ import apsw
 import pytest
 
 from relay_server.configs import SenderKind, SubscriptionConfig
-from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.sql import migrations
-from relay_server.store.sqlite.store import FILE_NAME, SqliteStore
+from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Channel, Mark, MarkState, ReplayState, Scope, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from relay_server.store.interface import Store
-from relay_server.store.sqlite import report
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.part import reports
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import MarkState, Progress, Selection
 from tests.support.clock import START_MS
@@ -68,14 +69,15 @@ async def test_a_long_report_delays_no_delivery(
     """Nor what a connecting client and a sender with a full channel wait for."""
     begun, end = threading.Event(), threading.Event()
 
-    def long(*_: object) -> list[object]:
+    @reports
+    def long(_self: SqliteStore, _database: Database, *_: object) -> list[object]:
         begun.set()
         assert end.wait(30)
         return []
 
     async with open_test_store("sqlite", tmp_path) as store:
         await fill(store)
-    monkeypatch.setattr(report, "list_events", long)
+    monkeypatch.setattr(SqliteStore, "list_events", long)
     async with open_test_store("sqlite", tmp_path) as store:  # so that all is read from the disk
         reported = asyncio.ensure_future(store.list_events(1, None, EVENTS))
         await asyncio.to_thread(begun.wait)

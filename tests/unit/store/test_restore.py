@@ -11,9 +11,8 @@ import pytest
 
 from relay_server.errors import BackupUnusable, StoreFull, StoreLocked, StoreTooNew
 from relay_server.store.sqlite import restore as module
-from relay_server.store.sqlite.opening import open_sqlite
 from relay_server.store.sqlite.restore import restore
-from relay_server.store.sqlite.store import FILE_NAME
+from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
 from tests.support.stores import append_many, make_channel
 
 NOW_MS = 1_783_000_810_000

@@ -11,11 +11,19 @@ import apsw
 import pytest
 
 from relay_server.errors import StoreFull
-from relay_server.store.space import Space
+from relay_server.store.interface import Space
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.reserve import NAME, RESERVE_BYTES, Reserve
-from relay_server.store.sqlite.room import BATCH_BYTES, LAST_BYTES, LOW_WATER_BYTES, ROW_BYTES, Room
+from relay_server.store.sqlite.room import (
+    BATCH_BYTES,
+    LAST_BYTES,
+    LOW_WATER_BYTES,
+    RESERVE_BYTES,
+    RESERVE_NAME,
+    ROW_BYTES,
+    Reserve,
+    Room,
+)
 
 MUCH = 1 << 40
 LOW, LAST = LOW_WATER_BYTES, LAST_BYTES
@@ -172,7 +180,7 @@ def test_webhooks_are_taken_again_where_there_is_room(
     room.look(database)
 
     assert room.taking is taken
-    assert Path(database.connection.filename).with_name(NAME).exists() is (
+    assert Path(database.connection.filename).with_name(RESERVE_NAME).exists() is (
         reserved or free >= ENOUGH - BATCH_BYTES
     )
 

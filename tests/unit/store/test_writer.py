@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -38,17 +38,13 @@ class Ledger:
         self.fail: Exception | None = None
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def before_commit(self, _: Database) -> Callable[[bool], Sequence[Change]]:
+    def before_commit(self, _: Database) -> Callable[[bool], None]:
         self.begun += 1
         self.gate.wait(10)
         self.meanwhile()
         if self.fail is not None:
             raise self.fail
-        return self._finish
-
-    def _finish(self, committed: bool) -> Sequence[Change]:
-        self.kept.append(committed)
-        return ()
+        return self.kept.append
 
 
 @pytest.fixture
@@ -157,7 +153,7 @@ async def test_a_change_is_told_though_nobody_waits_any_more(
     writer: Writer, ledger: Ledger, changes: list[Change]
 ) -> None:
     held = await hold(writer, ledger)
-    abandoned = writer.submit(insert(1), ReplaysChanged)
+    abandoned = writer.submit(lambda database: database.changes.append(ReplaysChanged(1)))
     abandoned.cancel()
 
     ledger.gate.set()

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from relay_server.store.sqlite.database import Database, Row
-from relay_server.store.sqlite.rows import decode_attempt, decode_subscription, decode_summary
+from relay_server.store.sqlite.part import Part, reports, reports_progress
+from relay_server.store.sqlite.rows import decode_attempt, decode_subscription
 from relay_server.values import (
     Attempt,
     ChannelNumber,
     ChannelStatus,
     DeliveryState,
-    EventSummary,
     MarkState,
     ReaderNumber,
     ReplayNumber,
@@ -25,24 +25,38 @@ from relay_server.values import (
 )
 
 
-def channel_status(database: Database) -> list[ChannelStatus]:
-    """How full each channel is."""
-    return [ChannelStatus(*row) for row in database.all("channel_status")]
+class SqliteReports(Part):
+    """`Reports`."""
 
+    @reports
+    def channel_status(self, database: Database) -> Sequence[ChannelStatus]:
+        return [ChannelStatus(*row) for row in database.all("channel_status")]
 
-def subscription_status(
-    database: Database, only: Iterable[SubscriptionNumber] | None
-) -> list[SubscriptionStatus]:
-    """How each subscription is doing."""
-    wanted = None if only is None else json.dumps(sorted(only))
-    rows = database.all("subscription_status", only=wanted)
-    return [SubscriptionStatus(decode_subscription(row), *row[5:]) for row in rows]
+    @reports_progress
+    def subscription_status(
+        self, database: Database, only: Iterable[SubscriptionNumber] | None = None
+    ) -> Sequence[SubscriptionStatus]:
+        wanted = None if only is None else json.dumps(sorted(only))
+        rows = database.all("subscription_status", only=wanted)
+        return [SubscriptionStatus(decode_subscription(row), *row[5:]) for row in rows]
 
-
-def list_events(database: Database, first: int, before: int, limit: int) -> list[EventSummary]:
-    """The newest events of a range of positions."""
-    rows = database.all("list_events", first=first, before=before, limit=limit)
-    return [decode_summary(row) for row in rows]
+    @reports_progress
+    def deliveries(
+        self, database: Database, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Sequence[Sequence[DeliveryState]]:
+        readers = database.all("readers_of_channel", channel=channel)
+        names = {reader: name for reader, name, *_ in readers}
+        kept = _kept(database, list(names), sequences)
+        states = []
+        for sequence in sequences:
+            own = [
+                kept.state(reader, name, sequence, "delivered" if sequence <= floor else "pending")
+                for reader, name, start, floor in readers
+                if reader > 0 and start < sequence
+            ]
+            again = [kept.state(r, names[r], sequence, "") for r in kept.replays_of(sequence)]
+            states.append(own + again)
+        return states
 
 
 class _Kept:
@@ -72,25 +86,6 @@ class _Kept:
         state, reason, due_at = mark or (None, "", 0)
         what = unmarked if state is None else MarkState(state).name.lower()
         return DeliveryState(name, what, attempts, reason, due_at, replay=max(0, -reader))
-
-
-def deliveries(
-    database: Database, channel: ChannelNumber, sequences: Sequence[int]
-) -> list[list[DeliveryState]]:
-    """How each event's deliveries stand, for each subscription it is for and each replay of it."""
-    readers = database.all("readers_of_channel", channel=channel)
-    names = {reader: name for reader, name, *_ in readers}
-    kept = _kept(database, list(names), sequences)
-    states = []
-    for sequence in sequences:
-        own = [
-            kept.state(reader, name, sequence, "delivered" if sequence <= floor else "pending")
-            for reader, name, start, floor in readers
-            if reader > 0 and start < sequence
-        ]
-        again = [kept.state(r, names[r], sequence, "") for r in kept.replays_of(sequence)]
-        states.append(own + again)
-    return states
 
 
 def _kept(database: Database, readers: Sequence[ReaderNumber], sequences: Sequence[int]) -> _Kept:

@@ -1,0 +1,100 @@
+"""Events in SQLite, read again; the latest ones are in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from relay_server.store.rules import of_any_account, spellings
+from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.part import Part, asks, reports
+from relay_server.store.sqlite.rows import decode_event, decode_summary
+from relay_server.store.sqlite.sql import first, last, position, sequence_of
+from relay_server.values import ChannelNumber, Event, EventSummary, Outline, Replay, Selected
+
+LOOK_AT = 5_000  # events that one look for selected ones goes through at most
+LOOK_AT_BODIES = 500  # where it has to read them
+
+
+class SqliteEvents(Part):
+    """An `EventLog`, but for what is appended."""
+
+    async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
+        known = self._cache.outlines(channel, after, limit)
+        return await self._outlines(channel, after, limit) if known is None else known
+
+    @asks
+    def _outlines(
+        self, database: Database, channel: ChannelNumber, after: int, limit: int
+    ) -> Sequence[Outline]:
+        start, end = position(channel, after), last(channel)
+        return _decode_outlines(database.all("outlines", after=start, last=end, limit=limit))
+
+    async def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event]:
+        known = self._cache.fetch(channel, sequences)
+        return await self._fetch(channel, sequences) if known is None else known
+
+    @asks
+    def _fetch(
+        self, database: Database, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Sequence[Event]:
+        return _fetch(database, [position(channel, sequence) for sequence in sequences])
+
+    @asks
+    def select(
+        self, database: Database, channel: ChannelNumber, replay: Replay, after: int, limit: int
+    ) -> Selected:
+        start, last = position(channel, after), position(channel, replay.until)
+        window = LOOK_AT_BODIES if replay.selection.text else LOOK_AT
+        end, count = database.all("window_end", after=start, last=last, limit=window)[0]
+        if end is None:
+            return Selected((), replay.until)
+        conditions = _conditions(replay)
+        rows = database.all("select_events", after=start, last=end, limit=limit, **conditions)
+        outlines = tuple(_decode_outlines(rows))
+        if len(outlines) == limit:
+            return Selected(outlines, outlines[-1].sequence)
+        # Fewer events than one look goes through: behind them there is none up to the replay's end.
+        return Selected(outlines, replay.until if count < window else sequence_of(end))
+
+    @reports
+    def list_events(
+        self, database: Database, channel: ChannelNumber, before: int | None, limit: int
+    ) -> Sequence[EventSummary]:
+        end = last(channel) + 1 if before is None else position(channel, before)
+        rows = database.all("list_events", first=first(channel), before=end, limit=limit)
+        return [decode_summary(row) for row in rows]
+
+    @reports
+    def find_event(self, database: Database, event: str) -> Event | None:
+        at = database.value("find_event", id=event)
+        found = [] if at is None else _fetch(database, [at])
+        return found[0] if found else None
+
+
+def _decode_outlines(rows: Sequence[tuple[int, str, int]]) -> list[Outline]:
+    return [Outline(sequence_of(at), key, size) for at, key, size in rows]
+
+
+def _fetch(database: Database, positions: Sequence[int]) -> list[Event]:
+    """Whole events, in the order asked for."""
+    rows = database.all("fetch", positions=json.dumps(positions))
+    return [decode_event(row) for row in rows]
+
+
+def _conditions(replay: Replay) -> dict[str, object]:
+    """A replay's selection as `select_events` takes it; None for a condition that is not set."""
+    wanted = replay.selection
+    text, as_ascii, as_unicode = spellings(wanted.text) if wanted.text else (None, None, None)
+    return {
+        "received_from": wanted.received_from,
+        "received_before": wanted.received_before,
+        "kind": wanted.kind,
+        "key": wanted.key,
+        "of_any_account": of_any_account(wanted.key) if wanted.key is not None else None,
+        "sequences": json.dumps(wanted.sequences) if wanted.sequences else None,
+        "text": text,
+        "as_ascii": as_ascii,
+        "as_unicode": as_unicode,
+        "dead_for": replay.subscription if wanted.dead else None,
+    }
