@@ -1,15 +1,17 @@
 """Finished deliveries that outlive the client: a memory, and an append-only log behind it.
 
-    session ──add──▶ memory ──▶ queue ──▶ [thread] ──append, fsync──▶ journal-7.log
-    session ──find─▶ memory ◀──what was appended since, by anyone──── journal-6.log, journal-7.log
+    session ──add──▶ memory ──▶ queue ──▶ [thread] ──append──▶ journal-7.log
+    session ──find─▶ memory ◀──what was appended since, by anyone── journal-6.log, journal-7.log
 
 A target took a delivery, and the client is killed before the relay knows: the relay delivers it
 again, and the next client on this machine answers from the log instead of posting a second time.
 
 *The log.* A record is a line of JSON: whose delivery (a digest of relay, channel and subscription),
-delivery, event, status, duration. All that waits is one append and one fsync, made by a thread,
-so that the event loop never waits for the disk. A result does not wait for the fsync either: a
-crash in between costs a second post, as does one between the target's answer and any note of it.
+delivery, event, status, duration. All that waits is one append, made by a thread: a write is
+microseconds as a rule and seconds on a slow disk, and the event loop never waits for one. What is
+appended outlives the client; the fsync that lets it outlive the whole machine comes `SYNC_S` later
+at most. A result waits for neither: a crash in between costs a second post, as does one between
+the target's answer and any note of it.
 
 *Segments.* Records go into the segment of the highest number. One that is full is followed by the
 next, and then those before it are deleted, so that the log is bounded and keeps the last
@@ -33,12 +35,12 @@ import errno
 import hashlib
 import json
 import os
+import queue
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Annotated
 
 import msgspec
@@ -58,6 +60,9 @@ MAX_WAITING = 4_096
 # Between two appends: under load they are few and large. A client that is killed meanwhile has not
 # noted what came.
 PAUSE_S = 0.05
+# Until what was appended survives a crash of the machine, too: an fsync for each batch costs as
+# much as the webhook, and hold up the server's where both are on one disk.
+SYNC_S = 1.0
 # What is not in the journal so long after a stop is left out, with a warning.
 CLOSE_S = 5.0
 
@@ -100,7 +105,7 @@ class Journal:
         self._memory = FinishedInMemory()
         self._subscriptions: dict[str, str] = {}  # their digests, by channel
         self._read_to: dict[int, int] = {}  # how far each segment was read
-        self._waiting: SimpleQueue[Record | None] = SimpleQueue()
+        self._waiting: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as exc:
@@ -147,22 +152,34 @@ class Journal:
 
     def _write(self) -> None:
         """The thread's part. A full disk may have room again for the next batch."""
-        while batch := self._next_batch():
+        log = Log(self._folder)
+        batch: list[Record] | None = []
+        while batch is not None:
+            batch = self._next_batch(None if log.is_synced else SYNC_S)
             try:
-                append(self._folder, batch)
+                if batch:
+                    log.append(batch)
+                if not batch or time.monotonic() - log.synced_at >= SYNC_S:
+                    log.sync()
             except OSError as exc:
                 self._fail("the journal cannot be written", exc)
-            time.sleep(PAUSE_S)
+            if batch:
+                time.sleep(PAUSE_S)
+        log.close()
 
-    def _next_batch(self) -> list[Record]:
-        """All that waits, as soon as something does; nothing once the journal is closed."""
+    def _next_batch(self, within_s: float | None) -> list[Record] | None:
+        """All that waits, as soon as something does; None once the journal is closed."""
         batch: list[Record] = []
-        while len(batch) < MAX_WAITING and not (batch and self._waiting.empty()):
-            record = self._waiting.get()
-            if record is None:
-                self._waiting.put(None)  # to be met again, with nothing before it
-                break
-            batch.append(record)
+        with contextlib.suppress(queue.Empty):
+            while len(batch) < MAX_WAITING and not (batch and self._waiting.empty()):
+                record = self._waiting.get(timeout=within_s)
+                if record is not None:
+                    batch.append(record)
+                elif batch:
+                    self._waiting.put(None)  # to be met again, with nothing before it
+                    break
+                else:
+                    return None
         return batch
 
     def _read_on(self) -> None:
@@ -188,24 +205,65 @@ def digest(*names: str) -> str:
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:32]
 
 
-def append(folder: Path, records: Sequence[Record]) -> None:
-    """Append records to the newest segment, or begin the next one; they survive a crash then.
+class Log:
+    """The end of a folder's segments, as one client appends to it; every method may block.
 
-    Raises:
-        OSError: They cannot be written, or not all of them.
+    Attributes:
+        is_synced: All that was appended survives a crash of the machine.
+        synced_at: When that was last so, in monotonic seconds.
     """
-    numbers = _segments(folder)
-    number = numbers[-1] if numbers else 1
-    if numbers and _path(folder, number).stat().st_size >= SEGMENT_BYTES:
-        number += 1
-        _delete(folder, numbers[:-1])
-    batch = b"\n" + b"".join([_encoder.encode(record) + b"\n" for record in records])
-    with open(_path(folder, number), "ab", buffering=0, opener=_private) as file:
-        if file.write(batch) < len(batch):
+
+    def __init__(self, folder: Path) -> None:
+        self.is_synced = True
+        self.synced_at = 0.0
+        self._folder = folder
+        self._file = -1  # the descriptor of the newest segment, once something was appended
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Append records to the newest segment, or begin the next one; they outlive the client.
+
+        Raises:
+            OSError: They cannot be written, or not all of them.
+        """
+        batch = b"\n" + b"".join([_encoder.encode(record) + b"\n" for record in records])
+        self._open()
+        self.is_synced = False
+        if os.write(self._file, batch) < len(batch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file.fileno())
-    if number not in numbers:
-        sync_folder(folder)
+
+    def sync(self) -> None:
+        """Let what was appended survive a crash of the machine.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if not self.is_synced:
+            self.is_synced, self.synced_at = True, time.monotonic()
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Let go of the segment."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                self.sync()
+            os.close(self._file)
+            self._file = -1
+
+    def _open(self) -> None:
+        if self._file >= 0:
+            found = os.fstat(self._file)
+            if found.st_nlink and found.st_size < SEGMENT_BYTES:
+                return
+            self.close()  # it is full, or was taken away
+        numbers = _segments(self._folder)
+        number = numbers[-1] if numbers else 1
+        if numbers and _path(self._folder, number).stat().st_size >= SEGMENT_BYTES:
+            number += 1
+            _delete(self._folder, numbers[:-1])
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._file = os.open(_path(self._folder, number), flags, 0o600)
+        if number not in numbers:
+            sync_folder(self._folder)
 
 
 def read_on(folder: Path, read_to: dict[int, int]) -> Iterator[Record]:
@@ -250,7 +308,3 @@ def _delete(folder: Path, numbers: Sequence[int]) -> None:
     for number in numbers:
         with contextlib.suppress(PermissionError):  # Windows: another client is reading it
             _path(folder, number).unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -321,7 +321,7 @@ JOURNAL = (
     Trouble("write", "EIO", "journal-1.log"),
     Trouble("write", "ENOSPC", "journal-1.log"),
     Trouble("fsync", "EIO", "journal-1.log"),
-    Trouble("openat", "EROFS", "journal-1.log"),
+    Trouble("write", "EROFS", "journal-1.log"),
 )
 
 

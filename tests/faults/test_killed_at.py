@@ -88,8 +88,8 @@ FIRST_START = (
 JOURNAL = ("journal-1.log",)
 CLIENT = (
     Moment("write", 12, files=JOURNAL),
-    Moment("fsync", 12, files=JOURNAL),
-    Moment("openat", 12, files=JOURNAL),
+    Moment("fsync", 2, files=JOURNAL),
+    Moment("openat", 2, files=JOURNAL),
     Moment("write", 400, first=20),
     Moment("read", 300, first=250),
     Moment("connect", 6),

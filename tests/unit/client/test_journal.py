@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from relay_client import journal as journal_module
-from relay_client.journal import MAX_WAITING, SEGMENT_BYTES, Journal, Record, append, read_on
+from relay_client.journal import MAX_WAITING, SEGMENT_BYTES, Journal, Log, Record, read_on
 from relay_protocol.messages import Granted
 from relay_protocol.values import Response
 from tests.support.events import delivery
@@ -204,8 +205,10 @@ def test_the_last_of_all_are_kept_in_two_segments(
     many = [Record("s", f"1.{number}", f"evt_{number}", 200, 1) for number in range(10_000)]
 
     def write(first: int) -> None:
+        log = Log(tmp_path)
         for at in range(first, len(many), 200):
-            append(tmp_path, many[at : at + 50])
+            log.append(many[at : at + 50])
+        log.close()
 
     threads = [threading.Thread(target=write, args=(first,)) for first in (0, 50, 100, 150)]
     for thread in threads:
@@ -214,8 +217,10 @@ def test_the_last_of_all_are_kept_in_two_segments(
         thread.join()
 
     last = [Record("s", f"2.{number}", f"evt_{number}", 200, 1) for number in range(250)]
+    log = Log(tmp_path)
     for record in last:
-        append(tmp_path, [record])
+        log.append([record])
+    log.close()
 
     kept = records(tmp_path)
     assert len(segments(tmp_path)) == 2
@@ -239,13 +244,15 @@ def test_a_disk_that_is_too_slow_is_told_once_and_costs_no_answer(
     batches: list[int] = []
     begun, free = threading.Event(), threading.Event()
 
-    def slow(folder: Path, batch: Sequence[Record]) -> None:
+    append = Log.append
+
+    def slow(log: Log, batch: Sequence[Record]) -> None:
         begun.set()
         free.wait(10)
-        append(folder, batch)
+        append(log, batch)
         batches.append(len(batch))
 
-    monkeypatch.setattr(journal_module, "append", slow)
+    monkeypatch.setattr(Log, "append", slow)
     with opened(tmp_path, warn=told.append) as journal:
         journal.add(delivery(1), OK)
         begun.wait(10)
@@ -264,7 +271,7 @@ def test_a_stop_does_not_wait_for_the_disk_for_ever(
 ) -> None:
     monkeypatch.setattr(journal_module, "CLOSE_S", 0.05)
     free = threading.Event()
-    monkeypatch.setattr(journal_module, "append", lambda folder, batch: free.wait(10))
+    monkeypatch.setattr(Log, "append", lambda log, batch: free.wait(10))
     told: list[str] = []
 
     with opened(tmp_path, warn=told.append) as journal:
@@ -274,6 +281,30 @@ def test_a_stop_does_not_wait_for_the_disk_for_ever(
 
     assert len(told) == 1
     assert "of the stop" in told[0]
+
+
+def test_what_is_appended_survives_the_machine_a_second_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing more is added, too; and at once when the client is stopped."""
+    monkeypatch.setattr(journal_module, "SYNC_S", 0.05)
+    synced: list[int] = []
+    told = threading.Event()
+
+    def fsync(file: int) -> None:
+        synced.append(os.fstat(file).st_size)
+        told.set()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with opened(tmp_path) as journal:
+        journal.add(delivery(1), OK)
+        assert told.wait(10)
+        told.clear()
+        journal.add(delivery(2), OK)
+        assert told.wait(10)
+        journal.add(delivery(3), OK)
+
+    assert synced[-1] == (tmp_path / "journal-1.log").stat().st_size
 
 
 # A file that is damaged, strange, or cannot be used
