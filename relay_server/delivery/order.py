@@ -49,6 +49,7 @@ from relay_protocol.values import Outcome
 from relay_server.configs import Policy
 from relay_server.delivery import retry
 from relay_server.delivery.lanes import Entry, Holder, Lane, State
+from relay_server.delivery.retry import Next, Verdict
 from relay_server.values import Claim, Mark, MarkState, Outline
 
 LOOK_AHEAD = 10_000  # deliveries that could go or are under way; a few hundred bytes each
@@ -261,7 +262,7 @@ class Order:
 
     def finish(
         self, sequence: int, holder: Holder, outcome: Outcome, now: float, jitter: float
-    ) -> tuple[Entry, retry.Verdict] | None:
+    ) -> tuple[Entry, Verdict] | None:
         """Take the result of an attempt.
 
         Returns:
@@ -372,32 +373,25 @@ class Order:
 
     # What follows from a result.
 
-    def _follow(self, entry: Entry, lane: Lane, verdict: retry.Verdict, now: float) -> None:
-        match verdict:
-            case retry.Delivered():
-                entry.state = State.DELIVERED
+    def _follow(self, entry: Entry, lane: Lane, verdict: Verdict, now: float) -> None:
+        entry.reason = verdict.reason or entry.reason
+        match verdict.next:
+            case Next.DELIVERED | Next.DEAD:
+                is_dead = verdict.next is Next.DEAD
+                entry.state = State.DEAD if is_dead else State.DELIVERED
                 self._settle(entry, lane)
                 self._note(entry, now)
-            case retry.GiveUp(reason):
-                entry.state, entry.reason = State.DEAD, reason
-                self._settle(entry, lane)
-                self._note(entry, now)
-            case retry.GiveBack():
+            case Next.GIVEN_BACK:
                 entry.attempt -= 1
                 self._return(entry, lane)
-            case retry.Pause(reason):
-                entry.reason = reason
+            case Next.PAUSED:
                 self._return(entry, lane)
-            case retry.TryAgain():
-                self._wait(entry, lane, verdict, now)
-
-    def _wait(self, entry: Entry, lane: Lane, verdict: retry.TryAgain, now: float) -> None:
-        entry.reason = verdict.reason
-        if verdict.counts:
-            entry.failures += 1
-            if entry.failing_since is None:
-                entry.failing_since = now
-        self._park(entry, lane, verdict.after_s, now)
+            case Next.AGAIN:
+                if verdict.counts:
+                    entry.failures += 1
+                    if entry.failing_since is None:
+                        entry.failing_since = now
+                self._park(entry, lane, verdict.after_s, now)
 
     def _park(self, entry: Entry, lane: Lane, after_s: float, now: float) -> None:
         if after_s <= 0:

@@ -32,7 +32,7 @@ from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry, Holder
 from relay_server.delivery.order import LOOK_AHEAD, Order
-from relay_server.delivery.retry import GiveBack, Verdict
+from relay_server.delivery.retry import Next, Verdict
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import (
@@ -237,7 +237,7 @@ class Queue(Order):
     ) -> tuple[Entry, Verdict] | None:
         """Take the result of an attempt; None when it comes too late to change anything."""
         finished = super().finish(sequence, holder, outcome, now, jitter)
-        if finished is not None and not isinstance(finished[1], GiveBack):
+        if finished is not None and finished[1].next is not Next.GIVEN_BACK:
             self._attempts.append(_attempt(finished[0], outcome, self._clock.unix_ms()))
         return finished
 

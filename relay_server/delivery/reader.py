@@ -37,10 +37,10 @@ from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.values import Delivery, Outcome
 from relay_server.clock import Clock
 from relay_server.configs import Policy
-from relay_server.delivery import retry
 from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.queue import Queue
+from relay_server.delivery.retry import Next
 from relay_server.errors import ReplayNotFound
 from relay_server.metrics import Metrics
 from relay_server.store.feed import EventsStored
@@ -226,7 +226,7 @@ class Reader:
             return
         self._metrics.attempt(self.channel.name, outcome)
         _, verdict = finished
-        if isinstance(verdict, retry.Pause) and not self.paused:
+        if verdict.next is Next.PAUSED and not self.paused:
             self.pause(verdict.reason)
             self._on_gone(verdict.reason)
 

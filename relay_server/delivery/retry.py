@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import email.utils
-from dataclasses import dataclass
+import enum
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple
 
 from relay_protocol.values import GONE, Failure, FailureKind, HeaderList, Outcome, Response
 from relay_server.configs import Policy
@@ -19,45 +19,31 @@ RETRY_AFTER_MAX_S = 3_600.0  # a longer one as this
 REASON_CHARS = 500  # a longer reason of a failure is cut
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """The target took it."""
+class Next(enum.Enum):
+    """What becomes of a delivery after an attempt."""
+
+    DELIVERED = enum.auto()
+    GIVEN_BACK = enum.auto()  # the target never saw it: as if this attempt had not been
+    AGAIN = enum.auto()  # tried again later
+    DEAD = enum.auto()
+    PAUSED = enum.auto()  # the subscription stops until somebody resumes it; then it goes again
 
 
-@dataclass(frozen=True, slots=True)
-class GiveBack:
-    """The target never saw it: as if this attempt had not been."""
-
-
-@dataclass(frozen=True, slots=True)
-class TryAgain:
-    """Try again later.
+class Verdict(NamedTuple):
+    """What follows from how an attempt ended.
 
     Attributes:
-        after_s: Seconds from now.
-        counts: It counts against the delivery.
+        after_s: Seconds until the next attempt, if there is to be one.
+        counts: This one counts against the delivery.
     """
 
-    after_s: float
-    counts: bool
-    reason: str
+    next: Next
+    reason: str = ""
+    after_s: float = 0.0
+    counts: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """The delivery is dead."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """The subscription stops until somebody resumes it; then this delivery goes again."""
-
-    reason: str
-
-
-Verdict: TypeAlias = Delivered | GiveBack | TryAgain | GiveUp | Pause
+DELIVERED = Verdict(Next.DELIVERED)
 
 
 def decide(
@@ -74,23 +60,25 @@ def decide(
         now_ms: Unix milliseconds, for a `Retry-After` that is a date.
     """
     if outcome.delivered:
-        return Delivered()
-    reason = describe(outcome)
+        return DELIVERED
+    reason, asked_s = describe(outcome), None
     match outcome:
         case Failure(kind) if kind in GIVEN_BACK:
-            return GiveBack()
+            return Verdict(Next.GIVEN_BACK)
         case Failure(FailureKind.TARGET_LOST) if attempt - failures <= FREE_LOSSES:
-            return TryAgain(0.0, counts=False, reason=reason)
+            return Verdict(Next.AGAIN, reason, counts=False)
         case Failure(FailureKind.REFUSED):
-            return GiveUp(reason)
+            return Verdict(Next.DEAD, reason)
         case Response(status) if status == GONE:
-            return Pause(reason)
+            return Verdict(Next.PAUSED, reason)
         case Response(headers=headers) if outcome.retryable:
-            return _again(policy, failures, jitter, reason, retry_after(headers, now_ms))
+            asked_s = retry_after(headers, now_ms)
         case Response() if failures + 1 >= policy.other_tries:
-            return GiveUp(reason)
-        case _:
-            return _again(policy, failures, jitter, reason, None)
+            return Verdict(Next.DEAD, reason)
+    if failures >= len(policy.retry_delays_s):
+        return Verdict(Next.DEAD, reason)
+    delay = policy.retry_delays_s[failures] * (1 + JITTER * jitter)
+    return Verdict(Next.AGAIN, reason, delay if asked_s is None else asked_s)
 
 
 def holds(policy: Policy, failures: int, failing_for_s: float) -> bool:
@@ -118,15 +106,6 @@ def retry_after(headers: HeaderList, now_ms: int) -> float | None:
         if seconds is not None:
             return min(max(seconds, RETRY_AFTER_MIN_S), RETRY_AFTER_MAX_S)
     return None
-
-
-def _again(
-    policy: Policy, failures: int, jitter: float, reason: str, asked_s: float | None
-) -> Verdict:
-    if failures >= len(policy.retry_delays_s):
-        return GiveUp(reason)
-    delay = policy.retry_delays_s[failures] * (1 + JITTER * jitter)
-    return TryAgain(delay if asked_s is None else asked_s, counts=True, reason=reason)
 
 
 def _seconds(value: str, now_ms: int) -> float | None:

@@ -44,9 +44,9 @@ from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery
 from relay_server.auth import allows
 from relay_server.channels import check_subscription_name
-from relay_server.delivery.reader import Reader, reader_of
+from relay_server.delivery.reader import Reader
 from relay_server.errors import Forbidden, InvalidValue
-from relay_server.values import ReaderNumber, Scope, Token
+from relay_server.values import Scope, Token
 from relay_server.web.access import bearer, error_response
 from relay_server.web.context import CONTEXT, Context
 
@@ -107,7 +107,7 @@ class Connection:
         self._bearer = token
         self._session = ServerSession(context.clock.monotonic())
         self._readers: dict[int, Reader] = {}  # the one that was served last is the last
-        self._senders: dict[ReaderNumber, Reader] = {}  # replays have numbers of their own
+        self._lent: dict[str, Reader] = {}  # by whom, of each delivery under way
         self._outbox: deque[bytes] = deque()  # frames
         self._queued = 0  # bytes in it, and of what is being written
         self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse
@@ -147,7 +147,7 @@ class Connection:
     def deliver(self, delivery: Delivery) -> None:
         number = delivery.subscription
         self._readers[number] = reader = self._readers.pop(number)  # now last
-        self._senders[reader_of(delivery.id)] = reader
+        self._lent[delivery.id] = reader
         self._send(self._session.deliver(delivery))
         if len(delivery.body) > CHUNK_BYTES:
             self._wake.set()
@@ -261,14 +261,15 @@ class Connection:
         return check_subscription_name(wanted.name or self.token)
 
     def _settle(self, result: Result) -> None:
-        # The window is shared: of all that may send now, whoever waits longest goes first.
-        for reader in self._readers.values():
-            reader.wake()
-        self._senders[reader_of(result.delivery)].finish(self, result.delivery, result.outcome)
+        if len(self._readers) > 1:
+            # The window is shared: of all that may send now, whoever waits longest goes first.
+            for reader in self._readers.values():
+                reader.wake()
+        self._lent.pop(result.delivery).finish(self, result.delivery, result.outcome)
 
     def _extend(self, deliveries: Iterable[str]) -> None:
         for delivery in deliveries:
-            self._senders[reader_of(delivery)].extend(self, (delivery,))
+            self._lent[delivery].extend(self, (delivery,))
 
     def _protocol_error(self, text: str) -> None:
         log.warning("client broke the protocol", token=self.token, host=self.host, error=text)

@@ -30,7 +30,7 @@ def settle_before_the_result() -> Any:
 
     def mutant(self: Connection, delivery: Delivery) -> None:
         deliver(self, delivery)
-        self._senders[int(delivery.id.partition(".")[0])].finish(self, delivery.id, Response(200))
+        self._lent[delivery.id].finish(self, delivery.id, Response(200))
 
     return mock.patch.object(Connection, "deliver", mutant)
 
@@ -151,7 +151,7 @@ def take_failures_for_successes() -> Any:
     follow = Order._follow
 
     def mutant(self: Order, entry: Entry, lane: Lane, verdict: Any, now: float) -> None:
-        taken = retry.Delivered() if isinstance(verdict, retry.TryAgain) else verdict
+        taken = retry.DELIVERED if verdict.next is retry.Next.AGAIN else verdict
         follow(self, entry, lane, taken, now)
 
     return mock.patch.object(Order, "_follow", mutant)

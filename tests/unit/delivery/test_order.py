@@ -10,7 +10,7 @@ from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome, Response
 from relay_server.configs import Policy
 from relay_server.delivery.order import Order
-from relay_server.delivery.retry import Pause
+from relay_server.delivery.retry import Next, Verdict
 from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, OK, mark, outline
@@ -475,7 +475,7 @@ def test_a_target_that_wants_no_more_costs_no_failure() -> None:
     finished = line.order.finish(1, HOLDER, GONE, 0.0, 0.0)
 
     assert finished is not None
-    assert finished[1] == Pause("the target answered 410")
+    assert finished[1] == Verdict(Next.PAUSED, "the target answered 410")
     [stored] = line.marks().values()
     assert (stored.state, stored.failures, stored.due_at) == (MarkState.WAITING, 0, 0)
     assert line.begin() == [1]

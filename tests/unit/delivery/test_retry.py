@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 from relay_protocol.values import Failure, FailureKind, HeaderList, Outcome, Response
 from relay_server.configs import Policy, PolicyChanges
 from relay_server.delivery.retry import (
-    Delivered,
-    GiveBack,
-    GiveUp,
-    Pause,
-    TryAgain,
+    DELIVERED,
+    Next,
     Verdict,
     decide,
     describe,
@@ -32,6 +29,7 @@ STUBBORN = Policy(other_tries=99, retry_delays_s=(7.0,) * 3)
 AGAIN_AFTER = Response(503, ((b"Retry-After", b"90"),))
 NOT_FOUND, GONE = Response(404), Response(410)
 REFUSED = Failure(FailureKind.REFUSED, "no")
+FORGIVEN = Verdict(Next.AGAIN, "connection reset", counts=False)
 DELAYS_S = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 36_000]
 
 
@@ -44,14 +42,14 @@ def verdict(outcome: Outcome, failures: int = 0, attempt: int | None = None) -> 
 def after(outcome: Outcome, failures: int = 0) -> float:
     """How long it waits for its next try."""
     again = verdict(outcome, failures)
-    assert isinstance(again, TryAgain)
+    assert again.next is Next.AGAIN
     assert again.counts
     return again.after_s
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_a_2xx_settles(status: int) -> None:
-    assert verdict(Response(status), 9) == Delivered()
+    assert verdict(Response(status), 9) == DELIVERED
 
 
 @pytest.mark.parametrize(
@@ -65,7 +63,7 @@ def test_a_2xx_settles(status: int) -> None:
 )
 def test_what_may_pass_is_tried_ten_times(outcome: Outcome) -> None:
     assert [after(outcome, failures) for failures in range(9)] == DELAYS_S
-    assert isinstance(verdict(outcome, 9), GiveUp)
+    assert verdict(outcome, 9).next is Next.DEAD
 
 
 @pytest.mark.parametrize(
@@ -73,21 +71,21 @@ def test_what_may_pass_is_tried_ten_times(outcome: Outcome) -> None:
 )
 def test_what_will_hardly_change_is_tried_three_times(status: int) -> None:
     assert [after(Response(status), failures) for failures in range(2)] == [5, 30]
-    assert verdict(Response(status), 2) == GiveUp(f"the target answered {status}")
+    assert verdict(Response(status), 2) == Verdict(Next.DEAD, f"the target answered {status}")
 
 
 @pytest.mark.parametrize("jitter", [-1.0, -0.5, 0.0, 1.0])
 def test_delays_are_spread_by_a_fifth(jitter: float) -> None:
     again = decide(Response(500), Policy(), 1, 0, jitter, START_MS)
 
-    assert isinstance(again, TryAgain)
+    assert again.next is Next.AGAIN
     assert again.after_s == pytest.approx(5 * (1 + 0.2 * jitter))
 
 
 @pytest.mark.parametrize("kind", [FailureKind.TARGET_DOWN, FailureKind.NOT_STARTED])
 def test_what_the_target_never_saw_uses_up_no_attempt(kind: FailureKind) -> None:
-    assert verdict(Failure(kind), attempt=1) == GiveBack()
-    assert verdict(Failure(kind), failures=9, attempt=99) == GiveBack()
+    assert verdict(Failure(kind), attempt=1) == Verdict(Next.GIVEN_BACK)
+    assert verdict(Failure(kind), failures=9, attempt=99) == Verdict(Next.GIVEN_BACK)
 
 
 def test_a_target_that_vanishes_is_forgiven_five_times() -> None:
@@ -96,19 +94,23 @@ def test_a_target_that_vanishes_is_forgiven_five_times() -> None:
     forgiven = [verdict(lost, attempt=attempt) for attempt in range(1, 6)]
     counted = verdict(lost, attempt=6)
 
-    assert forgiven == [TryAgain(0.0, counts=False, reason="connection reset")] * 5
-    assert counted == TryAgain(5.0, counts=True, reason="connection reset")
+    assert forgiven == [FORGIVEN] * 5
+    assert counted == Verdict(Next.AGAIN, "connection reset", 5.0)
 
 
 def test_failures_that_counted_use_up_no_forgiveness() -> None:
     lost = Failure(FailureKind.TARGET_LOST, "connection reset")
 
-    assert verdict(lost, failures=4, attempt=9) == TryAgain(0.0, False, "connection reset")
-    assert verdict(lost, failures=4, attempt=10) == TryAgain(1_800.0, True, "connection reset")
+    assert verdict(lost, failures=4, attempt=9) == Verdict(
+        Next.AGAIN, "connection reset", counts=False
+    )
+    assert verdict(lost, failures=4, attempt=10) == Verdict(Next.AGAIN, "connection reset", 1_800.0)
 
 
 def test_a_refused_request_is_dead_at_once() -> None:
-    assert verdict(Failure(FailureKind.REFUSED, "not one slash")) == GiveUp("not one slash")
+    assert verdict(Failure(FailureKind.REFUSED, "not one slash")) == Verdict(
+        Next.DEAD, "not one slash"
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_retry_after_is_honoured_within_bounds(status: int, value: bytes, second
 
     assert after(answer) == seconds
     assert after(answer, 8) == seconds
-    assert isinstance(verdict(answer, 9), GiveUp)
+    assert verdict(answer, 9).next is Next.DEAD
 
 
 @pytest.mark.parametrize(
@@ -199,13 +201,19 @@ def test_a_key_is_held_for_three_failures_or_half_a_minute(
 
 def kind(verdict: Verdict) -> object:
     """A verdict without its words: after how many seconds, or which one."""
-    return verdict.after_s if isinstance(verdict, TryAgain) else type(verdict)
+    return verdict.after_s if verdict.next is Next.AGAIN else verdict.next
 
 
 @pytest.mark.parametrize("policy", [ORDINARY, ONCE, SHORT, STUBBORN, STRICT])
 @pytest.mark.parametrize(
     ("outcome", "verdict"),
-    [(OK, Delivered), (DOWN, GiveBack), (REFUSED, GiveUp), (GONE, Pause), (LOST, 0.0)],
+    [
+        (OK, Next.DELIVERED),
+        (DOWN, Next.GIVEN_BACK),
+        (REFUSED, Next.DEAD),
+        (GONE, Next.PAUSED),
+        (LOST, 0.0),
+    ],
 )
 def test_some_outcomes_mean_the_same_whatever_the_policy(
     policy: Policy, outcome: Outcome, verdict: object
@@ -219,18 +227,18 @@ def test_some_outcomes_mean_the_same_whatever_the_policy(
     ("policy", "outcome", "verdicts"),
     [
         (ORDINARY, BROKEN, [5.0, 30.0, 120.0]),
-        (ORDINARY, NOT_FOUND, [5.0, 30.0, GiveUp]),
+        (ORDINARY, NOT_FOUND, [5.0, 30.0, Next.DEAD]),
         (ORDINARY, AGAIN_AFTER, [90.0, 90.0, 90.0]),
-        (ONCE, BROKEN, [GiveUp]),
-        (ONCE, NOT_FOUND, [GiveUp]),
-        (ONCE, AGAIN_AFTER, [GiveUp]),
-        (SHORT, BROKEN, [1.0, 2.0, GiveUp]),
-        (SHORT, NOT_FOUND, [GiveUp]),
-        (SHORT, AGAIN_AFTER, [90.0, 90.0, GiveUp]),
-        (STUBBORN, NOT_FOUND, [7.0, 7.0, 7.0, GiveUp]),
+        (ONCE, BROKEN, [Next.DEAD]),
+        (ONCE, NOT_FOUND, [Next.DEAD]),
+        (ONCE, AGAIN_AFTER, [Next.DEAD]),
+        (SHORT, BROKEN, [1.0, 2.0, Next.DEAD]),
+        (SHORT, NOT_FOUND, [Next.DEAD]),
+        (SHORT, AGAIN_AFTER, [90.0, 90.0, Next.DEAD]),
+        (STUBBORN, NOT_FOUND, [7.0, 7.0, 7.0, Next.DEAD]),
         (STRICT, BROKEN, [5.0, 30.0]),
         (ORDINARY, Failure(FailureKind.TIMEOUT), [5.0, 30.0]),
-        (SHORT, Failure(FailureKind.NETWORK), [1.0, 2.0, GiveUp]),
+        (SHORT, Failure(FailureKind.NETWORK), [1.0, 2.0, Next.DEAD]),
     ],
 )
 def test_each_failure_leads_to_the_next_delay(
