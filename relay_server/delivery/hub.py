@@ -10,8 +10,9 @@ The claim's *epoch* decides between servers, too: the newest has the subscriptio
 one records is refused by the store. So a reader whose claim was taken stops at once.
 
 All else comes from the store's feed: what somebody changed, here or at another replica, takes
-effect by that alone. What is heard of a subscription while somebody joins it is kept beside it
-(`_changed`, `_claiming`). Once a second all look at the clock: for heartbeats, leases and retries.
+effect by that alone. What is heard of a subscription while somebody joins it is kept (`_Joining`):
+it is newer than what was read. Once a second all look at the clock: for heartbeats, leases and
+retries.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import functools
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -33,11 +34,7 @@ from relay_server.clock import Clock
 from relay_server.configs import SubscriptionConfig
 from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
 from relay_server.delivery.reader import Reader, Sink
-from relay_server.errors import (
-    ChannelNotFound,
-    Forbidden,
-    SubscriptionNotFound,
-)
+from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
 from relay_server.metrics import Metrics
 from relay_server.store.feed import (
     ChannelChanged,
@@ -106,6 +103,22 @@ class _Served:
     task: asyncio.Task[None] | None = None
 
 
+@dataclass(eq=False)
+class _Joining:
+    """A subscription that one peer at a time joins, and what is heard of it meanwhile.
+
+    Attributes:
+        number: Set while it is being claimed.
+        epoch: The newest claim that was heard of since, of this hub or another.
+        changed: How it is set now, if somebody changed it.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    number: SubscriptionNumber | None = None
+    epoch: int = 0
+    changed: Subscription | None = None
+
+
 class Hub:
     """Every peer of this server, and a reader for each subscription that is being read."""
 
@@ -118,17 +131,12 @@ class Hub:
         self._forwards: dict[Peer, None] = {}
         self._served: dict[SubscriptionNumber, _Served] = {}
         self._by_channel: defaultdict[ChannelNumber, dict[Reader, None]] = defaultdict(dict)
-        # While one is being claimed: the newest claim that was heard of, of this hub or another.
-        self._claiming: dict[SubscriptionNumber, int] = {}
-        # While one is being joined, by channel and name: what was told of it, which is newer than
-        # what was read.
-        self._changed: dict[tuple[str, str], Subscription | None] = {}
+        # By channel and name; one goes when nobody holds it.
+        self._joining: WeakValueDictionary[tuple[str, str], _Joining] = WeakValueDictionary()
         self._pausing: dict[SubscriptionNumber, str] = {}  # why; until it is stored
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._draining = False
-        # One at a time; a lock goes when nobody holds it.
-        self._joining: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._unlisten = [
             store.feed.listen(EventsStored, self._stored),
             store.feed.listen(ChannelChanged, self._channel_changed),
@@ -147,10 +155,9 @@ class Hub:
 
     def state(self, subscription: SubscriptionNumber) -> ReaderState:
         """Who reads a subscription, and whether that waits for its target."""
-        served = self._served.get(subscription)
-        if served is None:
-            return ReaderState(readers=0)
-        return ReaderState(len(served.peers), served.reader.waits_for_target)
+        if served := self._served.get(subscription):
+            return ReaderState(len(served.peers), served.reader.waits_for_target)
+        return ReaderState(readers=0)
 
     def add(self, peer: Peer) -> None:
         """A connection was opened."""
@@ -162,12 +169,11 @@ class Hub:
         self._forwards.pop(peer, None)
         self._peers.pop(peer, None)
         self._metrics.connections.set(len(self._peers))
-        for number, served in list(self._served.items()):
-            if peer in served.peers:
-                served.peers.remove(peer)
-                served.reader.remove(peer)
-                if not served.peers:
-                    self._stop(number)
+        for number, served in [(n, s) for n, s in self._served.items() if peer in s.peers]:
+            served.peers.remove(peer)
+            served.reader.remove(peer)
+            if not served.peers:
+                self._stop(number)
 
     async def join(self, peer: Peer, wanted: Wanted, name: str) -> tuple[Granted, Reader]:
         """Give a peer a subscription; whoever had it before is told so, unless all share it.
@@ -178,13 +184,14 @@ class Hub:
             TooManySubscriptions: The channel takes no new one.
             StoreUnavailable: The store cannot be written now.
         """
-        async with self._alone(wanted.channel, name):
+        async with self._alone(wanted.channel, name) as joining:
             now = self._clock.unix_ms()
-            found = await self._store.subscribe(wanted.channel, name, wanted.since, now)
-            subscription, created = found
+            subscription, created = await self._store.subscribe(
+                wanted.channel, name, wanted.since, now
+            )
             if subscription.config.forward is not None:
                 raise Forbidden(f"{name!r} is a forward: the server itself reads it")
-            reader = await self._serve(subscription, peer, share=wanted.share)
+            reader = await self._serve(subscription, peer, joining, share=wanted.share)
             statuses = await self._store.subscription_status([subscription.number])
         if not statuses:
             raise ChannelNotFound(wanted.channel)  # deleted a moment ago
@@ -207,12 +214,12 @@ class Hub:
             StoreUnavailable: The store cannot be written now.
         """
         key = subscription.channel, subscription.name
-        async with self._alone(*key):
+        async with self._alone(*key) as joining:
             known = await self._store.subscriptions(subscription.channel)
             current = [s for s in known if s.number == subscription.number]
             if not current:
                 raise SubscriptionNotFound(*key)
-            reader = await self._serve(current[0], peer, share=False)
+            reader = await self._serve(current[0], peer, joining, share=False)
         self._forwards[peer] = None
         return reader
 
@@ -284,8 +291,8 @@ class Hub:
     def _subscription_changed(self, change: SubscriptionChanged) -> None:
         subscription = change.subscription
         self._pausing.pop(subscription.number, None)
-        if (key := (subscription.channel, subscription.name)) in self._changed:
-            self._changed[key] = subscription
+        if joining := self._joining.get((subscription.channel, subscription.name)):
+            joining.changed = subscription
         if (served := self._served.get(subscription.number)) is not None:
             served.reader.configure(served.reader.channel, subscription)
 
@@ -302,29 +309,32 @@ class Hub:
 
     def _claimed(self, change: Claimed) -> None:
         """Give up what another hub claimed after this one; its own claims find nothing served."""
-        if (epoch := self._claiming.get(change.reader)) is not None:
-            self._claiming[change.reader] = max(epoch, change.epoch)
+        for joining in self._joining.values():
+            if joining.number == change.reader:
+                joining.epoch = max(joining.epoch, change.epoch)
         served = self._served.get(change.reader)
         if served is not None and served.reader.claim.epoch < change.epoch:
             self._lose(served.reader.subscription, host="")
 
     def _send_away(self, number: SubscriptionNumber, reason: str) -> None:
-        served = self._served.get(number)
-        for peer in list(served.peers) if served else ():
-            peer.go_away(reason, GONE_AWAY_S)
+        if served := self._served.get(number):
+            for peer in list(served.peers):
+                peer.go_away(reason, GONE_AWAY_S)
 
     @asynccontextmanager
-    async def _alone(self, channel: str, name: str) -> AsyncIterator[None]:
+    async def _alone(self, channel: str, name: str) -> AsyncIterator[_Joining]:
         """Have nobody else join a subscription meanwhile, and hear what is changed of it."""
-        key = channel, name
-        async with self._joining.setdefault(key, asyncio.Lock()):
-            self._changed[key] = None
+        joining = self._joining.setdefault((channel, name), _Joining())
+        async with joining.lock:
+            joining.epoch, joining.changed = 0, None
             try:
-                yield
+                yield joining
             finally:
-                del self._changed[key]
+                joining.number = None
 
-    async def _serve(self, subscription: Subscription, peer: Peer, *, share: bool) -> Reader:
+    async def _serve(
+        self, subscription: Subscription, peer: Peer, joining: _Joining, *, share: bool
+    ) -> Reader:
         served = self._served.get(subscription.number)
         if served is not None and served.shared and share:
             if peer not in served.peers:
@@ -332,45 +342,34 @@ class Hub:
             return served.reader
         # First, so that the old reader sends nothing once the new one may.
         self._lose(subscription, peer.host, but=peer)
-        self._claiming[subscription.number] = 0
-        try:
-            claim = await self._store.claim(subscription.number)
-        finally:
-            newest = self._claiming.pop(subscription.number)
-        subscription = self._changed[subscription.channel, subscription.name] or subscription
+        joining.number = subscription.number
+        claim = await self._store.claim(subscription.number)
+        subscription = joining.changed or subscription
         channel = self._store.catalog.channels.get(subscription.channel)
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
+        on_gone = functools.partial(self._target_gone, subscription)
         reader = Reader(
-            self._store,
-            channel,
-            subscription,
-            claim,
-            self._clock,
-            self._metrics,
-            functools.partial(self._target_gone, subscription),
+            self._store, channel, subscription, claim, self._clock, self._metrics, on_gone
         )
         self._served[subscription.number] = _Served(reader, [peer], share)
         self._by_channel[channel.number][reader] = None
-        if newest > claim.epoch:  # another hub was faster, and this one is told no more
+        if joining.epoch > claim.epoch:  # another hub was faster, and this one is told no more
             self._lose(subscription, host="")
         return reader
 
     def _lose(self, subscription: Subscription, host: str, but: Peer | None = None) -> None:
         """Stop serving a subscription, and tell its peers, but for one, who has it now."""
-        served = self._served.get(subscription.number)
-        if served is None:
-            return
-        self._stop(subscription.number)
-        for peer in served.peers:
-            if peer is not but:
+        if served := self._served.get(subscription.number):
+            self._stop(subscription.number)
+            for peer in [p for p in served.peers if p is not but]:
                 log.info("subscription taken over", host=host, **_facts(subscription))
                 peer.taken_over(subscription.name, host)
 
     def _stop(self, number: SubscriptionNumber) -> None:
         reader = self._served.pop(number).reader
         of_channel = self._by_channel[reader.channel.number]
-        of_channel.pop(reader, None)
+        del of_channel[reader]
         if not of_channel:
             del self._by_channel[reader.channel.number]
         reader.stop()

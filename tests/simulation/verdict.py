@@ -244,5 +244,6 @@ async def _leave(world: World, machines: Sequence[Machine]) -> None:
     except (TimeoutError, RelayError) as exc:
         world.kernel.violate("the server does not stop", error=repr(exc))
     for hub in [one.hub for one in server.replicas]:
-        if hub._served or hub._peers or hub._forwards or hub._claiming or hub._by_channel:
+        claimed = any(joining.number for joining in hub._joining.values())
+        if hub._served or hub._peers or hub._forwards or claimed or hub._by_channel:
             world.kernel.violate("the hub keeps readers", served=len(hub._served))
