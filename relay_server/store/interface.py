@@ -66,8 +66,24 @@ class Space:
             listener(self)
 
 
+class Waiter(Protocol):
+    """Is told what becomes of a webhook: a future, or what needs no further turn of the loop."""
+
+    def done(self) -> bool:
+        """True if it waits no more."""
+
+    def set_result(self, result: Appended, /) -> None:
+        """The webhook is on disk; readers are told of it after this returns."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """It is not stored."""
+
+
 class EventLog(Protocol):
     """Events as they came: appended, and read again."""
+
+    def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
+        """As `append`, for who is told at once: perhaps before this returns."""
 
     def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
         """Store a webhook, unless it is a duplicate: sent again, and missed by nobody.

@@ -19,10 +19,11 @@ known by the sender's id.
 LINGERING: the answer is written, and what still comes is read and dropped. To close a socket with
 bytes unread sends a reset, which would take the answer away from a sender that is still sending.
 
-An ordinary webhook takes two callbacks, and no task, timer or coroutine: `data_received` has it
-parsed, let in and given to the store; the store's future calls `_stored`, which answers. One timer
-for all looks at deadlines every `LOOK_S`, while there are connections. After its connection no door
-is part of a reference cycle, or the collector would have thousands of them to find a second.
+An ordinary webhook takes two callbacks, and no task, future or timer. `data_received` has it
+parsed, let in and given to the store; and the store's `set_result` has it answered, in the same
+turn of the loop in which it hears of the commit. One timer for all looks at deadlines every
+`LOOK_S`, while there are connections. After its connection no door is part of a reference cycle, or
+the collector would have thousands of them to find a second.
 
 A request that two readers could take for different ones (two lengths, an odd coding, bare line
 feeds) is refused, its connection closed, and nothing behind it is read: see docs/explanation/
@@ -310,6 +311,20 @@ class FrontDoor(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._whole = True
 
+    # What the store calls: a door is a `Waiter`.
+
+    def done(self) -> bool:
+        """True if it took too long: the sender was told to come back."""
+        return self._phase is not ANSWERING
+
+    def set_result(self, result: Appended, /) -> None:
+        """The webhook is on disk."""
+        self._answer(200, b'{"id": "%b"}' % result.id.encode())
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """It is not stored."""
+        self._answer(*ingest.refuse(self._channel, exception))
+
     # What the front calls.
 
     def expire(self) -> None:
@@ -407,18 +422,9 @@ class FrontDoor(asyncio.Protocol):
         body = bytes(self._body)
         self._drop_body()  # from here on it weighs with the store
         try:
-            ingest.store(self._context, incoming, body).add_done_callback(self._stored)
+            ingest.store(self._context, incoming, body, self)
         except Exception as exc:  # noqa: BLE001  (`refuse` knows what is an error of ours)
-            self._answer(*ingest.refuse(incoming.channel, exc))
-
-    def _stored(self, stored: asyncio.Future[Appended]) -> None:
-        error = stored.exception()
-        if self._phase is not ANSWERING:
-            return  # it took too long: the sender was told to come back
-        if error is None:
-            self._answer(200, b'{"id": "%b"}' % stored.result().id.encode())
-        else:
-            self._answer(*ingest.refuse(self._channel, error))
+            self.set_exception(exc)
 
     def _refuse(self, error: Exception) -> None:
         """Answer before all of the request came, or the store said what became of it; and close."""

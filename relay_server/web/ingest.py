@@ -6,8 +6,8 @@ How it arrives, byte by byte, is the matter of `front.py`, which calls these in 
    address (`auth.check_sender`); then what no target would ever be sent (`Target.replayable`). A
    stranger learns neither of channels nor of paths, and costs no body.
 2. `store`, with the whole body: the signature, which is over the body's bytes; the channel's rate;
-   the order key and kind; and `store.append`, whose future is done once the event is on disk. Only
-   then is there a 2xx.
+   the order key and kind; and `store.append_for`, which tells once the event is on disk. Only then
+   is there a 2xx.
 3. `refuse`, in place of either: an error's status and code, and `Retry-After` where the sender
    should come back. What is not stored is answered 429 on a Chatwoot channel (Chatwoot's agent bots
    try again after 429 and 500 alone), 503 on any other.
@@ -17,8 +17,6 @@ feed.
 """
 
 from __future__ import annotations
-
-import asyncio
 
 import msgspec
 import structlog
@@ -38,7 +36,8 @@ from relay_server.errors import (
     TooMany,
     Unauthorized,
 )
-from relay_server.values import Appended, Channel, NewEvent
+from relay_server.store.interface import Waiter
+from relay_server.values import Channel, NewEvent
 from relay_server.web.access import error_body, refusal
 from relay_server.web.capture import (
     BadTarget,
@@ -111,14 +110,14 @@ def admit(
     return Incoming(channel, request, head, limit)
 
 
-def store(context: Context, incoming: Incoming, body: bytes) -> asyncio.Future[Appended]:
-    """Check what needs the body, and have the webhook stored: the future tells where it is on disk.
+def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> None:
+    """Check what needs the body, and have the webhook stored for who waits for the store's word.
 
     Raises:
         Unauthorized: The signature is wrong.
         TooManyFailures: The same, and so it was often before.
         RateLimited: The channel takes no more now.
-        StoreUnavailable, StoreBroken: It is not stored. So may the future, and `ChannelNotFound`.
+        StoreUnavailable: The signature cannot be checked.
     """
     now_ms = context.clock.unix_ms()
     channel, request = incoming.channel, incoming.request
@@ -133,7 +132,7 @@ def store(context: Context, incoming: Incoming, body: bytes) -> asyncio.Future[A
     key, kind = identify(config, body)
     id_ = f"evt_{uuid_utils.uuid7()}"
     event = NewEvent(id_, now_ms, key, kind, request, body, incoming.head.delivery_id)
-    return context.store.append(channel.number, event)
+    context.store.append_for(channel.number, event, waiter)
 
 
 def refuse(channel: Channel | None, error: BaseException) -> tuple[int, bytes, int]:

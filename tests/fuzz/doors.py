@@ -14,7 +14,8 @@ from relay_server.delivery.hub import Hub
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
-from relay_server.values import Appended, ChannelNumber, NewEvent, Scope, Token
+from relay_server.store.interface import Waiter
+from relay_server.values import ChannelNumber, NewEvent, Scope, Token
 from relay_server.web.context import Context
 from relay_server.web.front import ANSWERING, Front, FrontDoor
 from relay_server.web.server import BoundedHandler
@@ -108,11 +109,10 @@ class NotingStore(MemoryStore):
         super().__init__()
         self.taken: list[tuple[str, NewEvent]] = []
 
-    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
-        done = super().append(channel, event)
+    def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
+        super().append_for(channel, event, waiter)
         name = next(c.name for c in self.catalog.channels.values() if c.number == channel)
         self.taken.append((name, event))
-        return done
 
 
 class World:

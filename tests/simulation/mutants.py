@@ -15,6 +15,7 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.lanes import Entry, Lane, State
 from relay_server.delivery.order import Order
 from relay_server.delivery.reader import Reader
+from relay_server.store.interface import Waiter
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import Appended, ChannelNumber, MarkState, NewEvent, Selected
 from relay_server.web.gateway import Connection
@@ -47,17 +48,17 @@ def keep_leases_of_the_gone() -> Any:
 
 def answer_before_the_commit() -> Any:
     """A webhook is answered before it is on disk."""
-    append = SimStore.append
+    append_for = SimStore.append_for
 
-    def mutant(self: SimStore, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
-        self.life.kernel.spawn(_quietly(append(self, channel, event)), "append")
+    def mutant(self: SimStore, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
+        stored = self.life.kernel.loop.create_future()
+        append_for(self, channel, event, stored)
+        self.life.kernel.spawn(_quietly(stored), "append")
         held = self._cache.of(channel)
         assert held is not None
-        answered = self.life.kernel.loop.create_future()
-        answered.set_result(Appended(event.id, held.last + 1))
-        return answered
+        waiter.set_result(Appended(event.id, held.last + 1))
 
-    return mock.patch.object(SimStore, "append", mutant)
+    return mock.patch.object(SimStore, "append_for", mutant)
 
 
 async def _quietly(work: Any) -> None:

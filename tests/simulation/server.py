@@ -58,7 +58,10 @@ class Replica:
                 self._context, "POST", target.encode(), sent.headers, "203.0.113.9", "https"
             )
             channel = incoming.channel
-            return await ingest.store(self._context, incoming, sent.body)
+            stored = asyncio.get_running_loop().create_future()
+            ingest.store(self._context, incoming, sent.body, stored)
+            appended: Appended = await stored
+            return appended
         except RelayError as exc:
             status, _, _ = ingest.refuse(channel, exc)
             self._kernel.note(f"refused: {exc.code}")

@@ -61,9 +61,9 @@ class InlineWriter:
             changes = self._batches.commit([job])
         except Exception as exc:  # noqa: BLE001  (as the thread does: it is for who waits)
             job.result = exc
+        answer([job])
         for change in changes:
             self._tell(change)
-        answer([job])
 
 
 class InlineReading:

@@ -13,7 +13,6 @@ first one of its kind, and a *conflict* where the sender gave its id to another 
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from relay_protocol.values import EventHead, RequestHead
 from relay_server.errors import ChannelNotFound
 from relay_server.store.cache import Held
 from relay_server.store.feed import EventsStored
+from relay_server.store.interface import Waiter
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.rows import crc, decode_request
 from relay_server.store.sqlite.sql import position, sequence_of
@@ -41,7 +41,7 @@ class Arrival:
         weight: Bytes that it takes: in memory until it is stored, and in its channel then.
         window_ms: How long after an event the same webhook is its duplicate; 0 for never.
         held: Its channel's, which counts it as on its way until it is answered.
-        future: Done once it is committed.
+        waiter: Told once it is committed.
         result: Where it is stored, or that its channel is gone.
         first: Id of the first event of the same webhook, where this is a repeat.
         conflict: Another event has the same sender's id and another body.
@@ -53,7 +53,7 @@ class Arrival:
     weight: int
     window_ms: int
     held: Held
-    future: asyncio.Future[Appended]
+    waiter: Waiter
     result: Appended | Exception | None = None
     first: str | None = None
     conflict: bool = False

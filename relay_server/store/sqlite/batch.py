@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import apsw
+import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken
 from relay_server.store.feed import Change
+from relay_server.store.interface import Waiter
 from relay_server.store.sqlite.arrivals import Arrival, append_all
 from relay_server.store.sqlite.database import Database
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Operation = Callable[[Database], T]
@@ -45,13 +49,22 @@ def answer(jobs: Iterable[Job]) -> None:
     for job in jobs:
         if isinstance(job, Arrival):
             job.held.arriving -= job.weight
-        future: asyncio.Future[Any] = job.future
-        if future.done():
-            continue  # whoever waited has gone
-        if isinstance(job.result, Exception):
-            future.set_exception(job.result)
+            tell(job.waiter, job.result)
         else:
-            future.set_result(job.result)
+            tell(job.future, job.result)
+
+
+def tell(waiter: Waiter | asyncio.Future[Any], result: Any) -> None:
+    """Tell who waits a result, or an exception; one that fails at it holds up no other."""
+    if waiter.done():
+        return  # it has gone
+    try:
+        if isinstance(result, Exception):
+            waiter.set_exception(result)
+        else:
+            waiter.set_result(result)
+    except Exception as exc:
+        log.error("a result could not be told", exc_info=exc)
 
 
 class GroupCommit(Protocol):

@@ -25,10 +25,10 @@ from relay_server.errors import (
 from relay_server.files import explained, size_of
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Change, Feed, Progressed
-from relay_server.store.interface import Space
+from relay_server.store.interface import Space, Waiter
 from relay_server.store.sqlite import integrity, restore
 from relay_server.store.sqlite.arrivals import Arrival, find_duplicate
-from relay_server.store.sqlite.batch import First, GroupCommit
+from relay_server.store.sqlite.batch import First, GroupCommit, tell
 from relay_server.store.sqlite.catalogue import SqliteCatalogue, load
 from relay_server.store.sqlite.database import Database, prepare, translate
 from relay_server.store.sqlite.events import SqliteEvents
@@ -83,6 +83,7 @@ class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
         self._writer = open_writer(self._write_pending, self.feed.tell)
         self._reading = reading
         self._reports = reports
+        self._looking = set[asyncio.Task[None]]()  # for webhooks that a full channel has already
         self._write_timer: asyncio.TimerHandle | None = None
         self._write_at = 0.0  # what waits, by the loop's clock
         self._cache = Cache(*load(reading.database), self.feed)
@@ -91,34 +92,44 @@ class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
 
     def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
         future: asyncio.Future[Appended] = self._loop.create_future()
+        self.append_for(channel, event, future)
+        return future
+
+    def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
         held = self._cache.of(channel)
         if held is None:
-            future.set_exception(ChannelNotFound(f"number {channel}"))
-            return future
+            waiter.set_exception(ChannelNotFound(f"number {channel}"))
+            return
         request = encode(event.request)
         weight = len(event.body) + len(request)
-        arrival = Arrival(channel, event, request, weight, held.window_ms, held, future)
+        arrival = Arrival(channel, event, request, weight, held.window_ms, held, waiter)
         if (limit := held.full_at(weight)) is not None:
-            return self._loop.create_task(self._known_or_full(arrival, limit))
+            looking = self._loop.create_task(self._known_or_full(arrival, limit))
+            self._looking.add(looking)  # the loop itself keeps no task
+            looking.add_done_callback(self._looking.discard)
+            return
         held.arriving += weight  # until it is answered
         try:
             self._writer.append(arrival)
         except RelayError as exc:
             held.arriving -= weight
-            future.set_exception(exc)
-        return future
+            waiter.set_exception(exc)
 
     @asks
     def _find_duplicate(self, database: Database, arrival: Arrival) -> Appended | None:
         return find_duplicate(database, arrival)
 
-    async def _known_or_full(self, arrival: Arrival, limit: int) -> Appended:
+    async def _known_or_full(self, arrival: Arrival, limit: int) -> None:
         """What is stored already needs no room."""
-        known = await self._find_duplicate(arrival)
-        if known is None:
+        result: Appended | Exception | None
+        try:
+            result = await self._find_duplicate(arrival)
+        except RelayError as exc:
+            result = exc
+        if result is None:
             arrival.held.refuse(arrival.weight, limit)
-            raise ChannelFull(limit)
-        return known
+            result = ChannelFull(limit)
+        tell(arrival.waiter, result)
 
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):

@@ -270,9 +270,10 @@ class Writer:
             self.fail(exc)
             self._fail(batch, exc)
             return
+        # A sender waits for its answer, and what a reader does first it would wait for as well.
+        self._answer(batch)
         for change in changes:
             self._tell_change(change)
-        self._answer(batch)
 
     def _fail(self, batch: Sequence[Job], failure: Exception) -> None:
         for job in batch:

@@ -21,8 +21,8 @@ from relay_server.delivery.hub import Hub
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
-from relay_server.store.interface import Store
-from relay_server.values import Appended, Channel, ChannelNumber, Event, NewEvent, Scope, Token
+from relay_server.store.interface import Store, Waiter
+from relay_server.values import Channel, ChannelNumber, Event, NewEvent, Scope, Token
 from relay_server.web.context import Context
 from relay_server.web.front import Front, FrontDoor
 from relay_server.web.server import BoundedRunner
@@ -48,20 +48,20 @@ class GatedStore(MemoryStore):
         self.error: Exception | None = None
         self.waiting = 0
 
-    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
+    def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
         if self.gate.is_set() and self.error is None:
-            return super().append(channel, event)
-        return asyncio.ensure_future(self._append(channel, event))
+            super().append_for(channel, event, waiter)
+        else:
+            self.late = asyncio.create_task(self._append_late(channel, event, waiter))
 
-    async def _append(self, channel: ChannelNumber, event: NewEvent) -> Appended:
+    async def _append_late(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
         self.waiting += 1
-        try:
-            await self.gate.wait()
-        finally:
-            self.waiting -= 1
-        if self.error is not None:
-            raise self.error
-        return await super().append(channel, event)
+        await self.gate.wait()
+        self.waiting -= 1
+        if self.error is None:
+            super().append_for(channel, event, waiter)
+        elif not waiter.done():
+            waiter.set_exception(self.error)
 
 
 @dataclass
