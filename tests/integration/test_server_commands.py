@@ -53,34 +53,6 @@ async def all_refused(relay: Relay, *commands: str) -> list[str]:
     return [errors for _, errors in found]
 
 
-def test_init_prints_what_to_do_and_keeps_it(tmp_path: Path) -> None:
-    relay = Relay(tmp_path)
-
-    first = said(relay, "init", "--public-url", "https://relay.example.com")
-    second = said(relay, "init")
-
-    token = first["send_token"]
-    assert first["webhook_url"] == f"https://relay:{token}@relay.example.com/webhook"
-    assert first["webhook_url_query"] == f"https://relay.example.com/webhook?token={token}"
-    assert "relay-client login https://relay.example.com" in first["client_command"]
-    assert first["subscribe_token"].startswith("rly_")
-    changed = {name for name in first if first[name] != second[name]}
-    assert changed == {"send_token", "subscribe_token", "webhook_url", "webhook_url_query"}
-    assert [second[name] for name in sorted(changed)] == [None] * 4
-    assert relay.data_dir.stat().st_mode & 0o777 == 0o700
-
-
-def test_init_for_people_names_the_next_steps(tmp_path: Path) -> None:
-    relay = Relay(tmp_path)
-
-    first, second = relay.command("init"), relay.command("init")
-
-    assert first[0] == second[0] == 0
-    for step in ("relay-server serve", "relay-client login", "/webhook", "rly_"):
-        assert step in first[1]
-    assert "rly_" not in second[1]
-
-
 async def test_tokens_come_and_go(host: Relay) -> None:
     made = said(host, "token", "create", "joao", "--scope", "subscribe", "--channel", "chatwoot")
     assert {name: made[name] for name in ("name", "scopes", "channels")} == {
@@ -177,13 +149,6 @@ async def test_a_backup_is_a_relay_that_starts(host: Relay, tmp_path: Path) -> N
     assert answer.status == 200
 
 
-async def test_a_command_on_nothing_says_so(tmp_path: Path) -> None:
-    relay = Relay(tmp_path)
-    said_so = await all_refused(relay, "status", "token list", "events list", "backup x.db")
-    assert ["relay-server init" in errors for errors in said_so] == [True] * 4
-    assert not relay.data_dir.exists()
-
-
 async def test_a_second_server_on_a_data_dir_stops_with_a_reason(relay: Relay) -> None:
     status, errors = refused(Relay(relay.folder), "serve")
 
@@ -204,51 +169,9 @@ async def test_a_port_in_use_is_named(relay: Relay, tmp_path: Path, setting: str
     assert f"RELAY_SERVER_{setting.upper()}" in errors
 
 
-async def test_an_impossible_setting_is_named(tmp_path: Path) -> None:
-    wrong = {
-        "RELAY_SERVER_PROT": {"PROT": "1"},
-        "RELAY_SERVER_MAX_BODY_BYTES": {"max_body_bytes": "0"},
-        "RELAY_SERVER_PORT": {"port": "99999"},
-        "RELAY_SERVER_PUBLIC_URL": {"public_url": "relay.example.com"},
-        "RELAY_SERVER_SECRET_KEY_FILE": {"secret_key_file": "/nowhere"},
-        "RELAY_SERVER_TRUSTED_PROXIES": {"trusted_proxies": "here"},
-        "tls_key_file": {"tls_cert_file": "/nowhere"},
-        "RELAY_SERVER_DEFAULT_CHANNEL": {"default_channel": "A b"},
-    }
-    relays = [Relay(tmp_path, **settings) for settings in wrong.values()]
-
-    found = await asyncio.gather(*(asyncio.to_thread(refused, r, "serve") for r in relays))
-
-    for name, (status, errors) in zip(wrong, found, strict=True):
-        assert (status, name in errors) == (2, True), errors
-
-
 async def test_revoking_by_command_is_felt_by_the_running_server(relay: Relay) -> None:
     assert (await relay.send(request(token=relay.send_token))).status == 200
 
     assert relay.command("token", "revoke", "sender")[0] == 0
 
     assert (await relay.send(request(token=relay.send_token))).status == 401
-
-
-async def test_the_control_socket_and_the_files_are_the_owner_s_alone(relay: Relay) -> None:
-    assert (relay.data_dir / "control.sock").stat().st_mode & 0o777 == 0o600
-    assert relay.data_dir.stat().st_mode & 0o077 == 0
-
-
-async def test_channel_set_twice_at_once_keeps_both(relay: Relay) -> None:
-    """Each request changes what it names, whatever the others change meanwhile."""
-    fields: Json = {
-        "retention_days": 3.0,
-        "dead_days": 4.0,
-        "max_bytes": 5_000_000,
-        "drop_oldest": True,
-        "rate_per_s": 6.0,
-        "max_body_bytes": 7_000,
-    }
-
-    requests = [{name: value} for name, value in fields.items()]
-    await asyncio.gather(*(relay.control("PATCH", "channels/chatwoot", r) for r in requests))
-
-    found = await relay.control("GET", "channels/chatwoot")
-    assert {name: found[name] for name in fields} == fields

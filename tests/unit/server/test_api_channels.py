@@ -85,40 +85,22 @@ async def test_a_channel_s_policy_and_quota_are_set_and_stay(served: Served, adm
 @pytest.mark.parametrize(
     "fields",
     [
-        {"name": "a/b"},
-        {"name": "a\n"},
-        {"name": ""},
         {"name": 7},
         {"sender": "github"},
         {"token": "yes"},
-        {"hmac_secrets": [""]},
-        {"hmac_secrets": ["  "]},
+        {"hmac_secrets": ["x" * 1_025]},
         {"hmac_secrets": "x"},
-        {"hmac_scheme": "md5"},
         {"allow_from": [""]},
-        {"key_pointer": "id"},
         {"max_body_bytes": 0},
         {"max_body_bytes": 1.5},
-        {"retention_days": 0},
+        {"max_bytes": "2G"},
+        {"drop_oldest": None},
         {"owner": "me"},
         {"unknown": 1},
         *({"policy": policy} for policy in IMPOSSIBLE_POLICIES),
         {"policy": None},
         {"policy": {"hold_s": None}},
-        {"dead_days": 36_501},
-        {"max_bytes": 0},
-        {"max_bytes": "2G"},
-        {"drop_oldest": None},
-        {"hmac_secrets": ["x" * 1_025]},
-        [],
-        "chatwoot",
-        b"",
-        b"{",
-        b'{"name":"\xff"}',
-        b"[" * 60_000,
         b'{"name":"x","name":1}',
-        b'{"retention_days":1e999}',
-        b'{"name":"\\ud800"}',
     ],
 )
 async def test_rules_that_are_impossible_change_nothing(
@@ -144,15 +126,6 @@ async def test_names_that_are_taken_and_that_stay(admin: Asking) -> None:
     missing = (404, "channel_not_found")
     assert await admin.refused("PATCH", "channels/unknown", {}) == missing
     assert await admin.refused("DELETE", "channels/unknown") == missing
-
-
-@pytest.mark.parametrize("rate", ["1e-320", "0", "-1", "1e400", "NaN", "Infinity", "1e7", '"1"'])
-async def test_impossible_rates_are_refused(served: Served, admin: Asking, rate: str) -> None:
-    body = f'{{"rate_per_s": {rate}}}'.encode()
-    assert await admin.refused("PATCH", "channels/chatwoot", body) == (422, "invalid_value")
-    assert served.store.catalog.channels["chatwoot"].config.rate_per_s is None
-    whole = f'{{"selection": {{"all": true}}, "rate_per_s": {rate}}}'.encode()
-    assert await admin.refused("POST", "replays", whole) == (422, "invalid_value")
 
 
 async def test_how_full_a_channel_is(served: Served, admin: Asking) -> None:

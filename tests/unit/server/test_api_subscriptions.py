@@ -198,7 +198,11 @@ async def test_changes_beside_each_other_all_stay(served: Served, admin: Asking)
         admin.ok("PATCH", ANA, {"policy": {"hold_s": 5}}),
         admin.ok("PATCH", ANA, {"policy": {"other_tries": 7}}),
         admin.ok("POST", f"{ANA}/pause"),
+        admin.ok("PATCH", "channels/chatwoot", {"dead_days": 4}),
+        admin.ok("PATCH", "channels/chatwoot", {"max_bytes": 5_000_000}),
     )
+    channel = await admin.ok("GET", "channels/chatwoot")
+    assert (channel["dead_days"], channel["max_bytes"]) == (4, 5_000_000)
     found = await admin.ok("GET", ANA)
     assert found["own_policy"] == {"hold_s": 5, "other_tries": 7}
     assert found["paused"] == "paused by hand"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from relay_server.auth import digest
 from relay_server.cli import channels, subscriptions
 from tests.unit.server.commanding import Run, Shown, answer, catalog
 from tests.unit.server.results import CHANNEL, POLICY, SUBSCRIPTION, TOKEN
@@ -107,21 +105,6 @@ def test_names_that_are_no_paths_lead_nowhere_else(command: Run, data_dir: Path)
             assert (status, out) == (1, ""), arguments
             assert err.startswith("relay-server: "), arguments
     assert catalog(data_dir) == before
-
-
-def test_tokens(command: Run, data_dir: Path) -> None:
-    command("init")
-    arguments = ("--scope", "send", "--scope", "subscribe", "--channel", "chatwoot")
-    made = answer(command("token", "create", "bob", *arguments, "--json"))
-    assert set(made) >= {"name", "token", "scopes", "channels"}
-    assert digest(made["token"].encode()) in catalog(data_dir).tokens
-    listed = answer(command("token", "list", "--json"))
-    assert [t["name"] for t in listed["tokens"]] == ["bob", "chatwoot", "developer"]
-    assert made["token"] not in json.dumps(listed)
-    status, _, err = command("token", "create", "bob", "--scope", "send")
-    assert (status, "exists already" in err) == (1, True)
-    assert "Revoked bob." in command("token", "revoke", "bob")[1]
-    assert command("token", "create", "x")[0] == 2, "a scope is asked for"
 
 
 def test_tokens_are_copied_from_a_line_of_their_own(shown: Shown) -> None:

@@ -94,17 +94,6 @@ def test_without_init_commands_say_so(command: Run, data_dir: Path) -> None:
     assert not data_dir.exists()
 
 
-def test_a_backup_opens_again(command: Run, data_dir: Path, tmp_path: Path) -> None:
-    made = answer(command("init", "--json"))
-    copy = tmp_path / "copy" / "relay.db"
-    copy.parent.mkdir()
-    assert answer(command("backup", str(copy), "--json")) == {"file": str(copy)}
-    assert digest(made["send_token"].encode()) in catalog(copy.parent).tokens
-    status, out, err = command("backup", str(copy))
-    assert (status, out) == (1, "")
-    assert str(copy) in err
-
-
 @pytest.mark.parametrize(
     ("said", "status"),
     [

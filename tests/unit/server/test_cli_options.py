@@ -137,6 +137,7 @@ def test_what_is_asked_before_it_is_done(command: Run) -> None:
         "subscription set chatwoot ana --like-channel --hold-s 5",
         "replays stop x",
         "replays stop 0",
+        "token create x",
     ],
 )
 def test_what_makes_no_sense_is_wrong_usage(command: Run, line: str) -> None:
