@@ -3,9 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
-from relay_server.cli import channels, events, host, replays, subscriptions
+from relay_server import cli
+from relay_server.cli import host
+from relay_server.configs import (
+    ChannelConfig,
+    ForwardConfig,
+    HmacAuth,
+    Policy,
+    PolicyChanges,
+    SubscriptionConfig,
+)
+from relay_server.operations import (
+    Caller,
+    Parts,
+    channels,
+    dead,
+    forwards,
+    replays,
+    subscriptions,
+    tokens,
+)
+from relay_server.values import (
+    Catalog,
+    Channel,
+    DeadDelivery,
+    EventSummary,
+    Replay,
+    ReplayState,
+    Scope,
+    Selection,
+    Subscription,
+    SubscriptionStatus,
+    Token,
+)
 from tests.unit.server.asking import Json
 
 ID = "evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab"
@@ -68,53 +101,51 @@ EVENT: Json = {
 }
 
 
-POLICY: Json = {
-    "retry_delays_s": [0.5, 30.0, 120.0, 36_000.0, 604_800.0],
-    "other_tries": 3,
-    "hold_failures": 2,
-    "hold_s": 60.0,
-    "strict_order": False,
-}
+CONFIG = ChannelConfig(
+    hmac=HmacAuth("chatwoot", (b"sealed",)),
+    policy=Policy((0.5, 30.0, 120.0, 36_000.0, 604_800.0), hold_failures=2, hold_s=60.0),
+)
+INBOX = Channel(1, "chatwoot", CONFIG, AT)
+PARTS = cast(
+    Parts,
+    SimpleNamespace(
+        settings=SimpleNamespace(default_channel="chatwoot", max_body_bytes=1_048_576),
+        hub=SimpleNamespace(state=lambda _: SimpleNamespace(readers=1, waits_for_target=None)),
+        store=SimpleNamespace(catalog=Catalog({"chatwoot": INBOX})),
+        forwards=None,
+    ),
+)
+HOST = Caller(PARTS)
 
 
-SUBSCRIPTION: Json = {
-    "channel": "chatwoot",
-    "name": "ana",
-    "connected": True,
-    "readers": 1,
-    "target_down": False,
-    "waits_for": "",
-    "paused": "",
-    "forward": None,
-    "policy": POLICY,
-    "own_policy": {"hold_s": 60.0},
-    "created_at": AT,
-    "backlog": 3,
-    "oldest_waiting_at": AT,
-    "dead": 1,
-}
+def status_of(name: str, config: SubscriptionConfig) -> SubscriptionStatus:
+    return SubscriptionStatus(Subscription(1, "chatwoot", name, AT, config), 3, AT, 1)
 
 
-CHANNEL: Json = {
-    "name": "chatwoot",
-    "webhook_path": "/webhook",
-    "sender": "chatwoot",
-    "sender_auth": ["token", "hmac:chatwoot"],
-    "allow_from": [],
-    "key_pointer": "",
-    "max_body_bytes": 1_048_576,
-    "retention_days": 7.0,
-    "rate_per_s": None,
-    "dedupe_window_s": 600.0,
-    "dead_days": 30.0,
-    "max_bytes": 1_073_741_824,
-    "drop_oldest": False,
-    "policy": POLICY,
-    "created_at": AT,
-}
+ANA = status_of("ana", SubscriptionConfig(PolicyChanges(hold_s=60.0)))
+BOT = ForwardConfig("http://bot:8001/webhook", headers=(("Authorization", b"sealed"),))
+SELECTION = Selection(4, 9, AT, AT, "message_created", "42", "refund", True, (5, 7))
 
-
-TOKEN: Json = {"name": "ana", "scopes": ["subscribe"], "channels": None, "created_at": AT}
+CHANNEL = channels.view(PARTS, INBOX)
+POLICY = CHANNEL["policy"]
+SUBSCRIPTION = subscriptions.whole_view(HOST, ANA)
+FORWARD = forwards.view(HOST, status_of("forward", SubscriptionConfig(forward=BOT)))
+TOKEN = tokens.view(Token("ana", b"", frozenset({Scope.SUBSCRIBE}), None, AT))
+REPLAY = replays.view(
+    HOST,
+    Replay(-3, 1, SELECTION, 200.0, 0, 2, 1, ReplayState.RUNNING, AT, delivered=1),
+    ANA.subscription,
+)
+DEAD = dead.view(
+    ANA.subscription,
+    DeadDelivery(
+        1,
+        EventSummary(ID, 7, AT, "message_created", "42", "POST", "/webhook", 20, conflict=False),
+        "the target answered 500",
+        10,
+        AT,
+    ),
+)
 
 
 STATUS: Json = {
@@ -154,68 +185,15 @@ INIT: Json = {
 }
 
 
-FORWARD: Json = SUBSCRIPTION | {
-    "name": "forward",
-    "forward": "http://bot:8001/webhook",
-    "url": "http://bot:8001/webhook",
-    "timeout_s": 30.0,
-    "concurrency": 8,
-    "headers": {"Authorization": "•••"},
-}
-
-
-REPLAY: Json = {
-    "number": 3,
-    "channel": "chatwoot",
-    "subscription": "ana",
-    "state": "running",
-    "selection": {
-        "events": 2,
-        "first": 4,
-        "last": 9,
-        "received_from": AT,
-        "received_before": AT,
-        "kind": "message_created",
-        "key": "42",
-        "text": "refund",
-        "dead": True,
-    },
-    "rate_per_s": 200.0,
-    "at_most": 2,
-    "delivered": 1,
-    "percent": 50.0,
-    "made_by": "",
-    "created_at": AT,
-    "ended_at": None,
-    "connected": True,
-    "paused": "",
-}
-
-
-DEAD: Json = {
-    "id": ID,
-    "channel": "chatwoot",
-    "subscription": "ana",
-    "sequence": 7,
-    "received_at": AT,
-    "kind": "message_created",
-    "key": "42",
-    "size": 20,
-    "reason": "the target answered 500",
-    "attempts": 10,
-    "ended_at": AT,
-}
-
-
 RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
-    "event": (events.show_event, EVENT),
-    "events": (events.show_events, {"events": [EVENT]}),
+    "event": (cli.events.show_event, EVENT),
+    "events": (cli.events.show_events, {"events": [EVENT]}),
     "status": (host.show_status, STATUS),
-    "subscriptions": (subscriptions.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
-    "channels": (channels.show_channels, {"channels": [CHANNEL]}),
-    "channel": (channels.show_channel, CHANNEL),
-    "tokens": (channels.show_tokens, {"tokens": [TOKEN]}),
-    "new token": (channels.show_new_token, TOKEN | {"token": "rly_x"}),
+    "subscriptions": (cli.subscriptions.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
+    "channels": (cli.channels.show_channels, {"channels": [CHANNEL]}),
+    "channel": (cli.channels.show_channel, CHANNEL),
+    "tokens": (cli.channels.show_tokens, {"tokens": [TOKEN]}),
+    "new token": (cli.channels.show_new_token, TOKEN | {"token": "rly_x"}),
     "restore": (
         host.show_restore,
         {
@@ -229,16 +207,16 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     ),
     "backup": (host.show_backup, {"file": "/backups/relay.db"}),
     "init": (host.show_init, INIT),
-    "subscription": (subscriptions.show_subscription, SUBSCRIPTION),
-    "paused": (subscriptions.show_paused, SUBSCRIPTION | {"paused": "410"}),
-    "forwards": (subscriptions.show_forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
-    "forward": (subscriptions.show_forward, FORWARD | {"connected": False}),
-    "begun": (replays.show_begun, {"running": False, "replays": [REPLAY | {"paused": "410"}]}),
-    "replays": (replays.show_replays, {"replays": [REPLAY]}),
-    "replay": (replays.show_replay, REPLAY),
-    "stopped": (replays.show_stopped, REPLAY),
-    "dead": (replays.show_dead, {"dead": [DEAD]}),
-    "discarded": (replays.show_discarded, {"discarded": 2}),
+    "subscription": (cli.subscriptions.show_subscription, SUBSCRIPTION),
+    "paused": (cli.subscriptions.show_paused, SUBSCRIPTION | {"paused": "410"}),
+    "forwards": (cli.subscriptions.show_forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
+    "forward": (cli.subscriptions.show_forward, FORWARD | {"connected": False}),
+    "begun": (cli.replays.show_begun, {"running": False, "replays": [REPLAY | {"paused": "410"}]}),
+    "replays": (cli.replays.show_replays, {"replays": [REPLAY]}),
+    "replay": (cli.replays.show_replay, REPLAY),
+    "stopped": (cli.replays.show_stopped, REPLAY),
+    "dead": (cli.replays.show_dead, {"dead": [DEAD]}),
+    "discarded": (cli.replays.show_discarded, {"discarded": 2}),
 }
 
 
