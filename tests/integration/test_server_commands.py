@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chatwoot import SECRET, message
-from tests.support.processes import Json, ending
+from tests.support.chatwoot import message
+from tests.support.processes import ending
 from tests.support.relay import Relay
 from tests.support.senders import request
 
@@ -20,7 +20,7 @@ async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     """A host with an initialized data dir and one stored webhook; its server may run."""
     relay = Relay(tmp_path)
     with ending(relay.processes):
-        made = said(relay, "init")
+        made = await relay.said("init")
         relay.send_token = str(made["send_token"])
         await relay.start()
         await relay.send(message(relay.send_token, 7, 1))
@@ -30,37 +30,21 @@ async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield relay
 
 
-def said(relay: Relay, *arguments: str) -> Json:
-    """Run a command that must succeed with --json, and give what it printed."""
-    status, output, errors = relay.command(*arguments, "--json")
-    assert (status, errors) == (0, ""), (status, errors)
-    found: Json = json.loads(output)
-    return found
-
-
-def refused(relay: Relay, *arguments: str, text: str | None = None) -> tuple[int, str]:
-    """Run a command that must fail without printing a result: status, stderr."""
-    status, output, errors = relay.command(*arguments, text=text)
-    assert (output, "Traceback" in errors) == ("", False), errors
-    return status, errors
-
-
 async def all_refused(relay: Relay, *commands: str) -> list[str]:
     """Run commands that must fail, beside each other; what each says of it."""
-    runs = [asyncio.to_thread(refused, relay, *command.split()) for command in commands]
-    found = await asyncio.gather(*runs)
-    assert [status for status, _ in found] == [1] * len(commands), found
-    return [errors for _, errors in found]
+    return await asyncio.gather(*(relay.refused(*command.split()) for command in commands))
 
 
 async def test_tokens_come_and_go(host: Relay) -> None:
-    made = said(host, "token", "create", "joao", "--scope", "subscribe", "--channel", "chatwoot")
+    made = await host.said(
+        "token", "create", "joao", "--scope", "subscribe", "--channel", "chatwoot"
+    )
     assert {name: made[name] for name in ("name", "scopes", "channels")} == {
         "name": "joao",
         "scopes": ["subscribe"],
         "channels": ["chatwoot"],
     }
-    listed = said(host, "token", "list")["tokens"]
+    listed = (await host.said("token", "list"))["tokens"]
     assert [token["name"] for token in listed] == ["chatwoot", "developer", "joao"]
     assert made["token"] not in str(listed)
     await all_refused(
@@ -76,38 +60,9 @@ async def test_tokens_come_and_go(host: Relay) -> None:
     assert "joao" not in host.command("token", "list")[1]
 
 
-async def test_channels_come_and_go(host: Relay, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text(f"{SECRET}\n")
-
-    made = said(host, "channel", "create", "loja", "--hmac-secret-file", str(secret), "--no-token")
-    assert (made["webhook_path"], made["sender_auth"]) == ("/c/loja/webhook", ["hmac:chatwoot"])
-    changed = said(
-        host, "channel", "set", "loja", "--max-body-bytes", "5", "--allow-from", "192.0.2.0/24"
-    )
-    assert changed["max_body_bytes"] == 5
-    assert changed["sender_auth"] == ["hmac:chatwoot", "ip"]
-    assert said(host, "channel", "show", "loja") == changed
-    names = [channel["name"] for channel in said(host, "channel", "list")["channels"]]
-    assert names == ["chatwoot", "loja"]
-    await all_refused(
-        host,
-        "channel create loja",
-        "channel create A/b",
-        "channel set loja --max-body-bytes 99999999",
-        "channel set loja --allow-from nowhere",
-        "channel delete chatwoot --yes",
-    )
-
-    status, output, _ = host.command("channel", "delete", "loja", "--yes")
-    assert (status, output) == (0, "Deleted loja.\n")
-    [errors] = await all_refused(host, "channel show loja")
-    assert "relay-server channel list" in errors
-
-
 async def test_events_are_listed_and_shown(host: Relay) -> None:
-    [event] = said(host, "events", "list")["events"]
-    whole = said(host, "events", "show", event["id"])
+    [event] = (await host.said("events", "list"))["events"]
+    whole = await host.said("events", "show", event["id"])
 
     assert (event["kind"], event["key"], event["sequence"]) == ("message_created", "7", 1)
     assert json.loads(whole["body"])["conversation"] == {"id": 7}
@@ -120,7 +75,7 @@ async def test_events_are_listed_and_shown(host: Relay) -> None:
 async def test_init_again_status_and_health_say_how_it_is(host: Relay) -> None:
     running = host.server.alive
 
-    again, found = said(host, "init"), said(host, "status")
+    again, found = await host.said("init"), await host.said("status")
     status, output, errors = host.command("health")
 
     assert (again["send_token"], again["running"]) == (None, running)
@@ -138,21 +93,20 @@ async def test_a_backup_is_a_relay_that_starts(host: Relay, tmp_path: Path) -> N
     copy.data_dir.mkdir(parents=True)
     file = copy.data_dir / "relay.db"
 
-    assert said(host, "backup", str(file))["file"] == str(file)
-    assert refused(host, "backup", str(file))[0] == 1
+    assert (await host.said("backup", str(file)))["file"] == str(file)
+    await host.refused("backup", str(file))
 
     with ending(copy.processes):
         await copy.start()
         [event] = await copy.events()
         answer = await copy.send(message(host.send_token, 7, 2))
-    assert event["id"] == said(host, "events", "list")["events"][0]["id"]
+    assert event["id"] == (await host.said("events", "list"))["events"][0]["id"]
     assert answer.status == 200
 
 
 async def test_a_second_server_on_a_data_dir_stops_with_a_reason(relay: Relay) -> None:
-    status, errors = refused(Relay(relay.folder), "serve")
+    errors = await Relay(relay.folder).refused("serve")
 
-    assert status == 1
     assert f"in use by process {relay.server.process.pid}" in errors
     assert await relay.is_ready()
 
@@ -162,9 +116,8 @@ async def test_a_port_in_use_is_named(relay: Relay, tmp_path: Path, setting: str
     other = Relay(tmp_path / "other")
     setattr(other, setting, getattr(relay, setting))
 
-    status, errors = refused(other, "serve")
+    errors = await other.refused("serve")
 
-    assert status == 1
     assert f"port {getattr(relay, setting)}" in errors
     assert f"RELAY_SERVER_{setting.upper()}" in errors
 

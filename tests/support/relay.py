@@ -148,6 +148,19 @@ class Relay:
         done = run([SERVER, *arguments], self.environment, text)
         return done.returncode, done.stdout, done.stderr
 
+    async def said(self, *arguments: str) -> Json:
+        """Run a command that must succeed with --json, and give what it printed."""
+        run = await asyncio.to_thread(self.command, *arguments, "--json")
+        status, output, errors = run
+        assert (status, errors) == (0, ""), run
+        return dict(json.loads(output))
+
+    async def refused(self, *arguments: str, status: int = 1) -> str:
+        """Run one that must fail without a result: what it says of it."""
+        ended, output, errors = await asyncio.to_thread(self.command, *arguments)
+        assert (ended, output, "Traceback" in errors) == (status, "", False), errors
+        return errors
+
     def client_environment(self, token: str) -> dict[str, str]:
         """What a client of this relay is configured by."""
         return {

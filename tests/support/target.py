@@ -54,9 +54,13 @@ async def say(raw: bytes, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-async def say_ok(_: Arrival) -> bytes:
-    """Take everything at once."""
-    return OK
+def always(raw: bytes) -> Callable[[Arrival], Awaitable[bytes]]:
+    """The same answer to whatever comes."""
+
+    async def answer(_: Arrival) -> bytes:
+        return raw
+
+    return answer
 
 
 class Target:
@@ -73,7 +77,7 @@ class Target:
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.answer: Callable[[Arrival], Awaitable[bytes]] = say_ok
+        self.answer: Callable[[Arrival], Awaitable[bytes]] = always(OK)
         self.saying: Callable[[Arrival], Saying] = lambda _: say
         self.arrivals: list[Arrival] = []
         self.under_way: list[Arrival] = []

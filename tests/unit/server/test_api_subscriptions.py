@@ -13,7 +13,6 @@ import pytest
 from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
-from relay_server.values import Scope
 from tests.support.clock import START_MS
 from tests.support.waiting import settled, until
 from tests.unit.server.asking import IMPOSSIBLE_POLICIES, Asking, append
@@ -120,9 +119,6 @@ async def test_a_reader_resumes_what_it_may_connect_to_and_no_more(
         "channel_not_found",
     )
     assert await ana.refused("POST", f"{base}/x/resume") == (404, "subscription_not_found")
-    for method, path in (("PATCH", ""), ("POST", "/pause"), ("DELETE", "")):
-        refused = await ana.refused(method, f"{base}/ana-desktop{path}", {})
-        assert refused == (403, "forbidden"), path
 
 
 async def test_a_forward_is_not_deleted_as_a_subscription(served: Served, admin: Asking) -> None:
@@ -183,13 +179,6 @@ async def test_where_a_forward_posts_is_for_administrators(admin: Asking, ana: A
         assert "10.0.0.5" not in shown
     mine = await ana.ok("GET", FORWARD)
     assert (mine["forward"], mine["waits_for"], mine["target_down"]) == ("•••", "•••", True)
-
-
-async def test_a_sender_knows_nothing_of_subscriptions(served: Served) -> None:
-    await subscribe(served)
-    sender = Asking(served, await served.make_token("only-sends", Scope.SEND))
-    assert await sender.refused("GET", ANA) == (404, "channel_not_found")
-    assert await sender.refused("POST", f"{ANA}/resume") == (404, "channel_not_found")
 
 
 async def test_changes_beside_each_other_all_stay(served: Served, admin: Asking) -> None:

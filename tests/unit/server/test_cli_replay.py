@@ -18,6 +18,9 @@ def test_a_replay_begins_with_the_server(command: Run) -> None:
     status, out, _ = command("replay", "--all", "--rate-per-s", "5")
     assert (status, "It begins with the server" in out) == (0, True)
     assert "for forward of chatwoot: everything; at most 0 events, 5 a second" in out
+    for line in ("dead replay --all", "dead discard --all --yes"):
+        status, out, err = command(*line.split())
+        assert (status, out, "is dead" in err) == (1, "", True), line
     status, _, err = command("replay", "--since", "yesterday")
     assert (status, "--since: 'yesterday' is not a time" in err) == (1, True)
 

@@ -26,9 +26,31 @@ def test_subscriptions(command: Run, data_dir: Path) -> None:
     asyncio.run(subscribe())
     [found] = answer(command("subscription", "list", "--json"))["subscriptions"]
     assert (found["name"], found["connected"]) == ("João e ana", False)
+    whose = ("subscription", "set", "chatwoot", "João e ana", "--json")
+    changed = answer(command(*whose, "--retry-delays", "none"))
+    assert changed["own_policy"] == {"retry_delays_s": []}
+    assert answer(command(*whose, "--like-channel"))["own_policy"] == {}
     status, out, _ = command("subscription", "delete", "chatwoot", "João e ana", "--yes")
     assert (status, out) == (0, "Forgot João e ana of chatwoot.\n")
     assert answer(command("subscription", "list", "--json")) == {"subscriptions": []}
+
+
+def test_a_forward_is_kept_without_a_server_too(command: Run, tmp_path: Path) -> None:
+    command("init")
+    secret = tmp_path / "secret"
+    secret.write_text("Bearer FIXTUREsecret\n")
+    create = ("forward", "create", "chatwoot", "http://bot:8001/webhook", "--json")
+    made = answer(command(*create, "--header-file", f"Authorization={secret}"))
+    assert (made["name"], made["headers"]) == ("forward", {"Authorization": "•••"})
+    assert "subscription named 'forward'" in command(*create)[2]
+    whose = ("chatwoot", "forward", "--json")
+    changed = answer(command("forward", "set", *whose, "--timeout", "5", "--no-headers"))
+    assert (changed["timeout_s"], changed["headers"]) == (5, {})
+    assert answer(command("forward", "pause", *whose))["paused"] == "paused by hand"
+    assert answer(command("forward", "resume", *whose))["paused"] == ""
+    assert "http://bot:8001/webhook" in command("forward", "list")[1]
+    refused = command("subscription", "delete", "chatwoot", "forward", "--yes")
+    assert "forward delete" in refused[2]
 
 
 @pytest.mark.parametrize(
