@@ -110,7 +110,7 @@ def route(
     *,
     body: Json | None = None,
     sure: str = "",
-) -> Callable[[Callable[[], None]], None]:
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Make a command that asks for a path of the API; of its function only the docstring counts.
 
     Args:
@@ -139,7 +139,12 @@ def route(
     parameters = [_CONTEXT, *(_parameter(name, ARGUMENTS[name]) for name in names)]
     parameters += [_YES] if sure else []
     parameters += [] if isinstance(show, str) else [_AS_JSON]
-    return lambda described: _add(app, name, run, described.__doc__, parameters)
+
+    def made(described: Callable[[], None]) -> Callable[[], None]:
+        _add(app, name, run, described.__doc__, parameters)
+        return described
+
+    return made
 
 
 def load_settings(flags: Json, **more: Any) -> tuple[ServerSettings, Sources]:

@@ -1,14 +1,15 @@
-"""Channels made, changed and deleted; and canaries, which are channels for a moment."""
+"""Channels and tokens; and canaries, which are channels for a moment."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from relay_server.auth import digest, new_secret
 from relay_server.channels import CANARY_PREFIX, check_name
 from relay_server.configs import (
     HMAC_SCHEMES,
@@ -21,48 +22,55 @@ from relay_server.configs import (
     check,
     settings_of,
 )
-from relay_server.errors import Forbidden, InvalidValue, TokenNotFound, Unauthorized
-from relay_server.operations import Caller, ForAdmins, JsonObject, Parts, tokens
-from relay_server.values import Channel, Scope
+from relay_server.errors import (
+    ChannelNotFound,
+    Forbidden,
+    InvalidValue,
+    TokenNotFound,
+    Unauthorized,
+)
+from relay_server.operations import Caller, ForAdmins, JsonObject, Parts
+from relay_server.values import Channel, Scope, Token
 
 CANARY_LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
 
-Fields = changes_of(ChannelConfig, name=str, policy=changes_of(Policy))
+ChannelFields = changes_of(ChannelConfig, name=str, policy=changes_of(Policy))
 
 
-async def listed(who: Caller) -> JsonObject:
+async def list_channels(who: Caller) -> JsonObject:
     """The channels that the caller may read."""
-    return {"channels": [view(who.parts, channel) for channel in who.channels()]}
+    return {"channels": [channel_view(who.parts, channel) for channel in who.channels()]}
 
 
-async def show(who: Caller, name: str) -> JsonObject:
+async def show_channel(who: Caller, name: str) -> JsonObject:
     """One channel."""
-    return view(who.parts, who.channel(name))
+    return channel_view(who.parts, who.channel(name))
 
 
 @ForAdmins
-async def create(who: Caller, fields: Changes) -> JsonObject:
+async def create_channel(who: Caller, fields: Changes) -> JsonObject:
     """Make a channel."""
     rules = fields.given()
     if "name" not in rules:
         raise InvalidValue("a channel needs a name")
     name = rules.pop("name")
     config = _change(who.parts, rules)(ChannelConfig())
-    return view(who.parts, await who.store.create_channel(check_name(name), config, who.now()))
+    made = await who.store.create_channel(check_name(name), config, who.now())
+    return channel_view(who.parts, made)
 
 
 @ForAdmins
-async def change(who: Caller, name: str, fields: Changes) -> JsonObject:
+async def change_channel(who: Caller, name: str, fields: Changes) -> JsonObject:
     """Change a channel's rules; what is not named stays."""
     channel, rules = who.channel(name), fields.given()
     if rules.pop("name", name) != name:
         raise InvalidValue("a channel keeps its name: its URL would change")
     changed = await who.store.change_channel(channel.name, _change(who.parts, rules))
-    return view(who.parts, changed)
+    return channel_view(who.parts, changed)
 
 
 @ForAdmins
-async def delete(who: Caller, name: str) -> None:
+async def delete_channel(who: Caller, name: str) -> None:
     """Delete a channel with all that is in it, and a canary's token."""
     await _delete(who.parts, who.channel(name))
 
@@ -80,7 +88,7 @@ async def create_canary(who: Caller) -> JsonObject:
             if channel.config.owner == owner.name:  # one at a time
                 await _delete(who.parts, channel)
         await who.store.create_channel(name, ChannelConfig(owner=owner.name), who.now())
-    _, secret = await tokens.keep(who, name, [Scope.SEND], [name])
+    _, secret = await keep_token(who, name, [Scope.SEND], [name])
     return {"channel": name, "send_token": secret, "webhook_path": f"/c/{name}/webhook"}
 
 
@@ -100,7 +108,7 @@ async def delete_forgotten_canaries(parts: Parts) -> None:
             await _delete(parts, channel)
 
 
-def view(parts: Parts, channel: Channel) -> JsonObject:
+def channel_view(parts: Parts, channel: Channel) -> JsonObject:
     """A channel and its rules, without its secrets."""
     config = channel.config
     default = channel.name == parts.settings.default_channel
@@ -164,3 +172,59 @@ def _signed(current: HmacAuth | None, changes: Mapping[str, Any]) -> HmacAuth | 
     """Without a secret no signature is asked for."""
     auth = msgspec.structs.replace(current or HmacAuth(HMAC_SCHEMES[0], ()), **changes)
     return auth if auth.secrets else None
+
+
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+    """A token to be made; good for every channel where none is named."""
+
+    name: str
+    scopes: list[Scope]
+    channels: list[str] | None = None
+
+
+@ForAdmins
+async def list_tokens(who: Caller) -> JsonObject:
+    """The tokens that somebody made, by name; those of canaries are nobody's business."""
+    found = sorted(who.store.catalog.tokens.values(), key=lambda token: token.name)
+    return {"tokens": [token_view(one) for one in found if not one.name.startswith(CANARY_PREFIX)]}
+
+
+@ForAdmins
+async def create_token(who: Caller, new: NewToken) -> JsonObject:
+    """Make a token; its secret is in this answer and nowhere else."""
+    if not new.scopes:
+        raise InvalidValue("a token needs at least one scope: send, subscribe or admin")
+    if Scope.ADMIN in new.scopes and new.channels is not None:
+        raise InvalidValue("the scope admin is good for every channel: name none with it")
+    for channel in new.channels or ():
+        if channel not in who.store.catalog.channels:
+            raise ChannelNotFound(channel)
+    token, secret = await keep_token(who, check_name(new.name), new.scopes, new.channels)
+    return token_view(token) | {"token": secret}
+
+
+@ForAdmins
+async def revoke_token(who: Caller, name: str) -> None:
+    """Revoke a token; its connections are closed."""
+    await who.store.revoke_token(name)
+
+
+async def keep_token(
+    who: Caller, name: str, scopes: Iterable[Scope], channels: Iterable[str] | None
+) -> tuple[Token, str]:
+    """Keep a new token's digest, whatever its name; give it and its secret, which nothing keeps."""
+    secret = new_secret()
+    allowed = None if channels is None else frozenset(channels)
+    token = Token(name, digest(secret.encode()), frozenset(scopes), allowed, who.now())
+    await who.store.create_token(token)
+    return token, secret
+
+
+def token_view(token: Token) -> JsonObject:
+    """A token, without its secret."""
+    return {
+        "name": token.name,
+        "scopes": sorted(token.scopes),
+        "channels": None if token.channels is None else sorted(token.channels),
+        "created_at": token.created_at,
+    }

@@ -16,7 +16,7 @@ MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay
 SECRET_FIELDS = (b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signature")
 
 
-class Page(msgspec.Struct):
+class EventPage(msgspec.Struct):
     """Which events are listed: the newest of a channel, the default one where none is named."""
 
     channel: str | None = None
@@ -24,7 +24,7 @@ class Page(msgspec.Struct):
     limit: int = 50
 
 
-async def listed(who: Caller, page: Page) -> JsonObject:
+async def list_events(who: Caller, page: EventPage) -> JsonObject:
     """The newest events of a channel, and what became of each."""
     name = who.parts.settings.default_channel if page.channel is None else page.channel
     channel, most = who.channel(name), min(page.limit, MAX_LISTED)
@@ -42,9 +42,9 @@ async def listed(who: Caller, page: Page) -> JsonObject:
     return {"events": lines}
 
 
-async def show(who: Caller, id_: str) -> JsonObject:
+async def show_event(who: Caller, id_: str) -> JsonObject:
     """One event, whole; header fields that are secrets are masked."""
-    channel, event = await find(who, id_)
+    channel, event = await find_event(who, id_)
     head, body = event.head, event.body
     [states] = await who.store.deliveries(channel.number, [head.sequence])
     return {
@@ -69,7 +69,7 @@ async def show(who: Caller, id_: str) -> JsonObject:
     }
 
 
-async def find(who: Caller, id_: str) -> tuple[Channel, Event]:
+async def find_event(who: Caller, id_: str) -> tuple[Channel, Event]:
     """An event that the caller may read, and its channel.
 
     Raises:
@@ -83,7 +83,7 @@ async def find(who: Caller, id_: str) -> tuple[Channel, Event]:
     return channel, event
 
 
-async def find_all(
+async def find_events(
     who: Caller, name: str | None, ids: Sequence[str]
 ) -> tuple[Channel, tuple[int, ...]]:
     """The channel that is meant, and the sequences of the events that are named.
@@ -100,7 +100,7 @@ async def find_all(
     """
     if len(ids) > MAX_NAMED_EVENTS:
         raise InvalidValue(f"at most {MAX_NAMED_EVENTS} events can be named at once")
-    found = [await find(who, id_) for id_ in ids]
+    found = [await find_event(who, id_) for id_ in ids]
     if name is None:
         name = found[0][0].name if found else who.parts.settings.default_channel
     channel = who.channel(name)

@@ -1,4 +1,4 @@
-"""Replays begun, found and stopped: events that subscriptions are to get again."""
+"""Replays, which are events that subscriptions are to get again; and what is dead."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
-from relay_server.operations import Caller, JsonObject, events
+from relay_server.operations import MAX_LISTED, Caller, ForAdmins, JsonObject, events
 from relay_server.values import (
     MAX_SEQUENCE,
     Channel,
     Conditions,
+    DeadDelivery,
     MarkState,
     Replay,
     ReplayState,
@@ -51,14 +52,14 @@ class NewReplay(msgspec.Struct, forbid_unknown_fields=True):
     rate_per_s: float = DEFAULT_REPLAY_RATE_PER_S
 
 
-class Page(msgspec.Struct):
+class ReplayPage(msgspec.Struct):
     """Which replays are listed: the newest, of one channel or of all, those that run or all."""
 
     channel: str | None = None
     running: bool = False
 
 
-async def create(who: Caller, new: NewReplay) -> JsonObject:
+async def create_replays(who: Caller, new: NewReplay) -> JsonObject:
     """Begin a replay for one subscription, or one for each that the caller may replay to.
 
     Of what is dead, it is for those alone for whom something is. Either all begin, or none does.
@@ -68,7 +69,7 @@ async def create(who: Caller, new: NewReplay) -> JsonObject:
         TooManyReplays: As many as may run for one of them do.
     """
     _check_rate(new.rate_per_s)
-    channel, sequences = await events.find_all(who, new.channel, new.selection.events)
+    channel, sequences = await events.find_events(who, new.channel, new.selection.events)
     selection = _selection(new.selection, sequences)
     targets = await _targets(who, channel, new.subscription)
     if selection.dead:
@@ -87,10 +88,10 @@ async def create(who: Caller, new: NewReplay) -> JsonObject:
         for replay in made:
             await who.store.end_replay(replay.number, ReplayState.STOPPED, now)
         raise
-    return {"replays": [view(who, *one) for one in zip(made, targets, strict=True)]}
+    return {"replays": [replay_view(who, *one) for one in zip(made, targets, strict=True)]}
 
 
-async def listed(who: Caller, page: Page) -> JsonObject:
+async def list_replays(who: Caller, page: ReplayPage) -> JsonObject:
     """The newest replays, of channels that the caller may read."""
     if page.channel is not None:
         who.channel(page.channel)
@@ -98,29 +99,29 @@ async def listed(who: Caller, page: Page) -> JsonObject:
     readable = {s.number: s for s in known if _may_read(who, s)}
     found = await who.store.replays(running=page.running)
     mine = [(r, readable[r.subscription]) for r in found if r.subscription in readable]
-    return {"replays": [view(who, *one) for one in mine]}
+    return {"replays": [replay_view(who, *one) for one in mine]}
 
 
-async def show(who: Caller, number: str) -> JsonObject:
+async def show_replay(who: Caller, number: str) -> JsonObject:
     """One replay."""
-    return view(who, *await find(who, number))
+    return replay_view(who, *await find_replay(who, number))
 
 
-async def stop(who: Caller, number: str) -> JsonObject:
+async def stop_replay(who: Caller, number: str) -> JsonObject:
     """Stop a replay; one that has ended stays as it is.
 
     Raises:
         ReplayNotFound: There is none; also when it is not for the caller.
         Forbidden: Somebody else began it.
     """
-    replay, subscription = await find(who, number)
+    replay, subscription = await find_replay(who, number)
     if not who.admin and replay.made_by != who.name:
         raise Forbidden("somebody else began this replay: stopping it takes the scope admin")
     ended = await who.store.end_replay(replay.number, ReplayState.STOPPED, who.now())
-    return view(who, ended, subscription)
+    return replay_view(who, ended, subscription)
 
 
-async def find(who: Caller, number: str) -> tuple[Replay, Subscription]:
+async def find_replay(who: Caller, number: str) -> tuple[Replay, Subscription]:
     """A replay by the number that people see, however old.
 
     Raises:
@@ -142,7 +143,7 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_CHARS
 
 
-def view(who: Caller, replay: Replay, subscription: Subscription) -> JsonObject:
+def replay_view(who: Caller, replay: Replay, subscription: Subscription) -> JsonObject:
     """A replay and how far it is; whoever watches it sees whether anybody reads."""
     state, span = who.parts.hub.state(subscription.number), replay.until - replay.start
     events = len(replay.selection.sequences)
@@ -235,3 +236,105 @@ async def _with_dead(who: Caller, channel: Channel, sequences: Sequence[int]) ->
 
 def _may_read(who: Caller, subscription: Subscription) -> bool:
     return who.may_read(who.store.catalog.channels.get(subscription.channel))
+
+
+PAGE = 500  # dead deliveries that are let go of at once
+
+
+class DeadPage(msgspec.Struct):
+    """Which dead deliveries are listed, by channel, subscription and sequence; None for any."""
+
+    channel: str | None = None
+    subscription: str | None = None
+    after: int = 0  # a sequence; both names go with it
+    limit: int = 50
+
+
+class Discarded(msgspec.Struct, forbid_unknown_fields=True):
+    """Which dead deliveries need not be delivered: those of events, or all there are.
+
+    Attributes:
+        channel: Left out, that of the events that are named, or else every channel.
+        subscription: None for every one.
+    """
+
+    channel: str | None = None
+    subscription: str | None = None
+    events: list[str] = []
+    all: bool = False
+
+
+async def list_dead(who: Caller, page: DeadPage) -> JsonObject:
+    """Dead deliveries, by channel, subscription and sequence."""
+    if page.after and None in (page.channel, page.subscription):
+        raise InvalidValue("`after` goes with a channel and a subscription")
+    found, most = list[JsonObject](), min(page.limit, MAX_LISTED)
+    for subscription in await _subscriptions(who, page.channel, page.subscription):
+        room = most - len(found)
+        dead = await who.store.dead(subscription.number, page.after, room) if room > 0 else ()
+        found += [dead_view(subscription, delivery) for delivery in dead]
+    return {"dead": found}
+
+
+@ForAdmins
+async def discard_dead(who: Caller, which: Discarded) -> JsonObject:
+    """Say that dead deliveries need not be delivered, and how many these are: their events may go.
+
+    Raises:
+        NothingSelected: None was dead.
+    """
+    if bool(which.events) == which.all:
+        raise InvalidValue("say which events are meant, or `all`")
+    channel, sequences = which.channel, tuple[int, ...]()
+    if which.events:
+        of, sequences = await events.find_events(who, channel, which.events)
+        channel = of.name
+    discarded = 0
+    for subscription in await _subscriptions(who, channel, which.subscription):
+        discarded += await _discard(who, subscription, sequences)
+    if not discarded:
+        raise NothingSelected("none of these deliveries is dead")
+    return {"discarded": discarded}
+
+
+def dead_view(subscription: Subscription, delivery: DeadDelivery) -> JsonObject:
+    """A delivery that was given up."""
+    event = delivery.event
+    return {
+        "id": event.id,
+        "channel": subscription.channel,
+        "subscription": subscription.name,
+        "sequence": event.sequence,
+        "received_at": event.received_at,
+        "kind": event.kind,
+        "key": event.key,
+        "size": event.size,
+        "reason": delivery.reason,
+        "attempts": delivery.attempts,
+        "ended_at": delivery.ended_at,
+    }
+
+
+async def _discard(who: Caller, subscription: Subscription, sequences: Sequence[int]) -> int:
+    """Those of the sequences that are dead, or all that are."""
+    now, discarded = who.now(), 0
+    if sequences:
+        return await who.store.discard(subscription.number, sequences, now)
+    while page := await who.store.dead(subscription.number, 0, PAGE):
+        found = [delivery.event.sequence for delivery in page]
+        count = await who.store.discard(subscription.number, found, now)
+        discarded += count
+        if not count:
+            break  # somebody else is at it
+    return discarded
+
+
+async def _subscriptions(who: Caller, channel: str | None, name: str | None) -> list[Subscription]:
+    """Those that are meant, by channel and name; a name that is nowhere is an error."""
+    if channel is not None and name is not None:
+        return [await who.subscription(channel, name)]
+    if channel is not None:
+        who.channel(channel)
+    visible = {c.name for c in who.channels()} | {channel}
+    known = await who.store.subscriptions(channel)
+    return [s for s in known if s.channel in visible and name in (None, s.name)]

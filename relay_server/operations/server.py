@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
-from relay_server.operations import MASK, Caller, JsonObject, subscriptions, tokens
+from relay_server.operations import MASK, Caller, JsonObject, channels, subscriptions
 from relay_server.values import ChannelStatus
 
 VERSION = version("relay-tunnel")
@@ -25,24 +25,23 @@ class Backup(msgspec.Struct, forbid_unknown_fields=True):
 
 async def whoami(who: Caller) -> JsonObject:
     """Who the bearer of this token is."""
-    shown = tokens.view(who.token) if who.token else SOMEBODY_ON_HOST
+    shown = channels.token_view(who.token) if who.token else SOMEBODY_ON_HOST
     return shown | {"server_version": VERSION}
 
 
 async def status(who: Caller) -> JsonObject:
     """How channels and subscriptions are doing, as far as the caller may know."""
     parts, visible = who.parts, {c.name for c in who.channels()}
-    known = await who.store.subscription_status()
-    channels = [s for s in await who.store.channel_status() if s.channel in visible]
+    readers = await who.store.subscription_status()
+    known = [status for status in readers if status.subscription.channel in visible]
+    full = [s for s in await who.store.channel_status() if s.channel in visible]
     report: JsonObject = {
         "version": VERSION,
         "public_url": parts.settings.url,
         "uptime_s": round(parts.clock.monotonic() - parts.started_at),
         "store": {"taking": who.store.space.taking},
-        "channels": [await _channel(who, status) for status in channels],
-        "subscriptions": [
-            subscriptions.view(who, s) for s in known if s.subscription.channel in visible
-        ],
+        "channels": [await _channel(who, status) for status in full],
+        "subscriptions": [subscriptions.subscription_view(who, s) for s in known],
     }
     if who.admin:
         report["store"]["reason"] = who.store.space.reason

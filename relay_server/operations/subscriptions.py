@@ -1,36 +1,49 @@
-"""Subscriptions shown, changed, paused and forgotten."""
+"""Subscriptions, and forwards: those that the server itself reads, and posts to a URL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
+from relay_protocol.limits import MAX_UNIX_MS
+from relay_server.channels import check_subscription_name
 from relay_server.configs import (
     Changes,
+    ForwardConfig,
     Policy,
     PolicyChanges,
     SubscriptionConfig,
     changes_of,
     check,
 )
-from relay_server.errors import InvalidValue, SubscriptionConnected, SubscriptionNotFound
-from relay_server.operations import MASK, Caller, ForAdmins, JsonObject
+from relay_server.delivery.url.allow import Allowlist
+from relay_server.delivery.url.push import check_forward
+from relay_server.errors import (
+    ForwardNotFound,
+    InvalidValue,
+    SubscriptionConnected,
+    SubscriptionExists,
+    SubscriptionNotFound,
+)
+from relay_server.operations import MASK, Caller, ForAdmins, JsonObject, Parts
+from relay_server.operations.channels import plain_settings
 from relay_server.values import Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"
 
-# A null is as its channel has it: one setting of the policy, or all of it.
-Fields = changes_of(SubscriptionConfig, policy=changes_of(Policy, optional=True) | None)
+# What it does otherwise than its channel; a null is as there: one setting, or the whole policy.
+OwnPolicy = changes_of(SubscriptionConfig, policy=changes_of(Policy, optional=True) | None)
 
 
-async def show(who: Caller, channel: str, name: str) -> JsonObject:
+async def show_subscription(who: Caller, channel: str, name: str) -> JsonObject:
     """One subscription: how it is doing, and how it delivers."""
     return await shown(who, await who.subscription(channel, name), whole_view)
 
 
 @ForAdmins
-async def change(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
+async def change_subscription(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
     """Have it deliver otherwise than its channel; that holds at once."""
     found, rules = await who.subscription(channel, name), fields.given()
     if "policy" not in rules:
@@ -49,13 +62,13 @@ async def change(who: Caller, channel: str, name: str, fields: Changes) -> JsonO
 
 
 @ForAdmins
-async def pause(who: Caller, channel: str, name: str) -> JsonObject:
+async def pause_subscription(who: Caller, channel: str, name: str) -> JsonObject:
     """Deliver nothing until somebody resumes it."""
     found = await set_paused(who, await who.subscription(channel, name), paused=True)
     return await shown(who, found, whole_view)
 
 
-async def resume(who: Caller, channel: str, name: str) -> JsonObject:
+async def resume_subscription(who: Caller, channel: str, name: str) -> JsonObject:
     """Go on where it stopped; also for those who may connect under its name."""
     found = await who.subscription(channel, name)
     who.check_reader(found)
@@ -63,7 +76,7 @@ async def resume(who: Caller, channel: str, name: str) -> JsonObject:
 
 
 @ForAdmins
-async def delete(who: Caller, channel: str, name: str) -> None:
+async def delete_subscription(who: Caller, channel: str, name: str) -> None:
     """Forget a subscription that nobody reads: nothing is kept for it any more."""
     found = await who.subscription(channel, name)
     if found.config.forward is not None:
@@ -99,7 +112,7 @@ async def shown(
     raise SubscriptionNotFound(subscription.channel, subscription.name)
 
 
-def view(who: Caller, status: SubscriptionStatus) -> JsonObject:
+def subscription_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
     """How a subscription is doing.
 
     Those who may not make forwards do not see where one posts to.
@@ -130,7 +143,100 @@ def view(who: Caller, status: SubscriptionStatus) -> JsonObject:
 def whole_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
     """How a subscription is doing, and what of its policy is its own."""
     own = msgspec.to_builtins(status.subscription.config.policy)
-    return view(who, status) | {
+    return subscription_view(who, status) | {
         "own_policy": {name: value for name, value in own.items() if value is not None},
         "created_at": status.subscription.created_at,
     }
+
+
+DEFAULT_NAME = "forward"
+
+# `since` is where it starts, in Unix milliseconds; null for the next event.
+NewForward = changes_of(ForwardConfig, channel=str, name=str, since=int | None)
+ForwardFields = changes_of(ForwardConfig, paused=bool)
+
+
+@ForAdmins
+async def list_forwards(who: Caller) -> JsonObject:
+    """Every forward, and how it is doing."""
+    known = await who.store.subscription_status()
+    found = [status for status in known if status.subscription.config.forward is not None]
+    return {"forwards": [forward_view(who, status) for status in found]}
+
+
+@ForAdmins
+async def create_forward(who: Caller, fields: Changes) -> JsonObject:
+    """Make a forward; a server that runs begins with it at once."""
+    rules = fields.given()
+    channel = who.channel(rules.pop("channel", ""))
+    name, since = rules.pop("name", DEFAULT_NAME), rules.pop("since", None)
+    if "url" not in rules:
+        raise InvalidValue("a forward needs a url")
+    if since is not None and not 0 <= since <= MAX_UNIX_MS:
+        raise InvalidValue(f"{since} is no time")
+    check_subscription_name(name)
+    forward = _configured(who.parts, ForwardConfig(rules["url"]), rules)
+    config = SubscriptionConfig(forward=forward)
+    made, new = await who.store.subscribe(channel.name, name, since, who.now(), config)
+    if not new:
+        raise SubscriptionExists(channel.name, name)
+    return await shown(who, made, forward_view)
+
+
+@ForAdmins
+async def show_forward(who: Caller, channel: str, name: str) -> JsonObject:
+    """One forward."""
+    return await shown(who, await _forward(who, channel, name), forward_view)
+
+
+@ForAdmins
+async def change_forward(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
+    """Change a forward, pause or resume it; that holds at once, and what is not named stays."""
+    forward, rules = await _forward(who, channel, name), fields.given()
+    paused = rules.pop("paused", None)
+    if rules:
+        assert forward.config.forward is not None
+        config = _configured(who.parts, forward.config.forward, rules)
+
+        def apply(old: SubscriptionConfig) -> SubscriptionConfig:
+            return msgspec.structs.replace(old, forward=config)
+
+        forward = await who.store.change_subscription(forward.number, apply)
+    if paused is not None:
+        forward = await set_paused(who, forward, paused=paused)
+    return await shown(who, forward, forward_view)
+
+
+@ForAdmins
+async def delete_forward(who: Caller, channel: str, name: str) -> None:
+    """End a forward, and forget what waits for it."""
+    await who.store.unsubscribe((await _forward(who, channel, name)).number)
+
+
+def forward_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
+    """A forward, and how it is doing; the values of its headers are masked."""
+    config, number = status.subscription.config.forward, status.subscription.number
+    assert config is not None
+    rules, engine = whole_view(who, status), who.parts.forwards
+    return rules | {
+        "waits_for": rules["waits_for"] or (engine.why_waiting(number) if engine else ""),
+        **plain_settings(config),
+        "headers": {name: MASK for name, _ in config.headers},
+    }
+
+
+async def _forward(who: Caller, channel: str, name: str) -> Subscription:
+    for subscription in await who.store.subscriptions(channel):
+        if subscription.name == name and subscription.config.forward is not None:
+            return subscription
+    raise ForwardNotFound(channel, name)
+
+
+def _configured(parts: Parts, config: ForwardConfig, rules: Mapping[str, Any]) -> ForwardConfig:
+    changes = dict(rules)
+    if "headers" in changes:
+        given = changes["headers"].items()
+        changes["headers"] = tuple((name, parts.sealer.seal(v.encode())) for name, v in given)
+    config = msgspec.structs.replace(config, **changes)
+    check_forward(config, Allowlist.of(parts.settings.forward_allow), parts.sealer.open)
+    return config

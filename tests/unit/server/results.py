@@ -16,16 +16,7 @@ from relay_server.configs import (
     PolicyChanges,
     SubscriptionConfig,
 )
-from relay_server.operations import (
-    Caller,
-    Parts,
-    channels,
-    dead,
-    forwards,
-    replays,
-    subscriptions,
-    tokens,
-)
+from relay_server.operations import Caller, Parts, channels, replays, subscriptions
 from relay_server.values import (
     Catalog,
     Channel,
@@ -126,17 +117,17 @@ ANA = status_of("ana", SubscriptionConfig(PolicyChanges(hold_s=60.0)))
 BOT = ForwardConfig("http://bot:8001/webhook", headers=(("Authorization", b"sealed"),))
 SELECTION = Selection(4, 9, AT, AT, "message_created", "42", "refund", True, (5, 7))
 
-CHANNEL = channels.view(PARTS, INBOX)
+CHANNEL = channels.channel_view(PARTS, INBOX)
 POLICY = CHANNEL["policy"]
 SUBSCRIPTION = subscriptions.whole_view(HOST, ANA)
-FORWARD = forwards.view(HOST, status_of("forward", SubscriptionConfig(forward=BOT)))
-TOKEN = tokens.view(Token("ana", b"", frozenset({Scope.SUBSCRIBE}), None, AT))
-REPLAY = replays.view(
+FORWARD = subscriptions.forward_view(HOST, status_of("forward", SubscriptionConfig(forward=BOT)))
+TOKEN = channels.token_view(Token("ana", b"", frozenset({Scope.SUBSCRIBE}), None, AT))
+REPLAY = replays.replay_view(
     HOST,
     Replay(-3, 1, SELECTION, 200.0, 0, 2, 1, ReplayState.RUNNING, AT, delivered=1),
     ANA.subscription,
 )
-DEAD = dead.view(
+DEAD = replays.dead_view(
     ANA.subscription,
     DeadDelivery(
         1,

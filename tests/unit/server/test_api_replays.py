@@ -333,7 +333,7 @@ async def test_the_dead_are_let_go_of(
 async def test_more_dead_than_one_page_are_let_go_of(
     served: Served, admin: Asking, events: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_server.operations.dead.PAGE", 2)
+    monkeypatch.setattr("relay_server.operations.replays.PAGE", 2)
     await die(served, "ana", 1, 2, 3)
     assert (await admin.ok("POST", "dead/discard", {"all": True}))["discarded"] == 3
 

@@ -52,12 +52,12 @@ async def test_a_request_that_dawdles_is_given_up(
     assert served.context.api_requests == 0
 
 
-@pytest.mark.parametrize("path", ["events", "dead"])
+@pytest.mark.parametrize(("path", "module"), [("events", "events"), ("dead", "replays")])
 async def test_so_many_are_listed_at_most(
-    served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch, path: str
+    served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch, path: str, module: str
 ) -> None:
     """Whatever is asked for."""
-    monkeypatch.setattr(f"relay_server.operations.{path}.MAX_LISTED", 2)
+    monkeypatch.setattr(f"relay_server.operations.{module}.MAX_LISTED", 2)
     _, claim = await make_subscription(served.store, since=0)
     for _ in range(3):
         await append(served)
