@@ -20,6 +20,11 @@ from tests.support.waiting import until
 LOOPBACK = "127.0.0.0/8, ::1"
 
 
+def allowing(entries: str) -> Allowlist:
+    """What these allow, with commas between them."""
+    return Allowlist.of(entry.strip() for entry in entries.split(",") if entry.strip())
+
+
 @dataclass(eq=False)
 class FakeInbox:
     """Remembers what a push says.
@@ -118,7 +123,7 @@ async def pushing(
     """A push to a URL; headers are sealed by being turned round."""
     config = ForwardConfig(url, timeout_s, concurrency, headers)
     resolve = (names or FakeNames({"localhost": ["127.0.0.1"], "127.0.0.1": ["127.0.0.1"]})).resolve
-    push = Push(config, Allowlist.parse(allow), unseal, resolve=resolve, tls=tls)
+    push = Push(config, allowing(allow), unseal, resolve=resolve, tls=tls)
     inbox = FakeInbox()
     push.attach(cast(Reader, inbox))
     try:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from relay_server.delivery.url.allow import Allowlist
 from relay_server.settings import ServerSettings
+from tests.support.pushes import allowing
 
 ROOT = Path(__file__).parents[2]
 STACK_FILE = ROOT / "docker-stack.yml"
@@ -165,7 +165,7 @@ def test_stack_lets_forwards_reach_the_bot_and_nothing_else(server: dict[str, An
     allow = server["environment"]["RELAY_SERVER_FORWARD_ALLOW"]
     assert allow == "${RELAY_FORWARD_ALLOW:-chatwootai_webhook_server}"
 
-    allowlist = Allowlist.parse("chatwootai_webhook_server")
+    allowlist = allowing("chatwootai_webhook_server")
     for page in ("forwards.md", "from-ngrok.md", "docker-swarm.md"):
         text = (ROOT / "docs/how-to" / page).read_text()
         [url] = set(re.findall(r"forward create chatwoot (\S+)", text))

@@ -6,14 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
 from relay_http.addresses import plain_address
@@ -28,17 +21,13 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 LOOPBACK = "a loopback address"
-_METADATA = "a cloud's metadata address"
-_LINK_LOCAL = "a link-local address"
-_MULTICAST = "a multicast address"
-_RESERVED = "a reserved address"
 
 # The first that holds an address gives its name. IANA's registries of special-purpose addresses,
 # and where clouds hand out a machine's credentials or commands to it.
 _SPECIAL: tuple[tuple[str, Network], ...] = tuple(
     (kind, ip_network(block))
     for kind, blocks in {
-        _METADATA: (
+        "a cloud's metadata address": (
             "169.254.169.254",  # AWS, Google, Azure, Oracle, DigitalOcean, Hetzner, OpenStack …
             "169.254.170.2",  # AWS ECS
             "169.254.170.23",  # AWS EKS
@@ -58,39 +47,22 @@ _SPECIAL: tuple[tuple[str, Network], ...] = tuple(
         "the unspecified address": ("0.0.0.0", "::"),  # noqa: S104
         "the broadcast address": ("255.255.255.255",),
         LOOPBACK: ("127.0.0.0/8", "::1"),
-        _LINK_LOCAL: ("169.254.0.0/16", "fe80::/10"),
-        _MULTICAST: ("224.0.0.0/4", "ff00::/8"),
-        _RESERVED: (
-            "0.0.0.0/8",
-            "192.0.0.0/24",
-            "192.0.2.0/24",
-            "192.88.99.0/24",
-            "198.18.0.0/15",
-            "198.51.100.0/24",
-            "203.0.113.0/24",
-            "240.0.0.0/4",
-            "2001::/23",
-            "2001:db8::/32",
-            "3fff::/20",
+        "a link-local address": ("169.254.0.0/16", "fe80::/10"),
+        "a multicast address": ("224.0.0.0/4", "ff00::/8"),
+        "a reserved address": (
+            *("0.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15"),
+            *("198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4"),
+            *("2001::/23", "2001:db8::/32", "3fff::/20"),
             # All of IPv6 beside 2000::/3 (global), fc00::/7 (unique local) and the above.
-            "::/3",
-            "4000::/2",
-            "8000::/2",
-            "c000::/3",
-            "e000::/4",
-            "f000::/5",
-            "f800::/6",
-            "fe00::/9",
-            "fec0::/10",
+            *("::/3", "4000::/2", "8000::/2", "c000::/3", "e000::/4", "f000::/5", "f800::/6"),
+            *("fe00::/9", "fec0::/10"),
         ),
     }.items()
     for block in blocks
 )
-_MAPPED = IPv6Network("::ffff:0:0/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
-_TEREDO = IPv6Network("2001::/32")
-_6TO4 = IPv6Network("2002::/16")
-_EMBEDDING = (_MAPPED, _NAT64, _TEREDO, _6TO4)
+# IPv4 inside IPv6: mapped, NAT64, Teredo and 6to4.
+_EMBEDDING = (*map(IPv6Network, ("::ffff:0:0/96", "2001::/32", "2002::/16")), _NAT64)
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # the upper half of an interface's 64 bits (RFC 5214 §6.1)
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -126,20 +98,11 @@ class Allowlist:
     names: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, text: str) -> Allowlist:
-        """Read hosts, addresses and networks with commas between them.
-
-        Raises:
-            InvalidValue: One is none of these; the message names it.
-        """
-        return cls.of(part.strip() for part in text.split(",") if part.strip())
-
-    @classmethod
     def of(cls, entries: Iterable[str]) -> Allowlist:
-        """Take them one by one.
+        """Take hosts, addresses and networks.
 
         Raises:
-            InvalidValue: One is none of these, or there are too many.
+            InvalidValue: One is none of these, and named, or there are too many.
         """
         read = [_entry(entry) for entry in entries]
         if len(read) > MAX_ENTRIES:
@@ -253,20 +216,11 @@ def _known_addresses(host: str) -> tuple[str, ...]:
     """Where a host leads without looking it up."""
     if host == "localhost":
         return ("127.0.0.1", "::1")
-    try:
-        return (str(ip_address(host)),)
-    except ValueError:
-        return ()
+    return () if plain_address(host) is None else (host,)  # `read_url` spelled it
 
 
 def _within(network: Network, block: Network) -> bool:
-    match network, block:
-        case (IPv4Network(), IPv4Network()):
-            return network.subnet_of(block)
-        case (IPv6Network(), IPv6Network()):
-            return network.subnet_of(block)
-        case _:
-            return False
+    return network.version == block.version and network.subnet_of(block)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import structlog
@@ -43,7 +43,7 @@ class _Kept:
     why: str = "it is starting"
     push: Push | None = None
     grace_s: float = GRACE_S
-    task: asyncio.Task[None] | None = field(default=None)
+    task: asyncio.Task[None] | None = None
 
     def facts(self) -> dict[str, str]:
         return {"channel": self.subscription.channel, "subscription": self.subscription.name}
@@ -141,28 +141,38 @@ class Forwards:
     async def _keep(self, kept: _Kept) -> None:
         """Start a push, again and again, until it is gone for good or the task is cancelled."""
         async with self._locks.setdefault(kept.subscription.number, asyncio.Lock()):
-            pause_s = await self._once(kept)
-            while pause_s is not None:
-                await asyncio.sleep(pause_s)
-                pause_s = await self._once(kept)
+            while True:
+                gone = await self._once(kept)
+                if gone.reason != kept.why:
+                    again = gone.back_after_s is not None
+                    log.warning("forward stopped", reason=gone.reason, again=again, **kept.facts())
+                kept.why = gone.reason
+                if gone.back_after_s is None:
+                    return
+                await asyncio.sleep(gone.back_after_s)
 
-    async def _once(self, kept: _Kept) -> float | None:
-        """Live through one push; gives the time until the next, or None when there is none."""
+    async def _once(self, kept: _Kept) -> Gone:
+        """Live through one push."""
         try:
-            gone = await self._read(kept)
+            return await self._read(kept)
         except (ChannelNotFound, SubscriptionNotFound) as exc:
-            return self._note(kept, Gone(str(exc)))
+            return Gone(str(exc))
         except RelayError as exc:
-            return self._note(kept, Gone(str(exc), START_AGAIN_S))
+            return Gone(str(exc), START_AGAIN_S)
         except Exception as exc:
             log.error("a forward failed", exc_info=exc, **kept.facts())
-            return self._note(kept, Gone("the server met an error", START_AGAIN_S))
+            return Gone("the server met an error", START_AGAIN_S)
         finally:
             await self._end(kept)
-        return self._note(kept, gone)
 
     async def _read(self, kept: _Kept) -> Gone:
-        push = kept.push = await self._push(kept.subscription)
+        config = kept.subscription.config.forward
+        if config is None:
+            raise InvalidValue(f"{kept.subscription.name!r} is no forward")
+        if config.url.lower().startswith("https:"):
+            await asyncio.to_thread(system_tls)
+        push = Push(config, self._allowlist, self._open_sealed, resolve=self._resolve)
+        kept.push = push
         reader = await self._hub.join_forward(push, kept.subscription)
         push.attach(reader)
         kept.why = ""
@@ -170,26 +180,10 @@ class Forwards:
         log.info("forward started", target=push.host, **kept.facts())
         return await push.until_gone()
 
-    async def _push(self, subscription: Subscription) -> Push:
-        config = subscription.config.forward
-        if config is None:
-            raise InvalidValue(f"{subscription.name!r} is no forward")
-        if config.url.lower().startswith("https:"):
-            await asyncio.to_thread(system_tls)
-        return Push(config, self._allowlist, self._open_sealed, resolve=self._resolve)
-
     async def _end(self, kept: _Kept) -> None:
         push, kept.push = kept.push, None
-        if push is None:
-            return
-        try:
-            await push.close(kept.grace_s)
-        finally:
-            self._hub.remove(push)
-
-    def _note(self, kept: _Kept, gone: Gone) -> float | None:
-        if gone.reason != kept.why:
-            again = gone.back_after_s is not None
-            log.warning("forward stopped", reason=gone.reason, again=again, **kept.facts())
-        kept.why = gone.reason
-        return gone.back_after_s
+        if push is not None:
+            try:
+                await push.close(kept.grace_s)
+            finally:
+                self._hub.remove(push)

@@ -15,6 +15,7 @@ is used for a minute at most. So a name that changes its mind leads nowhere else
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import socket
 import ssl
@@ -81,8 +82,7 @@ class Door:
             Unreachable: No address is known or allowed; the message says which it is.
             OSError: None of those that are takes the connection.
         """
-        allowed = self._allowed(await self._addresses(target.port))
-        opened = await connect_any(allowed, target.port)
+        opened = await connect_any(await self._allowed(target.port), target.port)
         try:
             peer = str(opened.getpeername()[0])
             if why := self._allowlist.refusal(self._host, peer):
@@ -98,13 +98,11 @@ class Door:
             return False
         return not self._allowlist.refusal(self._host, connection.peer)
 
-    async def _addresses(self, port: int) -> Sequence[Address]:
+    async def _allowed(self, port: int) -> list[Address]:
         try:
-            return await self._resolve(self._host, port)
+            found = await self._resolve(self._host, port)
         except OSError as exc:
             raise Unreachable(f"the name {self._host} leads nowhere") from exc
-
-    def _allowed(self, found: Sequence[Address]) -> list[Address]:
         reasons = [self._allowlist.refusal(self._host, address) for _, address in found]
         allowed = [place for place, why in zip(found, reasons, strict=True) if not why]
         if not allowed:
@@ -195,19 +193,16 @@ class Push:
     async def close(self, deadline_s: float) -> None:
         """Take nothing more, wait so long for what is under way, then let go of it."""
         self._go(Gone("it was stopped"))
-        tasks = list(self._under_way.values())
+        posting = list(self._under_way.values())
         try:
-            if tasks:
-                await asyncio.wait(tasks, timeout=deadline_s)
+            if posting:
+                await asyncio.wait(posting, timeout=deadline_s)
         finally:  # also where whoever waits is told not to
-            await self._let_go(tasks)
-
-    async def _let_go(self, tasks: Sequence[asyncio.Task[Outcome]]) -> None:
-        looking = [] if self._looking is None else [self._looking]
-        for task in (*tasks, *looking):
-            task.cancel()
-        await asyncio.gather(*tasks, *looking, return_exceptions=True)
-        self._poster.close()
+            looking = [] if self._looking is None else [self._looking]
+            for task in (*posting, *looking):
+                task.cancel()
+            await asyncio.gather(*posting, *looking, return_exceptions=True)
+            self._poster.close()
 
     def _go(self, gone: Gone) -> None:
         if not self._gone.done():
@@ -218,16 +213,16 @@ class Push:
         self._window.give_back(delivery)
         if task.cancelled():
             return  # the lease is freed with the reader
-        outcome = self._outcome(task)
+        outcome: Outcome
+        if (error := task.exception()) is None:
+            outcome = task.result()
+        else:
+            log.error("posting a delivery failed", target=self.host, exc_info=error)
+            text = "the server met an error while it posted this"
+            outcome = Failure(FailureKind.NETWORK, text)
         if isinstance(outcome, Failure) and outcome.kind in _NOT_THERE:
             self._wait(outcome.text)
         self._reader.finish(self, delivery, outcome)
-
-    def _outcome(self, task: asyncio.Task[Outcome]) -> Outcome:
-        if (error := task.exception()) is None:
-            return task.result()
-        log.error("posting a delivery failed", target=self.host, exc_info=error)
-        return Failure(FailureKind.NETWORK, "the server met an error while it posted this")
 
     def _wait(self, why: str) -> None:
         """Hold the reader until the target takes connections again."""
@@ -291,8 +286,7 @@ def system_tls() -> ssl.SSLContext:
 
 def _target(config: ForwardConfig, open_sealed: OpenSealed) -> Target:
     check(ForwardConfig, msgspec.structs.asdict(config))
-    url = read_url(config.url)
-    return Target(url.host, url.port, url.path, url.secure, _headers(config, open_sealed))
+    return dataclasses.replace(read_url(config.url), headers=_headers(config, open_sealed))
 
 
 def _headers(config: ForwardConfig, open_sealed: OpenSealed) -> HeaderList:

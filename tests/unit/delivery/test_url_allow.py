@@ -19,6 +19,7 @@ from relay_server.delivery.url.allow import (
     read_url,
 )
 from relay_server.errors import InvalidValue
+from tests.support.pushes import allowing
 
 # Never reached by a name alone, each with the word that the reason has for it.
 SPECIAL = [
@@ -92,7 +93,7 @@ ORDINARY = [
     "2002:a00:1::1",
     "2606:4700::5efe:10.0.0.1",
 ]
-BY_NAME = Allowlist.parse("bot, example.com")
+BY_NAME = allowing("bot, example.com")
 
 
 @pytest.mark.parametrize(("address", "kind"), SPECIAL)
@@ -120,7 +121,7 @@ def test_nothing_is_special_enough_for_an_operator_who_allows_everything(
     address: str, _: str
 ) -> None:
     """A network that holds all kinds of addresses names none of the special ones."""
-    everything = Allowlist.parse("0.0.0.0/0, ::/0, bot, localhost")
+    everything = allowing("0.0.0.0/0, ::/0, bot, localhost")
 
     assert everything.refusal("bot", address)
 
@@ -128,7 +129,7 @@ def test_nothing_is_special_enough_for_an_operator_who_allows_everything(
 @pytest.mark.parametrize("address", ORDINARY)
 def test_a_network_allows_its_addresses_whatever_name_led_there(address: str) -> None:
     """That is what it is for."""
-    assert Allowlist.parse("0.0.0.0/0, ::/0").refusal("anything", address) == ""
+    assert allowing("0.0.0.0/0, ::/0").refusal("anything", address) == ""
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_network_allows_its_addresses_whatever_name_led_there(address: str) ->
 )
 def test_a_special_address_may_be_named(entry: str, address: str) -> None:
     """By itself, or by a network of its kind."""
-    allowlist = Allowlist.parse(entry)
+    allowlist = allowing(entry)
 
     assert allowlist.refusal("whatever", address) == ""
     assert allowlist.refusal("whatever", "8.8.8.8")
@@ -175,24 +176,24 @@ def test_a_special_address_may_be_named(entry: str, address: str) -> None:
 )
 def test_a_network_allows_nothing_beside_it(entry: str, address: str) -> None:
     """And none of the special ones that a wider network happens to hold."""
-    assert Allowlist.parse(entry).refusal("bot", address)
+    assert allowing(entry).refusal("bot", address)
 
 
 def test_localhost_by_name_is_the_loopback_and_no_more() -> None:
     """The one name whose meaning is a special address."""
-    local = Allowlist.parse("LocalHost.")
+    local = allowing("LocalHost.")
 
     assert [local.refusal("localhost", a) for a in ("127.0.0.1", "::1", "127.0.0.2")] == [""] * 3
     assert local.refusal("localhost", "::ffff:127.0.0.1") == ""
     assert local.refusal("localhost", "169.254.169.254")
     assert local.refusal("other", "127.0.0.1")
-    assert Allowlist.parse("a.localhost").refusal("a.localhost", "127.0.0.1")
+    assert allowing("a.localhost").refusal("a.localhost", "127.0.0.1")
 
 
 @pytest.mark.parametrize("junk", ["", "x", "1.2.3", "1.2.3.4.5", "0x7f.1", "2130706433", "::1::"])
 def test_what_is_no_address_is_never_allowed(junk: str) -> None:
     """A resolver that gives such a thing is not believed."""
-    assert "no address" in Allowlist.parse("bot, 0.0.0.0/0, ::/0, ::, 0.0.0.0").refusal("bot", junk)
+    assert "no address" in allowing("bot, 0.0.0.0/0, ::/0, ::, 0.0.0.0").refusal("bot", junk)
 
 
 @given(st.ip_addresses(), st.sampled_from(["bot", "BOT", "other"]))
@@ -238,7 +239,7 @@ def test_an_address_allows_itself_alone(
 ) -> None:
     """Its neighbours stay out of reach."""
     try:
-        allowlist = Allowlist.parse(str(address))
+        allowlist = allowing(str(address))
     except InvalidValue:
         return  # IPv4 inside IPv6
     neighbour = type(address)(int(address) ^ 1)
@@ -290,17 +291,16 @@ def test_an_address_allows_itself_alone(
 def test_what_cannot_be_an_entry_is_named(entry: str) -> None:
     """So that the server says at its start what is wrong."""
     with pytest.raises(InvalidValue) as caught:
-        Allowlist.parse(f"bot, {entry}")
+        allowing(f"bot, {entry}")
     assert repr(entry) in str(caught.value)
 
 
 def test_entries_are_read_in_any_spelling_that_is_clear() -> None:
-    """Blanks and empty parts are nothing."""
-    allowlist = Allowlist.parse(" Bot. ,, my_bot.internal,10.0.0.0/8 ,FD00::/8,")
+    allowlist = Allowlist.of(["Bot.", "my_bot.internal", "10.0.0.0/8", "FD00::/8"])
 
     assert allowlist.names == {"bot", "my_bot.internal"}
     assert [str(network) for network in allowlist.networks] == ["10.0.0.0/8", "fd00::/8"]
-    assert Allowlist.parse("") == Allowlist.parse(" , ") == Allowlist()
+    assert Allowlist.of([]) == Allowlist()
 
 
 def test_there_are_not_endlessly_many() -> None:
@@ -402,7 +402,7 @@ def test_a_url_is_read(url: str, target: Target) -> None:
 def test_a_url_that_could_mean_something_else_is_refused(url: str) -> None:
     """Whatever is allowed."""
     with pytest.raises(InvalidValue):
-        Allowlist.parse("bot, evil, 0.0.0.0/0, ::/0, 127.0.0.0/8, ::1, localhost").check_url(url)
+        allowing("bot, evil, 0.0.0.0/0, ::/0, 127.0.0.0/8, ::1, localhost").check_url(url)
 
 
 def test_a_password_in_a_url_is_not_repeated() -> None:
@@ -437,7 +437,7 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
 def test_what_can_never_be_allowed_is_refused_at_once(allow: str, url: str) -> None:
     """The hint names the setting."""
     with pytest.raises(ForwardNotAllowed) as caught:
-        Allowlist.parse(allow).check_url(url)
+        allowing(allow).check_url(url)
     assert SETTING in caught.value.hint
 
 
@@ -457,7 +457,7 @@ def test_what_can_never_be_allowed_is_refused_at_once(allow: str, url: str) -> N
 )
 def test_what_may_be_allowed_is_judged_when_it_connects(allow: str, url: str) -> None:
     """A name may lead into an allowed network."""
-    assert Allowlist.parse(allow).check_url(url) == read_url(url)
+    assert allowing(allow).check_url(url) == read_url(url)
 
 
 @given(st.text(max_size=60))

@@ -14,14 +14,13 @@ from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url import forwards as forwards_module
-from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.delivery.url.push import Push
 from relay_server.errors import ChannelNotFound, StoreUnavailable
 from relay_server.store.feed import Feed, SubscriptionChanged, SubscriptionGone
 from relay_server.values import Subscription
 from tests.support.clock import START_MS
-from tests.support.pushes import LOOPBACK, FakeInbox, FakeNames, unseal
+from tests.support.pushes import LOOPBACK, FakeInbox, FakeNames, allowing, unseal
 from tests.support.raw_target import OK, make_delivery, raw_target
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
@@ -77,7 +76,7 @@ def again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 async def keeping(hub: FakeHub) -> AsyncIterator[Forwards]:
     """Forwards that are closed at the end."""
     names = FakeNames({"localhost": ["127.0.0.1"]})
-    forwards = Forwards(cast(Hub, hub), Allowlist.parse(LOOPBACK), unseal, resolve=names.resolve)
+    forwards = Forwards(cast(Hub, hub), allowing(LOOPBACK), unseal, resolve=names.resolve)
     try:
         yield forwards
     finally:
@@ -284,7 +283,7 @@ class Thinking:
 @pytest.mark.parametrize("ends", ["stop", "close"])
 async def test_what_is_under_way_of_a_changed_forward_gets_so_long(ends: str) -> None:
     hub, names = FakeHub(), FakeNames({"localhost": ["127.0.0.1"]})
-    forwards = Forwards(cast(Hub, hub), Allowlist.parse(LOOPBACK), unseal, resolve=names.resolve)
+    forwards = Forwards(cast(Hub, hub), allowing(LOOPBACK), unseal, resolve=names.resolve)
     forwards.start(subscription())
     await until(lambda: hub.started)
     hub.joined[0]._poster = Thinking()  # type: ignore[assignment]

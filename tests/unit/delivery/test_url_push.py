@@ -16,12 +16,12 @@ from relay_protocol.limits import LEASE_S, WINDOW_BYTES, WORKING_INTERVAL_S
 from relay_protocol.values import Delivery, FailureKind, Outcome
 from relay_server.configs import ForwardConfig
 from relay_server.delivery.url import push as push_module
-from relay_server.delivery.url.allow import SETTING, Allowlist, ForwardNotAllowed
+from relay_server.delivery.url.allow import SETTING, ForwardNotAllowed
 from relay_server.delivery.url.push import Push, check_forward
 from relay_server.errors import InvalidValue
 from tests.support.certificates import make_certificate
 from tests.support.processes import free_port
-from tests.support.pushes import FakeNames, pushing, unseal
+from tests.support.pushes import FakeNames, allowing, pushing, unseal
 from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import until
@@ -184,7 +184,7 @@ async def test_a_kept_connection_is_looked_at_before_it_is_used_again() -> None:
         assert good is not None
         [again] = posting.push._poster._pool._idle
         assert good(again)
-        door = push_module.Door(Allowlist.parse("10.0.0.0/8"), "localhost", FakeNames().resolve)
+        door = push_module.Door(allowing("10.0.0.0/8"), "localhost", FakeNames().resolve)
         assert not door.still_good(again)
 
 
@@ -529,7 +529,7 @@ async def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 async def test_an_impossible_configuration_is_refused(config: ForwardConfig) -> None:
     """When it is made, and when it is started."""
-    allowlist = Allowlist.parse("bot")
+    allowlist = allowing("bot")
     with pytest.raises(InvalidValue):
         check_forward(config, allowlist, unseal)
     with pytest.raises(InvalidValue):
@@ -539,9 +539,9 @@ async def test_an_impossible_configuration_is_refused(config: ForwardConfig) -> 
 def test_a_forward_that_can_be_is_taken() -> None:
     """And one that may never reach its URL is not."""
     config = ForwardConfig("http://bot:8001/in", 240.0, 32, (("Authorization", b"x reraeB"),))
-    check_forward(config, Allowlist.parse("bot"), unseal)
+    check_forward(config, allowing("bot"), unseal)
     with pytest.raises(ForwardNotAllowed):
-        check_forward(config, Allowlist.parse("other"), unseal)
+        check_forward(config, allowing("other"), unseal)
 
 
 class Inbox:
