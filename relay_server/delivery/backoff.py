@@ -48,13 +48,10 @@ class StoreBackoff:
         try:
             await work()
         except RelayError as exc:
-            self._failed(str(exc))
+            now = self._clock.monotonic()
+            self._failures = 1 if now - self._failed_at > QUIET_S else self._failures + 1
+            self._failed_at = now
+            if self._throttle.due(str(exc), now):
+                log.warning(self._what, error=str(exc), failures=self._failures, **self._facts)
             return False
         return True
-
-    def _failed(self, error: str) -> None:
-        now = self._clock.monotonic()
-        self._failures = 1 if now - self._failed_at > QUIET_S else self._failures + 1
-        self._failed_at = now
-        if self._throttle.due(error, now):
-            log.warning(self._what, error=error, failures=self._failures, **self._facts)

@@ -144,14 +144,8 @@ class Order:
         if not self._spilled:
             return None
         short = max(1, self._lane_bound // 8)  # late, so that a piece brings much
-        return min(
-            (
-                lane.known_up_to
-                for lane in self._spilled.values()
-                if lane.known_up_to is not None and len(lane.ready) <= short
-            ),
-            default=None,
-        )
+        lanes = [lane for lane in self._spilled.values() if len(lane.ready) <= short]
+        return min((lane.known_up_to or 0 for lane in lanes), default=None)
 
     @property
     def room(self) -> int:
@@ -189,16 +183,18 @@ class Order:
         for outline in outlines:
             if outline.sequence > up_to:
                 break
-            lane = self._lanes.get(outline.key)
-            known = (
-                self.read_up_to if lane is None or lane.known_up_to is None else lane.known_up_to
-            )
+            lane, known = self._lanes.get(outline.key), self.read_up_to
+            if lane is not None and lane.known_up_to is not None:
+                known = lane.known_up_to
             # Known already; or a part of its lane before it is not, and would be overtaken.
             if not after <= known < outline.sequence:
                 continue
             if lane is None:
                 self._add(outline, Lane(), now)
-            elif len(lane.ready) < bound or self._was_begun(outline, lane):
+            elif len(lane.ready) < bound or (
+                # An earlier reader had begun it: its mark is in memory anyway.
+                lane.known_up_to is None and outline.sequence in self._restored
+            ):
                 self._add(outline, lane, now)
             elif lane.known_up_to is None:
                 lane.known_up_to = outline.sequence - 1
@@ -325,10 +321,6 @@ class Order:
 
     # Reading, and what spills.
 
-    def _was_begun(self, outline: Outline, lane: Lane) -> bool:
-        """True if an earlier reader had begun it: its mark is in memory anyway."""
-        return lane.known_up_to is None and outline.sequence in self._restored
-
     def _add(self, outline: Outline, lane: Lane, now: float) -> None:
         if lane.known_up_to is not None:
             lane.known_up_to = outline.sequence
@@ -339,18 +331,11 @@ class Order:
         self._entries[entry.sequence] = entry
         self._lanes[entry.key] = lane
         heapq.heappush(self._unsettled, entry.sequence)
-        if mark is None:
-            lane.ready.append(entry)
-            self._offer(lane, entry.key)
-        else:
-            self._restore(lane, entry, mark, now)
-
-    def _restore(self, lane: Lane, entry: Entry, mark: Mark, now: float) -> None:
-        """Take up a delivery where an earlier reader of the subscription left it."""
-        entry.attempt, entry.failures, entry.reason = mark.attempt, mark.failures, mark.reason
-        if mark.failing_since is not None:
-            entry.failing_since = min(now, self._monotonic(mark.failing_since))
-        if mark.state is MarkState.WAITING:
+        if mark is not None:  # it is taken up where an earlier reader of the subscription left it
+            entry.attempt, entry.failures, entry.reason = mark.attempt, mark.failures, mark.reason
+            if mark.failing_since is not None:
+                entry.failing_since = min(now, self._monotonic(mark.failing_since))
+        if mark is not None and mark.state is MarkState.WAITING:
             again = self._monotonic(mark.due_at) - now
             if mark.changed_at:  # a clock that jumped back meanwhile makes nothing wait for longer
                 again = min(again, (mark.due_at - mark.changed_at) / 1000)

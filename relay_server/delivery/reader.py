@@ -72,21 +72,6 @@ class Sink(Protocol):
         """Send it, without waiting; the result comes to the reader's `finish`."""
 
 
-def delivery_id(reader: ReaderNumber, sequence: int) -> str:
-    """The id of a delivery, the same for each of its attempts; that of a replay is another."""
-    return f"{reader}.{sequence}"
-
-
-def reader_of(delivery: str) -> ReaderNumber:
-    """The subscription or replay that a delivery's id holds."""
-    return int(delivery.partition(".")[0])
-
-
-def sequence_of(delivery: str) -> int:
-    """The sequence that a delivery's id holds."""
-    return int(delivery.rpartition(".")[2])
-
-
 class Reader:
     """Takes what is ready as fast as its sinks take it; `run` it in a task until `stop`.
 
@@ -185,6 +170,7 @@ class Reader:
 
     def wake(self) -> None:
         """There may be something to do: a sink may have credit again."""
+        # Woken in vain a task costs more than all that a result does.
         if self._has_replays or (self._live.has_work and self._sink_for(0) is not None):
             self._wake.set()
 
@@ -209,19 +195,19 @@ class Reader:
         """The sink still has these."""
         now = self._clock.monotonic()
         for delivery in deliveries:
-            queue = self._queues.get(reader_of(delivery))
+            queue, sequence = self._lent(delivery)
             if queue is not None:
-                queue.extend(sequence_of(delivery), sink, now)
+                queue.extend(sequence, sink, now)
 
     def finish(self, sink: Sink, delivery: str, outcome: Outcome) -> None:
         """Take the result of an attempt; one that comes late changes nothing."""
         if self._look is None:  # whatever it was, the sink has room again
             self._look = asyncio.get_running_loop().call_soon(self._look_now)
-        queue = self._queues.get(reader_of(delivery))
+        queue, sequence = self._lent(delivery)
         if queue is None:
             return
-        now, jitter = self._clock.monotonic(), 2 * random.random() - 1  # noqa: S311  (it guards nothing)
-        finished = queue.finish(sequence_of(delivery), sink, outcome, now, jitter)
+        jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
+        finished = queue.finish(sequence, sink, outcome, self._clock.monotonic(), jitter)
         if finished is None:
             return
         self._metrics.attempt(self.channel.name, outcome)
@@ -263,6 +249,11 @@ class Reader:
             if handle is not None:
                 handle.cancel()
         self._wake.set()
+
+    def _lent(self, delivery: str) -> tuple[Queue | None, int]:
+        """The queue that a delivery's id names, if there is one, and its sequence there."""
+        reader, _, sequence = delivery.partition(".")
+        return self._queues.get(int(reader)), int(sequence)
 
     @property
     def _policy(self) -> Policy:
@@ -357,7 +348,8 @@ class Reader:
 
     def _delivery(self, queue: Queue, entry: Entry, event: Event) -> Delivery:
         return Delivery(
-            id=delivery_id(queue.number, entry.sequence),
+            # The same for each of its attempts; a replay's number makes it another.
+            id=f"{queue.number}.{entry.sequence}",
             subscription=self.subscription.number,
             channel=self.channel.name,
             attempt=entry.attempt,
@@ -427,10 +419,9 @@ class Reader:
             self._wake_at(again_at)
             return
         times = [self._live.due_at]
-        if (again_at := self._replays_backoff.wait_until) is not None:
-            times.append(again_at)
-        else:
-            times += [queue.due_at for queue in self._replays]
+        if self._has_replays:
+            again_at = self._replays_backoff.wait_until
+            times += [again_at] if again_at else [queue.due_at for queue in self._replays]
         if due := [when for when in times if when is not None]:
             self._wake_at(min(due))
 

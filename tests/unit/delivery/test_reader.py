@@ -10,7 +10,6 @@ import pytest
 
 from relay_protocol.limits import LEASE_S, WINDOW_BYTES
 from relay_protocol.values import Delivery, Outcome
-from relay_server.delivery.reader import delivery_id, sequence_of
 from relay_server.metrics import Metrics
 from relay_server.values import ReplayState
 from tests.support.events import BROKEN, DOWN, NOT_STARTED, OK, new_event
@@ -19,11 +18,6 @@ from tests.support.stores import append_many, deliveries
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
 from tests.unit.delivery.support import a_world, succeed
-
-
-def test_a_deliverys_id_is_the_same_for_each_attempt() -> None:
-    assert delivery_id(7, 12) == "7.12"
-    assert sequence_of(delivery_id(7, 12)) == 12
 
 
 @virtual_time
@@ -141,7 +135,7 @@ async def test_a_lease_that_runs_out_brings_another_attempt() -> None:
     async with world.reader(sink) as reader:
         await settled()
         await asyncio.sleep(LEASE_S - 5)
-        reader.extend(sink, [delivery_id(world.subscription.number, 1)])
+        reader.extend(sink, [f"{world.subscription.number}.1"])
         await asyncio.sleep(LEASE_S - 5)
         assert sink.attempts == [(1, 1)]
         await until(lambda: len(sink.got) == 2, within_s=10)
@@ -159,10 +153,10 @@ async def test_a_late_result_is_no_attempt() -> None:
 
     async with world.reader(sink) as reader:
         await settled()
-        name = delivery_id(world.subscription.number, 1)
+        name = f"{world.subscription.number}.1"
         sink.answer(name, OK)
         reader.finish(sink, name, BROKEN)
-        reader.finish(sink, delivery_id(world.subscription.number, 99), BROKEN)
+        reader.finish(sink, f"{world.subscription.number}.99", BROKEN)
         await settled()
 
     [state] = await deliveries(world.store, world.channel, 1)
@@ -210,8 +204,8 @@ async def test_stopping_notes_what_is_done_and_frees_what_is_not() -> None:
 
     async with world.reader(first) as reader:
         await settled()
-        first.answer_all(OK, [delivery_id(world.subscription.number, n) for n in (1, 3)])
-    reader.finish(first, delivery_id(world.subscription.number, 2), OK)  # its connection is gone
+        first.answer_all(OK, [f"{world.subscription.number}.{n}" for n in (1, 3)])
+    reader.finish(first, f"{world.subscription.number}.2", OK)  # its connection is gone
 
     assert await world.backlog() == 2
     async with world.reader(second):

@@ -12,7 +12,7 @@ from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome
 from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.queue import REPLAY_BURST_S
-from relay_server.delivery.reader import REPLAY_UNDER_WAY, sequence_of
+from relay_server.delivery.reader import REPLAY_UNDER_WAY
 from relay_server.values import MarkState, Progress, ReplayState
 from tests.support.events import BROKEN, OK, mark, new_event
 from tests.support.sinks import FakeSink
@@ -349,7 +349,7 @@ async def test_a_replay_tries_again_and_gives_up_like_live_traffic() -> None:
     tries = Counter[int]()
 
     def script(delivery: Delivery) -> Outcome:
-        sequence = sequence_of(delivery.id)
+        sequence = delivery.event.sequence
         tries[sequence] += 1
         return OK if sequence == 1 or (sequence == 3 and tries[3] == 3) else BROKEN
 
