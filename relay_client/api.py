@@ -1,20 +1,20 @@
-"""The relay's JSON API."""
+"""The relay's JSON API; its answers are checked, since anything may answer there."""
 
 from __future__ import annotations
 
 import os
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
-from relay_client import answers
-from relay_client.answers import CHECK_URL
 from relay_client.errors import (
+    CHECK_URL,
     TOO_MANY_FAILURES,
     RelayProblem,
     RelayUnreachable,
@@ -64,6 +64,93 @@ class Canary(msgspec.Struct, frozen=True):
     webhook_path: str
 
 
+class Channel(msgspec.Struct, frozen=True):
+    """A channel that the token may use."""
+
+    name: str
+    webhook_path: str = ""
+    sender_auth: tuple[str, ...] = ()
+    retention_days: float = 0.0
+
+
+class Channels(msgspec.Struct, frozen=True):
+    """All of them."""
+
+    channels: tuple[Channel, ...]
+
+
+class ChannelStatus(msgspec.Struct, frozen=True):
+    """A channel's fullness; times are Unix milliseconds."""
+
+    name: str
+    events: int = 0
+    full_percent: float | None = None
+    last_received_at: int | None = None
+
+
+class SubscriptionStatus(msgspec.Struct, frozen=True):
+    """A subscription's state and progress; `forward` is set for one that is a forward's."""
+
+    channel: str
+    name: str
+    connected: bool = False
+    readers: int = 0
+    forward: str | None = None
+    target_down: bool = False
+    paused: str = ""
+    backlog: int = 0
+    dead: int = 0
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The state of the whole relay."""
+
+    version: str
+    uptime_s: float = 0.0
+    channels: tuple[ChannelStatus, ...] = ()
+    subscriptions: tuple[SubscriptionStatus, ...] = ()
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """Events that a subscription gets once more."""
+
+    number: int
+    channel: str
+    subscription: str
+    state: str
+    rate_per_s: float
+    at_most: int
+    delivered: int
+    percent: float
+    connected: bool = False
+    paused: str = ""
+
+
+class Replays(msgspec.Struct, frozen=True):
+    """Several of them."""
+
+    replays: tuple[Replay, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[_T]):
+    """An answer whole, as programs are shown it, and how to read what people are shown of it."""
+
+    whole: dict[str, Any]
+    form: type[_T]
+
+    def read(self) -> _T:
+        """Read it.
+
+        Raises:
+            RelayProblem: It is none that a relay gives.
+        """
+        try:
+            return msgspec.convert(self.whole, self.form)
+        except msgspec.ValidationError as exc:
+            raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
+
+
 class Api:
     """A conversation with the relay; use it as an async context manager.
 
@@ -71,6 +158,7 @@ class Api:
     """
 
     def __init__(self, relay: Relay) -> None:
+        self.url = relay.url
         self._relay = relay
         self._http: aiohttp.ClientSession
 
@@ -98,9 +186,9 @@ class Api:
         """Ask who the token stands for."""
         return _read(await self._call("GET", "/api/v1/whoami"), Whoami)
 
-    async def channels(self) -> dict[str, Any]:
+    async def channels(self) -> Answer[Channels]:
         """Ask for the channels that the token may use."""
-        return _read(await self._call("GET", "/api/v1/channels"), dict[str, Any])
+        return await self._ask("GET", "channels", Channels)
 
     async def choose_channel(self, hint: str) -> str:
         """Ask for the token's channels, and say which one is meant where none is named.
@@ -113,31 +201,29 @@ class Api:
         """
         mine = (await self.whoami()).channels
         if mine is None:
-            found = answers.read(await self.channels(), answers.Channels).channels
-            mine = tuple(channel.name for channel in found)
+            mine = tuple(channel.name for channel in (await self.channels()).read().channels)
         return choose_channel(mine, hint)
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Answer[Status]:
         """Ask how the relay and the token's channels are."""
-        return _read(await self._call("GET", "/api/v1/status"), dict[str, Any])
+        return await self._ask("GET", "status", Status)
 
     async def event(self, event_id: str) -> dict[str, Any]:
         """Ask for an event and its attempts."""
         return _read(await self._call("GET", f"/api/v1/events/{event_id}"), dict[str, Any])
 
-    async def replay(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def replay(self, body: Mapping[str, Any]) -> Answer[Replays]:
         """Have events delivered once more."""
-        content = await self._call("POST", "/api/v1/replays", body=msgspec.json.encode(body))
-        return _read(content, dict[str, Any])
+        return await self._ask("POST", "replays", Replays, msgspec.json.encode(body))
 
-    async def replays(self, channel: str | None = None) -> dict[str, Any]:
+    async def replays(self, channel: str | None = None) -> Answer[Replays]:
         """Ask for the replays of the token's channels, or of one."""
         query = f"?channel={quote(channel, safe='')}" if channel else ""
-        return _read(await self._call("GET", f"/api/v1/replays{query}"), dict[str, Any])
+        return await self._ask("GET", f"replays{query}", Replays)
 
-    async def stop_replay(self, number: int) -> dict[str, Any]:
+    async def stop_replay(self, number: int) -> None:
         """Stop a replay that this token began."""
-        return _read(await self._call("DELETE", f"/api/v1/replays/{number}"), dict[str, Any])
+        await self._call("DELETE", f"/api/v1/replays/{number}")
 
     async def resume(self, channel: str, subscription: str) -> None:
         """Have a paused subscription go on."""
@@ -163,6 +249,12 @@ class Api:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         answer = _read(await self._call("POST", path, headers, body), dict[str, Any])
         return str(answer.get("id", ""))
+
+    async def _ask(
+        self, method: str, what: str, form: type[_T], body: bytes | None = None
+    ) -> Answer[_T]:
+        content = await self._call(method, f"/api/v1/{what}", body=body)
+        return Answer(_read(content, dict[str, Any]), form)
 
     async def _call(
         self,

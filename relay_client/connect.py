@@ -36,10 +36,9 @@ from relay_client.console import Console
 from relay_client.errors import ClientError, RelayUnreachable, UsageError
 from relay_client.journal import Journal
 from relay_client.notices import Connected, Ended, Lost, Notice, Stopping, Warned
-from relay_client.options import Route, parse_since
 from relay_client.relay import Relay
 from relay_client.render import Render, make_render
-from relay_client.settings import ClientSettings, Configuration
+from relay_client.settings import ClientSettings, Configuration, Route, parse_since
 from relay_client.tunnel import Tell, Tunnel
 from relay_http.poster import Poster
 from relay_http.streams import READER_GONE

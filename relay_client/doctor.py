@@ -16,9 +16,8 @@ from relay_client.api import Api, Canary
 from relay_client.console import Colour, Console, padded
 from relay_client.errors import ClientError, ExitStatus, RelayUnreachable
 from relay_client.notices import Connected, Lost, Notice
-from relay_client.options import Route
 from relay_client.relay import Relay
-from relay_client.settings import ClientSettings, Configuration
+from relay_client.settings import ClientSettings, Configuration, Route
 from relay_client.tunnel import Tunnel
 from relay_http.poster import Posted, Poster
 from relay_http.target import Target

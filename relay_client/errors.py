@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from relay_protocol.errors import RelayError
 
+CHECK_URL = "Check the URL, and that the relay runs."
 TOO_MANY_FAILURES = "too_many_failures"  # the relay's code, of who shows wrong tokens
 
 

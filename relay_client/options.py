@@ -1,67 +1,152 @@
-"""Values of options: where deliveries go (`--to`), and times (`--since`)."""
+"""What the commands have in common: options, what a command is given, and how it is run.
+
+What takes long to import is imported where a command runs: `--help` is quick that way.
+"""
 
 from __future__ import annotations
 
-import re
+import functools
+import inspect
+import json
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from relay_client.errors import UsageError
-from relay_http.target import Target, path_of_all
-from relay_protocol.times import NO_MOMENT_HINT, parse_moment
+import typer
 
-_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PLACE = re.compile(
-    r"(?:(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
-    r":(?P<port>[0-9]{1,5})(?P<path>/[!-~]*)?"
-)
+from relay_client.console import Console
+from relay_client.errors import CHECK_URL, RelayProblem
+
+if TYPE_CHECKING:
+    from relay_client.api import Api
+    from relay_client.settings import Configuration
+
+_T = TypeVar("_T")
+
+Url = Annotated[str | None, typer.Option("--url", help="The relay, https://HOST.")]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", help="The token; others on this machine can see it. Rather a file."),
+]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File with the token.")]
+CaFile = Annotated[
+    Path | None, typer.Option("--ca-file", help="More certificates to trust, in PEM.")
+]
+Name = Annotated[
+    str | None, typer.Option("--as", help="Name of the subscription. (default: the token's)")
+]
+Channel = Annotated[str | None, typer.Option(help="Of which channel.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to",
+        metavar="[CHANNEL=]HOST:PORT[/path]",
+        help="Where your app listens. Repeatable. With a path everything goes to that path.",
+    ),
+]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", help="Seconds your app may take. (default: 30)")
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A channel and its target; no channel means the one that the token is for."""
+_OF_RELAY = {"url": Url, "token": Token, "token_file": TokenFile, "ca_file": CaFile}
 
-    target: Target
-    channel: str | None = None
 
-    @classmethod
-    def parse(cls, text: str) -> Route:
-        """Read `[CHANNEL=]HOST:PORT[/path]`.
+@dataclass(frozen=True)
+class Given:
+    """The configuration that a command was given, and the streams it writes to.
+
+    Attributes:
+        as_json: JSON alone is printed, for programs.
+        api: The conversation with the relay.
+    """
+
+    configuration: Configuration
+    console: Console
+    as_json: bool
+    api: Api
+
+    def show(self, answer: Mapping[str, Any], lines: Callable[[], Iterable[str]]) -> None:
+        """Print an answer for programs, or lines for people.
+
+        JSON is in ASCII alone, so that nothing in an answer steers a terminal.
 
         Raises:
-            UsageError: It is something else.
+            RelayProblem: The answer is too deep, as no relay's is.
         """
-        head, equals, rest = text.partition("=")
-        if equals and _CHANNEL.fullmatch(head):
-            return cls(_target(rest, text), head)
-        return cls(_target(text, text))
+        if not self.as_json:
+            for line in lines():
+                self.console.line(line)
+            return
+        try:
+            self.console.line(json.dumps(answer))
+        except RecursionError as exc:
+            raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
 
 
-def parse_since(text: str, now_ms: int, option: str = "--since") -> int | None:
-    """Read `now`, `beginning`, a span back such as `2h`, or a time (RFC 3339).
+def asking(function: Callable[..., Coroutine[object, object, None]]) -> Callable[..., None]:
+    """Make a command of a function that asks the relay.
 
-    Returns:
-        Unix milliseconds; None for now.
-
-    Raises:
-        UsageError: It is none of these.
+    It gets the options that say which relay, and `--json`, behind its own. All that are named like
+    a setting are settings of this run. The function gets what that comes to, and its own options.
     """
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    shared = [_option(name, kind, None) for name, kind in _OF_RELAY.items()]
+
+    @functools.wraps(function)
+    def command(ctx: typer.Context, *, as_json: bool = False, **options: Any) -> None:
+        configuration, console = prepare(ctx, **options)
+        mine = {one.name: options[one.name] for one in own}
+        run(ask(function, configuration, console, as_json=as_json, **mine))
+
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *own, *shared, _option("as_json", Json, False)]
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    )
+    return command
+
+
+async def ask(
+    function: Callable[..., Coroutine[object, object, _T]],
+    configuration: Configuration,
+    console: Console,
+    *,
+    as_json: bool,
+    **options: Any,
+) -> _T:
+    """Run a command's function within a conversation with the relay."""
+    from relay_client.api import Api
+
+    async with Api(configuration.relay()) as api:
+        return await function(Given(configuration, console, as_json, api), **options)
+
+
+def prepare(
+    ctx: typer.Context, *, with_login: bool = True, **options: object
+) -> tuple[Configuration, Console]:
+    """The configuration that options give, and the console that goes with it."""
+    from relay_client.settings import ClientSettings, load
+
+    flags = {name: value for name, value in options.items() if name in ClientSettings.model_fields}
+    configuration = load(flags, with_login=with_login)
+    console: Console = ctx.obj
+    return configuration, console.coloured(configuration.colour)
+
+
+def run(work: Coroutine[object, object, _T]) -> _T:
+    """Run a command to its end."""
+    import asyncio
+
     try:
-        return parse_moment(text, now_ms)
-    except ValueError as exc:
-        raise UsageError(f"{option} {exc}", NO_MOMENT_HINT) from exc
+        import uvloop
+    except ImportError:  # Windows
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
-def _target(text: str, whole: str) -> Target:
-    match = _PLACE.fullmatch(text.removeprefix("http://"))
-    if match is None:
-        raise UsageError(
-            f"--to {whole!r} is not a target",
-            "Write [CHANNEL=]HOST:PORT[/path], for example localhost:8000.",
-        )
-    port = int(match["port"])
-    if not 1 <= port <= 65_535:
-        raise UsageError(f"--to {whole!r}: a port is a number from 1 to 65535")
-    path = path_of_all(match["path"] or "")
-    if path is None:
-        raise UsageError(f"--to {whole!r}: a path goes without ?, #, \\ and /../")
-    return Target(match["host"] or match["ipv6"], port, path)
+def _option(name: str, kind: object, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)

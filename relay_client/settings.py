@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,16 @@ from pydantic_settings import (
 from relay_client import saved_login
 from relay_client.errors import UsageError
 from relay_client.relay import Relay, parse_url
+from relay_http.target import Target, path_of_all
 from relay_protocol.limits import WINDOW_DELIVERIES
+from relay_protocol.times import NO_MOMENT_HINT, parse_moment
 
 _PREFIX = "RELAY_CLIENT_"
+_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLACE = re.compile(
+    r"(?:(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
+    r":(?P<port>[0-9]{1,5})(?P<path>/[!-~]*)?"
+)
 _FLAGS = {"name": "--as", "timeout_s": "--timeout"}  # where it is not the setting's name
 
 DEFAULT = "default"
@@ -106,6 +114,41 @@ class ClientSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values as given: `load` puts the layers together, to know each one's source."""
         return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A channel and its target; no channel means the one that the token is for."""
+
+    target: Target
+    channel: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Route:
+        """Read `[CHANNEL=]HOST:PORT[/path]`.
+
+        Raises:
+            UsageError: It is something else.
+        """
+        head, equals, rest = text.partition("=")
+        if equals and _CHANNEL.fullmatch(head):
+            return cls(_target(rest, text), head)
+        return cls(_target(text, text))
+
+
+def parse_since(text: str, now_ms: int, option: str = "--since") -> int | None:
+    """Read `now`, `beginning`, a span back such as `2h`, or a time (RFC 3339).
+
+    Returns:
+        Unix milliseconds; None for now.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    try:
+        return parse_moment(text, now_ms)
+    except ValueError as exc:
+        raise UsageError(f"{option} {exc}", NO_MOMENT_HINT) from exc
 
 
 @dataclass(frozen=True)
@@ -241,3 +284,19 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
 def is_token(text: str) -> bool:
     """Say whether a text can be sent as a token: one word of visible ASCII characters."""
     return bool(text) and all("!" <= char <= "~" for char in text)
+
+
+def _target(text: str, whole: str) -> Target:
+    match = _PLACE.fullmatch(text.removeprefix("http://"))
+    if match is None:
+        raise UsageError(
+            f"--to {whole!r} is not a target",
+            "Write [CHANNEL=]HOST:PORT[/path], for example localhost:8000.",
+        )
+    port = int(match["port"])
+    if not 1 <= port <= 65_535:
+        raise UsageError(f"--to {whole!r}: a port is a number from 1 to 65535")
+    path = path_of_all(match["path"] or "")
+    if path is None:
+        raise UsageError(f"--to {whole!r}: a path goes without ?, #, \\ and /../")
+    return Target(match["host"] or match["ipv6"], port, path)

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from relay_client.console import Console
+from relay_client.options import ask
 from relay_client.settings import ClientSettings, Configuration
 from relay_protocol.codec import decode_client, encode
 from relay_protocol.messages import (
@@ -241,6 +242,13 @@ def configuration(url: str, *, folder: Path = Path(), **values: Any) -> Configur
     given = {"url": url, "token": TOKEN, **values}
     sources = dict.fromkeys(ClientSettings.model_fields, "default") | dict.fromkeys(given, "flag")
     return Configuration(ClientSettings.model_validate(given), sources, folder, colour=False)
+
+
+async def asked(
+    command: Any, settings: Configuration, told: Console, *, as_json: bool = False, **options: Any
+) -> None:
+    """Run a command that asks the relay, as its function alone."""
+    await ask(command.__wrapped__, settings, told, as_json=as_json, **options)
 
 
 def console() -> Console:

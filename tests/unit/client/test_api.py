@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from relay_client import api, commands, doctor, replays, websocket
+from relay_client import api, commands, doctor, websocket
 from relay_client.api import Api, choose_channel
 from relay_client.console import Console
 from relay_client.errors import (
@@ -31,6 +31,7 @@ from tests.unit.client.support import (
     REPLAY,
     STATUS,
     TOKEN,
+    asked,
     configuration,
     console,
     fake_relay,
@@ -117,27 +118,22 @@ def test_a_channel_that_is_not_clear_is_asked_for(channels: list[str]) -> None:
 # Commands that something else than a relay answers
 
 
-def simple(command: Any, as_json: bool) -> Run:
-    return lambda configuration, console: command(configuration, console, as_json=as_json)
+def simple(command: Any, as_json: bool, **options: Any) -> Run:
+    return lambda settings, told: asked(command, settings, told, as_json=as_json, **options)
 
 
-def replay(as_json: bool) -> Run:
-    chosen = replays.selection(events=("evt_1",), since=None, until=None)
-    return lambda c, console: replays.run_replay(chosen, None, c, console, as_json=as_json)
-
-
-def list_replays(as_json: bool) -> Run:
-    return lambda c, console: replays.run_replays(None, c, console, as_json=as_json)
+def examine(as_json: bool) -> Run:
+    return lambda settings, told: doctor.run_doctor(settings, told, as_json=as_json)
 
 
 RUNS: dict[str, Callable[[bool], Run]] = {
-    "whoami": lambda as_json: simple(commands.run_whoami, as_json),
-    "channels": lambda as_json: simple(commands.run_channels, as_json),
-    "status": lambda as_json: simple(commands.run_status, as_json),
-    "resume": lambda as_json: simple(commands.run_resume, as_json),
-    "doctor": lambda as_json: simple(doctor.run_doctor, as_json),
-    "replay": replay,
-    "replays": list_replays,
+    "whoami": lambda as_json: simple(commands.whoami, as_json),
+    "channels": lambda as_json: simple(commands.channels, as_json),
+    "status": lambda as_json: simple(commands.status, as_json),
+    "resume": lambda as_json: simple(commands.resume, as_json),
+    "doctor": examine,
+    "replay": lambda as_json: simple(commands.replay, as_json, events=["evt_1"]),
+    "replays": lambda as_json: simple(commands.list_replays, as_json),
 }
 
 
@@ -257,7 +253,7 @@ async def test_an_answer_is_as_deep_as_it_can_be_printed() -> None:
     """There is no depth that is read and then cannot be written."""
     for levels in range(900, 1_000):
         async with serving(saying(body(deep(levels)))) as url:
-            await said(simple(commands.run_channels, as_json=True), url)
+            await said(simple(commands.channels, as_json=True), url)
 
 
 def bent(answer: Any) -> list[Any]:

@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from relay_client import commands, replays, saved_login
+from relay_client import cli, commands, saved_login
 from relay_client.console import Console
 from relay_client.errors import ClientError, ExitStatus, RelayProblem, TokenRefused, UsageError
-from tests.unit.client.support import REPLAY, TOKEN, configuration, console, fake_relay, printed
+from tests.unit.client.support import (
+    REPLAY,
+    TOKEN,
+    asked,
+    configuration,
+    console,
+    fake_relay,
+    printed,
+)
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ async def test_login_checks_and_keeps_the_token(
     file.write_text(TOKEN + "\n")
     monkeypatch.setattr("sys.stdin", io.StringIO(TOKEN + "\n"))
     async with fake_relay() as relay:
-        await commands.run_login(
+        await cli.run_login(
             relay.url + "/",
             file if from_file else None,
             configuration(relay.url, folder=tmp_path),
@@ -51,27 +60,28 @@ async def test_login_keeps_nothing_that_is_refused(
         settings = configuration(relay.url, folder=tmp_path)
         monkeypatch.setattr("sys.stdin", io.StringIO("wrong\n"))
         with pytest.raises(TokenRefused):
-            await commands.run_login(relay.url, None, settings, told, as_json=False)
+            await cli.run_login(relay.url, None, settings, told, as_json=False)
 
         relay.whoami["scopes"] = ["send"]
         monkeypatch.setattr("sys.stdin", io.StringIO(TOKEN + "\n"))
         with pytest.raises(ClientError, match="may only send"):
-            await commands.run_login(relay.url, None, settings, told, as_json=False)
+            await cli.run_login(relay.url, None, settings, told, as_json=False)
 
         monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
         with pytest.raises(UsageError, match="no token"):
-            await commands.run_login(relay.url, None, settings, told, as_json=False)
+            await cli.run_login(relay.url, None, settings, told, as_json=False)
         with pytest.raises(UsageError, match="ftp"):
-            await commands.run_login("ftp://x", None, settings, told, as_json=False)
+            await cli.run_login("ftp://x", None, settings, told, as_json=False)
     assert saved_login.load(tmp_path) == {}
 
 
 def test_logout_forgets(tmp_path: Path, told: Console) -> None:
     """And says whether there was anything."""
     saved_login.save(tmp_path, {"url": "https://a.example", "token": "t"})
+    env = {"RELAY_CLIENT_CONFIG_DIR": str(tmp_path)}
 
     for _ in range(2):
-        commands.run_logout(configuration("https://a.example", folder=tmp_path), told, as_json=True)
+        CliRunner().invoke(cli.app, ["logout", "--json"], obj=told, env=env, catch_exceptions=False)
 
     assert [json.loads(line) for line in printed(told).splitlines()] == [
         {"logged_out": True},
@@ -82,8 +92,8 @@ def test_logout_forgets(tmp_path: Path, told: Console) -> None:
 async def test_whoami_says_who_and_where_settings_come_from(told: Console) -> None:
     """The token itself is never shown."""
     async with fake_relay() as relay:
-        await commands.run_whoami(configuration(relay.url), told, as_json=False)
-        await commands.run_whoami(configuration(relay.url), told, as_json=True)
+        await asked(commands.whoami, configuration(relay.url), told, as_json=False)
+        await asked(commands.whoami, configuration(relay.url), told, as_json=True)
 
     text, _, last = printed(told).rstrip().rpartition("\n")
     assert "ana, may subscribe" in text
@@ -107,8 +117,8 @@ async def test_resume_goes_to_the_tokens_subscription_or_a_named_one(
     """Whatever signs its name has."""
     async with fake_relay() as relay:
         named = configuration(relay.url, **values)
-        await commands.run_resume(named, told, as_json=False)
-        await commands.run_resume(named, told, as_json=True)
+        await asked(commands.resume, named, told, as_json=False)
+        await asked(commands.resume, named, told, as_json=True)
 
     assert relay.resumed == [path, path]
     text, _, last = printed(told).rstrip().rpartition("\n")
@@ -124,7 +134,7 @@ async def test_resume_asks_which_channel_where_it_is_not_clear(told: Console) ->
     async with fake_relay() as relay:
         relay.whoami["channels"] = ["a", "b"]
         with pytest.raises(UsageError) as caught:
-            await commands.run_resume(configuration(relay.url), told, as_json=False)
+            await asked(commands.resume, configuration(relay.url), told, as_json=False)
 
     assert "--channel" in caught.value.hint
     assert relay.resumed == []
@@ -133,8 +143,8 @@ async def test_resume_asks_which_channel_where_it_is_not_clear(told: Console) ->
 async def test_channels_are_listed_with_their_urls(told: Console) -> None:
     """Ready to be pasted."""
     async with fake_relay() as relay:
-        await commands.run_channels(configuration(relay.url), told, as_json=False)
-        await commands.run_channels(configuration(relay.url), told, as_json=True)
+        await asked(commands.channels, configuration(relay.url), told, as_json=False)
+        await asked(commands.channels, configuration(relay.url), told, as_json=True)
 
         assert f"{relay.url}/webhook" in printed(told)
     assert "token, hmac:chatwoot" in printed(told)
@@ -145,8 +155,8 @@ async def test_channels_are_listed_with_their_urls(told: Console) -> None:
 async def test_status_says_how_everything_is(told: Console) -> None:
     """The relay, channels, subscriptions, settings."""
     async with fake_relay() as relay:
-        await commands.run_status(configuration(relay.url), told, as_json=False)
-        await commands.run_status(configuration(relay.url), told, as_json=True)
+        await asked(commands.status, configuration(relay.url), told, as_json=False)
+        await asked(commands.status, configuration(relay.url), told, as_json=True)
 
     text = printed(told)
     assert "is up for 2 h, version 1.0" in text
@@ -160,7 +170,7 @@ async def test_a_pause_is_not_overlooked() -> None:
     """Its whole line is in another colour."""
     told = Console(io.StringIO(), io.StringIO(), is_terminal=True, colour=True)
     async with fake_relay() as relay:
-        await commands.run_status(configuration(relay.url), told, as_json=False)
+        await asked(commands.status, configuration(relay.url), told, as_json=False)
 
     [line] = [line for line in printed(told).splitlines() if "PAUSED" in line]
     assert line.startswith("\x1b[31mchatwoot")
@@ -169,16 +179,17 @@ async def test_a_pause_is_not_overlooked() -> None:
 # Events once more
 
 
-def chosen(**options: Any) -> dict[str, Any]:
-    """A selection by options alone."""
-    return replays.selection(**({"events": (), "since": None, "until": None} | options))
+async def chosen(**options: Any) -> dict[str, Any]:
+    """The selection that these options make."""
+    async with fake_relay() as relay:
+        await asked(commands.replay, configuration(relay.url), console(), **options)
+        return dict(relay.asked[0][1]["selection"])
 
 
 async def test_events_by_id_are_of_their_own_channel(told: Console) -> None:
     """And for the subscription that connect reads: the token's name."""
     async with fake_relay() as relay:
-        selection = chosen(events=["evt_1"], kind=None, dead=False, text=None)
-        await replays.run_replay(selection, None, configuration(relay.url), told, as_json=False)
+        await asked(commands.replay, configuration(relay.url), told, events=["evt_1"])
 
     [(call, body)] = relay.asked
     assert call == "POST /api/v1/replays"
@@ -190,13 +201,13 @@ async def test_events_by_id_are_of_their_own_channel(told: Console) -> None:
 async def test_by_condition_the_token_makes_the_channel_clear(told: Console) -> None:
     """Or `--channel` does; `--as` names the subscription."""
     async with fake_relay() as relay:
-        selection = chosen(key="42", dead=True)
-        await replays.run_replay(selection, 5.0, configuration(relay.url), told, as_json=True)
+        mine, which = configuration(relay.url), {"key": "42", "dead": True}
+        await asked(commands.replay, mine, told, as_json=True, rate_per_s=5.0, **which)
         named = configuration(relay.url, channel="shop", name="desktop")
-        await replays.run_replay(selection, None, named, told, as_json=True)
+        await asked(commands.replay, named, told, as_json=True, **which)
         relay.whoami["channels"] = ["one", "two"]
         with pytest.raises(UsageError, match="one, two") as unclear:
-            await replays.run_replay(selection, None, configuration(relay.url), told, as_json=True)
+            await asked(commands.replay, mine, told, as_json=True, **which)
 
     first, second = (body for _, body in relay.asked)
     assert (first["channel"], first["subscription"]) == ("chatwoot", "ana")
@@ -206,22 +217,25 @@ async def test_by_condition_the_token_makes_the_channel_clear(told: Console) -> 
     assert json.loads(printed(told).splitlines()[0]) == {"replays": [REPLAY]}
 
 
-def test_times_are_read() -> None:
+async def test_times_are_read() -> None:
     """A span back, or a moment; the wrong option is named."""
-    found = chosen(since="beginning", until="2026-07-02T14:00:10Z")
+    found = await chosen(received_since="beginning", until="2026-07-02T14:00:10Z")
     assert found == {"received_from": 0, "received_before": 1_783_000_810_000}
-    assert chosen(until="now")["received_before"] - chosen(since="1h")["received_from"] > 3_500_000
+    span = await chosen(until="now", received_since="1h")
+    assert 3_599_000 < span["received_before"] - span["received_from"] < 3_601_000
     with pytest.raises(UsageError, match="--until 'yesterday'"):
-        chosen(until="yesterday")
+        await chosen(until="yesterday")
 
 
 async def test_replays_are_listed_and_stopped(told: Console) -> None:
     """Stopping lists what there is then."""
     async with fake_relay() as relay:
-        await replays.run_replays(None, configuration(relay.url), told, as_json=False)
-        await replays.run_replays(3, configuration(relay.url), told, as_json=True)
+        await asked(commands.list_replays, configuration(relay.url), told, as_json=False)
+        await asked(commands.list_replays, configuration(relay.url), told, as_json=True, stop=3)
         with pytest.raises(RelayProblem, match="no such thing"):
-            await replays.run_replays(4, configuration(relay.url), told, as_json=False)
+            await asked(
+                commands.list_replays, configuration(relay.url), told, as_json=False, stop=4
+            )
 
     calls = [call for call, _ in relay.asked]
     assert calls == [
@@ -237,14 +251,14 @@ async def test_replays_are_listed_and_stopped(told: Console) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [({}, "which events"), ({"all": True, "key": "4"}, "no other condition")]
+    ("given", "said"), [({}, "which events"), ({"all_": True, "key": "4"}, "no other condition")]
 )
-def test_a_replay_of_nothing_in_particular_is_a_usage_error(
+async def test_a_replay_of_nothing_in_particular_is_a_usage_error(
     given: dict[str, object], said: str
 ) -> None:
     """Said here, in words of this command: the relay knows no `--all`."""
     with pytest.raises(UsageError, match=said) as caught:
-        chosen(**given)
+        await chosen(**given)
     assert caught.value.exit_status is ExitStatus.USAGE
     assert "--all" in caught.value.hint
 
@@ -252,6 +266,4 @@ def test_a_replay_of_nothing_in_particular_is_a_usage_error(
 @pytest.mark.parametrize("rate", [float("nan"), float("inf")])
 async def test_a_rate_is_a_number(rate: float) -> None:
     with pytest.raises(UsageError, match="--rate-per-s"):
-        await replays.run_replay(
-            {"all": True}, rate, configuration("http://127.0.0.1:9"), console(), as_json=False
-        )
+        await chosen(all_=True, rate_per_s=rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay_client.errors import UsageError
-from relay_client.options import Route, parse_since
+from relay_client.settings import Route, parse_since
 from relay_http.target import Target
 
 NOW_MS = 1_783_000_810_000  # 2026-07-02T14:00:10Z
