@@ -7,11 +7,13 @@ the session.
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
-from relay_protocol.values import EventHead, Outcome
+from relay_protocol.limits import MAX_BODY_BYTES, MAX_SUBSCRIPTIONS, MAX_UNIX_MS
+from relay_protocol.values import EventHead, Id, Outcome
 
 
 class CloseCode(enum.IntEnum):
@@ -37,7 +39,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     channel: str
     name: str | None = None
-    since: int | None = None
+    since: Annotated[int, Meta(ge=0, le=MAX_UNIX_MS)] | None = None
     share: bool = False
 
 
@@ -50,8 +52,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
     version: str
     host: str
-    subscriptions: tuple[Wanted, ...]
-    window: int
+    subscriptions: Annotated[tuple[Wanted, ...], Meta(min_length=1, max_length=MAX_SUBSCRIPTIONS)]
+    window: Annotated[int, Meta(ge=1)]
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -90,12 +92,12 @@ class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
         body: The whole body, or None when `Chunk` messages bring it.
     """
 
-    delivery: str
+    delivery: Id
     subscription: int
     attempt: int
     replay: bool
     event: EventHead
-    size: int
+    size: Annotated[int, Meta(ge=0, le=MAX_BODY_BYTES)]
     body: bytes | None
 
 

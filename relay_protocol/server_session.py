@@ -43,7 +43,7 @@ from relay_protocol.messages import (
     Welcome,
     Working,
 )
-from relay_protocol.session import Close, Liveness, Ping, Window, check_hello, check_result
+from relay_protocol.session import Close, Liveness, Ping, Window
 from relay_protocol.values import Delivery
 
 
@@ -106,14 +106,15 @@ class ServerSession:
         self._liveness.heard(now)
         match self.state, message:
             # First what comes most often.
-            case State.OPEN, Result(delivery, outcome):
-                check_result(outcome)
+            case State.OPEN, Result(delivery):
                 # Otherwise a duplicate, or too late: it was settled or freed before.
                 return message if self._forget(delivery) else None
             case State.CLOSED, _:
                 return None
             case State.CONNECTING, Hello(window=window):
-                check_hello(message)
+                channels = {wanted.channel for wanted in message.subscriptions}
+                if len(channels) < len(message.subscriptions):
+                    raise ProtocolError("a hello asks for each channel once")
                 self.state = State.JOINING
                 self._window = Window(min(WINDOW_DELIVERIES, window), self._window_bytes)
                 return message

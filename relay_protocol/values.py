@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import Meta
+
+from relay_protocol.limits import (
+    MAX_ELAPSED_MS,
+    MAX_HEAD_FIELDS,
+    MAX_ID_CHARS,
+    MAX_RESULT_BODY_BYTES,
+    MAX_RESULT_HEADERS,
+)
 
 HeaderList: TypeAlias = tuple[tuple[bytes, bytes], ...]
+# Bounds on what a peer may say. The codec holds each frame to them as it reads it; whoever makes
+# such a value keeps to them by itself.
+Id: TypeAlias = Annotated[str, Meta(max_length=MAX_ID_CHARS)]
+Elapsed: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_ELAPSED_MS)]
 
 # Answers of a target that tell what follows: the server decides, and the client says so to people.
 GONE = 410  # RFC 9110 §15.5.11: it wants no more, of anything, so its subscription is paused
@@ -46,7 +59,7 @@ class RequestHead(msgspec.Struct, frozen=True):
 
     method: str
     request_target: str
-    headers: HeaderList
+    headers: Annotated[HeaderList, Meta(max_length=MAX_HEAD_FIELDS)]
     sender: str = ""
     scheme: str = "http"
 
@@ -62,7 +75,7 @@ class EventHead(msgspec.Struct, frozen=True):
         kind: The sender's name for what happened, e.g. `"message_created"`; may be empty.
     """
 
-    id: str
+    id: Id
     sequence: int
     received_at: int
     key: str
@@ -90,11 +103,11 @@ class Response(msgspec.Struct, frozen=True, tag="response"):
         elapsed_ms: From the first byte sent to the last byte kept.
     """
 
-    status: int
-    headers: HeaderList = ()
-    body: bytes = b""
+    status: Annotated[int, Meta(ge=100, le=999)]
+    headers: Annotated[HeaderList, Meta(max_length=MAX_RESULT_HEADERS)] = ()
+    body: Annotated[bytes, Meta(max_length=MAX_RESULT_BODY_BYTES)] = b""
     truncated: bool = False
-    elapsed_ms: int = 0
+    elapsed_ms: Elapsed = 0
 
     @property
     def delivered(self) -> bool:
@@ -111,8 +124,8 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     """An attempt that brought no HTTP answer."""
 
     kind: FailureKind
-    text: str = ""
-    elapsed_ms: int = 0
+    text: Annotated[str, Meta(max_length=MAX_RESULT_BODY_BYTES)] = ""
+    elapsed_ms: Elapsed = 0
 
     @property
     def delivered(self) -> bool:

@@ -14,7 +14,7 @@ from relay_protocol.client_session import (
     Probe,
     State,
 )
-from relay_protocol.codec import decode_server
+from relay_protocol.codec import decode_server, encode
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_BYTES
 from relay_protocol.messages import (
@@ -222,10 +222,10 @@ def test_what_an_earlier_connection_brought_takes_no_room() -> None:
 
 @pytest.mark.parametrize("size", [-1, MAX_BODY_BYTES + 1, 1 << 62])
 def test_an_impossible_size_is_refused(size: int) -> None:
-    session = open_client()
+    announced = encode(deliver(delivery(), whole=False, size=size))
 
     with pytest.raises(ProtocolError):
-        session.receive(deliver(delivery(), whole=False, size=size), 0.0)
+        open_client().receive(decode_server(announced), 0.0)
 
 
 def test_a_body_of_another_size_than_announced_is_refused() -> None:
