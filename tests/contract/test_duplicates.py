@@ -15,7 +15,7 @@ from relay_server.store.sqlite.rows import encode
 from relay_server.values import Channel, MarkState, NewEvent, Progress
 from tests.support.clock import START_MS
 from tests.support.events import mark, new_event, request
-from tests.support.stores import Stores, make_channel, make_subscription, sequences
+from tests.support.stores import Stores, make_channel, make_subscription, record, sequences
 
 WINDOW_MS = 600_000  # as every channel has it unless told otherwise
 
@@ -253,8 +253,7 @@ async def test_what_was_discarded_is_delivered_when_it_is_sent_again(
     await make_subscription(store, name="bia")
     first = await store.append(channel.number, post())
     await store.append(channel.number, new_event())
-    store.record(claim, Progress(floor, (mark(1, MarkState.DEAD),)))
-    await store.flush()
+    await record(store, claim, Progress(floor, (mark(1, MarkState.DEAD),)))
     while_dead = await store.append(channel.number, post())
 
     assert await store.discard(ana.number, [1], START_MS) == 1

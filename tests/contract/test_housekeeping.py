@@ -29,8 +29,10 @@ from tests.support.stores import (
     append_many,
     deliveries,
     make_channel,
+    make_replay,
     make_subscription,
     open_test_store,
+    record,
     sequences,
     trim,
     weight,
@@ -59,8 +61,9 @@ async def test_trimming_keeps_what_somebody_waits_for_and_what_is_dead(
     _, bia = await make_subscription(store, name="bia")
     await aged(store, channel, 6)
     store.record(ana, Progress(6))
-    store.record(bia, Progress(3, (mark(2, MarkState.DEAD), mark(5)), (attempt(1), attempt(2))))
-    await store.flush()
+    await record(
+        store, bia, Progress(3, (mark(2, MarkState.DEAD), mark(5)), (attempt(1), attempt(2)))
+    )
 
     trimmed = await trim(store, channel, START_MS * 2, 100)
     store = await stores.reopen(store)
@@ -101,8 +104,7 @@ async def test_old_events_are_trimmed_behind_dead_ones(store: Store) -> None:
     _, claim = await make_subscription(store)
     for n in range(6):
         await store.append(channel.number, new_event(received_at=START_MS + n))
-    store.record(claim, Progress(6, (mark(1, MarkState.DEAD), mark(2, MarkState.DEAD))))
-    await store.flush()
+    await record(store, claim, Progress(6, (mark(1, MarkState.DEAD), mark(2, MarkState.DEAD))))
 
     assert await trim(store, channel, START_MS + 4, 2) == 2
     assert await trim(store, channel, START_MS + 4, 2) == 0
@@ -130,8 +132,7 @@ async def test_what_a_channel_holds_is_known_without_counting(
     for n in range(6):
         await store.append(channel.number, new_event(b"y" * n, sender_id=f"d-{n}"))
     await store.append(channel.number, new_event(b"y" * 3, sender_id="d-3"))  # known
-    store.record(claim, Progress(4))
-    await store.flush()
+    await record(store, claim, Progress(4))
     assert await counted(store, channel) == await recounted(store, channel)
 
     assert await store.remove(channel.number, [1, 2, 6, 77]) == 2
@@ -196,8 +197,7 @@ async def test_dropping_the_oldest_passes_every_floor_and_is_counted(
         mark(6),
         mark(7, MarkState.DEAD),
     )
-    store.record(claim, Progress(1, marks, (attempt(2), attempt(7))))
-    await store.flush()
+    await record(store, claim, Progress(1, marks, (attempt(2), attempt(7))))
 
     assert await store.drop_oldest(channel.number, 5) == 5
     store = await stores.reopen(store)
@@ -241,8 +241,7 @@ async def test_the_dead_protect_their_events_and_the_discarded_do_not(
     subscription, claim = await make_subscription(store)
     await aged(store, channel, 4)
     marks = tuple(Mark(s, MarkState.DEAD, 1, changed_at=START_MS + s) for s in (1, 2, 3))
-    store.record(claim, Progress(4, marks))
-    await store.flush()
+    await record(store, claim, Progress(4, marks))
     assert await trim(store, channel, START_MS * 2, 9) == 1
 
     assert await store.discard(subscription.number, [1, 4, 9], START_MS) == 1
@@ -273,8 +272,7 @@ async def test_a_look_for_what_may_go_is_bounded_and_goes_on(
     monkeypatch.setattr("relay_server.store.sqlite.housekeeping.LOOK_AT", 4)
     _, claim = await make_subscription(store)
     await aged(store, channel, 12)
-    store.record(claim, Progress(0, (mark(6), mark(11), mark(12))))
-    await store.flush()
+    await record(store, claim, Progress(0, (mark(6), mark(11), mark(12))))
 
     found, after, looks = list[int](), 0, 0
     while True:
@@ -312,9 +310,7 @@ async def test_a_replay_still_knows_what_it_delivered_when_the_event_is_gone(
 ) -> None:
     await append_many(store, channel, 3)
     subscription, own = await make_subscription(store)
-    replay = await store.create_replay(subscription, Selection(first=1), 5.0, START_MS)
-    claim = await store.claim(replay.number)
-    assert claim is not None
+    replay, claim = await make_replay(store, subscription, Selection(first=1))
     store.record(own, Progress(3, (), (attempt(1),)))
     store.record(claim, Progress(3, (), (attempt(1), attempt(2), attempt(3))))
     await store.end_replay(replay.number, ReplayState.DONE, START_MS)
@@ -336,9 +332,7 @@ async def test_nothing_is_left_of_what_is_gone(tmp_path: Path) -> None:
             for reader in ("ana", "bia"):
                 subscription, claim = await make_subscription(store, name, reader)
                 await append_many(store, channel, 5)
-                replay = await store.create_replay(subscription, Selection(), 5.0, START_MS)
-                again = await store.claim(replay.number)
-                assert again is not None
+                _, again = await make_replay(store, subscription)
                 for one in (claim, again):
                     store.record(one, Progress(1, (mark(2, MarkState.DEAD),), (attempt(2),)))
         for subscription in await store.subscriptions("chatwoot"):

@@ -12,7 +12,10 @@ from tests.support.stores import (
     append_many,
     deliveries,
     make_channel,
+    make_replay,
     make_subscription,
+    progress_of,
+    record,
 )
 
 DEAD = MarkState.DEAD
@@ -28,16 +31,12 @@ async def test_what_is_above_the_floor_stays_known_as_the_floor_rises(
 ) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 6)
-    store.record(claim, Progress(0, (mark(3), waiting(5))))
-    await store.flush()
+    await record(store, claim, Progress(0, (mark(3), waiting(5))))
 
-    store.record(claim, Progress(1))
-    await store.flush()
+    await record(store, claim, Progress(1))
     store = await stores.reopen(store)
 
-    again = await store.claim(subscription.number)
-    assert again is not None
-    assert again.progress == Progress(1, (mark(3), waiting(5)))
+    assert await progress_of(store, subscription.number) == Progress(1, (mark(3), waiting(5)))
 
 
 async def test_the_newest_mark_of_a_delivery_counts_whole(
@@ -46,16 +45,12 @@ async def test_the_newest_mark_of_a_delivery_counts_whole(
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 3)
     newer = Mark(2, MarkState.UNDER_WAY, 7, 6, START_MS + 1, START_MS + 2, "new", START_MS + 3)
-    store.record(claim, Progress(0, (waiting(2),)))
-    await store.flush()
+    await record(store, claim, Progress(0, (waiting(2),)))
 
-    store.record(claim, Progress(0, (newer,)))
-    await store.flush()
+    await record(store, claim, Progress(0, (newer,)))
     store = await stores.reopen(store)
 
-    again = await store.claim(subscription.number)
-    assert again is not None
-    assert again.progress == Progress(0, (newer,))
+    assert await progress_of(store, subscription.number) == Progress(0, (newer,))
 
 
 async def test_what_a_replay_delivered_above_the_floor_has_no_reason_left(
@@ -64,12 +59,9 @@ async def test_what_a_replay_delivered_above_the_floor_has_no_reason_left(
     subscription, live = await make_subscription(store)
     await append_many(store, channel, 3)
     store.record(live, Progress(0, (Mark(2, DEAD, 9, 9, reason="it answered 500"),)))
-    replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
-    claim = await store.claim(replay.number)
-    assert claim is not None
+    _, claim = await make_replay(store, subscription)
 
-    store.record(claim, Progress(2, (), (attempt(2),)))
-    await store.flush()
+    await record(store, claim, Progress(2, (), (attempt(2),)))
 
     own, _ = await deliveries(store, channel, 2)
     assert (own.state, own.reason) == ("delivered", "")
@@ -79,11 +71,9 @@ async def test_what_the_floor_reaches_is_delivered(store: Store, channel: Channe
     """The event at the floor itself, too, whatever was known of it before."""
     _, claim = await make_subscription(store)
     await append_many(store, channel, 4)
-    store.record(claim, Progress(0, (waiting(1), waiting(2), waiting(3))))
-    await store.flush()
+    await record(store, claim, Progress(0, (waiting(1), waiting(2), waiting(3))))
 
-    store.record(claim, Progress(2))
-    await store.flush()
+    await record(store, claim, Progress(2))
 
     assert await states(store, channel, 4) == ["delivered", "delivered", "waiting", "pending"]
 
@@ -95,15 +85,11 @@ async def test_the_floor_of_one_subscription_forgets_nothing_of_another(
     bia, its = await make_subscription(store, name="bia")
     await append_many(store, channel, 3)
     store.record(its, Progress(0, (waiting(2),)))
-    store.record(ana, Progress(0, (waiting(2),)))
-    await store.flush()
+    await record(store, ana, Progress(0, (waiting(2),)))
 
-    store.record(ana, Progress(3))
-    await store.flush()
+    await record(store, ana, Progress(3))
 
-    again = await store.claim(bia.number)
-    assert again is not None
-    assert again.progress == Progress(0, (waiting(2),))
+    assert await progress_of(store, bia.number) == Progress(0, (waiting(2),))
 
 
 async def test_what_is_dead_or_discarded_is_said_so_below_the_floor(
@@ -111,12 +97,10 @@ async def test_what_is_dead_or_discarded_is_said_so_below_the_floor(
 ) -> None:
     subscription, claim = await make_subscription(store)
     await append_many(store, channel, 4)
-    store.record(claim, Progress(0, (mark(1, DEAD), mark(2, DEAD))))
-    await store.flush()
+    await record(store, claim, Progress(0, (mark(1, DEAD), mark(2, DEAD))))
     assert await store.discard(subscription.number, [2], START_MS) == 1
 
-    store.record(claim, Progress(3))
-    await store.flush()
+    await record(store, claim, Progress(3))
 
     assert await states(store, channel, 4) == ["dead", "discarded", "delivered", "pending"]
 
@@ -127,8 +111,7 @@ async def test_a_dead_delivery_at_the_floor_makes_the_backlog_no_smaller(
     _, claim = await make_subscription(store)
     await append_many(store, channel, 5)
 
-    store.record(claim, Progress(2, (mark(2, DEAD), mark(4))))
-    await store.flush()
+    await record(store, claim, Progress(2, (mark(2, DEAD), mark(4))))
 
     [status] = await store.subscription_status()
     assert (status.backlog, status.dead) == (2, 1)
@@ -146,8 +129,7 @@ async def test_a_replay_s_progress_is_its_own(store: Store, channel: Channel) ->
     assert of_first is not None
     assert of_second is not None
 
-    store.record(of_first, Progress(3, (), (attempt(1), attempt(2), attempt(3))))
-    await store.flush()
+    await record(store, of_first, Progress(3, (), (attempt(1), attempt(2), attempt(3))))
 
     by_number = {replay.number: replay for replay in await store.replays()}
     assert (by_number[first.number].floor, by_number[second.number].floor) == (3, 0)
@@ -167,8 +149,7 @@ async def test_the_oldest_that_waits_is_each_subscription_s_own(
 
     store.record(ana, Progress(0, (mark(1), waiting(2))))
     store.record(bia, Progress(0, (mark(1), mark(2), mark(3))))
-    store.record(caio, Progress(4))
-    await store.flush()
+    await record(store, caio, Progress(4))
 
     found = {s.subscription.name: s.oldest_waiting_at for s in await store.subscription_status()}
     assert found == {"ana": START_MS + 1, "bia": START_MS + 3, "caio": None}
@@ -183,12 +164,9 @@ async def test_a_replay_settles_nothing_for_another_subscription(
     for claim in (hers, its):
         store.record(claim, Progress(3, (mark(2, DEAD),)))
     await store.create_replay(bia, Selection(), 20.0, START_MS)
-    replay = await store.create_replay(ana, Selection(), 20.0, START_MS)
-    claimed = await store.claim(replay.number)
-    assert claimed is not None
+    _, claimed = await make_replay(store, ana)
 
-    store.record(claimed, Progress(2, (), (attempt(2),)))
-    await store.flush()
+    await record(store, claimed, Progress(2, (), (attempt(2),)))
 
     assert [d.event.sequence for d in await store.dead(ana.number, 0, 9)] == []
     assert [d.event.sequence for d in await store.dead(bia.number, 0, 9)] == [2]
@@ -199,15 +177,11 @@ async def test_a_replay_ends_what_is_dead_or_discarded_and_not_what_waits(
 ) -> None:
     ana, live = await make_subscription(store)
     await append_many(store, channel, 4)
-    store.record(live, Progress(2, (mark(1, DEAD), mark(2, DEAD), waiting(3))))
-    await store.flush()
+    await record(store, live, Progress(2, (mark(1, DEAD), mark(2, DEAD), waiting(3))))
     assert await store.discard(ana.number, [2], START_MS) == 1
-    replay = await store.create_replay(ana, Selection(), 20.0, START_MS)
-    claimed = await store.claim(replay.number)
-    assert claimed is not None
+    _, claimed = await make_replay(store, ana)
 
-    store.record(claimed, Progress(3, (), (attempt(1), attempt(2), attempt(3))))
-    await store.flush()
+    await record(store, claimed, Progress(3, (), (attempt(1), attempt(2), attempt(3))))
 
     assert await states(store, channel, 3) == ["delivered", "delivered", "waiting"]
 
@@ -221,11 +195,8 @@ async def test_what_died_is_listed_in_a_channel_of_its_own(store: Store, channel
     bia, its = await make_subscription(store, "other", "bia")
     await append_many(store, other, 3)
     store.record(its, Progress(1, (mark(1, DEAD),)))
-    replay = await store.create_replay(bia, Selection(), 20.0, START_MS)
-    claimed = await store.claim(replay.number)
-    assert claimed is not None
-    store.record(claimed, Progress(0, (mark(2, DEAD),)))
-    await store.flush()
+    replay, claimed = await make_replay(store, bia)
+    await record(store, claimed, Progress(0, (mark(2, DEAD),)))
 
     assert [d.event.sequence for d in await store.dead(bia.number, 0, 9)] == [1]
     _, replayed = await deliveries(store, other, 2)

@@ -28,7 +28,10 @@ from tests.support.stores import (
     append_many,
     deliveries,
     make_channel,
+    make_replay,
     make_subscription,
+    progress_of,
+    record,
     sequences,
 )
 
@@ -74,9 +77,7 @@ async def is_as_it_was(store: Store, other: Channel, subscription: Subscription)
     assert [len(state.attempts) for [state] in found] == [1, 1, 0, 0, 1, 0]
     [status] = await store.subscription_status([subscription.number])
     assert (status.backlog, status.dead) == (2, 1)
-    claim = await store.claim(subscription.number)
-    assert claim is not None
-    assert claim.progress == Progress(4, (waiting(5),))
+    assert await progress_of(store, subscription.number) == Progress(4, (waiting(5),))
 
 
 async def test_a_channel_is_set_alone(stores: Stores, store: Store, channel: Channel) -> None:
@@ -150,17 +151,14 @@ async def test_readers_of_another_keep_what_they_did(
     ]
     claim = await store.claim(replays[1].number)
     assert claim is not None
-    store.record(claim, Progress(2, (waiting(4),), (attempt(1), attempt(4, 1, 500))))
-    await store.flush()
+    await record(store, claim, Progress(2, (waiting(4),), (attempt(1), attempt(4, 1, 500))))
 
     await (store.delete_channel("chatwoot") if whole else store.unsubscribe(gone.number))
     while await store.sweep(100):
         pass
 
     assert [(r.number, r.delivered) for r in await store.replays()] == [(replays[1].number, 1)]
-    again = await store.claim(replays[1].number)
-    assert again is not None
-    assert again.progress == Progress(2, (waiting(4),))
+    assert await progress_of(store, replays[1].number) == Progress(2, (waiting(4),))
     found = await deliveries(store, other, 4)
     assert [(s.state, len(s.attempts)) for s in found] == [("delivered", 0), ("waiting", 1)]
 
@@ -210,9 +208,7 @@ async def test_an_event_s_replays_are_those_that_came_to_it(store: Store, channe
         subscription, own = await make_subscription(store, one.name, since=0)
         store.record(own, Progress(0, (waiting(1), waiting(2)), (attempt(1), attempt(2))))
         for progress in (tried, Progress(1, (waiting(2),)), Progress(0), tried):
-            replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
-            claim = await store.claim(replay.number)
-            assert claim is not None
+            replay, claim = await make_replay(store, subscription)
             store.record(claim, progress)
             made.append(-replay.number)
 
@@ -249,9 +245,7 @@ async def test_a_replay_has_delivered_what_was_answered_with_2xx(
     store.record(own, Progress(5, (), (*tried, attempt(4, 2))))
     counts = []
     for attempts in (tried, (attempt(1), *tried[1:])):
-        replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
-        claim = await store.claim(replay.number)
-        assert claim is not None
+        replay, claim = await make_replay(store, subscription)
         store.record(claim, Progress(4, (), attempts))
         listed = await store.replays()
         ended = await store.end_replay(replay.number, ReplayState.DONE, START_MS)
@@ -285,8 +279,7 @@ async def test_what_is_deleted_above_a_floor_is_settled_still(
     """What waits is counted without it."""
     _, claim = await make_subscription(store)
     await append_many(store, channel, 4)
-    store.record(claim, Progress(1, (mark(2), waiting(3))))
-    await store.flush()
+    await record(store, claim, Progress(1, (mark(2), waiting(3))))
 
     assert await store.remove(channel.number, [1, 2]) == 2
 
@@ -310,9 +303,7 @@ async def test_dropping_says_nothing_of_what_is_kept_behind(store: Store, channe
         ["pending"],
         ["waiting"],
     ]
-    again = await store.claim(subscription.number)
-    assert again is not None
-    assert again.progress == Progress(6, (waiting(8),))
+    assert await progress_of(store, subscription.number) == Progress(6, (waiting(8),))
 
 
 async def test_what_is_dropped_waits_and_is_dead_no_more(store: Store, channel: Channel) -> None:
@@ -321,16 +312,13 @@ async def test_what_is_dropped_waits_and_is_dead_no_more(store: Store, channel: 
     bia, its = await make_subscription(store, name="bia")
     await append_many(store, channel, 7)
     store.record(ana, Progress(6))
-    store.record(its, Progress(1, (waiting(2), mark(3, DEAD), waiting(5), mark(6))))
-    await store.flush()
+    await record(store, its, Progress(1, (waiting(2), mark(3, DEAD), waiting(5), mark(6))))
 
     assert await store.drop_oldest(channel.number, 3) == 3
 
     found = {s.subscription.name: (s.backlog, s.dead) for s in await store.subscription_status()}
     assert found == {"ana": (1, 0), "bia": (3, 0)}
-    again = await store.claim(bia.number)
-    assert again is not None
-    assert again.progress == Progress(3, (waiting(5), mark(6)))
+    assert await progress_of(store, bia.number) == Progress(3, (waiting(5), mark(6)))
 
 
 async def test_a_replay_is_for_what_is_dead_for_its_own_subscription(
@@ -364,8 +352,7 @@ async def test_what_a_replay_gives_up_is_dead_for_its_own_subscription_alone(
         claims.append(await store.claim(replay.number))
     assert claims[1] is not None
 
-    store.record(claims[1], Progress(4, (mark(2, DEAD),)))
-    await store.flush()
+    await record(store, claims[1], Progress(4, (mark(2, DEAD),)))
 
     assert [await dead(store, reader) for reader, _ in readers] == [[], [2], []]
 
@@ -400,13 +387,10 @@ async def test_what_was_discarded_above_the_floor_dies_again_with_a_replay(
     assert again is not None
     discarded = Mark(2, MarkState.DISCARDED, 1, changed_at=START_MS + 7)
     assert again.progress == Progress(0, (discarded,))
-    replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
-    claim = await store.claim(replay.number)
-    assert claim is not None
+    _, claim = await make_replay(store, subscription)
 
     gave_up = Mark(2, DEAD, 3, 3, START_MS + 5_000, START_MS, "in vain", START_MS + 9)
-    store.record(claim, Progress(2, (gave_up, mark(1, DEAD))))
-    await store.flush()
+    await record(store, claim, Progress(2, (gave_up, mark(1, DEAD))))
 
     assert await dead(store, subscription) == [2]  # the first is on its way yet
     [own, _] = await deliveries(store, channel, 2)
@@ -417,12 +401,9 @@ async def test_what_a_replay_gives_up_is_due_no_more(store: Store, channel: Chan
     subscription, live = await make_subscription(store)
     await append_many(store, channel, 2)
     store.record(live, Progress(2))
-    replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
-    claim = await store.claim(replay.number)
-    assert claim is not None
+    _, claim = await make_replay(store, subscription)
 
-    store.record(claim, Progress(1, (Mark(1, DEAD, 3, 3, reason="in vain", changed_at=9),)))
-    await store.flush()
+    await record(store, claim, Progress(1, (Mark(1, DEAD, 3, 3, reason="in vain", changed_at=9),)))
 
     [own, _] = await deliveries(store, channel, 1)
     assert (own.state, own.reason, own.due_at) == ("dead", "in vain", 0)

@@ -6,7 +6,14 @@ from relay_server.store.interface import Store
 from relay_server.values import Channel, Mark, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
-from tests.support.stores import Stores, append_many, deliveries, make_subscription
+from tests.support.stores import (
+    Stores,
+    append_many,
+    deliveries,
+    make_subscription,
+    progress_of,
+    record,
+)
 
 
 async def test_progress_is_where_the_last_reader_left_it(
@@ -19,8 +26,9 @@ async def test_progress_is_where_the_last_reader_left_it(
     )
     marks = (mark(1), mark(2, MarkState.DEAD), mark(4), waiting, mark(6, MarkState.UNDER_WAY))
 
-    store.record(claim, Progress(2, marks, (attempt(4), attempt(5, 1, 500), attempt(5, 2, 500))))
-    await store.flush()
+    await record(
+        store, claim, Progress(2, marks, (attempt(4), attempt(5, 1, 500), attempt(5, 2, 500)))
+    )
     store = await stores.reopen(store)
     again = await store.claim(subscription.number)
 
@@ -39,13 +47,10 @@ async def test_recording_twice_changes_nothing(store: Store, channel: Channel) -
     progress = Progress(1, (mark(3),), (attempt(1), attempt(3)))
 
     for _ in range(2):
-        store.record(claim, progress)
-        await store.flush()
+        await record(store, claim, progress)
     store.record(claim, Progress(0, (mark(1, MarkState.UNDER_WAY),)))  # of before: too late
 
-    again = await store.claim(subscription.number)
-    assert again is not None
-    assert again.progress == Progress(1, (mark(3),))
+    assert await progress_of(store, subscription.number) == Progress(1, (mark(3),))
     assert (await deliveries(store, channel, 3))[0].attempts == (attempt(3),)
     assert (await deliveries(store, channel, 1))[0].state == "delivered"
 
@@ -55,16 +60,13 @@ async def test_a_newer_mark_replaces_an_older_one(store: Store, channel: Channel
     await append_many(store, channel, 3)
 
     store.record(claim, Progress(0, (mark(2, MarkState.UNDER_WAY),)))
-    store.record(claim, Progress(0, (mark(2, MarkState.DEAD, 9),)))
-    await store.flush()
+    await record(store, claim, Progress(0, (mark(2, MarkState.DEAD, 9),)))
     store.record(claim, Progress(3))
 
     [state] = await deliveries(store, channel, 2)
     [status] = await store.subscription_status()
     assert (state.state, status.dead, status.backlog) == ("dead", 1, 0)
-    again = await store.claim(subscription.number)
-    assert again is not None
-    assert again.progress == Progress(3)
+    assert await progress_of(store, subscription.number) == Progress(3)
 
 
 async def test_what_an_older_claim_records_is_dropped(store: Store, channel: Channel) -> None:
@@ -75,8 +77,7 @@ async def test_what_an_older_claim_records_is_dropped(store: Store, channel: Cha
 
     store.record(old, Progress(3, (mark(3, MarkState.DEAD),), (attempt(1),)))
     store.record(new, Progress(1))
-    store.record(old, Progress(2))
-    await store.flush()
+    await record(store, old, Progress(2))
 
     last = await store.claim(subscription.number)
     assert last is not None

@@ -26,23 +26,20 @@ from relay_server.values import (
 )
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event
-from tests.support.stores import Stores, append_many, deliveries, make_subscription, trim
+from tests.support.stores import (
+    Stores,
+    append_many,
+    deliveries,
+    make_replay,
+    make_subscription,
+    record,
+    trim,
+)
 
 DEAD = MarkState.DEAD
-EVERYTHING = Selection()
 SAID = '{"content": "Olá João 🎉"}'
 ESCAPED = rb'{"content": "Ol\u00e1 Jo\u00e3o \ud83c\udf89"}'
 QUOTED = '{"content": "diz \\"João\\"\\n"}'
-
-
-async def make_replay(
-    store: Store, subscription: Subscription, selection: Selection = EVERYTHING
-) -> tuple[Replay, Claim]:
-    """A replay, and the claim to record its progress."""
-    replay = await store.create_replay(subscription, selection, 20.0, START_MS, "ana")
-    claim = await store.claim(replay.number)
-    assert claim is not None
-    return replay, claim
 
 
 async def selected(store: Store, channel: Channel, replay: Replay, limit: int = 256) -> list[int]:
@@ -69,8 +66,7 @@ async def chosen(store: Store, channel: Channel, **selection: Any) -> list[int]:
 async def marked(store: Store, floor: int, marks: Sequence[Mark]) -> tuple[Subscription, Claim]:
     """A subscription that has come so far with so many events."""
     subscription, claim = await make_subscription(store, since=0)
-    store.record(claim, Progress(floor, tuple(marks)))
-    await store.flush()
+    await record(store, claim, Progress(floor, tuple(marks)))
     return subscription, claim
 
 
@@ -243,10 +239,9 @@ async def test_a_replay_is_where_its_last_reader_left_it(
     replay, claim = await make_replay(store, subscription)
     waiting = Mark(3, MarkState.WAITING, 1, 1, START_MS + 9, START_MS, "x", START_MS)
 
-    store.record(
-        claim, Progress(1, (waiting, mark(4)), (attempt(1), attempt(3, 1, 500), attempt(4)))
+    await record(
+        store, claim, Progress(1, (waiting, mark(4)), (attempt(1), attempt(3, 1, 500), attempt(4)))
     )
-    await store.flush()
     store = await stores.reopen(store)
     again = await store.claim(replay.number)
     [now] = await store.replays(subscription.number)
@@ -283,8 +278,7 @@ async def test_what_a_replay_delivers_is_dead_no_more(
     assert replay.start == 1
     assert await selected(store, channel, replay) == [2, 3]
 
-    store.record(claim, Progress(2, (), (attempt(2), attempt(3, 1, 500))))
-    await store.flush()
+    await record(store, claim, Progress(2, (), (attempt(2), attempt(3, 1, 500))))
 
     assert await dead(store, subscription) == [3]
     assert (await deliveries(store, channel, 2))[0].state == "delivered"
@@ -397,8 +391,7 @@ async def test_a_running_replay_keeps_what_it_is_on_its_way_to(
     await append_many(store, channel, 6)
     subscription, _ = await marked(store, 6, ())
     replay, claim = await make_replay(store, subscription, Selection(first=2, last=5))
-    store.record(claim, Progress(3))
-    await store.flush()
+    await record(store, claim, Progress(3))
 
     assert await trim(store, channel, START_MS * 2, 99) == 4
     assert await store.remove(channel.number, [4, 5]) == 0

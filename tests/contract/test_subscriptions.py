@@ -21,6 +21,7 @@ from tests.support.stores import (
     deliveries,
     make_channel,
     make_subscription,
+    record,
     trim,
 )
 
@@ -83,8 +84,9 @@ async def test_status_says_how_far_each_subscription_is(
     await make_subscription(store, "a-channel", "zoe")
     for n in range(5):
         await store.append(channel.number, new_event(received_at=START_MS + n))
-    store.record(claim, Progress(1, (mark(2, MarkState.DEAD), mark(4), mark(3, MarkState.WAITING))))
-    await store.flush()
+    await record(
+        store, claim, Progress(1, (mark(2, MarkState.DEAD), mark(4), mark(3, MarkState.WAITING)))
+    )
     store = await stores.reopen(store)
 
     status = await store.subscription_status()

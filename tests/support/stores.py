@@ -14,12 +14,22 @@ from relay_server.configs import ChannelConfig
 from relay_server.store.interface import Space, Store
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.store import SqliteStore, open_sqlite
-from relay_server.values import Channel, Claim, DeliveryState, Subscription
+from relay_server.values import (
+    Channel,
+    Claim,
+    DeliveryState,
+    Progress,
+    ReaderNumber,
+    Replay,
+    Selection,
+    Subscription,
+)
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.inline import IN_MEMORY, InlineReading, InlineWriter, open_in_memory
 
 BACKENDS = ("sqlite",)
+EVERYTHING = Selection()
 UNICODE = "conversa-ção 🎉 \N{GREEK SMALL LETTER ALPHA}\x00\u2028'\""
 
 
@@ -67,6 +77,29 @@ async def make_subscription(
     claim = await store.claim(subscription.number)
     assert claim is not None
     return subscription, claim
+
+
+async def make_replay(
+    store: Store, subscription: Subscription, selection: Selection = EVERYTHING
+) -> tuple[Replay, Claim]:
+    """A replay, and the claim to record its progress."""
+    replay = await store.create_replay(subscription, selection, 20.0, START_MS, "ana")
+    claim = await store.claim(replay.number)
+    assert claim is not None
+    return replay, claim
+
+
+async def record(store: Store, claim: Claim, progress: Progress) -> None:
+    """Have progress recorded and written."""
+    store.record(claim, progress)
+    await store.flush()
+
+
+async def progress_of(store: Store, reader: ReaderNumber) -> Progress:
+    """How far a reader is, by a new claim of it."""
+    claim = await store.claim(reader)
+    assert claim is not None
+    return claim.progress
 
 
 async def append_many(

@@ -60,7 +60,7 @@ class SqliteCatalogue(SqliteHousekeeping):
     def create_channel(
         self, database: Database, name: str, config: ChannelConfig, now: int
     ) -> Channel:
-        if database.one("find_channel", name=name):
+        if database.one("channels", name=name):
             raise ChannelExists(name)
         number = database.value("create_channel", name=name, config=encode(config), now=now)
         channel = Channel(number, name, config, now)
@@ -128,9 +128,8 @@ class SqliteCatalogue(SqliteHousekeeping):
         config: SubscriptionConfig = ORDINARY,
     ) -> tuple[Subscription, bool]:
         number = find_channel(database, channel).number
-        row = database.one("find_subscription", channel=channel, name=name)
-        if row is not None:
-            return decode_subscription(row), False
+        if known := _subscriptions(database, channel=channel, name=name):
+            return known[0], False
         if database.value("count_subscriptions", channel=number) >= MAX_SUBSCRIPTIONS:
             raise TooManySubscriptions(channel, MAX_SUBSCRIPTIONS)
         created = database.value(
@@ -149,7 +148,7 @@ class SqliteCatalogue(SqliteHousekeeping):
     def subscriptions(
         self, database: Database, channel: str | None = None
     ) -> Sequence[Subscription]:
-        return [decode_subscription(r) for r in database.all("subscriptions", channel=channel)]
+        return _subscriptions(database, channel=channel)
 
     @writes
     def change_subscription(
@@ -178,14 +177,14 @@ class SqliteCatalogue(SqliteHousekeeping):
 
 def load(database: Database) -> tuple[list[tuple[Channel, int, int]], list[Token]]:
     """All channels, each with its last sequence and its bytes, and all tokens."""
-    rows = database.all("load_channels")
+    rows = database.all("channels", name=None)
     channels = [(decode_channel(row), row[4], row[5]) for row in rows]
     return channels, [decode_token(row) for row in database.all("load_tokens")]
 
 
 def find_channel(database: Database, name: str) -> Channel:
     """A channel by its name; raises ChannelNotFound."""
-    row = database.one("find_channel", name=name)
+    row = database.one("channels", name=name)
     if row is None:
         raise ChannelNotFound(name)
     return decode_channel(row)
@@ -193,10 +192,20 @@ def find_channel(database: Database, name: str) -> Channel:
 
 def find_subscription(database: Database, number: SubscriptionNumber) -> Subscription:
     """A subscription by its number; raises SubscriptionNotFound."""
-    row = database.one("subscription", subscription=number)
-    if row is None:
+    found = _subscriptions(database, number=number)
+    if not found:
         raise SubscriptionNotFound("", f"number {number}")
-    return decode_subscription(row)
+    return found[0]
+
+
+def _subscriptions(
+    database: Database,
+    channel: str | None = None,
+    name: str | None = None,
+    number: SubscriptionNumber | None = None,
+) -> list[Subscription]:
+    rows = database.all("subscriptions", channel=channel, name=name, number=number)
+    return [decode_subscription(row) for row in rows]
 
 
 def sequence_before(database: Database, channel: ChannelNumber, since: int | None) -> int:

@@ -1,9 +1,11 @@
-"""Is it all there, and is it sound? Asked at the start, so that nothing is served short."""
+"""Is the store ours alone, all there, and sound? Asked before anything is served."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,16 +13,54 @@ from pathlib import Path
 import apsw
 import structlog
 
-from relay_server.errors import StoreBroken
+from relay_server.errors import StoreBroken, StoreLocked
 from relay_server.files import beside, size_of, sync
 from relay_server.store.sqlite.database import Database
 
 log = structlog.get_logger()
 
 MARKER = "relay.made"
+PATIENCE_S = 1.0  # for another process to let go of the data dir: a command may hold it
 INLINE_CHECK_BYTES = 67_108_864  # a larger database is checked after the start, in the background
 MAX_PROBLEMS = 5  # of a damaged store that are named
+_STEPS = 10_000  # of SQLite's, some milliseconds
 _QUIET = 10  # how much a check gives way to others (`nice`)
+
+
+class DirLock:
+    """An advisory lock on a data dir; the kernel drops it however the process ends."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / "relay.lock"
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreLocked: Another process holds it, and did for a second.
+        """
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._try():
+            if time.monotonic() >= deadline:
+                owner = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(self._fd)
+                raise StoreLocked(f"{self._path.parent} is in use by process {owner}")
+            time.sleep(0.05)
+        with suppress(OSError):  # who holds it is nice to know; on a full disk nobody does
+            os.ftruncate(self._fd, os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0))
+
+    def release(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def refuse_loss(path: Path) -> None:
@@ -75,42 +115,29 @@ def check(database: Database, path: Path) -> None:
         raise StoreBroken(f"the database {path} is damaged: {'; '.join(found)}")
 
 
-class BackgroundCheck:
-    """Looks at a large database in a thread of its own, while the server works already.
+def check_quietly(database: Database, ended: Callable[[], bool]) -> None:
+    """The same of a large database, in a thread of its own while the server works already.
 
     Args:
-        path: The database.
-        on_broken: Called in that thread when something is wrong.
+        database: To be looked at.
+        ended: Asked again and again; once it is true, nobody waits for the end of this.
+
+    Raises:
+        StoreBroken: As of `check`.
     """
-
-    def __init__(self, path: Path, on_broken: Callable[[StoreBroken], None]) -> None:
-        self._path = path
-        self._on_broken = on_broken
-        self._database = Database(path, readonly=True)
-        self._thread = threading.Thread(target=self._run, name="relay-check", daemon=True)
-        self._thread.start()
-
-    def close(self, *, abandon: bool = False) -> None:
-        """Stop looking; the files stay as they are if the store is to be abandoned."""
-        while self._thread.is_alive():
-            self._database.connection.interrupt()  # of no effect before the question was put
-            self._thread.join(0.05)
-        if abandon:
-            self._database.abandon()
-        self._database.close()
-
-    def _run(self) -> None:
-        with suppress(OSError, AttributeError):  # Linux alone has it for a thread
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _QUIET)
-        try:
-            check(self._database, self._path)
-        except StoreBroken as exc:
-            self._on_broken(exc)
-        except Exception as exc:
-            if not isinstance(exc.__cause__, apsw.InterruptError):
-                log.error("the database could not be checked", exc_info=exc)
-        else:
-            log.info("the database was checked", path=str(self._path))
+    database.connection.set_progress_handler(ended, _STEPS)
+    with suppress(OSError, AttributeError):  # Linux alone has it for a thread
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _QUIET)
+    path = Path(database.connection.filename)
+    try:
+        check(database, path)
+    except StoreBroken:
+        raise
+    except Exception as exc:
+        if not isinstance(exc.__cause__, apsw.InterruptError):  # which is the end of the server
+            log.error("the database could not be checked", exc_info=exc)
+    else:
+        log.info("the database was checked", path=str(path))
 
 
 class Identity:

@@ -13,7 +13,6 @@ In WAL mode any number of connections read beside the one that writes, each as o
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -114,7 +113,6 @@ def writes(method: Method[S, P, T]) -> Asked[S, P, T]:
     async def submit(self: S, /, *args: P.args, **values: P.kwargs) -> T:
         return await self._writer.submit(lambda db: method(self, db, *args, **values))
 
-    functools.update_wrapper(submit, method)
     return submit
 
 
@@ -125,7 +123,6 @@ def asks(method: Method[S, P, T]) -> Asked[S, P, T]:
         question = self._reading.ask(lambda db: method(self, db, *args, **values))
         return await self.guarded(question)
 
-    functools.update_wrapper(ask, method)
     return ask
 
 
@@ -136,7 +133,6 @@ def reports(method: Method[S, P, T]) -> Asked[S, P, T]:
         question = self._reports.ask(lambda db: method(self, db, *args, **values))
         return await self.guarded(question)
 
-    functools.update_wrapper(report, method)
     return report
 
 
@@ -148,7 +144,6 @@ def reports_progress(method: Method[S, P, T]) -> Asked[S, P, T]:
         await self.flush_if_possible()
         return await answered(self, *args, **values)
 
-    functools.update_wrapper(report, method)
     return report
 
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import asdict, astuple
@@ -65,26 +65,25 @@ class _Change:
 
     def add(self, progress: Progress) -> None:
         """Have what is newer of the same claim written, too."""
-        marks = {mark.sequence: mark for mark in progress.marks}
-        delivered = [a.sequence for a in progress.attempts if self.reader < 0 and a.delivered]
-        self._take_in(progress.floor, marks, progress.attempts, delivered)
+        self.floor = max(self.floor, progress.floor)
+        for mark in progress.marks:
+            self.marks[mark.sequence] = mark
+        self.attempts += progress.attempts
+        if self.reader < 0:
+            self.redeemed.update(a.sequence for a in progress.attempts if a.delivered)
+        self._bound()
 
     def join(self, newer: _Change) -> None:
         """Have what was added since written, too."""
-        self._take_in(newer.floor, newer.marks, newer.attempts, newer.redeemed)
+        self.floor = max(self.floor, newer.floor)
+        self.marks |= newer.marks
+        self.attempts += newer.attempts
+        self.redeemed |= newer.redeemed
+        self._bound()
 
-    def _take_in(
-        self,
-        floor: int,
-        marks: Mapping[int, Mark],
-        attempts: Iterable[Attempt],
-        redeemed: Iterable[int],
-    ) -> None:
-        self.floor = max(self.floor, floor)
-        self.marks.update(marks)
-        self.attempts.extend(attempts)
-        self.redeemed.update(redeemed)
-        del self.attempts[:-MAX_ATTEMPTS]
+    def _bound(self) -> None:
+        if len(self.attempts) > MAX_ATTEMPTS:
+            del self.attempts[:-MAX_ATTEMPTS]
         if len(self.marks) > max(MAX_MARKS, self._prune_at):
             self._prune()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from relay_server.store.sqlite.database import Database, Row
 from relay_server.store.sqlite.part import Part, reports, reports_progress
-from relay_server.store.sqlite.rows import decode_attempt, decode_subscription
+from relay_server.store.sqlite.rows import decode_subscription
 from relay_server.values import (
     Attempt,
     ChannelNumber,
@@ -66,7 +66,7 @@ class _Kept:
         self._marks = {(reader, sequence): mark for reader, sequence, *mark in marks}
         self._attempts = defaultdict[tuple[ReaderNumber, int], list[Attempt]](list)
         for reader, *attempt in attempts:
-            self._attempts[reader, attempt[0]].append(decode_attempt(attempt))
+            self._attempts[reader, attempt[0]].append(Attempt(*attempt))
         self._replays = defaultdict[int, set[ReplayNumber]](set)
         for reader, sequence in (*self._marks, *self._attempts):
             if reader < 0:

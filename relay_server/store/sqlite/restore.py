@@ -27,7 +27,7 @@ from relay_server.errors import (
 from relay_server.files import beside, size_of, sync
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.database import APPLICATION_ID, Database
-from relay_server.store.sqlite.lock import DirLock
+from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.sql import migrations
 
 COPYING = ".restoring"
@@ -53,19 +53,12 @@ class Restored:
 
 
 def restore(path: Path, file: Path, now_ms: int) -> Restored:
-    """Replace the store by a backup; the store is kept beside it.
+    """Replace a store by a backup, as `opening.restore_store` says.
 
     Args:
         path: The database; its folder is there.
         file: The backup.
         now_ms: Names what is kept.
-
-    Raises:
-        StoreLocked: A server runs on the data dir.
-        BackupUnusable: The file is no sound store.
-        StoreTooNew: A later version wrote it.
-        StoreFull: There is no room for a copy.
-        InvalidValue: A file cannot be read or written.
     """
     lock = DirLock(path.parent)
     try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -15,7 +14,6 @@ from relay_server.errors import StoreBroken
 from relay_server.store.sqlite.database import Row
 from relay_server.store.sqlite.sql import channel_of, sequence_of
 from relay_server.values import (
-    Attempt,
     Channel,
     DeadDelivery,
     Event,
@@ -57,7 +55,7 @@ def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
 
 
 def decode_channel(row: Row) -> Channel:
-    """From `load_channels` or `find_channel`."""
+    """From `channels`."""
     number, name, config, created_at = row[:4]
     return Channel(number, name, _read(_config, config), created_at)
 
@@ -101,7 +99,7 @@ def decode_event(row: Row) -> Event:
 
 
 def decode_subscription(row: Row) -> Subscription:
-    """From `subscription`, and what begins like it."""
+    """From `subscriptions`, and what begins like it."""
     number, channel, name, created_at, config = row[:5]
     return Subscription(number, channel, name, created_at, _read(_subscription_config, config))
 
@@ -142,8 +140,3 @@ def decode_mark(row: Row) -> Mark:
     """From `marks_above`."""
     sequence, state, *rest = row
     return Mark(sequence, MarkState(state), *rest)
-
-
-def decode_attempt(row: Sequence[Any]) -> Attempt:
-    """From `attempts_of_events`, behind its reader."""
-    return Attempt(*row)

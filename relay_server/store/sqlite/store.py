@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -32,8 +34,7 @@ from relay_server.store.sqlite.batch import First, GroupCommit, tell
 from relay_server.store.sqlite.catalogue import SqliteCatalogue, load
 from relay_server.store.sqlite.database import Database, prepare, translate
 from relay_server.store.sqlite.events import SqliteEvents
-from relay_server.store.sqlite.integrity import BackgroundCheck
-from relay_server.store.sqlite.lock import DirLock
+from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.part import Reading, ReadingThread, asks, nothing
 from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.readers import SqliteReaders
@@ -87,8 +88,10 @@ class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
         self._write_timer: asyncio.TimerHandle | None = None
         self._write_at = 0.0  # what waits, by the loop's clock
         self._cache = Cache(*load(reading.database), self.feed)
+        self._readings = [reading, reports]
+        self._ended = threading.Event()
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
-        self._check = BackgroundCheck(path, self._writer.fail) if large else None
+        self._check = self._loop.create_task(self._check_all()) if large else None
 
     def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
         future: asyncio.Future[Appended] = self._loop.create_future()
@@ -141,14 +144,22 @@ class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
         except StoreFull as exc:
             log.warning("the last progress found no room: deliveries may repeat", error=str(exc))
         finally:
-            if self._check is not None:
-                await asyncio.to_thread(self._check.close, abandon=self._writer.broken)
+            self._ended.set()
             await self._writer.close()
             if self._write_timer is not None:
                 self._write_timer.cancel()
-            for reading in (self._reading, self._reports):
+            for reading in self._readings:
                 await reading.close(abandon=self._writer.broken)
             self._release()
+
+    async def _check_all(self) -> None:
+        """Check a large database, which takes minutes."""
+        reading = ReadingThread(self._path, "relay-check")
+        self._readings.append(reading)
+        with suppress(StoreBroken):  # the writer is told
+            await self.guarded(
+                reading.ask(lambda db: integrity.check_quietly(db, self._ended.is_set))
+            )
 
     def _write_pending(self, database: Database) -> Callable[[bool], None]:
         """In the writer's thread; what could not be written, or was left, is tried again."""
@@ -202,63 +213,33 @@ async def open_sqlite(
     on_broken: Callable[[StoreBroken], None] = lambda _: None,
     max_bytes: int = 0,
 ) -> SqliteStore:
-    """Open the store of a data dir, made if need be, and bring it to this version's shape.
-
-    The data dir itself must be there.
-
-    Args:
-        data_dir: Its folder.
-        on_broken: Called once the disk or the database failed: nothing more can be promised then,
-            and the server must stop.
-        max_bytes: What the database may grow to; 0 for no cap.
-
-    Raises:
-        StoreLocked: Another process has it open.
-        StoreTooNew: A later version wrote it.
-        StoreBroken: It is damaged, or gone, or no store of ours.
-        StoreUnavailable: It cannot be written to.
-    """
-    lock, path = DirLock(data_dir), data_dir / FILE_NAME
+    """Open the store of a data dir, as `opening.open_store` says."""
+    lock, path, space = DirLock(data_dir), data_dir / FILE_NAME, Space()
     try:
         lock.acquire()
+        try:
+            _prepare_files(path)
+            return SqliteStore(
+                path,
+                lambda first, tell: Writer(path, first, on_broken, tell, space, max_bytes),
+                ReadingThread(path, "relay-reader"),
+                ReadingThread(path, "relay-reports"),
+                space,
+                lock.release,
+            )
+        except BaseException:
+            lock.release()
+            raise
     except OSError as exc:
-        raise _unusable(data_dir, exc) from exc
-    try:
-        prepare_files(path)
-        space = Space()
-        return SqliteStore(
-            path,
-            lambda first, tell: Writer(path, first, on_broken, tell, space, max_bytes),
-            ReadingThread(path, "relay-reader"),
-            ReadingThread(path, "relay-reports"),
-            space,
-            lock.release,
-        )
-    except OSError as exc:
-        lock.release()
-        raise _unusable(data_dir, exc) from exc
+        reason = explained(exc, data_dir)
+        place = exc.filename or data_dir
+        raise StoreUnavailable(f"{place} cannot be used: {reason}") from exc
     except apsw.Error as exc:
-        lock.release()
         raise translate(exc, str(path)) from exc
-    except BaseException:
-        lock.release()
-        raise
 
 
-def _unusable(data_dir: Path, error: OSError) -> StoreUnavailable:
-    reason = explained(error, data_dir)
-    return StoreUnavailable(f"{error.filename or data_dir} cannot be used: {reason}")
-
-
-def prepare_files(path: Path) -> None:
-    """Have a sound database of this version; whoever calls this holds the lock.
-
-    Raises:
-        StoreTooNew: A later version wrote it.
-        StoreBroken: It is damaged, or gone, or no store of ours.
-        StoreUnavailable: It cannot be written to.
-        OSError: Nor can its folder.
-    """
+def _prepare_files(path: Path) -> None:
+    """Have a sound database of this version; whoever calls this holds the lock."""
     restore.finish(path)  # what a crash left
     integrity.refuse_loss(path)
     try:

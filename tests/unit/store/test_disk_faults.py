@@ -39,7 +39,7 @@ from tests.support import badfs
 from tests.support.badfs import BadFs, Fault, bad_fs
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event
-from tests.support.stores import append_many, make_channel, make_subscription
+from tests.support.stores import append_many, make_channel, make_subscription, progress_of
 from tests.support.waiting import until
 
 FULL_DISKS = [badfs.DISK_FULL, badfs.OVER_QUOTA]
@@ -183,9 +183,7 @@ async def test_a_full_disk_refuses_webhooks_and_lets_the_rest_go_on(
     assert not reserved(tmp_path), "it did not"
     await store.flush()
     assert ids(tmp_path) == stored
-    again = await store.claim(claim.reader)
-    assert again is not None
-    assert again.progress == Progress(1, (mark(2),))
+    assert await progress_of(store, claim.reader) == Progress(1, (mark(2),))
 
 
 async def test_it_takes_webhooks_again_by_itself(
@@ -565,4 +563,23 @@ async def test_a_large_store_is_checked_while_it_works(
     await until(lambda: broken)
     assert "channel chatwoot has event 200, but counts up to 7" in str(broken[0])
     with pytest.raises(StoreBroken):
+        await store.close()
+
+
+async def test_a_stop_does_not_wait_until_a_large_store_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def check(database: Database, _path: Path) -> None:
+        begun.set()
+        endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+        database.ask(lambda db: db.connection.execute(f"{endless} SELECT max(i) FROM n").fetchall())
+
+    monkeypatch.setattr(integrity, "INLINE_CHECK_BYTES", -1)
+    monkeypatch.setattr(integrity, "check", check)
+    store = await open_sqlite(tmp_path)
+    await until(begun.is_set)
+
+    async with asyncio.timeout(10):
         await store.close()

@@ -23,7 +23,7 @@ from tests.support.badfs import BadFs, bad_fs
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.disks import MIB, SmallDisk, small_disk
 from tests.support.events import new_event
-from tests.support.stores import append_many, make_channel, make_subscription
+from tests.support.stores import append_many, make_channel, make_subscription, record
 from tests.support.waiting import until
 
 EVENTS = 100
@@ -99,8 +99,7 @@ async def test_a_little_room_is_enough_for_much_progress_and_for_the_clean_up(
     disk.fill()
     with pytest.raises(StoreFull):
         await append_one(store, channel)
-    store.record(claims[0], Progress(1))
-    await store.flush()
+    await record(store, claims[0], Progress(1))
     assert not (disk.folder / "reserve").exists()
     await until(lambda: (disk.folder / f"{FILE_NAME}-wal").stat().st_size == 0)
     disk.fill()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from relay_server.errors import StoreLocked
-from relay_server.store.sqlite.lock import DirLock
+from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.store import open_sqlite
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,7 @@ from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import Progress, Removable, ReplayState, Selection, Subscription
 from tests.support.events import attempt, mark, new_event
 from tests.support.inline import open_in_memory
-from tests.support.stores import MemoryStore, append_many, make_channel, open_test_store
+from tests.support.stores import MemoryStore, append_many, make_channel, open_test_store, record
 
 
 @pytest.fixture
@@ -96,8 +96,7 @@ async def test_what_is_gone_is_swept_in_steps(store: MemoryStore) -> None:
     claim = await store.claim(1)
     assert claim is not None
     above, had = tuple(map(mark, range(13, 18))), tuple(map(attempt, range(1, 6)))
-    store.record(claim, Progress(12, above, had))
-    await store.flush()
+    await record(store, claim, Progress(12, above, had))
     store.database.run("begin_purge", channel=1)
     store.database.run("forget_reader", reader=1)
 

@@ -13,10 +13,15 @@ from relay_server.store.interface import Store
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.part import reports
 from relay_server.store.sqlite.store import SqliteStore
-from relay_server.values import MarkState, Progress, Selection
-from tests.support.clock import START_MS
+from relay_server.values import MarkState, Progress
 from tests.support.events import attempt, mark
-from tests.support.stores import append_many, make_channel, make_subscription, open_test_store
+from tests.support.stores import (
+    append_many,
+    make_channel,
+    make_replay,
+    make_subscription,
+    open_test_store,
+)
 
 EVENTS, SUBSCRIPTIONS = 60, 12
 
@@ -39,9 +44,7 @@ async def fill(store: Store) -> None:
     had = tuple(attempt(n) for n in range(1, EVENTS))
     for subscription, claim in readers:
         store.record(claim, Progress(EVENTS - 1, (mark(EVENTS, MarkState.DEAD),), had))
-        replay = await store.create_replay(subscription, Selection(), 20.0, START_MS)
-        again = await store.claim(replay.number)
-        assert again is not None
+        _, again = await make_replay(store, subscription)
         store.record(again, Progress(EVENTS - 1, (), had))
     await store.flush()
 

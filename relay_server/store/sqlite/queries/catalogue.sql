@@ -1,7 +1,9 @@
 -- Channels, tokens, and subscriptions as they are set.
 
--- name: load_channels
-SELECT number, name, config, created_at, last_sequence, bytes FROM channels;
+-- name: channels
+-- That of a name; all for NULL.
+SELECT number, name, config, created_at, last_sequence, bytes FROM channels
+WHERE :name IS NULL OR name = :name;
 
 -- name: create_channel
 INSERT INTO channels (name, config, created_at) VALUES (:name, :config, :now) RETURNING number;
@@ -25,9 +27,6 @@ DELETE FROM replays WHERE channel = :channel;
 -- name: begin_purge
 INSERT INTO purges (channel) VALUES (:channel);
 
--- name: find_channel
-SELECT number, name, config, created_at, last_sequence, bytes FROM channels WHERE name = :name;
-
 -- name: load_tokens
 SELECT name, digest, scopes, channels, created_at FROM tokens;
 
@@ -38,20 +37,13 @@ VALUES (:name, :digest, :scopes, :channels, :now) ON CONFLICT (name) DO NOTHING 
 -- name: revoke_token
 DELETE FROM tokens WHERE name = :name RETURNING 1;
 
--- name: find_subscription
-SELECT s.number, c.name, s.name, s.created_at, s.config
-FROM subscriptions s JOIN channels c ON c.number = s.channel
-WHERE c.name = :channel AND s.name = :name;
-
--- name: subscription
-SELECT s.number, c.name, s.name, s.created_at, s.config
-FROM subscriptions s JOIN channels c ON c.number = s.channel WHERE s.number = :subscription;
-
 -- name: subscriptions
--- Of every channel for NULL.
+-- Those of a channel, a name or a number; NULL for any.
 SELECT s.number, c.name, s.name, s.created_at, s.config
 FROM subscriptions s JOIN channels c ON c.number = s.channel
-WHERE :channel IS NULL OR c.name = :channel ORDER BY c.name, s.name;
+WHERE (:channel IS NULL OR c.name = :channel) AND (:name IS NULL OR s.name = :name)
+    AND (:number IS NULL OR s.number = :number)
+ORDER BY c.name, s.name;
 
 -- name: count_subscriptions
 SELECT count(*) FROM subscriptions WHERE channel = :channel;
