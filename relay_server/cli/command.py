@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import inspect
 import json
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 from urllib.parse import quote, urlencode
 
@@ -60,7 +60,6 @@ def command(
     name: str,
     show: Show,
     *,
-    left_out: Collection[str] = (),
     emptying: bool = False,
     **configs: type[msgspec.Struct],
 ) -> Callable[[Callable[..., Work | Json]], Callable[..., Work | Json]]:
@@ -70,18 +69,17 @@ def command(
         app: Its group.
         name: Its name there.
         show: Prints the result for people.
-        left_out: Settings that it takes in another way.
         emptying: It has the options that empty a setting, such as `--no-hmac`, too.
         configs: Names of the function's parameters that get what was given of a config's settings,
-            as the API takes it.
+            as the API takes it, but for those that have a parameter of their own.
     """
-    tables = {
-        parameter: [one for one in settings_of(config) if one.name not in left_out]
-        for parameter, config in configs.items()
-    }
 
     def made(function: Callable[..., Work | Json]) -> Callable[..., Work | Json]:
         own = inspect.signature(function, eval_str=True).parameters
+        tables = {
+            parameter: [one for one in settings_of(config) if one.name not in own]
+            for parameter, config in configs.items()
+        }
 
         def run(ctx: typer.Context, *, as_json: bool, **arguments: Any) -> None:
             found = {name: _given(table, arguments) for name, table in tables.items()}
@@ -195,6 +193,7 @@ def _add(
     parameters: list[inspect.Parameter],
 ) -> None:
     """Have an app run a function that is called with these parameters, as typer reads them."""
+    # Not functools.wraps: what is wrapped would be asked for its types, and has others.
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
     run.__annotations__ = {}

@@ -211,7 +211,7 @@ def subscription_delete() -> None:
     """Forget a subscription: what it has not had yet is not kept for it any more."""
 
 
-@command(forwards, "create", show_forward, left_out=["url"], rules=ForwardConfig)
+@command(forwards, "create", show_forward, rules=ForwardConfig)
 def forward_create(
     channel: OfChannel,
     url: Annotated[str, typer.Argument(help="Where to, e.g. http://bot:8001/webhook.")],

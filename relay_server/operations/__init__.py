@@ -12,6 +12,7 @@ store's feed.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
@@ -143,6 +144,7 @@ class ForAdmins(Generic[P, R]):
 
     def __init__(self, do: Callable[Concatenate[Caller, P], Awaitable[R]]) -> None:
         self.do = do
+        functools.update_wrapper(self, do)
 
     def __call__(self, who: Caller, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         who.check_admin()

@@ -51,6 +51,7 @@ def _route(
         if fields is not None:
             read = _from_query if method == "GET" else _from_body
             said.append(await read(request, fields))
+        # The names stand in the order of the path, as the operation's parameters do.
         answer = await operation(who, *request.match_info.values(), *said)
         if answer is None:
             return web.Response(status=204)
