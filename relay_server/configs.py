@@ -331,11 +331,7 @@ def settings_of(config: type[msgspec.Struct]) -> Iterator[Settable]:
 
 
 def check(config: type[msgspec.Struct], values: Mapping[str, Any]) -> None:
-    """See that what is set of a config is possible; names that are no settings are let through.
-
-    Raises:
-        InvalidValue: It is not; the message says what would be.
-    """
+    """Raise `InvalidValue` if a value that is set is not possible; other names are let through."""
     for settable in settings_of(config):
         value = values.get(settable.name)
         if settable.check is not None and value is not None:

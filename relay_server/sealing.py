@@ -33,11 +33,7 @@ class Sealer:
         return self._cipher(make=True).encrypt(secret)
 
     def open(self, sealed: bytes) -> bytes:
-        """Turn it back.
-
-        Raises:
-            InvalidValue: It was sealed with another key.
-        """
+        """Turn it back; raise `InvalidValue` if it was sealed with another key."""
         return self._opened(sealed)
 
     def _open(self, sealed: bytes) -> bytes:

@@ -229,11 +229,7 @@ def settings_file(data_dir: Path) -> Path:
 
 
 def save(data_dir: Path, name: str, value: str) -> None:
-    """Write `settings.toml` with one setting; it survives a crash once this returns.
-
-    Raises:
-        SettingsError: There is one already, and it says something else.
-    """
+    """Write `settings.toml` with one setting, surviving a crash; another one there is an error."""
     path = settings_file(data_dir)
     if not size_of(path):  # an empty one says nothing
         write_whole(path, f"{name} = {json.dumps(value)}\n".encode())

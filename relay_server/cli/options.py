@@ -46,11 +46,7 @@ class NoMoment(InvalidValue):
 
 
 def moment(text: str | None, option: str) -> int | None:
-    """Read a time that an option was given, in Unix milliseconds; now is a time, too.
-
-    Raises:
-        NoMoment: It is none.
-    """
+    """Read an option's time, in Unix milliseconds; `now` is one. No time is `NoMoment`."""
     if text is None:
         return None
     now = round(time.time() * 1_000)
@@ -62,11 +58,7 @@ def moment(text: str | None, option: str) -> int | None:
 
 
 def read_size(text: str) -> int:
-    """Read bytes such as `500M` or `2G`.
-
-    Raises:
-        InvalidValue: It is none.
-    """
+    """Read bytes such as `500M` or `2G`, or raise `InvalidValue`."""
     size = _SIZE.fullmatch(text)
     if size is None:
         raise InvalidValue(f"{text!r} is no size such as 500M, 2G or 0")
@@ -74,11 +66,7 @@ def read_size(text: str) -> int:
 
 
 def read_delays(text: str) -> list[float]:
-    """Read spans such as `5s,30s,2m`; none of them is `none`.
-
-    Raises:
-        InvalidValue: One is no span.
-    """
+    """Read spans such as `5s,30s,2m`, or `none`; what is no span is `InvalidValue`."""
     if text.strip() == "none":
         return []
     try:
@@ -88,11 +76,7 @@ def read_delays(text: str) -> list[float]:
 
 
 def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
-    """Read a file without the white space around it; `-` is a line of standard input.
-
-    Raises:
-        InvalidValue: It cannot be read, or holds too little or too much.
-    """
+    """Read a file without the white space around it; `-` is a line of standard input."""
     try:
         secret = sys.stdin.readline() if str(path) == "-" else path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
@@ -103,11 +87,7 @@ def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
 
 
 def read_headers(files: list[str]) -> dict[str, str]:
-    """Read headers as `NAME=FILE`, with the value in the file.
-
-    Raises:
-        InvalidValue: One is not, or its file holds no value.
-    """
+    """Read headers as `NAME=FILE`, with the value in the file, or raise `InvalidValue`."""
     return dict(_header(text) for text in files if text)
 
 

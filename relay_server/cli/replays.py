@@ -130,11 +130,6 @@ def show_discarded(result: Json) -> None:
     lines(f"Let go of {number}.")
 
 
-def add_replay(root: typer.Typer) -> None:
-    """Add `replay` to the program's own commands."""
-    command(root, "replay", show_begun)(replay)
-
-
 def replay(
     events: Events = None,
     first: Annotated[int | None, typer.Option(help="From this sequence number on.")] = None,

@@ -92,23 +92,14 @@ class Caller:
         return self.token is None or allows(self.token, Scope.SUBSCRIBE, channel)
 
     def channel(self, name: str) -> Channel:
-        """A channel that the caller may read.
-
-        Raises:
-            ChannelNotFound: There is none; also when it is not for the caller.
-        """
+        """A channel that the caller may read; all others are `ChannelNotFound`."""
         channel = self.store.catalog.channels.get(name)
         if channel is None or not self.may_read(channel):
             raise ChannelNotFound(name)
         return channel
 
     async def subscription(self, channel: str, name: str) -> Subscription:
-        """A subscription of a channel that the caller may read.
-
-        Raises:
-            ChannelNotFound: There is no such channel.
-            SubscriptionNotFound: It has none of this name.
-        """
+        """A subscription of a channel that the caller may read, or `SubscriptionNotFound`."""
         for subscription in await self.store.subscriptions(self.channel(channel).name):
             if subscription.name == name:
                 return subscription
@@ -126,11 +117,7 @@ class Caller:
             raise Forbidden("this takes a token with the scope admin")
 
     def check_reader(self, subscription: Subscription) -> None:
-        """See that the caller may connect under the name of a subscription of a channel of theirs.
-
-        Raises:
-            Forbidden: The server itself reads it, and the caller is no administrator.
-        """
+        """Raise `Forbidden` where the server itself reads it and the caller is no administrator."""
         if subscription.config.forward is not None and not self.admin:
             raise Forbidden(f"{subscription.name!r} is a forward: this takes the scope admin")
 

@@ -70,11 +70,7 @@ async def show_event(who: Caller, id_: str) -> JsonObject:
 
 
 async def find_event(who: Caller, id_: str) -> tuple[Channel, Event]:
-    """An event that the caller may read, and its channel.
-
-    Raises:
-        EventNotFound: There is none; also when it is not for the caller.
-    """
+    """An event that the caller may read, and its channel; all others are `EventNotFound`."""
     event = await who.store.find_event(id_)
     channels = who.store.catalog.channels.values()
     channel = next((c for c in channels if event and c.number == event.channel), None)
@@ -88,15 +84,8 @@ async def find_events(
 ) -> tuple[Channel, tuple[int, ...]]:
     """The channel that is meant, and the sequences of the events that are named.
 
-    Args:
-        who: May read them.
-        name: The channel's; None for that of the events, or else the default channel.
-        ids: The events'.
-
-    Raises:
-        ChannelNotFound: There is none of this name that the caller may read.
-        EventNotFound: There is no such event, or it is not for the caller.
-        InvalidValue: They are of several channels, or too many.
+    Without a name it is that of the events, or else the default channel. Too many events, or of
+    several channels, are `InvalidValue`.
     """
     if len(ids) > MAX_NAMED_EVENTS:
         raise InvalidValue(f"at most {MAX_NAMED_EVENTS} events can be named at once")

@@ -108,12 +108,7 @@ async def show_replay(who: Caller, number: str) -> JsonObject:
 
 
 async def stop_replay(who: Caller, number: str) -> JsonObject:
-    """Stop a replay; one that has ended stays as it is.
-
-    Raises:
-        ReplayNotFound: There is none; also when it is not for the caller.
-        Forbidden: Somebody else began it.
-    """
+    """Stop a replay of one's own, or as an administrator any; one that has ended stays so."""
     replay, subscription = await find_replay(who, number)
     if not who.admin and replay.made_by != who.name:
         raise Forbidden("somebody else began this replay: stopping it takes the scope admin")
@@ -122,12 +117,7 @@ async def stop_replay(who: Caller, number: str) -> JsonObject:
 
 
 async def find_replay(who: Caller, number: str) -> tuple[Replay, Subscription]:
-    """A replay by the number that people see, however old.
-
-    Raises:
-        InvalidValue: It is no number.
-        ReplayNotFound: There is none; also when it is not for the caller.
-    """
+    """A replay by the number that people see, however old; `ReplayNotFound` for others."""
     if not is_number(number):
         raise InvalidValue(f"{number[:MAX_NUMBER_CHARS]!r} is no replay's number")
     # The store counts replays downwards: its readers are subscriptions and replays alike.
@@ -182,11 +172,7 @@ def _check_rate(rate_per_s: float) -> None:
 
 
 def _selection(chosen: Chosen, sequences: tuple[int, ...]) -> Selection:
-    """What is chosen, if it is possible; everything there is must be asked for as such.
-
-    Raises:
-        InvalidValue: It is not.
-    """
+    """What is chosen, if that is possible; everything there is must be asked for as such."""
     given = {n: getattr(chosen, n) for n in Conditions.__struct_fields__}
     selection = Selection(sequences=sequences, **given)
     if chosen.all and selection != Selection():
@@ -278,11 +264,7 @@ async def list_dead(who: Caller, page: DeadPage) -> JsonObject:
 
 @ForAdmins
 async def discard_dead(who: Caller, which: Discarded) -> JsonObject:
-    """Say that dead deliveries need not be delivered, and how many these are: their events may go.
-
-    Raises:
-        NothingSelected: None was dead.
-    """
+    """Let dead deliveries go, and say how many: their events may be deleted then."""
     if bool(which.events) == which.all:
         raise InvalidValue("say which events are meant, or `all`")
     channel, sequences = which.channel, tuple[int, ...]()

@@ -102,11 +102,7 @@ async def shown(
     subscription: Subscription,
     as_json: Callable[[Caller, SubscriptionStatus], JsonObject],
 ) -> JsonObject:
-    """How a subscription is doing now.
-
-    Raises:
-        SubscriptionNotFound: It went meanwhile.
-    """
+    """How a subscription is doing now; `SubscriptionNotFound` if it went meanwhile."""
     for status in await who.store.subscription_status([subscription.number]):
         return as_json(who, status)
     raise SubscriptionNotFound(subscription.channel, subscription.name)

@@ -122,11 +122,7 @@ async def _from_body(request: web.Request, fields: type[msgspec.Struct]) -> msgs
 
 
 async def _from_query(request: web.Request, fields: type[msgspec.Struct]) -> msgspec.Struct:
-    """Read a request's query; what it has beside the fields is let be.
-
-    Raises:
-        InvalidValue: A number or a yes or no is none.
-    """
+    """Read a request's query; what it has beside the fields is let be."""
     given = dict[str, object]()
     for field in msgspec.structs.fields(fields):
         text = request.query.get(field.name)
