@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 from array import array
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Network
@@ -112,23 +112,24 @@ class Connections:
         self._most = most
         self._most_each = most_each
         self._exempt = exempt
-        self._by_group: Counter[str] = Counter()
+        self._by_group: dict[str, int] = {}
 
     def enter(self, address: str) -> Limit | None:
         """Count one more, to be given back by `leave`; or say which limit forbids it."""
         if self.open >= self._most:
             return Limit.CONNECTIONS
         group = group_of(address)
-        if self._by_group[group] >= self._most_each and not is_inside(address, self._exempt):
+        count = self._by_group.get(group, 0)
+        if count >= self._most_each and not is_inside(address, self._exempt):
             return Limit.CONNECTIONS_PER_ADDRESS
         self.open += 1
-        self._by_group[group] += 1
+        self._by_group[group] = count + 1
         return None
 
     def leave(self, address: str) -> None:
         """One that was counted is gone."""
         group = group_of(address)
         self.open -= 1
-        self._by_group[group] -= 1
-        if not self._by_group[group]:
-            del self._by_group[group]
+        count = self._by_group.pop(group)
+        if count > 1:
+            self._by_group[group] = count - 1
