@@ -41,8 +41,7 @@ _LISTS = frozenset({FORWARDED_FOR, b"connection", b"transfer-encoding"})  # line
 _PREFIX = TOKEN_PREFIX.encode()
 _NAMING_NO_FIELD = frozenset({b"", b"close", b"keep-alive"})  # what `Connection` mostly says
 
-MAX_REMEMBERED = 512  # shapes of heads, and as many targets; the next takes the oldest's place
-MAX_REMEMBERED_BYTES = 1_024  # of a shape's names, or a target; strangers choose longer ones
+MAX_REMEMBERED = 128  # shapes of heads, and as many targets: the largest of both take 10 MiB
 
 
 class BadTarget(RelayError, code="bad_request", status=400):
@@ -50,19 +49,12 @@ class BadTarget(RelayError, code="bad_request", status=400):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a request line is for.
+    """What a request line is for."""
 
-    Attributes:
-        channel: The name that it says, which may be no channel's.
-        request_target: Path and query below the channel, without the relay's own token.
-        shown: Secrets that the query carried.
-        replayable: There are targets that are sent such a request.
-    """
-
-    channel: str
-    request_target: str
-    shown: tuple[bytes, ...]
-    replayable: bool
+    channel: str  # the name that it says, which may be no channel's
+    request_target: str  # path and query below the channel, without the relay's own token
+    shown: tuple[bytes, ...]  # secrets that the query carried
+    replayable: bool  # there are targets that are sent such a request
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -73,15 +65,10 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A request's header fields.
+    """A request's header fields."""
 
-    Attributes:
-        headers: Without hop-by-hop fields, the relay's own secrets and `Relay-*`.
-        shown: Secrets that they carried.
-    """
-
-    headers: HeaderList
-    shown: tuple[bytes, ...]
+    headers: HeaderList  # without hop-by-hop fields, the relay's own secrets and `Relay-*`
+    shown: tuple[bytes, ...]  # secrets that they carried
     _shape: Shape
     _values: Sequence[bytes]
 
@@ -151,13 +138,9 @@ def _kept(raw: RawHeaders, shape: Shape) -> tuple[HeaderList, tuple[bytes, ...]]
     return tuple(fields), tuple(shown)
 
 
+@functools.lru_cache(MAX_REMEMBERED)
 def shape_of(names: tuple[bytes, ...]) -> Shape:
     """What these names say, in this order."""
-    long = len(b"".join(names)) > MAX_REMEMBERED_BYTES
-    return _read_shape(names) if long else _known_shape(names)
-
-
-def _read_shape(names: tuple[bytes, ...]) -> Shape:
     kept, places = [], dict[bytes, tuple[int, ...]]()
     for place, name in enumerate(names):
         lower = name.lower()
@@ -167,21 +150,13 @@ def _read_shape(names: tuple[bytes, ...]) -> Shape:
     return Shape(tuple(kept), places)
 
 
-_known_shape = functools.lru_cache(MAX_REMEMBERED)(_read_shape)
-
-
+@functools.lru_cache(MAX_REMEMBERED)
 def read_target(method: str, raw: bytes, default: str) -> Target:
     """Read what a request line is for; without a channel in it, for the default one.
 
     Raises:
         BadTarget: The target is not valid UTF-8, or no path.
     """
-    if len(raw) > MAX_REMEMBERED_BYTES:
-        return _read_target(method, raw, default)
-    return _known_target(method, raw, default)
-
-
-def _read_target(method: str, raw: bytes, default: str) -> Target:
     try:
         path = origin_form(raw.decode())
     except UnicodeDecodeError as exc:
@@ -195,9 +170,6 @@ def _read_target(method: str, raw: bytes, default: str) -> Target:
     except RequestRefused:
         return Target(channel, seen, shown, replayable=False)
     return Target(channel, seen, shown, replayable=True)
-
-
-_known_target = functools.lru_cache(MAX_REMEMBERED)(_read_target)
 
 
 def origin_form(raw: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +30,7 @@ from relay_server.web.server import BoundedRunner
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.senders import Answer, Connection, connection, exchange
 from tests.support.stores import MemoryStore
-from tests.support.waiting import until
+from tests.support.waiting import settled, until
 
 
 class GatedStore(MemoryStore):
@@ -237,6 +238,15 @@ async def connections(port: int, count: int) -> AsyncIterator[list[Connection]]:
     """Many connections."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(connection(port)) for _ in range(count)]
+
+
+async def pieces(one: Connection, raw: bytes, size: int) -> None:
+    """Send in pieces, each of which the other end reads by itself."""
+    sock = one.writer.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for start in range(0, len(raw), size):
+        await one.send(raw[start : start + size])
+        await settled(4)
 
 
 def deaf(one: Connection) -> None:

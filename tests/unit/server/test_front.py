@@ -6,7 +6,6 @@ import asyncio
 import functools
 import gc
 import json
-import socket
 import ssl
 import weakref
 from pathlib import Path
@@ -27,18 +26,9 @@ from tests.support.senders import (
     request,
 )
 from tests.support.waiting import settled, until
-from tests.unit.server.support import Served, serve_front
+from tests.unit.server.support import Served, pieces, serve_front
 
 BODY = '{"event":"message_created","conversation":{"id":7},"content":"Olá 👋"}'.encode()
-
-
-async def pieces(one: Connection, raw: bytes, size: int) -> None:
-    """Send in pieces, each of which the other end reads by itself."""
-    sock = one.writer.get_extra_info("socket")
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for start in range(0, len(raw), size):
-        await one.send(raw[start : start + size])
-        await settled(4)
 
 
 async def test_a_sender_that_ends_its_side_gets_its_answer(served: Served) -> None:

@@ -22,10 +22,9 @@ from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.sqlite.store import open_sqlite
 from relay_server.values import Event
-from relay_server.web import front, ingest, server
+from relay_server.web import ingest, server
 from tests.support.senders import chunked, connection, head, read_answer, request
 from tests.support.strict import read_one
-from tests.support.waiting import settled, until
 from tests.unit.server.support import Served, deaf, listening, refused, serve_front
 
 LIMIT = 1_048_576
@@ -326,29 +325,6 @@ async def test_what_nobody_foresaw_is_500_and_logged(
         answer = await served.send(request(token=served.token))
     assert (answer.status, answer.json["error"]["code"]) == (500, "error")
     assert [entry["log_level"] for entry in logs if entry["event"] == "webhook failed"] == ["error"]
-
-
-async def test_a_slow_store_gets_a_retry_and_a_repeat_is_known(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(front, "LOOK_S", 0.01)
-    raw = request(headers=[("X-Chatwoot-Delivery", "d-1")], token=served.token)
-    served.store.gate.clear()
-    async with connection(served.port) as one:
-        await one.send(raw)
-        await until(lambda: served.store.waiting)
-        served.clock.advance(front.STORE_DEADLINE_S)
-        answer = await read_answer(one.reader)
-        assert await one.closed(3) == b""
-    assert (answer.status, answer.json["error"]["code"]) == (429, "store_timeout")
-    assert dict(answer.headers)["Retry-After"] == "3"
-
-    served.store.gate.set()
-    await until(lambda: not served.store.waiting)
-    await settled()
-    again = await served.send(raw)
-    [event] = await served.events()
-    assert again.json == {"id": event.head.id}
 
 
 async def test_answers_are_counted_by_channel(served: Served) -> None:

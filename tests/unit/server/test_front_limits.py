@@ -357,18 +357,25 @@ async def test_an_idle_connection_that_begins_again(served: Served) -> None:
         assert await ends_at(served, one, HEADER_DEADLINE_S) == b""
 
 
-async def test_a_store_that_is_slow(served: Served) -> None:
+async def test_a_slow_store_gets_a_retry_and_a_repeat_is_known(served: Served) -> None:
+    raw = request(headers=[("X-Chatwoot-Delivery", "d-1")], token=served.token)
     served.store.gate.clear()
     async with connection(served.port) as one:
-        await one.send(request(token=served.token))
+        await one.send(raw)
         await until(lambda: served.store.waiting)
         answer = await ends_at(served, one, front.STORE_DEADLINE_S)
-    served.store.gate.set()
 
     assert answer.startswith(b"HTTP/1.1 429 ")
     assert b"\r\nRetry-After: 3\r\n" in answer
+    assert b'"code":"store_timeout"' in answer
     assert served.metric("relay_webhooks_total", channel="chatwoot", answer="429") == 1
     assert served.metric("relay_answer_seconds_count") == 1
+    served.store.gate.set()
+    await until(lambda: not served.store.waiting)
+    await settled()
+    again = await served.send(raw)
+    [event] = await served.events()
+    assert again.json == {"id": event.head.id}
 
 
 async def test_what_is_refused_is_read_for_a_while(served: Served) -> None:

@@ -7,12 +7,10 @@ nothing behind it is read (RFC 9112 §11.2, request smuggling).
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import pytest
 
 from tests.support.senders import (
-    Connection,
     Headers,
     chunked,
     connection,
@@ -21,19 +19,10 @@ from tests.support.senders import (
     request,
 )
 from tests.support.waiting import settled, until
-from tests.unit.server.support import Served, deaf, listening, refused
+from tests.unit.server.support import Served, deaf, listening, pieces, refused
 
 BODY = '{"event":"message_created","conversation":{"id":7},"content":"Olá 👋"}'.encode()
 CHUNKED = ("Transfer-Encoding", "chunked")
-
-
-async def pieces(one: Connection, raw: bytes, size: int) -> None:
-    """Send in pieces, each of which the other end reads by itself."""
-    sock = one.writer.get_extra_info("socket")
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for start in range(0, len(raw), size):
-        await one.send(raw[start : start + size])
-        await settled(4)
 
 
 def webhook(served: Served, *fields: tuple[str, str], version: str = "HTTP/1.1") -> bytes:
