@@ -271,6 +271,21 @@ def test_what_a_lost_holder_had_goes_again_in_order() -> None:
     assert line.finish(1, OK, OTHER) is not None
 
 
+def test_what_is_under_way_is_noted_by_a_look_at_the_clock_once() -> None:
+    """An ordinary delivery is over by then, and costs no mark."""
+    line = Line("a", "b")
+    line.begin()
+    line.finish(1)
+    assert line.marks() == {}
+
+    line.wait(1)
+    assert {s: m.state for s, m in line.marks().items()} == {2: MarkState.UNDER_WAY}
+    line.wait(1)
+    assert line.marks() == {}
+    line.finish(2)
+    assert (line.marks(), line.order.floor) == ({}, 2)
+
+
 # Going on where an earlier reader left off
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -79,6 +80,55 @@ async def test_the_store_is_asked_for_outlines_only_when_there_may_be_new_ones()
         await until(lambda: len(sink.got) == 20)
         assert world.store.asked["outlines"] <= 2
         assert len(world.store.fetched) == 20
+
+
+@virtual_time
+@pytest.mark.parametrize("handed_along", [True, False])
+async def test_who_has_read_all_is_given_new_events_with_the_change_that_tells_of_them(
+    handed_along: bool,
+) -> None:
+    """They are lent before the change is told to anybody else, and the store is not asked.
+
+    Those that another replica stored, and did not hand along, are read.
+    """
+    world, sink = await a_world(2), FakeSink(succeed)
+    world.handed_along = handed_along
+    async with world.reader(sink):
+        await until(lambda: len(sink.got) == 2)
+        world.store.asked.clear()
+        lent = []
+        for _ in range(3):
+            await append_many(world.store, world.channel, 1)
+            lent.append(len(sink.got))
+            await settled()
+
+    assert lent == ([3, 4, 5] if handed_along else [2, 3, 4])
+    assert sink.sequences == [1, 2, 3, 4, 5]
+    asked = [world.store.asked[what] for what in ("outlines", "fetch")]
+    assert asked == ([0, 0] if handed_along else [3, 3])
+
+
+@virtual_time
+async def test_what_is_fed_while_the_store_is_asked_is_neither_lost_nor_twice() -> None:
+    """The answer may say that there is nothing more, and be older than what was fed."""
+    world, sink = await a_world(3), FakeSink(succeed)
+    outlines, asked = world.store.outlines, asyncio.Event()
+
+    async def slow(*question: int) -> Sequence[Outline]:
+        answer = await outlines(*question)
+        asked.set()
+        await asyncio.sleep(1)
+        return answer
+
+    world.store.outlines = slow  # type: ignore[method-assign, assignment]
+    async with world.reader(sink):
+        await asked.wait()
+        await append_many(world.store, world.channel, 2)
+        await until(lambda: len(sink.got) == 5)
+        await settled()
+
+    assert sink.sequences == [1, 2, 3, 4, 5]
+    assert await world.backlog() == 0
 
 
 @virtual_time

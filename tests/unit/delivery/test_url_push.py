@@ -6,7 +6,10 @@ import asyncio
 import itertools
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +24,7 @@ from relay_server.delivery.url.push import Push, check_forward
 from relay_server.errors import InvalidValue
 from tests.support.certificates import make_certificate
 from tests.support.processes import free_port
-from tests.support.pushes import FakeNames, allowing, pushing, unseal
+from tests.support.pushes import FakeNames, Posting, allowing, pushing, unseal
 from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import until
@@ -32,6 +35,34 @@ def look_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A target that is back is noticed soon."""
     monkeypatch.setattr(push_module, "FIRST_LOOK_S", 0.02)
     monkeypatch.setattr(push_module, "LONGEST_LOOK_S", 0.05)
+
+
+@asynccontextmanager
+async def posting_to_target(
+    path: str = "", **options: Any
+) -> AsyncIterator[tuple[RawTarget, Posting]]:
+    """A target, and a push to it."""
+    async with (
+        raw_target() as server,
+        pushing(f"http://localhost:{server.port}{path}", **options) as posting,
+    ):
+        yield server, posting
+
+
+def think(server: RawTarget) -> asyncio.Event:
+    """Have a target answer only once that is set."""
+    answer = asyncio.Event()
+
+    async def thinking(_: bytes, writer: asyncio.StreamWriter) -> None:
+        await answer.wait()
+        writer.write(OK)
+
+    server.answer = thinking
+    return answer
+
+
+async def stall(_: bytes, writer: asyncio.StreamWriter) -> None:
+    await writer.wait_closed()
 
 
 async def test_a_request_arrives_byte_for_byte_with_the_forwards_own_headers() -> None:
@@ -50,10 +81,7 @@ async def test_a_request_arrives_byte_for_byte_with_the_forwards_own_headers() -
         attempt=2,
     )
     headers = (("Authorization", b"terces reraeB"), ("X-New", b"1"))
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}", headers=headers) as posting,
-    ):
+    async with posting_to_target(headers=headers) as (server, posting):
         answer = await posting.answer(delivery)
 
     assert answer.status == 200
@@ -79,10 +107,7 @@ async def test_a_request_arrives_byte_for_byte_with_the_forwards_own_headers() -
 
 async def test_a_url_with_a_path_gets_everything_there() -> None:
     """With the event's query."""
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}/in") as posting,
-    ):
+    async with posting_to_target("/in") as (server, posting):
         await posting.answer(make_delivery(request_target="/webhook/x?a=1"))
 
     assert server.requests[0].startswith(b"POST /in?a=1 HTTP/1.1\r\n")
@@ -91,11 +116,7 @@ async def test_a_url_with_a_path_gets_everything_there() -> None:
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_an_answer_and_not_followed(status: int) -> None:
     """The other place never gets a connection, allowed or not."""
-    async with (
-        raw_target() as elsewhere,
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}") as posting,
-    ):
+    async with raw_target() as elsewhere, posting_to_target() as (server, posting):
         location = f"Location: http://127.0.0.1:{elsewhere.port}/x\r\nContent-Length: 0"
         server.answer = f"HTTP/1.1 {status} Moved\r\n{location}\r\n\r\n".encode()
         answer = await posting.answer(make_delivery())
@@ -167,10 +188,7 @@ async def test_a_name_that_leads_elsewhere_now_gets_no_connection_there(
 
 async def test_a_kept_connection_is_looked_at_before_it_is_used_again() -> None:
     """It is closed when its address is not allowed, or when it was open for long."""
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}") as posting,
-    ):
+    async with posting_to_target() as (server, posting):
         for number in (1, 2):
             await posting.answer(make_delivery(number))
         assert server.connections == 1
@@ -274,14 +292,7 @@ async def test_a_target_that_goes_away_with_the_event_is_held_too() -> None:
 
 async def test_an_answer_that_does_not_come_is_a_timeout() -> None:
     """That holds nothing: the target is there."""
-
-    async def stall(_: bytes, writer: asyncio.StreamWriter) -> None:
-        await writer.wait_closed()
-
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}", timeout_s=0.1) as posting,
-    ):
+    async with posting_to_target(timeout_s=0.1) as (server, posting):
         server.answer = stall
         failure = await posting.failure(make_delivery())
 
@@ -291,17 +302,8 @@ async def test_an_answer_that_does_not_come_is_a_timeout() -> None:
 
 async def test_a_long_request_keeps_its_lease_and_is_sent_once() -> None:
     """Three minutes, with a look at the clock each second, as the hub gives it."""
-    answer = asyncio.Event()
-
-    async def think(_: bytes, writer: asyncio.StreamWriter) -> None:
-        await answer.wait()
-        writer.write(OK)
-
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}", timeout_s=240.0) as posting,
-    ):
-        server.answer = think
+    async with posting_to_target(timeout_s=240.0) as (server, posting):
+        answer = think(server)
         delivery = make_delivery()
         posting.push.deliver(delivery)
         await until(lambda: server.requests)
@@ -327,17 +329,8 @@ async def test_a_long_request_keeps_its_lease_and_is_sent_once() -> None:
 
 async def test_no_more_requests_are_open_than_allowed() -> None:
     """And no more bytes than a connection's window, with one larger body beside."""
-    answer = asyncio.Event()
-
-    async def think(_: bytes, writer: asyncio.StreamWriter) -> None:
-        await answer.wait()
-        writer.write(OK)
-
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}", concurrency=3) as posting,
-    ):
-        server.answer = think
+    async with posting_to_target(concurrency=3) as (server, posting):
+        answer = think(server)
         push = posting.push
         assert push.accepts(WINDOW_BYTES)
         assert push.accepts(WINDOW_BYTES + 1)
@@ -357,17 +350,8 @@ async def test_no_more_requests_are_open_than_allowed() -> None:
 
 async def test_closing_finishes_what_is_under_way_and_takes_nothing_more() -> None:
     """As far as its deadline allows."""
-    answer = asyncio.Event()
-
-    async def think(_: bytes, writer: asyncio.StreamWriter) -> None:
-        await answer.wait()
-        writer.write(OK)
-
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}") as posting,
-    ):
-        server.answer = think
+    async with posting_to_target() as (server, posting):
+        answer = think(server)
         posting.push.deliver(make_delivery())
         await until(lambda: server.requests)
         closing = asyncio.create_task(posting.push.close(30))
@@ -378,40 +362,20 @@ async def test_closing_finishes_what_is_under_way_and_takes_nothing_more() -> No
         assert posting.inbox.outcomes["dlv_1"].delivered
 
 
-async def test_closing_lets_go_of_what_does_not_end() -> None:
-    """Without a result: its lease is freed with the reader, and it comes again."""
+@pytest.mark.parametrize("cut_short", [False, True])
+async def test_closing_lets_go_of_what_does_not_end(cut_short: bool) -> None:
+    """Without a result: its lease is freed with the reader, and it comes again.
 
-    async def stall(_: bytes, writer: asyncio.StreamWriter) -> None:
-        await writer.wait_closed()
-
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}") as posting,
-    ):
+    Also where the closing is cut short: otherwise a request goes on beside its next attempt.
+    """
+    async with posting_to_target() as (server, posting):
         server.answer = stall
         posting.push.deliver(make_delivery())
         await until(lambda: server.requests)
-        await posting.push.close(0.01)
-
-        assert posting.inbox.said == []
-
-
-async def test_closing_that_is_cut_short_lets_go_all_the_same() -> None:
-    """Otherwise a request goes on that nobody knows of, beside its next attempt."""
-
-    async def stall(_: bytes, writer: asyncio.StreamWriter) -> None:
-        await writer.wait_closed()
-
-    async with (
-        raw_target() as server,
-        pushing(f"http://localhost:{server.port}") as posting,
-    ):
-        server.answer = stall
-        posting.push.deliver(make_delivery())
-        await until(lambda: server.requests)
-        closing = asyncio.create_task(posting.push.close(30))
+        closing = asyncio.create_task(posting.push.close(30 if cut_short else 0.01))
         await asyncio.sleep(0)
-        closing.cancel()
+        if cut_short:
+            closing.cancel()
         await asyncio.wait([closing])
 
         assert not posting.push._under_way
@@ -500,10 +464,10 @@ async def test_a_target_behind_tls(tmp_path: Path) -> None:
 
 async def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the environment says."""
-    async with raw_target() as proxy, raw_target() as server:
+    async with raw_target() as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        async with pushing(f"http://localhost:{server.port}") as posting:
+        async with posting_to_target() as (_, posting):
             await posting.answer(make_delivery())
 
     assert proxy.connections == 0
