@@ -85,11 +85,7 @@ class Queue(Order):
     """Reads outlines, says what may go and records how it went, for as long as its claim is good.
 
     Args:
-        store: Where events are read and progress is recorded.
-        channel: Whose events.
         claim: Fresh.
-        policy: What follows from failures.
-        clock: For durations.
         keys: Of which something is under way, shared with the subscription's other queues.
         replay: What is to be delivered again; None for live traffic.
 
@@ -152,10 +148,9 @@ class Queue(Order):
         return self._pace.next_at
 
     def feed(self, change: EventsStored, now: float) -> bool:
-        """Take new events from the change that tells of them.
+        """Take new events from the change that tells of them; False where they must be read.
 
-        Returns:
-            False where they do not follow what was read, or there is no room: they will be read.
+        That is where they do not follow what was read, or there is no room.
         """
         after, events = self.read_up_to, change.events
         if (

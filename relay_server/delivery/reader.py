@@ -76,12 +76,7 @@ class Reader:
     """Takes what is ready as fast as its sinks take it; `run` it in a task until `stop`.
 
     Args:
-        store: Where events are.
-        channel: Whose events.
-        subscription: Whose deliveries.
         claim: Fresh.
-        clock: For durations.
-        metrics: Counts attempts.
         on_gone: Called when the target said that it wants no more, with what it said.
     """
 

@@ -3,11 +3,11 @@
     socket ──frames──▶ _read ──▶ session.receive ──▶ readers (settle, extend, hold, let go)
     reader ──deliver──▶ session.deliver ──▶ _send ──▶ socket, or outbox ──_write──▶ socket
 
-A message is written at once where the socket takes it, in the turn of the event loop in which a
-webhook was stored: waking a task for each costs more than the frame. Two tasks serve a connection.
-The one that reads takes a message at a time, and waits for nothing but the store, when a client
-joins. The one that writes has what must wait: pongs and pings, the outbox while the socket takes no
-more, and one chunk of a large body whenever that is empty: so no body holds up a heartbeat.
+A message is written at once where the socket takes it: waking a task for each costs more than the
+frame. Two tasks serve a connection. The one that reads takes a message at a time, and waits for
+nothing but the store, when a client joins. The one that writes has what must wait: pongs and pings,
+the outbox while the socket takes no more, and one chunk of a large body whenever that is empty: so
+no body holds up a heartbeat.
 
 A client that takes nothing is bounded twice: at `MAX_QUEUED_BYTES` of frames that wait to be sent
 it is lent nothing more, whatever its window says, and after `SEND_DEADLINE_S` it is cut.
