@@ -7,7 +7,6 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TypeAlias, assert_never
 
 from relay_client.console import Colour, Console, counted, duration, padded
@@ -28,6 +27,7 @@ from relay_client.notices import (
 from relay_http.target import Target
 from relay_protocol.messages import Granted
 from relay_protocol.text import harmless
+from relay_protocol.times import rfc3339
 from relay_protocol.values import GONE, Failure, FailureKind, Outcome, Response
 
 _BLINK_S = 2.0  # people are not told of shorter absences
@@ -349,4 +349,4 @@ def _clock() -> str:
 
 
 def _timestamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(time.time_ns() // 1_000_000)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from datetime import UTC, datetime
 
 from relay_http.target import Target, leads_upwards
+from relay_protocol.times import rfc3339
 from relay_protocol.values import HOP_BY_HOP, Delivery, RequestHead
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -107,7 +107,7 @@ def _pass_on(lines: list[bytes], delivery: Delivery, target: Target) -> bytes:
     headers = delivery.event.request.headers
     names = [_header_name(name) for name, _ in headers]
     left_out = {name.lower() for name, _ in target.headers}
-    if any(lower == b"connection" for _, lower, _ in names):
+    if b"connection" in [lower for _, lower, _ in names]:
         left_out |= _named_by_connection(delivery.event.request)
     own = {b"host": target.authority.encode(), b"content-length": b"%d" % len(delivery.body)}
     said = b""
@@ -151,7 +151,6 @@ _known_name = functools.lru_cache(maxsize=512)(_read_name)
 
 def _timestamp(unix_ms: int) -> bytes:
     try:
-        moment = datetime.fromtimestamp(unix_ms / 1000, UTC)
+        return rfc3339(unix_ms).encode()
     except (OverflowError, OSError, ValueError) as exc:
         raise RequestRefused(f"{unix_ms} is no time that an event can have come at") from exc
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 NO_MOMENT_HINT = (
     "Write now, beginning, a span such as 2h or 3d, or a time with its zone, such as "
@@ -45,6 +46,21 @@ def parse_moment(text: str, now_ms: int) -> int | None:
     if _SPAN.fullmatch(text):
         return max(0, now_ms - round(parse_span(text) * 1_000))
     return _moment(text)
+
+
+def rfc3339(unix_ms: int) -> str:
+    """Write a time, e.g. `2026-07-02T14:00:00.123Z`.
+
+    Raises:
+        ValueError, OverflowError, OSError: It is outside the years that have four digits.
+    """
+    seconds, ms = divmod(unix_ms, 1_000)
+    return f"{_second(seconds)}.{ms:03}Z"
+
+
+@functools.lru_cache(maxsize=64)  # many webhooks come within one
+def _second(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat()[: len("2026-07-02T14:00:00")]
 
 
 def _moment(text: str) -> int:
