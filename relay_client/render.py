@@ -1,12 +1,17 @@
-"""Notices as lines: for people, for pipes, for programs."""
+"""Notices as lines: for people, for pipes, for programs.
+
+`_told` is the one place that says how each simple notice is told to all three. What is told most,
+a connection and an attempt, looks different to each of them.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from relay_client.console import Colour, Console, counted, duration, padded
@@ -25,7 +30,7 @@ from relay_client.notices import (
     Warned,
 )
 from relay_http.target import Target
-from relay_protocol.messages import Granted
+from relay_protocol.messages import Granted, Welcome
 from relay_protocol.text import harmless
 from relay_protocol.times import rfc3339
 from relay_protocol.values import GONE, Failure, FailureKind, Outcome, Response
@@ -36,9 +41,13 @@ _KEY_CELLS = 10
 _LINE_CHARS = 1_000
 
 Render: TypeAlias = Callable[[Notice], list[str]]
+_Simple: TypeAlias = (
+    Lost | StillAway | Waiting | Resumed | Paused | Slept | Warned | Stopping | Ended
+)
+_Targets: TypeAlias = Mapping[str, Target]
 
 
-def make_render(output: str, console: Console, url: str, targets: Mapping[str, Target]) -> Render:
+def make_render(output: str, console: Console, url: str, targets: _Targets) -> Render:
     """Choose how notices become lines.
 
     Args:
@@ -49,17 +58,116 @@ def make_render(output: str, console: Console, url: str, targets: Mapping[str, T
     """
     match output:
         case "json":
-            return JsonLines(url, targets)
+            return functools.partial(_json_lines, url, targets)
         case "plain":
-            return PlainLines(url)
+            return functools.partial(_plain_lines, url)
         case _:
             return PrettyLines(console, url, targets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A notice in the words of each reader.
+
+    Attributes:
+        kind: Names it to programs and pipes.
+        plain: What a pipe gets behind that.
+        pretty: What a person gets; empty for what a person need not know.
+        facts: What a program gets; None for what repeats another notice.
+    """
+
+    kind: str
+    plain: str
+    pretty: str = ""
+    colour: Colour = Colour.CARE
+    facts: Mapping[str, object] | None = field(default_factory=dict)
+
+
+def _told(notice: _Simple, url: str) -> _Told:
+    facts: Mapping[str, object]
+    match notice:
+        case Lost(reason, hint, before_first):
+            pretty = _away(reason, url, hint) if before_first else ""
+            facts = {"reason": reason, "hint": hint}
+            return _Told("reconnecting", reason, pretty, facts=facts)
+        case StillAway(reason, hint):
+            return _Told("away", reason, _away(reason, url, hint), facts=None)
+        case Waiting(channel, target):
+            pretty = (
+                f"{target.authority} is not listening: webhooks of {harmless(channel)} wait on the "
+                "relay, nothing is lost. Start your app and they arrive."
+            )
+            facts = {"channel": channel, "target": target.url}
+            return _Told("waiting", f"{channel} {target.url}", pretty, facts=facts)
+        case Resumed(channel, target):
+            facts = {"channel": channel, "target": target.url}
+            pretty = f"{target.authority} is back."
+            return _Told("resumed", f"{channel} {target.url}", pretty, Colour.GOOD, facts)
+        case Paused(channel, name, reason):
+            facts = {"channel": channel, "subscription": name, "reason": reason}
+            text = _paused(harmless(channel), harmless(name), harmless(reason))
+            return _Told("paused", f"{_column(channel)} {text}", text, facts=facts)
+        case Slept():
+            return _Told("slept", "")
+        case Warned(text):
+            return _Told("warning", text, f"Warning: {text}", facts={"text": text})
+        case Stopping(number):
+            text = f"Finishing {counted(number, 'webhook')}; Ctrl-C again stops at once."
+            pretty, facts = text if number else "", {"under_way": number}
+            return _Told("stopping", f"under_way={number}", pretty, Colour.DIM, facts)
+        case Ended(reason, exit_status):
+            # An error is told where the command ends.
+            pretty = "" if exit_status else "Stopped. What comes now waits on the relay."
+            facts = {"reason": reason, "exit_status": exit_status}
+            return _Told("ended", reason, pretty, Colour.DIM, facts)
+        case _:
+            assert_never(notice)
+
+
+def _plain_lines(url: str, notice: Notice) -> list[str]:
+    """Columns that stay: time, what, channel, event id, attempt, status, ms, kind, key, text."""
+    match notice:
+        case Settled(delivery, outcome):
+            event = delivery.event
+            columns = [delivery.channel, event.id, str(delivery.attempt), _status(outcome)]
+            columns += [str(outcome.elapsed_ms), event.kind or "-", event.key or "-"]
+            what = "delivered" if outcome.delivered else "failed"
+            text = "" if outcome.delivered else f" {_why_and_next(outcome)}"
+            rest = " ".join([what, *map(_column, columns)]) + text
+        case Connected(welcome, away_s):
+            what = "ready" if away_s is None else "reconnected"
+            rest = f"{what} {url} backlog={_backlog_of(welcome)}"
+        case _:
+            told = _told(notice, url)
+            rest = f"{told.kind} {told.plain}".rstrip(" ")
+    return [f"{_timestamp()} {harmless(rest, _LINE_CHARS)}"]
+
+
+def _json_lines(url: str, targets: _Targets, notice: Notice) -> list[str]:
+    """An object a line, in ASCII alone: no name in it can steer a terminal."""
+    kind: str
+    facts: Mapping[str, object] | None
+    match notice:
+        case Settled(_, Failure(FailureKind.TARGET_DOWN)):
+            return []  # nothing was tried; `waiting` tells it
+        case Settled():
+            kind = "delivered" if notice.outcome.delivered else "failed"
+            facts = _settled_facts(notice)
+        case Connected(welcome, away_s):
+            kind = "ready" if away_s is None else "reconnected"
+            facts = _connected_facts(welcome, away_s, url, targets)
+        case _:
+            told = _told(notice, url)
+            kind, facts = told.kind, told.facts
+    if facts is None:
+        return []
+    return [json.dumps({"type": kind, "time": _timestamp(), **facts})]
 
 
 class PrettyLines:
     """For a person at a terminal."""
 
-    def __init__(self, console: Console, url: str, targets: Mapping[str, Target]) -> None:
+    def __init__(self, console: Console, url: str, targets: _Targets) -> None:
         self._paint = console.paint
         self._url = url
         self._targets = targets
@@ -70,76 +178,37 @@ class PrettyLines:
         match notice:
             case Settled():
                 return self._settled(notice)
-            case Connected(away_s=None):
-                return self._header(notice)
-            case Connected():
-                return self._back(notice)
-            case Waiting(channel, target):
-                return self._waiting(channel, target)
-            case Resumed(_, target):
-                return [self._line(f"{target.authority} is back.", Colour.GOOD)]
-            case Paused():
-                return [self._line(_paused(notice), Colour.CARE)]
-            case Warned(text):
-                return [self._line(f"Warning: {text}", Colour.CARE)]
+            case Connected(welcome, None):
+                return self._header(welcome)
+            case Connected(welcome, away_s):
+                return self._back(welcome, away_s or 0.0)
             case _:
-                return self._connection(notice)
+                told = _told(notice, self._url)
+                self._told_lost |= isinstance(notice, Lost | StillAway) and bool(told.pretty)
+                return [self._line(told.pretty, told.colour)] if told.pretty else []
 
-    def _connection(self, notice: Lost | StillAway | Slept | Stopping | Ended) -> list[str]:
-        match notice:
-            case Lost(before_first=False) | Slept():
-                return []
-            case Lost(reason, hint) | StillAway(reason, hint):
-                self._told_lost = True
-                text = f"{_sentence(reason)} Trying again until {self._url} answers. {hint}"
-                return [self._line(text.strip(), Colour.CARE)]
-            case Stopping(0):
-                return []
-            case Stopping(number):
-                text = f"Finishing {counted(number, 'webhook')}; Ctrl-C again stops at once."
-                return [self._line(text, Colour.DIM)]
-            case Ended(exit_status=0):
-                return [self._line("Stopped. What comes now waits on the relay.", Colour.DIM)]
-            case Ended():
-                return []  # the error itself is told where the command ends
-            case _:
-                assert_never(notice)
-
-    def _header(self, notice: Connected) -> list[str]:
-        granted = notice.welcome.subscriptions
+    def _header(self, welcome: Welcome) -> list[str]:
+        granted = welcome.subscriptions
         names = ", ".join(sorted({harmless(g.name) for g in granted}))
         lines = [self._paint(f"Connected to {self._url} as {names}", Colour.BOLD)]
         lines += [f"  {harmless(g.channel)} → {self._targets[g.channel].url}" for g in granted]
         return [*lines, *(_backlog(g) for g in granted if g.backlog)]
 
-    def _back(self, notice: Connected) -> list[str]:
-        away_s = notice.away_s or 0.0
+    def _back(self, welcome: Welcome, away_s: float) -> list[str]:
         if not self._told_lost and away_s < _BLINK_S:
             return []
         self._told_lost = False
-        backlog = sum(g.backlog for g in notice.welcome.subscriptions)
+        backlog = _backlog_of(welcome)
         came = f"; {counted(backlog, 'webhook')} came meanwhile" if backlog else ""
         return [self._line(f"Connected again after {duration(away_s)}{came}.", Colour.GOOD)]
-
-    def _waiting(self, channel: str, target: Target) -> list[str]:
-        text = (
-            f"{target.authority} is not listening: webhooks of {harmless(channel)} wait on the "
-            "relay, nothing is lost. Start your app and they arrive."
-        )
-        return [self._line(text, Colour.CARE)]
 
     def _settled(self, notice: Settled) -> list[str]:
         outcome = notice.outcome
         if isinstance(outcome, Failure) and outcome.kind in _SAID_BY_WAITING:
             return []
-        words = [_clock(), self._what(notice)]
-        match outcome:
-            case Response(status) if outcome.delivered:
-                words.append(self._paint(str(status), Colour.GOOD))
-            case Response(status):
-                words.append(self._paint(str(status), Colour.BAD))
-            case Failure(kind):
-                words.append(self._paint(_spoken(kind), Colour.BAD))
+        status = _status(outcome).replace("_", " ")
+        colour = Colour.GOOD if outcome.delivered else Colour.BAD
+        words = [_clock(), self._what(notice), self._paint(status, colour)]
         words.append(f"{outcome.elapsed_ms} ms")
         if not outcome.delivered:
             words.append(_why_and_next(outcome))
@@ -158,89 +227,6 @@ class PrettyLines:
 
     def _line(self, text: str, colour: Colour) -> str:
         return f"{_clock()}  {self._paint(harmless(text, _LINE_CHARS), colour)}"
-
-
-class PlainLines:
-    """Columns that stay: time, what, channel, event id, attempt, status, ms, kind, key, text."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __call__(self, notice: Notice) -> list[str]:
-        """Give the one line of a notice."""
-        return [f"{_timestamp()} {harmless(self._rest(notice), _LINE_CHARS)}"]
-
-    def _rest(self, notice: Notice) -> str:
-        match notice:
-            case Settled(delivery, outcome):
-                event = delivery.event
-                columns = [delivery.channel, event.id, str(delivery.attempt), _status(outcome)]
-                columns += [str(outcome.elapsed_ms), event.kind or "-", event.key or "-"]
-                text = "" if outcome.delivered else f" {_why_and_next(outcome)}"
-                return " ".join([_type(notice), *map(_column, columns)]) + text
-            case Connected(welcome, away_s):
-                backlog = sum(g.backlog for g in welcome.subscriptions)
-                what = "ready" if away_s is None else "reconnected"
-                return f"{what} {self._url} backlog={backlog}"
-            case Waiting(channel, target) | Resumed(channel, target):
-                return f"{_type(notice)} {channel} {target.url}"
-            case Paused(channel):
-                return f"paused {_column(channel)} {_paused(notice)}"
-            case Lost(reason) | StillAway(reason) | Ended(reason):
-                return f"{_type(notice)} {reason}"
-            case Warned(text):
-                return f"warning {text}"
-            case Stopping(number):
-                return f"stopping under_way={number}"
-            case Slept():
-                return "slept"
-            case _:
-                assert_never(notice)
-
-
-class JsonLines:
-    """For programs: an object a line."""
-
-    def __init__(self, url: str, targets: Mapping[str, Target]) -> None:
-        self._url = url
-        self._targets = targets
-
-    def __call__(self, notice: Notice) -> list[str]:
-        """Give the one object of a notice; none for what repeats another."""
-        match notice:
-            case StillAway():
-                return []
-            case Settled(_, Failure(FailureKind.TARGET_DOWN)):
-                return []  # nothing was tried; `waiting` tells it
-            case _:
-                whole = {"type": _type(notice), "time": _timestamp(), **self._facts(notice)}
-                return [json.dumps(whole)]  # ASCII alone: no name in it can steer a terminal
-
-    def _facts(self, notice: Notice) -> dict[str, object]:
-        match notice:
-            case Settled():
-                return _settled_facts(notice)
-            case Connected(welcome, away_s):
-                channels = [self._granted(g) for g in welcome.subscriptions]
-                name = welcome.subscriptions[0].name if channels else ""
-                away = {} if away_s is None else {"away_ms": round(away_s * 1000)}
-                return {"url": self._url, "name": name, "channels": channels, **away}
-            case Waiting(channel, target) | Resumed(channel, target):
-                return {"channel": channel, "target": target.url}
-            case Lost(reason, hint) | StillAway(reason, hint):
-                return {"reason": reason, "hint": hint}
-            case _:  # programs know the others' fields by the same names
-                return asdict(notice)
-
-    def _granted(self, granted: Granted) -> dict[str, object]:
-        return {
-            "channel": granted.channel,
-            "subscription": granted.name,
-            "target": self._targets[granted.channel].url,
-            "backlog": granted.backlog,
-            "oldest_waiting_at": granted.oldest_waiting_at,
-            "created": granted.created,
-        }
 
 
 _SAID_BY_WAITING = (FailureKind.TARGET_DOWN, FailureKind.TARGET_LOST)
@@ -264,22 +250,23 @@ def _settled_facts(notice: Settled) -> dict[str, object]:
     return facts
 
 
-def _type(notice: Notice) -> str:
-    match notice:
-        case Settled(_, outcome):
-            return "delivered" if outcome.delivered else "failed"
-        case Connected(away_s=None):
-            return "ready"
-        case Connected():
-            return "reconnected"
-        case Lost():
-            return "reconnecting"
-        case Warned():
-            return "warning"
-        case StillAway():
-            return "away"
-        case _:
-            return type(notice).__name__.lower()
+def _connected_facts(
+    welcome: Welcome, away_s: float | None, url: str, targets: _Targets
+) -> dict[str, object]:
+    granted = welcome.subscriptions
+    channels = [
+        {
+            "channel": one.channel,
+            "subscription": one.name,
+            "target": targets[one.channel].url,
+            "backlog": one.backlog,
+            "oldest_waiting_at": one.oldest_waiting_at,
+            "created": one.created,
+        }
+        for one in granted
+    ]
+    away = {} if away_s is None else {"away_ms": round(away_s * 1000)}
+    return {"url": url, "name": granted[0].name if granted else "", "channels": channels, **away}
 
 
 def _why_and_next(outcome: Outcome) -> str:
@@ -298,14 +285,21 @@ def _why_and_next(outcome: Outcome) -> str:
             return f"the target answered {status}; tried a few times more at most"
 
 
-def _paused(notice: Paused) -> str:
+def _paused(channel: str, name: str, reason: str) -> str:
     """The pause, and the command that ends it."""
-    channel, name = harmless(notice.channel), harmless(notice.subscription)
     command = shlex.join(["relay-client", "resume", "--channel", channel, "--as", name])
     return (
-        f"{_sentence(harmless(notice.reason))} The relay pauses {name}: webhooks of {channel} wait "
+        f"{_sentence(reason)} The relay pauses {name}: webhooks of {channel} wait "
         f"there. To go on: {command}"
     )
+
+
+def _away(reason: str, url: str, hint: str) -> str:
+    return f"{_sentence(reason)} Trying again until {url} answers. {hint}".strip()
+
+
+def _backlog_of(welcome: Welcome) -> int:
+    return sum(granted.backlog for granted in welcome.subscriptions)
 
 
 def _backlog(granted: Granted) -> str:
@@ -321,10 +315,6 @@ def _backlog(granted: Granted) -> str:
 
 def _status(outcome: Outcome) -> str:
     return str(outcome.status) if isinstance(outcome, Response) else outcome.kind.value
-
-
-def _spoken(kind: FailureKind) -> str:
-    return kind.value.replace("_", " ")
 
 
 def _key(key: str) -> str:
