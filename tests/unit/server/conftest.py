@@ -1,18 +1,17 @@
-"""The server runs on uvloop where it exists: what touches sockets is tested on both loops."""
+"""A server in this process, its API as somebody asks it, and its commands."""
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import io
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from relay_server import cli, log
+from relay_server import cli, log, stopping
 from relay_server.files import PREFIX
 from relay_server.values import Scope
 from relay_server.web import api, server
@@ -20,32 +19,23 @@ from tests.unit.server.asking import Asking, Json
 from tests.unit.server.commanding import Run, Shown
 from tests.unit.server.support import Served, serve_front
 
-ON_BOTH = {
-    "test_front",
-    "test_front_limits",
-    "test_front_answers",
-    "test_gateway",
-    "test_front_requests",
-}
-
-
-def pytest_asyncio_loop_factories(
-    item: pytest.Item,
-) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """By name: their transports differ."""
-    if sys.platform == "win32" or item.path.stem not in ON_BOTH:
-        return {"asyncio": asyncio.new_event_loop}
-    return {
-        "asyncio": asyncio.new_event_loop,
-        "uvloop": importlib.import_module("uvloop").new_event_loop,
-    }
-
 
 @pytest.fixture(autouse=True)
 def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the developer's own shell has set is no part of a test."""
     for variable in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def process_as_before() -> Iterator[None]:
+    """A server that is started in this process keeps what it sets for all of it to its end."""
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    switch_interval = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(switch_interval)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

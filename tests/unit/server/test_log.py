@@ -20,11 +20,11 @@ SECRET = "rly_FIXTUREsecret"
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """Other tests have the logger as it is without a set-up."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp")
+    handlers, level, aiohttp_level = root.handlers[:], root.level, aiohttp.level
     yield
     structlog.reset_defaults()
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:], root.level, aiohttp.level = handlers, level, aiohttp_level
 
 
 def fail() -> None:

@@ -20,9 +20,7 @@ from tests.support.senders import Connection, connection, request
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled
 from tests.unit.server.support import Served
-from tests.unit.server.test_app import running, switch_interval
-
-__all__ = ["switch_interval"]
+from tests.unit.server.test_app import running
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ async def test_connections_that_keep_coming_hold_up_no_stop(
         sockets=[SimpleNamespace(fileno=lambda: busy_port)], close=lambda: closed.append(True)
     )
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await stopping._stop_listening(cast(asyncio.Server, server))
 
     assert closed == [True]
@@ -93,7 +91,7 @@ async def test_a_webhook_that_never_comes_whole_is_cut(
         else:
             one.stop.set()
 
-        assert await half.closed(8) == b""
+        assert await half.closed() == b""
         assert await one.ends() == (1 if fails else 0)
 
 
@@ -104,7 +102,7 @@ async def test_answers_end_their_connections_while_it_stops(served: Served) -> N
         served.context.stopping = True
         answer = await kept.exchange(raw)
         assert (answer.status, dict(answer.headers)["Connection"]) == (200, "close")
-        assert await kept.closed(3) == b""
+        assert await kept.closed() == b""
     assert (await served.send(raw)).status == 200, "it still takes what comes"
 
 

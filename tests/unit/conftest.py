@@ -9,7 +9,17 @@ from collections.abc import Callable
 
 import pytest
 
-ON_BOTH = {"test_connection", "test_pool", "test_poster"}
+ON_BOTH = {
+    "test_connection",
+    "test_front",
+    "test_front_answers",
+    "test_front_limits",
+    "test_front_requests",
+    "test_gateway",
+    "test_pool",
+    "test_poster",
+    "test_url_push",
+}
 
 
 def pytest_asyncio_loop_factories(
