@@ -13,8 +13,6 @@ from relay_client.notices import Connected, Notice
 from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
 from relay_client.websocket import Socket
-from relay_http.poster import Posted
-from relay_http.target import Target as Place
 from relay_protocol.client_session import ClientSession, FinishedInMemory, FinishedKey
 from relay_protocol.messages import Granted, Hello, Wanted
 from relay_protocol.values import Delivery, Response
@@ -22,7 +20,7 @@ from tests.simulation.judge import Disturbances, Judge
 from tests.simulation.kernel import Kernel
 from tests.simulation.network import Link
 from tests.simulation.plan import Group
-from tests.simulation.targets import Target
+from tests.simulation.targets import Poster, Target
 
 RELAY = Relay("http://relay.test", "token")
 
@@ -59,7 +57,6 @@ class SimJournal:
             self._memory.remember(key, response)
 
     def find(self, delivery_id: str, event_id: str, attempt: int) -> Response | None:
-        """Whether the target took it."""
         known = self._memory.find(delivery_id, event_id, attempt)
         if known is not None or attempt == 1:
             return known
@@ -67,7 +64,6 @@ class SimJournal:
         return next((response for response in found if response), None)
 
     def add(self, delivery: Delivery, response: Response) -> None:
-        """The target took it."""
         self._memory.add(delivery, response)
         name = next(name for channel, name in self._mine if channel == delivery.channel)
         row = (delivery.channel, name), (delivery.id, delivery.event.id), response
@@ -99,24 +95,6 @@ class _SimTunnel(Tunnel):
     async def _dial(self) -> Socket:
         link = await self.dial()
         return cast(Socket, link.client)
-
-
-class _SimPoster:
-    """Posts to its machine's target."""
-
-    target = Place("localhost", 8000)
-
-    def __init__(self, target: Target, life: int) -> None:
-        self._target = target
-        self._life = life
-
-    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
-        """Post it."""
-        ended(self._target.post(delivery, self._life))
-
-    async def until_listening(self) -> None:
-        """Wait for it."""
-        await self._target.until_up()
 
 
 class Machine:
@@ -159,7 +137,6 @@ class Machine:
 
     @property
     def runs(self) -> bool:
-        """Whether a client runs here."""
         return self._task is not None and not self._task.done()
 
     @property
@@ -168,7 +145,6 @@ class Machine:
         return self._session if self.runs else None
 
     def start(self) -> None:
-        """Start the client."""
         if self.runs or self.retired:
             return
         self.life += 1
@@ -182,7 +158,6 @@ class Machine:
         self._task = self._kernel.spawn(self._run(self._journal), f"client {self.number}")
 
     def stop(self) -> None:
-        """Ask the client to end."""
         if self.runs and self._tunnel is not None:
             self._disturbances.note(self.number)
             self._tunnel.stop()
@@ -210,7 +185,7 @@ class Machine:
         tunnel = _SimTunnel(
             RELAY,
             self._session,
-            dict.fromkeys(self.group.channels, _SimPoster(self.target, self.life)),
+            dict.fromkeys(self.group.channels, Poster(self.target, self.life)),
             self._tell,
             backoff=Backoff(self._rng.uniform),
             wall=self.wall,

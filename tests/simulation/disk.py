@@ -24,8 +24,7 @@ from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import ChannelNumber, SubscriptionNumber
 from tests.simulation.kernel import Kernel
-from tests.support.inline import IN_MEMORY
-from tests.support.stores import MemoryStore
+from tests.support.stores import IN_MEMORY, MemoryStore
 
 T = TypeVar("T")
 
@@ -167,7 +166,6 @@ class _Reading:
         return self.database.ask(query)
 
     async def close(self, *, abandon: bool) -> None:
-        """The life is over."""
         self._life.over = True
 
 
@@ -204,7 +202,6 @@ class _Writer:
         return 1 if self._life.weather.full else None
 
     def fail(self, error: StoreBroken) -> None:
-        """It never does."""
         self._life.kernel.violate("the store broke", error=error)
 
     async def close(self) -> None:
@@ -277,7 +274,6 @@ class SimStore(SqliteStore):
         self.life.over = True
 
     def heal(self) -> None:
-        """There is room again."""
         if not self.space.taking:
             self.space.change("")
 

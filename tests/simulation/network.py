@@ -61,7 +61,6 @@ class Pipe:
         self._room.set()
 
     def send(self, frame: Frame) -> None:
-        """Put a frame on its way."""
         if self.closed:
             return
         if self.frames_left is not None:
@@ -80,7 +79,6 @@ class Pipe:
         self._kernel.loop.call_at(self._last, self._arrive)
 
     async def room(self) -> None:
-        """Wait until the network takes more."""
         await self._room.wait()
 
     def hold(self) -> None:
@@ -188,16 +186,13 @@ class _End:
 
     @property
     def transport(self) -> _End:
-        """To hang up by."""
         return self
 
     def abort(self) -> None:
-        """Hang up."""
         if not self.lost:
             self._link.aborted(self)
 
     def lose(self) -> None:
-        """The connection is gone."""
         self.lost = True
         self._news.set()
 
@@ -273,7 +268,6 @@ class ClientEnd(_End):
         return ConnectionClosedOK(self._closed, self._closed, True)
 
     def arrived(self, frame: Frame) -> None:
-        """The network brings a frame."""
         if self.lost:
             return
         match frame.kind:
@@ -330,7 +324,6 @@ class ServerEnd(_End):
         self._link.down.send(Frame("data", frame[head:]))
 
     def get_write_buffer_size(self) -> int:
-        """How much is on its way."""
         return self._link.down.bytes
 
     def is_closing(self) -> bool:
@@ -338,17 +331,14 @@ class ServerEnd(_End):
         return self.lost or self._closing
 
     async def drain(self) -> None:
-        """Wait until the network takes more."""
         if self.lost:
             raise ClientConnectionResetError("Cannot write to closing transport")
         await self._link.down.room()
 
     async def ping(self) -> None:
-        """Send a ping."""
         await self._send(Frame("ping"))
 
     async def pong(self, data: bytes) -> None:
-        """Answer a ping."""
         await self._send(Frame("pong", data))
 
     async def close(self, *, code: int = 1000, message: bytes = b"") -> None:
@@ -362,7 +352,6 @@ class ServerEnd(_End):
         await self._wait_for_goodbye()
 
     def arrived(self, frame: Frame) -> None:
-        """The network brings a frame."""
         if self.lost:
             return
         match frame.kind:

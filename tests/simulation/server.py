@@ -68,7 +68,6 @@ class Replica:
             return status
 
     def accept(self, link: Link) -> None:
-        """A client connects."""
         end: Any = link.server  # and its own transport, and what waits for that
         connection = Connection(self._context, end, end, end, TOKEN)
         self.connections[connection] = None
@@ -77,11 +76,9 @@ class Replica:
         task.add_done_callback(lambda _: self._left(link, connection))
 
     def readers(self) -> list[Reader]:
-        """Every reader."""
         return [served.reader for served in self.hub._served.values()]
 
     def crash(self) -> None:
-        """End at once."""
         self.ticking.cancel()
         for task in self.links.values():
             task.cancel()
@@ -119,11 +116,9 @@ class Server:
 
     @property
     def connections(self) -> list[Connection]:
-        """Of all replicas."""
         return [connection for one in self.replicas for connection in one.connections]
 
     def readers(self) -> list[Reader]:
-        """Of all replicas."""
         return [reader for one in self.replicas for reader in one.readers()]
 
     async def stop(self) -> None:

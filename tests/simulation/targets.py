@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from relay_http.poster import Posted
+from relay_http.target import Target as Place
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 from tests.simulation.judge import Judge, Visit
 from tests.simulation.kernel import Kernel
@@ -53,7 +56,6 @@ class Target:
 
     @property
     def up(self) -> bool:
-        """Whether it takes connections."""
         return self._up.is_set()
 
     def fall(self) -> None:
@@ -62,7 +64,6 @@ class Target:
         self._fell.set()
 
     def rise(self) -> None:
-        """Come back."""
         self._up.set()
         self._fell = asyncio.Event()
 
@@ -118,6 +119,33 @@ class Target:
         self._kernel.note(f"target {_name(outcome)}")
         failed = not outcome.delivered
         self._judge.ended(visit, took=took, heard=outcome.delivered, failed=failed)
+
+
+class Poster:
+    """What one run of a client, or a forward, posts to its target with."""
+
+    target = Place("localhost", 8000)
+
+    def __init__(self, target: Target, life: int) -> None:
+        self._target = target
+        self._life = life
+
+    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
+        """What a client posts with."""
+        ended(self.post(delivery))
+
+    async def post(self, delivery: Delivery) -> Outcome:
+        return await self._target.post(delivery, self._life)
+
+    async def until_listening(self) -> None:
+        await self._target.until_up()
+
+    async def look(self) -> str:
+        """Why the target takes nothing."""
+        return "" if self._target.up else "it is not there"
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 def _name(outcome: Outcome) -> str:

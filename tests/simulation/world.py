@@ -18,7 +18,6 @@ import relay_client.tunnel
 import relay_server.delivery.url.push
 import relay_server.web.ingest
 from relay_protocol.errors import RelayError
-from relay_protocol.values import Delivery, Outcome
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.store.feed import Claimed
 from relay_server.values import Appended, Selection, Subscription
@@ -33,30 +32,11 @@ from tests.simulation.network import Link
 from tests.simulation.plan import Group, Plan, draw
 from tests.simulation.senders import Sender
 from tests.simulation.server import Replica, Server
-from tests.simulation.targets import Mood, Target
+from tests.simulation.targets import Mood, Poster, Target
 
 FORWARD_MACHINES = 100  # numbers of the places that the server itself posts to
 WATCH_S = 0.7
 SETTLED_WITHIN_S = 240.0  # once nothing goes wrong any more, and all retries are due
-
-
-class _Poster:
-    """What a forward posts with."""
-
-    def __init__(self, target: Target, life: int) -> None:
-        self._target = target
-        self._life = life
-
-    async def post(self, delivery: Delivery) -> Outcome:
-        """Post it."""
-        return await self._target.post(delivery, self._life)
-
-    async def look(self) -> str:
-        """Why the target takes nothing."""
-        return "" if self._target.up else "it is not there"
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 class World:
@@ -254,7 +234,6 @@ class World:
     # People.
 
     async def replay(self, subscription: Subscription, wanted: Selection, rate: float) -> None:
-        """Ask for a replay."""
         server, now = self.server, self.kernel.clock.unix_ms()
         if server is None:
             return
@@ -304,11 +283,11 @@ class World:
             return
         self.kernel.note("paused" if reason else "resumed", subscription=changed.number)
 
-    def poster(self, config: ForwardConfig, *_: object) -> _Poster:
+    def poster(self, config: ForwardConfig, *_: object) -> Poster:
         """What a forward posts with."""
         name = config.url.rpartition("/")[2]
         self.disturbances.note(FORWARD_MACHINES + self.plan.forwards.index(name))
-        return _Poster(self._pushed[name], self.kernel.number())
+        return Poster(self._pushed[name], self.kernel.number())
 
     # Making and mending.
 
