@@ -20,7 +20,7 @@ from tests.unit.examples.support import ROOT, SECRET, body_of, signed
 INCOMING = body_of("message_created_incoming")
 # a terminal that is not set to UTF-8, as on Windows or with LANG=C
 OLD_TERMINAL = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
-DEADLINE_S = 20
+DEADLINE_S = 60
 WAITING_REPLY = """
 import asyncio, sys
 

@@ -263,7 +263,7 @@ async def test_a_failure_is_named_on_the_screen_and_in_the_log(
 async def test_the_answer_waits_for_the_work() -> None:
     """A 2xx before the work is done would keep Relay from trying again."""
     gate = Gate()
-    async with running_bot(gate.reply) as bot, asyncio.timeout(10):
+    async with running_bot(gate.reply) as bot, asyncio.timeout(20):
         posting = asyncio.create_task(bot.post(INCOMING, signed(INCOMING, event_id="evt_1")))
         await gate.came.wait()
         assert not posting.done()
@@ -276,7 +276,7 @@ async def test_the_answer_waits_for_the_work() -> None:
 async def test_a_repeat_waits_for_the_one_under_way() -> None:
     """Relay gave up waiting and came again: one answer to the customer, 200 for both."""
     gate = Gate()
-    async with running_bot(gate.reply) as bot, asyncio.timeout(10):
+    async with running_bot(gate.reply) as bot, asyncio.timeout(20):
         first = asyncio.create_task(bot.post(INCOMING, signed(INCOMING, event_id="evt_1")))
         await gate.came.wait()
         first.cancel()  # the connection closes
