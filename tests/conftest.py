@@ -1,14 +1,17 @@
-"""For every test: how hard hypothesis tries, and where chance comes from."""
+"""For every test: how hard hypothesis tries, and where chance comes from; a relay and a target."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.seeds import choose_seed
-from tests.support.summary import header, table
+from tests.support.relay import Relay, open_relay
+from tests.support.seeds import choose_seed, header, table
+from tests.support.target import Target, open_target
 
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
@@ -40,3 +43,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(header())
     for line in lines:
         terminalreporter.write_line(line)
+
+
+@pytest.fixture
+async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
+    """A server process with the channel `chatwoot`."""
+    async with open_relay(tmp_path / "relay") as relay:
+        yield relay
+
+
+@pytest.fixture
+async def target() -> AsyncIterator[Target]:
+    """An HTTP server that takes everything."""
+    async with open_target() as target:
+        yield target

@@ -36,8 +36,7 @@ from relay_server.values import (
 from tests.contract.model import Model, Reader
 from tests.support.clock import START_MS
 from tests.support.events import new_event, request
-from tests.support.inline import open_in_memory
-from tests.support.stores import MemoryStore
+from tests.support.stores import MemoryStore, open_in_memory
 
 T = TypeVar("T")
 MOST_SUBSCRIPTIONS, MOST_REPLAYS = 3, 2

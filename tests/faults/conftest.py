@@ -1,4 +1,4 @@
-"""A relay that runs, a target that listens; verdicts that are printed at the end of the run."""
+"""What is for the deep run alone, chance, a trial, and verdicts printed at the end of the run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from random import Random
 import pytest
 
 from tests.support.ledger import Verdict
-from tests.support.relay import Relay, open_relay
 from tests.support.seeds import chance, is_deep
-from tests.support.target import Target, open_target
+from tests.support.trial import Trial, open_trial
 
 Judged = Callable[..., None]
 
@@ -26,23 +25,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    """A server process with the channel `chatwoot`."""
-    async with open_relay(tmp_path / "relay") as relay:
-        yield relay
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Target]:
-    """An HTTP server that takes everything."""
-    async with open_target() as target:
-        yield target
-
-
-@pytest.fixture
 def rng(request: pytest.FixtureRequest) -> Random:
     """What happens at random in this test: the same for the same seed of the run."""
     return chance(request.node.nodeid)
+
+
+@pytest.fixture
+async def trial(tmp_path: Path, rng: Random) -> AsyncIterator[Trial]:
+    """A relay with all constants as they are, a target, and a proxy between relay and clients."""
+    async with open_trial(tmp_path / "trial", rng) as trial:
+        yield trial
 
 
 @pytest.fixture

@@ -25,12 +25,12 @@ from tests.support.relay import Constant, Relay
 from tests.support.seeds import is_deep, short_or_deep
 from tests.support.target import BROKEN, OK, Arrival
 from tests.support.trial import Trial, open_trial
-from tests.support.waiting import until
+from tests.support.waiting import until, until_true
 
 HOUR_S, DAY_S, YEAR_S = 3_600, 86_400, 31_557_600
 TO_1970 = 3_600 - int(time.time())  # an hour into it: dates before it are none that Linux can have
 JUMPS = (HOUR_S, -HOUR_S, DAY_S, -DAY_S, 10 * YEAR_S, TO_1970, 0)
-SEEN_WITHIN_S = 5.0
+SEEN_WITHIN_S = 20.0
 NEAR_S = 60
 QUICK_UPKEEP: tuple[Constant, ...] = (("relay_server.app", "UPKEEP_S", 1.0),)
 FOREVER_DAYS = 36_500
@@ -57,13 +57,14 @@ async def offset_of(relay: Relay) -> float:
 async def jump(relay: Relay, date: FakeDate, offset_s: int) -> None:
     """Let the server's date jump, and wait until it has."""
     date.set(offset_s)
-    async with asyncio.timeout(SEEN_WITHIN_S):
-        while abs(await offset_of(relay) - offset_s) > NEAR_S:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # there is nothing to wait for but the answer
+
+    async def has_jumped() -> bool:
+        return abs(await offset_of(relay) - offset_s) <= NEAR_S
+
+    await until_true(has_jumped, SEEN_WITHIN_S)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     "who", ["both", *(pytest.param(who, marks=pytest.mark.deep) for who in ("server", "client"))]
 )
@@ -113,7 +114,6 @@ async def all_is_told(trial: Trial) -> None:
 
 @pytest.mark.slow
 @pytest.mark.deep
-@pytest.mark.timeout(120)
 async def test_what_is_undelivered_outlives_a_jump_of_ten_years(
     tmp_path: Path, rng: Random, judged: Judged
 ) -> None:
@@ -127,17 +127,16 @@ async def test_what_is_undelivered_outlives_a_jump_of_ten_years(
         client.kill()
         async with trial.talking() as talk:
             await talk.accepts(50)
-        waiting = await trial.backlog()
+        waiting = await trial.relay.backlog()
         await jump(trial.relay, date, 10 * YEAR_S)
         await until(lambda: "old events deleted" in trial.relay.server.errors)
-        assert await trial.backlog() == waiting
+        assert await trial.relay.backlog() == waiting
         await trial.connect()
         judged(await trial.verdict(), "date jumps: retention", 1)
 
 
 @pytest.mark.slow
 @pytest.mark.deep
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("offset_s", [-DAY_S, 10 * YEAR_S])
 async def test_retries_come_when_they_are_due_whatever_the_date(
     offset_s: int, tmp_path: Path, rng: Random
@@ -171,13 +170,13 @@ async def test_retries_come_when_they_are_due_whatever_the_date(
 
 async def is_recorded(relay: Relay, attempts: int) -> None:
     """Wait until it is in the store that a delivery is tried again."""
-    async with asyncio.timeout(10):
-        while True:
-            [event] = await relay.events()
-            [delivery] = event["deliveries"]
-            if delivery["state"] == "waiting" and delivery["attempt"] == attempts:
-                return
-            await asyncio.sleep(0.02)  # there is nothing to wait for but the answer
+
+    async def is_so() -> bool:
+        [event] = await relay.events()
+        [delivery] = event["deliveries"]
+        return bool(delivery["state"] == "waiting" and delivery["attempt"] == attempts)
+
+    await until_true(is_so)
 
 
 @pytest.mark.slow

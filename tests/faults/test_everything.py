@@ -48,7 +48,6 @@ class Storm:
         self._failing = 0.0
 
     async def begin(self) -> None:
-        """Start the readers."""
         trial, service = self.trial, self.service
         await trial.set_policy(**STRICT)
         trial.answer_with(self._answer)
@@ -62,7 +61,6 @@ class Storm:
             self._live.append(await self._connect())
 
     async def next_fault(self) -> None:
-        """Let something fail."""
         faults: tuple[Callable[[], Awaitable[None]], ...] = (
             self.kill_server, self.restart_server, self.stop_server_a_while,
             self.kill_client, self.restart_client, self.stop_client_a_while,
@@ -73,7 +71,6 @@ class Storm:
         await fault()
 
     async def end(self) -> None:
-        """Let nothing fail any more."""
         self._failing = 0.0
         self.trial.target.saying = lambda _: say
 

@@ -27,7 +27,7 @@ from tests.support.waiting import until
 
 WINDOW = 32  # deliveries that may be under way to a client
 BESIDE = 9_999  # the conversation of webhooks that are sent one by one
-ANSWERED_WITHIN_S = 3.5  # 2.5 is promised; the rest is for a machine that is busy with tests
+ANSWERED_WITHIN_S = 4.9  # 2.5 is promised, and senders wait for 5; a machine may be busy
 EARLY_CHECKPOINTS: tuple[Constant, ...] = (
     ("relay_server.store.sqlite.checkpointer", "CHECKPOINT_PAGES", 64),
 )
@@ -65,7 +65,6 @@ FATAL = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "trouble", [FATAL[0], *(pytest.param(one, marks=DEEP) for one in FATAL[1:])], ids=str
 )
@@ -97,24 +96,22 @@ REFUSED = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("trouble", [pytest.param(one, marks=DEEP) for one in REFUSED], ids=str)
 async def test_a_disk_that_takes_nothing_has_webhooks_refused_until_it_does_again(
-    trouble: Trouble, tmp_path: Path, rng: Random, judged: Judged
+    trouble: Trouble, trial: Trial, tmp_path: Path, judged: Judged
 ) -> None:
-    async with open_trial(tmp_path / "trial", rng) as trial:
-        relay, record = trial.relay, tmp_path / "calls"
-        await trial.connect()
-        async with trial.talking() as talk:
-            await talk.accepts(20)
-            async with afflicted(relay.server, record, trouble.faults(relay.data_dir)):
-                await until(lambda: "webhooks are refused" in relay.server.errors)
-                assert await is_refused(trial) in ("store_full", "store_read_only")
-                assert await relay.is_ready(), "readers are served"
-            assert injected(record)
-            await talk.accepts(20)
-        assert relay.server.alive, relay.server.errors
-        judged(await trial.verdict(), "the store's disk takes nothing", 1)
+    relay, record = trial.relay, tmp_path / "calls"
+    await trial.connect()
+    async with trial.talking() as talk:
+        await talk.accepts(20)
+        async with afflicted(relay.server, record, trouble.faults(relay.data_dir)):
+            await until(lambda: "webhooks are refused" in relay.server.errors)
+            assert await is_refused(trial) in ("store_full", "store_read_only")
+            assert await relay.is_ready(), "readers are served"
+        assert injected(record)
+        await talk.accepts(20)
+    assert relay.server.alive, relay.server.errors
+    judged(await trial.verdict(), "the store's disk takes nothing", 1)
 
 
 async def say_one(trial: Trial, within_s: float = ANSWERED_WITHIN_S) -> Answer:
@@ -138,35 +135,32 @@ async def is_refused(trial: Trial) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "delay_s", [pytest.param(0.05, marks=DEEP), pytest.param(0.5, marks=DEEP), 3.0]
 )
 async def test_a_slow_disk_is_waited_for_only_as_long_as_senders_wait(
-    delay_s: float, tmp_path: Path, rng: Random, judged: Judged
+    delay_s: float, trial: Trial, tmp_path: Path, judged: Judged
 ) -> None:
     """What is refused meanwhile may be stored all the same: then its repeat is known by its id."""
-    async with open_trial(tmp_path / "trial", rng) as trial:
-        data_dir = trial.relay.data_dir
-        await trial.connect()
-        slow = f"delay_enter={round(delay_s * 1_000_000)}"
-        fault = Inject("fdatasync", slow, files=(data_dir / "relay.db-wal",))
-        async with trial.talking() as talk:
-            await talk.accepts(20)
-            async with afflicted(trial.relay.server, tmp_path / "calls", [fault]):
-                for _ in range(short_or_deep(1, 6)):
-                    if delay_s > 1:
-                        assert await is_refused(trial) == "store_timeout"
-                    else:
-                        assert (await say_one(trial)).status == 200
-            await talk.accepts(20)
-        assert trial.relay.server.alive, trial.relay.server.errors
-        judged(await trial.verdict(), "slow disk", 1)
+    data_dir = trial.relay.data_dir
+    await trial.connect()
+    slow = f"delay_enter={round(delay_s * 1_000_000)}"
+    fault = Inject("fdatasync", slow, files=(data_dir / "relay.db-wal",))
+    async with trial.talking() as talk:
+        await talk.accepts(20)
+        async with afflicted(trial.relay.server, tmp_path / "calls", [fault]):
+            for _ in range(short_or_deep(1, 6)):
+                if delay_s > 1:
+                    assert await is_refused(trial) == "store_timeout"
+                else:
+                    assert (await say_one(trial)).status == 200
+        await talk.accepts(20)
+    assert trial.relay.server.alive, trial.relay.server.errors
+    judged(await trial.verdict(), "slow disk", 1)
 
 
 @pytest.mark.slow
 @pytest.mark.deep
-@pytest.mark.timeout(150)
 async def test_a_disk_that_fills_up_under_load_and_has_room_again(
     tmp_path: Path, rng: Random, judged: Judged
 ) -> None:
@@ -196,7 +190,6 @@ async def until_refused(trial: Trial) -> None:
 
 @pytest.mark.slow
 @pytest.mark.deep
-@pytest.mark.timeout(150)
 async def test_a_disk_that_the_kernel_gave_up_has_all_that_was_answered(
     tmp_path: Path, rng: Random, judged: Judged
 ) -> None:
@@ -233,19 +226,18 @@ async def stops_or_refuses(trial: Trial) -> None:
 @pytest.mark.slow
 @pytest.mark.deep
 async def test_a_server_that_may_open_no_more_files_goes_on_when_it_may(
-    tmp_path: Path, rng: Random, judged: Judged
+    trial: Trial, tmp_path: Path, judged: Judged
 ) -> None:
     """Connections wait, or are refused; what is connected already is served."""
-    async with open_trial(tmp_path / "trial", rng) as trial:
-        await trial.connect()
-        for error in ("EMFILE", "ENFILE"):
-            fault = Inject("accept4", f"error={error}")
-            async with trial.talking() as talk:
-                await talk.accepts(20)
-                async with afflicted(trial.relay.server, tmp_path / error, [fault]):
-                    await until(lambda error=error: injected(tmp_path / error) > 3)  # type: ignore[misc]
-                await talk.accepts(20)
-        judged(await trial.verdict(), "no more files", 2)
+    await trial.connect()
+    for error in ("EMFILE", "ENFILE"):
+        fault = Inject("accept4", f"error={error}")
+        async with trial.talking() as talk:
+            await talk.accepts(20)
+            async with afflicted(trial.relay.server, tmp_path / error, [fault]):
+                await until(lambda error=error: injected(tmp_path / error) > 3)  # type: ignore[misc]
+            await talk.accepts(20)
+    judged(await trial.verdict(), "no more files", 2)
 
 
 AT_START = (
@@ -260,27 +252,25 @@ AT_START = (
 
 @pytest.mark.slow
 @pytest.mark.deep
-@pytest.mark.timeout(120)
 async def test_a_start_that_the_system_refuses_says_so_and_the_next_one_works(
-    tmp_path: Path, rng: Random, judged: Judged
+    trial: Trial, tmp_path: Path, judged: Judged
 ) -> None:
-    async with open_trial(tmp_path / "trial", rng) as trial:
-        relay = trial.relay
-        async with trial.talking() as talk:
-            await talk.accepts(20)
-        for number, trouble in enumerate(AT_START):
-            relay.server.kill()
-            faults = trouble.faults(relay.data_dir)
-            relay.server_prefix = under_strace(tmp_path / f"calls-{number}", faults)
-            relay.launch()
-            assert not await relay.got_ready(), trouble
-            assert relay.server.process.returncode == 1, f"{trouble}: {relay.server.errors}"
-            assert str(relay.data_dir) in relay.server.errors, f"{trouble}: {relay.server.errors}"
-            assert "Traceback" not in relay.server.errors, f"{trouble}: {relay.server.errors}"
-        relay.server_prefix = []
-        await relay.start()
-        await trial.connect("--since", "1h")
-        judged(await trial.verdict(), "starts refused by the system", len(AT_START))
+    relay = trial.relay
+    async with trial.talking() as talk:
+        await talk.accepts(20)
+    for number, trouble in enumerate(AT_START):
+        relay.server.kill()
+        faults = trouble.faults(relay.data_dir)
+        relay.server_prefix = under_strace(tmp_path / f"calls-{number}", faults)
+        relay.launch()
+        assert not await relay.got_ready(), trouble
+        assert relay.server.process.returncode == 1, f"{trouble}: {relay.server.errors}"
+        assert str(relay.data_dir) in relay.server.errors, f"{trouble}: {relay.server.errors}"
+        assert "Traceback" not in relay.server.errors, f"{trouble}: {relay.server.errors}"
+    relay.server_prefix = []
+    await relay.start()
+    await trial.connect("--since", "1h")
+    judged(await trial.verdict(), "starts refused by the system", len(AT_START))
 
 
 HARMLESS = (
@@ -294,27 +284,25 @@ HARMLESS = (
 
 @pytest.mark.slow
 @pytest.mark.deep
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("trouble", HARMLESS, ids=str)
 async def test_what_a_server_can_do_without_does_not_stop_it(
-    trouble: Trouble, tmp_path: Path, rng: Random, judged: Judged
+    trouble: Trouble, trial: Trial, tmp_path: Path, judged: Judged
 ) -> None:
     """It starts, takes webhooks, ends in peace, and the next one finds everything."""
-    async with open_trial(tmp_path / "trial", rng) as trial:
-        relay = trial.relay
-        await trial.connect()
-        relay.server.end()
-        (relay.data_dir / "reserve").unlink()
-        relay.server_prefix = under_strace(tmp_path / "calls", trouble.faults(relay.data_dir))
-        await relay.start()
-        async with trial.talking() as talk:
-            await talk.accepts(20)
-        relay.server.terminate()
-        assert await relay.server.exit_status() == 0, relay.server.errors
-        relay.server_prefix = []
-        await relay.start()
-        assert injected(tmp_path / "calls")
-        judged(await trial.verdict(), "small refusals of the system", 1)
+    relay = trial.relay
+    await trial.connect()
+    relay.server.end()
+    (relay.data_dir / "reserve").unlink()
+    relay.server_prefix = under_strace(tmp_path / "calls", trouble.faults(relay.data_dir))
+    await relay.start()
+    async with trial.talking() as talk:
+        await talk.accepts(20)
+    relay.server.terminate()
+    assert await relay.server.exit_status() == 0, relay.server.errors
+    relay.server_prefix = []
+    await relay.start()
+    assert injected(tmp_path / "calls")
+    judged(await trial.verdict(), "small refusals of the system", 1)
 
 
 JOURNAL = (
@@ -326,29 +314,27 @@ JOURNAL = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "trouble", [JOURNAL[0], *(pytest.param(one, marks=DEEP) for one in JOURNAL[1:])], ids=str
 )
 async def test_a_client_whose_journal_fails_goes_on_and_says_so(
-    trouble: Trouble, tmp_path: Path, rng: Random, judged: Judged
+    trouble: Trouble, trial: Trial, tmp_path: Path, judged: Judged
 ) -> None:
     """As long as it runs nothing comes twice; when it is killed, what was under way may."""
-    async with open_trial(tmp_path / "trial", rng) as trial:
-        client = await trial.connect()
-        faults = trouble.faults(trial.relay.folder / "state")
-        async with trial.talking() as talk:
+    client = await trial.connect()
+    faults = trouble.faults(trial.relay.folder / "state")
+    async with trial.talking() as talk:
+        await talk.accepts(20)
+        async with afflicted(client, tmp_path / "calls", faults):
             await talk.accepts(20)
-            async with afflicted(client, tmp_path / "calls", faults):
-                await talk.accepts(20)
-                await says_so(client)
-                trial.relay.server.kill()
-                await trial.relay.start()
-                await talk.accepts(20)
-                assert client.alive, client.errors
-                client.kill()
-            await trial.connect()
-        judged(await trial.verdict(), "the client's journal fails", 1, duplicates=WINDOW)
+            await says_so(client)
+            trial.relay.server.kill()
+            await trial.relay.start()
+            await talk.accepts(20)
+            assert client.alive, client.errors
+            client.kill()
+        await trial.connect()
+    judged(await trial.verdict(), "the client's journal fails", 1, duplicates=WINDOW)
 
 
 async def says_so(client: Running) -> None:
@@ -357,7 +343,6 @@ async def says_so(client: Running) -> None:
 
 @pytest.mark.slow
 @pytest.mark.deep
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["full", "read-only", "full later"])
 async def test_a_client_works_without_a_disk_for_its_journal(
     how: str, tmp_path: Path, rng: Random, judged: Judged

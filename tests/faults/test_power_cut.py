@@ -119,7 +119,6 @@ async def test_a_power_cut_while_it_starts_after_another_loses_nothing(
         judged(verdict, "power cut while it starts", 1, duplicates=UNDER_WAY)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("synchronous", ["normal", "off"] if is_deep() else ["normal"])
 async def test_a_server_that_does_not_wait_for_the_disk_is_found_out(
     scratch: Path, synchronous: str, rng: Random

@@ -15,6 +15,7 @@ from relay_client import saved_login
 from relay_client.journal import Journal
 from relay_protocol.messages import Granted
 from relay_protocol.values import Response
+from relay_server import log
 from relay_server.cli.host import make_missing
 from relay_server.errors import BackupUnusable
 from relay_server.sealing import Sealer
@@ -107,8 +108,9 @@ async def fill(data_dir: Path, count: int) -> Contents:
     return await contents(data_dir)
 
 
-async def test_init(tmp_path: Path) -> None:
+async def test_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tokens that were shown are good, and the URL is kept."""
+    monkeypatch.setattr(log, "set_up", lambda *_, **__: None)  # it holds for the whole process
 
     async def init(folder: Path) -> Any:
         return await asyncio.to_thread(make_missing, {"data_dir": folder / "data"}, URL)

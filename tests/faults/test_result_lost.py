@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 
 from relay_client.journal import read_on
@@ -19,18 +18,6 @@ from tests.support.waiting import until
 SEED = 20_260_702
 CUTS = 100
 FRAME_BYTES = 6 + len(encode(Result("1.1", Response(200))))  # of the shortest result, masked
-
-
-async def backlog(relay: Relay) -> int:
-    """How many deliveries are not settled."""
-    status = await relay.control("GET", "status")
-    return sum(one["backlog"] for one in status["subscriptions"])
-
-
-async def until_settled(relay: Relay) -> None:
-    async with asyncio.timeout(20):
-        while await backlog(relay):  # noqa: ASYNC110  (there is nothing to wait for but the answer)
-            await asyncio.sleep(0.02)
 
 
 def journaled(relay: Relay) -> int:
@@ -56,7 +43,7 @@ async def test_a_hundred_cuts_between_answer_and_result_repeat_nothing(
         answers = await post_all(relay.port, webhooks)
         await target.received(CUTS, 90)
         await until(lambda: proxy.cuts == CUTS)
-        await until_settled(relay)
+        await relay.becomes("channels/chatwoot/subscriptions/ana", backlog=0)
         await client.said("delivered", CUTS)  # it posts and settles before it says so
 
         assert client.alive, f"seed {SEED}: {client.errors}"
@@ -81,10 +68,10 @@ async def test_a_client_that_was_killed_knows_from_its_journal_what_the_target_t
         await until(lambda: journaled(relay) == 1)
         first.kill()
         proxy.link.cut()  # so that the server notices now and not when the lease ends
-        assert await backlog(relay) == 1
+        assert await relay.backlog() == 1
 
         second = await relay.connect(token, *arguments)
-        await until_settled(relay)
+        await relay.becomes("channels/chatwoot/subscriptions/ana", backlog=0)
 
         assert target.event_ids == [posted.json["id"]]
         assert second.lines("delivered") == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.faults.conftest import Judged
 from tests.support.seeds import short_or_deep
 from tests.support.target import BROKEN, OK, Arrival
-from tests.support.trial import READER, STRICT, Trial, open_trial
+from tests.support.trial import READER, STRICT, Trial
 from tests.support.waiting import until
 
 CONVERSATIONS = 50
@@ -35,23 +34,21 @@ class Moody:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_order_holds_across_two_clients_and_restarts(
-    tmp_path: Path, rng: Random, judged: Judged
+    trial: Trial, rng: Random, judged: Judged
 ) -> None:
     mood, times = Moody(rng), short_or_deep(4, 12)
-    async with open_trial(tmp_path / "trial", rng) as trial:
-        # A failure is tried again so often that no event dies, not even the one that is stuck.
-        await trial.set_policy(**STRICT | {"retry_delays_s": [0.02] * 10 + [2.0] * 20})
-        trial.answer_with(mood.answer)
-        for _ in range(2):
-            await trial.connect("--share")
-        async with trial.talking(CONVERSATIONS, pause_s=0.1):
-            for time in range(times):
-                await until(lambda time=time: passed(trial, (time + 1) * EACH), 60)  # type: ignore[misc]
-                await disturb(trial)
-        mood.stuck = False
-        judged(await trial.verdict(), "two that share", times, duplicates=times * WINDOW)
+    # A failure is tried again so often that no event dies, not even the one that is stuck.
+    await trial.set_policy(**STRICT | {"retry_delays_s": [0.02] * 10 + [2.0] * 20})
+    trial.answer_with(mood.answer)
+    for _ in range(2):
+        await trial.connect("--share")
+    async with trial.talking(CONVERSATIONS, pause_s=0.1):
+        for time in range(times):
+            await until(lambda time=time: passed(trial, (time + 1) * EACH), 60)  # type: ignore[misc]
+            await disturb(trial)
+    mood.stuck = False
+    judged(await trial.verdict(), "two that share", times, duplicates=times * WINDOW)
 
 
 def passed(trial: Trial, number: int) -> bool:

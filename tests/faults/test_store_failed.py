@@ -107,7 +107,6 @@ async def test_an_older_program_leaves_a_newer_store_alone(relay: Relay) -> None
     assert file.read_bytes() == raw
 
 
-@pytest.mark.timeout(90)
 async def test_a_backup_under_load_has_all_that_was_answered_before(
     relay: Relay, tmp_path: Path
 ) -> None:

@@ -1,11 +1,10 @@
-"""Bodies that are large, or never end, at a real process: what they cost others, and in memory."""
+"""What bodies that are large or never end cost others, and what a server weighs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-import statistics
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +18,15 @@ from tests.support.target import Target
 from tests.support.waiting import until
 
 MIB = 1_048_576
+SERVER_MIB = 80  # at most, while nothing happens
+
+
+async def test_an_idle_server_is_small(relay: Relay, target: Target) -> None:
+    await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
+    await relay.send(message(relay.send_token, 1, 1))
+    await target.received(1)
+
+    assert relay.server.resident_mib() <= SERVER_MIB
 
 
 @contextlib.asynccontextmanager
@@ -32,24 +40,24 @@ async def unfinished(port: int, raw: bytes, count: int) -> AsyncIterator[list[Co
 
 
 async def test_500_unfinished_connections_do_not_slow_others(relay: Relay) -> None:
+    """By the quickest of many answers: the others were slowed by whatever else the machine does."""
     token = relay.send_token
     begun = request(body=b"{", length=1_000, token=token)
 
-    async def latency_ms() -> float:
+    async def quickest_ms() -> float:
         times = []
         for number in range(80):
             began = time.perf_counter()
             assert (await relay.send(message(token, 1, number))).status == 200
             times.append((time.perf_counter() - began) * 1000)
-        return statistics.median(times)
+        return min(times)
 
-    await latency_ms()  # the first ones pay for what is imported late
-    alone = await latency_ms()
+    alone = await quickest_ms()
     async with (
         unfinished(relay.port, begun, 250) as bodies,
         unfinished(relay.port, b"POST /webhook HTTP/1.1\r\nHost: x", 250) as heads,
     ):
-        crowded = await latency_ms()
+        crowded = await quickest_ms()
         assert len(bodies) + len(heads) == 500
         assert all(not one.reader.at_eof() for one in bodies), "they were open all the time"
 
@@ -107,12 +115,8 @@ async def test_the_largest_bodies_arrive_whole_and_in_order(tmp_path: Path, targ
         assert (await relay.send(over)).status == 413
         await target.received(len(bodies), 40)
 
-        assert sorted(target.bodies) == sorted(bodies)
-        assert [len(body) for body in target.bodies if len(body) > MIB] == [
-            25 * MIB,
-            5 * MIB,
-            3 * MIB,
-        ]
+        assert [body for body in target.bodies if len(body) > MIB] == bodies[:3]
+        assert bodies[3] in target.bodies, "of another conversation"
 
 
 def large_body(conversation: int, size: int) -> bytes:

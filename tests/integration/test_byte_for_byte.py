@@ -145,13 +145,3 @@ async def test_a_channel_by_name_hides_itself_from_the_target(relay: Relay, targ
 
     assert [arrival.request_target for arrival in target.arrivals] == list(paths.values())
     assert {arrival.header(b"Relay-Channel") for arrival in target.arrivals} == {b"other"}
-
-
-async def test_a_target_with_a_path_gets_everything_there(relay: Relay, target: Target) -> None:
-    token = await relay.make_token("ana", "subscribe")
-    await relay.connect(token, "--to", f"{target.address}/hooks/chatwoot")
-
-    await relay.send(request("/webhook/below?x=1", token=relay.send_token))
-    await target.received(1)
-
-    assert target.arrivals[0].request_target == "/hooks/chatwoot?x=1"

@@ -32,33 +32,12 @@ async def test_doctor_walks_all_the_way_and_leaves_nothing_behind(
 
     doctor = relay.begin_client(token, "doctor", "--to", target.address, "--json")
 
-    assert await doctor.exit_status(20) == 0
+    assert await doctor.exit_status() == 0
     report = json.loads(doctor.output)
     assert [(step["name"], step["ok"]) for step in report["steps"]] == [(s, True) for s in STEPS]
     assert len(target.arrivals) == 1
     channels = (await relay.control("GET", "channels"))["channels"]
     assert [channel["name"] for channel in channels] == ["chatwoot"]
-
-
-async def test_doctor_names_the_step_that_fails(relay: Relay, target: Target) -> None:
-    token = await relay.make_token("ana", "subscribe")
-    await target.stop()
-
-    down = relay.begin_client(token, "doctor", "--to", target.address)
-    assert await down.exit_status(20) == 1
-    [line] = [line for line in down.output.splitlines() if line.startswith("FAILED")]
-    assert line.split()[1] == "target"
-    assert f"{target.address} is not listening" in line
-    assert "Start your app" in down.output
-
-    wrong = relay.client_command("rly_wrong", "doctor", "--to", target.address)
-    assert wrong[0] == 4
-    assert "FAILED  token" in wrong[1]
-
-    relay.server.kill()
-    gone = relay.client_command(token, "doctor", "--to", target.address)
-    assert gone[0] == 3
-    assert "FAILED  relay" in gone[1]
 
 
 async def test_login_keeps_a_token_that_works(relay: Relay, tmp_path: Path) -> None:
@@ -90,19 +69,6 @@ async def test_login_keeps_a_token_that_works(relay: Relay, tmp_path: Path) -> N
     assert list((tmp_path / "config").glob("login.json")) == []
 
 
-async def test_status_shows_the_reader_and_what_waits(relay: Relay, target: Target) -> None:
-    token = await relay.make_token("ana", "subscribe")
-    await relay.connect(token, "--to", target.address)
-    await relay.send(message(relay.send_token, 1, 1))
-    await target.received(1)
-
-    status, output, _ = relay.client_command(token, "status", "--json")
-
-    assert status == 0
-    [subscription] = json.loads(output)["subscriptions"]
-    assert (subscription["name"], subscription["connected"]) == ("ana", True)
-
-
 async def test_the_terminal_shows_each_webhook_and_each_failure(
     relay: Relay, target: Target
 ) -> None:
@@ -115,40 +81,15 @@ async def test_the_terminal_shows_each_webhook_and_each_failure(
     await until(lambda: "Connected to" in client.output)
 
     await relay.send(message(relay.send_token, 152, 1))
-    await until(lambda: "attempt 2" in client.output)
+    await until(lambda: client.output.count("\n") == 4)
+    status, output, _ = relay.client_command(token, "status", "--json")
 
     header, route, failed, delivered = client.output.splitlines()
     assert header == f"Connected to {relay.url} as ana"
     assert route.strip() == f"chatwoot → http://{target.address}"
     for part in ("message_created", "#152", "500", "ms", "the relay tries again"):
         assert part in failed
-    assert delivered.split()[-3:] == ["200", *delivered.split()[-2:]]
-
-
-async def test_each_channel_goes_to_its_own_target(relay: Relay, target: Target) -> None:
-    await relay.control("POST", "channels", {"name": "other"})
-    token = await relay.make_token("ana", "subscribe")
-    await relay.connect(
-        token, "--to", f"chatwoot={target.address}", "--to", f"other={target.address}/x"
-    )
-
-    await relay.send(message(relay.send_token, 1, 1))
-    await relay.send(message(relay.send_token, 1, 1, "/c/other/y"))
-    await target.received(2)
-
-    found = {(a.header(b"Relay-Channel"), a.request_target) for a in target.arrivals}
-    assert found == {(b"chatwoot", "/webhook"), (b"other", "/x")}
-
-
-async def test_usage_errors_end_with_2(relay: Relay) -> None:
-    token = await relay.make_token("ana", "subscribe")
-    for arguments in (
-        ["connect"],
-        ["connect", "--to", "nonsense"],
-        ["connect", "--to", "localhost:8000", "--since", "whenever"],
-        ["connect", "--to", "localhost:8000", "--concurrency", "99"],
-        ["nonsense"],
-    ):
-        status, _, errors = relay.client_command(token, *arguments)
-        assert status == 2, arguments
-        assert "Traceback" not in errors
+    assert "200" in delivered
+    assert "attempt 2" in delivered
+    [subscription] = json.loads(output)["subscriptions"]
+    assert (status, subscription["name"], subscription["connected"]) == (0, "ana", True)

@@ -1,12 +1,15 @@
-"""Whoever may not come in learns nothing from the answer, and leaves nothing behind."""
+"""Who may send: the rules of a channel, and that whoever is refused learns and leaves nothing."""
 
 from __future__ import annotations
 
 import base64
+import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from tests.support.relay import Relay, running
+from tests.support import chatwoot
+from tests.support.relay import Relay, open_relay, running
 from tests.support.senders import Answer, handshake, request
 
 WEBHOOK_PATHS = (
@@ -27,6 +30,9 @@ API_PATHS = (
     "events/evt_1",
     "channels/chatwoot",
 )
+
+BODY = chatwoot.fixture("message_created_incoming")
+NEWER = "FIXTUREwebhookSECRET0002"
 
 
 async def bad_tokens(relay: Relay) -> dict[str, str]:
@@ -114,3 +120,60 @@ async def test_a_revoked_sender_is_refused_from_then_on(relay: Relay) -> None:
 
     assert (await relay.send(request(token=token))).status == 401
     assert len(await relay.events()) == 1
+
+
+async def post(relay: Relay, **signing: Any) -> int:
+    """Post a signed webhook, and give the answer's status."""
+    fields = chatwoot.headers(BODY, **signing)
+    return (await relay.send(chatwoot.webhook("/webhook", BODY, fields))).status
+
+
+async def set_rules(relay: Relay, **rules: object) -> None:
+    await relay.control("PATCH", "channels/chatwoot", rules)
+
+
+async def test_all_rules_of_a_channel_must_be_kept(relay: Relay) -> None:
+    bearer, now = f"Bearer {relay.send_token}", round(time.time())
+    await set_rules(relay, hmac_secrets=[chatwoot.SECRET], allow_from=["127.0.0.1/32"])
+
+    assert await post(relay, authorization=bearer) == 200
+    assert await post(relay) == 401
+    assert await post(relay, authorization=bearer, signed=False) == 401
+    assert await post(relay, authorization=bearer, secret=NEWER) == 401
+    assert await post(relay, authorization=bearer, timestamp=now - 310) == 401
+    await set_rules(relay, allow_from=["192.0.2.0/24"])
+    assert await post(relay, authorization=bearer) == 401
+    assert len(await relay.events()) == 1
+
+
+async def test_secrets_are_rotated_without_a_gap(relay: Relay) -> None:
+    await set_rules(relay, token=False, hmac_secrets=[chatwoot.SECRET, NEWER])
+    assert await post(relay) == 200
+    assert await post(relay, secret=NEWER) == 200
+
+    await set_rules(relay, hmac_secrets=[NEWER])
+
+    assert await post(relay) == 401
+    assert await post(relay, secret=NEWER) == 200
+
+
+async def test_who_sends_is_the_peer_unless_a_known_proxy_says_otherwise(tmp_path: Path) -> None:
+    for known, cases in (
+        ({}, {"203.0.113.9": 401, "": 401}),
+        (
+            {"trusted_proxies": "127.0.0.0/8"},
+            {
+                "203.0.113.9": 200,
+                "203.0.113.9, 198.51.100.1": 401,
+                "198.51.100.1, 203.0.113.9, 127.0.0.1": 200,
+                "nonsense": 401,
+                "": 401,
+            },
+        ),
+    ):
+        async with open_relay(tmp_path / str(len(known)), **known) as relay:
+            await set_rules(relay, allow_from=["203.0.113.0/24"])
+            for forwarded, status in cases.items():
+                fields = [("X-Forwarded-For", forwarded)] if forwarded else []
+                answer = await relay.send(request(headers=fields, token=relay.send_token))
+                assert answer.status == status, forwarded

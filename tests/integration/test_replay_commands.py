@@ -8,20 +8,11 @@ import json
 import pytest
 
 from tests.support.chatwoot import message, spoken
-from tests.support.processes import Json
 from tests.support.relay import Relay
 from tests.support.target import BROKEN, OK, Target, always
 from tests.support.waiting import until
 
 GONE = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
-
-
-async def comes_true(relay: Relay, path: str, name: str, value: object) -> Json:
-    """Wait until what the API answers is so."""
-    async with asyncio.timeout(20):
-        while (found := await relay.control("GET", path))[name] != value:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # another process knows of it
-    return dict(found)
 
 
 DEVELOPER = "channels/chatwoot/subscriptions/developer"
@@ -42,7 +33,7 @@ async def test_what_died_is_listed_replayed_and_gone_from_the_list(
     await relay.said("channel", "set", "chatwoot", "--retry-delays", "0.05s")
     event = (await relay.send(message(relay.send_token, 7, 1))).json["id"]
     await target.received(2)
-    await comes_true(relay, DEVELOPER, "dead", 1)
+    await relay.becomes(DEVELOPER, dead=1)
 
     [dead] = (await relay.said("dead", "list"))["dead"]
     assert (dead["id"], dead["subscription"], dead["attempts"]) == (event, "developer", 2)
@@ -58,7 +49,7 @@ async def test_what_died_is_listed_replayed_and_gone_from_the_list(
     assert target.arrivals[2].attempt == 1
     assert not [n for n, _ in target.arrivals[0].headers if n == b"Relay-Replay"]
 
-    await comes_true(relay, DEVELOPER, "dead", 0)
+    await relay.becomes(DEVELOPER, dead=0)
     assert (await relay.said("dead", "list"))["dead"] == []
     shown = await relay.said("events", "show", event)
     tries = [(a["replay"], a["attempt"], a["status"]) for a in shown["attempts"]]
@@ -79,7 +70,7 @@ async def test_a_replay_of_one_conversation_is_of_no_other(
     assert [one["subscription"] for one in begun["replays"]] == ["developer"]
     await target.received(3)
     number = begun["replays"][0]["number"]
-    await comes_true(relay, f"replays/{number}", "state", "done")
+    await relay.becomes(f"replays/{number}", state="done")
     replay = await relay.said("replays", "show", str(number))
     assert (replay["delivered"], replay["percent"]) == (3, 100)
     assert spoken(target.arrivals) == {1: [1, 4, 7]}
@@ -137,7 +128,7 @@ async def test_a_target_that_is_gone_pauses_until_its_developer_resumes(
 ) -> None:
     target.answer = always(GONE)
     await relay.send(message(relay.send_token, 7, 1))
-    await comes_true(relay, DEVELOPER, "paused", "the target answered 410")
+    await relay.becomes(DEVELOPER, paused="the target answered 410")
     status, output, _ = await asyncio.to_thread(relay.client_command, token, "status")
     assert (status, "PAUSED: the target answered 410" in output) == (0, True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +15,30 @@ from tests.support.relay import Relay
 from tests.support.senders import request
 
 
-@pytest.fixture(params=[True, False], ids=["running", "stopped"])
-async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Relay]:
-    """A host with an initialized data dir and one stored webhook; its server may run."""
-    relay = Relay(tmp_path)
+@pytest.fixture(scope="module", params=[True, False], ids=["running", "stopped"])
+def host(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Relay]:
+    """A host with an initialized data dir and one stored webhook; its server may run.
+
+    It is the same for all tests, which leave it as they found it.
+    """
+    relay = Relay(tmp_path_factory.mktemp("host"))
     with ending(relay.processes):
-        made = await relay.said("init")
-        relay.send_token = str(made["send_token"])
-        await relay.start()
-        await relay.send(message(relay.send_token, 7, 1))
+        asyncio.run(store_one(relay))
         if not request.param:
-            relay.server.terminate()
-            assert await relay.server.exit_status() == 0
+            relay.server.end()
         yield relay
+
+
+# On a data dir alone, the unit tests of these commands run them in the same process.
+RUNNING = pytest.mark.parametrize("host", [True], ids=["running"], indirect=True)
+
+
+async def store_one(relay: Relay) -> None:
+    relay.send_token = str((await relay.said("init"))["send_token"])
+    await relay.start()
+    await relay.send(message(relay.send_token, 7, 1))
 
 
 async def all_refused(relay: Relay, *commands: str) -> list[str]:
@@ -35,6 +46,7 @@ async def all_refused(relay: Relay, *commands: str) -> list[str]:
     return await asyncio.gather(*(relay.refused(*command.split()) for command in commands))
 
 
+@RUNNING
 async def test_tokens_come_and_go(host: Relay) -> None:
     made = await host.said(
         "token", "create", "joao", "--scope", "subscribe", "--channel", "chatwoot"
@@ -60,6 +72,7 @@ async def test_tokens_come_and_go(host: Relay) -> None:
     assert "joao" not in host.command("token", "list")[1]
 
 
+@RUNNING
 async def test_events_are_listed_and_shown(host: Relay) -> None:
     [event] = (await host.said("events", "list"))["events"]
     whole = await host.said("events", "show", event["id"])

@@ -96,7 +96,6 @@ class BadFs(apsw.VFS):
             self._orders.append(_Order(fault, files, skip, times))
 
     def heal(self) -> None:
-        """Let everything succeed again."""
         with self._lock:
             self._orders.clear()
 

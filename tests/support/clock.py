@@ -26,6 +26,5 @@ class VirtualClock:
         return self.start_ms + round(self.now * 1000)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
         assert seconds >= 0
         self.now += seconds

@@ -81,7 +81,6 @@ def mark(sequence: int, state: MarkState = MarkState.DELIVERED, attempt: int = 1
 
 
 def attempt(sequence: int, number: int = 1, status: int | None = 200) -> Attempt:
-    """A try that ended."""
     return Attempt(sequence, number, START_MS, 12, "response", status, "")
 
 

@@ -14,12 +14,11 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from tests.support.target import Arrival
+from tests.support.target import Answering, Arrival
 
-Answering = Callable[[Arrival], Awaitable[bytes]]
 Fields = tuple[tuple[bytes, bytes], ...]
 
 DELIVERY_ID = b"x-chatwoot-delivery"
@@ -141,7 +140,6 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        """Whether the promise was."""
         broken = (self.lost, self.ghost, self.mutated, self.out_of_order, self.stored_twice)
         return not any(broken)
 
@@ -176,7 +174,6 @@ class Ledger:
         return said
 
     def answered(self, said: Said, status: int, event_id: str | None = None) -> None:
-        """Note an answer."""
         if not 200 <= status < 300:
             said.refused = status
         elif said.event_id is None:

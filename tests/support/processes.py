@@ -23,33 +23,34 @@ CLIENT = Path(sys.executable).with_name("relay-client")
 # Below the range that outgoing connections take their ports from: a port that is given up for a
 # moment must still be free afterwards.
 PORTS = range(20_000, 32_000)
-WORKERS = 8  # that share them
-_recent: deque[int] = deque(maxlen=400)  # whose servers may be away for a moment
+_claims: deque[socket.socket] = deque()
+MOST_CLAIMS = 100
 STOP_S = 25.0  # the server promises to end within 20
 
 Json = dict[str, Any]
 
 
 def free_port() -> int:
-    """A port of the loopback that nothing listens on now."""
+    """A port of the loopback that nothing listens on now.
+
+    Its number is claimed by a socket of UDP: that of a server which is away for a moment looks free
+    to the other processes that run tests, and is not.
+    """
     while True:
-        port = random.SystemRandom().choice(_ports_of_this_worker())
-        if port in _recent:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+        port = random.SystemRandom().choice(PORTS)
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            _recent.append(port)
-            return port
-
-
-def _ports_of_this_worker() -> range:
-    """Those of another's server that is being started anew look free, and are not."""
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
-    return PORTS[number::WORKERS]
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        if len(_claims) > MOST_CLAIMS:
+            _claims.popleft().close()
+        return port
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -88,7 +89,6 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
         return self.process.poll() is None
 
     @property
@@ -110,7 +110,7 @@ class Running:
         self._objects += [json.loads(line) for line in whole.splitlines()]
         return [one for one in self._objects if one["type"] == type_]
 
-    async def said(self, type_: str, times: int = 1, within_s: float = 25.0) -> None:
+    async def said(self, type_: str, times: int = 1, within_s: float = 40.0) -> None:
         """Wait until it has printed an object of a type so many times."""
         await until(lambda: len(self.lines(type_)) >= times, within_s)
 
@@ -120,7 +120,6 @@ class Running:
         self.process.wait()
 
     def terminate(self) -> None:
-        """Ask it to end."""
         self.process.send_signal(signal.SIGTERM)
 
     async def exit_status(self, within_s: float = STOP_S) -> int:
@@ -129,7 +128,6 @@ class Running:
         return self.process.returncode
 
     def resident_mib(self) -> float:
-        """Its memory now."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
         return int(line.split()[1]) / 1024
@@ -154,7 +152,7 @@ def run(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=30,
+        timeout=90,
         env=clean_environment(environment),
     )
 

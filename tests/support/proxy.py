@@ -201,11 +201,9 @@ class Proxy:
 
     @property
     def cuts(self) -> int:
-        """How many links were cut."""
         return sum(link.was_cut for link in self.links)
 
     async def start(self) -> None:
-        """Take connections (again)."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def stop(self) -> None:

@@ -29,8 +29,8 @@ from tests.support.needs import lacks, need_program
 FILE_NAME = "disk.img"
 ENTRY = struct.Struct("<cqqq")  # what, monotonic nanoseconds, offset, bytes that follow
 WRITE, FLUSH = b"w", b"f"
-READY_S = 10.0
-COMMAND_S = 20.0
+READY_S = 30.0
+COMMAND_S = 45.0
 CAP_SYS_ADMIN = 21  # capabilities(7), a bit's number
 DEVICES = (Path("/dev/fuse"), Path("/dev/loop-control"))
 AT_ONCE = "nodiscard,lazy_itable_init=0,lazy_journal_init=0"  # nothing is left for the first mount

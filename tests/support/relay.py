@@ -14,9 +14,9 @@ from typing import Any
 
 from tests.support.processes import CLIENT, SERVER, Json, Running, ending, free_port, run
 from tests.support.senders import Answer, Connection, exchange
-from tests.support.waiting import until
+from tests.support.waiting import until, until_true
 
-READY_S = 15.0
+READY_S = 60.0
 
 # Runs a program with other values of some constants: its package, then
 # [["module", "NAME", value], …] as JSON.
@@ -124,8 +124,21 @@ class Relay:
         assert answer.status < 300, answer
         return answer.json if answer.body else None
 
+    async def becomes(self, path: str, **fields: object) -> None:
+        """Wait until what the API answers there has these fields."""
+
+        async def is_so() -> bool:
+            found = await self.control("GET", path)
+            return all(found[name] == value for name, value in fields.items())
+
+        await until_true(is_so)
+
+    async def backlog(self) -> int:
+        """How many deliveries are not settled."""
+        status = await self.control("GET", "status")
+        return sum(one["backlog"] for one in status["subscriptions"])
+
     async def make_token(self, name: str, scope: str, *channels: str) -> str:
-        """A new token's secret."""
         body = {"name": name, "scopes": [scope], "channels": list(channels) or None}
         return str((await self.control("POST", "tokens", body))["token"])
 

@@ -13,7 +13,7 @@ from tests.support.waiting import until
 
 Headers = Sequence[tuple[str, str]]
 
-ANSWER_S = 15.0
+ANSWER_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,6 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """Its body, read."""
         return json.loads(self.body)
 
     @property
@@ -123,7 +122,7 @@ class Connection:
         finally:
             sending.cancel()
 
-    async def closed(self, within_s: float) -> bytes:
+    async def closed(self, within_s: float = ANSWER_S) -> bytes:
         """What comes until the other end closes the connection."""
         async with asyncio.timeout(within_s):
             try:
@@ -193,7 +192,6 @@ class Load:
         await asyncio.gather(*self._tasks)
 
     def cancel(self) -> None:
-        """End at once."""
         for task in self._tasks:
             task.cancel()
 

@@ -1,18 +1,24 @@
-"""Every store, opened the same way, and shortcuts to fill it."""
+"""Every store, opened the same way, one in memory without threads, and shortcuts to fill them."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from relay_protocol.values import RequestHead
 from relay_server.configs import ChannelConfig
+from relay_server.errors import StoreBroken
+from relay_server.store.feed import Change
 from relay_server.store.interface import Space, Store
-from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.arrivals import Arrival
+from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
+from relay_server.store.sqlite.database import Database, prepare
 from relay_server.store.sqlite.store import SqliteStore, open_sqlite
 from relay_server.values import (
     Channel,
@@ -26,11 +32,69 @@ from relay_server.values import (
 )
 from tests.support.clock import START_MS
 from tests.support.events import new_event
-from tests.support.inline import IN_MEMORY, InlineReading, InlineWriter, open_in_memory
 
 BACKENDS = ("sqlite",)
 EVERYTHING = Selection()
+T = TypeVar("T")
+IN_MEMORY = Path(":memory:")  # SQLite's own name for no file
 UNICODE = "conversa-ção 🎉 \N{GREEK SMALL LETTER ALPHA}\x00\u2028'\""
+
+
+def open_in_memory() -> Database:
+    """A new database of this version's shape; it lasts as long as its connection."""
+    database = Database(IN_MEMORY)
+    prepare(database)
+    return database
+
+
+class InlineWriter:
+    """Commits each operation in a transaction of its own, before `submit` returns."""
+
+    broken = False
+
+    def __init__(self, database: Database, first: First, tell: Callable[[Change], None]) -> None:
+        self._batches = Batches(database, first)
+        self._tell = tell
+
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+        call = Call(operation, asyncio.get_running_loop().create_future())
+        self._commit(call)
+        return call.future
+
+    def append(self, arrival: Arrival) -> None:
+        self._commit(arrival)
+
+    def lean_rows(self) -> int | None:
+        return None
+
+    def fail(self, error: StoreBroken) -> None:
+        raise error
+
+    async def close(self) -> None:
+        """Nothing waits."""
+
+    def _commit(self, job: Job) -> None:
+        changes: Sequence[Change] = ()
+        try:
+            changes = self._batches.commit([job])
+        except Exception as exc:  # noqa: BLE001  (as the thread does: it is for who waits)
+            job.result = exc
+        answer([job])
+        for change in changes:
+            self._tell(change)
+
+
+class InlineReading:
+    """Reads what is committed, at once."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def ask(self, query: Callable[[Database], T]) -> T:
+        return self.database.ask(query)
+
+    async def close(self, *, abandon: bool) -> None:
+        """It lasts as long as whoever made it."""
 
 
 class MemoryStore(SqliteStore):

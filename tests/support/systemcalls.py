@@ -26,7 +26,7 @@ from tests.support.waiting import until
 
 KILL = "signal=SIGKILL"
 ALWAYS = "1+"
-ATTACHED_S = 10.0
+ATTACHED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

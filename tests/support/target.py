@@ -45,6 +45,7 @@ class Arrival:
         return int(self.header(b"Relay-Attempt"))
 
 
+Answering = Callable[[Arrival], Awaitable[bytes]]
 Saying = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -54,8 +55,8 @@ async def say(raw: bytes, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-def always(raw: bytes) -> Callable[[Arrival], Awaitable[bytes]]:
-    """The same answer to whatever comes."""
+def always(raw: bytes) -> Answering:
+    """The same answer to everything, at once."""
 
     async def answer(_: Arrival) -> bytes:
         return raw
@@ -77,7 +78,7 @@ class Target:
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.answer: Callable[[Arrival], Awaitable[bytes]] = always(OK)
+        self.answer: Answering = always(OK)
         self.saying: Callable[[Arrival], Saying] = lambda _: say
         self.arrivals: list[Arrival] = []
         self.under_way: list[Arrival] = []
@@ -93,7 +94,6 @@ class Target:
 
     @property
     def bodies(self) -> list[bytes]:
-        """Bodies in the order they came."""
         return [arrival.body for arrival in self.arrivals]
 
     @property
@@ -102,7 +102,6 @@ class Target:
         return [arrival.event_id for arrival in self.arrivals]
 
     async def start(self) -> None:
-        """Listen."""
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", self.port, limit=1 << 20, backlog=512
         )

@@ -19,7 +19,7 @@ import asyncio
 import json
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,8 +27,8 @@ from tests.support.ledger import Ledger, Said, Verdict
 from tests.support.processes import Json, Running
 from tests.support.proxy import Proxy, open_proxy
 from tests.support.relay import Constant, Relay, running
-from tests.support.senders import Answer, read_answer
-from tests.support.target import OK, Arrival, Target, open_target
+from tests.support.senders import exchange
+from tests.support.target import OK, Answering, Arrival, Target, open_target
 from tests.support.waiting import until
 
 CONVERSATIONS = 12
@@ -60,12 +60,11 @@ class Trial:
         self.clients: list[Running] = []
         self.answer_with(busy(rng))
 
-    def answer_with(self, answer: Callable[[Arrival], Awaitable[bytes]]) -> None:
+    def answer_with(self, answer: Answering) -> None:
         """Let the target answer so, and the ledger note it."""
         self.target.answer = self.ledger.reader(READER).listening(answer)
 
     async def set_policy(self, **policy: object) -> None:
-        """Change fields of the channel's policy."""
         await self.relay.control("PATCH", "channels/chatwoot", {"policy": policy})
 
     async def connect(self, *arguments: str) -> Running:
@@ -92,11 +91,6 @@ class Trial:
         finally:
             await talk.cancel()
 
-    async def backlog(self) -> int:
-        """How many deliveries are not settled, as the relay says."""
-        status = await self.relay.control("GET", "status")
-        return sum(one["backlog"] for one in status["subscriptions"])
-
     async def dead(self, reader: str = READER) -> set[str]:
         """Event ids of what it gave up for a reader."""
         listed = await self.relay.control("GET", f"dead?limit=500&subscription={reader}")
@@ -108,11 +102,11 @@ class Trial:
         Raises:
             TimeoutError: For so long nothing was settled.
         """
-        least = await self.backlog() + 1
+        least = await self.relay.backlog() + 1
         while least:
             async with asyncio.timeout(stuck_after_s):
-                while (left := await self.backlog()) >= least:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)  # there is nothing to wait for but the answer
+                while (left := await self.relay.backlog()) >= least:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)  # there is nothing to wait for but the answer
             least = left
         await until(lambda: not self.target.under_way, stuck_after_s)
 
@@ -123,7 +117,7 @@ class Trial:
         try:
             await self.settle(stuck_after_s)
         except TimeoutError:
-            left = await self.backlog()
+            left = await self.relay.backlog()
             raise AssertionError(
                 f"{left} deliveries do not settle; clients: {[c.errors for c in self.clients]}"
             ) from None
@@ -162,7 +156,6 @@ class Talk:
         await asyncio.gather(*self._tasks)
 
     async def cancel(self) -> None:
-        """End at once."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -184,30 +177,14 @@ class Talk:
     async def _post(self, said: Said, raw: bytes) -> bool:
         """Send it; whether it was answered for good."""
         try:
-            answer = await _exchange(self._trial.relay.port, raw)
-        except (OSError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(GIVE_UP_S):
+                answer = await exchange(self._trial.relay.port, raw)
+        except (OSError, asyncio.IncompleteReadError):  # of which a timeout is one
             return False
         accepted = 200 <= answer.status < 300
         self._trial.ledger.answered(said, answer.status, answer.json["id"] if accepted else None)
         self.accepted += accepted
         return accepted
-
-
-async def _exchange(port: int, raw: bytes) -> Answer:
-    """Send a request on a connection of its own.
-
-    Raises:
-        TimeoutError: No answer, as long as a sender waits.
-        OSError, IncompleteReadError: The connection broke.
-    """
-    async with asyncio.timeout(GIVE_UP_S):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        try:
-            writer.write(raw)
-            await writer.drain()
-            return await read_answer(reader)
-        finally:
-            writer.transport.abort()
 
 
 def sentence(token: str, conversation: int, number: int, rng: random.Random) -> tuple[Said, bytes]:
@@ -244,7 +221,7 @@ def _body(conversation: int, number: int, rng: random.Random) -> bytes:
     return f'{{ {said}, "content": {content}, {talk} }}\n'.encode()
 
 
-def busy(rng: random.Random, up_to_s: float = 0.02) -> Callable[[Arrival], Awaitable[bytes]]:
+def busy(rng: random.Random, up_to_s: float = 0.02) -> Answering:
     """A target that takes a moment for each webhook."""
 
     async def answer(_: Arrival) -> bytes:

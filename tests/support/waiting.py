@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-async def until(condition: Callable[[], object], within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
     """Return once a condition holds.
 
     Raises:
@@ -15,6 +18,18 @@ async def until(condition: Callable[[], object], within_s: float = 10.0) -> None
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  (conditions of many kinds, none with an event)
             await asyncio.sleep(0.005)
+
+
+async def until_true(ask: Callable[[], Awaitable[T]], within_s: float = 20.0) -> T:
+    """Ask another process until its answer is true, and return that.
+
+    Raises:
+        TimeoutError: It is not within some seconds.
+    """
+    async with asyncio.timeout(within_s):
+        while not (answer := await ask()):  # noqa: ASYNC110  (another process has no event)
+            await asyncio.sleep(0.01)
+    return answer
 
 
 async def settled(rounds: int = 50) -> None:

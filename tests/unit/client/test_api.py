@@ -353,7 +353,7 @@ async def test_an_answer_that_does_not_end_is_given_up(
             await asyncio.wait([reading], timeout=0.01)
         left.set()
 
-    async with serving(trickle) as url, asyncio.timeout(5):
+    async with serving(trickle) as url, asyncio.timeout(20):
         assert "no answer within" in await failure(RUNS["status"](False), url)
         await left.wait()
 

@@ -114,7 +114,7 @@ async def running(client: Client) -> AsyncIterator[Client]:
 
 async def ended(client: Client) -> None:
     """Wait for the end of `run`, and raise what it raises."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await client.running
 
 
@@ -300,7 +300,7 @@ async def test_a_stop_does_not_wait_for_who_takes_nothing(
         assert client.tunnel._socket is not None
         client.tunnel._socket.pause_writing()
         client.tunnel.stop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await client.running
 
 

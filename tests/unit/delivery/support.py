@@ -206,7 +206,7 @@ class World:
             unlisten()
             reader.stop()
             ticking.cancel()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await running
             self.everything += [delivery for sink in sinks for delivery in sink.got]
 

@@ -418,19 +418,19 @@ async def test_a_connection_outlives_an_answer_that_is_not_kept_whole(
             assert (following.status, following.body, following.truncated) == (200, b"", False)
 
 
-@pytest.mark.parametrize("within_s", [5.0, 0.1], ids=["its own bound", "the deadline"])
+@pytest.mark.parametrize("within_s", [60.0, 0.5], ids=["its own bound", "the deadline"])
 async def test_the_rest_of_an_answer_is_not_waited_for_long(
     within_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer counts, with the time that its beginning took; the connection is closed."""
-    monkeypatch.setattr(connection_module, "DISCARD_S", 0.1 if within_s == 5.0 else 60.0)
+    monkeypatch.setattr(connection_module, "DISCARD_S", 0.1 if within_s == 60.0 else 60.0)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
     async with connected(answering(head + b"x" * 70_000)) as connection:
         started = time.monotonic()
         answer = await exchange(connection, within_s=within_s)
 
         took_ms = (time.monotonic() - started) * 1_000
-        assert 90 <= took_ms < 2_000
+        assert 90 <= took_ms < 20_000
         assert (answer.status, answer.truncated) == (200, True)
         assert answer.elapsed_ms < took_ms - 50
         assert not connection.is_open
@@ -518,7 +518,7 @@ async def test_a_trickle_is_given_up_at_the_deadline() -> None:
         started = time.monotonic()
         with pytest.raises(TimeoutError):
             await exchange(connection, within_s=0.2)
-        assert 0.1 < time.monotonic() - started < 2
+        assert 0.1 < time.monotonic() - started < 20
         assert not connection.is_open
 
 
@@ -537,7 +537,7 @@ async def test_a_cancelled_exchange_closes_the_connection() -> None:
         with pytest.raises(asyncio.CancelledError):
             await running
         assert not connection.is_open
-        await asyncio.wait_for(closed.wait(), 5)
+        await asyncio.wait_for(closed.wait(), 20)
 
 
 async def test_an_exchange_that_is_cancelled_within_an_answer_leaves_no_connection() -> None:

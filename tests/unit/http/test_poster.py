@@ -21,6 +21,7 @@ from relay_http.target import Target
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome, Response
 from tests.support.certificates import Certificate, make_certificate
+from tests.support.processes import free_port
 from tests.support.raw_target import OK, RawTarget, make_delivery, raw_target, split_request
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import until
@@ -63,14 +64,6 @@ async def replay(
     """Post one delivery."""
     async with opened(target, timeout_s, 8) as poster:
         return await poster.post(delivery or make_delivery())
-
-
-def free_port() -> int:
-    """A port where nothing listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def test_there_are_twenty_fixtures() -> None:
@@ -234,7 +227,7 @@ async def test_no_answer_in_time_is_a_timeout() -> None:
 
     async with raw_target() as server:
         server.answer = never
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             outcome = await replay(server.target, timeout_s=0.1)
 
     assert isinstance(outcome, Failure)

@@ -49,7 +49,7 @@ class Client:
         return welcome
 
     async def next(self) -> ServerMessage:
-        return decode_server(await self.socket.receive_bytes(timeout=5))
+        return decode_server(await self.socket.receive_bytes(timeout=20))
 
     async def deliver(self) -> Deliver:
         message = await self.next()
@@ -64,7 +64,7 @@ class Client:
 
     async def closed(self) -> tuple[int | None, list[ServerMessage]]:
         """Read until the server closes: its code, and what it said before."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             said = [message async for message in self.socket]
         frames = [message.data for message in said if message.type is WSMsgType.BINARY]
         return self.socket.close_code, [decode_server(frame) for frame in frames]

@@ -222,7 +222,7 @@ async def refused(
     with capture_logs() as logs:
         async with connection(served.port) as one:
             answer = await one.exchange(raw)
-            assert whole or await one.closed(3) == b"", "nothing behind it is answered"
+            assert whole or await one.closed() == b"", "nothing behind it is answered"
     assert (answer.status, answer.json["error"]["code"]) == (status, code), raw[:80]
     assert dict(answer.headers).get("Connection") == (None if whole else "close")
     assert dict(answer.headers)["Content-Type"].startswith("application/json")

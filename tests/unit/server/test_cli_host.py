@@ -135,7 +135,7 @@ async def test_health_does_not_wait_for_who_says_nothing(
     monkeypatch.setattr(host, "HEALTH_TIMEOUT_S", 0.1)
     monkeypatch.setattr(log, "set_up", lambda *_, **__: None)
     asked = cast(Context, SimpleNamespace(obj={"data_dir": tmp_path}))
-    async with asyncio.timeout(5), listening(tmp_path / SOCKET_NAME, say_nothing):
+    async with asyncio.timeout(20), listening(tmp_path / SOCKET_NAME, say_nothing):
         with pytest.raises(NotReady, match="nothing answers") as unready:
             await asyncio.to_thread(host.health, asked)
     assert unready.value.code == "not_ready"

@@ -173,7 +173,7 @@ async def test_a_server_that_hangs_or_dies_ends_the_command(
     monkeypatch.setattr(control, "REQUEST_TIMEOUT_S", 0.1)
 
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(20),
         listening(settings.data_dir / SOCKET_NAME, serve),
         open_api(settings, Sources((), ())) as api,
     ):

@@ -40,7 +40,7 @@ async def test_a_sender_that_ends_its_side_gets_its_answer(served: Served) -> No
         await settled()
         served.store.gate.set()
         answer = await read_answer(one.reader)
-        assert await one.closed(3) == b""
+        assert await one.closed() == b""
 
     assert answer.status == 200
     await served.all_left()
@@ -57,7 +57,7 @@ async def test_a_webhook_over_tls(tmp_path: Path) -> None:
         assert (await one.exchange(request(token=served.token))).status == 200
         closing = request(body=b"2", headers=[("Connection", "close")], token=served.token)
         assert (await one.exchange(closing)).status == 200
-        assert await one.closed(3) == b""
+        assert await one.closed() == b""
         writer.close()
         await served.all_left()
         events = await served.events()
@@ -128,7 +128,7 @@ async def test_all_else_is_answered_and_the_connection_ends(served: Served) -> N
             answer = await one.exchange(request(target, b"", method="GET", token=served.token))
             assert answer.status == status, target
             assert dict(answer.headers)["Connection"] == "close", target
-            assert await one.closed(3) == b"", target
+            assert await one.closed() == b"", target
     assert await served.events() == []
 
 
@@ -161,7 +161,7 @@ async def test_after_a_webhook_the_api_is_reached_on_the_same_connection(served:
         assert (await one.exchange(request(token=served.token))).status == 200
         raw = request("/api/v1/whoami", b"", method="GET", token=served.token)
         assert (await one.exchange(raw)).json["name"] == "sender"
-        assert await one.closed(3) == b""
+        assert await one.closed() == b""
 
 
 async def test_a_webhook_behind_another_request_never_reaches_the_framework(
@@ -173,7 +173,7 @@ async def test_a_webhook_behind_another_request_never_reaches_the_framework(
         async with connection(served.port) as one:
             answer = await one.exchange(raw + request(body=b"lost", token=served.token))
             assert dict(answer.headers)["Connection"] == "close"
-            assert await one.closed(3) == b""
+            assert await one.closed() == b""
     assert await served.events() == []
 
 
@@ -199,7 +199,7 @@ async def test_a_body_that_breaks_off_is_not_stored(served: Served) -> None:
     async with connection(served.port) as one:
         await one.send(request(body=b"half", length=8, token=served.token))
         one.writer.write_eof()
-        assert await one.closed(3) == b""
+        assert await one.closed() == b""
     await served.all_left()
 
     assert await served.events() == []
@@ -238,7 +238,7 @@ async def test_closing_answers_what_has_begun_and_closes_the_rest(served: Served
         await until(lambda: served.store.waiting and len(served.doors) == 5)
         closing = asyncio.create_task(served.front.close(within_s=10))
         for one in (kept, silent):
-            assert await one.closed(3) == b""
+            assert await one.closed() == b""
         assert len(served.doors) == 3
         served.context.stopping = True
         served.store.gate.set()
@@ -248,7 +248,7 @@ async def test_closing_answers_what_has_begun_and_closes_the_rest(served: Served
         for one in (whole, half, head):
             answer = await read_answer(one.reader)
             assert (answer.status, ("Connection", "close") in answer.headers) == (200, True)
-            assert await one.closed(3) == b""
+            assert await one.closed() == b""
         await closing
 
     await served.all_left()
@@ -261,7 +261,7 @@ async def test_closing_does_not_wait_for_ever(served: Served) -> None:
         await one.send(request(token=served.token))
         await until(lambda: served.store.waiting)
         await served.front.close(within_s=0.01)
-        assert await one.closed(3) == b"", "nothing is promised that is not stored"
+        assert await one.closed() == b"", "nothing is promised that is not stored"
 
 
 @pytest.mark.parametrize("ends", ["answered", "refused", "cut", "handed over"])

@@ -167,7 +167,7 @@ async def test_one_address_has_so_many_connections_and_no_more(tmp_path: Path) -
                 await until(lambda: len(served.doors) == 3)
                 for _ in range(5):
                     async with connection(served.port) as one:
-                        assert await one.closed(3) == b""
+                        assert await one.closed() == b""
                 answer = await open_ones[0].exchange(request(token=served.token))
                 assert answer.status == 200
             await until(lambda: served.front.connections.open == 0)
@@ -187,7 +187,7 @@ async def test_all_have_so_many_connections_proxies_too(tmp_path: Path) -> None:
     ):
         await until(lambda: len(served.doors) == 3)
         async with connection(served.port) as one:
-            assert await one.closed(3) == b""
+            assert await one.closed() == b""
         assert served.metric("relay_limited_total", limit="connections") == 1
 
 
@@ -202,7 +202,7 @@ async def test_a_connection_that_was_handed_over_counts_until_it_is_lost(tmp_pat
                 assert (await served.send(live)).status == 200
                 await until(lambda: served.front.connections.open == 1)
             async with connection(served.port), connection(served.port) as third:
-                assert await third.closed(3) == b""
+                assert await third.closed() == b""
         await until(lambda: served.front.connections.open == 0)
         assert not served.front.connections._by_group
 
@@ -272,7 +272,7 @@ async def ends_at(served: Served, one: Connection, seconds: float) -> bytes:
     served.clock.advance(seconds - 0.01)
     await still(one, front.LOOK_S * 4)
     served.clock.advance(0.02)
-    rest = await one.closed(3)
+    rest = await one.closed()
     served.clock.advance(LINGER_S)
     await served.all_left()
     return rest
@@ -406,7 +406,7 @@ async def test_500_unfinished_connections_are_let_go(served: Served) -> None:
         await until(lambda: len(served.doors) == 250)
         assert (await served.send(whole)).status == 200
         served.clock.advance(front.BODY_DEADLINE_S - HEADER_DEADLINE_S)
-        answers = [await one.closed(3) for one in many[::2]]
+        answers = [await one.closed() for one in many[::2]]
         served.clock.advance(LINGER_S)
         await served.all_left()
 

@@ -132,7 +132,7 @@ async def test_who_is_refused_is_not_told_to_go_on(
     raw = request(body=b"", length=length, headers=fields, token=token or served.token)
     async with connection(served.port) as one:
         assert (await one.exchange(raw)).status == status
-        assert await one.closed(3) == b""
+        assert await one.closed() == b""
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_the_connection_is_kept_or_closed_as_the_sender_asks(
         if says != "close":
             assert (await one.exchange(raw)).status == 200
         else:
-            assert await one.closed(3) == b""
+            assert await one.closed() == b""
             await served.all_left()
 
 
@@ -380,7 +380,7 @@ async def test_whatever_follows_in_the_same_piece_the_first_is_answered(
 ) -> None:
     async with connection(served.port) as one:
         answer = await one.exchange(request(body=b"1", token=served.token) + second)
-        assert await one.closed(3) == b""
+        assert await one.closed() == b""
 
     assert (answer.status, dict(answer.headers)["Connection"]) == (200, "close")
     assert await served.bodies() == [b"1"]
@@ -400,7 +400,7 @@ async def test_a_second_request_while_the_first_is_stored(served: Served) -> Non
         await following
         listening(one)
         answer = await read_answer(one.reader)
-        assert await one.closed(3) == b""
+        assert await one.closed() == b""
 
     assert (answer.status, dict(answer.headers)["Connection"]) == (200, "close")
     assert await served.bodies() == [b"1"]

@@ -48,7 +48,7 @@ class Raw:
         """Read until the end: the code that the server closed with."""
         code = None
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while True:
                     opcode, payload = await read_frame(self.reader)
                     if opcode == CLOSE:
@@ -188,7 +188,7 @@ async def test_frames_right_behind_the_handshake_are_the_conversation(
     """They are neither lost nor taken for a request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(handshake(token) + HELLO)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         _, payload = await read_frame(reader)
     assert isinstance(decode_server(payload), Welcome)

@@ -68,12 +68,12 @@ async def test_headers_that_do_not_end(
     port: int, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
     """The first of a connection, and of one that was kept."""
-    monkeypatch.setattr(server, "HEADER_DEADLINE_S", 0.05)
+    monkeypatch.setattr(server, "HEADER_DEADLINE_S", 0.5)
     async with connection(port) as one:
         for _ in range(before):
             assert (await one.exchange(GET_LIVE)).status == 200
         await one.send(GET_LIVE[:30])
-        assert await one.closed(3) == b""
+        assert await one.closed() == b""
     assert (await exchange(port, GET_LIVE)).status == 200
 
 
@@ -118,7 +118,7 @@ async def test_an_idle_connection_is_closed(
     monkeypatch.setattr(server, "KEEPALIVE_S", 0.1)
     async with running(app) as (port, _), connection(port) as one:
         assert (await one.exchange(GET_LIVE)).status == 200
-        assert await one.closed(5) == b""
+        assert await one.closed() == b""
 
 
 async def test_a_request_that_never_ends_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ async def test_a_request_that_never_ends_holds_up_no_stop(monkeypatch: pytest.Mo
 
     app = web.Application()
     app.router.add_get("/", never)
-    async with running(app) as (port, runner), connection(port) as one, asyncio.timeout(5):
+    async with running(app) as (port, runner), connection(port) as one, asyncio.timeout(20):
         await one.send(request("/", b"", method="GET"))
         await begun.wait()
         await runner.cleanup()
@@ -152,4 +152,4 @@ async def test_the_rest_of_what_was_refused_is_read_for_a_while(
     async with running(app) as (port, _), connection(port) as one:
         answer = await one.exchange(request("/", b"x", length=1_000))
         assert answer.status == 422
-        assert await one.closed(5) == b""
+        assert await one.closed() == b""

@@ -88,7 +88,6 @@ async def clean_up(store: SqliteStore) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_a_little_room_is_enough_for_much_progress_and_for_the_clean_up(
     store: SqliteStore, disk: SmallDisk
 ) -> None:
@@ -133,7 +132,6 @@ async def append_until_full(store: SqliteStore, channel: Channel) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("free", [24, 40, 56])
 async def test_a_log_of_large_webhooks_can_be_folded_once_the_disk_is_full(
     store: SqliteStore, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, free: int
@@ -157,7 +155,6 @@ async def test_a_log_of_large_webhooks_can_be_folded_once_the_disk_is_full(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_a_disk_that_the_store_has_filled_is_used_again_once_that_is_delivered(
     store: SqliteStore, disk: SmallDisk
 ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from relay_server.errors import StoreLocked
-from relay_server.store.sqlite.integrity import DirLock
+from relay_server.store.sqlite.integrity import PATIENCE_S, DirLock
 from relay_server.store.sqlite.store import open_sqlite
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-async def test_a_second_server_is_told_whose_it_is_within_two_seconds(
+async def test_a_second_server_is_soon_told_whose_it_is(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     begun = time.monotonic()
@@ -53,7 +53,7 @@ async def test_a_second_server_is_told_whose_it_is_within_two_seconds(
     with pytest.raises(StoreLocked, match=f"in use by process {holder.pid}"):
         await open_sqlite(tmp_path)
 
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < 5 * PATIENCE_S
 
 
 async def test_a_killed_server_leaves_no_lock(

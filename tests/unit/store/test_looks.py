@@ -15,8 +15,14 @@ from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import Progress, Removable, ReplayState, Selection, Subscription
 from tests.support.events import attempt, mark, new_event
-from tests.support.inline import open_in_memory
-from tests.support.stores import MemoryStore, append_many, make_channel, open_test_store, record
+from tests.support.stores import (
+    MemoryStore,
+    append_many,
+    make_channel,
+    open_in_memory,
+    open_test_store,
+    record,
+)
 
 
 @pytest.fixture
