@@ -11,6 +11,7 @@ import pytest
 
 from examples.chatwoot_bot.chatwoot_api import ChatwootApi
 from examples.chatwoot_bot.events import Conversation
+from tests.support.processes import free_port
 from tests.unit.examples.support import (
     TOKEN,
     FakeChatwoot,
@@ -380,9 +381,9 @@ async def test_a_wrong_token_is_named_but_not_shown(
     assert "wrong-token" not in bot.lines[0]
 
 
-async def test_an_unreachable_chatwoot_fails_the_webhook(unused_tcp_port: int) -> None:
+async def test_an_unreachable_chatwoot_fails_the_webhook() -> None:
     """Nothing listens there: 500, and the line names the address."""
-    url = f"http://127.0.0.1:{unused_tcp_port}"
+    url = f"http://127.0.0.1:{free_port()}"
     async with (
         aiohttp.ClientSession() as session,
         running_bot(sender=ChatwootApi(session, url, TOKEN)) as bot,
