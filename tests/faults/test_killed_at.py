@@ -60,18 +60,18 @@ async def test_what_a_killed_server_had_answered_arrives_without_help(
 async def test_a_killed_client_loses_nothing_and_repeats_only_what_was_under_way(
     part: int, trial: Trial, rng: Random, judged: Judged
 ) -> None:
-    repeatable = 0
     trial.answer_with(busy(rng, 0.4))  # so that much is under way on a busy machine, too
-    client = await trial.connect("--concurrency", str(CONCURRENCY))
-    async with trial.talking(conversations=48, pause_s=0.1) as talk:
+    concurrency = ("--concurrency", str(CONCURRENCY))
+    (await trial.connect(*concurrency)).kill()
+    async with trial.talking(conversations=48, pause_s=0.8) as talk:
         for _ in range(KILLS):
-            await talk.accepts(20)
+            await talk.accepts(48)
+            client = await trial.connect(*concurrency)
             await until(lambda: len(trial.target.under_way) >= CONCURRENCY // 2)
             await asyncio.sleep(rng.uniform(0.0, 0.15))  # the moment is what is tested
             client.kill()
-            repeatable += CONCURRENCY
-            client = await trial.connect("--concurrency", str(CONCURRENCY))
-    judged(await trial.verdict(), "SIGKILL of the client", KILLS, duplicates=repeatable)
+        await trial.connect(*concurrency)
+    judged(await trial.verdict(), "SIGKILL of the client", KILLS, duplicates=KILLS * CONCURRENCY)
 
 
 @dataclass(frozen=True, slots=True)
