@@ -144,7 +144,7 @@ class Front:
         """Look at a connection's deadline until it leaves."""
         self.doors.add(door)
         if self._next_look is None:
-            self._look_later()
+            self._look()
 
     async def close(self, within_s: float) -> None:
         """Close what is idle, and the rest as it is answered; deadlines are still looked at.
@@ -160,10 +160,10 @@ class Front:
         for door in list(self.doors):
             door.close()
 
-    def _look_later(self) -> None:
-        self._next_look = asyncio.get_running_loop().call_later(LOOK_S, self._look)
-
     def _look(self) -> None:
+        """Look at all deadlines, now and for as long as there are connections."""
+        loop = asyncio.get_running_loop()
+        self._next_look = loop.call_later(LOOK_S, self._look) if self.doors else None
         now = self.context.clock.monotonic()
         for door in [door for door in self.doors if door.deadline <= now]:
             try:
@@ -171,9 +171,6 @@ class Front:
             except Exception as exc:
                 log.error("a deadline could not be kept", exc_info=exc)
                 door.close()
-        self._next_look = None
-        if self.doors:
-            self._look_later()
 
 
 class FrontDoor(asyncio.Protocol):
