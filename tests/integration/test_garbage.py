@@ -13,7 +13,7 @@ import pytest
 from tests.support.garbage import BODIES, BROKEN, GARBAGE, HELLO, PATHS, ROUTES
 from tests.support.processes import Running
 from tests.support.relay import Relay
-from tests.support.senders import Answer, Connection, chunked, handshake, head, request
+from tests.support.senders import Answer, Connection, handshake, head, request
 from tests.support.target import Target
 
 MIB = 1_048_576
@@ -105,46 +105,6 @@ async def test_a_bomb_goes_through_as_it_is(relay: Relay, target: Target) -> Non
     after = [peak_kib(process) for process in (relay.server, client)]
     grown = [later - earlier for earlier, later in zip(before, after, strict=True)]
     assert max(grown) < ROOM_KIB, grown
-
-
-async def test_the_target_gets_one_request_for_each_that_was_taken(
-    relay: Relay, target: Target
-) -> None:
-    """Whatever is written into a webhook stays in it."""
-    inner = b"POST /admin HTTP/1.1\r\nHost: evil\r\nContent-Length: 0\r\n\r\n"
-    token = relay.send_token
-    raws = [
-        request("/webhook/%0d%0aX-Evil:%20y%0d%0a%0d%0aGET%20/admin", inner, token=token),
-        request("/webhook?a=%0aX-Evil:y", inner, [("X-A", "b\tc")], token=token),
-        chunked([inner, b"0\r\n\r\n", inner], "/webhook/@evil/..x", token),
-        request(
-            "http://evil.example/webhook", inner, [("Connection", "X-A"), ("X-A", "1")], token=token
-        ),
-        request("/c/chatwoot/admin%2f..%5c", inner, method="DELETE", token=token),
-    ]
-    refused = [
-        request("/c/chatwoot//evil.example/", inner, token=token),
-        request("/webhook/../admin", inner, token=token),
-        request(body=inner, headers=[("Host", "evil")], token=token),
-        request(body=inner, method="TRACE", token=token),
-    ]
-    client = await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
-    assert [(await relay.send(raw)).status for raw in raws] == [200] * len(raws)
-    assert [(await relay.send(raw)).status for raw in refused] == [400] * len(refused)
-    await target.received(len(raws))
-
-    assert [arrival.request_target for arrival in target.arrivals] == [
-        "/webhook/%0d%0aX-Evil:%20y%0d%0a%0d%0aGET%20/admin",
-        "/webhook?a=%0aX-Evil:y",
-        "/webhook/@evil/..x",
-        "/webhook",
-        "/admin%2f..%5c",
-    ]
-    assert [a.body.count(inner) for a in target.arrivals] == [1, 1, 2, 1, 1]
-    names = {name.lower() for arrival in target.arrivals for name, _ in arrival.headers}
-    assert not names & {b"x-evil", b"transfer-encoding"}
-    assert client.alive
-    unharmed(relay)
 
 
 async def test_who_abuses_the_websocket_keeps_nobody_else_from_it(

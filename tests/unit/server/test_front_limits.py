@@ -390,30 +390,6 @@ async def test_what_is_refused_is_read_for_a_while(served: Served) -> None:
         await served.all_left()
 
 
-async def test_500_unfinished_connections_are_let_go(served: Served) -> None:
-    """Each of them has its own deadline, and meanwhile others are answered."""
-    whole = request(token=served.token)
-    head = b"POST /webhook HTTP/1.1\r\nHost: x"
-    body = request(body=b"{", length=9, token=served.token)
-    async with connections(served.port, 500) as many:
-        for number, one in enumerate(many):
-            await one.send(head if number % 2 else body)
-        await until(lambda: len(served.doors) == 500)
-        assert (await served.send(whole)).status == 200
-        await until(lambda: len(served.doors) == 500)
-
-        served.clock.advance(HEADER_DEADLINE_S)
-        await until(lambda: len(served.doors) == 250)
-        assert (await served.send(whole)).status == 200
-        served.clock.advance(front.BODY_DEADLINE_S - HEADER_DEADLINE_S)
-        answers = [await one.closed() for one in many[::2]]
-        served.clock.advance(LINGER_S)
-        await served.all_left()
-
-    assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers)
-    assert await served.bodies() == [b"{}", b"{}"]
-
-
 async def test_a_connection_that_is_lost_meanwhile_stops_no_deadline(served: Served) -> None:
     """The one that looks at deadlines meets connections that are gone already."""
     async with connections(served.port, 20) as many:

@@ -95,17 +95,6 @@ async def test_a_webhook_that_never_comes_whole_is_cut(
         assert await one.ends() == (1 if fails else 0)
 
 
-async def test_answers_end_their_connections_while_it_stops(served: Served) -> None:
-    async with connection(served.port) as kept:
-        raw = request(token=served.token)
-        assert "Connection" not in dict((await kept.exchange(raw)).headers)
-        served.context.stopping = True
-        answer = await kept.exchange(raw)
-        assert (answer.status, dict(answer.headers)["Connection"]) == (200, "close")
-        assert await kept.closed() == b""
-    assert (await served.send(raw)).status == 200, "it still takes what comes"
-
-
 async def test_who_waits_to_be_accepted_is_taken_before_the_port_is_closed(served: Served) -> None:
     """Closing a port resets whoever the kernel has accepted and the server has not."""
     server = await asyncio.get_running_loop().create_server(
