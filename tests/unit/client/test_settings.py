@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from relay_client import saved_login
 from relay_client.errors import UsageError
-from relay_client.settings import ClientSettings, load
+from relay_client.settings import ClientSettings, Route, load, parse_since
+from relay_http.target import Target
+
+LOGIN = {"url": "https://relay.example.com", "token": "FIXTUREtoken"}
+NOW_MS = 1_783_000_810_000  # 2026-07-02T14:00:10Z
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +169,113 @@ def test_colours_can_be_declined(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_setting_is_described() -> None:
     """For the reference."""
     assert all(field.description for field in ClientSettings.model_fields.values())
+
+
+# The login that is kept
+
+
+def test_a_login_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
+    """And replaces an earlier one."""
+    folder = tmp_path / "config" / "relay-client"
+    saved_login.save(folder, {**LOGIN, "token": "old"})
+    file = saved_login.save(folder, LOGIN)
+
+    assert saved_login.load(folder) == LOGIN
+    assert [entry.name for entry in folder.iterdir()] == [file.name]
+    if sys.platform != "win32":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_login_is_forgotten(tmp_path: Path) -> None:
+    """Once; then there is none."""
+    saved_login.save(tmp_path, LOGIN)
+
+    assert [saved_login.forget(tmp_path), saved_login.forget(tmp_path)] == [True, False]
+    assert saved_login.load(tmp_path) == {}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "\x00"])
+def test_a_damaged_login_is_named(tmp_path: Path, content: str) -> None:
+    """With what to do about it."""
+    saved_login.save(tmp_path, LOGIN).write_text(content)
+
+    with pytest.raises(UsageError, match=r"login\.json") as caught:
+        saved_login.load(tmp_path)
+    assert "logout" in caught.value.hint
+
+
+# Where deliveries go, and times
+
+
+@pytest.mark.parametrize(
+    ("text", "route"),
+    [
+        ("localhost:8000", Route(Target("localhost", 8000))),
+        ("http://localhost:8000/", Route(Target("localhost", 8000))),
+        ("chatwoot=127.0.0.1:80/bot/in", Route(Target("127.0.0.1", 80, "/bot/in"), "chatwoot")),
+        ("a-b.c=[::1]:8000", Route(Target("::1", 8000), "a-b.c")),
+        ("my_host.example.:1", Route(Target("my_host.example.", 1))),
+        ("h:1/x=y", Route(Target("h", 1, "/x=y"))),
+        ("canais=h:1/a%2Fb", Route(Target("h", 1, "/a%2Fb"), "canais")),
+    ],
+)
+def test_a_route_is_read(text: str, route: Route) -> None:
+    """With and without a channel and a path."""
+    assert Route.parse(text) == route
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "8000",
+        "localhost",
+        "localhost:",
+        "localhost:0",
+        "localhost:65536",
+        "localhost:80 00",
+        "https://localhost:8000",
+        "user@localhost:8000",
+        "localhost:8000/a?b",
+        "localhost:8000/a#b",
+        "localhost:8000/../b",
+        "localhost:8000/%2e./b",
+        "localhost:8000/..;x/b",
+        "localhost:8000/a b",
+        "localhost:8000/\r\nX: y",
+        "é:8000",
+        "=localhost:8000",
+        "a b=localhost:8000",
+    ],
+)
+def test_what_is_no_route_is_named(text: str) -> None:
+    """The message has what was given."""
+    with pytest.raises(UsageError, match="--to"):
+        Route.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "unix_ms"),
+    [
+        ("now", None),
+        ("beginning", 0),
+        ("90s", NOW_MS - 90_000),
+        ("5m", NOW_MS - 300_000),
+        ("2h", NOW_MS - 7_200_000),
+        ("3d", NOW_MS - 259_200_000),
+        ("999999d", 0),
+        ("2026-07-02T14:00:10Z", NOW_MS),
+        ("2026-07-02T11:00:10.5-03:00", NOW_MS + 500),
+    ],
+)
+def test_a_time_is_read(text: str, unix_ms: int | None) -> None:
+    """Into Unix milliseconds."""
+    assert parse_since(text, NOW_MS) == unix_ms
+
+
+@pytest.mark.parametrize("text", ["", "2 h", "-2h", "2w", "yesterday", "2026-07-02T14:00:10"])
+def test_what_is_no_time_is_named(text: str) -> None:
+    """A time without a zone could be any of two dozen."""
+    with pytest.raises(UsageError, match="--since"):
+        parse_since(text, NOW_MS)
