@@ -1,9 +1,9 @@
 """The main job: keeps channels connected to their targets until interrupted.
 
-    settings ──plan──▶ Job ──┬─ a Poster for each channel ──▶ targets
-                             ├─ Journal       what was delivered, known to the next run
-                             └─ Tunnel ◀──▶ relay
-                                  └──notices──▶ Announcer ──render──▶ console
+    settings ──plan──▶ ┬─ a Poster for each channel ──▶ targets
+                       ├─ Journal       what was delivered, known to the next run
+                       └─ Tunnel ◀──▶ relay
+                            └──notices──▶ Announcer ──render──▶ console
 
 This module puts the parts together and decides how they end; none of them knows another.
 
@@ -25,8 +25,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from relay_client import __version__
@@ -139,21 +138,6 @@ def can_share(version: str) -> bool:
     return numbers is None or tuple(int(n or 0) for n in numbers.groups()) >= SHARING_SINCE
 
 
-@dataclass(frozen=True)
-class Job:
-    """Channels to be connected with their targets.
-
-    Attributes:
-        targets: By channel.
-    """
-
-    relay: Relay
-    targets: Mapping[str, Target]
-    wanted: tuple[Wanted, ...]
-    timeout_s: float
-    concurrency: int
-
-
 async def run_connect(configuration: Configuration, console: Console) -> None:
     """Replay every webhook of the channels to their targets, until interrupted.
 
@@ -186,8 +170,8 @@ async def _connect(
     settings, relay = configuration.settings, configuration.relay()
     output = settings.output or ("pretty" if console.is_terminal else "plain")
     announcer.render = make_render(output, console, relay.url, {})
-    job = await plan(settings, relay, announcer.tell)
-    announcer.render = make_render(output, console, relay.url, job.targets)
+    targets, wanted = await plan(settings, relay, announcer.tell)
+    announcer.render = make_render(output, console, relay.url, targets)
     if relay.sends_token_in_clear:
         text = f"{relay.url} is without TLS: anyone on the way can read the token. Use https."
         announcer.tell([Warned(text)])
@@ -198,20 +182,28 @@ async def _connect(
     ):
         # As many idle connections are kept for each target as deliveries are posted at once.
         posters = {
-            channel: Poster(target, job.timeout_s, job.concurrency)
-            for channel, target in job.targets.items()
+            channel: Poster(target, settings.timeout_s, settings.concurrency)
+            for channel, target in targets.items()
         }
         for poster in posters.values():
             stack.callback(poster.close)
-        session = ClientSession(_hello(job.wanted), job.concurrency, finished=journal)
+        hello = Hello(__version__, socket.gethostname(), wanted, WINDOW_DELIVERIES)
+        session = ClientSession(hello, settings.concurrency, finished=journal)
         tunnel = Tunnel(relay, session, posters, announcer.tell)
+
+        def stop() -> None:
+            announcer.tell([Stopping(len(session.running))])
+            tunnel.stop()
+
         announcer.on_hang_up = tunnel.stop
-        interrupts.on_first = lambda: _stop(tunnel, session, announcer)
+        interrupts.on_first = stop
         await tunnel.run()
 
 
-async def plan(settings: ClientSettings, relay: Relay, tell: Tell) -> Job:
-    """Find out which channel goes to which target.
+async def plan(
+    settings: ClientSettings, relay: Relay, tell: Tell
+) -> tuple[dict[str, Target], tuple[Wanted, ...]]:
+    """Find out which channel goes to which target, and what to ask the relay for.
 
     Raises:
         UsageError: There is no target, or it is not clear for which channel.
@@ -227,7 +219,7 @@ async def plan(settings: ClientSettings, relay: Relay, tell: Tell) -> Job:
         unnamed = await _token_channel(relay, tell)
     targets = _by_channel(routes, unnamed)
     wanted = tuple(Wanted(channel, settings.name, since, settings.share) for channel in targets)
-    return Job(relay, targets, wanted, settings.timeout_s, settings.concurrency)
+    return targets, wanted
 
 
 async def _token_channel(relay: Relay, tell: Tell) -> str:
@@ -274,15 +266,6 @@ async def _open_journal(folder: Path, relay: Relay, tell: Tell) -> AsyncIterator
         yield journal
     finally:
         await asyncio.to_thread(journal.close)
-
-
-def _hello(wanted: tuple[Wanted, ...]) -> Hello:
-    return Hello(__version__, socket.gethostname(), wanted, WINDOW_DELIVERIES)
-
-
-def _stop(tunnel: Tunnel, session: ClientSession, announcer: Announcer) -> None:
-    announcer.tell([Stopping(len(session.running))])
-    tunnel.stop()
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -31,8 +31,7 @@ from ssl import SSLCertVerificationError
 
 from relay_http.connection import Broken, Connection, NotHttp
 from relay_http.outgoing import RequestRefused, compose
-from relay_http.pool import Pool
-from relay_http.reach import Unreachable
+from relay_http.pool import Pool, Unreachable
 from relay_http.target import Target
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
-from relay_http.reach import Address
+from relay_http.pool import Address
 from relay_protocol.values import Delivery, Failure, Outcome, Response
 from relay_server.configs import ForwardConfig
 from relay_server.delivery.reader import Reader

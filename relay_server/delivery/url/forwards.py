@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from relay_http.reach import addresses
+from relay_http.pool import addresses
 from relay_protocol.errors import RelayError
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.allow import Allowlist

@@ -27,9 +27,8 @@ import structlog
 
 from relay_http.connection import Connection
 from relay_http.outgoing import RequestRefused, check_header
-from relay_http.pool import Pool
+from relay_http.pool import Address, Pool, Unreachable, addresses, connect_any
 from relay_http.poster import CONNECT_S, Poster
-from relay_http.reach import Address, Unreachable, addresses, connect_any
 from relay_http.target import Target
 from relay_http.tls import make_context
 from relay_protocol.limits import WORKING_INTERVAL_S

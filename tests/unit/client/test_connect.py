@@ -62,10 +62,10 @@ async def test_named_channels_need_no_question() -> None:
         "http://127.0.0.1:9", to="a=localhost:1,b=localhost:2/x", name="me", since="beginning"
     ).settings
 
-    job = await plan(settings, Relay("http://127.0.0.1:9", TOKEN), lambda notice: None)
+    targets, wanted = await plan(settings, Relay("http://127.0.0.1:9", TOKEN), lambda notice: None)
 
-    assert job.targets == {"a": Target("localhost", 1), "b": Target("localhost", 2, "/x")}
-    assert job.wanted == (Wanted("a", "me", 0), Wanted("b", "me", 0))
+    assert targets == {"a": Target("localhost", 1), "b": Target("localhost", 2, "/x")}
+    assert wanted == (Wanted("a", "me", 0), Wanted("b", "me", 0))
 
 
 async def test_a_client_that_shares_asks_for_it_and_is_told_of_an_old_relay() -> None:
@@ -190,11 +190,11 @@ async def test_the_tokens_channel_is_asked_for() -> None:
     async with fake_relay() as relay:
         settings = configuration(relay.url, to="localhost:8000").settings
         relay.whoami["channels"] = ["github"]
-        one = await plan(settings, Relay(relay.url, TOKEN), lambda notice: None)
+        one, _ = await plan(settings, Relay(relay.url, TOKEN), lambda notice: None)
         relay.whoami["channels"] = None
-        every = await plan(settings, Relay(relay.url, TOKEN), lambda notice: None)
+        every, _ = await plan(settings, Relay(relay.url, TOKEN), lambda notice: None)
 
-    assert [*one.targets, *every.targets] == ["github", "chatwoot"]
+    assert [*one, *every] == ["github", "chatwoot"]
 
 
 async def test_a_relay_that_is_away_at_first_is_waited_for() -> None:

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from relay_http import poster as poster_module
-from relay_http.pool import Pool
+from relay_http.pool import Pool, Unreachable
 from relay_http.poster import Posted, Poster
-from relay_http.reach import Unreachable
 from relay_http.target import Target
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome, Response
