@@ -26,8 +26,7 @@ from tests.simulation.chaos import Chaos
 from tests.simulation.clients import Machine
 from tests.simulation.disk import Kept, SimStore, Weather, at_once
 from tests.simulation.judge import Disturbances, Judge, Sent
-from tests.simulation.kernel import Broken, Kernel, Trace
-from tests.simulation.loop import SimLoop
+from tests.simulation.kernel import Broken, Kernel, SimLoop, Trace
 from tests.simulation.network import Link
 from tests.simulation.plan import Group, Plan, draw
 from tests.simulation.senders import Sender

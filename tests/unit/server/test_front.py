@@ -236,7 +236,7 @@ async def test_closing_answers_what_has_begun_and_closes_the_rest(served: Served
         await half.send(raw[:-2])
         await head.send(raw[:40])
         await until(lambda: served.store.waiting and len(served.doors) == 5)
-        closing = asyncio.create_task(served.front.close(within_s=10))
+        closing = asyncio.create_task(served.front.close(within_s=60))
         for one in (kept, silent):
             assert await one.closed() == b""
         assert len(served.doors) == 3
