@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from relay_protocol.text import ZERO_WIDTH_JOINER
 from relay_server.cli.command import print_json
 from tests.unit.server.results import (
-    EVENT,
     RESULTS,
     poisoned,
 )
@@ -68,13 +67,6 @@ def test_no_result_steers_the_terminal(name: str, text: str) -> None:
     shown = printed(name, poisoned(RESULTS[name][1], text))
     assert shown
     assert is_harmless(shown), repr(shown)
-
-
-@given(st.one_of(WORDS, st.none()))
-@settings(max_examples=100, deadline=None)
-def test_no_body_steers_the_terminal(body: str | None) -> None:
-    """As it is shown with its event."""
-    assert is_harmless(printed("event", EVENT | {"body": body}))
 
 
 @pytest.mark.parametrize(
