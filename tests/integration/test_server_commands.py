@@ -59,13 +59,7 @@ async def test_tokens_come_and_go(host: Relay) -> None:
     listed = (await host.said("token", "list"))["tokens"]
     assert [token["name"] for token in listed] == ["chatwoot", "developer", "joao"]
     assert made["token"] not in str(listed)
-    await all_refused(
-        host,
-        "token create joao --scope send",
-        "token create x --scope all",
-        "token create x --scope send --channel no",
-        "token revoke nobody",
-    )
+    await all_refused(host, "token create joao --scope send", "token revoke nobody")
 
     status, output, _ = host.command("token", "revoke", "joao")
     assert (status, "Revoked joao" in output) == (0, True)
