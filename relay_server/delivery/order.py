@@ -268,9 +268,11 @@ class Order:
         entry = self._lent(sequence, holder)
         if entry is None:
             return None
-        verdict = retry.decide(
-            outcome, self._policy, entry.attempt, entry.failures, jitter, self._unix(now)
-        )
+        verdict = retry.DELIVERED
+        if not outcome.delivered:
+            verdict = retry.decide(
+                outcome, self._policy, entry.attempt, entry.failures, jitter, self._unix(now)
+            )
         lane = self._lanes[entry.key]
         lane.active = entry.holder = None
         del self._under_way[sequence]
