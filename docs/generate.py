@@ -17,14 +17,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
-import annotated_types
 import msgspec
 import typer.main
 from prometheus_client.metrics import MetricWrapperBase
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 import relay_client.cli
@@ -46,8 +43,9 @@ MADE = re.compile(r"(<!-- made: (\w+) -->)(\n?).*?(\n?<!-- end -->)", re.DOTALL)
 
 # Defaults that depend on the machine, and what to say instead.
 DEFAULT_PLACES = {"data_dir": "`relay-server` in the user's data folder (`~/.local/share`)"}
-KINDS = {"Path": "path", "bool": "`true` or `false`", "str": "text", "int": "whole number"}
-KINDS |= {"float": "number", "tuple": "list"}
+KINDS = {"path": "path", "password": "secret", "string": "text", "array": "list"}
+KINDS |= {"boolean": "`true` or `false`", "integer": "whole number", "number": "number"}
+BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to"}
 # Codes that no class has: they are written where an answer is made.
 OTHER_CODES = {
     "error": "The server failed to answer; its log says why.",
@@ -87,52 +85,27 @@ def _listed(words: Iterable[str]) -> list[str]:
 def _settings(settings: type[BaseSettings], prefix: str, *commands: Any) -> Iterator[str]:
     options = [p for c in commands for p in c.params if p.param_type_name == "option"]
     flags = {option.name: f"`{option.opts[0]}`" for option in options}
-    return _table(
-        "variable | flag | takes | default | meaning",
-        (
-            (
-                f"`{prefix}{name.upper()}`",
-                flags.get(name, ""),
-                _takes(field),
-                _default(name, field),
-                field.description,
-            )
-            for name, field in settings.model_fields.items()
-        ),
-    )
+    rows = list[Sequence[object]]()
+    for name, said in settings.model_json_schema()["properties"].items():
+        default = DEFAULT_PLACES.get(name) or _default(said.get("default"))
+        variable = f"`{prefix}{name.upper()}`"
+        rows.append((variable, flags.get(name, ""), _takes(said), default, said["description"]))
+    return _table("variable | flag | takes | default | meaning", rows)
 
 
-def _takes(field: FieldInfo) -> str:
-    choices = [a for a in (field.annotation, *get_args(field.annotation)) if a is not type(None)]
-    for choice in choices:
-        if get_origin(choice) is Literal:
-            return _listed(get_args(choice))[0]
-    if SecretStr in choices:
-        return "secret"
-    origin = get_origin(choices[0])
-    kind = next(a for a in choices if isinstance(a, type)) if origin is not tuple else tuple
-    return " ".join([KINDS[kind.__name__], *_bounds(field)])
+def _takes(said: dict[str, Any]) -> str:
+    """What a setting takes, by its JSON schema."""
+    kind = next(k for k in said.get("anyOf", [said]) if k.get("type") != "null")
+    if "enum" in kind or "const" in kind:
+        return _listed(kind.get("enum") or [kind["const"]])[0]
+    bounds = (f"{word} {kind[name]}" for name, word in BOUNDS.items() if name in kind)
+    return " ".join([KINDS[kind.get("format", kind["type"])], *bounds])
 
 
-def _bounds(field: FieldInfo) -> Iterator[str]:
-    for bound in field.metadata:
-        match bound:
-            case annotated_types.Ge(ge):
-                yield f"from {ge}"
-            case annotated_types.Gt(gt):
-                yield f"above {gt}"
-            case annotated_types.Le(le):
-                yield f"to {le}"
-            case _:
-                pass  # a pattern: the message says it
-
-
-def _default(name: str, field: FieldInfo) -> str:
-    if name in DEFAULT_PLACES:
-        return DEFAULT_PLACES[name]
-    if isinstance(field.default, bool):
-        return f"`{str(field.default).lower()}`"
-    return "" if field.default in (None, "", ()) else f"`{field.default}`"
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return "" if value in (None, "", []) else f"`{value}`"
 
 
 def _sections(command: Any, path: str) -> Iterator[str]:
