@@ -13,12 +13,12 @@ import sys
 from relay_http.streams import standard_streams, tell
 from relay_protocol.errors import RelayError
 from relay_server.cli import channels, events, host, replays, subscriptions
-from relay_server.cli.command import command
+from relay_server.cli.command import command as make_command  # its module keeps its name
 
 FAILED, USAGE = 1, 2
 
 app = host.app
-command(app, "replay", replays.show_begun)(replays.replay)
+make_command(app, "replay", replays.show_begun)(replays.replay)
 app.add_typer(channels.app, name="channel")
 app.add_typer(channels.tokens, name="token")
 app.add_typer(subscriptions.app, name="subscription")
