@@ -66,15 +66,13 @@ class RunningBot:
 async def running_bot(
     reply: Reply = handlers.reply,
     sender: Sender | None = None,
-    secrets: tuple[str, ...] = (SECRET,),
-    tolerance_s: int = 300,
 ) -> AsyncIterator[RunningBot]:
     """Start a bot, and stop it afterwards."""
     lines: list[str] = []
     receiver = Receiver(
         bot=Bot(reply, sender or PrintedAnswers()),
         registry=handlers.registry,
-        signatures=Signatures(secrets, tolerance_s),
+        signatures=Signatures((SECRET,)),
         say=lines.append,
     )
     async with AsyncExitStack() as stack:

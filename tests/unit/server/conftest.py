@@ -29,11 +29,12 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def process_as_before() -> Iterator[None]:
-    """A server that is started in this process keeps what it sets for all of it to its end."""
+    """A server or command that runs in this process keeps what it sets for all of it to its end."""
     before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
-    switch_interval = sys.getswitchinterval()
+    switch_interval, hook = sys.getswitchinterval(), sys.excepthook
     yield
     sys.setswitchinterval(switch_interval)
+    sys.excepthook = hook
     for number, handler in before.items():
         signal.signal(number, handler)
 
