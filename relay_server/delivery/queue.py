@@ -237,7 +237,7 @@ class Queue(Order):
         return finished
 
     def record(self) -> None:
-        """Have what changed written with the next commit."""
+        """Have what changed written soon."""
         marks, floor = self.changes(), self.floor
         if not (marks or self._attempts or floor > self._noted_floor):
             return

@@ -13,7 +13,7 @@ That task runs in *turns*, one after the other. A turn
 1. lets each queue read on,
 2. takes what may go and fits a sink's credit, and lends it: live traffic first, then replays in
    turn, of which no more than `REPLAY_UNDER_WAY` are lent at once,
-3. records what changed, to be written with the store's next commit.
+3. records what changed, which the store writes within 0.2 s.
 
 Which sink takes a body of some size now, if any, is decided by `_sink_for` alone: a reader that is
 stopped, draining or paused has none, nor has one whose targets are not there. A store that does not

@@ -13,7 +13,7 @@ What is promised:
   one channel, one subscription or one token. So listeners are idempotent.
 - **Loss.** Within one process none. What another replica's notification lost, its store tells anew
   once it has looked; and each commit of progress checks its claim, and tells `Claimed` of the newer
-  one: a reader that lost its claim learns it within the next commit at the latest.
+  one: a reader that lost its claim learns it when that is written, at the latest.
 - **A late listener** hears of nothing that was before: it listens first, then reads.
 - **Cost.** Listeners are called one after the other, must not wait, and must not raise; one that
   does is logged and costs nobody else the change. A kind that nobody wants costs a dict lookup.

@@ -141,7 +141,7 @@ class Readers(Protocol):
         """
 
     def record(self, claim: Claim, progress: Progress) -> None:
-        """Note progress, to be written with the next commit, within 0.2 s.
+        """Note progress, to be written within 0.2 s.
 
         What a replay delivers is no longer dead for its subscription; what it gives up is.
         A crash before that repeats deliveries, and loses none. What an older claim records is

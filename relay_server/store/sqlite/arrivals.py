@@ -13,9 +13,11 @@ first one of its kind, and a *conflict* where the sender gave its id to another 
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.errors import ChannelNotFound
@@ -30,8 +32,7 @@ from relay_server.values import Appended, ChannelNumber, Event, NewEvent
 LINE_BITS = 31  # of a digest
 
 
-@dataclass(slots=True, eq=False)
-class Arrival:
+class Arrival(msgspec.Struct, eq=False):
     """A webhook to be stored, for which somebody waits.
 
     It needs room that is not there while the disk is full.
@@ -39,6 +40,7 @@ class Arrival:
     Attributes:
         request: `new.request` as it is stored.
         weight: Bytes that it takes: in memory until it is stored, and in its channel then.
+        room: Bytes on the disk that it needs.
         window_ms: How long after an event the same webhook is its duplicate; 0 for never.
         held: Its channel's, which counts it as on its way until it is answered.
         waiter: Told once it is committed.
@@ -51,6 +53,7 @@ class Arrival:
     new: NewEvent
     request: bytes
     weight: int
+    room: int
     window_ms: int
     held: Held
     waiter: Waiter
@@ -59,8 +62,7 @@ class Arrival:
     conflict: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(msgspec.Struct, frozen=True):
     """A stored event of the same webhook as one that arrives."""
 
     id: str
@@ -152,7 +154,8 @@ def _digest(request: RequestHead, body: int) -> int:
     Those of one body lie together: its CRC-32 is in the upper bits. One bit of the line goes, so
     that both fit into SQLite's signed 64 bits.
     """
-    return body << LINE_BITS | crc(f"{request.method} {request.request_target}".encode()) >> 1
+    line = zlib.crc32(f"{request.method} {request.request_target}".encode())
+    return body << LINE_BITS | line >> 1
 
 
 def _find_duplicates(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import apsw
+import msgspec
 import structlog
 
 from relay_protocol.errors import RelayError
@@ -21,24 +21,26 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Operation = Callable[[Database], T]
-# Begins each transaction, and returns what is called once that was committed, or was not.
-First = Callable[[Database], Callable[[bool], None]]
+# Begins each transaction, which may be for webhooks alone, and returns what is called once that was
+# committed, or was not.
+First = Callable[[Database, bool], Callable[[bool], None]]
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(msgspec.Struct, eq=False):
     """An operation that somebody waits for.
 
     Attributes:
         operation: Called inside the transaction, in the thread that writes.
         future: Done once it is committed.
         result: What came of it; an exception is raised to whoever waits.
+        weight, room: As an `Arrival`'s: it takes none that is not kept for it.
     """
 
     operation: Operation[Any]
     future: asyncio.Future[Any]
     result: Any = None
     weight: int = 0
+    room: int = 0
 
 
 Job: TypeAlias = Call | Arrival
@@ -124,8 +126,12 @@ class Batches:
         finish: Callable[[bool], None] | None = None
         try:
             self._database.begin()
-            finish = self._first(self._database)
-            self._perform(batch)
+            arrivals = [job for job in batch if isinstance(job, Arrival)]
+            finish = self._first(self._database, len(arrivals) == len(batch))
+            append_all(self._database, arrivals)
+            for job in batch:
+                if isinstance(job, Call):
+                    self._attempt(job)
             self._database.commit()
         except Exception as exc:
             if finish is not None:
@@ -142,13 +148,6 @@ class Batches:
             self._database.rollback()
         except apsw.Error as exc:
             raise StoreBroken(f"a transaction could not be undone: {exc}") from exc
-
-    def _perform(self, batch: Sequence[Job]) -> None:
-        if arrivals := [job for job in batch if isinstance(job, Arrival)]:
-            append_all(self._database, arrivals)
-        for job in batch:
-            if isinstance(job, Call):
-                self._attempt(job)
 
     def _attempt(self, call: Call) -> None:
         try:

@@ -71,8 +71,8 @@ class Checkpointer:
     def log_grew(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         """SQLite's hook after each commit."""
         self._pages = pages
-        enough = TIGHT_PAGES if self._tight() else CHECKPOINT_PAGES
-        if pages >= enough and not self._copied.is_set():
+        enough = pages >= CHECKPOINT_PAGES or (pages >= TIGHT_PAGES and self._tight())
+        if enough and not self._copied.is_set():
             self._wanted.set()
         return apsw.SQLITE_OK
 

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,7 +88,7 @@ class Database:
         """
         for start in range(0, len(rows), ROWS_AT_ONCE):
             some = rows[start : start + ROWS_AT_ONCE]
-            values = [value for row in some for value in row]
+            values = tuple(chain.from_iterable(some))
             self.connection.execute(self._for_rows(query, len(some)), values)
 
     def all(self, query: str, /, **values: Any) -> list[Row]:
@@ -96,13 +97,13 @@ class Database:
 
     def one(self, query: str, /, **values: Any) -> Row | None:
         """The first row of a named query, if there is one."""
-        rows = self.all(query, **values)
+        rows = self.connection.execute(self._queries[query], values).fetchall()
         return rows[0] if rows else None
 
     def value(self, query: str, /, **values: Any) -> Any:
         """The first column of the first row, or None."""
-        row = self.one(query, **values)
-        return None if row is None else row[0]
+        rows = self.connection.execute(self._queries[query], values).fetchall()
+        return rows[0][0] if rows else None
 
     def all_of(self, query: str, common: Any, values: Sequence[Any]) -> list[Row]:
         """All rows of a named query about many values, behind one that they have in common."""

@@ -148,4 +148,4 @@ def reports_progress(method: Method[S, P, T]) -> Asked[S, P, T]:
 
 
 def nothing(_database: Database) -> None:
-    """Progress that waits is written with every transaction, so also with this one."""
+    """Progress that waits is written before any operation, so also before this one."""

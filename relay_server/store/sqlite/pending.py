@@ -141,10 +141,12 @@ class _Change:
         assert floor >= max(before, self.floor), "a floor went back"
         if floor > before:
             database.run("forget_marks", reader=self.reader, before=before, floor=floor)
-        kept = self.unsaid(floor)  # the database's is higher where events were dropped
         # Their fields stand in the order of the tables' columns.
-        database.run_rows("mark", [(self.reader, *astuple(mark)) for mark in kept])
         database.run_rows("attempt", [(self.reader, *astuple(a)) for a in self.attempts])
+        # The database's floor is higher where events were dropped.
+        kept = self.unsaid(floor) if self.marks else []
+        if kept:
+            database.run_rows("mark", [(self.reader, *astuple(mark)) for mark in kept])
         if replayed:
             self._tell_subscription(database, number)
         if dead := [m.sequence for m in kept if m.state is MarkState.DEAD]:
@@ -223,11 +225,13 @@ class Pending:
             database: The writer's.
             rows: How many there is room for in a lean transaction; None for one that is not.
         """
+        self.left, self._lean = False, rows is not None
+        if not self._changes:
+            return
         with self._lock:
             waiting, self._changes = self._changes, {}
         # Subscriptions first: what a replay did is judged by how far its subscription is.
         changes = [waiting[reader] for reader in sorted(waiting, reverse=True)]
-        self.left, self._lean = False, rows is not None
         if rows is not None:
             changes = self._first(changes, max(MIN_LEAN_ROWS, min(rows, self._lean_rows)))
         self._taken = changes

@@ -83,7 +83,7 @@ class Room:
     @property
     def tight(self) -> bool:
         """Nothing is in reserve: the log must stay small, and somebody has to look for room."""
-        return not (self.taking and self._reserve.held)
+        return self.refusal is not None or not self._reserve.held
 
     def begin(self, database: Database) -> None:
         """Set the cap, make the reserve, and refuse webhooks if there is no room."""
@@ -146,7 +146,7 @@ class Room:
         Each needs its place twice, and so does what the log holds already: a log that progress
         filled to the last byte could not be folded.
         """
-        if self.taking:
+        if self.refusal is None:
             return None
         return (self._reserve.free() - self._log_file_bytes()) // (2 * ROW_BYTES)
 

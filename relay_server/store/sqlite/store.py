@@ -39,7 +39,7 @@ from relay_server.store.sqlite.part import Reading, ReadingThread, asks, nothing
 from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.readers import SqliteReaders
 from relay_server.store.sqlite.reports import SqliteReports
-from relay_server.store.sqlite.room import Reserve
+from relay_server.store.sqlite.room import ROW_BYTES, Reserve
 from relay_server.store.sqlite.rows import encode
 from relay_server.store.sqlite.writer import Writer
 from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progress
@@ -47,8 +47,10 @@ from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progre
 log = structlog.get_logger()
 
 FILE_NAME = "relay.db"
-# Progress rides along with the next webhook, or goes alone after this: a commit of its own costs as
-# much as a webhook's. What a crash takes comes again, under the same ids.
+# Progress is collected for so long: two pages of the database less in each commit for a webhook.
+COLLECT_S = 0.1
+# Then it rides along with the next webhook, or goes alone so long after it was recorded: a commit
+# of its own costs as much as a webhook's. What a crash takes comes again, under the same ids.
 RECORD_WITHIN_S = 0.2
 FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
@@ -87,6 +89,7 @@ class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
         self._looking = set[asyncio.Task[None]]()  # for webhooks that a full channel has already
         self._write_timer: asyncio.TimerHandle | None = None
         self._write_at = 0.0  # what waits, by the loop's clock
+        self._rides = False  # with the next webhook
         self._cache = Cache(*load(reading.database), self.feed)
         self._readings = [reading, reports]
         self._ended = threading.Event()
@@ -105,13 +108,16 @@ class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
             return
         request = encode(event.request)
         weight = len(event.body) + len(request)
-        arrival = Arrival(channel, event, request, weight, held.window_ms, held, waiter)
+        room, window_ms = weight + ROW_BYTES, held.window_ms
+        arrival = Arrival(channel, event, request, weight, room, window_ms, held, waiter)
         if (limit := held.full_at(weight)) is not None:
             looking = self._loop.create_task(self._known_or_full(arrival, limit))
             self._looking.add(looking)  # the loop itself keeps no task
             looking.add_done_callback(self._looking.discard)
             return
         held.arriving += weight  # until it is answered
+        if self._write_timer is not None:
+            self._rides = self._loop.time() >= self._write_at - (RECORD_WITHIN_S - COLLECT_S)
         try:
             self._writer.append(arrival)
         except RelayError as exc:
@@ -161,8 +167,11 @@ class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
                 reading.ask(lambda db: integrity.check_quietly(db, self._ended.is_set))
             )
 
-    def _write_pending(self, database: Database) -> Callable[[bool], None]:
+    def _write_pending(self, database: Database, for_webhooks: bool) -> Callable[[bool], None]:
         """In the writer's thread; what could not be written, or was left, is tried again."""
+        if for_webhooks and not self._rides:
+            return _nothing_written
+        self._rides = False
 
         def finish(committed: bool) -> None:
             if committed:
@@ -200,6 +209,10 @@ class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
             self._write_within()
         except (StoreUnavailable, StoreBroken):
             pass  # it is being closed, or has failed and said so
+
+
+def _nothing_written(_committed: bool) -> None:
+    """There is nothing to note."""
 
 
 def _look(future: asyncio.Future[None]) -> None:

@@ -41,7 +41,7 @@ from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, begun_log
 from relay_server.store.sqlite.integrity import Identity
-from relay_server.store.sqlite.room import BATCH_BYTES, ROW_BYTES, Room
+from relay_server.store.sqlite.room import BATCH_BYTES, Room
 
 log = structlog.get_logger()
 
@@ -157,7 +157,7 @@ class Writer:
         self._receive_all()
         batch, room = list[Job](), 0
         while self._backlog and len(batch) < MAX_BATCH:
-            room += _room_for(self._backlog[0])
+            room += self._backlog[0].room
             if batch and room > BATCH_BYTES:
                 break
             batch.append(self._backlog.popleft())
@@ -174,14 +174,16 @@ class Writer:
             self._backlog.append(job)
 
     def _keep_house(self) -> None:
+        """Look at the log and the room, after each transaction; mostly there is nothing to do."""
         if self._broken is not None:
             return
         try:
-            if self._room.taking:
+            if self._room.refusal is None:
                 self._checkpointer.rotate(self._database)
             else:
                 self._checkpointer.fold(self._database)
-            self._room.look(self._database)
+            if self._room.tight:
+                self._room.look(self._database)
         except StoreBroken as exc:
             self.fail(exc)
         except Exception as exc:  # without this thread every sender waits for ever
@@ -203,7 +205,7 @@ class Writer:
 
     def _admitted(self, batch: Sequence[Job]) -> Sequence[Job]:
         """A batch without its webhooks where there is no room for these."""
-        room = sum(map(_room_for, batch))
+        room = sum([job.room for job in batch])
         refusal = room and self._room.refusal_for(self._database, room, self._checkpointer)
         if not refusal:
             return batch
@@ -284,7 +286,3 @@ class Writer:
         self._waiting -= len(batch)
         self._waiting_bytes -= sum([job.weight for job in batch])
         answer(batch)
-
-
-def _room_for(job: Job) -> int:
-    return job.weight + ROW_BYTES if isinstance(job, Arrival) else 0

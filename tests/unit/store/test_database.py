@@ -24,6 +24,7 @@ from relay_server.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
+from relay_server.store.sqlite import store as module
 from relay_server.store.sqlite.database import APPLICATION_ID, Database, translate
 from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.sql import migrations, queries
@@ -237,7 +238,12 @@ async def test_what_is_recorded_is_written_without_being_asked(tmp_path: Path) -
         await until(lambda: floor(tmp_path) == 1, within_s=2)
 
 
-async def test_progress_rides_along_with_the_next_webhook(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("collect_s", "written"), [(0.0, 1), (9.0, 0)])
+async def test_progress_rides_along_with_a_webhook_once_some_is_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collect_s: float, written: int
+) -> None:
+    monkeypatch.setattr(module, "COLLECT_S", collect_s)
+    monkeypatch.setattr(module, "RECORD_WITHIN_S", 10.0)
     async with opened(tmp_path) as store:
         channel = await make_channel(store)
         _, claim = await make_subscription(store)
@@ -246,7 +252,7 @@ async def test_progress_rides_along_with_the_next_webhook(tmp_path: Path) -> Non
         store.record(claim, Progress(1))
         await append_many(store, channel, 1)
 
-        assert floor(tmp_path) == 1
+        assert floor(tmp_path) == written
 
 
 async def test_progress_is_tried_again_until_it_is_written(

@@ -20,7 +20,7 @@ from relay_server.store.sqlite import database as database_module
 from relay_server.store.sqlite import writer as writer_module
 from relay_server.store.sqlite.arrivals import Arrival
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.room import BATCH_BYTES
+from relay_server.store.sqlite.room import BATCH_BYTES, ROW_BYTES
 from relay_server.store.sqlite.writer import Writer
 from relay_server.values import Appended, Channel
 from tests.support.events import new_event
@@ -38,7 +38,7 @@ class Ledger:
         self.fail: Exception | None = None
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def before_commit(self, _: Database) -> Callable[[bool], None]:
+    def before_commit(self, _: Database, _for_webhooks: bool) -> Callable[[bool], None]:
         self.begun += 1
         self.gate.wait(10)
         self.meanwhile()
@@ -261,7 +261,7 @@ def append(writer: Writer, weight: int) -> asyncio.Future[Appended]:
     """Append a webhook for a channel that is not there."""
     held = Held(Channel(1, "gone", ChannelConfig(), 0), 0, 0)
     future = asyncio.get_running_loop().create_future()
-    writer.append(Arrival(1, new_event(), b"", weight, 0, held, future))
+    writer.append(Arrival(1, new_event(), b"", weight, weight + ROW_BYTES, 0, held, future))
     return future
 
 
