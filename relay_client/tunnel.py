@@ -112,7 +112,7 @@ class Posts(Protocol):
     def target(self) -> Target:
         """The server that it posts to."""
 
-    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
+    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> object:
         """Post a delivery, and hand over its outcome once, or what brings it."""
 
     async def until_listening(self) -> None:
@@ -275,13 +275,6 @@ class Tunnel:
                 case _:
                     assert_never(effect)
 
-    def _note(self, effect: Welcome | Paused) -> None:
-        match effect:
-            case Welcome():
-                self._note_return(Connected(effect, self._away_s()))
-            case Paused(channel, name, reason):
-                self._say(notices.Paused(channel, name, reason))
-
     @_loudly
     def _posted(self, delivery: Delivery, got: Posted) -> None:
         if isinstance(got, Response | Failure):
@@ -394,15 +387,16 @@ class Tunnel:
             still_away = StillAway(reason.text, reason.hint)
             self._blink = self._loop.call_later(BLINK_S, self._say, still_away)
 
-    def _note_return(self, notice: Connected) -> None:
+    def _note(self, news: Welcome | Paused) -> None:
+        if isinstance(news, Paused):
+            self._say(notices.Paused(news.channel, news.name, news.reason))
+            return
         self._forget_blink()
+        away_s = None
+        if self._was_connected and self._lost_at is not None:
+            away_s = time.monotonic() - self._lost_at
         self._lost_at, self._was_connected = None, True
-        self._say(notice)
-
-    def _away_s(self) -> float | None:
-        if not self._was_connected or self._lost_at is None:
-            return None
-        return time.monotonic() - self._lost_at
+        self._say(Connected(news, away_s))
 
     def _forget_blink(self) -> None:
         if self._blink is not None:

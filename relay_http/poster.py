@@ -99,32 +99,45 @@ class Poster:
             await asyncio.sleep(pause)
             pause = min(LONGEST_LOOK_S, pause * 1.25)
 
-    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> None:
-        """Post a delivery, and hand over its outcome once, or what brings it."""
-        kept = self._pool.take()
-        if kept is None:
-            ended(self._post(delivery, None))
-            return
+    def begin(self, delivery: Delivery, ended: Callable[[Posted], None]) -> Connection | None:
+        """Post a delivery, and hand over its outcome once, or what brings it.
+
+        Returns:
+            The kept connection that carries it; who closes that is told nothing any more.
+        """
+        begun = self._loop.time()
         try:
             head = compose(delivery, self.target)
         except RequestRefused as exc:
-            self._pool.give_back(kept)
             ended(Failure(FailureKind.REFUSED, str(exc)))
-            return
+            return None
+        kept = self._pool.take()
+        if kept is None:
+            ended(self._outcome(self._send(delivery, head, begun, sent_before=False), begun))
+            return None
         self._under_way.add(kept)
-        begun = self._loop.time()
-        answered = functools.partial(self._answered, kept, delivery, begun, ended)
+        answered = functools.partial(self._answered, kept, delivery, head, begun, ended)
         bodiless = delivery.event.request.method == "HEAD"
         kept.begin(head, delivery.body, begun + self._timeout_s, answered, bodiless=bodiless)
+        return kept
 
     async def post(self, delivery: Delivery) -> Outcome:
-        """Post a delivery. Whatever happens is told by the outcome."""
-        return await self._post(delivery, self._pool.take())
+        """Post a delivery, and wait for its outcome, which tells whatever happens."""
+        ended: asyncio.Future[Posted] = self._loop.create_future()
+        kept = self.begin(delivery, ended.set_result)
+        try:
+            posted = await ended
+        finally:
+            if kept is not None and kept in self._under_way:  # the wait was cancelled
+                self._under_way.discard(kept)
+                kept.close()
+        return posted if isinstance(posted, Response | Failure) else await posted
 
     def _answered(
         self,
         kept: Connection,
         delivery: Delivery,
+        head: bytes,
         begun: float,
         ended: Callable[[Posted], None],
         answer: Response | Exception,
@@ -133,16 +146,13 @@ class Poster:
         self._pool.give_back(kept)
         if isinstance(answer, Response):
             ended(answer)
+            return
+        was_stale = not kept.heard and self._loop.time() - begun < _STALE_S
+        if isinstance(answer, Broken) and was_stale:
+            rest = self._send(delivery, head, begun, sent_before=True)
         else:
-            ended(self._outcome(self._again(kept, delivery, begun, answer), begun))
-
-    async def _post(self, delivery: Delivery, kept: Connection | None) -> Outcome:
-        begun = self._loop.time()
-        try:
-            head = compose(delivery, self.target)
-        except RequestRefused as exc:
-            return Failure(FailureKind.REFUSED, str(exc))
-        return await self._outcome(self._send(delivery, head, kept, begun), begun)
+            rest = _raised(answer)
+        ended(self._outcome(rest, begun))
 
     async def _outcome(self, sending: Coroutine[object, object, Response], begun: float) -> Outcome:
         try:
@@ -159,24 +169,16 @@ class Poster:
         return Failure(kind, text, round((self._loop.time() - begun) * 1000))
 
     async def _send(
-        self, delivery: Delivery, head: bytes, kept: Connection | None, begun: float
+        self, delivery: Delivery, head: bytes, begun: float, *, sent_before: bool
     ) -> Response:
-        if kept is not None:
-            try:
-                return await self._exchange(kept, delivery, head, begun)
-            except Broken as exc:
-                return await self._again(kept, delivery, begun, exc)
-        return await self._exchange(await self._connect(sent_before=False), delivery, head, begun)
-
-    async def _again(
-        self, kept: Connection, delivery: Delivery, begun: float, trouble: Exception
-    ) -> Response:
-        """Send anew what went into a connection that the target had closed; or raise."""
-        broke_at = self._loop.time()
-        if not isinstance(trouble, Broken) or kept.heard or broke_at - begun >= _STALE_S:
-            raise trouble
-        head = compose(delivery, self.target)
-        return await self._exchange(await self._connect(sent_before=True), delivery, head, begun)
+        """Send over a new connection."""
+        connection = await self._connect(sent_before=sent_before)
+        deadline = begun + self._timeout_s
+        bodiless = delivery.event.request.method == "HEAD"
+        try:
+            return await connection.exchange(head, delivery.body, deadline, bodiless=bodiless)
+        finally:
+            self._pool.give_back(connection)
 
     async def _connect(self, *, sent_before: bool) -> Connection:
         try:
@@ -188,16 +190,6 @@ class Poster:
             if isinstance(exc, TimeoutError):
                 raise
             raise Broken from exc
-
-    async def _exchange(
-        self, connection: Connection, delivery: Delivery, head: bytes, begun: float
-    ) -> Response:
-        deadline = begun + self._timeout_s
-        bodiless = delivery.event.request.method == "HEAD"
-        try:
-            return await connection.exchange(head, delivery.body, deadline, bodiless=bodiless)
-        finally:
-            self._pool.give_back(connection)
 
     def _why_not(self, exc: OSError) -> str:
         match exc:
@@ -216,6 +208,10 @@ class Poster:
             return FailureKind.NETWORK, "the target closed the connection without a whole answer"
         text = f"{self.target.authority} went away while it had the event"
         return FailureKind.TARGET_LOST, text
+
+
+async def _raised(trouble: Exception) -> Response:
+    raise trouble
 
 
 class _NotConnected(Exception):

@@ -7,7 +7,7 @@ import itertools
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -57,14 +57,6 @@ async def opened(target: Target, timeout_s: float, most_idle: int) -> AsyncItera
         poster.close()
 
 
-async def posted(poster: Poster, delivery: Delivery) -> Outcome:
-    """Post as the client does: a task is needed only for what a kept connection does not bring."""
-    ended: asyncio.Future[Posted] = asyncio.get_running_loop().create_future()
-    poster.begin(delivery, ended.set_result)
-    got = await ended
-    return got if isinstance(got, Response | Failure) else await got
-
-
 def failed(outcome: Outcome, kind: FailureKind) -> str:
     """Why it failed, if it did in this way."""
     assert isinstance(outcome, Failure), outcome
@@ -77,7 +69,7 @@ async def replay(
 ) -> Outcome:
     """Post one delivery."""
     async with opened(target, timeout_s, 8) as poster:
-        return await posted(poster, delivery or make_delivery())
+        return await poster.post(delivery or make_delivery())
 
 
 def test_there_are_twenty_fixtures() -> None:
@@ -172,7 +164,7 @@ async def test_cookies_are_not_kept_and_proxies_not_used(monkeypatch: pytest.Mon
     async with raw_target() as server:
         server.answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\n\r\n"
         async with opened(server.target, 5.0, 8) as poster:
-            outcomes = [await posted(poster, make_delivery(number)) for number in (1, 2)]
+            outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
 
     assert all(outcome.delivered for outcome in outcomes)
     assert server.connections == 1
@@ -192,7 +184,7 @@ async def test_the_beginning_of_an_answer_is_kept(size: int, kept: int, truncate
     """However long it is; and the connection as long as its rest is not much."""
     async with raw_target() as server, opened(server.target, 5.0, 1) as poster:
         server.answer = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + b"x" * size
-        outcomes = [await posted(poster, make_delivery(number)) for number in (1, 2)]
+        outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
 
     for outcome in outcomes:
         assert isinstance(outcome, Response)
@@ -276,7 +268,7 @@ async def test_a_target_that_goes_away_with_the_event_is_lost(last: int) -> None
 
     target.answer = answer
     async with opened(target.target, 5.0, 8) as poster:
-        outcomes = [await posted(poster, make_delivery(number)) for number in range(last)]
+        outcomes = [await poster.post(make_delivery(number)) for number in range(last)]
 
     failed(outcomes[-1], FailureKind.TARGET_LOST)
     assert all(outcome.delivered for outcome in outcomes[:-1])
@@ -303,9 +295,9 @@ async def test_a_garbage_answer_is_a_network_failure(garbage: bytes) -> None:
 
     async with raw_target() as server, opened(server.target, 5.0, 1) as poster:
         server.answer = answer
-        outcome = await posted(poster, make_delivery(1))
+        outcome = await poster.post(make_delivery(1))
         server.answer = ANSWERED
-        following = await posted(poster, make_delivery(2))
+        following = await poster.post(make_delivery(2))
 
     failed(outcome, FailureKind.NETWORK)
     assert isinstance(following, Response)
@@ -323,12 +315,11 @@ async def test_a_kept_connection_that_was_closed_costs_no_attempt() -> None:
     async with raw_target() as server:
         server.answer = answer_once
         async with opened(server.target, 5.0, 8) as poster:
-            outcomes = [await posted(poster, make_delivery(number)) for number in range(5)]
+            outcomes = [await poster.post(make_delivery(number)) for number in range(5)]
 
     assert all(outcome.delivered for outcome in outcomes)
 
 
-@pytest.mark.parametrize("way", [posted, Poster.post])
 @pytest.mark.parametrize(
     ("broken", "said", "stale_s", "delivered", "times"),
     [
@@ -344,7 +335,6 @@ async def test_only_a_break_at_once_is_taken_for_a_stale_connection(
     stale_s: float,
     delivered: bool,
     times: int,
-    way: Callable[[Poster, Delivery], Awaitable[Outcome]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Then the request is sent anew, once; whatever may have been over the event is an attempt."""
@@ -359,7 +349,7 @@ async def test_only_a_break_at_once_is_taken_for_a_stale_connection(
 
     async with raw_target() as server, opened(server.target, HELD_UP_S, 8) as poster:
         server.answer = answer
-        outcomes = [await way(poster, make_delivery(number)) for number in (1, 2)]
+        outcomes = [await poster.post(make_delivery(number)) for number in (1, 2)]
 
     assert [outcome.delivered for outcome in outcomes] == [True, delivered]
     assert len(server.requests) == times
@@ -371,7 +361,7 @@ async def test_connections_are_used_again_by_as_many_as_run_at_once() -> None:
     """Forty events in fours need four connections."""
     async with raw_target() as server, opened(server.target, 5.0, 4) as poster:
         for _ in range(10):
-            outcomes = await asyncio.gather(*[posted(poster, make_delivery(n)) for n in range(4)])
+            outcomes = await asyncio.gather(*[poster.post(make_delivery(n)) for n in range(4)])
             assert all(outcome.delivered for outcome in outcomes)
 
         assert len(server.requests) == 40
@@ -392,7 +382,7 @@ async def test_a_cancelled_replay_leaves_no_connection() -> None:
         with pytest.raises(asyncio.CancelledError):
             await running
         server.answer = OK
-        outcome = await posted(poster, make_delivery(2))
+        outcome = await poster.post(make_delivery(2))
 
     assert outcome.delivered
     assert server.connections == 2
@@ -406,7 +396,7 @@ async def test_a_closed_poster_lets_go_of_what_was_begun() -> None:
 
     told: list[Posted] = []
     async with raw_target() as server, opened(server.target, 5.0, 8) as poster:
-        await posted(poster, make_delivery(1))
+        await poster.post(make_delivery(1))
         server.answer = never
         poster.begin(make_delivery(2), told.append)
         await until(lambda: len(server.requests) == 2)
@@ -438,12 +428,12 @@ async def test_an_answer_that_nobody_asked_for_is_not_the_next_ones() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(5)
     with listener, closing(Poster(Target(*listener.getsockname()), 5.0, 1)) as poster:
-        first = asyncio.create_task(posted(poster, make_delivery(1)))
+        first = asyncio.create_task(poster.post(make_delivery(1)))
         peer = await asyncio.to_thread(answer_once, listener, ANSWERED)
         assert isinstance(await first, Response)
 
         peer.sendall(OK)  # and nothing of the loop runs between this and the next request
-        second = asyncio.create_task(posted(poster, make_delivery(2)))
+        second = asyncio.create_task(poster.post(make_delivery(2)))
         await asyncio.to_thread(answer_once, listener, UNREAD)
         outcome = await second
 
@@ -481,9 +471,9 @@ async def test_a_reset_at_any_byte_of_an_answer() -> None:
         target.answer = send_part
         with closing(Poster(target.target, 5.0, 1)) as poster:
             for cut in range(len(answer)):
-                outcome = await posted(poster, make_delivery(1))
+                outcome = await poster.post(make_delivery(1))
                 assert failed(outcome, FailureKind.NETWORK), answer[:cut]
-                assert (await posted(poster, make_delivery(2))).delivered
+                assert (await poster.post(make_delivery(2))).delivered
 
 
 # A target that takes no connection
@@ -500,7 +490,7 @@ async def test_a_connection_that_does_not_come_about_is_given_up() -> None:
     poster = Poster(NOWHERE, 30.0, 1, pool=Pool(NOWHERE, 1, opener=no_answer))
     began = running_clock().now
 
-    outcome = await posted(poster, make_delivery())
+    outcome = await poster.post(make_delivery())
 
     failed(outcome, FailureKind.TARGET_DOWN)
     assert running_clock().now - began == pytest.approx(5.0)
@@ -565,7 +555,7 @@ async def test_tls_changes_nothing_of_the_bytes(tmp_path: Path) -> None:
         raw_target(tls=server_tls(certificate)) as server,
         opened_by_tls(server.port, certificate.cert) as poster,
     ):
-        outcomes = [await posted(poster, make_delivery(body=body)) for body in bodies]
+        outcomes = [await poster.post(make_delivery(body=body)) for body in bodies]
 
     assert all(outcome.delivered for outcome in outcomes)
     assert [split_request(request)[2] for request in server.requests] == bodies
@@ -578,7 +568,7 @@ async def test_a_strangers_certificate_gets_nothing(tmp_path: Path) -> None:
         raw_target(tls=server_tls(make_certificate(tmp_path))) as server,
         opened_by_tls(server.port, None) as poster,
     ):
-        outcome = await posted(poster, make_delivery())
+        outcome = await poster.post(make_delivery())
         seen = await poster.look()
 
     assert "certificate" in failed(outcome, FailureKind.TARGET_DOWN)
@@ -593,7 +583,7 @@ async def test_a_certificate_of_another_name_gets_nothing(tmp_path: Path) -> Non
         raw_target(tls=server_tls(certificate)) as server,
         opened_by_tls(server.port, certificate.cert, "127.0.0.1") as poster,
     ):
-        outcome = await posted(poster, make_delivery())
+        outcome = await poster.post(make_delivery())
 
     assert isinstance(outcome, Failure)
     assert "certificate" in outcome.text
@@ -608,7 +598,7 @@ async def test_an_opener_says_why_it_opens_nothing() -> None:
 
     target = Target("localhost", 8000)
     poster = Poster(target, 5.0, 8, pool=Pool(target, 8, opener=refuse))
-    outcome = await posted(poster, make_delivery())
+    outcome = await poster.post(make_delivery())
 
     assert isinstance(outcome, Failure)
     assert (outcome.kind, outcome.text) == (FailureKind.TARGET_DOWN, "localhost is out of bounds")
