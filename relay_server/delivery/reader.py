@@ -376,8 +376,11 @@ class Reader:
         try:
             running = await self._store.replays(self.subscription.number, running=True)
             for replay in running:
-                if replay.number not in self._queues:
-                    await self._take_up(replay)
+                # Once it is stopped, whoever came after this reader has claimed it, or will.
+                if replay.number not in self._queues and not self._stopped:
+                    claim = await self._store.claim(replay.number)
+                    if claim is not None and not self._stopped:
+                        self._queues[replay.number] = self._queue(claim, replay)
         except RelayError:
             self._replays_changed = True
             raise
@@ -385,13 +388,6 @@ class Reader:
         for queue in self._replays:
             if queue.number not in numbers:
                 queue.stop()
-
-    async def _take_up(self, replay: Replay) -> None:
-        if self._stopped:
-            return  # whoever came after this reader has claimed it, or will
-        claim = await self._store.claim(replay.number)
-        if claim is not None and not self._stopped:
-            self._queues[replay.number] = self._queue(claim, replay)
 
     async def _end_replays(self) -> None:
         """A stopped one keeps the keys of what is under way until the target is done with it."""

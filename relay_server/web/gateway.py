@@ -131,14 +131,11 @@ class Connection:
                 writer.cancel()  # the client is gone
             await asyncio.wait([writer], timeout=CLOSE_DEADLINE_S)
             writer.cancel()
-            await self._end()
+            # Also where the client reads nothing of what still waits for it.
+            asyncio.get_running_loop().call_later(CLOSE_DEADLINE_S, self._transport.abort)
+            await self._socket.close()
             if self._joined:
                 log.info("client left", token=self.token, host=self.host)
-
-    async def _end(self) -> None:
-        """Close it, also where the client reads nothing of what still waits for it."""
-        asyncio.get_running_loop().call_later(CLOSE_DEADLINE_S, self._transport.abort)
-        await self._socket.close()
 
     def accepts(self, size: int) -> bool:
         # Results make room in the window; whoever sends them and reads nothing gets no more.

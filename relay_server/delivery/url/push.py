@@ -228,34 +228,27 @@ class Push:
         if self._looking is None and not self._gone.done():
             log.warning("a forward waits", target=self.host, reason=why)
             self._hold(why)
-            self._start_looking()
+            self._looking = self._loop.create_task(self._look(), name=f"look for {self.host}")
 
     def _hold(self, why: str) -> None:
         self.why_waiting = why
         self._reader.hold(self, why)
 
-    def _start_looking(self) -> None:
-        self._looking = self._loop.create_task(self._look(), name=f"look for {self.host}")
-        self._looking.add_done_callback(self._looked)
-
     async def _look(self) -> None:
+        """Let go of the reader once the target takes connections again."""
         pause = FIRST_LOOK_S
         while True:
             await asyncio.sleep(pause)
-            why = await self._poster.look()
+            pause = min(LONGEST_LOOK_S, pause * 1.25)
+            try:
+                why = await self._poster.look()
+            except Exception as exc:  # a target that is back would never be noticed otherwise
+                log.error("looking for a forward's target failed", target=self.host, exc_info=exc)
+                continue
             if not why:
-                return
+                break
             if why != self.why_waiting:
                 self._hold(why)
-            pause = min(LONGEST_LOOK_S, pause * 1.25)
-
-    def _looked(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            return
-        if (error := task.exception()) is not None:
-            log.error("looking for a forward's target failed", target=self.host, exc_info=error)
-            self._start_looking()  # it pauses first
-            return
         self._looking = None
         self.why_waiting = ""
         log.info("a forward goes on", target=self.host)

@@ -540,11 +540,11 @@ async def test_looks_are_a_second_apart_and_later_five(monkeypatch: pytest.Monke
     push = object.__new__(Push)
     poster, inbox = Down(looks=12), Inbox()
     push._poster, push._reader = poster, inbox  # type: ignore[assignment]
-    push._loop, push.host, push.why_waiting = asyncio.get_running_loop(), "bot", "down"
+    push.host, push.why_waiting = "bot", "down"
     began = running_clock().now
 
-    push._start_looking()
-    await inbox.free.wait()
+    await push._look()
+    assert inbox.free.is_set()
 
     pauses = [after - before for before, after in itertools.pairwise([began, *poster.looked_at])]
     assert pauses[0] == pytest.approx(1.0)
