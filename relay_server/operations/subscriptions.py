@@ -90,11 +90,7 @@ async def set_paused(who: Caller, found: Subscription, *, paused: bool) -> Subsc
     """Pause or resume it; one that is paused stays so for its own reason."""
     if paused and found.config.paused:
         return found
-
-    def apply(config: SubscriptionConfig) -> SubscriptionConfig:
-        return msgspec.structs.replace(config, paused=BY_HAND if paused else "")
-
-    return await who.store.change_subscription(found.number, apply)
+    return await _set(who, found, paused=BY_HAND if paused else "")
 
 
 async def shown(
@@ -193,11 +189,7 @@ async def change_forward(who: Caller, channel: str, name: str, fields: Changes) 
     if rules:
         assert forward.config.forward is not None
         config = _configured(who.parts, forward.config.forward, rules)
-
-        def apply(old: SubscriptionConfig) -> SubscriptionConfig:
-            return msgspec.structs.replace(old, forward=config)
-
-        forward = await who.store.change_subscription(forward.number, apply)
+        forward = await _set(who, forward, forward=config)
     if paused is not None:
         forward = await set_paused(who, forward, paused=paused)
     return await shown(who, forward, forward_view)
@@ -219,6 +211,15 @@ def forward_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
         **plain_settings(config),
         "headers": {name: MASK for name, _ in config.headers},
     }
+
+
+async def _set(who: Caller, found: Subscription, **changes: Any) -> Subscription:
+    """Change settings of it; what else is changed meanwhile stays."""
+
+    def apply(config: SubscriptionConfig) -> SubscriptionConfig:
+        return msgspec.structs.replace(config, **changes)
+
+    return await who.store.change_subscription(found.number, apply)
 
 
 async def _forward(who: Caller, channel: str, name: str) -> Subscription:
