@@ -59,7 +59,8 @@ async def test_login_keeps_a_token_that_works(relay: Relay, tmp_path: Path) -> N
 
     status, output, _ = command("whoami", "--json")
     assert (status, token in output) == (0, False)
-    assert "ana" in output
+    assert json.loads(output)["name"] == "ana"
+    assert json.loads(output)["settings"]["token"]["source"] == "saved login"
     channels = json.loads(command("channels", "--json")[1])["channels"]
     assert [channel["name"] for channel in channels] == ["chatwoot"]
     for name in ("channels", "status", "whoami"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -79,18 +78,6 @@ async def test_exit_statuses(
     assert got == status
     assert words in out + err
     assert "Traceback" not in err
-
-
-async def test_login_then_whoami_then_logout(environment: dict[str, str]) -> None:
-    """The login is found again by the next command."""
-    async with fake_relay() as relay:
-        login = await run(environment, "login", relay.url, stdin=TOKEN.encode() + b"\n")
-        whoami = await run(environment, "whoami", "--json")
-        logout = await run(environment, "logout")
-
-    assert [login[0], whoami[0], logout[0]] == [0, 0, 0]
-    assert json.loads(whoami[1])["settings"]["token"]["source"] == "saved login"
-    assert (await run(environment, "whoami"))[0] == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")

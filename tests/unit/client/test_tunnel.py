@@ -274,17 +274,23 @@ async def test_stopping_without_a_connection_ends_at_once() -> None:
     assert client.told(Connected) == []
 
 
-async def test_an_error_in_a_task_ends_the_tunnel() -> None:
-    """It must not fail quietly."""
+@pytest.mark.parametrize("part", ["poster._post", "session.receive", "tunnel._tell"])
+async def test_an_error_anywhere_ends_the_tunnel(part: str) -> None:
+    """In a task, or in what the loop calls: none may pass quietly."""
 
     class Bug(Exception):
         pass
 
-    async def fail(delivery: Delivery) -> Outcome:
+    async def fail(*_: object) -> Outcome:
+        raise Bug
+
+    def fail_at_once(*_: object) -> None:
         raise Bug
 
     async with connected() as (relay, client):
-        client.poster._post = fail  # type: ignore[method-assign]
+        owner, name = part.split(".")
+        bug = fail if part == "poster._post" else fail_at_once
+        setattr(getattr(client, owner), name, bug)
         await relay.open[0].deliver(make_delivery())
         with pytest.raises(Bug):
             await ended(client)

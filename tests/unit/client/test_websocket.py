@@ -234,6 +234,16 @@ async def test_frames_that_are_none_end_the_connection_alone(name: str) -> None:
         assert not client.running.done()
 
 
+async def test_a_message_may_come_in_several_frames() -> None:
+    """What stands between may cut it up, and a ping come in its midst."""
+    payload = welcome()[4:]  # behind a header with its length in two bytes
+    cut_up = frame(BINARY, payload[:5], fin=False) + frame(PING) + frame(CONT, fin=False)
+    relay_says = saying(cut_up + frame(CONT, payload[5:]), greets=False)
+    async with raw_relay(relay_says) as relay, running(Client(FakeRelay(relay.url))) as client:
+        await until(lambda: client.told(Connected))
+        assert client.told(Lost) == []
+
+
 async def test_a_flood_of_pongs_and_pings_is_borne() -> None:
     """As long as the answers are read; and compression is never offered."""
     flood = (frame(PING, b"x" * 125) + frame(PONG, b"y" * 125)) * 10_000
