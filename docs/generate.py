@@ -32,7 +32,7 @@ from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
 from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, settings_of
-from relay_server.metrics import Answers, Metrics
+from relay_server.metrics import Metrics, PerWebhook
 from relay_server.settings import ServerSettings
 from relay_server.web.access import CODES
 from relay_server.web.limits import Limit
@@ -183,7 +183,7 @@ def _client_errors() -> Iterator[str]:
 
 def _metrics() -> Iterator[str]:
     ours = vars(Metrics()).values()
-    families: list[tuple[Any, Any]] = [(family, family) for family in Answers().collect()]
+    families: list[tuple[Any, Any]] = [(family, family) for family in PerWebhook().collect()]
     wrapped = [m for m in ours if isinstance(m, MetricWrapperBase)]
     families += [(family, m) for m in wrapped for family in m.describe()]
     return _table("metric | type | labels | meaning", itertools.starmap(_metric, families))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import time
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Iterator
@@ -33,15 +33,17 @@ LAG_WARN_S = 0.5  # a longer lag is a warning in the log
 CANARY = "canary"  # one label for all of them: each has a name of its own, for a moment
 
 
-class Answers(Collector):
-    """Counts webhooks' answers, and their times.
+class PerWebhook(Collector):
+    """Counts webhooks' answers, with their times, and attempts.
 
     In plain numbers, which become Prometheus' when it asks: its own counters take locks that one
-    thread needs none of, and would be a tenth of what a webhook costs on its way in.
+    thread needs none of, and would be a tenth of what a webhook costs on its way in, and out.
     """
 
     def __init__(self) -> None:
-        self.counts = Counts[tuple[str, int]]()  # by channel, and status
+        self.answers = Counts[tuple[str, int]]()  # by channel, and status
+        self.attempts = Counts[tuple[str, str]]()  # by channel, and outcome
+        self._began = time.time()
         self.within = [0] * (len(ANSWER_BUCKETS) + 1)  # the last is for longer ones
         self.total_s = 0.0
 
@@ -52,8 +54,8 @@ class Answers(Collector):
             "Webhooks answered, by channel and what was answered.",
             labels=["channel", "answer"],
         )
-        for (channel, status), count in self.counts.items():
-            counted.add_metric([channel, str(status)], count)
+        for (channel, status), count in self.answers.items():
+            counted.add_metric([channel, str(status)], count, created=self._began)
         yield counted
         bounds = [*map(str, ANSWER_BUCKETS), "+Inf"]
         yield HistogramMetricFamily(
@@ -62,6 +64,14 @@ class Answers(Collector):
             buckets=list(zip(bounds, accumulate(self.within), strict=True)),
             sum_value=self.total_s,
         )
+        ended = CounterMetricFamily(
+            "relay_attempts_total",
+            "Attempts that ended, by channel and outcome.",
+            labels=["channel", "outcome"],
+        )
+        for (channel, outcome), count in self.attempts.items():
+            ended.add_metric([channel, outcome], count, created=self._began)
+        yield ended
 
 
 class Metrics:
@@ -71,22 +81,14 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
-        self._answers = Answers()
-        registry.register(self._answers)
-        self.attempts = Counter(
-            "relay_attempts_total",
-            "Attempts that ended, by channel and outcome.",
-            ["channel", "outcome"],
-            registry=registry,
-        )
+        self._per_webhook = PerWebhook()
+        registry.register(self._per_webhook)
         self.events_dropped = Counter(
             "relay_events_dropped_total",
             "Events deleted undelivered to make room, by channel.",
             ["channel"],
             registry=registry,
         )
-        # Looking a label up costs more than counting.
-        self._attempted = functools.lru_cache(1_024)(self.attempts.labels)
         self.connections = Gauge("relay_connections", "Connected clients.", registry=registry)
         self.limited = Counter(
             "relay_limited_total",
@@ -109,14 +111,14 @@ class Metrics:
 
     def answered(self, channel: Channel | None, status: int, seconds: float) -> None:
         """Count a webhook's answer; without a channel, one that was not let in."""
-        answers = self._answers
-        answers.counts[_label(channel.name) if channel else "", status] += 1
-        answers.within[bisect_left(ANSWER_BUCKETS, seconds)] += 1
-        answers.total_s += seconds
+        counts = self._per_webhook
+        counts.answers[_label(channel.name) if channel else "", status] += 1
+        counts.within[bisect_left(ANSWER_BUCKETS, seconds)] += 1
+        counts.total_s += seconds
 
     def attempt(self, channel: str, outcome: Outcome) -> None:
         """Count an attempt that ended."""
-        self._attempted(_label(channel), _outcome(outcome)).inc()
+        self._per_webhook.attempts[_label(channel), _outcome(outcome)] += 1
 
     def dropped(self, channel: Channel, events: int) -> None:
         """Count events that were deleted undelivered."""
