@@ -31,7 +31,7 @@ COVERED = {
     "answer lost": 330,
     "client ended: taken_over": 80,
     "client started": 2_600,
-    "commit failed": 2_500,
+    "commit failed": 1_200,
     "connected to the second server": 250,
     "crash with unsynced loss": 25,
     "duplicate": 180,
