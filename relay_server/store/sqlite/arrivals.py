@@ -162,7 +162,11 @@ def _find_duplicates(
     database: Database, channel: ChannelNumber, arrivals: Sequence[Arrival]
 ) -> dict[Arrival, Arrival | _Kept]:
     """Say of each duplicate what it is one of; note of the others what they repeat."""
-    ids = [a.new.sender_id for a in arrivals if a.new.sender_id is not None]
+    ids = list[str]()
+    for arrival in arrivals:
+        arrival.first, arrival.conflict = None, False  # as a transaction that failed left them
+        if arrival.new.sender_id is not None:
+            ids.append(arrival.new.sender_id)
     if not ids:
         return {}
     known = {sender_id for (sender_id,) in database.all_of("known_sender_ids", channel, ids)}
@@ -171,7 +175,6 @@ def _find_duplicates(
     found = dict[Arrival, Arrival | _Kept]()
     together = defaultdict[str, list[Arrival]](list)
     for arrival in arrivals:
-        arrival.first, arrival.conflict = None, False  # of a transaction that failed
         if (sender_id := arrival.new.sender_id) is None:
             continue
         # What comes with it first: that is newer than all that is stored, and nobody misses it,
