@@ -42,11 +42,7 @@ def allows(token: Token, scope: Scope, channel: Channel) -> bool:
 
 
 def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], address: str) -> None:
-    """Check before a body is read that its sender, who showed these secrets, may post here.
-
-    Raises:
-        Unauthorized: It may not.
-    """
+    """Raise `Unauthorized` unless who showed these secrets may post here, whatever the body."""
     config = channel.config
     if config.allow_from and not is_inside(address, tuple(map(ip_network, config.allow_from))):
         raise Unauthorized("the sender's address is not allowed")
@@ -71,11 +67,7 @@ def check_chatwoot_signature(
     body: bytes,
     now_s: float,
 ) -> None:
-    """Check `X-Chatwoot-Signature`: HMAC-SHA256 over the timestamp, a dot and the body.
-
-    Raises:
-        Unauthorized: No secret fits, or it was signed too long ago.
-    """
+    """Check `X-Chatwoot-Signature`: HMAC-SHA256 over timestamp, dot, body. Or `Unauthorized`."""
     if signature is None or timestamp is None:
         raise Unauthorized("no signature")
     if not timestamp.isdigit() or len(timestamp) > 12:

@@ -105,10 +105,7 @@ async def shown(
 
 
 def subscription_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
-    """How a subscription is doing.
-
-    Those who may not make forwards do not see where one posts to.
-    """
+    """How it is doing; those who may not make forwards do not see where one posts to."""
     subscription, parts = status.subscription, who.parts
     config, state = subscription.config, parts.hub.state(subscription.number)
     channel = who.store.catalog.channels.get(subscription.channel)

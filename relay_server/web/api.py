@@ -104,12 +104,7 @@ canary_routes = [
 
 
 async def _from_body(request: web.Request, fields: type[msgspec.Struct]) -> msgspec.Struct:
-    """Read a request's JSON body.
-
-    Raises:
-        InvalidValue: It is not what is expected; the message says where.
-        RequestTooSlow: It did not come whole in time.
-    """
+    """Read a request's JSON body; what is not as expected is `InvalidValue` and says where."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
