@@ -30,6 +30,7 @@ nobody may be at the other end of is cut without a goodbye, which would hang.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections import deque
@@ -372,11 +373,8 @@ class Tunnel:
             # The relay says when; drawing the time keeps its clients from coming all at once.
             asked = self._come_back.retry_after_s
             delay = max(delay, self._backoff.draw(0.0, min(max(asked, 0.0), LONGEST_WAIT_S)))
-        try:
-            async with asyncio.timeout(delay):
-                await self._hurry.wait()
-        except TimeoutError:
-            pass
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), delay)
 
     def _note_loss(self, reason: Reason) -> None:
         if self._lost_at is not None:
@@ -405,15 +403,14 @@ class Tunnel:
 
     async def _say_goodbye(self) -> None:
         """Let the last results go out before the connection is closed."""
-        if self._socket is None:
+        socket = self._socket  # which may be lost meanwhile
+        if socket is None:
             return
-        try:
+        self._write()
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                self._write()
                 await self._sent.wait()
-                await self._socket.close()
-        except TimeoutError:
-            pass
+                await socket.close()
 
     def _finish(self) -> None:
         if not self._over.done():
