@@ -47,10 +47,11 @@ from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progre
 log = structlog.get_logger()
 
 FILE_NAME = "relay.db"
-# Progress is collected for so long: two pages of the database less in each commit for a webhook.
+# Progress is collected for so long, and rides along with the next webhook then: written with each
+# webhook it costs two more pages of the database a commit.
 COLLECT_S = 0.1
-# Then it rides along with the next webhook, or goes alone so long after it was recorded: a commit
-# of its own costs as much as a webhook's. What a crash takes comes again, under the same ids.
+# Where no webhook comes until then it goes alone: a commit of its own costs as much as a webhook's.
+# What a crash takes of it comes again, under the same ids.
 RECORD_WITHIN_S = 0.2
 FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
