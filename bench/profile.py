@@ -35,8 +35,8 @@ LOOP = "loop, tasks, wake-ups"
 # Of a sample, the innermost frame that one of these knows decides; by file, then by function.
 STAGES = {
     "server": [
-        ("accept, parse, answer", r"relay_server/web/(front|http1|server|capture|access)", ""),
-        ("admit", r"relay_server/(web/(ingest|limits)|auth|channels|pointers)", ""),
+        ("accept, parse, answer", r"relay_server/web/(front|server|capture|access)", ""),
+        ("admit", r"relay_server/(web/(ingest|limits)|auth|channels)", ""),
         ("store", r"relay_server/store/", ""),
         (
             "settle",
