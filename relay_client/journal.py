@@ -59,7 +59,7 @@ MAX_READ_BYTES = 2 * SEGMENT_BYTES
 MAX_WAITING = 4_096
 # Between two appends: the thread's wake-ups would cost more than what it writes. A client that is
 # killed meanwhile has not noted what came; nearly all of that the relay knows by its result.
-PAUSE_S = 0.2
+PAUSE_S = 0.05
 # Until what was appended survives a crash of the machine, too: an fsync for each batch costs as
 # much as the webhook, and hold up the server's where both are on one disk.
 SYNC_S = 1.0
