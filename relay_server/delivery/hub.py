@@ -277,11 +277,6 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _stored(self, change: EventsStored) -> None:
-        # A turn later: what was written in this one, the answers to the senders, goes out first,
-        # however many readers a channel has.
-        asyncio.get_running_loop().call_soon(self._hand_out, change)
-
-    def _hand_out(self, change: EventsStored) -> None:
         for reader in self._by_channel.get(change.channel, ()):
             reader.new_events(change)
 

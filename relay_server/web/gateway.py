@@ -3,11 +3,11 @@
     socket ──frames──▶ _read ──▶ session.receive ──▶ readers (settle, extend, hold, let go)
     reader ──deliver──▶ session.deliver ──▶ _send ──▶ socket, or outbox ──_write──▶ socket
 
-A message is written at once where the socket takes it: waking a task for each costs more than the
-frame. Two tasks serve a connection. The one that reads takes a message at a time, and waits for
-nothing but the store, when a client joins. The one that writes has what must wait: pongs and pings,
-the outbox while the socket takes no more, and one chunk of a large body whenever that is empty: so
-no body holds up a heartbeat.
+Where the socket takes it, what is said in one turn of the event loop is written as one at its end,
+by a callback: a task and a call of the system for each cost more than the frames. Two tasks serve a
+connection. The one that reads takes a message at a time, and waits for nothing but the store, when
+a client joins. The one that writes has what must wait: pongs and pings, the outbox while the socket
+takes no more, and one chunk of a large body whenever that is empty: no body holds up a heartbeat.
 
 A client that takes nothing is bounded twice: at `MAX_QUEUED_BYTES` of frames that wait to be sent
 it is lent nothing more, whatever its window says, and after `SEND_DEADLINE_S` it is cut.
@@ -108,6 +108,8 @@ class Connection:
         self._session = ServerSession(context.clock.monotonic())
         self._readers: dict[int, Reader] = {}  # the one that was served last is the last
         self._lent: dict[str, Reader] = {}  # by whom, of each delivery under way
+        self._frames: list[bytes] = []  # of this turn of the event loop, to be written as one
+        self._unwritten = 0  # bytes in it
         self._outbox: deque[bytes] = deque()  # frames
         self._queued = 0  # bytes in it, and of what is being written
         self._pings: deque[bytes] = deque(maxlen=4)  # to answer; more is abuse
@@ -292,6 +294,7 @@ class Connection:
             pass  # the reader meets the same end, and says so
 
     async def _write_queued(self) -> None:
+        self._flush()  # before the outbox, which came later
         self._sending_since = self._context.clock.monotonic()
         while self._pings:
             await self._socket.pong(self._pings.popleft())
@@ -308,14 +311,24 @@ class Connection:
         self._sending_since = None
 
     def _send(self, message: ServerMessage) -> None:
-        """Write it now, or where the socket takes no more leave it to the writer."""
+        """Write it soon, or where the socket takes no more leave it to the writer."""
         frame = _framed(encode(message))
-        if self._outbox or self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+        unsent = self._transport.get_write_buffer_size() + self._unwritten
+        if self._outbox or unsent > MAX_UNSENT_BYTES:
             self._outbox.append(frame)
             self._queued += len(frame)
             self._wake.set()
-        elif not self._transport.is_closing():
-            self._transport.write(frame)
+            return
+        if not self._frames:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._frames.append(frame)
+        self._unwritten += len(frame)
+
+    def _flush(self) -> None:
+        """Write what was said in this turn: each write is a call of the system."""
+        frames, self._frames, self._unwritten = self._frames, [], 0
+        if frames and not self._transport.is_closing():
+            self._transport.write(b"".join(frames))
 
     def _written(self, writer: asyncio.Task[None]) -> None:
         """A writer that failed must not leave a client waiting for nothing."""

@@ -317,11 +317,14 @@ class ServerEnd(_End):
             await self._wait_for_news()
         return self._received.popleft()
 
-    def write(self, frame: bytes) -> None:
-        """Send a frame with a message, whose header says how long that is (RFC 6455 §5.2)."""
-        head = {126: 4, 127: 10}.get(frame[1], 2)
-        assert len(frame) - head == (int.from_bytes(frame[2:head], "big") if head > 2 else frame[1])
-        self._link.down.send(Frame("data", frame[head:]))
+    def write(self, frames: bytes) -> None:
+        """Send frames with a message each, whose headers say how long it is (RFC 6455 §5.2)."""
+        while frames:
+            head = {126: 4, 127: 10}.get(frames[1], 2)
+            size = int.from_bytes(frames[2:head], "big") if head > 2 else frames[1]
+            assert len(frames) >= head + size
+            self._link.down.send(Frame("data", frames[head : head + size]))
+            frames = frames[head + size :]
 
     def get_write_buffer_size(self) -> int:
         return self._link.down.bytes
