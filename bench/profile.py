@@ -1,9 +1,10 @@
 """Says what a webhook costs and where: CPU by stage, system calls, context switches, flame graphs.
 
-Each load runs twice over one server and client. The first time nothing looks on but the kernel's
-own counters; the second time py-spy samples both processes, which slows them, so that of its
-samples only the shares count: a stage's time is its share of the samples times the CPU of the
-first run. Beside the table it writes a flame graph (SVG) and the folded stacks of each process.
+Each load runs three times over one server and client. The first time nothing looks on but the
+kernel's own counters; then py-spy samples both processes, once for folded stacks and once for flame
+graphs (SVG). It takes those stacks in which a thread holds the interpreter's lock: that is the time
+a process cannot share between cores, and threads that only wait are not in it. SQLite and the
+system's calls are mostly outside of it, and in the figures above the stages.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from bench.webhooks import FIXTURES
 
 SAMPLES_PER_S = 400
 FRAME = re.compile(r"^(?P<function>.+) \((?P<file>[^():]+)(:\d+)?\)$")
+SAMPLES = {"raw": ".folded", "flamegraph": ".svg"}  # py-spy's formats, and what they are written to
 LOOP = "loop, tasks, wake-ups"
 
 # Of a sample, the innermost frame that one of these knows decides; by file, then by function.
@@ -60,7 +62,7 @@ class Cost:
     """What one webhook costs a process.
 
     Attributes:
-        stages: Microseconds of CPU.
+        stages: Shares of the time that a thread held the interpreter's lock.
         calls: System calls; None where they could not be counted.
     """
 
@@ -82,10 +84,12 @@ def profile(target: Target, way: RelayWay, load: str, seconds: float, out: Path)
         delivered = deliver(target, way, flags)
     used = [usage(one).since(earlier) for one, earlier in zip(processes, before, strict=True)]
     files = {name: out / f"{name}-{load}" for name in names}
-    with ExitStack() as stack:
-        for name in names:
-            stack.enter_context(sampling(way.processes[name], files[name]))
-        deliver(target, way, flags)
+    for format_, suffix in SAMPLES.items():
+        with ExitStack() as stack:
+            for name in names:
+                file = files[name].with_suffix(suffix)
+                stack.enter_context(sampling(way.processes[name], format_, file))
+            deliver(target, way, flags)
     found = {}
     for name, one, counted in zip(names, used, calls, strict=True):
         us = 1e6 / delivered
@@ -96,7 +100,7 @@ def profile(target: Target, way: RelayWay, load: str, seconds: float, out: Path)
             system_us=one.system_s * us,
             switches=one.switches / delivered,
             calls=None if counted.count is None else counted.count / delivered,
-            stages={stage: share * one.cpu_s * us for stage, share in shares.items()},
+            stages=shares,
         )
     return found
 
@@ -112,28 +116,22 @@ def deliver(target: Target, way: RelayWay, flags: Sequence[str]) -> int:
 
 
 @contextmanager
-def sampling(process: Process, file: Path) -> Iterator[None]:
-    """Sample a process while the block lasts, into `file`.svg and `file`.folded."""
-    formats = {"flamegraph": file.with_suffix(".svg"), "raw": file.with_suffix(".folded")}
-    command = [spy_command(), "record", "--nonblocking", "--full-filenames", "--pid"]
-    command += [str(process.pid), "--rate", str(SAMPLES_PER_S)]
-    spies = [
-        subprocess.Popen(
-            [*command, "--format", format_, "--output", path],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for format_, path in formats.items()
-    ]
+def sampling(process: Process, format_: str, file: Path) -> Iterator[None]:
+    """Sample a process while the block lasts.
+
+    It is stopped for each sample: one that runs on while it is read gives few samples but of calls
+    that wait.
+    """
+    command = [spy_command(), "record", "--gil", "--full-filenames", "--rate", str(SAMPLES_PER_S)]
+    command += ["--pid", str(process.pid), "--format", format_, "--output", str(file)]
+    spy = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
-        for spy in spies:
-            spy.send_signal(signal.SIGINT)  # upon which it writes its file
-            spy.wait(30)
-    for path in formats.values():
-        if not path.is_file():
-            raise BenchError("py-spy wrote nothing: may it look into other processes (ptrace)?")
+        spy.send_signal(signal.SIGINT)  # upon which it writes its file
+        spy.wait(30)
+    if not file.is_file():
+        raise BenchError("py-spy wrote nothing: may it look into other processes (ptrace)?")
 
 
 def spy_command() -> str:
@@ -165,29 +163,32 @@ def stage_of(frames: Sequence[str], stages: Sequence[tuple[str, str, str]]) -> s
 
 
 def table(costs: dict[str, dict[str, Cost]]) -> str:
-    """Microseconds a webhook, a column for each load."""
+    """What one webhook costs, a column for each load."""
     loads = list(costs)
-    lines = [f"{'':30}" + "".join(f"{load:>11}" for load in loads)]
+    lines = [f"{'':38}" + "".join(f"{load:>11}" for load in loads)]
     for name in next(iter(costs.values())):
         each = [costs[load][name] for load in loads]
         lines.append(row(f"{name}, CPU µs a webhook", [one.cpu_us for one in each]))
         lines.append(row("  user", [one.user_us for one in each]))
         lines.append(row("  system", [one.system_us for one in each]))
-        lines += [row(f"  {s}", [one.stages[s] for one in each]) for s in each[0].stages]
         lines.append(row("  system calls", [one.calls for one in each]))
         lines.append(row("  context switches", [one.switches for one in each]))
+        for stage in each[0].stages:
+            lines.append(
+                row(f"  {stage}, % of the lock", [100 * one.stages[stage] for one in each])
+            )
     return "\n".join(lines)
 
 
 def row(label: str, values: Sequence[float | None]) -> str:
     texts = ["-" if v is None else f"{v:,.0f}" if v >= 10 else f"{v:.2f}" for v in values]
-    return f"{label:30}" + "".join(f"{text:>11}" for text in texts)
+    return f"{label:38}" + "".join(f"{text:>11}" for text in texts)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
     parser.add_argument("--loads", default="50_new,200_new,full_new,full_kept", help="by comma")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load, twice")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each load, three times")
     parser.add_argument("--tree", type=Path, default=ROOT, help="the checkout to look into")
     parser.add_argument("--out", type=Path, default=Path("build/profile"), help="flame graphs")
     parser.add_argument("--fixtures", type=Path, default=FIXTURES, help="folder of Chatwoot bodies")
