@@ -173,11 +173,12 @@ def table(costs: dict[str, dict[str, Cost]]) -> str:
         lines.append(row("  system", [one.system_us for one in each]))
         lines.append(row("  system calls", [one.calls for one in each]))
         lines.append(row("  context switches", [one.switches for one in each]))
-        for stage in each[0].stages:
-            lines.append(
-                row(f"  {stage}, % of the lock", [100 * one.stages[stage] for one in each])
-            )
+        lines += [share_row(stage, each) for stage in each[0].stages]
     return "\n".join(lines)
+
+
+def share_row(stage: str, each: Sequence[Cost]) -> str:
+    return row(f"  {stage}, % of the lock", [100 * one.stages[stage] for one in each])
 
 
 def row(label: str, values: Sequence[float | None]) -> str:

@@ -127,10 +127,12 @@ class Poster:
         kept = self.begin(delivery, ended.set_result)
         try:
             posted = await ended
-        finally:
-            if kept is not None and kept in self._under_way:  # the wait was cancelled
+        except asyncio.CancelledError:
+            # Once the answer came, the connection may be carrying another delivery already.
+            if kept is not None and ended.cancelled():
                 self._under_way.discard(kept)
                 kept.close()
+            raise
         return posted if isinstance(posted, Response | Failure) else await posted
 
     def _answered(

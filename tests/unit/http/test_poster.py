@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from relay_http import poster as poster_module
+from relay_http.connection import Connection
 from relay_http.pool import Pool, Unreachable
 from relay_http.poster import Posted, Poster
 from relay_http.target import Target
@@ -366,6 +367,31 @@ async def test_connections_are_used_again_by_as_many_as_run_at_once() -> None:
 
         assert len(server.requests) == 40
         assert server.connections == 4
+
+
+async def test_the_next_delivery_may_go_before_the_last_one_is_looked_at() -> None:
+    """A connection whose answer came belongs to the next delivery, and not to who waited."""
+    outcomes = list[Posted]()
+
+    class EagerPool(Pool):
+        given_back = 0
+
+        def give_back(self, connection: Connection) -> None:
+            super().give_back(connection)
+            self.given_back += 1
+            if self.given_back == 2:  # a kept one; who waits for its answer is woken next
+                loop.call_soon(poster.begin, make_delivery(), outcomes.append)
+
+    loop = asyncio.get_running_loop()
+    async with raw_target() as server:
+        poster = Poster(server.target, 5.0, 1, pool=EagerPool(server.target, 1))
+        with closing(poster):
+            for number in range(2):
+                assert (await poster.post(make_delivery(number))).delivered
+            await until(lambda: bool(outcomes))
+
+    assert isinstance(outcomes[0], Response)
+    assert server.connections == 1
 
 
 async def test_a_cancelled_replay_leaves_no_connection() -> None:
