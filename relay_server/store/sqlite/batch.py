@@ -118,7 +118,7 @@ class Batches:
         """Do jobs, webhooks first, and commit; each has its result then, or its `RelayError`.
 
         Returns:
-            What has changed, to be told before the jobs are answered.
+            What has changed, to be told in the loop turn in which the jobs are answered.
 
         Raises:
             RelayError: Nothing was written, of none of them.
