@@ -330,6 +330,8 @@ async def test_a_client_whose_journal_fails_goes_on_and_says_so(
             await says_so(client)
             trial.relay.server.kill()
             await trial.relay.start()
+            # Until then it alone knows what the server had not written down.
+            await client.said("reconnected")
             await talk.accepts(20)
             assert client.alive, client.errors
             client.kill()
