@@ -374,7 +374,9 @@ class Tunnel:
             asked = self._come_back.retry_after_s
             delay = max(delay, self._backoff.draw(0.0, min(max(asked, 0.0), LONGEST_WAIT_S)))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), delay)
+            # Not `wait_for`: before Python 3.12 it may lose a cancellation, and `run` waits for it.
+            async with asyncio.timeout(delay):
+                await self._hurry.wait()
 
     def _note_loss(self, reason: Reason) -> None:
         if self._lost_at is not None:

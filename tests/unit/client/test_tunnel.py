@@ -274,6 +274,28 @@ async def test_stopping_without_a_connection_ends_at_once() -> None:
     assert client.told(Connected) == []
 
 
+async def test_an_end_is_not_lost_in_the_turn_in_which_a_pause_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What begins to connect just then is cancelled all the same."""
+    draws = list[float]()
+
+    def delay(*_: object) -> float:
+        draws.append(60.0)
+        return draws[-1]
+
+    monkeypatch.setattr(Backoff, "delay", delay)
+    async with fake_relay() as relay, running(Client(relay, url="http://127.0.0.1:9")) as client:
+        await until(lambda: draws)
+        await asyncio.sleep(0)  # it waits until it tries again
+
+        client.tunnel._hurry.set()
+        client.running.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await ended(client)
+
+
 @pytest.mark.parametrize("part", ["poster._post", "session.receive", "tunnel._tell"])
 async def test_an_error_anywhere_ends_the_tunnel(part: str) -> None:
     """In a task, or in what the loop calls: none may pass quietly."""
