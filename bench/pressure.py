@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from bench import report
 from bench.errors import BenchError
-from bench.run import WORK_DIR, bound_time, fits, say
+from bench.run import WORK_DIR, exit_status, fits, say
 from bench.scenarios import Figures, Target, target_running
 from bench.strains import Size, replay_beside_live, slow_target, stopped_reader
 from bench.trees import relay_command
@@ -155,24 +154,17 @@ def make_plan(args: argparse.Namespace) -> Plan:
 
 def main() -> int:
     args = arguments()
-    try:
+
+    def measure_all(folder: Path) -> None:
         plan = make_plan(args)
-        bound_time(plan.limit_s)
-        with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=args.work_dir) as name:
-            folder = Path(name)
-            facts = report.machine(folder)
-            with target_running(folder, args.fixtures) as target:
-                found = run(plan, target, folder)
+        facts = report.machine(folder)
+        with target_running(folder, args.fixtures) as target:
+            found = run(plan, target, folder)
         show(facts, found, target.faults)
         if args.json:
             save(args.json, plan, facts, found, target.faults)
-    except BenchError as error:
-        say(f"bench: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("bench: stopped")
-        return 130
-    return 0
+
+    return exit_status(measure_all, args.work_dir, args.limit_s)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.processes import Process
-from bench.run import WORK_DIR, bound_time, say
+from bench.run import WORK_DIR, exit_status, say
 from bench.scenarios import LOADS, Target, post, target_running, warm_up
 from bench.trees import ROOT, check_tree
 from bench.usage import counting_system_calls, usage
@@ -217,19 +216,12 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, dict[str, Cost]]:
 
 def main() -> int:
     args = arguments()
-    try:
-        bound_time(args.limit_s)
-        with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=args.work_dir) as name:
-            costs = run(args, Path(name))
-    except BenchError as error:
-        say(f"bench: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("bench: stopped")
-        return 130
-    print(table(costs))
-    print(f"\nFlame graphs and folded stacks are in {args.out}.")
-    return 0
+
+    def measure_all(folder: Path) -> None:
+        print(table(run(args, folder)))
+        print(f"\nFlame graphs and folded stacks are in {args.out}.")
+
+    return exit_status(measure_all, args.work_dir, args.limit_s)
 
 
 if __name__ == "__main__":

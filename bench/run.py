@@ -261,19 +261,12 @@ def bound_time(limit_s: int) -> None:
     signal.alarm(limit_s)
 
 
-def main() -> int:
-    args = arguments()
+def exit_status(measure: Callable[[Path], None], work_dir: Path, limit_s: int) -> int:
+    """Measure in a folder that goes afterwards, and say why where that cannot be."""
     try:
-        plan = make_plan(args)
-        bound_time(plan.limit_s)
-        with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=args.work_dir) as name:
-            folder = Path(name)
-            facts = report.machine(folder)
-            with target_running(folder, args.fixtures) as target:
-                rounds = run(plan, target, folder)
-        show(plan, facts, rounds, target.faults)
-        if args.json:
-            save(args.json, plan, facts, rounds, target.faults)
+        bound_time(limit_s)
+        with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=work_dir) as name:
+            measure(Path(name))
     except BenchError as error:
         say(f"bench: {error}")
         return 1
@@ -281,6 +274,21 @@ def main() -> int:
         say("bench: stopped")
         return 130
     return 0
+
+
+def main() -> int:
+    args = arguments()
+
+    def measure_all(folder: Path) -> None:
+        plan = make_plan(args)
+        facts = report.machine(folder)
+        with target_running(folder, args.fixtures) as target:
+            rounds = run(plan, target, folder)
+        show(plan, facts, rounds, target.faults)
+        if args.json:
+            save(args.json, plan, facts, rounds, target.faults)
+
+    return exit_status(measure_all, args.work_dir, args.limit_s)
 
 
 if __name__ == "__main__":
