@@ -32,6 +32,7 @@ from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
 from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, settings_of
+from relay_server.filters.language import KNOWN
 from relay_server.metrics import Metrics, PerWebhook
 from relay_server.settings import ServerSettings
 from relay_server.web.access import CODES
@@ -334,6 +335,9 @@ MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "kinds_of_failures": lambda: _listed(FailureKind),
     "operators_limits": _operators_limits,
     "limits": _limits,
+    "filter_words": lambda: _table(
+        "word | asks for", ((f"`{word}:`", meaning) for word, meaning in KNOWN.items())
+    ),
 }
 
 
