@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -43,7 +44,7 @@ OTHER = {
 
 
 def document(
-    body: bytes = json.dumps(OTHER).encode(), kind: str = "", key: str = "main", **facts: object
+    body: bytes = json.dumps(OTHER).encode(), kind: str = "", key: str = "main", **facts: Any
 ) -> Document:
     request = events.request("/c/git/hooks/push?x=1", HEADERS, "PUT")
     head = EventHead("evt_0197aa00c3d4", 7, START_MS, key, kind, request)
@@ -166,7 +167,7 @@ def test_chatwoot(name: str, text: str) -> None:
         ("damaged", {"damaged": True}),
     ],
 )
-def test_what_an_event_is(is_: str, facts: dict[str, object]) -> None:
+def test_what_an_event_is(is_: str, facts: dict[str, Any]) -> None:
     assert meant(f"is:{is_}", document(**facts))
     assert not meant(f"is:{is_}", document())
 
