@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from relay_protocol.values import HeaderList
 from relay_server.errors import EventNotFound, InvalidValue
+from relay_server.filters.facts import Facts
 from relay_server.operations import MASK, MAX_LISTED, Caller, JsonObject
-from relay_server.values import Channel, DeliveryState, Event
+from relay_server.values import Channel, DeliveryState, Event, EventSummary
 
 MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay
 SECRET_FIELDS = (b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signature")
@@ -24,22 +25,93 @@ class EventPage(msgspec.Struct):
     limit: int = 50
 
 
+class DeliveryLine(msgspec.Struct, frozen=True):
+    """How far a delivery is.
+
+    Attributes:
+        state: `pending`, `under_way`, `waiting`, `delivered`, `dead` or `discarded`.
+        attempt: The last one begun; 0 for none.
+        status: Of the target's last answer, where there was one.
+        due_at: When the next attempt is due.
+        replay: Number of the replay that it is a delivery of.
+    """
+
+    subscription: str
+    state: str
+    attempt: int = 0
+    status: int | None = None
+    reason: str = ""
+    due_at: int | None = None
+    replay: int | None = None
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """An event in a list, and in the feed.
+
+    Attributes:
+        size: Bytes of the body.
+        conflict: Another event has the same sender's id and another body.
+        facts: What its body says; None where nobody read it.
+    """
+
+    id: str
+    channel: str
+    sequence: int
+    received_at: int
+    kind: str
+    key: str
+    method: str
+    request_target: str
+    size: int
+    conflict: bool
+    facts: Facts | None
+    deliveries: Sequence[DeliveryLine]
+
+
+def event_row(
+    channel: str, event: EventSummary, facts: Facts | None, deliveries: Iterable[DeliveryState]
+) -> EventRow:
+    """An event as lists show it."""
+    return EventRow(
+        event.id,
+        channel,
+        event.sequence,
+        event.received_at,
+        event.kind,
+        event.key,
+        event.method,
+        event.request_target,
+        event.size,
+        event.conflict,
+        facts,
+        list(map(_delivery, deliveries)),
+    )
+
+
+def summary_of(event: Event) -> EventSummary:
+    """A whole event as a line in a list."""
+    head, request = event.head, event.head.request
+    return EventSummary(
+        head.id,
+        head.sequence,
+        head.received_at,
+        head.kind,
+        head.key,
+        request.method,
+        request.request_target,
+        len(event.body),
+        event.conflict,
+    )
+
+
 async def list_events(who: Caller, page: EventPage) -> JsonObject:
     """The newest events of a channel, and what became of each."""
     name = who.parts.settings.default_channel if page.channel is None else page.channel
     channel, most = who.channel(name), min(page.limit, MAX_LISTED)
     found = await who.store.list_events(channel.number, page.before or None, most)
     deliveries = await who.store.deliveries(channel.number, [e.sequence for e in found])
-    lines = [
-        {
-            "id": event.id,
-            "channel": channel.name,
-            **msgspec.to_builtins(event),
-            "deliveries": list(map(_delivery, states)),
-        }
-        for event, states in zip(found, deliveries, strict=True)
-    ]
-    return {"events": lines}
+    pairs = zip(found, deliveries, strict=True)
+    return {"events": [event_row(channel.name, event, None, states) for event, states in pairs]}
 
 
 async def show_event(who: Caller, id_: str) -> JsonObject:
@@ -99,17 +171,17 @@ async def find_events(
     return channel, tuple(sorted({event.head.sequence for _, event in found}))
 
 
-def _delivery(delivery: DeliveryState) -> JsonObject:
+def _delivery(delivery: DeliveryState) -> DeliveryLine:
     last = delivery.attempts[-1] if delivery.attempts else None
-    return {
-        "subscription": delivery.subscription,
-        "state": delivery.state,
-        "attempt": last.attempt if last else 0,
-        "status": last.status if last else None,
-        "reason": delivery.reason,
-        "due_at": delivery.due_at or None,
-        "replay": delivery.replay or None,
-    }
+    return DeliveryLine(
+        delivery.subscription,
+        delivery.state,
+        last.attempt if last else 0,
+        last.status if last else None,
+        delivery.reason,
+        delivery.due_at or None,
+        delivery.replay or None,
+    )
 
 
 def _attempts(delivery: DeliveryState) -> Iterator[JsonObject]:

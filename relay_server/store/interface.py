@@ -8,7 +8,7 @@ changed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -124,6 +124,11 @@ class EventLog(Protocol):
 
     async def find_event(self, event: str) -> Event | None:
         """Read an event by its id."""
+
+    async def event_ids(
+        self, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Mapping[int, str]:
+        """The ids of events, by sequence; those that are gone are left out."""
 
 
 class Readers(Protocol):
@@ -300,6 +305,9 @@ class Reports(Protocol):
 
 class Housekeeping(Protocol):
     """Keeping channels small, and the whole of it safe."""
+
+    def newest(self, channel: ChannelNumber) -> int:
+        """The sequence of a channel's last event, without waiting; 0 where there never was one."""
 
     def usage(self, channel: ChannelNumber) -> int:
         """Bytes that a channel's events take, bodies and heads, without waiting."""

@@ -45,6 +45,19 @@ async def test_events_are_fetched_in_the_order_asked_for(
     assert list(later) == list(live)
 
 
+async def test_ids_are_found_by_sequence(store: Store, channel: Channel) -> None:
+    """Those of this channel alone, whatever else is asked for."""
+    ids = await append_many(store, channel, 3)
+    other = await make_channel(store, "other")
+    await append_many(store, other, 5)
+
+    found = await store.event_ids(channel.number, [3, 1, 5, 0, 1 << 60])
+
+    assert found == {1: ids[0], 3: ids[2]}
+    assert (store.newest(channel.number), store.newest(other.number)) == (3, 5)
+    assert store.newest(99) == 0
+
+
 async def test_a_big_body_is_fetched_live_and_later(
     stores: Stores, store: Store, channel: Channel
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from relay_server.store.rules import of_any_account, spellings
 from relay_server.store.sqlite.database import Database
@@ -70,6 +70,13 @@ class SqliteEvents(Part):
         at = database.value("find_event", id=event)
         found = [] if at is None else _fetch(database, [at])
         return found[0] if found else None
+
+    @reports
+    def event_ids(
+        self, database: Database, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Mapping[int, str]:
+        places = json.dumps([position(channel, sequence) for sequence in sequences])
+        return {sequence_of(at): id_ for at, id_ in database.all("event_ids", positions=places)}
 
 
 def _decode_outlines(rows: Sequence[tuple[int, str, int]]) -> list[Outline]:

@@ -27,6 +27,10 @@ LOOK_AT = 5_000  # events that one look for removable ones goes through at most
 class SqliteHousekeeping(Part):
     """`Housekeeping`."""
 
+    def newest(self, channel: ChannelNumber) -> int:
+        held = self._cache.of(channel)
+        return held.last if held else 0
+
     def usage(self, channel: ChannelNumber) -> int:
         held = self._cache.of(channel)
         return held.bytes if held else 0

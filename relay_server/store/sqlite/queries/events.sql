@@ -69,6 +69,10 @@ SELECT e.position, e.id, e.received_at, e.conflict, e.key, e.kind, e.repeat_of, 
 FROM json_each(:positions) AS wanted JOIN events e ON e.position = wanted.value
 ORDER BY wanted.key;
 
+-- name: event_ids
+-- :positions is a JSON list.
+SELECT position, id FROM events WHERE position IN (SELECT value FROM json_each(:positions));
+
 -- name: find_event
 SELECT position FROM events WHERE id = :id;
 
