@@ -31,7 +31,7 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, on_signals, stop
 from relay_server.store.opening import open_store, store_exists
-from relay_server.web import api, gateway
+from relay_server.web import api, gateway, openapi
 from relay_server.web.access import ON_HOST, errors_as_json
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.front import Front
@@ -108,8 +108,9 @@ def public_app(context: Context) -> web.Application:
     app.on_response_prepare.append(forbid_sniffing)
     app.router.add_get("/connect", gateway.connect)
     app.router.add_get("/health/live", live)
-    app.add_routes(api.routes)
-    app.add_routes(api.canary_routes)
+    described = api.routes + api.canary_routes
+    app.add_routes(route.definition() for route in described)
+    app.router.add_get(openapi.PATH, openapi.handler(described))
     return app
 
 
@@ -127,7 +128,7 @@ def control_app(context: Context) -> web.Application:
     app = _app(context, errors_as_json)
     app[ON_HOST] = True
     app.router.add_get("/health/ready", ready)
-    app.add_routes(api.routes)
+    app.add_routes(route.definition() for route in api.routes)
     return app
 
 

@@ -180,8 +180,8 @@ class Policy(msgspec.Struct, frozen=True):
     ] = False
 
 
-class PolicyChanges(msgspec.Struct, frozen=True):
-    """A subscription's own policy; None is as its channel has it."""
+class PolicyChanges(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A subscription's own policy; None, or left out, is as its channel has it."""
 
     retry_delays_s: tuple[float, ...] | None = None
     other_tries: int | None = None
@@ -195,21 +195,12 @@ class PolicyChanges(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(policy, **changes)
 
 
-class ChannelConfig(msgspec.Struct, frozen=True):
-    """The settings of a channel, by an operator; a limit of None is none of its own."""
+class ChannelRules(msgspec.Struct, frozen=True):
+    """Those settings of a channel that whoever may read it sees; None is no limit of its own."""
 
     sender: Annotated[SenderKind, Setting("Who posts to it: chatwoot or other.")] = (
         SenderKind.CHATWOOT
     )
-    token: Annotated[bool, Setting("Its sender must show a send token.", "--token/--no-token")] = (
-        True
-    )
-    hmac: Annotated[
-        HmacAuth | None,
-        Setting(
-            parts=HmacAuth, emptied=("--no-hmac", "Ask for no signature.", {"hmac_secrets": []})
-        ),
-    ] = None
     allow_from: Annotated[
         tuple[str, ...],
         Setting("Network of its sender, e.g. 203.0.113.0/24. Repeat for more; '' for any."),
@@ -256,6 +247,20 @@ class ChannelConfig(msgspec.Struct, frozen=True):
         Setting("Seconds within which what a sender sends again is stored once; 0 for never."),
         Bounds(0, MAX_DEDUPE_WINDOW_S, "what is sent again is stored once for 0 s to 7 days"),
     ] = 600.0
+
+
+class ChannelConfig(ChannelRules, frozen=True):
+    """The settings of a channel, by an operator."""
+
+    token: Annotated[bool, Setting("Its sender must show a send token.", "--token/--no-token")] = (
+        True
+    )
+    hmac: Annotated[
+        HmacAuth | None,
+        Setting(
+            parts=HmacAuth, emptied=("--no-hmac", "Ask for no signature.", {"hmac_secrets": []})
+        ),
+    ] = None
     owner: str = ""  # name of the only token that may subscribe; empty for any that is allowed here
 
 
@@ -352,11 +357,12 @@ class Changes(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def changes_of(
-    config: type[msgspec.Struct], *, optional: bool = False, **more: Any
+    as_name: str, config: type[msgspec.Struct], *, optional: bool = False, **more: Any
 ) -> type[Changes]:
     """Make the type of a request that sets a config.
 
     Args:
+        as_name: The type's own.
         config: Its settings are the fields.
         optional: Each may be None.
         more: Fields beside them, and their types.
@@ -372,4 +378,4 @@ def changes_of(
     fields: list[tuple[str, Any, Any]] = [
         (name, kind | msgspec.UnsetType, msgspec.UNSET) for name, kind in (found | more).items()
     ]
-    return msgspec.defstruct(f"{config.__name__}Changes", fields, bases=(Changes,))  # type: ignore[return-value]
+    return msgspec.defstruct(as_name, fields, bases=(Changes,))  # type: ignore[return-value]

@@ -87,7 +87,9 @@ def show_stopped(result: Json) -> None:
 
 def _selected(one: Json) -> str:
     """Which events it is of, in words."""
-    words = [_condition(name, value) for name, value in one["selection"].items()]
+    # Named events first: the rest then says which of these.
+    chosen = sorted(one["selection"].items(), key=lambda condition: condition[0] != "events")
+    words = [_condition(name, value) for name, value in chosen]
     return ", ".join(words) or "everything"
 
 

@@ -15,12 +15,11 @@ from relay_server.configs import (
     HMAC_SCHEMES,
     Changes,
     ChannelConfig,
-    ForwardConfig,
+    ChannelRules,
     HmacAuth,
     Policy,
     changes_of,
     check,
-    settings_of,
 )
 from relay_server.errors import (
     ChannelNotFound,
@@ -29,26 +28,57 @@ from relay_server.errors import (
     TokenNotFound,
     Unauthorized,
 )
-from relay_server.operations import Caller, ForAdmins, JsonObject, Parts
+from relay_server.operations import Caller, ForAdmins, Parts
 from relay_server.values import Channel, Scope, Token
 
 CANARY_LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
 
-ChannelFields = changes_of(ChannelConfig, name=str, policy=changes_of(Policy))
+PolicyFields = changes_of("PolicyFields", Policy)
+ChannelFields = changes_of("ChannelFields", ChannelConfig, name=str, policy=PolicyFields)
 
 
-async def list_channels(who: Caller) -> JsonObject:
+class ChannelView(ChannelRules, frozen=True, kw_only=True):
+    """A channel and its rules, without its secrets.
+
+    Attributes:
+        webhook_path: Where its sender posts to, on the public port.
+        sender_auth: What its sender must show: `token`, `hmac:SCHEME`, `ip`.
+        max_body_bytes: Its own limit, or else the server's.
+    """
+
+    name: str
+    webhook_path: str
+    sender_auth: list[str]
+    max_body_bytes: int
+    created_at: int
+
+
+class Channels(msgspec.Struct):
+    """Channels, by name."""
+
+    channels: list[ChannelView]
+
+
+class Canary(msgspec.Struct):
+    """A private channel for a moment, and the secret of the token that posts to it."""
+
+    channel: str
+    send_token: str
+    webhook_path: str
+
+
+async def list_channels(who: Caller) -> Channels:
     """The channels that the caller may read."""
-    return {"channels": [channel_view(who.parts, channel) for channel in who.channels()]}
+    return Channels([channel_view(who.parts, channel) for channel in who.channels()])
 
 
-async def show_channel(who: Caller, name: str) -> JsonObject:
+async def show_channel(who: Caller, name: str) -> ChannelView:
     """One channel."""
     return channel_view(who.parts, who.channel(name))
 
 
 @ForAdmins
-async def create_channel(who: Caller, fields: Changes) -> JsonObject:
+async def create_channel(who: Caller, fields: Changes) -> ChannelView:
     """Make a channel."""
     rules = fields.given()
     if "name" not in rules:
@@ -60,7 +90,7 @@ async def create_channel(who: Caller, fields: Changes) -> JsonObject:
 
 
 @ForAdmins
-async def change_channel(who: Caller, name: str, fields: Changes) -> JsonObject:
+async def change_channel(who: Caller, name: str, fields: Changes) -> ChannelView:
     """Change a channel's rules; what is not named stays."""
     channel, rules = who.channel(name), fields.given()
     if rules.pop("name", name) != name:
@@ -75,7 +105,7 @@ async def delete_channel(who: Caller, name: str) -> None:
     await _delete(who.parts, who.channel(name))
 
 
-async def create_canary(who: Caller) -> JsonObject:
+async def create_canary(who: Caller) -> Canary:
     """Make a private channel, so that its owner can try the whole way and disturb nobody.
 
     Its answer has the secret of the token that posts to it.
@@ -89,7 +119,7 @@ async def create_canary(who: Caller) -> JsonObject:
                 await _delete(who.parts, channel)
         await who.store.create_channel(name, ChannelConfig(owner=owner.name), who.now())
     _, secret = await keep_token(who, name, [Scope.SEND], [name])
-    return {"channel": name, "send_token": secret, "webhook_path": f"/c/{name}/webhook"}
+    return Canary(name, secret, f"/c/{name}/webhook")
 
 
 async def delete_canary(who: Caller, name: str) -> None:
@@ -108,32 +138,23 @@ async def delete_forgotten_canaries(parts: Parts) -> None:
             await _delete(parts, channel)
 
 
-def channel_view(parts: Parts, channel: Channel) -> JsonObject:
-    """A channel and its rules, without its secrets."""
+def channel_view(parts: Parts, channel: Channel) -> ChannelView:
+    """A channel as its readers see it."""
     config = channel.config
+    rules = {name: getattr(config, name) for name in ChannelRules.__struct_fields__}
     default = channel.name == parts.settings.default_channel
-    rules = plain_settings(config)
-    return {
-        "name": channel.name,
-        "webhook_path": "/webhook" if default else f"/c/{channel.name}/webhook",
-        "sender": rules.pop("sender"),
-        "sender_auth": _sender_auth(config, token=rules.pop("token")),
+    rules["max_body_bytes"] = config.max_body_bytes or parts.settings.max_body_bytes
+    return ChannelView(
+        name=channel.name,
+        webhook_path="/webhook" if default else f"/c/{channel.name}/webhook",
+        sender_auth=_sender_auth(config),
+        created_at=channel.created_at,
         **rules,
-        "max_body_bytes": config.max_body_bytes or parts.settings.max_body_bytes,
-        "created_at": channel.created_at,
-    }
+    )
 
 
-def plain_settings(config: ChannelConfig | ForwardConfig) -> JsonObject:
-    """The settings of a config, but for its parts: those hold secrets."""
-    parts = [one.name for one in settings_of(type(config)) if one.setting.parts]
-    # An owner is no setting: canaries have one, and nobody else sees those.
-    whole = msgspec.to_builtins(config)
-    return {n: v for n, v in whole.items() if n not in (*parts, "owner")}
-
-
-def _sender_auth(config: ChannelConfig, *, token: bool) -> list[str]:
-    auth = ["token"] if token else []
+def _sender_auth(config: ChannelConfig) -> list[str]:
+    auth = ["token"] if config.token else []
     if config.hmac is not None:
         auth.append(f"hmac:{config.hmac.scheme}{' (log only)' if config.hmac.log_only else ''}")
     return [*auth, "ip"] if config.allow_from else auth
@@ -182,15 +203,36 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     channels: list[str] | None = None
 
 
+class TokenView(msgspec.Struct, frozen=True):
+    """A token, without its secret; `channels` is null where it is good for every one."""
+
+    name: str
+    scopes: list[str]
+    channels: list[str] | None
+    created_at: int
+
+
+class MadeToken(TokenView, frozen=True):
+    """A token that was just made; `token` is its secret, which nothing keeps."""
+
+    token: str
+
+
+class Tokens(msgspec.Struct):
+    """Tokens, by name."""
+
+    tokens: list[TokenView]
+
+
 @ForAdmins
-async def list_tokens(who: Caller) -> JsonObject:
+async def list_tokens(who: Caller) -> Tokens:
     """The tokens that somebody made, by name; those of canaries are nobody's business."""
     found = sorted(who.store.catalog.tokens.values(), key=lambda token: token.name)
-    return {"tokens": [token_view(one) for one in found if not one.name.startswith(CANARY_PREFIX)]}
+    return Tokens([token_view(one) for one in found if not one.name.startswith(CANARY_PREFIX)])
 
 
 @ForAdmins
-async def create_token(who: Caller, new: NewToken) -> JsonObject:
+async def create_token(who: Caller, new: NewToken) -> MadeToken:
     """Make a token; its secret is in this answer and nowhere else."""
     if not new.scopes:
         raise InvalidValue("a token needs at least one scope: send, subscribe or admin")
@@ -200,7 +242,7 @@ async def create_token(who: Caller, new: NewToken) -> JsonObject:
         if channel not in who.store.catalog.channels:
             raise ChannelNotFound(channel)
     token, secret = await keep_token(who, check_name(new.name), new.scopes, new.channels)
-    return token_view(token) | {"token": secret}
+    return MadeToken(**msgspec.structs.asdict(token_view(token)), token=secret)
 
 
 @ForAdmins
@@ -220,11 +262,7 @@ async def keep_token(
     return token, secret
 
 
-def token_view(token: Token) -> JsonObject:
-    """A token, without its secret."""
-    return {
-        "name": token.name,
-        "scopes": sorted(token.scopes),
-        "channels": None if token.channels is None else sorted(token.channels),
-        "created_at": token.created_at,
-    }
+def token_view(token: Token) -> TokenView:
+    """A token as administrators see it."""
+    channels = None if token.channels is None else sorted(token.channels)
+    return TokenView(token.name, sorted(token.scopes), channels, token.created_at)

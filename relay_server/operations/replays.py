@@ -10,7 +10,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
-from relay_server.operations import MAX_LISTED, Caller, ForAdmins, JsonObject, events
+from relay_server.operations import MAX_LISTED, Caller, ForAdmins, events
 from relay_server.values import (
     MAX_SEQUENCE,
     Channel,
@@ -59,7 +59,46 @@ class ReplayPage(msgspec.Struct):
     running: bool = False
 
 
-async def create_replays(who: Caller, new: NewReplay) -> JsonObject:
+class Conditioned(Conditions, frozen=True, omit_defaults=True, kw_only=True):
+    """The conditions that are set; of events that are named, how many."""
+
+    events: int = 0
+
+
+class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay and how far it is; whoever watches it sees whether anybody reads.
+
+    Attributes:
+        state: `running`, `done` or `stopped`.
+        at_most: How many events it may be for.
+        percent: Of what it goes through.
+        made_by: Name of a token; empty for somebody on the host.
+        connected, paused: Of its subscription.
+    """
+
+    number: int
+    channel: str
+    subscription: str
+    state: str
+    selection: Conditioned
+    rate_per_s: float
+    at_most: int
+    delivered: int
+    percent: float
+    made_by: str
+    created_at: int
+    ended_at: int | None
+    connected: bool
+    paused: str
+
+
+class Replays(msgspec.Struct):
+    """Replays, the newest first."""
+
+    replays: list[ReplayView]
+
+
+async def create_replays(who: Caller, new: NewReplay) -> Replays:
     """Begin a replay for one subscription, or one for each that the caller may replay to.
 
     Of what is dead, it is for those alone for whom something is. Either all begin, or none does.
@@ -88,10 +127,10 @@ async def create_replays(who: Caller, new: NewReplay) -> JsonObject:
         for replay in made:
             await who.store.end_replay(replay.number, ReplayState.STOPPED, now)
         raise
-    return {"replays": [replay_view(who, *one) for one in zip(made, targets, strict=True)]}
+    return Replays([replay_view(who, *one) for one in zip(made, targets, strict=True)])
 
 
-async def list_replays(who: Caller, page: ReplayPage) -> JsonObject:
+async def list_replays(who: Caller, page: ReplayPage) -> Replays:
     """The newest replays, of channels that the caller may read."""
     if page.channel is not None:
         who.channel(page.channel)
@@ -99,15 +138,15 @@ async def list_replays(who: Caller, page: ReplayPage) -> JsonObject:
     readable = {s.number: s for s in known if _may_read(who, s)}
     found = await who.store.replays(running=page.running)
     mine = [(r, readable[r.subscription]) for r in found if r.subscription in readable]
-    return {"replays": [replay_view(who, *one) for one in mine]}
+    return Replays([replay_view(who, *one) for one in mine])
 
 
-async def show_replay(who: Caller, number: str) -> JsonObject:
+async def show_replay(who: Caller, number: str) -> ReplayView:
     """One replay."""
     return replay_view(who, *await find_replay(who, number))
 
 
-async def stop_replay(who: Caller, number: str) -> JsonObject:
+async def stop_replay(who: Caller, number: str) -> ReplayView:
     """Stop a replay of one's own, or as an administrator any; one that has ended stays so."""
     replay, subscription = await find_replay(who, number)
     if not who.admin and replay.made_by != who.name:
@@ -133,36 +172,28 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_CHARS
 
 
-def replay_view(who: Caller, replay: Replay, subscription: Subscription) -> JsonObject:
-    """A replay and how far it is; whoever watches it sees whether anybody reads."""
+def replay_view(who: Caller, replay: Replay, subscription: Subscription) -> ReplayView:
+    """A replay as whoever may read its channel sees it."""
     state, span = who.parts.hub.state(subscription.number), replay.until - replay.start
-    events = len(replay.selection.sequences)
+    named = len(replay.selection.sequences)
     done = replay.state is ReplayState.DONE or span <= 0
-    return {
-        "number": -replay.number,
-        "channel": subscription.channel,
-        "subscription": subscription.name,
-        "state": replay.state.name.lower(),
-        "selection": _conditions(replay.selection),
-        "rate_per_s": replay.rate_per_s,
-        "at_most": min(events, span) if events else span,
-        "delivered": replay.delivered,
-        "percent": 100.0 if done else round(100 * (replay.floor - replay.start) / span, 1),
-        "made_by": replay.made_by,
-        "created_at": replay.created_at,
-        "ended_at": replay.ended_at or None,
-        "connected": state.readers > 0,
-        "paused": subscription.config.paused,
-    }
-
-
-def _conditions(selection: Selection) -> JsonObject:
-    """The conditions that are set; of events that are named, how many."""
-    whole = msgspec.structs.asdict(selection)
-    unset = msgspec.structs.asdict(Selection())
-    given = {name: value for name, value in whole.items() if value != unset[name]}
-    named = given.pop("sequences", ())
-    return {"events": len(named)} | given if named else given
+    conditions = {n: getattr(replay.selection, n) for n in Conditions.__struct_fields__}
+    return ReplayView(
+        number=-replay.number,
+        channel=subscription.channel,
+        subscription=subscription.name,
+        state=replay.state.name.lower(),
+        selection=Conditioned(events=named, **conditions),
+        rate_per_s=replay.rate_per_s,
+        at_most=min(named, span) if named else span,
+        delivered=replay.delivered,
+        percent=100.0 if done else round(100 * (replay.floor - replay.start) / span, 1),
+        made_by=replay.made_by,
+        created_at=replay.created_at,
+        ended_at=replay.ended_at or None,
+        connected=state.readers > 0,
+        paused=subscription.config.paused,
+    )
 
 
 def _check_rate(rate_per_s: float) -> None:
@@ -250,20 +281,53 @@ class Discarded(msgspec.Struct, forbid_unknown_fields=True):
     all: bool = False
 
 
-async def list_dead(who: Caller, page: DeadPage) -> JsonObject:
+class DeadView(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that was given up, and its event.
+
+    Attributes:
+        reason: What failed last.
+        attempts: How many there were.
+    """
+
+    id: str
+    channel: str
+    subscription: str
+    sequence: int
+    received_at: int
+    kind: str
+    key: str
+    size: int
+    reason: str
+    attempts: int
+    ended_at: int
+
+
+class Dead(msgspec.Struct):
+    """Dead deliveries, by channel, subscription and sequence."""
+
+    dead: list[DeadView]
+
+
+class Discarding(msgspec.Struct):
+    """How many deliveries were let go."""
+
+    discarded: int
+
+
+async def list_dead(who: Caller, page: DeadPage) -> Dead:
     """Dead deliveries, by channel, subscription and sequence."""
     if page.after and None in (page.channel, page.subscription):
         raise InvalidValue("`after` goes with a channel and a subscription")
-    found, most = list[JsonObject](), min(page.limit, MAX_LISTED)
+    found, most = list[DeadView](), min(page.limit, MAX_LISTED)
     for subscription in await _subscriptions(who, page.channel, page.subscription):
         room = most - len(found)
         dead = await who.store.dead(subscription.number, page.after, room) if room > 0 else ()
         found += [dead_view(subscription, delivery) for delivery in dead]
-    return {"dead": found}
+    return Dead(found)
 
 
 @ForAdmins
-async def discard_dead(who: Caller, which: Discarded) -> JsonObject:
+async def discard_dead(who: Caller, which: Discarded) -> Discarding:
     """Let dead deliveries go, and say how many: their events may be deleted then."""
     if bool(which.events) == which.all:
         raise InvalidValue("say which events are meant, or `all`")
@@ -276,25 +340,25 @@ async def discard_dead(who: Caller, which: Discarded) -> JsonObject:
         discarded += await _discard(who, subscription, sequences)
     if not discarded:
         raise NothingSelected("none of these deliveries is dead")
-    return {"discarded": discarded}
+    return Discarding(discarded)
 
 
-def dead_view(subscription: Subscription, delivery: DeadDelivery) -> JsonObject:
-    """A delivery that was given up."""
+def dead_view(subscription: Subscription, delivery: DeadDelivery) -> DeadView:
+    """A dead delivery of a subscription."""
     event = delivery.event
-    return {
-        "id": event.id,
-        "channel": subscription.channel,
-        "subscription": subscription.name,
-        "sequence": event.sequence,
-        "received_at": event.received_at,
-        "kind": event.kind,
-        "key": event.key,
-        "size": event.size,
-        "reason": delivery.reason,
-        "attempts": delivery.attempts,
-        "ended_at": delivery.ended_at,
-    }
+    return DeadView(
+        id=event.id,
+        channel=subscription.channel,
+        subscription=subscription.name,
+        sequence=event.sequence,
+        received_at=event.received_at,
+        kind=event.kind,
+        key=event.key,
+        size=event.size,
+        reason=delivery.reason,
+        attempts=delivery.attempts,
+        ended_at=delivery.ended_at,
+    )
 
 
 async def _discard(who: Caller, subscription: Subscription, sequences: Sequence[int]) -> int:

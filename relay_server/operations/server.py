@@ -10,11 +10,10 @@ from pydantic import SecretStr
 
 from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
-from relay_server.operations import MASK, Caller, JsonObject, channels, subscriptions
-from relay_server.values import ChannelStatus
+from relay_server.operations import MASK, Caller, channels, subscriptions
+from relay_server.values import ChannelStatus, Scope
 
 VERSION = version("relay-tunnel")
-SOMEBODY_ON_HOST: JsonObject = {"name": "", "scopes": ["admin"], "channels": None}
 
 
 class Backup(msgspec.Struct, forbid_unknown_fields=True):
@@ -23,64 +22,128 @@ class Backup(msgspec.Struct, forbid_unknown_fields=True):
     file: str
 
 
-async def whoami(who: Caller) -> JsonObject:
+class WhoAmI(msgspec.Struct):
+    """Who asks, and what that token is good for; without a name somebody on the host.
+
+    Attributes:
+        channels: Null for every one.
+        created_at: Of the token, if there is one.
+    """
+
+    name: str
+    scopes: list[str]
+    channels: list[str] | None
+    server_version: str
+    created_at: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class StoreState(msgspec.Struct):
+    """Whether webhooks are taken; administrators see why not."""
+
+    taking: bool
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChannelState(msgspec.Struct):
+    """How full a channel is.
+
+    Attributes:
+        full_percent: Of `max_bytes`; null without a limit.
+        worrying: It is nearly full of what cannot go by itself.
+        dropped: Events that went undelivered to make room, ever.
+    """
+
+    name: str
+    events: int
+    bytes: int
+    max_bytes: int | None
+    full_percent: float | None
+    worrying: bool
+    dropped: int
+    drop_oldest: bool
+    last_received_at: int | None
+
+
+class SettingState(msgspec.Struct):
+    """A setting's value, secrets masked, and where it comes from."""
+
+    value: bool | int | str | list[str] | None
+    source: str
+
+
+class Status(msgspec.Struct):
+    """How the server is; administrators see its connections and settings."""
+
+    version: str
+    public_url: str
+    uptime_s: int
+    store: StoreState
+    channels: list[ChannelState]
+    subscriptions: list[subscriptions.SubscriptionView]
+    connections: int | msgspec.UnsetType = msgspec.UNSET
+    settings: dict[str, SettingState] | msgspec.UnsetType = msgspec.UNSET
+
+
+async def whoami(who: Caller) -> WhoAmI:
     """Who the bearer of this token is."""
-    shown = channels.token_view(who.token) if who.token else SOMEBODY_ON_HOST
-    return shown | {"server_version": VERSION}
+    if who.token is None:
+        return WhoAmI("", [Scope.ADMIN], None, VERSION)
+    shown = channels.token_view(who.token)
+    return WhoAmI(**msgspec.structs.asdict(shown), server_version=VERSION)
 
 
-async def status(who: Caller) -> JsonObject:
+async def status(who: Caller) -> Status:
     """How channels and subscriptions are doing, as far as the caller may know."""
     parts, visible = who.parts, {c.name for c in who.channels()}
     readers = await who.store.subscription_status()
     known = [status for status in readers if status.subscription.channel in visible]
     full = [s for s in await who.store.channel_status() if s.channel in visible]
-    report: JsonObject = {
-        "version": VERSION,
-        "public_url": parts.settings.url,
-        "uptime_s": round(parts.clock.monotonic() - parts.started_at),
-        "store": {"taking": who.store.space.taking},
-        "channels": [await _channel(who, status) for status in full],
-        "subscriptions": [subscriptions.subscription_view(who, s) for s in known],
-    }
+    report = Status(
+        VERSION,
+        parts.settings.url,
+        round(parts.clock.monotonic() - parts.started_at),
+        StoreState(who.store.space.taking),
+        [await _channel(who, status) for status in full],
+        [subscriptions.subscription_view(who, s) for s in known],
+    )
     if who.admin:
-        report["store"]["reason"] = who.store.space.reason
-        report["connections"] = parts.hub.connections
-        report["settings"] = {
-            name: {"value": _masked(value), "source": parts.sources.of(name)}
+        report.store.reason = who.store.space.reason
+        report.connections = parts.hub.connections
+        report.settings = {
+            name: SettingState(_masked(value), parts.sources.of(name))
             for name, value in parts.settings
         }
     return report
 
 
-async def backup(who: Caller, to: Backup) -> JsonObject:
+async def backup(who: Caller, to: Backup) -> Backup:
     """Write a copy of the store to a file on this host."""
     if who.token is not None:
         raise Forbidden("a backup is made on the host itself, with relay-server backup")
     if "\0" in to.file:
         raise InvalidValue("no file has such a name")
     await who.store.backup(Path(to.file))
-    return {"file": to.file}
+    return to
 
 
-async def _channel(who: Caller, status: ChannelStatus) -> JsonObject:
+async def _channel(who: Caller, status: ChannelStatus) -> ChannelState:
     """How full a channel is, and whether of what cannot go by itself."""
     channel = who.store.catalog.channels.get(status.channel)
     limit = channel.config.max_bytes if channel else None
-    return {
-        "name": status.channel,
-        "events": status.events,
-        "bytes": status.bytes,
-        "max_bytes": limit,
-        "full_percent": round(100 * status.bytes / limit, 1) if limit else None,
-        "worrying": bool(channel and await is_worrying(who.store, channel)),
-        "dropped": status.dropped,
-        "drop_oldest": bool(channel and channel.config.drop_oldest),
-        "last_received_at": status.last_received_at,
-    }
+    return ChannelState(
+        name=status.channel,
+        events=status.events,
+        bytes=status.bytes,
+        max_bytes=limit,
+        full_percent=round(100 * status.bytes / limit, 1) if limit else None,
+        worrying=bool(channel and await is_worrying(who.store, channel)),
+        dropped=status.dropped,
+        drop_oldest=bool(channel and channel.config.drop_oldest),
+        last_received_at=status.last_received_at,
+    )
 
 
-def _masked(value: object) -> object:
+def _masked(value: object) -> bool | int | str | list[str] | None:
     """A setting's value as JSON; a secret is masked."""
     match value:
         case SecretStr():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,23 +27,75 @@ from relay_server.errors import (
     SubscriptionExists,
     SubscriptionNotFound,
 )
-from relay_server.operations import MASK, Caller, ForAdmins, JsonObject, Parts
-from relay_server.operations.channels import plain_settings
+from relay_server.operations import MASK, Caller, ForAdmins, Parts
 from relay_server.values import Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"
 
 # What it does otherwise than its channel; a null is as there: one setting, or the whole policy.
-OwnPolicy = changes_of(SubscriptionConfig, policy=changes_of(Policy, optional=True) | None)
+OwnPolicy = changes_of("OwnPolicy", Policy, optional=True)
+SubscriptionFields = changes_of("SubscriptionFields", SubscriptionConfig, policy=OwnPolicy | None)
+View = TypeVar("View")
 
 
-async def show_subscription(who: Caller, channel: str, name: str) -> JsonObject:
+class SubscriptionView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a subscription is doing.
+
+    Attributes:
+        readers: How many connections read it.
+        waits_for: The target that is not there, if one is known.
+        paused: Why; empty while it is not.
+        forward: Where the server itself posts to; null if a client reads it.
+        policy: What holds: its own, and for the rest its channel's.
+        backlog: How many events wait.
+        dead: How many deliveries were given up and are listed.
+    """
+
+    channel: str
+    name: str
+    connected: bool
+    readers: int
+    target_down: bool
+    waits_for: str
+    paused: str
+    forward: str | None
+    policy: Policy
+    backlog: int
+    oldest_waiting_at: int | None
+    dead: int
+
+
+class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
+    """The same, and what of its policy is its own."""
+
+    own_policy: PolicyChanges
+    created_at: int
+
+
+class ForwardView(SubscriptionDetail, frozen=True, kw_only=True):
+    """A subscription that the server itself reads; the values of its headers are masked."""
+
+    url: str
+    timeout_s: float
+    concurrency: int
+    headers: dict[str, str]
+
+
+class Forwards(msgspec.Struct):
+    """Forwards, by channel and name."""
+
+    forwards: list[ForwardView]
+
+
+async def show_subscription(who: Caller, channel: str, name: str) -> SubscriptionDetail:
     """One subscription: how it is doing, and how it delivers."""
     return await shown(who, await who.subscription(channel, name), whole_view)
 
 
 @ForAdmins
-async def change_subscription(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
+async def change_subscription(
+    who: Caller, channel: str, name: str, fields: Changes
+) -> SubscriptionDetail:
     """Have it deliver otherwise than its channel; that holds at once."""
     found, rules = await who.subscription(channel, name), fields.given()
     if "policy" not in rules:
@@ -62,13 +114,13 @@ async def change_subscription(who: Caller, channel: str, name: str, fields: Chan
 
 
 @ForAdmins
-async def pause_subscription(who: Caller, channel: str, name: str) -> JsonObject:
+async def pause_subscription(who: Caller, channel: str, name: str) -> SubscriptionDetail:
     """Deliver nothing until somebody resumes it."""
     found = await set_paused(who, await who.subscription(channel, name), paused=True)
     return await shown(who, found, whole_view)
 
 
-async def resume_subscription(who: Caller, channel: str, name: str) -> JsonObject:
+async def resume_subscription(who: Caller, channel: str, name: str) -> SubscriptionDetail:
     """Go on where it stopped; also for those who may connect under its name."""
     found = await who.subscription(channel, name)
     who.check_reader(found)
@@ -94,67 +146,65 @@ async def set_paused(who: Caller, found: Subscription, *, paused: bool) -> Subsc
 
 
 async def shown(
-    who: Caller,
-    subscription: Subscription,
-    as_json: Callable[[Caller, SubscriptionStatus], JsonObject],
-) -> JsonObject:
+    who: Caller, subscription: Subscription, view: Callable[[Caller, SubscriptionStatus], View]
+) -> View:
     """How a subscription is doing now; `SubscriptionNotFound` if it went meanwhile."""
     for status in await who.store.subscription_status([subscription.number]):
-        return as_json(who, status)
+        return view(who, status)
     raise SubscriptionNotFound(subscription.channel, subscription.name)
 
 
-def subscription_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
+def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionView:
     """How it is doing; those who may not make forwards do not see where one posts to."""
     subscription, parts = status.subscription, who.parts
     config, state = subscription.config, parts.hub.state(subscription.number)
     channel = who.store.catalog.channels.get(subscription.channel)
     policy = config.policy.applied_to(channel.config.policy if channel else Policy())
-    url, waits_for = config.forward and config.forward.url, state.waits_for_target or ""
+    url, waits_for = config.forward.url if config.forward else None, state.waits_for_target or ""
     if url and not who.admin:
         url, waits_for = MASK, waits_for and MASK
-    return {
-        "channel": subscription.channel,
-        "name": subscription.name,
-        "connected": state.readers > 0,
-        "readers": state.readers,
-        "target_down": state.waits_for_target is not None,
-        "waits_for": waits_for,
-        "paused": config.paused,
-        "forward": url,
-        "policy": msgspec.to_builtins(policy),
-        "backlog": status.backlog,
-        "oldest_waiting_at": status.oldest_waiting_at,
-        "dead": status.dead,
-    }
+    return SubscriptionView(
+        channel=subscription.channel,
+        name=subscription.name,
+        connected=state.readers > 0,
+        readers=state.readers,
+        target_down=state.waits_for_target is not None,
+        waits_for=waits_for,
+        paused=config.paused,
+        forward=url,
+        policy=policy,
+        backlog=status.backlog,
+        oldest_waiting_at=status.oldest_waiting_at,
+        dead=status.dead,
+    )
 
 
-def whole_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
+def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
     """How a subscription is doing, and what of its policy is its own."""
-    own = msgspec.to_builtins(status.subscription.config.policy)
-    return subscription_view(who, status) | {
-        "own_policy": {name: value for name, value in own.items() if value is not None},
-        "created_at": status.subscription.created_at,
-    }
+    return SubscriptionDetail(
+        **msgspec.structs.asdict(subscription_view(who, status)),
+        own_policy=status.subscription.config.policy,
+        created_at=status.subscription.created_at,
+    )
 
 
 DEFAULT_NAME = "forward"
 
 # `since` is where it starts, in Unix milliseconds; null for the next event.
-NewForward = changes_of(ForwardConfig, channel=str, name=str, since=int | None)
-ForwardFields = changes_of(ForwardConfig, paused=bool)
+NewForward = changes_of("NewForward", ForwardConfig, channel=str, name=str, since=int | None)
+ForwardFields = changes_of("ForwardFields", ForwardConfig, paused=bool)
 
 
 @ForAdmins
-async def list_forwards(who: Caller) -> JsonObject:
+async def list_forwards(who: Caller) -> Forwards:
     """Every forward, and how it is doing."""
     known = await who.store.subscription_status()
     found = [status for status in known if status.subscription.config.forward is not None]
-    return {"forwards": [forward_view(who, status) for status in found]}
+    return Forwards([forward_view(who, status) for status in found])
 
 
 @ForAdmins
-async def create_forward(who: Caller, fields: Changes) -> JsonObject:
+async def create_forward(who: Caller, fields: Changes) -> ForwardView:
     """Make a forward; a server that runs begins with it at once."""
     rules = fields.given()
     channel = who.channel(rules.pop("channel", ""))
@@ -173,13 +223,13 @@ async def create_forward(who: Caller, fields: Changes) -> JsonObject:
 
 
 @ForAdmins
-async def show_forward(who: Caller, channel: str, name: str) -> JsonObject:
+async def show_forward(who: Caller, channel: str, name: str) -> ForwardView:
     """One forward."""
     return await shown(who, await _forward(who, channel, name), forward_view)
 
 
 @ForAdmins
-async def change_forward(who: Caller, channel: str, name: str, fields: Changes) -> JsonObject:
+async def change_forward(who: Caller, channel: str, name: str, fields: Changes) -> ForwardView:
     """Change a forward, pause or resume it; that holds at once, and what is not named stays."""
     forward, rules = await _forward(who, channel, name), fields.given()
     paused = rules.pop("paused", None)
@@ -198,16 +248,19 @@ async def delete_forward(who: Caller, channel: str, name: str) -> None:
     await who.store.unsubscribe((await _forward(who, channel, name)).number)
 
 
-def forward_view(who: Caller, status: SubscriptionStatus) -> JsonObject:
-    """A forward, and how it is doing; the values of its headers are masked."""
+def forward_view(who: Caller, status: SubscriptionStatus) -> ForwardView:
+    """A forward, and how it is doing."""
     config, number = status.subscription.config.forward, status.subscription.number
     assert config is not None
-    rules, engine = whole_view(who, status), who.parts.forwards
-    return rules | {
-        "waits_for": rules["waits_for"] or (engine.why_waiting(number) if engine else ""),
-        **plain_settings(config),
-        "headers": {name: MASK for name, _ in config.headers},
-    }
+    shown, engine = msgspec.structs.asdict(whole_view(who, status)), who.parts.forwards
+    shown["waits_for"] = shown["waits_for"] or (engine.why_waiting(number) if engine else "")
+    return ForwardView(
+        url=config.url,
+        timeout_s=config.timeout_s,
+        concurrency=config.concurrency,
+        headers={name: MASK for name, _ in config.headers},
+        **shown,
+    )
 
 
 async def _set(who: Caller, found: Subscription, **changes: Any) -> Subscription:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -23,83 +23,87 @@ from relay_server.web.access import caller
 MAX_REQUEST_BYTES = 65_536  # of a request to the API; more: 422
 BODY_DEADLINE_S = 10.0  # for the body of a request to the API; longer: 408
 
+ROOT = "/api/v1"
 CHANNEL = "/channels/{name}"
 SUBSCRIPTION = "/channels/{name}/subscriptions/{subscription}"
 FORWARD = "/forwards/{channel}/{name}"
 
 
-def _route(
-    method: str,
-    path: str,
-    operation: Callable[..., Awaitable[Any]],
-    fields: type[msgspec.Struct] | None = None,
-    status: int = 200,
-) -> web.RouteDef:
+class Route(NamedTuple):
     """A line of the table.
 
-    Args:
-        method: Of the request.
+    Attributes:
         path: Below the API's root.
         operation: Called with who asks, the path's names and the fields.
         fields: The struct of what a request says; None where it says nothing.
         status: Of the answer; one that has no JSON has 204.
     """
-    # The types of a line are not checked: one that does not fit its operation ends the start.
-    takes = 1 + path.count("{") + (fields is not None)
-    assert len(inspect.signature(operation).parameters) == takes, path
 
-    async def handle(request: web.Request) -> web.Response:
+    method: str
+    path: str
+    operation: Callable[..., Awaitable[Any]]
+    fields: type[msgspec.Struct] | None = None
+    status: int = 200
+
+    def definition(self) -> web.RouteDef:
+        """The same, as an application takes it."""
+        # The types of a line are not checked: one that does not fit its operation ends the start.
+        takes = 1 + self.path.count("{") + (self.fields is not None)
+        assert len(inspect.signature(self.operation).parameters) == takes, self.path
+        return web.route(self.method, ROOT + self.path, self._handle)
+
+    async def _handle(self, request: web.Request) -> web.Response:
         who, said = caller(request), list[msgspec.Struct]()
-        if isinstance(operation, ForAdmins):
+        if isinstance(self.operation, ForAdmins):
             who.check_admin()
-        if fields is not None:
-            read = _from_query if method == "GET" else _from_body
-            said.append(await read(request, fields))
+        if self.fields is not None:
+            read = _from_query if self.method == "GET" else _from_body
+            said.append(await read(request, self.fields))
         # The names stand in the order of the path, as the operation's parameters do.
-        answer = await operation(who, *request.match_info.values(), *said)
+        answer = await self.operation(who, *request.match_info.values(), *said)
         if answer is None:
             return web.Response(status=204)
         body = msgspec.json.encode(answer)
-        return web.Response(status=status, body=body, content_type="application/json")
-
-    return web.route(method, f"/api/v1{path}", handle)
+        return web.Response(status=self.status, body=body, content_type="application/json")
 
 
 routes = [
-    _route("GET", "/whoami", server.whoami),
-    _route("GET", "/status", server.status),
-    _route("POST", "/backup", server.backup, server.Backup, 201),
-    _route("GET", "/channels", channels.list_channels),
-    _route("POST", "/channels", channels.create_channel, channels.ChannelFields, 201),
-    _route("GET", CHANNEL, channels.show_channel),
-    _route("PATCH", CHANNEL, channels.change_channel, channels.ChannelFields),
-    _route("DELETE", CHANNEL, channels.delete_channel),
-    _route("GET", SUBSCRIPTION, subscriptions.show_subscription),
-    _route("PATCH", SUBSCRIPTION, subscriptions.change_subscription, subscriptions.OwnPolicy),
-    _route("POST", f"{SUBSCRIPTION}/pause", subscriptions.pause_subscription),
-    _route("POST", f"{SUBSCRIPTION}/resume", subscriptions.resume_subscription),
-    _route("DELETE", SUBSCRIPTION, subscriptions.delete_subscription),
-    _route("GET", "/forwards", subscriptions.list_forwards),
-    _route("POST", "/forwards", subscriptions.create_forward, subscriptions.NewForward, 201),
-    _route("GET", FORWARD, subscriptions.show_forward),
-    _route("PATCH", FORWARD, subscriptions.change_forward, subscriptions.ForwardFields),
-    _route("DELETE", FORWARD, subscriptions.delete_forward),
-    _route("GET", "/tokens", channels.list_tokens),
-    _route("POST", "/tokens", channels.create_token, channels.NewToken, 201),
-    _route("DELETE", "/tokens/{name}", channels.revoke_token),
-    _route("GET", "/events", events.list_events, events.EventPage),
-    _route("GET", "/events/{id}", events.show_event),
-    _route("GET", "/replays", replays.list_replays, replays.ReplayPage),
-    _route("POST", "/replays", replays.create_replays, replays.NewReplay, 201),
-    _route("GET", "/replays/{number}", replays.show_replay),
-    _route("DELETE", "/replays/{number}", replays.stop_replay),
-    _route("GET", "/dead", replays.list_dead, replays.DeadPage),
-    _route("POST", "/dead/discard", replays.discard_dead, replays.Discarded),
+    Route("GET", "/whoami", server.whoami),
+    Route("GET", "/status", server.status),
+    Route("POST", "/backup", server.backup, server.Backup, 201),
+    Route("GET", "/channels", channels.list_channels),
+    Route("POST", "/channels", channels.create_channel, channels.ChannelFields, 201),
+    Route("GET", CHANNEL, channels.show_channel),
+    Route("PATCH", CHANNEL, channels.change_channel, channels.ChannelFields),
+    Route("DELETE", CHANNEL, channels.delete_channel),
+    Route("GET", SUBSCRIPTION, subscriptions.show_subscription),
+    Route(
+        "PATCH", SUBSCRIPTION, subscriptions.change_subscription, subscriptions.SubscriptionFields
+    ),
+    Route("POST", f"{SUBSCRIPTION}/pause", subscriptions.pause_subscription),
+    Route("POST", f"{SUBSCRIPTION}/resume", subscriptions.resume_subscription),
+    Route("DELETE", SUBSCRIPTION, subscriptions.delete_subscription),
+    Route("GET", "/forwards", subscriptions.list_forwards),
+    Route("POST", "/forwards", subscriptions.create_forward, subscriptions.NewForward, 201),
+    Route("GET", FORWARD, subscriptions.show_forward),
+    Route("PATCH", FORWARD, subscriptions.change_forward, subscriptions.ForwardFields),
+    Route("DELETE", FORWARD, subscriptions.delete_forward),
+    Route("GET", "/tokens", channels.list_tokens),
+    Route("POST", "/tokens", channels.create_token, channels.NewToken, 201),
+    Route("DELETE", "/tokens/{name}", channels.revoke_token),
+    Route("GET", "/events", events.list_events, events.EventPage),
+    Route("GET", "/events/{id}", events.show_event),
+    Route("GET", "/replays", replays.list_replays, replays.ReplayPage),
+    Route("POST", "/replays", replays.create_replays, replays.NewReplay, 201),
+    Route("GET", "/replays/{number}", replays.show_replay),
+    Route("DELETE", "/replays/{number}", replays.stop_replay),
+    Route("GET", "/dead", replays.list_dead, replays.DeadPage),
+    Route("POST", "/dead/discard", replays.discard_dead, replays.Discarded),
 ]
 # Not for the host: whoever makes one has a token.
 canary_routes = [
-    _route("POST", "/canary", channels.create_canary, status=201),
-    _route("DELETE", "/canary/{name}", channels.delete_canary),
+    Route("POST", "/canary", channels.create_canary, status=201),
+    Route("DELETE", "/canary/{name}", channels.delete_canary),
 ]
 
 

@@ -31,7 +31,14 @@ async def test_the_catalog_shows_each_change_at_once_and_later(
 ) -> None:
     hmac = HmacAuth("chatwoot", (b"\x00sealed", b"\xff"), log_only=True)
     config = ChannelConfig(
-        SenderKind.OTHER, False, hmac, ("203.0.113.0/24",), "/a~1b", 5, 0.5, owner="ana"
+        SenderKind.OTHER,
+        ("203.0.113.0/24",),
+        "/a~1b",
+        max_body_bytes=5,
+        retention_days=0.5,
+        token=False,
+        hmac=hmac,
+        owner="ana",
     )
     channel = await store.create_channel(UNICODE, ChannelConfig(), START_MS)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
+
 from relay_server import cli
 from relay_server.cli import host
 from relay_server.configs import (
@@ -117,25 +119,39 @@ ANA = status_of("ana", SubscriptionConfig(PolicyChanges(hold_s=60.0)))
 BOT = ForwardConfig("http://bot:8001/webhook", headers=(("Authorization", b"sealed"),))
 SELECTION = Selection(4, 9, AT, AT, "message_created", "42", "refund", True, (5, 7))
 
-CHANNEL = channels.channel_view(PARTS, INBOX)
+
+def as_json(view: msgspec.Struct) -> Json:
+    """An operation's answer, as a command reads it."""
+    return cast(Json, msgspec.to_builtins(view))
+
+
+CHANNEL = as_json(channels.channel_view(PARTS, INBOX))
 POLICY = CHANNEL["policy"]
-SUBSCRIPTION = subscriptions.whole_view(HOST, ANA)
-FORWARD = subscriptions.forward_view(HOST, status_of("forward", SubscriptionConfig(forward=BOT)))
-TOKEN = channels.token_view(Token("ana", b"", frozenset({Scope.SUBSCRIBE}), None, AT))
-REPLAY = replays.replay_view(
-    HOST,
-    Replay(-3, 1, SELECTION, 200.0, 0, 2, 1, ReplayState.RUNNING, AT, delivered=1),
-    ANA.subscription,
+SUBSCRIPTION = as_json(subscriptions.whole_view(HOST, ANA))
+FORWARD = as_json(
+    subscriptions.forward_view(HOST, status_of("forward", SubscriptionConfig(forward=BOT)))
 )
-DEAD = replays.dead_view(
-    ANA.subscription,
-    DeadDelivery(
-        1,
-        EventSummary(ID, 7, AT, "message_created", "42", "POST", "/webhook", 20, conflict=False),
-        "the target answered 500",
-        10,
-        AT,
-    ),
+TOKEN = as_json(channels.token_view(Token("ana", b"", frozenset({Scope.SUBSCRIBE}), None, AT)))
+REPLAY = as_json(
+    replays.replay_view(
+        HOST,
+        Replay(-3, 1, SELECTION, 200.0, 0, 2, 1, ReplayState.RUNNING, AT, delivered=1),
+        ANA.subscription,
+    )
+)
+DEAD = as_json(
+    replays.dead_view(
+        ANA.subscription,
+        DeadDelivery(
+            1,
+            EventSummary(
+                ID, 7, AT, "message_created", "42", "POST", "/webhook", 20, conflict=False
+            ),
+            "the target answered 500",
+            10,
+            AT,
+        ),
+    )
 )
 
 

@@ -1,0 +1,141 @@
+"""The API's description, `openapi.json`, made of its table of routes.
+
+What a request says and what is answered are structs: msgspec makes their JSON schemas. An
+operation's docstring says what it is for. It is made when it is first asked for, and says nothing
+that is not in every copy of this server: who asks needs no token.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from relay_server.operations import ForAdmins
+from relay_server.web.api import ROOT, Route
+
+PATH = f"{ROOT}/openapi.json"
+REF = "#/components/schemas/{name}"
+
+Schema = dict[str, Any]
+
+
+class ErrorFacts(msgspec.Struct, omit_defaults=True):
+    """Why a request was refused: a stable code, and sentences for people."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Error(msgspec.Struct):
+    """The one shape of every error."""
+
+    error: ErrorFacts
+
+
+def handler(routes: Sequence[Route]) -> Callable[[web.Request], Coroutine[Any, Any, web.Response]]:
+    """Answer with the description of some routes."""
+    made = b""
+
+    async def describe_routes(_request: web.Request) -> web.Response:
+        nonlocal made
+        made = made or msgspec.json.encode(describe(routes))
+        return web.Response(body=made, content_type="application/json")
+
+    return describe_routes
+
+
+def describe(routes: Sequence[Route]) -> Schema:
+    """The OpenAPI 3.1 document of some routes."""
+    types = [kind for route in routes for kind in _types(route)]
+    schemas, components = msgspec.json.schema_components([Error, *types], ref_template=REF)
+    for component in components.values():
+        _describe_fields(component)
+    found = iter(schemas[1:])
+    paths: dict[str, Schema] = {}
+    for route in routes:
+        schema_of = {kind: next(found) for kind in _types(route)}
+        paths.setdefault(ROOT + route.path, {})[route.method.lower()] = _operation(route, schema_of)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Relay", "version": "1", "description": "Webhooks, stored and replayed."},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def answer_of(route: Route) -> Any:
+    """The type of a route's answer; None where it has no JSON."""
+    answer = typing.get_type_hints(route.operation)["return"]
+    return None if answer is type(None) else answer
+
+
+def _types(route: Route) -> Iterator[Any]:
+    """What of a route has a schema: its answer, and what it says in a body."""
+    if (answer := answer_of(route)) is not None:
+        yield answer
+    if route.fields is not None and route.method != "GET":
+        yield route.fields
+
+
+def _operation(route: Route, schema_of: dict[Any, Schema]) -> Schema:
+    summary, _, more = (inspect.getdoc(route.operation) or "").partition("\n")
+    if isinstance(route.operation, ForAdmins):
+        more = f"Takes a token with the scope admin.\n{more}"
+    answer = answer_of(route)
+    success: Schema = {"description": summary}
+    if answer is not None:
+        success |= _json(schema_of[answer])
+    operation: Schema = {
+        "operationId": route.operation.__name__,
+        "summary": summary,
+        "description": more.partition("Raises:")[0].strip(),
+        "tags": [route.path.split("/")[1]],
+        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "responses": {
+            str(route.status if answer is not None else 204): success,
+            "default": {"description": "Refused."} | _json({"$ref": REF.format(name="Error")}),
+        },
+    }
+    if route.fields is not None and route.method != "GET":
+        operation["requestBody"] = {"required": True} | _json(schema_of[route.fields])
+    return operation
+
+
+def _describe_fields(component: Schema) -> None:
+    """Give each field what the struct's docstring says of it."""
+    text, _, fields = inspect.cleandoc(component.get("description", "")).partition(
+        "\nAttributes:\n"
+    )
+    if text:
+        component["description"] = text.strip()
+    for names, meaning in re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", fields, re.MULTILINE):
+        for name in names.split(", "):
+            component["properties"][name]["description"] = " ".join(meaning.split())
+
+
+def _json(schema: Schema) -> Schema:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _path_parameters(route: Route) -> Iterator[Schema]:
+    for name in re.findall(r"{(\w+)}", route.path):
+        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _query_parameters(route: Route) -> Iterator[Schema]:
+    if route.fields is None or route.method != "GET":
+        return
+    for field in msgspec.structs.fields(route.fields):
+        schema = msgspec.json.schema(field.type)
+        yield {"name": field.encode_name, "in": "query", "schema": schema}
