@@ -6,12 +6,17 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -21,7 +26,7 @@ from relay_protocol.values import Failure, Outcome, Response
 from relay_server.channels import CANARY_PREFIX
 from relay_server.clock import Clock
 from relay_server.throttle import Throttle
-from relay_server.values import Channel
+from relay_server.values import Channel, ChannelStatus, SubscriptionStatus
 
 log = structlog.get_logger()
 
@@ -74,6 +79,97 @@ class PerWebhook(Collector):
         yield ended
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How subscriptions and channels are, as the store says it at one moment.
+
+    Attributes:
+        read_at: Monotonic seconds.
+        now: The same moment in Unix milliseconds.
+        subscriptions: Each with the number of its readers.
+        channels: Each with the share of its bytes that is taken, from 0 on.
+        store_bytes: What the store takes on its disk.
+    """
+
+    read_at: float
+    now: int
+    subscriptions: Sequence[tuple[SubscriptionStatus, int]] = ()
+    channels: Sequence[tuple[ChannelStatus, float]] = ()
+    store_bytes: int = 0
+
+
+OfSubscription = Callable[[SubscriptionStatus, int, int], float]  # its readers, and the time
+OfChannel = Callable[[ChannelStatus, float], float]  # the share that is taken
+
+SUBSCRIPTION_GAUGES: Sequence[tuple[str, str, OfSubscription]] = (
+    (
+        "relay_backlog",
+        "Deliveries of a subscription that are not settled.",
+        lambda status, _readers, _now: status.backlog,
+    ),
+    (
+        "relay_oldest_waiting_seconds",
+        "Age of the oldest event that waits for a subscription; 0 while none does.",
+        lambda status, _readers, now: _age_s(status.oldest_waiting_at, now),
+    ),
+    (
+        "relay_dead",
+        "Deliveries of a subscription that were given up, and are listed.",
+        lambda status, _readers, _now: status.dead,
+    ),
+    (
+        "relay_readers",
+        "Connections that read a subscription; the server itself is one for a forward.",
+        lambda _status, readers, _now: readers,
+    ),
+    (
+        "relay_paused",
+        "1 while a subscription is paused.",
+        lambda status, _readers, _now: bool(status.subscription.config.paused),
+    ),
+)
+CHANNEL_GAUGES: Sequence[tuple[str, str, OfChannel]] = (
+    ("relay_channel_events", "Events that a channel holds.", lambda status, _: status.events),
+    ("relay_channel_bytes", "Bytes that its events take.", lambda status, _: status.bytes),
+    (
+        "relay_channel_full_ratio",
+        "The share of its bytes that is taken; 0 where it has no limit.",
+        lambda _, share: share,
+    ),
+)
+
+
+class LastReading(Collector):
+    """What the store said when Prometheus asked, as gauges."""
+
+    def __init__(self) -> None:
+        self.reading: Reading | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Nothing before the store was asked."""
+        reading = self.reading or Reading(0, 0)
+        for name, text, of_subscription in SUBSCRIPTION_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["channel", "subscription"])
+            for status, readers in reading.subscriptions:
+                subscription = status.subscription
+                labels = [subscription.channel, subscription.name]
+                gauge.add_metric(labels, of_subscription(status, readers, reading.now))
+            yield gauge
+        for name, text, of_channel in CHANNEL_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["channel"])
+            for channel, share in reading.channels:
+                gauge.add_metric([channel.channel], of_channel(channel, share))
+            yield gauge
+        size = GaugeMetricFamily("relay_store_bytes", "Bytes that the store takes on its disk.")
+        if self.reading is not None:
+            size.add_metric([], reading.store_bytes)
+        yield size
+
+
+def _age_s(since: int | None, now: int) -> float:
+    return 0.0 if since is None else max(0, now - since) / 1_000
+
+
 class Metrics:
     """One server's counters; a registry of their own, so that tests start at zero."""
 
@@ -83,6 +179,8 @@ class Metrics:
         GCCollector(registry=registry)
         self._per_webhook = PerWebhook()
         registry.register(self._per_webhook)
+        self._last = LastReading()
+        registry.register(self._last)
         self.events_dropped = Counter(
             "relay_events_dropped_total",
             "Events deleted undelivered to make room, by channel.",
@@ -123,6 +221,15 @@ class Metrics:
     def dropped(self, channel: Channel, events: int) -> None:
         """Count events that were deleted undelivered."""
         self.events_dropped.labels(channel.name).inc(events)
+
+    @property
+    def reading(self) -> Reading | None:
+        """What the store said last; set anew before `text`."""
+        return self._last.reading
+
+    @reading.setter
+    def reading(self, reading: Reading) -> None:
+        self._last.reading = reading
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

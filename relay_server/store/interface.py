@@ -318,6 +318,9 @@ class Housekeeping(Protocol):
         0 for none; one that is larger than the channel may ever be does not count.
         """
 
+    def size(self) -> int:
+        """Bytes that the store takes on its disk, without waiting."""
+
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int
     ) -> Removable:

@@ -15,9 +15,12 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from relay_protocol.errors import RelayError
+from relay_server.delivery.upkeep import share
 from relay_server.errors import Busy
+from relay_server.metrics import Reading
 from relay_server.web.access import error_response
-from relay_server.web.context import CONTEXT
+from relay_server.web.context import CONTEXT, Context
 from relay_server.web.limits import Limit
 
 log = structlog.get_logger()
@@ -31,6 +34,8 @@ MAX_HEADERS = 128  # of a request; more: 431, from aiohttp 400
 LINGER_S = 1.0  # to read the rest of what was refused, so that the answer is seen
 
 SHUTDOWN_S = 3.0  # for requests under way once the last webhook was answered at a stop
+READ_AGAIN_S = 5.0  # at the earliest the store is asked again for metrics
+READING_DEADLINE_S = 3.0  # for its answer; without one what it said last is shown
 MAX_API_REQUESTS = 100  # under way at once, each may read much of the store; more: 503 `busy`
 
 
@@ -215,8 +220,38 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """`GET /metrics`: counters in Prometheus' text format."""
+    """`GET /metrics`: Prometheus' text format. A store that does not answer costs its own alone."""
+    context = request.app[CONTEXT]
+    last, now = context.metrics.reading, context.clock.monotonic()
+    if last is None or now - last.read_at >= READ_AGAIN_S:
+        try:
+            async with asyncio.timeout(READING_DEADLINE_S):
+                context.metrics.reading = await _read(context)
+        except (TimeoutError, RelayError) as exc:
+            log.warning("the store could not be asked for metrics", error=str(exc) or "no answer")
     return web.Response(
         body=request.app[CONTEXT].metrics.text(),
         headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    )
+
+
+async def _read(context: Context) -> Reading:
+    """What the store knows of subscriptions and channels; canaries are nobody's business."""
+    store, hub = context.store, context.hub
+    subscriptions = await store.subscription_status()
+    known = {n: c for n, c in store.catalog.channels.items() if not c.config.owner}
+    return Reading(
+        context.clock.monotonic(),
+        context.clock.unix_ms(),
+        [
+            (status, hub.state(status.subscription.number).readers)
+            for status in subscriptions
+            if status.subscription.channel in known
+        ],
+        [
+            (status, share(store, known[status.channel]))
+            for status in await store.channel_status()
+            if status.channel in known
+        ],
+        store.size(),
     )

@@ -14,7 +14,7 @@ import apsw
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
-from relay_server.files import sync
+from relay_server.files import beside, size_of, sync
 from relay_server.store.feed import EventsRemoved
 from relay_server.store.sqlite.database import READING, Database, Row, translate
 from relay_server.store.sqlite.part import Part, reports, writes
@@ -34,6 +34,9 @@ class SqliteHousekeeping(Part):
     def usage(self, channel: ChannelNumber) -> int:
         held = self._cache.of(channel)
         return held.bytes if held else 0
+
+    def size(self) -> int:
+        return size_of(self._path) + size_of(beside(self._path, "-wal"))
 
     def refused(self, channel: ChannelNumber) -> int:
         held = self._cache.of(channel)

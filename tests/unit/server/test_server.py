@@ -12,10 +12,12 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from relay_server.app import ops_app
+from relay_server.configs import ChannelConfig
 from relay_server.web import server
 from relay_server.web.context import CONTEXT
-from relay_server.web.server import MAX_HEADERS, MAX_LINE_BYTES, BoundedRunner
-from tests.support.clock import VirtualClock
+from relay_server.web.server import MAX_HEADERS, MAX_LINE_BYTES, READ_AGAIN_S, BoundedRunner
+from tests.support.clock import START_MS, VirtualClock
+from tests.support.events import new_event
 from tests.support.senders import connection, exchange, request
 from tests.unit.server.support import GatedStore, make_context
 
@@ -61,6 +63,53 @@ async def test_readiness_and_metrics(app: web.Application, port: int) -> None:
     stopping = await exchange(port, ready)
     assert (stopping.status, stopping.json) == (503, {"status": "stopping"})
     assert (await exchange(port, GET_LIVE)).status == 200
+
+
+async def scrape(port: int) -> list[str]:
+    answer = await exchange(port, request("/metrics", b"", method="GET"))
+    assert answer.status == 200
+    return answer.body.decode().splitlines()
+
+
+async def test_metrics_say_what_waits(app: web.Application, port: int) -> None:
+    context = app[CONTEXT]
+    store = context.store
+    await store.create_channel("canary-1", ChannelConfig(owner="ana"), START_MS)
+    channel = await store.create_channel("chatwoot", ChannelConfig(max_bytes=10_000), START_MS)
+    await store.subscribe("chatwoot", "ana", None, START_MS)
+    await store.append(channel.number, new_event(received_at=context.clock.unix_ms() - 90_000))
+
+    lines = await scrape(port)
+
+    labels = '{channel="chatwoot",subscription="ana"}'
+    assert f"relay_backlog{labels} 1.0" in lines
+    assert f"relay_oldest_waiting_seconds{labels} 90.0" in lines
+    assert f"relay_readers{labels} 0.0" in lines
+    assert 'relay_channel_events{channel="chatwoot"} 1.0' in lines
+    assert not any("canary" in line for line in lines)
+
+
+async def test_the_store_is_asked_now_and_then(app: web.Application, port: int) -> None:
+    context = app[CONTEXT]
+    assert isinstance(context.clock, VirtualClock)
+    new = 'relay_channel_events{channel="later"} 0.0'
+    await scrape(port)
+    await context.store.create_channel("later", ChannelConfig(), START_MS)
+    assert new not in await scrape(port)
+    context.clock.advance(READ_AGAIN_S)
+    assert new in await scrape(port)
+
+
+async def test_a_store_that_does_not_answer_costs_its_metrics_alone(
+    app: web.Application, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "READING_DEADLINE_S", 0.05)
+    monkeypatch.setattr(app[CONTEXT].store, "subscription_status", asyncio.Event().wait)
+    with capture_logs() as logs:
+        assert "relay_store_taking 1.0" in await scrape(port)
+    assert [(log["event"], log["error"]) for log in logs] == [
+        ("the store could not be asked for metrics", "no answer")
+    ]
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
