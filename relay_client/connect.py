@@ -187,7 +187,7 @@ async def _connect(
         }
         for poster in posters.values():
             stack.callback(poster.close)
-        hello = Hello(__version__, socket.gethostname(), wanted, WINDOW_DELIVERIES)
+        hello = Hello(__version__, socket.gethostname(), wanted, WINDOW_DELIVERIES, batches=True)
         session = ClientSession(hello, settings.concurrency, finished=journal)
         tunnel = Tunnel(relay, session, posters, announcer.tell)
 

@@ -12,7 +12,8 @@ The session decides and the tunnel performs. Whatever happens (a message, an out
 passed, a stop) is told to the session, which answers at once with effects. `_perform` carries them
 out in order and never waits. An ordinary webhook costs no task and two wake-ups: for its frame and
 for the target's answer. What is to be sent and told is collected until the end of the loop's turn:
-results that are ready together go out in one write, and people are told after the relay is.
+results that are ready together go out in one write, in one frame to a relay that takes batches,
+and people are told after the relay is.
 
 *What outlives a connection.* The session and its posts do: a target works on while the connection
 is away, and its outcome answers the delivery when the relay brings it again. The outbox belongs to
@@ -57,7 +58,7 @@ from relay_client.websocket import CLOSE_TIMEOUT_S, Reason, Socket
 from relay_http.poster import Posted
 from relay_http.target import Target
 from relay_protocol.client_session import ClientEffect, ClientSession, Drained, Paused, Probe
-from relay_protocol.codec import decode_server, encode
+from relay_protocol.codec import batch, encode, unpack_server
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import SUBPROTOCOL
 from relay_protocol.messages import (
@@ -239,7 +240,9 @@ class Tunnel:
         if self._connection_over.done():
             return
         try:
-            self._perform(self._session.receive(decode_server(message), time.monotonic()))
+            now = time.monotonic()
+            for each in unpack_server(message, batches=self._session.batches):
+                self._perform(self._session.receive(each, now))
         except ProtocolError as exc:
             self._connection_over.set_result(exc)
 
@@ -333,7 +336,7 @@ class Tunnel:
                 self._outbox.popleft()
                 messages.append(encode(message))
                 size += len(messages[-1])
-            socket.send_all(messages)
+            socket.send_all(batch(messages) if self._session.batches else messages)
         if not self._outbox and not self._sent.is_set():
             self._sent.set()
             socket.read(go_on=True)

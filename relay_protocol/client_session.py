@@ -151,6 +151,9 @@ class ClientSession:
         hello: What to ask the server for.
         concurrency: How many deliveries the target gets at once.
         finished: What the target took; this process' memory by default.
+
+    Attributes:
+        batches: Both ends of the current connection take frames with several messages.
     """
 
     def __init__(
@@ -162,6 +165,7 @@ class ClientSession:
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self.state = State.OFFLINE
+        self.batches = False
         self._hello = hello
         self._concurrency = concurrency
         self._heartbeat_s = heartbeat_s
@@ -199,6 +203,7 @@ class ClientSession:
         """The connection is gone; the server frees what it lent to it."""
         # What runs and what is down stays: the target knows nothing of connections.
         self.state = State.OFFLINE
+        self.batches = False
         self._granted.clear()
         self._held.clear()
         self._window.clear()
@@ -280,6 +285,7 @@ class ClientSession:
     def _open(self, welcome: Welcome) -> list[ClientEffect]:
         check_welcome(welcome, self._hello)
         self.state = State.OPEN
+        self.batches = self._hello.batches and welcome.batches
         self._granted = {g.subscription: g for g in welcome.subscriptions}
         self._paused = {g.subscription for g in welcome.subscriptions if g.paused}
         self._finished.open(welcome.subscriptions)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import struct
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from relay_protocol.errors import ProtocolError
+from relay_protocol.limits import CHUNK_BYTES, MAX_BATCH
 from relay_protocol.messages import ClientMessage, ServerMessage
 from relay_protocol.text import harmless
 
@@ -15,11 +19,34 @@ _M = TypeVar("_M")
 _encoder = msgspec.msgpack.Encoder()
 _client_decoder: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
 _server_decoder: msgspec.msgpack.Decoder[ServerMessage] = msgspec.msgpack.Decoder(ServerMessage)
+_ClientFrame = (
+    ClientMessage | Annotated[list[ClientMessage], Meta(min_length=1, max_length=MAX_BATCH)]
+)
+_ServerFrame = (
+    ServerMessage | Annotated[list[ServerMessage], Meta(min_length=1, max_length=MAX_BATCH)]
+)
+_client_frames: msgspec.msgpack.Decoder[_ClientFrame] = msgspec.msgpack.Decoder(_ClientFrame)
+_server_frames: msgspec.msgpack.Decoder[_ServerFrame] = msgspec.msgpack.Decoder(_ServerFrame)
 
 
 def encode(message: ClientMessage | ServerMessage) -> bytes:
     """Turn a message into the payload of one binary frame."""
     return _encoder.encode(message)
+
+
+def batch(messages: Sequence[bytes]) -> list[bytes]:
+    """Put messages that are encoded, one at least, into the payloads of few frames, in order.
+
+    A batch has no more bytes than a chunk of a body, so that it holds up no heartbeat.
+    """
+    frames, start, size = list[bytes](), 0, 0
+    for place, message in enumerate(messages):
+        size += len(message)
+        if place > start and (size > CHUNK_BYTES or place - start == MAX_BATCH):
+            frames.append(_array(messages[start:place]))
+            start, size = place, len(message)
+    frames.append(_array(messages[start:]))
+    return frames
 
 
 def decode_client(frame: bytes) -> ClientMessage:
@@ -31,6 +58,18 @@ def decode_client(frame: bytes) -> ClientMessage:
     return _decode(_client_decoder, frame)
 
 
+def unpack_client(frame: bytes, *, batches: bool) -> Sequence[ClientMessage]:
+    """Read a frame that a client sent: one message, or several where that was agreed on.
+
+    Raises:
+        ProtocolError: It is neither.
+    """
+    if not batches:
+        return (decode_client(frame),)
+    read = _decode(_client_frames, frame)
+    return read if isinstance(read, list) else (read,)
+
+
 def decode_server(frame: bytes) -> ServerMessage:
     """Read a frame that a server sent.
 
@@ -38,6 +77,27 @@ def decode_server(frame: bytes) -> ServerMessage:
         ProtocolError: It is no message of a server.
     """
     return _decode(_server_decoder, frame)
+
+
+def unpack_server(frame: bytes, *, batches: bool) -> Sequence[ServerMessage]:
+    """Read a frame that a server sent: one message, or several where that was agreed on.
+
+    Raises:
+        ProtocolError: It is neither.
+    """
+    if not batches:
+        return (decode_server(frame),)
+    read = _decode(_server_frames, frame)
+    return read if isinstance(read, list) else (read,)
+
+
+def _array(messages: Sequence[bytes]) -> bytes:
+    """MessagePack of an array; of one message itself."""
+    count = len(messages)
+    if count == 1:
+        return messages[0]
+    head = struct.pack(">B", 0x90 | count) if count < 16 else struct.pack(">BH", 0xDC, count)
+    return head + b"".join(messages)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[_M], frame: bytes) -> _M:

@@ -14,6 +14,7 @@ MAX_ID_CHARS = 128  # of an event or a delivery: clients remember thousands. A l
 
 # One frame must not hold up a heartbeat: 32 KiB take 0.26 s on a 1 Mbit/s link.
 CHUNK_BYTES = 32_768
+MAX_BATCH = 32  # messages in one frame: a window of them. More: 4400
 # Kept of a target's answer; the result says `truncated`. More in a result: 4400.
 MAX_RESULT_BODY_BYTES = 65_536
 MAX_RESULT_HEADERS = 128  # kept of a target's answer; more in a result: 4400

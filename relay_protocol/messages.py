@@ -1,4 +1,7 @@
-"""The messages of `relay.v1`: each WebSocket frame is one of them, as tagged MessagePack.
+"""The messages of `relay.v1`, as tagged MessagePack: each WebSocket frame is one of them.
+
+Or it is a *batch*, an array of several, once both ends have said that they take such frames: it
+means what its messages mean one after the other.
 
 Fields may be added in later versions: unknown ones are ignored. A message of an unknown type ends
 the session.
@@ -48,12 +51,14 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
     Attributes:
         window: How many deliveries it wants under way at most.
+        batches: It takes batches, and would send them.
     """
 
     version: str
     host: str
     subscriptions: Annotated[tuple[Wanted, ...], Meta(min_length=1, max_length=MAX_SUBSCRIPTIONS)]
     window: Annotated[int, Meta(ge=1)]
+    batches: bool = False
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -77,11 +82,16 @@ class Granted(msgspec.Struct, frozen=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
-    """The server's answer to `Hello`: deliveries follow."""
+    """The server's answer to `Hello`: deliveries follow.
+
+    Attributes:
+        batches: The server takes batches, too: from now on both ends may send them.
+    """
 
     version: str
     epoch: int
     subscriptions: tuple[Granted, ...]
+    batches: bool = False
 
 
 class Deliver(msgspec.Struct, frozen=True, tag="deliver"):

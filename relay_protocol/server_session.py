@@ -21,6 +21,8 @@ import enum
 from collections import deque
 from typing import TypeAlias
 
+import msgspec
+
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
     CHUNK_BYTES,
@@ -68,10 +70,14 @@ class ServerSession:
     Args:
         now: When the connection was opened.
         window_bytes: What bodies under way may weigh together; one larger one may go beside them.
+
+    Attributes:
+        batches: Both ends take frames with several messages, once the client was welcomed.
     """
 
     def __init__(self, now: float, *, window_bytes: int = WINDOW_BYTES) -> None:
         self.state = State.CONNECTING
+        self.batches = False
         self._opened_at = now
         self._liveness = Liveness(now)
         self._window_bytes = window_bytes
@@ -116,6 +122,7 @@ class ServerSession:
                 if len(channels) < len(message.subscriptions):
                     raise ProtocolError("a hello asks for each channel once")
                 self.state = State.JOINING
+                self.batches = message.batches
                 self._window = Window(min(WINDOW_DELIVERIES, window), self._window_bytes)
                 return message
             case State.OPEN, Working(deliveries):
@@ -139,7 +146,7 @@ class ServerSession:
             return []
         self.state = State.OPEN
         self._subscriptions = frozenset(g.subscription for g in welcome.subscriptions)
-        return [welcome]
+        return [msgspec.structs.replace(welcome, batches=self.batches)]
 
     def deliver(self, delivery: Delivery) -> Deliver:
         """Send a delivery that `accepts` said yes to. A body that is not small goes in chunks."""

@@ -4,10 +4,11 @@
     reader ──deliver──▶ session.deliver ──▶ _send ──▶ socket, or outbox ──_write──▶ socket
 
 Where the socket takes it, what is said in one turn of the event loop is written as one at its end,
-by a callback: a task and a call of the system for each cost more than the frames. Two tasks serve a
-connection. The one that reads takes a message at a time, and waits for nothing but the store, when
-a client joins. The one that writes has what must wait: pongs and pings, the outbox while the socket
-takes no more, and one chunk of a large body whenever that is empty: no body holds up a heartbeat.
+by a callback: a task and a call of the system for each cost more than the frames. To a client that
+takes batches it goes in few frames, too. Two tasks serve a connection. The one that reads takes a
+frame at a time, and waits for nothing but the store, when a client joins. The one that writes has
+what must wait: pongs and pings, the outbox while the socket takes no more, and one chunk of a large
+body whenever that is empty: no body holds up a heartbeat.
 
 A client that takes nothing is bounded twice: at `MAX_QUEUED_BYTES` of frames that wait to be sent
 it is lent nothing more, whatever its window says, and after `SEND_DEADLINE_S` it is cut.
@@ -25,7 +26,7 @@ import structlog
 from aiohttp import WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
-from relay_protocol.codec import decode_client, encode
+from relay_protocol.codec import batch, encode, unpack_client
 from relay_protocol.errors import ProtocolError, RelayError
 from relay_protocol.limits import CHUNK_BYTES, MAX_FRAME_BYTES, SUBPROTOCOL
 from relay_protocol.messages import (
@@ -108,7 +109,7 @@ class Connection:
         self._session = ServerSession(context.clock.monotonic())
         self._readers: dict[int, Reader] = {}  # the one that was served last is the last
         self._lent: dict[str, Reader] = {}  # by whom, of each delivery under way
-        self._frames: list[bytes] = []  # of this turn of the event loop, to be written as one
+        self._said: list[bytes] = []  # messages of this turn of the event loop, written as one
         self._unwritten = 0  # bytes in it
         self._outbox: deque[bytes] = deque()  # frames
         self._queued = 0  # bytes in it, and of what is being written
@@ -190,10 +191,16 @@ class Connection:
 
     async def _receive(self, frame: bytes, now: float) -> None:
         try:
-            message = self._session.receive(decode_client(frame), now)
+            for message in unpack_client(frame, batches=self._session.batches):
+                accepted = self._session.receive(message, now)
+                if isinstance(accepted, Hello):
+                    await self._join(accepted)
+                elif accepted is not None:
+                    self._take(accepted)
         except ProtocolError as exc:
             self._protocol_error(str(exc))
-            return
+
+    def _take(self, message: Result | Working | Pause | Resume) -> None:
         match message:
             case Result():
                 self._settle(message)
@@ -203,10 +210,6 @@ class Connection:
                 self._readers[subscription].hold(self, "its target is not there")
             case Resume(subscription):
                 self._readers[subscription].let_go(self)
-            case Hello():
-                await self._join(message)
-            case None:
-                pass
 
     def _perform(self, effects: Sequence[ServerEffect]) -> None:
         """Carry out what the session decided; what has to wait is left to the writer."""
@@ -242,6 +245,7 @@ class Connection:
         if not welcome:
             return  # it was sent away meanwhile, and was told so
         self._perform(welcome)
+        self._flush()  # by itself: only then may batches follow
         for _, reader in joined:
             self._context.hub.start(reader, self)
         self._joined = True
@@ -312,23 +316,25 @@ class Connection:
 
     def _send(self, message: ServerMessage) -> None:
         """Write it soon, or where the socket takes no more leave it to the writer."""
-        frame = _framed(encode(message))
+        encoded = encode(message)
         unsent = self._transport.get_write_buffer_size() + self._unwritten
         if self._outbox or unsent > MAX_UNSENT_BYTES:
+            frame = _framed(encoded)
             self._outbox.append(frame)
             self._queued += len(frame)
             self._wake.set()
             return
-        if not self._frames:
+        if not self._said:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._frames.append(frame)
-        self._unwritten += len(frame)
+        self._said.append(encoded)
+        self._unwritten += len(encoded)
 
     def _flush(self) -> None:
         """Write what was said in this turn: each write is a call of the system."""
-        frames, self._frames, self._unwritten = self._frames, [], 0
-        if frames and not self._transport.is_closing():
-            self._transport.write(b"".join(frames))
+        said, self._said, self._unwritten = self._said, [], 0
+        if said and not self._transport.is_closing():
+            frames = batch(said) if self._session.batches else said
+            self._transport.write(b"".join(map(_framed, frames)))
 
     def _written(self, writer: asyncio.Task[None]) -> None:
         """A writer that failed must not leave a client waiting for nothing."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from relay_protocol.client_session import ClientEffect, ClientSession
-from relay_protocol.codec import decode_server, encode
+from relay_protocol.codec import batch, encode, unpack_server
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_BYTES
 from relay_protocol.messages import Granted, Hello, Wanted, Welcome
@@ -18,7 +18,7 @@ from relay_protocol.values import Delivery, Failure, FailureKind, Response
 from tests.fuzz.running import run
 
 WINDOW, CONCURRENCY = 3, 2
-WELCOME = Welcome("1.0", 1, (Granted(1, "chatwoot", "ana", False, 0),))
+WELCOME = Welcome("1.0", 1, (Granted(1, "chatwoot", "ana", False, 0),), batches=True)
 OUTCOMES = (Response(200), Response(500), Response(410), Failure(FailureKind.TARGET_DOWN))
 RECONNECT = 0xFFFF
 
@@ -27,7 +27,7 @@ class Client:
     """A session, and what its target has."""
 
     def __init__(self) -> None:
-        hello = Hello("1.0", "laptop", (Wanted("chatwoot"),), WINDOW)
+        hello = Hello("1.0", "laptop", (Wanted("chatwoot"),), WINDOW, batches=True)
         self.session = ClientSession(hello, CONCURRENCY)
         self.at_target: list[Delivery] = []
         self.answered = 0
@@ -79,9 +79,10 @@ def step(client: Client, size: int, frame: bytes) -> None:
     elif size == RECONNECT:
         reconnect(client)
     else:
-        message = decode_server(frame)
-        encode(message)
-        client.note(client.session.receive(message, 1.0))
+        messages = unpack_server(frame, batches=client.session.batches)
+        batch([encode(message) for message in messages])
+        for message in messages:
+            client.note(client.session.receive(message, 1.0))
 
 
 def reconnect(client: Client) -> None:

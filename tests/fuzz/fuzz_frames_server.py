@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from relay_protocol.codec import decode_client, encode
+from relay_protocol.codec import batch, encode, unpack_client
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import CHUNK_BYTES, WINDOW_DELIVERIES
 from relay_protocol.messages import Granted, Hello, Result, Wanted, Welcome
@@ -24,13 +24,12 @@ def consider(data: bytes) -> None:
     sent, settled = session.under_way, list[str]()
     for frame in frames(data[1:]):
         try:
-            message = decode_client(frame)
-            accepted = session.receive(message, 1.0)
+            messages = unpack_client(frame, batches=session.batches)
+            batch([encode(message) for message in messages])
+            accepted = [session.receive(message, 1.0) for message in messages]
         except ProtocolError:
             return
-        encode(message)
-        if isinstance(accepted, Result):
-            settled.append(accepted.delivery)
+        settled += [message.delivery for message in accepted if isinstance(message, Result)]
         assert len(settled) == len(set(settled))
         assert set(settled) <= sent
         assert 0 <= session.credit <= WINDOW_DELIVERIES
@@ -49,7 +48,7 @@ def frames(data: bytes) -> Iterator[bytes]:
 def greeted() -> ServerSession:
     """A session that is open, with a small and a large delivery under way."""
     session = ServerSession(0.0)
-    session.receive(Hello("1.0", "laptop", (Wanted("chatwoot"),), 32), 0.0)
+    session.receive(Hello("1.0", "laptop", (Wanted("chatwoot"),), 32, batches=True), 0.0)
     session.welcome(Welcome("1.0", 1, (Granted(1, "chatwoot", "ana", False, 0),)))
     for name, size in (("1.1", 2), ("1.2", CHUNK_BYTES * 3)):
         event = EventHead(f"evt_{name}", 1, 0, "", "", RequestHead("POST", "/", ()))

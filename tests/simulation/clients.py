@@ -153,7 +153,8 @@ class Machine:
         self._journal = SimJournal(self._kernel, self._journal_disk)
         group = self.group
         wanted = tuple(Wanted(c, group.name, group.since, group.share) for c in group.channels)
-        hello = Hello("1.0", f"machine-{self.number}", wanted, group.window)
+        name, is_new = f"machine-{self.number}", self.number % 2 == 0
+        hello = Hello("1.0", name, wanted, group.window, batches=is_new)
         self._session = ClientSession(hello, group.concurrency, finished=self._journal)
         self._task = self._kernel.spawn(self._run(self._journal), f"client {self.number}")
 

@@ -68,6 +68,7 @@ RAW = (
     b"\x81" * 200_000,
     b"",
 )
+ARRAY = (b"\x90", b"\x91", b"\x92", b"\x93", b"\x94")  # heads of batches, by their messages
 ODD_VALUES: tuple[Any, ...] = (
     None,
     True,
@@ -150,6 +151,9 @@ def cut(draw: st.DrawFn, messages: tuple[ClientMessage | ServerMessage, ...]) ->
 
 def frames(messages: tuple[ClientMessage | ServerMessage, ...]) -> st.SearchStrategy[bytes]:
     """Good frames and bad ones, of both ends."""
-    good = one_of(messages).map(encode)
+    one = one_of(messages).map(encode)
+    good = st.one_of(
+        one, st.lists(one, max_size=4).map(lambda some: b"".join([ARRAY[len(some)], *some]))
+    )
     both = (*OF_CLIENT, *OF_SERVER)
     return st.one_of(good, good, bent(messages), bent(both), cut(messages))

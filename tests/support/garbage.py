@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay_protocol.codec import encode
 from relay_protocol.limits import MAX_FRAME_BYTES
-from relay_protocol.messages import Hello, Wanted
+from relay_protocol.messages import Hello, Pause, Wanted
 from tests.support.raw_websocket import BINARY, CLOSE, CONT, PING, TEXT, frame
 from tests.support.senders import handshake
 
@@ -123,5 +123,6 @@ BROKEN = {
     + frame(CONT, masked=True),
     "HTTP within the WebSocket": handshake("x"),
     "a second hello": HELLO,
+    "a batch that nobody agreed to": frame(BINARY, b"\x91" + encode(Pause(1)), masked=True),
     "no mask, and no message": frame(BINARY, b"\xc1"),
 }

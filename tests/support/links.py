@@ -11,13 +11,15 @@ from relay_protocol.values import Delivery
 
 def hello(*channels: str, window: int = 32) -> Hello:
     """A client's greeting that asks for some channels."""
-    return Hello("1.0", "laptop", tuple(Wanted(c) for c in channels or ("chatwoot",)), window)
+    wanted = tuple(Wanted(c) for c in channels or ("chatwoot",))
+    return Hello("1.0", "laptop", wanted, window, batches=True)
 
 
 def welcome(*channels: str) -> Welcome:
     """An answer that grants channels, numbered from 1."""
     names = enumerate(channels or ("chatwoot",), 1)
-    return Welcome("1.0", 1, tuple(Granted(n, c, "ana", False, 0) for n, c in names))
+    granted = tuple(Granted(n, c, "ana", False, 0) for n, c in names)
+    return Welcome("1.0", 1, granted, batches=True)
 
 
 def deliver(delivery: Delivery, *, whole: bool = True, size: int | None = None) -> Deliver:

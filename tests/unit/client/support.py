@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 from relay_client.console import Console
 from relay_client.options import ask
 from relay_client.settings import ClientSettings, Configuration
-from relay_protocol.codec import decode_client, encode
+from relay_protocol.codec import batch, encode, unpack_client
 from relay_protocol.messages import (
     ClientMessage,
     CloseCode,
@@ -49,6 +49,7 @@ class FakeRelay:
     paused: str = ""
     version: str = "1.0"
     resumed: list[str] = field(default_factory=list)  # paths
+    batches: bool = True  # it is of a version that takes them
     canary_comes: bool = True
     canary_records: bool = True
     whoami: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class FakeRelay:
     handshakes: list[dict[str, str]] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
     settled: list[tuple[str, Outcome]] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)  # how many messages were in each that came
     holds: list[int] = field(default_factory=list)
     let_go: list[int] = field(default_factory=list)
 
@@ -161,14 +163,22 @@ class Connection:
     async def run(self) -> None:
         async for frame in self.socket:
             if frame.type is WSMsgType.BINARY:
-                message = decode_client(frame.data)
-                await self.take(self.session.receive(message, time.monotonic()))
+                messages = unpack_client(frame.data, batches=self.session.batches)
+                self._relay.frames.append(len(messages))
+                for message in messages:
+                    await self.take(self.session.receive(message, time.monotonic()))
 
     async def deliver(self, delivery: Delivery) -> None:
         """Send a delivery, in chunks when it is not small."""
         await self.perform([self.session.deliver(delivery)])
         while (chunk := self.session.next_chunk()) is not None:
             await self.perform([chunk])
+
+    async def deliver_at_once(self, *deliveries: Delivery) -> None:
+        """Send deliveries of little size in as few frames as may be."""
+        messages = [encode(self.session.deliver(one)) for one in deliveries]
+        for frame in batch(messages) if self.session.batches else messages:
+            await self.socket.send_bytes(frame)
 
     async def perform(self, effects: list[ServerEffect]) -> None:
         for effect in effects:
@@ -195,6 +205,7 @@ class Connection:
 
     async def _join(self, hello: Hello) -> None:
         self._relay.hellos.append(hello)
+        self.session.batches &= self._relay.batches
         if self._relay.refusal is not None:
             await self.perform(self.session.refuse(*self._relay.refusal))
             return

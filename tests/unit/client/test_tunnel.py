@@ -64,12 +64,19 @@ class FakePoster:
 class Client:
     """A tunnel, its session and what it told."""
 
-    def __init__(self, relay: FakeRelay, *, heartbeat_s: float = 15.0, url: str = "") -> None:
+    def __init__(
+        self,
+        relay: FakeRelay,
+        *,
+        heartbeat_s: float = 15.0,
+        url: str = "",
+        batches: bool = True,
+    ) -> None:
         self.notices: list[Notice] = []
         self.poster = FakePoster()
         self.draws: list[float] = []
         self.slept_s = 0.0  # how far the wall clock is ahead
-        hello = Hello("1.0", "laptop", (Wanted("chatwoot"),), WINDOW_DELIVERIES)
+        hello = Hello("1.0", "laptop", (Wanted("chatwoot"),), WINDOW_DELIVERIES, batches=batches)
         self.session = ClientSession(hello, 8, heartbeat_s=heartbeat_s)
         self.tunnel = Tunnel(
             Relay(url or relay.url, TOKEN),
@@ -127,6 +134,25 @@ async def test_a_delivery_goes_to_the_target_and_its_result_back() -> None:
         assert relay.settled == [("dlv_1", Response(200, elapsed_ms=3))]
         assert client.poster.posted == [make_delivery()]
         await until(lambda: client.told(Settled))
+
+
+@pytest.mark.parametrize(
+    ("client_takes", "relay_takes", "most"), [(True, True, 5), (True, False, 1), (False, True, 1)]
+)
+async def test_what_is_ready_together_is_one_frame_if_both_take_batches(
+    client_takes: bool, relay_takes: bool, most: int
+) -> None:
+    async with fake_relay() as relay:
+        relay.batches = relay_takes
+        async with running(Client(relay, batches=client_takes)) as client:
+            client.poster.may_answer.clear()
+            connection = await relay.connected()
+            await connection.deliver_at_once(*map(make_delivery, range(5)))
+            await until(lambda: len(client.poster.posted) == 5)
+            client.poster.may_answer.set()
+            await until(lambda: len(relay.settled) == 5)
+
+    assert max(relay.frames) == most
 
 
 async def test_a_large_body_arrives_in_parts_and_whole() -> None:

@@ -13,8 +13,9 @@ from relay_client.errors import ChannelRefused, ClientError, TakenOver, TokenRef
 from relay_client.notices import Connected, Lost, Waiting
 from relay_client.tunnel import LONGEST_WAIT_S, MAX_OUTBOX
 from relay_client.websocket import MAX_UNSENT_BYTES
+from relay_protocol.codec import encode
 from relay_protocol.limits import MAX_FRAME_BYTES
-from relay_protocol.messages import CloseCode, Deliver, Goaway
+from relay_protocol.messages import CloseCode, Deliver, Error, Goaway
 from relay_protocol.values import Failure, FailureKind
 from tests.support.raw_target import make_delivery
 from tests.support.raw_websocket import (
@@ -218,6 +219,7 @@ FRAMES = {
     "a type in letters of four bytes": frame(BINARY, msgspec.msgpack.encode({"type": "🎉" * 99})),
     "an empty message": frame(BINARY),
     "a second welcome": welcome(),
+    "a batch that nobody agreed to": frame(BINARY, b"\x91" + encode(Error("x", "y"))),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay_protocol.codec import decode_client, encode
+from relay_protocol.codec import decode_client, encode, unpack_client
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import (
     CHUNK_BYTES,
@@ -384,13 +384,14 @@ def test_a_client_says_anything(said: list[bytes], before_hello: bool) -> None:
     for frame in said:
         assert len(frame) < 16 * MAX_FRAME_BYTES
         try:
-            message = decode_client(frame)
-            accepted = session.receive(message, 1.0)
+            messages = unpack_client(frame, batches=session.batches)
+            for message in messages:
+                accepted = session.receive(message, 1.0)
+                assert accepted is None or type(accepted) is type(message)
+                if isinstance(accepted, Result):
+                    settled.append(accepted.delivery)
         except ProtocolError:
             break
-        assert accepted is None or type(accepted) is type(message)
-        if isinstance(accepted, Result):
-            settled.append(accepted.delivery)
         assert session.under_way <= sent
         assert 0 <= session.credit <= WINDOW_DELIVERIES
     assert len(settled) == len(set(settled)), "each attempt ends once"

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import WSMsgType
 from structlog.testing import capture_logs
 
-from relay_protocol.codec import encode
+from relay_protocol.codec import batch, encode, unpack_server
 from relay_protocol.limits import CHUNK_BYTES, HANDSHAKE_S, HEARTBEAT_S, MAX_FRAME_BYTES
 from relay_protocol.messages import (
     Chunk,
@@ -24,6 +24,7 @@ from relay_protocol.messages import (
     Pause,
     Result,
     Resume,
+    ServerMessage,
     Wanted,
     Welcome,
     Working,
@@ -118,6 +119,31 @@ async def test_events_come_to_whoever_subscribed(served: Served, token: str) -> 
     await until(lambda: served.context.hub.connections == 0)
     [status] = await served.store.subscription_status()
     assert status.backlog == 0
+
+
+async def test_a_client_that_takes_batches_gets_few_frames_and_sends_few(
+    served: Served, token: str
+) -> None:
+    """Of bytes that hold up no heartbeat; the welcome is by itself, as every version reads it."""
+    await store(served, 20, size=3_000)
+    async with client(served, token) as ana:
+        await ana.say(Hello("1.0", "laptop", (Wanted("chatwoot", None, 0),), 32, batches=True))
+        welcome = await ana.next()
+        assert isinstance(welcome, Welcome)
+        assert welcome.batches
+        frames, came = list[bytes](), list[ServerMessage]()
+        while len(came) < 20:
+            frames.append(await ana.socket.receive_bytes(timeout=20))
+            came += unpack_server(frames[-1], batches=True)
+        assert [one.event.sequence for one in came if isinstance(one, Deliver)] == [*range(1, 21)]
+        assert len(frames) < 10
+        assert max(map(len, frames)) <= CHUNK_BYTES
+        results = [Result(one.delivery, Response(200)) for one in came if isinstance(one, Deliver)]
+        [frame] = batch([encode(result) for result in results])
+        await ana.socket.send_bytes(frame)
+        [connected] = served.context.hub._peers
+        assert isinstance(connected, gateway.Connection)
+        await until(lambda: not connected._session.under_way)
 
 
 async def test_a_large_body_comes_in_chunks_and_lets_others_pass(
