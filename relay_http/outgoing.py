@@ -15,6 +15,10 @@ _FORBIDDEN_IN_TARGET = re.compile(r"[\x00-\x20\x7f#\ud800-\udfff]")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _FORBIDDEN_BYTES = bytes([*range(9), *range(10, 32), 127])  # in a value: RFC 9110 §5.5
 
+# Id of the event that an edited one was made of. It is stored with that one: of what a sender says,
+# nothing that begins with `Relay-` is.
+EDITED_FROM = b"Relay-Edited-From"
+
 # Not passed on, or said anew by the relay.
 _DROPPED = HOP_BY_HOP | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
 _SAID_ONCE = frozenset({b"host", b"content-length"})
@@ -86,7 +90,7 @@ def check_header(name: bytes, value: bytes) -> None:
         RequestRefused: It is no header field, or one that the relay says itself.
     """
     _, lower, dropped = _header_name(name)
-    if dropped or lower in _SAID_ONCE:
+    if dropped or lower in _SAID_ONCE or lower == EDITED_FROM.lower():
         raise RequestRefused(f"{name.decode()!r} is a header that the relay says itself")
     if len(value.translate(None, _FORBIDDEN_BYTES)) < len(value):
         raise RequestRefused(f"the value of {name.decode()!r} has characters that no header has")
@@ -142,7 +146,8 @@ def _read_name(raw: bytes) -> tuple[bytes, bytes, bool]:
     if not _TOKEN.fullmatch(raw):
         raise RequestRefused(f"{raw[:40]!r} is not the name of a header")
     lower = raw.lower()
-    return raw + b": ", lower, lower in _DROPPED or lower.startswith(b"relay-")
+    dropped = lower in _DROPPED or (lower.startswith(b"relay-") and lower != EDITED_FROM.lower())
+    return raw + b": ", lower, dropped
 
 
 # Senders use few names, again and again.

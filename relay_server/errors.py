@@ -97,6 +97,20 @@ class TooManyReplays(RelayError, code="too_many_replays", status=409):
     hint = "Wait for one to end, or stop one with relay-server replays stop."
 
 
+class TooManyEdited(RelayError, code="too_many_edited", status=409):
+    """As many edited events wait as may."""
+
+    message = "{1} edited events wait for {0!r} already"
+    hint = "They are sent once it is read; relay-server replays stop gives one up."
+
+
+class KeyReused(RelayError, code="idempotency_key_reused", status=422):
+    """Something else was asked under the same `Idempotency-Key` before."""
+
+    message = "something else was asked under this Idempotency-Key before"
+    hint = "Make a new key for each request, and send it again only to repeat that."
+
+
 class InvalidValue(RelayError, code="invalid_value", status=422):
     """Something given is not possible here."""
 
@@ -144,6 +158,13 @@ class RequestTooSlow(RelayError, code="request_timeout", status=408):
     """The body of a request to the API did not come whole in time."""
 
     message = "the request did not arrive whole within {:g} s"
+
+
+class BodyTooLarge(RelayError, code="body_too_large", status=413):
+    """The body is larger than the channel takes."""
+
+    message = "the body is larger than the {} bytes that are accepted here"
+    hint = "RELAY_SERVER_MAX_BODY_BYTES or the channel's --max-body-bytes raises this."
 
 
 class StoreUnavailable(RelayError, code="store_unavailable", status=503):

@@ -93,6 +93,7 @@ class Event(msgspec.Struct, frozen=True):
     """A stored webhook.
 
     Attributes:
+        channel: Its stream: a channel's number, or of an edited event minus that.
         conflict: Another event has the same sender's id and another body.
         repeat_of: Id of the first event of the same webhook, where its sender sent it again; None
             for the first.
@@ -105,6 +106,28 @@ class Event(msgspec.Struct, frozen=True):
     conflict: bool = False
     repeat_of: str | None = None
     damaged: bool = False
+
+    @property
+    def edited(self) -> bool:
+        """True if somebody made it of another, for one subscription alone."""
+        return self.channel < 0
+
+
+class NewEdited(msgspec.Struct, frozen=True):
+    """An event that somebody makes of another, for one subscription alone.
+
+    Attributes:
+        edited_from: Id of the other.
+        made_by: Name of a token; empty for somebody on the host.
+        idempotency_key: What is asked again under the same one is made once; None for none.
+        asked: Digest of what was asked: another one under that key is a mistake.
+    """
+
+    event: NewEvent
+    edited_from: str
+    made_by: str
+    idempotency_key: str | None = None
+    asked: bytes = b""
 
 
 class Outline(msgspec.Struct, frozen=True):
@@ -127,6 +150,24 @@ class EventSummary(msgspec.Struct, frozen=True):
     request_target: str
     size: int
     conflict: bool
+
+
+class Edited(msgspec.Struct, frozen=True):
+    """A stored event that somebody made of another.
+
+    Attributes:
+        event: With its sequence among the edited ones of its channel.
+        subscription: The only one that it is for; perhaps gone.
+        replay: Brings it there, and may be stopped.
+        edited_from: Id of the event that it was made of, which may be gone.
+        made_by: Name of a token; empty for somebody on the host.
+    """
+
+    event: EventSummary
+    subscription: SubscriptionNumber
+    replay: ReplayNumber
+    edited_from: str
+    made_by: str
 
 
 class MarkState(enum.IntEnum):
@@ -256,6 +297,7 @@ class Replay(msgspec.Struct, frozen=True):
         rate_per_s: Attempts a second at most.
         made_by: Name of the token that asked for it; empty for somebody on the host.
         delivered: How many the target has taken so far.
+        edited: It brings an edited event; its sequences are of those, and its target is not told.
     """
 
     number: ReplayNumber
@@ -270,6 +312,7 @@ class Replay(msgspec.Struct, frozen=True):
     made_by: str = ""
     ended_at: int = 0
     delivered: int = 0
+    edited: bool = False
 
 
 class DeadDelivery(msgspec.Struct, frozen=True):

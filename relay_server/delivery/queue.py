@@ -110,7 +110,8 @@ class Queue(Order):
         self.is_replay = replay is not None
         self.stopped = False
         self._store = store
-        self._channel = channel
+        # Whose events: the channel's, or the edited ones of it.
+        self._channel = -channel if replay is not None and replay.edited else channel
         self._clock = clock
         self._replay = replay
         self._at_once = READ_AHEAD if replay is None else REPLAY_LOOK_AHEAD

@@ -348,7 +348,7 @@ class Reader:
             subscription=self.subscription.number,
             channel=self.channel.name,
             attempt=entry.attempt,
-            replay=queue.is_replay,
+            replay=queue.is_replay and not event.edited,
             event=event.head,
             body=event.body,
         )

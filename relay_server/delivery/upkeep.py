@@ -96,7 +96,7 @@ class Upkeep:
         while dead := await self._fitting(forget):
             log.warning("dead deliveries let go: too old", channel=channel.name, deliveries=dead)
         before = None if disk_is_full else now - round(config.retention_days * DAY_MS)
-        deleted = await self._remove(channel, before)
+        deleted = await self._remove(channel, before) + await self._remove_edited(channel, before)
         if self._is_short(channel):
             deleted += await self._remove(channel, None, for_room=True)
         if self._is_short(channel) and config.drop_oldest:
@@ -131,6 +131,18 @@ class Upkeep:
             now = self._clock.monotonic()
             self._rests[look] = now + min(REST * (now - began), LONGEST_REST_S)
         return deleted
+
+    async def _remove_edited(self, channel: Channel, received_before: int | None) -> int:
+        """The same of edited events, which are few."""
+        stream = -channel.number
+
+        async def remove_some(limit: int) -> int:
+            found = await self._store.removable(stream, received_before, 0, limit)
+            if not found.sequences:
+                return 0
+            return await self._store.remove(stream, found.sequences)
+
+        return await self._fitting(remove_some)
 
     async def _drop(self, channel: Channel) -> int:
         """Make room as the operator chose: by what was not delivered."""

@@ -62,10 +62,14 @@ class Caller:
     Attributes:
         parts: The server's.
         token: None for somebody on the host, who may do everything.
+        address: Where they are, as far as proxies that are known say; empty on the host.
+        idempotency_key: What is asked again under the same one is done once; None for none.
     """
 
     parts: Parts
     token: Token | None = None
+    address: str = ""
+    idempotency_key: str | None = None
 
     @property
     def store(self) -> Store:
@@ -90,6 +94,10 @@ class Caller:
         if channel is None:
             return False
         return self.token is None or allows(self.token, Scope.SUBSCRIBE, channel)
+
+    def body_limit(self, channel: Channel) -> int:
+        """Bytes that the body of an event of a channel may have."""
+        return channel.config.max_body_bytes or self.parts.settings.max_body_bytes
 
     def channel(self, name: str) -> Channel:
         """A channel that the caller may read; all others are `ChannelNotFound`."""

@@ -84,7 +84,7 @@ def event_row(
         event.size,
         event.conflict,
         facts,
-        list(map(_delivery, deliveries)),
+        list(map(delivery_line, deliveries)),
     )
 
 
@@ -116,9 +116,10 @@ async def list_events(who: Caller, page: EventPage) -> JsonObject:
 
 async def show_event(who: Caller, id_: str) -> JsonObject:
     """One event, whole; header fields that are secrets are masked."""
-    channel, event = await find_event(who, id_)
+    channel, event = await find_any_event(who, id_)
     head, body = event.head, event.body
-    [states] = await who.store.deliveries(channel.number, [head.sequence])
+    [states] = await who.store.deliveries(event.channel, [head.sequence])
+    edited = await who.store.edited(channel.number, head.sequence) if event.edited else None
     return {
         "id": head.id,
         "channel": channel.name,
@@ -133,19 +134,32 @@ async def show_event(who: Caller, id_: str) -> JsonObject:
         "conflict": event.conflict,
         "repeat_of": event.repeat_of,
         "damaged": event.damaged,
+        "edited_from": edited.edited_from if edited else None,
+        "made_by": edited.made_by if edited else None,
         "headers": _headers(head.request.headers),
         "body": _text(body),
         "body_base64": base64.b64encode(body).decode(),
-        "deliveries": list(map(_delivery, states)),
+        "deliveries": list(map(delivery_line, states)),
         "attempts": [attempt for delivery in states for attempt in _attempts(delivery)],
     }
 
 
 async def find_event(who: Caller, id_: str) -> tuple[Channel, Event]:
-    """An event that the caller may read, and its channel; all others are `EventNotFound`."""
+    """An event of a channel that the caller may read; all others are `EventNotFound`.
+
+    An edited one is `InvalidValue`: it is none of the channel's, and nobody else is to get it.
+    """
+    channel, event = await find_any_event(who, id_)
+    if event.edited:
+        raise InvalidValue(f"{id_} is an edited event, which is sent again by editing it anew")
+    return channel, event
+
+
+async def find_any_event(who: Caller, id_: str) -> tuple[Channel, Event]:
+    """An event, which may be an edited one, and its channel, which the caller may read."""
     event = await who.store.find_event(id_)
     channels = who.store.catalog.channels.values()
-    channel = next((c for c in channels if event and c.number == event.channel), None)
+    channel = next((c for c in channels if event and c.number == abs(event.channel)), None)
     if event is None or channel is None or not who.may_read(channel):
         raise EventNotFound(id_)
     return channel, event
@@ -171,7 +185,8 @@ async def find_events(
     return channel, tuple(sorted({event.head.sequence for _, event in found}))
 
 
-def _delivery(delivery: DeliveryState) -> DeliveryLine:
+def delivery_line(delivery: DeliveryState) -> DeliveryLine:
+    """How far a delivery is, in one line."""
     last = delivery.attempts[-1] if delivery.attempts else None
     return DeliveryLine(
         delivery.subscription,

@@ -1,4 +1,4 @@
-"""What the server asks of a store, whichever keeps it: five small protocols, and all of them.
+"""What the server asks of a store, whichever keeps it: small protocols, and all of them.
 
 Every implementation passes the tests in `tests/contract`. Unless a method says otherwise, what it
 changed survives a crash once it has returned, and it raises `StoreUnavailable` when nothing was
@@ -23,8 +23,10 @@ from relay_server.values import (
     Claim,
     DeadDelivery,
     DeliveryState,
+    Edited,
     Event,
     EventSummary,
+    NewEdited,
     NewEvent,
     Outline,
     Progress,
@@ -174,7 +176,10 @@ class Readers(Protocol):
     async def replays(
         self, subscription: SubscriptionNumber | None = None, *, running: bool = False
     ) -> Sequence[Replay]:
-        """The replays there are, the newest first; only those that run if asked so."""
+        """The replays there are, the newest first; only those that run if asked so.
+
+        Those of a subscription are with what brings it edited events.
+        """
 
     async def replay(self, replay: ReplayNumber) -> Replay:
         """Read a replay, however old.
@@ -199,6 +204,36 @@ class Readers(Protocol):
         self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
     ) -> int:
         """Say that dead deliveries need not be delivered; how many of these were dead."""
+
+
+class EditedEvents(Protocol):
+    """Events that somebody made of others, each for one subscription alone.
+
+    They are in a stream of their own, that of minus their channel's number: `fetch`, `select` and
+    `deliveries` read it there for whoever asks for that number, `find_event` says it of one.
+    """
+
+    async def create_edited(self, subscription: Subscription, new: NewEdited) -> Edited:
+        """Store an edited event, and have it delivered; what was asked before is found again.
+
+        Raises:
+            SubscriptionNotFound: It is gone.
+            KeyReused: Something else was asked under the same key.
+            TooManyEdited: As many wait for it, or of its channel, as may.
+            StoreUnavailable: Nothing was stored.
+        """
+
+    async def edited(self, channel: ChannelNumber, sequence: int) -> Edited | None:
+        """Say of what an edited event of a channel was made, and for whom."""
+
+    async def list_edited(
+        self,
+        channel: ChannelNumber,
+        subscription: SubscriptionNumber | None,
+        before: int | None,
+        limit: int,
+    ) -> Sequence[Edited]:
+        """List a channel's edited events before a sequence, newest first; None for any."""
 
 
 class Catalogue(Protocol):
@@ -381,7 +416,7 @@ class Housekeeping(Protocol):
         """
 
 
-class Store(EventLog, Readers, Catalogue, Reports, Housekeeping, Protocol):
+class Store(EventLog, Readers, EditedEvents, Catalogue, Reports, Housekeeping, Protocol):
     """All of a store. Parts of the server ask for as much of it as they use.
 
     Attributes:

@@ -8,6 +8,9 @@ from relay_server.values import Selection
 
 MAX_SUBSCRIPTIONS = 1_000  # of a channel
 MAX_RUNNING_REPLAYS = 16  # of a subscription
+MAX_WAITING_EDITED = 64  # edited events of a subscription; one more: 409
+MAX_EDITED = 1_000  # edited events of a channel; the oldest that do not wait go first
+MAX_EDITED_BYTES = 67_108_864  # bodies and heads of them: the same
 MAX_LISTED_REPLAYS = 500  # in one answer, the newest
 CLOCK_JUMP_MS = 86_400_000  # events need not lie in order of time; further apart they do
 

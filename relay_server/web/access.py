@@ -32,8 +32,10 @@ def caller(request: web.Request) -> Caller:
     Raises:
         Unauthorized: No good token.
     """
-    on_host = request.app.get(ON_HOST, False)
-    return Caller(request.app[CONTEXT], None if on_host else _token(request))
+    parts, key = request.app[CONTEXT], request.headers.get("Idempotency-Key") or None
+    if request.app.get(ON_HOST, False):
+        return Caller(parts, idempotency_key=key)
+    return Caller(parts, _token(request), address(request), key)
 
 
 def bearer(request: web.Request, scope: Scope) -> Token:

@@ -17,7 +17,16 @@ import msgspec
 from aiohttp import web
 
 from relay_server.errors import InvalidValue, RequestTooSlow
-from relay_server.operations import ForAdmins, channels, events, replays, server, subscriptions
+from relay_server.operations import (
+    Caller,
+    ForAdmins,
+    channels,
+    edited,
+    events,
+    replays,
+    server,
+    subscriptions,
+)
 from relay_server.web.access import caller
 
 MAX_REQUEST_BYTES = 65_536  # of a request to the API; more: 422
@@ -37,6 +46,7 @@ class Route(NamedTuple):
         operation: Called with who asks, the path's names and the fields.
         fields: The struct of what a request says; None where it says nothing.
         status: Of the answer; one that has no JSON has 204.
+        with_event: A request may be as large as the body of an event of the caller's makes it.
     """
 
     method: str
@@ -44,6 +54,7 @@ class Route(NamedTuple):
     operation: Callable[..., Awaitable[Any]]
     fields: type[msgspec.Struct] | None = None
     status: int = 200
+    with_event: bool = False
 
     def definition(self) -> web.RouteDef:
         """The same, as an application takes it."""
@@ -57,8 +68,11 @@ class Route(NamedTuple):
         if isinstance(self.operation, ForAdmins):
             who.check_admin()
         if self.fields is not None:
-            read = _from_query if self.method == "GET" else _from_body
-            said.append(await read(request, self.fields))
+            if self.method == "GET":
+                said.append(await _from_query(request, self.fields))
+            else:
+                limit = _limit(who, with_event=self.with_event)
+                said.append(await _from_body(request, self.fields, limit))
         # The names stand in the order of the path, as the operation's parameters do.
         answer = await self.operation(who, *request.match_info.values(), *said)
         if answer is None:
@@ -92,7 +106,9 @@ routes = [
     Route("POST", "/tokens", channels.create_token, channels.NewToken, 201),
     Route("DELETE", "/tokens/{name}", channels.revoke_token),
     Route("GET", "/events", events.list_events, events.EventPage),
+    Route("POST", "/events", edited.create_edited, edited.NewEdit, 201, with_event=True),
     Route("GET", "/events/{id}", events.show_event),
+    Route("GET", "/edited", edited.list_edited, edited.EditedPage),
     Route("GET", "/replays", replays.list_replays, replays.ReplayPage),
     Route("POST", "/replays", replays.create_replays, replays.NewReplay, 201),
     Route("GET", "/replays/{number}", replays.show_replay),
@@ -107,15 +123,25 @@ canary_routes = [
 ]
 
 
-async def _from_body(request: web.Request, fields: type[msgspec.Struct]) -> msgspec.Struct:
+def _limit(who: Caller, *, with_event: bool) -> int:
+    """Bytes that a request may have."""
+    if not with_event:
+        return MAX_REQUEST_BYTES
+    # In base64: four characters for three bytes.
+    return MAX_REQUEST_BYTES + 4 * max(map(who.body_limit, who.channels()), default=0) // 3
+
+
+async def _from_body(
+    request: web.Request, fields: type[msgspec.Struct], limit: int
+) -> msgspec.Struct:
     """Read a request's JSON body; what is not as expected is `InvalidValue` and says where."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
             async for part in request.content.iter_any():
                 body += part
-                if len(body) > MAX_REQUEST_BYTES:
-                    raise InvalidValue(f"the request is larger than {MAX_REQUEST_BYTES} bytes")
+                if len(body) > limit:
+                    raise InvalidValue(f"the request is larger than {limit} bytes")
     except TimeoutError as exc:
         raise RequestTooSlow(BODY_DEADLINE_S) from exc
     try:

@@ -49,11 +49,11 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_BYTES
-from relay_server.errors import StoreFull, StoreUnavailable
+from relay_server.errors import BodyTooLarge, StoreFull, StoreUnavailable
 from relay_server.values import Appended, Channel
 from relay_server.web import ingest
 from relay_server.web.context import Context
-from relay_server.web.ingest import BodyTooLarge, Incoming
+from relay_server.web.ingest import Incoming
 from relay_server.web.limits import Connections
 from relay_server.web.server import (
     HEADER_DEADLINE_S,

@@ -57,13 +57,6 @@ RETRY_AFTER_S = 3  # in `Retry-After` of 429 and 503: what Chatwoot's agent bots
 PREFIXES = ("/webhook", "/c/")
 
 
-class BodyTooLarge(RelayError, code="body_too_large", status=413):
-    """The body is larger than the channel takes."""
-
-    message = "the body is larger than the {} bytes that are accepted here"
-    hint = "RELAY_SERVER_MAX_BODY_BYTES or the channel's --max-body-bytes raises this."
-
-
 class Incoming(msgspec.Struct, frozen=True):
     """A webhook whose sender was let in, before its body.
 

@@ -75,7 +75,7 @@ class SqliteHousekeeping(Part):
     ) -> int:
         wanted = json.dumps([position(channel, sequence) for sequence in sequences])
         rows = database.all("still_deletable", positions=wanted)
-        return _delete(database, channel, _first(rows, enough), dropped=0)
+        return delete(database, channel, _first(rows, enough), dropped=0)
 
     @writes
     def drop_oldest(
@@ -87,7 +87,7 @@ class SqliteHousekeeping(Part):
         if rows:  # subscriptions go on behind them
             database.run("pass_dropped", floor=sequence_of(rows[-1][0]), channel=channel)
             database.run("forget_passed_marks", channel=channel)
-        return _delete(database, channel, [row[:2] for row in rows], dropped)
+        return delete(database, channel, [row[:2] for row in rows], dropped)
 
     @writes
     def forget_dead(
@@ -162,7 +162,7 @@ def _backup(path: Path, file: Path) -> None:
         raise _backup_failed(path, file, exc) from exc
 
 
-def _delete(database: Database, channel: ChannelNumber, rows: Sequence[Row], dropped: int) -> int:
+def delete(database: Database, channel: ChannelNumber, rows: Sequence[Row], dropped: int) -> int:
     """Delete events by position and size; how many there are."""
     if not rows:
         return 0

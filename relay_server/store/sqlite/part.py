@@ -21,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly
 from relay_server.store.cache import Cache
+from relay_server.store.interface import Space
 from relay_server.store.sqlite.batch import GroupCommit, Operation
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.pending import Pending
@@ -82,6 +83,7 @@ class Part:
     _writer: GroupCommit
     _reading: Reading
     _reports: Reading
+    space: Space
 
     async def flush(self) -> None:
         await self._writer.submit(nothing)

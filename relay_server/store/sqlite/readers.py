@@ -57,7 +57,7 @@ class SqliteReaders(Part):
         made_by: str = "",
     ) -> Replay:
         found = find_subscription(database, subscription.number)
-        running = database.value("count_running", subscription=found.number)
+        running = database.value("count_running", subscription=found.number, edited=False)
         if running >= MAX_RUNNING_REPLAYS:
             raise TooManyReplays(found.name, MAX_RUNNING_REPLAYS)
         channel = find_channel(database, found.channel).number

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from relay_server.store.sqlite.database import Database, Row
 from relay_server.store.sqlite.part import Part, reports, reports_progress
 from relay_server.store.sqlite.rows import decode_subscription
+from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.values import (
     Attempt,
     ChannelNumber,
@@ -44,6 +45,8 @@ class SqliteReports(Part):
     def deliveries(
         self, database: Database, channel: ChannelNumber, sequences: Sequence[int]
     ) -> Sequence[Sequence[DeliveryState]]:
+        if channel < 0:
+            return _of_edited(database, channel, sequences)
         readers = database.all("readers_of_channel", channel=channel)
         names = {reader: name for reader, name, *_ in readers}
         kept = _kept(database, list(names), sequences)
@@ -81,11 +84,29 @@ class _Kept:
         attempts = tuple(self._attempts.get((reader, sequence), ()))
         mark = self._marks.get((reader, sequence))
         # Marks of a replay go when it ends; its attempts stay as long as it is listed.
-        if reader < 0 and mark is None:
+        if reader < 0 and mark is None and attempts:
             unmarked = "delivered" if attempts[-1].delivered else "dead"
         state, reason, due_at = mark or (None, "", 0)
         what = unmarked if state is None else MarkState(state).name.lower()
         return DeliveryState(name, what, attempts, reason, due_at, replay=max(0, -reader))
+
+
+def _of_edited(
+    database: Database, stream: ChannelNumber, sequences: Sequence[int]
+) -> list[list[DeliveryState]]:
+    """Each has one delivery, that of its own replay; none once its subscription is gone."""
+    positions = json.dumps([position(stream, sequence) for sequence in sequences])
+    rows = database.all("readers_of_edited", positions=positions)
+    readers = {sequence_of(at): (reader, name, runs) for at, reader, name, runs in rows}
+    kept = _kept(database, [reader for reader, *_ in readers.values()], sequences)
+    states = list[list[DeliveryState]]()
+    for sequence in sequences:
+        found = []
+        if sequence in readers:
+            reader, name, runs = readers[sequence]
+            found.append(kept.state(reader, name, sequence, "pending" if runs else "discarded"))
+        states.append(found)
+    return states
 
 
 def _kept(database: Database, readers: Sequence[ReaderNumber], sequences: Sequence[int]) -> _Kept:

@@ -16,6 +16,7 @@ from relay_server.store.sqlite.sql import channel_of, sequence_of
 from relay_server.values import (
     Channel,
     DeadDelivery,
+    Edited,
     Event,
     EventSummary,
     Mark,
@@ -106,10 +107,11 @@ def decode_subscription(row: Row) -> Subscription:
 
 def decode_replay(row: Row) -> Replay:
     """From `replays`, in the order of the fields."""
-    number, subscription, selection, rate_per_s, start, until, floor, state, *rest = row
+    number, subscription, selection, rate_per_s, start, until, floor, state, *rest, edited = row
     chosen = _read(_selection, selection)
     bounds = start, until, floor
-    return Replay(-number, subscription, chosen, rate_per_s, *bounds, ReplayState(state), *rest)
+    progress = *bounds, ReplayState(state), *rest, bool(edited)
+    return Replay(-number, subscription, chosen, rate_per_s, *progress)
 
 
 def decode_dead(subscription: SubscriptionNumber, row: Row) -> DeadDelivery:
@@ -134,6 +136,13 @@ def decode_summary(row: Row) -> EventSummary:
         size,
         bool(conflict),
     )
+
+
+def decode_edited(row: Row) -> Edited:
+    """From `list_edited`."""
+    subscription, replay, edited_from, made_by, *summary = row
+    event = decode_summary(tuple(summary))
+    return Edited(event, subscription, -replay, edited_from, made_by)
 
 
 def decode_mark(row: Row) -> Mark:

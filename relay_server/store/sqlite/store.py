@@ -33,6 +33,7 @@ from relay_server.store.sqlite.arrivals import Arrival, find_duplicate
 from relay_server.store.sqlite.batch import First, GroupCommit, tell
 from relay_server.store.sqlite.catalogue import SqliteCatalogue, load
 from relay_server.store.sqlite.database import Database, prepare, translate
+from relay_server.store.sqlite.edited import SqliteEdited
 from relay_server.store.sqlite.events import SqliteEvents
 from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.part import Reading, ReadingThread, asks, nothing
@@ -56,7 +57,7 @@ RECORD_WITHIN_S = 0.2
 FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
 
-class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports):
+class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports, SqliteEdited):
     """A `Store` in `relay.db` of a data dir, which it locks.
 
     Args:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.support.events import new_event
-from tests.support.senders import Answer, request
+from tests.support.senders import Answer, Headers, request
 from tests.unit.server.support import Served
 
 Json = dict[str, Any]
@@ -31,12 +31,14 @@ class Asking:
         self.served = served
         self.token = token
 
-    async def __call__(self, method: str, path: str, body: object = None) -> Answer:
+    async def __call__(
+        self, method: str, path: str, body: object = None, headers: Headers = ()
+    ) -> Answer:
         raw = (
             body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         )
         return await self.served.send(
-            request(f"/api/v1/{path}", raw, method=method, token=self.token)
+            request(f"/api/v1/{path}", raw, headers, method=method, token=self.token)
         )
 
     async def ok(self, method: str, path: str, body: object = None) -> Json:

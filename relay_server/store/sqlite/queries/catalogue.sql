@@ -16,16 +16,18 @@ DELETE FROM channels WHERE number = :channel;
 
 -- name: forget_channel_readers
 INSERT INTO forgotten (reader) SELECT number FROM subscriptions WHERE channel = :channel
-UNION ALL SELECT -number FROM replays WHERE channel = :channel;
+UNION ALL SELECT -number FROM replays WHERE channel IN (:channel, -:channel);
 
 -- name: delete_channel_subscriptions
 DELETE FROM subscriptions WHERE channel = :channel;
 
 -- name: delete_channel_replays
-DELETE FROM replays WHERE channel = :channel;
+DELETE FROM replays WHERE channel IN (:channel, -:channel);
 
 -- name: begin_purge
-INSERT INTO purges (channel) VALUES (:channel);
+-- Of its events, and of edited ones, if there are any.
+INSERT INTO purges (channel) SELECT :channel
+UNION ALL SELECT -:channel WHERE EXISTS (SELECT 1 FROM edited WHERE position >> @BITS = -:channel);
 
 -- name: load_tokens
 SELECT name, digest, scopes, channels, created_at FROM tokens;

@@ -18,7 +18,7 @@ WITH RECURSIVE found (channel) AS (
     SELECT (SELECT min(position) >> @BITS FROM events WHERE position >= (found.channel + 1) << @BITS)
     FROM found WHERE found.channel IS NOT NULL)
 SELECT channel FROM found
-WHERE channel IS NOT NULL AND channel NOT IN (SELECT number FROM channels)
+WHERE channel IS NOT NULL AND abs(channel) NOT IN (SELECT number FROM channels)
     AND channel NOT IN (SELECT channel FROM purges);
 
 -- name: count_all

@@ -61,9 +61,10 @@ WHERE state = @DEAD AND sequence IN (SELECT value FROM json_each(:sequences))
             UNION ALL SELECT channel FROM replays WHERE number = -deliveries.subscription));
 
 -- name: redeem
--- What a replay delivered is not dead any more. :sequences is a JSON list.
+-- What a replay delivered is not dead any more. :sequences is a JSON list. Here and below: those of
+-- edited events are of another stream, and say nothing of the channel's.
 UPDATE deliveries SET state = @DELIVERED, reason = ''
-WHERE subscription = (SELECT subscription FROM replays WHERE number = :replay)
+WHERE subscription = (SELECT subscription FROM replays WHERE number = :replay AND channel > 0)
     AND state IN (@DEAD, @DISCARDED)
     AND sequence IN (SELECT value FROM json_each(:sequences));
 
@@ -75,7 +76,7 @@ WHERE sequence IN (SELECT value FROM json_each(:sequences)) AND state = @DELIVER
         SELECT s.number, wanted.value
         FROM replays r JOIN subscriptions s ON s.number = r.subscription,
             json_each(:sequences) AS wanted
-        WHERE r.number = :replay AND wanted.value <= s.floor);
+        WHERE r.number = :replay AND r.channel > 0 AND wanted.value <= s.floor);
 
 -- name: dead_by_replay
 -- What a replay gave up is dead for its subscription, unless that is still on its way to it.
@@ -83,7 +84,7 @@ INSERT INTO deliveries
     (subscription, sequence, state, attempt, failures, due_at, failing_since, reason, changed_at)
 SELECT s.number, :sequence, @DEAD, :attempt, :failures, 0, NULL, :reason, :changed_at
 FROM replays r JOIN subscriptions s ON s.number = r.subscription
-WHERE r.number = :replay AND (s.floor >= :sequence OR EXISTS (
+WHERE r.number = :replay AND r.channel > 0 AND (s.floor >= :sequence OR EXISTS (
     SELECT 1 FROM deliveries d
     WHERE d.subscription = s.number AND d.sequence = :sequence AND d.state >= @DELIVERED))
 ON CONFLICT DO UPDATE

@@ -1,0 +1,255 @@
+"""Events made of others, each for one subscription alone: to try what a target does with them.
+
+What goes out is a request as its sender could have made it, with `Relay-Edited-From` beside it. It
+is not looked at whether its body is what a body should be: targets are tried with those, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+import uuid_utils
+
+from relay_http.outgoing import EDITED_FROM, RequestRefused, compose
+from relay_http.target import Target
+from relay_protocol.limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS
+from relay_protocol.values import HOP_BY_HOP, Delivery, EventHead, HeaderList, RequestHead
+from relay_server.auth import chatwoot_signature
+from relay_server.channels import identify
+from relay_server.errors import BodyTooLarge, InvalidValue
+from relay_server.operations import MASK, MAX_LISTED, Caller
+from relay_server.operations.events import DeliveryLine, delivery_line, find_any_event
+from relay_server.values import Channel, DeliveryState, Edited, Event, NewEdited, NewEvent
+
+MAX_KEY_CHARS = 200  # of an `Idempotency-Key`; a longer one: 422
+ANYWHERE = Target("localhost", 8000)  # what an event is sent to must not matter
+
+
+class NewEdit(msgspec.Struct, forbid_unknown_fields=True):
+    """An event to be made of another: what is left out is as there.
+
+    Attributes:
+        subscription: Who gets it, and nobody else.
+        based_on: Id of the other event; it may be an edited one itself.
+        channel: That of the other, which it cannot leave.
+        headers: All of them, in order; the value `•••` is that of the same field there.
+        sign: It is signed anew, with the first of the channel's secrets.
+    """
+
+    subscription: str
+    based_on: str
+    channel: str | None = None
+    method: str | None = None
+    request_target: str | None = None
+    headers: list[tuple[str, str]] | None = None
+    body_base64: str | None = None
+    sign: bool = False
+
+
+class EditedPage(msgspec.Struct):
+    """Which edited events are listed: the newest of a channel, the default one if none is named."""
+
+    channel: str | None = None
+    subscription: str | None = None
+    before: int = 0  # a sequence among these; 0 for the newest there are
+    limit: int = 50
+
+
+class EditedEvent(msgspec.Struct, frozen=True):
+    """An edited event, and what became of it.
+
+    Attributes:
+        sequence: Among the edited events of its channel.
+        subscription: The only one that it is for; empty once that is gone.
+        edited_from: Id of the event that it was made of, which may be gone.
+        made_by: Name of a token; empty for somebody on the host.
+        replay: Number that ends its delivery, with `DELETE /api/v1/replays/{number}`.
+        connected: Somebody reads the subscription; it is sent once somebody does.
+        paused: Why the subscription gets nothing; empty where it is not paused.
+    """
+
+    id: str
+    channel: str
+    sequence: int
+    received_at: int
+    kind: str
+    key: str
+    method: str
+    request_target: str
+    size: int
+    subscription: str
+    edited_from: str
+    made_by: str
+    replay: int
+    connected: bool
+    paused: str
+    deliveries: list[DeliveryLine]
+
+
+class EditedEvents(msgspec.Struct, frozen=True):
+    """Edited events, newest first."""
+
+    edited: list[EditedEvent]
+
+
+async def create_edited(who: Caller, new: NewEdit) -> EditedEvent:
+    """Store an event that is made of another, and have one subscription get it.
+
+    Raises:
+        EventNotFound, SubscriptionNotFound: There is none that the caller may read.
+        Forbidden: The server itself reads the subscription.
+        TooManyEdited: As many wait as may.
+        KeyReused: Something else was asked under this key before.
+    """
+    if who.idempotency_key and len(who.idempotency_key) > MAX_KEY_CHARS:
+        raise InvalidValue(f"an Idempotency-Key has up to {MAX_KEY_CHARS} characters")
+    channel, event = await find_any_event(who, new.based_on)
+    if new.channel not in (None, channel.name):
+        raise InvalidValue(f"{new.based_on} is of {channel.name}, not of {new.channel}")
+    subscription = await who.subscription(channel.name, new.subscription)
+    who.check_reader(subscription)
+    edited = NewEdited(
+        _made(who, channel, event, new),
+        edited_from=event.head.id,
+        made_by=who.name,
+        idempotency_key=who.idempotency_key,
+        asked=hashlib.sha256(msgspec.json.encode(new)).digest(),
+    )
+    [view] = await _views(who, channel, [await who.store.create_edited(subscription, edited)])
+    return view
+
+
+async def list_edited(who: Caller, page: EditedPage) -> EditedEvents:
+    """The newest edited events of a channel, or of one subscription of it."""
+    channel = who.channel(page.channel or who.parts.settings.default_channel)
+    number = None
+    if page.subscription is not None:
+        number = (await who.subscription(channel.name, page.subscription)).number
+    most = min(page.limit, MAX_LISTED)
+    found = await who.store.list_edited(channel.number, number, page.before or None, most)
+    return EditedEvents(await _views(who, channel, found))
+
+
+async def _views(who: Caller, channel: Channel, found: Sequence[Edited]) -> list[EditedEvent]:
+    sequences = [edited.event.sequence for edited in found]
+    states = await who.store.deliveries(-channel.number, sequences)
+    known = {s.number: s for s in await who.store.subscriptions(channel.name)}
+    views = []
+    for edited, deliveries in zip(found, states, strict=True):
+        subscription = known.get(edited.subscription)
+        whose = subscription.name if subscription else ""
+        paused = subscription.config.paused if subscription else ""
+        views.append(_view(who, channel, edited, whose, paused, deliveries))
+    return views
+
+
+def _view(
+    who: Caller,
+    channel: Channel,
+    edited: Edited,
+    subscription: str,
+    paused: str,
+    deliveries: Iterable[DeliveryState],
+) -> EditedEvent:
+    event = edited.event
+    return EditedEvent(
+        event.id,
+        channel.name,
+        event.sequence,
+        event.received_at,
+        event.kind,
+        event.key,
+        event.method,
+        event.request_target,
+        event.size,
+        subscription,
+        edited.edited_from,
+        edited.made_by,
+        -edited.replay,
+        who.parts.hub.state(edited.subscription).readers > 0,
+        paused,
+        list(map(delivery_line, deliveries)),
+    )
+
+
+def _made(who: Caller, channel: Channel, event: Event, new: NewEdit) -> NewEvent:
+    """The event, checked as it will be when it is sent."""
+    was, now = event.head.request, who.now()
+    body = event.body if new.body_base64 is None else _decoded(new.body_base64)
+    if len(body) > (limit := who.body_limit(channel)):
+        raise BodyTooLarge(limit)
+    headers = was.headers if new.headers is None else tuple(_unmasked(new.headers, was.headers))
+    signed = _signature(who, channel, body, now) if new.sign else ()
+    request = RequestHead(
+        was.method if new.method is None else new.method,
+        was.request_target if new.request_target is None else new.request_target,
+        (*_kept(headers, signed, len(body)), (EDITED_FROM, event.head.id.encode())),
+        was.sender,
+        was.scheme,
+    )
+    id_ = f"evt_{uuid_utils.uuid7()}"
+    _check(channel, EventHead(id_, 1, now, "", "", request), body)
+    key, kind = identify(channel.config, body)
+    return NewEvent(id_, now, key, kind, request, body)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidValue(f"body_base64 is no base64: {exc}") from exc
+
+
+def _unmasked(given: Iterable[tuple[str, str]], was: HeaderList) -> Iterator[tuple[bytes, bytes]]:
+    """Fields as they are sent, those that were shown masked with their values of before."""
+    before = defaultdict[bytes, list[bytes]](list)
+    for field, value in was:
+        before[field.lower()].append(value)
+    for text, said in given:
+        try:
+            name, value = text.encode("latin-1"), said.encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidValue(f"a header cannot be sent: {exc}") from exc
+        known = before[name.lower()]
+        own = known.pop(0) if known else value
+        yield name, own if said == MASK else value
+
+
+def _kept(headers: HeaderList, signed: HeaderList, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """As of a webhook: no hop-by-hop fields, none of the relay's; what is signed replaces its own.
+
+    `Content-Length` says what it is, where it is said.
+    """
+    new = {name.lower(): value for name, value in signed}
+    for name, value in headers:
+        lower = name.lower()
+        if lower in HOP_BY_HOP or lower.startswith(b"relay-") or lower in new:
+            continue
+        yield name, b"%d" % size if lower == b"content-length" else value
+    yield from signed
+
+
+def _signature(who: Caller, channel: Channel, body: bytes, now: int) -> HeaderList:
+    hmac = channel.config.hmac
+    if hmac is None:
+        raise InvalidValue(f"{channel.name} has no secret to sign with")
+    secret, timestamp = who.parts.sealer.open(hmac.secrets[0]), b"%d" % (now // 1000)
+    signature = b"sha256=" + chatwoot_signature(secret, timestamp, body)
+    return ((b"X-Chatwoot-Timestamp", timestamp), (b"X-Chatwoot-Signature", signature))
+
+
+def _check(channel: Channel, head: EventHead, body: bytes) -> None:
+    """Raise `InvalidValue` for what no target would be sent."""
+    headers = head.request.headers
+    size = len(head.request.request_target) + sum(len(n) + len(v) for n, v in headers)
+    if len(headers) > MAX_HEAD_FIELDS or size > MAX_HEAD_BYTES:
+        raise InvalidValue(f"a head has up to {MAX_HEAD_FIELDS} fields, {MAX_HEAD_BYTES} bytes")
+    try:
+        compose(Delivery("", 0, channel.name, 1, False, head, body), ANYWHERE)
+    except RequestRefused as exc:
+        raise InvalidValue(str(exc)) from exc
