@@ -33,11 +33,11 @@ class RawReader:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self._socket.settimeout(ANSWER_S)
         self._socket.connect(("127.0.0.1", port))
-        self._socket.sendall(_upgrade(port, token))
+        self._socket.sendall(upgrade(port, token))
         self._read_until(b"\r\n\r\n", must_begin=b"HTTP/1.1 101 ")
         wanted = (Wanted(channel=CHANNEL),)
         hello = Hello("bench", "bench", wanted, WINDOW)
-        self._socket.sendall(_frame(BINARY, encode(hello)))
+        self._socket.sendall(masked_frame(BINARY, encode(hello)))
 
     def welcomed(self) -> None:
         """Read the answer to the hello: the subscription exists now."""
@@ -46,7 +46,7 @@ class RawReader:
     def ping(self) -> None:
         """Say that this side lives; in vain once the server has cut it."""
         with contextlib.suppress(OSError):  # `cut` tells
-            self._socket.sendall(_frame(PING, b""))
+            self._socket.sendall(masked_frame(PING, b""))
 
     def cut(self) -> bool:
         """Whether the server has let go of the connection, as its kernel sees it.
@@ -75,7 +75,7 @@ class RawReader:
             raise BenchError(f"The server refused a raw client: {data[:200]!r}")
 
 
-def _upgrade(port: int, token: str) -> bytes:
+def upgrade(port: int, token: str) -> bytes:
     return (
         "GET /connect HTTP/1.1\r\n"
         f"Host: 127.0.0.1:{port}\r\n"
@@ -88,7 +88,7 @@ def _upgrade(port: int, token: str) -> bytes:
     ).encode()
 
 
-def _frame(head: int, payload: bytes) -> bytes:
+def masked_frame(head: int, payload: bytes) -> bytes:
     """One masked frame of up to 64 KiB."""
     if len(payload) < 126:
         return struct.pack("!BB", head, 0x80 | len(payload)) + NO_MASK + payload

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from bench import report
 from bench.errors import BenchError
@@ -40,6 +41,7 @@ from bench.ways import (
 )
 from bench.webhooks import FIXTURES, load_bodies
 
+T = TypeVar("T")
 Opener = Callable[[Path, int], AbstractContextManager[Way]]
 
 OPEN_WAY: dict[str, Opener] = {
@@ -131,7 +133,7 @@ def run_round(plan: Plan, target: Target, ways: dict[str, Way], first: int) -> d
     return found
 
 
-def rotated(names: list[str], by: int) -> list[str]:
+def rotated(names: list[T], by: int) -> list[T]:
     cut = by % len(names)
     return names[cut:] + names[:cut]
 
