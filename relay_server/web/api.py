@@ -20,6 +20,7 @@ from relay_server.errors import InvalidValue, RequestTooSlow
 from relay_server.operations import (
     Caller,
     ForAdmins,
+    bodies,
     channels,
     edited,
     events,
@@ -109,6 +110,8 @@ routes = [
     Route("POST", "/events", edited.create_edited, edited.NewEdit, 201, with_event=True),
     Route("GET", "/events/{id}", events.show_event),
     Route("GET", "/edited", edited.list_edited, edited.EditedPage),
+    Route("GET", "/events/{id}/tree", bodies.show_tree, bodies.TreePage),
+    Route("GET", "/compare", bodies.compare, bodies.ComparePage),
     Route("GET", "/replays", replays.list_replays, replays.ReplayPage),
     Route("POST", "/replays", replays.create_replays, replays.NewReplay, 201),
     Route("GET", "/replays/{number}", replays.show_replay),

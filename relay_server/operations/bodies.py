@@ -1,0 +1,150 @@
+"""What an event's body holds, as a tree, and how two of them differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from difflib import unified_diff
+from itertools import islice
+
+import msgspec
+
+from relay_server.bodies.compare import (
+    MAX_DIFFERENCES,
+    Difference,
+    differences,
+    is_comparable,
+)
+from relay_server.bodies.tree import BadJson, Json, Node, at, parse, walk
+from relay_server.errors import InvalidValue
+from relay_server.operations import Caller
+from relay_server.operations.events import find_event
+from relay_server.values import Event
+
+MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a larger one is not
+NODES = 2_000  # of a tree in one answer; `next` leads to the rest
+MAX_LINES = 1_000  # of each of two bodies that are compared line by line; more are cut
+
+
+class TreePage(msgspec.Struct):
+    """Which part of a body: what a JSON pointer leads to, from its so-and-so-many-th value on."""
+
+    path: str = ""
+    first: int = 0
+
+
+class Tree(msgspec.Struct, kw_only=True):
+    """Values of a body in their order; numbers as they came, secrets masked.
+
+    Attributes:
+        nodes: At most 2,000.
+        next: `first` for the rest; null at the end.
+        problem: Why there is no tree; empty if there is one.
+        line, column: Where the body stops being JSON, from 1; 0 where that is not why.
+    """
+
+    nodes: list[Node] = []
+    next: int | None = None
+    problem: str = ""
+    line: int = 0
+    column: int = 0
+
+
+class ComparePage(msgspec.Struct):
+    """Which events are compared.
+
+    Attributes:
+        a, b: Their ids.
+        ignore: JSON pointers, with commas between them: what is below them does not count.
+        expected: Show also what any two webhooks differ in.
+    """
+
+    a: str = ""
+    b: str = ""
+    ignore: str = ""
+    expected: bool = False
+
+
+class Comparison(msgspec.Struct, kw_only=True):
+    """How the bodies of two events differ.
+
+    Attributes:
+        equal: `bytes`, or `json` where only spaces or the order of names differ; else empty.
+        differences: At most 1,000.
+        expected: How many differences any two webhooks have; left out unless asked for.
+        truncated: There are more.
+        lines: What differs line by line, where one is no JSON or too large; as `diff -u` writes it.
+    """
+
+    equal: str = ""
+    differences: list[Difference] = []
+    expected: int = 0
+    truncated: bool = False
+    lines: list[str] = []
+
+
+async def show_tree(who: Caller, id_: str, page: TreePage) -> Tree:
+    """An event's body as a tree in which everything is as it came."""
+    _, event = await find_event(who, id_)
+    # In a thread: a body of 1 MiB takes tens of milliseconds, in which nobody would be answered.
+    return await asyncio.to_thread(_tree, event.body, page)
+
+
+async def compare(who: Caller, page: ComparePage) -> Comparison:
+    """How two events differ, by the values of their bodies."""
+    (_, a), (_, b) = [await find_event(who, id_) for id_ in (page.a, page.b)]
+    return await asyncio.to_thread(_compared, a, b, page)
+
+
+def _tree(body: bytes, page: TreePage) -> Tree:
+    if len(body) > MAX_TREE_BYTES:
+        return Tree(problem=f"it is larger than {MAX_TREE_BYTES} bytes")
+    try:
+        part = at(parse(body), page.path)
+    except BadJson as exc:
+        return Tree(problem=str(exc), line=exc.line, column=exc.column)
+    except KeyError:
+        raise InvalidValue(f"{page.path!r} leads to nothing in this body") from None
+    found = list(islice(walk(part, page.path), page.first, page.first + NODES + 1))
+    return Tree(nodes=found[:NODES], next=page.first + NODES if len(found) > NODES else None)
+
+
+def _compared(a: Event, b: Event, page: ComparePage) -> Comparison:
+    if a.body == b.body:
+        return Comparison(equal="bytes")
+    before, after = _values(a.body), _values(b.body)
+    if before is None or after is None:
+        return _by_lines(a.body, b.body)
+    ignored = [path for path in page.ignore.split(",") if path]
+    found = [d for d in differences(*before, *after) if not _is_below(d.path, ignored)]
+    shown = [d for d in found if page.expected or not d.expected]
+    return Comparison(
+        equal="" if found or ignored else "json",
+        differences=shown[:MAX_DIFFERENCES],
+        expected=sum(d.expected for d in found),
+        truncated=len(shown) > MAX_DIFFERENCES,
+    )
+
+
+def _values(body: bytes) -> tuple[Json] | None:
+    """A body's value, which may be null; None where it is not compared by values."""
+    if len(body) > MAX_TREE_BYTES:
+        return None
+    try:
+        value = parse(body)
+    except BadJson:
+        return None
+    return (value,) if is_comparable(value) else None
+
+
+def _is_below(path: str, ignored: Sequence[str]) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in ignored)
+
+
+def _by_lines(a: bytes, b: bytes) -> Comparison:
+    before, after = (
+        body[:MAX_TREE_BYTES].decode("utf-8", "replace").splitlines() for body in (a, b)
+    )
+    truncated = max(len(before), len(after)) > MAX_LINES or max(len(a), len(b)) > MAX_TREE_BYTES
+    lines = list(unified_diff(before[:MAX_LINES], after[:MAX_LINES], "a", "b", lineterm=""))
+    return Comparison(lines=lines[:MAX_LINES], truncated=truncated or len(lines) > MAX_LINES)
