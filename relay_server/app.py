@@ -34,8 +34,10 @@ from relay_server.store.opening import open_store, store_exists
 from relay_server.web import api, gateway, openapi
 from relay_server.web.access import ON_HOST, errors_as_json
 from relay_server.web.context import CONTEXT, Context
+from relay_server.web.feed import feed
 from relay_server.web.front import Front
 from relay_server.web.server import (
+    FEED_PATH,
     HEADER_DEADLINE_S,
     BoundedRunner,
     close_after_answer,
@@ -111,6 +113,7 @@ def public_app(context: Context) -> web.Application:
     described = api.routes + api.canary_routes
     app.add_routes(route.definition() for route in described)
     app.router.add_get(openapi.PATH, openapi.handler(described))
+    app.router.add_route("GET", FEED_PATH, feed)
     return app
 
 
@@ -129,6 +132,7 @@ def control_app(context: Context) -> web.Application:
     app[ON_HOST] = True
     app.router.add_get("/health/ready", ready)
     app.add_routes(route.definition() for route in api.routes)
+    app.router.add_route("GET", FEED_PATH, feed)
     return app
 
 

@@ -154,6 +154,13 @@ class Busy(TooMany, code="busy", status=503):
     message = "more requests are under way than are answered at once"
 
 
+class TooManyFeeds(TooMany, code="too_many_feeds"):
+    """The token has as many live feeds as it may."""
+
+    message = "this token has as many live feeds open as it may"
+    hint = "Close one: a browser needs one for all of its tabs."
+
+
 class RequestTooSlow(RelayError, code="request_timeout", status=408):
     """The body of a request to the API did not come whole in time."""
 

@@ -188,6 +188,7 @@ class Metrics:
             registry=registry,
         )
         self.connections = Gauge("relay_connections", "Connected clients.", registry=registry)
+        self.feeds = Gauge("relay_feeds", "Live feeds that are read.", registry=registry)
         self.limited = Counter(
             "relay_limited_total",
             "What was refused because there was too much of it, by limit.",

@@ -5,7 +5,7 @@ repeated without need, clients come back to the next server by themselves; and a
 that are promised. Seconds after the signal:
 
      0      not ready any more, so that a proxy sends new connections elsewhere; webhooks are still
-            taken, and each answer ends its connection (`context.stopping`)
+            taken, and each answer ends its connection (`context.stopping`); live feeds end
      ≤ 10   deliveries under way have settled (`DRAIN_S`), and at least `MOVE_S` are over
             the port is closed, at a moment when the kernel holds no connection that nobody accepted
      ≤ 15   webhooks on their way in are answered (`LAST_WEBHOOK_S`); idle connections are closed
@@ -103,6 +103,7 @@ async def stop(
     now = asyncio.get_running_loop().time
     began = now()
     context.stopping = True  # not ready any more, and every answer ends its connection
+    context.feeds.stop()
     if drained:
         await asyncio.gather(context.hub.drain(DRAIN_S), asyncio.sleep(MOVE_S))
     await _stop_listening(server)

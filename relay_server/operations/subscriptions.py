@@ -38,17 +38,14 @@ SubscriptionFields = changes_of("SubscriptionFields", SubscriptionConfig, policy
 View = TypeVar("View")
 
 
-class SubscriptionView(msgspec.Struct, frozen=True, kw_only=True):
-    """How a subscription is doing.
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """Who reads a subscription, and whether it goes on.
 
     Attributes:
         readers: How many connections read it.
         waits_for: The target that is not there, if one is known.
         paused: Why; empty while it is not.
         forward: Where the server itself posts to; null if a client reads it.
-        policy: What holds: its own, and for the rest its channel's.
-        backlog: How many events wait.
-        dead: How many deliveries were given up and are listed.
     """
 
     channel: str
@@ -59,6 +56,17 @@ class SubscriptionView(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: str
     paused: str
     forward: str | None
+
+
+class SubscriptionView(Reading, frozen=True, kw_only=True):
+    """How a subscription is doing.
+
+    Attributes:
+        policy: What holds: its own, and for the rest its channel's.
+        backlog: How many events wait.
+        dead: How many deliveries were given up and are listed.
+    """
+
     policy: Policy
     backlog: int
     oldest_waiting_at: int | None
@@ -154,16 +162,13 @@ async def shown(
     raise SubscriptionNotFound(subscription.channel, subscription.name)
 
 
-def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionView:
-    """How it is doing; those who may not make forwards do not see where one posts to."""
-    subscription, parts = status.subscription, who.parts
-    config, state = subscription.config, parts.hub.state(subscription.number)
-    channel = who.store.catalog.channels.get(subscription.channel)
-    policy = config.policy.applied_to(channel.config.policy if channel else Policy())
+def reading_of(who: Caller, subscription: Subscription) -> Reading:
+    """Who reads it; those who may not make forwards do not see where one posts to."""
+    config, state = subscription.config, who.parts.hub.state(subscription.number)
     url, waits_for = config.forward.url if config.forward else None, state.waits_for_target or ""
     if url and not who.admin:
         url, waits_for = MASK, waits_for and MASK
-    return SubscriptionView(
+    return Reading(
         channel=subscription.channel,
         name=subscription.name,
         connected=state.readers > 0,
@@ -172,6 +177,16 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
         waits_for=waits_for,
         paused=config.paused,
         forward=url,
+    )
+
+
+def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionView:
+    """How it is doing, with what waits for it."""
+    subscription = status.subscription
+    channel = who.store.catalog.channels.get(subscription.channel)
+    policy = subscription.config.policy.applied_to(channel.config.policy if channel else Policy())
+    return SubscriptionView(
+        **msgspec.structs.asdict(reading_of(who, subscription)),
         policy=policy,
         backlog=status.backlog,
         oldest_waiting_at=status.oldest_waiting_at,

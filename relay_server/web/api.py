@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -29,6 +29,8 @@ from relay_server.operations import (
     subscriptions,
 )
 from relay_server.web.access import caller
+
+FieldsT = TypeVar("FieldsT", bound=msgspec.Struct)
 
 MAX_REQUEST_BYTES = 65_536  # of a request to the API; more: 422
 BODY_DEADLINE_S = 10.0  # for the body of a request to the API; longer: 408
@@ -70,7 +72,7 @@ class Route(NamedTuple):
             who.check_admin()
         if self.fields is not None:
             if self.method == "GET":
-                said.append(await _from_query(request, self.fields))
+                said.append(await from_query(request, self.fields))
             else:
                 limit = _limit(who, with_event=self.with_event)
                 said.append(await _from_body(request, self.fields, limit))
@@ -153,13 +155,13 @@ async def _from_body(
         raise InvalidValue(str(exc)) from exc
 
 
-async def _from_query(request: web.Request, fields: type[msgspec.Struct]) -> msgspec.Struct:
+async def from_query(request: web.Request, fields: type[FieldsT]) -> FieldsT:
     """Read a request's query; what it has beside the fields is let be."""
     given = dict[str, object]()
     for field in msgspec.structs.fields(fields):
-        text = request.query.get(field.name)
+        text = request.query.get(field.encode_name)
         if text is not None and (text or field.type is not int):  # an empty number is none
-            given[field.name] = _value(field.name, field.type, text)
+            given[field.name] = _value(field.encode_name, field.type, text)
     return fields(**given)
 
 

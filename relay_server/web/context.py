@@ -12,6 +12,7 @@ from aiohttp import web
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
+from relay_server.live.feeds import Feeds
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
@@ -45,7 +46,10 @@ class Context:
     # One at a time, so that a token has no more than one.
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    feeds: Feeds = field(init=False)
+
     def __post_init__(self) -> None:
+        self.feeds = Feeds(self, self.metrics.feeds.set)
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
 
     def limited(self, limit: Limit, event: str, /, of: Hashable = None, **facts: object) -> None:

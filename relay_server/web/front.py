@@ -401,7 +401,7 @@ class FrontDoor(asyncio.Protocol):
         """Let aiohttp take the connection, from the first byte of this request on."""
         self._leave()
         protocol = self._front.fallback()
-        protocol.on_lost = functools.partial(self._front.connections.leave, self._peer)
+        protocol.on_lost.append(functools.partial(self._front.connections.leave, self._peer))
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(b"".join(self._raw))

@@ -39,6 +39,7 @@ class Limit(StrEnum):
     CONNECTIONS = "connections"
     CONNECTIONS_PER_ADDRESS = "connections_per_address"
     REQUESTS = "requests"
+    FEEDS = "feeds"
 
 
 def group_of(address: str) -> str:

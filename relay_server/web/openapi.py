@@ -16,11 +16,18 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from relay_server.live.messages import MESSAGES
 from relay_server.operations import ForAdmins
 from relay_server.web.api import ROOT, Route
+from relay_server.web.feed import FeedFields, feed
+from relay_server.web.server import FEED_PATH
 
 PATH = f"{ROOT}/openapi.json"
 REF = "#/components/schemas/{name}"
+REFUSED = {
+    "description": "Refused.",
+    "content": {"application/json": {"schema": {"$ref": REF.format(name="Error")}}},
+}
 
 Schema = dict[str, Any]
 
@@ -54,6 +61,7 @@ def handler(routes: Sequence[Route]) -> Callable[[web.Request], Coroutine[Any, A
 def describe(routes: Sequence[Route]) -> Schema:
     """The OpenAPI 3.1 document of some routes."""
     types = [kind for route in routes for kind in _types(route)]
+    types += MESSAGES.values()
     schemas, components = msgspec.json.schema_components([Error, *types], ref_template=REF)
     for component in components.values():
         _describe_fields(component)
@@ -62,6 +70,7 @@ def describe(routes: Sequence[Route]) -> Schema:
     for route in routes:
         schema_of = {kind: next(found) for kind in _types(route)}
         paths.setdefault(ROOT + route.path, {})[route.method.lower()] = _operation(route, schema_of)
+    paths[FEED_PATH] = {"get": _feed(found)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Relay", "version": "1", "description": "Webhooks, stored and replayed."},
@@ -96,20 +105,36 @@ def _operation(route: Route, schema_of: dict[Any, Schema]) -> Schema:
     success: Schema = {"description": summary}
     if answer is not None:
         success |= _json(schema_of[answer])
+    query = _query_parameters(route.fields) if route.fields and route.method == "GET" else ()
     operation: Schema = {
         "operationId": route.operation.__name__,
         "summary": summary,
         "description": more.partition("Raises:")[0].strip(),
         "tags": [route.path.split("/")[1]],
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route), *query],
         "responses": {
             str(route.status if answer is not None else 204): success,
-            "default": {"description": "Refused."} | _json({"$ref": REF.format(name="Error")}),
+            "default": REFUSED,
         },
     }
     if route.fields is not None and route.method != "GET":
         operation["requestBody"] = {"required": True} | _json(schema_of[route.fields])
     return operation
+
+
+def _feed(messages: Iterator[Schema]) -> Schema:
+    """The live feed: it has no line in the table, as its answer has no end."""
+    stream = {"text/event-stream": {"schema": {"anyOf": list(messages)}}}
+    return {
+        "operationId": "feed",
+        "summary": (inspect.getdoc(feed) or "").partition("\n")[0],
+        "tags": ["feed"],
+        "parameters": list(_query_parameters(FeedFields)),
+        "responses": {
+            "200": {"description": "What happens, as it happens.", "content": stream},
+            "default": REFUSED,
+        },
+    }
 
 
 def _describe_fields(component: Schema) -> None:
@@ -121,7 +146,8 @@ def _describe_fields(component: Schema) -> None:
         component["description"] = text.strip()
     for names, meaning in re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", fields, re.MULTILINE):
         for name in names.split(", "):
-            component["properties"][name]["description"] = " ".join(meaning.split())
+            # A name that Python keeps for itself has a `_` behind it there.
+            component["properties"][name.rstrip("_")]["description"] = " ".join(meaning.split())
 
 
 def _json(schema: Schema) -> Schema:
@@ -133,9 +159,7 @@ def _path_parameters(route: Route) -> Iterator[Schema]:
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-def _query_parameters(route: Route) -> Iterator[Schema]:
-    if route.fields is None or route.method != "GET":
-        return
-    for field in msgspec.structs.fields(route.fields):
+def _query_parameters(fields: type[msgspec.Struct]) -> Iterator[Schema]:
+    for field in msgspec.structs.fields(fields):
         schema = msgspec.json.schema(field.type)
         yield {"name": field.encode_name, "in": "query", "schema": schema}

@@ -36,6 +36,7 @@ LINGER_S = 1.0  # to read the rest of what was refused, so that the answer is se
 SHUTDOWN_S = 3.0  # for requests under way once the last webhook was answered at a stop
 READ_AGAIN_S = 5.0  # at the earliest the store is asked again for metrics
 READING_DEADLINE_S = 3.0  # for its answer; without one what it said last is shown
+FEED_PATH = "/api/v1/feed"  # its answers last: they have a bound of their own
 MAX_API_REQUESTS = 100  # under way at once, each may read much of the store; more: 503 `busy`
 
 
@@ -48,7 +49,7 @@ class BoundedHandler(web.RequestHandler):
         super().__init__(manager, **kwargs)
         self._busy = False
         self._deadline: asyncio.TimerHandle | None = None
-        self.on_lost: Callable[[], None] | None = None  # for who counts connections
+        self.on_lost: list[Callable[[], None]] = []  # told once the connection is
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -56,9 +57,8 @@ class BoundedHandler(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
-        if self.on_lost is not None:
-            self.on_lost()
-            self.on_lost = None
+        while self.on_lost:
+            self.on_lost.pop()()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -164,8 +164,8 @@ async def track_request(request: web.Request, handler: Handler) -> web.StreamRes
 
 @web.middleware
 async def limit_concurrency(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer so many API requests at once and no more; the WebSocket is none."""
-    if not request.path.startswith("/api/"):
+    """Answer so many API requests at once and no more; the WebSocket and live feeds are none."""
+    if not request.path.startswith("/api/") or request.path == FEED_PATH:
         return await handler(request)
     context = request.app[CONTEXT]
     if context.api_requests >= MAX_API_REQUESTS:

@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 from relay_server.app import public_app
 from relay_server.web import api, openapi
 from relay_server.web.context import Context
+from relay_server.web.server import FEED_PATH
 from tests.support.chatwoot import message
 from tests.support.processes import ending
 from tests.support.relay import Relay
@@ -64,7 +65,7 @@ async def filled(relay: Relay) -> Asked:
     return Asked(relay.url, await relay.make_token("root", "admin"), known | {"id": event["id"]})
 
 
-@SCHEMA.parametrize()
+@SCHEMA.exclude(path=FEED_PATH).parametrize()  # its answer has no end
 @settings(max_examples=20, phases=[Phase.explicit, Phase.generate])
 def test_the_api_is_as_described(case: schemathesis.Case[Any], asked: Asked) -> None:
     # Half of the questions are about what is there; none of them deletes it.

@@ -13,6 +13,7 @@ from aiohttp import web
 from relay_protocol.messages import ClientMessage, CloseCode, ServerMessage
 from relay_protocol.values import FailureKind
 from relay_server.app import control_app, ops_app, public_app
+from relay_server.live.messages import MESSAGES as MESSAGES_OF_FEED
 from relay_server.web.context import Context
 from relay_server.web.ingest import is_webhook
 
@@ -64,6 +65,15 @@ def test_the_wire_protocol_page_has_every_message_and_field(message: type[msgspe
 
     assert mine, f"no section `{tag}`"
     assert [f for f in message.__struct_fields__ if f"`{f}`" not in mine] == []
+
+
+@pytest.mark.parametrize("name", MESSAGES_OF_FEED)
+def test_the_feed_page_has_every_message_and_field(name: str) -> None:
+    sections = (REFERENCE / "feed.md").read_text("utf-8").split("\n#")
+    mine = "".join(s for s in sections if s.startswith(f"## `{name}`"))
+
+    fields = msgspec.structs.fields(MESSAGES_OF_FEED[name])
+    assert [f.encode_name for f in fields if f"`{f.encode_name}`" not in mine] == []
 
 
 def test_the_wire_protocol_page_has_every_close_code() -> None:

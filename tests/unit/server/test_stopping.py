@@ -68,7 +68,8 @@ async def test_webhooks_are_taken_for_half_a_second_though_nothing_is_under_way(
     idle, began = Idle(), running_clock().now
     hub = SimpleNamespace(drain=idle.nothing, go_away=lambda *_: None)
     front = SimpleNamespace(close=idle.nothing)
-    context: Any = SimpleNamespace(stopping=False, hub=hub)
+    feeds = SimpleNamespace(stop=lambda: None)
+    context: Any = SimpleNamespace(stopping=False, hub=hub, feeds=feeds)
 
     await stopping.stop(context, cast(Any, idle), cast(Any, front), [], drained=True)
 

@@ -1,0 +1,7 @@
+"""The live feed: what happens, told to whoever watches, as it happens.
+
+- `positions`: where a reader is, as text that it brings back.
+- `messages`: what it is told, and how that is written (server-sent events).
+- `views`: what readers see, and what waits for each of them.
+- `feeds`: the store's changes, gathered and told; how all of it works stands there.
+"""

@@ -1,0 +1,413 @@
+"""Every live feed of this server: what changed is gathered, rendered once, and offered to all.
+
+    store's changes ──▶ news ──flush, each 0.1 s──▶ a view's messages ──▶ each of its viewers
+                                   ▲        └─▶ told: how far each channel is
+                     store.outlines, fetch
+
+**Level, not edge.** A change says that there is something new, and a flush reads what that is: of a
+channel all events between what was told and the newest. So a change that is told twice, or with
+nothing in it because another replica stored the event, comes to the same. The newest events are in
+the store's memory: a live feed costs it no question.
+
+**Nothing missing, nothing twice.** `told` is how far each channel is, the same for all views. A
+viewer comes with a position of its own, is first told what lies between (`catch_up`), and joins its
+view once it is where that is. Joining and flushing exclude each other (`_turn`). What is left out,
+because there is too much of it, is a `gap`, which names it. The state of deliveries is not caught
+up on: whoever comes back asks for the events that it shows.
+
+**Out of the way.** Nobody listens while nobody watches. A listener only notes what changed. Bodies
+are parsed, filters asked and lines rendered in a thread, once for all who see the same, and at most
+`MAX_AT_ONCE` events of a channel a flush. A viewer is written to by its own task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import accumulate
+
+import structlog
+
+from relay_protocol.errors import RelayError
+from relay_server.errors import Busy, InvalidValue, ReplayNotFound, TooManyFeeds
+from relay_server.live.messages import Beat, ChannelChange, SubscriptionChange, frame
+from relay_server.live.news import Changes, Moved, News
+from relay_server.live.positions import MAX_CHANNELS, format_positions
+from relay_server.live.rendering import delivery_message, events_message, gap_message, render
+from relay_server.live.views import View, Viewer
+from relay_server.operations import Parts
+from relay_server.operations.channels import channel_view
+from relay_server.operations.subscriptions import reading_of
+from relay_server.store.feed import TokenRevoked
+from relay_server.values import (
+    Channel,
+    ChannelNumber,
+    Event,
+    ReaderNumber,
+    Subscription,
+    SubscriptionNumber,
+)
+
+log = structlog.get_logger()
+
+MAX_FEEDS = 64  # live feeds at once; more: 503 `busy`
+MAX_FEEDS_EACH = 4  # live feeds of one token at once; more: 429 `too_many_feeds`
+FLUSH_S = 0.1  # between two looks at what is new, so that much becomes one
+BEAT_S = 15.0  # between two signs of life
+LOOK_S = 1.0  # between two looks at who is connected
+MAX_AT_ONCE = 500  # events of a channel that a feed catches up on; the others are a `gap`
+PIECE = 100  # events that are read and rendered at once
+PIECE_BYTES = 1_048_576  # of their bodies; one that is larger is read by itself
+MAX_REPLAYS = 1_000  # whose subscriptions are remembered
+
+
+class Feeds:
+    """Who watches, and what they are told.
+
+    Args:
+        parts: The server's.
+        count: Called with how many feeds there are.
+    """
+
+    def __init__(self, parts: Parts, count: Callable[[int], object]) -> None:
+        self._parts, self._store, self._count = parts, parts.store, count
+        self._viewers = dict[Viewer, None]()
+        self._views = dict[Hashable, View]()
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._news: News | None = None  # while somebody watches
+        self._task: asyncio.Task[None] | None = None  # the same
+        self._told = dict[ChannelNumber, int]()
+        self._subscriptions = dict[SubscriptionNumber, Subscription]()
+        self._replays = dict[ReaderNumber, SubscriptionNumber]()
+        self._readings = dict[SubscriptionNumber, Hashable]()  # as they were told last
+        self._stopping = False
+        parts.store.feed.listen(TokenRevoked, self._token_revoked)
+
+    @contextmanager
+    def admitted(self, owner: str) -> Iterator[Viewer]:
+        """A viewer of a token's, for as long as its connection lasts.
+
+        Raises:
+            Busy: There are as many feeds as there may be, or the server stops.
+            TooManyFeeds: The token has as many as it may.
+        """
+        if self._stopping or len(self._viewers) >= MAX_FEEDS:
+            raise Busy
+        if sum(viewer.owner == owner for viewer in self._viewers) >= MAX_FEEDS_EACH:
+            raise TooManyFeeds
+        viewer = Viewer(owner)
+        self._viewers[viewer] = None
+        self._count(len(self._viewers))
+        try:
+            yield viewer
+        finally:
+            del self._viewers[viewer]
+            self._count(len(self._viewers))
+            self._leave(viewer)
+
+    def stop(self) -> None:
+        """Send all away, and let nobody in any more: the next server takes over."""
+        self._stopping = True
+        for viewer in self._viewers:
+            viewer.end("stopping")
+
+    async def positions(
+        self, view: View, since: Mapping[str, int] | None
+    ) -> dict[ChannelNumber, int]:
+        """Where a viewer begins in each of its channels.
+
+        Args:
+            view: What it asked for.
+            since: What it brought back; None for now. A channel that is not in it was made since.
+
+        Raises:
+            InvalidValue: It asks for too many channels.
+            StoreUnavailable: The store cannot be read now.
+        """
+        async with self._turn:
+            await self._begin()
+            shown = [c for c in self._store.catalog.channels.values() if view.shows(c)]
+            if len(shown) > MAX_CHANNELS:
+                raise InvalidValue(f"a feed has up to {MAX_CHANNELS} channels: name those you mean")
+            if since is None:
+                return {c.number: self._told[c.number] for c in shown}
+            return {c.number: since.get(c.name, 0) for c in shown}
+
+    async def catch_up(
+        self, viewer: Viewer, view: View, at: dict[ChannelNumber, int]
+    ) -> AsyncIterator[bytes]:
+        """What a viewer missed, in pieces; then it has joined its view, and is offered all else.
+
+        Raises:
+            StoreUnavailable: The store cannot be read now.
+        """
+        looked = dict[ChannelNumber, int]()
+        while True:
+            async with self._turn:
+                for channel in self._store.catalog.channels.values():
+                    if view.shows(channel):  # also what was made meanwhile
+                        at.setdefault(channel.number, 0)
+                        looked.setdefault(channel.number, 0)
+                told = self._told
+                behind = [n for n in looked if at[n] < told.get(n, 0) and looked[n] < MAX_AT_ONCE]
+                if not behind:
+                    self._join(viewer, view, at)
+                    return
+                up_to = {number: told[number] for number in behind}
+            for number in behind:
+                limit = min(PIECE, MAX_AT_ONCE - looked[number])
+                events, reached = await self._read(number, at[number], up_to[number], limit)
+                looked[number] += len(events)
+                yield await self._missed(view, at, number, events)
+                at[number] = reached
+
+    async def _missed(
+        self,
+        view: View,
+        at: Mapping[ChannelNumber, int],
+        number: ChannelNumber,
+        events: Sequence[Event],
+    ) -> bytes:
+        channel = self._channel(number)
+        if channel is None:
+            return b""
+        [lines] = await asyncio.to_thread(render, channel.name, events, [view.filter])
+        return events_message(view.positions(at), channel.name, lines)
+
+    def _join(self, viewer: Viewer, view: View, at: dict[ChannelNumber, int]) -> None:
+        """Tell a viewer what it was not told, and where it is; from now on it is told all."""
+        for number, told in self._told.items():
+            channel = self._channel(number)
+            if channel is not None and at.get(number, told) != told:
+                viewer.offer(gap_message(view.positions(at), channel.name, told))
+                at[number] = told
+        viewer.offer(frame(self._beat(), format_positions(view.positions(self._told))))
+        view = self._views.setdefault(view.key, view)
+        view.viewers[viewer] = None
+        self._want_progress()
+        if view.state:
+            for subscription in self._subscriptions.values():
+                self._readings.setdefault(subscription.number, self._state(subscription))
+                if self._shown(view, subscription):
+                    viewer.offer(_reading_message(view, subscription))
+
+    def _leave(self, viewer: Viewer) -> None:
+        for key, view in list(self._views.items()):
+            view.viewers.pop(viewer, None)
+            if not view.viewers:
+                del self._views[key]
+        self._want_progress()
+        if not self._viewers:
+            self._end()
+
+    async def _begin(self) -> None:
+        """Listen, then read what there is; unless that is done."""
+        if self._news is not None:
+            return
+        self._news = News(self._store.feed, self._wake.set)
+        for channel in self._store.catalog.channels.values():
+            self._told[channel.number] = self._store.newest(channel.number)
+        try:
+            found = await self._store.subscriptions()
+        except BaseException:
+            self._end()
+            raise
+        self._subscriptions = {subscription.number: subscription for subscription in found}
+        self._task = asyncio.create_task(self._run(), name="live feed")
+        self._task.add_done_callback(self._ended)
+
+    def _end(self) -> None:
+        """Nobody watches: forget all, and hear of nothing."""
+        if self._news is not None:
+            self._news.close()
+            self._news = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        for known in (self._told, self._subscriptions, self._replays, self._readings):
+            known.clear()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the live feed failed: who watches comes anew", exc_info=error)
+            for viewer in self._viewers:
+                viewer.end("error")
+
+    def _want_progress(self) -> None:
+        if self._news is not None:
+            self._news.want_progress(any(view.state for view in self._views.values()))
+
+    def _token_revoked(self, change: TokenRevoked) -> None:
+        for viewer in self._viewers:
+            if viewer.owner == change.name:
+                viewer.end("revoked", None)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        beat_at = loop.time() + BEAT_S
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(FLUSH_S)
+            async with self._turn:
+                await self._flush()
+            if loop.time() >= beat_at:
+                beat_at = loop.time() + BEAT_S
+                for view in self._views.values():
+                    position = format_positions(view.positions(self._told))
+                    view.offer(frame(self._beat(), position))
+
+    async def _flush(self) -> None:
+        """Tell all that is new; what the store cannot say now is asked again."""
+        assert self._news is not None
+        changes = self._news.take()
+        self._subscriptions |= changes.changed
+        for channel, gone in changes.channels.values():
+            self._tell_channel(channel, gone)
+        try:
+            for number in changes.stored:
+                await self._tell_events(number)
+            await self._tell_deliveries(changes.moved)
+        except RelayError as exc:
+            log.warning("a live feed waits for the store", error=str(exc))
+            self._news.put_back(changes)
+        if changes.too_many:
+            self._send_away("too slow", [view for view in self._views.values() if view.state])
+        self._tell_readings(changes)
+
+    async def _tell_events(self, number: ChannelNumber) -> None:
+        """All events of a channel that were not told; beyond `MAX_AT_ONCE` that there are more."""
+        channel, told = self._channel(number), self._told
+        if channel is None or number not in told:
+            return
+        views = [view for view in self._views.values() if view.shows(channel)]
+        up_to, looked = self._store.newest(number), 0
+        while views and told.get(number, up_to) < up_to and looked < MAX_AT_ONCE:
+            events, reached = await self._read(number, told[number], up_to, PIECE)
+            looked += len(events)
+            filters = [view.filter for view in views]
+            rendered = await asyncio.to_thread(render, channel.name, events, filters)
+            for view, lines in zip(views, rendered, strict=True):
+                view.offer(events_message(view.positions(told), channel.name, lines))
+            told[number] = reached
+        for view in views if told[number] < up_to else ():
+            view.offer(gap_message(view.positions(told), channel.name, up_to))
+        told[number] = max(told[number], up_to)
+
+    async def _read(
+        self, channel: ChannelNumber, after: int, up_to: int, limit: int
+    ) -> tuple[Sequence[Event], int]:
+        """The next events up to a sequence, as many as are read at once; and how far that is."""
+        outlines = await self._store.outlines(channel, after, limit)
+        wanted = [outline for outline in outlines if outline.sequence <= up_to]
+        sizes = accumulate(outline.size for outline in wanted)
+        fitting = max(1, sum(size <= PIECE_BYTES for size in sizes))
+        ended = fitting >= len(wanted) and (len(wanted) < limit or not wanted)
+        events = await self._store.fetch(channel, [o.sequence for o in wanted[:fitting]])
+        return events, up_to if ended else wanted[:fitting][-1].sequence
+
+    async def _tell_deliveries(self, moved: Mapping[tuple[ReaderNumber, int], Moved]) -> None:
+        by_channel = defaultdict[Channel, list[tuple[ReaderNumber, int]]](list)
+        for reader, sequence in moved:
+            subscription = await self._subscription_of(reader)
+            channel = subscription and self._store.catalog.channels.get(subscription.channel)
+            if channel:
+                by_channel[channel].append((reader, sequence))
+        for channel, deliveries in by_channel.items():
+            views = [v for v in self._views.values() if v.state and v.shows(channel)]
+            if views:
+                told = await self._deliveries(channel, deliveries, moved)
+                for view in views:
+                    view.offer(told)
+
+    async def _deliveries(
+        self,
+        channel: Channel,
+        deliveries: Sequence[tuple[ReaderNumber, int]],
+        moved: Mapping[tuple[ReaderNumber, int], Moved],
+    ) -> bytes:
+        """The messages of deliveries whose events are kept."""
+        sequences = sorted({sequence for _, sequence in deliveries})
+        ids, messages = await self._store.event_ids(channel.number, sequences), list[bytes]()
+        for reader, sequence in deliveries:
+            subscription = await self._subscription_of(reader)
+            if sequence in ids and subscription is not None:
+                key = reader, sequence
+                made = delivery_message(
+                    channel.name, subscription.name, reader, ids[sequence], moved[key]
+                )
+                messages.append(made)
+        return b"".join(messages)
+
+    async def _subscription_of(self, reader: ReaderNumber) -> Subscription | None:
+        """Which subscription a reader is, or a replay is for; None once it is gone."""
+        if reader > 0:
+            return self._subscriptions.get(reader)
+        if reader not in self._replays:
+            if len(self._replays) >= MAX_REPLAYS:
+                self._replays.clear()
+            with suppress(ReplayNotFound):
+                self._replays[reader] = (await self._store.replay(reader)).subscription
+        return self._subscriptions.get(self._replays.get(reader, 0))
+
+    def _tell_channel(self, channel: Channel, gone: bool) -> None:
+        if gone:
+            self._told.pop(channel.number, None)
+        else:
+            self._told.setdefault(channel.number, 0)
+        settings = None if gone else channel_view(self._parts, channel)
+        message = frame(ChannelChange(channel.name, settings))
+        views = [view for view in self._views.values() if view.shows(channel)]
+        for view in views:
+            if view.state:
+                view.offer(message)
+        full = [view for view in views if len(view.positions(self._told)) > MAX_CHANNELS]
+        self._send_away("too many channels", full)
+
+    def _tell_readings(self, changes: Changes) -> None:
+        """Who reads what, where that is not as it was told: only the hub knows who is connected."""
+        views = [view for view in self._views.values() if view.state]
+        for number in changes.gone:
+            self._readings.pop(number, None)
+            subscription = self._subscriptions.pop(number, None)
+            if subscription is not None:
+                gone = frame(SubscriptionChange(subscription.channel, subscription.name, None))
+                for view in views:
+                    if self._shown(view, subscription):
+                        view.offer(gone)
+        for number, subscription in self._subscriptions.items() if views else ():
+            state = self._state(subscription)
+            if self._readings.get(number) != state:
+                self._readings[number] = state
+                for view in views:
+                    if self._shown(view, subscription):
+                        view.offer(_reading_message(view, subscription))
+
+    def _send_away(self, why: str, views: Iterable[View]) -> None:
+        for view in views:
+            for viewer in view.viewers:
+                viewer.end(why)
+
+    def _state(self, subscription: Subscription) -> Hashable:
+        return subscription.config, self._parts.hub.state(subscription.number)
+
+    def _shown(self, view: View, subscription: Subscription) -> bool:
+        channel = self._store.catalog.channels.get(subscription.channel)
+        return channel is not None and view.shows(channel)
+
+    def _channel(self, number: ChannelNumber) -> Channel | None:
+        channels = self._store.catalog.channels.values()
+        return next((channel for channel in channels if channel.number == number), None)
+
+    def _beat(self) -> Beat:
+        return Beat(self._parts.clock.unix_ms())
+
+
+def _reading_message(view: View, subscription: Subscription) -> bytes:
+    reading = reading_of(view.who, subscription)
+    return frame(SubscriptionChange(subscription.channel, subscription.name, reading))

@@ -1,0 +1,135 @@
+"""What changed since it was told last: noted as the store tells it, and no more than noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from relay_server.store.feed import (
+    ChannelChanged,
+    ChannelGone,
+    EventsStored,
+    Feed,
+    Progressed,
+    SubscriptionChanged,
+    SubscriptionGone,
+)
+from relay_server.values import (
+    Attempt,
+    Channel,
+    ChannelNumber,
+    Mark,
+    ReaderNumber,
+    Subscription,
+    SubscriptionNumber,
+)
+
+MAX_MOVED = 10_000  # deliveries that move between two looks; of more none is told of
+
+
+class Moved(NamedTuple):
+    """A delivery that is further than before: its newest mark and attempt, where there are any."""
+
+    mark: Mark | None = None
+    attempt: Attempt | None = None
+
+
+@dataclass(eq=False)
+class Changes:
+    """Each change once, however often it came.
+
+    Attributes:
+        stored: Channels that have new events.
+        moved: Deliveries, by reader and sequence.
+        too_many: More of them moved than can be told of.
+        changed: Subscriptions that were made or set anew.
+        gone: Subscriptions that were deleted.
+        channels: Channels that were made, set anew or, where it is true, deleted.
+    """
+
+    stored: set[ChannelNumber] = field(default_factory=set)
+    moved: dict[tuple[ReaderNumber, int], Moved] = field(default_factory=dict)
+    too_many: bool = False
+    changed: dict[SubscriptionNumber, Subscription] = field(default_factory=dict)
+    gone: list[SubscriptionNumber] = field(default_factory=list)
+    channels: dict[ChannelNumber, tuple[Channel, bool]] = field(default_factory=dict)
+
+
+class News:
+    """Listens for as long as somebody watches.
+
+    Args:
+        feed: The store's.
+        wake: Called when there is something.
+    """
+
+    def __init__(self, feed: Feed, wake: Callable[[], None]) -> None:
+        self._feed, self._wake = feed, wake
+        self._unlisten = [
+            feed.listen(EventsStored, self._stored),
+            feed.listen(ChannelChanged, self._channel_changed),
+            feed.listen(ChannelGone, self._channel_gone),
+            feed.listen(SubscriptionChanged, self._subscription_changed),
+            feed.listen(SubscriptionGone, self._subscription_gone),
+        ]
+        self._unlisten_progress: Callable[[], None] | None = None
+        self._changes = Changes()
+
+    def take(self) -> Changes:
+        """What changed since it was taken last."""
+        changes, self._changes = self._changes, Changes()
+        return changes
+
+    def put_back(self, changes: Changes) -> None:
+        """Have its events and deliveries taken again, with what came meanwhile."""
+        self._changes.stored |= changes.stored
+        self._changes.moved = changes.moved | self._changes.moved
+
+    def want_progress(self, wanted: bool) -> None:
+        """Hear of deliveries, or not: there is much of it."""
+        if wanted and self._unlisten_progress is None:
+            self._unlisten_progress = self._feed.listen(Progressed, self._progressed)
+        elif not wanted and self._unlisten_progress is not None:
+            self._unlisten_progress()
+            self._unlisten_progress = None
+
+    def close(self) -> None:
+        """Hear of nothing any more."""
+        self.want_progress(False)
+        for unlisten in self._unlisten:
+            unlisten()
+
+    def _stored(self, change: EventsStored) -> None:
+        self._changes.stored.add(change.channel)
+        self._wake()
+
+    def _progressed(self, change: Progressed) -> None:
+        moved, reader = self._changes.moved, change.reader
+        for attempt in change.attempts:
+            key = reader, attempt.sequence
+            moved[key] = Moved(moved.get(key, Moved()).mark, attempt)
+        for mark in change.marks:
+            key = reader, mark.sequence
+            moved[key] = Moved(mark, moved.get(key, Moved()).attempt)
+        if len(moved) > MAX_MOVED:
+            self._changes.too_many = True
+            moved.clear()
+        self._wake()
+
+    def _channel_changed(self, change: ChannelChanged) -> None:
+        self._changes.channels[change.channel.number] = change.channel, False
+        self._wake()
+
+    def _channel_gone(self, change: ChannelGone) -> None:
+        self._changes.channels[change.channel.number] = change.channel, True
+        self._wake()
+
+    def _subscription_changed(self, change: SubscriptionChanged) -> None:
+        self._changes.changed[change.subscription.number] = change.subscription
+        self._wake()
+
+    def _subscription_gone(self, change: SubscriptionGone) -> None:
+        self._changes.changed.pop(change.subscription, None)
+        self._changes.gone.append(change.subscription)
+        self._wake()

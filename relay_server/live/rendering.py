@@ -1,0 +1,81 @@
+"""The messages of what happened. Pure; `render` parses bodies, and is called in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from relay_server.filters.document import Document
+from relay_server.filters.language import Filter
+from relay_server.live.messages import Delivery, Gap, frame, framed
+from relay_server.live.news import Moved
+from relay_server.live.positions import around, format_positions
+from relay_server.operations.events import event_row, summary_of
+from relay_server.values import Event, ReaderNumber
+
+Line = tuple[int, bytes]  # an event's sequence, and its row as JSON
+
+
+def render(channel: str, events: Sequence[Event], filters: Sequence[Filter]) -> list[list[Line]]:
+    """For each filter the lines of those events that it means; each line is made once."""
+    found: list[list[Line]] = [[] for _ in filters]
+    for event in events:
+        document, line = Document(event), b""
+        for lines, wanted in zip(found, filters, strict=True):
+            if wanted.matches(document):
+                line = line or _line(channel, document)
+                lines.append((event.head.sequence, line))
+    return found
+
+
+def _line(channel: str, document: Document) -> bytes:
+    # How its deliveries go is told as it changes.
+    row = event_row(channel, summary_of(document.event), document.facts, ())
+    return msgspec.json.encode(row)
+
+
+def events_message(positions: Mapping[str, int], channel: str, lines: Sequence[Line]) -> bytes:
+    """Events of a channel, each with the position that it moves the reader to.
+
+    Args:
+        positions: Where the reader is.
+        channel: Whose events.
+        lines: In order.
+    """
+    if not lines:
+        return b""
+    before, behind = around(positions, channel)
+    return b"".join([framed("event", line, f"{before}{at}{behind}") for at, line in lines])
+
+
+def gap_message(positions: Mapping[str, int], channel: str, last: int) -> bytes:
+    """Events that are left out, behind where the reader is, up to a sequence."""
+    gap = Gap(channel, positions[channel] + 1, last, before=last + 1)
+    return frame(gap, format_positions({**positions, channel: last}))
+
+
+def delivery_message(
+    channel: str, subscription: str, reader: ReaderNumber, event: str, moved: Moved
+) -> bytes:
+    """How far a delivery is, of a subscription's own or of a replay.
+
+    What has an attempt and no mark was delivered: the floor of its reader says so.
+    """
+    mark, attempt = moved
+    last = mark or attempt
+    assert last is not None
+    return frame(
+        Delivery(
+            event=event,
+            channel=channel,
+            sequence=last.sequence,
+            subscription=subscription,
+            state=mark.state.name.lower() if mark else "delivered",
+            attempt=last.attempt,
+            status=attempt.status if attempt else None,
+            reason=mark.reason if mark else "",
+            due_at=(mark.due_at or None) if mark else None,
+            replay=-reader if reader < 0 else None,
+        )
+    )
