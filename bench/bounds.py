@@ -89,7 +89,7 @@ def parser(module: str, description: str | None, names: Collection[str]) -> argp
     made.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     made.add_argument("--fixtures", type=Path, default=FIXTURES, help="folder of Chatwoot bodies")
     made.add_argument("--work-dir", type=Path, default=WORK_DIR, help="must be on a real disk")
-    made.add_argument("--limit-s", type=int, default=1_500, help="the run ends after this long")
+    made.add_argument("--limit-s", type=int, default=1_800, help="the run ends after this long")
     return made
 
 

@@ -1,4 +1,7 @@
-"""Measures what pressure does to Relay: a slow target, a replay, readers that stop reading."""
+"""Measures what pressure does to Relay, and what it costs at rest.
+
+Pressure is a slow target, a replay beside live traffic, readers that stop reading.
+"""
 
 import argparse
 import sys
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from bench import bounds, report
 from bench.bounds import Bound
+from bench.idle import idle
 from bench.run import exit_status, fits, say
 from bench.scenarios import Figures, Target, target_running
 from bench.strains import Size, replay_beside_live, slow_target, stopped_reader
@@ -20,8 +24,9 @@ STRAINS: dict[str, Strain] = {
     "slow-target": slow_target,
     "replay": replay_beside_live,
     "stopped-reader": stopped_reader,
+    "idle": idle,
 }
-QUICK = Size(quiet_s=4.0, slow_s=8.0, replayed=2_000)
+QUICK = Size(quiet_s=4.0, slow_s=8.0, replayed=2_000, idle_s=10.0, idle_readers=200)
 
 
 BOUNDS = [
@@ -32,6 +37,11 @@ BOUNDS = [
     Bound("cost of one that pings", "stopped-reader", "pinging_cost_mib", 4, "MiB"),
     Bound("silent reader cut after", "stopped-reader", "silent_cut_s", 60, "s"),
     Bound("one that pings cut after", "stopped-reader", "pinging_cut_s", 60, "s"),
+    Bound("server's CPU at rest", "idle", "server_idle_cpu_percent", 0.1, "%"),
+    Bound("client's CPU at rest", "idle", "client_idle_cpu_percent", 0.1, "%"),
+    Bound("server's memory at rest", "idle", "server_idle_mib", 64, "MiB"),
+    Bound("client's memory at rest", "idle", "client_idle_mib", 52, "MiB"),
+    Bound("each idle reader", "idle", "idle_reader_kb", 30, "kB"),
 ]
 
 

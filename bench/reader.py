@@ -25,9 +25,10 @@ class RawReader:
     Args:
         port: Of the server, on loopback.
         token: One that may subscribe.
+        name: Of the subscription; the token's for none.
     """
 
-    def __init__(self, port: int, token: str) -> None:
+    def __init__(self, port: int, token: str, name: str | None = None) -> None:
         self._server_port = port
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
@@ -35,7 +36,7 @@ class RawReader:
         self._socket.connect(("127.0.0.1", port))
         self._socket.sendall(upgrade(port, token))
         self._read_until(b"\r\n\r\n", must_begin=b"HTTP/1.1 101 ")
-        wanted = (Wanted(channel=CHANNEL),)
+        wanted = (Wanted(CHANNEL, name),)
         hello = Hello("bench", "bench", wanted, WINDOW)
         self._socket.sendall(masked_frame(BINARY, encode(hello)))
 

@@ -36,12 +36,14 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Size:
-    """How much of each strain: seconds, events, and bytes of bodies."""
+    """How much of each strain: seconds, events, bytes of bodies, and connections."""
 
     quiet_s: float = 15.0
     slow_s: float = 30.0
     replayed: int = 10_000
     waiting_bytes: int = 100_000_000
+    idle_s: float = 60.0
+    idle_readers: int = 1_000
 
 
 def slow_target(target: Target, folder: Path, size: Size) -> Figures:
