@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from relay_client.errors import (
@@ -22,7 +21,11 @@ from relay_client.errors import (
     UsageError,
 )
 from relay_client.relay import USER_AGENT, Relay
+from relay_http.tls import make_context, trusting_nobody
 from relay_protocol.text import harmless
+
+with trusting_nobody():  # each request is given the context of its relay
+    import aiohttp
 
 _T = TypeVar("_T")
 
@@ -163,8 +166,10 @@ class Api:
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
+        # A proxy may be spoken to by TLS where the relay is not; on the way to loopback is none.
+        trusted = self._relay.tls or self._relay.is_loopback or make_context()
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._relay.tls or True),
+            connector=aiohttp.TCPConnector(ssl=trusted),
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
             # Answers are small, and what is inflated would be one bound more to keep.
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -273,6 +272,8 @@ def _called(name: str, source: str) -> str:
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    import difflib
+
     known = [_PREFIX + name.upper() for name in ClientSettings.model_fields]
     for name in environment:
         if name.upper().startswith(_PREFIX) and name.upper() not in known:

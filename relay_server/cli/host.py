@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from relay_http.tls import trusting_nobody
 from relay_protocol.errors import RelayError
 from relay_server.cli.command import Work, ask, command, confirmed, load_settings
 from relay_server.cli.options import DataDir, Json, Yes
@@ -183,7 +184,9 @@ def serve(
     import asyncio
 
     from relay_server import log
-    from relay_server.app import serve as serve_app
+
+    with trusting_nobody():  # aiohttp makes no connection here
+        from relay_server.app import serve as serve_app
     from relay_server.settings import load
     from relay_server.stopping import no_more_signals
 

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from relay_http.tls import make_context
+from relay_http.tls import make_context, trusting_nobody
 
 
 @pytest.mark.parametrize("purpose", [ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH])
@@ -30,3 +30,13 @@ def test_no_version_below_1_2_is_spoken(
     monkeypatch.setattr(ssl, "create_default_context", lambda _: made)
 
     assert make_context(purpose).minimum_version == lowest
+
+
+def test_what_a_library_loads_when_it_is_imported_stays_out_and_what_comes_later_does_not() -> None:
+    def trusted() -> int:
+        return make_context().cert_store_stats()["x509_ca"]
+
+    before = trusted()
+    with trusting_nobody():
+        assert trusted() == 0
+    assert trusted() == before

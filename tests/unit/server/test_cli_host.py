@@ -156,6 +156,11 @@ def test_json_is_alone_on_stdout_whatever_the_store_has_to_say(
         assert b"webhooks are refused" in done.stderr
 
 
+def test_serving_loads_nothing_to_draw_with_and_commands_can() -> None:
+    program = "import sys, relay_server.app; assert 'rich' not in sys.modules; import rich.table"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
 def test_settings_that_are_wrong_end_with_2(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_SERVER_PROT", "1")
     for arguments in (("status",), ("serve",), ("init",), ("health",)):
