@@ -17,7 +17,7 @@ from aiohttp.typedefs import Middleware
 
 from relay_protocol.errors import RelayError
 from relay_server import tls
-from relay_server.clock import SystemClock
+from relay_server.clock import SystemClock, until_next
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
@@ -302,7 +302,7 @@ def _explained(host: str, port: int, setting: str) -> Iterator[None]:
 async def _upkeep(context: Context) -> None:
     upkeep, waited_s = Upkeep(context.store, context.clock, context.metrics), 0.0
     while True:
-        await asyncio.sleep(UPKEEP_LOOK_S)
+        await asyncio.sleep(until_next(UPKEEP_LOOK_S, context.clock.monotonic()))
         waited_s += UPKEEP_LOOK_S
         urgent = upkeep.needed() or not context.store.space.taking
         if waited_s < (UPKEEP_FULL_S if urgent else UPKEEP_S):

@@ -16,6 +16,17 @@ class Clock(Protocol):
         """Unix milliseconds; may jump."""
 
 
+def until_next(period_s: float, now: float) -> float:
+    """Seconds until the next look of many: those at one moment wake the process once.
+
+    Args:
+        period_s: Between two looks; they fall on its multiples.
+        now: Of a monotonic clock, in seconds; shortly before a multiple it counts as that one.
+    """
+    wait_s = period_s - now % period_s
+    return wait_s if wait_s > period_s / 4 else wait_s + period_s
+
+
 class SystemClock:
     """The machine's own clocks."""
 

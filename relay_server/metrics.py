@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from relay_protocol.values import Failure, Outcome, Response
 from relay_server.channels import CANARY_PREFIX
-from relay_server.clock import Clock
+from relay_server.clock import Clock, until_next
 from relay_server.throttle import Throttle
 from relay_server.values import Channel, ChannelStatus, SubscriptionStatus
 
@@ -240,10 +240,11 @@ class Metrics:
 async def measure_lag(clock: Clock, metrics: Metrics, throttle: Throttle) -> None:
     """Wake up now and then, and see how much too late: what holds it up holds up every webhook."""
     while True:
-        due = clock.monotonic() + LAG_LOOK_S
-        await asyncio.sleep(LAG_LOOK_S)
+        before = clock.monotonic()
+        wait_s = until_next(LAG_LOOK_S, before)
+        await asyncio.sleep(wait_s)
         now = clock.monotonic()
-        late_s = max(0.0, now - due)
+        late_s = max(0.0, now - before - wait_s)
         metrics.loop_lag_seconds.observe(late_s)
         if late_s > LAG_WARN_S and (times := throttle.due("lag", now)):
             log.warning("the event loop was held up", seconds=round(late_s, 3), times=times)

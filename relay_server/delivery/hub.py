@@ -30,7 +30,7 @@ import msgspec
 import structlog
 
 from relay_protocol.messages import Granted, Wanted
-from relay_server.clock import Clock
+from relay_server.clock import Clock, until_next
 from relay_server.configs import SubscriptionConfig
 from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
 from relay_server.delivery.reader import Reader, Sink
@@ -257,7 +257,7 @@ class Hub:
     async def run(self) -> None:
         """Let connections and readers look at the clock, once a second, until cancelled."""
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(until_next(TICK_S, self._clock.monotonic()))
             now = self._clock.monotonic()
             ticks = [peer.tick for peer in (*self._peers, *self._forwards)]
             ticks += [served.reader.tick for served in self._served.values()]
