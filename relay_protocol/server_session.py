@@ -18,7 +18,6 @@ sends asks for the `next_chunk` when nothing smaller waits.
 from __future__ import annotations
 
 import enum
-from collections import deque
 from typing import TypeAlias
 
 import msgspec
@@ -83,7 +82,7 @@ class ServerSession:
         self._window_bytes = window_bytes
         self._window = Window(0)  # no credit before the welcome
         self._subscriptions: frozenset[int] = frozenset()
-        self._bodies: deque[tuple[str, memoryview]] = deque()  # rests not yet sent, in turn
+        self._bodies: list[tuple[str, memoryview]] = []  # rests not yet sent, in turn
 
     @property
     def under_way(self) -> frozenset[str]:
@@ -170,7 +169,7 @@ class ServerSession:
         """The next part of a body to send once everything else is sent; bodies take turns."""
         if not self._bodies:
             return None
-        delivery, rest = self._bodies.popleft()
+        delivery, rest = self._bodies.pop(0)
         if len(rest) > CHUNK_BYTES:
             self._bodies.append((delivery, rest[CHUNK_BYTES:]))
         return Chunk(delivery, bytes(rest[:CHUNK_BYTES]), last=len(rest) <= CHUNK_BYTES)
@@ -208,5 +207,5 @@ class ServerSession:
     def _forget(self, delivery: str) -> bool:
         size = self._window.give_back(delivery)
         if size is not None and size > CHUNK_BYTES:
-            self._bodies = deque(b for b in self._bodies if b[0] != delivery)
+            self._bodies = [b for b in self._bodies if b[0] != delivery]
         return size is not None

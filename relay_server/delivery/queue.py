@@ -107,14 +107,12 @@ class Queue(Order):
         look_ahead = LOOK_AHEAD if replay is None else REPLAY_LOOK_AHEAD
         super().__init__(claim, policy, now, clock.unix_ms(), keys, look_ahead)
         self.claim = claim
-        self.is_replay = replay is not None
         self.stopped = False
         self._store = store
         # Whose events: the channel's, or the edited ones of it.
         self._channel = -channel if replay is not None and replay.edited else channel
         self._clock = clock
         self._replay = replay
-        self._at_once = READ_AHEAD if replay is None else REPLAY_LOOK_AHEAD
         self._pace = Pace(None if replay is None else replay.rate_per_s, now)
         self._throttled = False  # its rate alone keeps something from going
         self._unread = True  # there may be events that were never read
@@ -126,6 +124,11 @@ class Queue(Order):
     def number(self) -> ReaderNumber:
         """Whose progress this is."""
         return self.claim.reader
+
+    @property
+    def is_replay(self) -> bool:
+        """True if it is a replay; False if it is live traffic."""
+        return self._replay is not None
 
     @property
     def has_work(self) -> bool:
@@ -179,13 +182,13 @@ class Queue(Order):
         if self._unread and (room := self.room):
             self._unread = False  # before the question: what comes meanwhile may not be in it
             try:
-                ended = await self._read(self.read_up_to, min(room, self._at_once))
+                ended = await self._read(self.read_up_to, min(room, READ_AHEAD))
             except RelayError:
                 self._unread = True
                 raise
             self._unread |= not ended
         if (behind := self.behind) is not None:
-            await self._read(behind, self._at_once)
+            await self._read(behind, min(READ_AHEAD, self._look_ahead))
             behind = self.behind
         return behind is not None or (self._unread and self.room > 0)
 
