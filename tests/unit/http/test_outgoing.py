@@ -12,6 +12,7 @@ from relay_http.outgoing import RequestRefused, check_header, compose
 from relay_http.poster import Poster
 from relay_http.target import Target
 from relay_protocol.codec import decode_server, encode
+from relay_protocol.limits import MAX_ID_CHARS
 from relay_protocol.messages import Deliver
 from relay_protocol.values import (
     Delivery,
@@ -416,7 +417,9 @@ def deliveries(draw: st.DrawFn) -> Delivery:
     event = EventHead(draw(ids), 1, received_at, draw(texts), draw(texts), request)
     body = draw(st.sampled_from([b"", b"{}", b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n"]))
     attempt = draw(st.sampled_from([1, 0, -5, 2**64 - 1]))
-    sent = Deliver(draw(ids), 1, attempt, draw(st.booleans()), event, len(body), body)
+    sent = Deliver(
+        draw(ids)[:MAX_ID_CHARS], 1, attempt, draw(st.booleans()), event, len(body), body
+    )
     read = decode_server(encode(sent))
     assert isinstance(read, Deliver)
     return Delivery(read.delivery, 1, "chatwoot", read.attempt, read.replay, read.event, body)
