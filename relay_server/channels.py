@@ -65,14 +65,14 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_subscription_name(name: str) -> str:
-    """Return a subscription's name; raise `InvalidValue` if it can be none."""
+def check_subscription_name(name: str, what: str = "subscription") -> str:
+    """Return the name of a subscription, or a pin; raise `InvalidValue` if it can be none."""
     if not re.fullmatch(SUBSCRIPTION_PATTERN, name):
-        raise InvalidValue("a subscription's name takes 1 to 63 characters, none of them '/'")
+        raise InvalidValue(f"a {what}'s name takes 1 to 63 characters, none of them '/'")
     if name in (".", ".."):
-        raise InvalidValue(f"no subscription can be named {name!r}: no URL leads to it")
+        raise InvalidValue(f"no {what} can be named {name!r}: no URL leads to it")
     if harmless(name) != name:
-        raise InvalidValue("a subscription's name takes characters that can be seen")
+        raise InvalidValue(f"a {what}'s name takes characters that can be seen")
     return name
 
 

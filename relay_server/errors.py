@@ -111,6 +111,26 @@ class KeyReused(RelayError, code="idempotency_key_reused", status=422):
     hint = "Make a new key for each request, and send it again only to repeat that."
 
 
+class PinNotFound(RelayError, code="pin_not_found", status=404):
+    """The event is not pinned."""
+
+    message = "the event {} is not pinned"
+
+
+class PinExists(RelayError, code="pin_exists", status=409):
+    """Another event of the channel is pinned under this name."""
+
+    message = "another event is pinned as {!r} already"
+    hint = "Choose another name, or unpin the other event."
+
+
+class TooManyPins(RelayError, code="too_many_pins", status=409):
+    """As many events of the channel are pinned as may be, or they are too large together."""
+
+    message = "{} events of the channel are pinned, {} bytes: no more"
+    hint = "Unpin one that nobody needs any more."
+
+
 class InvalidValue(RelayError, code="invalid_value", status=422):
     """Something given is not possible here."""
 

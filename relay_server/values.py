@@ -170,6 +170,43 @@ class Edited(msgspec.Struct, frozen=True):
     made_by: str
 
 
+class Pin(msgspec.Struct, frozen=True):
+    """An event that is kept as an example.
+
+    Attributes:
+        edited: Its sequence is among the edited events of its channel.
+        name: Of its channel's pins no other has it.
+        made_by: Name of a token; empty for somebody on the host.
+    """
+
+    event: EventSummary
+    edited: bool
+    name: str
+    made_by: str
+    made_at: int
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """An entry of the audit log: who changed or saw what.
+
+    Attributes:
+        made_by: Name of a token; empty for somebody on the host.
+        address: Where they were; empty on the host.
+        action: Such as `"token.revoke"`.
+        what: It was done to this, such as `"chatwoot/ana"`.
+        asked: What was asked, secrets masked.
+        number: Grows with each entry; 0 for one that is to be made.
+    """
+
+    at: int
+    made_by: str
+    address: str
+    action: str
+    what: str
+    asked: Mapping[str, object]
+    number: int = 0
+
+
 class MarkState(enum.IntEnum):
     """What became of a delivery. The numbers are stored: do not change them."""
 

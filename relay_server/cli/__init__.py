@@ -12,7 +12,7 @@ import sys
 
 from relay_http.streams import standard_streams, tell
 from relay_protocol.errors import RelayError
-from relay_server.cli import channels, events, host, replays, subscriptions
+from relay_server.cli import audit, channels, events, host, replays, subscriptions
 from relay_server.cli.command import command as make_command  # its module keeps its name
 
 FAILED, USAGE = 1, 2
@@ -26,6 +26,7 @@ app.add_typer(subscriptions.forwards, name="forward")
 app.add_typer(events.app, name="events")
 app.add_typer(replays.app, name="replays")
 app.add_typer(replays.dead, name="dead")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from relay_server.errors import (
     Unauthorized,
 )
 from relay_server.operations import Caller, ForAdmins, Parts
+from relay_server.operations.audit import audited
 from relay_server.values import Channel, Scope, Token
 
 CANARY_LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
@@ -78,6 +79,7 @@ async def show_channel(who: Caller, name: str) -> ChannelView:
 
 
 @ForAdmins
+@audited("channel.create")
 async def create_channel(who: Caller, fields: Changes) -> ChannelView:
     """Make a channel."""
     rules = fields.given()
@@ -90,6 +92,7 @@ async def create_channel(who: Caller, fields: Changes) -> ChannelView:
 
 
 @ForAdmins
+@audited("channel.change")
 async def change_channel(who: Caller, name: str, fields: Changes) -> ChannelView:
     """Change a channel's rules; what is not named stays."""
     channel, rules = who.channel(name), fields.given()
@@ -100,6 +103,7 @@ async def change_channel(who: Caller, name: str, fields: Changes) -> ChannelView
 
 
 @ForAdmins
+@audited("channel.delete")
 async def delete_channel(who: Caller, name: str) -> None:
     """Delete a channel with all that is in it, and a canary's token."""
     await _delete(who.parts, who.channel(name))
@@ -232,6 +236,7 @@ async def list_tokens(who: Caller) -> Tokens:
 
 
 @ForAdmins
+@audited("token.create")
 async def create_token(who: Caller, new: NewToken) -> MadeToken:
     """Make a token; its secret is in this answer and nowhere else."""
     if not new.scopes:
@@ -246,6 +251,7 @@ async def create_token(who: Caller, new: NewToken) -> MadeToken:
 
 
 @ForAdmins
+@audited("token.revoke")
 async def revoke_token(who: Caller, name: str) -> None:
     """Revoke a token; its connections are closed."""
     await who.store.revoke_token(name)

@@ -23,6 +23,7 @@ from relay_server.auth import chatwoot_signature
 from relay_server.channels import identify
 from relay_server.errors import BodyTooLarge, InvalidValue
 from relay_server.operations import MASK, MAX_LISTED, Caller
+from relay_server.operations.audit import audited
 from relay_server.operations.events import DeliveryLine, delivery_line, find_any_event
 from relay_server.values import Channel, DeliveryState, Edited, Event, NewEdited, NewEvent
 
@@ -97,6 +98,7 @@ class EditedEvents(msgspec.Struct, frozen=True):
     edited: list[EditedEvent]
 
 
+@audited("event.edit")
 async def create_edited(who: Caller, new: NewEdit) -> EditedEvent:
     """Store an event that is made of another, and have one subscription get it.
 

@@ -52,6 +52,7 @@ class EventRow(msgspec.Struct, frozen=True):
         size: Bytes of the body.
         conflict: Another event has the same sender's id and another body.
         facts: What its body says; None where nobody read it.
+        pinned: The name that it is kept under; empty where it is not pinned.
     """
 
     id: str
@@ -66,10 +67,15 @@ class EventRow(msgspec.Struct, frozen=True):
     conflict: bool
     facts: Facts | None
     deliveries: Sequence[DeliveryLine]
+    pinned: str
 
 
 def event_row(
-    channel: str, event: EventSummary, facts: Facts | None, deliveries: Iterable[DeliveryState]
+    channel: str,
+    event: EventSummary,
+    facts: Facts | None,
+    deliveries: Iterable[DeliveryState],
+    pinned: str = "",
 ) -> EventRow:
     """An event as lists show it."""
     return EventRow(
@@ -85,6 +91,7 @@ def event_row(
         event.conflict,
         facts,
         list(map(delivery_line, deliveries)),
+        pinned,
     )
 
 
@@ -110,8 +117,12 @@ async def list_events(who: Caller, page: EventPage) -> JsonObject:
     channel, most = who.channel(name), min(page.limit, MAX_LISTED)
     found = await who.store.list_events(channel.number, page.before or None, most)
     deliveries = await who.store.deliveries(channel.number, [e.sequence for e in found])
-    pairs = zip(found, deliveries, strict=True)
-    return {"events": [event_row(channel.name, event, None, states) for event, states in pairs]}
+    pinned = await who.store.pinned(channel.number)
+    rows = [
+        event_row(channel.name, event, None, states, pinned.get(event.sequence, ""))
+        for event, states in zip(found, deliveries, strict=True)
+    ]
+    return {"events": rows}
 
 
 async def show_event(who: Caller, id_: str) -> JsonObject:
@@ -120,6 +131,7 @@ async def show_event(who: Caller, id_: str) -> JsonObject:
     head, body = event.head, event.body
     [states] = await who.store.deliveries(event.channel, [head.sequence])
     edited = await who.store.edited(channel.number, head.sequence) if event.edited else None
+    pinned = await who.store.pinned(event.channel)
     return {
         "id": head.id,
         "channel": channel.name,
@@ -136,6 +148,7 @@ async def show_event(who: Caller, id_: str) -> JsonObject:
         "damaged": event.damaged,
         "edited_from": edited.edited_from if edited else None,
         "made_by": edited.made_by if edited else None,
+        "pinned": pinned.get(head.sequence, ""),
         "headers": _headers(head.request.headers),
         "body": _text(body),
         "body_base64": base64.b64encode(body).decode(),

@@ -11,6 +11,7 @@ from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
 from relay_server.operations import MAX_LISTED, Caller, ForAdmins, events
+from relay_server.operations.audit import audited
 from relay_server.values import (
     MAX_SEQUENCE,
     Channel,
@@ -98,6 +99,7 @@ class Replays(msgspec.Struct):
     replays: list[ReplayView]
 
 
+@audited("replay.begin")
 async def create_replays(who: Caller, new: NewReplay) -> Replays:
     """Begin a replay for one subscription, or one for each that the caller may replay to.
 
@@ -146,6 +148,7 @@ async def show_replay(who: Caller, number: str) -> ReplayView:
     return replay_view(who, *await find_replay(who, number))
 
 
+@audited("replay.stop")
 async def stop_replay(who: Caller, number: str) -> ReplayView:
     """Stop a replay of one's own, or as an administrator any; one that has ended stays so."""
     replay, subscription = await find_replay(who, number)
@@ -327,6 +330,7 @@ async def list_dead(who: Caller, page: DeadPage) -> Dead:
 
 
 @ForAdmins
+@audited("dead.discard")
 async def discard_dead(who: Caller, which: Discarded) -> Discarding:
     """Let dead deliveries go, and say how many: their events may be deleted then."""
     if bool(which.events) == which.all:

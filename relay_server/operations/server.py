@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.operations import MASK, Caller, channels, subscriptions
+from relay_server.operations.audit import audited
 from relay_server.values import ChannelStatus, Scope
 
 VERSION = version("relay-tunnel")
@@ -116,6 +117,7 @@ async def status(who: Caller) -> Status:
     return report
 
 
+@audited("backup")
 async def backup(who: Caller, to: Backup) -> Backup:
     """Write a copy of the store to a file on this host."""
     if who.token is not None:

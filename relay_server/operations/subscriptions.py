@@ -28,6 +28,7 @@ from relay_server.errors import (
     SubscriptionNotFound,
 )
 from relay_server.operations import MASK, Caller, ForAdmins, Parts
+from relay_server.operations.audit import audited
 from relay_server.values import Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"
@@ -101,6 +102,7 @@ async def show_subscription(who: Caller, channel: str, name: str) -> Subscriptio
 
 
 @ForAdmins
+@audited("subscription.change")
 async def change_subscription(
     who: Caller, channel: str, name: str, fields: Changes
 ) -> SubscriptionDetail:
@@ -122,12 +124,14 @@ async def change_subscription(
 
 
 @ForAdmins
+@audited("subscription.pause")
 async def pause_subscription(who: Caller, channel: str, name: str) -> SubscriptionDetail:
     """Deliver nothing until somebody resumes it."""
     found = await set_paused(who, await who.subscription(channel, name), paused=True)
     return await shown(who, found, whole_view)
 
 
+@audited("subscription.resume")
 async def resume_subscription(who: Caller, channel: str, name: str) -> SubscriptionDetail:
     """Go on where it stopped; also for those who may connect under its name."""
     found = await who.subscription(channel, name)
@@ -136,6 +140,7 @@ async def resume_subscription(who: Caller, channel: str, name: str) -> Subscript
 
 
 @ForAdmins
+@audited("subscription.delete")
 async def delete_subscription(who: Caller, channel: str, name: str) -> None:
     """Forget a subscription that nobody reads: nothing is kept for it any more."""
     found = await who.subscription(channel, name)
@@ -219,6 +224,7 @@ async def list_forwards(who: Caller) -> Forwards:
 
 
 @ForAdmins
+@audited("forward.create")
 async def create_forward(who: Caller, fields: Changes) -> ForwardView:
     """Make a forward; a server that runs begins with it at once."""
     rules = fields.given()
@@ -244,6 +250,7 @@ async def show_forward(who: Caller, channel: str, name: str) -> ForwardView:
 
 
 @ForAdmins
+@audited("forward.change")
 async def change_forward(who: Caller, channel: str, name: str, fields: Changes) -> ForwardView:
     """Change a forward, pause or resume it; that holds at once, and what is not named stays."""
     forward, rules = await _forward(who, channel, name), fields.given()
@@ -258,6 +265,7 @@ async def change_forward(who: Caller, channel: str, name: str, fields: Changes) 
 
 
 @ForAdmins
+@audited("forward.delete")
 async def delete_forward(who: Caller, channel: str, name: str) -> None:
     """End a forward, and forget what waits for it."""
     await who.store.unsubscribe((await _forward(who, channel, name)).number)

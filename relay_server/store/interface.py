@@ -28,7 +28,9 @@ from relay_server.values import (
     EventSummary,
     NewEdited,
     NewEvent,
+    Noted,
     Outline,
+    Pin,
     Progress,
     ReaderNumber,
     Removable,
@@ -236,6 +238,38 @@ class EditedEvents(Protocol):
         """List a channel's edited events before a sequence, newest first; None for any."""
 
 
+class Pins(Protocol):
+    """Events that people keep as examples: neither age nor want of room deletes them."""
+
+    async def pin(self, event: Event, name: str, made_by: str, now: int) -> Pin:
+        """Keep an event under a name, or give one that is kept another.
+
+        Raises:
+            EventNotFound: It was deleted meanwhile.
+            PinExists: Another of its channel has the name.
+            TooManyPins: As many of its channel are pinned as may be.
+        """
+
+    async def unpin(self, event: Event) -> bool:
+        """Keep it no longer than others; False where it is not pinned."""
+
+    async def pins(self, channel: ChannelNumber) -> Sequence[Pin]:
+        """The pinned events of a channel by name, edited ones too."""
+
+    async def pinned(self, channel: ChannelNumber) -> Mapping[int, str]:
+        """The names of the channel's own events that are pinned, by sequence."""
+
+
+class AuditLog(Protocol):
+    """Who changed or saw what; the oldest entries go."""
+
+    async def note(self, noted: Noted) -> None:
+        """Add an entry."""
+
+    async def noted(self, before: int | None, limit: int, now: int) -> Sequence[Noted]:
+        """The newest entries before a number, or at all, that are young enough."""
+
+
 class Catalogue(Protocol):
     """Channels, tokens and subscriptions; told to `feed` whenever one changes."""
 
@@ -416,7 +450,17 @@ class Housekeeping(Protocol):
         """
 
 
-class Store(EventLog, Readers, EditedEvents, Catalogue, Reports, Housekeeping, Protocol):
+class Store(
+    EventLog,
+    Readers,
+    EditedEvents,
+    Pins,
+    AuditLog,
+    Catalogue,
+    Reports,
+    Housekeeping,
+    Protocol,
+):
     """All of a store. Parts of the server ask for as much of it as they use.
 
     Attributes:

@@ -20,10 +20,12 @@ from relay_server.errors import InvalidValue, RequestTooSlow
 from relay_server.operations import (
     Caller,
     ForAdmins,
+    audit,
     bodies,
     channels,
     edited,
     events,
+    pins,
     replays,
     server,
     subscriptions,
@@ -114,12 +116,16 @@ routes = [
     Route("GET", "/edited", edited.list_edited, edited.EditedPage),
     Route("GET", "/events/{id}/tree", bodies.show_tree, bodies.TreePage),
     Route("GET", "/compare", bodies.compare, bodies.ComparePage),
+    Route("GET", "/pins", pins.list_pins, pins.PinPage),
+    Route("PUT", "/pins/{id}", pins.pin_event, pins.NewPin),
+    Route("DELETE", "/pins/{id}", pins.unpin_event),
     Route("GET", "/replays", replays.list_replays, replays.ReplayPage),
     Route("POST", "/replays", replays.create_replays, replays.NewReplay, 201),
     Route("GET", "/replays/{number}", replays.show_replay),
     Route("DELETE", "/replays/{number}", replays.stop_replay),
     Route("GET", "/dead", replays.list_dead, replays.DeadPage),
     Route("POST", "/dead/discard", replays.discard_dead, replays.Discarded),
+    Route("GET", "/audit", audit.list_audit, audit.AuditPage),
 ]
 # Not for the host: whoever makes one has a token.
 canary_routes = [

@@ -85,6 +85,8 @@ class SqliteHousekeeping(Part):
         rows = _first(oldest, enough)
         dropped = sum(not deletable for _, _, deletable in rows)
         if rows:  # subscriptions go on behind them
+            end = rows[-1][0]
+            dropped += database.value("pinned_and_missed", first=first(channel), last=end)
             database.run("pass_dropped", floor=sequence_of(rows[-1][0]), channel=channel)
             database.run("forget_passed_marks", channel=channel)
         return delete(database, channel, [row[:2] for row in rows], dropped)

@@ -21,6 +21,8 @@ from relay_server.values import (
     EventSummary,
     Mark,
     MarkState,
+    Noted,
+    Pin,
     Replay,
     ReplayState,
     Scope,
@@ -143,6 +145,18 @@ def decode_edited(row: Row) -> Edited:
     subscription, replay, edited_from, made_by, *summary = row
     event = decode_summary(tuple(summary))
     return Edited(event, subscription, -replay, edited_from, made_by)
+
+
+def decode_pin(row: Row) -> Pin:
+    """From `pins`."""
+    name, made_by, made_at, edited, *summary = row
+    return Pin(decode_summary(tuple(summary)), bool(edited), name, made_by, made_at)
+
+
+def decode_noted(row: Row) -> Noted:
+    """From `noted`."""
+    number, at, made_by, address, action, what, asked = row
+    return Noted(at, made_by, address, action, what, json.loads(asked), number)
 
 
 def decode_mark(row: Row) -> Mark:

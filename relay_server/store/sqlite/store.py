@@ -30,6 +30,7 @@ from relay_server.store.feed import Change, Feed, Progressed
 from relay_server.store.interface import Space, Waiter
 from relay_server.store.sqlite import integrity, restore
 from relay_server.store.sqlite.arrivals import Arrival, find_duplicate
+from relay_server.store.sqlite.audit import SqliteAudit
 from relay_server.store.sqlite.batch import First, GroupCommit, tell
 from relay_server.store.sqlite.catalogue import SqliteCatalogue, load
 from relay_server.store.sqlite.database import Database, prepare, translate
@@ -38,6 +39,7 @@ from relay_server.store.sqlite.events import SqliteEvents
 from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.part import Reading, ReadingThread, asks, nothing
 from relay_server.store.sqlite.pending import Pending
+from relay_server.store.sqlite.pins import SqlitePins
 from relay_server.store.sqlite.readers import SqliteReaders
 from relay_server.store.sqlite.reports import SqliteReports
 from relay_server.store.sqlite.room import ROW_BYTES, Reserve
@@ -57,7 +59,15 @@ RECORD_WITHIN_S = 0.2
 FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
 
-class SqliteStore(SqliteEvents, SqliteReaders, SqliteCatalogue, SqliteReports, SqliteEdited):
+class SqliteStore(
+    SqliteEvents,
+    SqliteReaders,
+    SqliteCatalogue,
+    SqliteReports,
+    SqliteEdited,
+    SqlitePins,
+    SqliteAudit,
+):
     """A `Store` in `relay.db` of a data dir, which it locks.
 
     Args:

@@ -17,7 +17,14 @@ from relay_server.delivery.upkeep import DAY_MS, Upkeep, is_worrying
 from relay_server.errors import ChannelFull, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.interface import Store
-from relay_server.values import Channel, MarkState, Progress, Removable
+from relay_server.values import (
+    Channel,
+    MarkState,
+    NewEdited,
+    Progress,
+    Removable,
+    ReplayState,
+)
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.events import mark, new_event
 from tests.support.stores import BACKENDS, make_subscription, open_test_store
@@ -394,3 +401,19 @@ async def test_what_is_left_of_a_deleted_subscription_is_swept(store: Store) -> 
     await tidied(store)
 
     assert await store.sweep(1) is False
+
+
+async def test_edited_events_go_with_the_age_of_their_channels_events(store: Store) -> None:
+    number = await fill(store, "week", 7, [])
+    subscription, _ = await make_subscription(store, "week")
+    for age in (8, 6):
+        event = new_event(received_at=START_MS - round(age * DAY_MS))
+        made = await store.create_edited(subscription, NewEdited(event, "evt_0", "ana"))
+        await store.end_replay(made.replay, ReplayState.DONE, START_MS)
+    waits = await store.create_edited(
+        subscription, NewEdited(new_event(received_at=0), "evt_0", "ana")
+    )
+
+    assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 1
+    kept = await store.list_edited(number, None, None, 9)
+    assert [e.event.sequence for e in kept] == [waits.event.sequence, 2]

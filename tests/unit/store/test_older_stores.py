@@ -19,7 +19,7 @@ from tests.support.events import new_event
 from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
-EVERY = pytest.mark.parametrize("version", [1, 2, 3, 4])
+EVERY = pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 
 
 @asynccontextmanager
@@ -203,3 +203,13 @@ async def test_an_edited_event_goes_to_its_subscription(tmp_path: Path) -> None:
 
     assert (edited.event.id, edited.edited_from) == ("evt_edited", "evt_1_1")
     assert edited.replay in [replay.number for replay in found if replay.edited]
+
+
+async def test_what_is_pinned_and_noted_stays_so(tmp_path: Path) -> None:
+    async with opened(5, tmp_path) as store:
+        channel, _ = await of(store, "ana")
+        pinned = await store.pinned(channel.number)
+        [noted] = await store.noted(None, 9, START_MS)
+
+    assert pinned == {1: "example"}
+    assert (noted.action, noted.what, noted.asked) == ("pin.set", "evt_1_1", {"name": "example"})

@@ -1,9 +1,11 @@
--- Deleting what nobody needs any more. Events that may go are those of the view `deletable`.
+-- Deleting what nobody needs any more. Events that may go are those of the view `deletable`, but for
+-- pinned ones: nothing deletes these, not even want of room.
 
 -- name: removable
 -- The next events, whether each is old enough, and whether it may be deleted.
 SELECT w.position, w.old,
     w.old AND EXISTS (SELECT 1 FROM deletable d WHERE d.position = w.position)
+        AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.position = w.position)
 FROM (SELECT position, :received_before IS NULL OR received_at < :received_before AS old
       FROM events WHERE position > :after AND position <= :last
       ORDER BY position LIMIT :limit) AS w ORDER BY w.position;
@@ -12,12 +14,20 @@ FROM (SELECT position, :received_before IS NULL OR received_at < :received_befor
 -- :positions is a JSON list.
 SELECT e.position, e.size + length(e.request)
 FROM json_each(:positions) AS wanted JOIN events e ON e.position = wanted.value
-WHERE e.position IN (SELECT position FROM deletable WHERE position = e.position);
+WHERE e.position IN (SELECT position FROM deletable WHERE position = e.position)
+    AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.position = e.position);
 
 -- name: oldest
 SELECT e.position, e.size + length(e.request),
     EXISTS (SELECT 1 FROM deletable d WHERE d.position = e.position)
-FROM events e WHERE e.position > :first AND e.position <= :last ORDER BY e.position LIMIT :limit;
+FROM events e WHERE e.position > :first AND e.position <= :last
+    AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.position = e.position)
+ORDER BY e.position LIMIT :limit;
+
+-- name: pinned_and_missed
+-- How many of them somebody still needs, up to a position: readers go on behind it.
+SELECT count(*) FROM pins p WHERE p.position BETWEEN :first AND :last
+    AND NOT EXISTS (SELECT 1 FROM deletable d WHERE d.position = p.position);
 
 -- name: delete_events
 -- :positions is a JSON list.

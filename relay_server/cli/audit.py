@@ -1,0 +1,39 @@
+"""`relay-server audit …`: who changed or saw what."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from relay_server.cli.command import Work, ask, command
+from relay_server.cli.options import Json
+from relay_server.cli.text import lines, when
+
+app = typer.Typer(help="Who changed or saw what.", no_args_is_help=True)
+
+
+def show_audit(result: Json) -> None:
+    """Two lines an entry, newest first."""
+    if not result["entries"]:
+        lines("Nothing is noted yet.")
+    for entry in result["entries"]:
+        who = entry["made_by"] or "somebody here"
+        place = f" at {entry['address']}" if entry["address"] else ""
+        asked = json.dumps(entry["asked"], ensure_ascii=False) if entry["asked"] else ""
+        lines(
+            f"{when(entry['at'])}  {entry['action']} {entry['what']}".rstrip(),
+            f"    by {who}{place} {asked}".rstrip(),
+        )
+    if result["next"] is not None:
+        lines(f"Older ones: --before {result['next']}")
+
+
+@command(app, "list", show_audit)
+def audit_list(
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
+    before: Annotated[int | None, typer.Option(help="Only those before this number.")] = None,
+) -> Work:
+    """List who changed or saw what, newest first: kept for 90 days, the newest 10,000."""
+    return ask("GET", "audit", query={"limit": limit, "before": before})
