@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import NamedTuple
 
 from relay_http.target import Target, leads_upwards
 from relay_protocol.times import rfc3339
@@ -22,7 +23,7 @@ EDITED_FROM = b"Relay-Edited-From"
 # Not passed on, or said anew by the relay.
 _DROPPED = HOP_BY_HOP | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
 _SAID_ONCE = frozenset({b"host", b"content-length"})
-_CACHED_NAME_BYTES = 64  # longer names of headers are read anew: hundreds of them would stay
+_HOST, _LENGTH = -2, -1  # places of the values that the relay says, behind the sender's
 
 
 class RequestRefused(Exception):
@@ -103,33 +104,64 @@ def _path(request: RequestHead, target: Target) -> str:
     return target.path + mark + query
 
 
+class _Plan(NamedTuple):
+    """What becomes of the fields of every head that has the same names.
+
+    Attributes:
+        lines: How each line begins, and where its value is: a place among the sender's fields, or
+            `_HOST` or `_LENGTH`.
+        host: The place of the host that the sender named, if it did.
+        has_length: Content-Length is among the lines.
+        asks: There is a field Connection, which may name others that are not passed on.
+    """
+
+    lines: tuple[tuple[bytes, int], ...]
+    host: int | None
+    has_length: bool
+    asks: bool
+
+
 def _pass_on(lines: list[bytes], delivery: Delivery, target: Target) -> bytes:
-    """Add what goes on to the target, in one pass, and give the host that the sender named.
+    """Add what goes on to the target, and give the host that the sender named.
 
     Host and Content-Length are put right where they are first, and repeats of them left out.
     """
-    headers = delivery.event.request.headers
-    names = [_header_name(name) for name, _ in headers]
-    left_out = {name.lower() for name, _ in target.headers}
-    if b"connection" in [lower for _, lower, _ in names]:
-        left_out |= _named_by_connection(delivery.event.request)
-    own = {b"host": target.authority.encode(), b"content-length": b"%d" % len(delivery.body)}
-    said = b""
-    for (begin, lower, dropped), (_, value) in zip(names, headers, strict=True):
+    request = delivery.event.request
+    names = tuple([name for name, _ in request.headers])
+    left_out = frozenset([name.lower() for name, _ in target.headers])
+    plan = _plan(names, left_out)
+    if plan.asks:
+        plan = _plan(names, left_out | _named_by_connection(request))
+    values = [value for _, value in request.headers]
+    said = b"" if plan.host is None else values[plan.host]
+    values += [target.authority.encode(), b"%d" % len(delivery.body)]  # `_HOST` and `_LENGTH`
+    lines += [begin + values[place] for begin, place in plan.lines]
+    if delivery.body and not plan.has_length:
+        lines.append(b"Content-Length: " + values[_LENGTH])
+    lines += [name + b": " + value for name, value in target.headers]
+    return said
+
+
+# Senders use few heads, again and again; the largest take 4 MiB together.
+@functools.lru_cache(maxsize=32)
+def _plan(names: tuple[bytes, ...], left_out: frozenset[bytes]) -> _Plan:
+    lines, host, has_length, asks = list[tuple[bytes, int]](), None, False, False
+    for place, name in enumerate(names):
+        begin, lower, dropped = _header_name(name)
+        asks |= lower == b"connection"
         if dropped or lower in left_out:
             continue
         if lower not in _SAID_ONCE:
-            lines.append(begin + value)
-        elif lower in own:
-            lines.append(begin + own.pop(lower))
-            if lower == b"host":
-                said = value
-    if b"host" in own:
-        lines.insert(1, b"Host: " + own[b"host"])
-    if b"content-length" in own and delivery.body:
-        lines.append(b"Content-Length: " + own[b"content-length"])
-    lines += [name + b": " + value for name, value in target.headers]
-    return said
+            lines.append((begin, place))
+        elif lower == b"host" and host is None:
+            host = place
+            lines.append((begin, _HOST))
+        elif lower == b"content-length" and not has_length:
+            has_length = True
+            lines.append((begin, _LENGTH))
+    if host is None:
+        lines.insert(0, (b"Host: ", _HOST))
+    return _Plan(tuple(lines), host, has_length, asks)
 
 
 def _named_by_connection(request: RequestHead) -> frozenset[bytes]:
@@ -139,19 +171,11 @@ def _named_by_connection(request: RequestHead) -> frozenset[bytes]:
 
 def _header_name(raw: bytes) -> tuple[bytes, bytes, bool]:
     """Give a name with its colon, in lower case, and whether it is left out."""
-    return _read_name(raw) if len(raw) > _CACHED_NAME_BYTES else _known_name(raw)
-
-
-def _read_name(raw: bytes) -> tuple[bytes, bytes, bool]:
     if not _TOKEN.fullmatch(raw):
         raise RequestRefused(f"{raw[:40]!r} is not the name of a header")
     lower = raw.lower()
     dropped = lower in _DROPPED or (lower.startswith(b"relay-") and lower != EDITED_FROM.lower())
     return raw + b": ", lower, dropped
-
-
-# Senders use few names, again and again.
-_known_name = functools.lru_cache(maxsize=512)(_read_name)
 
 
 def _timestamp(unix_ms: int) -> bytes:
