@@ -294,7 +294,8 @@ class Queue(Order):
     def _fitting(self, limit: int, fits: Callable[[int], object]) -> list[Entry]:
         """No more than a window holds: what is read and not sent only costs memory.
 
-        A body that is too large for now does not hold up the smaller ones behind it.
+        A body that is too large for now does not hold up the smaller ones behind it: some are
+        looked at.
         """
         self._throttled = False
         if limit <= 0 or not self.has_ready or not fits(0):
@@ -303,13 +304,17 @@ class Queue(Order):
         if not allowance:
             self._throttled = True
             return []
-        fitting, total = list[Entry](), 0
-        for entry in self.pick(min(limit, allowance)):
-            if fits(entry.size) and (not fitting or total + entry.size <= WINDOW_BYTES):
-                fitting.append(entry)
-                total += entry.size
-            else:
-                self.put_back(entry)
+        limit = min(limit, allowance)
+        fitting, too_large, total = list[Entry](), list[Entry](), 0
+        while len(too_large) < WINDOW_DELIVERIES and (some := self.pick(limit - len(fitting))):
+            for entry in some:
+                if fits(entry.size) and (not fitting or total + entry.size <= WINDOW_BYTES):
+                    fitting.append(entry)
+                    total += entry.size
+                else:
+                    too_large.append(entry)
+        for entry in too_large:
+            self.put_back(entry)
         return fitting
 
 

@@ -65,6 +65,10 @@ REPLAY_UNDER_WAY = 2
 class Sink(Protocol):
     """Where deliveries go: a connection, or a URL."""
 
+    @property
+    def credit(self) -> int:
+        """How many deliveries may be sent now, whatever they weigh."""
+
     def accepts(self, size: int) -> bool:
         """True if a body of so many bytes may be sent now."""
 
@@ -300,8 +304,9 @@ class Reader:
     def _send_fed(self, change: EventsStored) -> None:
         """Lend what may go of events that were just fed to a live queue which had nothing ready."""
         first = change.up_to - len(change.events) + 1
-        for entry in self._live.pick(len(change.events)):
-            self._lend(self._live, entry, change.events[entry.sequence - first])
+        for entry in self._live.pick(min(len(change.events), self._limit(self._live))):
+            if not self._lend(self._live, entry, change.events[entry.sequence - first]):
+                self.wake()  # a smaller one behind it may go
 
     def _lend(self, queue: Queue, entry: Entry, event: Event) -> bool:
         sink = self._sink_for(entry.size)
@@ -324,9 +329,10 @@ class Reader:
 
     def _limit(self, queue: Queue) -> int:
         """How many deliveries of a queue may be lent now, beside the others' deliveries."""
+        credit = min(sum([sink.credit for sink in self._open]), WINDOW_DELIVERIES)
         if not queue.is_replay:
-            return WINDOW_DELIVERIES
-        return REPLAY_UNDER_WAY - (self.under_way - self._live.under_way)
+            return credit
+        return min(credit, REPLAY_UNDER_WAY - (self.under_way - self._live.under_way))
 
     def _take_turns(self, sink: Sink, queue: Queue) -> None:
         """Others come first the next time; but live traffic always does."""

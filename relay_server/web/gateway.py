@@ -141,6 +141,10 @@ class Connection:
             if self._joined:
                 log.info("client left", token=self.token, host=self.host)
 
+    @property
+    def credit(self) -> int:
+        return self._session.credit
+
     def accepts(self, size: int) -> bool:
         # Results make room in the window; whoever sends them and reads nothing gets no more.
         return self._queued < MAX_QUEUED_BYTES and self._session.accepts(size)

@@ -36,6 +36,10 @@ class FakeSink:
         """(sequence, attempt) in the order they came."""
         return [(delivery.event.sequence, delivery.attempt) for delivery in self.got]
 
+    @property
+    def credit(self) -> int:
+        return self.window - len(self.under_way)
+
     def accepts(self, size: int) -> bool:
         return len(self.under_way) < self.window
 

@@ -151,6 +151,11 @@ class Push:
         """Take the reader that results go to; nothing may be delivered before."""
         self._reader = reader
 
+    @property
+    def credit(self) -> int:
+        """How many deliveries may be posted now, whatever they weigh."""
+        return self._window.credit
+
     def accepts(self, size: int) -> bool:
         """True if a body of so many bytes may be posted now."""
         if self._gone.done() or self._looking is not None:

@@ -68,6 +68,8 @@ async def test_a_sink_gets_no_more_than_it_accepts() -> None:
         await until(lambda: len(sink.got) == 20)
 
     assert sink.most_under_way == 4
+    read = sum(world.store.fetched)
+    assert read == sum(len(delivery.body) for delivery in sink.got), "what there was room for"
 
 
 @virtual_time
@@ -303,14 +305,15 @@ def test_attempts_are_counted(outcome: Outcome) -> None:
     assert counted == [list(names)[[OK, BROKEN, DOWN].index(outcome)]]
 
 
+@pytest.mark.parametrize("window", [32, 3])
 @virtual_time
-async def test_a_large_body_that_must_wait_holds_up_no_small_one() -> None:
+async def test_a_large_body_that_must_wait_holds_up_no_small_one(window: int) -> None:
     """The window takes one large body at a time; the second one waits, others do not."""
     world = await a_world()
     large = b"x" * (WINDOW_BYTES + 1)
     for n, body in enumerate([large, large, b"small", b"small"]):
         await world.store.append(world.channel.number, new_event(body, key=str(n)))
-    sink = OneLargeAtATime()
+    sink = OneLargeAtATime(window=window)
 
     async with world.reader(sink):
         await until(lambda: sorted(sink.sequences) == [1, 3, 4])

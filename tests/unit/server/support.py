@@ -131,6 +131,10 @@ class FakePeer:
     told: list[str] = field(default_factory=list)
     ticks: list[float] = field(default_factory=list)
 
+    @property
+    def credit(self) -> int:
+        return self.window - len(self.got)
+
     def accepts(self, size: int) -> bool:
         return len(self.got) < self.window
 
