@@ -259,11 +259,11 @@ class Tunnel:
     def _perform(self, effects: list[ClientEffect]) -> None:
         for effect in effects:
             match effect:
-                case Result() | Hello() | Working() | Pause() | Resume() | Ping():
-                    self._put(effect)
-                case Delivery():
+                case Delivery():  # first: these and results come most often
                     posted = functools.partial(self._posted, effect)
                     self._posters[effect.channel].begin(effect, posted)
+                case Result() | Hello() | Working() | Pause() | Resume() | Ping():
+                    self._put(effect)
                 case Welcome() | Paused():
                     self._note(effect)
                 case Probe(channel):

@@ -67,6 +67,7 @@ def compose(delivery: Delivery, target: Target) -> bytes:
     return b"\r\n".join([*lines, b"", b""])
 
 
+@functools.lru_cache(maxsize=16)  # senders use few, again and again; the longest have 64 KiB
 def check_request(method: str, request_target: str) -> None:
     """See that a request line is one that any target is sent.
 

@@ -205,7 +205,9 @@ class Reader:
         queue, sequence = self._lent(delivery)
         if queue is None:
             return
-        jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
+        jitter = 0.0
+        if not outcome.delivered:
+            jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
         finished = queue.finish(sequence, sink, outcome, self._clock.monotonic(), jitter)
         if finished is None:
             return
