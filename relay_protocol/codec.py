@@ -13,6 +13,10 @@ from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import CHUNK_BYTES, MAX_BATCH
 from relay_protocol.messages import ClientMessage, ServerMessage
 from relay_protocol.text import harmless
+from relay_protocol.values import EventHead
+
+# Kept for the readers that get the same event next: a commit's worth; 64 KiB each at most.
+MAX_ENCODED_EVENTS = 64
 
 _M = TypeVar("_M")
 
@@ -32,6 +36,25 @@ _server_frames: msgspec.msgpack.Decoder[_ServerFrame] = msgspec.msgpack.Decoder(
 def encode(message: ClientMessage | ServerMessage) -> bytes:
     """Turn a message into the payload of one binary frame."""
     return _encoder.encode(message)
+
+
+class EventsSent:
+    """The events that were sent last, as MessagePack: each is encoded once for all its readers."""
+
+    def __init__(self) -> None:
+        # By id, the oldest first: an event, and what it is as a part of a message.
+        self._known: dict[str, tuple[EventHead, msgspec.Raw]] = {}
+
+    def encoded(self, event: EventHead) -> msgspec.Raw:
+        """An event as a part of a message."""
+        known = self._known.get(event.id)
+        if known is not None and known[0] is event:
+            return known[1]
+        encoded = msgspec.Raw(_encoder.encode(event))
+        self._known[event.id] = event, encoded
+        if len(self._known) > MAX_ENCODED_EVENTS:
+            del self._known[next(iter(self._known))]
+        return encoded
 
 
 def batch(messages: Sequence[bytes]) -> list[bytes]:

@@ -18,7 +18,7 @@ sends asks for the `next_chunk` when nothing smaller waits.
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import msgspec
 
@@ -45,7 +45,7 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.session import Close, Liveness, Ping, Window
-from relay_protocol.values import Delivery
+from relay_protocol.values import Delivery, EventHead
 
 
 class State(enum.Enum):
@@ -147,8 +147,11 @@ class ServerSession:
         self._subscriptions = frozenset(g.subscription for g in welcome.subscriptions)
         return [msgspec.structs.replace(welcome, batches=self.batches)]
 
-    def deliver(self, delivery: Delivery) -> Deliver:
-        """Send a delivery that `accepts` said yes to. A body that is not small goes in chunks."""
+    def deliver(self, delivery: Delivery, event: msgspec.Raw | None = None) -> Deliver:
+        """Send a delivery that `accepts` said yes to, with its event if that is encoded already.
+
+        A body that is not small goes in chunks.
+        """
         size = len(delivery.body)
         self._forget(delivery.id)  # a lease that ran out may be sent again
         self._window.take(delivery.id, size)
@@ -160,7 +163,7 @@ class ServerSession:
             subscription=delivery.subscription,
             attempt=delivery.attempt,
             replay=delivery.replay,
-            event=delivery.event,
+            event=delivery.event if event is None else cast(EventHead, event),
             size=size,
             body=delivery.body if whole else None,
         )

@@ -25,7 +25,7 @@ import structlog
 from aiohttp import WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
-from relay_protocol.codec import batch, encode, unpack_client
+from relay_protocol.codec import EventsSent, batch, encode, unpack_client
 from relay_protocol.errors import ProtocolError, RelayError
 from relay_protocol.limits import CHUNK_BYTES, MAX_FRAME_BYTES, SUBPROTOCOL
 from relay_protocol.messages import (
@@ -51,6 +51,7 @@ from relay_server.web.access import bearer, error_response
 from relay_server.web.context import CONTEXT, Context
 
 log = structlog.get_logger()
+_sent = EventsSent()  # by all connections
 
 VERSION = version("relay-tunnel")
 SEND_DEADLINE_S = 55.0  # a client that takes nothing for so long is cut, within 60 s in all
@@ -153,7 +154,8 @@ class Connection:
         number = delivery.subscription
         self._readers[number] = reader = self._readers.pop(number)  # now last
         self._lent[delivery.id] = reader
-        self._send(self._session.deliver(delivery))
+        event = _sent.encoded(delivery.event) if self._context.hub.connections > 1 else None
+        self._send(self._session.deliver(delivery, event))
         if len(delivery.body) > CHUNK_BYTES:
             self._wake.set()
 

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay_protocol.codec import decode_client, decode_server, encode
+from relay_protocol.codec import (
+    MAX_ENCODED_EVENTS,
+    EventsSent,
+    decode_client,
+    decode_server,
+    encode,
+)
 from relay_protocol.errors import ProtocolError
 from relay_protocol.limits import CHUNK_BYTES, MAX_FRAME_BYTES
 from relay_protocol.messages import (
@@ -62,6 +68,28 @@ def test_a_servers_message_comes_back(message: ServerMessage) -> None:
 
     assert decode_server(frame) == message
     assert len(frame) < MAX_FRAME_BYTES
+
+
+def test_an_event_is_encoded_once_and_the_frame_is_the_same() -> None:
+    sent, head = EventsSent(), event_head()
+    whole = Deliver("1.2", 1, 3, False, head, 2, b"{}")
+
+    encoded = sent.encoded(head)
+
+    assert sent.encoded(head) is encoded
+    other = event_head(key="8")  # of the same id
+    assert msgspec.msgpack.decode(sent.encoded(other), type=EventHead) == other
+    assert encode(msgspec.structs.replace(whole, event=encoded)) == encode(whole)
+
+
+def test_few_encoded_events_are_kept() -> None:
+    """And it is the oldest that goes."""
+    sent = EventsSent()
+    heads = [event_head(n) for n in range(MAX_ENCODED_EVENTS + 1)]
+    first, second, *_ = [sent.encoded(head) for head in heads]
+
+    assert sent.encoded(heads[1]) is second
+    assert sent.encoded(heads[0]) is not first
 
 
 @pytest.mark.parametrize("message", OF_SERVER, ids=str)
