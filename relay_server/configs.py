@@ -302,11 +302,21 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         policy: What it does otherwise than its channel.
         forward: Set when the server itself reads it.
         paused: Why nothing is delivered until somebody resumes it; empty when it is not paused.
+        filtered: It has, or had, a filter.
     """
 
     policy: PolicyChanges = PolicyChanges()
     forward: ForwardConfig | None = None
     paused: str = ""
+    filter: Annotated[
+        str, Setting("Which events it gets, e.g. 'kind:message_* -is:private'; '' for all.")
+    ] = ""
+    filtered: bool = False
+
+    def with_filter(self, text: str) -> SubscriptionConfig:
+        """The same with another filter, as `language.check_standing` gives it."""
+        filtered = self.filtered or bool(text)
+        return msgspec.structs.replace(self, filter=text, filtered=filtered)
 
 
 ORDINARY = SubscriptionConfig()

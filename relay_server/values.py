@@ -10,6 +10,7 @@ import msgspec
 
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
+from relay_server.spans import Span
 
 ChannelNumber = int  # the store's own, never used again
 SubscriptionNumber = int  # above zero
@@ -262,11 +263,20 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """Where a subscription stands, or what has changed of it."""
+    """Where a subscription stands, or what has changed of it.
 
-    floor: int  # every event up to this sequence is settled
-    marks: tuple[Mark, ...] = ()  # deliveries above the floor that are not simply untouched
-    attempts: tuple[Attempt, ...] = ()  # tries that ended
+    Attributes:
+        floor: Every event up to this sequence is settled.
+        marks: Deliveries above the floor that are not simply untouched.
+        attempts: Tries that ended; where it stands says nothing of them.
+        skipped: What its filter has left out: settled, but for what has a settled mark. Where it
+            stands says nothing of it, either: `EventLog.sift` leaves it out again.
+    """
+
+    floor: int
+    marks: tuple[Mark, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    skipped: tuple[Span, ...] = ()
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -385,7 +395,7 @@ class DeliveryState(msgspec.Struct, frozen=True):
     """What became of one event for one subscription."""
 
     subscription: str
-    state: str  # "pending", or a `MarkState` in lower case
+    state: str  # "pending", "skipped" (by its filter), or a `MarkState` in lower case
     attempts: tuple[Attempt, ...]
     reason: str = ""
     due_at: int = 0

@@ -121,6 +121,27 @@ class EventLog(Protocol):
         It looks at a bounded number of events, so it may find none and still have come further.
         """
 
+    async def sift(
+        self,
+        channel: ChannelNumber,
+        subscription: SubscriptionNumber,
+        after: int,
+        limit: int,
+        is_meant: Callable[[Event], bool] | None,
+    ) -> Selected:
+        """Read the outlines of the next events that a subscription's filter means.
+
+        What its filters left out before is not asked about again. It looks at a bounded number of
+        events, so it may find none and still have come further; it has not where there are none.
+
+        Args:
+            channel: The subscription's.
+            subscription: Whose.
+            after: The sequence after which to look.
+            limit: How many at most.
+            is_meant: Called in another thread; None to leave out nothing more.
+        """
+
     async def list_events(
         self, channel: ChannelNumber, before: int | None, limit: int
     ) -> Sequence[EventSummary]:
@@ -147,6 +168,12 @@ class Readers(Protocol):
 
         Returns:
             None if it is gone, or a replay that has ended.
+        """
+
+    async def standing(self, subscription: SubscriptionNumber) -> Claim | None:
+        """The newest claim there is on a subscription, without a new one; None if that is gone.
+
+        For who says what any reader of it would: what is recorded before the next claim counts.
         """
 
     def record(self, claim: Claim, progress: Progress) -> None:

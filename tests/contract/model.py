@@ -29,6 +29,8 @@ class Reader:
         of: The subscription of a replay.
         tried: Events whose one attempt ended, and whether that delivered.
         ended_at: When a replay ended; None while it runs.
+        skipped: What filters left out above the floor.
+        filtered: It has, or had, a filter.
     """
 
     number: int
@@ -42,6 +44,8 @@ class Reader:
     marks: dict[int, Mark] = field(default_factory=dict)
     tried: dict[int, bool] = field(default_factory=dict)
     ended_at: int | None = None
+    skipped: set[int] = field(default_factory=set)
+    filtered: bool = False
 
     def state(self, sequence: int) -> MarkState | None:
         """What is marked of an event."""
@@ -51,7 +55,8 @@ class Reader:
     def waits_for(self, sequence: int) -> bool:
         """It has still to get an event."""
         state = self.state(sequence)
-        return sequence > self.floor and not (state and state.settled)
+        settled = sequence in self.skipped or bool(state and state.settled)
+        return sequence > self.floor and not settled
 
     def needs(self, sequence: int) -> bool:
         """An event must be kept for it."""
@@ -68,6 +73,7 @@ class Reader:
         """Everything up to there is settled."""
         self.floor = max(self.floor, floor)
         self.marks = {s: m for s, m in self.marks.items() if s > self.floor or m.state in LASTING}
+        self.skipped = {s for s in self.skipped if s > self.floor}
 
     def record(self, progress: Progress, events: Collection[int]) -> None:
         """Its reader said this; what was deleted meanwhile is not dead."""
@@ -78,6 +84,11 @@ class Reader:
                 self.marks.pop(mark.sequence, None)
             else:
                 self.marks[mark.sequence] = mark
+        self.skipped |= {s for span in progress.skipped for s in range(span.first, span.last + 1)}
+        self.marks = {
+            s: m for s, m in self.marks.items() if m.state.settled or s not in self.skipped
+        }
+        self.skipped -= self.marks.keys()
         self.pass_by(progress.floor)
         self.tried |= {a.sequence: a.delivered for a in progress.attempts}
 
@@ -91,6 +102,7 @@ class Reader:
             gave_up = mark.state is MarkState.DEAD and mark.sequence in events
             if gave_up and not self.waits_for(mark.sequence):
                 self.marks[mark.sequence] = mark
+                self.skipped.discard(mark.sequence)
 
     def forget(self, sequence: int) -> None:
         """An event is gone; above the floor it is enough that it was settled."""
@@ -117,6 +129,9 @@ class Reader:
             return state.name.lower()
         if self.of is not None:
             return "delivered" if self.tried[sequence] else "dead"
+        untried = self.filtered and sequence <= self.floor and sequence not in self.tried
+        if untried or sequence in self.skipped:
+            return "skipped"
         return "delivered" if sequence <= self.floor else "pending"
 
 

@@ -20,6 +20,7 @@ from relay_server.errors import (
     TooManyReplays,
     TooManySubscriptions,
 )
+from relay_server.spans import Span, gaps, joined
 from relay_server.store.sqlite import catalogue, events, housekeeping, readers
 from relay_server.values import (
     Appended,
@@ -65,7 +66,7 @@ class StoreMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.database = open_in_memory()
         self.patches = [
-            mock.patch.multiple(events, LOOK_AT=3, LOOK_AT_BODIES=2),
+            mock.patch.multiple(events, LOOK_AT=3, LOOK_AT_BODIES=2, SIFT_AT_ONCE=2, SIFT_BYTES=45),
             mock.patch.multiple(readers, MAX_RUNNING_REPLAYS=MOST_REPLAYS),
             mock.patch.multiple(catalogue, MAX_SUBSCRIPTIONS=MOST_SUBSCRIPTIONS),
             mock.patch.multiple(housekeeping, LOOK_AT=3),
@@ -213,14 +214,16 @@ class StoreMachine(RuleBasedStateMachine):
         data=st.data(),
         name=st.sampled_from(["ana", "bia", "cid", "dan"]),
         since=st.sampled_from([None, None, 0, -1, 3]),
+        only=st.sampled_from(["", "kind:x"]),
     )
-    def subscribe(self, data: st.DataObject, name: str, since: int | None) -> None:
+    def subscribe(self, data: st.DataObject, name: str, since: int | None, only: str) -> None:
         channel = data.draw(st.sampled_from(sorted(self.models)))
-        self.add_subscription(channel, name, since if since in (None, 0) else self.now + since)
+        at = since if since in (None, 0) else self.now + since
+        self.add_subscription(channel, name, at, only)
 
-    def add_subscription(self, channel: str, name: str, at: int | None) -> None:
+    def add_subscription(self, channel: str, name: str, at: int | None, only: str = "") -> None:
         model = self.models[channel]
-        config = SubscriptionConfig(paused=name)
+        config = SubscriptionConfig(paused=name).with_filter(only)
         work = self.store.subscribe(channel, name, at, self.now, config)
         known = [reader for reader in model.subscriptions if reader.name == name]
         if not known and len(model.subscriptions) == MOST_SUBSCRIPTIONS:
@@ -231,7 +234,8 @@ class StoreMachine(RuleBasedStateMachine):
         if made:
             start = model.start_of(at)
             self.made[subscription.number] = subscription
-            model.readers[subscription.number] = Reader(subscription.number, name, start, start)
+            reader = Reader(subscription.number, name, start, start, filtered=bool(only))
+            model.readers[subscription.number] = reader
 
     @rule(data=st.data())
     @precondition(lambda self: self.readers(replay=False))
@@ -240,15 +244,20 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.unsubscribe(reader.number))
         model.unsubscribe(reader)
 
-    @rule(data=st.data(), paused=st.sampled_from(["", "the target answered 410"]))
+    @rule(
+        data=st.data(),
+        paused=st.sampled_from(["", "the target answered 410"]),
+        only=st.sampled_from(["", "kind:x"]),
+    )
     @precondition(lambda self: self.readers(replay=False))
-    def change(self, data: st.DataObject, paused: str) -> None:
+    def change(self, data: st.DataObject, paused: str, only: str) -> None:
         _, reader = self.draw(data, replay=False)
+        reader.filtered |= bool(only)
 
-        def pause(config: SubscriptionConfig) -> SubscriptionConfig:
-            return replace(config, paused=paused)
+        def change(config: SubscriptionConfig) -> SubscriptionConfig:
+            return replace(config, paused=paused).with_filter(only)
 
-        self.made[reader.number] = self.run(self.store.change_subscription(reader.number, pause))
+        self.made[reader.number] = self.run(self.store.change_subscription(reader.number, change))
 
     # Progress
 
@@ -264,6 +273,8 @@ class StoreMachine(RuleBasedStateMachine):
             reader.epoch += 1
             marks = tuple(m for s, m in sorted(reader.marks.items()) if s > reader.floor)
             assert claim == Claim(reader.number, reader.epoch, Progress(reader.floor, marks))
+            if reader.of is None:
+                assert self.run(self.store.standing(reader.number)) == claim
             self.claims.setdefault(reader.number, []).append(claim)
 
     @rule(data=st.data(), stale=st.sampled_from([False, False, False, True]))
@@ -295,7 +306,12 @@ class StoreMachine(RuleBasedStateMachine):
             for s in waiting
             if data.draw(st.booleans())
         )
+        skipped = list[Span]()
+        if reader.filtered and waiting and data.draw(st.booleans()):
+            first = data.draw(st.integers(reader.floor + 1, last))
+            skipped = list(gaps(first - 1, data.draw(st.integers(first, last)), ()))
         settled = {m.sequence for m in marks if m.state.settled}
+        settled |= {s for span in skipped for s in range(span.first, span.last + 1)}
         rest = [s for s in waiting if s not in settled]
         floor = (rest[0] - 1) if bool(rest) and data.draw(st.booleans()) else reader.floor
         statuses = {m.sequence: 200 if m.state is MarkState.DELIVERED else 500 for m in marks}
@@ -303,7 +319,30 @@ class StoreMachine(RuleBasedStateMachine):
             Attempt(sequence, 1, self.now, 1, "response", status)
             for sequence, status in statuses.items()
         )
-        return Progress(floor if rest or not marks else last, marks, attempts)
+        floor = floor if rest or not (marks or skipped) else last
+        return Progress(floor, marks, attempts, tuple(skipped))
+
+    @rule(data=st.data(), kind=st.sampled_from([None, "x"]), limit=st.integers(1, 4))
+    @precondition(lambda self: self.readers(replay=False))
+    def sift(self, data: st.DataObject, kind: str | None, limit: int) -> None:
+        """All of it, however many looks that takes."""
+        model, reader = self.draw(data, replay=False)
+        is_meant = None if kind is None else lambda event: event.head.kind == kind
+        found, after, number = list[int](), reader.floor, reader.number
+        self.run(self.store.flush())
+        while True:
+            some = self.run(self.store.sift(model.number, number, after, limit, is_meant))
+            found += [outline.sequence for outline in some.outlines]
+            if some.read_up_to == after:
+                break
+            after = some.read_up_to
+        assert found == [
+            sequence
+            for sequence, event in model.events.items()
+            if sequence > reader.floor
+            and sequence not in reader.skipped
+            and kind in (None, event.kind)
+        ]
 
     # Replays
 
@@ -494,6 +533,16 @@ class StoreMachine(RuleBasedStateMachine):
             assert [row[:2] for row in rows] == [
                 (sequence, mark.state) for sequence, mark in sorted(reader.marks.items())
             ]
+            spans = self.spans(number)
+            assert spans == joined(spans)
+            kept = {s for span in spans for s in range(span.first, span.last + 1)}
+            assert {s for s in kept if s > reader.floor} == reader.skipped
+
+    def spans(self, reader: int) -> list[Span]:
+        """What is kept as left out by its filters."""
+        values = {"readers": f"[{reader}]", "lowest": 0, "highest": 99}
+        rows = self.database.all("skips_around", **values)
+        return [Span(*span) for _, *span in rows]
 
 
 TestStores = StoreMachine.TestCase

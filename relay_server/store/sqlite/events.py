@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 
 from relay_server.store.rules import of_any_account, spellings
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.part import Part, asks, reports
 from relay_server.store.sqlite.rows import decode_event, decode_summary
 from relay_server.store.sqlite.sql import first, last, position, sequence_of
-from relay_server.values import ChannelNumber, Event, EventSummary, Outline, Replay, Selected
+from relay_server.values import (
+    ChannelNumber,
+    Event,
+    EventSummary,
+    Outline,
+    Replay,
+    Selected,
+    SubscriptionNumber,
+)
 
 LOOK_AT = 5_000  # events that one look for selected ones goes through at most
 LOOK_AT_BODIES = 500  # where it has to read them
+SIFT_AT_ONCE = 100  # events that one look asks a filter of: some 5 ms
+SIFT_BYTES = 4_194_304  # their bodies together, but for one that is larger by itself
 
 
 class SqliteEvents(Part):
@@ -57,6 +68,35 @@ class SqliteEvents(Part):
         # Fewer events than one look goes through: behind them there is none up to the replay's end.
         return Selected(outlines, replay.until if count < window else sequence_of(end))
 
+    @asks
+    def sift(
+        self,
+        database: Database,
+        channel: ChannelNumber,
+        subscription: SubscriptionNumber,
+        after: int,
+        limit: int,
+        is_meant: Callable[[Event], bool] | None,
+    ) -> Selected:
+        start = position(channel, after)
+        end, _ = database.all("window_end", after=start, last=last(channel), limit=LOOK_AT)[0]
+        if end is None:
+            return Selected((), after)
+        most = limit if is_meant is None else SIFT_AT_ONCE
+        rows = database.all(
+            "not_skipped", after=start, last=end, subscription=subscription, limit=most
+        )
+        outlines = _decode_outlines(rows)
+        up_to = sequence_of(end) if len(rows) < most else outlines[-1].sequence
+        if is_meant is None:
+            return Selected(tuple(outlines), up_to)
+        some = _within(outlines, SIFT_BYTES)
+        if len(some) < len(outlines):
+            up_to = some[-1].sequence
+        events = _fetch(database, [position(channel, outline.sequence) for outline in some])
+        meant = {e.head.sequence for e in events if e.damaged or is_meant(e)}
+        return Selected(tuple(outline for outline in some if outline.sequence in meant), up_to)
+
     @reports
     def list_events(
         self, database: Database, channel: ChannelNumber, before: int | None, limit: int
@@ -81,6 +121,13 @@ class SqliteEvents(Part):
 
 def _decode_outlines(rows: Sequence[tuple[int, str, int]]) -> list[Outline]:
     return [Outline(sequence_of(at), key, size) for at, key, size in rows]
+
+
+def _within(outlines: Sequence[Outline], size: int) -> Sequence[Outline]:
+    """As many as have no more bytes of bodies together; one at least."""
+    before = accumulate((outline.size for outline in outlines), initial=0)
+    fitting = [o for o, taken in zip(outlines, before, strict=False) if taken + o.size <= size]
+    return fitting or outlines[:1]
 
 
 def _fetch(database: Database, positions: Sequence[int]) -> list[Event]:

@@ -89,6 +89,7 @@ class SqliteHousekeeping(Part):
             dropped += database.value("pinned_and_missed", first=first(channel), last=end)
             database.run("pass_dropped", floor=sequence_of(rows[-1][0]), channel=channel)
             database.run("forget_passed_marks", channel=channel)
+            database.run("forget_passed_skips", channel=channel)
         return delete(database, channel, [row[:2] for row in rows], dropped)
 
     @writes
@@ -121,8 +122,9 @@ class SqliteHousekeeping(Part):
         reader = database.value("forgotten")
         if reader is None:
             return False
-        gone = len(database.all("sweep_attempts", reader=reader, limit=limit))
-        gone += len(database.all("sweep_deliveries", reader=reader, limit=limit))
+        gone = 0
+        for sweep in ("sweep_attempts", "sweep_deliveries", "sweep_skips"):
+            gone += len(database.all(sweep, reader=reader, limit=limit))
         if gone == 0:
             database.run("remember_no_more", reader=reader)
         return True

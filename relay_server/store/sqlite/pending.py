@@ -33,12 +33,14 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import asdict, astuple
 
+from relay_server.spans import Span, above, below, gaps, joined
 from relay_server.store.feed import Claimed, Progressed
 from relay_server.store.sqlite.database import Database
 from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
 
 MAX_ATTEMPTS = 10_000  # of a reader, while nothing can be written; the oldest are forgotten
 MAX_MARKS = 100_000  # of a reader, likewise, but for those that must not be forgotten
+MAX_SKIPS = 100_000  # spans that filters left out, of a reader, likewise: they are found again
 MAX_LEAN_ROWS = 1_024  # of a lean transaction: with the longest reasons some 2 MiB
 MIN_LEAN_ROWS = 16  # of one that has to be as small as can be: some 100 KiB
 _UNLIMITED = 1 << 62
@@ -52,6 +54,7 @@ class _Change:
         base: A floor that was written before.
         floor: Every delivery up to this sequence is settled.
         redeemed: What a replay delivered: it is not dead any more for its subscription.
+        skipped: What filters left out, as few spans.
     """
 
     reader: ReaderNumber
@@ -61,6 +64,7 @@ class _Change:
     marks: dict[int, Mark] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     redeemed: set[int] = field(default_factory=set)
+    skipped: list[Span] = field(default_factory=list)
     _prune_at: int = 0  # marks
 
     def add(self, progress: Progress) -> None:
@@ -71,6 +75,8 @@ class _Change:
         self.attempts += progress.attempts
         if self.reader < 0:
             self.redeemed.update(a.sequence for a in progress.attempts if a.delivered)
+        if progress.skipped:
+            self.skipped = joined([*self.skipped, *progress.skipped])
         self._bound()
 
     def join(self, newer: _Change) -> None:
@@ -79,11 +85,14 @@ class _Change:
         self.marks |= newer.marks
         self.attempts += newer.attempts
         self.redeemed |= newer.redeemed
+        self.skipped = joined([*self.skipped, *newer.skipped])
         self._bound()
 
     def _bound(self) -> None:
         if len(self.attempts) > MAX_ATTEMPTS:
             del self.attempts[:-MAX_ATTEMPTS]
+        if len(self.skipped) > MAX_SKIPS:
+            del self.skipped[:-MAX_SKIPS]
         if len(self.marks) > max(MAX_MARKS, self._prune_at):
             self._prune()
 
@@ -114,21 +123,28 @@ class _Change:
             rows: How many.
             before: The floor that was written last.
         """
-        marks = sorted(self.unsaid(self.floor), key=lambda mark: mark.sequence)
+        marks, skipped = self.unsaid(self.floor), above(self.skipped, self.floor)
+        begins = sorted([*(m.sequence for m in marks), *(span.first for span in skipped)])
         end = before + rows if self.floor > before + rows else _UNLIMITED
-        if len(marks) > rows:
-            end = min(end, marks[rows].sequence - 1)
+        if len(begins) > rows:
+            end = min(end, begins[rows] - 1)
         floor = min(self.floor, end)
-        first = _Change(self.reader, self.epoch, before, floor)
-        rest = _Change(self.reader, self.epoch, floor, self.floor)
+        first = _Change(self.reader, self.epoch, before, floor, skipped=below(skipped, end))
+        rest = _Change(self.reader, self.epoch, floor, self.floor, skipped=above(skipped, end))
         for mark in marks:
             (first if mark.sequence <= end else rest).marks[mark.sequence] = mark
         for sequence in self.redeemed:
             (first if sequence <= end else rest).redeemed.add(sequence)
-        return first, rest if rest.marks or rest.redeemed or floor < self.floor else None
+        is_left = rest.marks or rest.redeemed or rest.skipped or floor < self.floor
+        return first, rest if is_left else None
 
-    def write(self, database: Database, before: int) -> int | None:
-        """Write it where its claim still holds; up to the floor `before` all was written before.
+    def write(self, database: Database, before: int, *, skips: bool) -> int | None:
+        """Write it where its claim still holds.
+
+        Args:
+            database: The writer's.
+            before: Up to this floor all was written before.
+            skips: There may be spans that its filters left out before.
 
         Returns:
             The floor now; None where another holds a newer claim, or the reader is gone.
@@ -147,6 +163,8 @@ class _Change:
         kept = self.unsaid(floor) if self.marks else []
         if kept:
             database.run_rows("mark", [(self.reader, *astuple(mark)) for mark in kept])
+        if skips:
+            self._write_skips(database, floor, kept)
         if replayed:
             self._tell_subscription(database, number)
         if dead := [m.sequence for m in kept if m.state is MarkState.DEAD]:
@@ -164,6 +182,24 @@ class _Change:
         marks, attempts = tuple(self.marks.values()), tuple(self.attempts)
         return Progressed(self.reader, self.epoch, floor, marks, attempts)
 
+    def _write_skips(self, database: Database, floor: int, marks: Iterable[Mark]) -> None:
+        database.run("forget_skips", reader=self.reader, floor=floor)
+        for mark in marks:
+            if mark.state.settled:  # it was under way when its filter changed
+                _unskip(database, self.reader, mark.sequence)
+        for span in above(self.skipped, floor):
+            self._skip(database, span)
+
+    def _skip(self, database: Database, span: Span) -> None:
+        """Write that a span was left out, but for what in it is settled otherwise."""
+        within = {"reader": self.reader, **span._asdict()}
+        database.run("forget_unsettled", **within)
+        settled = [sequence for (sequence,) in database.all("settled_between", **within)]
+        for part in gaps(span.first - 1, span.last, settled):
+            touched = database.all("take_touched_skips", reader=self.reader, **part._asdict())
+            [whole] = joined([part, *(Span(*row) for row in touched)])
+            database.run_rows("skip", [(self.reader, *whole)])
+
     def _tell_subscription(self, database: Database, replay: int) -> None:
         """What a replay delivered is no longer dead; what it gave up is."""
         if self.redeemed:
@@ -173,6 +209,15 @@ class _Change:
         for mark in self.marks.values():
             if mark.state is MarkState.DEAD:
                 database.run("dead_by_replay", replay=replay, **asdict(mark))
+                of = database.value("subscription_of_replay", replay=replay)
+                _unskip(database, of, mark.sequence)
+
+
+def _unskip(database: Database, reader: ReaderNumber, sequence: int) -> None:
+    """What has a settled mark is in no span."""
+    around = database.all("take_skip_around", reader=reader, sequence=sequence)
+    parts = [part for first, last in around for part in gaps(first - 1, last, [sequence])]
+    database.run_rows("skip", [(reader, *part) for part in parts])
 
 
 class Pending:
@@ -182,14 +227,20 @@ class Pending:
 
     Args:
         wanted: Whether anybody wants to hear of what was written, called in that thread.
+        skipping: Readers of which there are spans that filters left out.
 
     Attributes:
         left: The latest transaction was a lean one, and left some for the next.
     """
 
-    def __init__(self, wanted: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        wanted: Callable[[], bool] = lambda: True,
+        skipping: Iterable[ReaderNumber] = (),
+    ) -> None:
         self.left = False
         self._wanted = wanted
+        self._skipping = set(skipping)
         self._lock = threading.Lock()
         self._changes: dict[ReaderNumber, _Change] = {}
         self._taken: list[_Change] = []  # by the transaction that is open
@@ -270,7 +321,10 @@ class Pending:
         self._taken, self._reached = [], {}
 
     def _write(self, database: Database, change: _Change) -> None:
-        floor = change.write(database, self._written_floor(change))
+        if change.skipped:
+            self._skipping.add(change.reader)
+        skips = change.reader in self._skipping
+        floor = change.write(database, self._written_floor(change), skips=skips)
         if floor is None:
             self._floors.pop(change.reader, None)
             if (newer := change.newer_claim(database)) is not None:
@@ -289,7 +343,7 @@ class Pending:
                 before = self._written_floor(change)
                 part, rest = change.split(rows, before)
                 first.append(part)
-                rows -= 1 + len(part.marks) + max(0, part.floor - before)
+                rows -= 1 + len(part.marks) + len(part.skipped) + max(0, part.floor - before)
             if rest is not None:
                 self.left, rows = True, 0
                 with self._lock:

@@ -42,9 +42,16 @@ class SqliteReaders(Part):
         if row is None:
             return None
         epoch, floor = row
-        rows = database.all("marks_above", reader=reader, floor=floor)
         database.changes.append(Claimed(reader, epoch))
-        return Claim(reader, epoch, Progress(floor, tuple(map(decode_mark, rows))))
+        return Claim(reader, epoch, _progress(database, reader, floor))
+
+    @asks
+    def standing(self, database: Database, subscription: SubscriptionNumber) -> Claim | None:
+        row = database.one("standing", number=subscription)
+        if row is None:
+            return None
+        epoch, floor = row
+        return Claim(subscription, epoch, _progress(database, subscription, floor))
 
     @writes
     def create_replay(
@@ -129,6 +136,11 @@ class SqliteReaders(Part):
     ) -> int:
         self._pending.write_rest_of(database, subscription)
         return discard(database, subscription, sequences, now)
+
+
+def _progress(database: Database, reader: ReaderNumber, floor: int) -> Progress:
+    rows = database.all("marks_above", reader=reader, floor=floor)
+    return Progress(floor, tuple(map(decode_mark, rows)))
 
 
 def _replay(database: Database, number: ReplayNumber) -> Replay:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from relay_server.spans import Span
 from relay_server.store.sqlite.database import Database, Row
 from relay_server.store.sqlite.part import Part, reports, reports_progress
-from relay_server.store.sqlite.rows import decode_subscription
+from relay_server.store.sqlite.rows import decode_config, decode_subscription
 from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.values import (
     Attempt,
@@ -49,12 +50,13 @@ class SqliteReports(Part):
             return _of_edited(database, channel, sequences)
         readers = database.all("readers_of_channel", channel=channel)
         names = {reader: name for reader, name, *_ in readers}
-        kept = _kept(database, list(names), sequences)
+        filtered = [r for r, *_, config in readers if config and decode_config(config).filtered]
+        kept = _kept(database, list(names), filtered, sequences)
         states = []
         for sequence in sequences:
             own = [
-                kept.state(reader, name, sequence, "delivered" if sequence <= floor else "pending")
-                for reader, name, start, floor in readers
+                kept.state(reader, name, sequence, kept.unmarked(reader, sequence, floor))
+                for reader, name, start, floor, _ in readers
                 if reader > 0 and start < sequence
             ]
             again = [kept.state(r, names[r], sequence, "") for r in kept.replays_of(sequence)]
@@ -63,9 +65,20 @@ class SqliteReports(Part):
 
 
 class _Kept:
-    """Marks and attempts of some events' deliveries, and the replays that came to each event."""
+    """Marks and attempts of some events' deliveries, and the replays that came to each event.
 
-    def __init__(self, marks: Iterable[Row], attempts: Iterable[Row]) -> None:
+    Args:
+        marks, attempts: Of all readers.
+        skips: What filters left out above the floors, of each reader that has, or had, one.
+    """
+
+    def __init__(
+        self,
+        marks: Iterable[Row],
+        attempts: Iterable[Row],
+        skips: Mapping[ReaderNumber, Sequence[Span]],
+    ) -> None:
+        self._skips = skips
         self._marks = {(reader, sequence): mark for reader, sequence, *mark in marks}
         self._attempts = defaultdict[tuple[ReaderNumber, int], list[Attempt]](list)
         for reader, *attempt in attempts:
@@ -78,6 +91,18 @@ class _Kept:
     def replays_of(self, sequence: int) -> list[ReplayNumber]:
         """Those that came to an event, the first one first."""
         return sorted(self._replays[sequence], reverse=True)
+
+    def unmarked(self, reader: SubscriptionNumber, sequence: int, floor: int) -> str:
+        """How a subscription's own delivery stands where no mark says it."""
+        if reader in self._skips and self._is_skipped(reader, sequence, floor):
+            return "skipped"
+        return "delivered" if sequence <= floor else "pending"
+
+    def _is_skipped(self, reader: SubscriptionNumber, sequence: int, floor: int) -> bool:
+        """Below the floor no span says it; but what was settled without an attempt was left out."""
+        if sequence <= floor:
+            return (reader, sequence) not in self._attempts
+        return any(span.first <= sequence <= span.last for span in self._skips[reader])
 
     def state(self, reader: ReaderNumber, name: str, sequence: int, unmarked: str) -> DeliveryState:
         """How a delivery stands; `unmarked` where no mark says it."""
@@ -98,7 +123,7 @@ def _of_edited(
     positions = json.dumps([position(stream, sequence) for sequence in sequences])
     rows = database.all("readers_of_edited", positions=positions)
     readers = {sequence_of(at): (reader, name, runs) for at, reader, name, runs in rows}
-    kept = _kept(database, [reader for reader, *_ in readers.values()], sequences)
+    kept = _kept(database, [reader for reader, *_ in readers.values()], (), sequences)
     states = list[list[DeliveryState]]()
     for sequence in sequences:
         found = []
@@ -109,12 +134,18 @@ def _of_edited(
     return states
 
 
-def _kept(database: Database, readers: Sequence[ReaderNumber], sequences: Sequence[int]) -> _Kept:
-    wanted = {
-        "readers": json.dumps(readers),
-        "sequences": json.dumps(list(sequences)),
-        "lowest": min(sequences, default=0),
-        "highest": max(sequences, default=0),
-    }
+def _kept(
+    database: Database,
+    readers: Sequence[ReaderNumber],
+    filtered: Sequence[SubscriptionNumber],
+    sequences: Sequence[int],
+) -> _Kept:
+    within = {"lowest": min(sequences, default=0), "highest": max(sequences, default=0)}
+    wanted = {"readers": json.dumps(readers), "sequences": json.dumps(list(sequences)), **within}
     marks = database.all("marks_of_events", **wanted)
-    return _Kept(marks, database.all("attempts_of_events", **wanted))
+    attempts = database.all("attempts_of_events", **wanted)
+    skips: dict[ReaderNumber, list[Span]] = {reader: [] for reader in filtered}
+    if filtered:
+        for reader, *span in database.all("skips_around", readers=json.dumps(filtered), **within):
+            skips[reader].append(Span(*span))
+    return _Kept(marks, attempts, skips)

@@ -104,7 +104,12 @@ def decode_event(row: Row) -> Event:
 def decode_subscription(row: Row) -> Subscription:
     """From `subscriptions`, and what begins like it."""
     number, channel, name, created_at, config = row[:5]
-    return Subscription(number, channel, name, created_at, _read(_subscription_config, config))
+    return Subscription(number, channel, name, created_at, decode_config(config))
+
+
+def decode_config(config: bytes) -> SubscriptionConfig:
+    """How a subscription is set."""
+    return _read(_subscription_config, config)
 
 
 def decode_replay(row: Row) -> Replay:

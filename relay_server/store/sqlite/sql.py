@@ -28,9 +28,12 @@ NUMBERS = {
 @cache
 def queries() -> dict[str, str]:
     """Every query, by name."""
-    text = "".join(_read("queries"))
-    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], map(_with_numbers, parts[2::2]), strict=True))
+    found = dict[str, str]()
+    for text in _read("queries"):
+        # What stands before the first is of the whole file.
+        _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+        found |= zip(parts[::2], map(_with_numbers, parts[1::2]), strict=True)
+    return found
 
 
 @cache

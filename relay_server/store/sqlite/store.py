@@ -92,7 +92,8 @@ class SqliteStore(
         self._path = path
         self._release = release
         self._loop = asyncio.get_running_loop()
-        self._pending = Pending(lambda: self.feed.wants(Progressed))
+        skipping = [reader for (reader,) in reading.database.all("readers_that_skip")]
+        self._pending = Pending(lambda: self.feed.wants(Progressed), skipping)
         self.space = space
         self.feed = Feed()
         self._writer = open_writer(self._write_pending, self.feed.tell)

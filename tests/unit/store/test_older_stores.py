@@ -19,7 +19,7 @@ from tests.support.events import new_event
 from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
-EVERY = pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
+EVERY = pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
 
 
 @asynccontextmanager
@@ -180,6 +180,16 @@ async def test_repeats_of_version_3(tmp_path: Path) -> None:
     ]
 
 
+async def test_what_filters_left_out_of_version_6(tmp_path: Path) -> None:
+    async with opened(6, tmp_path) as store:
+        channel, only = await of(store, "only")
+        found = await store.sift(channel.number, only.number, 0, 9, None)
+        [status] = await store.subscription_status([only.number])
+
+    assert [outline.sequence for outline in found.outlines] == [1, 2, 3, 6, 8]
+    assert (only.config.filter, status.backlog) == ("olá", 3)
+
+
 def test_the_first_migration_alone_is_version_1(tmp_path: Path) -> None:
     """The kept file has that very shape, so it stands for every store of version 1."""
 
@@ -206,7 +216,7 @@ async def test_an_edited_event_goes_to_its_subscription(tmp_path: Path) -> None:
 
 
 async def test_what_is_pinned_and_noted_stays_so(tmp_path: Path) -> None:
-    async with opened(5, tmp_path) as store:
+    async with opened(6, tmp_path) as store:
         channel, _ = await of(store, "ana")
         pinned = await store.pinned(channel.number)
         [noted] = await store.noted(None, 9, START_MS)

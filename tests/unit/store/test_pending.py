@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from relay_server.spans import Span, above, joined
 from relay_server.store.sqlite import pending as pending_module
 from relay_server.store.sqlite.database import Database, prepare
 from relay_server.store.sqlite.pending import MIN_LEAN_ROWS, Pending
@@ -314,6 +315,7 @@ class Model:
 
     def __init__(self) -> None:
         self.states: dict[int, MarkState] = {}
+        self.skipped: set[int] = set()  # by a filter
 
     @property
     def floor(self) -> int:
@@ -323,7 +325,13 @@ class Model:
 
     @property
     def settled(self) -> set[int]:
-        return {n for n, state in self.states.items() if state.settled}
+        return self.skipped | {n for n, state in self.states.items() if state.settled}
+
+    def skip(self, span: Span) -> None:
+        """A filter leaves these out, but for what is settled."""
+        new = set(range(span.first, span.last + 1)) - self.settled
+        self.skipped |= new
+        self.states = {n: state for n, state in self.states.items() if n not in new}
 
     @property
     def marks(self) -> dict[int, MarkState]:
@@ -337,6 +345,13 @@ class Changed(NamedTuple):
 
     sequence: int
     state: MarkState
+
+
+class Skipped(NamedTuple):
+    """A filter left some out."""
+
+    first: int
+    last: int
 
 
 class Transaction(NamedTuple):
@@ -353,16 +368,19 @@ class Taken(NamedTuple):
 
 
 STATES = (MarkState.UNDER_WAY, MarkState.WAITING, MarkState.DELIVERED, MarkState.DEAD)
-CHANGED = st.builds(Changed, st.integers(1, 12), st.sampled_from(STATES))
+SEQUENCES = st.integers(1, 12)
+CHANGED = st.builds(Changed, SEQUENCES, st.sampled_from(STATES))
 TRANSACTION = st.builds(Transaction, st.sampled_from([None, 1, 2, 5]), st.booleans())
-STEPS = st.lists(CHANGED | CHANGED | TRANSACTION | st.builds(Taken, st.booleans()), max_size=50)
+SKIPPED = st.builds(lambda first, more: Skipped(first, first + more), SEQUENCES, st.integers(0, 3))
+TAKEN = st.builds(Taken, st.booleans())
+STEPS = st.lists(CHANGED | CHANGED | SKIPPED | TRANSACTION | TAKEN, max_size=50)
 
 
 @settings(max_examples=100, deadline=None)
 @given(steps=STEPS)
 @example(steps=[*(Changed(n, MarkState.WAITING) for n in (1, 2, 9, 3)), Transaction(2, True)])
 def test_progress_survives_whatever_fails_and_however_little_fits(
-    steps: list[Changed | Transaction | Taken],
+    steps: list[Changed | Skipped | Transaction | Taken],
 ) -> None:
     """What is committed is whole up to its floor at any time, and in the end it is everything."""
     pending, model, claim = Pending(), Model(), CLAIM
@@ -376,11 +394,15 @@ def test_progress_survives_whatever_fails_and_however_little_fits(
                         model.states[sequence] = state
                         progress = Progress(model.floor, (mark(sequence, state),), (attempt(1),))
                         pending.add(claim, progress)
+                case Skipped():
+                    span = Span(*step)
+                    model.skip(span)
+                    pending.add(claim, Progress(model.floor, skipped=(span,)))
                 case Transaction(rows, fits):
                     before = written(database)
                     transact(pending, database, rows, fits=fits)
                     if rows is not None:
-                        check_lean(model, before, written(database), rows)
+                        check_lean(model, before, written(database), rows, skipped(database))
                 case Taken(fits):
                     claim = claim_again(pending, database, fits=fits) or claim
                     assert not fits or claim.progress.floor == model.floor, "it sees all there is"
@@ -393,13 +415,26 @@ def test_progress_survives_whatever_fails_and_however_little_fits(
             row[0]: MarkState(row[1]) for row in database.all("marks_above", reader=1, floor=0)
         }
         assert (written(database)[0], marks) == (model.floor, model.marks)
+        assert skipped(database) == {n for n in model.skipped if n > model.floor}
 
 
-def check_lean(model: Model, before: Written, after: Written, rows: int) -> None:
+def skipped(database: Database) -> set[int]:
+    """What is kept as left out above the subscription's floor."""
+    floor, *_ = written(database)
+    rows = database.all("skips_around", readers="[1]", lowest=0, highest=99)
+    spans = [Span(first, last) for _, first, last in rows]
+    assert joined(spans) == spans
+    return {n for span in above(spans, floor) for n in range(span.first, span.last + 1)}
+
+
+def check_lean(
+    model: Model, before: Written, after: Written, rows: int, left_out: set[int]
+) -> None:
     """It takes no more rows than it may, and no later event is further than an earlier one."""
     (old_floor, old_marks, old_attempts), (floor, marks, attempts) = before, after
     new = set(marks) - set(old_marks)
-    behind = {n for n in model.states if floor < n <= max(new, default=0)} - set(marks)
+    known = {*model.states, *model.skipped}
+    behind = {n for n in known if floor < n <= max(new, default=0)} - {*marks, *left_out}
     assert floor - old_floor <= rows
     assert len(new) <= rows
     assert not behind

@@ -7,6 +7,9 @@ UPDATE subscriptions SET epoch = epoch + 1 WHERE number = :number RETURNING epoc
 UPDATE replays SET epoch = epoch + 1 WHERE number = :number AND state = @RUNNING
 RETURNING epoch, floor;
 
+-- name: standing
+SELECT epoch, floor FROM subscriptions WHERE number = :number;
+
 -- name: epoch
 SELECT epoch FROM subscriptions WHERE number = :number;
 
@@ -86,7 +89,10 @@ SELECT s.number, :sequence, @DEAD, :attempt, :failures, 0, NULL, :reason, :chang
 FROM replays r JOIN subscriptions s ON s.number = r.subscription
 WHERE r.number = :replay AND r.channel > 0 AND (s.floor >= :sequence OR EXISTS (
     SELECT 1 FROM deliveries d
-    WHERE d.subscription = s.number AND d.sequence = :sequence AND d.state >= @DELIVERED))
+    WHERE d.subscription = s.number AND d.sequence = :sequence AND d.state >= @DELIVERED)
+    OR ifnull((
+        SELECT k.first FROM skips k WHERE k.subscription = s.number AND k.last >= :sequence
+        ORDER BY k.last LIMIT 1) <= :sequence, 0))
 ON CONFLICT DO UPDATE
 SET state = @DEAD, reason = excluded.reason, changed_at = excluded.changed_at;
 

@@ -10,17 +10,24 @@ FROM channels c ORDER BY c.name;
 
 -- name: subscription_status
 -- :only is a JSON list of numbers; NULL for all. What waits is counted by what does not, which is
--- little: the marks above the floor that say `settled`.
+-- little: the marks above the floor that say `settled`, and the spans that a filter left out.
 SELECT s.number, c.name, s.name, s.created_at, s.config,
     max(0, c.last_sequence - s.floor - (
         SELECT count(*) FROM deliveries d
-        WHERE d.subscription = s.number AND d.sequence > s.floor AND d.state >= @DELIVERED)),
+        WHERE d.subscription = s.number AND d.sequence > s.floor AND d.state >= @DELIVERED
+    ) - (
+        SELECT ifnull(sum(k.last - max(k.first - 1, s.floor)), 0) FROM skips k
+        WHERE k.subscription = s.number AND k.last > s.floor)),
     (SELECT e.received_at FROM events e
      WHERE e.position > s.channel << @BITS | s.floor AND e.position <= s.channel << @BITS | @MASK
         AND NOT EXISTS (
             SELECT 1 FROM deliveries d
             WHERE d.subscription = s.number AND d.sequence = (e.position & @MASK)
                 AND d.state >= @DELIVERED)
+        AND NOT ifnull((
+            SELECT k.first FROM skips k
+            WHERE k.subscription = s.number AND k.last >= (e.position & @MASK)
+            ORDER BY k.last LIMIT 1) <= (e.position & @MASK), 0)
      ORDER BY e.position LIMIT 1),
     (SELECT count(*) FROM deliveries d WHERE d.subscription = s.number AND d.state = @DEAD)
 FROM subscriptions s JOIN channels c ON c.number = s.channel
@@ -32,9 +39,9 @@ ORDER BY c.name, s.name;
 -- name: readers_of_channel
 -- Its subscriptions, and its replays under their subscription's name, which are for whatever they
 -- came to.
-SELECT number, name, start, floor FROM subscriptions WHERE channel = :channel
+SELECT number, name, start, floor, config FROM subscriptions WHERE channel = :channel
 UNION ALL
-SELECT -r.number, s.name, NULL, NULL
+SELECT -r.number, s.name, NULL, NULL, NULL
 FROM replays r JOIN subscriptions s ON s.number = r.subscription WHERE r.channel = :channel
 ORDER BY 2;
 
