@@ -143,6 +143,13 @@ def connect(
             "--share", help="Share the work with other clients of this name that say --share."
         ),
     ] = None,
+    filter: Annotated[  # noqa: A002  (it is the option's name)
+        str | None,
+        typer.Option(
+            help="Which webhooks the subscription gets from now on, e.g. 'kind:message_*"
+            " -is:private'; '' for all. (default: as it is set)"
+        ),
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(help="Where a new subscription starts: now, beginning, 2h, 3d, or a time."),

@@ -44,7 +44,7 @@ from relay_http.streams import READER_GONE
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
-from relay_protocol.messages import Hello, Wanted
+from relay_protocol.messages import Hello, Wanted, Welcome
 from relay_protocol.text import harmless
 
 SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
@@ -55,12 +55,12 @@ class Announcer:
     """Writes notices to the console, until nobody reads any more.
 
     Attributes:
-        shares: The client asked to share, which a relay that is too old does not know: a warning
-            follows its first welcome.
+        shares, filters: The client asked for that, which a relay that is too old does not know: a
+            warning follows its first welcome.
     """
 
     def __init__(self, console: Console) -> None:
-        self.shares = False
+        self.shares = self.filters = False
         self.render: Render | None = None
         self.on_hang_up: Callable[[], None] = lambda: None
         self._console = console
@@ -71,21 +71,21 @@ class Announcer:
         for notice in notices:
             if self.render is not None:
                 lines += self.render(notice)
-                if isinstance(notice, Connected) and self.shares:
-                    lines += self._warn_if_alone(notice.welcome.version)
+                if isinstance(notice, Connected):
+                    warned = self._warned(notice.welcome)
+                    lines += [line for warning in warned for line in self.render(warning)]
         if lines:
             self._write(lines)
 
-    def _warn_if_alone(self, version: str) -> list[str]:
-        if can_share(version) or self.render is None:
-            return []
-        self.shares = False  # told once
-        return self.render(
-            Warned(
-                f"the relay has version {harmless(version, 40)}, which knows no --share: this "
-                "client took over from others of its name."
-            )
-        )
+    def _warned(self, welcome: Welcome) -> Iterator[Warned]:
+        """What the relay does not know of all that was asked of it, told once."""
+        relay = f"the relay has version {harmless(welcome.version, 40)}, which knows no"
+        if self.shares and not can_share(welcome.version):
+            self.shares = False
+            yield Warned(f"{relay} --share: this client took over from others of its name.")
+        if self.filters and any(granted.filter is None for granted in welcome.subscriptions):
+            self.filters = False
+            yield Warned(f"{relay} --filter: this client gets every webhook.")
 
     def _write(self, lines: Sequence[str]) -> None:
         try:
@@ -175,7 +175,7 @@ async def _connect(
     if relay.sends_token_in_clear:
         text = f"{relay.url} is without TLS: anyone on the way can read the token. Use https."
         announcer.tell([Warned(text)])
-    announcer.shares = settings.share
+    announcer.shares, announcer.filters = settings.share, bool(settings.filter)
     async with (
         _open_journal(configuration.state_folder, relay, announcer.tell) as journal,
         contextlib.AsyncExitStack() as stack,
@@ -218,8 +218,8 @@ async def plan(
     if unnamed is None and any(route.channel is None for route in routes):
         unnamed = await _token_channel(relay, tell)
     targets = _by_channel(routes, unnamed)
-    wanted = tuple(Wanted(channel, settings.name, since, settings.share) for channel in targets)
-    return targets, wanted
+    how = (settings.name, since, settings.share, settings.filter)
+    return targets, tuple(Wanted(channel, *how) for channel in targets)
 
 
 async def _token_channel(relay: Relay, tell: Tell) -> str:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from relay_protocol.errors import RelayError
 
 CHECK_URL = "Check the URL, and that the relay runs."
+INVALID_FILTER = "invalid_filter"  # the relay's code, of a filter that cannot be
 TOO_MANY_FAILURES = "too_many_failures"  # the relay's code, of who shows wrong tokens
 
 

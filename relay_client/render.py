@@ -191,7 +191,9 @@ class PrettyLines:
         granted = welcome.subscriptions
         names = ", ".join(sorted({harmless(g.name) for g in granted}))
         lines = [self._paint(f"Connected to {self._url} as {names}", Colour.BOLD)]
-        lines += [f"  {harmless(g.channel)} → {self._targets[g.channel].url}" for g in granted]
+        lines += [
+            f"  {harmless(g.channel)} → {self._targets[g.channel].url}{_only(g)}" for g in granted
+        ]
         return [*lines, *(_backlog(g) for g in granted if g.backlog)]
 
     def _back(self, welcome: Welcome, away_s: float) -> list[str]:
@@ -262,6 +264,7 @@ def _connected_facts(
             "backlog": one.backlog,
             "oldest_waiting_at": one.oldest_waiting_at,
             "created": one.created,
+            "filter": one.filter or "",
         }
         for one in granted
     ]
@@ -300,6 +303,11 @@ def _away(reason: str, url: str, hint: str) -> str:
 
 def _backlog_of(welcome: Welcome) -> int:
     return sum(granted.backlog for granted in welcome.subscriptions)
+
+
+def _only(granted: Granted) -> str:
+    """What it gets, where that is not everything."""
+    return f", only {harmless(granted.filter, _LINE_CHARS)}" if granted.filter else ""
 
 
 def _backlog(granted: Granted) -> str:

@@ -66,6 +66,11 @@ class ClientSettings(BaseSettings):
         description="Share the subscription's webhooks with the other clients of its name that say "
         "so, instead of taking over.",
     )
+    filter: str | None = Field(
+        None,
+        description="Which webhooks the subscription gets from now on, e.g. kind:message_*; empty "
+        "for all. As it is set by default.",
+    )
     since: str = Field(
         "now",
         description="Where a new subscription starts: now, beginning, 2h, 3d, or an RFC 3339 time.",

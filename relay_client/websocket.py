@@ -27,11 +27,13 @@ from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
 from relay_client.errors import (
+    INVALID_FILTER,
     TOO_MANY_FAILURES,
     ChannelRefused,
     ClientError,
     TakenOver,
     TokenRefused,
+    UsageError,
 )
 from relay_client.relay import USER_AGENT, Relay
 from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
@@ -242,6 +244,8 @@ def of_close(exc: ConnectionClosed, refused: Error | None) -> Reason | ClientErr
     match code:
         case CloseCode.TOKEN_REFUSED:
             return TokenRefused(said or "the relay no longer accepts the token", TOKEN_HINT)
+        case CloseCode.CHANNEL_REFUSED if refused is not None and refused.code == INVALID_FILTER:
+            return UsageError(f"--filter: {said}")
         case CloseCode.CHANNEL_REFUSED:
             return ChannelRefused(
                 said or "the token may not read one of the channels",

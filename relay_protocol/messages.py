@@ -38,12 +38,15 @@ class Wanted(msgspec.Struct, frozen=True):
         since: Where a new subscription starts, in Unix milliseconds; None means now.
         share: Share the work with the other connections of this name that say so, instead of
             taking over from them.
+        filter: Which events it is to get from now on, empty for every one; None leaves the
+            subscription as it is set.
     """
 
     channel: str
     name: str | None = None
     since: Annotated[int, Meta(ge=0, le=MAX_UNIX_MS)] | None = None
     share: bool = False
+    filter: str | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -70,6 +73,7 @@ class Granted(msgspec.Struct, frozen=True):
         backlog: Events not settled yet.
         oldest_waiting_at: When the oldest of them was received, in Unix milliseconds.
         paused: Why nothing is delivered until somebody resumes it; empty when it is not paused.
+        filter: Which events it gets, empty for every one; None of a server that knows no filters.
     """
 
     subscription: int
@@ -79,6 +83,7 @@ class Granted(msgspec.Struct, frozen=True):
     backlog: int
     oldest_waiting_at: int | None = None
     paused: str = ""
+    filter: str | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

@@ -11,7 +11,7 @@ import typer
 from relay_server.cli.command import Work, ask, command, route
 from relay_server.cli.options import Json, Name, OfChannel, moment
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, table, when
-from relay_server.configs import ForwardConfig, Policy
+from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -57,6 +57,7 @@ def _state_of(s: Json) -> Json:
     return {
         "channel": s["channel"],
         "subscription": s["name"],
+        "gets": s["filter"] or "everything",
         "reader": _marked(s, _reader(s)),
         "waiting": waiting,
         "dead": s["dead"],
@@ -70,6 +71,8 @@ def subscription_table(found: Sequence[Json]) -> None:
     for s in found:
         if s["forward"] or s["waits_for"]:
             lines(f"{s['name']} of {s['channel']}: {_reader(s)}")
+        if s["filter"]:
+            lines(f"{s['name']} of {s['channel']} gets only {s['filter']}")
     _alarms(found)
 
 
@@ -132,7 +135,8 @@ def show_forwards(result: Json) -> None:
     _progress_table("forward", "state", [(f, _forward_state(f)) for f in found])
     for f in found:
         why = f["waits_for"] and f" ({f['waits_for']})"
-        lines(f"{f['name']} of {f['channel']} posts to {f['url']}{why}")
+        only = f["filter"] and f" only {f['filter']}"
+        lines(f"{f['name']} of {f['channel']} posts{only} to {f['url']}{why}")
     _alarms(found)
 
 
@@ -174,19 +178,23 @@ def subscription_show() -> None:
     """Show a subscription: how it is doing, and how it delivers."""
 
 
-@command(app, "set", show_subscription, policy=Policy)
+@command(app, "set", show_subscription, wanted=SubscriptionConfig, policy=Policy)
 def subscription_set(
     channel: OfChannel,
     name: Name,
+    wanted: Json,
     policy: Json,
     like_channel: Annotated[
         bool, typer.Option("--like-channel", help="Do everything as its channel does.")
     ] = False,
 ) -> Work:
-    """Have a subscription deliver otherwise than its channel; what is not named stays."""
+    """Have a subscription get only some events, or deliver otherwise than its channel.
+
+    What is not named stays.
+    """
     if like_channel and policy:
-        raise typer.BadParameter("--like-channel goes with no other option")
-    body = {"policy": None if like_channel else policy}
+        raise typer.BadParameter("--like-channel goes with no option but --filter")
+    body = {**wanted, "policy": None if like_channel else policy}
     return ask("PATCH", "channels", channel, "subscriptions", name, body=body)
 
 
@@ -211,19 +219,20 @@ def subscription_delete() -> None:
     """Forget a subscription: what it has not had yet is not kept for it any more."""
 
 
-@command(forwards, "create", show_forward, rules=ForwardConfig)
+@command(forwards, "create", show_forward, wanted=SubscriptionConfig, rules=ForwardConfig)
 def forward_create(
     channel: OfChannel,
     url: Annotated[str, typer.Argument(help="Where to, e.g. http://bot:8001/webhook.")],
     *,
     name: Annotated[str | None, typer.Option(help="Its name. (default: forward)")] = None,
+    wanted: Json,
     rules: Json,
     since: Annotated[
         str | None, typer.Option(help="Where it starts: now, beginning, 2h, 3d, or a time.")
     ] = None,
 ) -> Work:
     """Have the server itself post a channel's webhooks to a URL."""
-    body = {"channel": channel, "url": url, **rules}
+    body = {"channel": channel, "url": url, **wanted, **rules}
     if name is not None:
         body["name"] = name
     if since not in (None, "now"):
@@ -236,10 +245,17 @@ def forward_list() -> None:
     """List the forwards, and what waits for each."""
 
 
-@command(forwards, "set", show_forward, rules=ForwardConfig, emptying=True)
-def forward_set(channel: OfChannel, name: Name, rules: Json) -> Work:
+@command(
+    forwards,
+    "set",
+    show_forward,
+    wanted=SubscriptionConfig,
+    rules=ForwardConfig,
+    emptying=True,
+)
+def forward_set(channel: OfChannel, name: Name, wanted: Json, rules: Json) -> Work:
     """Change a forward; what is not named stays. Headers are set as a whole."""
-    return ask("PATCH", "forwards", channel, name, body=rules)
+    return ask("PATCH", "forwards", channel, name, body={**wanted, **rules})
 
 
 @route(forwards, "pause", f"PATCH {FORWARD}", show_paused, body={"paused": True})

@@ -31,10 +31,12 @@ import structlog
 
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock, until_next
-from relay_server.configs import SubscriptionConfig
+from relay_server.configs import ORDINARY, SubscriptionConfig
 from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
 from relay_server.delivery.reader import Reader, Sink
+from relay_server.delivery.sifter import Sifter
 from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
+from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
 from relay_server.store.feed import (
     ChannelChanged,
@@ -137,6 +139,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._draining = False
+        self._sifter = Sifter(store, clock, self._keeps_up)
         self._unlisten = [
             store.feed.listen(EventsStored, self._stored),
             store.feed.listen(ChannelChanged, self._channel_changed),
@@ -174,6 +177,7 @@ class Hub:
             served.reader.remove(peer)
             if not served.peers:
                 self._stop(number)
+                self._sifter.left(number)
 
     async def join(self, peer: Peer, wanted: Wanted, name: str) -> tuple[Granted, Reader]:
         """Give a peer a subscription; whoever had it before is told so, unless all share it.
@@ -185,12 +189,19 @@ class Hub:
             StoreUnavailable: The store cannot be written now.
         """
         async with self._alone(wanted.channel, name) as joining:
-            now = self._clock.unix_ms()
+            now, only = self._clock.unix_ms(), wanted.filter
             subscription, created = await self._store.subscribe(
-                wanted.channel, name, wanted.since, now
+                wanted.channel, name, wanted.since, now, ORDINARY.with_filter(only or "")
             )
             if subscription.config.forward is not None:
                 raise Forbidden(f"{name!r} is a forward: the server itself reads it")
+            number, current = subscription.number, subscription.config.filter
+            if only is not None and only != current:
+                subscription = await self._store.change_subscription(
+                    number, lambda config: config.with_filter(only)
+                )
+            if only not in (None, current) or number not in self._served:
+                await self._sifter.settle(number)
             reader = await self._serve(subscription, peer, joining, share=wanted.share)
             statuses = await self._store.subscription_status([subscription.number])
         if not statuses:
@@ -203,8 +214,13 @@ class Hub:
             backlog=statuses[0].backlog,
             oldest_waiting_at=statuses[0].oldest_waiting_at,
             paused=reader.paused,
+            filter=reader.subscription.config.filter,
         )
         return granted, reader
+
+    async def settle(self, number: SubscriptionNumber) -> None:
+        """Settle what a subscription's filter leaves out of what waits, if it has another now."""
+        await self._sifter.settle(number)
 
     async def join_forward(self, peer: Peer, subscription: Subscription) -> Reader:
         """Give a forward its subscription, as it is set now.
@@ -255,7 +271,15 @@ class Hub:
             await asyncio.sleep(DRAIN_LOOK_S)
 
     async def run(self) -> None:
-        """Let connections and readers look at the clock, once a second, until cancelled."""
+        """Let connections and readers look at the clock, once a second, until cancelled.
+
+        Meanwhile filters are asked for those that nobody reads.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sifter.run(), name="sifter")
+            await self._look_at_clock()
+
+    async def _look_at_clock(self) -> None:
         while True:
             await asyncio.sleep(until_next(TICK_S, self._clock.monotonic()))
             now = self._clock.monotonic()
@@ -271,14 +295,16 @@ class Hub:
         """Stop every reader."""
         for unlisten in self._unlisten:
             unlisten()
+        self._sifter.close()
         self._closing.set()
         for number in list(self._served):
             self._stop(number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _stored(self, change: EventsStored) -> None:
+        documents = Documents(change.events)
         for reader in self._by_channel.get(change.channel, ()):
-            reader.new_events(change)
+            reader.new_events(change, documents)
 
     def _channel_changed(self, change: ChannelChanged) -> None:
         for reader in self._by_channel.get(change.channel.number, ()):
@@ -320,6 +346,10 @@ class Hub:
         if served := self._served.get(number):
             for peer in list(served.peers):
                 peer.go_away(reason, GONE_AWAY_S)
+
+    def _keeps_up(self, number: SubscriptionNumber) -> bool:
+        served = self._served.get(number)
+        return served is not None and served.reader.keeps_up
 
     @asynccontextmanager
     async def _alone(self, channel: str, name: str) -> AsyncIterator[_Joining]:

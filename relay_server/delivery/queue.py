@@ -17,6 +17,12 @@ events from the change that tells of them: a live reader costs no question to th
 What may go now is decided here and nowhere else: `take` asks the pace and the order of the keys,
 and whoever calls it says which sizes its sinks have credit for. Between `take` and `begin` the
 store was asked, so `begin` asks the order again.
+
+A subscription's filter is asked once of each event: of those that are fed here, of those that are
+read in the store's thread, which has their bodies. What it leaves out is settled: the order never
+hears of it, so that the floor passes it, and above the floor it is recorded as spans. When the
+filter changes, what waits by then is asked about again once its turn comes and its body is here.
+A replay asks no filter: somebody named what it is for.
 """
 
 from __future__ import annotations
@@ -33,6 +39,9 @@ from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry, Holder
 from relay_server.delivery.order import LOOK_AHEAD, Order
 from relay_server.delivery.retry import Next, Verdict
+from relay_server.filters.document import Document, Documents
+from relay_server.filters.language import EVERYTHING, Filter
+from relay_server.spans import Span, above, gaps, joined
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import (
@@ -51,6 +60,9 @@ log = structlog.get_logger()
 READ_AHEAD = 512  # outlines read at once
 REPLAY_LOOK_AHEAD = 256  # of a replay: looking for them costs much, and it has few under way
 REPLAY_BURST_S = 0.05  # how much of its rate a replay may catch up at once
+# Bodies of new events that a filter is asked of in the event loop; with more they are read, so that
+# a thread does it.
+SIFT_FED_BYTES = 262_144
 DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the checksum is wrong")
 TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
 
@@ -118,6 +130,10 @@ class Queue(Order):
         self._unread = True  # there may be events that were never read
         self._reading = False  # the store was asked what comes next
         self._noted_floor = claim.progress.floor
+        self._filter = EVERYTHING
+        self._filtered = False  # what it left out is to be left out again
+        self._ask_again_up_to = 0  # was read by another filter
+        self._skipped: list[Span] = []  # since it was recorded
         self._attempts: list[Attempt] = []
 
     @property
@@ -151,10 +167,32 @@ class Queue(Order):
             return retry_at
         return self._pace.next_at
 
-    def feed(self, change: EventsStored, now: float) -> bool:
+    @property
+    def keeps_up(self) -> bool:
+        """False while there is more to read than it takes."""
+        return not self._unread or self.room > 0
+
+    def set_filter(self, wanted: Filter, *, filtered: bool) -> None:
+        """Deliver what a filter means, from now on.
+
+        Args:
+            wanted: The filter.
+            filtered: It is, or was, another than that for everything.
+        """
+        if wanted != self._filter:
+            self._ask_again_up_to = self.read_up_to
+        self._filter, self._filtered = wanted, filtered
+
+    def feed(self, change: EventsStored, documents: Documents, now: float) -> bool:
         """Take new events from the change that tells of them; False where they must be read.
 
-        That is where they do not follow what was read, or there is no room.
+        That is where they do not follow what was read, there is no room, or they are too large for
+        a filter to be asked here.
+
+        Args:
+            change: What came.
+            documents: The same events.
+            now: Monotonic seconds.
         """
         after, events = self.read_up_to, change.events
         if (
@@ -163,11 +201,17 @@ class Queue(Order):
             or len(events) != change.up_to - after  # what is known, or not handed along, among it
             or events[0].head.sequence != after + 1
             or self.room < len(events)
+            or (self._filter.terms and sum(len(e.body) for e in events) > SIFT_FED_BYTES)
         ):
             self._unread = True
             return False
+        if self._filter.terms:
+            events = tuple(d.event for d in documents.all if self._filter.matches(d))
         outlines = [Outline(e.head.sequence, e.head.key, len(e.body)) for e in events]
         self.load(outlines, now, after, change.up_to)
+        if len(outlines) < change.up_to - after:
+            self._leave_out(after, change.up_to, outlines)
+            self.record()
         return True
 
     async def read_on(self) -> bool:
@@ -218,6 +262,9 @@ class Queue(Order):
                     self.vanish(entry)
                 elif event.damaged:
                     self._give_up(entry, event)
+                elif entry.sequence <= self._ask_again_up_to and not self._means(event):
+                    self.vanish(entry)
+                    self._skipped.append(Span(entry.sequence, entry.sequence))
                 else:
                     whole.append((entry, event))
             if whole:
@@ -243,11 +290,13 @@ class Queue(Order):
     def record(self) -> None:
         """Have what changed written soon."""
         marks, floor = self.changes(), self.floor
-        if not (marks or self._attempts or floor > self._noted_floor):
+        skipped = above(joined(self._skipped), floor) if self._skipped else ()
+        if not (marks or self._attempts or skipped or floor > self._noted_floor):
             return
         self._noted_floor = floor
-        progress = Progress(floor, tuple(marks), tuple(self._attempts))
+        progress = Progress(floor, tuple(marks), tuple(self._attempts), tuple(skipped))
         self._attempts.clear()
+        self._skipped.clear()
         self._store.record(self.claim, progress)
 
     def stop(self) -> None:
@@ -258,6 +307,14 @@ class Queue(Order):
         """Free what is under way, note how far it came, and hold up no other queue."""
         super().close()
         self.record()
+
+    def _means(self, event: Event) -> bool:
+        """Whether its filter means an event; also called in another thread."""
+        return self._filter.matches(Document(event))
+
+    def _leave_out(self, after: int, up_to: int, meant: Sequence[Outline]) -> None:
+        """Settle what was read and is not meant."""
+        self._skipped += gaps(after, up_to, (outline.sequence for outline in meant))
 
     def _give_up(self, entry: Entry, event: Event) -> None:
         """Let a delivery die whose event is not what its sender sent: nobody is to get that."""
@@ -270,18 +327,27 @@ class Queue(Order):
         """Read what comes after a sequence; True if there is nothing behind it."""
         # Until it is answered nothing is fed: the answer may say that it is all there is.
         self._reading = True
+        asked, is_new = self._filter, after == self.read_up_to
         try:
             outlines, up_to, ends = await self._ask(after, limit)
         finally:
             self._reading = False
+        if self._filtered and is_new:
+            self._leave_out(after, up_to, outlines)
         # Behind the last of all there is nothing that a lane could still miss.
         up_to = max(up_to, self.read_up_to) if ends else up_to
         self.load(outlines, self._clock.monotonic(), after, up_to)
+        if asked is not self._filter:  # which changed meanwhile
+            self._ask_again_up_to = self.read_up_to
         return ends
 
     async def _ask(self, after: int, limit: int) -> tuple[Sequence[Outline], int, bool]:
         """What comes after a sequence, how far was looked, and whether that is all."""
         replay = self._replay
+        if self._filtered:
+            means = self._means if self._filter.terms else None
+            found = await self._store.sift(self._channel, self.number, after, limit, means)
+            return found.outlines, found.read_up_to, found.read_up_to == after
         if replay is None:
             outlines = await self._store.outlines(self._channel, after, limit)
             up_to = outlines[-1].sequence if outlines else after

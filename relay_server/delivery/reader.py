@@ -41,7 +41,9 @@ from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.queue import Queue
 from relay_server.delivery.retry import Next
+from relay_server.delivery.sifter import filter_of
 from relay_server.errors import ReplayNotFound
+from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
@@ -103,6 +105,7 @@ class Reader:
         self._on_gone = on_gone
         self._keys = set[str]()  # of which something is under way, in any queue
         self._live = self._queue(claim)
+        self._follow_filter()
         self._queues: dict[ReaderNumber, Queue] = {claim.reader: self._live}
         self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
         self._open: list[Sink] = []  # those that take something; who was served last is the last
@@ -129,6 +132,11 @@ class Reader:
         """Why none of its sinks takes anything now; None if one does, or there is none."""
         reasons = list(self._sinks.values())
         return reasons[0] if reasons and None not in reasons else None
+
+    @property
+    def keeps_up(self) -> bool:
+        """False while there are more new events than it has room to know of."""
+        return self._live.keeps_up
 
     @property
     def under_way(self) -> int:
@@ -173,11 +181,11 @@ class Reader:
         if self._has_replays or (self._live.has_work and self._sink_for(0) is not None):
             self._wake.set()
 
-    def new_events(self, change: EventsStored) -> None:
+    def new_events(self, change: EventsStored, documents: Documents) -> None:
         """The channel has events that were not read yet."""
         live = self._live
         is_idle = not live.has_ready  # then all that may go is among these
-        if not live.feed(change, self._clock.monotonic()):
+        if not live.feed(change, documents, self._clock.monotonic()):
             self._wake.set()
         elif is_idle and self._sink_for(0) is not None:
             self._send_fed(change)
@@ -231,6 +239,7 @@ class Reader:
         self.channel, self.subscription = channel, subscription
         for queue in self._queues.values():
             queue.set_policy(self._policy, self._clock.monotonic())
+        self._follow_filter()
         self._wake.set()
 
     def replays_changed(self) -> None:
@@ -259,6 +268,10 @@ class Reader:
     @property
     def _policy(self) -> Policy:
         return self.subscription.config.policy.applied_to(self.channel.config.policy)
+
+    def _follow_filter(self) -> None:
+        config = self.subscription.config
+        self._live.set_filter(filter_of(config), filtered=config.filtered)
 
     @property
     def _replays(self) -> list[Queue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import msgspec
@@ -50,3 +51,15 @@ class Document:
         if len(body) > MAX_PARSED_BYTES:
             return ""
         return fold(body[:MAX_TEXT_CHARS].decode("utf-8", "replace"))
+
+
+class Documents:
+    """Events that several filters are asked about: each is worked out once, if at all."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = events
+
+    @cached_property
+    def all(self) -> Sequence[Document]:
+        """Each of them."""
+        return [Document(event) for event in self._events]

@@ -27,6 +27,7 @@ from relay_server.errors import (
     SubscriptionExists,
     SubscriptionNotFound,
 )
+from relay_server.filters.language import check_standing
 from relay_server.operations import MASK, Caller, ForAdmins, Parts
 from relay_server.operations.audit import audited
 from relay_server.values import Subscription, SubscriptionStatus
@@ -47,6 +48,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         waits_for: The target that is not there, if one is known.
         paused: Why; empty while it is not.
         forward: Where the server itself posts to; null if a client reads it.
+        filter: Which events it gets; empty for every one.
     """
 
     channel: str
@@ -57,6 +59,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: str
     paused: str
     forward: str | None
+    filter: str
 
 
 class SubscriptionView(Reading, frozen=True, kw_only=True):
@@ -108,19 +111,27 @@ async def change_subscription(
 ) -> SubscriptionDetail:
     """Have it deliver otherwise than its channel; that holds at once."""
     found, rules = await who.subscription(channel, name), fields.given()
-    if "policy" not in rules:
-        return await shown(who, found, whole_view)
-    policy = rules["policy"]
+    policy = rules.get("policy", {})
     check(Policy, policy or {})
+    if "filter" in rules:
+        found = await _set_filter(who, found, check_standing(rules["filter"], who.now()))
+    if "policy" in rules:
+        found = await who.store.change_subscription(found.number, _with_policy(policy))
+    return await shown(who, found, whole_view)
+
+
+def _with_policy(
+    changes: Mapping[str, Any] | None,
+) -> Callable[[SubscriptionConfig], SubscriptionConfig]:
+    """Changes what of the policy is its own; None drops all that is."""
 
     def apply(config: SubscriptionConfig) -> SubscriptionConfig:
-        if policy is None:
-            return msgspec.structs.replace(config, policy=PolicyChanges())
-        changed = msgspec.structs.replace(config.policy, **policy)
-        return msgspec.structs.replace(config, policy=changed)
+        own = PolicyChanges()
+        if changes is not None:
+            own = msgspec.structs.replace(config.policy, **changes)
+        return msgspec.structs.replace(config, policy=own)
 
-    changed = await who.store.change_subscription(found.number, apply)
-    return await shown(who, changed, whole_view)
+    return apply
 
 
 @ForAdmins
@@ -149,6 +160,13 @@ async def delete_subscription(who: Caller, channel: str, name: str) -> None:
     if who.parts.hub.state(found.number).readers:
         raise SubscriptionConnected(name)
     await who.store.unsubscribe(found.number)
+
+
+async def _set_filter(who: Caller, found: Subscription, only: str) -> Subscription:
+    """Have it get what a filter means, from now on; what waits and is not meant is settled."""
+    changed = await who.store.change_subscription(found.number, lambda c: c.with_filter(only))
+    await who.parts.hub.settle(changed.number)
+    return changed
 
 
 async def set_paused(who: Caller, found: Subscription, *, paused: bool) -> Subscription:
@@ -182,6 +200,7 @@ def reading_of(who: Caller, subscription: Subscription) -> Reading:
         waits_for=waits_for,
         paused=config.paused,
         forward=url,
+        filter=config.filter,
     )
 
 
@@ -211,8 +230,10 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
 DEFAULT_NAME = "forward"
 
 # `since` is where it starts, in Unix milliseconds; null for the next event.
-NewForward = changes_of("NewForward", ForwardConfig, channel=str, name=str, since=int | None)
-ForwardFields = changes_of("ForwardFields", ForwardConfig, paused=bool)
+NewForward = changes_of(
+    "NewForward", ForwardConfig, channel=str, name=str, since=int | None, filter=str
+)
+ForwardFields = changes_of("ForwardFields", ForwardConfig, paused=bool, filter=str)
 
 
 @ForAdmins
@@ -235,8 +256,9 @@ async def create_forward(who: Caller, fields: Changes) -> ForwardView:
     if since is not None and not 0 <= since <= MAX_UNIX_MS:
         raise InvalidValue(f"{since} is no time")
     check_subscription_name(name)
+    only = check_standing(rules.pop("filter", ""), who.now())
     forward = _configured(who.parts, ForwardConfig(rules["url"]), rules)
-    config = SubscriptionConfig(forward=forward)
+    config = SubscriptionConfig(forward=forward).with_filter(only)
     made, new = await who.store.subscribe(channel.name, name, since, who.now(), config)
     if not new:
         raise SubscriptionExists(channel.name, name)
@@ -254,11 +276,15 @@ async def show_forward(who: Caller, channel: str, name: str) -> ForwardView:
 async def change_forward(who: Caller, channel: str, name: str, fields: Changes) -> ForwardView:
     """Change a forward, pause or resume it; that holds at once, and what is not named stays."""
     forward, rules = await _forward(who, channel, name), fields.given()
-    paused = rules.pop("paused", None)
+    paused, only = rules.pop("paused", None), rules.pop("filter", None)
+    if only is not None:
+        only = check_standing(only, who.now())
     if rules:
         assert forward.config.forward is not None
         config = _configured(who.parts, forward.config.forward, rules)
         forward = await _set(who, forward, forward=config)
+    if only is not None:
+        forward = await _set_filter(who, forward, only)
     if paused is not None:
         forward = await set_paused(who, forward, paused=paused)
     return await shown(who, forward, forward_view)

@@ -21,6 +21,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
+import msgspec
 import structlog
 from aiohttp import WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
@@ -46,6 +47,7 @@ from relay_server.auth import allows
 from relay_server.channels import check_subscription_name
 from relay_server.delivery.reader import Reader
 from relay_server.errors import Forbidden, InvalidValue
+from relay_server.filters.language import check_standing
 from relay_server.values import Scope, Token
 from relay_server.web.access import bearer, error_response
 from relay_server.web.context import CONTEXT, Context
@@ -234,11 +236,8 @@ class Connection:
     async def _join(self, hello: Hello) -> None:
         self.host = hello.host[:MAX_HOST_CHARS]
         try:
-            names = [self._check(wanted) for wanted in hello.subscriptions]
-            joined = [
-                await self._context.hub.join(self, wanted, name)
-                for wanted, name in zip(hello.subscriptions, names, strict=True)
-            ]
+            asked = [self._check(wanted) for wanted in hello.subscriptions]
+            joined = [await self._context.hub.join(self, *one) for one in asked]
         except (Forbidden, InvalidValue) as exc:
             self._refuse(CloseCode.CHANNEL_REFUSED, exc)
             return
@@ -263,12 +262,16 @@ class Connection:
         log.info("client refused", **facts, error=str(error))
         self._perform(self._session.refuse(code, error.code, str(error)))
 
-    def _check(self, wanted: Wanted) -> str:
-        """The name of a wanted subscription, if this token may have it."""
+    def _check(self, wanted: Wanted) -> tuple[Wanted, str]:
+        """A wanted subscription and its name, if this token may have it."""
         channel = self._context.store.catalog.channels.get(wanted.channel)
         if channel is None or not allows(self._bearer, Scope.SUBSCRIBE, channel):
             raise Forbidden(f"the token is not for the channel {wanted.channel!r}")
-        return check_subscription_name(wanted.name or self.token)
+        name = check_subscription_name(wanted.name or self.token)
+        if wanted.filter:
+            only = check_standing(wanted.filter, self._context.clock.unix_ms())
+            wanted = msgspec.structs.replace(wanted, filter=only)
+        return wanted, name
 
     def _settle(self, result: Result) -> None:
         if len(self._readers) > 1:

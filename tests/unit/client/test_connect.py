@@ -25,7 +25,7 @@ from relay_client.notices import Connected, Lost, Notice, Slept, Warned
 from relay_client.relay import Relay
 from relay_client.settings import ClientSettings, Configuration
 from relay_http.target import Target
-from relay_protocol.messages import CloseCode, Wanted, Welcome
+from relay_protocol.messages import CloseCode, Granted, Wanted, Welcome
 from tests.support.raw_target import RawTarget, make_delivery, raw_target
 from tests.support.waiting import until
 from tests.unit.client.support import (
@@ -95,7 +95,9 @@ def test_versions_that_share(version: str, shares: bool) -> None:
     assert can_share(version) is shares
 
 
-def test_an_old_relay_is_warned_of_once_after_the_welcome() -> None:
+@pytest.mark.parametrize("asked", ["shares", "filters"])
+def test_an_old_relay_is_warned_of_once_after_the_welcome(asked: str) -> None:
+    """One that knows filters says which one holds."""
     told: list[Notice] = []
     announcer = Announcer(console())
 
@@ -104,12 +106,13 @@ def test_an_old_relay_is_warned_of_once_after_the_welcome() -> None:
         return []
 
     announcer.render = render
-    announcer.shares = True
+    setattr(announcer, asked, True)
+    new, old = (Granted(1, "chatwoot", "ana", False, 0, filter=only) for only in ("", None))
     notices: list[Notice] = [
         Slept(),
-        Connected(Welcome("0.1.0", 1, ())),
-        Connected(Welcome("0.0.1", 1, ())),
-        Connected(Welcome("0.0.1", 2, ())),
+        Connected(Welcome("0.1.0", 1, (new,))),
+        Connected(Welcome("0.0.1", 1, (old,))),
+        Connected(Welcome("0.0.1", 2, (old,))),
     ]
 
     for notice in notices:

@@ -67,6 +67,14 @@ def test_the_beginning_says_where_who_and_what_waits() -> None:
     assert "1 webhook of chatwoot to catch up on" in pretty(Connected(welcome(1, created=True)))
 
 
+def test_the_beginning_says_what_a_filter_means() -> None:
+    granted = Granted(1, "chatwoot", "ana", False, 0, filter="kind:x\x1b[2J")
+    said = Connected(Welcome("1.0", 1, (granted,)))
+
+    assert pretty(said).splitlines()[1].endswith(":8000, only kind:x�[2J")
+    assert json.loads(render("json")(said)[0])["channels"][0]["filter"] == granted.filter
+
+
 def test_a_delivery_is_one_line() -> None:
     """Kind, conversation, status, duration."""
     line = pretty(Settled(make_delivery(), OK))
@@ -216,6 +224,7 @@ def test_programs_get_an_object_a_line() -> None:
                 "backlog": 12,
                 "oldest_waiting_at": None,
                 "created": True,
+                "filter": "",
             }
         ],
     }

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from relay_client import tunnel, websocket
-from relay_client.errors import ChannelRefused, ClientError, TakenOver, TokenRefused
+from relay_client.errors import ChannelRefused, ClientError, TakenOver, TokenRefused, UsageError
 from relay_client.notices import Connected, Lost, Waiting
 from relay_client.tunnel import LONGEST_WAIT_S, MAX_OUTBOX
 from relay_client.websocket import MAX_UNSENT_BYTES
@@ -75,19 +75,20 @@ async def test_a_refused_handshake_is_final(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "error", "status"),
+    ("code", "why", "error", "status"),
     [
-        (CloseCode.TOKEN_REFUSED, TokenRefused, 4),
-        (CloseCode.CHANNEL_REFUSED, ChannelRefused, 4),
-        (CloseCode.TAKEN_OVER, TakenOver, 5),
+        (CloseCode.TOKEN_REFUSED, "code", TokenRefused, 4),
+        (CloseCode.CHANNEL_REFUSED, "code", ChannelRefused, 4),
+        (CloseCode.CHANNEL_REFUSED, "invalid_filter", UsageError, 2),
+        (CloseCode.TAKEN_OVER, "code", TakenOver, 5),
     ],
 )
 async def test_a_close_that_says_no_is_final(
-    code: CloseCode, error: type[ClientError], status: int
+    code: CloseCode, why: str, error: type[ClientError], status: int
 ) -> None:
     """The relay's own words are passed on."""
     async with fake_relay() as relay:
-        relay.refusal = (code, "code", "the channel secret is not yours")
+        relay.refusal = (code, why, "the channel secret is not yours")
         async with running(Client(relay)) as client:
             with pytest.raises(error, match="secret is not yours") as caught:
                 await ended(client)

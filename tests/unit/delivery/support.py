@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from relay_server.delivery.lanes import Entry
 from relay_server.delivery.order import Order
 from relay_server.delivery.reader import Reader
 from relay_server.errors import StoreUnavailable
+from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
 from relay_server.store.feed import EventsStored
 from relay_server.values import (
@@ -54,6 +55,17 @@ class Shelf(MemoryStore):
         self.damaged: set[int] = set()
         self.recorded: list[Progress] = []
         self.fetched: list[int] = []
+
+    async def sift(
+        self,
+        channel: ChannelNumber,
+        subscription: SubscriptionNumber,
+        after: int,
+        limit: int,
+        is_meant: Callable[[Event], bool] | None,
+    ) -> Selected:
+        self._be_there_for("sift")
+        return await super().sift(channel, subscription, after, limit, is_meant)
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
         self._be_there_for("outlines")
@@ -213,7 +225,7 @@ class World:
     def _tell(self, reader: Reader, change: EventsStored) -> None:
         if not self.handed_along:
             change = EventsStored(change.channel, change.up_to)
-        reader.new_events(change)
+        reader.new_events(change, Documents(change.events))
 
     async def _tick(self, reader: Reader) -> None:
         while True:
@@ -229,6 +241,18 @@ class World:
         if reader is not None:
             reader.replays_changed()
         return replay
+
+    async def get_only(self, wanted: str) -> None:
+        """Give the subscription another filter; who reads it hears of it as from the feed."""
+        self.subscription = await self.store.change_subscription(
+            self.subscription.number, lambda config: config.with_filter(wanted)
+        )
+
+    async def states(self, *sequences: int) -> list[str]:
+        """What became of events for the subscription."""
+        await self.store.flush()
+        found = await self.store.deliveries(self.channel.number, sequences)
+        return [next(s.state for s in states if not s.replay) for states in found]
 
     async def state(self, replay: Replay) -> Replay:
         """The replay as it is now."""

@@ -55,6 +55,35 @@ async def test_a_subscription_does_otherwise_than_its_channel(
     assert dropped["policy"] == whole | {"hold_failures": 9}
 
 
+async def test_a_filter_is_asked_of_what_waits_before_it_is_answered(
+    served: Served, admin: Asking
+) -> None:
+    await subscribe(served)
+    for _ in range(5):
+        await append(served)
+    assert (await admin.ok("GET", ANA))["filter"] == ""
+
+    changed = await admin.ok("PATCH", ANA, {"filter": " -kind:message_created "})
+    assert (changed["filter"], changed["backlog"]) == ("-kind:message_created", 0)
+    assert (await admin.ok("PATCH", ANA, {"policy": None}))["filter"] == changed["filter"]
+    [line] = (await admin.ok("GET", "status"))["subscriptions"]
+    assert (line["filter"], line["backlog"]) == (changed["filter"], 0)
+    [first, *_] = (await admin.ok("GET", "events"))["events"]
+    assert [delivery["state"] for delivery in first["deliveries"]] == ["skipped"]
+    assert (await admin.ok("PATCH", ANA, {"filter": ""}))["backlog"] == 0
+
+
+@pytest.mark.parametrize("wanted", ["kin:x", "is:dead", "a" * 501])
+async def test_a_filter_that_cannot_be_changes_nothing(
+    served: Served, admin: Asking, wanted: str
+) -> None:
+    await subscribe(served)
+    body = {"filter": wanted, "policy": {"hold_s": 5}}
+    assert await admin.refused("PATCH", ANA, body) == (422, "invalid_filter")
+    one = await admin.ok("GET", ANA)
+    assert (one["filter"], one["own_policy"]) == ("", {})
+
+
 @pytest.mark.parametrize("policy", IMPOSSIBLE_POLICIES)
 async def test_a_policy_that_is_impossible_is_refused(
     served: Served, admin: Asking, policy: dict[str, Any]

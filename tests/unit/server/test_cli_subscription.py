@@ -30,6 +30,10 @@ def test_subscriptions(command: Run, data_dir: Path) -> None:
     changed = answer(command(*whose, "--retry-delays", "none"))
     assert changed["own_policy"] == {"retry_delays_s": []}
     assert answer(command(*whose, "--like-channel"))["own_policy"] == {}
+    assert answer(command(*whose, "--filter", "kind:message_*"))["filter"] == "kind:message_*"
+    assert "João e ana of chatwoot gets only kind:message_*" in command("subscription", "list")[1]
+    assert "`kin:` is no word" in command(*whose, "--filter", "kin:x")[2]
+    assert answer(command(*whose, "--filter", ""))["filter"] == ""
     status, out, _ = command("subscription", "delete", "chatwoot", "João e ana", "--yes")
     assert (status, out) == (0, "Forgot João e ana of chatwoot.\n")
     assert answer(command("subscription", "list", "--json")) == {"subscriptions": []}
@@ -46,6 +50,8 @@ def test_a_forward_is_kept_without_a_server_too(command: Run, tmp_path: Path) ->
     whose = ("chatwoot", "forward", "--json")
     changed = answer(command("forward", "set", *whose, "--timeout", "5", "--no-headers"))
     assert (changed["timeout_s"], changed["headers"]) == (5, {})
+    assert answer(command("forward", "set", *whose, "--filter", "from:bot"))["filter"] == "from:bot"
+    assert "forward of chatwoot posts only from:bot to http" in command("forward", "list")[1]
     assert answer(command("forward", "pause", *whose))["paused"] == "paused by hand"
     assert answer(command("forward", "resume", *whose))["paused"] == ""
     assert "http://bot:8001/webhook" in command("forward", "list")[1]

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiohttp import WSMsgType
@@ -188,6 +189,34 @@ async def test_a_name_that_is_none(served: Served, token: str, name: str) -> Non
     assert error.code == "invalid_value"
 
 
+@pytest.mark.parametrize(
+    "wanted", ["kin:x", '"', "is:failed", "status:5xx", "subscription:ana", "x " * 300]
+)
+async def test_a_filter_that_cannot_be_is_refused_with_a_sentence(
+    served: Served, token: str, wanted: str
+) -> None:
+    async with client(served, token) as ana:
+        await ana.say(Hello("1.0", "laptop", (Wanted("chatwoot", filter=wanted),), 32))
+        code, [error] = await ana.closed()
+    assert code == CloseCode.CHANNEL_REFUSED
+    assert isinstance(error, Error)
+    assert (error.code, len(error.text) > 20) == ("invalid_filter", True)
+    assert await served.store.subscription_status() == []
+
+
+async def test_a_filter_holds_until_another_one_is_given(served: Served, token: str) -> None:
+    """It is the subscription's: a hello that says nothing of it changes nothing."""
+    said = []
+    for wanted in ("conv:1,2  after:2026-07-02", None, "conv:3", ""):
+        async with client(served, token) as ana:
+            await ana.say(Hello("1.0", "laptop", (Wanted("chatwoot", filter=wanted),), 32))
+            welcome = await ana.next()
+            assert isinstance(welcome, Welcome)
+            said.append(welcome.subscriptions[0].filter)
+    first = "conv:1,2 after:2026-07-02T00:00:00.000Z"
+    assert said == [first, first, "conv:3", ""]
+
+
 async def test_a_store_that_is_not_well_is_to_be_tried_again(
     served: Served, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,12 +260,10 @@ async def test_a_client_that_leaves_while_it_joins_leaves_nothing(
     opened, asked = asyncio.Event(), asyncio.Event()
     subscribe = served.store.subscribe
 
-    async def slow(
-        channel: str, name: str, since: int | None, now: int
-    ) -> tuple[Subscription, bool]:
+    async def slow(*wanted: Any) -> tuple[Subscription, bool]:
         asked.set()
         await opened.wait()
-        return await subscribe(channel, name, since, now)
+        return await subscribe(*wanted)
 
     monkeypatch.setattr(served.store, "subscribe", slow)
     async with client(served, token) as ana:

@@ -93,10 +93,12 @@ class World:
         name: str = "ana",
         *,
         share: bool = False,
+        only: str | None = None,
     ) -> tuple[Granted, Reader]:
         """Connect, subscribe and begin."""
         self.hub.add(peer)
-        granted, reader = await self.hub.join(peer, Wanted(channel, share=share), name)
+        wanted = Wanted(channel, share=share, filter=only)
+        granted, reader = await self.hub.join(peer, wanted, name)
         self.hub.start(reader, peer)
         return granted, reader
 

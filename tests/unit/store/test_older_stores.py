@@ -216,7 +216,7 @@ async def test_an_edited_event_goes_to_its_subscription(tmp_path: Path) -> None:
 
 
 async def test_what_is_pinned_and_noted_stays_so(tmp_path: Path) -> None:
-    async with opened(6, tmp_path) as store:
+    async with opened(5, tmp_path) as store:
         channel, _ = await of(store, "ana")
         pinned = await store.pinned(channel.number)
         [noted] = await store.noted(None, 9, START_MS)

@@ -1,0 +1,110 @@
+"""Who reads a filtered subscription is sent and told of what it means alone, on virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay_server.delivery import queue
+from tests.support.events import OK
+from tests.support.virtual_time import virtual_time
+from tests.support.waiting import settled, until
+from tests.unit.server.support import FakePeer
+from tests.unit.server.test_hub import World, world
+
+# Each time that six are appended here, they are of the conversations 0 to 5.
+FEW = "conv:2,5"
+
+
+def answer_all(w: World, *peers: FakePeer) -> None:
+    """Their targets take whatever they have."""
+    for peer in peers:
+        for delivery in peer.got:
+            w.hub._served[delivery.subscription].reader.finish(peer, delivery.id, OK)
+
+
+async def got(count: int, *peers: FakePeer) -> None:
+    """They got so many together."""
+    await until(lambda: len(sequences(*peers)) == count)
+
+
+def sequences(*peers: FakePeer) -> list[int]:
+    """What they got, in order of sequence."""
+    return sorted(delivery.event.sequence for peer in peers for delivery in peer.got)
+
+
+async def backlog(w: World) -> int:
+    [status] = await w.store.subscription_status()
+    return status.backlog
+
+
+@virtual_time
+async def test_what_came_while_nobody_read_is_what_was_meant() -> None:
+    async with world() as w:
+        await w.join(ana := FakePeer(), only=FEW)
+        await w.append(6)
+        await got(2, ana)
+        answer_all(w, ana)
+        w.hub.remove(ana)
+        await w.append(6)
+        granted, _ = await w.join(again := FakePeer())
+        await got(2, again)
+
+        assert (granted.backlog, granted.filter) == (2, FEW)
+        assert sequences(again) == [9, 12]
+
+
+@virtual_time
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_who_brings_another_filter_is_told_of_what_waits_by_that(is_read: bool) -> None:
+    async with world() as w:
+        await w.join(ana := FakePeer(), only=FEW)
+        await w.append(6)
+        await got(2, ana)
+        if not is_read:
+            w.hub.remove(ana)
+        granted, _ = await w.join(bia := FakePeer(), only="conv:5,1")
+        await w.append(6)
+        await got(2, bia)
+
+        assert granted.backlog == 1
+        assert sequences(bia) == [6, 8]
+        answer_all(w, bia)
+        await got(3, bia)
+        assert sequences(bia) == [6, 8, 12]
+
+
+@virtual_time
+async def test_those_that_share_have_one_filter() -> None:
+    async with world() as w:
+        await w.join(ana := FakePeer(), only=FEW, share=True)
+        await w.join(bia := FakePeer(), only="conv:1,2,3", share=True)
+        for count in (3, 6, 9):
+            await w.append(6)
+            await got(count, ana, bia)
+            answer_all(w, ana, bia)
+            await settled()
+
+        assert await backlog(w) == 0
+        assert sequences(ana, bia) == [2, 3, 4, 8, 9, 10, 14, 15, 16]
+        assert ana.got
+        assert bia.got
+
+
+@virtual_time
+async def test_what_a_reader_has_no_room_for_is_asked_about_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queue, "LOOK_AHEAD", 2)
+    async with world() as w:
+        _, reader = await w.join(ana := FakePeer(), only=FEW)
+        for _ in range(6):
+            await w.append(6)
+        assert not reader.keeps_up
+        await until(lambda: w.hub._sifter._due == {})
+        assert await backlog(w) == 12
+        for count in range(2, 14, 2):
+            await got(count, ana)
+            answer_all(w, ana)
+
+        assert len(sequences(ana)) == 12
+        await until(lambda: reader._live.floor == 36)
