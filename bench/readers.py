@@ -16,7 +16,7 @@ from typing import cast
 import uvloop
 
 from bench.reader import BINARY, CHANNEL, masked_frame, upgrade
-from relay_protocol.codec import decode_server, encode
+from relay_protocol.codec import batch, encode, unpack_server
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.messages import Deliver, Hello, Result, Wanted, Welcome
 from relay_protocol.values import Response
@@ -36,7 +36,8 @@ class Reader(asyncio.Protocol):
     def __init__(self, port: int, token: str, name: str) -> None:
         self.taken: int | None = None
         self._upgrade = upgrade(port, token)
-        self._hello = Hello("bench", "bench", (Wanted(CHANNEL, name),), WINDOW_DELIVERIES)
+        wanted = (Wanted(CHANNEL, name),)
+        self._hello = Hello("bench", "bench", wanted, WINDOW_DELIVERIES, batches=True)
         self._buffer = b""
         self._upgraded = False
         self._transport: asyncio.WriteTransport
@@ -56,26 +57,29 @@ class Reader(asyncio.Protocol):
                 return  # a refusal is followed by the connection's end, which tells
             self._buffer, self._upgraded = rest, True
             self._transport.write(masked_frame(BINARY, encode(self._hello)))
-        answers = []
+        pongs, results = list[bytes](), list[bytes]()
         while (frame := next_frame(self._buffer)) is not None:
             kind, payload, self._buffer = frame
             if kind == BINARY:
-                answers += self._answers(payload)
+                results += self._results(payload)
             elif kind == PING:
-                answers.append(masked_frame(PONG, payload))
-        if answers:
-            self._transport.write(b"".join(answers))
+                pongs.append(masked_frame(PONG, payload))
+        frames = [masked_frame(BINARY, one) for one in batch(results)] if results else []
+        if pongs or frames:
+            self._transport.write(b"".join([*pongs, *frames]))
 
-    def _answers(self, payload: bytes) -> list[bytes]:
-        match decode_server(payload):
-            case Deliver(delivery):
-                self.taken = (self.taken or 0) + 1
-                return [masked_frame(BINARY, encode(Result(delivery, TAKEN)))]
-            case Welcome():
-                self.taken = 0
-            case _:
-                pass  # what the server says before it ends the connection
-        return []
+    def _results(self, payload: bytes) -> list[bytes]:
+        results = []
+        for message in unpack_server(payload, batches=True):
+            match message:
+                case Deliver(delivery):
+                    self.taken = (self.taken or 0) + 1
+                    results.append(encode(Result(delivery, TAKEN)))
+                case Welcome():
+                    self.taken = 0
+                case _:
+                    pass  # what the server says before it ends the connection
+        return results
 
 
 def next_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
