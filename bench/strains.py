@@ -43,7 +43,7 @@ class Size:
     replayed: int = 10_000
     waiting_bytes: int = 100_000_000
     idle_s: float = 60.0
-    idle_readers: int = 1_000
+    idle_readers: int = 1_000  # a channel has no more subscriptions
 
 
 def slow_target(target: Target, folder: Path, size: Size) -> Figures:
