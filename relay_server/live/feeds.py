@@ -23,7 +23,6 @@ are parsed, filters asked and lines rendered in a thread, once for all who see t
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import accumulate
@@ -31,11 +30,12 @@ from itertools import accumulate
 import structlog
 
 from relay_protocol.errors import RelayError
-from relay_server.errors import Busy, InvalidValue, ReplayNotFound, TooManyFeeds
+from relay_server.errors import Busy, InvalidValue, TooManyFeeds
+from relay_server.live.deliveries import Deliveries
 from relay_server.live.messages import Beat, ChannelChange, SubscriptionChange, frame
 from relay_server.live.news import Changes, Moved, News
 from relay_server.live.positions import MAX_CHANNELS, format_positions
-from relay_server.live.rendering import delivery_message, events_message, gap_message, render
+from relay_server.live.rendering import events_message, gap_message, render
 from relay_server.live.views import View, Viewer
 from relay_server.operations import Parts
 from relay_server.operations.channels import channel_view
@@ -60,7 +60,6 @@ LOOK_S = 1.0  # between two looks at who is connected
 MAX_AT_ONCE = 500  # events of a channel that a feed catches up on; the others are a `gap`
 PIECE = 100  # events that are read and rendered at once
 PIECE_BYTES = 1_048_576  # of their bodies; one that is larger is read by itself
-MAX_REPLAYS = 1_000  # whose subscriptions are remembered
 
 
 class Feeds:
@@ -81,7 +80,7 @@ class Feeds:
         self._task: asyncio.Task[None] | None = None  # the same
         self._told = dict[ChannelNumber, int]()
         self._subscriptions = dict[SubscriptionNumber, Subscription]()
-        self._replays = dict[ReaderNumber, SubscriptionNumber]()
+        self._deliveries = Deliveries(parts.store)
         self._readings = dict[SubscriptionNumber, Hashable]()  # as they were told last
         self._stopping = False
         parts.store.feed.listen(TokenRevoked, self._token_revoked)
@@ -227,7 +226,7 @@ class Feeds:
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        for known in (self._told, self._subscriptions, self._replays, self._readings):
+        for known in (self._told, self._subscriptions, self._readings):
             known.clear()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -312,48 +311,13 @@ class Feeds:
         return events, up_to if ended else wanted[:fitting][-1].sequence
 
     async def _tell_deliveries(self, moved: Mapping[tuple[ReaderNumber, int], Moved]) -> None:
-        by_channel = defaultdict[Channel, list[tuple[ReaderNumber, int]]](list)
-        for reader, sequence in moved:
-            subscription = await self._subscription_of(reader)
-            channel = subscription and self._store.catalog.channels.get(subscription.channel)
-            if channel:
-                by_channel[channel].append((reader, sequence))
-        for channel, deliveries in by_channel.items():
-            views = [v for v in self._views.values() if v.state and v.shows(channel)]
-            if views:
-                told = await self._deliveries(channel, deliveries, moved)
-                for view in views:
-                    view.offer(told)
-
-    async def _deliveries(
-        self,
-        channel: Channel,
-        deliveries: Sequence[tuple[ReaderNumber, int]],
-        moved: Mapping[tuple[ReaderNumber, int], Moved],
-    ) -> bytes:
-        """The messages of deliveries whose events are kept."""
-        sequences = sorted({sequence for _, sequence in deliveries})
-        ids, messages = await self._store.event_ids(channel.number, sequences), list[bytes]()
-        for reader, sequence in deliveries:
-            subscription = await self._subscription_of(reader)
-            if sequence in ids and subscription is not None:
-                key = reader, sequence
-                made = delivery_message(
-                    channel.name, subscription.name, reader, ids[sequence], moved[key]
-                )
-                messages.append(made)
-        return b"".join(messages)
-
-    async def _subscription_of(self, reader: ReaderNumber) -> Subscription | None:
-        """Which subscription a reader is, or a replay is for; None once it is gone."""
-        if reader > 0:
-            return self._subscriptions.get(reader)
-        if reader not in self._replays:
-            if len(self._replays) >= MAX_REPLAYS:
-                self._replays.clear()
-            with suppress(ReplayNotFound):
-                self._replays[reader] = (await self._store.replay(reader)).subscription
-        return self._subscriptions.get(self._replays.get(reader, 0))
+        views = [view for view in self._views.values() if view.state]
+        told = await self._deliveries.messages(moved, self._subscriptions) if views else {}
+        for name, messages in told.items():
+            channel = self._store.catalog.channels.get(name)
+            for view in views:
+                if channel is not None and view.shows(channel):
+                    view.offer(messages)
 
     def _tell_channel(self, channel: Channel, gone: bool) -> None:
         if gone:

@@ -18,11 +18,13 @@ class Delivery(DeliveryLine, frozen=True, kw_only=True):
 
     Attributes:
         event: Id of its event.
+        edited: That is one of the channel's edited events, which count by themselves.
     """
 
     event: str
     channel: str
     sequence: int
+    edited: bool = False
 
 
 class SubscriptionChange(msgspec.Struct, frozen=True):

@@ -8,11 +8,10 @@ import msgspec
 
 from relay_server.filters.document import Document
 from relay_server.filters.language import Filter
-from relay_server.live.messages import Delivery, Gap, frame, framed
-from relay_server.live.news import Moved
+from relay_server.live.messages import Gap, frame, framed
 from relay_server.live.positions import around, format_positions
 from relay_server.operations.events import event_row, summary_of
-from relay_server.values import Event, ReaderNumber
+from relay_server.values import Event
 
 Line = tuple[int, bytes]  # an event's sequence, and its row as JSON
 
@@ -53,29 +52,3 @@ def gap_message(positions: Mapping[str, int], channel: str, last: int) -> bytes:
     """Events that are left out, behind where the reader is, up to a sequence."""
     gap = Gap(channel, positions[channel] + 1, last, before=last + 1)
     return frame(gap, format_positions({**positions, channel: last}))
-
-
-def delivery_message(
-    channel: str, subscription: str, reader: ReaderNumber, event: str, moved: Moved
-) -> bytes:
-    """How far a delivery is, of a subscription's own or of a replay.
-
-    What has an attempt and no mark was delivered: the floor of its reader says so.
-    """
-    mark, attempt = moved
-    last = mark or attempt
-    assert last is not None
-    return frame(
-        Delivery(
-            event=event,
-            channel=channel,
-            sequence=last.sequence,
-            subscription=subscription,
-            state=mark.state.name.lower() if mark else "delivered",
-            attempt=last.attempt,
-            status=attempt.status if attempt else None,
-            reason=mark.reason if mark else "",
-            due_at=(mark.due_at or None) if mark else None,
-            replay=-reader if reader < 0 else None,
-        )
-    )

@@ -14,9 +14,9 @@ from relay_server.filters.language import Filter
 from relay_server.live import feeds, views
 from relay_server.live.rendering import render
 from relay_server.store.feed import EventsStored, Progressed
-from relay_server.values import Event, MarkState, Progress, Scope
+from relay_server.values import Event, MarkState, NewEdited, Progress, Scope
 from tests.support.clock import START_MS
-from tests.support.events import attempt, mark, waiting
+from tests.support.events import attempt, mark, new_event, waiting
 from tests.support.feeds import FeedReader
 from tests.support.senders import connection
 from tests.support.stores import make_replay, record
@@ -262,6 +262,24 @@ async def test_what_becomes_of_deliveries_is_told_to_who_asks(
     assert told[ids[2]]["due_at"] == START_MS + 5_000
     assert (replayed["event"], replayed["state"], replayed["replay"]) == (ids[1], "delivered", 1)
     assert reader.of("delivery") == []
+
+
+async def test_what_becomes_of_an_edited_event_is_told_as_such(
+    served: Served, other: FeedReader
+) -> None:
+    """It has the number of another event, and is none of the channel's."""
+    other.query = {"state": 1}
+    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    await append(served)
+    async with other.reading():
+        edited = await served.store.create_edited(subscription, NewEdited(new_event(), "evt_0", ""))
+        claim = await served.store.claim(edited.replay)
+        assert claim is not None
+        await record(served.store, claim, Progress(1, (), (attempt(1),)))
+        [told] = await other.got("delivery")
+
+    assert (told["event"], told["sequence"], told["edited"]) == (edited.event.id, 1, True)
+    assert other.of("event") == []
 
 
 async def test_who_reads_what_is_told_first_and_as_it_changes(
