@@ -40,9 +40,9 @@ from relay_server.web.server import (
     FEED_PATH,
     HEADER_DEADLINE_S,
     BoundedRunner,
-    close_after_answer,
     forbid_sniffing,
     hide_server,
+    keep_if_lent,
     limit_concurrency,
     live,
     metrics,
@@ -106,7 +106,7 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 def public_app(context: Context) -> web.Application:
     """What the world reaches beside webhooks, which `Front` takes."""
-    app = _app(context, close_after_answer, errors_as_json, limit_concurrency)
+    app = _app(context, keep_if_lent, errors_as_json, limit_concurrency)
     app.on_response_prepare.append(forbid_sniffing)
     app.router.add_get("/connect", gateway.connect)
     app.router.add_get("/health/live", live)

@@ -5,11 +5,12 @@ So their connections are read by a plain `asyncio.Protocol` around llhttp, with 
 bounds that the framework lacks. A `FrontDoor` is always in one phase, and each has a deadline:
 
     connected ──▶ HEAD ──sender let in──▶ BODY ──whole──▶ ANSWERING ──200, kept──▶ IDLE
-                  │  ▲                     │                  │                     │
-                  │  └─────────────────────┼──────────────────┼─────────────────────┘
-                  │ no webhook             │ refused, late, or its last request
-                  ▼                        ▼
-               aiohttp                LINGERING ──▶ closed
+                  │  ▲                     │                  │                    │ ▲
+                  │  └─────────────────────┼──────────────────┼────────────────────┘ │
+                  │ no webhook             │ refused, late, or its last request      │
+                  ▼                        ▼                                         │
+               aiohttp                 LINGERING ──▶ closed                          │
+                  └──answered, kept──────────────────────────────────────────────────┘
 
 HEAD: the sender is let in by the head alone (`ingest.admit`), before a byte of its body is kept.
 BODY: bounded by the channel's limit, and by what arrives on all connections together.
@@ -27,8 +28,10 @@ the collector would have thousands of them to find a second.
 
 A request that two readers could take for different ones (two lengths, an odd coding, bare line
 feeds) is refused, its connection closed, and nothing behind it is read: see docs/explanation/
-hostile-input.md. A connection whose request is for the API or the WebSocket is handed to aiohttp
-with the bytes it sent, and never comes back: aiohttp closes it after the answer.
+hostile-input.md. A connection whose request is for the API or the WebSocket is lent to aiohttp with
+the bytes of that request. It comes back with the answer, as the next request on it may be a
+webhook, where all of the request came in one piece with its head and is plain (`_is_plain`).
+Otherwise aiohttp closes it after the answer.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_server.errors import BodyTooLarge, StoreFull, StoreUnavailable
 from relay_server.values import Appended, Channel
 from relay_server.web import ingest
+from relay_server.web.capture import read_head
 from relay_server.web.context import Context
 from relay_server.web.ingest import Incoming
 from relay_server.web.limits import Connections
@@ -174,7 +178,7 @@ class Front:
 
 
 class FrontDoor(asyncio.Protocol):
-    """One connection, for as long as only webhooks come over it, one after the other.
+    """One connection; requests come over it one after the other.
 
     A sender that begins the next request before it has the answer to the last gets that answer and
     then the end of the connection (RFC 9112 §9.3.2 has it ask again): no known sender does.
@@ -195,7 +199,7 @@ class FrontDoor(asyncio.Protocol):
 
     def _expect_request(self) -> None:
         self._began: float | None = None  # when its first byte came; monotonic seconds
-        self._raw: list[bytes] = []  # what came of its head, to be handed over
+        self._raw: list[bytes] = []  # what came of its head, to be lent
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._method = ""  # set once its head is whole
@@ -254,7 +258,7 @@ class FrontDoor(asyncio.Protocol):
             else:
                 self._count_body()
         elif self._method:
-            self._hand_over()
+            self._lend()
         elif self._phase is IDLE:
             self._enter(HEAD, HEADER_DEADLINE_S)
 
@@ -348,6 +352,7 @@ class FrontDoor(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
+            self._keep = False
             if self._incoming is not None and not self._followed:
                 error = NotHttp()  # what follows is no body any more
         except httptools.HttpParserCallbackError as exc:
@@ -397,14 +402,33 @@ class FrontDoor(asyncio.Protocol):
         """Something comes behind the request, which is not read: it is the last one here."""
         self._followed, self._keep = True, False
 
-    def _hand_over(self) -> None:
-        """Let aiohttp take the connection, from the first byte of this request on."""
+    def _lend(self) -> None:
+        """Let aiohttp answer a request, from its first byte on."""
         self._leave()
         protocol = self._front.fallback()
         protocol.on_lost.append(functools.partial(self._front.connections.leave, self._peer))
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(b"".join(self._raw))
+        if self._is_plain():
+            protocol.give_back = self._take_back
+
+    def _is_plain(self) -> bool:
+        """True if a request is here, whole and alone, and no reader could see it end elsewhere."""
+        if not self._whole or self._followed or not self._keep:
+            return False
+        head = read_head(self._fields)
+        return not head.doubtful and not head.value(b"transfer-encoding")
+
+    def _take_back(self, behind: bytes) -> None:
+        """The request was answered: the next one may be a webhook."""
+        self._transport.set_protocol(self)
+        self._parser = httptools.HttpRequestParser(self)
+        self._front.enter(self)
+        self._expect_request()
+        self._enter(IDLE, KEEPALIVE_S)
+        if behind:
+            self.data_received(behind)
 
     def _drop_body(self) -> None:
         self._front.arriving -= self._arriving

@@ -41,15 +41,23 @@ MAX_API_REQUESTS = 100  # under way at once, each may read much of the store; mo
 
 
 class BoundedHandler(web.RequestHandler):
-    """One connection. Its request's headers must be whole within a deadline."""
+    """One connection. Its request's headers must be whole within a deadline.
 
-    __slots__ = ("_busy", "_deadline", "on_lost")
+    Attributes:
+        on_lost: Called once the connection is lost.
+        give_back: Takes the connection back, with what came behind its request, once that is
+            answered; None where the connection ends with that, or is aiohttp's for good.
+    """
+
+    __slots__ = ("_behind", "_busy", "_deadline", "give_back", "on_lost")
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._busy = False
         self._deadline: asyncio.TimerHandle | None = None
-        self.on_lost: list[Callable[[], None]] = []  # told once the connection is
+        self._behind = b""
+        self.on_lost: list[Callable[[], None]] = []
+        self.give_back: Callable[[bytes], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -62,6 +70,11 @@ class BoundedHandler(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if data and self.give_back is not None:
+            self._behind += data
+            if self.transport is not None:
+                self.transport.pause_reading()  # so that it stays one piece
+            return
         if self._deadline is None and not self._busy:
             self._arm()
         super().data_received(data)
@@ -74,6 +87,26 @@ class BoundedHandler(web.RequestHandler):
     def ended(self) -> None:
         """It was answered; the connection may be kept, and idle."""
         self._busy = False
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Answer; then the connection goes back, where it is kept and nothing is left of it here.
+
+        What aiohttp is told then is that its client is gone.
+        """
+        resp, lost = await super().finish_response(request, resp, start_time)
+        whole = request.content.is_eof() and not self._messages
+        if self.give_back is None or lost or not (resp.keep_alive and whole and self.transport):
+            return resp, lost
+        give_back, behind, transport = self.give_back, self._behind, self.transport
+        self.give_back, self.transport = None, None  # or aiohttp would close it
+        self.on_lost.clear()
+        self.connection_lost(None)
+        give_back(behind)
+        if behind:
+            transport.resume_reading()
+        return resp, True
 
     def handle_error(
         self,
@@ -179,14 +212,15 @@ async def limit_concurrency(request: web.Request, handler: Handler) -> web.Strea
 
 
 @web.middleware
-async def close_after_answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Close the connection after this request: the next one on it may be a webhook.
+async def keep_if_lent(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Close the connection after this request, unless it goes back to the front.
 
-    Proxies send different clients' requests over one connection, and once `Front` has let go of a
-    connection it never sees it again.
+    The next request on it may be a webhook, which is none of this application's: proxies send
+    different clients' requests over one connection.
     """
-    response = await handler(request)
-    if not response.prepared:
+    response, connection = await handler(request), request.protocol
+    assert isinstance(connection, BoundedHandler)
+    if not response.prepared and (connection.give_back is None or request.app[CONTEXT].stopping):
         response.force_close()
     return response
 

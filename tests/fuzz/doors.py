@@ -89,7 +89,8 @@ class HandedOver:
 
     def __init__(self) -> None:
         self.got = bytearray()
-        self.on_lost: object = None
+        self.on_lost: list[object] = []
+        self.give_back: object = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is handed over."""

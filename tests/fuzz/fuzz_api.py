@@ -47,7 +47,8 @@ async def _consider(data: bytes) -> None:
 
 def _request(method: bytes, path: bytes, body: bytes, known: bool) -> bytes:
     token = b"Authorization: Bearer %b\r\n" % ADMIN_TOKEN.encode() if known else b""
-    head = b"%b /api/v1/%b HTTP/1.1\r\nHost: relay\r\n%b" % (method, path, token)
+    fields = b"Host: relay\r\nConnection: close\r\n%b" % token
+    head = b"%b /api/v1/%b HTTP/1.1\r\n%b" % (method, path, fields)
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 

@@ -22,10 +22,12 @@ from tests.support.senders import (
     chunked,
     connection,
     handshake,
+    head,
     read_answer,
     request,
 )
 from tests.support.waiting import settled, until
+from tests.unit.server.asking import Asking
 from tests.unit.server.support import Served, pieces, serve_front
 
 BODY = '{"event":"message_created","conversation":{"id":7},"content":"Olá 👋"}'.encode()
@@ -113,22 +115,75 @@ async def shake_hands(
 # What is not a webhook.
 
 
-async def test_all_else_is_answered_and_the_connection_ends(served: Served) -> None:
-    for target, status in [
-        ("/health/live", 200),
-        ("/api/v1/whoami", 200),
-        ("/nowhere", 404),
-        ("/", 404),
-        ("//webhook", 404),
-        ("/WEBHOOK", 404),
-        ("/c", 404),
-        ("http://relay/nowhere", 404),
-    ]:
-        async with connection(served.port) as one:
+async def test_all_else_is_answered_on_the_same_connection(served: Served) -> None:
+    """And webhooks between: proxies send different clients' requests over one connection."""
+    async with connection(served.port) as one:
+        for target, status in [
+            ("/health/live", 200),
+            ("/api/v1/whoami", 200),
+            ("/nowhere", 404),
+            ("/", 404),
+            ("//webhook", 404),
+            ("/WEBHOOK", 404),
+            ("/c", 404),
+            ("http://relay/nowhere", 404),
+        ]:
             answer = await one.exchange(request(target, b"", method="GET", token=served.token))
             assert answer.status == status, target
-            assert dict(answer.headers)["Connection"] == "close", target
-            assert await one.closed() == b"", target
+            assert "Connection" not in dict(answer.headers), target
+            assert (await one.exchange(request(token=served.token))).status == 200, target
+        assert served.front.connections.open == 1
+    assert len(await served.events()) == 8
+    await served.all_left()
+    assert served.front.connections.open == 0
+
+
+async def test_a_webhook_that_comes_before_another_answer_waits_for_it(
+    served: Served, admin: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken once the connection is back, in whatever pieces it came."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+    channel_status = served.store.channel_status
+
+    async def slow() -> object:
+        asked.set()
+        await answered.wait()
+        return await channel_status()
+
+    monkeypatch.setattr(served.store, "channel_status", slow)
+    async with connection(served.port) as one:
+        await one.send(request("/api/v1/status", b"", method="GET", token=admin.token))
+        await asked.wait()
+        await pieces(one, request(body=b"early", token=served.token), 40)
+        assert await served.events() == []
+        answered.set()
+        assert "version" in (await read_answer(one.reader)).json
+        assert (await read_answer(one.reader)).status == 200
+        assert (await one.exchange(request(token=served.token))).status == 200
+    assert await served.bodies() == [b"early", b"{}"]
+
+
+PLAIN = head("GET /api/v1/whoami HTTP/1.1", [("Host", "relay")])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        PLAIN.replace(b"1.1", b"1.0"),
+        head("GET /api/v1/whoami HTTP/1.1", [("Host", "relay"), ("Connection", "close")]),
+        head("GET /api/v1/whoami HTTP/1.1", [("Host", "relay"), ("Host", "other")]),
+        head("GET /x HTTP/1.1", [("Host", "r"), ("Connection", "upgrade"), ("Upgrade", "h2c")]),
+        chunked([b"{}"], "/api/v1/channels", None),
+    ],
+)
+async def test_a_request_that_could_end_elsewhere_is_the_last_one(
+    served: Served, raw: bytes
+) -> None:
+    """Nothing behind it is taken for a request."""
+    async with connection(served.port) as one:
+        await one.exchange(raw)
+        await one.send(request(body=b"lost", token=served.token))
+        assert await one.closed() == b""
     assert await served.events() == []
 
 
@@ -156,18 +211,10 @@ async def test_a_request_with_a_body_is_handed_over_whole(served: Served, size: 
     assert set(served.store.catalog.channels) == {"chatwoot", "other", "third"}
 
 
-async def test_after_a_webhook_the_api_is_reached_on_the_same_connection(served: Served) -> None:
-    async with connection(served.port) as one:
-        assert (await one.exchange(request(token=served.token))).status == 200
-        raw = request("/api/v1/whoami", b"", method="GET", token=served.token)
-        assert (await one.exchange(raw)).json["name"] == "sender"
-        assert await one.closed() == b""
-
-
 async def test_a_webhook_behind_another_request_never_reaches_the_framework(
     served: Served,
 ) -> None:
-    """A proxy sends different clients' requests over one connection."""
+    """One that comes in one piece with it: whoever sent that asks again."""
     for path in ("/health/live", "/nowhere", "/api/v1/whoami"):
         raw = request(path, b"", method="GET", token=served.token)
         async with connection(served.port) as one:
