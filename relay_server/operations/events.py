@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from relay_protocol.values import HeaderList
+from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
 from relay_server.operations import MASK, MAX_LISTED, Caller, JsonObject
 from relay_server.values import Channel, DeliveryState, Event, EventSummary
 
 MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay
-SECRET_FIELDS = (b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signature")
 
 
 class EventPage(msgspec.Struct):
@@ -223,7 +223,7 @@ def _headers(headers: HeaderList) -> list[list[str]]:
     return [
         [
             name.decode("latin-1"),
-            MASK if name.lower() in SECRET_FIELDS else value.decode("utf-8", "replace"),
+            MASK if name.lower() in SECRET_HEADERS else value.decode("utf-8", "replace"),
         ]
         for name, value in headers
     ]

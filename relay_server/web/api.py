@@ -27,6 +27,7 @@ from relay_server.operations import (
     events,
     pins,
     replays,
+    scripts,
     server,
     subscriptions,
 )
@@ -113,6 +114,7 @@ routes = [
     Route("GET", "/events", events.list_events, events.EventPage),
     Route("POST", "/events", edited.create_edited, edited.NewEdit, 201, with_event=True),
     Route("GET", "/events/{id}", events.show_event),
+    Route("GET", "/events/{id}/as/{language}", scripts.show_script, scripts.ScriptPage),
     Route("GET", "/edited", edited.list_edited, edited.EditedPage),
     Route("GET", "/events/{id}/tree", bodies.show_tree, bodies.TreePage),
     Route("GET", "/compare", bodies.compare, bodies.ComparePage),

@@ -1,0 +1,60 @@
+"""Events as scripts that send them: secrets masked, unless an administrator asks for them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from relay_server.bodies.scripts import Language, Sent, script, without_secrets
+from relay_server.errors import InvalidValue
+from relay_server.operations import Caller
+from relay_server.operations.audit import audited
+from relay_server.operations.events import find_any_event
+
+MAX_SCRIPT_BYTES = 1_048_576  # of a body that a script is made of; a larger one: 422
+
+
+class ScriptPage(msgspec.Struct):
+    """How a script is made: with secrets, which takes the scope admin."""
+
+    secrets: bool = False
+
+
+class Script(msgspec.Struct, frozen=True):
+    """An event as a script that sends it.
+
+    Attributes:
+        language: `curl`, `httpie` or `pytest`.
+        masked: Secrets are left out: it is not quite what was sent.
+    """
+
+    id: str
+    language: str
+    text: str
+    masked: bool
+
+
+async def show_script(who: Caller, id_: str, language: str, page: ScriptPage) -> Script:
+    """An event as a script for curl or HTTPie, or as a test for pytest.
+
+    Its secrets are masked. With them it is for administrators, and noted.
+    """
+    if language not in set(Language):
+        raise InvalidValue(f"there are scripts for {', '.join(Language)}")
+    if page.secrets:
+        who.check_admin()
+        return await _with_secrets(who, id_, language)
+    sent = without_secrets(await _sent(who, id_))
+    return Script(id_, language, script(sent, Language(language)), sent.masked)
+
+
+@audited("secrets.show")
+async def _with_secrets(who: Caller, id_: str, language: str) -> Script:
+    text = script(await _sent(who, id_), Language(language))
+    return Script(id_, language, text, masked=False)
+
+
+async def _sent(who: Caller, id_: str) -> Sent:
+    _, event = await find_any_event(who, id_)
+    if len(event.body) > MAX_SCRIPT_BYTES:
+        raise InvalidValue(f"no script is made of a body of more than {MAX_SCRIPT_BYTES} bytes")
+    return Sent(event.head.id, event.head.request, event.body)

@@ -1,0 +1,264 @@
+"""Scripts that send an event: real shells, a real curl, and whatever a sender may have written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from relay_protocol.values import HeaderList, RequestHead
+from relay_server.bodies.scripts import (
+    MAX_INLINE_BYTES,
+    Language,
+    Sent,
+    script,
+    without_secrets,
+)
+from relay_server.bodies.tree import MASK
+from relay_server.errors import InvalidValue
+from tests.support.raw_target import raw_target
+
+SHELLS = [shell for shell in ("bash", "dash", "zsh") if shutil.which(shell)]
+
+# Would make a file, if any of it were run.
+RUN = "$(touch ran) `touch ran` ; touch ran & | touch ran > ran < ran && touch ran"
+PLAIN: HeaderList = ((b"Content-Type", b"application/json"), (b"X-Twice", b"1"), (b"x-twice", b"2"))
+JSON = b'{"content": "Ol\xc3\xa1 \xf0\x9f\x8e\x89"}'
+
+
+def sent(
+    body: bytes = JSON,
+    *,
+    target: str = "/webhook?a=%2F&b[]=1",
+    headers: HeaderList = PLAIN,
+    method: str = "POST",
+) -> Sent:
+    own = ((b"Host", b"relay.example.com"), *headers, (b"Content-Length", b"%d" % len(body)))
+    request = RequestHead(method, target, own, "203.0.113.9", "https")
+    return Sent("evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab", request, body)
+
+
+NASTY = {
+    "ordinary": sent(),
+    "single quotes": sent(b"it's 'quoted' ''twice'' '"),
+    "double quotes": sent(b'say "hi" \\" \\\\'),
+    "commands": sent(RUN.encode()),
+    "a quote that ends, and commands": sent(f"'; {RUN}; '".encode()),
+    "variables": sent(b"$HOME ${TARGET} $$ $? !! !$ ~ * ? [a] {a,b}"),
+    "newlines": sent(b"a\nb\r\nc\n\n"),
+    "the end of a here-document": sent(b"a\nEND\ntouch ran\n\x00"),
+    "NUL": sent(b"a\x00b"),
+    "escape sequences": sent(b"\x1b[2J\x1b]0;title\x07\x9b31m"),
+    "no UTF-8": sent(bytes(range(256))),
+    "bidi": sent("a\u202e\u2066b".encode()),
+    "what curl takes for a file": sent(b"@/etc/passwd"),
+    "what zsh takes for a command": sent(b"=ls"),
+    "an option": sent(b"--output ran"),
+    "no body": sent(b""),
+    "long": sent(b"x" * (MAX_INLINE_BYTES + 1) + b"'"),
+    "half a megabyte": sent(b"0123456789abcdef" * 32_768),
+    "a path": sent(target="/a'b/$(touch%20ran)/`id`/%00/./c?q='\"&x=$HOME;touch+ran"),
+    "header values": sent(
+        headers=(
+            (b"X-Quote", b'it\'s "quoted" \\ $(touch ran) `touch ran`'),
+            (b"X-Empty", b""),
+            (b"X-Sign", b"=@:;"),
+            (b"X-At", b"@/etc/passwd"),
+            (b"X-Back", b"a\\:b\\"),
+            (b"X-Tab", b"a\tb"),
+            (b"X-Utf8", "Olá 🎉".encode()),
+        )
+    ),
+    "header names": sent(headers=((b"!#$%&'*+.^_`|~-X", b"1"), (b"-x", b"2"))),
+    "another method": sent(method="PATCH"),
+    "a question": Sent("evt_1", RequestHead("GET", "/status?x=1", ((b"Accept", b"a/b"),)), b""),
+    "a question for the head": Sent("evt_1", RequestHead("HEAD", "/", ()), b""),
+}
+EVERY = pytest.mark.parametrize("event", NASTY.values(), ids=NASTY)
+
+
+def said(headers: HeaderList) -> list[tuple[bytes, bytes]]:
+    """What does not depend on who sends it."""
+    own = (b"host", b"content-length", b"connection")
+    return [(name, value) for name, value in headers if name.lower() not in own]
+
+
+def assert_same(raw: bytes, event: Sent) -> None:
+    """What came is what the script is of."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    request = event.request
+    assert body == event.body
+    assert first == f"{request.method} {request.request_target} HTTP/1.1".encode()
+    headers = tuple((n, v.strip()) for n, _, v in (line.partition(b":") for line in lines))
+    assert said(headers) == said(request.headers)
+
+
+async def run(folder: Path, *command: str, **environment: str) -> str:
+    """Run a command in an empty folder, which it must leave empty; what it printed."""
+    place = folder / "place"
+    place.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=place,
+        env={**os.environ, "TMPDIR": str(place), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        output, errors = await process.communicate()
+    assert (process.returncode, errors) == (0, b""), errors
+    assert list(place.iterdir()) == []
+    return output.decode()
+
+
+def written(folder: Path, text: str) -> str:
+    """A script in a file, of which a terminal shows all as it is."""
+    assert text.replace("\n", "").isprintable()
+    file = folder / "script"
+    file.write_text(text)
+    return str(file)
+
+
+@EVERY
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_curl_sends_the_same_and_the_shell_runs_nothing_else(
+    tmp_path: Path, event: Sent, shell: str
+) -> None:
+    file = written(tmp_path, script(event, Language.CURL))
+    async with raw_target() as target:
+        await run(tmp_path, shell, file, TARGET=f"http://127.0.0.1:{target.port}")
+    [came] = target.requests
+    assert_same(came, event)
+
+
+async def test_tests_send_the_same(tmp_path: Path) -> None:
+    for number, event in enumerate(NASTY.values()):
+        (tmp_path / f"test_{number:02}.py").write_text(script(event, Language.PYTEST))
+    # Without a cache, and settings of a folder above: nothing is left behind.
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:randomly"]
+    options += ["-c", os.devnull, "--rootdir", str(tmp_path)]
+    async with raw_target() as target:
+        environment = {"TARGET": f"http://127.0.0.1:{target.port}"}
+        pytest_ = (sys.executable, "-B", "-m", "pytest", *options, str(tmp_path))
+        output = await run(tmp_path, *pytest_, **environment)
+    assert f"{len(NASTY)} passed" in output
+    for came, event in zip(target.requests, NASTY.values(), strict=True):
+        assert_same(came, event)
+
+
+# Notes what it was given, in place of HTTPie.
+HTTP = """\
+#!{python}
+import json, pathlib, sys
+words = [w.encode("utf-8", "surrogateescape").decode("latin-1") for w in sys.argv[1:]]
+files = {{}}
+for word in words:
+    name, mark, path = word.partition(":@")
+    if mark and pathlib.Path(path).is_file():
+        files[word] = pathlib.Path(path).read_bytes().decode("latin-1")
+body = "" if "--ignore-stdin" in words else sys.stdin.buffer.read().decode("latin-1")
+pathlib.Path({output!r}).write_text(json.dumps([words, files, body]))
+"""
+
+
+class Asked(NamedTuple):
+    """What HTTPie would send."""
+
+    method: str
+    url: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def read_words(words: list[str], files: dict[str, str], stdin: str) -> Asked:
+    """As HTTPie reads its words."""
+    options, _, rest = "\n".join(words).rpartition("\n--\n")
+    raw, mark, _ = options.partition("--raw\n")
+    body = options[len(raw) + len("--raw\n") :] if mark else stdin
+    method, url, *items = words[-len(rest.split("\n")) :]
+    headers = []
+    for item in items:
+        if item in files:
+            name, value = item.split(":@")[0], files[item]
+        else:
+            name, value = read_item(item)
+        if value or item.endswith(";"):
+            headers.append((name.encode("latin-1"), value.encode("latin-1")))
+    return Asked(method, url, headers, body.encode("latin-1"))
+
+
+def read_item(item: str) -> tuple[str, str]:
+    """Name and value of a header: a backslash before what could end a name is taken away."""
+    characters, plain = iter(item), list[tuple[str, bool]]()
+    for character in characters:
+        if character != "\\":
+            plain.append((character, True))
+            continue
+        after = next(characters, "")
+        plain += [(after, False)] if after and after in ":;=@" else [("\\" + after, True)]
+    at = next(n for n, (c, counts) in enumerate(plain) if counts and c in ":;=@")
+    name, value = ("".join(c for c, _ in part) for part in (plain[:at], plain[at + 1 :]))
+    assert plain[at][0] in ":;"
+    assert not (plain[at + 1 :] and plain[at + 1][1] and plain[at + 1][0] in "=@"), item
+    return name, value
+
+
+@EVERY
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_httpie_is_told_the_same(tmp_path: Path, event: Sent, shell: str) -> None:
+    stub = tmp_path / "bin" / "http"
+    stub.parent.mkdir()
+    stub.write_text(HTTP.format(python=sys.executable, output=str(tmp_path / "asked")))
+    stub.chmod(0o755)
+    file = written(tmp_path, script(event, Language.HTTPIE))
+
+    path = f"{stub.parent}:{os.environ['PATH']}"
+    await run(tmp_path, shell, file, TARGET="http://bot", PATH=path)
+
+    asked = read_words(*json.loads((tmp_path / "asked").read_text()))
+    assert (asked.method, asked.body) == (event.request.method, event.body)
+    assert asked.url == f"http://bot{event.request.request_target}"
+    assert asked.headers == said(event.request.headers)
+
+
+async def test_a_header_that_is_no_text(tmp_path: Path) -> None:
+    event = sent(headers=((b"X-Latin", b"\xe9"),))
+    file = written(tmp_path, script(event, Language.CURL))
+    async with raw_target() as target:
+        await run(tmp_path, "sh", file, TARGET=f"http://127.0.0.1:{target.port}")
+    assert_same(target.requests[0], event)
+    with pytest.raises(InvalidValue, match="X-Latin"):
+        script(event, Language.HTTPIE)
+
+
+def secrets() -> Iterator[bytes]:
+    yield b'{"pubsub_token": "s3cret", "a": {"hmac_token" : "s3\\"cret"}, "token_count": 3}'
+    yield b'{"Authorization":"s3cret","access_token":"s3cret"}'
+
+
+@pytest.mark.parametrize("body", secrets())
+@pytest.mark.parametrize("language", Language)
+def test_secrets_are_masked(body: bytes, language: Language) -> None:
+    headers = ((b"Authorization", b"Bearer s3cret"), (b"cookie", b"s3cret"))
+    event = sent(body, headers=headers, target="/webhook?api_key=s3cret&page=2&x_token=s3cret")
+    clean = without_secrets(event)
+
+    text = script(clean, language)
+
+    assert clean.masked
+    assert MASK in clean.body.decode()
+    assert "cret" not in text.replace("Secrets are", "").replace("secrets are", "")
+    assert "page=2" in text
+
+
+def test_what_has_no_secret_is_as_it_was() -> None:
+    for event in NASTY.values():
+        assert without_secrets(event) == event
