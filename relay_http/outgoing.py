@@ -48,6 +48,8 @@ def compose(delivery: Delivery, target: Target) -> bytes:
             b"Relay-Attempt: %d" % delivery.attempt,
             b"Relay-Received-At: " + _timestamp(event.received_at),
         ]
+        if delivery.traceparent:
+            lines.append(b"traceparent: " + delivery.traceparent.encode())
         if delivery.replay:
             lines.append(b"Relay-Replay: 1")
         if host:
@@ -130,6 +132,8 @@ def _pass_on(lines: list[bytes], delivery: Delivery, target: Target) -> bytes:
     request = delivery.event.request
     names = tuple([name for name, _ in request.headers])
     left_out = frozenset([name.lower() for name, _ in target.headers])
+    if delivery.traceparent:
+        left_out |= {b"traceparent"}
     plan = _plan(names, left_out)
     if plan.asks:
         plan = _plan(names, left_out | _named_by_connection(request))

@@ -361,6 +361,7 @@ class ClientSession:
             replay=head.replay,
             event=head.event,
             body=body,
+            traceparent=head.traceparent,
         )
         return self._start_next()
 

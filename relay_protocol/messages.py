@@ -18,6 +18,8 @@ from msgspec import Meta
 from relay_protocol.limits import MAX_BODY_BYTES, MAX_SUBSCRIPTIONS, MAX_UNIX_MS
 from relay_protocol.values import EventHead, Id, Outcome
 
+TRACEPARENT = r"\A(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?\Z"  # W3C Trace Context, or empty
+
 
 class CloseCode(enum.IntEnum):
     """WebSocket close codes with a meaning of ours (RFC 6455 §7.4)."""
@@ -99,12 +101,13 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     batches: bool = False
 
 
-class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
+class Deliver(msgspec.Struct, frozen=True, tag="deliver", omit_defaults=True):
     """A delivery, with its body or, when chunks follow, without.
 
     Attributes:
         size: Bytes of the body.
         body: The whole body, or None when `Chunk` messages bring it.
+        traceparent: As `Delivery` has it.
     """
 
     delivery: Id
@@ -114,6 +117,7 @@ class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
     event: EventHead
     size: Annotated[int, Meta(ge=0, le=MAX_BODY_BYTES)]
     body: bytes | None
+    traceparent: Annotated[str, Meta(pattern=TRACEPARENT)] = ""
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):

@@ -166,6 +166,7 @@ class ServerSession:
             event=delivery.event if event is None else cast(EventHead, event),
             size=size,
             body=delivery.body if whole else None,
+            traceparent=delivery.traceparent,
         )
 
     def next_chunk(self) -> Chunk | None:

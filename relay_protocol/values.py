@@ -143,6 +143,7 @@ class Delivery(msgspec.Struct, frozen=True):
         id: The same for every attempt, so that a duplicate can be known.
         subscription: The server's number for it.
         attempt: From 1.
+        traceparent: The field of this name that the target is to get; empty for the sender's own.
     """
 
     id: str
@@ -152,3 +153,4 @@ class Delivery(msgspec.Struct, frozen=True):
     replay: bool
     event: EventHead
     body: bytes
+    traceparent: str = ""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -27,6 +28,7 @@ from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import SOCKET_NAME, explained, short_path
 from relay_server.metrics import Metrics, measure_lag
 from relay_server.operations.channels import delete_forgotten_canaries
+from relay_server.operations.server import VERSION
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, on_signals, stop
@@ -50,6 +52,9 @@ from relay_server.web.server import (
     track_request,
 )
 
+if TYPE_CHECKING:
+    from relay_server.tracing import Tracing
+
 log = structlog.get_logger()
 
 RESERVED = 256  # open files that are not for connections: the database, the ops port, forwards …
@@ -67,6 +72,7 @@ async def open_context(
     settings: ServerSettings,
     sources: Sources,
     on_broken: Callable[[StoreBroken], None] = lambda _: None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Context]:
     """Open the store and build every part around it.
 
@@ -78,7 +84,9 @@ async def open_context(
     url, limit = settings.store_url, settings.max_store_bytes
     store = await open_store(url, settings.data_dir, on_broken, limit)
     store.space.listen(lambda space: metrics.store_taking.set(space.taking))
-    hub = Hub(store, clock, metrics)
+    if tracing is not None:
+        tracing.follow(store, clock)
+    hub = Hub(store, clock, metrics, tracing)
     key = settings.secret_key.get_secret_value() if settings.secret_key else None
     sealer = Sealer(settings.data_dir, key)
     try:
@@ -185,7 +193,10 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
     on_signals(ending.asked)  # from the first moment: what asks it to end while it starts is heard
     none_was_here = not store_exists(settings.store_url, settings.data_dir)
     async with AsyncExitStack() as stack:
-        opening = open_context(settings, sources, ending.store_failed)
+        tracing = load_tracing(settings)
+        if tracing is not None:  # last of all: the deliveries under way at a stop are traced, too
+            stack.push_async_callback(asyncio.to_thread, tracing.close)
+        opening = open_context(settings, sources, ending.store_failed, tracing)
         context = await stack.enter_async_context(opening)
         if none_was_here:
             log.warning("a new store is begun: none was here", data_dir=str(settings.data_dir))
@@ -200,6 +211,20 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         await ending.asked.wait()
         log.info("stopping")
         await stop(context, server, front, runners, drained=not ending.failed)
+
+
+def load_tracing(settings: ServerSettings) -> Tracing | None:
+    """What makes traces, where they are wanted; else nothing of it is imported."""
+    if not settings.otlp_url:
+        return None
+    try:
+        from relay_server.tracing import Tracing
+    except ModuleNotFoundError as exc:
+        raise InvalidValue(
+            "RELAY_SERVER_OTLP_URL takes OpenTelemetry, which is not installed:"
+            " pip install 'relay-tunnel[otel]'"
+        ) from exc
+    return Tracing(settings.otlp_url, settings.trace_ratio, VERSION)
 
 
 async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> BoundedRunner:

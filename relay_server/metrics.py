@@ -6,6 +6,7 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter as Counts
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -32,6 +33,11 @@ log = structlog.get_logger()
 
 # Seconds; Chatwoot gives up at 5.
 ANSWER_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+# Seconds; a laptop that slept through the night is among them.
+DELIVERY_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+    *(5.0, 30.0, 300.0, 3_600.0, 28_800.0, 86_400.0),
+)
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LAG_LOOK_S = 0.5  # between two looks at the event loop's lag
 LAG_WARN_S = 0.5  # a longer lag is a warning in the log
@@ -48,6 +54,9 @@ class PerWebhook(Collector):
     def __init__(self) -> None:
         self.answers = Counts[tuple[str, int]]()  # by channel, and status
         self.attempts = Counts[tuple[str, str]]()  # by channel, and outcome
+        # By channel: as `within` and `total_s`, of what targets took.
+        self.delivered_within = defaultdict[str, list[int]](_no_deliveries)
+        self.delivered_total_s = defaultdict[str, float](float)
         self._began = time.time()
         self.within = [0] * (len(ANSWER_BUCKETS) + 1)  # the last is for longer ones
         self.total_s = 0.0
@@ -77,6 +86,20 @@ class PerWebhook(Collector):
         for (channel, outcome), count in self.attempts.items():
             ended.add_metric([channel, outcome], count, created=self._began)
         yield ended
+        took = HistogramMetricFamily(
+            "relay_delivery_seconds",
+            "Time from a webhook's arrival to a target's 2xx, by channel; replays do not count.",
+            labels=["channel"],
+        )
+        bounds = [*map(str, DELIVERY_BUCKETS), "+Inf"]
+        for channel, within in self.delivered_within.items():
+            buckets = list(zip(bounds, accumulate(within), strict=True))
+            took.add_metric([channel], buckets, self.delivered_total_s[channel])
+        yield took
+
+
+def _no_deliveries() -> list[int]:
+    return [0] * (len(DELIVERY_BUCKETS) + 1)  # the last is for longer ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +241,12 @@ class Metrics:
     def attempt(self, channel: str, outcome: Outcome) -> None:
         """Count an attempt that ended."""
         self._per_webhook.attempts[_label(channel), _outcome(outcome)] += 1
+
+    def delivered(self, channel: str, seconds: float) -> None:
+        """Count how long after its arrival a target took a webhook."""
+        counts, name = self._per_webhook, _label(channel)
+        counts.delivered_within[name][bisect_left(DELIVERY_BUCKETS, seconds)] += 1
+        counts.delivered_total_s[name] += seconds
 
     def dropped(self, channel: Channel, events: int) -> None:
         """Count events that were deleted undelivered."""

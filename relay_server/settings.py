@@ -106,6 +106,14 @@ class ServerSettings(BaseSettings):
         description="Seals HMAC secrets and forwards' header values in the database; without it,"
         " secret.key in the data dir.",
     )
+    otlp_url: str = Field(
+        "",
+        description="Collector that traces are sent to (OTLP over HTTP), e.g."
+        " http://collector:4318; takes relay-tunnel[otel].",
+    )
+    trace_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of traces that are kept where the sender does not say."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log lines for people or for machines; auto: console on a terminal."
     )
@@ -160,6 +168,14 @@ class ServerSettings(BaseSettings):
                 "must be scheme, host and port alone, such as https://relay.example.com"
             )
         return f"{url.scheme}://{url.netloc}"
+
+    @field_validator("otlp_url")
+    @classmethod
+    def _check_collector(cls, value: str) -> str:
+        url = urlsplit(value)
+        if value and (url.scheme not in ("http", "https") or not url.hostname):
+            raise ValueError("must begin with http:// or https:// and name a host")
+        return value
 
     @field_validator("data_dir")
     @classmethod

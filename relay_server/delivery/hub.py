@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -50,6 +50,9 @@ from relay_server.store.feed import (
 )
 from relay_server.store.interface import Store
 from relay_server.values import ChannelNumber, Subscription, SubscriptionNumber
+
+if TYPE_CHECKING:  # what it imports is there only with relay-tunnel[otel]
+    from relay_server.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -124,10 +127,13 @@ class _Joining:
 class Hub:
     """Every peer of this server, and a reader for each subscription that is being read."""
 
-    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, metrics: Metrics, tracing: Tracing | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self._tracing = tracing
         # Each in the order of coming, so that what happens does not hang on addresses in memory.
         self._peers: dict[Peer, None] = {}  # connections
         self._forwards: dict[Peer, None] = {}
@@ -379,9 +385,8 @@ class Hub:
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
         on_gone = functools.partial(self._target_gone, subscription)
-        reader = Reader(
-            self._store, channel, subscription, claim, self._clock, self._metrics, on_gone
-        )
+        parts = self._clock, self._metrics, on_gone, self._tracing
+        reader = Reader(self._store, channel, subscription, claim, *parts)
         self._served[subscription.number] = _Served(reader, [peer], share)
         self._by_channel[channel.number][reader] = None
         if joining.epoch > claim.epoch:  # another hub was faster, and this one is told no more

@@ -27,6 +27,7 @@ class Entry:
         failing_since: When the first counted failure came; monotonic seconds.
         changed_at: When it came to wait or was settled; None after anything else.
         noted: That it is under way was recorded.
+        received_at: When its event came, in Unix milliseconds; 0 before it was lent once.
     """
 
     sequence: int
@@ -42,6 +43,7 @@ class Entry:
     reason: str = ""
     changed_at: float | None = None
     noted: bool = False
+    received_at: int = 0
 
     def __lt__(self, other: Entry) -> bool:
         return self.sequence < other.sequence

@@ -27,7 +27,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -57,6 +57,9 @@ from relay_server.values import (
     Subscription,
 )
 
+if TYPE_CHECKING:  # what it imports is there only with relay-tunnel[otel]
+    from relay_server.tracing import Tracing
+
 log = structlog.get_logger()
 
 # Deliveries of replays lent at once. A target gets 8 at once unless told otherwise, and may take
@@ -84,6 +87,7 @@ class Reader:
     Args:
         claim: Fresh.
         on_gone: Called when the target said that it wants no more, with what it said.
+        tracing: Told of deliveries, where they are traced.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Reader:
         clock: Clock,
         metrics: Metrics,
         on_gone: Callable[[str], None] = lambda _: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.channel = channel
         self.subscription = subscription
@@ -103,6 +108,7 @@ class Reader:
         self._clock = clock
         self._metrics = metrics
         self._on_gone = on_gone
+        self._tracing = tracing
         self._keys = set[str]()  # of which something is under way, in any queue
         self._live = self._queue(claim)
         self._follow_filter()
@@ -219,8 +225,10 @@ class Reader:
         finished = queue.finish(sequence, sink, outcome, self._clock.monotonic(), jitter)
         if finished is None:
             return
-        self._metrics.attempt(self.channel.name, outcome)
-        _, verdict = finished
+        entry, verdict = finished
+        self._count(entry, outcome, is_replay=queue.is_replay)
+        if self._tracing is not None:
+            self._tracing.ended(delivery, entry.attempt, outcome, self._clock.unix_ms())
         if verdict.next is Next.PAUSED and not self.paused:
             self.pause(verdict.reason)
             self._on_gone(verdict.reason)
@@ -329,7 +337,8 @@ class Reader:
             queue.put_back(entry)
         elif queue.begin(entry, sink, self._clock.monotonic()):
             self._take_turns(sink, queue)
-            sink.deliver(self._delivery(queue, entry, event))
+            entry.received_at = event.head.received_at
+            sink.deliver(self._traced(self._delivery(queue, entry, event)))
             return True
         return False
 
@@ -373,6 +382,20 @@ class Reader:
             event=event.head,
             body=event.body,
         )
+
+    def _traced(self, delivery: Delivery) -> Delivery:
+        """The delivery as it goes, with what its target is to go on with the trace from."""
+        if self._tracing is None:
+            return delivery
+        names = self.channel.name, self.subscription.name
+        traceparent = self._tracing.lent(*names, delivery, self._clock.unix_ms())
+        return msgspec.structs.replace(delivery, traceparent=traceparent)
+
+    def _count(self, entry: Entry, outcome: Outcome, *, is_replay: bool) -> None:
+        self._metrics.attempt(self.channel.name, outcome)
+        if outcome.delivered and not is_replay:
+            took_ms = self._clock.unix_ms() - entry.received_at
+            self._metrics.delivered(self.channel.name, took_ms / 1_000)
 
     def _record(self) -> None:
         for queue in self._queues.values():

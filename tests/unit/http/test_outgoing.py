@@ -266,6 +266,17 @@ def test_a_replay_says_so_and_an_unknown_sender_is_not_named() -> None:
     assert b"X-Forwarded-For" not in sent
 
 
+def test_the_relays_traceparent_takes_the_place_of_the_senders() -> None:
+    ours = f"00-{'a' * 32}-{'b' * 16}-01"
+    sent = make_delivery(headers=((b"TraceParent", b"00-theirs"), (b"Tracestate", b"x=1")))
+    assert (b"TraceParent", b"00-theirs") in headers_of(sent)
+    fields = headers_of(msgspec.structs.replace(sent, traceparent=ours))
+    assert [f for f in fields if f[0].lower() == b"traceparent"] == [
+        (b"traceparent", ours.encode())
+    ]
+    assert (b"Tracestate", b"x=1") in fields
+
+
 def test_a_target_with_a_path_gets_everything_there_with_the_query() -> None:
     """The event's own path is left away, its query is not."""
     delivery = make_delivery(request_target="/webhook/x?token=%2F")

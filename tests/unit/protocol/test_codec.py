@@ -50,6 +50,7 @@ OF_SERVER: tuple[ServerMessage, ...] = (
     Welcome("1.0", 7, (Granted(1, "chatwoot", "ana", True, 12, 99),)),
     Deliver("1.2", 1, 3, False, event_head(), 2, b"{}"),
     Deliver("1.2", 1, 3, True, event_head(), 1 << 20, None),
+    Deliver("1.2", 1, 3, False, event_head(), 2, b"{}", f"00-{'a' * 32}-{'b' * 16}-01"),
     Chunk("1.2", b"\x00" * CHUNK_BYTES, last=True),
     Goaway("restart", 2.5),
     Error("channel_refused", "this token may not read that"),
@@ -80,6 +81,20 @@ def test_an_event_is_encoded_once_and_the_frame_is_the_same() -> None:
     other = event_head(key="8")  # of the same id
     assert msgspec.msgpack.decode(sent.encoded(other), type=EventHead) == other
     assert encode(msgspec.structs.replace(whole, event=encoded)) == encode(whole)
+
+
+def test_a_delivery_without_a_trace_is_what_it_always_was() -> None:
+    frame = msgspec.msgpack.decode(encode(Deliver("1.2", 1, 3, False, event_head(), 2, b"{}")))
+    assert "traceparent" not in frame
+    assert set(frame) >= {"delivery", "attempt", "replay", "event", "size", "body"}
+
+
+@pytest.mark.parametrize(
+    "text", ["00-x", f"00-{'a' * 32}-{'b' * 16}-01\n", f"00-{'a' * 32}-{'b' * 16}-01\r\nX: y", "\n"]
+)
+def test_a_traceparent_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        decode_server(encode(Deliver("1.2", 1, 3, False, event_head(), 2, b"{}", text)))
 
 
 def test_few_encoded_events_are_kept() -> None:

@@ -46,6 +46,16 @@ def test_attempts_are_counted_by_outcome(outcome: Outcome, label: str) -> None:
     assert value(metrics, count, channel="chatwoot", outcome=label) == 1
 
 
+def test_how_long_after_their_arrival_webhooks_were_taken() -> None:
+    metrics = Metrics()
+    for seconds in (0.004, 0.3, 90_000):
+        metrics.delivered("chatwoot", seconds)
+    bucket, of = "relay_delivery_seconds_bucket", {"channel": "chatwoot"}
+    assert value(metrics, bucket, le="0.005", **of) == 1
+    assert value(metrics, bucket, le="86400.0", **of) == 2
+    assert value(metrics, bucket, le="+Inf", **of) == 3
+
+
 def test_servers_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.connections.set(3)
