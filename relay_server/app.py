@@ -201,6 +201,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         if none_was_here:
             log.warning("a new store is begun: none was here", data_dir=str(settings.data_dir))
         await _ensure_default_channel(context)
+        await _start_search(stack, context, ending)
         await _start_forwards(stack, context)
         server, front, runners = await _listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
@@ -257,6 +258,19 @@ async def _ensure_default_channel(context: Context) -> None:
     name = context.settings.default_channel
     if name not in context.store.catalog.channels:
         await context.store.create_channel(name, ChannelConfig(), context.clock.unix_ms())
+
+
+async def _start_search(stack: AsyncExitStack, context: Context, ending: Ending) -> None:
+    if context.settings.search == "off":
+        return
+    from relay_server.search.follower import Search  # only who has it pays for it
+
+    search = Search(context.settings.data_dir, context.store, context.clock)
+    stack.push_async_callback(search.close)
+    await search.open()
+    search.listen(context.versions.changed)
+    context.search = search
+    ending.watch(stack, "search", search.run())
 
 
 async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:

@@ -65,6 +65,11 @@ class ServerSettings(BaseSettings):
     store_url: Literal["sqlite"] = Field(
         "sqlite", description="Where events are kept: sqlite, a file in the data dir."
     )
+    search: Literal["on", "off"] = Field(
+        "on",
+        description="Whether events are indexed, in search.db in the data dir; without it filters"
+        " look at events one by one.",
+    )
     max_store_bytes: int = Field(
         10_737_418_240,
         ge=0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -317,6 +318,19 @@ class Selected(msgspec.Struct, frozen=True):
 
     outlines: tuple[Outline, ...]
     read_up_to: int  # what is selected up to this sequence is in `outlines`, or in earlier ones
+
+
+class Range(NamedTuple):
+    """Sequences of a channel, the first and the last among them.
+
+    Attributes:
+        newest_first: From which end they are looked at.
+    """
+
+    channel: ChannelNumber
+    first: int
+    last: int
+    newest_first: bool = True
 
 
 class Removable(msgspec.Struct, frozen=True):

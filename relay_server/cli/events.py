@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay_server.cli.command import Work, ask, command, route
+from relay_server.cli.command import Work, command, route, target_of
 from relay_server.cli.options import Channel, Json
 from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
+
+if TYPE_CHECKING:
+    from relay_server.control import Api
 
 app = typer.Typer(help="What came in, and what became of it.", no_args_is_help=True)
 
@@ -18,7 +21,7 @@ app = typer.Typer(help="What came in, and what became of it.", no_args_is_help=T
 def show_events(result: Json) -> None:
     """Two lines an event, newest first."""
     if not result["events"]:
-        lines("Nothing came in yet.")
+        lines("No event is meant." if result["newest"] else "Nothing came in yet.")
     for event in result["events"]:
         lines(*_event(event))
 
@@ -100,6 +103,14 @@ def _body(result: Json) -> str:
 
 @command(app, "list", show_events)
 def events_list(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILTER",
+            help='Those that it means, such as kind:message_created "bom dia"; behind -- where'
+            " one begins with -.",
+        ),
+    ] = None,
     channel: Channel = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
     before: Annotated[
@@ -107,7 +118,20 @@ def events_list(
     ] = None,
 ) -> Work:
     """List the newest events, and what became of each."""
-    return ask("GET", "events", query={"channel": channel, "limit": limit, "before": before})
+    query = {"channel": channel, "limit": limit, "before": before, "q": " ".join(words or [])}
+    return lambda api: _listed(api, query)
+
+
+async def _listed(api: Api, query: Json) -> Json:
+    """Events up to a limit; the server looks at some for each answer, and a rare one takes many."""
+    events = list[Json]()
+    while True:
+        asked = query | {"limit": query["limit"] - len(events)}
+        page = await api.call("GET", target_of("events", query=asked))
+        events += page["events"]
+        if page["complete"]:
+            return page | {"events": events}
+        query["before"] = page["scanned_to"]
 
 
 @route(app, "show", "GET events/{event}", show_event)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # The names of the first tokens, and their scopes: of Chatwoot, and of whoever develops the bot.
 FIRST_TOKENS = {"send": "chatwoot", "subscribe": "developer"}
+INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `status` says so
 HEALTH_TIMEOUT_S = 3.0  # after which `health` says that it is not ready
 
 app = typer.Typer(
@@ -123,6 +124,9 @@ def _show_channels(found: Sequence[Json]) -> None:
         ],
     )
     for c in found:
+        if c["index"] and c["index"]["lag_ms"] >= INDEX_IS_BEHIND_MS:
+            behind = c["index"]["newest"] - c["index"]["indexed_to"]
+            lines(f"{c['name']}: the search index is {behind} events behind; answers take longer")
         if c["worrying"]:
             then = "the oldest events go" if c["drop_oldest"] else "webhooks are refused"
             text = f"{c['name']} is {c['full_percent']:g} % full; at 100 % {then}"

@@ -15,7 +15,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from relay_server.auth import allows
 from relay_server.clock import Clock
@@ -25,7 +25,11 @@ from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
+from relay_server.store.versions import Versions
 from relay_server.values import Channel, Scope, Subscription, Token
+
+if TYPE_CHECKING:
+    from relay_server.search.follower import Search
 
 JsonObject = dict[str, Any]
 
@@ -41,6 +45,8 @@ class Parts(Protocol):
 
     Attributes:
         forwards: None while a command runs alone: a forward begins with the server.
+        search: None while a command runs alone, and where it is switched off.
+        versions: Whether an answer is still the same.
         making_canary: One at a time, so that a token has no more than one.
     """
 
@@ -51,6 +57,8 @@ class Parts(Protocol):
     sources: Sources
     hub: Hub
     forwards: Forwards | None
+    search: Search | None
+    versions: Versions
     started_at: float
     making_canary: asyncio.Lock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -11,18 +12,10 @@ from relay_protocol.values import HeaderList
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
-from relay_server.operations import MASK, MAX_LISTED, Caller, JsonObject
+from relay_server.operations import MASK, Caller, JsonObject
 from relay_server.values import Channel, DeliveryState, Event, EventSummary
 
 MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay
-
-
-class EventPage(msgspec.Struct):
-    """Which events are listed: the newest of a channel, the default one where none is named."""
-
-    channel: str | None = None
-    before: int = 0  # a sequence; 0 for the newest there are
-    limit: int = 50
 
 
 class DeliveryLine(msgspec.Struct, frozen=True):
@@ -43,6 +36,49 @@ class DeliveryLine(msgspec.Struct, frozen=True):
     reason: str = ""
     due_at: int | None = None
     replay: int | None = None
+
+
+class AttemptLine(msgspec.Struct, frozen=True):
+    """One try of a delivery that has ended.
+
+    Attributes:
+        replay: Number of the replay that it is a delivery of.
+        outcome: `response`, or the kind of a failure.
+        status: Of the target's answer, where there was one.
+        text: The start of a failed answer's body, or what went wrong.
+    """
+
+    subscription: str
+    replay: int | None
+    attempt: int
+    started_at: int
+    elapsed_ms: int
+    outcome: str
+    status: int | None
+    text: str
+
+
+class Attempts(msgspec.Struct, frozen=True):
+    """Every try of an event's deliveries that has ended."""
+
+    attempts: Sequence[AttemptLine]
+
+
+class Download(msgspec.Struct, frozen=True):
+    """Bytes that a stranger wrote, for a file of this name."""
+
+    name: str
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Fields by which a browser saves them, and takes them for nothing else."""
+        return {
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f'attachment; filename="{self.name}"',
+            "Content-Security-Policy": "sandbox",
+            "X-Content-Type-Options": "nosniff",
+        }
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -111,20 +147,6 @@ def summary_of(event: Event) -> EventSummary:
     )
 
 
-async def list_events(who: Caller, page: EventPage) -> JsonObject:
-    """The newest events of a channel, and what became of each."""
-    name = who.parts.settings.default_channel if page.channel is None else page.channel
-    channel, most = who.channel(name), min(page.limit, MAX_LISTED)
-    found = await who.store.list_events(channel.number, page.before or None, most)
-    deliveries = await who.store.deliveries(channel.number, [e.sequence for e in found])
-    pinned = await who.store.pinned(channel.number)
-    rows = [
-        event_row(channel.name, event, None, states, pinned.get(event.sequence, ""))
-        for event, states in zip(found, deliveries, strict=True)
-    ]
-    return {"events": rows}
-
-
 async def show_event(who: Caller, id_: str) -> JsonObject:
     """One event, whole; header fields that are secrets are masked."""
     channel, event = await find_any_event(who, id_)
@@ -155,6 +177,29 @@ async def show_event(who: Caller, id_: str) -> JsonObject:
         "deliveries": list(map(delivery_line, states)),
         "attempts": [attempt for delivery in states for attempt in _attempts(delivery)],
     }
+
+
+async def event_body(who: Caller, id_: str) -> Download:
+    """An event's body, byte for byte as it came."""
+    _, event = await find_any_event(who, id_)
+    return Download(f"{event.head.id}.body", event.body)
+
+
+async def event_attempts(who: Caller, id_: str) -> Attempts:
+    """Every try of an event's deliveries that has ended."""
+    _, event = await find_any_event(who, id_)
+    [states] = await who.store.deliveries(event.channel, [event.head.sequence])
+    return Attempts([attempt for delivery in states for attempt in _attempts(delivery)])
+
+
+def version_of_event(who: Caller, id_: str) -> str:
+    """What changes whenever an answer about an event may; known without a question to the store.
+
+    Whose it is is not known so: that of all channels that the caller may read is taken.
+    """
+    channels = who.store.catalog.channels.values()
+    versions = [who.parts.versions.of(c.number) for c in channels if who.may_read(c)]
+    return f"{zlib.crc32(str((id_, versions)).encode()):x}"
 
 
 async def find_event(who: Caller, id_: str) -> tuple[Channel, Event]:
@@ -212,11 +257,11 @@ def delivery_line(delivery: DeliveryState) -> DeliveryLine:
     )
 
 
-def _attempts(delivery: DeliveryState) -> Iterator[JsonObject]:
-    for attempt in delivery.attempts:
-        shown = msgspec.to_builtins(attempt)
-        del shown["sequence"]
-        yield {"subscription": delivery.subscription, "replay": delivery.replay or None, **shown}
+def _attempts(delivery: DeliveryState) -> Iterator[AttemptLine]:
+    for one in delivery.attempts:
+        times = one.attempt, one.started_at, one.elapsed_ms
+        replay = delivery.replay or None
+        yield AttemptLine(delivery.subscription, replay, *times, one.outcome, one.status, one.text)
 
 
 def _headers(headers: HeaderList) -> list[list[str]]:

@@ -12,7 +12,7 @@ from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.operations import MASK, Caller, channels, subscriptions
 from relay_server.operations.audit import audited
-from relay_server.values import ChannelStatus, Scope
+from relay_server.values import Channel, ChannelStatus, Scope
 
 VERSION = version("relay-tunnel")
 
@@ -45,6 +45,20 @@ class StoreState(msgspec.Struct):
     reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class IndexState(msgspec.Struct):
+    """How far the search index of a channel is.
+
+    Attributes:
+        indexed_to: It has the channel's events up to this sequence.
+        newest: Sequence of the channel's last event.
+        lag_ms: Age of the oldest event that it has not; 0 where it has all.
+    """
+
+    indexed_to: int
+    newest: int
+    lag_ms: int
+
+
 class ChannelState(msgspec.Struct):
     """How full a channel is.
 
@@ -52,6 +66,7 @@ class ChannelState(msgspec.Struct):
         full_percent: Of `max_bytes`; null without a limit.
         worrying: It is nearly full of what cannot go by itself.
         dropped: Events that went undelivered to make room, ever.
+        index: How far the search index is; null where there is none.
     """
 
     name: str
@@ -63,6 +78,7 @@ class ChannelState(msgspec.Struct):
     dropped: int
     drop_oldest: bool
     last_received_at: int | None
+    index: IndexState | None
 
 
 class SettingState(msgspec.Struct):
@@ -142,7 +158,16 @@ async def _channel(who: Caller, status: ChannelStatus) -> ChannelState:
         dropped=status.dropped,
         drop_oldest=bool(channel and channel.config.drop_oldest),
         last_received_at=status.last_received_at,
+        index=_index(who, channel) if channel else None,
     )
+
+
+def _index(who: Caller, channel: Channel) -> IndexState | None:
+    if (search := who.parts.search) is None:
+        return None
+    number = channel.number
+    newest = who.store.newest(number)
+    return IndexState(search.indexed_to(number), newest, search.lag_ms(number))
 
 
 def _masked(value: object) -> bool | int | str | list[str] | None:

@@ -63,11 +63,13 @@ class EventsRemoved(msgspec.Struct, frozen=True):
 
     Attributes:
         bytes: What they took.
+        sequences: Which; empty where another replica deleted them.
     """
 
     channel: ChannelNumber
     up_to: int
     bytes: int
+    sequences: tuple[int, ...] = ()
 
 
 class ChannelChanged(msgspec.Struct, frozen=True):
@@ -104,6 +106,12 @@ class TokenRevoked(msgspec.Struct, frozen=True):
     """A token is not good any more."""
 
     name: str
+
+
+class PinsChanged(msgspec.Struct, frozen=True):
+    """An event of a channel was pinned, or is not any more."""
+
+    channel: ChannelNumber
 
 
 class ReplaysChanged(msgspec.Struct, frozen=True):
@@ -144,6 +152,7 @@ Change: TypeAlias = (
     | SubscriptionGone
     | TokenMade
     | TokenRevoked
+    | PinsChanged
     | ReplaysChanged
     | Claimed
     | Progressed

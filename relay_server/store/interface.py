@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
 from relay_server.store.feed import Feed
@@ -44,6 +44,8 @@ from relay_server.values import (
     SubscriptionStatus,
     Token,
 )
+
+T = TypeVar("T")
 
 
 class Space:
@@ -146,6 +148,27 @@ class EventLog(Protocol):
         self, channel: ChannelNumber, before: int | None, limit: int
     ) -> Sequence[EventSummary]:
         """List the events before a sequence, newest first."""
+
+    async def summaries(
+        self, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Sequence[EventSummary]:
+        """Read lines of a list, in the order asked for; events that are gone are left out."""
+
+    async def sequences_of(self, channel: ChannelNumber, ids: Sequence[str]) -> Sequence[int]:
+        """Find a channel's events by their ids; those that are not there are left out."""
+
+    async def examine(
+        self, channel: ChannelNumber, sequences: Sequence[int], look: Callable[[Event], T]
+    ) -> Sequence[T]:
+        """Have somebody look at whole events, one by one, and give what is made of each.
+
+        For people's questions, which no delivery waits for.
+
+        Args:
+            channel: Whose events.
+            sequences: Which, in this order; those that are gone are left out.
+            look: Called in another thread.
+        """
 
     async def find_event(self, event: str) -> Event | None:
         """Read an event by its id."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import msgspec
 from aiohttp import web
@@ -25,6 +25,7 @@ from relay_server.operations import (
     channels,
     edited,
     events,
+    listing,
     pins,
     replays,
     scripts,
@@ -53,6 +54,8 @@ class Route(NamedTuple):
         fields: The struct of what a request says; None where it says nothing.
         status: Of the answer; one that has no JSON has 204.
         with_event: A request may be as large as the body of an event of the caller's makes it.
+        version: Called as the operation: gives what changes whenever its answer may, from counters
+            alone. Who has that answer already gets 304.
     """
 
     method: str
@@ -61,6 +64,7 @@ class Route(NamedTuple):
     fields: type[msgspec.Struct] | None = None
     status: int = 200
     with_event: bool = False
+    version: Callable[..., str] | None = None
 
     def definition(self) -> web.RouteDef:
         """The same, as an application takes it."""
@@ -80,9 +84,22 @@ class Route(NamedTuple):
                 limit = _limit(who, with_event=self.with_event)
                 said.append(await _from_body(request, self.fields, limit))
         # The names stand in the order of the path, as the operation's parameters do.
-        answer = await self.operation(who, *request.match_info.values(), *said)
+        asked = (who, *request.match_info.values(), *said)
+        if self.version is None:
+            return self._answer(await self.operation(*asked))
+        # As it is before the operation looks: what changes meanwhile is another version.
+        tag = f'W/"{self.version(*asked)}"'
+        if tag in map(str.strip, request.headers.get("If-None-Match", "").split(",")):
+            return web.Response(status=304, headers={"ETag": tag})
+        response = self._answer(await self.operation(*asked))
+        response.headers["ETag"] = tag
+        return response
+
+    def _answer(self, answer: object) -> web.Response:
         if answer is None:
             return web.Response(status=204)
+        if isinstance(answer, events.Download):
+            return web.Response(body=answer.body, headers=answer.headers)
         body = msgspec.json.encode(answer)
         return web.Response(status=self.status, body=body, content_type="application/json")
 
@@ -111,9 +128,27 @@ routes = [
     Route("GET", "/tokens", channels.list_tokens),
     Route("POST", "/tokens", channels.create_token, channels.NewToken, 201),
     Route("DELETE", "/tokens/{name}", channels.revoke_token),
-    Route("GET", "/events", events.list_events, events.EventPage),
+    Route(
+        "GET", "/events", listing.list_events, listing.EventQuery, version=listing.version_of_list
+    ),
+    Route(
+        "GET",
+        "/events/latest",
+        listing.latest_event,
+        listing.Meant,
+        version=listing.version_of_list,
+    ),
+    Route(
+        "GET",
+        "/events/count",
+        listing.count_events,
+        listing.CountQuery,
+        version=listing.version_of_list,
+    ),
     Route("POST", "/events", edited.create_edited, edited.NewEdit, 201, with_event=True),
-    Route("GET", "/events/{id}", events.show_event),
+    Route("GET", "/events/{id}", events.show_event, version=events.version_of_event),
+    Route("GET", "/events/{id}/body", events.event_body, version=events.version_of_event),
+    Route("GET", "/events/{id}/attempts", events.event_attempts, version=events.version_of_event),
     Route("GET", "/events/{id}/as/{language}", scripts.show_script, scripts.ScriptPage),
     Route("GET", "/edited", edited.list_edited, edited.EditedPage),
     Route("GET", "/events/{id}/tree", bodies.show_tree, bodies.TreePage),
@@ -168,8 +203,9 @@ async def from_query(request: web.Request, fields: type[FieldsT]) -> FieldsT:
     given = dict[str, object]()
     for field in msgspec.structs.fields(fields):
         text = request.query.get(field.encode_name)
-        if text is not None and (text or field.type is not int):  # an empty number is none
-            given[field.name] = _value(field.encode_name, field.type, text)
+        kind = next(iter(get_args(field.type)), field.type)  # of `int | None`: int
+        if text is not None and (text or kind is not int):  # an empty number is none
+            given[field.name] = _value(field.encode_name, kind, text)
     return fields(**given)
 
 

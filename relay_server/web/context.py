@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -18,8 +19,12 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.feed import ChannelGone
 from relay_server.store.interface import Store
+from relay_server.store.versions import Versions
 from relay_server.throttle import Throttle
 from relay_server.web.limits import Failures, Limit, Rates
+
+if TYPE_CHECKING:
+    from relay_server.search.follower import Search
 
 log = structlog.get_logger()
 
@@ -39,6 +44,8 @@ class Context:
     listening: bool = False  # the public port takes connections
     stopping: bool = False  # it drains: not ready for more
     forwards: Forwards | None = None  # while a command runs alone: a forward begins with the server
+    search: Search | None = None  # it begins with the server, too, unless it is switched off
+    versions: Versions = field(init=False)
     rates: Rates = field(default_factory=Rates)
     failures: Failures = field(default_factory=Failures)
     throttle: Throttle = field(default_factory=Throttle)  # of what is logged at a bounded rate
@@ -50,6 +57,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.feeds = Feeds(self, self.metrics.feeds.set)
+        self.versions = Versions(self.store)
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
 
     def limited(self, limit: Limit, event: str, /, of: Hashable = None, **facts: object) -> None:

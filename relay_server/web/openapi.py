@@ -18,6 +18,7 @@ from aiohttp import web
 
 from relay_server.live.messages import MESSAGES
 from relay_server.operations import ForAdmins
+from relay_server.operations.events import Download
 from relay_server.web.api import ROOT, Route
 from relay_server.web.feed import FeedFields, feed
 from relay_server.web.server import FEED_PATH
@@ -91,7 +92,7 @@ def answer_of(route: Route) -> Any:
 
 def _types(route: Route) -> Iterator[Any]:
     """What of a route has a schema: its answer, and what it says in a body."""
-    if (answer := answer_of(route)) is not None:
+    if (answer := answer_of(route)) not in (None, Download):
         yield answer
     if route.fields is not None and route.method != "GET":
         yield route.fields
@@ -103,7 +104,9 @@ def _operation(route: Route, schema_of: dict[Any, Schema]) -> Schema:
         more = f"Takes a token with the scope admin.\n{more}"
     answer = answer_of(route)
     success: Schema = {"description": summary}
-    if answer is not None:
+    if answer is Download:
+        success |= {"content": {"application/octet-stream": {}}}
+    elif answer is not None:
         success |= _json(schema_of[answer])
     query = _query_parameters(route.fields) if route.fields and route.method == "GET" else ()
     operation: Schema = {
@@ -117,6 +120,8 @@ def _operation(route: Route, schema_of: dict[Any, Schema]) -> Schema:
             "default": REFUSED,
         },
     }
+    if route.version is not None:
+        operation["responses"]["304"] = {"description": "`If-None-Match` names its `ETag`."}
     if route.fields is not None and route.method != "GET":
         operation["requestBody"] = {"required": True} | _json(schema_of[route.fields])
     return operation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,6 +94,10 @@ class Database:
     def all(self, query: str, /, **values: Any) -> list[Row]:
         """All rows of a named query."""
         return self.connection.execute(self._queries[query], values).fetchall()
+
+    def each(self, query: str, /, **values: Any) -> Iterator[Row]:
+        """The rows of a named query, read as they are asked for."""
+        return iter(self.connection.execute(self._queries[query], values))
 
     def one(self, query: str, /, **values: Any) -> Row | None:
         """The first row of a named query, if there is one."""

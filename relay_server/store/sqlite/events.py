@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 from relay_server.store.rules import of_any_account, spellings
 from relay_server.store.sqlite.database import Database
@@ -20,6 +21,8 @@ from relay_server.values import (
     Selected,
     SubscriptionNumber,
 )
+
+T = TypeVar("T")
 
 LOOK_AT = 5_000  # events that one look for selected ones goes through at most
 LOOK_AT_BODIES = 500  # where it has to read them
@@ -104,6 +107,34 @@ class SqliteEvents(Part):
         end = last(channel) + 1 if before is None else position(channel, before)
         rows = database.all("list_events", first=first(channel), before=end, limit=limit)
         return [decode_summary(row) for row in rows]
+
+    @reports
+    def summaries(
+        self, database: Database, channel: ChannelNumber, sequences: Sequence[int]
+    ) -> Sequence[EventSummary]:
+        positions = json.dumps([position(channel, sequence) for sequence in sequences])
+        return [decode_summary(row) for row in database.all("summaries", positions=positions)]
+
+    @reports
+    def sequences_of(
+        self, database: Database, channel: ChannelNumber, ids: Sequence[str]
+    ) -> Sequence[int]:
+        bounds = {"first": first(channel), "last": last(channel)}
+        rows = database.all("positions_of", ids=json.dumps(list(ids)), **bounds)
+        return [sequence_of(at) for (at,) in rows]
+
+    @reports
+    def examine(
+        self,
+        database: Database,
+        channel: ChannelNumber,
+        sequences: Sequence[int],
+        look: Callable[[Event], T],
+    ) -> Sequence[T]:
+        positions = json.dumps([position(channel, sequence) for sequence in sequences])
+        # One by one: so many bodies may be large.
+        rows = database.each("fetch", positions=positions)
+        return [look(decode_event(row)) for row in rows]
 
     @reports
     def find_event(self, database: Database, event: str) -> Event | None:

@@ -171,13 +171,13 @@ def delete(database: Database, channel: ChannelNumber, rows: Sequence[Row], drop
     if not rows:
         return 0
     positions, sizes = [row[0] for row in rows], sum(row[1] for row in rows)
-    sequences = json.dumps([sequence_of(at) for at in positions])
+    sequences = tuple(sequence_of(at) for at in positions)
     for query in ("delete_attempts", "delete_deliveries", "settle_discarded"):
-        database.run(query, channel=channel, sequences=sequences)
+        database.run(query, channel=channel, sequences=json.dumps(sequences))
     database.run("delete_events", positions=json.dumps(positions))
     counts = {"events": len(rows), "bytes": sizes, "dropped": dropped}
     database.run("count_removed", channel=channel, **counts)
-    database.changes.append(EventsRemoved(channel, sequence_of(max(positions)), sizes))
+    database.changes.append(EventsRemoved(channel, max(sequences), sizes, sequences))
     return len(rows)
 
 

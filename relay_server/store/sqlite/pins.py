@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from relay_server.errors import EventNotFound, PinExists, TooManyPins
+from relay_server.store.feed import PinsChanged
 from relay_server.store.rules import MAX_PINNED, MAX_PINNED_BYTES
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.part import Part, reports, writes
@@ -27,11 +28,13 @@ class SqlitePins(Part):
         [(count, taken)] = database.all("pins_of_channel", channel=channel, position=at)
         if count >= MAX_PINNED or taken + weight > MAX_PINNED_BYTES:
             raise TooManyPins(count, taken)
+        database.changes.append(PinsChanged(channel))
         database.run("pin", position=at, channel=channel, name=name, made_by=made_by, now=now)
         return decode_pin(database.all("pins", channel=channel, position=at)[0])
 
     @writes
     def unpin(self, database: Database, event: Event) -> bool:
+        database.changes.append(PinsChanged(abs(event.channel)))
         return bool(database.all("unpin", position=position(event.channel, event.head.sequence)))
 
     @reports

@@ -171,6 +171,7 @@ STATUS: Json = {
             "dropped": 4,
             "drop_oldest": False,
             "last_received_at": None,
+            "index": {"indexed_to": 2, "newest": 5, "lag_ms": 60_000},
         }
     ],
     "subscriptions": [SUBSCRIPTION],

@@ -52,7 +52,7 @@ async def test_a_request_that_dawdles_is_given_up(
     assert served.context.api_requests == 0
 
 
-@pytest.mark.parametrize(("path", "module"), [("events", "events"), ("dead", "replays")])
+@pytest.mark.parametrize(("path", "module"), [("events", "listing"), ("dead", "replays")])
 async def test_so_many_are_listed_at_most(
     served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch, path: str, module: str
 ) -> None:
@@ -64,7 +64,7 @@ async def test_so_many_are_listed_at_most(
     marks = tuple(mark(sequence, MarkState.DEAD) for sequence in (1, 2, 3))
     served.store.record(claim, Progress(0, marks))
 
-    [listed] = (await ana.ok("GET", f"{path}?limit=100000")).values()
+    listed = (await ana.ok("GET", f"{path}?limit=100000"))[path]
 
     assert len(listed) == 2
 

@@ -14,9 +14,9 @@ from tests.unit.server.results import DELIVERY, EVENT, ID, TOKEN
 def test_events_and_status_of_a_server_that_does_not_run(command: Run) -> None:
     command("init")
     assert command("events", "list")[1] == "Nothing came in yet.\n"
-    assert answer(command("events", "list", "--limit", "5", "--before", "9", "--json")) == {
-        "events": []
-    }
+    listed = answer(command("events", "list", "--limit", "5", "--before", "9", "--json"))
+    assert (listed["events"], listed["complete"]) == ([], True)
+    assert command("events", "list", "is:faild")[0] == 1
     assert command("events", "list", "--limit", "0")[0] == 2
     assert command("events", "list", "--limit", "501")[0] == 2
     status, _, err = command("events", "list", "--channel", "x&limit=1")
@@ -44,7 +44,7 @@ def test_wide_tables_keep_ids_and_times_whole(shown: Shown, length: int) -> None
 
 
 def test_nothing_came_in_yet(shown: Shown) -> None:
-    assert shown(events.show_events, {"events": []}) == "Nothing came in yet.\n"
+    assert shown(events.show_events, {"events": [], "newest": 0}) == "Nothing came in yet.\n"
 
 
 def test_an_event_whole(shown: Shown) -> None:

@@ -73,6 +73,17 @@ ORDER BY wanted.key;
 -- :positions is a JSON list.
 SELECT position, id FROM events WHERE position IN (SELECT value FROM json_each(:positions));
 
+-- name: summaries
+-- As `fetch`.
+SELECT e.position, e.id, e.received_at, e.kind, e.key, e.request, e.size, e.conflict
+FROM json_each(:positions) AS wanted JOIN events e ON e.position = wanted.value
+ORDER BY wanted.key;
+
+-- name: positions_of
+-- :ids is a JSON list.
+SELECT position FROM events
+WHERE id IN (SELECT value FROM json_each(:ids)) AND position BETWEEN :first AND :last;
+
 -- name: find_event
 SELECT position FROM events WHERE id = :id;
 

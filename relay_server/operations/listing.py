@@ -1,0 +1,289 @@
+"""Lists of events: pages of those that a filter means, the newest of them, how many there are."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlencode
+
+import msgspec
+
+from relay_protocol.times import rfc3339
+from relay_server.errors import InvalidValue
+from relay_server.filters.document import Document
+from relay_server.filters.facts import Facts
+from relay_server.filters.language import Filter, parse, quoted
+from relay_server.operations import MAX_LISTED, Caller
+from relay_server.operations.events import EventRow, event_row
+from relay_server.operations.finding import Asked, Found, find
+from relay_server.values import Channel, Event
+
+MAX_IDS = 300  # events that a list may be asked for by id
+MAX_COUNTED = 10_000  # events that are counted in one answer
+
+
+class Meant(msgspec.Struct, kw_only=True):
+    """Which events are meant; all that is given must hold.
+
+    Attributes:
+        channel: Whose; the default one where none is named.
+        q: A filter.
+        kind, inbox, contact, from_, subscription, status: As the filter's words of these names.
+        key: As the filter's `conv`.
+        state: As its `is`.
+        received_from, received_before: Unix milliseconds; as its `after` and `before`.
+        text: Words that stand one behind the other.
+        before: Only those before this sequence; 0 for all there are.
+    """
+
+    channel: str | None = None
+    q: str = ""
+    kind: str = ""
+    key: str = ""
+    inbox: str = ""
+    contact: str = ""
+    from_: str = msgspec.field(name="from", default="")
+    state: str = ""
+    subscription: str = ""
+    status: str = ""
+    received_from: int | None = None
+    received_before: int | None = None
+    text: str = ""
+    before: int = 0
+
+    def filter(self, now_ms: int) -> Filter:
+        """All of it as one filter.
+
+        Raises:
+            InvalidFilter: It cannot be.
+        """
+        return parse(" ".join(_terms(self)), now_ms)
+
+
+class EventQuery(Meant, kw_only=True):
+    """A page of the events that are meant, the newest first.
+
+    Attributes:
+        after: The nearest ones behind this sequence.
+        limit: How many at most.
+        ids: These, with commas between them, and nothing else is asked.
+    """
+
+    after: int | None = None
+    limit: int = 50
+    ids: str = ""
+
+
+class CountQuery(Meant, kw_only=True):
+    """How many events are meant.
+
+    Attributes:
+        up_to: Where counting ends.
+    """
+
+    up_to: int = MAX_COUNTED
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events, the newest first.
+
+    Attributes:
+        next: The query of the page behind it, of older events; None where all were looked at.
+        prev: The query of the page of newer ones; None where there is nothing to go on from.
+        scanned_to: The sequence up to which events were looked at for it.
+        complete: False where the bound of work ended the look: `next` goes on from there.
+        indexed_to: The sequence up to which the search index is level with the channel.
+        newest: The sequence of the channel's newest event.
+    """
+
+    events: Sequence[EventRow]
+    next: str | None
+    prev: str | None
+    scanned_to: int
+    complete: bool
+    indexed_to: int
+    newest: int
+
+
+class LatestEvent(msgspec.Struct, frozen=True):
+    """The newest event that is meant.
+
+    Attributes:
+        event: None where none was found.
+        scanned_to: The sequence up to which events were looked at for it.
+        complete: False where the bound of work ended the look: go on with it as `before`.
+    """
+
+    event: EventRow | None
+    scanned_to: int
+    complete: bool
+
+
+class EventCount(msgspec.Struct, frozen=True):
+    """How many events are meant.
+
+    Attributes:
+        capped: There may be more: counting ended at `up_to`.
+        scanned_to: The sequence up to which events were looked at.
+        complete: False where the bound of work ended it: go on with `scanned_to` as `before`.
+    """
+
+    count: int
+    capped: bool
+    scanned_to: int
+    complete: bool
+
+
+async def list_events(who: Caller, query: EventQuery) -> EventPage:
+    """A page of a channel's events, and what became of each."""
+    channel = channel_of(who, query)
+    newest = who.store.newest(channel.number)
+    if query.ids:
+        found = Found(0, list(await _named(who, channel, query)))
+        return await _page(who, channel, query, found, newest)
+    asked = Asked(
+        channel.number,
+        query.filter(who.now()),
+        query.after or 0,
+        query.before or newest + 1,
+        query.after is None,
+        max(1, min(query.limit, MAX_LISTED)),
+    )
+    return await _page(who, channel, query, await find(who.parts, asked), newest)
+
+
+async def latest_event(who: Caller, query: Meant) -> LatestEvent:
+    """The newest event that is meant, and what became of it."""
+    channel = channel_of(who, query)
+    found = await _newest(who, channel, query, 1)
+    rows = await rows_of(who, channel, found)
+    return LatestEvent(rows[0] if rows else None, found.scanned_to, found.complete)
+
+
+async def count_events(who: Caller, query: CountQuery) -> EventCount:
+    """How many events are meant, counted up to a bound."""
+    limit = max(1, min(query.up_to, MAX_COUNTED))
+    found = await _newest(who, channel_of(who, query), query, limit)
+    count = len(found.sequences)
+    return EventCount(count, count == limit, found.scanned_to, found.complete)
+
+
+def channel_of(who: Caller, query: Meant) -> Channel:
+    """The channel that is meant, or `ChannelNotFound`."""
+    named = query.channel
+    return who.channel(who.parts.settings.default_channel if named is None else named)
+
+
+def version_of_list(who: Caller, query: Meant) -> str:
+    """What changes whenever the answer may; it is known without a question to the store.
+
+    Raises:
+        ChannelNotFound: The caller may not read it.
+        InvalidFilter: It cannot be.
+    """
+    channel = channel_of(who, query)
+    asked = query.filter(who.now())
+    # A time that is a span back is another moment each time.
+    moments = str([term for term in asked.terms if term.word in ("before", "after")])
+    version = who.parts.versions.of(channel.number)
+    return f"{version}.{zlib.crc32(moments.encode()):x}"
+
+
+async def rows_of(who: Caller, channel: Channel, found: Found) -> list[EventRow]:
+    """Events as lists show them, the newest first."""
+    summaries = await who.store.summaries(channel.number, sorted(found.sequences, reverse=True))
+    sequences = [summary.sequence for summary in summaries]
+    facts = await facts_of(who, channel, sequences)
+    if not found.deliveries and sequences:
+        states = await who.store.deliveries(channel.number, sequences)
+        found.deliveries = dict(zip(sequences, states, strict=True))
+    pinned = await who.store.pinned(channel.number)
+    return [
+        event_row(channel.name, event, facts.get(at), found.deliveries[at], pinned.get(at, ""))
+        for at, event in zip(sequences, summaries, strict=True)
+    ]
+
+
+async def facts_of(who: Caller, channel: Channel, sequences: Sequence[int]) -> Mapping[int, Facts]:
+    """What events say: as the index knows it, and of others as it is read now."""
+    search, known = who.parts.search, dict[int, Facts]()
+    if search is not None:
+        known = await search.facts(channel.number, sequences)
+    if missing := [sequence for sequence in sequences if sequence not in known]:
+        known |= await who.store.examine(channel.number, missing, _facts)
+    return known
+
+
+def _facts(event: Event) -> tuple[int, Facts]:
+    return event.head.sequence, Document(event).facts
+
+
+async def _newest(who: Caller, channel: Channel, query: Meant, limit: int) -> Found:
+    before = query.before or who.store.newest(channel.number) + 1
+    asked = Asked(channel.number, query.filter(who.now()), 0, before, True, limit)
+    return await find(who.parts, asked)
+
+
+async def _named(who: Caller, channel: Channel, query: EventQuery) -> Sequence[int]:
+    ids = [id_ for id_ in query.ids.split(",") if id_]
+    if len(ids) > MAX_IDS:
+        raise InvalidValue(f"at most {MAX_IDS} events can be named at once")
+    if query.filter(who.now()).terms:
+        raise InvalidValue("`ids` names events, and goes with no filter")
+    return await who.store.sequences_of(channel.number, ids)
+
+
+async def _page(
+    who: Caller, channel: Channel, query: EventQuery, found: Found, newest: int
+) -> EventPage:
+    search = who.parts.search
+    rows = await rows_of(who, channel, found)
+    older, newer = _around(query, found, newest)
+    return EventPage(
+        rows,
+        None if older is None else _query(query, before=older),
+        None if newer is None else _query(query, after=newer),
+        found.scanned_to,
+        found.complete,
+        search.indexed_to(channel.number) if search is not None else 0,
+        newest,
+    )
+
+
+def _around(query: EventQuery, found: Found, newest: int) -> tuple[int | None, int | None]:
+    """Before which sequence older events are, and behind which newer ones; None for none."""
+    if query.ids:
+        return None, None
+    if query.after is None:
+        return found.scanned_to if found.scanned_to > 1 else None, (query.before or newest + 1) - 1
+    return query.after + 1 if query.after else None, found.scanned_to
+
+
+def _query(query: EventQuery, **place: int) -> str:
+    """The query of a page beside this one."""
+    given = msgspec.to_builtins(msgspec.structs.replace(query, before=0, after=None))
+    default = msgspec.to_builtins(EventQuery())
+    asked = {name: value for name, value in given.items() if value != default[name]}
+    return urlencode(asked | place)
+
+
+def _terms(query: Meant) -> Iterator[str]:
+    yield query.q
+    for word in ("kind", "inbox", "contact", "subscription", "status"):
+        if value := getattr(query, word):
+            yield quoted(word, value)
+    for word, value in (("conv", query.key), ("from", query.from_), ("is", query.state)):
+        if value:
+            yield quoted(word, value)
+    if query.text:
+        yield quoted("", query.text)
+    for word, moment in (("after", query.received_from), ("before", query.received_before)):
+        if moment is not None:
+            yield f"{word}:{_written(moment)}"
+
+
+def _written(moment: int) -> str:
+    try:
+        return rfc3339(moment)
+    except (ValueError, OverflowError, OSError) as exc:
+        raise InvalidValue("a time is in Unix milliseconds") from exc
