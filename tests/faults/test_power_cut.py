@@ -125,8 +125,10 @@ async def test_a_server_that_does_not_wait_for_the_disk_is_found_out(
 ) -> None:
     """What all this would notice: the same server, but for the fsync before an answer."""
     unsynced = ("relay_server.store.sqlite.database", "SYNCHRONOUS", synchronous)
+    # To make the log's file longer takes an fsync of its own.
+    kept_short = ("relay_server.store.sqlite.checkpointer", "LENGTHEN_PAGES", 1 << 30)
     with recording_disk(scratch / "disk", DISK_BYTES) as disk:
-        recorded = await record_load(disk, rng, 100, (unsynced,))
+        recorded = await record_load(disk, rng, 100, (unsynced, kept_short))
     cuts = CutDisks(disk, scratch / "durable")
 
     cuts.make(len(cuts.entries), scratch / "image", rng)

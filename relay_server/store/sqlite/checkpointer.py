@@ -18,12 +18,19 @@ Where that is not enough, the writer waits:
 - a long reader, such as a backup, keeps the log from beginning anew, since what it reads must stay.
   No sender waits for that: the log grows on, and `CHECKPOINT_PAGES` later it is tried again;
 - where the disk is nearly full, the writer has the log folded: its file gives its room back, too.
+
+Length. A commit that makes the log's file longer has its fsync write the file's inode, too, and on
+most file systems a journal of that: a fifth of what a webhook alone waits for. So the file grows
+ahead of the log, in zeros, up to where the log begins anew. To SQLite these are what an older log
+leaves there: no frame, because no checksum fits.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -34,6 +41,8 @@ from relay_server.store.sqlite.database import BUSY_TIMEOUT_MS, Database
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: the log is folded into the database at about 16 MiB
 PAGE_SIZE = 4_096  # bytes
 FRAME_HEAD = 24  # bytes before each page in the log
+LENGTHEN_PAGES = 64  # in the log, from which on its file is made longer: a command's never is
+LENGTHEN_BYTES = 1_048_576  # at once: whoever writes waits for it, some milliseconds
 TIGHT_PAGES = 256  # while there is hardly any room
 MAX_LOG_PAGES = 16_000  # 64 MiB: from here on whoever writes copies the log before it goes on
 FOLD_BUSY_MS = 100  # a question that is being answered is soon done; a backup is not
@@ -58,6 +67,7 @@ class Checkpointer:
         self._copied = threading.Event()
         self._copying = threading.Lock()  # SQLite itself refuses a second one at once
         self._pages = 0  # in the log
+        self._length = 0  # bytes of its file, as far as it was made longer
         self._try_at = 0  # pages, where the log could not begin anew at its bound
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="relay-checkpointer", daemon=True)
@@ -93,6 +103,26 @@ class Checkpointer:
         if late and not begun:
             self._try_at = self._pages + CHECKPOINT_PAGES
 
+    @property
+    def short(self) -> bool:
+        """Whether the log's file is to be made longer, soon after the start."""
+        bound = CHECKPOINT_PAGES * (PAGE_SIZE + FRAME_HEAD)
+        return LENGTHEN_PAGES <= self._pages < CHECKPOINT_PAGES and self._length < bound
+
+    def lengthen(self, database: Database) -> None:
+        """Make the log's file longer by a little, if the disk lets it; between two transactions.
+
+        Raises:
+            StoreBroken: The disk failed.
+        """
+        database.begin()  # so that no other program writes to the log meanwhile
+        try:
+            self._length = _lengthen(database.connection.filename_wal)
+        except OSError as exc:
+            raise StoreBroken(f"the log could not be made longer: {exc}") from exc
+        finally:
+            database.rollback()
+
     def fold(self, database: Database) -> None:
         """Copy all of it now, as far as that can be, and have its file give back its room."""
         with self._copying:
@@ -127,6 +157,7 @@ class Checkpointer:
             database.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         if begun:
             self._pages = self._try_at = 0
+            self._length = self._length if mode == apsw.SQLITE_CHECKPOINT_RESTART else 0
         return begun
 
     def _checkpoint(self, database: Database, mode: int) -> bool:
@@ -139,3 +170,22 @@ class Checkpointer:
                 self._on_broken(failure)
             return False
         return True
+
+
+def _lengthen(log: str) -> int:
+    """Add zeros to the end of a file, if that can be; its length then, in bytes.
+
+    Raises:
+        OSError: They may not be on the disk, or what was written before.
+    """
+    try:
+        fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:
+        return 0  # no more files: it is only to save time
+    try:
+        with suppress(OSError):  # a full disk, which the next commit meets
+            os.write(fd, bytes(LENGTHEN_BYTES))
+        os.fsync(fd)
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)

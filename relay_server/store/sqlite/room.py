@@ -50,6 +50,7 @@ LOW_WATER_BYTES = 8_388_608  # free on the disk: below it webhooks do not make t
 LAST_BYTES = 2_097_152  # of that, which their log leaves free, too: for progress and clean-up
 BATCH_BYTES = 4_194_304  # of webhooks, each with `ROW_BYTES`: as many go into one transaction
 ROW_BYTES = 8_192  # that a row takes beside its text: a page for it, and some of another
+PLENTY_BYTES = 134_217_728  # free on the disk: the log's file may grow ahead of the log
 _PIECE = 65_536  # bytes
 
 
@@ -84,6 +85,11 @@ class Room:
     def tight(self) -> bool:
         """Nothing is in reserve: the log must stay small, and somebody has to look for room."""
         return self.refusal is not None or not self._reserve.held
+
+    @property
+    def plenty(self) -> bool:
+        """Whether what is free need not be kept for what must be written; asks the disk."""
+        return not self.tight and self._reserve.free() >= PLENTY_BYTES
 
     def begin(self, database: Database) -> None:
         """Set the cap, make the reserve, and refuse webhooks if there is no room."""

@@ -180,6 +180,8 @@ class Writer:
         try:
             if self._room.refusal is None:
                 self._checkpointer.rotate(self._database)
+                if self._checkpointer.short and self._room.plenty:
+                    self._checkpointer.lengthen(self._database)
             else:
                 self._checkpointer.fold(self._database)
             if self._room.tight:
