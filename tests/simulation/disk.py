@@ -34,7 +34,7 @@ NOTE_THE_BEGIN = """
 CREATE TEMP TABLE begun (subscription INTEGER PRIMARY KEY, last INTEGER);
 CREATE TEMP TABLE found (subscription INTEGER, position INTEGER);
 CREATE TEMP TRIGGER begin AFTER INSERT ON main.subscriptions BEGIN
-    INSERT INTO begun SELECT NEW.number, last_sequence FROM channels WHERE number = NEW.channel;
+    INSERT INTO begun SELECT NEW.number, last_sequence FROM counted WHERE number = NEW.channel;
     INSERT INTO found SELECT NEW.number, position FROM events WHERE position >> 40 = NEW.channel;
 END;
 """

@@ -26,6 +26,7 @@ from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Waiter
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.rows import crc, decode_request
+from relay_server.store.sqlite.sequences import Sequences
 from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.values import Appended, ChannelNumber, Event, NewEvent
 
@@ -71,7 +72,7 @@ class _Kept(msgspec.Struct, frozen=True):
     first: str
 
 
-def append_all(database: Database, arrivals: Iterable[Arrival]) -> None:
+def append_all(database: Database, sequences: Sequences, arrivals: Iterable[Arrival]) -> None:
     """Store webhooks: one row each, whatever the number of subscriptions.
 
     Each has its result then: where it is, or `ChannelNotFound`.
@@ -80,7 +81,7 @@ def append_all(database: Database, arrivals: Iterable[Arrival]) -> None:
     for arrival in arrivals:
         by_channel.setdefault(arrival.channel, []).append(arrival)
     for channel, each in by_channel.items():
-        _append(database, channel, each)
+        _append(database, sequences, channel, each)
 
 
 def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
@@ -91,12 +92,14 @@ def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
     return Appended(kept.id, kept.sequence, duplicate=True)
 
 
-def _append(database: Database, channel: ChannelNumber, arrivals: Sequence[Arrival]) -> None:
+def _append(
+    database: Database, sequences: Sequences, channel: ChannelNumber, arrivals: Sequence[Arrival]
+) -> None:
     """Store those of one channel, but for duplicates."""
     duplicates = _find_duplicates(database, channel, arrivals)
     fresh = [a for a in arrivals if a not in duplicates] if duplicates else arrivals
     if fresh:
-        _store(database, channel, fresh)
+        _store(database, sequences, channel, fresh)
     # What a duplicate is one of has its result by now.
     for arrival, original in duplicates.items():
         place = original.result if isinstance(original, Arrival) else original
@@ -107,11 +110,12 @@ def _append(database: Database, channel: ChannelNumber, arrivals: Sequence[Arriv
         )
 
 
-def _store(database: Database, channel: ChannelNumber, fresh: Sequence[Arrival]) -> None:
+def _store(
+    database: Database, sequences: Sequences, channel: ChannelNumber, fresh: Sequence[Arrival]
+) -> None:
     """Give them the next sequences of their channel, without gaps."""
-    weights = tuple([arrival.weight for arrival in fresh])
     count = len(fresh)
-    last = database.value("take_sequences", count=count, bytes=sum(weights), channel=channel)
+    last = sequences.take(channel, count)
     if last is None:
         for arrival in fresh:
             arrival.result = ChannelNotFound(f"number {channel}")
@@ -124,6 +128,7 @@ def _store(database: Database, channel: ChannelNumber, fresh: Sequence[Arrival])
         rows.append(_row(arrival, position(channel, sequence)))
         arrival.result = Appended(new.id, sequence)
     database.run_rows("append", rows)
+    weights = tuple([arrival.weight for arrival in fresh])
     database.changes.append(EventsStored(channel, last, tuple(events), weights))
 
 

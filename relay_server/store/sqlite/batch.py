@@ -16,6 +16,7 @@ from relay_server.store.feed import Change
 from relay_server.store.interface import Waiter
 from relay_server.store.sqlite.arrivals import Arrival, append_all
 from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.sequences import Sequences
 
 log = structlog.get_logger()
 
@@ -112,6 +113,7 @@ class Batches:
 
     def __init__(self, database: Database, first: First) -> None:
         self._database = database
+        self._sequences = Sequences(database)
         self._first = first
 
     def commit(self, batch: Sequence[Job]) -> Sequence[Change]:
@@ -128,7 +130,9 @@ class Batches:
             self._database.begin()
             arrivals = [job for job in batch if isinstance(job, Arrival)]
             finish = self._first(self._database, len(arrivals) == len(batch))
-            append_all(self._database, arrivals)
+            append_all(self._database, self._sequences, arrivals)
+            if len(arrivals) < len(batch):
+                self._sequences.settle()
             for job in batch:
                 if isinstance(job, Call):
                     self._attempt(job)
@@ -144,6 +148,7 @@ class Batches:
 
     def _undo(self) -> None:
         """What cannot be undone would go on with the next transaction."""
+        self._sequences.forget()
         try:
             self._database.rollback()
         except apsw.Error as exc:

@@ -18,10 +18,12 @@ from importlib.resources import files
 from relay_server.values import MAX_SEQUENCE, MarkState, ReplayState
 
 SEQUENCE_BITS = MAX_SEQUENCE.bit_length()  # those that are left are for eight million channels
+UNCOUNTED = 256  # events that a channel's row may not count yet, and those of a transaction
 NUMBERS = {
     **{state.name: int(state) for state in (*MarkState, *ReplayState)},
     "BITS": SEQUENCE_BITS,
     "MASK": MAX_SEQUENCE,
+    "UNCOUNTED": UNCOUNTED,
 }
 
 

@@ -552,7 +552,7 @@ async def test_a_large_store_is_checked_while_it_works(
 ) -> None:
     monkeypatch.setattr(integrity, "INLINE_CHECK_BYTES", 0)
     store = await open_sqlite(tmp_path)
-    await append_many(store, await make_channel(store), 200)
+    await append_many(store, await make_channel(store), 300)
     await store.close()
     with closing(apsw.Connection(str(tmp_path / FILE_NAME))) as connection:
         connection.execute("UPDATE channels SET last_sequence = 7")
@@ -561,7 +561,7 @@ async def test_a_large_store_is_checked_while_it_works(
     store = await open_sqlite(tmp_path, broken.append)
 
     await until(lambda: broken)
-    assert "channel chatwoot has event 200, but counts up to 7" in str(broken[0])
+    assert "channel chatwoot has event 300, but counts up to 7" in str(broken[0])
     with pytest.raises(StoreBroken):
         await store.close()
 

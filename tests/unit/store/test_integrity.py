@@ -97,7 +97,7 @@ async def test_a_store_that_was_cut_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        ("UPDATE channels SET last_sequence = 2", "chatwoot has event 3, but counts up to 2"),
+        ("UPDATE channels SET last_sequence = -254", "chatwoot has event 3, but counts up to -254"),
         ("UPDATE subscriptions SET floor = 9", "ana of chatwoot is at 9 of 3 events"),
         ("UPDATE subscriptions SET start = 9", "ana of chatwoot is at 9 of 3 events"),
         ("UPDATE subscriptions SET channel = 9", "row 1 of subscriptions belongs to nothing"),
@@ -125,7 +125,7 @@ async def test_any_channel_that_does_not_fit_is_named(tmp_path: Path, number: in
     file = tmp_path / FILE_NAME
 
     with closing(apsw.Connection(str(file))) as connection:
-        connection.execute("UPDATE channels SET last_sequence = 2 WHERE number = ?", (number,))
+        connection.execute("UPDATE channels SET last_sequence = -254 WHERE number = ?", (number,))
     assert f"channel {'abcd'[number - 1]} has event 3" in str(await refused(tmp_path))
 
     with closing(apsw.Connection(str(file))) as connection:

@@ -19,7 +19,7 @@ from tests.support.events import new_event
 from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
-EVERY = pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+EVERY = pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6, 7])
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 -- name: channels
 -- That of a name; all for NULL.
-SELECT number, name, config, created_at, last_sequence, bytes FROM channels
+SELECT number, name, config, created_at, last_sequence, bytes FROM counted
 WHERE :name IS NULL OR name = :name;
 
 -- name: create_channel

@@ -1,14 +1,15 @@
 -- What must be so between the tables; each finds what is not.
 
 -- name: events_beyond
+-- Further than its channel's row may be behind them.
 SELECT name, last_sequence, (
     SELECT max(position) FROM events
     WHERE position BETWEEN number << @BITS AND (number << @BITS) + @MASK) - (number << @BITS) AS newest
-FROM channels WHERE newest > last_sequence;
+FROM channels WHERE newest > last_sequence + @UNCOUNTED;
 
 -- name: floors_beyond
 SELECT c.name, s.name, max(s.start, s.floor) AS at, c.last_sequence
-FROM subscriptions s JOIN channels c ON c.number = s.channel WHERE at > c.last_sequence;
+FROM subscriptions s JOIN counted c ON c.number = s.channel WHERE at > c.last_sequence;
 
 -- name: events_of_nobody
 -- Jumps from channel to channel, so that a large table is not read through.

@@ -1,9 +1,20 @@
 -- Webhooks: stored, found again, read in order. `:first` and `:last` bound a channel's positions.
 
--- name: take_sequences
-UPDATE channels
-SET last_sequence = last_sequence + :count, events = events + :count, bytes = bytes + :bytes
-WHERE number = :channel RETURNING last_sequence;
+-- name: given_sequences
+-- The last one, and how many of them the channel's row does not count yet.
+SELECT now.last_sequence, now.last_sequence - row.last_sequence
+FROM channels row JOIN counted now ON now.number = row.number WHERE row.number = :channel;
+
+-- name: uncounted_channels
+SELECT number FROM channels WHERE EXISTS (
+    SELECT 1 FROM events WHERE position > number << @BITS | last_sequence
+        AND position <= number << @BITS | @MASK);
+
+-- name: count_events
+-- Those that came since this was done last.
+UPDATE channels SET (last_sequence, events, bytes) = (
+    SELECT last_sequence, events, bytes FROM counted WHERE number = :channel)
+WHERE number = :channel;
 
 -- name: known_sender_ids
 -- Those of a channel that are stored: hardly ever any, so whatever else a repeat takes is asked for
@@ -46,13 +57,13 @@ INSERT INTO events
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: last_sequence
-SELECT last_sequence FROM channels WHERE number = :channel;
+SELECT last_sequence FROM counted WHERE number = :channel;
 
 -- name: before_first_event
 -- After what was deleted, or at the end if nothing is left.
 SELECT coalesce((SELECT (position & @MASK) - 1 FROM events
                  WHERE position BETWEEN :first AND :last ORDER BY position LIMIT 1), last_sequence)
-FROM channels WHERE number = :channel;
+FROM counted WHERE number = :channel;
 
 -- name: sequence_before
 -- The last event received before a time: a new subscription begins after it.

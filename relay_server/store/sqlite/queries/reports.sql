@@ -6,7 +6,7 @@ SELECT c.name, c.events, c.bytes, c.dropped, (
     SELECT e.received_at FROM events e
     WHERE e.position BETWEEN c.number << @BITS AND c.number << @BITS | @MASK
     ORDER BY e.position DESC LIMIT 1)
-FROM channels c ORDER BY c.name;
+FROM counted c ORDER BY c.name;
 
 -- name: subscription_status
 -- :only is a JSON list of numbers; NULL for all. What waits is counted by what does not, which is
@@ -30,7 +30,7 @@ SELECT s.number, c.name, s.name, s.created_at, s.config,
             ORDER BY k.last LIMIT 1) <= (e.position & @MASK), 0)
      ORDER BY e.position LIMIT 1),
     (SELECT count(*) FROM deliveries d WHERE d.subscription = s.number AND d.state = @DEAD)
-FROM subscriptions s JOIN channels c ON c.number = s.channel
+FROM subscriptions s JOIN counted c ON c.number = s.channel
 WHERE s.number IN (
     SELECT value FROM json_each(:only)
     UNION ALL SELECT number FROM subscriptions WHERE :only IS NULL)
