@@ -15,6 +15,7 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.live.feeds import Feeds
 from relay_server.metrics import Metrics
+from relay_server.pulse import Pulse
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.feed import ChannelGone
@@ -53,9 +54,11 @@ class Context:
     # One at a time, so that a token has no more than one.
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    pulse: Pulse = field(init=False)
     feeds: Feeds = field(init=False)
 
     def __post_init__(self) -> None:
+        self.pulse = Pulse(self.store, self.clock)
         self.feeds = Feeds(self, self.metrics.feeds.set)
         self.versions = Versions(self.store)
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))

@@ -1,0 +1,105 @@
+"""How much happens, by the minute."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_server.pulse import MAX_MINUTES, Beat, Minutes
+from relay_server.store.feed import EventsStored
+from relay_server.values import MarkState, Progress, Subscription
+from tests.support.clock import START_MS
+from tests.support.events import attempt, mark
+from tests.support.stores import make_replay, record
+from tests.support.waiting import until
+from tests.unit.server.asking import Asking, Json, append
+from tests.unit.server.support import Served
+
+
+async def last(asking: Asking, channel: str = "chatwoot") -> Json:
+    """This minute's counts that are not 0."""
+    found = await asking.ok("GET", f"pulse?channel={channel}&minutes=1")
+    return {name: n for name, n in found["minutes"][0].items() if n and name != "at"}
+
+
+async def deliver(served: Served, subscription: Subscription) -> None:
+    claim = await served.store.claim(subscription.number)
+    assert claim is not None
+    tries = (attempt(1), attempt(2, 1, 503), attempt(2, 2, None))
+    await record(served.store, claim, Progress(1, (mark(2, MarkState.DEAD, 2),), tries))
+
+
+async def test_what_happens_is_counted_by_the_minute(served: Served, ana: Asking) -> None:
+    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    for _ in range(3):
+        await append(served)
+    await deliver(served, subscription)
+    counted = {"received": 3, "delivered": 1, "failed": 2, "dead": 1}
+    assert await last(ana) == counted
+
+    served.clock.advance(60)
+    assert await last(ana) == {}
+    await append(served)
+    minutes = (await ana.ok("GET", "pulse?minutes=3"))["minutes"]
+    assert [minute["received"] for minute in minutes] == [0, 3, 1]
+    assert minutes[1]["at"] - minutes[0]["at"] == 60_000
+
+
+async def test_a_reader_that_was_there_before_is_found(served: Served, ana: Asking) -> None:
+    """And a replay, which is counted for its subscription's channel."""
+    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    await append(served)
+    served.context.pulse._read.clear()  # as it is after a start
+    await deliver(served, subscription)
+    _, claim = await make_replay(served.store, subscription)
+    await record(served.store, claim, Progress(0, (), (attempt(1),)))
+
+    await until(lambda: not served.context.pulse._unknown)
+    assert (await last(ana))["delivered"] == 2
+
+
+async def test_a_change_that_is_told_twice_counts_once(served: Served, ana: Asking) -> None:
+    await append(served)
+    number = served.store.catalog.channels["chatwoot"].number
+    served.store.feed.tell(EventsStored(number, 1))
+    served.store.feed.tell(EventsStored(number, 4))  # another replica stored three
+
+    assert await last(ana) == {"received": 4}
+
+
+async def test_the_pulse_of_another_channel_is_not_there(served: Served, ana: Asking) -> None:
+    assert await ana.refused("GET", "pulse?channel=other") == (404, "channel_not_found")
+
+
+@pytest.mark.parametrize("minutes", [0, MAX_MINUTES + 1])
+async def test_it_is_kept_for_a_day(ana: Asking, minutes: int) -> None:
+    assert await ana.refused("GET", f"pulse?minutes={minutes}") == (422, "invalid_value")
+    assert len((await ana.ok("GET", f"pulse?minutes={MAX_MINUTES}"))["minutes"]) == MAX_MINUTES
+
+
+async def test_a_deleted_channel_is_forgotten(served: Served, admin: Asking) -> None:
+    await served.make_channel("shop")
+    await append(served, "shop")
+    await admin.ok("DELETE", "channels/shop")
+    await served.make_channel("shop")
+    await asyncio.sleep(0)
+
+    assert await last(admin, "shop") == {}
+
+
+@given(st.lists(st.tuples(st.integers(0, 4_000), st.sampled_from(Beat), st.integers(1, 9))))
+def test_a_minute_has_what_was_counted_in_it(steps: list[tuple[int, Beat, int]]) -> None:
+    """For as long as it is kept; a clock that goes back counts into the newest one."""
+    counts, expected, newest = Minutes(100), dict[tuple[int, Beat], int](), 100
+    for minute, beat, count in steps:
+        newest = max(newest, minute)
+        counts.add(minute, beat, count)
+        expected[newest, beat] = expected.get((newest, beat), 0) + count
+
+    for minute in range(newest - MAX_MINUTES - 5, newest + 5):
+        kept = newest - MAX_MINUTES < minute
+        want = tuple(expected.get((minute, beat), 0) if kept else 0 for beat in Beat)
+        assert counts.of(minute) == want
