@@ -340,6 +340,20 @@ class Removable(msgspec.Struct, frozen=True):
     looked_up_to: int | None  # sequence to go on from; None when everything was looked at
 
 
+class Preview(msgspec.Struct, frozen=True):
+    """How many events a selection comes to.
+
+    Attributes:
+        at_most: All that were found, and all that were not looked at.
+        sample: Sequences of the first of them.
+        complete: All were looked at.
+    """
+
+    at_most: int
+    sample: tuple[int, ...]
+    complete: bool
+
+
 class ReplayState(enum.IntEnum):
     """How far a replay is. The numbers are stored: do not change them."""
 

@@ -35,7 +35,10 @@ CONDITIONS = {
 
 
 def show_begun(result: Json) -> None:
-    """The replays that began, for whom, and how to watch them."""
+    """The replays that began, for whom, and how to watch them; or those that would."""
+    if "replays" not in result:
+        _show_plan(result)
+        return
     for one in result["replays"]:
         most = counted(one["at_most"], "event", "events")
         lines(
@@ -49,6 +52,17 @@ def show_begun(result: Json) -> None:
     if not result["running"]:
         lines("It begins with the server: relay-server serve.")
     lines("How far it is: relay-server replays list")
+
+
+def _show_plan(result: Json) -> None:
+    most = "" if result["complete"] else "at most "
+    for one in result["by_subscription"]:
+        count = counted(one["at_most"], "event", "events")
+        lines(f"{one['subscription']} of {result['channel']} would get {most}{count}.")
+    for event in result["sample"]:
+        what = f"{event['kind'] or event['method']}, order {event['key'] or '-'}"
+        lines(f"    {when(event['received_at'])}  {event['id']}  {what}")
+    lines("Nothing was begun: that takes the same without --dry-run.")
 
 
 def show_replays(result: Json) -> None:
@@ -153,6 +167,9 @@ def replay(
     rate_per_s: Annotated[
         float | None, typer.Option(help="Deliveries a second at most. (default: 200)")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many it would be, and for whom.")
+    ] = False,
 ) -> Work:
     """Deliver events once more, with the same ids: those for which all that is said is true."""
     conditions = {
@@ -174,6 +191,8 @@ def replay(
     body: Json = {"channel": channel, "subscription": subscription, "selection": selection}
     if rate_per_s is not None:
         body["rate_per_s"] = rate_per_s
+    if dry_run:
+        return ask("POST", "replays", body=body | {"dry_run": True})
 
     async def bodies(_: Api) -> list[Json]:
         return [body]

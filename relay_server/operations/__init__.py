@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
+import msgspec
+
 from relay_server.auth import allows
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
@@ -138,6 +140,10 @@ class Caller:
         """Raise `Forbidden` where the server itself reads it and the caller is no administrator."""
         if subscription.config.forward is not None and not self.admin:
             raise Forbidden(f"{subscription.name!r} is a forward: this takes the scope admin")
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """An answer that says what would be done: nothing was."""
 
 
 class ForAdmins(Generic[P, R]):

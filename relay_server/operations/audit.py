@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from relay_server.configs import Changes
-from relay_server.operations import MASK, MAX_LISTED, Caller, ForAdmins
+from relay_server.operations import MASK, MAX_LISTED, Caller, ForAdmins, Plan
 from relay_server.values import Noted
 
 P = ParamSpec("P")
@@ -43,6 +43,8 @@ def audited(
     ) -> Callable[Concatenate[Caller, P], Coroutine[Any, Any, R]]:
         async def run(who: Caller, /, *args: P.args, **kwargs: P.kwargs) -> R:
             answer = await do(who, *args, **kwargs)
+            if isinstance(answer, Plan):
+                return answer
             what, asked = _object(args, answer), _asked(args)
             await who.store.note(Noted(who.now(), who.name, who.address, action, what, asked))
             return answer

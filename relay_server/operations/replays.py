@@ -10,8 +10,11 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
-from relay_server.operations import MAX_LISTED, Caller, ForAdmins, events
+from relay_server.operations import MAX_LISTED, Caller, ForAdmins, Plan, events
 from relay_server.operations.audit import audited
+from relay_server.operations.finding import Found
+from relay_server.operations.listing import rows_of
+from relay_server.store.rules import SAMPLE
 from relay_server.values import (
     MAX_SEQUENCE,
     Channel,
@@ -45,12 +48,14 @@ class NewReplay(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         channel: Left out, that of the events that are named, or else the default channel.
         subscription: Who gets them; None for every subscription of the channel.
+        dry_run: Nothing is to begin: it is only said what would.
     """
 
     selection: Chosen
     channel: str | None = None
     subscription: str | None = None
     rate_per_s: float = DEFAULT_REPLAY_RATE_PER_S
+    dry_run: bool = False
 
 
 class ReplayPage(msgspec.Struct):
@@ -99,11 +104,35 @@ class Replays(msgspec.Struct):
     replays: list[ReplayView]
 
 
+class PlannedReplay(msgspec.Struct, frozen=True):
+    """How many events one subscription would get."""
+
+    subscription: str
+    at_most: int
+
+
+class ReplayPlan(Plan, frozen=True):
+    """What replays would be for, if they began now.
+
+    Attributes:
+        at_most: Deliveries of all of them.
+        sample: Of the events the first five, the last of them first.
+        complete: All events were looked at; otherwise those that were not count as selected.
+    """
+
+    channel: str
+    at_most: int
+    by_subscription: list[PlannedReplay]
+    sample: list[events.EventRow]
+    complete: bool
+
+
 @audited("replay.begin")
-async def create_replays(who: Caller, new: NewReplay) -> Replays:
+async def create_replays(who: Caller, new: NewReplay) -> Replays | ReplayPlan:
     """Begin a replay for one subscription, or one for each that the caller may replay to.
 
     Of what is dead, it is for those alone for whom something is. Either all begin, or none does.
+    With `dry_run` none does.
 
     Raises:
         NothingSelected: It is for nobody.
@@ -118,6 +147,8 @@ async def create_replays(who: Caller, new: NewReplay) -> Replays:
         targets = [target for target in targets if target.name in names]
         if not targets:
             raise NothingSelected("none of these deliveries is dead")
+    if new.dry_run:
+        return await _plan(who, channel, targets, selection)
     made, now = list[Replay](), who.now()
     try:
         for target in targets:
@@ -130,6 +161,24 @@ async def create_replays(who: Caller, new: NewReplay) -> Replays:
             await who.store.end_replay(replay.number, ReplayState.STOPPED, now)
         raise
     return Replays([replay_view(who, *one) for one in zip(made, targets, strict=True)])
+
+
+async def _plan(
+    who: Caller, channel: Channel, targets: Sequence[Subscription], selection: Selection
+) -> ReplayPlan:
+    """What is selected is the same for all of them, but for what is dead."""
+    previews = [await who.store.preview(targets[0], selection)]
+    for target in targets[1:]:
+        same = previews[0] if not selection.dead else None
+        previews.append(same or await who.store.preview(target, selection))
+    found = sorted({sequence for preview in previews for sequence in preview.sample})
+    return ReplayPlan(
+        channel.name,
+        sum(preview.at_most for preview in previews),
+        [PlannedReplay(t.name, p.at_most) for t, p in zip(targets, previews, strict=True)],
+        await rows_of(who, channel, Found(0, found[:SAMPLE])),
+        all(preview.complete for preview in previews),
+    )
 
 
 async def list_replays(who: Caller, page: ReplayPage) -> Replays:

@@ -31,6 +31,7 @@ from relay_server.values import (
     Noted,
     Outline,
     Pin,
+    Preview,
     Progress,
     ReaderNumber,
     Removable,
@@ -223,6 +224,13 @@ class Readers(Protocol):
         Raises:
             SubscriptionNotFound: It is gone.
             TooManyReplays: As many as may run for it do.
+        """
+
+    async def preview(self, subscription: Subscription, selection: Selection) -> Preview:
+        """Say how many events a replay would be for; it looks at a bounded number.
+
+        Raises:
+            SubscriptionNotFound: It is gone.
         """
 
     async def replays(

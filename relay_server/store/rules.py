@@ -15,6 +15,7 @@ MAX_PINNED = 200  # events of a channel; one more: 409
 MAX_PINNED_BYTES = 67_108_864  # bodies and heads of them: the same
 MAX_AUDITED = 10_000  # entries of the audit log; the oldest go
 AUDIT_MS = 7_776_000_000  # 90 days that they are kept
+SAMPLE = 5  # events that a dry run of a replay shows
 MAX_LISTED_REPLAYS = 500  # in one answer, the newest
 CLOCK_JUMP_MS = 86_400_000  # events need not lie in order of time; further apart they do
 

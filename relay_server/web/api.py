@@ -20,6 +20,7 @@ from relay_server.errors import InvalidValue, RequestTooSlow
 from relay_server.operations import (
     Caller,
     ForAdmins,
+    Plan,
     audit,
     bodies,
     channels,
@@ -74,6 +75,11 @@ class Route(NamedTuple):
         assert len(inspect.signature(self.operation).parameters) == takes, self.path
         return web.route(self.method, ROOT + self.path, self._handle)
 
+    def status_of(self, answer: Any) -> int:
+        """The status of an answer of a type: what only says what would be made has 200."""
+        is_plan = isinstance(answer, type) and issubclass(answer, Plan)
+        return 200 if is_plan else self.status
+
     async def _handle(self, request: web.Request) -> web.Response:
         who, said = caller(request), list[msgspec.Struct]()
         if isinstance(self.operation, ForAdmins):
@@ -102,7 +108,8 @@ class Route(NamedTuple):
         if isinstance(answer, events.Download):
             return web.Response(body=answer.body, headers=answer.headers)
         body = msgspec.json.encode(answer)
-        return web.Response(status=self.status, body=body, content_type="application/json")
+        status = self.status_of(type(answer))
+        return web.Response(status=status, body=body, content_type="application/json")
 
 
 routes = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
@@ -61,9 +62,9 @@ def handler(routes: Sequence[Route]) -> Callable[[web.Request], Coroutine[Any, A
 
 def describe(routes: Sequence[Route]) -> Schema:
     """The OpenAPI 3.1 document of some routes."""
-    types = [kind for route in routes for kind in _types(route)]
-    types += MESSAGES.values()
-    schemas, components = msgspec.json.schema_components([Error, *types], ref_template=REF)
+    kinds = [kind for route in routes for kind in _types(route)]
+    kinds += MESSAGES.values()
+    schemas, components = msgspec.json.schema_components([Error, *kinds], ref_template=REF)
     for component in components.values():
         _describe_fields(component)
     found = iter(schemas[1:])
@@ -84,16 +85,16 @@ def describe(routes: Sequence[Route]) -> Schema:
     }
 
 
-def answer_of(route: Route) -> Any:
-    """The type of a route's answer; None where it has no JSON."""
+def answers_of(route: Route) -> dict[int, Any]:
+    """The types of a route's answers by their status; none where it has no JSON."""
     answer = typing.get_type_hints(route.operation)["return"]
-    return None if answer is type(None) else answer
+    each = typing.get_args(answer) if isinstance(answer, types.UnionType) else [answer]
+    return {route.status_of(kind): kind for kind in each if kind is not type(None)}
 
 
 def _types(route: Route) -> Iterator[Any]:
     """What of a route has a schema: its answer, and what it says in a body."""
-    if (answer := answer_of(route)) not in (None, Download):
-        yield answer
+    yield from (answer for answer in answers_of(route).values() if answer is not Download)
     if route.fields is not None and route.method != "GET":
         yield route.fields
 
@@ -102,12 +103,10 @@ def _operation(route: Route, schema_of: dict[Any, Schema]) -> Schema:
     summary, _, more = (inspect.getdoc(route.operation) or "").partition("\n")
     if isinstance(route.operation, ForAdmins):
         more = f"Takes a token with the scope admin.\n{more}"
-    answer = answer_of(route)
-    success: Schema = {"description": summary}
-    if answer is Download:
-        success |= {"content": {"application/octet-stream": {}}}
-    elif answer is not None:
-        success |= _json(schema_of[answer])
+    success: dict[str, Schema] = {
+        str(status): {"description": summary} | _content(answer, schema_of)
+        for status, answer in answers_of(route).items()
+    }
     query = _query_parameters(route.fields) if route.fields and route.method == "GET" else ()
     operation: Schema = {
         "operationId": route.operation.__name__,
@@ -115,10 +114,7 @@ def _operation(route: Route, schema_of: dict[Any, Schema]) -> Schema:
         "description": more.partition("Raises:")[0].strip(),
         "tags": [route.path.split("/")[1]],
         "parameters": [*_path_parameters(route), *query],
-        "responses": {
-            str(route.status if answer is not None else 204): success,
-            "default": REFUSED,
-        },
+        "responses": (success or {"204": {"description": summary}}) | {"default": REFUSED},
     }
     if route.version is not None:
         operation["responses"]["304"] = {"description": "`If-None-Match` names its `ETag`."}
@@ -140,6 +136,12 @@ def _feed(messages: Iterator[Schema]) -> Schema:
             "default": REFUSED,
         },
     }
+
+
+def _content(answer: Any, schema_of: dict[Any, Schema]) -> Schema:
+    if answer is Download:
+        return {"content": {"application/octet-stream": {}}}
+    return _json(schema_of[answer])
 
 
 def _describe_fields(component: Schema) -> None:

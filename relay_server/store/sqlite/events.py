@@ -58,18 +58,7 @@ class SqliteEvents(Part):
     def select(
         self, database: Database, channel: ChannelNumber, replay: Replay, after: int, limit: int
     ) -> Selected:
-        start, last = position(channel, after), position(channel, replay.until)
-        window = LOOK_AT_BODIES if replay.selection.text else LOOK_AT
-        end, count = database.all("window_end", after=start, last=last, limit=window)[0]
-        if end is None:
-            return Selected((), replay.until)
-        conditions = _conditions(replay)
-        rows = database.all("select_events", after=start, last=end, limit=limit, **conditions)
-        outlines = tuple(_decode_outlines(rows))
-        if len(outlines) == limit:
-            return Selected(outlines, outlines[-1].sequence)
-        # Fewer events than one look goes through: behind them there is none up to the replay's end.
-        return Selected(outlines, replay.until if count < window else sequence_of(end))
+        return selected(database, channel, replay, after, limit)
 
     @asks
     def sift(
@@ -148,6 +137,24 @@ class SqliteEvents(Part):
     ) -> Mapping[int, str]:
         places = json.dumps([position(channel, sequence) for sequence in sequences])
         return {sequence_of(at): id_ for at, id_ in database.all("event_ids", positions=places)}
+
+
+def selected(
+    database: Database, channel: ChannelNumber, replay: Replay, after: int, limit: int
+) -> Selected:
+    """The next events that a replay is for, of as many as one look goes through."""
+    start, last = position(channel, after), position(channel, replay.until)
+    window = LOOK_AT_BODIES if replay.selection.text else LOOK_AT
+    end, count = database.all("window_end", after=start, last=last, limit=window)[0]
+    if end is None:
+        return Selected((), replay.until)
+    conditions = _conditions(replay)
+    rows = database.all("select_events", after=start, last=end, limit=limit, **conditions)
+    outlines = tuple(_decode_outlines(rows))
+    if len(outlines) == limit:
+        return Selected(outlines, outlines[-1].sequence)
+    # Fewer events than one look goes through: behind them there is none up to the replay's end.
+    return Selected(outlines, replay.until if count < window else sequence_of(end))
 
 
 def _decode_outlines(rows: Sequence[tuple[int, str, int]]) -> list[Outline]:

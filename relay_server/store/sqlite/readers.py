@@ -10,10 +10,12 @@ from relay_server.store.rules import (
     CLOCK_JUMP_MS,
     MAX_LISTED_REPLAYS,
     MAX_RUNNING_REPLAYS,
+    SAMPLE,
     bounds,
 )
 from relay_server.store.sqlite.catalogue import find_channel, find_subscription, sequence_before
 from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.events import LOOK_AT, selected
 from relay_server.store.sqlite.housekeeping import discard
 from relay_server.store.sqlite.part import Part, asks, reports, reports_progress, writes
 from relay_server.store.sqlite.rows import decode_dead, decode_mark, decode_replay, encode
@@ -21,6 +23,7 @@ from relay_server.values import (
     ChannelNumber,
     Claim,
     DeadDelivery,
+    Preview,
     Progress,
     ReaderNumber,
     Replay,
@@ -30,6 +33,8 @@ from relay_server.values import (
     Subscription,
     SubscriptionNumber,
 )
+
+PREVIEW_LOOKS = 4  # at 5,000 events each, or at the bodies of 500
 
 
 class SqliteReaders(Part):
@@ -82,6 +87,25 @@ class SqliteReaders(Part):
         )
         database.changes.append(ReplaysChanged(found.number))
         return _replay(database, -number)
+
+    @reports_progress
+    def preview(
+        self, database: Database, subscription: Subscription, selection: Selection
+    ) -> Preview:
+        found = find_subscription(database, subscription.number)
+        channel = find_channel(database, found.channel).number
+        after, until = _bounds(database, channel, found.number, selection)
+        plan = Replay(
+            0, found.number, selection, 0.0, after, until, after, ReplayState.RUNNING, created_at=0
+        )
+        sequences = list[int]()
+        for _ in range(PREVIEW_LOOKS):
+            if after < until:
+                some = selected(database, channel, plan, after, LOOK_AT)
+                sequences += [outline.sequence for outline in some.outlines]
+                after = some.read_up_to
+        sample = tuple(sequences[:SAMPLE])
+        return Preview(len(sequences) + until - after, sample, complete=after >= until)
 
     async def replays(
         self, subscription: SubscriptionNumber | None = None, *, running: bool = False

@@ -10,6 +10,7 @@ from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.store.rules import MAX_RUNNING_REPLAYS
+from relay_server.store.sqlite import events as sqlite_events
 from relay_server.store.sqlite import readers
 from relay_server.values import Attempt, Mark, MarkState, Progress, Scope, Selection
 from tests.support.clock import START_MS
@@ -119,6 +120,70 @@ async def test_selections_that_are_impossible(
 ) -> None:
     assert await admin.refused("POST", "replays", asked(chosen)) == (422, "invalid_value")
     assert await served.store.replays() == []
+
+
+async def planned(who: Asking, chosen: Json, **more: Any) -> Json:
+    answer = await who("POST", "replays", asked(chosen, dry_run=True, **more))
+    assert answer.status == 200
+    return dict(answer.json)
+
+
+async def test_a_dry_run_says_what_it_would_be_and_begins_nothing(
+    served: Served, admin: Asking, ana: Asking, events: list[str]
+) -> None:
+    for n in range(4, 9):
+        await append(served, key="1", received_at=START_MS + n)
+    plan = await planned(admin, {"key": "1"})
+
+    assert (plan["channel"], plan["at_most"], plan["complete"]) == ("chatwoot", 18, True)
+    assert plan["by_subscription"] == [
+        {"subscription": name, "at_most": 6} for name in ("ana", "bob", "forward")
+    ]
+    assert [event["sequence"] for event in plan["sample"]] == [7, 6, 5, 4, 1]
+    listed = (await admin.ok("GET", "events"))["events"]
+    assert plan["sample"][-1] == listed[-1]
+    assert await served.store.replays() == []
+    assert (await admin.ok("GET", "audit"))["entries"] == []
+    mine = await planned(ana, {"all": True})
+    assert [one["subscription"] for one in mine["by_subscription"]] == ["ana", "bob"]
+
+
+async def test_a_dry_run_of_what_is_dead_is_of_each_its_own(
+    served: Served, admin: Asking, events: list[str]
+) -> None:
+    await die(served, "ana", 1, 3)
+    await die(served, "bob", 2)
+    plan = await planned(admin, {"dead": True})
+    assert [(p["subscription"], p["at_most"]) for p in plan["by_subscription"]] == [
+        ("ana", 2),
+        ("bob", 1),
+    ]
+    assert [event["sequence"] for event in plan["sample"]] == [3, 2, 1]
+
+
+async def test_a_dry_run_looks_at_no_more_than_it_may(
+    served: Served, admin: Asking, events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it did not look at counts as selected."""
+    monkeypatch.setattr(readers, "PREVIEW_LOOKS", 1)
+    monkeypatch.setattr(sqlite_events, "LOOK_AT", 2)
+    plan = await planned(admin, {"key": "2"}, subscription="ana")
+    assert (plan["at_most"], plan["complete"]) == (2, False)
+    assert [event["sequence"] for event in plan["sample"]] == [2]
+
+
+async def test_a_dry_run_refuses_what_a_replay_does(
+    served: Served, admin: Asking, ana: Asking, events: list[str]
+) -> None:
+    cases: list[tuple[Json, tuple[int, str]]] = [
+        ({}, (422, "invalid_value")),
+        ({"events": ["evt_unknown"]}, (404, "event_not_found")),
+        ({"dead": True}, (409, "nothing_selected")),
+    ]
+    for chosen, answer in cases:
+        assert await admin.refused("POST", "replays", asked(chosen, dry_run=True)) == answer
+    forward = asked({"all": True}, dry_run=True, subscription="forward")
+    assert await ana.refused("POST", "replays", forward) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("rate", [0, 0.09, 1_001, -1, "fast", None])

@@ -7,7 +7,7 @@ import pytest
 from relay_server.cli import replays, subscriptions
 from tests.unit.server.asking import Json
 from tests.unit.server.commanding import Run, Shown, answer
-from tests.unit.server.results import DEAD, ID, REPLAY
+from tests.unit.server.results import DEAD, EVENT, ID, REPLAY
 
 
 def test_a_replay_begins_with_the_server(command: Run) -> None:
@@ -23,6 +23,23 @@ def test_a_replay_begins_with_the_server(command: Run) -> None:
         assert (status, out, "is dead" in err) == (1, "", True), line
     status, _, err = command("replay", "--since", "yesterday")
     assert (status, "--since: 'yesterday' is not a time" in err) == (1, True)
+
+
+def test_a_dry_run_begins_nothing(command: Run, shown: Shown) -> None:
+    command("init")
+    status, _, err = command("replay", "--all", "--dry-run")
+    assert (status, "nobody has subscribed" in err) == (1, True)
+    plan: Json = {
+        "channel": "chatwoot",
+        "at_most": 3,
+        "by_subscription": [{"subscription": "ana", "at_most": 3}],
+        "sample": [EVENT],
+        "complete": True,
+    }
+    text = shown(replays.show_begun, plan)
+    for part in ("ana of chatwoot would get 3 events.", ID, "Nothing was begun"):
+        assert part in text
+    assert "would get at most 3" in shown(replays.show_begun, plan | {"complete": False})
 
 
 def test_what_a_replay_is_of(shown: Shown) -> None:
