@@ -105,6 +105,25 @@ class Queue(Order):
         stopped: It is a replay that sends nothing more.
     """
 
+    __slots__ = (
+        "_ask_again_up_to",
+        "_attempts",
+        "_channel",
+        "_clock",
+        "_filter",
+        "_filtered",
+        "_noted_floor",
+        "_pace",
+        "_reading",
+        "_replay",
+        "_skipped",
+        "_store",
+        "_throttled",
+        "_unread",
+        "claim",
+        "stopped",
+    )
+
     def __init__(
         self,
         store: Store,
