@@ -44,6 +44,13 @@ class EventNotFound(RelayError, code="event_not_found", status=404):
     hint = "relay-server events list shows the events that are kept."
 
 
+class ConversationNotFound(RelayError, code="conversation_not_found", status=404):
+    """No event that is kept is of this conversation."""
+
+    message = "no event that is kept is of the conversation {!r}"
+    hint = "The number is the one in the address bar of Chatwoot; with two accounts, 2/318."
+
+
 class SubscriptionNotFound(RelayError, code="subscription_not_found", status=404):
     """The channel has no subscription of this name."""
 

@@ -24,6 +24,7 @@ from relay_server.operations import (
     audit,
     bodies,
     channels,
+    conversations,
     edited,
     events,
     listing,
@@ -33,6 +34,7 @@ from relay_server.operations import (
     scripts,
     server,
     subscriptions,
+    why,
 )
 from relay_server.web.access import caller
 
@@ -44,6 +46,7 @@ BODY_DEADLINE_S = 10.0  # for the body of a request to the API; longer: 408
 ROOT = "/api/v1"
 CHANNEL = "/channels/{name}"
 SUBSCRIPTION = "/channels/{name}/subscriptions/{subscription}"
+TALK = "/conversations/{channel}/{key}"
 FORWARD = "/forwards/{channel}/{name}"
 
 
@@ -160,6 +163,9 @@ routes = [
     Route("GET", "/events/{id}/as/{language}", scripts.show_script, scripts.ScriptPage),
     Route("GET", "/edited", edited.list_edited, edited.EditedPage),
     Route("GET", "/events/{id}/tree", bodies.show_tree, bodies.TreePage),
+    Route("GET", "/conversations", conversations.list_conversations, conversations.TalkQuery),
+    Route("GET", TALK, conversations.show_conversation, conversations.TalkPage),
+    Route("GET", f"{TALK}/why", why.why_unanswered, why.WhyQuery),
     Route("GET", "/compare", bodies.compare, bodies.ComparePage),
     Route("GET", "/pins", pins.list_pins, pins.PinPage),
     Route("PUT", "/pins/{id}", pins.pin_event, pins.NewPin),

@@ -1,0 +1,228 @@
+"""Conversations: what customer, bot and agents said.
+
+All of it is read from the webhooks that are stored: no question to Chatwoot. They are looked for by
+bounded work, as lists are (`finding.py`), so an answer may say that it looked back only so far.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+import msgspec
+
+from relay_server.bodies.talk import (
+    ANSWERING,
+    Heard,
+    Line,
+    State,
+    hear,
+    lines_of,
+    state_of,
+    unanswered_since,
+)
+from relay_server.errors import ConversationNotFound
+from relay_server.filters.document import Document
+from relay_server.filters.facts import Direction, Facts
+from relay_server.filters.language import parse, quoted
+from relay_server.operations import Caller
+from relay_server.operations.events import DeliveryLine, delivery_line
+from relay_server.operations.finding import BUDGET_S, Asked, find
+from relay_server.operations.listing import facts_of
+from relay_server.values import Channel, Event, EventSummary
+
+MAX_LINES = 200  # events of a conversation in one answer
+MAX_TALKS = 100  # conversations in one answer
+PIECE = 200  # events that are gone through at once, for a list of conversations
+
+
+class TalkQuery(msgspec.Struct):
+    """Which conversations: those of a channel with the newest events.
+
+    Attributes:
+        channel: The default one where none is named.
+        state: `unanswered` for those whose customer waits; empty for all.
+        before: Only what came before this sequence; 0 for all there is.
+        limit: How many at most.
+    """
+
+    channel: str | None = None
+    state: str = ""
+    before: int = 0
+    limit: int = 30
+
+
+class TalkRow(msgspec.Struct, kw_only=True):
+    """A conversation in a list, as its newest events say.
+
+    Attributes:
+        key: Its order key, which leads to it.
+        says: What was said last, by whom `direction` says.
+        unanswered_since: Since when its customer waits; null where nobody does.
+    """
+
+    channel: str
+    key: str
+    account: str
+    conversation: str
+    contact: str
+    name: str
+    inbox: str
+    last_event: str
+    last_at: int
+    says: str = ""
+    direction: str = ""
+    unanswered_since: int | None = None
+
+
+class Talks(msgspec.Struct):
+    """Conversations, that with the newest event first.
+
+    Attributes:
+        next: The query of the page behind it, where one may come again, with older events; null
+            where all were looked at.
+        scanned_to: The sequence up to which events were looked at.
+        complete: False where the bound of work ended the look.
+    """
+
+    conversations: list[TalkRow]
+    next: str | None
+    scanned_to: int
+    complete: bool
+
+
+class TalkPage(msgspec.Struct):
+    """Which part of a conversation: the newest of its events before a sequence; 0 for the end."""
+
+    before: int = 0
+
+
+class TalkLine(Line, kw_only=True):
+    """One event of a conversation, and what became of it."""
+
+    deliveries: list[DeliveryLine]
+
+
+class Talk(msgspec.Struct, kw_only=True):
+    """A conversation: its events, the oldest first.
+
+    Attributes:
+        unanswered_since: Since when its customer waits; null where nobody does.
+        before: Of its older events; null where these are all.
+        complete: False where the bound of work ended the look for older ones.
+    """
+
+    channel: str
+    key: str
+    state: State
+    lines: list[TalkLine]
+    unanswered_since: int | None
+    before: int | None
+    complete: bool
+
+
+async def list_conversations(who: Caller, query: TalkQuery) -> Talks:
+    """The conversations of a channel, that with the newest event first."""
+    named, limit = query.channel, max(1, min(query.limit, MAX_TALKS))
+    channel = who.channel(who.parts.settings.default_channel if named is None else named)
+    talks = _Talks(channel.name, limit)
+    before = query.before or who.store.newest(channel.number) + 1
+    until = time.monotonic() + BUDGET_S
+    while before > 1 and not talks.full and time.monotonic() < until:
+        events = await who.store.list_events(channel.number, before, PIECE)
+        facts = await facts_of(who, channel, [event.sequence for event in events])
+        before = events[-1].sequence if len(events) == PIECE else 1
+        for event in events:
+            if not talks.note(event, facts[event.sequence]):
+                before = event.sequence + 1
+                break
+    rows = talks.rows.values()
+    found = [r for r in rows if query.state != "unanswered" or r.unanswered_since is not None]
+    following = urlencode({"channel": channel.name, "state": query.state, "before": before})
+    next_ = following if before > 1 else None
+    return Talks(found, next_, before, complete=talks.full or before <= 1)
+
+
+async def show_conversation(who: Caller, channel: str, key: str, page: TalkPage) -> Talk:
+    """What was said in a conversation, and what became of each of its events."""
+    of = who.channel(channel)
+    heard, scanned_to, complete = await hear_conversation(who, of, key, page.before)
+    sequences = [one.line.sequence for one in heard]
+    states = await who.store.deliveries(of.number, sequences) if sequences else ()
+    lines = lines_of(heard)
+    return Talk(
+        channel=of.name,
+        key=key,
+        state=state_of(heard),
+        lines=[
+            TalkLine(**msgspec.structs.asdict(line), deliveries=list(map(delivery_line, state)))
+            for line, state in zip(lines, states, strict=True)
+        ],
+        unanswered_since=unanswered_since(lines),
+        before=scanned_to if scanned_to > 1 else None,
+        complete=complete,
+    )
+
+
+class _Talks:
+    """Conversations as they are met, from the newest event back."""
+
+    def __init__(self, channel: str, limit: int) -> None:
+        self.rows = dict[str, TalkRow]()
+        self.full = False
+        self._channel = channel
+        self._limit = limit
+        self._answered = set[str]()
+
+    def note(self, event: EventSummary, facts: Facts) -> bool:
+        """Take an older event into the list; False where it is of one conversation too many."""
+        if not event.key:
+            return True
+        if (row := self.rows.get(event.key)) is None:
+            if len(self.rows) == self._limit:
+                self.full = True
+                return False
+            row = self.rows[event.key] = _row(self._channel, event, facts)
+        if facts.message and not facts.private:
+            self._hear(row, event, facts)
+        return True
+
+    def _hear(self, row: TalkRow, event: EventSummary, facts: Facts) -> None:
+        if not row.direction:
+            row.says, row.direction = facts.says, facts.direction
+        if facts.direction in ANSWERING:
+            self._answered.add(row.key)
+        elif facts.direction == Direction.CUSTOMER and row.key not in self._answered:
+            row.unanswered_since = event.received_at
+
+
+def _row(channel: str, event: EventSummary, facts: Facts) -> TalkRow:
+    return TalkRow(
+        channel=channel,
+        key=event.key,
+        account=facts.account,
+        conversation=facts.conversation,
+        contact=facts.contact,
+        name=facts.name,
+        inbox=facts.inbox,
+        last_event=event.id,
+        last_at=event.received_at,
+    )
+
+
+async def hear_conversation(
+    who: Caller, channel: Channel, key: str, before: int = 0
+) -> tuple[Sequence[Heard], int, bool]:
+    """The newest events of a conversation, the oldest first; how far back was looked."""
+    end = before or who.store.newest(channel.number) + 1
+    meant = parse(quoted("conv", key), who.now())
+    found = await find(who.parts, Asked(channel.number, meant, 0, end, True, MAX_LINES))
+    if not found.sequences and found.complete and not before:
+        raise ConversationNotFound(key)
+    heard = await who.store.examine(channel.number, sorted(found.sequences), _hear)
+    return heard, found.scanned_to, found.complete
+
+
+def _hear(event: Event) -> Heard:
+    return hear(Document(event))

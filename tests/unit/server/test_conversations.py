@@ -1,0 +1,229 @@
+"""Conversations as the API shows them, and why one has no answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from relay_server.operations import conversations
+from relay_server.values import Attempt, Mark, MarkState, Progress
+from tests.support.chatwoot import fixture
+from tests.support.clock import START_MS
+from tests.unit.server.asking import Asking, Json, append
+from tests.unit.server.support import Served
+
+CUSTOMER = "message_created_incoming"
+AGENT = "message_created_outgoing_api_inbox"
+NOTE = "message_created_private_note"
+
+
+async def told(served: Served, name: str, number: int = 318, **changes: Any) -> str:
+    """Store a webhook about a conversation of account 2, a second after the one before."""
+    body = json.loads(fixture(name)) | changes
+    part = body.get("conversation", body)
+    part["id"] = number
+    served.clock.advance(1)
+    return await append(
+        served,
+        body=json.dumps(body).encode(),
+        key=f"2/{number}",
+        kind=body["event"],
+        received_at=served.clock.unix_ms(),
+    )
+
+
+@pytest.fixture
+async def subscribed(served: Served) -> Served:
+    """Ana has a subscription."""
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    return served
+
+
+async def settle(served: Served, sequence: int, state: MarkState, outcome: Outcome) -> None:
+    """Have the store know what became of a delivery to ana."""
+    [ana] = await served.store.subscriptions("chatwoot")
+    claim = await served.store.claim(ana.number)
+    assert claim is not None
+    status = outcome.status if isinstance(outcome, Response) else None
+    kind = "response" if isinstance(outcome, Response) else outcome.kind.value
+    attempt = Attempt(sequence, 1, START_MS, 5, kind, status)
+    marks = [Mark(sequence, state, 1, reason="it failed")] if status != 200 else []
+    floor = sequence if status == 200 else 0
+    served.store.record(claim, Progress(floor, tuple(marks), (attempt,)))
+    await served.store.flush()
+
+
+async def test_the_newest_conversations_come_first(served: Served, ana: Asking) -> None:
+    await told(served, CUSTOMER, 1, id=1, content="primeiro")
+    await told(served, CUSTOMER, 2, id=2, content="segundo")
+    await told(served, AGENT, 2, id=3, content="resposta")
+    await told(served, NOTE, 1, id=4)
+
+    found = await ana.ok("GET", "conversations")
+
+    rows = [
+        (row["conversation"], row["says"], row["direction"], row["unanswered_since"] is not None)
+        for row in found["conversations"]
+    ]
+    assert rows == [("1", "primeiro", "customer", True), ("2", "resposta", "agent", False)]
+    assert (found["next"], found["complete"]) == (None, True)
+    waiting = await ana.ok("GET", "conversations?state=unanswered")
+    assert [row["conversation"] for row in waiting["conversations"]] == ["1"]
+
+
+async def test_conversations_come_in_pages(
+    served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "PIECE", 2)
+    for number in range(1, 8):
+        await told(served, CUSTOMER, number)
+    query: str | None = "limit=3"
+    pages = []
+    while query is not None:
+        page = await ana.ok("GET", f"conversations?{query}")
+        pages.append([row["conversation"] for row in page["conversations"]])
+        query = page["next"] and f"{page['next']}&limit=3"
+    assert pages == [["7", "6", "5"], ["4", "3", "2"], ["1"]]
+
+
+@pytest.mark.parametrize("key", ["318", "2%2F318"])
+async def test_a_conversation(subscribed: Served, ana: Asking, key: str) -> None:
+    first = await told(subscribed, CUSTOMER, id=1, content="oi")
+    await told(subscribed, CUSTOMER, 9, id=2)
+    await told(subscribed, AGENT, id=3, content="olá")
+    await settle(subscribed, 1, MarkState.DELIVERED, Response(200))
+
+    talk = await ana.ok("GET", f"conversations/chatwoot/{key}")
+
+    assert [line["message"]["content"] for line in talk["lines"]] == ["oi", "olá"]
+    assert talk["lines"][0]["event"] == first
+    assert [line["deliveries"][0]["state"] for line in talk["lines"]] == ["delivered", "pending"]
+    assert (talk["state"]["status"], talk["unanswered_since"]) == ("open", None)
+    assert (talk["before"], talk["complete"]) == (None, True)
+
+
+async def test_a_long_conversation_comes_in_parts(
+    served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "MAX_LINES", 3)
+    for number in range(7):
+        await told(served, CUSTOMER, id=number, content=str(number))
+    found = list[str]()
+    before: int | None = 0
+    while before is not None:
+        talk = await ana.ok("GET", f"conversations/chatwoot/318?before={before}")
+        found = [line["message"]["content"] for line in talk["lines"]] + found
+        before = talk["before"]
+    assert found == [str(n) for n in range(7)]
+
+
+async def test_there_is_no_such_conversation(served: Served, ana: Asking) -> None:
+    await told(served, CUSTOMER)
+    missing = await ana.refused("GET", "conversations/chatwoot/319")
+    assert missing == (404, "conversation_not_found")
+    assert await ana.refused("GET", "conversations/other/318") == (404, "channel_not_found")
+
+
+async def why(ana: Asking) -> Json:
+    return await ana.ok("GET", "conversations/chatwoot/318/why")
+
+
+def answers(found: Json) -> list[str]:
+    return [question["answer"] for question in found["questions"]]
+
+
+async def test_all_went_well(subscribed: Served, ana: Asking) -> None:
+    await told(subscribed, CUSTOMER, id=1)
+    await told(subscribed, AGENT, id=2)
+    await settle(subscribed, 1, MarkState.DELIVERED, Response(200))
+    found = await why(ana)
+    assert answers(found) == ["yes"] * 5
+    assert found["cause"] == ""
+
+
+async def test_no_message_came(subscribed: Served, ana: Asking) -> None:
+    await told(subscribed, "conversation_created")
+    found = await why(ana)
+    assert found["cause"].startswith("No webhook in chatwoot brought a message")
+    assert answers(found) == ["no"]
+
+
+async def test_a_subscription_that_was_made_later(served: Served, ana: Asking) -> None:
+    await told(served, CUSTOMER)
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    assert "was made after it came" in (await why(ana))["cause"]
+
+
+async def test_nobody_reads(subscribed: Served, ana: Asking) -> None:
+    await told(subscribed, CUSTOMER)
+    found = await why(ana)
+    assert found["cause"] == "Nobody reads ana."
+    assert answers(found) == ["yes", "yes", "no", "unknown", "yes", "no"]
+
+
+async def test_it_is_paused(subscribed: Served, ana: Asking, admin: Asking) -> None:
+    await told(subscribed, CUSTOMER)
+    await admin.ok("POST", "channels/chatwoot/subscriptions/ana/pause")
+    assert (await why(ana))["cause"] == "ana is paused: paused by hand."
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "cause"),
+    [
+        (MarkState.WAITING, Response(503), "Attempt 1 failed: it failed. It is tried again."),
+        (MarkState.DEAD, Response(404), "It was given up: it failed."),
+        (
+            MarkState.WAITING,
+            Failure(FailureKind.NETWORK),
+            "Attempt 1 failed: it failed. It is tried again.",
+        ),
+        (
+            MarkState.UNDER_WAY,
+            Failure(FailureKind.NETWORK),
+            "ana has it, and has not answered yet.",
+        ),
+    ],
+)
+async def test_it_was_not_delivered(
+    subscribed: Served, ana: Asking, state: MarkState, outcome: Outcome, cause: str
+) -> None:
+    await told(subscribed, CUSTOMER)
+    await settle(subscribed, 1, state, outcome)
+    assert (await why(ana))["cause"] == cause
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "cause"),
+    [
+        (None, {}, "No message of bot or agent came after it."),
+        (
+            CUSTOMER,
+            {"id": 2, "message_type": "outgoing", "private": True, "sender": {"type": "user"}},
+            "Only a private note came.",
+        ),
+        (
+            "conversation_updated",
+            {"status": "open"},
+            "The conversation is open, and Mariana Araújo has it.",
+        ),
+        ("conversation_status_changed", {"meta": {}}, "The conversation is resolved."),
+    ],
+)
+async def test_the_bot_took_it_and_nobody_answered(
+    subscribed: Served, ana: Asking, name: str | None, changes: Json, cause: str
+) -> None:
+    await told(subscribed, CUSTOMER, id=1)
+    if name is not None:
+        await told(subscribed, name, **changes)
+    await settle(subscribed, 1, MarkState.DELIVERED, Response(200))
+    assert (await why(ana))["cause"] == cause
+
+
+async def test_a_late_reply_is_said_to_be_late(subscribed: Served, ana: Asking) -> None:
+    await told(subscribed, CUSTOMER, id=1)
+    subscribed.clock.advance(100)
+    await told(subscribed, AGENT, id=2)
+    assert (await why(ana))["questions"][-1]["text"] == "By Mariana Araújo, later than 60 s."
