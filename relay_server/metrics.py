@@ -38,10 +38,36 @@ DELIVERY_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
     *(5.0, 30.0, 300.0, 3_600.0, 28_800.0, 86_400.0),
 )
+COMMIT_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LAG_LOOK_S = 0.5  # between two looks at the event loop's lag
 LAG_WARN_S = 0.5  # a longer lag is a warning in the log
 CANARY = "canary"  # one label for all of them: each has a name of its own, for a moment
+
+
+class Times:
+    """How often something took how long, in plain numbers; one thread adds, any may read.
+
+    Attributes:
+        total_s: All of it together.
+    """
+
+    __slots__ = ("_bounds", "_within", "total_s")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._within = [0] * (len(bounds) + 1)  # the last is for longer ones
+        self.total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """It took so long once more."""
+        self._within[bisect_left(self._bounds, seconds)] += 1
+        self.total_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """How often it took no longer than each bound, as Prometheus has it."""
+        names = [*map(str, self._bounds), "+Inf"]
+        return list(zip(names, accumulate(self._within), strict=True))
 
 
 class PerWebhook(Collector):
@@ -54,12 +80,9 @@ class PerWebhook(Collector):
     def __init__(self) -> None:
         self.answers = Counts[tuple[str, int]]()  # by channel, and status
         self.attempts = Counts[tuple[str, str]]()  # by channel, and outcome
-        # By channel: as `within` and `total_s`, of what targets took.
-        self.delivered_within = defaultdict[str, list[int]](_no_deliveries)
-        self.delivered_total_s = defaultdict[str, float](float)
+        self.answered = Times(ANSWER_BUCKETS)
+        self.delivered = defaultdict[str, Times](lambda: Times(DELIVERY_BUCKETS))  # by channel
         self._began = time.time()
-        self.within = [0] * (len(ANSWER_BUCKETS) + 1)  # the last is for longer ones
-        self.total_s = 0.0
 
     def collect(self) -> Iterator[Metric]:
         """What was counted, as Prometheus has it."""
@@ -71,12 +94,11 @@ class PerWebhook(Collector):
         for (channel, status), count in self.answers.items():
             counted.add_metric([channel, str(status)], count, created=self._began)
         yield counted
-        bounds = [*map(str, ANSWER_BUCKETS), "+Inf"]
         yield HistogramMetricFamily(
             "relay_answer_seconds",
             "Time from a webhook's headers to its answer.",
-            buckets=list(zip(bounds, accumulate(self.within), strict=True)),
-            sum_value=self.total_s,
+            buckets=self.answered.buckets(),
+            sum_value=self.answered.total_s,
         )
         ended = CounterMetricFamily(
             "relay_attempts_total",
@@ -91,15 +113,9 @@ class PerWebhook(Collector):
             "Time from a webhook's arrival to a target's 2xx, by channel; replays do not count.",
             labels=["channel"],
         )
-        bounds = [*map(str, DELIVERY_BUCKETS), "+Inf"]
-        for channel, within in self.delivered_within.items():
-            buckets = list(zip(bounds, accumulate(within), strict=True))
-            took.add_metric([channel], buckets, self.delivered_total_s[channel])
+        for channel, times in self.delivered.items():
+            took.add_metric([channel], times.buckets(), times.total_s)
         yield took
-
-
-def _no_deliveries() -> list[int]:
-    return [0] * (len(DELIVERY_BUCKETS) + 1)  # the last is for longer ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +128,9 @@ class Reading:
         subscriptions: Each with the number of its readers.
         channels: Each with the share of its bytes that is taken, from 0 on.
         store_bytes: What the store takes on its disk.
+        commits: How long its commits took, each with its fsync.
+        index_lag_s: Of each channel, by name: the age of its oldest event that no search finds by
+            the index yet.
     """
 
     read_at: float
@@ -119,6 +138,8 @@ class Reading:
     subscriptions: Sequence[tuple[SubscriptionStatus, int]] = ()
     channels: Sequence[tuple[ChannelStatus, float]] = ()
     store_bytes: int = 0
+    commits: Times | None = None
+    index_lag_s: Sequence[tuple[str, float]] = ()
 
 
 OfSubscription = Callable[[SubscriptionStatus, int, int], float]  # its readers, and the time
@@ -187,6 +208,20 @@ class LastReading(Collector):
         if self.reading is not None:
             size.add_metric([], reading.store_bytes)
         yield size
+        commits = HistogramMetricFamily(
+            "relay_commit_seconds", "Time that a commit of the store takes, with its fsync."
+        )
+        if reading.commits is not None:
+            commits.add_metric([], reading.commits.buckets(), reading.commits.total_s)
+        yield commits
+        behind = GaugeMetricFamily(
+            "relay_index_lag_seconds",
+            "Age of a channel's oldest event that is not in the search index; 0 while all are.",
+            labels=["channel"],
+        )
+        for name, lag_s in reading.index_lag_s:
+            behind.add_metric([name], lag_s)
+        yield behind
 
 
 def _age_s(since: int | None, now: int) -> float:
@@ -235,8 +270,7 @@ class Metrics:
         """Count a webhook's answer; without a channel, one that was not let in."""
         counts = self._per_webhook
         counts.answers[_label(channel.name) if channel else "", status] += 1
-        counts.within[bisect_left(ANSWER_BUCKETS, seconds)] += 1
-        counts.total_s += seconds
+        counts.answered.add(seconds)
 
     def attempt(self, channel: str, outcome: Outcome) -> None:
         """Count an attempt that ended."""
@@ -244,9 +278,7 @@ class Metrics:
 
     def delivered(self, channel: str, seconds: float) -> None:
         """Count how long after its arrival a target took a webhook."""
-        counts, name = self._per_webhook, _label(channel)
-        counts.delivered_within[name][bisect_left(DELIVERY_BUCKETS, seconds)] += 1
-        counts.delivered_total_s[name] += seconds
+        self._per_webhook.delivered[_label(channel)].add(seconds)
 
     def dropped(self, channel: Channel, events: int) -> None:
         """Count events that were deleted undelivered."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
+from relay_server.metrics import Times
 from relay_server.store.feed import Feed
 from relay_server.values import (
     Appended,
@@ -447,6 +448,10 @@ class Housekeeping(Protocol):
 
     def size(self) -> int:
         """Bytes that the store takes on its disk, without waiting."""
+
+    @property
+    def commits(self) -> Times:
+        """How long each commit took, with its fsync."""
 
     async def removable(
         self, channel: ChannelNumber, received_before: int | None, after: int, limit: int

@@ -271,7 +271,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 async def _read(context: Context) -> Reading:
     """What the store knows of subscriptions and channels; canaries are nobody's business."""
-    store, hub = context.store, context.hub
+    store, hub, search = context.store, context.hub, context.search
     subscriptions = await store.subscription_status()
     known = {n: c for n, c in store.catalog.channels.items() if not c.config.owner}
     return Reading(
@@ -288,4 +288,8 @@ async def _read(context: Context) -> Reading:
             if status.channel in known
         ],
         store.size(),
+        store.commits,
+        [(name, search.lag_ms(channel.number) / 1_000) for name, channel in known.items()]
+        if search is not None
+        else (),
     )

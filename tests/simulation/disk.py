@@ -181,6 +181,7 @@ class _Writer:
     def __init__(self, life: _Life, first: First, tell: Callable[[Change], None]) -> None:
         self.jobs: deque[Job] = deque()
         self._batches = Batches(life.database, first)
+        self.commits = life.database.commits
         self._life = life
         self._tell = tell
         self._committing = False

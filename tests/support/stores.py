@@ -55,6 +55,7 @@ class InlineWriter:
     def __init__(self, database: Database, first: First, tell: Callable[[Change], None]) -> None:
         self._batches = Batches(database, first)
         self._tell = tell
+        self.commits = database.commits
 
     def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
         call = Call(operation, asyncio.get_running_loop().create_future())

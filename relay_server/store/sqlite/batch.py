@@ -12,6 +12,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken
+from relay_server.metrics import Times
 from relay_server.store.feed import Change
 from relay_server.store.interface import Waiter
 from relay_server.store.sqlite.arrivals import Arrival, append_all
@@ -76,6 +77,10 @@ class GroupCommit(Protocol):
     @property
     def broken(self) -> bool:
         """The disk or the database failed, and nothing more is written."""
+
+    @property
+    def commits(self) -> Times:
+        """How long they took."""
 
     def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
         """Have an operation done, also while there is no room for webhooks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ from relay_server.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
+from relay_server.metrics import COMMIT_BUCKETS, Times
 from relay_server.store.feed import Change
 from relay_server.store.sqlite.sql import migrations, queries
 
@@ -54,6 +56,7 @@ class Database:
 
     Attributes:
         changes: What the transaction changes, to be told once it is committed.
+        commits: How long commits took.
 
     Raises:
         RelayError: It cannot be used.
@@ -66,6 +69,7 @@ class Database:
         # anew each time, in case a value suits an index of a part of the rows.
         self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self.changes: list[Change] = []
+        self.commits = Times(COMMIT_BUCKETS)
         self._queries = queries()
         self._by_rows: dict[tuple[str, int], str] = {}
         try:
@@ -125,7 +129,9 @@ class Database:
 
     def commit(self) -> None:
         """End it; once this returns, it survives a crash."""
+        began = time.perf_counter()
         self.connection.execute("COMMIT")
+        self.commits.add(time.perf_counter() - began)
 
     def rollback(self) -> None:
         """Undo it, unless SQLite has done so already."""

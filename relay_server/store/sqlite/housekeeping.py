@@ -15,6 +15,7 @@ import apsw
 from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
 from relay_server.files import beside, size_of, sync
+from relay_server.metrics import Times
 from relay_server.store.feed import EventsRemoved
 from relay_server.store.sqlite.database import READING, Database, Row, translate
 from relay_server.store.sqlite.part import Part, reports, writes
@@ -37,6 +38,10 @@ class SqliteHousekeeping(Part):
 
     def size(self) -> int:
         return size_of(self._path) + size_of(beside(self._path, "-wal"))
+
+    @property
+    def commits(self) -> Times:
+        return self._writer.commits
 
     def refused(self, channel: ChannelNumber) -> int:
         held = self._cache.of(channel)

@@ -34,6 +34,7 @@ from typing import TypeVar
 import structlog
 
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
+from relay_server.metrics import Times
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space
 from relay_server.store.sqlite.arrivals import Arrival
@@ -93,6 +94,10 @@ class Writer:
         self._database.connection.set_wal_hook(self._checkpointer.log_grew)
         self._thread = threading.Thread(target=self._run, name="relay-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def commits(self) -> Times:
+        return self._database.commits
 
     def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
         call = Call(operation, self._loop.create_future())
