@@ -97,6 +97,9 @@ async def replay(
         typer.Option("--conversation", "--key", help="Of this conversation, or other key."),
     ] = None,
     text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
+    q: Annotated[
+        str | None, typer.Option("--filter", help="That a filter means, e.g. 'from:customer bolo'.")
+    ] = None,
     dead: Annotated[bool, typer.Option("--dead", help="Those that are dead.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
     channel: Channel = None,
@@ -116,6 +119,7 @@ async def replay(
         "kind": kind,
         "key": key,
         "text": text,
+        "q": q,
         "dead": dead or None,
         "all": all_ or None,
     }

@@ -294,6 +294,7 @@ class Conditions(msgspec.Struct, frozen=True):
     Attributes:
         kind: The sender's name for what happened, e.g. `"message_created"`.
         text: Is in the body, as sent or as JSON would write it.
+        q: A filter that means it, as `language.check_standing` gives it; empty for any.
         dead: Those that are dead for the subscription.
     """
 
@@ -305,6 +306,7 @@ class Conditions(msgspec.Struct, frozen=True):
     key: str | None = None
     text: str = ""
     dead: bool = False
+    q: str = ""
 
 
 class Selection(Conditions, frozen=True):

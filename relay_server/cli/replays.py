@@ -30,6 +30,7 @@ CONDITIONS = {
     "received_from": "since {}",
     "received_before": "before {}",
     "text": "with {!r}",
+    "q": "that {} means",
     "dead": "dead ones",
 }
 
@@ -160,6 +161,9 @@ def replay(
         typer.Option("--conversation", "--key", help="Of this conversation, or other key."),
     ] = None,
     text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
+    q: Annotated[
+        str | None, typer.Option("--filter", help="That a filter means, e.g. 'from:customer bolo'.")
+    ] = None,
     dead: Annotated[bool, typer.Option("--dead", help="Those that are dead.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
     channel: Channel = None,
@@ -181,6 +185,7 @@ def replay(
         "kind": kind,
         "key": key,
         "text": text,
+        "q": q,
         "dead": dead or None,
         "all": all_ or None,
     }

@@ -180,12 +180,12 @@ def quoted(word: str, value: str) -> str:
 
 @functools.lru_cache(256)
 def stored(text: str) -> Filter:
-    """The filter of a subscription, which was read before: its times are moments."""
+    """A filter that was read and stored before: its times are moments."""
     return parse(text, 0)
 
 
 def check_standing(text: str, now_ms: int) -> str:
-    """Return a filter for a subscription as it is to be stored.
+    """Return a filter for a subscription, or a replay, as it is to be stored.
 
     Raises:
         InvalidFilter: It cannot be, or needs what nobody knows when an event is stored.
@@ -195,7 +195,7 @@ def check_standing(text: str, now_ms: int) -> str:
         if term.needs_outcome:
             raise InvalidFilter(
                 f"`{term.word}:{term.values[0].text}` depends on what becomes of a delivery:"
-                " a subscription's filter is asked before there is one"
+                " here only what is known once an event is stored can be asked"
             )
     return parsed.text
 

@@ -10,6 +10,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
+from relay_server.filters.language import check_standing
 from relay_server.operations import MAX_LISTED, Caller, ForAdmins, Plan, events
 from relay_server.operations.audit import audited
 from relay_server.operations.finding import Found
@@ -140,7 +141,7 @@ async def create_replays(who: Caller, new: NewReplay) -> Replays | ReplayPlan:
     """
     _check_rate(new.rate_per_s)
     channel, sequences = await events.find_events(who, new.channel, new.selection.events)
-    selection = _selection(new.selection, sequences)
+    selection = _selection(new.selection, sequences, who.now())
     targets = await _targets(who, channel, new.subscription)
     if selection.dead:
         names = await _with_dead(who, channel, sequences)
@@ -254,9 +255,10 @@ def _check_rate(rate_per_s: float) -> None:
         raise InvalidValue(f"a replay makes {bounds} deliveries a second")
 
 
-def _selection(chosen: Chosen, sequences: tuple[int, ...]) -> Selection:
+def _selection(chosen: Chosen, sequences: tuple[int, ...], now: int) -> Selection:
     """What is chosen, if that is possible; everything there is must be asked for as such."""
     given = {n: getattr(chosen, n) for n in Conditions.__struct_fields__}
+    given["q"] = check_standing(chosen.q, now)
     selection = Selection(sequences=sequences, **given)
     if chosen.all and selection != Selection():
         raise InvalidValue("`all` goes with no other condition: leave one of them out")

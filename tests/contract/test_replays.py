@@ -96,6 +96,20 @@ async def test_each_condition_chooses(store: Store, channel: Channel) -> None:
     assert await chosen(store, channel, key="a", kind="x", text="4") == []
 
 
+async def test_a_filter_chooses_among_many_and_beside_conditions(
+    store: Store, channel: Channel
+) -> None:
+    for n in range(1, 251):
+        body = b'{"content": "N\xc3\xa3o chegou"}' if n % 50 == 0 else b"{}"
+        await store.append(channel.number, new_event(body, key=str(n % 3)))
+
+    assert await chosen(store, channel, q="nao chegou") == [50, 100, 150, 200, 250]
+    assert await chosen(store, channel, q="chegou", first=60, last=200) == [100, 150, 200]
+    assert await chosen(store, channel, q="chegou", key="1") == [100, 250]
+    assert await chosen(store, channel, q="-chegou", last=2) == [1, 2]
+    assert await chosen(store, channel, q="nobody") == []
+
+
 @pytest.mark.parametrize(
     ("key", "meant"),
     [

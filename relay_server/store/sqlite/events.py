@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
+from relay_server.filters.document import Document
+from relay_server.filters.language import stored
 from relay_server.store.rules import of_any_account, spellings
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.part import Part, asks, reports
@@ -78,16 +80,10 @@ class SqliteEvents(Part):
         rows = database.all(
             "not_skipped", after=start, last=end, subscription=subscription, limit=most
         )
-        outlines = _decode_outlines(rows)
+        outlines = tuple(_decode_outlines(rows))
         up_to = sequence_of(end) if len(rows) < most else outlines[-1].sequence
-        if is_meant is None:
-            return Selected(tuple(outlines), up_to)
-        some = _within(outlines, SIFT_BYTES)
-        if len(some) < len(outlines):
-            up_to = some[-1].sequence
-        events = _fetch(database, [position(channel, outline.sequence) for outline in some])
-        meant = {e.head.sequence for e in events if e.damaged or is_meant(e)}
-        return Selected(tuple(outline for outline in some if outline.sequence in meant), up_to)
+        found = Selected(outlines, up_to)
+        return found if is_meant is None else _sifted(database, channel, found, is_meant)
 
     @reports
     def list_events(
@@ -144,17 +140,33 @@ def selected(
 ) -> Selected:
     """The next events that a replay is for, of as many as one look goes through."""
     start, last = position(channel, after), position(channel, replay.until)
-    window = LOOK_AT_BODIES if replay.selection.text else LOOK_AT
+    wanted = replay.selection
+    window = LOOK_AT_BODIES if wanted.text else LOOK_AT
+    limit = min(limit, SIFT_AT_ONCE) if wanted.q else limit
     end, count = database.all("window_end", after=start, last=last, limit=window)[0]
     if end is None:
         return Selected((), replay.until)
     conditions = _conditions(replay)
     rows = database.all("select_events", after=start, last=end, limit=limit, **conditions)
     outlines = tuple(_decode_outlines(rows))
-    if len(outlines) == limit:
-        return Selected(outlines, outlines[-1].sequence)
     # Fewer events than one look goes through: behind them there is none up to the replay's end.
-    return Selected(outlines, replay.until if count < window else sequence_of(end))
+    up_to = replay.until if count < window else sequence_of(end)
+    found = Selected(outlines, outlines[-1].sequence if len(outlines) == limit else up_to)
+    if not wanted.q:
+        return found
+    meant = stored(wanted.q)
+    return _sifted(database, channel, found, lambda event: meant.matches(Document(event)))
+
+
+def _sifted(
+    database: Database, channel: ChannelNumber, found: Selected, is_meant: Callable[[Event], bool]
+) -> Selected:
+    """Those of events that are meant; as many are looked at as are not too large together."""
+    some = _within(found.outlines, SIFT_BYTES)
+    up_to = found.read_up_to if len(some) == len(found.outlines) else some[-1].sequence
+    events = _fetch(database, [position(channel, outline.sequence) for outline in some])
+    meant = {e.head.sequence for e in events if e.damaged or is_meant(e)}
+    return Selected(tuple(outline for outline in some if outline.sequence in meant), up_to)
 
 
 def _decode_outlines(rows: Sequence[tuple[int, str, int]]) -> list[Outline]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from relay_server.errors import ReplayNotFound, TooManyReplays
@@ -34,7 +35,7 @@ from relay_server.values import (
     SubscriptionNumber,
 )
 
-PREVIEW_LOOKS = 4  # at 5,000 events each, or at the bodies of 500
+PREVIEW_S = 0.05  # that a dry run of a replay looks for what it selects; the rest it supposes
 
 
 class SqliteReaders(Part):
@@ -99,11 +100,13 @@ class SqliteReaders(Part):
             0, found.number, selection, 0.0, after, until, after, ReplayState.RUNNING, created_at=0
         )
         sequences = list[int]()
-        for _ in range(PREVIEW_LOOKS):
-            if after < until:
-                some = selected(database, channel, plan, after, LOOK_AT)
-                sequences += [outline.sequence for outline in some.outlines]
-                after = some.read_up_to
+        began = time.monotonic()
+        while after < until:
+            some = selected(database, channel, plan, after, LOOK_AT)
+            sequences += [outline.sequence for outline in some.outlines]
+            after = some.read_up_to
+            if time.monotonic() > began + PREVIEW_S:
+                break
         sample = tuple(sequences[:SAMPLE])
         return Preview(len(sequences) + until - after, sample, complete=after >= until)
 

@@ -117,7 +117,7 @@ def status_of(name: str, config: SubscriptionConfig) -> SubscriptionStatus:
 
 ANA = status_of("ana", SubscriptionConfig(PolicyChanges(hold_s=60.0)))
 BOT = ForwardConfig("http://bot:8001/webhook", headers=(("Authorization", b"sealed"),))
-SELECTION = Selection(4, 9, AT, AT, "message_created", "42", "refund", True, (5, 7))
+SELECTION = Selection(4, 9, AT, AT, "message_created", "42", "refund", True, sequences=(5, 7))
 
 
 def as_json(view: msgspec.Struct) -> Json:

@@ -110,6 +110,9 @@ async def test_without_a_name_it_is_for_all_of_the_channel(
         {"kind": "x" * 129},
         {"key": "x" * 257},
         {"text": "x" * 1_001},
+        {"q": " "},
+        {"q": None},
+        {"all": True, "q": "bolo"},
         {"first": "1"},
         {"sequences": [1]},
         {"events": ["evt_1"] * 1_001},
@@ -119,6 +122,25 @@ async def test_selections_that_are_impossible(
     served: Served, admin: Asking, events: list[str], chosen: Json
 ) -> None:
     assert await admin.refused("POST", "replays", asked(chosen)) == (422, "invalid_value")
+    assert await served.store.replays() == []
+
+
+async def test_a_filter_selects_and_its_times_are_moments(
+    served: Served, admin: Asking, events: list[str]
+) -> None:
+    made = await replayed(admin, {"q": "conv:2 -is:private after:2h"}, subscription="ana")
+    [stored] = await served.store.replays()
+    assert stored.selection.q == made[0]["selection"]["q"]
+    assert "after:2h" not in stored.selection.q
+    plan = await planned(admin, {"q": "id:" + events[1]}, subscription="ana")
+    assert ([e["id"] for e in plan["sample"]], plan["at_most"]) == ([events[1]], 1)
+
+
+@pytest.mark.parametrize("q", ["is:faild", "is:dead", "status:500", '"', "x" * 10_001])
+async def test_filters_that_no_replay_has(
+    served: Served, admin: Asking, events: list[str], q: str
+) -> None:
+    assert await admin.refused("POST", "replays", asked({"q": q})) == (422, "invalid_filter")
     assert await served.store.replays() == []
 
 
@@ -165,7 +187,7 @@ async def test_a_dry_run_looks_at_no_more_than_it_may(
     served: Served, admin: Asking, events: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it did not look at counts as selected."""
-    monkeypatch.setattr(readers, "PREVIEW_LOOKS", 1)
+    monkeypatch.setattr(readers, "PREVIEW_S", -1)
     monkeypatch.setattr(sqlite_events, "LOOK_AT", 2)
     plan = await planned(admin, {"key": "2"}, subscription="ana")
     assert (plan["at_most"], plan["complete"]) == (2, False)
