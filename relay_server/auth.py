@@ -12,6 +12,7 @@ from relay_http.addresses import is_inside
 from relay_server.errors import Unauthorized
 from relay_server.values import Catalog, Channel, Scope, Token
 
+ADDRESS_NOT_ALLOWED = "the sender's address is not allowed"
 TOKEN_PREFIX = "rly_"  # noqa: S105  (what our tokens begin with, so that leaks are found)
 # Of a signature's timestamp, either way; Chatwoot itself states none. Beyond: 401.
 SIGNATURE_TOLERANCE_S = 300
@@ -45,7 +46,7 @@ def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], add
     """Raise `Unauthorized` unless who showed these secrets may post here, whatever the body."""
     config = channel.config
     if config.allow_from and not is_inside(address, tuple(map(ip_network, config.allow_from))):
-        raise Unauthorized("the sender's address is not allowed")
+        raise Unauthorized(ADDRESS_NOT_ALLOWED)
     if not config.token:
         return
     if not shown:

@@ -39,7 +39,9 @@ from relay_server.live.rendering import events_message, gap_message, render
 from relay_server.live.views import View, Viewer
 from relay_server.operations import Parts
 from relay_server.operations.channels import channel_view
+from relay_server.operations.refused import may_see, refused_group
 from relay_server.operations.subscriptions import reading_of
+from relay_server.refusals import Group
 from relay_server.store.feed import TokenRevoked
 from relay_server.values import (
     Channel,
@@ -183,7 +185,7 @@ class Feeds:
             if channel is not None and at.get(number, told) != told:
                 viewer.offer(gap_message(view.positions(at), channel.name, told))
                 at[number] = told
-        viewer.offer(frame(self._beat(), format_positions(view.positions(self._told))))
+        viewer.offer(self._beat(view))
         view = self._views.setdefault(view.key, view)
         view.viewers[viewer] = None
         self._want_progress()
@@ -206,7 +208,7 @@ class Feeds:
         """Listen, then read what there is; unless that is done."""
         if self._news is not None:
             return
-        self._news = News(self._store.feed, self._wake.set)
+        self._news = News(self._store.feed, self._parts.refusals, self._wake.set)
         for channel in self._store.catalog.channels.values():
             self._told[channel.number] = self._store.newest(channel.number)
         try:
@@ -258,8 +260,7 @@ class Feeds:
             if loop.time() >= beat_at:
                 beat_at = loop.time() + BEAT_S
                 for view in self._views.values():
-                    position = format_positions(view.positions(self._told))
-                    view.offer(frame(self._beat(), position))
+                    view.offer(self._beat(view))
 
     async def _flush(self) -> None:
         """Tell all that is new; what the store cannot say now is asked again."""
@@ -278,6 +279,8 @@ class Feeds:
         if changes.too_many:
             self._send_away("too slow", [view for view in self._views.values() if view.state])
         self._tell_readings(changes)
+        for view in self._views.values() if changes.refused else ():
+            view.offer(_refused_messages(view, changes.refused))
 
     async def _tell_events(self, number: ChannelNumber) -> None:
         """All events of a channel that were not told; beyond `MAX_AT_ONCE` that there are more."""
@@ -368,10 +371,28 @@ class Feeds:
         channels = self._store.catalog.channels.values()
         return next((channel for channel in channels if channel.number == number), None)
 
-    def _beat(self) -> Beat:
-        return Beat(self._parts.clock.unix_ms())
+    def _beat(self, view: View) -> bytes:
+        """A sign of life, with where the viewers are."""
+        search, lag = self._parts.search, None
+        if search is not None:
+            shown = [c for c in self._store.catalog.channels.values() if view.shows(c)]
+            lag = max([search.lag_ms(channel.number) for channel in shown], default=0)
+        position = format_positions(view.positions(self._told))
+        return frame(Beat(self._parts.clock.unix_ms(), lag), position)
 
 
 def _reading_message(view: View, subscription: Subscription) -> bytes:
     reading = reading_of(view.who, subscription)
     return frame(SubscriptionChange(subscription.channel, subscription.name, reading))
+
+
+def _refused_messages(view: View, groups: Iterable[Group]) -> bytes:
+    """Of what is for a view's viewers to see, and of its channels where it names some."""
+    if not view.state:
+        return b""
+    told = [
+        refused_group(view.who, group)
+        for group in groups
+        if may_see(view.who, group) and (not view.wanted or group.like.channel in view.wanted)
+    ]
+    return b"".join(map(frame, told))

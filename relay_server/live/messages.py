@@ -10,6 +10,7 @@ import msgspec
 
 from relay_server.operations.channels import ChannelView
 from relay_server.operations.events import DeliveryLine, EventRow
+from relay_server.operations.refused import RefusedGroup
 from relay_server.operations.subscriptions import Reading
 
 
@@ -95,6 +96,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "delivery": Delivery,
     "subscription": SubscriptionChange,
     "channel": ChannelChange,
+    "refused": RefusedGroup,
     "gap": Gap,
     "beat": Beat,
     "bye": Bye,

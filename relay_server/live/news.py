@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from relay_server.refusals import Group, Refusals
 from relay_server.store.feed import (
     ChannelChanged,
     ChannelGone,
@@ -27,6 +28,8 @@ from relay_server.values import (
 
 MAX_MOVED = 10_000  # deliveries that move between two looks; of more none is told of
 
+MAX_REFUSED = 20  # groups of refused requests that are told of at once
+
 
 class Moved(NamedTuple):
     """A delivery that is further than before: its newest mark and attempt, where there are any."""
@@ -46,6 +49,7 @@ class Changes:
         changed: Subscriptions that were made or set anew.
         gone: Subscriptions that were deleted.
         channels: Channels that were made, set anew or, where it is true, deleted.
+        refused: Groups of refused requests of which there are more.
     """
 
     stored: set[ChannelNumber] = field(default_factory=set)
@@ -54,6 +58,7 @@ class Changes:
     changed: dict[SubscriptionNumber, Subscription] = field(default_factory=dict)
     gone: list[SubscriptionNumber] = field(default_factory=list)
     channels: dict[ChannelNumber, tuple[Channel, bool]] = field(default_factory=dict)
+    refused: dict[Group, None] = field(default_factory=dict)
 
 
 class News:
@@ -61,10 +66,11 @@ class News:
 
     Args:
         feed: The store's.
+        refusals: What is refused.
         wake: Called when there is something.
     """
 
-    def __init__(self, feed: Feed, wake: Callable[[], None]) -> None:
+    def __init__(self, feed: Feed, refusals: Refusals, wake: Callable[[], None]) -> None:
         self._feed, self._wake = feed, wake
         self._unlisten = [
             feed.listen(EventsStored, self._stored),
@@ -72,6 +78,7 @@ class News:
             feed.listen(ChannelGone, self._channel_gone),
             feed.listen(SubscriptionChanged, self._subscription_changed),
             feed.listen(SubscriptionGone, self._subscription_gone),
+            refusals.listen(self._refused),
         ]
         self._unlisten_progress: Callable[[], None] | None = None
         self._changes = Changes()
@@ -133,3 +140,8 @@ class News:
         self._changes.changed.pop(change.subscription, None)
         self._changes.gone.append(change.subscription)
         self._wake()
+
+    def _refused(self, group: Group) -> None:
+        if len(self._changes.refused) < MAX_REFUSED:
+            self._changes.refused[group] = None
+            self._wake()

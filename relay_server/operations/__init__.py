@@ -25,6 +25,7 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
 from relay_server.pulse import Pulse
+from relay_server.refusals import Refusals
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
@@ -60,6 +61,7 @@ class Parts(Protocol):
     sources: Sources
     hub: Hub
     pulse: Pulse
+    refusals: Refusals
     forwards: Forwards | None
     search: Search | None
     versions: Versions

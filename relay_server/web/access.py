@@ -17,8 +17,10 @@ from relay_protocol.errors import RelayError
 from relay_server.auth import find_token
 from relay_server.errors import TooMany, TooManyFailures, Unauthorized
 from relay_server.operations import Caller
+from relay_server.refusals import Described, like
 from relay_server.values import Scope, Token
 from relay_server.web.capture import FORWARDED_FOR, address_behind
+from relay_server.web.causes import of_bearer
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.limits import Limit, group_of
 
@@ -72,11 +74,28 @@ def refusal(context: Context, error: Unauthorized, address: str) -> RelayError:
     return TooManyFailures(wait_s)
 
 
-def _token(request: web.Request) -> Token:
+def _note(request: web.Request, error: Unauthorized) -> None:
+    """Keep why a request to the API or the WebSocket was not let in."""
+    context, shown, sender = request.app[CONTEXT], _bearer(request), address(request)
+
+    def describe() -> Described:
+        cause = of_bearer(context.store.catalog, context.revoked, shown)
+        client = request.headers.get("User-Agent", "")
+        return Described(cause, request.method, request.path, client)
+
+    context.refused(like(error.reason, "", sender, shown), None, sender, describe)
+
+
+def _bearer(request: web.Request) -> bytes:
+    """The secret that a request shows; empty for none."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
+    return secret.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
+
+
+def _token(request: web.Request) -> Token:
+    shown = _bearer(request)
+    if not shown:
         raise Unauthorized("no bearer token")
-    shown = secret.strip().encode("utf-8", "surrogateescape")
     token = find_token(request.app[CONTEXT].store.catalog, shown)
     if token is None:
         raise Unauthorized("unknown token")
@@ -105,6 +124,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except Unauthorized as exc:
+        _note(request, exc)
         error = refusal(request.app[CONTEXT], exc, address(request))
     except RelayError as exc:
         error = exc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,16 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.live.feeds import Feeds
 from relay_server.metrics import Metrics
-from relay_server.pulse import Pulse
+from relay_server.pulse import Beat, Pulse
+from relay_server.refusals import Described, Like, Refusals
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.feed import ChannelGone
 from relay_server.store.interface import Store
 from relay_server.store.versions import Versions
 from relay_server.throttle import Throttle
+from relay_server.values import Channel
+from relay_server.web.causes import Revoked
 from relay_server.web.limits import Failures, Limit, Rates
 
 if TYPE_CHECKING:
@@ -53,15 +56,26 @@ class Context:
     api_requests: int = 0  # under way
     # One at a time, so that a token has no more than one.
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
-
     pulse: Pulse = field(init=False)
+    refusals: Refusals = field(init=False)
+    revoked: Revoked = field(init=False)
     feeds: Feeds = field(init=False)
 
     def __post_init__(self) -> None:
         self.pulse = Pulse(self.store, self.clock)
+        self.refusals = Refusals(self.clock.unix_ms())
+        self.revoked = Revoked(self.store, self.clock)
         self.feeds = Feeds(self, self.metrics.feeds.set)
         self.versions = Versions(self.store)
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
+
+    def refused(
+        self, like: Like, channel: Channel | None, sender: str, describe: Callable[[], Described]
+    ) -> None:
+        """Keep that a request was refused, for whoever set its sender up."""
+        if channel is not None:
+            self.pulse.count(channel.number, Beat.REFUSED)
+        self.refusals.note(like, sender, self.clock.unix_ms(), describe)
 
     def limited(self, limit: Limit, event: str, /, of: Hashable = None, **facts: object) -> None:
         """Count what was refused because of too much of it, and log it at a bounded rate.

@@ -57,7 +57,7 @@ from relay_server.values import Appended, Channel
 from relay_server.web import ingest
 from relay_server.web.capture import read_head
 from relay_server.web.context import Context
-from relay_server.web.ingest import Incoming
+from relay_server.web.ingest import Asked, Incoming
 from relay_server.web.limits import Connections
 from relay_server.web.server import (
     HEADER_DEADLINE_S,
@@ -324,7 +324,7 @@ class FrontDoor(asyncio.Protocol):
 
     def set_exception(self, exception: Exception, /) -> None:
         """It is not stored."""
-        self._answer(*ingest.refuse(self._channel, exception))
+        self._answer(*ingest.refuse(self._context, self._asked, exception))
 
     # What the front calls.
 
@@ -451,7 +451,7 @@ class FrontDoor(asyncio.Protocol):
         """Answer before all of the request came, or the store said what became of it; and close."""
         self._keep = False
         self._drop_body()
-        self._answer(*ingest.refuse(self._channel, error))
+        self._answer(*ingest.refuse(self._context, self._asked, error))
 
     def _answer(self, status: int, body: bytes, retry_after_s: int = 0) -> None:
         """Write an answer, and go on to the next request or the connection's end."""
@@ -476,6 +476,10 @@ class FrontDoor(asyncio.Protocol):
             self._transport.close()
         elif self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
+
+    @property
+    def _asked(self) -> Asked:
+        return Asked(self._method, self._target, self._fields, self._peer, self._incoming)
 
     @property
     def _channel(self) -> Channel | None:

@@ -18,13 +18,16 @@ feed.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import structlog
 import uuid_utils
 
 from relay_protocol.errors import RelayError
+from relay_protocol.text import harmless
 from relay_protocol.values import RequestHead
-from relay_server.auth import check_chatwoot_signature, check_sender
+from relay_server.auth import ADDRESS_NOT_ALLOWED, check_chatwoot_signature, check_sender
 from relay_server.channels import identify
 from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import (
@@ -34,15 +37,25 @@ from relay_server.errors import (
     StoreBroken,
     StoreUnavailable,
     TooMany,
+    TooManyFailures,
     Unauthorized,
+)
+from relay_server.refusals import (
+    MAX_ADDRESS_CHARS,
+    MAX_NAME_CHARS,
+    Cause,
+    Described,
+    like,
 )
 from relay_server.store.interface import Waiter
 from relay_server.values import Channel, NewEvent
+from relay_server.web import causes
 from relay_server.web.access import error_body, refusal
 from relay_server.web.capture import (
     BadTarget,
     Head,
     RawHeaders,
+    Target,
     origin_form,
     read_head,
     read_target,
@@ -89,12 +102,13 @@ def admit(
     target = read_target(method, raw_target, settings.default_channel)
     head = read_head(headers)
     sender, scheme = sender_address(peer, scheme, head, settings.trusted_proxies)
+    channel = catalog.channels.get(target.channel)
     try:
-        channel = catalog.channels.get(target.channel)
         if channel is None:
             raise Unauthorized("no such channel")
         check_sender(channel, catalog, target.shown + head.shown, sender)
     except Unauthorized as exc:
+        _note_sender(context, exc.reason, method, target, channel, head, sender)
         raise refusal(context, exc, sender) from None
     if not target.replayable:  # nobody who subscribes would ever get it: the sender should know
         raise BadTarget("no target is sent a request of this method, or of such a path")
@@ -119,6 +133,7 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
         try:
             _check_signature(context, incoming, config.hmac, body, now_ms)
         except Unauthorized as exc:
+            _note_signature(context, exc.reason, incoming, body, now_ms)
             raise refusal(context, exc, request.sender) from None
     if config.rate_per_s is not None:
         _check_rate(context, channel, config.rate_per_s)
@@ -128,11 +143,51 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
     context.store.append_for(channel.number, event, waiter)
 
 
-def refuse(channel: Channel | None, error: BaseException) -> tuple[int, bytes, int]:
+class Asked(NamedTuple):
+    """A request that is refused, as far as it was read.
+
+    Attributes:
+        incoming: Where its sender was let in.
+    """
+
+    method: str
+    raw_target: bytes
+    headers: RawHeaders
+    peer: str
+    incoming: Incoming | None
+
+    @property
+    def path(self) -> str:
+        """Without its query, which may hold a secret."""
+        return self.raw_target.decode("latin-1").partition("?")[0]
+
+    @property
+    def channel(self) -> Channel | None:
+        return self.incoming.channel if self.incoming else None
+
+    def sender(self, context: Context) -> str:
+        """Its address, behind the proxies that are known."""
+        if self.incoming is not None:
+            return self.incoming.request.sender
+        head, proxies = read_head(self.headers), context.settings.trusted_proxies
+        return sender_address(self.peer, "", head, proxies)[0]
+
+    def channel_asked(self, context: Context) -> str:
+        """The name that it says, which may be no channel's; empty where it says none."""
+        if self.channel is not None:
+            return self.channel.name
+        try:
+            default = context.settings.default_channel
+            return read_target(self.method, self.raw_target, default).channel
+        except BadTarget:
+            return ""
+
+
+def refuse(context: Context, asked: Asked, error: BaseException) -> tuple[int, bytes, int]:
     """Log a refusal, and say it: status, JSON, and seconds of `Retry-After` or 0."""
     if isinstance(error, ChannelNotFound):
         error = Unauthorized("the channel was deleted")  # as if it had never been
-    _note(channel, error)
+    _log(context, asked, error)
     if not isinstance(error, RelayError):
         error = RelayError("the webhook could not be taken")
     status, message = error.status_hint, str(error)
@@ -142,25 +197,94 @@ def refuse(channel: Channel | None, error: BaseException) -> tuple[int, bytes, i
         message += "; the webhook may be delivered after the next start"
     if isinstance(error, StoreUnavailable | StoreBroken):
         # "Later", said so that the sender does come back: Chatwoot's agent bots do so on 429.
+        channel = asked.channel
         chatwoot = channel is not None and channel.config.sender is SenderKind.CHATWOOT
         status, retry_after_s = 429 if chatwoot else 503, RETRY_AFTER_S
+    if not isinstance(error, Unauthorized | TooManyFailures):  # those were noted with what is wrong
+        _note_error(context, asked, error)
     return status, error_body(error.code, message, error.hint), retry_after_s
 
 
-def _note(channel: Channel | None, error: BaseException) -> None:
+def _log(context: Context, asked: Asked, error: BaseException) -> None:
     """The log has the reasons that no answer gives."""
-    name = channel.name if channel else None
+    if isinstance(error, TooMany):
+        return  # logged where it is counted, at a bounded rate
+    facts = {
+        "channel": harmless(asked.channel_asked(context), MAX_NAME_CHARS) or None,
+        "address": harmless(asked.sender(context), MAX_ADDRESS_CHARS),
+        "path": harmless(asked.path),
+    }
     match error:
         case Unauthorized(reason=reason):
-            log.warning("webhook refused", channel=name, reason=reason)
-        case TooMany():
-            pass  # logged where it is counted, at a bounded rate
+            log.warning("webhook refused", **facts, reason=reason)
         case StoreUnavailable() | StoreBroken():
-            log.error("webhook not stored", channel=name, error=str(error))
+            log.error("webhook not stored", **facts, error=str(error))
         case RelayError(code=code):
-            log.info("webhook refused", channel=name, reason=code)
+            log.info("webhook refused", **facts, reason=code)
         case _:
-            log.error("webhook failed", channel=name, exc_info=error)
+            log.error("webhook failed", **facts, exc_info=error)
+
+
+def _note_sender(
+    context: Context,
+    reason: str,
+    method: str,
+    target: Target,
+    channel: Channel | None,
+    head: Head,
+    sender: str,
+) -> None:
+    """Keep why a sender was not let in by its head."""
+
+    def describe() -> Described:
+        catalog = context.store.catalog
+        if channel is None:
+            cause = causes.of_unknown_channel(catalog, target.channel)
+        elif reason == ADDRESS_NOT_ALLOWED:
+            cause = causes.of_address(channel, sender)
+        else:
+            cause = causes.of_token(catalog, context.revoked, channel, target.shown, head.shown)
+        return Described(cause, method, target.request_target, _client(head))
+
+    shown = None if reason == ADDRESS_NOT_ALLOWED else target.shown + head.shown
+    context.refused(like(reason, target.channel, sender, shown), channel, sender, describe)
+
+
+def _note_signature(
+    context: Context, reason: str, incoming: Incoming, body: bytes, now_ms: int
+) -> None:
+    """Keep why a sender was not let in by its signature."""
+    channel, request, head = incoming.channel, incoming.request, incoming.head
+
+    def describe() -> Described:
+        sent = causes.Sent(*_signature(head), body)
+        catalog, now_s = context.store.catalog, now_ms / 1_000
+        cause = causes.of_signature(context.sealer, catalog, channel, sent, now_s)
+        return Described(cause, request.method, request.request_target, _client(head))
+
+    sender = request.sender
+    context.refused(like(reason, channel.name, sender), channel, sender, describe)
+
+
+def _note_error(context: Context, asked: Asked, error: RelayError) -> None:
+    """Keep what else was refused, by its code."""
+
+    def describe() -> Described:
+        cause = Cause(says=str(error), fix=error.hint)
+        return Described(cause, asked.method, asked.path, _client(read_head(asked.headers)))
+
+    sender = asked.sender(context)
+    shared = like(error.code, asked.channel_asked(context), sender)
+    context.refused(shared, asked.channel, sender, describe)
+
+
+def _client(head: Head) -> str:
+    return head.value(b"user-agent").decode("latin-1")
+
+
+def _signature(head: Head) -> tuple[bytes | None, bytes | None]:
+    """A signature and its timestamp, where there are any."""
+    return head.value(b"x-chatwoot-signature") or None, head.value(b"x-chatwoot-timestamp") or None
 
 
 def _check_rate(context: Context, channel: Channel, rate_per_s: float) -> None:
@@ -180,10 +304,8 @@ def _check_signature(
     except InvalidValue as exc:
         log.error("signatures cannot be checked", channel=name, error=str(exc))
         raise StoreUnavailable("the signature cannot be checked now") from exc
-    signature = head.value(b"x-chatwoot-signature") or None
-    stamp = head.value(b"x-chatwoot-timestamp") or None
     try:
-        check_chatwoot_signature(secrets, signature, stamp, body, now_ms / 1000)
+        check_chatwoot_signature(secrets, *_signature(head), body, now_ms / 1000)
     except Unauthorized as exc:
         if not hmac.log_only:
             raise

@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 
 from relay_protocol.errors import RelayError
 from relay_server.delivery.upkeep import share
-from relay_server.errors import Busy
+from relay_server.errors import Busy, Unauthorized
 from relay_server.metrics import Reading
 from relay_server.web.access import error_response
 from relay_server.web.context import CONTEXT, Context
@@ -220,7 +220,9 @@ async def keep_if_lent(request: web.Request, handler: Handler) -> web.StreamResp
     """
     response, connection = await handler(request), request.protocol
     assert isinstance(connection, BoundedHandler)
-    if not response.prepared and (connection.give_back is None or request.app[CONTEXT].stopping):
+    kept = connection.give_back is not None and not request.app[CONTEXT].stopping
+    # A refusal is the same everywhere, also where the connection could not have been kept.
+    if not response.prepared and (not kept or response.status == Unauthorized.status_hint):
         response.force_close()
     return response
 

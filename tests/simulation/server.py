@@ -52,18 +52,18 @@ class Replica:
 
     async def post(self, sent: Sent, target: str) -> Appended | int:
         """Take a webhook: where it is stored, or the status that it is refused with."""
-        channel = None
+        incoming: ingest.Incoming | None = None
         try:
             incoming = ingest.admit(
                 self._context, "POST", target.encode(), sent.headers, "203.0.113.9", "https"
             )
-            channel = incoming.channel
             stored = asyncio.get_running_loop().create_future()
             ingest.store(self._context, incoming, sent.body, stored)
             appended: Appended = await stored
             return appended
         except RelayError as exc:
-            status, _, _ = ingest.refuse(channel, exc)
+            asked = ingest.Asked("POST", target.encode(), sent.headers, "203.0.113.9", incoming)
+            status, _, _ = ingest.refuse(self._context, asked, exc)
             self._kernel.note(f"refused: {exc.code}")
             return status
 
