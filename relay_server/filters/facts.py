@@ -7,23 +7,28 @@ gives empty facts: nothing that a sender writes makes this fail.
 from __future__ import annotations
 
 import enum
+import functools
 import re
 import unicodedata
-from collections.abc import Iterator
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any
 
 import msgspec
 
 SAYS_CHARS = 120  # of what was said, for a line in a list
 MAX_TEXT_CHARS = 65_536  # of a body's text; what comes behind is not searched
+MAX_ID_CHARS = 100  # of a number or name that a body gives to what it is about
 MAX_VALUES = 20_000  # of a body; what comes behind is not searched
 
 # Fields whose values are secrets, by the end of their names. They are in no index and no search.
+SECRET_CHARS = 16  # of a name's end that are looked at
 SECRET_FIELD = re.compile(r"(?:token|secret|password|authorization|api_?key)$", re.IGNORECASE)
 
 _MARKS = re.compile(r"[\u0300-\u036f]+")  # accents, once they stand beside their letters
 _WORD = re.compile(r"\w+")
+# What is no letter, digit or `_` ends a word.
+_ASCII_WORDS = bytes(ord(chr(n).lower()) if chr(n).isalnum() or n == 95 else 32 for n in range(128))
+_ASCII_WORDS += bytes(128)
 
 
 class Direction(enum.StrEnum):
@@ -95,10 +100,17 @@ def facts_of(kind: str, key: str, body: object) -> Facts:
     )
 
 
-def texts_of(body: object) -> str:
-    """The values of a decoded body, one behind the other, without secrets."""
-    text = " ".join(islice(_values(body), MAX_VALUES))
-    return text[:MAX_TEXT_CHARS]
+def words_of(body: object) -> str:
+    """The words of a decoded body's values, as `fold` gives them, without secrets.
+
+    A value that a body repeats counts once. Values that are all ASCII come first: those are most,
+    and folded together at little cost, because each event is indexed by this.
+    """
+    values = _values(body)
+    ascii_ = " ".join(filter(str.isascii, values))[:MAX_TEXT_CHARS]
+    others = " ".join(value for value in values if not value.isascii())[:MAX_TEXT_CHARS]
+    words = ascii_.encode().translate(_ASCII_WORDS).decode().split()
+    return " ".join([*words, fold(others)]) if others else " ".join(words)
 
 
 def fold(text: str) -> str:
@@ -121,7 +133,9 @@ def _id(of: dict[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    """A number or a short text; what is longer than `MAX_ID_CHARS` names nothing."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if len(text) <= MAX_ID_CHARS else ""
 
 
 def _line(value: object) -> str:
@@ -175,22 +189,33 @@ def _says(body: dict[str, Any]) -> str:
     return _line(" ".join(f"[{_text(f.get('file_type')) or 'file'}]" for f in found))
 
 
-def _values(body: object) -> Iterator[str]:
-    """Strings and numbers, in the order of the body. A stack: a stranger chose how deep it is."""
-    stack: list[Iterator[tuple[str, object]]] = [iter([("", body)])]
-    while stack:
-        for name, value in stack[-1]:
-            if isinstance(value, dict):
-                stack.append(iter(value.items()))
-                break
-            if isinstance(value, list):
-                stack.append(zip(repeat(name), value))
-                break
-            if (text := _value(value)) and not SECRET_FIELD.search(name):
-                yield text
-        else:
-            stack.pop()
+def _values(body: object) -> dict[str, None]:
+    """Strings and numbers, each once. A stack: a stranger chose how deep the body is."""
+    found, looked = dict[str, None](), 0
+    stack: list[tuple[str, Any]] = [("", body)]
+    while stack and looked < MAX_VALUES:
+        name, value = stack.pop()
+        inside = value.items() if isinstance(value, dict) else zip(repeat(name), _list(value))
+        looked += len(value) if isinstance(value, dict | list) else 1
+        for name, inner in inside:
+            kind = type(inner)
+            if kind is str:
+                text = inner
+            elif kind is int or kind is float:
+                text = repr(inner)
+            else:
+                if kind is dict or kind is list:
+                    stack.append((name, inner))
+                continue
+            if text not in found and not _is_secret(name[-SECRET_CHARS:]):
+                found[text] = None
+    return found
 
 
-def _value(value: object) -> str:
-    return repr(value) if isinstance(value, float) else _text(value)
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@functools.lru_cache(1_024)
+def _is_secret(name_end: str) -> bool:
+    return SECRET_FIELD.search(name_end) is not None

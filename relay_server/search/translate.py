@@ -21,6 +21,7 @@ from relay_server.filters.language import TEXT, Filter, Term, Value
 
 # A tag is one token: what would end it is a character of the private use area instead.
 _IN_TOKEN = {n: chr(0xE000 + n) for n in range(128) if not chr(n).isalnum()}
+_COLON = _IN_TOKEN[ord(":")]
 _TAGGED = ("kind", "conv", "inbox", "from", "is")
 
 Kinds = Callable[[str], Sequence[str] | None]
@@ -165,4 +166,5 @@ def _quoted(text: str) -> str:
 
 
 def _tag(word: str, value: str) -> str:
-    return f"{word}:{value.lower()}".translate(_IN_TOKEN)
+    token = value.lower()
+    return word + _COLON + (token if token.isalnum() else token.translate(_IN_TOKEN))

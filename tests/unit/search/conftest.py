@@ -9,8 +9,8 @@ import pytest
 
 from relay_server.search import follower
 from relay_server.values import Channel
+from tests.support.indexed import Indexed
 from tests.support.stores import MemoryStore, make_channel
-from tests.unit.search.following import Indexed
 
 
 @pytest.fixture(autouse=True)

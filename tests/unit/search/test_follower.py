@@ -11,10 +11,10 @@ import pytest
 
 from relay_server.search import follower
 from relay_server.values import Channel
+from tests.support.indexed import Indexed
 from tests.support.stores import MemoryStore, make_channel
+from tests.support.texts import message
 from tests.support.waiting import until
-from tests.unit.search.bodies import message
-from tests.unit.search.following import Indexed
 
 
 async def fill(store: MemoryStore, channel: Channel, count: int, says: str = "oi") -> None:

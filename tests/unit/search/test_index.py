@@ -19,7 +19,7 @@ from relay_server.search import index as module
 from relay_server.search.index import FILE_NAME, Index, Patience, Unusable
 from relay_server.values import Event, Range
 from tests.support.clock import START_MS
-from tests.unit.search.bodies import HARD_TEXTS, body_of, stored
+from tests.support.texts import HARD_TEXTS, body_of, stored
 
 HOUR_MS = 3_600_000
 

@@ -15,10 +15,10 @@ from relay_server.search import follower
 from relay_server.values import MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
+from tests.support.indexed import Indexed
 from tests.support.senders import Answer, request
+from tests.support.texts import HARD_TEXTS, body_of
 from tests.support.waiting import until_true
-from tests.unit.search.bodies import HARD_TEXTS, body_of
-from tests.unit.search.following import Indexed
 from tests.unit.server.asking import Asking, Json, append
 from tests.unit.server.support import Served
 
