@@ -267,7 +267,7 @@ async def _start_search(stack: AsyncExitStack, context: Context, ending: Ending)
 
     search = Search(context.settings.data_dir, context.store, context.clock)
     stack.push_async_callback(search.close)
-    await search.open()
+    await search.begin()
     search.listen(context.versions.changed)
     context.search = search
     ending.watch(stack, "search", search.run())

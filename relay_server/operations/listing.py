@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlencode
@@ -15,10 +16,11 @@ from relay_server.filters.facts import Facts
 from relay_server.filters.language import Filter, parse, quoted
 from relay_server.operations import MAX_LISTED, Caller
 from relay_server.operations.events import EventRow, event_row
-from relay_server.operations.finding import Asked, Found, find
+from relay_server.operations.finding import BUDGET_S, Asked, Found, find
 from relay_server.values import Channel, Event
 
 MAX_IDS = 300  # events that a list may be asked for by id
+READ_AT_ONCE = 16  # events that are read for a list, where the index knows nothing of them
 MAX_COUNTED = 10_000  # events that are counted in one answer
 
 
@@ -205,12 +207,17 @@ async def rows_of(who: Caller, channel: Channel, found: Found) -> list[EventRow]
 
 
 async def facts_of(who: Caller, channel: Channel, sequences: Sequence[int]) -> Mapping[int, Facts]:
-    """What events say: as the index knows it, and of others as it is read now."""
+    """What events say: as the index has it, and of others as they are read while there is time."""
     search, known = who.parts.search, dict[int, Facts]()
     if search is not None:
         known = await search.facts(channel.number, sequences)
-    if missing := [sequence for sequence in sequences if sequence not in known]:
-        known |= await who.store.examine(channel.number, missing, _facts)
+    missing = [sequence for sequence in sequences if sequence not in known]
+    until = time.monotonic() + BUDGET_S
+    for start in range(0, len(missing), READ_AT_ONCE):
+        some = missing[start : start + READ_AT_ONCE]
+        known |= await who.store.examine(channel.number, some, _facts)
+        if time.monotonic() > until:
+            break
     return known
 
 

@@ -111,6 +111,13 @@ class Search:
                 log.warning("the search index is built anew", reason=str(exc))
                 await self._discard()
                 await self._open()
+
+    async def begin(self) -> None:
+        """Open it before there are webhooks; what cannot be opened must not keep them out."""
+        try:
+            await self.open()
+        except (apsw.Error, Unusable, OSError) as exc:
+            log.error("there is no search index, which makes answers slow", reason=str(exc))
         self._wake.set()
 
     async def run(self) -> None:
@@ -125,7 +132,7 @@ class Search:
             except apsw.FullError as exc:
                 log.warning("the search index is behind: there is no room", error=str(exc))
             except (apsw.Error, Unusable, OSError) as exc:
-                await self._failed(exc)
+                await self._failed(self._index, exc)
             except RelayError as exc:  # of the store, which says so itself
                 log.info("indexing is put off", error=str(exc))
             else:
@@ -186,7 +193,7 @@ class Search:
         index = self._index
         if index is None or not sequences:
             return {}
-        return await self._read(lambda: index.facts(channel, sequences)) or {}
+        return await self._read(index, lambda: index.facts(channel, sequences)) or {}
 
     async def _find(
         self, index: Index, asked: Filter, of: Range, limit: int, until: float
@@ -194,18 +201,19 @@ class Search:
         patience = Patience()
         timer = asyncio.get_running_loop().call_later(PREFIX_S, patience.lose)
         try:
-            return await self._read(lambda: index.find(asked, of, limit, until, patience))
+            return await self._read(index, lambda: index.find(asked, of, limit, until, patience))
         finally:
             timer.cancel()
 
-    async def _read(self, query: Callable[[], T]) -> T | None:
+    async def _read(self, index: Index, query: Callable[[], T]) -> T | None:
         """Ask the index; None where it cannot answer. Damage is seen to."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, query)
         except (apsw.SQLError, apsw.BusyError, apsw.FullError) as exc:
             log.error("the search index could not be asked", error=str(exc))
         except apsw.Error as exc:
-            await self._failed(exc)
+            await self._failed(index, exc)
+            self._wake.set()
         return None
 
     def _write(self, work: Callable[[], T]) -> Awaitable[T]:
@@ -322,13 +330,12 @@ class Search:
         busy = self._came.per_s(time.monotonic()) > BUSY_PER_S
         await asyncio.sleep(min(took_s, 1.0) * (BUSY_REST if busy else REST))
 
-    async def _failed(self, error: Exception) -> None:
-        """The index cannot be read or written: it is thrown away, and built anew."""
+    async def _failed(self, index: Index | None, error: Exception) -> None:
+        """An index cannot be read or written: it is thrown away, and built anew."""
         async with self._changing:
-            if self._index is not None:
+            if index is not None and self._index is index:  # else somebody was here before
                 log.warning("the search index failed: it is built anew", error=str(error))
                 await self._discard()
-        self._wake.set()
 
     async def _discard(self) -> None:
         """Let go of the file, and delete it."""

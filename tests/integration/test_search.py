@@ -22,13 +22,13 @@ def webhooks(token: str, says: str, count: int) -> Sequence[bytes]:
 
 async def found(relay: Relay, query: str) -> int:
     """How many events a filter means, by as many answers as it takes."""
-    count, before = 0, 0
+    count = before = 0
     while True:
         path = f"events/count?q={query}&before={before}"
         answer = await relay.control("GET", path)
         count, before = count + answer["count"], answer["scanned_to"]
         if answer["complete"]:
-            return count
+            return int(count)
 
 
 async def is_level(relay: Relay) -> bool:

@@ -42,7 +42,7 @@ class Indexed:
     async def begin(self, *, follow: bool = True) -> Search:
         """Open the index, and have it follow the store."""
         self.search = Search(self.data_dir, self.store, self.clock)
-        await self.search.open()
+        await self.search.begin()
         if follow:
             self._task = asyncio.create_task(self.search.run())
         return self.search
