@@ -1,12 +1,12 @@
 """What may be done with channels, tokens, subscriptions, events and replays, each of it once.
 
-    async def an_operation(who: Caller, *names from a path, fields: what is asked) -> its JSON
+    async def an_operation(who: Caller, *names from a path, fields: what is asked) -> its answer
 
 An operation checks who asks and what, then stores it, and gives what people and scripts see of it:
-JSON, secrets masked, times in Unix milliseconds. It raises one of our errors where it does nothing.
-The JSON API's table of routes (`web/api.py`) calls it, for the commands too, and so may a page. It
-knows nothing of HTTP, and tells nobody of what it changed: whom that concerns listens to the
-store's feed.
+a struct, secrets masked, times in Unix milliseconds. It raises one of our errors where it does
+nothing. The JSON API's table of routes (`web/api.py`) calls it, for the commands too, and so may a
+page. It knows nothing of HTTP, and tells nobody of what it changed: whom that concerns listens to
+the store's feed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -34,8 +34,6 @@ from relay_server.values import Channel, Scope, Subscription, Token
 
 if TYPE_CHECKING:
     from relay_server.search.follower import Search
-
-JsonObject = dict[str, Any]
 
 MASK = "•••"
 MAX_LISTED = 500  # events or dead deliveries in one answer; a larger `limit` counts as this

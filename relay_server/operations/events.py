@@ -12,7 +12,7 @@ from relay_protocol.values import HeaderList
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
-from relay_server.operations import MASK, Caller, JsonObject
+from relay_server.operations import MASK, Caller
 from relay_server.values import Channel, DeliveryState, Event, EventSummary
 
 MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay
@@ -81,6 +81,45 @@ class Download(msgspec.Struct, frozen=True):
         }
 
 
+class EventView(msgspec.Struct, frozen=True, kw_only=True):
+    """An event, whole.
+
+    Attributes:
+        sequence: In its channel; of an edited event among those of its channel.
+        sender: Its address; empty where it is not known.
+        conflict: Another event has the same sender's id and another body.
+        repeat_of: Id of the first event of the same webhook, where its sender sent it again.
+        damaged: Its stored bytes were changed: it is sent to nobody.
+        edited_from: Id of the event that it was made of, where somebody edited that.
+        made_by: Who edited it: name of a token; empty for somebody on the host.
+        pinned: The name that it is kept under; empty where it is not pinned.
+        headers: Names and values, in order; secrets are masked.
+        body: Null where it is no text.
+    """
+
+    id: str
+    channel: str
+    sequence: int
+    received_at: int
+    kind: str
+    key: str
+    method: str
+    request_target: str
+    sender: str
+    size: int
+    conflict: bool
+    repeat_of: str | None
+    damaged: bool
+    edited_from: str | None
+    made_by: str | None
+    pinned: str
+    headers: list[tuple[str, str]]
+    body: str | None
+    body_base64: str
+    deliveries: list[DeliveryLine]
+    attempts: list[AttemptLine]
+
+
 class EventRow(msgspec.Struct, frozen=True):
     """An event in a list, and in the feed.
 
@@ -147,36 +186,36 @@ def summary_of(event: Event) -> EventSummary:
     )
 
 
-async def show_event(who: Caller, id_: str) -> JsonObject:
+async def show_event(who: Caller, id_: str) -> EventView:
     """One event, whole; header fields that are secrets are masked."""
     channel, event = await find_any_event(who, id_)
     head, body = event.head, event.body
     [states] = await who.store.deliveries(event.channel, [head.sequence])
     edited = await who.store.edited(channel.number, head.sequence) if event.edited else None
     pinned = await who.store.pinned(event.channel)
-    return {
-        "id": head.id,
-        "channel": channel.name,
-        "sequence": head.sequence,
-        "received_at": head.received_at,
-        "kind": head.kind,
-        "key": head.key,
-        "method": head.request.method,
-        "request_target": head.request.request_target,
-        "sender": head.request.sender,
-        "size": len(body),
-        "conflict": event.conflict,
-        "repeat_of": event.repeat_of,
-        "damaged": event.damaged,
-        "edited_from": edited.edited_from if edited else None,
-        "made_by": edited.made_by if edited else None,
-        "pinned": pinned.get(head.sequence, ""),
-        "headers": _headers(head.request.headers),
-        "body": _text(body),
-        "body_base64": base64.b64encode(body).decode(),
-        "deliveries": list(map(delivery_line, states)),
-        "attempts": [attempt for delivery in states for attempt in _attempts(delivery)],
-    }
+    return EventView(
+        id=head.id,
+        channel=channel.name,
+        sequence=head.sequence,
+        received_at=head.received_at,
+        kind=head.kind,
+        key=head.key,
+        method=head.request.method,
+        request_target=head.request.request_target,
+        sender=head.request.sender,
+        size=len(body),
+        conflict=event.conflict,
+        repeat_of=event.repeat_of,
+        damaged=event.damaged,
+        edited_from=edited.edited_from if edited else None,
+        made_by=edited.made_by if edited else None,
+        pinned=pinned.get(head.sequence, ""),
+        headers=_headers(head.request.headers),
+        body=_text(body),
+        body_base64=base64.b64encode(body).decode(),
+        deliveries=list(map(delivery_line, states)),
+        attempts=[attempt for delivery in states for attempt in _attempts(delivery)],
+    )
 
 
 async def event_body(who: Caller, id_: str) -> Download:
@@ -264,12 +303,12 @@ def _attempts(delivery: DeliveryState) -> Iterator[AttemptLine]:
         yield AttemptLine(delivery.subscription, replay, *times, one.outcome, one.status, one.text)
 
 
-def _headers(headers: HeaderList) -> list[list[str]]:
+def _headers(headers: HeaderList) -> list[tuple[str, str]]:
     return [
-        [
+        (
             name.decode("latin-1"),
             MASK if name.lower() in SECRET_HEADERS else value.decode("utf-8", "replace"),
-        ]
+        )
         for name, value in headers
     ]
 
