@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 import msgspec
 from aiohttp import web
 
-from relay_server.errors import InvalidValue, RequestTooSlow
+from relay_server.errors import Busy, InvalidValue, RequestTooSlow
 from relay_server.operations import (
     Caller,
     ForAdmins,
@@ -38,10 +38,14 @@ from relay_server.operations import (
     why,
 )
 from relay_server.web.access import caller
+from relay_server.web.context import CONTEXT
+from relay_server.web.limits import Limit
 
 FieldsT = TypeVar("FieldsT", bound=msgspec.Struct)
 
 MAX_REQUEST_BYTES = 65_536  # of a request to the API; more: 422
+# With an event's body in them, at once: each takes some three times that. More: 503 `busy`.
+MAX_EVENT_REQUESTS = 8
 BODY_DEADLINE_S = 10.0  # for the body of a request to the API; longer: 408
 
 ROOT = "/api/v1"
@@ -85,7 +89,20 @@ class Route(NamedTuple):
         return 200 if is_plan else self.status
 
     async def _handle(self, request: web.Request) -> web.Response:
-        who, said = caller(request), list[msgspec.Struct]()
+        who, context = caller(request), request.app[CONTEXT]
+        if not self.with_event:
+            return await self._do(request, who)
+        if context.event_requests >= MAX_EVENT_REQUESTS:
+            context.limited(Limit.REQUESTS, "too many events to be made at once")
+            raise Busy
+        context.event_requests += 1
+        try:
+            return await self._do(request, who)
+        finally:
+            context.event_requests -= 1
+
+    async def _do(self, request: web.Request, who: Caller) -> web.Response:
+        said = list[msgspec.Struct]()
         if isinstance(self.operation, ForAdmins):
             who.check_admin()
         if self.fields is not None:

@@ -54,6 +54,7 @@ class Context:
     failures: Failures = field(default_factory=Failures)
     throttle: Throttle = field(default_factory=Throttle)  # of what is logged at a bounded rate
     api_requests: int = 0  # under way
+    event_requests: int = 0  # those of them that have an event's body
     # One at a time, so that a token has no more than one.
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
     pulse: Pulse = field(init=False)

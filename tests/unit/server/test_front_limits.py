@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from relay_server import stopping
 from relay_server.configs import HmacAuth
 from relay_server.values import Scope
-from relay_server.web import front, server
+from relay_server.web import api, front, server
 from relay_server.web.limits import FAILURE_WINDOW_S, FAILURES
 from relay_server.web.server import HEADER_DEADLINE_S, KEEPALIVE_S, LINGER_S
 from tests.support.chatwoot import webhook
@@ -403,3 +403,23 @@ async def test_a_connection_that_is_lost_meanwhile_stops_no_deadline(served: Ser
     async with connection(served.port) as one:
         await begun(served, one, b"POST")
         assert await ends_at(served, one, HEADER_DEADLINE_S) == b""
+
+
+async def test_few_requests_with_an_events_body_are_read_at_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "MAX_EVENT_REQUESTS", 2)
+    root = await served.make_token("root", Scope.ADMIN)
+    slow = request("/api/v1/events", b"", length=1_000_000, token=root)
+    async with connections(served.port, 2) as held:
+        for one in held:
+            await one.send(slow)
+        await until(lambda: served.context.event_requests == 2)
+        asked = request("/api/v1/events", b"{}", token=root)
+        assert facts(await served.send(asked)) == (503, "busy", "1")
+        stranger = request("/api/v1/events", b"{}", token="rly_unknown")
+        assert (await served.send(stranger)).status == 401
+        whoami = request("/api/v1/whoami", b"", method="GET", token=root)
+        assert (await served.send(whoami)).status == 200
+    await until(lambda: served.context.event_requests == 0)
+    assert (await served.send(asked)).status == 422
