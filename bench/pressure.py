@@ -1,6 +1,6 @@
 """Measures what pressure does to Relay, and what it costs at rest.
 
-Pressure is a slow target, a replay beside live traffic, readers that stop reading.
+Pressure is a slow target, a replay beside live traffic, readers that stop reading, live feeds.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import bounds, report
 from bench.bounds import Bound
+from bench.feeds import watched
 from bench.idle import idle
 from bench.run import exit_status, fits, say
 from bench.scenarios import Figures, Target, target_running
@@ -24,6 +25,7 @@ STRAINS: dict[str, Strain] = {
     "slow-target": slow_target,
     "replay": replay_beside_live,
     "stopped-reader": stopped_reader,
+    "feeds": watched,
     "idle": idle,
 }
 QUICK = Size(quiet_s=4.0, slow_s=8.0, replayed=2_000, idle_s=10.0, idle_readers=200)
@@ -37,6 +39,8 @@ BOUNDS = [
     Bound("cost of one that pings", "stopped-reader", "pinging_cost_mib", 4, "MiB"),
     Bound("silent reader cut after", "stopped-reader", "silent_cut_s", 60, "s"),
     Bound("one that pings cut after", "stopped-reader", "pinging_cut_s", 60, "s"),
+    Bound("answer p99, watched / not", "feeds", "watched_answer_p99_ratio", 1.3, "x"),
+    Bound("server's CPU for a viewer", "feeds", "viewer_cpu_percent", 3, "%"),
     Bound("server's CPU at rest", "idle", "server_idle_cpu_percent", 0.1, "%"),
     Bound("client's CPU at rest", "idle", "client_idle_cpu_percent", 0.1, "%"),
     Bound("server's memory at rest", "idle", "server_idle_mib", 64, "MiB"),

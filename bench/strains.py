@@ -60,10 +60,10 @@ def slow_target(target: Target, folder: Path, size: Size) -> Figures:
         try:
             run = target.reset()
             with highest_resident_mib(way.processes["server"]) as highest:
-                slow = post(target, way, run, _at(SLOW_RATE, size.slow_s))
+                slow = post(target, way, run, at(SLOW_RATE, size.slow_s))
         finally:
             target.delay(0)
-        _arrived(target, slow)
+        arrived(target, slow)
         quiet = (before + _answer_p99_ms(target, way, size.quiet_s)) / 2
     return {
         "quiet_answer_p99_ms": quiet,
@@ -74,8 +74,8 @@ def slow_target(target: Target, folder: Path, size: Size) -> Figures:
 
 
 def _answer_p99_ms(target: Target, way: RelayWay, seconds: float) -> float:
-    load = post(target, way, target.reset(), _at(SLOW_RATE, seconds))
-    _arrived(target, load)
+    load = post(target, way, target.reset(), at(SLOW_RATE, seconds))
+    arrived(target, load)
     return load["answer_ms"]["p99"]
 
 
@@ -88,7 +88,7 @@ def replay_beside_live(target: Target, folder: Path, size: Size) -> Figures:
         count = str(size.replayed)
         load = post(target, way, target.reset(), [*STEADILY, "--count", count])
         stored = load["answered"]
-        _arrived(target, load)
+        arrived(target, load)
         before, more = _live(target, way, size.quiet_s)
         stored += more
         during, replayed_s = _live_beside_replay(target, way, stored)
@@ -104,8 +104,8 @@ def replay_beside_live(target: Target, folder: Path, size: Size) -> Figures:
 
 def _live(target: Target, way: RelayWay, seconds: float) -> tuple[float, int]:
     """The end-to-end p99 in ms, and how many there were."""
-    load = post(target, way, target.reset(), _at(LIVE_RATE, seconds))
-    return _arrived(target, load)["end_to_end_ms"]["p99"], load["answered"]
+    load = post(target, way, target.reset(), at(LIVE_RATE, seconds))
+    return arrived(target, load)["end_to_end_ms"]["p99"], load["answered"]
 
 
 def _live_beside_replay(target: Target, way: RelayWay, stored: int) -> tuple[float, float]:
@@ -117,7 +117,7 @@ def _live_beside_replay(target: Target, way: RelayWay, stored: int) -> tuple[flo
     least_s = stored / REPLAY_RATE
     run, started = target.reset(), time.monotonic()
     start_replay(way.folder / "data", REPLAY_RATE)
-    load = post(target, way, run, _at(LIVE_RATE, LIVE_SHARE * least_s))
+    load = post(target, way, run, at(LIVE_RATE, LIVE_SHARE * least_s))
     if target.report()["strays"] >= stored:
         raise BenchError("The replay ended before the live traffic beside it: it has no rate.")
     while (replayed := target.report()["strays"]) < stored:
@@ -125,7 +125,7 @@ def _live_beside_replay(target: Target, way: RelayWay, stored: int) -> tuple[flo
             raise BenchError(f"The replay brought {replayed} of {stored} events, and no more.")
         time.sleep(POLL_S)
     replayed_s = time.monotonic() - started
-    return _arrived(target, load)["end_to_end_ms"]["p99"], replayed_s
+    return arrived(target, load)["end_to_end_ms"]["p99"], replayed_s
 
 
 def stopped_reader(target: Target, folder: Path, size: Size) -> Figures:
@@ -192,11 +192,12 @@ def _costs(grown: Figures, cut_s: Figures) -> Figures:
     return found
 
 
-def _at(rate: float, seconds: float) -> list[str]:
+def at(rate: float, seconds: float) -> list[str]:
+    """What the generator is asked for."""
     return ["--rate", str(rate), "--seconds", str(seconds), *SENDERS]
 
 
-def _arrived(target: Target, load: LoadResult) -> TargetReport:
+def arrived(target: Target, load: LoadResult) -> TargetReport:
     """Wait for all of a load, and note what went wrong with it."""
     target.wait_for(load["answered"])
     report = target.report()

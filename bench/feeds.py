@@ -1,0 +1,88 @@
+"""What it costs that somebody watches: five live feeds beside webhooks at 50 a second."""
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.scenarios import Figures, Target, post, warm_up
+from bench.strains import LIVE_RATE, Size, arrived, at
+from bench.usage import usage
+from bench.ways import RelayWay, relay
+
+ON_PORT, ON_HOST = 3, 2  # feeds of one token, and of nobody: of either there may be four
+EVENT = b"event: event\n"
+LEAST_SHARE = 0.9  # of what happens, that a feed must tell of
+
+
+def watched(target: Target, folder: Path, size: Size) -> Figures:
+    """Webhooks alone, with five feeds of all that happens, and alone again.
+
+    The quiet figures are the means of the two around. A viewer's CPU is a fifth of what the server
+    takes more than in them.
+    """
+    with relay(folder, target.port) as way:
+        warm_up(target, way)
+        before = _live(target, way, size.quiet_s)
+        with _watching(way) as told:
+            during = _live(target, way, size.slow_s)
+        after = _live(target, way, size.quiet_s)
+    feeds = ON_PORT + ON_HOST
+    if told[0] < LEAST_SHARE * LIVE_RATE * size.slow_s * feeds:
+        raise BenchError(f"{feeds} feeds told of {told[0]} events: too few.")
+    quiet_ms, quiet_cpu = (before[0] + after[0]) / 2, (before[1] + after[1]) / 2
+    return {
+        "quiet_answer_p99_ms": quiet_ms,
+        "watched_answer_p99_ms": during[0],
+        "watched_answer_p99_ratio": during[0] / quiet_ms,
+        "viewer_cpu_percent": 100 * (during[1] - quiet_cpu) / feeds,
+    }
+
+
+def _live(target: Target, way: RelayWay, seconds: float) -> tuple[float, float]:
+    """The answers' p99 in ms, and the cores that the server took."""
+    server = way.processes["server"]
+    used, began = usage(server), time.monotonic()
+    load = post(target, way, target.reset(), at(LIVE_RATE, seconds))
+    took = usage(server).since(used).cpu_s / (time.monotonic() - began)
+    arrived(target, load)
+    return load["answer_ms"]["p99"], took
+
+
+@contextmanager
+def _watching(way: RelayWay) -> Iterator[list[int]]:
+    """Five feeds; how many events they told of, all together."""
+    told, over = [0], threading.Event()
+    with ExitStack() as stack, selectors.DefaultSelector() as ready:
+        for number in range(ON_PORT + ON_HOST):
+            feed = stack.enter_context(_feed(way, on_port=number < ON_PORT))
+            ready.register(feed, selectors.EVENT_READ, feed)
+
+        def read() -> None:
+            while not over.is_set():
+                for key, _ in ready.select(0.1):
+                    told[0] += key.data.recv(1 << 20).count(EVENT)
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        try:
+            yield told
+        finally:
+            over.set()
+            reading.join()
+
+
+def _feed(way: RelayWay, *, on_port: bool) -> socket.socket:
+    """A connection that a feed was asked for on."""
+    if on_port:
+        feed = socket.create_connection(("127.0.0.1", way.port))
+    else:
+        feed = socket.socket(socket.AF_UNIX)
+        feed.connect(str(way.folder / "data" / "control.sock"))
+    fields = f"Host: relay\r\nAuthorization: Bearer {way.subscribe_token}\r\n\r\n"
+    feed.sendall(f"GET /api/v1/feed?state=1 HTTP/1.1\r\n{fields}".encode())
+    return feed
