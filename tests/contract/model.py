@@ -129,8 +129,8 @@ class Reader:
             return state.name.lower()
         if self.of is not None:
             return "delivered" if self.tried[sequence] else "dead"
-        untried = self.filtered and sequence <= self.floor and sequence not in self.tried
-        if untried or sequence in self.skipped:
+        taken = self.tried.get(sequence, False) or not self.filtered
+        if sequence in self.skipped or (sequence <= self.floor and not taken):
             return "skipped"
         return "delivered" if sequence <= self.floor else "pending"
 

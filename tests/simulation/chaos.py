@@ -10,6 +10,7 @@ from relay_protocol.errors import RelayError
 from relay_server.values import ReplayState, Selection, Subscription
 from tests.simulation.clients import Machine
 from tests.simulation.network import Link, Pipe
+from tests.simulation.plan import FILTERS
 from tests.simulation.targets import Mood, Target
 
 if TYPE_CHECKING:
@@ -233,6 +234,10 @@ class Chaos:
 
     async def _policy(self) -> None:
         await self._world.change_policy(self._rng)
+
+    async def _filter(self) -> None:
+        for subscription in await self._some_subscription():
+            await self._world.set_filter(subscription, self._rng.choice(FILTERS))
 
     # Whom it hits.
 

@@ -152,7 +152,8 @@ class Machine:
         self._disturbances.note(self.number)
         self._journal = SimJournal(self._kernel, self._journal_disk)
         group = self.group
-        wanted = tuple(Wanted(c, group.name, group.since, group.share) for c in group.channels)
+        how = group.name, group.since, group.share, group.filter
+        wanted = tuple(Wanted(channel, *how) for channel in group.channels)
         name, is_new = f"machine-{self.number}", self.number % 2 == 0
         hello = Hello("1.0", name, wanted, group.window, batches=is_new)
         self._session = ClientSession(hello, group.concurrency, finished=self._journal)

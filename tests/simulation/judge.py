@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 from relay_protocol.values import Delivery, HeaderList, RequestHead
 from relay_server.configs import Policy
-from tests.simulation.disk import Kept
+from tests.simulation.disk import Kept, at_once
 from tests.simulation.kernel import Kernel
 from tests.simulation.network import Link
 
@@ -144,6 +145,8 @@ class Judge:
         self.histories: dict[tuple[int, int], _History] = defaultdict(_History)
         # When a subscription's targets took an event, by its number and the sequence.
         self.takes: dict[tuple[int, int], list[float]] = defaultdict(list)
+        # What a subscription was, or may have been, set to get, by channel and name.
+        self.filters: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         self._kernel = kernel
         self._disturbances = disturbances
         self._kept = kept
@@ -154,6 +157,15 @@ class Judge:
     def will_send(self, sent: Sent) -> None:
         """A sender is about to post this, maybe more than once."""
         self.sent[sent.body] = sent
+
+    def may_be_set(self, channel: str, name: str, wanted: str) -> None:
+        """Somebody is about to have a subscription get this."""
+        self.filters[channel, name][wanted] = None
+
+    def meant(self, channel: str, name: str, body: bytes) -> set[bool]:
+        """What the filters that a subscription may have had say of an event."""
+        pick = json.loads(body)["pick"]
+        return {_means(wanted, pick) for wanted in self.filters[channel, name]}
 
     def arrived(self, delivery: Delivery, machine: int, life: int) -> Visit:
         """A target got a request."""
@@ -172,6 +184,7 @@ class Judge:
             "arrived", delivery=delivery.id, attempt=delivery.attempt, at=f"{machine}/{life}"
         )
         self._same_bytes(delivery)
+        self._is_meant(delivery)
         self._in_order(visit, delivery.channel)
         self._alone(visit)
         self._no_duplicate(visit)
@@ -212,6 +225,14 @@ class Judge:
         if known != (head.id, delivery.body):
             self._kernel.violate("two events of one sequence", delivery=name)
 
+    def _is_meant(self, delivery: Delivery) -> None:
+        """No filter asks a replay; all else came through one."""
+        if delivery.replay or delivery.body not in self.sent:
+            return
+        name = self._name(delivery.subscription, delivery.channel)
+        if True not in self.meant(delivery.channel, name, delivery.body):
+            self._kernel.violate("not meant", delivery=delivery.id)
+
     def _in_order(self, visit: Visit, channel: str) -> None:
         """Each earlier one of the key was taken before, or its key was let go without it."""
         if visit.reader < 0:
@@ -226,6 +247,8 @@ class Judge:
             history = self.histories[visit.reader, earlier]
             if history.taken or self._passed(history, channel, visit):
                 continue
+            if self._may_be_skipped(visit.subscription, channel, earlier):
+                continue
             if not self._is_gone(channel, earlier):
                 self._kernel.violate(
                     "overtook", reader=visit.reader, sequence=visit.sequence, earlier=earlier
@@ -233,6 +256,15 @@ class Judge:
 
     def _passed(self, history: _History, channel: str, visit: Visit) -> bool:
         return any(history.passed(p, visit.began, self.ahead_s) for p in self.policies[channel])
+
+    def _may_be_skipped(self, subscription: int, channel: str, sequence: int) -> bool:
+        """Whether a filter that it may have had leaves an event out."""
+        _, body = self._known[channel, sequence]
+        return False in self.meant(channel, self._name(subscription, channel), body)
+
+    def _name(self, subscription: int, channel: str) -> str:
+        known = at_once(self._kept.subscriptions(channel))
+        return next(s.name for s in known if s.number == subscription)
 
     def _is_gone(self, channel: str, sequence: int) -> bool:
         """Whether it made room: the server goes on without it, a client may have it still."""
@@ -263,6 +295,13 @@ class Judge:
             machines = (earlier.machine, visit.machine)
             if not any(self._disturbances.since(m, earlier.began) for m in machines):
                 self._kernel.violate("duplicate without a reason", visit=visit)
+
+
+def _means(wanted: str, pick: int) -> bool:
+    """One of the plan's filters, read by itself."""
+    if not wanted:
+        return True
+    return (str(pick) in wanted.partition(":")[2].split(",")) is not wanted.startswith("-")
 
 
 def _place(request: RequestHead) -> tuple[str, str]:

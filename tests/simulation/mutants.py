@@ -15,9 +15,18 @@ from relay_server.delivery.hub import Hub
 from relay_server.delivery.lanes import Entry, Lane, State
 from relay_server.delivery.order import Order
 from relay_server.delivery.reader import Reader
+from relay_server.delivery.sifter import Sifter
+from relay_server.filters.language import Filter
 from relay_server.store.interface import Waiter
 from relay_server.store.sqlite.store import SqliteStore
-from relay_server.values import Appended, ChannelNumber, MarkState, NewEvent, Selected
+from relay_server.values import (
+    Appended,
+    ChannelNumber,
+    MarkState,
+    NewEvent,
+    Progress,
+    Selected,
+)
 from relay_server.web.gateway import Connection
 from tests.simulation.clients import SimJournal
 from tests.simulation.disk import SimStore
@@ -174,6 +183,33 @@ def skip_in_replays() -> Any:
     return mock.patch.object(SqliteStore, "select", mutant)
 
 
+def leave_out_what_is_meant() -> Any:
+    """A reader that catches up leaves out the first of what its filter means."""
+    sift = SqliteStore.sift
+
+    async def mutant(self: SqliteStore, *args: Any) -> Selected:
+        found = await sift(self, *args)
+        return Selected(found.outlines[1:], found.read_up_to)
+
+    return mock.patch.object(SqliteStore, "sift", mutant)
+
+
+def ask_no_filter() -> Any:
+    """What comes is sent to whoever reads."""
+    return mock.patch.object(Filter, "matches", return_value=True)
+
+
+def pass_what_waits() -> Any:
+    """Where nobody reads, the floor passes what is meant and was not sent."""
+    record = Sifter._record
+
+    def mutant(self: Sifter, watched: Any, claim: Any, meant: Any, up_to: int) -> None:
+        record(self, watched, claim, meant, up_to)
+        self._store.record(claim, Progress(up_to))
+
+    return mock.patch.object(Sifter, "_record", mutant)
+
+
 ALL: dict[str, Patch] = {
     mutant.__name__: mutant
     for mutant in (
@@ -193,5 +229,8 @@ ALL: dict[str, Patch] = {
         take_failures_for_successes,
         never_drop_a_dead_connection,
         skip_in_replays,
+        leave_out_what_is_meant,
+        ask_no_filter,
+        pass_what_waits,
     )
 }

@@ -38,7 +38,12 @@ FAULTS = (
     "pause",
     "policy",
     "lost_answers",
+    "filter",
 )
+
+# What subscriptions may be set to get, by a number that each event has; nothing stands for all.
+FILTERS = ("", "json.pick:0", "json.pick:0,1", "json.pick:2", "-json.pick:1")
+PICKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Group:
 
     Attributes:
         machines: How many; those that do not share take over from each other.
+        filter: That their hello carries; None to leave the subscription as it is set.
     """
 
     name: str
@@ -75,6 +81,7 @@ class Group:
     concurrency: int
     window: int
     since: int | None
+    filter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,7 @@ def _groups(rng: random.Random, channels: list[str], *, large: bool) -> tuple[Gr
                 concurrency=rng.choice([1, 2, 8]),
                 window=rng.choice([1, 2, 4, 32, 32]),
                 since=rng.choice([None, 0]),
+                filter=rng.choice([None, None, *FILTERS]),
             )
         )
     return tuple(groups)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from relay_server.values import Appended
 from tests.simulation.judge import Judge, Sent
 from tests.simulation.kernel import Kernel
-from tests.simulation.plan import Plan, Talk
+from tests.simulation.plan import PICKS, Plan, Talk
 
 ANSWER_S = 5.0  # a sender waits no longer
 MOST_TRIES = 12
@@ -96,6 +96,7 @@ class Sender:
 
 def _body(talk: Talk, name: str, size: int, rng: random.Random) -> bytes:
     content: dict[str, object] = {"event": "message_created", "name": name, "pad": "x" * size}
+    content["pick"] = rng.randrange(PICKS)
     if talk.key:
         if talk.channel == "chatwoot":
             content["conversation"] = {"id": talk.key}

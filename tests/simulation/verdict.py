@@ -74,8 +74,8 @@ async def settle(world: World, sending: Sequence[asyncio.Task[None]], within_s: 
 async def look(world: World) -> None:
     """Compare what was promised with what came, then see that nothing stays behind."""
     for name in world.plan.channels:
-        answered = [s.answered for s in world.judge.sent.values() if s.channel == name]
-        _look_at(world, name, [one for one in answered if one is not None])
+        mine = [s for s in world.judge.sent.values() if s.channel == name]
+        _look_at(world, name, [(*s.answered, s.body) for s in mine if s.answered is not None])
     for asked in world.asked:
         await _look_at_replay(world, asked)
     await _nothing_stays(world)
@@ -115,41 +115,49 @@ async def _why(world: World) -> str:
     return f"server={world.server is not None} waits={waits} replays={replays}"
 
 
-def _look_at(world: World, channel: str, answered: Sequence[tuple[str, int]]) -> None:
+def _look_at(world: World, channel: str, answered: Sequence[tuple[str, int, bytes]]) -> None:
     number = world.kept.catalog.channels[channel].number
     subscriptions = {s.name: s.number for s in at_once(world.kept.subscriptions(channel))}
-    all_states = at_once(world.kept.deliveries(number, [sequence for _, sequence in answered]))
-    for (event, sequence), states in zip(answered, all_states, strict=True):
+    all_states = at_once(world.kept.deliveries(number, [sequence for _, sequence, _ in answered]))
+    for (event, sequence, body), states in zip(answered, all_states, strict=True):
+        had = {n for n, s in subscriptions.items() if (s, sequence) in world.judge.takes}
+        excused = had | {n for n in subscriptions if False in world.judge.meant(channel, n, body)}
         if world.kept.is_gone(number, sequence):
-            _gone(world, channel, sequence, subscriptions.values())
+            _gone(
+                world, channel, sequence, [s for n, s in subscriptions.items() if n not in excused]
+            )
             continue
         found = at_once(world.kept.find_event(event))
         if found is None or (found.head.sequence, found.channel) != (sequence, number):
             world.kernel.violate("another place than answered", event=event)
         for state in states:
-            taken = (subscriptions[state.subscription], sequence) in world.judge.takes
-            _judge_state(world, sequence, state, taken=taken)
+            if not state.replay:
+                of = state.subscription
+                _judge_state(world, sequence, state, taken=of in had, excused=of in excused)
 
 
-def _judge_state(world: World, sequence: int, state: DeliveryState, *, taken: bool) -> None:
-    if state.state == "delivered" and not state.replay and not taken:
+def _judge_state(
+    world: World, sequence: int, state: DeliveryState, *, taken: bool, excused: bool
+) -> None:
+    """Of a subscription's own delivery; excused is what a target took, or a filter leaves out."""
+    if state.state == "delivered" and not taken:
         world.kernel.violate("LOST: delivered, but no target took it", sequence=sequence)
-    if state.state not in ("delivered", *GONE) and not state.replay:
+    if state.state == "skipped" and not excused:
+        world.kernel.violate("LOST: skipped, but meant", sequence=sequence)
+    if state.state not in ("delivered", "skipped", *GONE):
         world.kernel.violate("LOST: neither delivered nor dead", sequence=sequence, state=state)
-    if state.state == "dead":
-        world.kernel.note("ended dead")
+    world.kernel.note(f"ended {state.state}")
 
 
 def _gone(
-    world: World, channel: str, sequence: int, subscriptions: Iterable[SubscriptionNumber]
+    world: World, channel: str, sequence: int, missed_by: Iterable[SubscriptionNumber]
 ) -> None:
-    """It was deleted: then each subscription that there was has it, unless it made room."""
+    """It was deleted: then each subscription that should have it does, unless it made room."""
     if world.plan.channels[channel].drop_oldest:
         world.kernel.note("gone, maybe dropped")
         return
-    for number in subscriptions:
-        taken = (number, sequence) in world.judge.takes
-        if not taken and world.kept.could_have(number, sequence):
+    for number in missed_by:
+        if world.kept.could_have(number, sequence):
             world.kernel.violate("LOST: deleted undelivered", sequence=sequence)
 
 

@@ -282,6 +282,19 @@ class World:
             return
         self.kernel.note("paused" if reason else "resumed", subscription=changed.number)
 
+    async def set_filter(self, subscription: Subscription, wanted: str) -> None:
+        """Have a subscription get some events only."""
+        server = self.server
+        if server is None:
+            return
+        self.judge.may_be_set(subscription.channel, subscription.name, wanted)
+        try:
+            await server.store.change_subscription(
+                subscription.number, lambda config: config.with_filter(wanted)
+            )
+        except RelayError:
+            self.kernel.note("no filter set")
+
     def poster(self, config: ForwardConfig, *_: object) -> Poster:
         """What a forward posts with."""
         name = config.url.rpartition("/")[2]
@@ -299,6 +312,10 @@ class World:
             forward = ForwardConfig(f"http://10.0.0.5/{name}", self.plan.timeout_s, 4)
             config_of = SubscriptionConfig(forward=forward)
             at_once(self.kept.subscribe(name, "service", None, now, config_of))
+            self.judge.may_be_set(name, "service", "")
+        for group in self.plan.groups:
+            for name in group.channels:
+                self.judge.may_be_set(name, group.name, group.filter or "")
         for sender in self.senders:
             for target in self.targets:
                 target.poison.update(sender.poison)

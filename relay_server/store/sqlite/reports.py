@@ -99,9 +99,9 @@ class _Kept:
         return "delivered" if sequence <= floor else "pending"
 
     def _is_skipped(self, reader: SubscriptionNumber, sequence: int, floor: int) -> bool:
-        """Below the floor no span says it; but what was settled without an attempt was left out."""
+        """Below the floor no span says it; but what is settled there was delivered, or left out."""
         if sequence <= floor:
-            return (reader, sequence) not in self._attempts
+            return not any(a.delivered for a in self._attempts.get((reader, sequence), ()))
         return any(span.first <= sequence <= span.last for span in self._skips[reader])
 
     def state(self, reader: ReaderNumber, name: str, sequence: int, unmarked: str) -> DeliveryState:
