@@ -40,7 +40,7 @@ from relay_server.delivery.lanes import Entry, Holder
 from relay_server.delivery.order import LOOK_AHEAD, Order
 from relay_server.delivery.retry import Next, Verdict
 from relay_server.filters.document import Document, Documents
-from relay_server.filters.language import EVERYTHING, Filter
+from relay_server.filters.language import EVERYTHING, TEXT, Filter
 from relay_server.spans import Span, above, gaps, joined
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
@@ -60,9 +60,10 @@ log = structlog.get_logger()
 READ_AHEAD = 512  # outlines read at once
 REPLAY_LOOK_AHEAD = 256  # of a replay: looking for them costs much, and it has few under way
 REPLAY_BURST_S = 0.05  # how much of its rate a replay may catch up at once
-# Bodies of new events that a filter is asked of in the event loop; with more they are read, so that
-# a thread does it.
+# Bodies of new events that a filter is asked of in the event loop: some 2 ms. With more they are
+# read, so that a thread does it.
 SIFT_FED_BYTES = 262_144
+SEARCH_FED_BYTES = 16_384  # the same where it looks for words in them
 DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the checksum is wrong")
 TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
 
@@ -116,6 +117,7 @@ class Queue(Order):
         "_pace",
         "_reading",
         "_replay",
+        "_sift_bytes",
         "_skipped",
         "_store",
         "_throttled",
@@ -150,6 +152,7 @@ class Queue(Order):
         self._reading = False  # the store was asked what comes next
         self._noted_floor = claim.progress.floor
         self._filter = EVERYTHING
+        self._sift_bytes = SIFT_FED_BYTES
         self._filtered = False  # what it left out is to be left out again
         self._ask_again_up_to = 0  # was read by another filter
         self._skipped: list[Span] = []  # since it was recorded
@@ -200,6 +203,8 @@ class Queue(Order):
         """
         if wanted != self._filter:
             self._ask_again_up_to = self.read_up_to
+        searches = any(term.word == TEXT for term in wanted.terms)
+        self._sift_bytes = SEARCH_FED_BYTES if searches else SIFT_FED_BYTES
         self._filter, self._filtered = wanted, filtered
 
     def feed(self, change: EventsStored, documents: Documents, now: float) -> bool:
@@ -220,7 +225,7 @@ class Queue(Order):
             or len(events) != change.up_to - after  # what is known, or not handed along, among it
             or events[0].head.sequence != after + 1
             or self.room < len(events)
-            or (self._filter.terms and sum(len(e.body) for e in events) > SIFT_FED_BYTES)
+            or (self._filter.terms and sum(len(e.body) for e in events) > self._sift_bytes)
         ):
             self._unread = True
             return False

@@ -66,7 +66,8 @@ class StoreMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.database = open_in_memory()
         self.patches = [
-            mock.patch.multiple(events, LOOK_AT=3, LOOK_AT_BODIES=2, SIFT_AT_ONCE=2, SIFT_BYTES=45),
+            mock.patch.multiple(events, LOOK_AT=3, LOOK_AT_BODIES=2),
+            mock.patch.multiple(events, SIFT_LOOK_AT=3, SIFT_AT_ONCE=2, SIFT_BYTES=45),
             mock.patch.multiple(readers, MAX_RUNNING_REPLAYS=MOST_REPLAYS),
             mock.patch.multiple(catalogue, MAX_SUBSCRIPTIONS=MOST_SUBSCRIPTIONS),
             mock.patch.multiple(housekeeping, LOOK_AT=3),

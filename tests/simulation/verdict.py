@@ -209,10 +209,16 @@ async def _nothing_stays(world: World) -> None:
 
 
 async def _quiet(world: World, server: Server) -> None:
-    """Wait for the last results, and until connections to nobody were found out."""
-    deadline = world.kernel.now + QUIET_S
+    """Wait for the last results, also of stopped replays; connections to nobody are found out."""
+    deadline = world.kernel.now + QUIET_S + world.plan.timeout_s
     await asyncio.sleep(LOOK_S)
-    while any(link.client.lost or link.up.swallows or link.down.swallows for link in server.links):
+    while any(
+        link.client.lost or link.up.swallows or link.down.swallows for link in server.links
+    ) or any(
+        queue.stopped and queue.under_way
+        for reader in server.readers()
+        for queue in reader._queues.values()
+    ):
         await asyncio.sleep(LOOK_S)
         if world.kernel.now > deadline:
             world.kernel.violate("connections stay behind", count=len(server.connections))

@@ -28,8 +28,9 @@ T = TypeVar("T")
 
 LOOK_AT = 5_000  # events that one look for selected ones goes through at most
 LOOK_AT_BODIES = 500  # where it has to read them
-SIFT_AT_ONCE = 100  # events that one look asks a filter of: some 5 ms
-SIFT_BYTES = 4_194_304  # their bodies together, but for one that is larger by itself
+SIFT_LOOK_AT = 1_000  # events that one look for what a filter means goes through at most
+SIFT_AT_ONCE = 100  # of which it asks the filter
+SIFT_BYTES = 65_536  # their bodies together, or one that is larger: some 5 ms to look for words in
 
 
 class SqliteEvents(Part):
@@ -73,7 +74,7 @@ class SqliteEvents(Part):
         is_meant: Callable[[Event], bool] | None,
     ) -> Selected:
         start = position(channel, after)
-        end, _ = database.all("window_end", after=start, last=last(channel), limit=LOOK_AT)[0]
+        end, _ = database.all("window_end", after=start, last=last(channel), limit=SIFT_LOOK_AT)[0]
         if end is None:
             return Selected((), after)
         most = limit if is_meant is None else SIFT_AT_ONCE

@@ -61,16 +61,24 @@ async def test_what_waits_is_asked_about_where_it_is_read(
 
 
 @virtual_time
-async def test_large_events_are_asked_about_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "SIFT_FED_BYTES", 20)
-    world, sink = await filtered(0, "larger:10"), FakeSink(succeed)
+@pytest.mark.parametrize(
+    ("bound", "wanted"), [("SIFT_FED_BYTES", "larger:10"), ("SEARCH_FED_BYTES", "larger:10 xxx*")]
+)
+async def test_large_events_are_asked_about_in_a_thread(
+    bound: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, bound, 20)
+    world, sink = await filtered(0, wanted), FakeSink(succeed)
     async with world.reader(sink):
         await settled()
-        for size in (30, 9, 11):
+        world.store.asked.clear()
+        for size in (11, 9, 30):
+            assert world.store.asked["sift"] == 0
             await world.store.append(world.channel.number, new_event(b"x" * size))
             await settled()
 
     assert sink.sequences == [1, 3]
+    assert world.store.asked["sift"] > 0
 
 
 @virtual_time
