@@ -39,6 +39,10 @@ def show_event(result: Json) -> None:
     }
     if result["repeat_of"]:
         facts["sent before as"] = result["repeat_of"]
+    if result["edited_from"]:
+        facts["edited from"] = f"{result['edited_from']} by {result['made_by'] or 'somebody here'}"
+    if result["pinned"]:
+        facts["pinned as"] = result["pinned"]
     if result["damaged"]:
         facts["damaged"] = "its stored bytes are not those that came; it is sent to nobody"
     pairs(facts)

@@ -18,7 +18,7 @@ from relay_server.store.sqlite.database import Database, Row
 from relay_server.store.sqlite.housekeeping import delete
 from relay_server.store.sqlite.part import Part, reports, writes
 from relay_server.store.sqlite.rows import crc, decode_edited, encode
-from relay_server.store.sqlite.sql import first, last, position, sequence_of
+from relay_server.store.sqlite.sql import channel_of, first, last, position, sequence_of
 from relay_server.values import (
     ChannelNumber,
     Edited,
@@ -53,28 +53,7 @@ class SqliteEdited(Part):
         request = encode(new.event.request)
         at = _make_room(database, stream, len(request) + len(new.event.body), found.name)
         database.run_rows("append", [_row(new, request, at)])
-        sequence = sequence_of(at)
-        replay = database.value(
-            "create_replay",
-            subscription=found.number,
-            channel=stream,
-            selection=encode(Selection(sequences=(sequence,))),
-            rate_per_s=RATE_PER_S,
-            start=sequence - 1,
-            until=sequence,
-            now=new.event.received_at,
-            made_by=new.made_by,
-        )
-        database.run(
-            "create_edited",
-            position=at,
-            subscription=found.number,
-            replay=replay,
-            edited_from=new.edited_from,
-            made_by=new.made_by,
-            idempotency_key=new.idempotency_key,
-            asked=new.asked,
-        )
+        _bring(database, at, found.number, new)
         database.changes.append(ReplaysChanged(found.number))
         return _at(database, at)
 
@@ -94,6 +73,32 @@ class SqliteEdited(Part):
     ) -> Sequence[Edited]:
         end = sequence_of(last(-channel)) if before is None else before
         return _list(database, -channel, 0, end, subscription, limit)
+
+
+def _bring(database: Database, at: int, subscription: SubscriptionNumber, new: NewEdited) -> None:
+    """Have a replay of the stream bring the event there to a subscription."""
+    sequence = sequence_of(at)
+    replay = database.value(
+        "create_replay",
+        subscription=subscription,
+        channel=channel_of(at),
+        selection=encode(Selection(sequences=(sequence,))),
+        rate_per_s=RATE_PER_S,
+        start=sequence - 1,
+        until=sequence,
+        now=new.event.received_at,
+        made_by=new.made_by,
+    )
+    database.run(
+        "create_edited",
+        position=at,
+        subscription=subscription,
+        replay=replay,
+        edited_from=new.edited_from,
+        made_by=new.made_by,
+        idempotency_key=new.idempotency_key,
+        asked=new.asked,
+    )
 
 
 def _known(database: Database, new: NewEdited) -> Edited | None:

@@ -72,6 +72,14 @@ def test_an_event_that_was_sent_before_and_one_that_is_damaged(shown: Shown) -> 
     assert "sent to nobody" in text
 
 
+def test_an_event_that_was_edited_and_one_that_is_pinned(shown: Shown) -> None:
+    edited = EVENT | {"edited_from": "evt_1", "made_by": "ana", "pinned": "audio"}
+    text = shown(events.show_event, edited)
+    assert re.search("edited from +evt_1 by ana", text)
+    assert re.search("pinned as +audio", text)
+    assert "by somebody here" in shown(events.show_event, edited | {"made_by": ""})
+
+
 def test_an_attempt_of_a_replay_is_marked(shown: Shown) -> None:
     text = " ".join(shown(events.show_event, EVENT).split())
     assert "ana (replay 3) 2 " in text
