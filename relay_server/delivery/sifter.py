@@ -236,9 +236,13 @@ class Sifter:
 
     def _forget(self, number: SubscriptionNumber) -> None:
         watched = self._watched.pop(number, None)
-        if watched is not None:
-            del self._of_channel[watched.channel][number]
-            self._due.pop(number, None)
+        if watched is None:
+            return
+        self._due.pop(number, None)
+        of_channel = self._of_channel[watched.channel]
+        del of_channel[number]
+        if not of_channel:
+            del self._of_channel[watched.channel]
 
     def _is_due(self, watched: _Watched) -> None:
         self._due[watched.subscription.number] = watched

@@ -194,7 +194,7 @@ async def test_what_is_deleted_is_asked_about_no_more(what: str) -> None:
             await world.store.delete_channel(world.channel.name)
         else:
             await world.store.unsubscribe(world.subscription.number)
-        assert (found._watched, found._due) == ({}, {})
+        assert (found._watched, found._due, found._of_channel) == ({}, {}, {})
         await found.settle(world.subscription.number)
 
 

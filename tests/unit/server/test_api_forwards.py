@@ -67,6 +67,22 @@ async def stored(served: Served) -> Subscription:
     return one
 
 
+async def test_a_forward_may_get_some_events_only(served: Served, admin: Asking) -> None:
+    """A filter that cannot be changes nothing else, either."""
+    for text in ("is:dead", "kin:x"):
+        refused = await admin.refused("POST", "forwards", NEW | {"filter": text})
+        assert refused == (422, "invalid_filter")
+    assert await served.store.subscriptions() == []
+    made = await admin.ok("POST", "forwards", NEW | {"filter": "from:customer"})
+    assert (made["filter"], (await stored(served)).config.filtered) == ("from:customer", True)
+
+    wrong = {"filter": "kin:x", "timeout_s": 5}
+    assert await admin.refused("PATCH", FORWARD, wrong) == (422, "invalid_filter")
+    assert (await admin.ok("GET", FORWARD))["timeout_s"] == 30
+    changed = await admin.ok("PATCH", FORWARD, {"filter": "from:bot", "timeout_s": 5})
+    assert (changed["filter"], changed["timeout_s"]) == ("from:bot", 5)
+
+
 async def test_a_forward_comes_changes_and_goes(
     served: Served, admin: Asking, engine: Engine
 ) -> None:

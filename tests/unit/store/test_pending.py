@@ -211,6 +211,19 @@ def test_marks_that_cannot_be_written_are_bounded_but_for_those_that_matter(
     assert marked[2:] == list(range(marked[2], 1_000)), "the oldest are forgotten"
 
 
+def test_while_nothing_can_be_written_the_latest_skipped_ones_are_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_module, "MAX_SKIPS", 3)
+    pending = Pending()
+    for n in range(2, 20, 2):
+        pending.add(CLAIM, Progress(0, skipped=(Span(n, n),)))
+
+    pending.write(database)
+
+    assert skipped(database) == {14, 16, 18}
+
+
 def test_a_dead_delivery_below_the_floor_outlives_the_bound(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
