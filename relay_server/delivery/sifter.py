@@ -167,26 +167,27 @@ class Sifter:
 
     async def _round(self) -> None:
         """One look for each that is due."""
-        for watched in list(self._due.values()):
+        for number in list(self._due):
             began = self._clock.monotonic()
-            if not await self._backoff.run(functools.partial(self._look_once, watched)):
+            if not await self._backoff.run(functools.partial(self._look_once, number)):
                 await asyncio.sleep(STORE_RETRY_S)
                 continue
             await asyncio.sleep(REST * (self._clock.monotonic() - began))
 
-    async def _look_once(self, watched: _Watched) -> None:
-        number = watched.subscription.number
-        self._due.pop(number, None)
+    async def _look_once(self, number: SubscriptionNumber) -> None:
+        watched, again = self._due.pop(number, None), True
+        if watched is None:
+            return  # forgotten meanwhile
         try:
-            more = await self._look(watched)
+            again = await self._look(watched)
         except RelayError:
-            self._due[number] = watched
             raise
         except Exception as exc:
+            again = False
             log.error("a filter could not be asked", subscription=number, exc_info=exc)
-            return
-        if more and self._watched.get(number) is watched:
-            self._due.setdefault(number, watched)
+        finally:
+            if again and self._is_watched(watched):
+                self._due.setdefault(number, watched)
 
     async def _look(self, watched: _Watched) -> bool:
         """Ask of the next events; False where there are no more."""
@@ -206,7 +207,8 @@ class Sifter:
                 FOUND_AT_ONCE,
                 lambda event: wanted.matches(Document(event)),
             )
-            if found.read_up_to == watched.asked_up_to:
+            # Another filter is asked instead by now: what came since is not for this one to judge.
+            if found.read_up_to == watched.asked_up_to or not self._is_watched(watched):
                 return False
             meant = [outline.sequence for outline in found.outlines]
             self._record(watched, claim, meant, found.read_up_to)
@@ -243,6 +245,10 @@ class Sifter:
         del of_channel[number]
         if not of_channel:
             del self._of_channel[watched.channel]
+
+    def _is_watched(self, watched: _Watched) -> bool:
+        """False once it was forgotten, or is watched with another filter."""
+        return self._watched.get(watched.subscription.number) is watched
 
     def _is_due(self, watched: _Watched) -> None:
         self._due[watched.subscription.number] = watched

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from relay_server.configs import ORDINARY
 from relay_server.delivery.sifter import SETTLE_S, Sifter
 from relay_server.store.sqlite import events
 from relay_server.values import Progress
@@ -156,6 +157,41 @@ async def test_another_filter_settles_what_waits_and_is_not_meant_any_more() -> 
             "skipped", "delivered", "pending", "skipped", "skipped",
         ]  # fmt: skip
         await is_settled(world, 5)
+
+
+@virtual_time
+async def test_what_comes_after_another_filter_was_set_is_asked_of_that_alone() -> None:
+    """Also where a look with the one before it is under way, or has its turn yet."""
+    world = await a_world(0)
+    gates = [asyncio.Event(), asyncio.Event()]
+    asked: list[int] = []
+    sift = world.store.sift
+
+    async def slow(*question: object) -> object:
+        asked.append(question[1])  # type: ignore[arg-type]
+        if len(asked) <= len(gates):
+            await gates[len(asked) - 1].wait()
+        return await sift(*question)  # type: ignore[arg-type]
+
+    world.store.sift = slow  # type: ignore[method-assign, assignment]
+    await world.get_only(FEW)
+    first = world.subscription
+    second, _ = await world.store.subscribe(
+        world.channel.name, "second", None, 0, ORDINARY.with_filter(FEW)
+    )
+    async with sifter(world):
+        await until(lambda: asked == [first.number])
+        for number in (first.number, second.number):
+            await world.store.change_subscription(number, lambda c: c.with_filter("conv:1"))
+        await append_many(world.store, world.channel, 2)
+        gates[0].set()
+        gates[1].set()
+        await until(lambda: len(asked) >= 4)
+        await settled()
+        await world.store.flush()
+
+        statuses = await world.store.subscription_status([first.number, second.number])
+        assert [status.backlog for status in statuses] == [1, 1]
 
 
 @virtual_time
