@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
@@ -12,11 +13,12 @@ from aiohttp import web
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import Forbidden, TooMany
-from relay_server.filters.language import InvalidFilter, parse
+from relay_server.filters.language import Filter, InvalidFilter
 from relay_server.live.feeds import Feeds
 from relay_server.live.positions import parse_positions
 from relay_server.live.views import View, Viewer, Write
 from relay_server.operations import Caller
+from relay_server.operations.listing import Meant
 from relay_server.values import Scope
 from relay_server.web.access import caller
 from relay_server.web.api import from_query
@@ -26,6 +28,8 @@ from relay_server.web.server import BoundedHandler
 
 log = structlog.get_logger()
 
+# Without a sign that what was sent arrived, such as a beat, a reader is gone: its laptop sleeps.
+DEAD_MS = 30_000
 CLOSE_S = 3.0  # for what a feed was sent last to be read; then its connection is cut
 
 HEADERS = {
@@ -35,20 +39,42 @@ HEADERS = {
 }
 
 
-class FeedFields(msgspec.Struct, rename={"from_": "from"}):
-    """What a feed is of.
+FLAG = {"": False, "0": False, "false": False, "1": True, "true": True}
+
+
+class FeedFields(Meant, kw_only=True):
+    """What a feed is of: a filter, as the list of events takes it.
 
     Attributes:
         channel: Names with commas between them; none for every channel that may be seen.
-        q: A filter; empty for every event.
-        state: What becomes of deliveries, subscriptions and channels is told, too.
+        state: `1`: what becomes of deliveries, subscriptions and channels is told, too.
         from_: A position to go on from, as `Last-Event-ID`, which goes before it.
     """
 
-    channel: str = ""
-    q: str = ""
-    state: bool = False
-    from_: str = ""
+    channel: str | None = None
+    state: str = ""
+    from_: str = msgspec.field(name="from", default="")
+
+    @property
+    def position(self) -> str:
+        """Empty where `from` says who is behind an event: a position alone has a `=`."""
+        return self.from_ if "=" in self.from_ else ""
+
+    def meant(self, now_ms: int) -> Filter:
+        """Which events are told of.
+
+        Raises:
+            InvalidFilter: It cannot be, or asks what only deliveries can answer.
+        """
+        direction = "" if self.position else self.from_
+        state = "" if self.state.lower() in FLAG else self.state
+        found = msgspec.structs.replace(self, from_=direction, state=state).filter(now_ms)
+        if found.needs_outcome:
+            raise InvalidFilter(
+                "a feed tells of events as they are stored: what becomes of them (`is:failed`,"
+                " `status:`) comes as `delivery`, with state=1"
+            )
+        return found
 
 
 async def feed(request: web.Request) -> web.StreamResponse:
@@ -70,6 +96,7 @@ async def _follow(
     connection = request.protocol
     assert isinstance(connection, BoundedHandler)
     connection.on_lost.append(viewer.gone)
+    _notice_death(request.transport)
     at = await feeds.positions(view, since)
     response = web.StreamResponse(headers=HEADERS)
     response.force_close()
@@ -80,6 +107,13 @@ async def _follow(
         if not await viewer.say_goodbye(response.write) and request.transport is not None:
             asyncio.get_running_loop().call_later(CLOSE_S, request.transport.abort)
     return response
+
+
+def _notice_death(transport: asyncio.Transport | None) -> None:
+    """Have the system say when the other end is gone, as nothing ever comes from there."""
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is not None and sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_MS)
 
 
 async def _write(viewer: Viewer, missed: AsyncIterator[bytes], write: Write) -> None:
@@ -96,7 +130,7 @@ async def _write(viewer: Viewer, missed: AsyncIterator[bytes], write: Write) -> 
 
 def _since(request: web.Request, fields: FeedFields) -> Mapping[str, int] | None:
     """The position that a reader brings back; None where it brings none."""
-    text = request.headers.get("Last-Event-ID", fields.from_)
+    text = request.headers.get("Last-Event-ID", fields.position)
     return parse_positions(text) if text else None
 
 
@@ -104,12 +138,7 @@ def _view(who: Caller, fields: FeedFields) -> View:
     """What a caller asks to see; a channel that is not for it is not there."""
     if who.token is not None and not who.token.scopes & {Scope.SUBSCRIBE, Scope.ADMIN}:
         raise Forbidden("this takes a token with the scope subscribe")
-    filter_ = parse(fields.q, who.now())
-    if filter_.needs_outcome:
-        raise InvalidFilter(
-            "a feed tells of events as they are stored: what becomes of them (`is:failed`,"
-            " `status:`) comes as `delivery`, with state=1"
-        )
-    names = [name for name in fields.channel.split(",") if name]
+    names = [name for name in (fields.channel or "").split(",") if name]
     wanted = frozenset(who.channel(name).name for name in names)
-    return View(who, wanted or None, filter_, fields.state)
+    told = FLAG.get(fields.state.lower(), False)
+    return View(who, wanted or None, fields.meant(who.now()), told)

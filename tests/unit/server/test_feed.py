@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -16,6 +17,7 @@ from relay_server.live.rendering import render
 from relay_server.store.feed import EventsStored, Progressed
 from relay_server.values import Event, MarkState, NewEdited, Progress, Scope
 from relay_server.web import feed
+from relay_server.web.server import BoundedHandler
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event, waiting
 from tests.support.feeds import FeedReader
@@ -194,16 +196,32 @@ async def test_a_filter_leaves_out_what_is_not_meant(served: Served, ana: Asking
     assert reader.position == "chatwoot=3"
 
 
+async def test_a_filter_is_asked_as_in_the_list_of_events(served: Served, ana: Asking) -> None:
+    """By the same fields; `from` is a position where it has a `=`."""
+    assert ana.token is not None
+    reader = FeedReader(served.port, ana.token, kind="message_created", **{"from": "bot"})
+    sender = b'"sender":{"type":"agent_bot"}'
+    bot = b'{"event":"message_created","message_type":"outgoing",%b}' % sender
+    async with reader.reading():
+        await append(served)
+        await append(served, body=bot, kind="message_updated")
+        await append(served, body=bot)
+        await reader.got("event")
+
+    assert reader.sequences == [3]
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [
         ("q=is:failed", "invalid_filter"),
         ("q=is:faild", "invalid_filter"),
         ("q=%22", "invalid_filter"),
-        ("from=chatwoot", "invalid_value"),
+        ("from=chatwoot", "invalid_filter"),
         ("from=chatwoot=x", "invalid_value"),
         ("from=" + "a=1;" * 70, "invalid_value"),
-        ("state=perhaps", "invalid_value"),
+        ("state=perhaps", "invalid_filter"),
+        ("state=failed", "invalid_filter"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused(ana: Asking, query: str, code: str) -> None:
@@ -388,6 +406,25 @@ async def test_a_reader_that_takes_nothing_is_sent_away_and_comes_back(
         )
     missed = {s for gap in reader.of("gap") for s in range(gap["from"], gap["to"] + 1)}
     assert sorted([*reader.sequences, *missed]) == list(range(1, last + 1))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such")
+async def test_a_reader_that_is_gone_without_a_word_is_noticed(
+    served: Served, reader: FeedReader
+) -> None:
+    """By the system: it holds one of four feeds."""
+    made, make = list[BoundedHandler](), served.front.fallback
+
+    def noted() -> BoundedHandler:
+        made.append(make())
+        return made[-1]
+
+    served.front.fallback = noted
+    async with reader.reading():
+        assert made[0].transport is not None
+        sock = made[0].transport.get_extra_info("socket")
+        found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert found == feed.DEAD_MS
 
 
 async def test_there_are_so_many_feeds_and_no_more(served: Served, reader: FeedReader) -> None:
