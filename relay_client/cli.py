@@ -30,6 +30,7 @@ from relay_client.options import (
     run,
 )
 from relay_http.streams import standard_streams
+from relay_http.usage import Commands
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="relay-client",
+    cls=Commands,
     help="Brings the webhooks of a relay to the machine you develop on.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # errors are told by main

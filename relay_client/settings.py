@@ -23,6 +23,7 @@ from relay_client.errors import UsageError
 from relay_client.relay import Relay, parse_url
 from relay_http.target import Target, path_of_all
 from relay_protocol.limits import WINDOW_DELIVERIES
+from relay_protocol.text import plainly
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment
 
 _PREFIX = "RELAY_CLIENT_"
@@ -263,7 +264,7 @@ def _validated(values: dict[str, object], sources: Mapping[str, str]) -> ClientS
     except ValidationError as exc:
         first = exc.errors()[0]
         name = str(first["loc"][0])
-        message = first["msg"].removeprefix("Value error, ")
+        message = plainly(first["msg"])
         raise UsageError(f"{_called(name, sources[name])}: {message}") from exc
 
 

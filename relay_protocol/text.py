@@ -1,4 +1,4 @@
-"""Text of strangers, made harmless for a terminal: both ends show what senders wrote."""
+"""Text for people, at both ends: what strangers wrote made harmless, what a library says plain."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ def harmless(text: str, limit: int = 200) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == ZERO_WIDTH_JOINER else "\ufffd" for c in text)
+
+
+def plainly(message: str) -> str:
+    """Say what is wrong with a value without the words of pydantic, which read both ends' options.
+
+    `"Input should be a valid integer, unable to parse …"` is `"must be a whole number"`.
+    """
+    problem, _, _ = message.removeprefix("Value error, ").partition(", unable to ")
+    problem = problem.replace("Input should be", "must be")
+    return problem.replace("a valid integer", "a whole number").replace("a valid ", "a ")

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from relay_http.addresses import Network
 from relay_protocol.limits import MAX_BODY_BYTES
+from relay_protocol.text import plainly
 from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.errors import InvalidValue
@@ -306,6 +307,6 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_input=False, include_url=False):
         name = str(item["loc"][0]) if item["loc"] else ""
-        reason = item["msg"].removeprefix("Value error, ")
+        reason = plainly(item["msg"])
         lines.append(f"{PREFIX}{name.upper()}: {reason}" if name else reason)
     return "; ".join(lines)

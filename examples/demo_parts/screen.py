@@ -46,6 +46,11 @@ class Screen:
         """Print words of the demo; long lines stay whole, so that they can be copied."""
         self._print(Text(text, style))
 
+    def fold(self, text: str, style: str = "") -> None:
+        """Print words that nobody copies; on a terminal a long line ends between two of them."""
+        for part in self._folded(Text(text, style), 0):
+            self._print(part)
+
     def step(self, text: str) -> None:
         """Print what is done now."""
         self.say()

@@ -153,9 +153,10 @@ class Demo:
 
     async def _send(self, url: str) -> None:
         sample = Sample.read()
-        self._screen.step(f"POST {FILE.relative_to(ROOT)} to the URL for Chatwoot")
+        self._screen.say()
+        self._screen.fold(f"POST {FILE.relative_to(ROOT)} to the URL for Chatwoot", "bold")
         words = textwrap.shorten(sample.words, WORDS_SHOWN, placeholder=" …")
-        self._screen.say(f"{sample.customer} writes: {words}")
+        self._screen.fold(f"{sample.customer} writes: {words}")
         bot, client = self._bot, self._client
         at_bot = bot.seek(sample.event, sample.conversation)
         at_client = client.seek(sample.event, sample.conversation)
@@ -164,7 +165,7 @@ class Demo:
         await client.sees(at_client, ARRIVAL_S)
         self.arrived = True
         self._screen.say()
-        self._screen.say(_timing(answer, arrived_at), "bold green")
+        self._screen.fold(_timing(answer, arrived_at), "bold green")
 
     async def _second_token(self) -> str:
         scope = ["--scope", "subscribe", "--channel", self._made["channel"]]

@@ -21,13 +21,20 @@ def show_audit(result: Json) -> None:
     for entry in result["entries"]:
         who = entry["made_by"] or "somebody here"
         place = f" at {entry['address']}" if entry["address"] else ""
-        asked = json.dumps(entry["asked"], ensure_ascii=False) if entry["asked"] else ""
+        asked = [f"{name} {_value(value)}" for name, value in entry["asked"].items()]
         lines(
             f"{when(entry['at'])}  {entry['action']} {entry['what']}".rstrip(),
-            f"    by {who}{place} {asked}".rstrip(),
+            f"    by {who}{place}{': ' if asked else ''}{', '.join(asked)}",
         )
     if result["next"] is not None:
         lines(f"Older ones: --before {result['next']}")
+
+
+def _value(value: object) -> str:
+    """What was asked: text and numbers as they are, the rest as JSON."""
+    if value and isinstance(value, str) and "," not in value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 @command(app, "list", show_audit)

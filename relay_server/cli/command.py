@@ -61,6 +61,7 @@ def command(
     show: Show,
     *,
     emptying: bool = False,
+    dashes: bool = False,
     **configs: type[msgspec.Struct],
 ) -> Callable[[Callable[..., Work | Json]], Callable[..., Work | Json]]:
     """Make a command of a function, which gives what is to be asked, or the result.
@@ -70,6 +71,7 @@ def command(
         name: Its name there.
         show: Prints the result for people.
         emptying: It has the options that empty a setting, such as `--no-hmac`, too.
+        dashes: What begins with `-` and is no option is an argument.
         configs: Names of the function's parameters that get what was given of a config's settings,
             as the API takes it, but for those that have a parameter of their own.
     """
@@ -94,7 +96,7 @@ def command(
                 parameters += _options(tables[parameter.name], emptying)
             elif parameter.name != "ctx":
                 parameters.append(parameter)
-        _add(app, name, run, function.__doc__, [*parameters, _AS_JSON])
+        _add(app, name, run, function.__doc__, [*parameters, _AS_JSON], dashes=dashes)
         return function
 
     return made
@@ -191,13 +193,16 @@ def _add(
     run: Callable[..., None],
     about: str | None,
     parameters: list[inspect.Parameter],
+    *,
+    dashes: bool = False,
 ) -> None:
     """Have an app run a function that is called with these parameters, as typer reads them."""
     # Not functools.wraps: what is wrapped would be asked for its types, and has others.
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
     run.__annotations__ = {}
-    app.command(name, help=about)(run)
+    context = {"ignore_unknown_options": dashes}
+    app.command(name, help=about, context_settings=context)(run)
 
 
 def _parameter(

@@ -10,7 +10,7 @@ import typer
 
 from relay_server.cli.command import Work, command, route, target_of
 from relay_server.cli.options import Channel, Json
-from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
+from relay_server.cli.text import MAX_CELL_CHARS, about, lines, pairs, table, when
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -21,7 +21,7 @@ app = typer.Typer(help="What came in, and what became of it.", no_args_is_help=T
 def show_events(result: Json) -> None:
     """Two lines an event, newest first."""
     if not result["events"]:
-        lines("No event is meant." if result["newest"] else "Nothing came in yet.")
+        lines("No event matches." if result["newest"] else "Nothing came in yet.")
     for event in result["events"]:
         lines(*_event(event))
 
@@ -57,10 +57,9 @@ def show_event(result: Json) -> None:
 
 def _event(event: Json) -> tuple[str, str]:
     states = ", ".join(f"{_whose(d)}: {_state(d)}" for d in event["deliveries"])
-    what = f"{event['kind'] or event['method']}, order {event['key'] or '-'}"
     return (
         f"{when(event['received_at'])}  {event['id']}",
-        f"    {what}; {states or 'nobody subscribed then'}",
+        f"    {about(event)}; {states or 'nobody subscribed then'}",
     )
 
 
@@ -105,14 +104,13 @@ def _body(result: Json) -> str:
     return text
 
 
-@command(app, "list", show_events)
+@command(app, "list", show_events, dashes=True)
 def events_list(
     words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="FILTER",
-            help='Those that it means, such as kind:message_created "bom dia"; behind -- where'
-            " one begins with -.",
+            help='Those that it means, such as kind:message_created -is:private "bom dia".',
         ),
     ] = None,
     channel: Channel = None,
@@ -122,6 +120,9 @@ def events_list(
     ] = None,
 ) -> Work:
     """List the newest events, and what became of each."""
+    for word in words or []:
+        if word.startswith("--"):
+            raise typer.BadParameter(f"there is no option {word}")
     query = {"channel": channel, "limit": limit, "before": before, "q": " ".join(words or [])}
     return lambda api: _listed(api, query)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from relay_http.tls import trusting_nobody
+from relay_http.usage import Commands
 from relay_protocol.errors import RelayError
 from relay_server.cli.command import Work, ask, command, confirmed, load_settings
 from relay_server.cli.options import DataDir, Json, Yes
@@ -27,6 +28,7 @@ INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `statu
 HEALTH_TIMEOUT_S = 3.0  # after which `health` says that it is not ready
 
 app = typer.Typer(
+    cls=Commands,
     help="Takes webhooks, stores them, and pushes them to whoever reads.",
     no_args_is_help=True,
     add_completion=False,

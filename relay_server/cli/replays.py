@@ -9,7 +9,7 @@ import typer
 
 from relay_server.cli.command import Work, ask, command, confirmed, route, target_of
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
-from relay_server.cli.text import alarm, counted, lines, pairs, when
+from relay_server.cli.text import about, alarm, counted, lines, pairs, when
 from relay_server.errors import NothingSelected
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ def _show_plan(result: Json) -> None:
     for one in result["by_subscription"]:
         count = counted(one["at_most"], "event", "events")
         lines(f"{one['subscription']} of {result['channel']} would get {most}{count}.")
-    for event in result["sample"]:
-        what = f"{event['kind'] or event['method']}, order {event['key'] or '-'}"
-        lines(f"    {when(event['received_at'])}  {event['id']}  {what}")
+    if result["sample"]:
+        lines("The first of them:")
+    for event in reversed(result["sample"]):
+        lines(f"{when(event['received_at'])}  {event['id']}", f"    {about(event)}")
     lines("Nothing was begun: that takes the same without --dry-run.")
 
 

@@ -59,6 +59,12 @@ def plain(value: object) -> str:
     return harmless(str(value), limit=MAX_CELL_CHARS)
 
 
+def about(event: Json) -> str:
+    """What an event of a list is, and which key its order is kept by."""
+    what = str(event["kind"] or event["method"])
+    return f"{what}, key {event['key']}" if event["key"] else what
+
+
 def when(unix_ms: int | None) -> str:
     """A time of day here, or a dash."""
     if unix_ms is None:

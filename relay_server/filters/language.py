@@ -280,7 +280,7 @@ def _unquoted(text: str) -> str:
 
 def _unknown(word: str) -> str:
     near = difflib.get_close_matches(word.lower(), [w for w in KNOWN if "." not in w], 1)
-    meant = f"; did you mean `{near[0]}:`?" if near else f"; there are {', '.join(KNOWN)}"
+    meant = f"; did you mean `{near[0]}:`?" if near else f"; there are {', '.join(KNOWN)}."
     return f'`{word}:` is no word of a filter{meant} Text with a colon goes in quotes: "{word}:…"'
 
 

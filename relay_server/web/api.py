@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -47,6 +48,9 @@ MAX_REQUEST_BYTES = 65_536  # of a request to the API; more: 422
 # With an event's body in them, at once: each takes some three times that. More: 503 `busy`.
 MAX_EVENT_REQUESTS = 8
 BODY_DEADLINE_S = 10.0  # for the body of a request to the API; longer: 408
+
+# What msgspec calls the kinds of JSON's values.
+KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 ROOT = "/api/v1"
 CHANNEL = "/channels/{name}"
@@ -228,8 +232,20 @@ async def _from_body(
         raise RequestTooSlow(BODY_DEADLINE_S) from exc
     try:
         return msgspec.json.decode(bytes(body), type=fields)
+    except msgspec.ValidationError as exc:
+        raise InvalidValue(_misfit(str(exc))) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidValue(str(exc)) from exc
+        raise InvalidValue(f"the request's body is no JSON: {exc}") from exc
+
+
+def _misfit(message: str) -> str:
+    """What does not fit, and where: msgspec names Python's types, and a path from `$` on."""
+    problem, _, path = message.partition(" - at `$")
+    if problem.startswith("Expected `"):
+        problem = problem.replace("`", "").replace(" | ", " or ")
+        problem = re.sub(r"\w+", lambda word: KINDS.get(word[0], word[0]), problem)
+    where = path.strip(".`")
+    return f"{where}: {problem}" if where else problem
 
 
 async def from_query(request: web.Request, fields: type[FieldsT]) -> FieldsT:

@@ -61,6 +61,7 @@ async def run(
         (["connect", "--help"], 0, "--to"),
         (["nonsense"], 2, "nonsense"),
         (["connect", "--nonsense"], 2, "nonsense"),
+        (["connect", "--concurrency", "x"], 2, "must be a whole number"),
         (["whoami"], 2, "no relay is set"),
         (["connect", "--url", "http://127.0.0.1:9", "--token", "t"], 2, "--to localhost:8000"),
         (["whoami", "--url", "http://127.0.0.1:9", "--token", "t"], 3, "cannot be reached"),

@@ -107,6 +107,23 @@ async def test_numbers_in_a_query(admin: Asking, path: str, number: str) -> None
     assert (await admin("GET", path + quote(number))).status == 422
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ('{"selection": {"all": 1}}', "selection.all: Expected true or false, got a whole number"),
+        ('{"selection": {"kind": 4}}', "selection.kind: Expected text or null"),
+        ('{"selection": 5}', "selection: Expected object, got a whole number"),
+        ("{}", "missing required field `selection`"),
+        ("{", "the request's body is no JSON"),
+    ],
+)
+async def test_what_does_not_fit_is_said_in_the_words_of_json(
+    admin: Asking, body: str, says: str
+) -> None:
+    message = (await admin("POST", "replays", body.encode())).json["error"]["message"]
+    assert says in message
+
+
 def test_a_wait_without_end_can_be_said() -> None:
     assert Busy(float("inf")).retry_after_s == 3_600
     assert Busy(0.1).retry_after_s == 1

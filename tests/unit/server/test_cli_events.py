@@ -17,6 +17,8 @@ def test_events_and_status_of_a_server_that_does_not_run(command: Run) -> None:
     listed = answer(command("events", "list", "--limit", "5", "--before", "9", "--json"))
     assert (listed["events"], listed["complete"]) == ([], True)
     assert command("events", "list", "is:faild")[0] == 1
+    assert command("events", "list", "kind:message_*", "-is:private")[1] == "Nothing came in yet.\n"
+    assert "no option --limt" in command("events", "list", "--limt", "5")[2]
     assert command("events", "list", "--limit", "0")[0] == 2
     assert command("events", "list", "--limit", "501")[0] == 2
     status, _, err = command("events", "list", "--channel", "x&limit=1")

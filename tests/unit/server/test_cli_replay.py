@@ -37,7 +37,12 @@ def test_a_dry_run_begins_nothing(command: Run, shown: Shown) -> None:
         "complete": True,
     }
     text = shown(replays.show_begun, plan)
-    for part in ("ana of chatwoot would get 3 events.", ID, "Nothing was begun"):
+    for part in (
+        "ana of chatwoot would get 3 events.",
+        "The first of them:",
+        ID,
+        "Nothing was begun",
+    ):
         assert part in text
     assert "would get at most 3" in shown(replays.show_begun, plan | {"complete": False})
 

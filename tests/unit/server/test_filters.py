@@ -223,6 +223,7 @@ def test_what_is_stored_means_the_same() -> None:
         ("from:costumer", "did you mean `from:customer`?"),
         ("knd:x", "did you mean `kind:`?"),
         ("zzzzz:x", "there are kind, conv"),
+        ("zzzzz:x", "json.a.b.0. Text with a colon"),
         ("kind.a:x", "no word of a filter"),
         ("json:x", "json.NAME:value"),
         ("status:700", "503, or 5xx"),
