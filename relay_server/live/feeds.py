@@ -33,7 +33,7 @@ from relay_protocol.errors import RelayError
 from relay_server.errors import Busy, InvalidValue, TooManyFeeds
 from relay_server.live.deliveries import Deliveries
 from relay_server.live.messages import Beat, ChannelChange, SubscriptionChange, frame
-from relay_server.live.news import Changes, Moved, News
+from relay_server.live.news import Moved, News
 from relay_server.live.positions import MAX_CHANNELS, format_positions
 from relay_server.live.rendering import events_message, gap_message, render
 from relay_server.live.views import View, Viewer
@@ -248,7 +248,7 @@ class Feeds:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        beat_at = loop.time() + BEAT_S
+        look_at, beat_at = loop.time(), loop.time() + BEAT_S
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
@@ -257,6 +257,9 @@ class Feeds:
             await asyncio.sleep(FLUSH_S)
             async with self._turn:
                 await self._flush()
+                if loop.time() >= look_at:
+                    look_at = loop.time() + LOOK_S
+                    self._tell_readings(self._subscriptions.values())
             if loop.time() >= beat_at:
                 beat_at = loop.time() + BEAT_S
                 for view in self._views.values():
@@ -278,7 +281,8 @@ class Feeds:
             self._news.put_back(changes)
         if changes.too_many:
             self._send_away("too slow", [view for view in self._views.values() if view.state])
-        self._tell_readings(changes)
+        self._tell_gone(changes.gone)
+        self._tell_readings(changes.changed.values())
         for view in self._views.values() if changes.refused else ():
             view.offer(_refused_messages(view, changes.refused))
 
@@ -336,24 +340,27 @@ class Feeds:
         full = [view for view in views if len(view.positions(self._told)) > MAX_CHANNELS]
         self._send_away("too many channels", full)
 
-    def _tell_readings(self, changes: Changes) -> None:
-        """Who reads what, where that is not as it was told: only the hub knows who is connected."""
-        views = [view for view in self._views.values() if view.state]
-        for number in changes.gone:
+    def _tell_gone(self, numbers: Iterable[SubscriptionNumber]) -> None:
+        for number in numbers:
             self._readings.pop(number, None)
             subscription = self._subscriptions.pop(number, None)
             if subscription is not None:
-                gone = frame(SubscriptionChange(subscription.channel, subscription.name, None))
-                for view in views:
-                    if self._shown(view, subscription):
-                        view.offer(gone)
-        for number, subscription in self._subscriptions.items() if views else ():
-            state = self._state(subscription)
-            if self._readings.get(number) != state:
-                self._readings[number] = state
-                for view in views:
-                    if self._shown(view, subscription):
-                        view.offer(_reading_message(view, subscription))
+                gone = SubscriptionChange(subscription.channel, subscription.name, None)
+                for view in self._views.values():
+                    if view.state and self._shown(view, subscription):
+                        view.offer(frame(gone))
+
+    def _tell_readings(self, subscriptions: Iterable[Subscription]) -> None:
+        """Who reads what, where that is not as it was told: only the hub knows who is connected."""
+        views = [view for view in self._views.values() if view.state]
+        for subscription in subscriptions if views else ():
+            number, state = subscription.number, self._state(subscription)
+            if number not in self._subscriptions or self._readings.get(number) == state:
+                continue
+            self._readings[number] = state
+            for view in views:
+                if self._shown(view, subscription):
+                    view.offer(_reading_message(view, subscription))
 
     def _send_away(self, why: str, views: Iterable[View]) -> None:
         for view in views:
