@@ -177,5 +177,6 @@ def _make_context(kernel: Kernel, store: Store, hub: Hub) -> Context:
         "rates": Rates(),
         "failures": Failures(),
         "throttle": Throttle(),
+        "refused": lambda *_: None,  # it is noted for people
     }
     return cast(Context, SimpleNamespace(**parts))
