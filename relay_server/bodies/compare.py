@@ -23,7 +23,7 @@ from relay_server.bodies.tree import (
     Kind,
     Object,
     children,
-    is_secret,
+    is_masked,
     kind_of,
     step,
     text_of,
@@ -156,4 +156,4 @@ def _shown(name: str, value: Json) -> str:
     kind = kind_of(value)
     if kind in (Kind.OBJECT, Kind.LIST):
         return kind.value
-    return MASK if is_secret(name, value) else text_of(value)[:MAX_SHOWN_CHARS]
+    return MASK if is_masked(name, value) else text_of(value)[:MAX_SHOWN_CHARS]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from relay_server.filters.document import Document
-from relay_server.filters.facts import Direction
+from relay_server.filters.facts import Direction, attachments_of
 
 MAX_CONTENT_CHARS = 4_000  # of a message that is shown; the rest is in its event
 MAX_ATTACHMENTS = 20  # of a message that are named
@@ -165,15 +165,13 @@ def _line(heard: Heard, said: dict[str, Message]) -> Line:
 
 def _message(document: Document) -> Message:
     facts, body = document.facts, _object(document.json)
-    files = body.get("attachments")
-    found = [f for f in files if isinstance(f, dict)] if isinstance(files, list) else []
     return Message(
         message=facts.message,
         direction=facts.direction,
         name=_text(_object(body.get("sender")).get("name")),
         private=facts.private,
         content=_text(body.get("content"))[:MAX_CONTENT_CHARS],
-        attachments=[_text(f.get("file_type")) or "file" for f in found[:MAX_ATTACHMENTS]],
+        attachments=attachments_of(body, MAX_ATTACHMENTS),
         deleted=_object(body.get("content_attributes")).get("deleted") is True,
     )
 

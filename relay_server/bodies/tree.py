@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from relay_server.filters.facts import SECRET_FIELD
+from relay_server.filters.facts import is_secret
 
 MAX_DEPTH = 200  # of a tree; what lies deeper is not shown
 MASK = "•••"
@@ -136,9 +136,9 @@ def text_of(value: Json) -> str:
             return ""
 
 
-def is_secret(name: str, value: Json) -> bool:
+def is_masked(name: str, value: Json) -> bool:
     """Whether a value is not to be shown without being asked for."""
-    return isinstance(value, str) and bool(value) and SECRET_FIELD.search(name) is not None
+    return isinstance(value, str) and bool(value) and is_secret(name)
 
 
 def step(name: str | int) -> str:
@@ -202,5 +202,5 @@ def _node(path: str, depth: int, name: str, value: Json) -> Node:
     if isinstance(value, list | Object):
         size = len(value if isinstance(value, list) else value.pairs)
         return Node(path, depth, name, kind, size=size)
-    secret = is_secret(name, value)
+    secret = is_masked(name, value)
     return Node(path, depth, name, kind, MASK if secret else text_of(value), secret=secret)

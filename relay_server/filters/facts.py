@@ -10,7 +10,7 @@ import enum
 import functools
 import re
 import unicodedata
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 import msgspec
@@ -18,12 +18,13 @@ import msgspec
 SAYS_CHARS = 120  # of what was said, for a line in a list
 MAX_TEXT_CHARS = 65_536  # of a body's text; what comes behind is not searched
 MAX_ID_CHARS = 100  # of a number or name that a body gives to what it is about
-MAX_VALUES = 20_000  # of a body; what comes behind is not searched
+MAX_VALUES = 20_000  # of a body, empty ones too; what comes behind is not searched
 
 # Fields whose values are secrets, by the end of their names. They are in no index and no search.
 SECRET_CHARS = 16  # of a name's end that are looked at
 SECRET_FIELD = re.compile(r"(?:token|secret|password|authorization|api_?key)$", re.IGNORECASE)
 
+_FOLDED_CHARS = 256  # at once: a run of marks is put in order in a time that grows by its square
 _MARKS = re.compile(r"[\u0300-\u036f]+")  # accents, once they stand beside their letters
 _WORD = re.compile(r"\w+")
 # What is no letter, digit or `_` ends a word.
@@ -113,13 +114,21 @@ def words_of(body: object) -> str:
     return " ".join([*words, fold(others)]) if others else " ".join(words)
 
 
+def is_secret(name: str) -> bool:
+    """Whether a field's value is a secret, by the field's name."""
+    return _is_secret(name[-SECRET_CHARS:])
+
+
 def fold(text: str) -> str:
     """The words of a text in lower case and without accents, with a space between each two.
 
     The same text for what is looked for and what is looked through: so `nao` finds `Não`.
     """
     if not text.isascii():
-        text = _MARKS.sub("", unicodedata.normalize("NFD", text))
+        # Piece by piece: each character comes apart by itself, and marks are left out.
+        pieces = (text[at : at + _FOLDED_CHARS] for at in range(0, len(text), _FOLDED_CHARS))
+        text = "".join(unicodedata.normalize("NFD", piece) for piece in pieces)
+        text = _MARKS.sub("", text)
     return " ".join(_WORD.findall(text.lower()))
 
 
@@ -184,9 +193,14 @@ def _says(body: dict[str, Any]) -> str:
     """What a message says, or which files it has."""
     if line := _line(body.get("content")):
         return line
+    return _line(" ".join(f"[{kind}]" for kind in attachments_of(body, SAYS_CHARS)))
+
+
+def attachments_of(body: dict[str, Any], limit: int) -> list[str]:
+    """What the first files of a message are, such as `image`."""
     files = body.get("attachments")
-    found = [f for f in files if isinstance(f, dict)] if isinstance(files, list) else []
-    return _line(" ".join(f"[{_text(f.get('file_type')) or 'file'}]" for f in found))
+    found = files[:limit] if isinstance(files, list) else []
+    return [_text(file.get("file_type")) or "file" for file in found if isinstance(file, dict)]
 
 
 def _values(body: object) -> dict[str, None]:
@@ -197,7 +211,7 @@ def _values(body: object) -> dict[str, None]:
         name, value = stack.pop()
         inside = value.items() if isinstance(value, dict) else zip(repeat(name), _list(value))
         looked += len(value) if isinstance(value, dict | list) else 1
-        for name, inner in inside:
+        for name, inner in islice(inside, MAX_VALUES):
             kind = type(inner)
             if kind is str:
                 text = inner
@@ -207,7 +221,7 @@ def _values(body: object) -> dict[str, None]:
                 if kind is dict or kind is list:
                     stack.append((name, inner))
                 continue
-            if text not in found and not _is_secret(name[-SECRET_CHARS:]):
+            if text not in found and not is_secret(name):
                 found[text] = None
     return found
 

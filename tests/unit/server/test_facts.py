@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -149,6 +151,28 @@ def test_words_of_many_values_are_those_of_each(body: object) -> None:
     for value in body.values() if isinstance(body, dict) else [body]:
         if isinstance(value, str) and not isinstance(body, dict):
             assert f" {fold(value)} " in found or not fold(value)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: words_of({"A" * 500_000: [str(n) for n in range(80_000)]}),
+        lambda: words_of([[]] * 350_000),
+        lambda: fold("a" + "\u0301" * 32_767 + "\u0316" * 32_767),
+        lambda: of("message_created_incoming", content="", attachments=[{}] * 350_000),
+    ],
+    ids=["long name", "empty lists", "marks", "attachments"],
+)
+def test_what_a_stranger_made_hard_takes_no_longer(work: Callable[[], object]) -> None:
+    """Of 1 MiB each; while one is read, nobody else is answered."""
+    began = time.thread_time()
+    work()
+    assert time.thread_time() - began < 0.5  # seconds; some took minutes
+
+
+def test_folding_is_the_same_wherever_a_piece_ends() -> None:
+    word = "a\u0301\u0316\u05b4c\u0327한é"
+    assert {fold("x" * at + " " + word).split(" ", 1)[1] for at in range(240, 260)} == {fold(word)}
 
 
 def test_folding() -> None:
