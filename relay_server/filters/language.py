@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.times import parse_moment, rfc3339
 from relay_server.channels import follow
 from relay_server.errors import InvalidValue
@@ -29,7 +30,7 @@ from relay_server.filters.facts import Direction, fold
 
 MAX_FILTER_CHARS = 500  # of a filter
 MAX_TERMS = 16  # of a filter
-MAX_VALUES = 32  # of a term, with commas between them
+MAX_VALUES = 32  # of a term, with commas between them; of a time or a size one
 MAX_TEXT_TERMS = 8  # plain words and phrases of a filter
 MIN_ID = 4  # characters of an event's id
 MIN_PREFIX = 3  # letters before a `*` in plain text: shorter ones stand for half of all words
@@ -155,8 +156,7 @@ def parse(text: str, now_ms: int) -> Filter:
     Raises:
         InvalidFilter: It cannot be.
     """
-    if len(text) > MAX_FILTER_CHARS:
-        raise InvalidFilter(f"a filter has up to {MAX_FILTER_CHARS} characters")
+    _check_length(text)
     terms, typed = list[Term](), list[str]()
     for minus, word, value in _split(text):
         term = _term(word, value, bool(minus), now_ms)
@@ -169,7 +169,9 @@ def parse(text: str, now_ms: int) -> Filter:
     if sum(term.word == TEXT for term in terms) > MAX_TEXT_TERMS:
         raise InvalidFilter(f"a filter looks for up to {MAX_TEXT_TERMS} words and phrases")
     terms.sort(key=lambda term: _COSTS.get(term.word.partition(".")[0], 0))
-    return Filter(" ".join(typed), tuple(terms))
+    whole = " ".join(typed)
+    _check_length(whole)  # spans back became moments, which are longer: it is to be read again
+    return Filter(whole, tuple(terms))
 
 
 def quoted(word: str, value: str) -> str:
@@ -198,6 +200,11 @@ def check_standing(text: str, now_ms: int) -> str:
                 " here only what is known once an event is stored can be asked"
             )
     return parsed.text
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_FILTER_CHARS:
+        raise InvalidFilter(f"a filter has up to {MAX_FILTER_CHARS} characters, times written out")
 
 
 def _split(text: str) -> Iterator[tuple[str, str, str]]:
@@ -232,6 +239,8 @@ def _term(word: str, value: str, negated: bool, now_ms: int) -> Term:
     else:
         word = name
     given = [found.group(1) for found in _VALUE.finditer(value) if found.group(1)]
+    if word in ("before", "after", "larger") and len(given) != 1:
+        raise InvalidFilter(f"`{word}:` takes one value")
     if not 0 < len(given) <= MAX_VALUES:
         raise InvalidFilter(f"`{word}:` takes 1 to {MAX_VALUES} values, with commas between them")
     values = tuple(_value(word, one, now_ms) for one in given)
@@ -256,9 +265,9 @@ def _value(word: str, given: str, now_ms: int) -> Value:
             raise InvalidFilter(f"`status:{text}` is no status: 503, or 5xx for all of its kind")
         case "contact":
             return Value(fold(plain) or plain.lower(), prefix)
-        case "id" if len(text) < MIN_ID:
+        case "id" if prefix or len(text) < MIN_ID:
             raise InvalidFilter(
-                f"`id:{text}` is too short: {MIN_ID} characters of its end, or more"
+                f"`id:{text}` is no id: all of it, or {MIN_ID} characters of its end or more"
             )
     return Value(plain.lower(), prefix)
 
@@ -295,6 +304,8 @@ def _one_of(word: str, text: str, known: tuple[str, ...]) -> str:
 def _moment(word: str, text: str, now_ms: int) -> int:
     try:
         moment = parse_moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text, now_ms)
+        if moment is not None and moment > MAX_UNIX_MS:
+            raise ValueError("it has a year of five digits")
     except ValueError as exc:
         raise InvalidFilter(
             f"`{word}:{text}` is no time: a day such as 2026-07-02, a time with its zone such as"
@@ -346,7 +357,7 @@ def _contact(_term: Term, value: Value, document: Document) -> bool:
 def _header(term: Term, value: Value, document: Document) -> bool:
     name = term.word.partition(".")[2].encode()
     headers = document.event.head.request.headers
-    return any(value.fits(v.decode("latin-1")) for n, v in headers if n.lower() == name)
+    return any(value.fits(v.decode("utf-8", "replace")) for n, v in headers if n.lower() == name)
 
 
 def _json(term: Term, value: Value, document: Document) -> bool:

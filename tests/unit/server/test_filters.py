@@ -34,7 +34,7 @@ from tests.support.chatwoot import fixture
 from tests.support.clock import START_MS
 
 NOW = START_MS + 3_600_000
-HEADERS: HeaderList = ((b"X-GitHub-Event", b"push"), (b"Content-Type", b"application/json"))
+HEADERS: HeaderList = ((b"X-GitHub-Event", b"push"), (b"X-Nome", "João".encode()))
 OTHER = {
     "ref": "refs/heads/main",
     "commits": [{"author": {"name": "Zé"}, "added": 3, "signed": True}],
@@ -91,6 +91,7 @@ def parse_error(text: str) -> str:
         "-path:/c/hub/*",
         "header.x-github-event:push",
         "header.X-GitHub-Event:PUSH,pull_request",
+        "header.x-nome:joão",
         "json.ref:refs/heads/main",
         "json.ref:refs/*",
         "json.commits.0.author.name:Zé",
@@ -230,7 +231,12 @@ def test_what_is_stored_means_the_same() -> None:
         ("before:yesterday", "a day such as 2026-07-02"),
         ("before:2026-07-02T14:00:00", "with its zone"),
         ("larger:big", "20k or 1M"),
-        ("id:abc", "too short"),
+        ("larger:1k,2k", "takes one value"),
+        ("after:2h,5h", "takes one value"),
+        ("after:9999-12-31T23:59:59-23:59", "a day such as"),
+        ("after:1h " * 15 + "x" * 300, "up to 500 characters, times written out"),
+        ("id:abc", "is no id"),
+        ("id:evt_0197*", "is no id"),
         ("😀", "no letter or digit"),
         ('""', "no letter or digit"),
         ("ab*", "at least 3 letters"),
