@@ -52,10 +52,11 @@ log = structlog.get_logger()
 
 GATHER_S = 0.2  # between a webhook and its indexing, so that one commit takes many
 BATCH = 64  # events that are indexed by one commit
+MIN_BATCH = 8  # the same where bodies are large, or the machine is slow
 BATCH_BYTES = 1_048_576  # of their bodies; a larger one is read by itself
 PIECE_S = 0.005  # of parsing at once
 CHECKED = 1_000  # events that are compared by number at once, where some may be missing
-REST = 1.0  # times as long as a piece took
+REST = 0.5  # times as long as a piece took
 BUSY_REST = 9.0  # the same while webhooks come fast
 BUSY_PER_S = 100.0  # webhooks: that is fast
 RETRY_S = 10.0  # after the index could not be written
@@ -89,6 +90,7 @@ class Search:
         self._gone = defaultdict[ChannelNumber, set[int]](set)  # events that are to be forgotten
         self._channels_gone = list[ChannelNumber]()  # the same
         self._wake = asyncio.Event()
+        self._batch = BATCH  # as many as fit a piece
         self._since = dict[ChannelNumber, int]()  # when the oldest event that waits came
         self._came = _Rate()
         self._listeners = list[Callable[[ChannelNumber], None]]()
@@ -270,7 +272,7 @@ class Search:
             return False
         began = time.monotonic()
         index, again = self._index, level < self._written.get(number, 0)
-        limit = CHECKED if again else BATCH
+        limit = CHECKED if again else self._batch
         outlines = await self._store.outlines(number, level, limit)
         last = outlines[-1].sequence if outlines else newest
         of = Range(number, level + 1, last if len(outlines) == limit else max(last, newest))
@@ -293,7 +295,7 @@ class Search:
         """Index the first of some events, given by sequence and size; up to where it is level."""
         batch, size = list[int](), 0
         for sequence, weight in missing.items():
-            if len(batch) == BATCH or (batch and size + weight > BATCH_BYTES):
+            if len(batch) == self._batch or (batch and size + weight > BATCH_BYTES):
                 break
             batch.append(sequence)
             size += weight
@@ -304,7 +306,10 @@ class Search:
         if not events:
             return up_to
         self._since[of.channel] = events[-1].head.received_at
-        return await self._write(lambda: index.add(of.channel, up_to, events, PIECE_S))
+        level = await self._write(lambda: index.add(of.channel, up_to, events, PIECE_S))
+        done = sum(event.head.sequence <= level for event in events)
+        self._batch = min(BATCH, max(MIN_BATCH, done if done < len(events) else 2 * done))
+        return level
 
     async def _forget_some(self) -> bool:
         """Forget some of what was deleted; whether there may be more."""
