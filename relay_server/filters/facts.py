@@ -7,7 +7,6 @@ gives empty facts: nothing that a sender writes makes this fail.
 from __future__ import annotations
 
 import enum
-import functools
 import re
 import unicodedata
 from itertools import islice, repeat
@@ -21,10 +20,12 @@ MAX_ID_CHARS = 100  # of a number or name that a body gives to what it is about
 MAX_VALUES = 20_000  # of a body, empty ones too; what comes behind is not searched
 
 # Fields whose values are secrets, by the end of their names. They are in no index and no search.
+MAX_KNOWN_NAMES = 1_024  # of fields, of which it is remembered whether they are secrets
 SECRET_CHARS = 16  # of a name's end that are looked at
 SECRET_FIELD = re.compile(r"(?:token|secret|password|authorization|api_?key)$", re.IGNORECASE)
 
 _FOLDED_CHARS = 256  # at once: a run of marks is put in order in a time that grows by its square
+_SECRETS = dict[str, bool]()
 _MARKS = re.compile(r"[\u0300-\u036f]+")  # accents, once they stand beside their letters
 _WORD = re.compile(r"\w+")
 # What is no letter, digit or `_` ends a word.
@@ -221,7 +222,8 @@ def _values(body: object) -> dict[str, None]:
                 if kind is dict or kind is list:
                     stack.append((name, inner))
                 continue
-            if text not in found and not is_secret(name):
+            secret = _SECRETS.get(name)
+            if not (is_secret(name) if secret is None else secret):
                 found[text] = None
     return found
 
@@ -230,6 +232,9 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-@functools.lru_cache(1_024)
-def _is_secret(name_end: str) -> bool:
-    return SECRET_FIELD.search(name_end) is not None
+def is_secret(name: str) -> bool:
+    """Whether a field's value is a secret, by its name; asked again, `_SECRETS` knows."""
+    secret = SECRET_FIELD.search(name[-SECRET_CHARS:]) is not None
+    if len(_SECRETS) < MAX_KNOWN_NAMES and len(name) <= MAX_ID_CHARS:
+        _SECRETS[name] = secret
+    return secret

@@ -151,17 +151,17 @@ class Index:
     def add(
         self, channel: ChannelNumber, up_to: int, events: Sequence[Event], within_s: float
     ) -> int:
-        """Index events that are not yet, in order, and as many of them as fit some time.
+        """Index events that are not yet, in order: as many as are parsed in some time of the CPU.
 
         Returns:
             The sequence up to which the channel is indexed now.
         """
-        until, done = time.monotonic() + within_s, list[Document]()
+        until, done = time.thread_time() + within_s, list[Document]()
         for event in events:
             document = Document(event)
             _ = document.facts, document.words
             done.append(document)
-            if time.monotonic() > until:
+            if time.thread_time() > until:
                 break
         if len(done) < len(events):
             up_to = done[-1].event.head.sequence
