@@ -116,8 +116,11 @@ def words_of(body: object) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a field's value is a secret, by the field's name."""
-    return _is_secret(name[-SECRET_CHARS:])
+    """Whether a field's value is a secret, by its name; asked again, `_SECRETS` knows."""
+    secret = SECRET_FIELD.search(name[-SECRET_CHARS:]) is not None
+    if len(_SECRETS) < MAX_KNOWN_NAMES and len(name) <= MAX_ID_CHARS:
+        _SECRETS[name] = secret
+    return secret
 
 
 def fold(text: str) -> str:
@@ -230,11 +233,3 @@ def _values(body: object) -> dict[str, None]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def is_secret(name: str) -> bool:
-    """Whether a field's value is a secret, by its name; asked again, `_SECRETS` knows."""
-    secret = SECRET_FIELD.search(name[-SECRET_CHARS:]) is not None
-    if len(_SECRETS) < MAX_KNOWN_NAMES and len(name) <= MAX_ID_CHARS:
-        _SECRETS[name] = secret
-    return secret

@@ -38,6 +38,7 @@ MAX_KINDS = 1_000  # that are remembered by name, to find those that begin alike
 MAX_EXPANDED = 64  # kinds that a beginning stands for; for more the events themselves are asked
 FIRST_WINDOW = 2_048  # sequences that the first query of an answer goes through
 WINDOW_GROWTH = 4  # times as many the next one, as long as there is time
+UNSURE = 128  # events that are named at once where more is left to be asked of each
 ROWS_AT_ONCE = 16  # of one INSERT: SQLite is left and entered once for all of them
 
 SCHEMA = f"""
@@ -220,7 +221,7 @@ class Index:
         Args:
             asked: The filter.
             of: Where to look.
-            limit: For how many.
+            limit: For how many, at most; where more is to be asked of each, for `UNSURE`.
             until: By the monotonic clock, when no further query is begun.
             patience: While it lasts, words of which the beginning is given are looked up.
         """
@@ -235,6 +236,7 @@ class Index:
         self, asked: Filter, of: Range, limit: int, until: float, *, prefixes: bool
     ) -> Looked:
         query = translate(asked, self._beginning, prefixes=prefixes)
+        limit = UNSURE if query.rest.terms else limit
         narrowed = self._narrowed(of, asked)
         if narrowed.first > narrowed.last:
             return Looked((), of.first if of.newest_first else of.last, query.rest)

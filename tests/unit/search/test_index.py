@@ -187,6 +187,16 @@ def test_a_look_ends_in_time_and_goes_on_from_there(
     index.abandon()
 
 
+def test_so_many_are_named_at_once_where_more_is_to_be_asked(tmp_path: Path) -> None:
+    """Whoever asks them is bounded in time."""
+    events = [stored(n, b"{}") for n in range(1, 200)]
+    index, later = indexed(tmp_path / FILE_NAME, events), time.monotonic() + 60
+    sure = index.find(parse("kind:m*", 0), Range(1, 1, 199), 1_000, later, Patience())
+    unsure = index.find(parse("path:/x", 0), Range(1, 1, 199), 1_000, later, Patience())
+    assert (len(sure.sequences), len(unsure.sequences)) == (199, module.UNSURE)
+    index.abandon()
+
+
 def test_kinds_without_end_are_not_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
