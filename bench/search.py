@@ -125,7 +125,7 @@ def _bounds() -> list[Bound]:
             made.append(Bound(f"{number:,}: {name}", "search", f"{number}/{name}", allowed, "ms"))
         cpu, slowest = "index CPU an event, µs", "a rare filter, slowest answer, ms"
         made.append(Bound(f"{number:,}: {cpu}", "search", f"{number}/{cpu}", 90, "µs"))
-        made.append(Bound(f"{number:,}: {slowest}", "search", f"{number}/{slowest}", 100, "ms"))
+        made.append(Bound(f"{number:,}: {slowest}", "search", f"{number}/{slowest}", 50, "ms"))
     return made
 
 

@@ -19,9 +19,9 @@ MAX_TEXT_CHARS = 65_536  # of a body's text; what comes behind is not searched
 MAX_ID_CHARS = 100  # of a number or name that a body gives to what it is about
 MAX_VALUES = 20_000  # of a body, empty ones too; what comes behind is not searched
 
-# Fields whose values are secrets, by the end of their names. They are in no index and no search.
 MAX_KNOWN_NAMES = 1_024  # of fields, of which it is remembered whether they are secrets
 SECRET_CHARS = 16  # of a name's end that are looked at
+# Fields whose values are secrets, by the end of their names. They are in no index and no search.
 SECRET_FIELD = re.compile(r"(?:token|secret|password|authorization|api_?key)$", re.IGNORECASE)
 
 _FOLDED_CHARS = 256  # at once: a run of marks is put in order in a time that grows by its square

@@ -11,6 +11,7 @@ another. SQLite's own errors come out of all of them.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -120,6 +121,7 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # payloads are for the owner's eyes
         self._writing = _connect(path)
         try:
             self._check()

@@ -244,6 +244,12 @@ def test_a_file_that_was_open_when_the_machine_stopped_is_not_believed(
             Index(tmp_path / FILE_NAME)
 
 
+def test_its_files_are_for_the_owner_alone(tmp_path: Path) -> None:
+    index = indexed(tmp_path / FILE_NAME, [stored(1, b"{}")])
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    index.abandon()
+
+
 def test_a_file_of_another_version_is_not_believed(tmp_path: Path) -> None:
     indexed(tmp_path / FILE_NAME, []).close()
     apsw.Connection(str(tmp_path / FILE_NAME)).pragma("user_version", 99)
