@@ -46,11 +46,17 @@ def set_up(log_format: str, level: str, *, keep: bool = True) -> None:
     """
     if log_format == "auto":
         log_format = "console" if sys.stderr.isatty() else "json"
-    timestamp = structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json")
+    for_people = log_format == "console"
+    fmt = "%Y-%m-%d %H:%M:%S" if for_people else "iso"
+    timestamp = structlog.processors.TimeStamper(fmt=fmt, utc=not for_people)
     processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level, timestamp]
-    if log_format == "console":
+    if for_people:
         colors = sys.stderr.isatty()
-        console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=PLAIN)
+        console = structlog.dev.ConsoleRenderer(
+            pad_event_to=0,  # most lines fit 80 columns so
+            colors=colors,
+            exception_formatter=PLAIN,
+        )
         processors += [harmless_fields, console]
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

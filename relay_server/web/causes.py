@@ -159,8 +159,11 @@ def of_signature(
 
 def _of_wrong(sealer: Sealer, catalog: Catalog, channel: Channel, sent: Sent, shown: str) -> Cause:
     secrets = _opened(sealer, channel.config.hmac)
-    says = f"it fits none of {len(secrets)} secrets: it is another one, or the body was changed"
-    fix = f"relay-server channel set {channel.name} with the secret that the sender shows"
+    fits = "does not fit the channel's secret"
+    if len(secrets) > 1:
+        fits = f"fits none of {len(secrets)} secrets"
+    says = f"it {fits}: it is another one, or the body was changed"
+    fix = f"relay-server channel set {channel.name} --hmac-secret-file, with the sender's secret"
     if len(sent.body) > MAX_TRIED_BYTES:
         return Cause(shown, says, fix)
     for secret in secrets:

@@ -129,7 +129,7 @@ BODY_ALONE = hmac.digest(SECRET.encode(), BODY, "sha256").hex()
     ("made", "says"),
     [
         (signature(SECRET, STAMP, WRITTEN_ANEW), "its JSON was read and written again"),
-        (signature(SECRET, STAMP, BODY.strip() + b" "), "fits none of 1 secrets"),
+        (signature(SECRET, STAMP, BODY.strip() + b" "), "does not fit the channel's secret"),
         (BODY_ALONE, "without the timestamp"),
     ],
 )
