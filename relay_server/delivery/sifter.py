@@ -21,6 +21,7 @@ import asyncio
 import functools
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -29,6 +30,7 @@ from relay_protocol.errors import RelayError
 from relay_server.clock import Clock
 from relay_server.configs import SubscriptionConfig
 from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
+from relay_server.errors import StoreFull, StoreReadOnly
 from relay_server.filters.document import Document
 from relay_server.filters.language import EVERYTHING, Filter, InvalidFilter, stored
 from relay_server.spans import gaps
@@ -146,8 +148,9 @@ class Sifter:
         self._is_due(watched)
 
     def left(self, number: SubscriptionNumber) -> None:
-        """A subscription's reader is gone."""
+        """A subscription's reader is gone: begin anew where that came to."""
         if (watched := self._watched.get(number)) is not None:
+            watched.claim = None
             self._is_due(watched)
 
     async def settle(self, number: SubscriptionNumber, within_s: float = SETTLE_S) -> None:
@@ -193,13 +196,13 @@ class Sifter:
         """Ask of the next events; False where there are no more."""
         async with watched.lock:  # one who connects may ask meanwhile
             number = watched.subscription.number
-            if watched.claim is None:
-                claim = await self._store.standing(number)
-                if claim is None:
+            if (claim := watched.claim) is None:
+                with suppress(StoreFull, StoreReadOnly):  # then it begins a little lower
+                    await self._store.flush()  # what the last reader recorded is to be seen
+                if (claim := await self._store.standing(number)) is None:
                     return False
                 watched.begin(claim)
-            claim, wanted = watched.claim, filter_of(watched.subscription.config)
-            assert claim is not None
+            wanted = filter_of(watched.subscription.config)
             found = await self._store.sift(
                 watched.channel,
                 number,

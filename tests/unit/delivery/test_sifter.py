@@ -12,7 +12,7 @@ from relay_server.configs import ORDINARY
 from relay_server.delivery.sifter import SETTLE_S, Sifter
 from relay_server.store.sqlite import events
 from relay_server.values import Progress
-from tests.support.events import attempt, mark
+from tests.support.events import OK, attempt, mark
 from tests.support.sinks import FakeSink
 from tests.support.stores import append_many, progress_of
 from tests.support.virtual_time import running_clock, virtual_time
@@ -136,6 +136,24 @@ async def test_it_takes_nothing_from_a_reader_that_comes_meanwhile() -> None:
 
     assert sink.sequences == [3, 6, 11]
     assert (await progress_of(world.store, world.subscription.number)).floor == 11
+
+
+@virtual_time
+async def test_it_begins_anew_where_a_reader_came_to() -> None:
+    """Though it had begun under that reader's claim, which is the newest still."""
+    world, sink = await a_world(0), FakeSink()
+    async with sifter(world) as found:
+        await world.get_only(FEW)
+        watched = found._watched[world.subscription.number]
+        async with world.reader(sink):
+            await append_many(world.store, world.channel, 8)
+            await until(lambda: watched.asked_up_to == 8)
+            sink.answer_all(OK)
+            await settled()
+        found.left(world.subscription.number)
+        await append_many(world.store, world.channel, 2)
+        await until(lambda: watched.asked_up_to == 10)
+        await is_settled(world, 10)
 
 
 @virtual_time
