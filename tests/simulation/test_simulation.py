@@ -48,7 +48,7 @@ COVERED = {
     "log forward started": 250,
     "log old events deleted": 900,
     "log replay done": 280,
-    "log some deliveries are still under way; their results come later": 35,
+    "log some deliveries are still under way; their results come later": 25,
     "log subscription paused until somebody resumes it": 110,
     "log subscription taken over": 180,
     "paused": 280,
