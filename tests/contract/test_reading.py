@@ -105,3 +105,24 @@ async def test_events_are_listed_newest_first(
     assert (page[1].size, page[1].conflict, page[1].key) == (3, True, UNICODE)
     assert (page[1].method, page[1].request_target) == ("POST", "/webhook?a=%2F")
     assert (page[1].kind, page[1].received_at) == ("message_created", START_MS)
+
+
+async def test_lines_of_a_list_in_the_order_asked_for(
+    stores: Stores, store: Store, channel: Channel
+) -> None:
+    ids = await append_many(store, channel, 4)
+    theirs = await append_many(store, await make_channel(store, "other"), 1)
+    listed = await store.list_events(channel.number, None, 4)
+
+    store = await stores.reopen(store)
+    found = await store.summaries(channel.number, [3, 1, 9])
+    named = await store.sequences_of(channel.number, [ids[3], theirs[0], "evt_x", ids[0]])
+
+    assert list(found) == [listed[1], listed[3]]
+    assert sorted(named) == [1, 4]
+
+
+async def test_events_are_looked_at_one_by_one(store: Store, channel: Channel) -> None:
+    await append_many(store, channel, 4)
+    bodies = await store.examine(channel.number, [3, 1, 9], lambda event: event.body)
+    assert list(bodies) == [b"2", b"0"]
