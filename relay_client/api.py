@@ -135,6 +135,24 @@ class Replays(msgspec.Struct, frozen=True):
     replays: tuple[Replay, ...]
 
 
+class Sampled(msgspec.Struct, frozen=True):
+    """An event that a replay would be of."""
+
+    id: str
+    received_at: int
+    kind: str
+    key: str
+    method: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a replay would be; `complete` where all events were looked at."""
+
+    at_most: int
+    sample: tuple[Sampled, ...]
+    complete: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[_T]):
     """An answer whole, as programs are shown it, and how to read what people are shown of it."""
@@ -220,6 +238,11 @@ class Api:
     async def replay(self, body: Mapping[str, Any]) -> Answer[Replays]:
         """Have events delivered once more."""
         return await self._ask("POST", "replays", Replays, msgspec.json.encode(body))
+
+    async def plan_replay(self, body: Mapping[str, Any]) -> Answer[Plan]:
+        """Ask what a replay would be of; nothing begins."""
+        asked = msgspec.json.encode({**body, "dry_run": True})
+        return await self._ask("POST", "replays", Plan, asked)
 
     async def replays(self, channel: str | None = None) -> Answer[Replays]:
         """Ask for the replays of the token's channels, or of one."""

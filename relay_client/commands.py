@@ -18,13 +18,13 @@ from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.text import harmless
 
 if TYPE_CHECKING:
-    from relay_client.api import ChannelStatus, Replay, Status, SubscriptionStatus
+    from relay_client.api import ChannelStatus, Plan, Replay, Status, SubscriptionStatus
     from relay_client.settings import Configuration
 
 app = typer.Typer()
 
 WHICH_EVENTS = (
-    "Name events by id, or say --since 2h, --conversation 42, --kind, --text or --dead; --all is"
+    "Name events by id, or say --since 2h, --conversation 42, --kind, --filter or --dead; --all is"
     " everything that is kept."
 )
 
@@ -107,6 +107,9 @@ async def replay(
     rate_per_s: Annotated[
         float | None, typer.Option(help="Deliveries a second at most. (default: 200)")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many it would be, and the first.")
+    ] = False,
 ) -> None:
     """Get events once more, with the same ids: those for which all that is said is true."""
     # An empty key or kind is a condition, too: events that have none.
@@ -137,6 +140,10 @@ async def replay(
     }
     if rate_per_s is not None:
         body["rate_per_s"] = rate_per_s
+    if dry_run:
+        plan = await given.api.plan_replay(body)
+        given.show(plan.whole, lambda: _plan_lines(plan.read()))
+        return
     answer = await given.api.replay(body)
     given.show(answer.whole, lambda: _begun_lines(given, answer.read().replays))
 
@@ -260,6 +267,18 @@ def _begun_lines(given: Given, begun: tuple[Replay, ...]) -> Iterator[str]:
         elif not one.connected:
             yield "Nobody is connected under that name: it begins with relay-client connect."
     yield "How far it is: relay-client replays"
+
+
+def _plan_lines(plan: Plan) -> Iterator[str]:
+    most = "" if plan.complete else "at most "
+    yield f"It would be {most}{counted(plan.at_most, 'event')}."
+    if plan.sample:
+        yield "The first of them:"
+    for event in reversed(plan.sample):
+        key = f", key {event.key}" if event.key else ""
+        yield f"{_date(event.received_at)}  {harmless(event.id)}"
+        yield f"    {harmless(f'{event.kind or event.method}{key}')}"
+    yield "Nothing was begun: that takes the same without --dry-run."
 
 
 def _replay_row(one: Replay) -> tuple[str, ...]:

@@ -217,6 +217,24 @@ async def test_by_condition_the_token_makes_the_channel_clear(told: Console) -> 
     assert json.loads(printed(told).splitlines()[0]) == {"replays": [REPLAY]}
 
 
+async def test_a_dry_run_says_what_it_would_be(told: Console) -> None:
+    """The first of them come last in the answer, and first on screen."""
+    first = {"id": "evt_1", "received_at": 0, "kind": "message_created", "key": "2/318"}
+    second = first | {"id": "evt_2", "kind": "", "key": ""}
+    sample = [event | {"method": "POST"} for event in (second, first)]
+    plan = {"at_most": 2, "sample": sample, "complete": False}
+    async with fake_relay() as relay:
+        relay.answers["POST /api/v1/replays"] = plan
+        await asked(commands.replay, configuration(relay.url), told, q="bolo", dry_run=True)
+
+    assert relay.asked[0][1]["dry_run"] is True
+    said, _, one, what, two, method, end = printed(told).splitlines()
+    assert said == "It would be at most 2 events."
+    assert [one[-5:], two[-5:]] == ["evt_1", "evt_2"]
+    assert [what, method] == ["    message_created, key 2/318", "    POST"]
+    assert end.startswith("Nothing was begun")
+
+
 async def test_times_are_read() -> None:
     """A span back, or a moment; the wrong option is named."""
     found = await chosen(received_since="beginning", until="2026-07-02T14:00:10Z")
