@@ -68,7 +68,7 @@ _UNIT = {"": 1, "k": 1_000, "m": 1_000_000}
 class InvalidFilter(InvalidValue, code="invalid_filter"):
     """A filter that cannot be; its text says what would be."""
 
-    hint = 'A filter is words and values, such as kind:message_created from:customer "bom dia" -is:private.'
+    hint = 'A filter is words and values: kind:message_* from:customer "bom dia" -is:private.'
 
 
 class Value(NamedTuple):
