@@ -2,7 +2,7 @@
 
 Objects are compared name by name, lists whose items have ids by these, other lists by position.
 What any two webhooks differ in (times, ids, signatures) is *expected*: counted, and shown if asked
-for. What lies deeper than `MAX_DEPTH` is not looked at.
+for.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import msgspec
 
 from relay_server.bodies.tree import (
     MASK,
-    MAX_DEPTH,
     Json,
     Kind,
     Object,
     children,
     is_masked,
+    is_opened,
     kind_of,
     step,
     text_of,
@@ -66,26 +66,31 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def is_comparable(value: Json) -> bool:
-    """Whether a body is small enough to be compared by its values."""
-    return next(islice(walk(value), MAX_NODES, None), None) is None
+    """Whether a body is small enough, and flat enough, to be compared by its values."""
+    nodes = list(islice(walk(value), MAX_NODES + 1))
+    return len(nodes) <= MAX_NODES and all(not node.size or is_opened(node) for node in nodes)
 
 
 def differences(a: Json, b: Json) -> Iterator[Difference]:
-    """Each value that differs, in the order of the second body, removed ones last of their own."""
-    return _below("", "", a, b, 0)
+    """Each value that differs, in the order of the second body, removed ones last of their own.
+
+    Args:
+        a: A value that is comparable.
+        b: Another one.
+    """
+    return _below("", "", a, b)
 
 
-def _below(path: str, name: str, a: Json, b: Json, depth: int) -> Iterator[Difference]:
+def _below(path: str, name: str, a: Json, b: Json) -> Iterator[Difference]:
     if kind_of(a) != kind_of(b):
         yield Difference(path, Change.TYPE, _is_expected(name), _shown(name, a), _shown(name, b))
     elif isinstance(a, list | Object):
-        if depth < MAX_DEPTH:
-            yield from _inside(path, a, b, depth + 1)
+        yield from _inside(path, a, b)
     elif a != b:
         yield Difference(path, Change.CHANGED, _is_expected(name), _shown(name, a), _shown(name, b))
 
 
-def _inside(path: str, a: Json, b: Json, depth: int) -> Iterator[Difference]:
+def _inside(path: str, a: Json, b: Json) -> Iterator[Difference]:
     for name, one, other, moved in _matched(a, b):
         below = path + step(name)
         if moved:
@@ -93,7 +98,7 @@ def _inside(path: str, a: Json, b: Json, depth: int) -> Iterator[Difference]:
         if one is _MISSING or other is _MISSING:
             yield _one_sided(below, name, one, other)
         else:
-            yield from _below(below, name, one, other, depth)
+            yield from _below(below, name, one, other)
 
 
 def _matched(a: Json, b: Json) -> Iterator[tuple[str, Json, Json, str]]:

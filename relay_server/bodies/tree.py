@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -18,7 +19,14 @@ import msgspec
 from relay_server.filters.facts import is_secret
 
 MAX_DEPTH = 200  # of a tree; what lies deeper is not shown
+MAX_PATH_CHARS = 1_000  # of what is opened: all that it holds has its path again
 MASK = "•••"
+
+# Half of a character, which no answer can hold: what is behind its backslash; of others nothing.
+_HALF = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,8 @@ def parse(body: bytes) -> Json:
         text = body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise BadJson(f"byte {exc.start} is no UTF-8") from exc
+    # Shown as it was written, backslash and all.
+    text = _HALF.sub(lambda found: f"\\{found[0]}" if found["half"] else found[0], text)
     try:
         value: Json = json.loads(
             text, object_pairs_hook=Object, parse_int=Number, parse_float=Number, parse_constant=_no
@@ -164,6 +174,8 @@ def at(value: Json, path: str) -> Json:
     Raises:
         KeyError: There is none.
     """
+    if path and not path.startswith("/"):
+        raise KeyError(path)
     for part in path.split("/")[1:]:
         wanted = part.replace("~1", "/").replace("~0", "~")
         for name, inner in children(value):
@@ -189,12 +201,18 @@ def walk(value: Json, path: str = "") -> Iterator[Node]:
         path, rest = stack[-1]
         for name, inner in rest:
             below = path + step(name)
-            yield _node(below, len(stack), name, inner)
-            if isinstance(inner, list | Object) and len(stack) < MAX_DEPTH:
+            node = _node(below, len(stack), name, inner)
+            yield node
+            if node.size and is_opened(node):
                 stack.append((below, children(inner)))
                 break
         else:
             stack.pop()
+
+
+def is_opened(node: Node) -> bool:
+    """Whether what an object or list holds is shown, too."""
+    return node.depth < MAX_DEPTH and len(node.path) <= MAX_PATH_CHARS
 
 
 def _node(path: str, depth: int, name: str, value: Json) -> Node:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from difflib import unified_diff
 from itertools import islice
 
@@ -115,8 +114,8 @@ def _compared(a: Event, b: Event, page: ComparePage) -> Comparison:
     before, after = _values(a.body), _values(b.body)
     if before is None or after is None:
         return _by_lines(a.body, b.body)
-    ignored = [path for path in page.ignore.split(",") if path]
-    found = [d for d in differences(*before, *after) if not _is_below(d.path, ignored)]
+    ignored = tuple(f"{path}/" for path in page.ignore.split(",") if path)
+    found = [d for d in differences(*before, *after) if not f"{d.path}/".startswith(ignored)]
     shown = [d for d in found if page.expected or not d.expected]
     return Comparison(
         equal="" if found or ignored else "json",
@@ -135,10 +134,6 @@ def _values(body: bytes) -> tuple[Json] | None:
     except BadJson:
         return None
     return (value,) if is_comparable(value) else None
-
-
-def _is_below(path: str, ignored: Sequence[str]) -> bool:
-    return any(path == one or path.startswith(f"{one}/") for one in ignored)
 
 
 def _by_lines(a: bytes, b: bytes) -> Comparison:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,9 +76,24 @@ def test_what_is_no_json_says_where(body: bytes, problem: str, line: int, column
     assert (refused.value.line, refused.value.column) == (line, column)
 
 
+def test_half_a_character_is_shown_as_it_was_written() -> None:
+    body = rb'{"\ud83d": "\ud83d\ude00 \\ud800 \uDE00", "b": "\n\ud83d\ud83d\ude00"}'
+    nodes = list(walk(parse(body)))
+    assert [node.text for node in nodes] == ["", "😀 \\ud800 \\uDE00", "\n\\ud83d😀"]
+    assert json.loads(msgspec.json.encode(nodes))[1]["path"] == "/\\ud83d"
+
+
 def test_a_tree_ends_at_a_depth() -> None:
     body = b"[" * (MAX_DEPTH + 5) + b"]" * (MAX_DEPTH + 5)
     assert max(node.depth for node in walk(parse(body))) == MAX_DEPTH
+    assert not is_comparable(parse(body))
+
+
+def test_a_tree_ends_where_paths_would_be_much_more_than_the_body() -> None:
+    root = parse(json.dumps({"A" * 500_000: {"b" * 500: {"c" * 600: [1] * 10}}}).encode())
+    assert [node.kind for node in walk(root)] == [Kind.OBJECT, Kind.OBJECT]
+    assert not is_comparable(root)
+    assert next(islice(walk(at(root, f"/{'A' * 500_000}")), 2, None)).path.endswith("c")
 
 
 @given(jsons)
@@ -158,7 +175,8 @@ async def test_what_has_no_tree(served: Served, ana: Asking) -> None:
     large = await append(served, body=b"[" + b"1," * 600_000 + b"1]")
     assert (await ana.ok("GET", f"events/{large}/tree"))["problem"].startswith("it is larger")
     id_ = await append(served)
-    assert await ana.refused("GET", f"events/{id_}/tree?path=/x") == (422, "invalid_value")
+    for path in ("/x", "x"):
+        assert await ana.refused("GET", f"events/{id_}/tree?path={path}") == (422, "invalid_value")
 
 
 async def compared(served: Served, ana: Asking, a: bytes, b: bytes, query: str = "") -> Any:
@@ -185,6 +203,8 @@ async def test_equal_events(served: Served, ana: Asking, b: bytes, equal: str) -
 async def test_what_is_no_json_is_compared_by_lines(served: Served, ana: Asking) -> None:
     found = await compared(served, ana, b"one\ntwo", b"one\nthree")
     assert found["lines"][-2:] == ["-two", "+three"]
+    one, other = (b"[" * 300 + end + b"]" * 300 for end in (b"1", b"2"))
+    assert (await compared(served, ana, one, other))["equal"] == ""
     many = await compared(served, ana, b"x\n" * 5_000, b"y\n" * 5_000)
     assert many["truncated"]
 
