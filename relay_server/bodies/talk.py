@@ -19,6 +19,7 @@ MAX_CONTENT_CHARS = 4_000  # of a message that is shown; the rest is in its even
 MAX_ATTACHMENTS = 20  # of a message that are named
 MAX_EDITS = 10  # of a message that are kept
 ANSWERING = (Direction.BOT, Direction.AGENT)
+NEW_MESSAGE = ("message_created", "automation_event.message_created")  # of kinds
 
 
 class Message(msgspec.Struct, kw_only=True):

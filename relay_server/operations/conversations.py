@@ -14,6 +14,7 @@ import msgspec
 
 from relay_server.bodies.talk import (
     ANSWERING,
+    NEW_MESSAGE,
     Heard,
     Line,
     State,
@@ -22,7 +23,7 @@ from relay_server.bodies.talk import (
     state_of,
     unanswered_since,
 )
-from relay_server.errors import ConversationNotFound
+from relay_server.errors import ConversationNotFound, InvalidValue
 from relay_server.filters.document import Document
 from relay_server.filters.facts import Direction, Facts
 from relay_server.filters.language import parse, quoted
@@ -35,6 +36,8 @@ from relay_server.values import Channel, Event, EventSummary
 MAX_LINES = 200  # events of a conversation in one answer
 MAX_TALKS = 100  # conversations in one answer
 PIECE = 200  # events that are gone through at once, for a list of conversations
+
+_GONE = Facts()  # of an event that was deleted meanwhile
 
 
 class TalkQuery(msgspec.Struct):
@@ -124,6 +127,8 @@ class Talk(msgspec.Struct, kw_only=True):
 
 async def list_conversations(who: Caller, query: TalkQuery) -> Talks:
     """The conversations of a channel, that with the newest event first."""
+    if query.state not in ("", "unanswered"):
+        raise InvalidValue("state is unanswered, or left out")
     named, limit = query.channel, max(1, min(query.limit, MAX_TALKS))
     channel = who.channel(who.parts.settings.default_channel if named is None else named)
     talks = _Talks(channel.name, limit)
@@ -134,12 +139,17 @@ async def list_conversations(who: Caller, query: TalkQuery) -> Talks:
         facts = await facts_of(who, channel, [event.sequence for event in events])
         before = events[-1].sequence if len(events) == PIECE else 1
         for event in events:
-            if not talks.note(event, facts[event.sequence]):
+            if not talks.note(event, facts.get(event.sequence, _GONE)):
                 before = event.sequence + 1
                 break
     rows = talks.rows.values()
+    if query.before:
+        for row in rows:
+            if row.unanswered_since and await _is_answered(who, channel, row.key, query.before):
+                row.unanswered_since = None
     found = [r for r in rows if query.state != "unanswered" or r.unanswered_since is not None]
-    following = urlencode({"channel": channel.name, "state": query.state, "before": before})
+    place = {"channel": channel.name, "state": query.state, "before": before, "limit": limit}
+    following = urlencode(place)
     next_ = following if before > 1 else None
     return Talks(found, next_, before, complete=talks.full or before <= 1)
 
@@ -165,6 +175,15 @@ async def show_conversation(who: Caller, channel: str, key: str, page: TalkPage)
     )
 
 
+async def _is_answered(who: Caller, channel: Channel, key: str, since: int) -> bool:
+    """Whether an answer came from a sequence on: on a page before this one."""
+    answer = f"kind:{','.join(NEW_MESSAGE)} from:{','.join(ANSWERING)} -is:private"
+    meant = parse(f"{quoted('conv', key)} {answer}", who.now())
+    end = who.store.newest(channel.number) + 1
+    found = await find(who.parts, Asked(channel.number, meant, since - 1, end, False, 1))
+    return bool(found.sequences)
+
+
 class _Talks:
     """Conversations as they are met, from the newest event back."""
 
@@ -184,7 +203,7 @@ class _Talks:
                 self.full = True
                 return False
             row = self.rows[event.key] = _row(self._channel, event, facts)
-        if facts.message and not facts.private:
+        if facts.kind in NEW_MESSAGE and not facts.private:  # not one that changed later
             self._hear(row, event, facts)
         return True
 

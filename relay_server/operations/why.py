@@ -64,7 +64,9 @@ async def why_unanswered(who: Caller, channel: str, key: str, query: WhyQuery) -
     if asked is not None:
         [states] = await who.store.deliveries(of.number, [asked.sequence])
         own = [delivery_line(one) for one in states if one.subscription == subscription.name]
-        delivery = own[-1] if own else None
+        # A replay of what was delivered asks no more than whether it comes again.
+        delivered = (one for one in own if one.state == "delivered")
+        delivery = next(delivered, own[-1] if own else None)
         questions += [
             _is_for(delivery, subscription),
             _delivered(delivery, subscription, who),

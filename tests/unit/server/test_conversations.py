@@ -89,6 +89,31 @@ async def test_conversations_come_in_pages(
     assert pages == [["7", "6", "5"], ["4", "3", "2"], ["1"]]
 
 
+async def test_who_waits_is_told_right_on_each_page(served: Served, ana: Asking) -> None:
+    await told(served, CUSTOMER, 1, id=1)  # answered behind the others
+    for number in range(2, 5):
+        await told(served, CUSTOMER, number, id=number)
+    await told(served, AGENT, 1, id=5)
+
+    first = await ana.ok("GET", "conversations?limit=3&state=unanswered")
+    second = await ana.ok("GET", f"conversations?{first['next']}")
+
+    pages = [[row["conversation"] for row in page["conversations"]] for page in (first, second)]
+    assert pages == [["4", "3"], ["2"]]
+    assert await ana.refused("GET", "conversations?state=unanswred") == (422, "invalid_value")
+
+
+async def test_a_message_that_changes_is_no_answer(served: Served, ana: Asking) -> None:
+    """Chatwoot sends an agent's message again once its customer has read it."""
+    await told(served, AGENT, id=1)
+    await told(served, CUSTOMER, id=2, content="e agora?")
+    await told(served, AGENT, id=1, event="message_updated")
+
+    [row] = (await ana.ok("GET", "conversations?state=unanswered"))["conversations"]
+
+    assert (row["says"], row["direction"]) == ("e agora?", "customer")
+
+
 @pytest.mark.parametrize("key", ["318", "2%2F318"])
 async def test_a_conversation(subscribed: Served, ana: Asking, key: str) -> None:
     first = await told(subscribed, CUSTOMER, id=1, content="oi")
