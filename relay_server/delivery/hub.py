@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -38,6 +38,7 @@ from relay_server.delivery.sifter import Sifter
 from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
+from relay_server.spans import Span
 from relay_server.store.feed import (
     ChannelChanged,
     ChannelGone,
@@ -145,7 +146,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._draining = False
-        self._sifter = Sifter(store, clock, self._keeps_up)
+        self._sifter = Sifter(store, clock, self._keeps_up, self._left_out)
         self._unlisten = [
             store.feed.listen(EventsStored, self._stored),
             store.feed.listen(ChannelChanged, self._channel_changed),
@@ -356,6 +357,10 @@ class Hub:
     def _keeps_up(self, number: SubscriptionNumber) -> bool:
         served = self._served.get(number)
         return served is not None and served.reader.keeps_up
+
+    def _left_out(self, number: SubscriptionNumber, spans: Sequence[Span]) -> None:
+        if (served := self._served.get(number)) is not None:
+            served.reader.left_out(spans)
 
     @asynccontextmanager
     async def _alone(self, channel: str, name: str) -> AsyncIterator[_Joining]:

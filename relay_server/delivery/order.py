@@ -50,6 +50,7 @@ from relay_server.configs import Policy
 from relay_server.delivery import retry
 from relay_server.delivery.lanes import Entry, Holder, Lane, State
 from relay_server.delivery.retry import Next, Verdict
+from relay_server.spans import Span
 from relay_server.values import Claim, Mark, MarkState, Outline
 
 LOOK_AHEAD = 10_000  # deliveries that could go or are under way; a few hundred bytes each
@@ -277,6 +278,18 @@ class Order:
         lane.offered = False
         self._settle(entry, lane)
 
+    def leave_out(self, spans: Sequence[Span]) -> None:
+        """Settle those in spans that wait for their next try: they hold their keys no more."""
+        if not self._waiting or spans[0].first > self.read_up_to:
+            return
+        waiting = sorted(e.sequence for e in self._entries.values() if e.state is State.WAITING)
+        for span in spans:
+            begin, end = bisect.bisect_left(waiting, span.first), bisect.bisect(waiting, span.last)
+            for entry in map(self._entries.__getitem__, waiting[begin:end]):
+                lane = self._lanes[entry.key]
+                self._unpark(entry, lane)
+                self._settle(entry, lane)
+
     def finish(
         self, sequence: int, holder: Holder, outcome: Outcome, now: float, jitter: float
     ) -> tuple[Entry, Verdict] | None:
@@ -424,10 +437,7 @@ class Order:
     def _return(self, entry: Entry, lane: Lane) -> None:
         """Put it before all of its key that came later."""
         if entry.state is State.WAITING:
-            del lane.parked[bisect.bisect_left(lane.parked, entry)]
-            self._waiting -= 1
-        if lane.blocker is entry:
-            self._unblock(lane)
+            self._unpark(entry, lane)
         entry.state = State.READY
         if lane.ready and lane.ready[0].sequence < entry.sequence:
             bisect.insort(lane.ready, entry)
@@ -435,6 +445,12 @@ class Order:
             lane.ready.appendleft(entry)
         self._note(entry)
         self._offer(lane, entry.key)
+
+    def _unpark(self, entry: Entry, lane: Lane) -> None:
+        del lane.parked[bisect.bisect_left(lane.parked, entry)]
+        self._waiting -= 1
+        if lane.blocker is entry:
+            self._unblock(lane)
 
     def _settle(self, entry: Entry, lane: Lane) -> None:
         del self._entries[entry.sequence]

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,6 +45,7 @@ from relay_server.delivery.sifter import filter_of
 from relay_server.errors import ReplayNotFound
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
+from relay_server.spans import Span
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import (
@@ -249,6 +250,11 @@ class Reader:
             queue.set_policy(self._policy, self._clock.monotonic())
         self._follow_filter()
         self._wake.set()
+
+    def left_out(self, spans: Sequence[Span]) -> None:
+        """Its filter was asked of what waits: these hold nothing up until their next try."""
+        self._live.leave_out(spans)
+        self._look_now()
 
     def replays_changed(self) -> None:
         """A replay was asked for, or stopped."""

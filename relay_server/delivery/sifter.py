@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -33,7 +33,7 @@ from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
 from relay_server.errors import StoreFull, StoreReadOnly
 from relay_server.filters.document import Document
 from relay_server.filters.language import EVERYTHING, Filter, InvalidFilter, stored
-from relay_server.spans import gaps
+from relay_server.spans import Span, gaps
 from relay_server.store.feed import (
     ChannelGone,
     Claimed,
@@ -94,14 +94,20 @@ class Sifter:
 
     Args:
         is_read: Whether a reader of a subscription asks its filter, as fast as events come.
+        left_out: Told what was left out; there may be a reader that knows of it.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, is_read: Callable[[SubscriptionNumber], bool]
+        self,
+        store: Store,
+        clock: Clock,
+        is_read: Callable[[SubscriptionNumber], bool],
+        left_out: Callable[[SubscriptionNumber, Sequence[Span]], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._is_read = is_read
+        self._left_out = left_out
         self._watched: dict[SubscriptionNumber, _Watched] = {}
         self._of_channel: defaultdict[ChannelNumber, dict[SubscriptionNumber, _Watched]]
         self._of_channel = defaultdict(dict)
@@ -225,6 +231,7 @@ class Sifter:
         watched.asked_up_to = up_to
         if skipped:
             self._store.record(claim, Progress(watched.floor, skipped=skipped))
+            self._left_out(watched.subscription.number, skipped)
 
     def _stored(self, change: EventsStored) -> None:
         for number, watched in self._of_channel.get(change.channel, {}).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay_server.delivery import queue
-from tests.support.events import OK
+from tests.support.events import BROKEN, OK, new_event
 from tests.support.virtual_time import virtual_time
 from tests.support.waiting import settled, until
 from tests.unit.server.support import FakePeer
@@ -108,3 +108,23 @@ async def test_what_a_reader_has_no_room_for_is_asked_about_all_the_same(
 
         assert len(sequences(ana)) == 12
         await until(lambda: reader._live.floor == 36)
+
+
+@virtual_time
+async def test_what_waits_for_its_next_try_and_is_not_meant_holds_its_key_no_longer() -> None:
+    async with world() as w:
+        granted, reader = await w.join(ana := FakePeer())
+        for kind in ("x", "y"):
+            await w.store.append(reader.channel.number, new_event(kind=kind))
+        for tries in (1, 2):  # the third is half a minute later
+            await got(tries, ana)
+            reader.finish(ana, ana.got[-1].id, BROKEN)
+        await settled()
+        await w.store.change_subscription(
+            granted.subscription, lambda config: config.with_filter("kind:y")
+        )
+        await until(lambda: ana.sequences == [1, 1, 2], within_s=1)
+        reader.finish(ana, ana.got[-1].id, OK)
+        await settled()
+
+        assert (reader._live.floor, reader._live.unsettled, await backlog(w)) == (2, 0, 0)
