@@ -217,7 +217,7 @@ async def find_replay(who: Caller, number: str) -> tuple[Replay, Subscription]:
     for subscription in await who.store.subscriptions():
         if subscription.number == replay.subscription and _may_read(who, subscription):
             return replay, subscription
-    raise ReplayNotFound(number)
+    raise ReplayNotFound(-replay.number)  # as the store writes one that is not there
 
 
 def is_number(text: str) -> bool:

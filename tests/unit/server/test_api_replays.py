@@ -279,6 +279,9 @@ async def test_replays_are_listed_newest_first_for_those_who_may_read(
     hidden = f"replays/{second['number']}"
     for method in ("GET", "DELETE"):
         assert await ana.refused(method, hidden) == (404, "replay_not_found")
+    answers = [await ana("GET", f"replays/00{number}") for number in (second["number"], 99_999)]
+    said = [answer.json["error"]["message"].rpartition(" ")[2] for answer in answers]
+    assert said == [str(second["number"]), "99999"]  # nor does the text tell which there are
     assert await admin.refused("GET", "replays/99999") == (404, "replay_not_found")
     for number in ("-1", "x", "9" * 5_000):
         assert (await admin.refused("GET", f"replays/{number}"))[0] in (404, 414, 422, 400)
