@@ -282,7 +282,7 @@ class Metrics:
 
     def dropped(self, channel: Channel, events: int) -> None:
         """Count events that were deleted undelivered."""
-        self.events_dropped.labels(channel.name).inc(events)
+        self.events_dropped.labels(_label(channel.name)).inc(events)
 
     @property
     def reading(self) -> Reading | None:

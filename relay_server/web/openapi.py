@@ -7,6 +7,7 @@ that is not in every copy of this server: who asks needs no token.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import types
@@ -50,11 +51,13 @@ class Error(msgspec.Struct):
 
 def handler(routes: Sequence[Route]) -> Callable[[web.Request], Coroutine[Any, Any, web.Response]]:
     """Answer with the description of some routes."""
-    made = b""
+    made, making = b"", asyncio.Lock()
 
     async def describe_routes(_request: web.Request) -> web.Response:
         nonlocal made
-        made = made or msgspec.json.encode(describe(routes))
+        async with making:
+            # In a thread: it takes a tenth of a second, and anybody may ask.
+            made = made or await asyncio.to_thread(lambda: msgspec.json.encode(describe(routes)))
         return web.Response(body=made, content_type="application/json")
 
     return describe_routes
