@@ -52,7 +52,7 @@ KNOWN = {
     "method": "of the request",
     "path": "of the request, without the query",
     "header.NAME": "a field of the request's head",
-    "json.a.b.0": "a value in the body, by the names and indexes that lead to it",
+    "json.a.b.0": "a text, whole number, true or false in the body, by names and indexes to it",
 }
 STATES = ("private", "repeat", "conflict", "damaged")  # known when an event is stored
 OUTCOMES = ("waiting", "delivered", "failed", "dead", "skipped", "pinned")
