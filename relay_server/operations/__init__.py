@@ -35,7 +35,6 @@ from relay_server.values import Channel, Scope, Subscription, Token
 if TYPE_CHECKING:
     from relay_server.search.follower import Search
 
-MASK = "•••"
 MAX_LISTED = 500  # events or dead deliveries in one answer; a larger `limit` counts as this
 
 P = ParamSpec("P")

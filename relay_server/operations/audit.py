@@ -17,8 +17,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
+from relay_server.bodies.tree import MASK
 from relay_server.configs import Changes
-from relay_server.operations import MASK, MAX_LISTED, Caller, ForAdmins, Plan
+from relay_server.operations import MAX_LISTED, Caller, ForAdmins, Plan
 from relay_server.values import Noted
 
 P = ParamSpec("P")

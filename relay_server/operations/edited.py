@@ -20,9 +20,10 @@ from relay_http.target import Target
 from relay_protocol.limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS
 from relay_protocol.values import HOP_BY_HOP, Delivery, EventHead, HeaderList, RequestHead
 from relay_server.auth import chatwoot_signature
+from relay_server.bodies.tree import MASK
 from relay_server.channels import identify
 from relay_server.errors import BodyTooLarge, InvalidValue
-from relay_server.operations import MASK, MAX_LISTED, Caller
+from relay_server.operations import MAX_LISTED, Caller
 from relay_server.operations.audit import audited
 from relay_server.operations.events import DeliveryLine, delivery_line, find_any_event
 from relay_server.values import Channel, DeliveryState, Edited, Event, NewEdited, NewEvent

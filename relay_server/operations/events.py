@@ -10,9 +10,10 @@ import msgspec
 
 from relay_protocol.values import HeaderList
 from relay_server.bodies.scripts import SECRET_HEADERS
+from relay_server.bodies.tree import MASK
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
-from relay_server.operations import MASK, Caller
+from relay_server.operations import Caller
 from relay_server.values import Channel, DeliveryState, Event, EventSummary
 
 MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay

@@ -6,7 +6,8 @@ import os
 
 import msgspec
 
-from relay_server.operations import MASK, Caller
+from relay_server.bodies.tree import MASK
+from relay_server.operations import Caller
 from relay_server.refusals import Group
 
 

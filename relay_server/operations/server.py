@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 
+from relay_server.bodies.tree import MASK
 from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
-from relay_server.operations import MASK, Caller, channels, subscriptions
+from relay_server.operations import Caller, channels, subscriptions
 from relay_server.operations.audit import audited
 from relay_server.values import Channel, ChannelStatus, Scope
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from relay_protocol.limits import MAX_UNIX_MS
+from relay_server.bodies.tree import MASK
 from relay_server.channels import check_subscription_name
 from relay_server.configs import (
     Changes,
@@ -28,7 +29,7 @@ from relay_server.errors import (
     SubscriptionNotFound,
 )
 from relay_server.filters.language import check_standing
-from relay_server.operations import MASK, Caller, ForAdmins, Parts
+from relay_server.operations import Caller, ForAdmins, Parts
 from relay_server.operations.audit import audited
 from relay_server.values import Subscription, SubscriptionStatus
 

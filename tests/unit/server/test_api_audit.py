@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relay_server.operations import MASK
+from relay_server.bodies.tree import MASK
 from relay_server.web import api
 from tests.support.clock import START_MS
 from tests.unit.server.asking import Asking, Json, append

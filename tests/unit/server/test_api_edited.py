@@ -11,8 +11,8 @@ import pytest
 from relay_protocol.messages import Wanted
 from relay_protocol.values import HeaderList
 from relay_server.auth import chatwoot_signature
+from relay_server.bodies.tree import MASK
 from relay_server.configs import ForwardConfig, HmacAuth, SubscriptionConfig
-from relay_server.operations import MASK
 from relay_server.values import Event
 from tests.support.clock import START_MS
 from tests.support.events import request
