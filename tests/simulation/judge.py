@@ -22,6 +22,7 @@ class Sent:
 
     Attributes:
         answered: The event's id and sequence, once a 2xx came.
+        at: When it was sent first, in virtual seconds.
     """
 
     channel: str
@@ -29,6 +30,7 @@ class Sent:
     body: bytes
     headers: HeaderList
     answered: tuple[str, int] | None = None
+    at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -145,8 +147,10 @@ class Judge:
         self.histories: dict[tuple[int, int], _History] = defaultdict(_History)
         # When a subscription's targets took an event, by its number and the sequence.
         self.takes: dict[tuple[int, int], list[float]] = defaultdict(list)
-        # What a subscription was, or may have been, set to get, by channel and name.
-        self.filters: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+        # What a subscription was, or may have been, set to get, by channel and name, and until
+        # when: in virtual seconds.
+        self.filters: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        self.asked_for: dict[tuple[str, str], str | None] = {}  # by its clients, again and again
         self._kernel = kernel
         self._disturbances = disturbances
         self._kept = kept
@@ -157,15 +161,27 @@ class Judge:
     def will_send(self, sent: Sent) -> None:
         """A sender is about to post this, maybe more than once."""
         self.sent[sent.body] = sent
+        sent.at = self._kernel.now
 
     def may_be_set(self, channel: str, name: str, wanted: str) -> None:
         """Somebody is about to have a subscription get this."""
-        self.filters[channel, name][wanted] = None
+        self.filters[channel, name].pop(wanted, None)  # the one asked for last is the last
+        self.filters[channel, name][wanted] = math.inf
+
+    def was_set(self, channel: str, name: str, wanted: str) -> None:
+        """Now it gets this, and none of what was asked for before decides any more."""
+        filters = self.filters[channel, name]
+        for other, until in filters.items():
+            if other == wanted:
+                break
+            if other != self.asked_for.get((channel, name)):
+                filters[other] = min(until, self._kernel.now)
 
     def meant(self, channel: str, name: str, body: bytes) -> set[bool]:
-        """What the filters that a subscription may have had say of an event."""
+        """What the filters that a subscription may have had since it was sent say of an event."""
         pick = json.loads(body)["pick"]
-        return {_means(wanted, pick) for wanted in self.filters[channel, name]}
+        filters, at = self.filters[channel, name], self.sent[body].at
+        return {_means(wanted, pick) for wanted, until in filters.items() if until >= at}
 
     def arrived(self, delivery: Delivery, machine: int, life: int) -> Visit:
         """A target got a request."""

@@ -199,6 +199,17 @@ def ask_no_filter() -> Any:
     return mock.patch.object(Filter, "matches", return_value=True)
 
 
+def keep_the_first_filter() -> Any:
+    """A reader goes on with the filter that it began with."""
+    follow = Reader._follow_filter
+
+    def mutant(self: Reader) -> None:
+        if not hasattr(self, "_queues"):
+            follow(self)
+
+    return mock.patch.object(Reader, "_follow_filter", mutant)
+
+
 def pass_what_waits() -> Any:
     """Where nobody reads, the floor passes what is meant and was not sent."""
     record = Sifter._record
@@ -231,6 +242,7 @@ ALL: dict[str, Patch] = {
         skip_in_replays,
         leave_out_what_is_meant,
         ask_no_filter,
+        keep_the_first_filter,
         pass_what_waits,
     )
 }

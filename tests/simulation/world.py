@@ -294,6 +294,8 @@ class World:
             )
         except RelayError:
             self.kernel.note("no filter set")
+        else:
+            self.judge.was_set(subscription.channel, subscription.name, wanted)
 
     def poster(self, config: ForwardConfig, *_: object) -> Poster:
         """What a forward posts with."""
@@ -316,6 +318,7 @@ class World:
         for group in self.plan.groups:
             for name in group.channels:
                 self.judge.may_be_set(name, group.name, group.filter or "")
+                self.judge.asked_for[name, group.name] = group.filter
         for sender in self.senders:
             for target in self.targets:
                 target.poison.update(sender.poison)
