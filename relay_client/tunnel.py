@@ -382,7 +382,7 @@ class Tunnel:
                 await self._hurry.wait()
 
     def _note_loss(self, reason: Reason) -> None:
-        if self._lost_at is not None:
+        if self._lost_at is not None or self._over.done():  # or it is the end, by goodbye
             return
         self._lost_at = time.monotonic()
         self._say(Lost(reason.text, reason.hint, before_first=not self._was_connected))

@@ -286,6 +286,7 @@ async def test_stopping_finishes_what_is_under_way() -> None:
         assert kinds == [FailureKind.NOT_STARTED] * 2
         assert sum(outcome.delivered for _, outcome in relay.settled) == 8
         assert relay.connections[0].socket.close_code == CloseCode.NORMAL
+        assert not client.told(Lost), "nobody is told that it reconnects"
 
 
 async def test_stopping_without_a_connection_ends_at_once() -> None:
