@@ -209,13 +209,17 @@ async def _nothing_stays(world: World) -> None:
 
 
 async def _quiet(world: World, server: Server) -> None:
-    """Wait for the last results, also of stopped replays; connections to nobody are found out."""
+    """Wait for the last results, also of stopped replays; connections to nobody are found out.
+
+    What another filter leaves out is settled in the store before its reader comes to it, which is
+    once the target is done with what its key has under way.
+    """
     deadline = world.kernel.now + QUIET_S + world.plan.timeout_s
     await asyncio.sleep(LOOK_S)
     while any(
         link.client.lost or link.up.swallows or link.down.swallows for link in server.links
     ) or any(
-        queue.stopped and queue.under_way
+        queue.under_way or (queue.unsettled and not queue.stopped)
         for reader in server.readers()
         for queue in reader._queues.values()
     ):
