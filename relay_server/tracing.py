@@ -95,10 +95,9 @@ class Tracing:
         """Make a span of each event that is stored from now on."""
 
         def stored(change: EventsStored) -> None:
-            names = (c.name for c in store.catalog.channels.values() if c.number == change.channel)
-            channel, now = next(names, ""), clock.unix_ms()
+            channel, now = store.catalog.numbered(change.channel), clock.unix_ms()
             for event in change.events:
-                self._ingested(channel, event.head, now)
+                self._ingested(channel.name if channel else "", event.head, now)
 
         store.feed.listen(EventsStored, stored)
 

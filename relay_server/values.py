@@ -70,6 +70,10 @@ class Catalog:
     channels: Mapping[str, Channel] = field(default_factory=dict)
     tokens: Mapping[bytes, Token] = field(default_factory=dict)  # by digest
 
+    def numbered(self, number: ChannelNumber) -> Channel | None:
+        """The channel of a number; None once it is gone."""
+        return next((c for c in self.channels.values() if c.number == number), None)
+
 
 class NewEvent(msgspec.Struct, frozen=True):
     """A webhook to be stored."""

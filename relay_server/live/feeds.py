@@ -375,8 +375,7 @@ class Feeds:
         return channel is not None and view.shows(channel)
 
     def _channel(self, number: ChannelNumber) -> Channel | None:
-        channels = self._store.catalog.channels.values()
-        return next((channel for channel in channels if channel.number == number), None)
+        return self._store.catalog.numbered(number)
 
     def _beat(self, view: View) -> bytes:
         """A sign of life, with where the viewers are."""

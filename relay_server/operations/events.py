@@ -256,8 +256,7 @@ async def find_event(who: Caller, id_: str) -> tuple[Channel, Event]:
 async def find_any_event(who: Caller, id_: str) -> tuple[Channel, Event]:
     """An event, which may be an edited one, and its channel, which the caller may read."""
     event = await who.store.find_event(id_)
-    channels = who.store.catalog.channels.values()
-    channel = next((c for c in channels if event and c.number == abs(event.channel)), None)
+    channel = who.store.catalog.numbered(abs(event.channel)) if event else None
     if event is None or channel is None or not who.may_read(channel):
         raise EventNotFound(id_)
     return channel, event
