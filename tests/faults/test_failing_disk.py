@@ -330,11 +330,14 @@ async def test_a_client_whose_journal_fails_goes_on_and_says_so(
             await says_so(client)
             trial.relay.server.kill()
             await trial.relay.start()
-            # Until then it alone knows what the server had not written down.
             await client.said("reconnected")
             await talk.accepts(20)
-            assert client.alive, client.errors
-            client.kill()
+    # Until then the client alone knows what the server had not written down: 0.2 s of results.
+    await trial.settle()
+    async with trial.talking() as talk:
+        await talk.accepts(20)
+        assert client.alive, client.errors
+        client.kill()
         await trial.connect()
     judged(await trial.verdict(), "the client's journal fails", 1, duplicates=WINDOW)
 
@@ -365,6 +368,9 @@ async def test_a_client_works_without_a_disk_for_its_journal(
                 await says_so(client)
                 trial.relay.server.kill()
                 await trial.relay.start()
+                await talk.accepts(20)
+            await trial.settle()  # as above
+            async with trial.talking() as talk:
                 await talk.accepts(20)
                 client.kill()
                 await trial.connect()
