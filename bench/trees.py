@@ -11,7 +11,9 @@ from bench.processes import clean_environment
 
 ROOT = Path(__file__).parents[1]  # the checkout that this bench belongs to
 COMMANDS = {"relay-server": "relay_server", "relay-client": "relay_client"}
-PACKAGES = frozenset({"relay_server", "relay_client", "relay_protocol", "relay_http"})
+PACKAGES = frozenset(
+    {"relay_server", "relay_client", "relay_protocol", "relay_http", "relay_terminal"}
+)
 START_S = 60.0
 # What Python says of each module it imports when it is to be verbose: with bytecode, without.
 SOURCE = re.compile(r"^# (?:.* matches|code object from) '?(/.*\.py)'?$", re.MULTILINE)

@@ -230,7 +230,7 @@ class Constant(NamedTuple):
 
 def constants() -> Iterator[Constant]:
     """Public names of numbers at the top of modules, in order."""
-    for part in ("relay_protocol", "relay_server", "relay_http", "relay_client"):
+    for part in ("relay_protocol", "relay_server", "relay_http", "relay_terminal", "relay_client"):
         for path in sorted((ROOT / part).rglob("*.py")):
             lines = path.read_text("utf-8").splitlines()
             for number, line in enumerate(lines):

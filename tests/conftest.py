@@ -20,6 +20,8 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
 # Set on many a development machine, and hides what a user meets when a stream is gone at the end.
 os.environ.pop("PYTHONUNBUFFERED", None)
+# What commands say is compared with English, whatever the language of who runs the tests.
+os.environ["LANGUAGE"] = "en"
 
 
 def pytest_configure() -> None:

@@ -15,7 +15,7 @@ from relay_client.cli import app as client_app
 from relay_server.cli import app as server_app
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("relay_server", "relay_client", "relay_protocol", "relay_http")
+PACKAGES = ("relay_server", "relay_client", "relay_protocol", "relay_http", "relay_terminal")
 PROGRAMS = {
     "relay-server": typer.main.get_command(server_app),
     "relay-client": typer.main.get_command(client_app),

@@ -1,0 +1,1 @@
+"""What both commands share on a screen: words, streams, options, how errors are told."""

@@ -1,0 +1,59 @@
+"""Every sentence that people read on a screen, in their language.
+
+    line(_("{name} is paused").format(name=name))
+    line(plural("{number} event", "{number} events", count))
+
+A sentence is a constant template with named fields, in English: that is how the catalogue
+(gettext, `locale/LANGUAGE/LC_MESSAGES/relay.mo`) has it. The language is the environment's. What
+programs read stays English: JSON, `--output plain`, logs, and the API's errors.
+
+The helps of commands and options are written as they are, and translated where they are shown
+(`usage`): they may be docstrings, and an import need not wait for a catalogue.
+"""
+
+from __future__ import annotations
+
+import functools
+import gettext
+import os
+from pathlib import Path
+
+LOCALE = Path(__file__).parent / "locale"
+_VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts
+
+
+def _(text: str) -> str:
+    """A sentence, or its template, in the user's language; as it is where there is none."""
+    return catalogue().gettext(text) if text else ""
+
+
+def plural(one: str, more: str, number: int) -> str:
+    """A sentence about a number of things, with its field `{number}` filled: `10,001 events`.
+
+    Other fields are still to be filled.
+    """
+    found = catalogue().ngettext(one, more, number)
+    return found.replace("{number}", counted(number))
+
+
+def counted(number: int) -> str:
+    """A number as people write large ones, e.g. `10,001`."""
+    # A translation's separator is that of its language: Portuguese writes 10.001.
+    return f"{number:,}".replace(",", catalogue().pgettext("between thousands", ","))
+
+
+@functools.cache
+def catalogue() -> gettext.NullTranslations:
+    """The sentences in the language that the environment asks for."""
+    return gettext.translation("relay", LOCALE, languages(), fallback=True)
+
+
+def languages() -> list[str]:
+    """The user's languages, as they are preferred, until English, which needs no catalogue."""
+    wanted = next(filter(None, map(os.environ.get, _VARIABLES)), "")
+    found = list[str]()
+    for name in wanted.split(":"):
+        if name.partition(".")[0].lower() in ("", "c", "posix") or name.lower().startswith("en"):
+            break
+        found.append(name)
+    return found
