@@ -44,6 +44,13 @@ class EventNotFound(RelayError, code="event_not_found", status=404):
     hint = "relay-server events list shows the events that are kept."
 
 
+class AmbiguousId(RelayError, code="ambiguous_id", status=409):
+    """The ids of several events end so."""
+
+    message = "several events' ids end in {!r}: {}"
+    hint = "Take more of its end, or all of it."
+
+
 class ConversationNotFound(RelayError, code="conversation_not_found", status=404):
     """No event that is kept is of this conversation."""
 

@@ -17,7 +17,7 @@ from relay_server.bodies.compare import (
 from relay_server.bodies.tree import BadJson, Json, Node, at, parse, walk
 from relay_server.errors import InvalidValue
 from relay_server.operations import Caller
-from relay_server.operations.events import find_any_event
+from relay_server.operations.events import look_up
 from relay_server.values import Event
 
 MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a larger one is not
@@ -84,14 +84,14 @@ class Comparison(msgspec.Struct, kw_only=True):
 
 async def show_tree(who: Caller, id_: str, page: TreePage) -> Tree:
     """An event's body as a tree in which everything is as it came."""
-    _, event = await find_any_event(who, id_)
+    _, event = await look_up(who, id_)
     # In a thread: a body of 1 MiB takes tens of milliseconds, in which nobody would be answered.
     return await asyncio.to_thread(_tree, event.body, page)
 
 
 async def compare(who: Caller, page: ComparePage) -> Comparison:
     """How two events differ, by the values of their bodies."""
-    (_, a), (_, b) = [await find_any_event(who, id_) for id_ in (page.a, page.b)]
+    (_, a), (_, b) = [await look_up(who, id_) for id_ in (page.a, page.b)]
     return await asyncio.to_thread(_compared, a, b, page)
 
 

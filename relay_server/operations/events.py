@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,11 +12,13 @@ import msgspec
 from relay_protocol.values import HeaderList
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.bodies.tree import MASK
-from relay_server.errors import EventNotFound, InvalidValue
+from relay_server.errors import AmbiguousId, EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
 from relay_server.operations import Caller
 from relay_server.values import Channel, DeliveryState, Event, EventSummary
 
+MIN_ID_END = 6  # characters of the end of an id, by which an event is found
+ID_END = re.compile(rf"[0-9a-f-]{{{MIN_ID_END},36}}", re.IGNORECASE)
 MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay
 
 
@@ -189,7 +192,7 @@ def summary_of(event: Event) -> EventSummary:
 
 async def show_event(who: Caller, id_: str) -> EventView:
     """One event, whole; header fields that are secrets are masked."""
-    channel, event = await find_any_event(who, id_)
+    channel, event = await look_up(who, id_)
     head, body = event.head, event.body
     [states] = await who.store.deliveries(event.channel, [head.sequence])
     edited = await who.store.edited(channel.number, head.sequence) if event.edited else None
@@ -221,13 +224,13 @@ async def show_event(who: Caller, id_: str) -> EventView:
 
 async def event_body(who: Caller, id_: str) -> Download:
     """An event's body, byte for byte as it came."""
-    _, event = await find_any_event(who, id_)
+    _, event = await look_up(who, id_)
     return Download(f"{event.head.id}.body", event.body)
 
 
 async def event_attempts(who: Caller, id_: str) -> Attempts:
     """Every try of an event's deliveries that has ended."""
-    _, event = await find_any_event(who, id_)
+    _, event = await look_up(who, id_)
     [states] = await who.store.deliveries(event.channel, [event.head.sequence])
     return Attempts([attempt for delivery in states for attempt in _attempts(delivery)])
 
@@ -240,6 +243,21 @@ def version_of_event(who: Caller, id_: str) -> str:
     channels = who.store.catalog.channels.values()
     versions = [who.parts.versions.of(c.number) for c in channels if who.may_read(c)]
     return f"{zlib.crc32(str((id_, versions)).encode()):x}"
+
+
+async def look_up(who: Caller, name: str) -> tuple[Channel, Event]:
+    """An event by its id, or by the end of it, if that is of one event alone.
+
+    Raises:
+        EventNotFound: There is none that the caller may read.
+        AmbiguousId: It is the end of several.
+    """
+    if not ID_END.fullmatch(name):
+        return await find_any_event(who, name)
+    ids = await who.store.ids_ending([c.number for c in who.channels()], name.lower())
+    if len(ids) > 1:
+        raise AmbiguousId(name, ", ".join(ids))
+    return await find_any_event(who, ids[0] if ids else name)
 
 
 async def find_event(who: Caller, id_: str) -> tuple[Channel, Event]:

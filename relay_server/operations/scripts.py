@@ -8,7 +8,7 @@ from relay_server.bodies.scripts import Language, Sent, script, without_secrets
 from relay_server.errors import InvalidValue
 from relay_server.operations import Caller
 from relay_server.operations.audit import audited
-from relay_server.operations.events import find_any_event
+from relay_server.operations.events import look_up
 
 MAX_SCRIPT_BYTES = 1_048_576  # of a body that a script is made of; a larger one: 422
 
@@ -42,9 +42,11 @@ async def show_script(who: Caller, id_: str, language: str, page: ScriptPage) ->
         raise InvalidValue(f"there are scripts for {', '.join(Language)}")
     if page.secrets:
         who.check_admin()
-        return await _with_secrets(who, id_, language)
-    sent = without_secrets(await _sent(who, id_))
-    return Script(id_, language, script(sent, Language(language)), sent.masked)
+    sent = await _sent(who, id_)
+    if page.secrets:
+        return await _with_secrets(who, sent.id, language)
+    clean = without_secrets(sent)
+    return Script(sent.id, language, script(clean, Language(language)), clean.masked)
 
 
 @audited("secrets.show")
@@ -54,7 +56,7 @@ async def _with_secrets(who: Caller, id_: str, language: str) -> Script:
 
 
 async def _sent(who: Caller, id_: str) -> Sent:
-    _, event = await find_any_event(who, id_)
+    _, event = await look_up(who, id_)
     if len(event.body) > MAX_SCRIPT_BYTES:
         raise InvalidValue(f"no script is made of a body of more than {MAX_SCRIPT_BYTES} bytes")
     return Sent(event.head.id, event.head.request, event.body)

@@ -175,6 +175,12 @@ class EventLog(Protocol):
     async def find_event(self, event: str) -> Event | None:
         """Read an event by its id."""
 
+    async def ids_ending(self, channels: Sequence[ChannelNumber], end: str) -> Sequence[str]:
+        """Find the ids that end so, of the newest events of some channels, edited ones too.
+
+        It looks at a bounded number, an equal part of them in each channel.
+        """
+
     async def event_ids(
         self, channel: ChannelNumber, sequences: Sequence[int]
     ) -> Mapping[int, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from relay_server.store.interface import Store
-from relay_server.values import Channel
+from relay_server.store.sqlite import events
+from relay_server.values import Channel, NewEdited
 from tests.support.clock import START_MS
 from tests.support.events import new_event
-from tests.support.stores import UNICODE, Stores, append_many, make_channel
+from tests.support.stores import UNICODE, Stores, append_many, make_channel, make_subscription
 
 BIG = bytes(range(256)) * 4 * 1_200  # 1.2 MiB of every byte value
 
@@ -56,6 +59,29 @@ async def test_ids_are_found_by_sequence(store: Store, channel: Channel) -> None
     assert found == {1: ids[0], 3: ids[2]}
     assert (store.newest(channel.number), store.newest(other.number)) == (3, 5)
     assert store.newest(99) == 0
+
+
+async def test_ids_are_found_by_their_end(
+    store: Store, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the newest events, the same number of each channel that is meant; edited ones too."""
+    monkeypatch.setattr(events, "LOOK_AT_IDS", 6)
+    other = await make_channel(store, "other")
+    subscription, _ = await make_subscription(store)
+    for of, ids in ((channel, ("evt_1aa", "evt_2bb", "evt_3bb", "evt_4cc")), (other, ("evt_5cc",))):
+        for id_ in ids:
+            await store.append(of.number, new_event(id=id_))
+    edited = NewEdited(new_event(id="evt_6dd"), "evt_1aa", "ana")
+    await store.create_edited(subscription, edited)
+    both, own = (channel.number, other.number), (channel.number,)
+
+    assert list(await store.ids_ending(own, "bb")) == ["evt_3bb", "evt_2bb"]
+    assert list(await store.ids_ending(both, "cc")) == ["evt_4cc", "evt_5cc"]
+    assert list(await store.ids_ending(own, "cc")) == ["evt_4cc"]
+    assert list(await store.ids_ending(own, "dd")) == ["evt_6dd"]
+    assert list(await store.ids_ending(own, "1aa")) == ["evt_1aa"]
+    assert list(await store.ids_ending(both, "1aa")) == []
+    assert list(await store.ids_ending((), "aa")) == []
 
 
 async def test_a_big_body_is_fetched_live_and_later(

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 LOOK_AT = 5_000  # events that one look for selected ones goes through at most
 LOOK_AT_BODIES = 500  # where it has to read them
+LOOK_AT_IDS = 10_000  # events among which one is looked for by the end of its id
 SIFT_LOOK_AT = 1_000  # events that one look for what a filter means goes through at most
 SIFT_AT_ONCE = 100  # of which it asks the filter
 SIFT_BYTES = 65_536  # their bodies together, or one that is larger: some 5 ms to look for words in
@@ -127,6 +128,17 @@ class SqliteEvents(Part):
         at = database.value("find_event", id=event)
         found = [] if at is None else _fetch(database, [at])
         return found[0] if found else None
+
+    @reports
+    def ids_ending(
+        self, database: Database, channels: Sequence[ChannelNumber], end: str
+    ) -> Sequence[str]:
+        looked_at = LOOK_AT_IDS // max(1, len(channels))
+        found = list[str]()
+        for stream in (s for channel in channels for s in (channel, -channel)):
+            within = {"first": first(stream), "last": last(stream), "looked_at": looked_at}
+            found += (id_ for (id_,) in database.all("ids_ending", end=end, **within))
+        return found
 
     @reports
     def event_ids(

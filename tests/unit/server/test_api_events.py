@@ -60,3 +60,23 @@ async def test_an_event_whole(served: Served, ana: Asking) -> None:
     assert [d["state"] for d in event["deliveries"]] == ["delivered"]
     for missing in ("evt_1", "%00", "..%2F..", "x" * 3_000):
         assert (await ana.refused("GET", f"events/{missing}"))[0] == 404
+
+
+async def test_an_event_by_the_end_of_its_id(served: Served, ana: Asking, admin: Asking) -> None:
+    for id_ in ("evt_01a2-4bc1f9", "evt_01a3-4bc1f9", "evt_01a2-77d0e5"):
+        await append(served, id=id_, body=b"{}")
+    for id_ in ("evt_01a4-77d0e5", "evt_01a4-11d0e5"):
+        await append(served, "other", id=id_)
+
+    assert (await ana.ok("GET", "events/77D0E5"))["id"] == "evt_01a2-77d0e5"
+    assert (await ana.ok("GET", "events/77d0e5/as/curl"))["id"] == "evt_01a2-77d0e5"
+    assert (await ana("GET", "events/77d0e5/body")).body == b"{}"
+    assert (await ana.ok("GET", "compare?a=77d0e5&b=evt_01a2-4bc1f9"))["equal"] == "bytes"
+    # What another channel has is nobody's business; and an end has six characters.
+    for missing in ("11d0e5", "7d0e5", "evt_77d0e5"):
+        assert await ana.refused("GET", f"events/{missing}") == (404, "event_not_found")
+    several = (await ana("GET", "events/4bc1f9")).json["error"]
+    assert several["code"] == "ambiguous_id"
+    assert several["message"].endswith("'4bc1f9': evt_01a3-4bc1f9, evt_01a2-4bc1f9")
+    assert await admin.refused("GET", "events/77d0e5") == (409, "ambiguous_id")
+    assert await admin.refused("PUT", "pins/11d0e5", {"name": "one"}) == (404, "event_not_found")

@@ -98,6 +98,12 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND position BETWEEN :first AND 
 -- name: find_event
 SELECT position FROM events WHERE id = :id;
 
+-- name: ids_ending
+SELECT id FROM (
+    SELECT id FROM events WHERE position BETWEEN :first AND :last
+    ORDER BY position DESC LIMIT :looked_at)
+WHERE substr(id, -length(:end)) = :end LIMIT 10;
+
 -- name: list_events
 SELECT position, id, received_at, kind, key, request, size, conflict FROM events
 WHERE position >= :first AND position < :before ORDER BY position DESC LIMIT :limit;
