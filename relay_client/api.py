@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from relay_client.answers import (
+    UNREADABLE,
+    Answer,
+    Canary,
+    Channels,
+    Plan,
+    Refused,
+    Replays,
+    Status,
+    Whoami,
+    read,
+)
 from relay_client.errors import (
     CHECK_URL,
     TOO_MANY_FAILURES,
@@ -34,7 +45,6 @@ _TIMEOUT_S = 10.0
 # A longer answer is cut, and fails.
 _MAX_ANSWER_BYTES = 16_777_216
 FAVOURITE_CHANNEL = "chatwoot"  # what `relay-server init` makes
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: too deep
 TOKEN_HINT = "Check the token, or ask for a new one and run: relay-client login URL"  # noqa: S105
 # The relay's own hints are for who has relay-server at hand.
 _HINTS = {
@@ -44,132 +54,6 @@ _HINTS = {
     "replay_not_found": "relay-client replays lists the replays there are.",
     "too_many_replays": "Wait for one to end, or stop one: relay-client replays --stop NUMBER",
 }
-
-
-class Whoami(msgspec.Struct, frozen=True):
-    """The holder of a token, and its rights.
-
-    Attributes:
-        channels: That it may use; None means all.
-    """
-
-    name: str
-    scopes: tuple[str, ...]
-    channels: tuple[str, ...] | None
-    server_version: str
-
-
-class Canary(msgspec.Struct, frozen=True):
-    """A private channel that lives for a short while."""
-
-    channel: str
-    send_token: str
-    webhook_path: str
-
-
-class Channel(msgspec.Struct, frozen=True):
-    """A channel that the token may use."""
-
-    name: str
-    webhook_path: str = ""
-    sender_auth: tuple[str, ...] = ()
-    retention_days: float = 0.0
-
-
-class Channels(msgspec.Struct, frozen=True):
-    """All of them."""
-
-    channels: tuple[Channel, ...]
-
-
-class ChannelStatus(msgspec.Struct, frozen=True):
-    """A channel's fullness; times are Unix milliseconds."""
-
-    name: str
-    events: int = 0
-    full_percent: float | None = None
-    last_received_at: int | None = None
-
-
-class SubscriptionStatus(msgspec.Struct, frozen=True):
-    """A subscription's state and progress; `forward` is set for one that is a forward's."""
-
-    channel: str
-    name: str
-    connected: bool = False
-    readers: int = 0
-    forward: str | None = None
-    target_down: bool = False
-    paused: str = ""
-    backlog: int = 0
-    dead: int = 0
-
-
-class Status(msgspec.Struct, frozen=True):
-    """The state of the whole relay."""
-
-    version: str
-    uptime_s: float = 0.0
-    channels: tuple[ChannelStatus, ...] = ()
-    subscriptions: tuple[SubscriptionStatus, ...] = ()
-
-
-class Replay(msgspec.Struct, frozen=True):
-    """Events that a subscription gets once more."""
-
-    number: int
-    channel: str
-    subscription: str
-    state: str
-    rate_per_s: float
-    at_most: int
-    delivered: int
-    percent: float
-    connected: bool = False
-    paused: str = ""
-
-
-class Replays(msgspec.Struct, frozen=True):
-    """Several of them."""
-
-    replays: tuple[Replay, ...]
-
-
-class Sampled(msgspec.Struct, frozen=True):
-    """An event that a replay would be of."""
-
-    id: str
-    received_at: int
-    kind: str
-    key: str
-    method: str
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What a replay would be; `complete` where all events were looked at."""
-
-    at_most: int
-    sample: tuple[Sampled, ...]
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[_T]):
-    """An answer whole, as programs are shown it, and how to read what people are shown of it."""
-
-    whole: dict[str, Any]
-    form: type[_T]
-
-    def read(self) -> _T:
-        """Read it.
-
-        Raises:
-            RelayProblem: It is none that a relay gives.
-        """
-        try:
-            return msgspec.convert(self.whole, self.form)
-        except msgspec.ValidationError as exc:
-            raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
 
 
 class Api:
@@ -207,7 +91,7 @@ class Api:
 
     async def whoami(self) -> Whoami:
         """Ask who the token stands for."""
-        return _read(await self._call("GET", "/api/v1/whoami"), Whoami)
+        return read(await self._call("GET", "/api/v1/whoami"), Whoami)
 
     async def channels(self) -> Answer[Channels]:
         """Ask for the channels that the token may use."""
@@ -233,7 +117,7 @@ class Api:
 
     async def event(self, event_id: str) -> dict[str, Any]:
         """Ask for an event and its attempts."""
-        return _read(await self._call("GET", f"/api/v1/events/{event_id}"), dict[str, Any])
+        return read(await self._call("GET", f"/api/v1/events/{event_id}"), dict[str, Any])
 
     async def replay(self, body: Mapping[str, Any]) -> Answer[Replays]:
         """Have events delivered once more."""
@@ -260,7 +144,7 @@ class Api:
 
     async def make_canary(self) -> Canary:
         """Have a private channel made for a check."""
-        return _read(await self._call("POST", "/api/v1/canary"), Canary)
+        return read(await self._call("POST", "/api/v1/canary"), Canary)
 
     async def remove_canary(self, channel: str) -> None:
         """Have it removed again."""
@@ -268,21 +152,21 @@ class Api:
 
     async def check_health(self) -> None:
         """Ask whether a relay answers there at all; needs no token."""
-        answer = _read(await self._call("GET", "/health/live", {}), dict[str, Any])
+        answer = read(await self._call("GET", "/health/live", {}), dict[str, Any])
         if answer.get("status") != "live":
             raise RelayProblem(f"what answers at {self._relay.url} is no relay", CHECK_URL)
 
     async def post_webhook(self, path: str, token: str, body: bytes) -> str:
         """Post a webhook as a sender does, and give the event's id."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        answer = _read(await self._call("POST", path, headers, body), dict[str, Any])
+        answer = read(await self._call("POST", path, headers, body), dict[str, Any])
         return str(answer.get("id", ""))
 
     async def _ask(
         self, method: str, what: str, form: type[_T], body: bytes | None = None
     ) -> Answer[_T]:
         content = await self._call(method, f"/api/v1/{what}", body=body)
-        return Answer(_read(content, dict[str, Any]), form)
+        return Answer(read(content, dict[str, Any]), form)
 
     async def _call(
         self,
@@ -325,13 +209,6 @@ def choose_channel(channels: Sequence[str], hint: str) -> str:
     raise UsageError(f"the token may read several channels: {names}", hint)
 
 
-def _read(content: bytes, form: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(content, type=form)
-    except UNREADABLE as exc:
-        raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
-
-
 def _unreachable(exc: aiohttp.ClientError | OSError | ValueError, url: str) -> RelayUnreachable:
     match exc:
         case aiohttp.ClientConnectorCertificateError(certificate_error=error):
@@ -358,7 +235,7 @@ def _refusal(
     if status == 401:
         return TokenRefused("the relay does not accept the token (401)", TOKEN_HINT)
     try:
-        error = msgspec.json.decode(content, type=_Answer).error
+        error = msgspec.json.decode(content, type=Refused).error
     except UNREADABLE:
         if status in (502, 503, 504):
             return RelayUnreachable(f"{url} is not ready ({status})", CHECK_URL)
@@ -372,13 +249,3 @@ def _refusal(
         _HINTS.get(error.code, harmless(error.hint or "")),
         status=status,
     )
-
-
-class _Error(msgspec.Struct):
-    code: str
-    message: str
-    hint: str | None = None
-
-
-class _Answer(msgspec.Struct):
-    error: _Error

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from relay_client import __version__
-from relay_client.api import Api, Canary
+from relay_client.answers import Canary
+from relay_client.api import Api
 from relay_client.console import Colour, Console, padded
 from relay_client.errors import ClientError, ExitStatus, RelayUnreachable
 from relay_client.notices import Connected, Lost, Notice

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from relay_client import api, commands, doctor, websocket
+from relay_client import api, doctor, websocket
 from relay_client.api import Api, choose_channel
+from relay_client.commands import account, replays, subscriptions
 from relay_client.console import Console
 from relay_client.errors import (
     ClientError,
@@ -127,13 +128,13 @@ def examine(as_json: bool) -> Run:
 
 
 RUNS: dict[str, Callable[[bool], Run]] = {
-    "whoami": lambda as_json: simple(commands.whoami, as_json),
-    "channels": lambda as_json: simple(commands.channels, as_json),
-    "status": lambda as_json: simple(commands.status, as_json),
-    "resume": lambda as_json: simple(commands.resume, as_json),
+    "whoami": lambda as_json: simple(account.whoami, as_json),
+    "channels": lambda as_json: simple(account.channels, as_json),
+    "status": lambda as_json: simple(account.status, as_json),
+    "resume": lambda as_json: simple(subscriptions.resume, as_json),
     "doctor": examine,
-    "replay": lambda as_json: simple(commands.replay, as_json, events=["evt_1"]),
-    "replays": lambda as_json: simple(commands.list_replays, as_json),
+    "replay": lambda as_json: simple(replays.replay, as_json, events=["evt_1"]),
+    "replays": lambda as_json: simple(replays.list_replays, as_json),
 }
 
 
@@ -253,7 +254,7 @@ async def test_an_answer_is_as_deep_as_it_can_be_printed() -> None:
     """There is no depth that is read and then cannot be written."""
     for levels in range(900, 1_000):
         async with serving(saying(body(deep(levels)))) as url:
-            await said(simple(commands.channels, as_json=True), url)
+            await said(simple(account.channels, as_json=True), url)
 
 
 def bent(answer: Any) -> list[Any]:

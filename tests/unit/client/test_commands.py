@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from relay_client import cli, commands, saved_login
+from relay_client import cli, saved_login
+from relay_client.commands import account, replays, subscriptions
 from relay_client.console import Console
 from relay_client.errors import ClientError, ExitStatus, RelayProblem, TokenRefused, UsageError
 from tests.unit.client.support import (
@@ -92,8 +93,8 @@ def test_logout_forgets(tmp_path: Path, told: Console) -> None:
 async def test_whoami_says_who_and_where_settings_come_from(told: Console) -> None:
     """The token itself is never shown."""
     async with fake_relay() as relay:
-        await asked(commands.whoami, configuration(relay.url), told, as_json=False)
-        await asked(commands.whoami, configuration(relay.url), told, as_json=True)
+        await asked(account.whoami, configuration(relay.url), told, as_json=False)
+        await asked(account.whoami, configuration(relay.url), told, as_json=True)
 
     text, _, last = printed(told).rstrip().rpartition("\n")
     assert "ana, may subscribe" in text
@@ -117,8 +118,8 @@ async def test_resume_goes_to_the_tokens_subscription_or_a_named_one(
     """Whatever signs its name has."""
     async with fake_relay() as relay:
         named = configuration(relay.url, **values)
-        await asked(commands.resume, named, told, as_json=False)
-        await asked(commands.resume, named, told, as_json=True)
+        await asked(subscriptions.resume, named, told, as_json=False)
+        await asked(subscriptions.resume, named, told, as_json=True)
 
     assert relay.resumed == [path, path]
     text, _, last = printed(told).rstrip().rpartition("\n")
@@ -134,7 +135,7 @@ async def test_resume_asks_which_channel_where_it_is_not_clear(told: Console) ->
     async with fake_relay() as relay:
         relay.whoami["channels"] = ["a", "b"]
         with pytest.raises(UsageError) as caught:
-            await asked(commands.resume, configuration(relay.url), told, as_json=False)
+            await asked(subscriptions.resume, configuration(relay.url), told, as_json=False)
 
     assert "--channel" in caught.value.hint
     assert relay.resumed == []
@@ -143,8 +144,8 @@ async def test_resume_asks_which_channel_where_it_is_not_clear(told: Console) ->
 async def test_channels_are_listed_with_their_urls(told: Console) -> None:
     """Ready to be pasted."""
     async with fake_relay() as relay:
-        await asked(commands.channels, configuration(relay.url), told, as_json=False)
-        await asked(commands.channels, configuration(relay.url), told, as_json=True)
+        await asked(account.channels, configuration(relay.url), told, as_json=False)
+        await asked(account.channels, configuration(relay.url), told, as_json=True)
 
         assert f"{relay.url}/webhook" in printed(told)
     assert "token, hmac:chatwoot" in printed(told)
@@ -155,8 +156,8 @@ async def test_channels_are_listed_with_their_urls(told: Console) -> None:
 async def test_status_says_how_everything_is(told: Console) -> None:
     """The relay, channels, subscriptions, settings."""
     async with fake_relay() as relay:
-        await asked(commands.status, configuration(relay.url), told, as_json=False)
-        await asked(commands.status, configuration(relay.url), told, as_json=True)
+        await asked(account.status, configuration(relay.url), told, as_json=False)
+        await asked(account.status, configuration(relay.url), told, as_json=True)
 
     text = printed(told)
     assert "is up for 2 h, version 1.0" in text
@@ -170,7 +171,7 @@ async def test_a_pause_is_not_overlooked() -> None:
     """Its whole line is in another colour."""
     told = Console(io.StringIO(), io.StringIO(), is_terminal=True, colour=True)
     async with fake_relay() as relay:
-        await asked(commands.status, configuration(relay.url), told, as_json=False)
+        await asked(account.status, configuration(relay.url), told, as_json=False)
 
     [line] = [line for line in printed(told).splitlines() if "PAUSED" in line]
     assert line.startswith("\x1b[31mchatwoot")
@@ -182,14 +183,14 @@ async def test_a_pause_is_not_overlooked() -> None:
 async def chosen(**options: Any) -> dict[str, Any]:
     """The selection that these options make."""
     async with fake_relay() as relay:
-        await asked(commands.replay, configuration(relay.url), console(), **options)
+        await asked(replays.replay, configuration(relay.url), console(), **options)
         return dict(relay.asked[0][1]["selection"])
 
 
 async def test_events_by_id_are_of_their_own_channel(told: Console) -> None:
     """And for the subscription that connect reads: the token's name."""
     async with fake_relay() as relay:
-        await asked(commands.replay, configuration(relay.url), told, events=["evt_1"])
+        await asked(replays.replay, configuration(relay.url), told, events=["evt_1"])
 
     [(call, body)] = relay.asked
     assert call == "POST /api/v1/replays"
@@ -202,12 +203,12 @@ async def test_by_condition_the_token_makes_the_channel_clear(told: Console) -> 
     """Or `--channel` does; `--as` names the subscription."""
     async with fake_relay() as relay:
         mine, which = configuration(relay.url), {"key": "42", "dead": True}
-        await asked(commands.replay, mine, told, as_json=True, rate_per_s=5.0, **which)
+        await asked(replays.replay, mine, told, as_json=True, rate_per_s=5.0, **which)
         named = configuration(relay.url, channel="shop", name="desktop")
-        await asked(commands.replay, named, told, as_json=True, **which)
+        await asked(replays.replay, named, told, as_json=True, **which)
         relay.whoami["channels"] = ["one", "two"]
         with pytest.raises(UsageError, match="one, two") as unclear:
-            await asked(commands.replay, mine, told, as_json=True, **which)
+            await asked(replays.replay, mine, told, as_json=True, **which)
 
     first, second = (body for _, body in relay.asked)
     assert (first["channel"], first["subscription"]) == ("chatwoot", "ana")
@@ -225,7 +226,7 @@ async def test_a_dry_run_says_what_it_would_be(told: Console) -> None:
     plan = {"at_most": 2, "sample": sample, "complete": False}
     async with fake_relay() as relay:
         relay.answers["POST /api/v1/replays"] = plan
-        await asked(commands.replay, configuration(relay.url), told, q="bolo", dry_run=True)
+        await asked(replays.replay, configuration(relay.url), told, q="bolo", dry_run=True)
 
     assert relay.asked[0][1]["dry_run"] is True
     said, _, one, what, two, method, end = printed(told).splitlines()
@@ -248,12 +249,10 @@ async def test_times_are_read() -> None:
 async def test_replays_are_listed_and_stopped(told: Console) -> None:
     """Stopping lists what there is then."""
     async with fake_relay() as relay:
-        await asked(commands.list_replays, configuration(relay.url), told, as_json=False)
-        await asked(commands.list_replays, configuration(relay.url), told, as_json=True, stop=3)
+        await asked(replays.list_replays, configuration(relay.url), told, as_json=False)
+        await asked(replays.list_replays, configuration(relay.url), told, as_json=True, stop=3)
         with pytest.raises(RelayProblem, match="no such thing"):
-            await asked(
-                commands.list_replays, configuration(relay.url), told, as_json=False, stop=4
-            )
+            await asked(replays.list_replays, configuration(relay.url), told, as_json=False, stop=4)
 
     calls = [call for call, _ in relay.asked]
     assert calls == [

@@ -1,0 +1,12 @@
+"""The commands that ask the relay, a module for each noun. Parameters of functions are options."""
+
+from __future__ import annotations
+
+import typer
+
+from relay_client.commands import account, replays, subscriptions
+
+app = typer.Typer()
+# As they are listed.
+for noun in (account, replays, subscriptions):
+    app.registered_commands += noun.app.registered_commands

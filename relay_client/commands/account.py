@@ -1,0 +1,113 @@
+"""Commands on the relay as a whole: who one is, which channels there are, how all is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from relay_client import __version__
+from relay_client.commands.meant import date
+from relay_client.console import Colour, counted, duration, table
+from relay_client.options import Given, asking
+from relay_protocol.text import harmless
+
+if TYPE_CHECKING:
+    from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
+    from relay_client.settings import Configuration
+
+app = typer.Typer()
+
+
+@app.command()
+@asking
+async def whoami(given: Given) -> None:
+    """Say who the token stands for, and where each setting comes from."""
+    me = await given.api.whoami()
+    url = given.api.url
+    whole = {
+        "name": me.name,
+        "scopes": me.scopes,
+        "channels": me.channels,
+        "server_version": me.server_version,
+        "client_version": __version__,
+        "url": url,
+        "settings": given.configuration.described(),
+    }
+    names = "all" if me.channels is None else ", ".join(me.channels) or "none"
+    identity = [
+        ("relay", f"{url}, version {harmless(me.server_version)}"),
+        ("token", f"{harmless(me.name)}, may {harmless(', '.join(me.scopes))}"),
+        ("channels", harmless(names)),
+        ("client", f"version {__version__}"),
+    ]
+    given.show(whole, lambda: [*table(identity), *_sources(given.configuration)])
+
+
+@app.command()
+@asking
+async def channels(given: Given) -> None:
+    """List the channels that the token may use."""
+    answer = await given.api.channels()
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        yield "CHANNEL", "WEBHOOK URL", "SENDERS PROVE THEMSELVES BY", "KEPT"
+        for one in answer.read().channels:
+            proof = ", ".join(one.sender_auth) or "nothing"
+            url = given.api.url + one.webhook_path
+            yield harmless(one.name), harmless(url), harmless(proof), f"{one.retention_days:g} d"
+
+    given.show(answer.whole, lambda: table([*rows()]))
+
+
+@app.command()
+@asking
+async def status(given: Given) -> None:
+    """Say how the relay, your channels and subscriptions are."""
+    answer = await given.api.status()
+    settings = given.configuration.described()
+    whole = {**answer.whole, "url": given.api.url, "client_settings": settings}
+    given.show(whole, lambda: _status_lines(given, answer.read()))
+
+
+def _sources(configuration: Configuration) -> list[str]:
+    """Say where each setting comes from, but for defaults."""
+    rows = [("SETTING", "VALUE", "FROM")]
+    for name, described in configuration.described().items():
+        value, source = described["value"], described["source"]
+        if source != "default":
+            shown = ", ".join(value) if isinstance(value, list) else str(value)
+            rows.append((name, harmless(shown), str(source)))
+    return ["", *table(rows)] if len(rows) > 1 else []
+
+
+def _status_lines(given: Given, found: Status) -> list[str]:
+    up = f"{given.api.url} is up for {duration(found.uptime_s)}, version {harmless(found.version)}"
+    channels = [("CHANNEL", "EVENTS", "FULL", "LAST RECEIVED"), *map(_channel_row, found.channels)]
+    heading = ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")
+    first, *lines = table([heading, *map(_subscription_row, found.subscriptions)])
+    shown = [  # one that is paused must not be overlooked
+        given.console.paint(line, Colour.BAD) if one.paused else line
+        for line, one in zip(lines, found.subscriptions, strict=True)
+    ]
+    return [up, "", *table(channels), "", first, *shown, *_sources(given.configuration)]
+
+
+def _channel_row(one: ChannelStatus) -> tuple[str, ...]:
+    full = "-" if one.full_percent is None else f"{one.full_percent:g} %"
+    return harmless(one.name), str(one.events), full, date(one.last_received_at)
+
+
+def _subscription_row(one: SubscriptionStatus) -> tuple[str, ...]:
+    state = "connected" if one.connected else "away"
+    if one.forward:
+        state = "forward"  # the server reads it itself
+    elif one.readers > 1:
+        state += f" ×{one.readers}"
+    if one.target_down:
+        state += ", target down"
+    if one.paused:
+        state += f", PAUSED: {harmless(one.paused)}"
+    waiting = counted(one.backlog, "webhook")
+    return harmless(one.channel), harmless(one.name), state, waiting, str(one.dead)
