@@ -93,6 +93,10 @@ class Replay(msgspec.Struct, frozen=True):
     at_most: int
     delivered: int
     percent: float
+    dead: int = 0
+    retrying: int = 0
+    next_attempt_at: int | None = None
+    left_s: int | None = None
     connected: bool = False
     paused: str = ""
 

@@ -396,6 +396,30 @@ class Replay(msgspec.Struct, frozen=True):
     edited: bool = False
 
 
+class ReplayProgress(msgspec.Struct, frozen=True):
+    """What is known of a replay's deliveries beside its floor, up to which all are settled.
+
+    Attributes:
+        settled: Deliveries above the floor of which nothing more will be tried.
+        begun: Those above the floor that were begun and are not settled.
+        furthest: The last sequence that was begun; 0 for none.
+        tried: Events of which an attempt has ended.
+        dead: Those that were given up, while it runs.
+        retrying: Those that wait for their next attempt.
+        next_attempt_at: When the first of these is due; None without any.
+        recent: Attempts that ended since the moment that was asked for.
+    """
+
+    settled: int = 0
+    begun: int = 0
+    furthest: int = 0
+    tried: int = 0
+    dead: int = 0
+    retrying: int = 0
+    next_attempt_at: int | None = None
+    recent: int = 0
+
+
 class DeadDelivery(msgspec.Struct, frozen=True):
     """A delivery that was given up."""
 

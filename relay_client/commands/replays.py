@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay_client.commands.meant import channel_of, date, moment, name_of
-from relay_client.console import Colour, counted, table
+from relay_client.console import Colour, counted, duration, table
 from relay_client.errors import UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
+from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_client.answers import Plan, Replay
@@ -109,7 +110,7 @@ async def list_replays(
 
     def lines() -> list[str]:
         found = answer.read().replays
-        heading = ("REPLAY", "CHANNEL", "SUBSCRIPTION", "STATE", "DONE", "DELIVERED")
+        heading = ("REPLAY", "CHANNEL", "SUBSCRIPTION", "STATE", "DONE", "DELIVERED", "DEAD", "")
         return table([heading, *map(_replay_row, found)]) if found else ["There is no replay."]
 
     given.show(answer.whole, lines)
@@ -146,4 +147,18 @@ def _replay_row(one: Replay) -> tuple[str, ...]:
     elif state == "running" and not one.connected:
         state = "waits for its client"
     names = harmless(one.channel), harmless(one.subscription)
-    return (str(one.number), *names, state, f"{one.percent:g} %", str(one.delivered))
+    counts = f"{one.percent:g} %", str(one.delivered), str(one.dead)
+    return (str(one.number), *names, state, *counts, _rest_of(one))
+
+
+def _rest_of(one: Replay) -> str:
+    """What is tried again and when, and how long the rest takes."""
+    said = []
+    if one.retrying and one.next_attempt_at is not None:
+        at = date(one.next_attempt_at)
+        said.append(
+            _("{number:,} tried again, from {time} on").format(number=one.retrying, time=at)
+        )
+    if one.left_s is not None:
+        said.append(_("about {time} left").format(time=duration(one.left_s)))
+    return ", ".join(said)

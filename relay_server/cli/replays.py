@@ -11,6 +11,7 @@ from relay_server.cli.command import Work, ask, command, confirmed, route, targe
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
 from relay_server.cli.text import about, alarm, counted, lines, pairs, when
 from relay_server.errors import NothingSelected
+from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -72,7 +73,7 @@ def show_replays(result: Json) -> None:
     if not result["replays"]:
         lines("There is no replay.")
     for one in result["replays"]:
-        done = f"{one['percent']:g} %, {one['delivered']} delivered"
+        done = _done(one)
         lines(
             f"{one['number']}  {one['subscription']} of {one['channel']}: {_state(one)}, {done}",
             f"    begun {when(one['created_at'])}: {_selected(one)}",
@@ -87,7 +88,7 @@ def show_replay(result: Json) -> None:
             "for": f"{result['subscription']} of {result['channel']}",
             "of": _selected(result),
             "state": _state(result),
-            "done": f"{result['percent']:g} %, {result['delivered']} delivered",
+            "done": _done(result),
             "at most": f"{result['rate_per_s']:g} a second",
             "begun": f"{when(result['created_at'])} by {result['made_by'] or 'somebody here'}",
             "ended": when(result["ended_at"]),
@@ -115,6 +116,20 @@ def _state(one: Json) -> str:
     if one["paused"]:
         return "PAUSED"
     return "running" if one["connected"] else "waits for a reader"
+
+
+def _done(one: Json) -> str:
+    """How far it is, what is tried again and when, and how long the rest takes."""
+    said = [
+        _("{percent:g} %, {delivered:,} delivered").format(**one),
+        _("{dead:,} dead").format(**one) if one["dead"] else "",
+    ]
+    if one["retrying"]:
+        at = when(one["next_attempt_at"])
+        said.append(_("{retrying:,} tried again, from {time} on").format(time=at, **one))
+    if one["left_s"] is not None:
+        said.append(_("about {seconds} s left").format(seconds=one["left_s"]))
+    return ", ".join(filter(None, said))
 
 
 def _condition(name: str, value: Any) -> str:

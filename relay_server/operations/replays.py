@@ -15,6 +15,7 @@ from relay_server.operations import MAX_LISTED, Caller, ForAdmins, Plan, events
 from relay_server.operations.audit import audited
 from relay_server.operations.finding import Found
 from relay_server.operations.listing import rows_of
+from relay_server.operations.progress import ReplayView, views_of
 from relay_server.store.rules import SAMPLE
 from relay_server.values import (
     MAX_SEQUENCE,
@@ -64,39 +65,6 @@ class ReplayPage(msgspec.Struct):
 
     channel: str | None = None
     running: bool = False
-
-
-class Conditioned(Conditions, frozen=True, omit_defaults=True, kw_only=True):
-    """The conditions that are set; of events that are named, how many."""
-
-    events: int = 0
-
-
-class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
-    """A replay and how far it is; whoever watches it sees whether anybody reads.
-
-    Attributes:
-        state: `running`, `done` or `stopped`.
-        at_most: How many events it may be for.
-        percent: Of what it goes through.
-        made_by: Name of a token; empty for somebody on the host.
-        connected, paused: Of its subscription.
-    """
-
-    number: int
-    channel: str
-    subscription: str
-    state: str
-    selection: Conditioned
-    rate_per_s: float
-    at_most: int
-    delivered: int
-    percent: float
-    made_by: str
-    created_at: int
-    ended_at: int | None
-    connected: bool
-    paused: str
 
 
 class Replays(msgspec.Struct):
@@ -161,7 +129,7 @@ async def create_replays(who: Caller, new: NewReplay) -> Replays | ReplayPlan:
         for replay in made:
             await who.store.end_replay(replay.number, ReplayState.STOPPED, now)
         raise
-    return Replays([replay_view(who, *one) for one in zip(made, targets, strict=True)])
+    return Replays(await views_of(who, list(zip(made, targets, strict=True))))
 
 
 async def _plan(
@@ -190,12 +158,12 @@ async def list_replays(who: Caller, page: ReplayPage) -> Replays:
     readable = {s.number: s for s in known if _may_read(who, s)}
     found = await who.store.replays(running=page.running)
     mine = [(r, readable[r.subscription]) for r in found if r.subscription in readable]
-    return Replays([replay_view(who, *one) for one in mine])
+    return Replays(await views_of(who, mine))
 
 
 async def show_replay(who: Caller, number: str) -> ReplayView:
     """One replay."""
-    return replay_view(who, *await find_replay(who, number))
+    return await _view(who, *await find_replay(who, number))
 
 
 @audited("replay.stop")
@@ -205,7 +173,12 @@ async def stop_replay(who: Caller, number: str) -> ReplayView:
     if not who.admin and replay.made_by != who.name:
         raise Forbidden("somebody else began this replay: stopping it takes the scope admin")
     ended = await who.store.end_replay(replay.number, ReplayState.STOPPED, who.now())
-    return replay_view(who, ended, subscription)
+    return await _view(who, ended, subscription)
+
+
+async def _view(who: Caller, replay: Replay, subscription: Subscription) -> ReplayView:
+    [view] = await views_of(who, [(replay, subscription)])
+    return view
 
 
 async def find_replay(who: Caller, number: str) -> tuple[Replay, Subscription]:
@@ -223,30 +196,6 @@ async def find_replay(who: Caller, number: str) -> tuple[Replay, Subscription]:
 def is_number(text: str) -> bool:
     """True if this is a number as a query or path says it."""
     return text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_CHARS
-
-
-def replay_view(who: Caller, replay: Replay, subscription: Subscription) -> ReplayView:
-    """A replay as whoever may read its channel sees it."""
-    state, span = who.parts.hub.state(subscription.number), replay.until - replay.start
-    named = len(replay.selection.sequences)
-    done = replay.state is ReplayState.DONE or span <= 0
-    conditions = {n: getattr(replay.selection, n) for n in Conditions.__struct_fields__}
-    return ReplayView(
-        number=-replay.number,
-        channel=subscription.channel,
-        subscription=subscription.name,
-        state=replay.state.name.lower(),
-        selection=Conditioned(events=named, **conditions),
-        rate_per_s=replay.rate_per_s,
-        at_most=min(named, span) if named else span,
-        delivered=replay.delivered,
-        percent=100.0 if done else round(100 * (replay.floor - replay.start) / span, 1),
-        made_by=replay.made_by,
-        created_at=replay.created_at,
-        ended_at=replay.ended_at or None,
-        connected=state.readers > 0,
-        paused=subscription.config.paused,
-    )
 
 
 def _check_rate(rate_per_s: float) -> None:

@@ -38,6 +38,7 @@ from relay_server.values import (
     Removable,
     Replay,
     ReplayNumber,
+    ReplayProgress,
     ReplayState,
     Selected,
     Selection,
@@ -430,6 +431,16 @@ class Reports(Protocol):
         self, only: Iterable[SubscriptionNumber] | None = None
     ) -> Sequence[SubscriptionStatus]:
         """Say how each subscription is doing, by channel and name."""
+
+    async def replay_progress(
+        self, replays: Iterable[ReplayNumber], since: int
+    ) -> Mapping[ReplayNumber, ReplayProgress]:
+        """Say how far the deliveries of replays are; a replay without any is left out.
+
+        Args:
+            replays: Which.
+            since: From when on an attempt counts as recent, in Unix milliseconds.
+        """
 
     async def deliveries(
         self, channel: ChannelNumber, sequences: Sequence[int]

@@ -20,6 +20,7 @@ from relay_server.values import (
     Outline,
     Progress,
     Replay,
+    ReplayProgress,
     ReplayState,
     Selection,
     Subscription,
@@ -277,6 +278,29 @@ async def test_a_replay_is_where_its_last_reader_left_it(
         -replay.number,
         1,
     )
+
+
+async def test_how_far_a_replay_is_counts_what_is_settled_above_its_floor(
+    store: Store, channel: Channel
+) -> None:
+    await append_many(store, channel, 6)
+    subscription, _ = await make_subscription(store)
+    replay, claim = await make_replay(store, subscription)
+    idle, _ = await make_replay(store, subscription)
+    again = Mark(2, MarkState.WAITING, 1, 1, START_MS + 9, START_MS, "x", START_MS)
+    marks = (again, mark(3), mark(4, DEAD), mark(5, MarkState.UNDER_WAY))
+    tries = (attempt(1), attempt(2, 1, 500), attempt(3), attempt(4, 1, 500))
+    await record(store, claim, Progress(1, marks, tries))
+
+    known = await store.replay_progress([replay.number, idle.number], START_MS)
+    later = await store.replay_progress([replay.number], START_MS + 60_000)
+    await store.end_replay(replay.number, ReplayState.DONE, START_MS)
+    ended = await store.replay_progress([replay.number], START_MS)
+
+    about = ReplayProgress(2, 2, 5, 4, 1, 1, START_MS + 9, 4)
+    assert known == {replay.number: about}
+    assert later == {replay.number: msgspec.structs.replace(about, recent=0)}
+    assert ended == {replay.number: ReplayProgress(furthest=4, tried=4, recent=4)}
 
 
 @pytest.mark.parametrize("floor", [5, 1])

@@ -22,6 +22,7 @@ from relay_server.values import (
     MarkState,
     ReaderNumber,
     ReplayNumber,
+    ReplayProgress,
     SubscriptionNumber,
     SubscriptionStatus,
 )
@@ -41,6 +42,24 @@ class SqliteReports(Part):
         wanted = None if only is None else json.dumps(sorted(only))
         rows = database.all("subscription_status", only=wanted)
         return [SubscriptionStatus(decode_subscription(row), *row[5:]) for row in rows]
+
+    @reports_progress
+    def replay_progress(
+        self, database: Database, replays: Iterable[ReplayNumber], since: int
+    ) -> Mapping[ReplayNumber, ReplayProgress]:
+        wanted = json.dumps([-number for number in replays])
+        attempts = database.all("attempts_of_replays", replays=wanted, since=since)
+        tried = {number: rest for number, *rest in attempts}
+        marks = {n: rest for n, *rest in database.all("marks_of_replays", replays=wanted)}
+        found = dict[ReplayNumber, ReplayProgress]()
+        for number in tried.keys() | marks.keys():
+            settled, begun, marked, dead, retrying, due = marks.get(number, (0, 0, 0, 0, 0, None))
+            count, furthest, recent = tried.get(number, (0, 0, 0))
+            furthest = max(furthest, marked)
+            found[-number] = ReplayProgress(
+                settled, begun, furthest, count, dead, retrying, due, recent
+            )
+        return found
 
     @reports_progress
     def deliveries(

@@ -263,7 +263,7 @@ async def test_replays_are_listed_and_stopped(told: Console) -> None:
     ]
     heading, line, last = printed(told).splitlines()
     assert heading.split()[0] == "REPLAY"
-    assert " ".join(line.split()) == "3 chatwoot ana waits for its client 12.5 % 5"
+    assert " ".join(line.split()) == "3 chatwoot ana waits for its client 12.5 % 5 0"
     assert json.loads(last)["replays"][0]["number"] == 3
 
 

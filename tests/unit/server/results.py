@@ -18,13 +18,14 @@ from relay_server.configs import (
     PolicyChanges,
     SubscriptionConfig,
 )
-from relay_server.operations import Caller, Parts, channels, replays, subscriptions
+from relay_server.operations import Caller, Parts, channels, progress, replays, subscriptions
 from relay_server.values import (
     Catalog,
     Channel,
     DeadDelivery,
     EventSummary,
     Replay,
+    ReplayProgress,
     ReplayState,
     Scope,
     Selection,
@@ -136,10 +137,11 @@ FORWARD = as_json(
 )
 TOKEN = as_json(channels.token_view(Token("ana", b"", frozenset({Scope.SUBSCRIBE}), None, AT)))
 REPLAY = as_json(
-    replays.replay_view(
+    progress.replay_view(
         HOST,
         Replay(-3, 1, SELECTION, 200.0, 0, 2, 1, ReplayState.RUNNING, AT, delivered=1),
         ANA.subscription,
+        ReplayProgress(settled=1),
     )
 )
 DEAD = as_json(

@@ -9,10 +9,21 @@ import pytest
 from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
+from relay_server.operations.progress import passed_of, percent_of
 from relay_server.store.rules import MAX_RUNNING_REPLAYS
 from relay_server.store.sqlite import events as sqlite_events
 from relay_server.store.sqlite import readers
-from relay_server.values import Attempt, Mark, MarkState, Progress, Scope, Selection
+from relay_server.values import (
+    Attempt,
+    Mark,
+    MarkState,
+    Progress,
+    Replay,
+    ReplayProgress,
+    ReplayState,
+    Scope,
+    Selection,
+)
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.waiting import settled, until
@@ -65,6 +76,50 @@ async def test_a_replay_says_what_it_is(served: Served, admin: Asking, events: l
     [stored] = await served.store.replays()
     assert stored.selection == Selection(sequences=(1, 3))
     assert await admin.ok("GET", f"replays/{made['number']}") == made
+
+
+@pytest.mark.parametrize(
+    ("selection", "passed", "percent"),
+    [
+        (Selection(), 7, 70.0),
+        (Selection(first=3), 7, 70.0),
+        (Selection(kind="message_created"), 8, 80.0),
+        (Selection(sequences=(1, 2, 3, 8)), 7, 99.9),
+    ],
+    ids=["everything", "a range", "conditions", "named"],
+)
+def test_what_is_settled_counts_and_not_the_floor(
+    selection: Selection, passed: int, percent: float
+) -> None:
+    """One that is tried again holds the floor at 2; of those behind it five are settled."""
+    replay = Replay(-1, 1, selection, 200.0, 0, 10, 2, ReplayState.RUNNING, START_MS)
+    known = ReplayProgress(settled=5, begun=1, furthest=9, tried=8)
+
+    assert passed_of(replay, known) == passed
+    assert percent_of(replay, passed, len(selection.sequences) or 10) == percent
+
+
+async def test_one_that_is_tried_again_does_not_hide_what_is_delivered(
+    served: Served, admin: Asking, events: list[str]
+) -> None:
+    [made] = await replayed(admin, {"all": True}, subscription="ana")
+    [replay] = await served.store.replays()
+    claim = await served.store.claim(replay.number)
+    assert claim is not None
+    due = served.clock.unix_ms() + 60_000
+    again = Mark(1, MarkState.WAITING, 1, 1, due, START_MS, "it answered 500", START_MS)
+    now = served.clock.unix_ms()
+    tries = [Attempt(n, 1, now, 0, "response", 500 if n == 1 else 200) for n in (1, 2, 3)]
+    marks = (again, Mark(2, MarkState.DELIVERED, 1), Mark(3, MarkState.DELIVERED, 1))
+    served.store.record(claim, Progress(0, marks, tuple(tries)))
+
+    shown = await admin.ok("GET", f"replays/{made['number']}")
+
+    assert (shown["percent"], shown["delivered"], shown["dead"]) == (66.7, 2, 0)
+    assert (shown["retrying"], shown["next_attempt_at"]) == (1, due)
+    assert shown["left_s"] is None, "nobody reads"
+    [listed] = (await admin.ok("GET", "replays?channel=chatwoot"))["replays"]
+    assert listed == shown
 
 
 async def test_every_condition_reaches_the_store(

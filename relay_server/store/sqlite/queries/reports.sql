@@ -36,6 +36,26 @@ WHERE s.number IN (
     UNION ALL SELECT number FROM subscriptions WHERE :only IS NULL)
 ORDER BY c.name, s.name;
 
+-- name: marks_of_replays
+-- :replays is a JSON list of numbers. What is below the floor are dead ones alone.
+SELECT r.number,
+    sum(d.sequence > r.floor AND d.state >= @DELIVERED),
+    sum(d.sequence > r.floor AND d.state < @DELIVERED),
+    max(d.sequence),
+    sum(d.state = @DEAD),
+    sum(d.state = @WAITING AND d.due_at > 0),
+    min(iif(d.state = @WAITING AND d.due_at > 0, d.due_at, NULL))
+FROM json_each(:replays) AS replay JOIN replays r ON r.number = replay.value
+    JOIN deliveries d ON d.subscription = -r.number
+GROUP BY r.number;
+
+-- name: attempts_of_replays
+-- As `marks_of_replays`.
+SELECT replay.value, count(DISTINCT a.sequence), max(a.sequence),
+    sum(a.started_at + a.elapsed_ms >= :since)
+FROM json_each(:replays) AS replay JOIN attempts a ON a.subscription = -replay.value
+GROUP BY replay.value;
+
 -- name: readers_of_channel
 -- Its subscriptions, and its replays under their subscription's name, which are for whatever they
 -- came to.
