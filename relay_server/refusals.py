@@ -8,11 +8,14 @@ Strangers choose what stands here, so all of it is bounded, and one who sends mu
 own: a block of addresses has `MAX_GROUPS_EACH`, all together have `MAX_GROUPS`, and the oldest of
 the block with the most groups goes first. No body is kept, no secret, and of the request a few
 words. Kept in memory, by this process alone.
+
+What a group says of itself (`Group.facts`) is what the log, the API and the feed tell.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ import msgspec
 
 from relay_http.addresses import plain_address
 from relay_protocol.text import harmless
+from relay_server.auth import TOKEN_PREFIX
+from relay_server.bodies.tree import MASK
 
 MAX_GROUPS = 200  # of like refusals that are remembered
 MAX_GROUPS_EACH = 20  # of one block of addresses
@@ -33,6 +38,12 @@ MAX_PATH_CHARS = 128  # of the path that is shown
 MAX_CLIENT_CHARS = 100  # of the `User-Agent` that is shown
 MAX_ADDRESS_CHARS = 64  # more of what a proxy hands on as an address is not looked at
 IPV4_BLOCK, IPV6_BLOCK = 24, 48  # bits: what one network has
+
+# Where a path may hold a secret that belongs elsewhere: a token of ours, what follows `token=` or
+# the like, and user and password of an absolute URL.
+_SECRETS = re.compile(
+    rf"(?P<name>\b(?:token|secret|key)=|//(?=[^/?#]*@)|(?={TOKEN_PREFIX}))[^/?#&;@]+", re.IGNORECASE
+)
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -56,7 +67,7 @@ class Described(NamedTuple):
 
     cause: Cause
     method: str
-    path: str  # without a query, which may hold secrets
+    path: str  # cut, it is without a query and without secrets
     client: str
 
     def cut(self) -> Described:
@@ -64,7 +75,7 @@ class Described(NamedTuple):
         return Described(
             self.cause,
             harmless(self.method, 16),
-            harmless(self.path.partition("?")[0], MAX_PATH_CHARS),
+            harmless(masked(self.path.partition("?")[0]), MAX_PATH_CHARS),
             harmless(self.client, MAX_CLIENT_CHARS),
         )
 
@@ -102,6 +113,20 @@ class Group:
     last_at: int
     count: int = 0
 
+    def facts(self) -> dict[str, str]:
+        """What the log may hold of it: no header's value, and not whose a token is."""
+        cause = self.described.cause
+        return {
+            "reason": self.like.reason,
+            "channel": self.like.channel,
+            "address": self.address,
+            "method": self.described.method,
+            "path": self.described.path,
+            "shown": cause.shown,
+            "says": cause.says,
+            "fix": cause.fix,
+        }
+
 
 class Refusals:
     """The groups there are.
@@ -126,8 +151,8 @@ class Refusals:
 
     def note(
         self, like: Like, address: str, now_ms: int, describe: Callable[[], Described]
-    ) -> None:
-        """Count a refusal; `describe` is called where its group is to be described."""
+    ) -> Group:
+        """Count a refusal of a group; `describe` is called where that is to be described."""
         block = self._blocks.get(like.block)
         if block is None:
             block = self._blocks[like.block] = OrderedDict()
@@ -144,6 +169,7 @@ class Refusals:
         self._blocks.move_to_end(like.block)
         for listener in self._listeners:
             listener(group)
+        return group
 
     def groups(self) -> list[Group]:
         """Them, newest first."""
@@ -165,8 +191,13 @@ class Refusals:
 
 def like(reason: str, channel: str, address: str, shown: object = None) -> Like:
     """What a refusal has in common with others."""
-    name = channel if len(channel) <= MAX_NAME_CHARS else harmless(channel, MAX_NAME_CHARS)
+    name = harmless(masked(channel), MAX_NAME_CHARS)
     return Like(reason, name, block_of(address[:MAX_ADDRESS_CHARS]), hash(shown))
+
+
+def masked(path: str) -> str:
+    """A path without the secrets that somebody put into it."""
+    return _SECRETS.sub(lambda found: found["name"] + MASK, path)
 
 
 @functools.lru_cache(1_024)

@@ -86,20 +86,12 @@ def may_see(who: Caller, group: Group) -> bool:
 
 def refused_group(who: Caller, group: Group) -> RefusedGroup:
     """A group, as the caller may see it."""
-    like, described = group.like, group.described
-    cause = described.cause
+    whose = group.described.cause.whose
     return RefusedGroup(
-        reason=like.reason,
-        channel=like.channel,
-        addresses=like.block,
-        address=group.address,
-        shown=cause.shown,
-        says=cause.says,
-        fix=cause.fix,
-        whose=cause.whose if who.admin else cause.whose and MASK,
-        method=described.method,
-        path=described.path,
-        client=described.client,
+        **group.facts(),
+        addresses=group.like.block,
+        whose=whose if who.admin else whose and MASK,
+        client=group.described.client,
         count=group.count,
         first_at=group.first_at,
         last_at=group.last_at,

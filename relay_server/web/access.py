@@ -83,7 +83,8 @@ def _note(request: web.Request, error: Unauthorized) -> None:
         client = request.headers.get("User-Agent", "")
         return Described(cause, request.method, request.path, client)
 
-    context.refused(like(error.reason, "", sender, shown), None, sender, describe)
+    alike = like(error.reason, "", sender, shown)
+    context.refused(alike, None, sender, describe, "request refused")
 
 
 def _bearer(request: web.Request) -> bytes:

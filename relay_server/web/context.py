@@ -71,12 +71,27 @@ class Context:
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
 
     def refused(
-        self, like: Like, channel: Channel | None, sender: str, describe: Callable[[], Described]
+        self,
+        like: Like,
+        channel: Channel | None,
+        sender: str,
+        describe: Callable[[], Described],
+        event: str = "webhook refused",
     ) -> None:
-        """Keep that a request was refused, for whoever set its sender up."""
+        """Keep that a request was refused, for whoever set its sender up; the log says it, too.
+
+        Args:
+            like: What it has in common with others, which share log lines at a bounded rate.
+            channel: That it is for, if there is one.
+            sender: Its address.
+            describe: Called where it is to be described.
+            event: The log's words; empty where it is logged elsewhere.
+        """
         if channel is not None:
             self.pulse.count(channel.number, Beat.REFUSED)
-        self.refusals.note(like, sender, self.clock.unix_ms(), describe)
+        group = self.refusals.note(like, sender, self.clock.unix_ms(), describe)
+        if event and (times := self.throttle.due(like, self.clock.monotonic())):
+            log.warning(event, **group.facts(), times=times)
 
     def limited(self, limit: Limit, event: str, /, of: Hashable = None, **facts: object) -> None:
         """Count what was refused because of too much of it, and log it at a bounded rate.

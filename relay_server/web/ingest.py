@@ -46,6 +46,7 @@ from relay_server.refusals import (
     Cause,
     Described,
     like,
+    masked,
 )
 from relay_server.store.interface import Waiter
 from relay_server.values import Channel, NewEvent
@@ -74,13 +75,20 @@ class Incoming(msgspec.Struct, frozen=True):
     """A webhook whose sender was let in, before its body.
 
     Attributes:
+        raw_target: As it was asked for.
         limit: Bytes that its body may have.
     """
 
+    raw_target: bytes
     channel: Channel
     request: RequestHead
     head: Head
     limit: int
+
+
+def path_of(raw_target: bytes) -> str:
+    """The path of a request's target, as it is shown to people."""
+    return raw_target.decode("latin-1").partition("?")[0]
 
 
 def is_webhook(raw_target: bytes) -> bool:
@@ -108,13 +116,14 @@ def admit(
             raise Unauthorized("no such channel")
         check_sender(channel, catalog, target.shown + head.shown, sender)
     except Unauthorized as exc:
-        _note_sender(context, exc.reason, method, target, channel, head, sender)
+        asked = Asked(method, raw_target, headers, peer, None)
+        _note_sender(context, exc.reason, asked, target, channel, head, sender)
         raise refusal(context, exc, sender) from None
     if not target.replayable:  # nobody who subscribes would ever get it: the sender should know
         raise BadTarget("no target is sent a request of this method, or of such a path")
     request = RequestHead(method, target.request_target, head.headers, sender, scheme)
     limit = channel.config.max_body_bytes or settings.max_body_bytes
-    return Incoming(channel, request, head, limit)
+    return Incoming(raw_target, channel, request, head, limit)
 
 
 def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> None:
@@ -159,7 +168,7 @@ class Asked(NamedTuple):
     @property
     def path(self) -> str:
         """Without its query, which may hold a secret."""
-        return self.raw_target.decode("latin-1").partition("?")[0]
+        return path_of(self.raw_target)
 
     @property
     def channel(self) -> Channel | None:
@@ -186,9 +195,10 @@ class Asked(NamedTuple):
 def refuse(context: Context, asked: Asked, error: BaseException) -> tuple[int, bytes, int]:
     """Log a refusal, and say it: status, JSON, and seconds of `Retry-After` or 0."""
     if isinstance(error, ChannelNotFound):
+        _note_error(context, asked, error)
         error = Unauthorized("the channel was deleted")  # as if it had never been
-    _log(context, asked, error)
     if not isinstance(error, RelayError):
+        log.error("webhook failed", **_brief(context, asked), exc_info=error)
         error = RelayError("the webhook could not be taken")
     status, message = error.status_hint, str(error)
     retry_after_s = error.retry_after_s if isinstance(error, TooMany) else 0
@@ -205,30 +215,10 @@ def refuse(context: Context, asked: Asked, error: BaseException) -> tuple[int, b
     return status, error_body(error.code, message, error.hint), retry_after_s
 
 
-def _log(context: Context, asked: Asked, error: BaseException) -> None:
-    """The log has the reasons that no answer gives."""
-    if isinstance(error, TooMany):
-        return  # logged where it is counted, at a bounded rate
-    facts = {
-        "channel": harmless(asked.channel_asked(context), MAX_NAME_CHARS) or None,
-        "address": harmless(asked.sender(context), MAX_ADDRESS_CHARS),
-        "path": harmless(asked.path),
-    }
-    match error:
-        case Unauthorized(reason=reason):
-            log.warning("webhook refused", **facts, reason=reason)
-        case StoreUnavailable() | StoreBroken():
-            log.error("webhook not stored", **facts, error=str(error))
-        case RelayError(code=code):
-            log.info("webhook refused", **facts, reason=code)
-        case _:
-            log.error("webhook failed", **facts, exc_info=error)
-
-
 def _note_sender(
     context: Context,
     reason: str,
-    method: str,
+    asked: Asked,
     target: Target,
     channel: Channel | None,
     head: Head,
@@ -244,7 +234,7 @@ def _note_sender(
             cause = causes.of_address(channel, sender)
         else:
             cause = causes.of_token(catalog, context.revoked, channel, target.shown, head.shown)
-        return Described(cause, method, target.request_target, _client(head))
+        return Described(cause, asked.method, asked.path, _client(head))
 
     shown = None if reason == ADDRESS_NOT_ALLOWED else target.shown + head.shown
     context.refused(like(reason, target.channel, sender, shown), channel, sender, describe)
@@ -260,10 +250,20 @@ def _note_signature(
         sent = causes.Sent(*_signature(head), body)
         catalog, now_s = context.store.catalog, now_ms / 1_000
         cause = causes.of_signature(context.sealer, catalog, channel, sent, now_s)
-        return Described(cause, request.method, request.request_target, _client(head))
+        return Described(cause, request.method, path_of(incoming.raw_target), _client(head))
 
     sender = request.sender
     context.refused(like(reason, channel.name, sender), channel, sender, describe)
+
+
+def _brief(context: Context, asked: Asked) -> dict[str, str]:
+    """Which request it was, as far as it was read."""
+    return {
+        "channel": harmless(asked.channel_asked(context), MAX_NAME_CHARS),
+        "address": harmless(asked.sender(context), MAX_ADDRESS_CHARS),
+        "method": harmless(asked.method, 16),
+        "path": harmless(masked(asked.path)),
+    }
 
 
 def _note_error(context: Context, asked: Asked, error: RelayError) -> None:
@@ -275,7 +275,14 @@ def _note_error(context: Context, asked: Asked, error: RelayError) -> None:
 
     sender = asked.sender(context)
     shared = like(error.code, asked.channel_asked(context), sender)
-    context.refused(shared, asked.channel, sender, describe)
+    match error:
+        case TooMany():
+            event = ""  # logged where it is counted
+        case StoreUnavailable() | StoreBroken():
+            event = "webhook not stored"
+        case _:
+            event = "webhook refused"
+    context.refused(shared, asked.channel, sender, describe, event)
 
 
 def _client(head: Head) -> str:

@@ -20,6 +20,7 @@ from relay_server.refusals import (
     Refusals,
     block_of,
     like,
+    masked,
 )
 from relay_server.values import Scope
 from tests.support.chatwoot import SECRET, headers, signature, webhook
@@ -68,7 +69,48 @@ async def test_why_a_sender_is_not_let_in(
     assert shown in group["shown"]
     assert (group["addresses"], group["address"]) == ("127.0.0.0/24", "127.0.0.1")
     [line] = [entry for entry in logs if entry["event"] == "webhook refused"]
+    told = {name: value for name, value in line.items() if name in group}
+    assert told == {name: group[name] for name in told}, "the log and the API say the same"
     assert (line["channel"], line["path"], line["address"]) == (name, path, "127.0.0.1")
+    assert (line["method"], line["reason"], line["times"]) == ("POST", reason, 1)
+
+
+@pytest.mark.parametrize("kind", ["refused", "not stored"])
+async def test_like_refusals_share_log_lines(served: Served, kind: str) -> None:
+    raw = request(token=None if kind == "refused" else served.token)
+    if kind == "not stored":
+        await served.configure(max_bytes=1)
+    with capture_logs() as logs:
+        for _ in range(5):
+            await served.send(raw)
+        served.clock.advance(10)
+        await served.send(raw)
+    counted = [line["times"] for line in logs if line["event"] == f"webhook {kind}"]
+    assert counted == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/c/rly_x-Y/webhook", "/c/•••/webhook"),
+        ("/webhook/token=abc/x", "/webhook/token=•••/x"),
+        ("http://relay:secret@host/webhook", "http://•••@host/webhook"),
+        ("/c/monkey=5/x", "/c/monkey=5/x"),
+        ("/webhook/a:b@c", "/webhook/a:b@c"),
+    ],
+)
+def test_a_secret_in_a_path_is_masked(path: str, shown: str) -> None:
+    assert masked(path) == shown
+
+
+async def test_a_token_in_the_place_of_a_channel_is_shown_nowhere(
+    served: Served, admin: Asking
+) -> None:
+    with capture_logs() as logs:
+        await served.send(request(f"/c/{served.token}/webhook"))
+    [group] = await groups(admin)
+    assert (group["channel"], group["path"]) == ("•••", "/c/•••/webhook")
+    assert served.token not in str(logs) + str(group)
 
 
 async def test_a_good_token_that_is_none_here(served: Served, admin: Asking, ana: Asking) -> None:
