@@ -13,8 +13,9 @@ like later, and said once.
 
 *Ending.* The first Ctrl-C or SIGTERM drains: nothing new is taken, what the targets have is
 finished and its results are sent. The second cancels the whole at once; what was under way comes
-again. A reader of the output that went away (`| head`) counts as the first. Either way the journal
-is closed last, when no result can come any more.
+again. A reader of the output that went away (`| head`) counts as the first; output that a full disk
+does not take is lost, and stops nothing. Either way the journal is closed last, when no result can
+come any more.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pathlib import Path
 from relay_client import __version__
 from relay_client.api import Api
 from relay_client.backoff import Backoff
-from relay_client.console import Console
+from relay_client.console import Console, counted
 from relay_client.errors import ClientError, RelayUnreachable, UsageError
 from relay_client.journal import Journal
 from relay_client.notices import Connected, Ended, Lost, Notice, Stopping, Warned
@@ -40,7 +41,7 @@ from relay_client.render import Render, make_render
 from relay_client.settings import ClientSettings, Configuration, Route, parse_since
 from relay_client.tunnel import Tell, Tunnel
 from relay_http.poster import Poster
-from relay_http.streams import READER_GONE
+from relay_http.streams import READER_GONE, Lines
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
@@ -64,6 +65,8 @@ class Announcer:
         self.render: Render | None = None
         self.on_hang_up: Callable[[], None] = lambda: None
         self._console = console
+        self._lines = Lines(console.out, self._tell_lost)
+        self._told_trouble = False
 
     def tell(self, notices: Sequence[Notice]) -> None:
         """Write the lines of notices, and what they ask to be added, in one go."""
@@ -88,13 +91,22 @@ class Announcer:
             yield Warned(f"{relay} --filter: this client gets every webhook.")
 
     def _write(self, lines: Sequence[str]) -> None:
-        try:
-            self._console.line("\n".join(lines))
-        except OSError as exc:
-            if exc.errno not in READER_GONE:
-                raise
+        self._lines.write("\n".join(lines) + "\n")
+        trouble = self._lines.trouble
+        if trouble is None:
+            return
+        if trouble.errno in READER_GONE:
             self.render = None
             self.on_hang_up()
+        elif not self._told_trouble:
+            self._told_trouble = True
+            self._console.note(
+                f"Warning: the output cannot be written ({trouble.strerror});"
+                " webhooks are delivered all the same."
+            )
+
+    def _tell_lost(self, lines: int) -> None:
+        self.tell([Warned(f"{counted(lines, 'line')} of this output could not be written")])
 
 
 class Interrupts:

@@ -44,10 +44,6 @@ class Console:
     @classmethod
     def of_process(cls) -> Console:
         """The console of this process, without colours."""
-        for stream in (sys.stdout, sys.stderr):
-            # An old code page cannot write every name; a question mark is better than an end.
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")
         return cls(sys.stdout, sys.stderr, sys.stdout.isatty(), sys.stdin.isatty())
 
     def coloured(self, wanted: bool) -> Console:

@@ -1,20 +1,29 @@
 """Standard streams, whatever became of them: never opened, their reader gone, or on a full disk.
 
-Python flushes `sys.stdout` once more when a process ends, and where that fails it ends with 120,
-whatever status the program had chosen.
+A command that ends by itself fails where its output is lost. A program that runs on writes `Lines`:
+what cannot be written is lost and counted, and nothing waits for it. Python flushes `sys.stdout`
+once more when a process ends, and where that fails it ends with 120, whatever status the program
+had chosen.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
+import select
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 # Whoever read the output has seen enough: a pipe, a terminal, and Windows' word for a pipe.
 READER_GONE = (errno.EPIPE, errno.EIO, errno.EINVAL)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# Given to a reader that is slow, or stopped: then a line is lost, and those that follow at once.
+STALL_S = 0.1
+_AT_ONCE = 4_096  # bytes that a pipe takes without waiting, where it takes any (PIPE_BUF)
 
 
 @contextlib.contextmanager
@@ -25,6 +34,10 @@ def standard_streams() -> Iterator[None]:
         SystemExit: What was run raised it; or with 1, the output could not be written.
     """
     _open_missing()
+    for stream in (sys.stdout, sys.stderr):
+        # An old code page cannot write every name; a question mark is better than an end.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         yield
     except OSError as exc:
@@ -47,6 +60,65 @@ def tell(text: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+class Lines:
+    """The lines of a program that goes on, whatever becomes of those who read them.
+
+    A line that cannot be written at once is lost: the disk is full, a pipe's reader is stopped, a
+    terminal is held. To who writes it is a stream.
+
+    Args:
+        stream: Where they go.
+        again: Told how many were lost, once one was written again; it may write.
+
+    Attributes:
+        trouble: Why the last line was lost; None when it was written.
+        lost_ever: How many were lost.
+    """
+
+    def __init__(self, stream: TextIO, again: Callable[[int], None] = lambda _: None) -> None:
+        self.trouble: OSError | None = None
+        self.lost_ever = 0
+        self._stream = stream
+        self._again = again
+        self._lock = threading.RLock()  # `again` may write
+        self._lost = 0  # since the last that was written
+        self._is_torn = False  # a part of a line was written
+
+    def write(self, text: str) -> int:
+        """Write lines, with the newline at their end."""
+        with self._lock:
+            try:
+                self._put(text)
+            except OSError as exc:
+                count = text.count("\n")
+                self.trouble = exc
+                self.lost_ever += count
+                self._lost += count
+                return 0
+            self.trouble, lost, self._lost = None, self._lost, 0
+            if lost:
+                self._again(lost)
+        return len(text)
+
+    def flush(self) -> None:
+        """Part of a stream: all is written already."""
+
+    def _put(self, text: str) -> None:
+        number = _descriptor(self._stream)
+        if number is None:
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        # Past the buffers of Python, which keep what could not be written, and try it once more.
+        rest = text.encode(self._stream.encoding, "replace")
+        if self._is_torn:
+            rest = b"\n" + rest
+        while rest:
+            _wait_for_room(number, 0.0 if self._lost else STALL_S)
+            rest = rest[os.write(number, rest[:_AT_ONCE]) :]
+            self._is_torn = bool(rest)
 
 
 def _judge(lost: OSError | None) -> None:
@@ -81,3 +153,32 @@ def _flush() -> OSError | None:
             lost = exc if stream is sys.stdout else None
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return lost
+
+
+if sys.platform == "win32":  # its consoles take text, and its poll() nothing but sockets
+
+    def _descriptor(stream: TextIO) -> int | None:
+        return None
+
+    def _wait_for_room(number: int, within_s: float) -> None:
+        pass
+
+else:
+
+    def _descriptor(stream: TextIO) -> int | None:
+        """The number of a stream that is a process' own."""
+        try:
+            return stream.fileno()
+        except (OSError, ValueError, AttributeError):
+            return None
+
+    def _wait_for_room(number: int, within_s: float) -> None:
+        """Return once a write takes something.
+
+        Raises:
+            BlockingIOError: It did not come to that in time.
+        """
+        poll = select.poll()
+        poll.register(number, select.POLLOUT)
+        if not poll.poll(within_s * 1_000):
+            raise BlockingIOError(errno.EAGAIN, "nobody reads it")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 
 import structlog
 
+from relay_http.streams import Lines
 from relay_protocol.text import harmless
+
+log = structlog.get_logger()
 
 PLAIN = structlog.dev.plain_traceback  # the usual one shows variables, and with them tokens
 MAX_FIELD_CHARS = 2_000  # of a field in a log line for people; a longer one is cut
@@ -25,18 +27,25 @@ def harmless_fields(
     }
 
 
-class LogLines(structlog.WriteLogger):
+class Logger:
     """Writes log lines; one that cannot be written is lost, and costs nothing else.
 
     The log's reader may be gone and its disk full while webhooks are taken as ever.
     """
 
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
     def msg(self, message: str) -> None:
         """Write a line."""
-        with contextlib.suppress(OSError):
-            super().msg(message)
+        self._lines.write(f"{message}\n")
 
     debug = info = warning = error = critical = msg
+
+
+def lost_lines() -> int:
+    """How many lines could not be written, since the log was set up."""
+    return _lines.lost_ever
 
 
 def set_up(log_format: str, level: str, *, keep: bool = True) -> None:
@@ -44,6 +53,8 @@ def set_up(log_format: str, level: str, *, keep: bool = True) -> None:
 
     With `keep`, loggers look at this once and no more: a server makes many lines.
     """
+    global _lines  # noqa: PLW0603  (structlog's set-up is the process', too)
+    _lines = Lines(sys.stderr, _tell_lost)
     if log_format == "auto":
         log_format = "console" if sys.stderr.isatty() else "json"
     for_people = log_format == "console"
@@ -63,9 +74,16 @@ def set_up(log_format: str, level: str, *, keep: bool = True) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=lambda *_: LogLines(sys.stderr),
+        logger_factory=lambda *_: Logger(_lines),
         cache_logger_on_first_use=keep,
     )
     # Libraries log rarely here, and some of them with URLs: only their errors matter.
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.ERROR, stream=_lines, format="%(name)s: %(message)s")
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
+
+
+def _tell_lost(lines: int) -> None:
+    log.warning("log lines could not be written", lines=lines)
+
+
+_lines = Lines(sys.stderr)

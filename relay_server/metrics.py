@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from relay_protocol.values import Failure, Outcome, Response
 from relay_server.channels import CANARY_PREFIX
 from relay_server.clock import Clock, until_next
+from relay_server.log import lost_lines
 from relay_server.throttle import Throttle
 from relay_server.values import Channel, ChannelStatus, SubscriptionStatus
 
@@ -265,6 +266,12 @@ class Metrics:
             registry=registry,
         )
         self.store_taking.set(1)
+        self.log_lines_lost = Gauge(
+            "relay_log_lines_lost",
+            "Log lines that could not be written since the start, as on a full disk.",
+            registry=registry,
+        )
+        self.log_lines_lost.set_function(lost_lines)
 
     def answered(self, channel: Channel | None, status: int, seconds: float) -> None:
         """Count a webhook's answer; without a channel, one that was not let in."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import select
 import signal
 import socket
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.chatwoot import message, spoken
 from tests.support.processes import Running, ending
@@ -217,16 +222,46 @@ async def test_a_client_waits_for_a_relay_that_is_not_there_yet(
     assert len(client.lines("reconnecting")) == 1
 
 
-async def test_a_log_that_takes_nothing_costs_no_webhook(tmp_path: Path, target: Target) -> None:
-    """A full disk, or a reader that is gone: the server serves as ever, and ends with 0."""
+@pytest.mark.parametrize("log", ["a full disk", "nobody reads"])
+async def test_a_log_that_takes_nothing_costs_no_webhook(
+    tmp_path: Path, target: Target, log: str
+) -> None:
+    """The server serves as ever, tells it by its metrics, and ends with 0."""
     relay = Relay(tmp_path, log_level="debug")
-    relay.server_prefix = ["/bin/sh", "-c", 'exec "$@" 2>/dev/full', "sh"]
-    async with running(relay):
+    to = tmp_path / "pipe"
+    async with contextlib.AsyncExitStack() as stack:
+        if log == "a full disk":
+            to = Path("/dev/full")
+        else:
+            os.mkfifo(to)
+            pipe = os.open(to, os.O_RDWR | os.O_NONBLOCK)
+            stack.callback(os.close, pipe)
+            while room := select.select([], [pipe], [], 0)[1]:
+                os.write(room[0], b"." * 4_096)
+        relay.server_prefix = ["/bin/sh", "-c", f'exec "$@" 2>{to}', "sh"]
+        await stack.enter_async_context(running(relay))
         await relay.connect(await relay.make_token("ana", "subscribe"), "--to", target.address)
         refused = await relay.send(message("rly_wrong", 1, 1))
         taken = await relay.send(message(relay.send_token, 1, 2))
         await target.received(1)
+        assert "relay_log_lines_lost 0.0" not in await relay.metrics()
 
         relay.server.terminate()
         assert (refused.status, taken.status) == (401, 200)
         assert await relay.server.exit_status() == 0
+
+
+async def test_a_client_whose_output_is_lost_delivers_all_the_same(
+    relay: Relay, target: Target
+) -> None:
+    relay.client_prefix = ["/bin/sh", "-c", 'exec "$@" >/dev/full', "sh"]
+    token = await relay.make_token("ana", "subscribe")
+    client = relay.begin_client(token, "connect", "--output", "plain", "--to", target.address)
+    await until(lambda: "cannot be written (No space left on device)" in client.errors)
+    for number in (1, 2):
+        await relay.send(message(relay.send_token, 1, number))
+    await target.received(2)
+
+    client.terminate()
+    assert await client.exit_status() == 0
+    assert len(client.errors.splitlines()) == 1

@@ -270,7 +270,7 @@ async def test_a_target_that_comes_back_gets_what_waited() -> None:
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO])
 def test_a_reader_that_went_away_ends_it_quietly(number: int) -> None:
-    """Like `| head` does, and whoever closes a terminal; a full disk is told."""
+    """Like `| head` does, and whoever closes a terminal."""
     said: list[str] = []
 
     class Closed(io.StringIO):
@@ -286,10 +286,30 @@ def test_a_reader_that_went_away_ends_it_quietly(number: int) -> None:
     announcer.tell([Warned("b")])
 
     assert said == ["line\n", "hung up"]
-    number = errno.ENOSPC
-    announcer.render = lambda notice: ["line"]
-    with pytest.raises(OSError, match="gone"):
-        announcer.tell([Warned("c")])
+
+
+def test_lines_that_a_full_disk_does_not_take_are_counted_and_told() -> None:
+    """It ends nothing: deliveries go on."""
+
+    class Full(io.StringIO):
+        has_room = False
+
+        def write(self, text: str) -> int:
+            if not self.has_room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    out, err = Full(), io.StringIO()
+    announcer = Announcer(Console(out, err))
+    announcer.render = lambda notice: [notice.text] if isinstance(notice, Warned) else []
+    announcer.tell([Warned("a"), Warned("b")])
+    announcer.tell([Warned("c")])
+    out.has_room = True
+    announcer.tell([Warned("d")])
+
+    assert out.getvalue() == "d\n3 lines of this output could not be written\n"
+    [told] = err.getvalue().splitlines()
+    assert "the output cannot be written (No space left on device)" in told
 
 
 async def test_settings_that_are_missing_end_it() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from relay_http import streams
+from relay_http.streams import Lines
 
 NO_ROOM = "The output cannot be written: No space left on device"
 ROOT = Path(__file__).parents[3]
@@ -102,3 +107,73 @@ def test_streams_that_were_never_opened_lead_nowhere(tmp_path: Path) -> None:
 
     assert ended.returncode == 0
     assert (tmp_path / "database").read_text() == ""
+
+
+@contextmanager
+def filled_pipe() -> Iterator[tuple[int, io.TextIOWrapper]]:
+    """A pipe that its reader lets fill up: the reading end, and a stream to the other."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        for size in (4_096, 1):
+            try:
+                while os.write(writer, b"." * size):
+                    pass
+            except BlockingIOError:
+                pass
+        os.set_blocking(writer, True)
+        yield reader, stream
+        os.close(reader)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no poll()")
+def test_nothing_waits_for_a_reader_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "STALL_S", 0.01)
+    told: list[int] = []
+    with filled_pipe() as (reader, stream):
+        lines = Lines(stream, told.append)
+        for _ in range(3):
+            lines.write("lost\n")
+        assert (lines.lost_ever, told) == (3, [])
+        assert isinstance(lines.trouble, BlockingIOError)
+
+        os.read(reader, 1_048_576)
+        lines.write("written ☃\n")
+        assert told == [3]
+        assert os.read(reader, 100).decode() == "written ☃\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no poll()")
+def test_a_line_that_was_torn_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "STALL_S", 0.01)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        lines = Lines(stream)
+        lines.write("x" * 1_048_576 + "\n")  # more than a pipe holds
+        os.read(reader, 1_048_576)
+        lines.write("whole\n")
+        assert os.read(reader, 100) == b"\nwhole\n"
+    os.close(reader)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no /dev/full")
+def test_a_full_disk_keeps_nothing_back() -> None:
+    """What Python would buffer of it is not written at the end either."""
+    with Path("/dev/full").open("w", encoding="utf-8") as stream:
+        lines = Lines(stream)
+        lines.write("one\ntwo\n")
+        assert lines.lost_ever == 2
+    # closed without an error
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-16"])
+def test_what_a_terminal_cannot_show_ends_nothing(encoding: str) -> None:
+    program = "from relay_http.streams import *\nwith standard_streams(): print('👋 José')"
+    environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, timeout=30
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert "Jos" in ended.stdout.decode(encoding)

@@ -88,7 +88,7 @@ def test_levels(level: str, seen: list[str], capfd: pytest.CaptureFixture[str]) 
 
 def test_a_line_that_cannot_be_written_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the request that it tells of, nor the next line."""
-    err, written = io.StringIO(), iter([OSError(errno.EPIPE, "gone"), None])
+    err, written = io.StringIO(), iter([OSError(errno.ENOSPC, "full"), None, None])
 
     def write(text: str) -> int:
         if (failure := next(written)) is not None:
@@ -100,7 +100,10 @@ def test_a_line_that_cannot_be_written_costs_nothing_else(monkeypatch: pytest.Mo
     log.set_up("json", "info")
     structlog.get_logger().info("webhook stored")
     structlog.get_logger().info("ready")
-    assert json.loads(err.getvalue())["event"] == "ready"
+    ready, lost = map(json.loads, err.getvalue().splitlines())
+    assert ready["event"] == "ready"
+    assert (lost["event"], lost["lines"]) == ("log lines could not be written", 1)
+    assert log.lost_lines() == 1
 
 
 def test_libraries_say_nothing_with_urls(capfd: pytest.CaptureFixture[str]) -> None:
