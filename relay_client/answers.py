@@ -27,6 +27,12 @@ class Whoami(msgspec.Struct, frozen=True):
     server_version: str
 
 
+class Accepted(msgspec.Struct, frozen=True):
+    """The token that was made of an invitation."""
+
+    token: str
+
+
 class Canary(msgspec.Struct, frozen=True):
     """A private channel that lives for a short while."""
 

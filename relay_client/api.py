@@ -13,6 +13,7 @@ import msgspec
 
 from relay_client.answers import (
     UNREADABLE,
+    Accepted,
     Answer,
     Canary,
     Channels,
@@ -45,6 +46,7 @@ _TIMEOUT_S = 10.0
 # A longer answer is cut, and fails.
 _MAX_ANSWER_BYTES = 16_777_216
 FAVOURITE_CHANNEL = "chatwoot"  # what `relay-server init` makes
+INVITATION = "invitation_"  # how the codes begin of what is wrong with one
 TOKEN_HINT = "Check the token, or ask for a new one and run: relay-client login URL"  # noqa: S105
 # The relay's own hints are for who has relay-server at hand.
 _HINTS = {
@@ -92,6 +94,21 @@ class Api:
     async def whoami(self) -> Whoami:
         """Ask who the token stands for."""
         return read(await self._call("GET", "/api/v1/whoami"), Whoami)
+
+    async def accept(self, code: str, nonce: str) -> str:
+        """Have a token made of an invitation, and give it; the same again with the same nonce.
+
+        Raises:
+            TokenRefused: The invitation is not good, or not any more.
+        """
+        body = msgspec.json.encode({"code": code, "nonce": nonce})
+        try:
+            answer = await self._call("POST", "/api/v1/invitations/accept", {}, body)
+        except RelayProblem as exc:
+            if exc.status not in (404, 405):
+                raise
+            raise RelayProblem(f"{self.url} knows no invitations", CHECK_URL) from exc
+        return read(answer, Accepted).token
 
     async def channels(self) -> Answer[Channels]:
         """Ask for the channels that the token may use."""
@@ -232,11 +249,15 @@ def _unreachable(exc: aiohttp.ClientError | OSError | ValueError, url: str) -> R
 def _refusal(
     status: int, content: bytes, url: str
 ) -> TokenRefused | RelayProblem | RelayUnreachable:
-    if status == 401:
-        return TokenRefused("the relay does not accept the token (401)", TOKEN_HINT)
     try:
         error = msgspec.json.decode(content, type=Refused).error
     except UNREADABLE:
+        error = None
+    if error is not None and error.code.startswith(INVITATION):
+        return TokenRefused(harmless(error.message), harmless(error.hint or ""))
+    if status == 401:
+        return TokenRefused("the relay does not accept the token (401)", TOKEN_HINT)
+    if error is None:
         if status in (502, 503, 504):
             return RelayUnreachable(f"{url} is not ready ({status})", CHECK_URL)
         return RelayProblem(f"{url} answered {status}", CHECK_URL, status=status)

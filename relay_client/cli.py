@@ -6,6 +6,7 @@ others.
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import json
 import sys
@@ -72,12 +73,18 @@ def top(
 @app.command()
 def login(
     ctx: typer.Context,
-    url: Annotated[str, typer.Argument(help="The relay, e.g. https://relay.example.com.")],
+    url: Annotated[
+        str,
+        typer.Argument(help="The relay, e.g. https://relay.example.com; or an invitation's URL."),
+    ],
     token_file: TokenFile = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check a token with a relay and keep it; asks for it, or reads it from standard input."""
+    """Check a token with a relay and keep it; asks for it, or reads it from standard input.
+
+    An invitation brings a token of its own.
+    """
     configuration, console = prepare(ctx, with_login=False, ca_file=ca_file)
     run(run_login(url, token_file, configuration, console, as_json=as_json))
 
@@ -92,18 +99,28 @@ async def run_login(
 ) -> None:
     """Check a token with its relay, and keep both."""
     from relay_client.api import Api
-    from relay_client.relay import Relay, parse_url
+    from relay_client.relay import Relay, parse_invitation, parse_url
     from relay_client.settings import read_token
 
+    url, code = parse_invitation(url)
     try:
         url = parse_url(url)
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
-    token = read_token(token_file) if token_file is not None else _asked_token(console)
+    if code and token_file is not None:
+        raise UsageError("an invitation brings a token of its own: leave --token-file away")
+    if token_file is not None:
+        token = read_token(token_file)
+    else:
+        token = "" if code else _asked_token(console)
     ca_file = configuration.settings.ca_file
     relay = Relay(url, token, ca_file.absolute() if ca_file is not None else None)
     if relay.sends_token_in_clear:
         console.note(f"Warning: {url} is without TLS: anyone on the way can read the token.")
+    if code:
+        async with Api(relay) as api:
+            token = await api.accept(code, saved_login.keep_nonce(configuration.folder))
+        relay = dataclasses.replace(relay, token=token)
     async with Api(relay) as api:
         me = await api.whoami()
     if _READERS.isdisjoint(me.scopes):
@@ -112,6 +129,7 @@ async def run_login(
             "Ask for one with the scope subscribe.",
         )
     file = saved_login.save(configuration.folder, _login(relay))
+    saved_login.forget_nonce(configuration.folder)
     if as_json:
         console.line(json.dumps({"url": url, "name": me.name, "file": str(file)}))
         return

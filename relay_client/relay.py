@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import ssl
 import urllib.parse
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from relay_client.errors import UsageError
 from relay_http.addresses import plain_address
 from relay_http.tls import make_context
 
+_CODE = re.compile(r"[A-Za-z0-9_-]{16,128}")  # the end of an invitation's URL
 USER_AGENT = f"relay-client/{__version__}"
 
 
@@ -68,6 +70,12 @@ class Relay:
                     "It must be a readable file of certificates in PEM.",
                 ) from exc
         return context
+
+
+def parse_invitation(text: str) -> tuple[str, str]:
+    """Split the URL of an invitation into the relay's and its code; of any other that is empty."""
+    url, found, code = text.strip().rpartition("/i/")
+    return (url, code) if found and _CODE.fullmatch(code) else (text, "")
 
 
 def parse_url(text: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from relay_client.errors import ClientError, UsageError
 from relay_client.files import write_whole
 
 _FILE = "login.json"
+_NONCE = "invitation.nonce"
 _KEYS = ("url", "token", "ca_file")
 
 
@@ -48,13 +51,29 @@ def save(folder: Path, login: dict[str, str]) -> Path:
         ClientError: It cannot be written.
     """
     file = folder / _FILE
-    try:
-        if not folder.exists():
-            folder.mkdir(mode=0o700, parents=True)
-        write_whole(file, json.dumps(login, indent=2) + "\n")
-    except OSError as exc:
-        raise ClientError(f"the login cannot be kept in {file}: {exc.strerror or exc}") from exc
+    _write(folder, file, json.dumps(login, indent=2) + "\n")
     return file
+
+
+def keep_nonce(folder: Path) -> str:
+    """What an invitation is accepted with: kept until the login is, lest a kill in between lose it.
+
+    Raises:
+        ClientError: It cannot be kept.
+    """
+    file = folder / _NONCE
+    try:
+        return file.read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        nonce = secrets.token_urlsafe(32)
+        _write(folder, file, nonce)
+        return nonce
+
+
+def forget_nonce(folder: Path) -> None:
+    """The login is kept: the next invitation is accepted with another."""
+    with suppress(OSError):
+        (folder / _NONCE).unlink()
 
 
 def forget(folder: Path) -> bool:
@@ -71,3 +90,12 @@ def forget(folder: Path) -> bool:
     except OSError as exc:
         raise ClientError(f"{file} cannot be removed: {exc.strerror or exc}") from exc
     return True
+
+
+def _write(folder: Path, file: Path, content: str) -> None:
+    try:
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True)
+        write_whole(file, content)
+    except OSError as exc:
+        raise ClientError(f"the login cannot be kept in {file}: {exc.strerror or exc}") from exc

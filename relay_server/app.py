@@ -33,7 +33,7 @@ from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, on_signals, stop
 from relay_server.store.opening import open_store, store_exists
-from relay_server.web import api, gateway, openapi
+from relay_server.web import api, gateway, guests, openapi
 from relay_server.web.access import ON_HOST, errors_as_json
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.feed import feed
@@ -118,8 +118,9 @@ def public_app(context: Context) -> web.Application:
     app.on_response_prepare.append(forbid_sniffing)
     app.router.add_get("/connect", gateway.connect)
     app.router.add_get("/health/live", live)
-    described = api.routes + api.canary_routes
+    described = api.routes + api.public_routes
     app.add_routes(route.definition() for route in described)
+    app.add_routes(guests.routes)
     app.router.add_get(openapi.PATH, openapi.handler(described))
     app.router.add_route("GET", FEED_PATH, feed)
     return app

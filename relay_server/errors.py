@@ -37,6 +37,20 @@ class TokenExists(RelayError, code="token_exists", status=409):
     hint = "Choose another name, or revoke the old one with relay-server token revoke."
 
 
+class InvitationNotFound(RelayError, code="invitation_not_found", status=404):
+    """No invitation of this name is open."""
+
+    message = "no invitation for {!r} is open"
+    hint = "relay-server invite list shows them; what one made, token revoke ends."
+
+
+class TooManyInvitations(RelayError, code="too_many_invitations", status=409):
+    """As many invitations are open as may be."""
+
+    message = "{} invitations are open: no more"
+    hint = "relay-server invite revoke withdraws one that nobody needs any more."
+
+
 class EventNotFound(RelayError, code="event_not_found", status=404):
     """No event has this id, or it is not kept any more."""
 
@@ -155,6 +169,35 @@ class Unauthorized(RelayError, code="unauthorized", status=401):
     def __init__(self, reason: str) -> None:
         super().__init__("not authorized")
         self.reason = reason  # for the server's own log
+
+
+class InvitationRefused(Unauthorized):
+    """No token is made of an invitation; that counts as a wrong token does."""
+
+    def __init__(self, *facts: object) -> None:
+        RelayError.__init__(self, *facts)
+        self.reason = str(self)
+
+
+class InvitationUnknown(InvitationRefused, code="invitation_unknown"):
+    """No invitation has this secret; whoever guesses learns no more."""
+
+    message = "there is no such invitation: it was withdrawn, ended long ago, or is not whole"
+    hint = "Copy all of the line that you were sent, or ask for another."
+
+
+class InvitationUsed(InvitationRefused, code="invitation_used", status=410):
+    """The invitation was accepted before."""
+
+    message = "this invitation was used already, at {}: it is good for one client, once"
+    hint = "If that was not you, say so to whoever sent it: the token is to be revoked."
+
+
+class InvitationExpired(InvitationRefused, code="invitation_expired", status=410):
+    """Nobody accepted the invitation in time."""
+
+    message = "this invitation ended at {}"
+    hint = "Ask whoever sent it for another: relay-server invite makes one."
 
 
 class Forbidden(RelayError, code="forbidden", status=403):

@@ -53,6 +53,31 @@ class Token(msgspec.Struct, frozen=True):
     created_at: int
 
 
+class Invitation(msgspec.Struct, frozen=True):
+    """Lets whoever has its secret have a token made, once.
+
+    Attributes:
+        name: The token's.
+        digest: SHA-256 of the secret.
+        channels: Where the token is good.
+        made_by: Name of a token; empty for somebody on the host.
+        expires_at: From then on it is good for nothing.
+        used_at: 0 while it is not.
+    """
+
+    name: str
+    digest: bytes
+    channels: frozenset[str]
+    made_by: str
+    created_at: int
+    expires_at: int
+    used_at: int = 0
+
+    def is_open(self, now: int) -> bool:
+        """True if a token may still be made of it."""
+        return not self.used_at and now < self.expires_at
+
+
 class Subscription(msgspec.Struct, frozen=True):
     """A named, durable reader of a channel."""
 

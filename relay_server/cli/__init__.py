@@ -12,7 +12,7 @@ import sys
 
 from relay_http.streams import standard_streams, tell
 from relay_protocol.errors import RelayError
-from relay_server.cli import audit, channels, events, host, replays, subscriptions
+from relay_server.cli import audit, channels, events, host, invitations, replays, subscriptions
 from relay_server.cli.command import command as make_command  # its module keeps its name
 
 FAILED, USAGE = 1, 2
@@ -21,6 +21,7 @@ app = host.app
 make_command(app, "replay", replays.show_begun)(replays.replay)
 app.add_typer(channels.app, name="channel")
 app.add_typer(channels.tokens, name="token")
+app.add_typer(invitations.app, name="invite")
 app.add_typer(subscriptions.app, name="subscription")
 app.add_typer(subscriptions.forwards, name="forward")
 app.add_typer(events.app, name="events")

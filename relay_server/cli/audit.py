@@ -19,7 +19,7 @@ def show_audit(result: Json) -> None:
     if not result["entries"]:
         lines("Nothing is noted yet.")
     for entry in result["entries"]:
-        who = entry["made_by"] or "somebody here"
+        who = entry["made_by"] or ("somebody" if entry["address"] else "somebody here")
         place = f" at {entry['address']}" if entry["address"] else ""
         asked = [f"{name} {_value(value)}" for name, value in entry["asked"].items()]
         lines(

@@ -35,6 +35,8 @@ from relay_server.values import Channel, Scope, Subscription, Token
 if TYPE_CHECKING:
     from relay_server.search.follower import Search
 
+# Stands for whoever asks what takes no token.
+NOBODY = Token("", b"", frozenset(), frozenset(), 0)
 MAX_LISTED = 500  # events or dead deliveries in one answer; a larger `limit` counts as this
 
 P = ParamSpec("P")

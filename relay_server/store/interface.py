@@ -27,6 +27,7 @@ from relay_server.values import (
     Edited,
     Event,
     EventSummary,
+    Invitation,
     NewEdited,
     NewEvent,
     Noted,
@@ -336,6 +337,43 @@ class AuditLog(Protocol):
         """The newest entries before a number, or at all, that are young enough."""
 
 
+class Invitations(Protocol):
+    """Who may have a token made without having one. Tokens that are made are told to `feed`."""
+
+    async def invite(self, invitation: Invitation) -> None:
+        """Keep an invitation, and forget those that ended long ago.
+
+        Raises:
+            TokenExists: The name is taken, by a token or by an open invitation.
+            TooManyInvitations: As many as may be open are.
+        """
+
+    async def invitations(self) -> Sequence[Invitation]:
+        """Those that are open, and those that ended lately, the newest first."""
+
+    async def withdraw(self, name: str, now: int) -> None:
+        """Forget an open invitation.
+
+        Raises:
+            InvitationNotFound: None of this name is open.
+        """
+
+    async def accept(self, secret: bytes, token: bytes, now: int) -> Token:
+        """Make the token of an invitation; what was made lately is found again.
+
+        Args:
+            secret: Digest of the invitation's.
+            token: Digest of the token's: whoever brings the same one again is the same client.
+            now: Unix milliseconds.
+
+        Raises:
+            InvitationUnknown: There is none.
+            InvitationUsed: Another token was made of it, or this one long ago.
+            InvitationExpired: It was not used in time.
+            TokenExists: A token of its name was made meanwhile.
+        """
+
+
 class Catalogue(Protocol):
     """Channels, tokens and subscriptions; told to `feed` whenever one changes."""
 
@@ -536,6 +574,7 @@ class Store(
     EditedEvents,
     Pins,
     AuditLog,
+    Invitations,
     Catalogue,
     Reports,
     Housekeeping,

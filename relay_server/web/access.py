@@ -15,9 +15,9 @@ from aiohttp.typedefs import Handler
 
 from relay_protocol.errors import RelayError
 from relay_server.auth import find_token
-from relay_server.errors import TooMany, TooManyFailures, Unauthorized
+from relay_server.errors import InvitationRefused, TooMany, TooManyFailures, Unauthorized
 from relay_server.operations import Caller
-from relay_server.refusals import Described, like
+from relay_server.refusals import Cause, Described, like
 from relay_server.values import Scope, Token
 from relay_server.web.capture import FORWARDED_FOR, address_behind
 from relay_server.web.causes import of_bearer
@@ -79,7 +79,10 @@ def _note(request: web.Request, error: Unauthorized) -> None:
     context, shown, sender = request.app[CONTEXT], _bearer(request), address(request)
 
     def describe() -> Described:
-        cause = of_bearer(context.store.catalog, context.revoked, shown)
+        if isinstance(error, InvitationRefused):
+            cause = Cause(says=error.reason, fix="relay-server invite NAME --channel …")
+        else:
+            cause = of_bearer(context.store.catalog, context.revoked, shown)
         client = request.headers.get("User-Agent", "")
         return Described(cause, request.method, request.path, client)
 

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from relay_server.errors import Busy, InvalidValue, RequestTooSlow
 from relay_server.operations import (
+    NOBODY,
     Caller,
     ForAdmins,
     Plan,
@@ -28,6 +29,7 @@ from relay_server.operations import (
     conversations,
     edited,
     events,
+    invitations,
     listing,
     pins,
     pulse,
@@ -38,7 +40,7 @@ from relay_server.operations import (
     subscriptions,
     why,
 )
-from relay_server.web.access import caller
+from relay_server.web.access import address, caller
 from relay_server.web.context import CONTEXT
 from relay_server.web.limits import Limit
 
@@ -70,6 +72,7 @@ class Route(NamedTuple):
         with_event: A request may be as large as the body of an event of the caller's makes it.
         version: Called as the operation: gives what changes whenever its answer may, from counters
             alone. Who has that answer already gets 304.
+        for_anybody: It takes no token.
     """
 
     method: str
@@ -79,6 +82,7 @@ class Route(NamedTuple):
     status: int = 200
     with_event: bool = False
     version: Callable[..., str] | None = None
+    for_anybody: bool = False
 
     def definition(self) -> web.RouteDef:
         """The same, as an application takes it."""
@@ -93,7 +97,10 @@ class Route(NamedTuple):
         return 200 if is_plan else self.status
 
     async def _handle(self, request: web.Request) -> web.Response:
-        who, context = caller(request), request.app[CONTEXT]
+        context = request.app[CONTEXT]
+        if self.for_anybody:
+            return await self._do(request, Caller(context, NOBODY, address(request)))
+        who = caller(request)
         if not self.with_event:
             return await self._do(request, who)
         if context.event_requests >= MAX_EVENT_REQUESTS:
@@ -161,6 +168,9 @@ routes = [
     Route("GET", "/tokens", channels.list_tokens),
     Route("POST", "/tokens", channels.create_token, channels.NewToken, 201),
     Route("DELETE", "/tokens/{name}", channels.revoke_token),
+    Route("GET", "/invitations", invitations.list_invitations),
+    Route("POST", "/invitations", invitations.create_invitation, invitations.NewInvitation, 201),
+    Route("DELETE", "/invitations/{name}", invitations.revoke_invitation),
     Route(
         "GET", "/events", listing.list_events, listing.EventQuery, version=listing.version_of_list
     ),
@@ -202,8 +212,16 @@ routes = [
     Route("POST", "/dead/discard", replays.discard_dead, replays.Discarded),
     Route("GET", "/audit", audit.list_audit, audit.AuditPage),
 ]
-# Not for the host: whoever makes one has a token.
-canary_routes = [
+# Not for the host: who makes a canary has a token, and who was invited is elsewhere.
+public_routes = [
+    Route(
+        "POST",
+        "/invitations/accept",
+        invitations.accept_invitation,
+        invitations.Acceptance,
+        201,
+        for_anybody=True,
+    ),
     Route("POST", "/canary", channels.create_canary, status=201),
     Route("DELETE", "/canary/{name}", channels.delete_canary),
 ]

@@ -119,6 +119,8 @@ def _operation(route: Route, schema_of: dict[Any, Schema]) -> Schema:
         "parameters": [*_path_parameters(route), *query],
         "responses": (success or {"204": {"description": summary}}) | {"default": REFUSED},
     }
+    if route.for_anybody:
+        operation["security"] = []
     if route.version is not None:
         operation["responses"]["304"] = {"description": "`If-None-Match` names its `ETag`."}
     if route.fields is not None and route.method != "GET":

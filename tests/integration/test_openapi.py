@@ -33,7 +33,7 @@ CHECKS: list[Any] = [
     content_type_conformance,
     response_schema_conformance,
 ]
-DESCRIPTION = openapi.describe(api.routes + api.canary_routes)
+DESCRIPTION = openapi.describe(api.routes + api.public_routes)
 SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION)
 
 

@@ -99,17 +99,7 @@ class SqliteCatalogue(SqliteHousekeeping):
 
     @writes
     def create_token(self, database: Database, token: Token) -> None:
-        made = database.all(
-            "create_token",
-            name=token.name,
-            digest=token.digest,
-            scopes=json.dumps(sorted(token.scopes)),
-            channels=None if token.channels is None else json.dumps(sorted(token.channels)),
-            now=token.created_at,
-        )
-        if not made:
-            raise TokenExists(token.name)
-        database.changes.append(TokenMade(token))
+        keep_token(database, token)
 
     @writes
     def revoke_token(self, database: Database, name: str) -> None:
@@ -180,6 +170,21 @@ def load(database: Database) -> tuple[list[tuple[Channel, int, int]], list[Token
     rows = database.all("channels", name=None)
     channels = [(decode_channel(row), row[4], row[5]) for row in rows]
     return channels, [decode_token(row) for row in database.all("load_tokens")]
+
+
+def keep_token(database: Database, token: Token) -> None:
+    """Keep a token; raises TokenExists."""
+    made = database.all(
+        "create_token",
+        name=token.name,
+        digest=token.digest,
+        scopes=json.dumps(sorted(token.scopes)),
+        channels=None if token.channels is None else json.dumps(sorted(token.channels)),
+        now=token.created_at,
+    )
+    if not made:
+        raise TokenExists(token.name)
+    database.changes.append(TokenMade(token))
 
 
 def find_channel(database: Database, name: str) -> Channel:

@@ -19,6 +19,7 @@ from relay_server.values import (
     Edited,
     Event,
     EventSummary,
+    Invitation,
     Mark,
     MarkState,
     Noted,
@@ -68,6 +69,12 @@ def decode_token(row: Row) -> Token:
     name, digest, scopes, channels, created_at = row
     allowed = None if channels is None else frozenset[str](json.loads(channels))
     return Token(name, digest, frozenset(map(Scope, json.loads(scopes))), allowed, created_at)
+
+
+def decode_invitation(row: Row) -> Invitation:
+    """From `invitations`, in the order of the fields."""
+    name, digest, channels, *rest = row
+    return Invitation(name, digest, frozenset[str](json.loads(channels)), *rest)
 
 
 def crc(data: bytes, start: int = 0) -> int:

@@ -37,6 +37,7 @@ from relay_server.store.sqlite.database import Database, prepare, translate
 from relay_server.store.sqlite.edited import SqliteEdited
 from relay_server.store.sqlite.events import SqliteEvents
 from relay_server.store.sqlite.integrity import DirLock
+from relay_server.store.sqlite.invitations import SqliteInvitations
 from relay_server.store.sqlite.part import Reading, ReadingThread, asks, nothing
 from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.pins import SqlitePins
@@ -67,6 +68,7 @@ class SqliteStore(
     SqliteEdited,
     SqlitePins,
     SqliteAudit,
+    SqliteInvitations,
 ):
     """A `Store` in `relay.db` of a data dir, which it locks.
 

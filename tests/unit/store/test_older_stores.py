@@ -19,7 +19,7 @@ from tests.support.events import new_event
 from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
-EVERY = pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6, 7])
+EVERY = pytest.mark.parametrize("version", range(1, 9))
 
 
 @asynccontextmanager
@@ -223,3 +223,10 @@ async def test_what_is_pinned_and_noted_stays_so(tmp_path: Path) -> None:
 
     assert pinned == {1: "example"}
     assert (noted.action, noted.what, noted.asked) == ("pin.set", "evt_1_1", {"name": "example"})
+
+
+async def test_an_invitation_stays_open(tmp_path: Path) -> None:
+    async with opened(8, tmp_path) as store:
+        made = await store.accept(b"e" * 32, b"t" * 32, START_MS)
+
+    assert (made.name, made.channels) == ("eva", frozenset({"chatwoot"}))
