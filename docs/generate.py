@@ -33,7 +33,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
 from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, settings_of
 from relay_server.filters.language import KNOWN
-from relay_server.metrics import LastReading, Metrics, PerWebhook
+from relay_server.metrics import Canaries, LastReading, Metrics, PerWebhook
 from relay_server.settings import ServerSettings
 from relay_server.web.access import CODES
 from relay_server.web.limits import Limit
@@ -184,7 +184,8 @@ def _client_errors() -> Iterator[str]:
 
 def _metrics() -> Iterator[str]:
     ours = vars(Metrics()).values()
-    collected = itertools.chain(PerWebhook().collect(), LastReading().collect())
+    made = (PerWebhook(), LastReading(), Canaries())
+    collected = itertools.chain.from_iterable(one.collect() for one in made)
     families: list[tuple[Any, Any]] = [(family, family) for family in collected]
     wrapped = [m for m in ours if isinstance(m, MetricWrapperBase)]
     families += [(family, m) for m in wrapped for family in m.describe()]

@@ -18,6 +18,7 @@ from aiohttp.typedefs import Middleware
 
 from relay_protocol.errors import RelayError
 from relay_server import tls
+from relay_server.canary import Canary
 from relay_server.clock import SystemClock, until_next
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
@@ -206,6 +207,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         await _start_forwards(stack, context)
         server, front, runners = await _listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
+        _start_canary(stack, context, server, ending)
         ending.watch(stack, "upkeep", _upkeep(context))
         ending.watch(stack, "lag", measure_lag(context.clock, context.metrics, context.throttle))
         context.listening = True
@@ -272,6 +274,20 @@ async def _start_search(stack: AsyncExitStack, context: Context, ending: Ending)
     search.listen(context.versions.changed)
     context.search = search
     ending.watch(stack, "search", search.run())
+
+
+def _start_canary(
+    stack: AsyncExitStack, context: Context, server: asyncio.Server, ending: Ending
+) -> None:
+    settings = context.settings
+    if not settings.canary_s:
+        return
+    parts = context.store, context.hub, context.clock, context.metrics
+    context.canary = Canary(*parts, settings.canary_s)
+    bound = [one.getsockname() for one in server.sockets]
+    secure = settings.tls_cert_file is not None
+    rounds = context.canary.run(bound, secure=secure, stopping=lambda: context.stopping)
+    ending.watch(stack, "canary", rounds)
 
 
 async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:

@@ -184,6 +184,58 @@ CHANNEL_GAUGES: Sequence[tuple[str, str, OfChannel]] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """How a canary went.
+
+    Attributes:
+        at: When it ended, in Unix milliseconds.
+        took_s: From its making to the store's word that it was delivered, or until it failed.
+        failure: Where it ended before; empty if it did not.
+    """
+
+    at: int
+    took_s: float
+    failure: str = ""
+
+
+class Canaries(Collector):
+    """How the last canary went, and how many went so; nothing while none is sent."""
+
+    def __init__(self) -> None:
+        self._last: CanaryResult | None = None
+        self._counts = Counts[str]()
+        self._began = time.time()
+
+    @property
+    def last(self) -> CanaryResult | None:
+        """The last one; set to count one more."""
+        return self._last
+
+    @last.setter
+    def last(self, result: CanaryResult) -> None:
+        self._last = result
+        self._counts["failed" if result.failure else "delivered"] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """What is known, as Prometheus has it."""
+        well = GaugeMetricFamily("relay_canary_ok", "1 if the server's last canary was delivered.")
+        took = GaugeMetricFamily("relay_canary_seconds", "Time that its last canary took, or had.")
+        at = GaugeMetricFamily(
+            "relay_canary_last_timestamp_seconds", "When its last canary ended, in Unix seconds."
+        )
+        count = CounterMetricFamily(
+            "relay_canaries_total", "The server's canaries, by how they ended.", labels=["result"]
+        )
+        if self._last is not None:
+            well.add_metric([], not self._last.failure)
+            took.add_metric([], self._last.took_s)
+            at.add_metric([], self._last.at / 1_000)
+        for result, number in self._counts.items():
+            count.add_metric([result], number, created=self._began)
+        yield from (well, took, at, count)
+
+
 class LastReading(Collector):
     """What the store said when Prometheus asked, as gauges."""
 
@@ -240,6 +292,8 @@ class Metrics:
         registry.register(self._per_webhook)
         self._last = LastReading()
         registry.register(self._last)
+        self._canaries = Canaries()
+        registry.register(self._canaries)
         self.events_dropped = Counter(
             "relay_events_dropped_total",
             "Events deleted undelivered to make room, by channel.",
@@ -290,6 +344,15 @@ class Metrics:
     def dropped(self, channel: Channel, events: int) -> None:
         """Count events that were deleted undelivered."""
         self.events_dropped.labels(_label(channel.name)).inc(events)
+
+    @property
+    def canary(self) -> CanaryResult | None:
+        """How the server's last canary went; set to count one more."""
+        return self._canaries.last
+
+    @canary.setter
+    def canary(self, result: CanaryResult) -> None:
+        self._canaries.last = result
 
     @property
     def reading(self) -> Reading | None:

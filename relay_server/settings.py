@@ -120,6 +120,13 @@ class ServerSettings(BaseSettings):
     trace_ratio: float = Field(
         1.0, ge=0, le=1, description="Share of traces that are kept where the sender does not say."
     )
+    canary_s: int = Field(
+        0,
+        ge=0,
+        le=86_400,
+        description="Seconds between two webhooks that the server sends itself, to see them"
+        " delivered; 0 for none.",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log lines for people or for machines; auto: console on a terminal."
     )

@@ -93,6 +93,10 @@ def show_status(result: Json) -> None:
         lines("Not running: relay-server serve starts it.")
     if reason := result["store"]["reason"]:
         lines(f"Webhooks are refused: {reason}.")
+    if (canary := result.get("canary")) and canary["failure"]:
+        lines(alarm(f"The canary failed at {when(canary['at'])}: {canary['failure']}"))
+    elif canary and canary["ok"]:
+        lines(f"The canary was delivered in {canary['took_ms']} ms, at {when(canary['at'])}.")
     _show_channels(result["channels"])
     subscription_table(result["subscriptions"])
     lines("")

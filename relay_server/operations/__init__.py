@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, Typ
 import msgspec
 
 from relay_server.auth import allows
+from relay_server.canary import Canary
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
@@ -49,6 +50,7 @@ class Parts(Protocol):
     Attributes:
         forwards: None while a command runs alone: a forward begins with the server.
         search: None while a command runs alone, and where it is switched off.
+        canary: The same.
         versions: Whether an answer is still the same.
         making_canary: One at a time, so that a token has no more than one.
     """
@@ -63,6 +65,7 @@ class Parts(Protocol):
     refusals: Refusals
     forwards: Forwards | None
     search: Search | None
+    canary: Canary | None
     versions: Versions
     started_at: float
     making_canary: asyncio.Lock

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from relay_server import canary
 from relay_server.auth import digest, new_secret
 from relay_server.channels import CANARY_PREFIX, check_name
 from relay_server.configs import (
@@ -138,8 +139,17 @@ async def delete_forgotten_canaries(parts: Parts) -> None:
     """Delete the canaries that nobody deleted."""
     born_before = parts.clock.unix_ms() - CANARY_LIFETIME_MS
     for channel in list(parts.store.catalog.channels.values()):
-        if channel.config.owner and channel.created_at < born_before:
+        if (
+            channel.config.owner
+            and channel.created_at < born_before
+            and not _is_in_use(parts, channel)
+        ):
             await _delete(parts, channel)
+
+
+def _is_in_use(parts: Parts, channel: Channel) -> bool:
+    """True for the server's own, while it sends canaries."""
+    return channel.name == canary.NAME and parts.canary is not None
 
 
 def channel_view(parts: Parts, channel: Channel) -> ChannelView:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from relay_server.bodies.tree import MASK
 from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
-from relay_server.operations import Caller, channels, subscriptions
+from relay_server.operations import Caller, Parts, channels, subscriptions
 from relay_server.operations.audit import audited
 from relay_server.values import Channel, ChannelStatus, Scope
 
@@ -89,8 +89,26 @@ class SettingState(msgspec.Struct):
     source: str
 
 
+class CanaryState(msgspec.Struct):
+    """How the server's own canary went last.
+
+    Attributes:
+        at: When it ended; null before the first has.
+        failure: What kept it from being delivered; empty if nothing did.
+    """
+
+    ok: bool | None
+    at: int | None
+    took_ms: int | None
+    failure: str
+
+
 class Status(msgspec.Struct):
-    """How the server is; administrators see its connections and settings."""
+    """How the server is; administrators see its connections, canary and settings.
+
+    Attributes:
+        canary: Null where none is sent.
+    """
 
     version: str
     public_url: str
@@ -99,6 +117,7 @@ class Status(msgspec.Struct):
     channels: list[ChannelState]
     subscriptions: list[subscriptions.SubscriptionView]
     connections: int | msgspec.UnsetType = msgspec.UNSET
+    canary: CanaryState | msgspec.UnsetType | None = msgspec.UNSET
     settings: dict[str, SettingState] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -127,11 +146,21 @@ async def status(who: Caller) -> Status:
     if who.admin:
         report.store.reason = who.store.space.reason
         report.connections = parts.hub.connections
+        report.canary = canary_state(parts)
         report.settings = {
             name: SettingState(_masked(value), parts.sources.of(name))
             for name, value in parts.settings
         }
     return report
+
+
+def canary_state(parts: Parts) -> CanaryState | None:
+    """How the server's own canary is, if it sends some."""
+    if parts.canary is None:
+        return None
+    if (last := parts.canary.last) is None:
+        return CanaryState(None, None, None, "")
+    return CanaryState(not last.failure, last.at, round(1_000 * last.took_s), last.failure)
 
 
 @audited("backup")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from relay_server.canary import Canary
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
@@ -49,6 +50,7 @@ class Context:
     stopping: bool = False  # it drains: not ready for more
     forwards: Forwards | None = None  # while a command runs alone: a forward begins with the server
     search: Search | None = None  # it begins with the server, too, unless it is switched off
+    canary: Canary | None = None  # the same, and unless it is switched on
     versions: Versions = field(init=False)
     rates: Rates = field(default_factory=Rates)
     failures: Failures = field(default_factory=Failures)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -19,6 +20,7 @@ from relay_protocol.errors import RelayError
 from relay_server.delivery.upkeep import share
 from relay_server.errors import Busy, Unauthorized
 from relay_server.metrics import Reading
+from relay_server.operations.server import canary_state
 from relay_server.web.access import error_response
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.limits import Limit
@@ -246,13 +248,17 @@ async def ready(request: web.Request) -> web.Response:
     """`GET /health/ready`: it works; 503 while it starts or stops.
 
     With a full disk it is ready, too: its own refusals ask senders to come back, those of a proxy
-    that took it out would not, and clients would be cut off from what they can still get.
+    that took it out would not, and clients would be cut off from what they can still get. The same
+    holds while its canary fails: there is no other server to send to, so that is only told.
     """
     context = request.app[CONTEXT]
     if context.stopping or not context.listening:
         status = "stopping" if context.listening else "starting"
         return web.json_response({"status": status}, status=503)
-    return web.json_response({"status": "ready", "taking": context.store.space.taking})
+    answer = {"status": "ready", "taking": context.store.space.taking}
+    if (canary := canary_state(context)) is not None:
+        answer["canary"] = msgspec.to_builtins(canary)
+    return web.json_response(answer)
 
 
 async def metrics(request: web.Request) -> web.Response:

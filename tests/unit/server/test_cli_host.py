@@ -68,6 +68,20 @@ def test_init_for_another_default_channel(
     assert set(catalog(data_dir).channels) == {"orders"}
 
 
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        ("", "The canary was delivered in 8 ms, at "),
+        ("it was refused: the disk is full (503)", "it was refused: the disk is full (503)"),
+    ],
+)
+def test_status_says_how_the_canary_went(shown: Shown, failure: str, said: str) -> None:
+    last = {"ok": not failure, "at": 1_783_000_810_123, "took_ms": 8, "failure": failure}
+    text = " ".join(shown(host.show_status, {**STATUS, "canary": last}).split())
+    assert said in text
+    assert ("The canary failed at " in text) is bool(failure)
+
+
 def test_what_to_do_next_after_init(shown: Shown) -> None:
     text = shown(host.show_init, INIT)
     lines = [line.strip() for line in text.splitlines()]
