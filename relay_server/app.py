@@ -121,7 +121,7 @@ def public_app(context: Context) -> web.Application:
     app.router.add_get("/health/live", live)
     described = api.routes + api.public_routes
     app.add_routes(route.definition() for route in described)
-    app.add_routes(guests.routes)
+    guests.add_routes(app)
     app.router.add_get(openapi.PATH, openapi.handler(described))
     app.router.add_route("GET", FEED_PATH, feed)
     return app
