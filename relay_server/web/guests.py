@@ -54,8 +54,9 @@ class Downloads:
     async def wheel(self) -> Wheel:
         """The wheel of this installation."""
         async with self._making:
-            self._made = made = self._made or await asyncio.to_thread(build)
-        return made
+            if self._made is None:
+                self._made = await asyncio.to_thread(build)
+            return self._made
 
 
 DOWNLOADS = web.AppKey("downloads", Downloads)
