@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import ssl
@@ -12,7 +13,7 @@ from pathlib import Path
 from relay_client import __version__
 from relay_client.errors import UsageError
 from relay_http.addresses import plain_address
-from relay_http.tls import make_context
+from relay_http.tls import make_context, read_pem
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{16,128}")  # the end of an invitation's URL
 USER_AGENT = f"relay-client/{__version__}"
@@ -58,16 +59,21 @@ class Relay:
         Raises:
             UsageError: `ca_file` cannot be read.
         """
-        if not self.url.startswith("https:"):
-            return None
+        return self._trusting() if self.url.startswith("https:") else None
+
+    def read_ca_again(self) -> None:
+        """Trust what `ca_file` holds by now; one that cannot be read changes nothing."""
+        with contextlib.suppress(UsageError):
+            self.__dict__["tls"] = self._trusting()
+
+    def _trusting(self) -> ssl.SSLContext:
         context = make_context()
         if self.ca_file is not None:
             try:
-                context.load_verify_locations(cafile=self.ca_file)
-            except OSError as exc:
+                context.load_verify_locations(cadata=read_pem(self.ca_file))
+            except (OSError, ValueError) as exc:
                 raise UsageError(
-                    f"--ca-file {self.ca_file}: {exc.strerror or exc}",
-                    "It must be a readable file of certificates in PEM.",
+                    f"--ca-file {exc}", "It must be a readable file of certificates in PEM."
                 ) from exc
         return context
 

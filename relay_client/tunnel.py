@@ -33,6 +33,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -206,6 +207,8 @@ class Tunnel:
         try:
             socket = await self._dial()
         except (OSError, WebSocketException, ImportError) as exc:  # the last: no SOCKS library
+            if isinstance(exc, ssl.SSLCertVerificationError):
+                self._relay.read_ca_again()  # it may have been renewed since the start
             return _or_raise(websocket.of_failed_handshake(exc))
         self._backoff.opened(time.monotonic())
         self._socket = socket

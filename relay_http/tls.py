@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
+
+from relay_protocol.text import decoded
 
 LOWEST = ssl.TLSVersion.TLSv1_2
 
@@ -18,6 +21,23 @@ def make_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> ssl.SSLConte
     context = ssl.create_default_context(purpose)
     context.minimum_version = max(context.minimum_version, LOWEST)
     return context
+
+
+def read_pem(path: Path) -> str:
+    """Read certificates or a key, as text.
+
+    Raises:
+        OSError, ValueError: It is none that can be read; the message names the file.
+    """
+    try:
+        text = decoded(path.read_bytes())
+    except OSError as exc:
+        raise OSError(f"{path}: {exc.strerror or exc}") from exc
+    except ValueError as exc:
+        raise ValueError(f"{path}: {exc}") from exc
+    if "-----BEGIN " not in text:
+        raise ValueError(f"{path}: it is no file in PEM, which has a line -----BEGIN …-----")
+    return text
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 ZERO_WIDTH_JOINER = "\u200d"  # holds emoji families together; every other format char is a risk
 
 
@@ -15,6 +17,20 @@ def harmless(text: str, limit: int = 200) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == ZERO_WIDTH_JOINER else "\ufffd" for c in text)
+
+
+def decoded(content: bytes) -> str:
+    """Read what people keep in a file: UTF-8, with or without a byte order mark.
+
+    Raises:
+        ValueError: It is something else; the message says what, e.g. "it is UTF-16 …".
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16, as PowerShell's > writes it: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"it is not UTF-8 (byte {exc.start + 1})") from exc
 
 
 def plainly(message: str) -> str:

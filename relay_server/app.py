@@ -324,13 +324,14 @@ async def _listen_publicly(
             front,
             settings.host,
             settings.port,
-            ssl=certificate,
+            ssl=certificate.context if certificate else None,
             backlog=BACKLOG,
             ssl_handshake_timeout=HEADER_DEADLINE_S if certificate else None,
         )
     stack.callback(server.close)
     if certificate is not None:
-        ending.watch(stack, "renewal of the certificate", tls.renew(settings, certificate))
+        renewing = certificate.renew(context.certificate_is_stale)
+        ending.watch(stack, "renewal of the certificate", renewing)
     return server
 
 

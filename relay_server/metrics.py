@@ -320,6 +320,11 @@ class Metrics:
             registry=registry,
         )
         self.store_taking.set(1)
+        self.certificate_stale = Gauge(
+            "relay_certificate_stale",
+            "1 while a renewed certificate cannot be used, and the one before is served.",
+            registry=registry,
+        )
         self.log_lines_lost = Gauge(
             "relay_log_lines_lost",
             "Log lines that could not be written since the start, as on a full disk.",

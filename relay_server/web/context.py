@@ -48,6 +48,7 @@ class Context:
     started_at: float = 0.0
     listening: bool = False  # the public port takes connections
     stopping: bool = False  # it drains: not ready for more
+    certificate_stale: bool = False  # a renewed one cannot be used
     forwards: Forwards | None = None  # while a command runs alone: a forward begins with the server
     search: Search | None = None  # it begins with the server, too, unless it is switched off
     canary: Canary | None = None  # the same, and unless it is switched on
@@ -71,6 +72,11 @@ class Context:
         self.feeds = Feeds(self, self.metrics.feeds.set)
         self.versions = Versions(self.store)
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
+
+    def certificate_is_stale(self, stale: bool) -> None:
+        """Note whether a renewed certificate cannot be used, while the one before is served."""
+        self.certificate_stale = stale
+        self.metrics.certificate_stale.set(stale)
 
     def refused(
         self,

@@ -249,7 +249,8 @@ async def ready(request: web.Request) -> web.Response:
 
     With a full disk it is ready, too: its own refusals ask senders to come back, those of a proxy
     that took it out would not, and clients would be cut off from what they can still get. The same
-    holds while its canary fails: there is no other server to send to, so that is only told.
+    holds while its canary fails, or a renewed certificate cannot be used (the one before is served
+    until it runs out): there is no other server to send to, so that is only told.
     """
     context = request.app[CONTEXT]
     if context.stopping or not context.listening:
@@ -258,6 +259,8 @@ async def ready(request: web.Request) -> web.Response:
     answer = {"status": "ready", "taking": context.store.space.taking}
     if (canary := canary_state(context)) is not None:
         answer["canary"] = msgspec.to_builtins(canary)
+    if context.certificate_stale:
+        answer["certificate"] = "stale"
     return web.json_response(answer)
 
 

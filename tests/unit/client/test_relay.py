@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import codecs
+import ssl
 from pathlib import Path
 
 import pytest
 
 from relay_client.errors import UsageError
 from relay_client.relay import Relay, parse_url
+from relay_http.tls import make_context
+from tests.support.certificates import Certificate, make_certificate
 
 
 @pytest.mark.parametrize(
@@ -77,3 +82,34 @@ def test_a_certificate_file_that_is_none_is_named(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--ca-file"):
             _ = Relay("https://a.example", "t", file).tls
     assert Relay("http://localhost", "t", broken).tls is None
+
+
+async def is_trusted(relay: Relay, served: Certificate) -> bool:
+    context = make_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(served.cert, served.key)
+    server = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        try:
+            _, writer = await asyncio.open_connection("localhost", port, ssl=relay.tls)
+        except ssl.SSLCertVerificationError:
+            return False
+        writer.transport.abort()
+        return True
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+async def test_certificates_to_trust_are_read_again(tmp_path: Path, mark: bytes) -> None:
+    """As when the relay's was renewed; a file that is broken by then changes nothing."""
+    (tmp_path / "renewed").mkdir()
+    first, second = make_certificate(tmp_path), make_certificate(tmp_path / "renewed")
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes(mark + first.cert.read_bytes())
+    relay = Relay("https://localhost", "t", trusted)
+    assert await is_trusted(relay, first)
+    assert not await is_trusted(relay, second)
+
+    for content in (second.cert.read_bytes(), b"half"):
+        trusted.write_bytes(content)
+        relay.read_ca_again()
+        assert await is_trusted(relay, second)

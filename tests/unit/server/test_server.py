@@ -57,6 +57,8 @@ async def test_readiness_and_metrics(app: web.Application, port: int) -> None:
     assert (starting.status, starting.json) == (503, {"status": "starting"})
     app[CONTEXT].listening = True
     assert (await exchange(port, ready)).json == {"status": "ready", "taking": True}
+    app[CONTEXT].certificate_is_stale(True)
+    assert (await exchange(port, ready)).json["certificate"] == "stale"
     text = (await exchange(port, request("/metrics", b"", method="GET"))).body
     assert b"relay_webhooks_total" in text
     app[CONTEXT].stopping = True
