@@ -113,21 +113,128 @@ class Replays(msgspec.Struct, frozen=True):
     replays: tuple[Replay, ...]
 
 
-class Sampled(msgspec.Struct, frozen=True):
-    """An event that a replay would be of."""
+class Facts(msgspec.Struct, frozen=True):
+    """What an event's body says of itself."""
+
+    account: str = ""
+    conversation: str = ""
+    name: str = ""
+    direction: str = ""
+    private: bool = False
+    says: str = ""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """How far a delivery of an event is; of a replay, where that has a number."""
+
+    subscription: str
+    state: str
+    attempt: int = 0
+    status: int | None = None
+    reason: str = ""
+    due_at: int | None = None
+    replay: int | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """A try of a delivery that has ended."""
+
+    subscription: str = ""
+    attempt: int = 0
+    started_at: int = 0
+    elapsed_ms: int = 0
+    outcome: str = ""
+    status: int | None = None
+    text: str = ""
+    replay: int | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """An event in a list; times are Unix milliseconds."""
 
     id: str
+    channel: str = ""
+    sequence: int = 0
     received_at: int
     kind: str
     key: str
     method: str
+    request_target: str = ""
+    facts: Facts | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    pinned: str = ""
+
+
+class Events(msgspec.Struct, frozen=True):
+    """A page of them, newest first; `next` is None where there are no older ones to look at."""
+
+    events: tuple[Event, ...]
+    next: str | None = None
+    scanned_to: int = 0
+
+
+class Latest(msgspec.Struct, frozen=True):
+    """The newest event that is meant; where none was found, where to go on looking."""
+
+    event: Event | None
+    scanned_to: int = 0
+    complete: bool = True
+
+
+class EventWhole(msgspec.Struct, frozen=True, kw_only=True):
+    """An event with head and body; of an edited one `sequence` is among those of its channel."""
+
+    id: str
+    channel: str = ""
+    sequence: int = 0
+    received_at: int = 0
+    kind: str = ""
+    key: str = ""
+    method: str = "POST"
+    request_target: str = "/"
+    sender: str = ""
+    size: int = 0
+    repeat_of: str | None = None
+    damaged: bool = False
+    edited_from: str | None = None
+    pinned: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """An event that is kept under a name."""
+
+    name: str
+    id: str
+    channel: str = ""
+    received_at: int = 0
+    kind: str = ""
+    key: str = ""
+    method: str = ""
+    request_target: str = ""
+
+
+class Pins(msgspec.Struct, frozen=True):
+    """Several of them."""
+
+    pins: tuple[Pin, ...]
+
+
+class Script(msgspec.Struct, frozen=True):
+    """An event as a script that sends it; `masked` where secrets are left out."""
+
+    text: str
+    masked: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What a replay would be; `complete` where all events were looked at."""
 
     at_most: int
-    sample: tuple[Sampled, ...]
+    sample: tuple[Event, ...]
     complete: bool
 
 

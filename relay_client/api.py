@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Self, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -17,9 +18,8 @@ from relay_client.answers import (
     Answer,
     Canary,
     Channels,
-    Plan,
+    EventWhole,
     Refused,
-    Replays,
     Status,
     Whoami,
     read,
@@ -38,20 +38,26 @@ from relay_protocol.text import harmless
 
 with trusting_nobody():  # each request is given the context of its relay
     import aiohttp
+    from yarl import URL
 
 _T = TypeVar("_T")
+Fields: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 
 # A request that takes longer ends the command with status 3.
 _TIMEOUT_S = 10.0
 # A longer answer is cut, and fails.
 _MAX_ANSWER_BYTES = 16_777_216
+# The same of an event, whose body may have 25 MiB, and stands in it as text and in base64.
+_MAX_EVENT_BYTES = 100_663_296
+# Of a feed, which says each 15 s that it is alive: longer, and it is dead.
+_SILENCE_S = 45.0
 FAVOURITE_CHANNEL = "chatwoot"  # what `relay-server init` makes
 INVITATION = "invitation_"  # how the codes begin of what is wrong with one
 TOKEN_HINT = "Check the token, or ask for a new one and run: relay-client login URL"  # noqa: S105
 # The relay's own hints are for who has relay-server at hand.
 _HINTS = {
     "channel_not_found": "relay-client channels lists those that the token may use.",
-    "event_not_found": "relay-client connect --output plain shows the ids of events.",
+    "event_not_found": "relay-client events lists those that are kept.",
     "subscription_not_found": "relay-client status lists the subscriptions there are.",
     "replay_not_found": "relay-client replays lists the replays there are.",
     "too_many_replays": "Wait for one to end, or stop one: relay-client replays --stop NUMBER",
@@ -75,8 +81,6 @@ class Api:
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=trusted),
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
-            # Answers are small, and what is inflated would be one bound more to keep.
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=not self._relay.is_loopback,
@@ -112,7 +116,7 @@ class Api:
 
     async def channels(self) -> Answer[Channels]:
         """Ask for the channels that the token may use."""
-        return await self._ask("GET", "channels", Channels)
+        return await self.ask("GET", "channels", Channels)
 
     async def choose_channel(self, hint: str) -> str:
         """Ask for the token's channels, and say which one is meant where none is named.
@@ -130,25 +134,18 @@ class Api:
 
     async def status(self) -> Answer[Status]:
         """Ask how the relay and the token's channels are."""
-        return await self._ask("GET", "status", Status)
+        return await self.ask("GET", "status", Status)
 
-    async def event(self, event_id: str) -> dict[str, Any]:
-        """Ask for an event and its attempts."""
-        return read(await self._call("GET", f"/api/v1/events/{event_id}"), dict[str, Any])
+    async def event(self, name: str) -> Answer[EventWhole]:
+        """Ask for an event and its attempts, by its id or the end of it."""
+        path = f"/api/v1/events/{segment(name)}"
+        content = await self._call("GET", path, limit=_MAX_EVENT_BYTES)
+        return Answer(read(content, dict[str, Any]), EventWhole)
 
-    async def replay(self, body: Mapping[str, Any]) -> Answer[Replays]:
-        """Have events delivered once more."""
-        return await self._ask("POST", "replays", Replays, msgspec.json.encode(body))
-
-    async def plan_replay(self, body: Mapping[str, Any]) -> Answer[Plan]:
-        """Ask what a replay would be of; nothing begins."""
-        asked = msgspec.json.encode({**body, "dry_run": True})
-        return await self._ask("POST", "replays", Plan, asked)
-
-    async def replays(self, channel: str | None = None) -> Answer[Replays]:
-        """Ask for the replays of the token's channels, or of one."""
-        query = f"?channel={quote(channel, safe='')}" if channel else ""
-        return await self._ask("GET", f"replays{query}", Replays)
+    async def body(self, name: str) -> bytes:
+        """Ask for an event's body, byte for byte."""
+        path = f"/api/v1/events/{segment(name)}/body"
+        return await self._call("GET", path, limit=_MAX_EVENT_BYTES)
 
     async def stop_replay(self, number: int) -> None:
         """Stop a replay that this token began."""
@@ -156,8 +153,8 @@ class Api:
 
     async def resume(self, channel: str, subscription: str) -> None:
         """Have a paused subscription go on."""
-        path = f"/api/v1/channels/{quote(channel, safe='')}/subscriptions"
-        await self._call("POST", f"{path}/{quote(subscription, safe='')}/resume")
+        path = f"/api/v1/channels/{segment(channel)}/subscriptions"
+        await self._call("POST", f"{path}/{segment(subscription)}/resume")
 
     async def make_canary(self) -> Canary:
         """Have a private channel made for a check."""
@@ -169,45 +166,112 @@ class Api:
 
     async def check_health(self) -> None:
         """Ask whether a relay answers there at all; needs no token."""
-        answer = read(await self._call("GET", "/health/live", {}), dict[str, Any])
+        answer = read(await self._call("GET", "/health/live", ()), dict[str, Any])
         if answer.get("status") != "live":
             raise RelayProblem(f"what answers at {self._relay.url} is no relay", CHECK_URL)
 
-    async def post_webhook(self, path: str, token: str, body: bytes) -> str:
-        """Post a webhook as a sender does, and give the event's id."""
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        answer = read(await self._call("POST", path, headers, body), dict[str, Any])
+    async def post_webhook(
+        self, path: str, token: str, body: bytes, headers: Fields = (), method: str = "POST"
+    ) -> str:
+        """Post a webhook as its sender does, with its headers, and give the event's id."""
+        fields = [*pairs(headers or {"Content-Type": "application/json"})]
+        fields.append(("Authorization", f"Bearer {token}"))
+        answer = read(await self._call(method, path, fields, body), dict[str, Any])
         return str(answer.get("id", ""))
 
-    async def _ask(
-        self, method: str, what: str, form: type[_T], body: bytes | None = None
+    async def ask(
+        self, method: str, what: str, form: type[_T], said: object = None, **query: object
     ) -> Answer[_T]:
-        content = await self._call(method, f"/api/v1/{what}", body=body)
-        return Answer(read(content, dict[str, Any]), form)
+        """Ask for what stands at a path below `/api/v1/`.
+
+        What is said becomes JSON. Of the query what is None is left out.
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        path = f"/api/v1/{what}" + (f"?{urlencode(given)}" if given else "")
+        body = None if said is None else msgspec.json.encode(said)
+        return Answer(read(await self._call(method, path, body=body), dict[str, Any]), form)
+
+    async def do(self, method: str, what: str, said: object = None) -> None:
+        """Ask for something to be done, of which nothing is answered."""
+        body = None if said is None else msgspec.json.encode(said)
+        await self._call(method, f"/api/v1/{what}", body=body)
+
+    @contextlib.asynccontextmanager
+    async def feed(self, query: str, position: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open the live feed: its bytes, as they come, from a position on."""
+        headers = {**self._own_headers, **({"Last-Event-ID": position} if position else {})}
+        timeout = aiohttp.ClientTimeout(sock_connect=_TIMEOUT_S, sock_read=_SILENCE_S)
+        async with self._request(
+            "GET", f"/api/v1/feed?{query}", headers, timeout=timeout
+        ) as answer:
+            if answer.status != 200:
+                raise _refusal(answer.status, await _content(answer, _MAX_ANSWER_BYTES), self.url)
+            yield answer.content.iter_any()
+
+    @property
+    def _own_headers(self) -> dict[str, str]:
+        # Answers are small, and what is inflated would be one bound more to keep.
+        client = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        return {**client, **self._relay.authorization}
 
     async def _call(
         self,
         method: str,
         path: str,
-        headers: Mapping[str, str] | None = None,
+        headers: Fields | None = None,
         body: bytes | None = None,
+        limit: int = _MAX_ANSWER_BYTES,
     ) -> bytes:
-        if headers is None:
-            headers = self._relay.authorization
-        if not path.startswith("/"):  # the relay names some: none of them is another host
-            raise RelayProblem("the relay named an address that is none", CHECK_URL)
-        try:
-            async with self._http.request(
-                method, self._relay.url + path, headers=headers, data=body, allow_redirects=False
-            ) as answer:
-                content = await answer.content.read(_MAX_ANSWER_BYTES)
-                while not answer.content.at_eof() and len(content) < _MAX_ANSWER_BYTES:
-                    content += await answer.content.read(_MAX_ANSWER_BYTES - len(content))
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise _unreachable(exc, self._relay.url) from exc
+        fields = self._own_headers if headers is None else headers
+        async with self._request(method, path, fields, body) as answer:
+            content = await _content(answer, limit)
         if answer.status >= 300:
             raise _refusal(answer.status, content, self._relay.url)
         return content
+
+    @contextlib.asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        headers: Fields,
+        body: bytes | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if not path.startswith("/"):  # the relay names some: none of them is another host
+            raise RelayProblem("the relay named an address that is none", CHECK_URL)
+        # Taken as it is written: a webhook's path is kept byte for byte.
+        url = URL(self._relay.url + path, encoded=True)
+        try:
+            async with self._http.request(
+                method,
+                url,
+                headers=pairs(headers),
+                data=body,
+                allow_redirects=False,
+                timeout=timeout or self._http.timeout,
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            ) as answer:
+                yield answer
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            raise _unreachable(exc, self._relay.url) from exc
+
+
+def segment(text: str) -> str:
+    """A part of a path, whatever signs it has."""
+    return quote(text, safe="")
+
+
+def pairs(headers: Fields) -> list[tuple[str, str]]:
+    """Fields in their order."""
+    return [*(headers.items() if isinstance(headers, Mapping) else headers)]
+
+
+async def _content(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    content = await answer.content.read(limit)
+    while not answer.content.at_eof() and len(content) < limit:
+        content += await answer.content.read(limit - len(content))
+    return content
 
 
 def choose_channel(channels: Sequence[str], hint: str) -> str:

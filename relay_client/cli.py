@@ -211,6 +211,7 @@ def doctor(
 
 # As they are listed.
 app.registered_commands[3:3] = commands.app.registered_commands
+app.registered_groups += commands.app.registered_groups
 
 
 def _asked_token(console: Console) -> str:

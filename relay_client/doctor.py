@@ -158,7 +158,7 @@ async def _clean_up(api: Api, canary: Canary, report: Report) -> None:
 async def _until_recorded(api: Api, event: str) -> None:
     deadline = time.monotonic() + _RECORDED_S
     while time.monotonic() < deadline:
-        if (await api.event(event)).get("attempts"):
+        if (await api.event(event)).read().attempts:
             return
         await asyncio.sleep(_LOOK_S)
     raise ClientError(

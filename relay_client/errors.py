@@ -21,6 +21,7 @@ class ExitStatus(enum.IntEnum):
     UNREACHABLE = 3
     TOKEN_REFUSED = 4
     TAKEN_OVER = 5
+    NOTHING_FOUND = 6
 
 
 class ClientError(RelayError):
@@ -80,3 +81,10 @@ class TakenOver(ClientError):
     code = "taken_over"
     status_hint = 409
     exit_status = ExitStatus.TAKEN_OVER
+
+
+class NothingFound(ClientError):
+    """No event is meant by what was said."""
+
+    code = "nothing_found"
+    exit_status = ExitStatus.NOTHING_FOUND

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 
 ZERO_WIDTH_JOINER = "\u200d"  # holds emoji families together; every other format char is a risk
+SHORT_ID_CHARS = 8  # of an event's id, in lists: one of thousands rarely ends as another does
 
 
 def harmless(text: str, limit: int = 200) -> str:
@@ -31,6 +32,11 @@ def decoded(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise ValueError(f"it is not UTF-8 (byte {exc.start + 1})") from exc
+
+
+def short_id(id_: str) -> str:
+    """The end of an event's id, by which people name it, and a relay finds it."""
+    return harmless(id_[-SHORT_ID_CHARS:])
 
 
 def plainly(message: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from relay_client.commands import account, replays, subscriptions
+from relay_client.commands import account, events, replays, subscriptions
 
 app = typer.Typer()
 # As they are listed.
 for noun in (account, replays, subscriptions):
     app.registered_commands += noun.app.registered_commands
+app.add_typer(events.app, name="events")

@@ -1,12 +1,21 @@
-"""What a command means: which channel, subscription and time."""
+"""What a command means: which channel, subscription, event and time."""
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterable
 from datetime import datetime
 
+from relay_client.errors import NothingFound, UsageError
 from relay_client.options import Given
 from relay_protocol.limits import MAX_UNIX_MS
+from relay_terminal.words import _
+
+NAMED_HELP = "Its id, the end of that (6 characters or more), @PIN or latest."
+
+_WHOLE_ID = re.compile(r"evt_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_END_OF_ID = re.compile(r"(?:evt_)?(?=[a-f-]*[0-9])[0-9a-f-]{6,36}")
 
 
 async def channel_of(given: Given) -> str:
@@ -16,10 +25,75 @@ async def channel_of(given: Given) -> str:
 
 
 async def name_of(given: Given) -> str:
+    """The subscription that is set, or the token's."""
     return given.configuration.settings.name or (await given.api.whoami()).name
 
 
+def names_event(word: str) -> bool:
+    """True if a word names one event, and is no part of a filter."""
+    return word == "latest" or word.startswith("@") or _END_OF_ID.fullmatch(word) is not None
+
+
+async def event_of(given: Given, word: str) -> str:
+    """The id of the event that a word names.
+
+    Raises:
+        NothingFound: There is none.
+        UsageError: The word names several.
+        RelayProblem: The relay knows none that ends so, or several.
+    """
+    if _WHOLE_ID.fullmatch(word):
+        return word
+    if word == "latest":
+        return await _latest(given)
+    if word.startswith("@"):
+        return await _pinned(given, word[1:])
+    return (await given.api.event(word)).read().id
+
+
+async def _latest(given: Given) -> str:
+    from relay_client.answers import Latest
+
+    channel, before = await channel_of(given), None
+    while True:
+        query = {"channel": channel, "before": before}
+        found = (await given.api.ask("GET", "events/latest", Latest, **query)).read()
+        if found.event is not None:
+            return found.event.id
+        if found.complete or not found.scanned_to:
+            raise NothingFound(_("nothing came to {channel} yet").format(channel=channel))
+        before = found.scanned_to
+
+
+async def _pinned(given: Given, name: str) -> str:
+    from relay_client.answers import Pins
+
+    query = {"channel": given.configuration.settings.channel}
+    pins = (await given.api.ask("GET", "pins", Pins, **query)).read().pins
+    found = [pin for pin in pins if pin.name == name]
+    if not found:
+        raise NothingFound(
+            _("no event is pinned as {name}").format(name=name),
+            "Pin one: PUT /api/v1/pins/{id}.",
+        )
+    if len(found) > 1:
+        channels = ", ".join(pin.channel for pin in found)
+        raise UsageError(
+            _("an event of each of {channels} is pinned as {name}").format(
+                channels=channels, name=name
+            ),
+            _("Say which one: --channel NAME"),
+        )
+    return found[0].id
+
+
+def filter_of(words: Iterable[str] | None, more: str | None = None) -> str | None:
+    """Words of a command line as one filter; None where there are none."""
+    return " ".join([*(words or ()), *([more] if more else [])]) or None
+
+
 def moment(text: str | None, option: str) -> int | None:
+    """A time or a span back, in Unix milliseconds."""
     from relay_client.settings import parse_since
 
     if text is None:
@@ -30,9 +104,26 @@ def moment(text: str | None, option: str) -> int | None:
 
 
 def date(unix_ms: int | None) -> str:
+    """A time for people, with its zone."""
+    found = _local(unix_ms)
+    return _("never") if found is None else found.isoformat(" ", "seconds")
+
+
+def in_list(unix_ms: int) -> str:
+    """A time in a list, whose heading has the zone."""
+    found = _local(unix_ms)
+    return "-" if found is None else found.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def zone() -> str:
+    """The zone of times in lists, such as `-03:00`."""
+    return datetime.now().astimezone().isoformat()[-6:]
+
+
+def _local(unix_ms: int | None) -> datetime | None:
     if unix_ms is None or not 0 <= unix_ms <= MAX_UNIX_MS:
-        return "never"
+        return None
     try:
-        return datetime.fromtimestamp(unix_ms / 1000).astimezone().isoformat(" ", "seconds")
+        return datetime.fromtimestamp(unix_ms / 1_000).astimezone()
     except (OverflowError, ValueError):  # the year 10,000 begins earlier in the east
-        return "never"
+        return None

@@ -58,6 +58,8 @@ async def replay(
     ] = False,
 ) -> None:
     """Get events once more, with the same ids: those for which all that is said is true."""
+    from relay_client import answers
+
     # An empty key or kind is a condition, too: events that have none.
     chosen: dict[str, Any] = {
         "events": events or None,
@@ -87,10 +89,10 @@ async def replay(
     if rate_per_s is not None:
         body["rate_per_s"] = rate_per_s
     if dry_run:
-        plan = await given.api.plan_replay(body)
+        plan = await given.api.ask("POST", "replays", answers.Plan, {**body, "dry_run": True})
         given.show(plan.whole, lambda: _plan_lines(plan.read()))
         return
-    answer = await given.api.replay(body)
+    answer = await given.api.ask("POST", "replays", answers.Replays, body)
     given.show(answer.whole, lambda: _begun_lines(given, answer.read().replays))
 
 
@@ -104,9 +106,12 @@ async def list_replays(
     channel: Annotated[str | None, typer.Option(help="Of which channel alone.")] = None,
 ) -> None:
     """List the replays of your channels and how far each is; stop one that you began."""
+    from relay_client import answers
+
     if stop is not None:
         await given.api.stop_replay(stop)
-    answer = await given.api.replays(channel or given.configuration.settings.channel)
+    query = {"channel": channel or given.configuration.settings.channel}
+    answer = await given.api.ask("GET", "replays", answers.Replays, **query)
 
     def lines() -> list[str]:
         found = answer.read().replays

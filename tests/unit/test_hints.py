@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from relay_client.cli import app as client_app
+from relay_client.commands.nouns import Listing
 from relay_server.cli import app as server_app
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,10 @@ def problem(program: str, words: list[str]) -> str:
     while words and hasattr(command, "commands"):
         if words[0].startswith("-") or words[0] == "X":
             return ""  # an option of the program itself, or known only later
-        name = words.pop(0).rstrip(".,:;…")
+        name = words[0].rstrip(".,:;…")
+        if isinstance(command, Listing) and name not in command.commands:
+            return ""  # it stands for its list
+        words.pop(0)
         if name not in command.commands:
             return f"{name!r} is no command of {program}"
         command = command.commands[name]

@@ -11,9 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from relay_client import cli, saved_login
-from relay_client.commands import account, replays, subscriptions
+from relay_client.commands import account, events, replays, subscriptions
 from relay_client.console import Console
-from relay_client.errors import ClientError, ExitStatus, RelayProblem, TokenRefused, UsageError
+from relay_client.errors import (
+    ClientError,
+    ExitStatus,
+    NothingFound,
+    RelayProblem,
+    TokenRefused,
+    UsageError,
+)
 from tests.unit.client.support import (
     REPLAY,
     TOKEN,
@@ -175,6 +182,16 @@ async def test_a_pause_is_not_overlooked() -> None:
 
     [line] = [line for line in printed(told).splitlines() if "PAUSED" in line]
     assert line.startswith("\x1b[31mchatwoot")
+
+
+@pytest.mark.parametrize("name", ["latest", "@cake"])
+async def test_an_event_that_is_not_there_has_a_status_of_its_own(name: str) -> None:
+    nothing: dict[str, Any] = {"event": None, "pins": [], "scanned_to": 0, "complete": True}
+    async with fake_relay() as relay:
+        relay.answers = {"GET /api/v1/events/latest": nothing, "GET /api/v1/pins": nothing}
+        with pytest.raises(NothingFound) as caught:
+            await asked(events.show_event, configuration(relay.url), console(), event=name)
+    assert caught.value.exit_status is ExitStatus.NOTHING_FOUND
 
 
 # Events once more
