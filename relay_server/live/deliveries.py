@@ -65,7 +65,7 @@ class Deliveries:
         told = defaultdict[str, bytes](bytes)
         for stream, deliveries in by_stream.items():
             ids = await self._store.event_ids(stream, sorted({s for _, s, _ in deliveries}))
-            found = [_message(reader, ids[s], d) for reader, s, d in deliveries if s in ids]
+            found = [_message(reader, ids[s], s, d) for reader, s, d in deliveries if s in ids]
             told[deliveries[0][0].channel.name] += b"".join(found)
         return told
 
@@ -91,20 +91,20 @@ class Deliveries:
         return self._replays.get(number)
 
 
-def _message(reader: _Reader, event: str, moved: Moved) -> bytes:
+def _message(reader: _Reader, event: str, sequence: int, moved: Moved) -> bytes:
     """What has an attempt and no mark was delivered: the floor of its reader says so."""
     mark, attempt = moved
     last = mark or attempt
-    assert last is not None
+    unmarked = "delivered" if attempt else "skipped"
     return frame(
         Delivery(
             event=event,
             channel=reader.channel.name,
-            sequence=last.sequence,
+            sequence=sequence,
             edited=reader.stream < 0,
             subscription=reader.subscription.name,
-            state=mark.state.name.lower() if mark else "delivered",
-            attempt=last.attempt,
+            state=mark.state.name.lower() if mark else unmarked,
+            attempt=last.attempt if last else 0,
             status=attempt.status if attempt else None,
             reason=mark.reason if mark else "",
             due_at=(mark.due_at or None) if mark else None,

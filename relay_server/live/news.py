@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from relay_server.refusals import Group, Refusals
+from relay_server.spans import Span
 from relay_server.store.feed import (
     ChannelChanged,
     ChannelGone,
@@ -27,12 +29,15 @@ from relay_server.values import (
 )
 
 MAX_MOVED = 10_000  # deliveries that move between two looks; of more none is told of
-
+MAX_SKIPPED = 500  # newest ones that a filter left out at once; of older ones none is told of
 MAX_REFUSED = 20  # groups of refused requests that are told of at once
 
 
 class Moved(NamedTuple):
-    """A delivery that is further than before: its newest mark and attempt, where there are any."""
+    """A delivery that is further than before: its newest mark and attempt, where there are any.
+
+    One that has neither was left out by a filter.
+    """
 
     mark: Mark | None = None
     attempt: Attempt | None = None
@@ -119,6 +124,8 @@ class News:
         for mark in change.marks:
             key = reader, mark.sequence
             moved[key] = Moved(mark, moved.get(key, Moved()).attempt)
+        for sequence in _newest(change.skipped, min(MAX_SKIPPED, MAX_MOVED // 2 - len(moved))):
+            moved[reader, sequence] = Moved()
         if len(moved) > MAX_MOVED:
             self._changes.too_many = True
             moved.clear()
@@ -145,3 +152,9 @@ class News:
         if len(self._changes.refused) < MAX_REFUSED:
             self._changes.refused[group] = None
             self._wake()
+
+
+def _newest(spans: Sequence[Span], limit: int) -> Iterator[int]:
+    """The last of the sequences in spans, of which the last one comes first."""
+    each = (sequence for first, last in reversed(spans) for sequence in range(last, first - 1, -1))
+    return islice(each, max(0, limit))

@@ -28,6 +28,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 import structlog
 
+from relay_server.spans import Span
 from relay_server.values import (
     Attempt,
     Channel,
@@ -134,6 +135,7 @@ class Progressed(msgspec.Struct, frozen=True):
         floor: Every delivery up to this sequence is settled.
         marks: What changed above it, and what died.
         attempts: Tries that ended.
+        skipped: What its filter left out.
     """
 
     reader: ReaderNumber
@@ -141,6 +143,7 @@ class Progressed(msgspec.Struct, frozen=True):
     floor: int
     marks: tuple[Mark, ...]
     attempts: tuple[Attempt, ...]
+    skipped: tuple[Span, ...] = ()
 
 
 Change: TypeAlias = (

@@ -16,9 +16,10 @@ from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
 from relay_server.files import beside, size_of, sync
 from relay_server.metrics import Times
-from relay_server.store.feed import EventsRemoved
+from relay_server.store.feed import EventsRemoved, Progressed
 from relay_server.store.sqlite.database import READING, Database, Row, translate
 from relay_server.store.sqlite.part import Part, reports, writes
+from relay_server.store.sqlite.rows import decode_mark
 from relay_server.store.sqlite.sql import first, last, position, sequence_of
 from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
 
@@ -144,7 +145,12 @@ def discard(
 ) -> int:
     """Let go of dead deliveries; how many of these were dead."""
     wanted = json.dumps(list(sequences))
-    return len(database.all("discard", now=now, subscription=subscription, sequences=wanted))
+    rows = database.all("discard", now=now, subscription=subscription, sequences=wanted)
+    if rows:
+        [(epoch, floor)] = database.all("standing", number=subscription)
+        marks = tuple(map(decode_mark, rows))
+        database.changes.append(Progressed(subscription, epoch, floor, marks, ()))
+    return len(rows)
 
 
 def _backup(path: Path, file: Path) -> None:

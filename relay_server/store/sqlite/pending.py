@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -155,6 +156,8 @@ class _Change:
         if floor is None:
             return None
         assert floor >= max(before, self.floor), "a floor went back"
+        if self.skipped:
+            self.skipped = self._not_settled(database)
         if floor > before:
             database.run("forget_marks", reader=self.reader, before=before, floor=floor)
         # Their fields stand in the order of the tables' columns.
@@ -180,7 +183,19 @@ class _Change:
     def told(self, floor: int) -> Progressed:
         """What is to be told of it once it was written."""
         marks, attempts = tuple(self.marks.values()), tuple(self.attempts)
-        return Progressed(self.reader, self.epoch, floor, marks, attempts)
+        return Progressed(self.reader, self.epoch, floor, marks, attempts, tuple(self.skipped))
+
+    def _not_settled(self, database: Database) -> list[Span]:
+        """What filters left out, but for what in it was settled before they did."""
+        within = {"first": self.skipped[0].first, "last": self.skipped[-1].last}
+        settled = {s for (s,) in database.all("settled_between", reader=self.reader, **within)}
+        settled.update(m.sequence for m in self.marks.values() if m.state.settled)
+        taken = sorted(settled)
+        parts = list[Span]()
+        for first, last in self.skipped:
+            inside = taken[bisect_left(taken, first) : bisect_right(taken, last)]
+            parts += gaps(first - 1, last, inside)
+        return parts
 
     def _write_skips(self, database: Database, floor: int, marks: Iterable[Mark]) -> None:
         database.run("forget_skips", reader=self.reader, floor=floor)
@@ -191,14 +206,12 @@ class _Change:
             self._skip(database, span)
 
     def _skip(self, database: Database, span: Span) -> None:
-        """Write that a span was left out, but for what in it is settled otherwise."""
+        """Write that a span was left out."""
         within = {"reader": self.reader, **span._asdict()}
         database.run("forget_unsettled", **within)
-        settled = [sequence for (sequence,) in database.all("settled_between", **within)]
-        for part in gaps(span.first - 1, span.last, settled):
-            touched = database.all("take_touched_skips", reader=self.reader, **part._asdict())
-            [whole] = joined([part, *(Span(*row) for row in touched)])
-            database.run_rows("skip", [(self.reader, *whole)])
+        touched = database.all("take_touched_skips", **within)
+        [whole] = joined([span, *(Span(*row) for row in touched)])
+        database.run_rows("skip", [(self.reader, *whole)])
 
     def _tell_subscription(self, database: Database, replay: int) -> None:
         """What a replay delivered is no longer dead; what it gave up is."""

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from relay_server.filters.language import Filter
-from relay_server.live import feeds, views
+from relay_server.live import feeds, news, views
 from relay_server.live.rendering import render
+from relay_server.spans import Span
 from relay_server.store.feed import EventsStored, Progressed
 from relay_server.values import Event, MarkState, NewEdited, Progress, Scope
 from relay_server.web import feed
@@ -280,6 +281,30 @@ async def test_what_becomes_of_deliveries_is_told_to_who_asks(
     assert told[ids[2]]["due_at"] == START_MS + 5_000
     assert (replayed["event"], replayed["state"], replayed["replay"]) == (ids[1], "delivered", 1)
     assert reader.of("delivery") == []
+
+
+async def test_what_a_filter_leaves_out_and_what_is_discarded_is_told(
+    served: Served, other: FeedReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what was settled before, and of very many the newest."""
+    monkeypatch.setattr(news, "MAX_SKIPPED", 3)
+    other.query = {"state": 1}
+    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    claim = await served.store.claim(subscription.number)
+    assert claim is not None
+    ids = [await append(served) for _ in range(8)]
+    dead = mark(1, MarkState.DEAD)
+    await record(served.store, claim, Progress(1, (dead, mark(6)), (attempt(1), attempt(6))))
+    async with other.reading():
+        await record(served.store, claim, Progress(8, skipped=(Span(2, 8),)))
+        skipped = await other.got("delivery", 3)
+        await served.store.discard(subscription.number, [1, 2], START_MS)
+        discarded = (await other.got("delivery", 4))[-1]
+
+    assert {(d["event"], d["state"], d["attempt"]) for d in skipped} == {
+        (ids[n], "skipped", 0) for n in (4, 6, 7)
+    }
+    assert (discarded["event"], discarded["state"]) == (ids[0], "discarded")
 
 
 async def test_what_becomes_of_an_edited_event_is_told_as_such(

@@ -101,7 +101,7 @@ SET state = @DEAD, reason = excluded.reason, changed_at = excluded.changed_at;
 UPDATE deliveries SET state = @DISCARDED, changed_at = :now
 WHERE subscription = :subscription AND state = @DEAD
     AND sequence IN (SELECT value FROM json_each(:sequences))
-RETURNING sequence;
+RETURNING sequence, state, attempt, failures, due_at, failing_since, reason, changed_at;
 
 -- name: list_dead
 SELECT d.sequence, d.reason, d.attempt, d.changed_at,
