@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -168,6 +168,11 @@ class Hub:
         if served := self._served.get(subscription):
             return ReaderState(len(served.peers), served.reader.waits_for_target)
         return ReaderState(readers=0)
+
+    def states(self, channel: ChannelNumber) -> Mapping[SubscriptionNumber, ReaderState]:
+        """The same of all subscriptions of a channel that somebody reads."""
+        numbers = [reader.subscription.number for reader in self._by_channel.get(channel, ())]
+        return {number: self.state(number) for number in sorted(numbers)}
 
     def add(self, peer: Peer) -> None:
         """A connection was opened."""

@@ -24,7 +24,7 @@ from relay_server.canary import Canary
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
-from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
+from relay_server.errors import ChannelNotFound, Forbidden, InvalidValue, SubscriptionNotFound
 from relay_server.pulse import Pulse
 from relay_server.refusals import Refusals
 from relay_server.sealing import Sealer
@@ -122,6 +122,10 @@ class Caller:
             raise ChannelNotFound(name)
         return channel
 
+    def channel_or_default(self, name: str | None) -> Channel:
+        """The same; the default one where none is named."""
+        return self.channel(self.parts.settings.default_channel if name is None else name)
+
     async def subscription(self, channel: str, name: str) -> Subscription:
         """A subscription of a channel that the caller may read, or `SubscriptionNotFound`."""
         for subscription in await self.store.subscriptions(self.channel(channel).name):
@@ -144,6 +148,13 @@ class Caller:
         """Raise `Forbidden` where the server itself reads it and the caller is no administrator."""
         if subscription.config.forward is not None and not self.admin:
             raise Forbidden(f"{subscription.name!r} is a forward: this takes the scope admin")
+
+
+def page_of(limit: int) -> int:
+    """How many a page has at most, of what was asked for; none at all is `InvalidValue`."""
+    if limit < 1:
+        raise InvalidValue("limit is how many at most: a number from 1 on")
+    return min(limit, MAX_LISTED)
 
 
 class Plan(msgspec.Struct, frozen=True):

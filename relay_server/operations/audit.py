@@ -19,7 +19,7 @@ import msgspec
 
 from relay_server.bodies.tree import MASK
 from relay_server.configs import Changes
-from relay_server.operations import MAX_LISTED, Caller, ForAdmins, Plan
+from relay_server.operations import Caller, ForAdmins, Plan, page_of
 from relay_server.values import Noted
 
 P = ParamSpec("P")
@@ -98,7 +98,7 @@ class AuditEntries(msgspec.Struct, frozen=True):
 @ForAdmins
 async def list_audit(who: Caller, page: AuditPage) -> AuditEntries:
     """Who changed or saw what, newest first."""
-    most = min(page.limit, MAX_LISTED)
+    most = page_of(page.limit)
     found = await who.store.noted(page.before or None, most, who.now())
     entries = [
         AuditEntry(n.number, n.at, n.made_by, n.address, n.action, n.what, dict(n.asked))

@@ -27,7 +27,7 @@ from relay_server.errors import ConversationNotFound, InvalidValue
 from relay_server.filters.document import Document
 from relay_server.filters.facts import Direction, Facts
 from relay_server.filters.language import parse, quoted
-from relay_server.operations import Caller
+from relay_server.operations import Caller, page_of
 from relay_server.operations.events import DeliveryLine, delivery_line
 from relay_server.operations.finding import BUDGET_S, Asked, find
 from relay_server.operations.listing import facts_of
@@ -129,8 +129,7 @@ async def list_conversations(who: Caller, query: TalkQuery) -> Talks:
     """The conversations of a channel, that with the newest event first."""
     if query.state not in ("", "unanswered"):
         raise InvalidValue("state is unanswered, or left out")
-    named, limit = query.channel, max(1, min(query.limit, MAX_TALKS))
-    channel = who.channel(who.parts.settings.default_channel if named is None else named)
+    channel, limit = who.channel_or_default(query.channel), min(page_of(query.limit), MAX_TALKS)
     talks = _Talks(channel.name, limit)
     before = query.before or who.store.newest(channel.number) + 1
     until = time.monotonic() + BUDGET_S

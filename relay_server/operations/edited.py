@@ -23,7 +23,7 @@ from relay_server.auth import chatwoot_signature
 from relay_server.bodies.tree import MASK
 from relay_server.channels import identify
 from relay_server.errors import BodyTooLarge, InvalidValue
-from relay_server.operations import MAX_LISTED, Caller
+from relay_server.operations import Caller, page_of
 from relay_server.operations.audit import audited
 from relay_server.operations.events import DeliveryLine, delivery_line, find_any_event
 from relay_server.values import Channel, DeliveryState, Edited, Event, NewEdited, NewEvent
@@ -129,12 +129,12 @@ async def create_edited(who: Caller, new: NewEdit) -> EditedEvent:
 
 async def list_edited(who: Caller, page: EditedPage) -> EditedEvents:
     """The newest edited events of a channel, or of one subscription of it."""
-    channel = who.channel(page.channel or who.parts.settings.default_channel)
+    channel = who.channel_or_default(page.channel)
     number = None
     if page.subscription is not None:
         number = (await who.subscription(channel.name, page.subscription)).number
-    most = min(page.limit, MAX_LISTED)
-    found = await who.store.list_edited(channel.number, number, page.before or None, most)
+    most, before = page_of(page.limit), page.before or None
+    found = await who.store.list_edited(channel.number, number, before, most)
     return EditedEvents(await _views(who, channel, found))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -233,16 +232,6 @@ async def event_attempts(who: Caller, id_: str) -> Attempts:
     _, event = await look_up(who, id_)
     [states] = await who.store.deliveries(event.channel, [event.head.sequence])
     return Attempts([attempt for delivery in states for attempt in _attempts(delivery)])
-
-
-def version_of_event(who: Caller, id_: str) -> str:
-    """What changes whenever an answer about an event may; known without a question to the store.
-
-    Whose it is is not known so: that of all channels that the caller may read is taken.
-    """
-    channels = who.store.catalog.channels.values()
-    versions = [who.parts.versions.of(c.number) for c in channels if who.may_read(c)]
-    return f"{zlib.crc32(str((id_, versions)).encode()):x}"
 
 
 async def look_up(who: Caller, name: str) -> tuple[Channel, Event]:

@@ -14,7 +14,7 @@ from relay_server.errors import InvalidValue
 from relay_server.filters.document import Document
 from relay_server.filters.facts import Facts
 from relay_server.filters.language import Filter, parse, quoted
-from relay_server.operations import MAX_LISTED, Caller
+from relay_server.operations import Caller, page_of
 from relay_server.operations.events import EventRow, event_row
 from relay_server.operations.finding import BUDGET_S, Asked, Found, find
 from relay_server.values import Channel, Event
@@ -138,7 +138,7 @@ class EventCount(msgspec.Struct, frozen=True):
 
 async def list_events(who: Caller, query: EventQuery) -> EventPage:
     """A page of a channel's events, and what became of each."""
-    channel = channel_of(who, query)
+    channel = who.channel_or_default(query.channel)
     newest = who.store.newest(channel.number)
     if query.ids:
         found = Found(0, list(await _named(who, channel, query)))
@@ -149,14 +149,14 @@ async def list_events(who: Caller, query: EventQuery) -> EventPage:
         query.after or 0,
         query.before or newest + 1,
         query.after is None,
-        max(1, min(query.limit, MAX_LISTED)),
+        page_of(query.limit),
     )
     return await _page(who, channel, query, await find(who.parts, asked), newest)
 
 
 async def latest_event(who: Caller, query: Meant) -> LatestEvent:
     """The newest event that is meant, and what became of it."""
-    channel = channel_of(who, query)
+    channel = who.channel_or_default(query.channel)
     found = await _newest(who, channel, query, 1)
     rows = await rows_of(who, channel, found)
     return LatestEvent(rows[0] if rows else None, found.scanned_to, found.complete)
@@ -164,16 +164,12 @@ async def latest_event(who: Caller, query: Meant) -> LatestEvent:
 
 async def count_events(who: Caller, query: CountQuery) -> EventCount:
     """How many events are meant, counted up to a bound."""
-    limit = max(1, min(query.up_to, MAX_COUNTED))
-    found = await _newest(who, channel_of(who, query), query, limit)
+    if query.up_to < 1:
+        raise InvalidValue("up_to is where counting ends: a number from 1 on")
+    limit = min(query.up_to, MAX_COUNTED)
+    found = await _newest(who, who.channel_or_default(query.channel), query, limit)
     count = len(found.sequences)
     return EventCount(count, count == limit, found.scanned_to, found.complete)
-
-
-def channel_of(who: Caller, query: Meant) -> Channel:
-    """The channel that is meant, or `ChannelNotFound`."""
-    named = query.channel
-    return who.channel(who.parts.settings.default_channel if named is None else named)
 
 
 def version_of_list(who: Caller, query: Meant) -> str:
@@ -183,7 +179,7 @@ def version_of_list(who: Caller, query: Meant) -> str:
         ChannelNotFound: The caller may not read it.
         InvalidFilter: It cannot be.
     """
-    channel = channel_of(who, query)
+    channel = who.channel_or_default(query.channel)
     asked = query.filter(who.now())
     # A time that is a span back is another moment each time.
     moments = str([term for term in asked.terms if term.word in ("before", "after")])

@@ -50,8 +50,7 @@ class PulseReport(msgspec.Struct, frozen=True):
 
 async def show_pulse(who: Caller, fields: PulseFields) -> PulseReport:
     """Counts a minute of what happened in a channel, since this process began."""
-    name = who.parts.settings.default_channel if fields.channel is None else fields.channel
-    channel, pulse = who.channel(name), who.parts.pulse
+    channel, pulse = who.channel_or_default(fields.channel), who.parts.pulse
     if not 0 < fields.minutes <= MAX_MINUTES:
         raise InvalidValue(f"the pulse is kept for 1 to {MAX_MINUTES} minutes")
     minutes = pulse.minutes(channel.number, fields.minutes)

@@ -11,7 +11,7 @@ from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
 from relay_server.filters.language import check_standing
-from relay_server.operations import MAX_LISTED, Caller, ForAdmins, Plan, events
+from relay_server.operations import Caller, ForAdmins, Plan, events, page_of
 from relay_server.operations.audit import audited
 from relay_server.operations.finding import Found
 from relay_server.operations.listing import rows_of
@@ -321,7 +321,7 @@ async def list_dead(who: Caller, page: DeadPage) -> Dead:
     """Dead deliveries, by channel, subscription and sequence."""
     if page.after and None in (page.channel, page.subscription):
         raise InvalidValue("`after` goes with a channel and a subscription")
-    found, most = list[DeadView](), min(page.limit, MAX_LISTED)
+    found, most = list[DeadView](), page_of(page.limit)
     for subscription in await _subscriptions(who, page.channel, page.subscription):
         room = most - len(found)
         dead = await who.store.dead(subscription.number, page.after, room) if room > 0 else ()

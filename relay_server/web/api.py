@@ -9,6 +9,7 @@ an operation, its struct, and a line here.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import re
 from collections.abc import Awaitable, Callable
@@ -38,6 +39,7 @@ from relay_server.operations import (
     scripts,
     server,
     subscriptions,
+    versions,
     why,
 )
 from relay_server.web.access import address, caller
@@ -70,8 +72,9 @@ class Route(NamedTuple):
         fields: The struct of what a request says; None where it says nothing.
         status: Of the answer; one that has no JSON has 204.
         with_event: A request may be as large as the body of an event of the caller's makes it.
-        version: Called as the operation: gives what changes whenever its answer may, from counters
-            alone. Who has that answer already gets 304.
+        version: Called as the operation: gives what changes whenever a GET's answer may, from
+            counters alone. Who has that answer already gets 304, as where there are none and it
+            comes out the same.
         for_anybody: It takes no token.
     """
 
@@ -124,13 +127,17 @@ class Route(NamedTuple):
                 said.append(await _from_body(request, self.fields, limit))
         # The names stand in the order of the path, as the operation's parameters do.
         asked = (who, *request.match_info.values(), *said)
-        if self.version is None:
+        if self.method != "GET":
             return self._answer(await self.operation(*asked))
+        known = request.headers.get("If-None-Match", "")
         # As it is before the operation looks: what changes meanwhile is another version.
-        tag = f'W/"{self.version(*asked)}"'
-        if tag in map(str.strip, request.headers.get("If-None-Match", "").split(",")):
+        tag = None if self.version is None else f'W/"{self.version(*asked)}"'
+        if tag is not None and _names(known, tag):
             return web.Response(status=304, headers={"ETag": tag})
         response = self._answer(await self.operation(*asked))
+        tag = tag or f'"{_digest(response)}"'
+        if _names(known, tag):
+            response = web.Response(status=304)
         response.headers["ETag"] = tag
         return response
 
@@ -153,16 +160,16 @@ routes = [
     Route("GET", CHANNEL, channels.show_channel),
     Route("PATCH", CHANNEL, channels.change_channel, channels.ChannelFields),
     Route("DELETE", CHANNEL, channels.delete_channel),
-    Route("GET", SUBSCRIPTION, subscriptions.show_subscription),
+    Route("GET", SUBSCRIPTION, subscriptions.show_subscription, version=versions.of_named),
     Route(
         "PATCH", SUBSCRIPTION, subscriptions.change_subscription, subscriptions.SubscriptionFields
     ),
     Route("POST", f"{SUBSCRIPTION}/pause", subscriptions.pause_subscription),
     Route("POST", f"{SUBSCRIPTION}/resume", subscriptions.resume_subscription),
     Route("DELETE", SUBSCRIPTION, subscriptions.delete_subscription),
-    Route("GET", "/forwards", subscriptions.list_forwards),
+    Route("GET", "/forwards", subscriptions.list_forwards, version=versions.of_all),
     Route("POST", "/forwards", subscriptions.create_forward, subscriptions.NewForward, 201),
-    Route("GET", FORWARD, subscriptions.show_forward),
+    Route("GET", FORWARD, subscriptions.show_forward, version=versions.of_named),
     Route("PATCH", FORWARD, subscriptions.change_forward, subscriptions.ForwardFields),
     Route("DELETE", FORWARD, subscriptions.delete_forward),
     Route("GET", "/tokens", channels.list_tokens),
@@ -189,17 +196,29 @@ routes = [
         version=listing.version_of_list,
     ),
     Route("POST", "/events", edited.create_edited, edited.NewEdit, 201, with_event=True),
-    Route("GET", "/events/{id}", events.show_event, version=events.version_of_event),
-    Route("GET", "/events/{id}/body", events.event_body, version=events.version_of_event),
-    Route("GET", "/events/{id}/attempts", events.event_attempts, version=events.version_of_event),
+    Route("GET", "/events/{id}", events.show_event, version=versions.of_all),
+    Route("GET", "/events/{id}/body", events.event_body, version=versions.of_all),
+    Route("GET", "/events/{id}/attempts", events.event_attempts, version=versions.of_all),
     Route("GET", "/events/{id}/as/{language}", scripts.show_script, scripts.ScriptPage),
-    Route("GET", "/edited", edited.list_edited, edited.EditedPage),
-    Route("GET", "/events/{id}/tree", bodies.show_tree, bodies.TreePage),
-    Route("GET", "/conversations", conversations.list_conversations, conversations.TalkQuery),
-    Route("GET", TALK, conversations.show_conversation, conversations.TalkPage),
-    Route("GET", f"{TALK}/why", why.why_unanswered, why.WhyQuery),
-    Route("GET", "/compare", bodies.compare, bodies.ComparePage),
-    Route("GET", "/pins", pins.list_pins, pins.PinPage),
+    Route("GET", "/edited", edited.list_edited, edited.EditedPage, version=versions.of_asked),
+    Route("GET", "/events/{id}/tree", bodies.show_tree, bodies.TreePage, version=versions.of_all),
+    Route(
+        "GET",
+        "/conversations",
+        conversations.list_conversations,
+        conversations.TalkQuery,
+        version=versions.of_asked,
+    ),
+    Route(
+        "GET",
+        TALK,
+        conversations.show_conversation,
+        conversations.TalkPage,
+        version=versions.of_named,
+    ),
+    Route("GET", f"{TALK}/why", why.why_unanswered, why.WhyQuery, version=versions.of_named),
+    Route("GET", "/compare", bodies.compare, bodies.ComparePage, version=versions.of_all),
+    Route("GET", "/pins", pins.list_pins, pins.PinPage, version=versions.of_all),
     Route("PUT", "/pins/{id}", pins.pin_event, pins.NewPin),
     Route("DELETE", "/pins/{id}", pins.unpin_event),
     Route("GET", "/refused", refused.list_refused, refused.RefusedFields),
@@ -208,7 +227,7 @@ routes = [
     Route("POST", "/replays", replays.create_replays, replays.NewReplay, 201),
     Route("GET", "/replays/{number}", replays.show_replay),
     Route("DELETE", "/replays/{number}", replays.stop_replay),
-    Route("GET", "/dead", replays.list_dead, replays.DeadPage),
+    Route("GET", "/dead", replays.list_dead, replays.DeadPage, version=versions.of_all),
     Route("POST", "/dead/discard", replays.discard_dead, replays.Discarded),
     Route("GET", "/audit", audit.list_audit, audit.AuditPage),
 ]
@@ -225,6 +244,17 @@ public_routes = [
     Route("POST", "/canary", channels.create_canary, status=201),
     Route("DELETE", "/canary/{name}", channels.delete_canary),
 ]
+
+
+def _names(known: str, tag: str) -> bool:
+    """Whether an `If-None-Match` names a tag."""
+    return tag in map(str.strip, known.split(","))
+
+
+def _digest(response: web.Response) -> str:
+    """Of an answer that nothing counts the changes of."""
+    assert isinstance(response.body, bytes)
+    return hashlib.blake2b(response.body, digest_size=8).hexdigest()
 
 
 def _limit(who: Caller, *, with_event: bool) -> int:

@@ -121,7 +121,7 @@ def _operation(route: Route, schema_of: dict[Any, Schema]) -> Schema:
     }
     if route.for_anybody:
         operation["security"] = []
-    if route.version is not None:
+    if route.method == "GET":
         operation["responses"]["304"] = {"description": "`If-None-Match` names its `ETag`."}
     if route.fields is not None and route.method != "GET":
         operation["requestBody"] = {"required": True} | _json(schema_of[route.fields])

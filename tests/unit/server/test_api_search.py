@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from relay_protocol.messages import Wanted
 from relay_protocol.values import RequestHead
 from relay_server.operations import finding
 from relay_server.search import follower
@@ -20,7 +21,7 @@ from tests.support.senders import Answer, request
 from tests.support.texts import HARD_TEXTS, body_of
 from tests.support.waiting import until_true
 from tests.unit.server.asking import Asking, Json, append
-from tests.unit.server.support import Served
+from tests.unit.server.support import FakePeer, Served
 
 
 @pytest.fixture(params=["indexed", "not indexed"])
@@ -297,7 +298,24 @@ class Reader:
         return (await self.ask()).status == 200
 
 
-@pytest.mark.parametrize("path", ["events", "events/latest?q=oi", "events/count", "events/{id}"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "events",
+        "events/latest?q=oi",
+        "events/count",
+        "events/{id}",
+        "events/{id}/tree",
+        "compare?a={id}&b={id}",
+        "edited",
+        "conversations",
+        "conversations/chatwoot/7",
+        "conversations/chatwoot/7/why?subscription=ana",
+        "channels/chatwoot/subscriptions/ana",
+        "dead",
+        "pins",
+    ],
+)
 async def test_who_has_an_answer_is_told_that_it_is_the_same(
     served: Served, ana: Asking, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,11 +335,47 @@ async def test_who_has_an_answer_is_told_that_it_is_the_same(
     served.store.record(claim, Progress(1))
     await served.store.flush()
     await until_true(reader.changed)  # whose progress it is, is found out by the way
+    served.store.record(claim, Progress(1, (mark(2, MarkState.DEAD),)))
+    await served.store.flush()
+    assert await reader.changed()
+    await served.store.discard(made.number, [2], START_MS)
+    assert await reader.changed()
 
     monkeypatch.setattr(served.store, "_reports", None)
     monkeypatch.setattr(served.store, "_reading", None)
     answer = await reader.ask()
     assert (answer.status, answer.body) == (304, b""), "without a question to the store"
+
+
+async def test_what_nobody_counts_is_the_same_where_it_comes_out_so(
+    served: Served, ana: Asking
+) -> None:
+    reader = Reader(ana, "channels")
+    assert await reader.changed()
+    assert not await reader.changed()
+    await served.make_channel("theirs")
+    assert not await reader.changed()
+    await served.configure(rate_per_s=9.0)
+    assert await reader.changed()
+
+
+async def test_who_reads_is_part_of_an_answer(served: Served, ana: Asking) -> None:
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    reader = Reader(ana, "channels/chatwoot/subscriptions/ana")
+    assert await reader.changed()
+    assert not await reader.changed()
+    await served.context.hub.join(FakePeer(), Wanted("chatwoot"), "ana")
+    assert await reader.changed()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["events?limit", "events/count?up_to", "edited?limit", "conversations?limit", "dead?limit"],
+)
+async def test_a_page_of_nothing_is_refused(ana: Asking, path: str) -> None:
+    answer = await ana("GET", f"{path}=0")
+    assert answer.status == 422
+    assert "from 1 on" in answer.json["error"]["message"]
 
 
 async def test_the_status_says_how_far_the_index_is(
