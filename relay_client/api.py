@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
@@ -12,29 +10,26 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from relay_client import reasons
 from relay_client.answers import (
-    UNREADABLE,
     Accepted,
     Answer,
     Canary,
     Channels,
     EventWhole,
-    Refused,
     Status,
     Whoami,
     read,
 )
 from relay_client.errors import (
     CHECK_URL,
-    TOO_MANY_FAILURES,
+    ClientError,
     RelayProblem,
-    RelayUnreachable,
     TokenRefused,
     UsageError,
 )
 from relay_client.relay import USER_AGENT, Relay
 from relay_http.tls import make_context, trusting_nobody
-from relay_protocol.text import harmless
 
 with trusting_nobody():  # each request is given the context of its relay
     import aiohttp
@@ -51,27 +46,22 @@ _MAX_ANSWER_BYTES = 16_777_216
 _MAX_EVENT_BYTES = 100_663_296
 # Of a feed, which says each 15 s that it is alive: longer, and it is dead.
 _SILENCE_S = 45.0
+_WHOAMI = "/api/v1/whoami"
 FAVOURITE_CHANNEL = "chatwoot"  # what `relay-server init` makes
-INVITATION = "invitation_"  # how the codes begin of what is wrong with one
-TOKEN_HINT = "Check the token, or ask for a new one and run: relay-client login URL"  # noqa: S105
-# The relay's own hints are for who has relay-server at hand.
-_HINTS = {
-    "channel_not_found": "relay-client channels lists those that the token may use.",
-    "event_not_found": "relay-client events lists those that are kept.",
-    "subscription_not_found": "relay-client status lists the subscriptions there are.",
-    "replay_not_found": "relay-client replays lists the replays there are.",
-    "too_many_replays": "Wait for one to end, or stop one: relay-client replays --stop NUMBER",
-}
 
 
 class Api:
     """A conversation with the relay; use it as an async context manager.
 
     Every method raises `RelayUnreachable`, `TokenRefused`, or `RelayProblem` for other refusals.
+
+    Attributes:
+        relay_date: What the relay said last of the time, as HTTP has it; empty before.
     """
 
     def __init__(self, relay: Relay) -> None:
         self.url = relay.url
+        self.relay_date = ""
         self._relay = relay
         self._http: aiohttp.ClientSession
 
@@ -97,7 +87,7 @@ class Api:
 
     async def whoami(self) -> Whoami:
         """Ask who the token stands for."""
-        return read(await self._call("GET", "/api/v1/whoami"), Whoami)
+        return read(await self._call("GET", _WHOAMI), Whoami)
 
     async def accept(self, code: str, nonce: str) -> str:
         """Have a token made of an invitation, and give it; the same again with the same nonce.
@@ -116,7 +106,7 @@ class Api:
 
     async def channels(self) -> Answer[Channels]:
         """Ask for the channels that the token may use."""
-        return await self.ask("GET", "channels", Channels)
+        return await self._readable(await self.ask("GET", "channels", Channels))
 
     async def choose_channel(self, hint: str) -> str:
         """Ask for the token's channels, and say which one is meant where none is named.
@@ -134,7 +124,15 @@ class Api:
 
     async def status(self) -> Answer[Status]:
         """Ask how the relay and the token's channels are."""
-        return await self.ask("GET", "status", Status)
+        return await self._readable(await self.ask("GET", "status", Status))
+
+    async def _readable(self, answer: Answer[_T]) -> Answer[_T]:
+        """The same, unless it is empty because the token may not read."""
+        if not answer.whole.get("channels"):
+            missing = reasons.scope_missing(await self.whoami())
+            if missing is not None:
+                raise missing
+        return answer
 
     async def event(self, name: str) -> Answer[EventWhole]:
         """Ask for an event and its attempts, by its id or the end of it."""
@@ -166,7 +164,10 @@ class Api:
 
     async def check_health(self) -> None:
         """Ask whether a relay answers there at all; needs no token."""
-        answer = read(await self._call("GET", "/health/live", ()), dict[str, Any])
+        content = await self._call("GET", "/health/live", ())
+        if content.lstrip()[:1] == b"<":
+            raise reasons.web_page(self.url)
+        answer = read(content, dict[str, Any])
         if answer.get("status") != "live":
             raise RelayProblem(f"what answers at {self._relay.url} is no relay", CHECK_URL)
 
@@ -205,7 +206,8 @@ class Api:
             "GET", f"/api/v1/feed?{query}", headers, timeout=timeout
         ) as answer:
             if answer.status != 200:
-                raise _refusal(answer.status, await _content(answer, _MAX_ANSWER_BYTES), self.url)
+                content = await _content(answer, _MAX_ANSWER_BYTES)
+                raise await self.explained(self._refusal(answer, content))
             yield answer.content.iter_any()
 
     @property
@@ -226,8 +228,39 @@ class Api:
         async with self._request(method, path, fields, body) as answer:
             content = await _content(answer, limit)
         if answer.status >= 300:
-            raise _refusal(answer.status, content, self._relay.url)
+            error = self._refusal(answer, content)
+            raise await self.explained(error, path) if headers is None else error
+        self.relay_date = answer.headers.get("Date", "")
         return content
+
+    def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> ClientError:
+        server = answer.headers.get("Server", "")
+        return reasons.refusal(answer.status, content, self.url, server)
+
+    async def explained(self, error: ClientError, path: str = "") -> ClientError:
+        """Say what a refusal means, by what the relay says of the token and itself."""
+        if path == _WHOAMI:
+            return await self._of_port(error)
+        if not isinstance(error, TokenRefused | RelayProblem):
+            return error
+        try:
+            me = await self.whoami()
+        except ClientError as exc:
+            return exc if isinstance(error, reasons.NoSuchRoute) else error
+        if (missing := reasons.scope_missing(me)) is not None:
+            return missing
+        if isinstance(error, reasons.NoSuchRoute) and reasons.is_older(me.server_version):
+            return reasons.too_old(me.server_version)
+        return error
+
+    async def _of_port(self, error: ClientError) -> ClientError:
+        """A relay without this path: its other port has one that this has not."""
+        if not isinstance(error, reasons.NoSuchRoute):
+            return error
+        with contextlib.suppress(ClientError):
+            await self._call("GET", "/metrics", ())
+            return reasons.ops_port(self.url)
+        return error
 
     @contextlib.asynccontextmanager
     async def _request(
@@ -254,7 +287,7 @@ class Api:
             ) as answer:
                 yield answer
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise _unreachable(exc, self._relay.url) from exc
+            raise reasons.unreachable(exc, self.url, _TIMEOUT_S) from exc
 
 
 def segment(text: str) -> str:
@@ -288,49 +321,3 @@ def choose_channel(channels: Sequence[str], hint: str) -> str:
         raise UsageError("the token may read no channel", "Ask for one that may.")
     names = ", ".join(sorted(channels))
     raise UsageError(f"the token may read several channels: {names}", hint)
-
-
-def _unreachable(exc: aiohttp.ClientError | OSError | ValueError, url: str) -> RelayUnreachable:
-    match exc:
-        case aiohttp.ClientConnectorCertificateError(certificate_error=error):
-            reason = getattr(error, "verify_message", "") or str(error)
-            text, hint = f"its certificate is not trusted: {reason}", "Give --ca-file."
-        case ssl.SSLError():
-            text, hint = f"TLS failed: {exc.reason or exc}", "Check https or http in the URL."
-        case aiohttp.ClientConnectorDNSError():
-            text, hint = "its name is not known", "Check the URL and the network."
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            text, hint = f"the proxy fails: {exc}", "Check HTTPS_PROXY and NO_PROXY."
-        case TimeoutError():
-            text, hint = f"no answer within {_TIMEOUT_S:.0f} s", CHECK_URL
-        case OSError(errno=int(number)):
-            text, hint = os.strerror(number), CHECK_URL
-        case _:
-            text, hint = str(exc) or type(exc).__name__, CHECK_URL
-    return RelayUnreachable(f"{url} cannot be reached: {harmless(text)}", hint)
-
-
-def _refusal(
-    status: int, content: bytes, url: str
-) -> TokenRefused | RelayProblem | RelayUnreachable:
-    try:
-        error = msgspec.json.decode(content, type=Refused).error
-    except UNREADABLE:
-        error = None
-    if error is not None and error.code.startswith(INVITATION):
-        return TokenRefused(harmless(error.message), harmless(error.hint or ""))
-    if status == 401:
-        return TokenRefused("the relay does not accept the token (401)", TOKEN_HINT)
-    if error is None:
-        if status in (502, 503, 504):
-            return RelayUnreachable(f"{url} is not ready ({status})", CHECK_URL)
-        return RelayProblem(f"{url} answered {status}", CHECK_URL, status=status)
-    if error.code == TOO_MANY_FAILURES:  # a good token is let in, however many were wrong
-        return TokenRefused(
-            "the relay does not accept the token, like many before (429)", TOKEN_HINT
-        )
-    return RelayProblem(
-        f"the relay refused: {harmless(error.message)} ({status})",
-        _HINTS.get(error.code, harmless(error.hint or "")),
-        status=status,
-    )

@@ -46,7 +46,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # errors are told by main
 )
-_READERS = frozenset({"subscribe", "admin"})
 
 
 def main() -> None:
@@ -99,6 +98,7 @@ async def run_login(
 ) -> None:
     """Check a token with its relay, and keep both."""
     from relay_client.api import Api
+    from relay_client.reasons import scope_missing
     from relay_client.relay import Relay, parse_invitation, parse_url
     from relay_client.settings import read_token
 
@@ -123,11 +123,8 @@ async def run_login(
         relay = dataclasses.replace(relay, token=token)
     async with Api(relay) as api:
         me = await api.whoami()
-    if _READERS.isdisjoint(me.scopes):
-        raise ClientError(
-            f"the token {harmless(me.name)} may only {' and '.join(me.scopes)}",
-            "Ask for one with the scope subscribe.",
-        )
+    if (missing := scope_missing(me)) is not None:
+        raise ClientError(str(missing), missing.hint)
     file = saved_login.save(configuration.folder, _login(relay))
     saved_login.forget_nonce(configuration.folder)
     if as_json:

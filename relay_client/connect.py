@@ -22,18 +22,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
-from relay_client import __version__
+from relay_client import __version__, reasons
 from relay_client.api import Api
 from relay_client.backoff import Backoff
 from relay_client.console import Console, counted
-from relay_client.errors import ClientError, RelayUnreachable, UsageError
+from relay_client.errors import ClientError, RelayUnreachable, TokenRefused, UsageError
 from relay_client.journal import Journal
 from relay_client.notices import Connected, Ended, Lost, Notice, Stopping, Warned
 from relay_client.relay import Relay
@@ -66,7 +65,7 @@ class Announcer:
         self.on_hang_up: Callable[[], None] = lambda: None
         self._console = console
         self._lines = Lines(console.out, self._tell_lost)
-        self._told_trouble = False
+        self._told_trouble = self._told_version = False
 
     def tell(self, notices: Sequence[Notice]) -> None:
         """Write the lines of notices, and what they ask to be added, in one go."""
@@ -81,14 +80,17 @@ class Announcer:
             self._write(lines)
 
     def _warned(self, welcome: Welcome) -> Iterator[Warned]:
-        """What the relay does not know of all that was asked of it, told once."""
+        """That the relay is of another version, or what that costs of what was asked; once."""
         relay = f"the relay has version {harmless(welcome.version, 40)}, which knows no"
         if self.shares and not can_share(welcome.version):
-            self.shares = False
+            self.shares, self._told_version = False, True
             yield Warned(f"{relay} --share: this client took over from others of its name.")
         if self.filters and any(granted.filter is None for granted in welcome.subscriptions):
-            self.filters = False
+            self.filters, self._told_version = False, True
             yield Warned(f"{relay} --filter: this client gets every webhook.")
+        if not self._told_version and (text := reasons.of_versions(welcome.version)):
+            self._told_version = True
+            yield Warned(text)
 
     def _write(self, lines: Sequence[str]) -> None:
         self._lines.write("\n".join(lines) + "\n")
@@ -146,8 +148,8 @@ class Interrupts:
 
 def can_share(version: str) -> bool:
     """Say whether a server of this version shares; one that names no number is a new one."""
-    numbers = re.match(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", version)
-    return numbers is None or tuple(int(n or 0) for n in numbers.groups()) >= SHARING_SINCE
+    numbers = reasons.numbers(version)
+    return numbers is None or numbers >= SHARING_SINCE
 
 
 async def run_connect(configuration: Configuration, console: Console) -> None:
@@ -201,7 +203,8 @@ async def _connect(
             stack.callback(poster.close)
         hello = Hello(__version__, socket.gethostname(), wanted, WINDOW_DELIVERIES, batches=True)
         session = ClientSession(hello, settings.concurrency, finished=journal)
-        tunnel = Tunnel(relay, session, posters, announcer.tell)
+        cut = _noting_cuts(configuration.state_folder, relay.url, announcer.tell)
+        tunnel = Tunnel(relay, session, posters, announcer.tell, cut=cut)
 
         def stop() -> None:
             announcer.tell([Stopping(len(session.running))])
@@ -209,7 +212,27 @@ async def _connect(
 
         announcer.on_hang_up = tunnel.stop
         interrupts.on_first = stop
-        await tunnel.run()
+        try:
+            await tunnel.run()
+        except TokenRefused as exc:  # a good one may lack the scope
+            async with Api(relay) as api:
+                raise await api.explained(exc) from exc
+
+
+def _noting_cuts(folder: Path, url: str, tell: Tell) -> Callable[[float], None]:
+    """Remember connections that are cut, and say once what does it."""
+    told = False
+
+    def cut(lasted_s: float) -> None:
+        from relay_client import lifetimes  # few connections are
+
+        nonlocal told
+        steady_s = lifetimes.Lifetimes(folder, url, time.time).cut(lasted_s)
+        if steady_s is not None and not told:
+            told = True
+            tell([Warned(". ".join(lifetimes.told(steady_s)))])
+
+    return cut
 
 
 async def plan(

@@ -20,16 +20,16 @@ from urllib.parse import quote, unquote, urlencode
 import msgspec
 
 from relay_client.answers import UNREADABLE, Events
-from relay_client.api import TOKEN_HINT, Api
+from relay_client.api import Api
 from relay_client.backoff import Backoff
 from relay_client.errors import (
     CHECK_URL,
     ClientError,
     RelayProblem,
     RelayUnreachable,
-    TokenRefused,
     UsageError,
 )
+from relay_client.reasons import token_refused
 
 PAGE = 500  # events of a gap that are asked for at once
 MAX_MESSAGE_BYTES = 1_048_576  # of the feed; a longer one is no relay's
@@ -171,7 +171,7 @@ async def _take_leave(bye: dict[str, Any]) -> None:
     """Wait as long as the relay says."""
     why, retry_ms = str(bye.get("why", "")), bye.get("retry_ms")
     if why == "revoked":
-        raise TokenRefused("the relay accepts the token no more", TOKEN_HINT)
+        raise token_refused("the relay accepts the token no more")
     if not isinstance(retry_ms, int):
         raise RelayProblem(f"the relay ends the feed: {why}", CHECK_URL)
     await asyncio.sleep(min(retry_ms / 1_000, 15.0))

@@ -134,6 +134,7 @@ class Tunnel:
         tell: Takes what happened during a turn of the loop; must not block.
         backoff: Decides how long to wait between connections.
         wall: The wall clock, in Unix seconds; a jump of it is a sleep.
+        cut: Told how many seconds a connection lasted that broke without a word.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class Tunnel:
         backoff: Backoff | None = None,
         wall: Callable[[], float] = time.time,
         look_s: float = LOOK_S,
+        cut: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._relay = relay
         self._session = session
@@ -154,6 +156,7 @@ class Tunnel:
         self._backoff = backoff or Backoff()
         self._wall = wall
         self._look_s = look_s
+        self._cut = cut
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
         self._outbox: deque[ClientMessage | Ping] = deque()
@@ -210,11 +213,15 @@ class Tunnel:
             if isinstance(exc, ssl.SSLCertVerificationError):
                 self._relay.read_ca_again()  # it may have been renewed since the start
             return _or_raise(websocket.of_failed_handshake(exc))
-        self._backoff.opened(time.monotonic())
+        began = time.monotonic()
+        self._backoff.opened(began)
         self._socket = socket
         self._connection_over = self._loop.create_future()
         try:
-            return await self._converse(socket)
+            reason = await self._converse(socket)
+            if reason.cut:
+                self._cut(time.monotonic() - began)
+            return reason
         finally:
             self._socket = None
             self._outbox.clear()

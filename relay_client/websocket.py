@@ -26,6 +26,7 @@ from websockets.frames import CloseCode as WebSocketCode
 from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
+from relay_client import reasons
 from relay_client.errors import (
     INVALID_FILTER,
     TOO_MANY_FAILURES,
@@ -51,15 +52,28 @@ MAX_UNSENT_BYTES = 1_048_576
 _MAX_FRAGMENTS = 1_024
 
 TOKEN_HINT = "Ask for a new token, then run: relay-client login URL"  # noqa: S105
+UPGRADE_HINT = (
+    "Have it pass WebSockets on to the relay; in nginx that is proxy_http_version 1.1, and the"
+    " headers Upgrade and Connection set."
+)
+HELD_BACK_HINT = (
+    "A proxy in between may hold the stream back: have it pass WebSockets on, and buffer nothing"
+    " (in nginx proxy_buffering off)."
+)
 VERSIONS_HINT = "Client and relay may be of versions that do not fit: update the older one."
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A cause that passes: the connection is tried again."""
+    """A cause that passes: the connection is tried again.
+
+    Attributes:
+        cut: It ended without a word of either end, as one does that something in between cuts.
+    """
 
     text: str
     hint: str = ""
+    cut: bool = False
 
 
 class Listener(Protocol):
@@ -216,10 +230,11 @@ def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
         case InvalidStatus(response=response):
             return of_status(response.status_code, bytes(response.body or b""))
         case ssl.SSLCertVerificationError():
-            return Reason(
-                f"the relay's certificate is not trusted: {exc.verify_message}",
-                "For a private certificate give --ca-file.",
-            )
+            text, hint = reasons.certificate(exc)
+            return Reason(f"the relay cannot be reached: {text}", hint)
+        case ssl.SSLError():
+            text, hint = reasons.no_tls(exc)
+            return Reason(f"the relay cannot be reached: {text}", hint)
         case NegotiationError():
             return Reason("what answers there speaks no relay.v1", "Check the URL.")
         case ProxyError():
@@ -227,7 +242,7 @@ def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
         case InvalidHandshake():
             return Reason(f"what answers there is no relay: {exc}", "Check the URL.")
         case TimeoutError():
-            return Reason("the relay did not answer in time")
+            return Reason("the relay did not answer in time", HELD_BACK_HINT)
         case _:
             return Reason(f"the relay cannot be reached: {_system_text(exc)}")
 
@@ -262,7 +277,7 @@ def of_close(exc: ConnectionClosed, refused: Error | None) -> Reason | ClientErr
         case CloseCode.PROTOCOL_ERROR:
             return Reason(f"the relay did not understand this client: {said}", VERSIONS_HINT)
         case None:
-            return Reason("the connection broke")
+            return Reason("the connection broke", cut=True)
         case _:
             return Reason(said or f"the relay closed the connection ({code})")
 
@@ -285,6 +300,11 @@ def of_status(status: int, body: bytes) -> Reason | ClientError:
                 f"what answers there points elsewhere ({status})",
                 "Redirects are not followed: log in with the final URL, often https://.",
             )
+        case 200 | 400 | 426 | 501:
+            return Reason(f"a proxy in between passes no WebSockets on ({status})", UPGRADE_HINT)
+        case 502 | 504:
+            text = f"a proxy answers that the relay is not there for WebSockets ({status})"
+            return Reason(text, UPGRADE_HINT)
         case _:
             return Reason(f"the relay is not ready ({status})")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from relay_client import __version__
 from relay_client.console import Console
 from relay_client.options import ask
 from relay_client.settings import ClientSettings, Configuration
@@ -47,7 +48,7 @@ class FakeRelay:
     refusal: tuple[CloseCode, str, str] | None = None  # instead of a welcome
     backlog: int = 0
     paused: str = ""
-    version: str = "1.0"
+    version: str = __version__
     resumed: list[str] = field(default_factory=list)  # paths
     batches: bool = True  # it is of a version that takes them
     canary_comes: bool = True
@@ -240,7 +241,7 @@ async def fake_relay() -> AsyncIterator[FakeRelay]:
         "name": "ana",
         "scopes": ["subscribe"],
         "channels": ["chatwoot"],
-        "server_version": "1.0",
+        "server_version": relay.version,
     }
     try:
         yield relay

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from relay_client import api, doctor, websocket
+from relay_client import __version__, api, doctor, reasons, websocket
 from relay_client.api import Api, choose_channel
 from relay_client.commands import account, replays, subscriptions
 from relay_client.console import Console
@@ -365,3 +365,46 @@ async def test_a_compressed_answer_is_not_asked_for() -> None:
         await asking.status()
 
     assert relay.requests[0]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("call", ["channels", "status"])
+async def test_a_token_that_may_only_send_is_named_as_such(call: str) -> None:
+    """Whether it is refused, or shown nothing."""
+    async with fake_relay() as relay:
+        relay.whoami |= {"name": "chatwoot", "scopes": ["send"]}
+        for answer in ("empty", 401, 403, 404):
+            if answer == "empty":
+                relay.answers = {f"GET /api/v1/{call}": {"version": "1", "channels": []}}
+            else:
+                refusal = (int(answer), {"code": "not_for_you", "message": "no"})
+                relay.refusals = {f"GET /api/v1/{call}": refusal}
+            async with Api(Relay(relay.url, TOKEN)) as api:
+                with pytest.raises(TokenRefused, match="the token chatwoot may only send") as told:
+                    await getattr(api, call)()
+            assert "scope subscribe" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("0.0.9", "this relay is older than this client"), (__version__, "there is no such thing")],
+)
+async def test_a_route_that_an_older_relay_has_not(version: str, said: str) -> None:
+    async with fake_relay() as relay:
+        relay.version = relay.whoami["server_version"] = version
+        async with Api(Relay(relay.url, TOKEN)) as api:
+            with pytest.raises(RelayProblem, match=said):
+                await api.stop_replay(7)
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("0.0.9", "older than this client's"),
+        ("99.1", "newer than this client's"),
+        (__version__, ""),
+        ("unknown", ""),
+    ],
+)
+def test_versions_that_differ(version: str, said: str) -> None:
+    told = reasons.of_versions(version)
+    assert (said in told, bool(told)) == (True, bool(said))
