@@ -18,8 +18,11 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # More at once than there are cores: much of a test of processes and deadlines is waiting.
 PYTEST_ARGS ?= -n 4 --dist worksteal
 # Chance's tests go on for long: those of random steps, and of what no peer should send.
-QUICK_ARGS ?= -n 4 -m "not slow" -k "not machine and not hostile"
+# Property tests try a quarter as often.
+QUICK_ARGS ?= -n 3 -m "not slow" -k "not machine and not hostile" --hypothesis-profile quick
 FAULT_ARGS ?= -n 3 --dist worksteal
+# What is compiled is kept, whatever the environment says: pytest rewrites every test, in every worker.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The stamps lie in the environment that they speak of, and go with it.
 RUNTIME := $(VENV)/.relay-runtime

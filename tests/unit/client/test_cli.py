@@ -53,6 +53,7 @@ async def run(
     return process.returncode, out.decode(), err.decode()
 
 
+@pytest.mark.slow  # a process each
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -82,6 +83,7 @@ async def test_exit_statuses(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_one_signal_finishes_what_is_under_way_and_the_next_ends_at_once(
     environment: dict[str, str], number: signal.Signals

@@ -8,7 +8,7 @@ import re
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_client.console import Console, width
@@ -30,6 +30,7 @@ from relay_protocol.messages import Granted, Welcome
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from tests.fuzz.fuzz_text import check_read, check_shown
 from tests.support.raw_target import make_delivery
+from tests.support.tries import tries
 
 URL = "https://relay.example.com"
 TARGET = Target("localhost", 8000)
@@ -310,14 +311,14 @@ _pieces = st.sampled_from(
 
 @given(st.one_of(st.text(), st.lists(_pieces, min_size=1, max_size=5).map("".join)))
 @example("\x1b]0;evil\x07\x1b[2J\x9b31m\u202e")
-@settings(max_examples=300, deadline=None)
+@tries(300)
 def test_nothing_that_a_relay_says_steers_the_terminal(text: str) -> None:
     """Names, kinds, keys, errors, versions and reasons, in every form of output."""
     check_shown(text)
 
 
 @given(st.one_of(st.text(), st.lists(_pieces, max_size=3).map("".join)))
-@settings(max_examples=200, deadline=None)
+@tries(200)
 def test_what_is_no_value_is_said_to_be_none(text: str) -> None:
     """URLs, targets, spans and moments."""
     check_read(text)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_http import connection as connection_module
@@ -19,6 +19,7 @@ from relay_protocol.limits import MAX_RESULT_BODY_BYTES
 from relay_protocol.values import Response
 from tests.support.answers import understood
 from tests.support.raw_target import OK
+from tests.support.tries import tries
 from tests.support.waiting import until
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
@@ -310,7 +311,7 @@ PARTS = (
     st.booleans(),
     st.booleans(),
 )
-@settings(max_examples=400, deadline=None)
+@tries(400)
 def test_any_answer_is_bounded_and_leaves_the_next_one_alone(
     parts: list[int], size: int, ends: bool, bodiless: bool
 ) -> None:

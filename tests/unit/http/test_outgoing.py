@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_http import outgoing
@@ -24,6 +24,7 @@ from relay_protocol.values import (
 )
 from tests.support.raw_target import make_delivery, raw_target, split_request
 from tests.support.strict import read_for_target
+from tests.support.tries import tries
 
 TARGET = Target("localhost", 8000)
 
@@ -435,7 +436,7 @@ def deliveries(draw: st.DrawFn) -> Delivery:
 
 
 @given(deliveries(), st.sampled_from([TARGET, BASE]))
-@settings(max_examples=500, deadline=None)
+@tries(500)
 def test_what_goes_out_is_one_request_to_the_target(delivery: Delivery, target: Target) -> None:
     """To its host and, where it has one, its path alone.
 
@@ -458,7 +459,7 @@ def test_what_goes_out_is_one_request_to_the_target(delivery: Delivery, target: 
 
 
 @given(st.lists(deliveries(), min_size=20, max_size=20))
-@settings(max_examples=8, deadline=None)
+@tries(8)
 async def test_a_target_gets_one_request_for_each_that_is_not_refused(
     sent: list[Delivery],
 ) -> None:

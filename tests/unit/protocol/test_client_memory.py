@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.client_session import ClientEffect, ClientSession
@@ -22,6 +22,7 @@ from relay_protocol.session import Window
 from relay_protocol.values import Delivery, HeaderList, Outcome
 from tests.support.events import BROKEN, DOWN, OK, delivery, event_head
 from tests.support.links import deliver, hello, open_client, reopen
+from tests.support.tries import tries
 
 WINDOW, CONCURRENCY = 3, 2
 SMALL_WINDOW_BYTES = 1_000
@@ -88,7 +89,7 @@ class Relay:
 
 
 @given(st.lists(steps, max_size=40))
-@settings(max_examples=400, deadline=None)
+@tries(400)
 def test_what_a_relay_makes_a_client_keep_is_bounded(
     taken: list[tuple[str, int, int, bool, bool]],
 ) -> None:

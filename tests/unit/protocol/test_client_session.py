@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.client_session import (
@@ -32,6 +32,7 @@ from relay_protocol.values import Delivery, Failure, FailureKind, Response
 from tests.support.bent_frames import OF_SERVER, frames
 from tests.support.events import BROKEN, DOWN, LOST, OK, delivery, event_head
 from tests.support.links import deliver, hello, open_client, reopen, welcome
+from tests.support.tries import tries
 
 MESSAGES: tuple[ServerMessage, ...] = (
     welcome(),
@@ -506,7 +507,7 @@ def test_a_goaway_that_names_no_time_is_refused(seconds: float) -> None:
 
 
 @given(st.lists(frames(OF_SERVER), max_size=12))
-@settings(max_examples=100, deadline=None)
+@tries(100)
 def test_a_server_says_anything(said: list[bytes]) -> None:
     """The client's half refuses it or does what it is for."""
     session = open_client()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.codec import (
@@ -37,6 +37,7 @@ from relay_protocol.messages import (
 from relay_protocol.values import EventHead, Failure, FailureKind, RequestHead, Response
 from tests.support.bent_frames import DEEP, RAW, bent, cut
 from tests.support.events import event_head
+from tests.support.tries import tries
 
 OF_CLIENT: tuple[ClientMessage, ...] = (
     Hello("1.0", "laptop-é 🎉", (Wanted("chatwoot", "ana", 5), Wanted("b")), 32),
@@ -243,7 +244,7 @@ def test_noise_is_refused(noise: bytes) -> None:
 
 
 @given(st.one_of(bent((*OF_CLIENT, *OF_SERVER)), cut((*OF_CLIENT, *OF_SERVER))))
-@settings(max_examples=300, deadline=None)
+@tries(300)
 def test_a_bent_message_is_a_message_or_refused(frame: bytes) -> None:
     """And what is understood can be said again."""
     for decode in (decode_client, decode_server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.codec import decode_client, encode, unpack_client
@@ -38,6 +38,7 @@ from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from tests.support.bent_frames import OF_CLIENT, frames
 from tests.support.events import OK, delivery
 from tests.support.links import hello, open_server, welcome
+from tests.support.tries import tries
 
 MESSAGES: tuple[ClientMessage, ...] = (
     hello(),
@@ -372,7 +373,7 @@ def test_endings_say_why() -> None:
 
 
 @given(st.lists(frames(OF_CLIENT), max_size=12), st.booleans())
-@settings(max_examples=100, deadline=None)
+@tries(100)
 def test_a_client_says_anything(said: list[bytes], before_hello: bool) -> None:
     """The server's half ends in 4400 or does what it is for, and nothing of it grows."""
     session = ServerSession(0.0) if before_hello else open_server()

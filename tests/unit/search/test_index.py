@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_protocol.times import rfc3339
@@ -20,6 +20,7 @@ from relay_server.search.index import FILE_NAME, Index, Patience, Unusable
 from relay_server.values import Event, Range
 from tests.support.clock import START_MS
 from tests.support.texts import HARD_TEXTS, body_of, stored
+from tests.support.tries import tries
 
 HOUR_MS = 3_600_000
 
@@ -132,7 +133,7 @@ TERMS = [
 words = st.sampled_from(TERMS) | texts.map(lambda text: quoted("", text[:200]))
 
 
-@settings(max_examples=200)
+@tries(200)
 @given(events_of, st.lists(words, min_size=1, max_size=4).map(" ".join), st.booleans())
 @example([stored(1, body_of(HARD_TEXTS[0]))], '"chegou o pedido" joa*', True)
 def test_the_index_finds_what_a_filter_means(

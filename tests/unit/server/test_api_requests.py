@@ -6,7 +6,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_server.configs import ChannelConfig, ForwardConfig, Policy, settings_of
@@ -19,6 +19,7 @@ from tests.support.events import mark
 from tests.support.garbage import BODIES, PATHS, ROUTES
 from tests.support.senders import connection, read_answer, request
 from tests.support.stores import make_subscription
+from tests.support.tries import tries
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import Served
 
@@ -193,7 +194,7 @@ ASKED = st.sampled_from(
 )
 
 
-@settings(max_examples=150)
+@tries(150)
 @given(METHODS, ASKED, st.dictionaries(NAMES, VALUES, max_size=5))
 def test_whatever_is_asked_is_answered(method: str, path: str, fields: dict[str, object]) -> None:
     consider(f"{method} {path}\n{json.dumps(fields)}".encode("utf-8", "surrogatepass"))

@@ -155,6 +155,7 @@ async def test_health_does_not_wait_for_who_says_nothing(
     assert unready.value.code == "not_ready"
 
 
+@pytest.mark.slow
 def test_json_is_alone_on_stdout_whatever_the_store_has_to_say(
     command: Run, data_dir: Path
 ) -> None:

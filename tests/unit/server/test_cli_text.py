@@ -10,11 +10,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_protocol.text import ZERO_WIDTH_JOINER
 from relay_server.cli.command import print_json
+from tests.support.tries import tries
 from tests.unit.server.results import (
     RESULTS,
     poisoned,
@@ -61,7 +62,7 @@ def test_nothing_that_is_shown_steers_the_terminal(name: str) -> None:
 
 
 @given(st.sampled_from(sorted(RESULTS)), WORDS)
-@settings(max_examples=200, deadline=None)
+@tries(200)
 def test_no_result_steers_the_terminal(name: str, text: str) -> None:
     """Whatever is in any text of it."""
     shown = printed(name, poisoned(RESULTS[name][1], text))

@@ -138,6 +138,7 @@ async def test_curl_sends_the_same_and_the_shell_runs_nothing_else(
     assert_same(came, event)
 
 
+@pytest.mark.slow
 async def test_tests_send_the_same(tmp_path: Path) -> None:
     for number, event in enumerate(NASTY.values()):
         (tmp_path / f"test_{number:02}.py").write_text(script(event, Language.PYTEST))

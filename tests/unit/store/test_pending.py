@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import apsw
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_server.spans import Span, above, joined
@@ -20,6 +20,7 @@ from relay_server.store.sqlite.pending import MIN_LEAN_ROWS, Pending
 from relay_server.store.sqlite.sql import position
 from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.events import attempt, mark
+from tests.support.tries import tries
 
 CLAIM = Claim(1, 1, Progress(0))
 NEWER = Claim(1, 2, Progress(0))
@@ -389,7 +390,7 @@ TAKEN = st.builds(Taken, st.booleans())
 STEPS = st.lists(CHANGED | CHANGED | SKIPPED | TRANSACTION | TAKEN, max_size=50)
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(steps=STEPS)
 @example(steps=[*(Changed(n, MarkState.WAITING) for n in (1, 2, 9, 3)), Transaction(2, True)])
 def test_progress_survives_whatever_fails_and_however_little_fits(
