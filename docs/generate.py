@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings
 import relay_client.cli
 import relay_protocol
 import relay_server.cli
+import relay_terminal
 from relay_client.errors import ClientError, ExitStatus
 from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
@@ -37,6 +38,7 @@ from relay_server.metrics import Canaries, LastReading, Metrics, PerWebhook
 from relay_server.settings import ServerSettings
 from relay_server.web.access import CODES
 from relay_server.web.limits import Limit
+from relay_terminal.usage import is_shown, spelled
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -116,31 +118,27 @@ def _sections(command: Any, path: str) -> Iterator[str]:
         if hasattr(child, "commands"):
             yield from _sections(child, f"{path} {name}")
             continue
-        arguments = [_spelled(p) for p in child.params if p.param_type_name == "argument"]
+        arguments = [spelled(p) for p in child.params if p.param_type_name == "argument"]
         yield from ("", f"### `{' '.join([path, name, *arguments])}`", "", child.help.strip())
         if child.params:
             yield from ("", *_options(child.params))
 
 
 def _options(parameters: Sequence[Any]) -> Iterator[str]:
-    shown = [p for p in parameters if p.help and not p.name.endswith("_completion")]
+    shown = [p for p in parameters if is_shown(p) and not p.name.endswith("_completion")]
     if shown:
-        yield from _table("option | meaning", ((f"`{_spelled(p)}`", p.help) for p in shown))
+        must = " (must be given)"
+        rows = ((f"`{spelled(p)}{must * _must(p)}`", p.help) for p in shown)
+        yield from _table("option | meaning", rows)
 
 
-def _spelled(parameter: Any) -> str:
-    if parameter.param_type_name == "argument":
-        return parameter.name.upper() if parameter.required else f"[{parameter.name.upper()}]"
-    spelled = "/".join([*parameter.opts, *parameter.secondary_opts])
-    if not parameter.is_flag:
-        name = parameter.opts[0].lstrip("-").upper().replace("-", "_")
-        spelled += f" {parameter.metavar or name}"
-    return f"{spelled} (must be given)" if parameter.required else spelled
+def _must(parameter: Any) -> bool:
+    return bool(parameter.required) and parameter.param_type_name == "option"
 
 
 def _errors(*, of_client: bool) -> list[type[Any]]:
     """Every error that has a code of its own, of the client or of all else."""
-    for package in (relay_protocol, relay_server, relay_client):
+    for package in (relay_protocol, relay_terminal, relay_server, relay_client):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     found = [error for error in _subclasses(RelayError) if "code" in vars(error)]
@@ -205,6 +203,7 @@ PARTS = {
     "relay_server/store": "Server: store",
     "relay_server": "Server: all else",
     "relay_http": "Posting to a target, by server and client",
+    "relay_terminal": "Screens and streams of both commands",
     "relay_client": "Client",
 }
 CONSTANT = re.compile(r"([A-Z][A-Z0-9_]*) = ([\d_.]+)(?:  # (.*))?")

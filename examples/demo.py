@@ -6,7 +6,7 @@ import sys
 
 try:
     from examples.demo_parts.story import main
-    from relay_http.streams import standard_streams
+    from relay_terminal.streams import standard_streams
 except ModuleNotFoundError as exc:
     sys.exit(f"The demo cannot start: {exc}.\n`make demo` installs what it needs, and starts it.")
 

@@ -1,4 +1,4 @@
-"""The `relay-client` command, and the one place where errors become exit statuses.
+"""The `relay-client` command.
 
 Here are the commands that use more of this machine than the relay's answers; `commands` has the
 others.
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay_client import __version__, commands, saved_login
-from relay_client.console import Colour, Console
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import (
     CaFile,
@@ -30,33 +29,26 @@ from relay_client.options import (
     prepare,
     run,
 )
-from relay_http.streams import standard_streams
-from relay_http.usage import Commands
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
+from relay_terminal.console import Console
+from relay_terminal.program import FAILED, run_program
+from relay_terminal.usage import App
 
 if TYPE_CHECKING:
     from relay_client.relay import Relay
     from relay_client.settings import Configuration
 
-app = typer.Typer(
-    name="relay-client",
-    cls=Commands,
-    help="Brings the webhooks of a relay to the machine you develop on.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # errors are told by main
-)
+app = App("Brings the webhooks of a relay to the machine you develop on.", completes=True)
 
 
 def main() -> None:
-    """Run a command; the one place where errors become exit statuses."""
-    with standard_streams():
-        console = Console.of_process()
-        try:
-            app(obj=console)
-        except RelayError as exc:
-            _tell(console, exc)
-            sys.exit(exc.exit_status if isinstance(exc, ClientError) else 1)
+    """Run a command."""
+    run_program("relay-client", app, _status_of)
+
+
+def _status_of(error: RelayError) -> int:
+    return error.exit_status if isinstance(error, ClientError) else FAILED
 
 
 @app.callback(invoke_without_command=True)
@@ -226,11 +218,3 @@ def _asked_token(console: Console) -> str:
 def _login(relay: Relay) -> dict[str, str]:
     login = {"url": relay.url, "token": relay.token}
     return login if relay.ca_file is None else {**login, "ca_file": str(relay.ca_file)}
-
-
-def _tell(console: Console, exc: RelayError) -> None:
-    """Say on the error stream what happened, and what to do."""
-    err_colour = console.paint("Error:", Colour.BAD)
-    console.note(f"{err_colour} {harmless(str(exc), 1_000)}")
-    if exc.hint:
-        console.note(harmless(exc.hint, 1_000))

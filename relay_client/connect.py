@@ -40,12 +40,12 @@ from relay_client.render import Render, make_render
 from relay_client.settings import ClientSettings, Configuration, Route, parse_since
 from relay_client.tunnel import Tell, Tunnel
 from relay_http.poster import Poster
-from relay_http.streams import READER_GONE, Lines
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
 from relay_protocol.messages import Hello, Wanted, Welcome
 from relay_protocol.text import harmless
+from relay_terminal.streams import READER_GONE, Lines
 
 SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
 NAME_CHANNEL = "Say which one goes to the target: --to CHANNEL=HOST:PORT"

@@ -34,7 +34,8 @@ CaFile = Annotated[
     Path | None, typer.Option("--ca-file", help="More certificates to trust, in PEM.")
 ]
 Name = Annotated[
-    str | None, typer.Option("--as", help="Name of the subscription. (default: the token's)")
+    str | None,
+    typer.Option("--as", metavar="NAME", help="Name of the subscription. (default: the token's)"),
 ]
 Channel = Annotated[str | None, typer.Option(help="Of which channel.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
@@ -77,8 +78,7 @@ class Given:
             RelayProblem: The answer is too deep, as no relay's is.
         """
         if not self.as_json:
-            for line in lines():
-                self.console.line(line)
+            self.console.say(*lines())
             return
         try:
             self.console.line(json.dumps(answer))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import re
+from collections.abc import Callable, Sequence
 
 ZERO_WIDTH_JOINER = "\u200d"  # holds emoji families together; every other format char is a risk
 SHORT_ID_CHARS = 8  # of an event's id, in lists: one of thousands rarely ends as another does
@@ -39,11 +41,49 @@ def short_id(id_: str) -> str:
     return harmless(id_[-SHORT_ID_CHARS:])
 
 
-def plainly(message: str) -> str:
-    """Say what is wrong with a value without the words of pydantic, which read both ends' options.
+def plainly(message: str, say: Callable[[str], str] = str) -> str:
+    """Say what is wrong with a value without the words of the library that read it.
 
-    `"Input should be a valid integer, unable to parse …"` is `"must be a whole number"`.
+    `"Input should be a valid integer, unable to parse …"` is `"must be a whole number"`. A message
+    of no known kind stays as it is.
+
+    Args:
+        message: Of pydantic, which reads options and settings at both ends, or of msgspec, which
+            reads the API's requests.
+        say: Translates a template.
     """
-    problem, _, _ = message.removeprefix("Value error, ").partition(", unable to ")
-    problem = problem.replace("Input should be", "must be")
-    return problem.replace("a valid integer", "a whole number").replace("a valid ", "a ")
+    for pattern, ours in LIBRARIES_WORDS.items():
+        if found := re.fullmatch(pattern, message, re.DOTALL):
+            return say(ours).format(**found.groupdict())
+    return message.removeprefix("Value error, ")
+
+
+def one_of(text: str, words: Sequence[str]) -> str:
+    """The one of some words that is meant, in whatever case it is written.
+
+    Raises:
+        ValueError: It is none of them; they are named.
+    """
+    if text.lower() not in words:
+        raise ValueError(f"must be {' or '.join(filter(None, [', '.join(words[:-1]), words[-1]]))}")
+    return text.lower()
+
+
+# What a library says of a value, and what we do.
+LIBRARIES_WORDS = {
+    r"Input should be (?:a valid integer|less than 0 and the).*": "must be a whole number",
+    r"Input should be a (?:valid|finite) number.*": "must be a number",
+    r"Input should be a valid boolean.*": "must be true or false",
+    r"Input should be a valid string": "must be text",
+    r"Input should be a valid (?:list|tuple|set|dictionary)": "must be a list",
+    r"Input (?:is not|should be) a valid path.*": "must be a path",
+    r"Input should be greater than or equal to (?P<bound>\S+)": "must be at least {bound}",
+    r"Input should be greater than (?P<bound>\S+)": "must be more than {bound}",
+    r"Input should be less than or equal to (?P<bound>\S+)": "must be at most {bound}",
+    r"Input should be less than (?P<bound>\S+)": "must be less than {bound}",
+    r"Input should be (?P<words>'.*)": "must be {words}",
+    r"\w+ should have at least (?P<bound>\d+) (?:character|item).*": "must have {bound} or more",
+    r"\w+ should have at most (?P<bound>\d+) (?:character|item).*": "must have {bound} or fewer",
+    r"Field required": "must be given",
+    r"Extra inputs are not permitted": "is not known",
+}

@@ -7,8 +7,8 @@ import sys
 
 import structlog
 
-from relay_http.streams import Lines
 from relay_protocol.text import harmless
+from relay_terminal.streams import Lines
 
 log = structlog.get_logger()
 

@@ -23,6 +23,8 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 os.environ.pop("PYTHONUNBUFFERED", None)
 # What commands say is compared with English, whatever the language of who runs the tests.
 os.environ["LANGUAGE"] = "en"
+# Some runners say how wide their screen is; lines that are looked for are not to be broken at it.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_configure() -> None:

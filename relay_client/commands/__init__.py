@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from relay_client.commands import account, events, replays, subscriptions
+from relay_terminal.usage import App
 
-app = typer.Typer()
+app = App()
 # As they are listed.
 for noun in (account, replays, subscriptions):
     app.registered_commands += noun.app.registered_commands

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import typer
-
 from relay_client import __version__
 from relay_client.commands.meant import date
 from relay_client.console import Colour, counted, duration, table
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
+from relay_terminal.usage import App
 
 if TYPE_CHECKING:
     from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
     from relay_client.settings import Configuration
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
@@ -37,12 +36,13 @@ from relay_client.console import padded, table
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
+from relay_terminal.usage import App
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_client.answers import Attempt, EventWhole
 
-app = typer.Typer(cls=Listing, help="Show what came in, and what became of it.")
+app = App("Show what came in, and what became of it.", cls=Listing)
 
 MAX_LISTED = 1_000  # of `events list --limit`
 LOOK_S = 10.0  # for a list: what is older is asked for with `--before`
@@ -134,6 +134,8 @@ async def follow_events(
     channel: Channel = None,
 ) -> None:
     """Show events as they come, until interrupted; one that was missed meanwhile, too."""
+    import asyncio
+
     from relay_client.answers import Event as Row
     from relay_client.feed import Feed, channel_at
 

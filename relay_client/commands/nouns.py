@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay_http.usage import Commands
+from relay_terminal.usage import Commands
 
 
 class Listing(Commands):

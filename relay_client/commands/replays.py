@@ -13,12 +13,13 @@ from relay_client.console import Colour, counted, duration, table
 from relay_client.errors import UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
+from relay_terminal.usage import App
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_client.answers import Plan, Replay
 
-app = typer.Typer()
+app = App()
 
 WHICH_EVENTS = (
     "Name events by id, or say --since 2h, --conversation 42, --kind, --filter or --dead; --all is"

@@ -9,8 +9,9 @@ import typer
 from relay_client.commands.meant import channel_of, name_of
 from relay_client.options import Given, Name, asking
 from relay_protocol.text import harmless
+from relay_terminal.usage import App
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()

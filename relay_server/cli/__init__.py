@@ -1,21 +1,15 @@
 """The command `relay-server`: a module for each noun holds its options, requests and answers.
 
 A command reads its options, asks the API (of the server that runs on the data dir, or of itself,
-alone, while none does: `control.py`) and prints the answer, as JSON or for people. One place, here,
-turns errors into exit statuses. What takes long to import is imported where it is used: `--help`
-and `health` need none of it.
+alone, while none does: `control.py`) and prints the answer, as JSON or for people. What takes long
+to import is imported where it is used: `--help` and `health` need none of it.
 """
 
 from __future__ import annotations
 
-import sys
-
-from relay_http.streams import standard_streams, tell
-from relay_protocol.errors import RelayError
 from relay_server.cli import audit, channels, events, host, invitations, replays, subscriptions
 from relay_server.cli.command import command as make_command  # its module keeps its name
-
-FAILED, USAGE = 1, 2
+from relay_terminal.program import FAILED, USAGE, run_program
 
 app = host.app
 make_command(app, "replay", replays.show_begun)(replays.replay)
@@ -31,12 +25,5 @@ app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:
-    """Run the command, and turn errors into exit statuses."""
-    with standard_streams():
-        try:
-            app()
-        except RelayError as exc:
-            tell(f"relay-server: {exc}")
-            if exc.hint:
-                tell(exc.hint)
-            sys.exit(USAGE if exc.code == "invalid_setting" else FAILED)
+    """Run a command."""
+    run_program("relay-server", app, lambda exc: USAGE if exc.code == "invalid_setting" else FAILED)

@@ -10,8 +10,9 @@ import typer
 from relay_server.cli.command import Work, ask, command
 from relay_server.cli.options import Json
 from relay_server.cli.text import lines, when
+from relay_terminal.usage import App
 
-app = typer.Typer(help="Who changed or saw what.", no_args_is_help=True)
+app = App("Who changed or saw what.")
 
 
 def show_audit(result: Json) -> None:

@@ -10,9 +10,10 @@ from relay_server.cli.command import Work, ask, command, route
 from relay_server.cli.options import Json, Name
 from relay_server.cli.text import lines, pairs, policy_lines, size, span, table, when
 from relay_server.configs import ChannelConfig, Policy
+from relay_terminal.usage import App
 
-app = typer.Typer(help="Named inboxes, each with its own URL and rules.", no_args_is_help=True)
-tokens = typer.Typer(help="Secrets that let senders and readers in.", no_args_is_help=True)
+app = App("Named inboxes, each with its own URL and rules.")
+tokens = App("Secrets that let senders and readers in.")
 
 
 def show_channels(result: Json) -> None:

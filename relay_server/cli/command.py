@@ -26,6 +26,8 @@ import typer
 
 from relay_server.cli.options import ARGUMENTS, WORDED, Json, Yes
 from relay_server.configs import Settable, settings_of
+from relay_terminal.console import Console
+from relay_terminal.program import confirmed
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -132,7 +134,7 @@ def route(
         named = [part.format(**arguments) for part in parts]
         result = _work(ctx, ask(method, *named, body=body))
         if isinstance(show, str):
-            typer.echo(show.format(**arguments))
+            Console.of_process().say(show.format(**arguments))
         else:
             _print(result, show, as_json=as_json)
 
@@ -164,13 +166,7 @@ def print_json(result: Json) -> None:
     """Print a result as JSON, alone on its line."""
     text = json.dumps(result, ensure_ascii=False)
     # What a sender wrote must not steer a terminal, not even as JSON.
-    typer.echo(text if text.isprintable() else json.dumps(result))
-
-
-def confirmed(question: str, *, yes: bool) -> None:
-    """Ask on stderr before what cannot be undone; anything but yes ends the command."""
-    if not yes:
-        typer.confirm(question, abort=True, err=True)
+    Console.of_process().line(text if text.isprintable() else json.dumps(result))
 
 
 def _work(ctx: typer.Context, do: Work) -> Json:

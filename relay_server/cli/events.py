@@ -11,11 +11,12 @@ import typer
 from relay_server.cli.command import Work, command, route, target_of
 from relay_server.cli.options import Channel, Json
 from relay_server.cli.text import MAX_CELL_CHARS, about, lines, pairs, table, when
+from relay_terminal.usage import App
 
 if TYPE_CHECKING:
     from relay_server.control import Api
 
-app = typer.Typer(help="What came in, and what became of it.", no_args_is_help=True)
+app = App("What came in, and what became of it.")
 
 
 def show_events(result: Json) -> None:

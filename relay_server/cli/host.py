@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 import typer
 
 from relay_http.tls import trusting_nobody
-from relay_http.usage import Commands
 from relay_protocol.errors import RelayError
-from relay_server.cli.command import Work, ask, command, confirmed, load_settings
+from relay_server.cli.command import Work, ask, command, load_settings
 from relay_server.cli.options import DataDir, Json, Yes
 from relay_server.cli.subscriptions import subscription_table
 from relay_server.cli.text import alarm, counted, duration, lines, plain, size, table, when
 from relay_server.files import SOCKET_NAME, default_data_dir, named_data_dir, short_path
+from relay_terminal.program import confirmed
+from relay_terminal.usage import App
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -27,13 +28,7 @@ FIRST_TOKENS = {"send": "chatwoot", "subscribe": "developer"}
 INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `status` says so
 HEALTH_TIMEOUT_S = 3.0  # after which `health` says that it is not ready
 
-app = typer.Typer(
-    cls=Commands,
-    help="Takes webhooks, stores them, and pushes them to whoever reads.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = App("Takes webhooks, stores them, and pushes them to whoever reads.", completes=True)
 
 
 class NotReady(RelayError, code="not_ready"):

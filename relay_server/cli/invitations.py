@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from relay_http.usage import Commands
 from relay_server.cli.command import Work, ask, command, route
 from relay_server.cli.options import Json
 from relay_server.cli.text import lines, table, when
+from relay_terminal.usage import App, Commands
 from relay_terminal.words import _
 
 
@@ -23,9 +23,7 @@ class Inviting(Commands):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
-    cls=Inviting, help="Lines to send, each good for a token, once.", no_args_is_help=True
-)
+app = App("Lines to send, each good for a token, once.", cls=Inviting)
 
 
 def show_invitation(result: Json) -> None:

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_server.cli.command import Work, ask, command, confirmed, route, target_of
+from relay_server.cli.command import Work, ask, command, route, target_of
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
 from relay_server.cli.text import about, alarm, counted, lines, pairs, when
 from relay_server.errors import NothingSelected
+from relay_terminal.program import confirmed
+from relay_terminal.usage import App
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_server.control import Api
 
-app = typer.Typer(help="Replays that were begun, and how far they are.", no_args_is_help=True)
-dead = typer.Typer(
-    help="Deliveries that were given up: listed, delivered after all, or let go of.",
-    no_args_is_help=True,
-)
+app = App("Replays that were begun, and how far they are.")
+dead = App("Deliveries that were given up: listed, delivered after all, or let go of.")
 
 All = Annotated[bool, typer.Option("--all", help="All there are.")]
 

@@ -12,16 +12,13 @@ from relay_server.cli.command import Work, ask, command, route
 from relay_server.cli.options import Json, Name, OfChannel, moment
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, table, when
 from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
+from relay_terminal.usage import App
 
 if TYPE_CHECKING:
     from relay_server.control import Api
 
-app = typer.Typer(
-    help="Named readers of a channel, each with its own progress.", no_args_is_help=True
-)
-forwards = typer.Typer(
-    help="Subscriptions that the server itself posts to a URL.", no_args_is_help=True
-)
+app = App("Named readers of a channel, each with its own progress.")
+forwards = App("Subscriptions that the server itself posts to a URL.")
 
 SUBSCRIPTION = "channels/{channel}/subscriptions/{name}"
 FORWARD = "forwards/{channel}/{name}"

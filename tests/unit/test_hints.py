@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from relay_client.cli import app as client_app
-from relay_client.commands.nouns import Listing
 from relay_server.cli import app as server_app
+from relay_terminal.usage import Commands
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("relay_server", "relay_client", "relay_protocol", "relay_http", "relay_terminal")
@@ -64,8 +64,8 @@ def problem(program: str, words: list[str]) -> str:
         if words[0].startswith("-") or words[0] == "X":
             return ""  # an option of the program itself, or known only later
         name = words[0].rstrip(".,:;…")
-        if isinstance(command, Listing) and name not in command.commands:
-            return ""  # it stands for its list
+        if type(command) is not Commands and name not in command.commands:
+            return ""  # it stands for one of its commands
         words.pop(0)
         if name not in command.commands:
             return f"{name!r} is no command of {program}"

@@ -95,7 +95,7 @@ def test_names_that_are_no_paths_lead_nowhere_else(command: Run, data_dir: Path)
         ):
             status, out, err = command(*arguments)
             assert (status, out) == (1, ""), arguments
-            assert err.startswith("relay-server: "), arguments
+            assert err.startswith("Error: "), arguments
     assert catalog(data_dir) == before
 
 

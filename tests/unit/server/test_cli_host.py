@@ -252,11 +252,8 @@ def test_settings_stay_whole_in_80_columns(shown: Shown) -> None:
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (0, "0 seconds"),
-        (119, "119 seconds"),
-        (120, "2 minutes"),
-        (7_200, "2 hours"),
-        (172_800, "2 days"),
+        (0, "0 s"),
+        (7_200, "2 h"),
     ],
 )
 def test_how_long_it_runs(shown: Shown, seconds: int, said: str) -> None:

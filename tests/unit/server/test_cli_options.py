@@ -148,7 +148,7 @@ def test_what_makes_no_sense_is_wrong_usage(command: Run, line: str) -> None:
         ("channel set chatwoot --hold-s inf", 1, "no numbers"),
         ("replay", 2, "--all"),
         ("events list --limit x", 2, "must be a whole number"),
-        ("audit list --limit 0", 2, "must be greater than or equal to 1"),
+        ("audit list --limit 0", 2, "must be at least 1"),
         ("token create x --scope sent", 1, "scopes[0]: "),
     ],
 )

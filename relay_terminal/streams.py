@@ -8,6 +8,7 @@ had chosen.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
@@ -15,6 +16,7 @@ import os
 import select
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
@@ -23,6 +25,9 @@ READER_GONE = (errno.EPIPE, errno.EIO, errno.EINVAL)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # Given to a reader that is slow, or stopped: then a line is lost, and those that follow at once.
 STALL_S = 0.1
+# What a stream's encoding may lack, and what is written instead.
+INSTEAD = {"→": "->", "…": "...", "×": "x", "–": "-", "—": "-", "’": "'", "•": "*", "─": "-"}
+_SUBSTITUTING = "relay-substituting"  # the name that codecs know `_substituted` by
 _AT_ONCE = 4_096  # bytes that a pipe takes without waiting, where it takes any (PIPE_BUF)
 
 
@@ -35,9 +40,9 @@ def standard_streams() -> Iterator[None]:
     """
     _open_missing()
     for stream in (sys.stdout, sys.stderr):
-        # An old code page cannot write every name; a question mark is better than an end.
+        # An old code page cannot write every name; other letters are better than an end.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=_SUBSTITUTING)
     try:
         yield
     except OSError as exc:
@@ -112,13 +117,27 @@ class Lines:
             self._stream.flush()
             return
         # Past the buffers of Python, which keep what could not be written, and try it once more.
-        rest = text.encode(self._stream.encoding, "replace")
+        rest = text.encode(self._stream.encoding, _SUBSTITUTING)
         if self._is_torn:
             rest = b"\n" + rest
         while rest:
             _wait_for_room(number, 0.0 if self._lost else STALL_S)
             rest = rest[os.write(number, rest[:_AT_ONCE]) :]
             self._is_torn = bool(rest)
+
+
+def _substituted(error: UnicodeError) -> tuple[str, int]:
+    """What an encoding lacks, in letters that it has; a question mark where nothing is like it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = ""
+    for char in error.object[error.start : error.end]:
+        plain = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
+        text += INSTEAD.get(char) or plain or "?"
+    return text, error.end
+
+
+codecs.register_error(_SUBSTITUTING, _substituted)
 
 
 def _judge(lost: OSError | None) -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from relay_http import streams
-from relay_http.streams import Lines
+from relay_terminal import streams
+from relay_terminal.streams import Lines
 
 NO_ROOM = "The output cannot be written: No space left on device"
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import os, sys
-from relay_http.streams import standard_streams, tell
+from relay_terminal.streams import standard_streams, tell
 with standard_streams():
     print("x" * {size})
     tell("told")
@@ -168,7 +168,7 @@ def test_a_full_disk_keeps_nothing_back() -> None:
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-16"])
 def test_what_a_terminal_cannot_show_ends_nothing(encoding: str) -> None:
-    program = "from relay_http.streams import *\nwith standard_streams(): print('👋 José')"
+    program = "from relay_terminal.streams import *\nwith standard_streams(): print('👋 José')"
     environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding}
 
     ended = subprocess.run(

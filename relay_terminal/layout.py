@@ -1,0 +1,182 @@
+"""Text laid out for people: columns, lines of a screen's width, numbers, sizes and times. Pure.
+
+Widths are in cells of a terminal; codes that colour take none. Nothing is ever broken inside a
+word: what has no room in a table's line is broken between words in its widest column, and
+where that does not help each row becomes lines of its own, `heading: value`.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from relay_protocol.limits import MAX_UNIX_MS
+from relay_protocol.text import ZERO_WIDTH_JOINER
+from relay_terminal.words import _, plural
+
+_GAP = "  "  # between columns
+_NARROW_CELLS = 16  # no column is made narrower than this
+_CODES = re.compile(r"\x1b\[[0-9;]*m")
+_PAINTED = re.compile(r"(\x1b\[[0-9;]+m)([^\x1b]*)(\x1b\[0m)")
+_NUMBER = re.compile(r"[0-9][0-9.,]*( %)?|-")
+_COMMAND = re.compile(r" *relay-(client|server) ")
+
+
+class Colour(enum.StrEnum):
+    """ANSI codes (ECMA-48 §8.3.117)."""
+
+    GOOD = "32"
+    BAD = "31"
+    ALARM = "1;31"
+    CARE = "33"
+    DIM = "2"
+    BOLD = "1"
+
+
+class Painted(str):
+    """Text with codes that colour it, made harmless before."""
+
+    __slots__ = ()
+
+
+def width(text: str) -> int:
+    """Count the terminal cells that a text takes."""
+    if "\x1b" in text:
+        text = _CODES.sub("", text)
+    if text.isascii():
+        return len(text)
+    return sum(_cells(char) for char in text)
+
+
+def padded(text: str, cells: int) -> str:
+    """Fill a text up with spaces to a width in terminal cells."""
+    return text + " " * (cells - width(text))
+
+
+def wrapped(text: str, cells: int, hanging: int = 0) -> list[str]:
+    """Break a text between words into lines of so many cells.
+
+    They are indented as the first one is, or further. A command stays whole, so that it can be
+    copied. 0 cells are room for everything.
+    """
+    if not cells or width(text) <= cells or _COMMAND.match(text):
+        return [text]
+    if painted := _PAINTED.fullmatch(text):
+        before, inside, after = painted.groups()
+        return [before + line + after for line in wrapped(inside, cells, hanging)]
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    lines = [indent]
+    for word in text[len(indent) :].split(" "):
+        begun = bool(lines[-1].strip())
+        longer = f"{lines[-1]} {word}" if begun else lines[-1] + word
+        if begun and width(longer) > cells:
+            lines.append(indent + " " * hanging + word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def table(rows: Sequence[Sequence[str]], cells: int = 0) -> list[str]:
+    """Align rows, the first of which is the heading, into lines of so many cells at most."""
+    columns = [*zip(*rows, strict=True)]
+    widths = [max(map(width, column)) for column in columns]
+    widest = widths.index(max(widths))
+    over = sum(widths) + len(_GAP) * (len(widths) - 1) - cells
+    if cells and over > 0:
+        widths[widest] -= over
+        words = (word for cell in columns[widest] for word in cell.split(" "))
+        if widths[widest] < max(_NARROW_CELLS, *map(width, words)):
+            return _stacked(rows, cells)
+    numbers = [_is_of_numbers(column[1:]) for column in columns]
+    lines = list[str]()
+    for row in rows:
+        begun, *more = wrapped(row[widest], widths[widest])
+        line = [*row[:widest], begun, *row[widest + 1 :]]
+        lines.append(_GAP.join(map(_aligned, line, widths, numbers)).rstrip())
+        before = sum(widths[:widest]) + len(_GAP) * widest
+        lines += [" " * before + rest for rest in more]
+    return lines
+
+
+def pairs(named: Iterable[tuple[str, str]], cells: int = 0) -> list[str]:
+    """Names and what they stand for, a line each, broken between words behind its name."""
+    named = list(named)
+    before = max((width(name) for name, _ in named), default=0) + len(_GAP)
+    room = max(cells - before, _NARROW_CELLS) if cells else 0
+    lines = list[str]()
+    for name, value in named:
+        begun, *more = wrapped(value, room)
+        lines += [(padded(name, before) + begun).rstrip(), *(" " * before + line for line in more)]
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Say a time span roughly, e.g. `12 s`, `5 min`, `3 h`, `2 d`."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def when(unix_ms: int | None, *, zoned: bool = False) -> str:
+    """A time here, `2026-11-29 12:04:09`, with its zone where none is said beside; or a dash."""
+    if unix_ms is None or not 0 <= unix_ms <= MAX_UNIX_MS:
+        return "-"
+    try:
+        here = datetime.fromtimestamp(unix_ms / 1_000, UTC).astimezone()
+    except (OverflowError, ValueError):  # the year 10,000 begins earlier in the east
+        return "-"
+    return here.strftime("%Y-%m-%d %H:%M:%S") + (f" {_zone(here)}" if zoned else "")
+
+
+def zone() -> str:
+    """The zone of `when`, for a heading: `-03:00`."""
+    return _zone(datetime.now(UTC).astimezone())
+
+
+def size(number: int) -> str:
+    """Bytes, roughly: `1.2 MiB`."""
+    for unit, factor in (("GiB", 1_073_741_824), ("MiB", 1_048_576), ("KiB", 1_024)):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}"
+    return plural("{number} byte", "{number} bytes", number)
+
+
+def either(words: Sequence[str]) -> str:
+    """A choice of words: `pretty, plain or json`."""
+    if len(words) < 2:
+        return "".join(words)
+    return _("{words} or {last}").format(words=", ".join(words[:-1]), last=words[-1])
+
+
+def _stacked(rows: Sequence[Sequence[str]], cells: int) -> list[str]:
+    """Each row as lines: what its first column has, and the others below with their headings."""
+    headings = [_CODES.sub("", heading).lower() for heading in rows[0]]
+    lines = list[str]()
+    for row in rows[1:]:
+        lines += wrapped(row[0], cells)
+        for heading, cell in zip(headings[1:], row[1:], strict=True):
+            lines += wrapped(f"  {heading}: {cell}", cells, 2) if cell else []
+    return lines
+
+
+def _is_of_numbers(column: Sequence[str]) -> bool:
+    return all(_NUMBER.fullmatch(_CODES.sub("", cell)) for cell in column)
+
+
+def _aligned(cell: str, cells: int, right: bool) -> str:
+    return " " * (cells - width(cell)) + cell if right else padded(cell, cells)
+
+
+def _zone(here: datetime) -> str:
+    text = here.strftime("%z")
+    return f"{text[:3]}:{text[3:5]}"
+
+
+def _cells(char: str) -> int:
+    if char == ZERO_WIDTH_JOINER or unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
