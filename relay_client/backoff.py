@@ -61,14 +61,17 @@ class SleepWatch:
         self._wall = wall
         self._monotonic = monotonic
 
-    def slept(self, wall: float, monotonic: float) -> bool:
-        """Say whether a sleep lies between this look and the last, about a second before.
+    def slept(self, wall: float, monotonic: float) -> float:
+        """Say for how many seconds it slept since the last look, about a second before.
 
         Args:
             wall: Unix seconds.
             monotonic: Monotonic seconds.
+
+        Returns:
+            0 where it did not.
         """
         passed = monotonic - self._monotonic
         jumped = wall - self._wall - passed
         self._wall, self._monotonic = wall, monotonic
-        return jumped >= JUMP_S or passed >= JUMP_S
+        return (jumped if jumped >= JUMP_S else 0.0) + (passed if passed >= JUMP_S else 0.0)

@@ -201,7 +201,14 @@ async def _connect(
         }
         for poster in posters.values():
             stack.callback(poster.close)
-        hello = Hello(__version__, socket.gethostname(), wanted, WINDOW_DELIVERIES, batches=True)
+        hello = Hello(
+            __version__,
+            socket.gethostname(),
+            wanted,
+            WINDOW_DELIVERIES,
+            batches=True,
+            verdicts=True,
+        )
         session = ClientSession(hello, settings.concurrency, finished=journal)
         cut = _noting_cuts(configuration.state_folder, relay.url, announcer.tell)
         tunnel = Tunnel(relay, session, posters, announcer.tell, cut=cut)

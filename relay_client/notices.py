@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from relay_http.target import Target
-from relay_protocol.messages import Welcome
+from relay_protocol.messages import Verdict, Welcome
 from relay_protocol.values import Delivery, Outcome
 
 
@@ -46,10 +46,15 @@ class StillAway:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An attempt ended."""
+    """An attempt ended.
+
+    Attributes:
+        verdict: What the relay says that follows; None of a 2xx, and where nobody knows.
+    """
 
     delivery: Delivery
     outcome: Outcome
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,9 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Slept:
-    """The machine slept; the connection is made anew."""
+    """The machine slept, for some seconds; the connection is made anew."""
+
+    for_s: float
 
 
 @dataclass(frozen=True, slots=True)

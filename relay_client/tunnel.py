@@ -42,19 +42,12 @@ from typing import Concatenate, ParamSpec, Protocol, assert_never
 from websockets.exceptions import WebSocketException
 
 from relay_client import notices, websocket
+from relay_client.absence import Absence
 from relay_client.backoff import Backoff, SleepWatch
 from relay_client.errors import ClientError
-from relay_client.notices import (
-    Connected,
-    Lost,
-    Notice,
-    Resumed,
-    Settled,
-    Slept,
-    StillAway,
-    Waiting,
-)
+from relay_client.notices import Notice, Resumed, Settled, Slept, Waiting
 from relay_client.relay import Relay
+from relay_client.verdicts import Verdicts
 from relay_client.websocket import CLOSE_TIMEOUT_S, Reason, Socket
 from relay_http.poster import Posted
 from relay_http.target import Target
@@ -71,14 +64,13 @@ from relay_protocol.messages import (
     Pause,
     Result,
     Resume,
+    Verdict,
     Welcome,
     Working,
 )
 from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery, Failure, Outcome, Response
 
-# People are not told of a shorter absence.
-BLINK_S = 2.0
 # The relay may ask the client to stay away no longer.
 LONGEST_WAIT_S = 60.0
 # How often the session is told the time, and the clocks are compared.
@@ -171,9 +163,8 @@ class Tunnel:
         self._come_back: Goaway | None = None
         self._refused: Error | None = None
         self._dropped = ""  # why the connection was cut from here
-        self._lost_at: float | None = None
-        self._was_connected = False
-        self._blink: asyncio.TimerHandle | None = None
+        self._absence = Absence(self._say)
+        self._verdicts = Verdicts()
 
     async def run(self) -> None:
         """Return once `stop` was called and what was under way is finished.
@@ -188,8 +179,9 @@ class Tunnel:
             self._over.result()
             await self._say_goodbye()
         finally:
-            self._forget_blink()
+            self._absence.forget()
             await self._cancel_tasks()
+            self._tell_unjudged()
             self._tell_news()
 
     def stop(self) -> None:
@@ -200,7 +192,9 @@ class Tunnel:
         while True:
             reason = await self._connection()
             self._session.disconnected()
-            self._note_loss(reason)
+            self._tell_unjudged()
+            if not self._over.done():  # otherwise it is the end, by goodbye
+                self._absence.lost(reason, self._session.heard_at, time.monotonic())
             await self._pause()
 
     async def _connection(self) -> Reason:
@@ -233,7 +227,8 @@ class Tunnel:
     async def _converse(self, socket: Socket) -> Reason:
         if socket.subprotocol != SUBPROTOCOL:
             return Reason("what answers there speaks no relay.v1", "Check the URL.")
-        self._perform(self._session.connected(time.monotonic()))
+        now = time.monotonic()
+        self._perform(self._session.connected(now, self._absence.away_s(now)))
         socket.listen(self)
         error = await self._connection_over
         if error is not None:
@@ -274,7 +269,7 @@ class Tunnel:
                     self._posters[effect.channel].begin(effect, posted)
                 case Result() | Hello() | Working() | Pause() | Resume() | Ping():
                     self._put(effect)
-                case Welcome() | Paused():
+                case Welcome() | Paused() | Verdict():
                     self._note(effect)
                 case Probe(channel):
                     self._start(self._probe(channel))
@@ -302,8 +297,12 @@ class Tunnel:
         self._settle(delivery, await outcome)
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._perform(self._session.finished(delivery, outcome))
-        self._say(Settled(delivery, outcome))
+        effects = self._session.finished(delivery, outcome)
+        self._perform(effects)
+        settled = Settled(delivery, outcome)
+        if self._session.verdicts and self._verdicts.holds(settled, effects, time.monotonic()):
+            return
+        self._say(settled)
 
     def _put(self, message: ClientMessage | Ping) -> None:
         if self._socket is None:
@@ -367,8 +366,11 @@ class Tunnel:
         watch = SleepWatch(self._wall(), time.monotonic())
         while True:
             await asyncio.sleep(self._look_s)
-            if watch.slept(self._wall(), time.monotonic()):
-                self._say(Slept())
+            now = time.monotonic()
+            self._tell_unjudged(now)
+            if slept_s := watch.slept(self._wall(), now):
+                self._say(Slept(slept_s))
+                self._absence.slept(now - slept_s)
                 self._backoff.reset()
                 self._drop("this machine slept")
                 self._hurry.set()
@@ -391,30 +393,19 @@ class Tunnel:
             async with asyncio.timeout(delay):
                 await self._hurry.wait()
 
-    def _note_loss(self, reason: Reason) -> None:
-        if self._lost_at is not None or self._over.done():  # or it is the end, by goodbye
-            return
-        self._lost_at = time.monotonic()
-        self._say(Lost(reason.text, reason.hint, before_first=not self._was_connected))
-        if self._was_connected:
-            still_away = StillAway(reason.text, reason.hint)
-            self._blink = self._loop.call_later(BLINK_S, self._say, still_away)
+    def _note(self, news: Welcome | Paused | Verdict) -> None:
+        match news:
+            case Welcome():
+                self._absence.over(news, time.monotonic())
+            case Paused(channel, name, reason):
+                self._say(notices.Paused(channel, name, reason))
+            case Verdict():
+                for settled in self._verdicts.judged(news):
+                    self._say(settled)
 
-    def _note(self, news: Welcome | Paused) -> None:
-        if isinstance(news, Paused):
-            self._say(notices.Paused(news.channel, news.name, news.reason))
-            return
-        self._forget_blink()
-        away_s = None
-        if self._was_connected and self._lost_at is not None:
-            away_s = time.monotonic() - self._lost_at
-        self._lost_at, self._was_connected = None, True
-        self._say(Connected(news, away_s))
-
-    def _forget_blink(self) -> None:
-        if self._blink is not None:
-            self._blink.cancel()
-            self._blink = None
+    def _tell_unjudged(self, now: float | None = None) -> None:
+        for settled in self._verdicts.overdue(now):
+            self._say(settled)
 
     async def _say_goodbye(self) -> None:
         """Let the last results go out before the connection is closed."""

@@ -24,8 +24,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from relay_protocol.errors import ProtocolError
-from relay_protocol.limits import HANDSHAKE_S, HEARTBEAT_S, WORKING_INTERVAL_S
+from relay_protocol.limits import HANDSHAKE_S, HEARTBEAT_S, MAX_UNIX_MS, WORKING_INTERVAL_S
 from relay_protocol.messages import (
     Chunk,
     ClientMessage,
@@ -39,6 +41,7 @@ from relay_protocol.messages import (
     Result,
     Resume,
     ServerMessage,
+    Verdict,
     Welcome,
     Working,
 )
@@ -85,7 +88,17 @@ class Drained:
 # called then. `Welcome` says that it is connected and subscribed; with `Goaway` and `Error` the
 # server says why it is about to close. After `Close`, `disconnected` is to be called.
 ClientEffect: TypeAlias = (
-    ClientMessage | Delivery | Welcome | Goaway | Error | Probe | Paused | Ping | Close | Drained
+    ClientMessage
+    | Delivery
+    | Welcome
+    | Verdict
+    | Goaway
+    | Error
+    | Probe
+    | Paused
+    | Ping
+    | Close
+    | Drained
 )
 
 
@@ -154,6 +167,7 @@ class ClientSession:
 
     Attributes:
         batches: Both ends of the current connection take frames with several messages.
+        verdicts: Its server says what follows from each failed attempt that it is told of.
     """
 
     def __init__(
@@ -165,7 +179,7 @@ class ClientSession:
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self.state = State.OFFLINE
-        self.batches = False
+        self.batches = self.verdicts = False
         self._hello = hello
         self._concurrency = concurrency
         self._heartbeat_s = heartbeat_s
@@ -192,18 +206,29 @@ class ClientSession:
         """Ids of the deliveries that the target is working on."""
         return frozenset(delivery for delivery, _ in self._running)
 
-    def connected(self, now: float) -> list[ClientEffect]:
-        """A connection stands."""
+    @property
+    def heard_at(self) -> float:
+        """When the server was heard of last; monotonic seconds."""
+        return self._liveness.heard_at
+
+    def connected(self, now: float, away_s: float | None = None) -> list[ClientEffect]:
+        """A connection stands.
+
+        Args:
+            now: Monotonic seconds.
+            away_s: How long ago the relay was heard of last; None where it never was.
+        """
         self.state = State.JOINING
         self._liveness = Liveness(now, self._heartbeat_s)
         self._joined_at = self._worked_at = now
-        return [self._hello]
+        away_ms = None if away_s is None else min(MAX_UNIX_MS, round(away_s * 1_000))
+        return [msgspec.structs.replace(self._hello, away_ms=away_ms)]
 
     def disconnected(self) -> None:
         """The connection is gone; the server frees what it lent to it."""
         # What runs and what is down stays: the target knows nothing of connections.
         self.state = State.OFFLINE
-        self.batches = False
+        self.batches = self.verdicts = False
         self._granted.clear()
         self._held.clear()
         self._window.clear()
@@ -225,6 +250,8 @@ class ClientSession:
                 return self._open(message)
             case State.OPEN, Chunk():
                 return self._chunk(message)
+            case State.OPEN, Verdict() if self.verdicts:
+                return [message]
             case ((State.JOINING | State.OPEN), Goaway(retry_after_s=retry_after_s)):
                 if not math.isfinite(retry_after_s):
                     raise ProtocolError("a goaway names no time")
@@ -286,6 +313,7 @@ class ClientSession:
         check_welcome(welcome, self._hello)
         self.state = State.OPEN
         self.batches = self._hello.batches and welcome.batches
+        self.verdicts = self._hello.verdicts and welcome.verdicts
         self._granted = {g.subscription: g for g in welcome.subscriptions}
         self._paused = {g.subscription for g in welcome.subscriptions if g.paused}
         self._finished.open(welcome.subscriptions)

@@ -57,6 +57,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     Attributes:
         window: How many deliveries it wants under way at most.
         batches: It takes batches, and would send them.
+        away_ms: How long ago it heard of the relay last; None for the first connection of its life.
+        verdicts: It wants to be told what follows from failed attempts.
     """
 
     version: str
@@ -64,6 +66,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     subscriptions: Annotated[tuple[Wanted, ...], Meta(min_length=1, max_length=MAX_SUBSCRIPTIONS)]
     window: Annotated[int, Meta(ge=1)]
     batches: bool = False
+    away_ms: Annotated[int, Meta(ge=0, le=MAX_UNIX_MS)] | None = None
+    verdicts: bool = False
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -76,6 +80,11 @@ class Granted(msgspec.Struct, frozen=True):
         oldest_waiting_at: When the oldest of them was received, in Unix milliseconds.
         paused: Why nothing is delivered until somebody resumes it; empty when it is not paused.
         filter: Which events it gets, empty for every one; None of a server that knows no filters.
+        came: How much of the backlog was received since it was read last, without what waits for
+            its next attempt; None of a server that does not say.
+        came_oldest_at: When the oldest of these was received, in Unix milliseconds.
+        retrying: How much of the backlog waits for its next attempt.
+        next_attempt_in_ms: When the first of these is due.
     """
 
     subscription: int
@@ -86,6 +95,10 @@ class Granted(msgspec.Struct, frozen=True):
     oldest_waiting_at: int | None = None
     paused: str = ""
     filter: str | None = None
+    came: int | None = None
+    came_oldest_at: int | None = None
+    retrying: int = 0
+    next_attempt_in_ms: int | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -93,12 +106,14 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
 
     Attributes:
         batches: The server takes batches, too: from now on both ends may send them.
+        verdicts: The server says what follows from each failed attempt.
     """
 
     version: str
     epoch: int
     subscriptions: tuple[Granted, ...]
     batches: bool = False
+    verdicts: bool = False
 
 
 class Deliver(msgspec.Struct, frozen=True, tag="deliver", omit_defaults=True):
@@ -153,6 +168,26 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     subscription: int
 
 
+class Follows(enum.StrEnum):
+    """What becomes of a delivery after a failed attempt."""
+
+    AGAIN = "again"
+    DEAD = "dead"
+    PAUSED = "paused"  # the subscription stops until somebody resumes it; then it goes again
+
+
+class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
+    """What follows from a result that was no 2xx.
+
+    Attributes:
+        after_ms: When the next attempt is due, from now on; 0 for as soon as can be.
+    """
+
+    delivery: Id
+    follows: Follows
+    after_ms: Annotated[int, Meta(ge=0, le=MAX_UNIX_MS)] = 0
+
+
 class Goaway(msgspec.Struct, frozen=True, tag="goaway"):
     """The server is about to close; come back after some seconds."""
 
@@ -168,4 +203,4 @@ class Error(msgspec.Struct, frozen=True, tag="error"):
 
 
 ClientMessage: TypeAlias = Hello | Result | Working | Pause | Resume
-ServerMessage: TypeAlias = Welcome | Deliver | Chunk | Goaway | Error
+ServerMessage: TypeAlias = Welcome | Deliver | Chunk | Verdict | Goaway | Error

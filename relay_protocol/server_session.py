@@ -72,11 +72,12 @@ class ServerSession:
 
     Attributes:
         batches: Both ends take frames with several messages, once the client was welcomed.
+        verdicts: The client wants to be told what follows from failed attempts.
     """
 
     def __init__(self, now: float, *, window_bytes: int = WINDOW_BYTES) -> None:
         self.state = State.CONNECTING
-        self.batches = False
+        self.batches = self.verdicts = False
         self._opened_at = now
         self._liveness = Liveness(now)
         self._window_bytes = window_bytes
@@ -121,7 +122,7 @@ class ServerSession:
                 if len(channels) < len(message.subscriptions):
                     raise ProtocolError("a hello asks for each channel once")
                 self.state = State.JOINING
-                self.batches = message.batches
+                self.batches, self.verdicts = message.batches, message.verdicts
                 self._window = Window(min(WINDOW_DELIVERIES, window), self._window_bytes)
                 return message
             case State.OPEN, Working(deliveries):
@@ -145,7 +146,8 @@ class ServerSession:
             return []
         self.state = State.OPEN
         self._subscriptions = frozenset(g.subscription for g in welcome.subscriptions)
-        return [msgspec.structs.replace(welcome, batches=self.batches)]
+        agreed = {"batches": self.batches, "verdicts": self.verdicts}
+        return [msgspec.structs.replace(welcome, **agreed)]
 
     def deliver(self, delivery: Delivery, event: msgspec.Raw | None = None) -> Deliver:
         """Send a delivery that `accepts` said yes to, with its event if that is encoded already.

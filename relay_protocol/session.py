@@ -115,21 +115,24 @@ class Liveness:
 
     Anything heard counts, not only answers to pings: on a slow link a pong waits behind data, and
     data is proof enough.
+
+    Attributes:
+        heard_at: When something arrived last; monotonic seconds.
     """
 
     def __init__(self, now: float, interval: float = HEARTBEAT_S) -> None:
         self._interval = interval
         self._grace = interval / 3  # for the answer to the last ping to come
-        self._heard_at = now
+        self.heard_at = now
         self._pinged_at = now
 
     def heard(self, now: float) -> None:
         """Something arrived from the other end."""
-        self._heard_at = now
+        self.heard_at = now
 
     def is_dead(self, now: float) -> bool:
         """True once nothing was heard for so long that nobody can be there."""
-        return now - self._heard_at >= self._interval * MISSED_HEARTBEATS + self._grace
+        return now - self.heard_at >= self._interval * MISSED_HEARTBEATS + self._grace
 
     def ping_is_due(self, now: float) -> bool:
         """True if a ping is to be sent; it counts as sent."""

@@ -79,13 +79,18 @@ class Invitation(msgspec.Struct, frozen=True):
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """A named, durable reader of a channel."""
+    """A named, durable reader of a channel.
+
+    Attributes:
+        left_at: When its last reader left; None while it is read, and where it never was.
+    """
 
     number: SubscriptionNumber
     channel: str
     name: str
     created_at: int
     config: SubscriptionConfig = ORDINARY
+    left_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,12 +461,31 @@ class DeadDelivery(msgspec.Struct, frozen=True):
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
-    """How a subscription is doing."""
+    """How a subscription is doing.
+
+    Attributes:
+        backlog: Events that are not settled.
+        retrying: How many of them wait for their next attempt.
+        next_attempt_at: When the first of these is due; None without any.
+    """
 
     subscription: Subscription
     backlog: int
     oldest_waiting_at: int | None
     dead: int
+    retrying: int = 0
+    next_attempt_at: int | None = None
+
+
+class Came(msgspec.Struct, frozen=True):
+    """What was received since a moment and waits for its first attempt.
+
+    Attributes:
+        oldest_at: When the oldest of it was received; None for nothing.
+    """
+
+    events: int = 0
+    oldest_at: int | None = None
 
 
 class ChannelStatus(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ import structlog
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock, until_next
 from relay_server.configs import ORDINARY, SubscriptionConfig
+from relay_server.delivery.absence import Absences
 from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
 from relay_server.delivery.reader import Reader, Sink
 from relay_server.delivery.sifter import Sifter
@@ -50,7 +51,7 @@ from relay_server.store.feed import (
     TokenRevoked,
 )
 from relay_server.store.interface import Store
-from relay_server.values import ChannelNumber, Subscription, SubscriptionNumber
+from relay_server.values import Came, ChannelNumber, Subscription, SubscriptionNumber
 
 if TYPE_CHECKING:  # what it imports is there only with relay-tunnel[otel]
     from relay_server.tracing import Tracing
@@ -147,6 +148,7 @@ class Hub:
         self._closing = asyncio.Event()
         self._draining = False
         self._sifter = Sifter(store, clock, self._keeps_up, self._left_out)
+        self._absences = Absences(store, clock)
         self._unlisten = [
             store.feed.listen(EventsStored, self._stored),
             store.feed.listen(ChannelChanged, self._channel_changed),
@@ -190,9 +192,18 @@ class Hub:
             if not served.peers:
                 self._stop(number)
                 self._sifter.left(number)
+                self._absences.left(served.reader.claim)
 
-    async def join(self, peer: Peer, wanted: Wanted, name: str) -> tuple[Granted, Reader]:
+    async def join(
+        self, peer: Peer, wanted: Wanted, name: str, away_ms: int | None = None
+    ) -> tuple[Granted, Reader]:
         """Give a peer a subscription; whoever had it before is told so, unless all share it.
+
+        Args:
+            peer: Who wants it.
+            wanted: How.
+            name: Of the subscription.
+            away_ms: How long the peer has been without it, as it says.
 
         Raises:
             ChannelNotFound: No channel has this name.
@@ -207,6 +218,13 @@ class Hub:
             )
             if subscription.config.forward is not None:
                 raise Forbidden(f"{name!r} is a forward: the server itself reads it")
+            since = (
+                None
+                if created
+                else self._absences.since(
+                    subscription, away_ms, is_read=subscription.number in self._served
+                )
+            )
             number, current = subscription.number, subscription.config.filter
             if only is not None and only != current:
                 subscription = await self._store.change_subscription(
@@ -216,17 +234,24 @@ class Hub:
                 await self._sifter.settle(number)
             reader = await self._serve(subscription, peer, joining, share=wanted.share)
             statuses = await self._store.subscription_status([subscription.number])
+            came = Came() if since is None else await self._store.came(number, since)
         if not statuses:
             raise ChannelNotFound(wanted.channel)  # deleted a moment ago
+        status = statuses[0]
+        due_ms, waiting = status.next_attempt_at, min(came.events, status.backlog)
         granted = Granted(
             subscription=subscription.number,
             channel=wanted.channel,
             name=name,
             created=created,
-            backlog=statuses[0].backlog,
-            oldest_waiting_at=statuses[0].oldest_waiting_at,
+            backlog=status.backlog,
+            oldest_waiting_at=status.oldest_waiting_at,
             paused=reader.paused,
             filter=reader.subscription.config.filter,
+            came=waiting,
+            came_oldest_at=came.oldest_at,
+            retrying=status.retrying,
+            next_attempt_in_ms=None if due_ms is None else max(0, due_ms - now),
         )
         return granted, reader
 
@@ -287,6 +312,7 @@ class Hub:
 
         Meanwhile filters are asked for those that nobody reads.
         """
+        await self._absences.begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sifter.run(), name="sifter")
             await self._look_at_clock()
@@ -312,6 +338,7 @@ class Hub:
         for number in list(self._served):
             self._stop(number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._absences.close()
 
     def _stored(self, change: EventsStored) -> None:
         documents = Documents(change.events)

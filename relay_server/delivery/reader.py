@@ -40,7 +40,7 @@ from relay_server.configs import Policy
 from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.queue import Queue
-from relay_server.delivery.retry import Next
+from relay_server.delivery.retry import Next, Verdict
 from relay_server.delivery.sifter import filter_of
 from relay_server.errors import ReplayNotFound
 from relay_server.filters.document import Documents
@@ -213,19 +213,23 @@ class Reader:
             if queue is not None:
                 queue.extend(sequence, sink, now)
 
-    def finish(self, sink: Sink, delivery: str, outcome: Outcome) -> None:
-        """Take the result of an attempt; one that comes late changes nothing."""
+    def finish(self, sink: Sink, delivery: str, outcome: Outcome) -> Verdict | None:
+        """Take the result of an attempt, and say what follows; one that comes late changes nothing.
+
+        Returns:
+            None for one that comes late.
+        """
         if self._look is None:  # whatever it was, the sink has room again
             self._look = asyncio.get_running_loop().call_soon(self._look_now)
         queue, sequence = self._lent(delivery)
         if queue is None:
-            return
+            return None
         jitter = 0.0
         if not outcome.delivered:
             jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
         finished = queue.finish(sequence, sink, outcome, self._clock.monotonic(), jitter)
         if finished is None:
-            return
+            return None
         entry, verdict = finished
         self._count(entry, outcome, is_replay=queue.is_replay)
         if self._tracing is not None:
@@ -233,6 +237,7 @@ class Reader:
         if verdict.next is Next.PAUSED and not self.paused:
             self.pause(verdict.reason)
             self._on_gone(verdict.reason)
+        return verdict
 
     def pause(self, reason: str) -> None:
         """Send nothing until it is configured otherwise."""

@@ -19,6 +19,7 @@ from relay_server.configs import (
     changes_of,
     check,
 )
+from relay_server.delivery.upkeep import DAY_MS
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.push import check_forward
 from relay_server.errors import (
@@ -34,6 +35,8 @@ from relay_server.operations.audit import audited
 from relay_server.values import Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"
+# Without a reader for longer, a subscription is probably forgotten, and still holds its events.
+AWAY_DAYS = 7
 
 # What it does otherwise than its channel; a null is as there: one setting, or the whole policy.
 OwnPolicy = changes_of("OwnPolicy", Policy, optional=True)
@@ -70,12 +73,19 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
         policy: What holds: its own, and for the rest its channel's.
         backlog: How many events wait.
         dead: How many deliveries were given up and are listed.
+        retrying: How many events wait for their next attempt, the first until `next_attempt_at`.
+        away_since: When its last reader left; null while it is read, and where it never was.
+        away_long: That was more than `AWAY_DAYS` ago.
     """
 
     policy: Policy
     backlog: int
     oldest_waiting_at: int | None
     dead: int
+    retrying: int
+    next_attempt_at: int | None
+    away_since: int | None
+    away_long: bool
 
 
 class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
@@ -210,12 +220,18 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
     subscription = status.subscription
     channel = who.store.catalog.channels.get(subscription.channel)
     policy = subscription.config.policy.applied_to(channel.config.policy if channel else Policy())
+    reading = reading_of(who, subscription)
+    left_at = None if reading.connected or reading.forward else subscription.left_at
     return SubscriptionView(
-        **msgspec.structs.asdict(reading_of(who, subscription)),
+        **msgspec.structs.asdict(reading),
         policy=policy,
         backlog=status.backlog,
         oldest_waiting_at=status.oldest_waiting_at,
         dead=status.dead,
+        retrying=status.retrying,
+        next_attempt_at=status.next_attempt_at,
+        away_since=left_at,
+        away_long=left_at is not None and left_at < who.now() - AWAY_DAYS * DAY_MS,
     )
 
 

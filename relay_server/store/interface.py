@@ -17,6 +17,7 @@ from relay_server.metrics import Times
 from relay_server.store.feed import Feed
 from relay_server.values import (
     Appended,
+    Came,
     Catalog,
     Channel,
     ChannelNumber,
@@ -201,6 +202,15 @@ class Readers(Protocol):
 
         Returns:
             None if it is gone, or a replay that has ended.
+        """
+
+    async def leave(self, now: int, claim: Claim | None = None) -> None:
+        """Note when the last reader of a subscription left.
+
+        Args:
+            now: When.
+            claim: That reader's; one that is not the newest changes nothing. None for every one
+                that is said to be read, for a server that starts: nobody reads yet.
         """
 
     async def standing(self, subscription: SubscriptionNumber) -> Claim | None:
@@ -469,6 +479,12 @@ class Reports(Protocol):
         self, only: Iterable[SubscriptionNumber] | None = None
     ) -> Sequence[SubscriptionStatus]:
         """Say how each subscription is doing, by channel and name."""
+
+    async def came(self, subscription: SubscriptionNumber, since: int) -> Came:
+        """Say what of a subscription's backlog was received since a time.
+
+        What waits for its next attempt is none of it.
+        """
 
     async def replay_progress(
         self, replays: Iterable[ReplayNumber], since: int

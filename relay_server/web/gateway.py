@@ -31,11 +31,13 @@ from relay_protocol.errors import ProtocolError, RelayError
 from relay_protocol.limits import CHUNK_BYTES, MAX_FRAME_BYTES, SUBPROTOCOL
 from relay_protocol.messages import (
     CloseCode,
+    Follows,
     Hello,
     Pause,
     Result,
     Resume,
     ServerMessage,
+    Verdict,
     Wanted,
     Welcome,
     Working,
@@ -46,6 +48,7 @@ from relay_protocol.values import Delivery
 from relay_server.auth import allows
 from relay_server.channels import check_subscription_name
 from relay_server.delivery.reader import Reader
+from relay_server.delivery.retry import Next
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.filters.language import check_standing
 from relay_server.values import Scope, Token
@@ -237,7 +240,8 @@ class Connection:
         self.host = hello.host[:MAX_HOST_CHARS]
         try:
             asked = [self._check(wanted) for wanted in hello.subscriptions]
-            joined = [await self._context.hub.join(self, *one) for one in asked]
+            join, away_ms = self._context.hub.join, hello.away_ms
+            joined = [await join(self, *one, away_ms) for one in asked]
         except (Forbidden, InvalidValue) as exc:
             self._refuse(CloseCode.CHANNEL_REFUSED, exc)
             return
@@ -278,7 +282,10 @@ class Connection:
             # The window is shared: of all that may send now, whoever waits longest goes first.
             for reader in self._readers.values():
                 reader.wake()
-        self._lent.pop(result.delivery).finish(self, result.delivery, result.outcome)
+        verdict = self._lent.pop(result.delivery).finish(self, result.delivery, result.outcome)
+        if verdict is not None and self._session.verdicts and verdict.next in _FOLLOWS:
+            follows, after_ms = _FOLLOWS[verdict.next], round(verdict.after_s * 1_000)
+            self._send(Verdict(result.delivery, follows, after_ms))
 
     def _extend(self, deliveries: Iterable[str]) -> None:
         for delivery in deliveries:
@@ -352,6 +359,14 @@ class Connection:
             return
         log.error("a client could not be written to", token=self.token, exc_info=error)
         self._transport.abort()
+
+
+# What a client is told of: what was delivered, or given back, it knows by itself.
+_FOLLOWS = {
+    Next.AGAIN: Follows.AGAIN,
+    Next.DEAD: Follows.DEAD,
+    Next.PAUSED: Follows.PAUSED,
+}
 
 
 def _framed(message: bytes) -> bytes:

@@ -9,10 +9,11 @@ import pytest
 
 from relay_server.configs import ForwardConfig, PolicyChanges, SubscriptionConfig
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound, TooManySubscriptions
+from relay_server.spans import Span
 from relay_server.store.interface import Store
-from relay_server.values import Channel, MarkState, Progress
+from relay_server.values import Came, Channel, Mark, MarkState, Progress
 from tests.support.clock import START_MS
-from tests.support.events import mark, new_event
+from tests.support.events import mark, new_event, waiting
 from tests.support.stores import (
     UNICODE,
     Stores,
@@ -105,6 +106,49 @@ async def test_status_says_how_far_each_subscription_is(
         ("chatwoot", 5, START_MS + 4),
     ]
     assert other.name == "a-channel"
+
+
+async def test_what_came_since_a_time_is_told_from_what_waits_for_its_next_attempt(
+    store: Store, channel: Channel
+) -> None:
+    ana, claim = await make_subscription(store)
+    for n in range(8):
+        await store.append(channel.number, new_event(received_at=START_MS + n))
+    again = Mark(5, MarkState.WAITING, 1, 1, START_MS + 99, START_MS, "it answered 500", START_MS)
+    marks = (waiting(2), mark(4), again, mark(6, MarkState.UNDER_WAY))
+    await record(store, claim, Progress(1, marks, skipped=(Span(7, 7),)))
+
+    [status] = await store.subscription_status()
+    came = [await store.came(ana.number, START_MS + n) for n in (0, 2, 5, 7, 8)]
+
+    assert (status.backlog, status.retrying, status.next_attempt_at) == (5, 2, START_MS + 99)
+    assert came == [
+        Came(3, START_MS + 2),
+        Came(3, START_MS + 2),
+        Came(2, START_MS + 5),
+        Came(1, START_MS + 7),
+        Came(),
+    ]
+    assert await store.came(4_711, START_MS) == Came()
+
+
+async def test_who_left_when_is_kept(stores: Stores, store: Store, channel: Channel) -> None:
+    """Until it is claimed again; of an older claim, it says nothing."""
+    ana, first = await make_subscription(store, name="ana")
+    bob, _ = await make_subscription(store, name="bob")
+    await store.subscribe("chatwoot", "never read", None, START_MS)
+    await store.leave(START_MS + 1, first)
+    store = await stores.reopen(store)
+    await store.leave(START_MS + 2)
+
+    async def left() -> list[int | None]:
+        return [s.left_at for s in await store.subscriptions("chatwoot")]
+
+    assert await left() == [START_MS + 1, START_MS + 2, None]
+    await store.claim(ana.number)
+    await store.leave(START_MS + 3, first)
+    assert await left() == [None, START_MS + 2, None]
+    assert bob.left_at is None
 
 
 async def test_a_forgotten_subscription_keeps_nothing_back(store: Store) -> None:

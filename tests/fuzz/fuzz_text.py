@@ -73,7 +73,7 @@ def notices(text: str) -> list[Notice]:
         Waiting(text, TARGET),
         Resumed(text, TARGET),
         Paused(text, text, text),
-        Slept(),
+        Slept(39.0),
         Stopping(3),
         Lost(text, text, before_first=True),
         StillAway(text, text),

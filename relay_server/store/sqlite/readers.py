@@ -51,6 +51,13 @@ class SqliteReaders(Part):
         database.changes.append(Claimed(reader, epoch))
         return Claim(reader, epoch, _progress(database, reader, floor))
 
+    @writes
+    def leave(self, database: Database, now: int, claim: Claim | None = None) -> None:
+        if claim is None:
+            database.run("leave_all", now=now)
+        else:
+            database.run("leave", now=now, number=claim.reader, epoch=claim.epoch)
+
     @asks
     def standing(self, database: Database, subscription: SubscriptionNumber) -> Claim | None:
         row = database.one("standing", number=subscription)

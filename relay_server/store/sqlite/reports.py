@@ -16,6 +16,7 @@ from relay_server.store.sqlite.rows import decode_config, decode_subscription
 from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.values import (
     Attempt,
+    Came,
     ChannelNumber,
     ChannelStatus,
     DeliveryState,
@@ -41,7 +42,16 @@ class SqliteReports(Part):
     ) -> Sequence[SubscriptionStatus]:
         wanted = None if only is None else json.dumps(sorted(only))
         rows = database.all("subscription_status", only=wanted)
-        return [SubscriptionStatus(decode_subscription(row), *row[5:]) for row in rows]
+        return [SubscriptionStatus(decode_subscription(row), *row[6:]) for row in rows]
+
+    @reports_progress
+    def came(self, database: Database, subscription: SubscriptionNumber, since: int) -> Came:
+        place = database.one("place_of", number=subscription)
+        if place is None:
+            return Came()
+        channel, floor, newest = place
+        after = _before(database, channel, floor, newest, since)
+        return Came(*database.all("came", number=subscription, after=after)[0])
 
     @reports_progress
     def replay_progress(
@@ -81,6 +91,22 @@ class SqliteReports(Part):
             again = [kept.state(r, names[r], sequence, "") for r in kept.replays_of(sequence)]
             states.append(own + again)
         return states
+
+
+def _before(database: Database, channel: ChannelNumber, low: int, high: int, time: int) -> int:
+    """The sequence behind which events were received since a time, between two of them.
+
+    Times grow with sequences, but where a clock jumped.
+    """
+    end = {"last": position(channel, high)}
+    while low < high:
+        middle = (low + high) // 2
+        row = database.one("received_at", after=position(channel, middle), **end)
+        if row is None or row[1] >= time:
+            high = middle
+        else:
+            low = sequence_of(row[0])
+    return low
 
 
 class _Kept:

@@ -110,8 +110,8 @@ def decode_event(row: Row) -> Event:
 
 def decode_subscription(row: Row) -> Subscription:
     """From `subscriptions`, and what begins like it."""
-    number, channel, name, created_at, config = row[:5]
-    return Subscription(number, channel, name, created_at, decode_config(config))
+    number, channel, name, created_at, config, left_at = row[:6]
+    return Subscription(number, channel, name, created_at, decode_config(config), left_at)
 
 
 def decode_config(config: bytes) -> SubscriptionConfig:

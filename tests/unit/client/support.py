@@ -51,6 +51,7 @@ class FakeRelay:
     version: str = __version__
     resumed: list[str] = field(default_factory=list)  # paths
     batches: bool = True  # it is of a version that takes them
+    verdicts: bool = False
     canary_comes: bool = True
     canary_records: bool = True
     whoami: dict[str, Any] = field(default_factory=dict)
@@ -207,6 +208,7 @@ class Connection:
     async def _join(self, hello: Hello) -> None:
         self._relay.hellos.append(hello)
         self.session.batches &= self._relay.batches
+        self.session.verdicts &= self._relay.verdicts
         if self._relay.refusal is not None:
             await self.perform(self.session.refuse(*self._relay.refusal))
             return

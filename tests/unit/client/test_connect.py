@@ -109,7 +109,7 @@ def test_an_old_relay_is_warned_of_once_after_the_welcome(asked: str) -> None:
     setattr(announcer, asked, True)
     new, old = (Granted(1, "chatwoot", "ana", False, 0, filter=only) for only in ("", None))
     notices: list[Notice] = [
-        Slept(),
+        Slept(39.0),
         Connected(Welcome("0.1.0", 1, (new,))),
         Connected(Welcome("0.0.1", 1, (old,))),
         Connected(Welcome("0.0.1", 2, (old,))),

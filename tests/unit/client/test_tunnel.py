@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relay_client import tunnel
+from relay_client import absence, tunnel
 from relay_client.backoff import Backoff
 from relay_client.notices import (
     Connected,
@@ -29,7 +29,7 @@ from relay_http.poster import Posted
 from relay_http.target import Target
 from relay_protocol.client_session import ClientEffect, ClientSession
 from relay_protocol.limits import WINDOW_DELIVERIES
-from relay_protocol.messages import CloseCode, Goaway, Hello, Wanted
+from relay_protocol.messages import CloseCode, Follows, Goaway, Hello, Verdict, Wanted
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 from tests.support.raw_target import make_delivery
 from tests.support.virtual_time import running_clock, virtual_time
@@ -71,12 +71,14 @@ class Client:
         heartbeat_s: float = 15.0,
         url: str = "",
         batches: bool = True,
+        verdicts: bool = False,
     ) -> None:
         self.notices: list[Notice] = []
         self.poster = FakePoster()
         self.draws: list[float] = []
         self.slept_s = 0.0  # how far the wall clock is ahead
-        hello = Hello("1.0", "laptop", (Wanted("chatwoot"),), WINDOW_DELIVERIES, batches=batches)
+        wanted, agreed = (Wanted("chatwoot"),), {"batches": batches, "verdicts": verdicts}
+        hello = Hello("1.0", "laptop", wanted, WINDOW_DELIVERIES, **agreed)
         self.session = ClientSession(hello, 8, heartbeat_s=heartbeat_s)
         self.tunnel = Tunnel(
             Relay(url or relay.url, TOKEN),
@@ -99,12 +101,12 @@ class Client:
 
 @asynccontextmanager
 async def connected(
-    *, heartbeat_s: float = 15.0, autoping: bool = True
+    *, heartbeat_s: float = 15.0, autoping: bool = True, verdicts: bool = False
 ) -> AsyncIterator[tuple[FakeRelay, Client]]:
     """A client that is connected to a relay."""
     async with fake_relay() as relay:
-        relay.autoping = autoping
-        async with running(Client(relay, heartbeat_s=heartbeat_s)) as client:
+        relay.autoping, relay.verdicts = autoping, verdicts
+        async with running(Client(relay, heartbeat_s=heartbeat_s, verdicts=verdicts)) as client:
             await until(lambda: client.told(Connected))
             yield relay, client
 
@@ -222,8 +224,46 @@ async def test_after_a_sleep_the_connection_is_made_anew_at_once() -> None:
         client.slept_s = 8 * 3600.0
         await relay.connected(times=2)
 
-        assert len(client.told(Slept)) == 1
+        [slept] = client.told(Slept)
+        assert slept.for_s == pytest.approx(8 * 3600, abs=5)  # type: ignore[union-attr]
         assert client.told(Lost)[0].text == "this machine slept"  # type: ignore[union-attr]
+
+
+async def test_what_follows_from_a_failure_is_told_with_it() -> None:
+    """As the relay says; without, once it has said nothing for a while, or is lost."""
+    async with connected(verdicts=True) as (relay, client):
+        client.poster.outcome = Response(500)
+        await relay.open[0].deliver(make_delivery(1))
+        await until(lambda: relay.settled)
+        assert client.told(Settled) == [], "it waits for what follows"
+        again = Verdict(make_delivery(1).id, Follows.AGAIN, 5_000)
+        await relay.open[0].perform([again, Verdict("1.9", Follows.DEAD)])
+        await until(lambda: client.told(Settled))
+        await relay.open[0].deliver(make_delivery(2))
+        await until(lambda: len(relay.settled) == 2)
+        await relay.open[0].socket.close(code=1011)
+        await until(lambda: len(client.told(Settled)) == 2)
+
+        told = client.told(Settled)
+        assert [notice.verdict for notice in told] == [again, None]  # type: ignore[union-attr]
+
+
+async def test_a_relay_that_says_nothing_of_failures_is_not_waited_for() -> None:
+    async with connected() as (relay, client):
+        client.poster.outcome = Response(500)
+        await relay.open[0].deliver(make_delivery(1))
+        await until(lambda: client.told(Settled))
+        assert client.told(Settled)[0].verdict is None  # type: ignore[union-attr]
+
+
+async def test_a_client_that_comes_back_says_how_long_it_heard_nothing() -> None:
+    async with connected() as (relay, client):
+        client.slept_s = 3_600.0
+        await relay.connected(times=2)
+
+        [first, second] = [one.away_ms for one in relay.hellos]
+        assert first is None
+        assert second == pytest.approx(3_600_000, abs=5_000)
 
 
 async def test_pongs_keep_a_quiet_connection() -> None:
@@ -360,7 +400,7 @@ async def test_a_stop_does_not_wait_for_who_takes_nothing(
 
 
 async def test_a_relay_that_stays_away_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tunnel, "BLINK_S", 0.05)
+    monkeypatch.setattr(absence, "BLINK_S", 0.05)
 
     async with connected() as (relay, client):
         relay.handshake_status = 503

@@ -26,11 +26,13 @@ from relay_protocol.messages import (
     Result,
     Resume,
     ServerMessage,
+    Verdict,
     Wanted,
     Welcome,
     Working,
 )
 from relay_protocol.values import Response
+from relay_server.configs import Policy
 from relay_server.delivery.hub import ReaderState
 from relay_server.errors import StoreUnavailable
 from relay_server.values import Scope, Subscription
@@ -341,6 +343,33 @@ async def test_messages_that_are_not_allowed_later(
     await until(lambda: served.context.hub._served == {})
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_what_follows_from_a_failure_is_said_to_who_asked_for_it(
+    served: Served, token: str, *, asked: bool
+) -> None:
+    """Of what was delivered nothing is said: that is most of all."""
+    await served.configure(policy=Policy(retry_delays_s=(5.0,), other_tries=1))
+    async with client(served, token) as ana:
+        await ana.say(Hello("1.0", "laptop", (Wanted("chatwoot"),), 32, verdicts=asked))
+        welcome = await ana.next()
+        assert isinstance(welcome, Welcome)
+        assert (welcome.verdicts, welcome.subscriptions[0].came) == (asked, 0)
+        await store(served, 4)
+        delivers = [await ana.deliver() for _ in range(4)]
+        for deliver, status in zip(delivers, (200, 503, 404, 410), strict=True):
+            await ana.say(Result(deliver.delivery, Response(status)))
+        if asked:
+            said = [await ana.next() for _ in range(3)]
+            assert [v.delivery for v in said if isinstance(v, Verdict)] == [
+                deliver.delivery for deliver in delivers[1:]
+            ]
+            assert [getattr(v, "follows", "") for v in said] == ["again", "dead", "paused"]
+            assert 4_000 <= getattr(said[0], "after_ms", 0) <= 6_000
+            return
+        await ana.socket.ping()
+        assert (await ana.socket.receive(timeout=20)).type is WSMsgType.PONG
+
+
 async def test_results_of_what_was_never_sent_are_harmless(served: Served, token: str) -> None:
     async with client(served, token) as ana:
         [granted] = (await ana.join()).subscriptions
@@ -434,7 +463,7 @@ async def test_a_client_that_is_not_heard_is_let_go(served: Served, token: str) 
         await ana.socket.pong()
         [reader] = served.context.hub._peers
         assert isinstance(reader, gateway.Connection)
-        await until(lambda: reader._session._liveness._heard_at == served.clock.now)
+        await until(lambda: reader._session._liveness.heard_at == served.clock.now)
         for _ in range(5):
             tick(served, HEARTBEAT_S)
         assert (await ana.closed())[0] == CloseCode.NORMAL

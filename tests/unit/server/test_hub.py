@@ -29,7 +29,7 @@ from relay_server.values import (
     SubscriptionNumber,
     SubscriptionStatus,
 )
-from tests.support.events import OK
+from tests.support.events import OK, new_event
 from tests.support.stores import MemoryStore, append_many, make_channel
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
@@ -297,6 +297,32 @@ async def test_a_deleted_channel_sends_its_readers_away() -> None:
             ["a channel was deleted, 1"],
             [],
         )
+
+
+@virtual_time
+async def test_who_comes_back_is_told_what_came_meanwhile() -> None:
+    """Not what waited before, nor what is tried again later."""
+    async with world() as w:
+        peer = FakePeer(window=2)
+        first, reader = await w.join(peer)
+        await w.append(3)
+        reader.finish(peer, peer.got[0].id, Response(500))
+        await asyncio.sleep(2)
+        w.hub.remove(peer)
+        await asyncio.sleep(60)
+        channel, now = w.store.catalog.channels["chatwoot"].number, running_clock().unix_ms()
+        for key in ("8", "9"):
+            await w.store.append(channel, new_event(key=key, received_at=now))
+        again, _ = await w.join(FakePeer())
+        taken_over, _ = await w.join(FakePeer())
+        w.hub.remove(peer)
+        late, _ = await w.hub.join(FakePeer(), Wanted("chatwoot"), "ana", 30_000)
+
+    assert (first.came, first.created) == (0, True)
+    assert (again.backlog, again.came, again.retrying) == (5, 2, 1)
+    assert again.next_attempt_in_ms is not None
+    assert taken_over.came == 0, "somebody read it all the while"
+    assert late.came == 2, "it says that it has heard nothing for 30 s"
 
 
 @virtual_time

@@ -41,7 +41,7 @@ DELETE FROM tokens WHERE name = :name RETURNING 1;
 
 -- name: subscriptions
 -- Those of a channel, a name or a number; NULL for any.
-SELECT s.number, c.name, s.name, s.created_at, s.config
+SELECT s.number, c.name, s.name, s.created_at, s.config, s.left_at
 FROM subscriptions s JOIN channels c ON c.number = s.channel
 WHERE (:channel IS NULL OR c.name = :channel) AND (:name IS NULL OR s.name = :name)
     AND (:number IS NULL OR s.number = :number)

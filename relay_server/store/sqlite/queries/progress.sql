@@ -1,7 +1,14 @@
 -- How far each reader is. A reader is a subscription, or a replay under minus its number.
 
 -- name: claim
-UPDATE subscriptions SET epoch = epoch + 1 WHERE number = :number RETURNING epoch, floor;
+UPDATE subscriptions SET epoch = epoch + 1, left_at = NULL WHERE number = :number
+RETURNING epoch, floor;
+
+-- name: leave
+UPDATE subscriptions SET left_at = :now WHERE number = :number AND epoch = :epoch;
+
+-- name: leave_all
+UPDATE subscriptions SET left_at = :now WHERE left_at IS NULL AND epoch > 0;
 
 -- name: claim_replay
 UPDATE replays SET epoch = epoch + 1 WHERE number = :number AND state = @RUNNING

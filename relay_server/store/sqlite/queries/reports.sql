@@ -11,7 +11,7 @@ FROM counted c ORDER BY c.name;
 -- name: subscription_status
 -- :only is a JSON list of numbers; NULL for all. What waits is counted by what does not, which is
 -- little: the marks above the floor that say `settled`, and the spans that a filter left out.
-SELECT s.number, c.name, s.name, s.created_at, s.config,
+SELECT s.number, c.name, s.name, s.created_at, s.config, s.left_at,
     max(0, c.last_sequence - s.floor - (
         SELECT count(*) FROM deliveries d
         WHERE d.subscription = s.number AND d.sequence > s.floor AND d.state >= @DELIVERED
@@ -29,12 +29,52 @@ SELECT s.number, c.name, s.name, s.created_at, s.config,
             WHERE k.subscription = s.number AND k.last >= (e.position & @MASK)
             ORDER BY k.last LIMIT 1) <= (e.position & @MASK), 0)
      ORDER BY e.position LIMIT 1),
-    (SELECT count(*) FROM deliveries d WHERE d.subscription = s.number AND d.state = @DEAD)
+    (SELECT count(*) FROM deliveries d WHERE d.subscription = s.number AND d.state = @DEAD),
+    (SELECT count(*) FROM deliveries d
+     WHERE d.subscription = s.number AND d.sequence > s.floor AND d.state = @WAITING
+        AND d.due_at > 0),
+    (SELECT min(d.due_at) FROM deliveries d
+     WHERE d.subscription = s.number AND d.sequence > s.floor AND d.state = @WAITING
+        AND d.due_at > 0)
 FROM subscriptions s JOIN counted c ON c.number = s.channel
 WHERE s.number IN (
     SELECT value FROM json_each(:only)
     UNION ALL SELECT number FROM subscriptions WHERE :only IS NULL)
 ORDER BY c.name, s.name;
+
+-- name: received_at
+-- Of the first event after a position.
+SELECT position, received_at FROM events WHERE position > :after AND position <= :last
+ORDER BY position LIMIT 1;
+
+-- name: came
+-- As `subscription_status`, of what is after a sequence, without what waits for its next attempt.
+SELECT
+    max(0, c.last_sequence - a.after - (
+        SELECT count(*) FROM deliveries d
+        WHERE d.subscription = s.number AND d.sequence > a.after
+            AND (d.state >= @DELIVERED OR d.state = @WAITING AND d.due_at > 0)
+    ) - (
+        SELECT ifnull(sum(k.last - max(k.first - 1, a.after)), 0) FROM skips k
+        WHERE k.subscription = s.number AND k.last > a.after)),
+    (SELECT e.received_at FROM events e
+     WHERE e.position > s.channel << @BITS | a.after AND e.position <= s.channel << @BITS | @MASK
+        AND NOT EXISTS (
+            SELECT 1 FROM deliveries d
+            WHERE d.subscription = s.number AND d.sequence = (e.position & @MASK)
+                AND (d.state >= @DELIVERED OR d.state = @WAITING AND d.due_at > 0))
+        AND NOT ifnull((
+            SELECT k.first FROM skips k
+            WHERE k.subscription = s.number AND k.last >= (e.position & @MASK)
+            ORDER BY k.last LIMIT 1) <= (e.position & @MASK), 0)
+     ORDER BY e.position LIMIT 1)
+FROM subscriptions s JOIN counted c ON c.number = s.channel JOIN (SELECT :after AS after) a
+WHERE s.number = :number;
+
+-- name: place_of
+-- Of a subscription: its channel, its floor, and that channel's last sequence.
+SELECT s.channel, s.floor, c.last_sequence
+FROM subscriptions s JOIN counted c ON c.number = s.channel WHERE s.number = :number;
 
 -- name: marks_of_replays
 -- :replays is a JSON list of numbers. What is below the floor are dead ones alone.
