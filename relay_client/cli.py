@@ -209,7 +209,7 @@ def _asked_token(console: Console) -> str:
     if console.asks:
         token = getpass.getpass("Token: ", stream=console.err).strip()
     else:
-        token = sys.stdin.readline().strip()
+        token = sys.stdin.readline().lstrip("\ufeff").strip()
     if not is_token(token):
         raise UsageError("that is no token: one word is expected", "Copy it as it was printed.")
     return token

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +20,25 @@ def default_folder() -> Path:
     """The folder that this system keeps a user's configuration in."""
     import platformdirs
 
-    return Path(platformdirs.user_config_dir("relay-client", appauthor=False))
+    return users_folder(platformdirs.user_config_dir, "RELAY_CLIENT_CONFIG_DIR")
+
+
+def users_folder(find: Callable[..., str], variable: str) -> Path:
+    """The folder of this program that the system keeps for a user.
+
+    Args:
+        find: One of platformdirs' functions.
+        variable: What names another folder.
+
+    Raises:
+        UsageError: This user has no home.
+    """
+    try:
+        return Path(find("relay-client", appauthor=False))
+    except RuntimeError as exc:
+        raise UsageError(
+            "this user has no home to keep anything in", f"Set {variable}, or HOME."
+        ) from exc
 
 
 def load(folder: Path) -> dict[str, str]:

@@ -23,7 +23,7 @@ from relay_client.errors import UsageError
 from relay_client.relay import Relay, parse_url
 from relay_http.target import Target, path_of_all
 from relay_protocol.limits import WINDOW_DELIVERIES
-from relay_protocol.text import plainly
+from relay_protocol.text import decoded, plainly, trimmed
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment
 
 _PREFIX = "RELAY_CLIENT_"
@@ -32,6 +32,7 @@ _PLACE = re.compile(
     r"(?:(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
     r":(?P<port>[0-9]{1,5})(?P<path>/[!-~]*)?"
 )
+_EMPTY_COUNTS = ("filter",)  # the settings that say something when they are empty
 _FLAGS = {"name": "--as", "timeout_s": "--timeout"}  # where it is not the setting's name
 
 DEFAULT = "default"
@@ -100,6 +101,11 @@ class ClientSettings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("token")
     @classmethod
@@ -211,8 +217,9 @@ def load(flags: Mapping[str, object], *, with_login: bool = True) -> Configurati
     """
     _refuse_unknown(os.environ)
     given = {name: value for name, value in flags.items() if value not in (None, [], ())}
-    environment = EnvSettingsSource(ClientSettings)()
-    folder = Path(environment.get("config_dir") or saved_login.default_folder())
+    environment = trimmed(EnvSettingsSource(ClientSettings)(), _EMPTY_COUNTS)
+    named = environment.get("config_dir")
+    folder = Path(str(named)) if named else saved_login.default_folder()
     layers: dict[str, dict[str, object]] = {
         "saved login": {**(saved_login.load(folder) if with_login else {})},
         "environment": _with_token_read(environment, "RELAY_CLIENT_TOKEN"),
@@ -223,7 +230,8 @@ def load(flags: Mapping[str, object], *, with_login: bool = True) -> Configurati
     for source, layer in layers.items():
         values |= layer
         sources |= dict.fromkeys(layer, source)
-    return Configuration(_validated(values, sources), sources, folder, "NO_COLOR" not in os.environ)
+    colour = not os.environ.get("NO_COLOR")
+    return Configuration(_validated(values, sources), sources, folder, colour)
 
 
 def read_token(file: Path) -> str:
@@ -233,8 +241,10 @@ def read_token(file: Path) -> str:
         UsageError: There is none in it.
     """
     try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
+        token = decoded(file.read_bytes()).strip()
+    except OSError as exc:
+        raise UsageError(f"the token file {file} cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
         raise UsageError(f"the token file {file} cannot be read: {exc}") from exc
     if not is_token(token):
         raise UsageError(f"the token file {file} holds no token: one word is expected")
@@ -245,7 +255,7 @@ def _default_state_folder() -> Path:
     """The folder that this system keeps a user's state in."""
     import platformdirs
 
-    return platformdirs.user_state_path("relay-client", appauthor=False)
+    return saved_login.users_folder(platformdirs.user_state_dir, "RELAY_CLIENT_STATE_DIR")
 
 
 def _with_token_read(layer: dict[str, object], name: str) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 ZERO_WIDTH_JOINER = "\u200d"  # holds emoji families together; every other format char is a risk
 SHORT_ID_CHARS = 8  # of an event's id, in lists: one of thousands rarely ends as another does
@@ -39,6 +39,17 @@ def decoded(content: bytes) -> str:
 def short_id(id_: str) -> str:
     """The end of an event's id, by which people name it, and a relay finds it."""
     return harmless(id_[-SHORT_ID_CHARS:])
+
+
+def trimmed(values: Mapping[str, object], empty_counts: Container[str] = ()) -> dict[str, object]:
+    """Settings without blanks around them, and without the empty ones: those are not set.
+
+    Args:
+        values: By name.
+        empty_counts: Names of those that mean something when they are empty.
+    """
+    kept = {n: v.strip() if isinstance(v, str) else v for n, v in values.items()}
+    return {name: value for name, value in kept.items() if value != "" or name in empty_counts}
 
 
 def plainly(message: str, say: Callable[[str], str] = str) -> str:

@@ -31,7 +31,7 @@ from relay_server.metrics import Metrics, measure_lag
 from relay_server.operations.channels import delete_forgotten_canaries
 from relay_server.operations.server import VERSION
 from relay_server.sealing import Sealer
-from relay_server.settings import ServerSettings, Sources
+from relay_server.settings import EVERYWHERE, ServerSettings, Sources
 from relay_server.stopping import Ending, on_signals, stop
 from relay_server.store.opening import open_store, store_exists
 from relay_server.web import api, gateway, guests, openapi
@@ -108,7 +108,9 @@ def prepare_data_dir(data_dir: Path) -> None:
     except OSError as exc:
         raise InvalidValue(f"the data dir {data_dir} cannot be made: {exc.strerror}") from exc
     if not os.access(data_dir, os.W_OK | os.X_OK):
-        denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(data_dir))
+        read_only = os.statvfs(data_dir).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        denied = OSError(number, os.strerror(number), str(data_dir))
         reason = explained(denied, data_dir)
         raise InvalidValue(f"the data dir {data_dir} cannot be written to: {reason}")
 
@@ -308,7 +310,8 @@ async def _listen(
     control = await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
     ops = await _runner(stack, ops_app(context))
     with _explained(settings.ops_host, settings.ops_port, "RELAY_SERVER_OPS_PORT"):
-        await web.TCPSite(ops, settings.ops_host, settings.ops_port, backlog=BACKLOG).start()
+        host = _interfaces(settings.ops_host)
+        await web.TCPSite(ops, host, settings.ops_port, backlog=BACKLOG).start()
     public = await _runner(stack, public_app(context))
     front = Front(context, public.handler)
     server = await _listen_publicly(stack, context, front, ending)
@@ -322,7 +325,7 @@ async def _listen_publicly(
     with _explained(settings.host, settings.port, "RELAY_SERVER_PORT"):
         server = await asyncio.get_running_loop().create_server(
             front,
-            settings.host,
+            _interfaces(settings.host),
             settings.port,
             ssl=certificate.context if certificate else None,
             backlog=BACKLOG,
@@ -333,6 +336,11 @@ async def _listen_publicly(
         renewing = certificate.renew(context.certificate_is_stale)
         ending.watch(stack, "renewal of the certificate", renewing)
     return server
+
+
+def _interfaces(host: str) -> str | None:
+    """What an event loop calls the addresses to listen on; of `::` it would leave IPv4 out."""
+    return None if host == EVERYWHERE else host
 
 
 async def _runner(stack: AsyncExitStack, app: web.Application) -> BoundedRunner:

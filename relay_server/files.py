@@ -5,22 +5,52 @@ A health check reads this module alone, so it needs little.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from relay_protocol.errors import RelayError
+from relay_protocol.text import decoded
+
 PREFIX = "RELAY_SERVER_"
 SOCKET_NAME = "control.sock"
 MAX_SOCKET_PATH = 100  # bytes; the kernel takes 107. A longer path is reached through its folder
 
 
+class NoHome(RelayError, code="no_home"):
+    """A folder in the user's home was meant, and this user has none."""
+
+    message = "there is no folder {}: this user has no home"
+    hint = "Set RELAY_SERVER_DATA_DIR, or HOME."
+
+
 def default_data_dir() -> Path:
-    """In the user's data folder."""
+    """In the user's data folder.
+
+    Raises:
+        NoHome: There is none.
+    """
     import platformdirs
 
-    return platformdirs.user_data_path("relay-server")
+    try:
+        return platformdirs.user_data_path("relay-server")
+    except RuntimeError as exc:
+        raise NoHome("for the user's data") from exc
+
+
+def absolute(path: Path) -> Path:
+    """A path from the root on, and from a user's home where it begins with `~`.
+
+    Raises:
+        NoHome: There is none.
+    """
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as exc:
+        raise NoHome(path) from exc
 
 
 def named_data_dir() -> Path | None:
@@ -28,12 +58,12 @@ def named_data_dir() -> Path | None:
 
     A `…_FILE` that cannot be read names none: whoever reads the settings says why.
     """
-    given = {name.upper(): value for name, value in os.environ.items()}
-    if f"{PREFIX}DATA_DIR" in given:
-        return Path(given[f"{PREFIX}DATA_DIR"])
+    given = {name.upper(): value.strip() for name, value in os.environ.items()}
+    if named := given.get(f"{PREFIX}DATA_DIR"):
+        return Path(named)
     try:
-        return Path(Path(os.environ[f"{PREFIX}DATA_DIR_FILE"]).read_text("utf-8").strip())
-    except (KeyError, OSError, UnicodeDecodeError):
+        return Path(decoded(Path(given[f"{PREFIX}DATA_DIR_FILE"]).read_bytes()).strip())
+    except (KeyError, OSError, ValueError):
         return None
 
 
@@ -94,6 +124,8 @@ def explained(error: OSError, data_dir: Path) -> str:
     A volume that was made for another user, or a bind mount that Docker made for root, is the
     usual cause, and the system's "Permission denied" says neither whose it is nor who asks.
     """
+    if error.errno == errno.EROFS:
+        return "it is mounted read-only: mount it for writing"
     if isinstance(error, PermissionError):
         path = Path(error.filename or data_dir)
         with suppress(OSError):  # a folder above is closed, too

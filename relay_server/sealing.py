@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relay_protocol.text import decoded
 from relay_server.errors import InvalidValue
 from relay_server.files import size_of, write_whole
 
@@ -62,6 +63,6 @@ class Sealer:
         if make and not size_of(self._path):  # an empty one is what a crash left: it sealed nothing
             write_whole(self._path, Fernet.generate_key())
         try:
-            return self._path.read_text("ascii").strip()
+            return decoded(self._path.read_bytes()).strip()
         except OSError as exc:
             raise InvalidValue(f"the sealing key {self._path} cannot be read: {exc}") from exc

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from ipaddress import ip_network
@@ -14,22 +16,23 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
-from relay_http.addresses import Network
+from relay_http.addresses import Network, plain_address
 from relay_protocol.limits import MAX_BODY_BYTES
-from relay_protocol.text import plainly
+from relay_protocol.text import decoded, plainly, trimmed
 from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.errors import InvalidValue
-from relay_server.files import PREFIX, default_data_dir, explained, size_of, write_whole
+from relay_server.files import PREFIX, absolute, default_data_dir, explained, size_of, write_whole
 
 FILE_NAME = "settings.toml"
+EVERYWHERE = "::"  # to listen on: every address of this machine, of IPv4 as well
 
 
 class SettingsError(InvalidValue, code="invalid_setting"):
@@ -44,12 +47,13 @@ class ServerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data_dir: Path = Field(
-        default_data_dir(),
+        default_factory=default_data_dir,
         description="Folder of the database, its lock, the sealing key and the control socket.",
     )
     host: str = Field(
         "127.0.0.1",
-        description="Address to listen on; 0.0.0.0 for all, behind a proxy on another host.",
+        description="Address to listen on. Behind a proxy on another host 0.0.0.0, for all of"
+        " IPv4, or :: or *, for all of IPv4 and IPv6.",
     )
     port: int = Field(8802, ge=0, le=65_535, description="Port to listen on.")
     ops_host: str = Field(
@@ -144,9 +148,24 @@ class ServerSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, files that it names, `settings.toml` in the data dir."""
-        named = InitSettingsSource(settings_cls, _named_files())
-        toml = settings_file(_data_dir(init_settings(), env_settings(), named()))
-        return init_settings, env_settings, named, TomlConfigSettingsSource(settings_cls, toml)
+        given = [_trimmed(init_settings()), _trimmed(EnvSettingsSource(cls)()), _named_files()]
+        given.append(_trimmed(_read_toml(settings_file(_data_dir(*given)))))
+        return tuple(InitSettingsSource(settings_cls, values) for values in given)
+
+    @field_validator("search", "store_url", "log_format", "log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("host", "ops_host")
+    @classmethod
+    def _check_host(cls, value: str) -> str:
+        host = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        if host == "*":
+            return EVERYWHERE
+        if plain_address(host) is None and not re.fullmatch(r"[\w.-]+", host):
+            raise ValueError("must be an address or a name to listen on, and the port goes apart")
+        return host
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
@@ -193,7 +212,7 @@ class ServerSettings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return absolute(value)
 
     @model_validator(mode="after")
     def _check_tls(self) -> ServerSettings:
@@ -207,7 +226,9 @@ class ServerSettings(BaseSettings):
         if self.public_url:
             return self.public_url
         scheme = "https" if self.tls_cert_file else "http"
-        host = "localhost" if self.host in ("0.0.0.0", "::", "127.0.0.1") else self.host  # noqa: S104
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.host in ("0.0.0.0", EVERYWHERE, "127.0.0.1"):  # noqa: S104
+            host = "localhost"
         return f"{scheme}://{host}:{self.port}"
 
 
@@ -217,7 +238,7 @@ class Sources:
     def __init__(self, flags: Iterable[str], file: Iterable[str]) -> None:
         self._flags = frozenset(flags)
         self._file = frozenset(file)
-        self._environ = frozenset(os.environ)
+        self._environ = _set_variables()
 
     def of(self, name: str) -> str:
         """The source of a setting's value."""
@@ -247,8 +268,8 @@ def load(**flags: Any) -> tuple[ServerSettings, Sources]:
     except PermissionError as exc:
         denied = Path(exc.filename)
         raise InvalidValue(f"{denied} cannot be read: {explained(exc, denied.parent)}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
-        raise SettingsError(f"{FILE_NAME} in the data dir cannot be read: {exc}") from exc
+    except (ValueError, OSError) as exc:
+        raise SettingsError(f"{FILE_NAME} in the data dir cannot be read: {_words(exc)}") from exc
     return settings, Sources(given, file)
 
 
@@ -268,13 +289,30 @@ def save(data_dir: Path, name: str, value: str) -> None:
 
 def _named_files() -> dict[str, Any]:
     """Values in files that `RELAY_SERVER_…_FILE` names, such as Docker's secrets."""
-    found = dict[str, Any]()
+    found, given = dict[str, Any](), _set_variables()
     for name in ServerSettings.model_fields:
         variable = f"{PREFIX}{name.upper()}_FILE"
         # A setting whose own name ends so holds a path: that is not read here.
-        if variable in os.environ and not _is_setting(f"{name}_file"):
-            found[name] = _content(variable, Path(os.environ[variable]))
+        if variable in given and not _is_setting(f"{name}_file"):
+            found[name] = _content(variable, Path(os.environ[variable].strip()))
     return found
+
+
+def _trimmed(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as they count: an empty one is none, unless the setting is empty by default."""
+    return trimmed(values, _empty_by_default())
+
+
+def _set_variables() -> frozenset[str]:
+    """The names of all variables that count."""
+    empty = {PREFIX + name.upper() for name in _empty_by_default()}
+    return frozenset(n for n, value in os.environ.items() if value.strip() or n in empty)
+
+
+@functools.cache
+def _empty_by_default() -> frozenset[str]:
+    fields = ServerSettings.model_fields.items()
+    return frozenset(name for name, field in fields if field.default in ("", ()))
 
 
 def _is_setting(name: str) -> bool:
@@ -282,6 +320,7 @@ def _is_setting(name: str) -> bool:
 
 
 def _refuse_unknown() -> None:
+    given = _set_variables()
     for variable in os.environ:
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or _is_setting(name):
@@ -289,24 +328,36 @@ def _refuse_unknown() -> None:
         base = name.removesuffix("_file")
         if base == name or not _is_setting(base):
             raise SettingsError(f"{variable} is not a setting")
-        if PREFIX + base.upper() in os.environ:
+        if {variable, PREFIX + base.upper()} <= given:
             raise SettingsError(f"{variable} and {PREFIX}{base.upper()} are both given")
 
 
 def _data_dir(*sources: dict[str, Any]) -> Path:
     given = (source["data_dir"] for source in sources if "data_dir" in source)
-    return Path(next(given, ServerSettings.model_fields["data_dir"].default)).expanduser()
+    return absolute(Path(next(given, None) or default_data_dir()))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    try:
+        return tomllib.loads(decoded(path.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
 
 
 def _content(variable: str, path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"{variable} names {path}, which cannot be read: {exc}") from exc
+        content = decoded(path.read_bytes()).strip()
+    except (OSError, ValueError) as exc:
+        raise SettingsError(
+            f"{variable} names {path}, which cannot be read: {_words(exc)}"
+        ) from exc
+    if not content:
+        raise SettingsError(f"{variable} names {path}, which is empty")
+    return content
+
+
+def _words(exc: OSError | ValueError) -> str:
+    return (isinstance(exc, OSError) and exc.strerror) or str(exc)
 
 
 def _explain(error: ValidationError) -> str:

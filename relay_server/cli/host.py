@@ -15,7 +15,7 @@ from relay_server.cli.command import Work, ask, command, load_settings
 from relay_server.cli.options import DataDir, Json, Yes
 from relay_server.cli.subscriptions import subscription_table
 from relay_server.cli.text import alarm, counted, duration, lines, plain, size, table, when
-from relay_server.files import SOCKET_NAME, default_data_dir, named_data_dir, short_path
+from relay_server.files import SOCKET_NAME, absolute, default_data_dir, named_data_dir, short_path
 from relay_terminal.program import confirmed
 from relay_terminal.usage import App
 
@@ -232,8 +232,7 @@ def health(ctx: typer.Context) -> None:
     """Ask the running server whether it is ready; exit status 0 when it is."""
     # It is asked often. The settings, which take long to read, are read only where there is
     # something wrong to be said.
-    data_dir = ctx.obj["data_dir"] or named_data_dir() or default_data_dir()
-    data_dir = data_dir.expanduser().absolute()
+    data_dir = absolute(ctx.obj["data_dir"] or named_data_dir() or default_data_dir())
     answer = _readiness(data_dir)
     if answer != 200:
         settings, _ = load_settings(ctx.obj)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from relay_protocol.text import decoded
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment, parse_span
 from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS
 from relay_server.errors import InvalidValue
@@ -78,8 +79,10 @@ def read_delays(text: str) -> list[float]:
 def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
     """Read a file without the white space around it; `-` is a line of standard input."""
     try:
-        secret = sys.stdin.readline() if str(path) == "-" else path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
+        secret = sys.stdin.readline() if str(path) == "-" else decoded(path.read_bytes())
+    except OSError as exc:
+        raise InvalidValue(f"the secret file {path} cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
         raise InvalidValue(f"the secret file {path} cannot be read: {exc}") from exc
     if not secret.strip() or len(secret) > limit:
         raise InvalidValue(f"{path} holds no secret of 1 to {limit} characters")

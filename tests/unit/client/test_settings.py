@@ -10,7 +10,7 @@ import pytest
 
 from relay_client import saved_login
 from relay_client.errors import UsageError
-from relay_client.settings import ClientSettings, Route, load, parse_since
+from relay_client.settings import ClientSettings, Route, load, parse_since, read_token
 from relay_http.target import Target
 
 LOGIN = {"url": "https://relay.example.com", "token": "FIXTUREtoken"}
@@ -129,6 +129,67 @@ def test_sharing_and_the_state_folder_can_be_set(
     assert configuration.sources["share"] == "environment"
     assert configuration.state_folder == folder / "elsewhere"
     assert load({"share": True}).sources["share"] == "flag"
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\r\n"])
+def test_what_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    """As a line `NAME=` in a file for the environment leaves it; an empty filter is one for all."""
+    names = set(ClientSettings.model_fields) - {"config_dir", "filter"}
+    for name in names:
+        monkeypatch.setenv(f"RELAY_CLIENT_{name.upper()}", empty)
+    monkeypatch.setenv("RELAY_CLIENT_FILTER", empty)
+    monkeypatch.setenv("NO_COLOR", "")
+
+    configuration = load({})
+
+    assert configuration.settings == ClientSettings(
+        config_dir=configuration.settings.config_dir, filter=""
+    )
+    assert {configuration.sources[name] for name in names} == {"default"}
+    assert configuration.colour
+
+
+def test_blanks_and_case_are_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_CLIENT_TOKEN", "word\r")
+    monkeypatch.setenv("RELAY_CLIENT_OUTPUT", " Plain ")
+
+    settings = load({}).settings
+
+    assert settings.token is not None
+    assert settings.token.get_secret_value() == "word"
+    assert settings.output == "plain"
+    assert load({"output": "JSON"}).settings.output == "json"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("\ufeffword\r\n".encode(), ""),
+        ("word".encode("utf-16"), "it is UTF-16, as PowerShell's > writes it"),
+        (b"w\xf6rd", "it is not UTF-8"),
+        (b"", "holds no token"),
+    ],
+)
+def test_a_token_file_as_an_editor_leaves_it(folder: Path, content: bytes, said: str) -> None:
+    file = folder / "token"
+    file.write_bytes(content)
+    if said:
+        with pytest.raises(UsageError, match=said):
+            read_token(file)
+    else:
+        assert read_token(file) == "word"
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is needed where a folder in it is meant, and nowhere else."""
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54_321)
+    load({})
+    monkeypatch.delenv("RELAY_CLIENT_CONFIG_DIR")
+    with pytest.raises(UsageError, match="no home") as refused:
+        load({})
+    assert "RELAY_CLIENT_CONFIG_DIR" in refused.value.hint
 
 
 def test_what_is_missing_is_said_with_what_to_do() -> None:

@@ -37,11 +37,11 @@ def test_settings_in_a_closed_folder(
 ) -> None:
     """The first thing that any command reads."""
 
-    def is_file(path: Path) -> bool:
+    def read(path: Path) -> bytes:
         raise denied(path)
 
     monkeypatch.setenv("RELAY_SERVER_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(Path, "is_file", is_file)
+    monkeypatch.setattr(Path, "read_bytes", read)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
     with pytest.raises(InvalidValue) as refused:

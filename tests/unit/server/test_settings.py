@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 
-from relay_server.files import PREFIX
+from relay_server.files import PREFIX, NoHome, named_data_dir
 from relay_server.settings import (
     ServerSettings,
     SettingsError,
@@ -153,11 +155,14 @@ def test_a_settings_file_that_is_a_folder(environment: Environment, tmp_path: Pa
         ("port", SECRET),
         ("port", "65536"),
         ("port", "-1"),
-        ("port", ""),
         ("max_body_bytes", "0"),
         ("max_body_bytes", "26214401"),
         ("default_channel", f"/{SECRET}"),
-        ("default_channel", "chatwoot\n"),
+        ("default_channel", "chat\nwoot"),
+        ("host", "0.0.0.0:8802"),
+        ("host", "http://0.0.0.0"),
+        ("ops_host", "[::1]:8803"),
+        ("ops_host", "a b"),
         ("public_url", SECRET),
         ("public_url", f"ftp://{SECRET}"),
         ("public_url", f"https://relay:{SECRET}@relay.example.com"),
@@ -182,6 +187,98 @@ def test_an_impossible_value_is_named_and_never_quoted(
     message = refused()
     assert name in message.lower()
     assert SECRET not in message
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\r\n"])
+def test_what_is_empty_is_not_set(environment: Environment, tmp_path: Path, empty: str) -> None:
+    """As a line `NAME=` in a file for the environment leaves it, or one of Windows."""
+    names = [name for name in ServerSettings.model_fields if name != "data_dir"]
+    environment(**dict.fromkeys(names, empty))
+    environment(secret_key_file=empty, host_file=empty)
+    file(tmp_path, "settings.toml", f"ops_host = {json.dumps(empty)}\nlog_level = 'debug'")
+
+    settings, sources = load()
+
+    assert settings == ServerSettings(data_dir=tmp_path, log_level="debug")
+    assert (settings.host, settings.ops_host) == ("127.0.0.1", "127.0.0.1")
+    assert (sources.of("host"), sources.of("log_level")) == ("default", "settings.toml")
+
+
+def test_without_a_data_dir_the_users_own_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RELAY_SERVER_DATA_DIR", "")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert load()[0].data_dir == tmp_path / "relay-server"
+    assert named_data_dir() is None
+
+
+def test_blanks_around_a_value_are_no_part_of_it(environment: Environment, tmp_path: Path) -> None:
+    environment(data_dir=f" {tmp_path}\r\n", port=" 4\r", host="10.0.0.1 ", log_format="json ")
+    settings, _ = load()
+    assert (settings.data_dir, settings.port) == (tmp_path, 4)
+    assert (settings.host, settings.log_format) == ("10.0.0.1", "json")
+
+
+def test_words_are_taken_in_any_case(environment: Environment) -> None:
+    fields = ServerSettings.model_fields.items()
+    words = {n: get_args(f.annotation) for n, f in fields if get_origin(f.annotation) is Literal}
+    assert "log_level" in words
+    for case in (str.upper, str.title):
+        environment(**{name: case(choices[-1]) for name, choices in words.items()})
+        settings = load()[0]
+        assert {name: getattr(settings, name) for name in words} == {
+            name: choices[-1] for name, choices in words.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "url"),
+    [
+        ("::", "::", "http://localhost:8802"),
+        ("*", "::", "http://localhost:8802"),
+        ("[::]", "::", "http://localhost:8802"),
+        ("0.0.0.0", "0.0.0.0", "http://localhost:8802"),
+        ("[fd00::1]", "fd00::1", "http://[fd00::1]:8802"),
+        ("fe80::1%eth0", "fe80::1%eth0", "http://[fe80::1%eth0]:8802"),
+        ("relay_1.internal", "relay_1.internal", "http://relay_1.internal:8802"),
+    ],
+)
+def test_an_address_to_listen_on(
+    environment: Environment, written: str, host: str, url: str
+) -> None:
+    environment(host=written, ops_host=written)
+    settings, _ = load()
+    assert (settings.host, settings.ops_host, settings.url) == (host, host, url)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_files_with_a_mark(environment: Environment, tmp_path: Path, newline: str) -> None:
+    """As editors of Windows leave them; what they call Unicode is named."""
+    secret, toml = tmp_path / "key", tmp_path / "settings.toml"
+    secret.write_text(f"{SECRET}{newline}", "utf-8-sig", newline="")
+    toml.write_text(f"port = 5{newline}host = '::1'{newline}", "utf-8-sig", newline="")
+    environment(secret_key_file=secret)
+    settings, _ = load()
+    assert settings.secret_key is not None
+    assert settings.secret_key.get_secret_value() == SECRET
+    assert (settings.port, settings.host) == (5, "::1")
+
+    secret.write_text(SECRET, "utf-16")
+    assert "RELAY_SERVER_SECRET_KEY_FILE" in refused()
+    assert "it is UTF-16" in refused()
+    secret.write_text("\n")
+    assert "which is empty" in refused()
+
+
+@pytest.mark.parametrize("folder", [None, "~/data", "~nobody-here/data"])
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, folder: str | None) -> None:
+    """It is needed where a folder in it is meant, and nowhere else."""
+    for name in ("HOME", "XDG_DATA_HOME", "RELAY_SERVER_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54_321)
+    with pytest.raises(NoHome, match="this user has no home"):
+        load(data_dir=folder and Path(folder))
 
 
 def test_all_that_is_wrong_is_said_at_once(environment: Environment) -> None:
