@@ -7,6 +7,7 @@ import json
 import re
 import time
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -20,13 +21,14 @@ from relay_client.notices import (
     Paused,
     Resumed,
     Settled,
+    Slept,
     StillAway,
     Stopping,
     Waiting,
 )
 from relay_client.render import Render, make_render
 from relay_http.target import Target
-from relay_protocol.messages import Granted, Welcome
+from relay_protocol.messages import Follows, Granted, Verdict, Welcome
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from tests.fuzz.fuzz_text import check_read, check_shown
 from tests.support.raw_target import make_delivery
@@ -38,16 +40,21 @@ OK = Response(200, elapsed_ms=12)
 
 
 def render(
-    output: str, *, colour: bool = False, channels: tuple[str, ...] = ("chatwoot",)
+    output: str,
+    *,
+    colour: bool = False,
+    channels: tuple[str, ...] = ("chatwoot",),
+    cells: int = 0,
 ) -> Render:
     """A renderer for one or more channels."""
-    console = Console(io.StringIO(), io.StringIO(), colour=colour)
+    console = Console(io.StringIO(), io.StringIO(), colour=colour, cells=cells)
     return make_render(output, console, URL, dict.fromkeys(channels, TARGET))
 
 
 def welcome(backlog: int = 0, *, created: bool = False, oldest: int | None = None) -> Welcome:
-    """One subscription."""
-    return Welcome("1.0", 1, (Granted(1, "chatwoot", "ana", created, backlog, oldest),))
+    """One subscription; all of its backlog came since it was read last."""
+    granted = Granted(1, "chatwoot", "ana", created, backlog, oldest, came=backlog)
+    return Welcome("1.0", 1, (msgspec.structs.replace(granted, came_oldest_at=oldest),))
 
 
 def pretty(notice: Notice) -> str:
@@ -80,7 +87,7 @@ def test_a_delivery_is_one_line() -> None:
     """Kind, conversation, status, duration."""
     line = pretty(Settled(make_delivery(), OK))
 
-    assert line.split() == ["message_created", "#42", "200", "12", "ms"]
+    assert line.split() == ["…evt_1", "message_created", "#42", "200", "12", "ms"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_a_conversation_is_shown_by_its_number(key: str, shown: str) -> None:
     """Whichever account it is of; other keys are shown as they are."""
     line = pretty(Settled(make_delivery(key=key), OK))
 
-    assert line.split()[1:-3] == ([shown] if shown else [])
+    assert line.split()[2:-3] == ([shown] if shown else [])
 
 
 def test_columns_stand_below_each_other() -> None:
@@ -114,25 +121,98 @@ def test_a_second_attempt_and_a_second_channel_are_shown() -> None:
     assert "attempt 2" in line
 
 
+AGAIN, DEAD = Verdict("1.1", Follows.AGAIN, 5_000), Verdict("1.1", Follows.DEAD)
+
+
 @pytest.mark.parametrize(
-    ("outcome", "words"),
+    ("outcome", "verdict", "words"),
     [
-        (Response(500), "the target answered 500; the relay tries again"),
-        (Response(429), "the target answered 429; the relay tries again"),
-        (Response(404), "the target answered 404; tried a few times more at most"),
-        (Response(302), "the target answered 302; tried a few times more at most"),
-        (Response(410), "the target answered 410; the relay pauses the subscription"),
-        (Failure(FailureKind.TIMEOUT, "too slow"), "too slow; the relay tries again"),
-        (Failure(FailureKind.REFUSED, "bad path"), "bad path; not tried again"),
+        (
+            Response(500),
+            AGAIN,
+            r"the target answered 500; the relay tries again at [^ ]*\d\d:\d\d:\d\d",
+        ),
+        (Response(500), DEAD, "500; dead after 1 attempt: relay-client replay --dead"),
+        (Response(410), Verdict("1.1", Follows.PAUSED), "410; the relay pauses the subscription"),
+        (Response(500), None, "500; the relay tries again, or lists it as dead"),
+        (Response(410), None, "410; the relay pauses the subscription"),
+        (Failure(FailureKind.TIMEOUT, "too slow"), AGAIN, "too slow; the relay tries again at"),
+        (Failure(FailureKind.REFUSED, "bad path"), DEAD, "bad path; dead after 1 attempt"),
+        (Failure(FailureKind.REFUSED, "bad path"), None, "bad path; not tried again"),
     ],
 )
-def test_a_failure_says_why_and_what_happens_next(outcome: Outcome, words: str) -> None:
-    """In people's lines and in both others."""
-    notice = Settled(make_delivery(), outcome)
+def test_a_failure_says_why_and_what_happens_next(
+    outcome: Outcome, verdict: Verdict | None, words: str
+) -> None:
+    """As the relay said; without, no more than is known."""
+    notice = Settled(make_delivery(), outcome, verdict)
 
     for output in ("pretty", "plain"):
-        assert words in render(output)(notice)[0]
-    assert words in json.loads(render("json")(notice)[0])["text"]
+        assert re.search(words, render(output)(notice)[0])
+    line = json.loads(render("json")(notice)[0])
+    assert re.search(words, line["text"])
+    assert line["follows"] == (verdict and verdict.follows)
+    assert (line["next_attempt_at"] is not None) is (verdict is AGAIN)
+
+
+def test_what_came_what_waits_and_what_is_tried_again_are_told_apart() -> None:
+    oldest = round((time.time() - 7_300) * 1_000)
+    granted = Granted(1, "chatwoot", "ana", False, 12, oldest, came=2, retrying=1)
+    told = [granted, msgspec.structs.replace(granted, next_attempt_in_ms=60_000)]
+    told.append(Granted(1, "chatwoot", "ana", False, 12, oldest))
+    lines = [pretty(Connected(Welcome("1.0", 1, (one,)))).splitlines()[2:] for one in told]
+
+    assert lines[0] == [
+        "2 webhooks came while you were away",
+        "9 webhooks wait since before, the oldest 2 h ago",
+        "1 webhook is tried again now",
+    ]
+    assert re.fullmatch(r"1 webhook waits for its next attempt, at [-0-9: ]+", lines[1][2])
+    assert lines[2] == ["12 webhooks wait, the oldest 2 h ago"], "an older relay does not say"
+
+
+@pytest.mark.parametrize("cells", [48, 60, 80, 120])
+@pytest.mark.parametrize("channels", [("chatwoot",), ("chatwoot", "github")])
+def test_lines_fit_the_screen(cells: int, channels: tuple[str, ...]) -> None:
+    """Columns give way, and nothing is broken inside a word."""
+    one = render("pretty", channels=channels, cells=cells)
+    url = "/webhook/github/push?installation=4711&x=1"
+    slow = Response(500, elapsed_ms=29_999)
+    deliveries = [
+        make_delivery(kind="conversation_status_changed", key="2/1234567", attempt=12),
+        make_delivery(kind="", request_target=url, replay=True),
+    ]
+    notices: list[Notice] = [Settled(d, slow, AGAIN) for d in deliveries]
+    notices += [Settled(d, OK) for d in deliveries]
+    notices += [Waiting("chatwoot", TARGET), Stopping(3), Connected(welcome(3), 60.0)]
+
+    lines = [line for notice in notices for line in one(notice)]
+
+    assert max(map(width, lines)) <= cells
+    assert "tries again at" in " ".join(" ".join(lines).split())
+    assert (
+        cells < 60 or len(channels) > 1 or all("…evt_1" in one(notice)[0] for notice in notices[:4])
+    )
+
+
+def test_a_replay_an_edited_event_and_a_sender_without_kinds_are_marked() -> None:
+    github = ((b"X-GitHub-Event", b"push"), (b"Relay-Edited-From", b"evt_7"))
+    edited = make_delivery(kind="", key="", headers=github, request_target="/github?x=1")
+
+    assert pretty(Settled(make_delivery(replay=True), OK)).endswith("12 ms  replay")
+    line = pretty(Settled(edited, OK))
+    assert "push POST /github?x=1" in line
+    assert line.endswith("edited")
+
+
+def test_a_sleep_is_told_with_what_came_meanwhile() -> None:
+    one = render("pretty")
+    assert one(Slept(8 * 3_600)) == []
+    assert (
+        "Connected again, 8 h asleep; 7 webhooks came meanwhile."
+        in one(Connected(welcome(7), 0.1))[0]
+    )
+    assert one(Connected(welcome(), 0.1)) == []
 
 
 def test_a_target_that_is_down_is_said_once() -> None:
@@ -226,6 +306,8 @@ def test_programs_get_an_object_a_line() -> None:
                 "oldest_waiting_at": None,
                 "created": True,
                 "filter": "",
+                "came": 12,
+                "retrying": 0,
             }
         ],
     }
@@ -240,6 +322,8 @@ def test_programs_get_an_object_a_line() -> None:
         "kind": "message_created",
         "key": "42",
         "replay": False,
+        "method": "POST",
+        "request_target": "/webhook",
     }
 
 
