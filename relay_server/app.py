@@ -18,6 +18,7 @@ from aiohttp.typedefs import Middleware
 
 from relay_protocol.errors import RelayError
 from relay_server import tls
+from relay_server.auth import lets_nobody_send
 from relay_server.canary import Canary
 from relay_server.clock import SystemClock, until_next
 from relay_server.configs import ChannelConfig
@@ -26,13 +27,14 @@ from relay_server.delivery.upkeep import Upkeep
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.errors import InvalidValue, StoreBroken
-from relay_server.files import SOCKET_NAME, explained, short_path
+from relay_server.files import PREFIX, SOCKET_NAME, explained, short_path
 from relay_server.metrics import Metrics, measure_lag
 from relay_server.operations.channels import delete_forgotten_canaries
 from relay_server.operations.server import VERSION
 from relay_server.sealing import Sealer
 from relay_server.settings import EVERYWHERE, ServerSettings, Sources
 from relay_server.stopping import Ending, on_signals, stop
+from relay_server.store.feed import ChannelChanged, TokenMade
 from relay_server.store.opening import open_store, store_exists
 from relay_server.web import api, gateway, guests, openapi
 from relay_server.web.access import ON_HOST, errors_as_json
@@ -205,6 +207,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         if none_was_here:
             log.warning("a new store is begun: none was here", data_dir=str(settings.data_dir))
         await _ensure_default_channel(context)
+        _await_init(context)
         await _start_search(stack, context, ending)
         await _start_forwards(stack, context)
         server, front, runners = await _listen(stack, context, ending)
@@ -213,7 +216,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         ending.watch(stack, "upkeep", _upkeep(context))
         ending.watch(stack, "lag", measure_lag(context.clock, context.metrics, context.throttle))
         context.listening = True
-        log.info("ready", url=settings.url, data_dir=str(settings.data_dir))
+        _say_ready(context)
         await ending.asked.wait()
         log.info("stopping")
         await stop(context, server, front, runners, drained=not ending.failed)
@@ -265,6 +268,31 @@ async def _ensure_default_channel(context: Context) -> None:
         await context.store.create_channel(name, ChannelConfig(), context.clock.unix_ms())
 
 
+def _await_init(context: Context) -> None:
+    """A store without any token is ready once somebody has made one: `init` does."""
+
+    def look(_change: TokenMade | ChannelChanged) -> None:
+        if context.uninitialized and not lets_nobody_send(context.store.catalog):
+            context.uninitialized = False
+            _say_ready(context)
+
+    context.uninitialized = lets_nobody_send(context.store.catalog)
+    context.store.feed.listen(TokenMade, look)
+    context.store.feed.listen(ChannelChanged, look)
+
+
+def _say_ready(context: Context) -> None:
+    settings, data_dir = context.settings, str(context.settings.data_dir)
+    if context.uninitialized:
+        log.error(
+            "not ready: no token was ever made here, so every webhook is refused;"
+            " run relay-server init, or look whether this is the data dir that was meant",
+            data_dir=data_dir,
+        )
+    elif context.listening:
+        log.info("ready", url=settings.url, data_dir=data_dir)
+
+
 async def _start_search(stack: AsyncExitStack, context: Context, ending: Ending) -> None:
     if context.settings.search == "off":
         return
@@ -306,15 +334,23 @@ async def _listen(
     stack: AsyncExitStack, context: Context, ending: Ending
 ) -> tuple[asyncio.Server, Front, Sequence[BoundedRunner]]:
     """The public port, what takes its connections, and all that listens through aiohttp."""
-    settings = context.settings
+    settings, problem = context.settings, ""
     control = await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
     ops = await _runner(stack, ops_app(context))
-    with _explained(settings.ops_host, settings.ops_port, "RELAY_SERVER_OPS_PORT"):
-        host = _interfaces(settings.ops_host)
-        await web.TCPSite(ops, host, settings.ops_port, backlog=BACKLOG).start()
+    try:
+        with _explained(settings.ops_host, settings.ops_port, "ops_port"):
+            host = _interfaces(settings.ops_host)
+            await web.TCPSite(ops, host, settings.ops_port, backlog=BACKLOG).start()
+    except InvalidValue as exc:
+        problem = str(exc)  # the other port may be in use, too: who starts a server learns of both
     public = await _runner(stack, public_app(context))
     front = Front(context, public.handler)
-    server = await _listen_publicly(stack, context, front, ending)
+    try:
+        server = await _listen_publicly(stack, context, front, ending)
+    except InvalidValue as exc:
+        raise InvalidValue("; ".join(filter(None, (str(exc), problem)))) from exc
+    if problem:
+        raise InvalidValue(problem)
     return server, front, (public, ops, control)
 
 
@@ -322,7 +358,7 @@ async def _listen_publicly(
     stack: AsyncExitStack, context: Context, front: Front, ending: Ending
 ) -> asyncio.Server:
     settings, certificate = context.settings, tls.load(context.settings)
-    with _explained(settings.host, settings.port, "RELAY_SERVER_PORT"):
+    with _explained(settings.host, settings.port, "port"):
         server = await asyncio.get_running_loop().create_server(
             front,
             _interfaces(settings.host),
@@ -351,7 +387,7 @@ async def _runner(stack: AsyncExitStack, app: web.Application) -> BoundedRunner:
 
 
 @contextmanager
-def _explained(host: str, port: int, setting: str) -> Iterator[None]:
+def _explained(host: str, port: int, name: str) -> Iterator[None]:
     """Say what to do where an address cannot be listened on."""
     try:
         yield
@@ -359,7 +395,7 @@ def _explained(host: str, port: int, setting: str) -> Iterator[None]:
         if exc.errno == errno.EADDRINUSE:
             raise InvalidValue(
                 f"port {port} of {host} is in use by another program: stop that,"
-                f" or choose another port with {setting}"
+                f" or choose another with --{name.replace('_', '-')} or {PREFIX}{name.upper()}"
             ) from exc
         raise InvalidValue(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
 

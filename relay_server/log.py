@@ -5,7 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 
-import structlog
+if "structlog" not in sys.modules:
+    # It would load rich, 3 MiB of it, for tracebacks that nobody prints here.
+    _rich = sys.modules.get("rich")
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    import structlog
+
+    del sys.modules["rich"]
+    if _rich is not None:
+        sys.modules["rich"] = _rich
+else:
+    import structlog
 
 from relay_protocol.text import harmless
 from relay_terminal.streams import Lines

@@ -15,9 +15,11 @@ from relay_server.cli.command import Work, ask, command, load_settings
 from relay_server.cli.options import DataDir, Json, Yes
 from relay_server.cli.subscriptions import subscription_table
 from relay_server.cli.text import alarm, counted, duration, lines, plain, size, table, when
-from relay_server.files import SOCKET_NAME, absolute, default_data_dir, named_data_dir, short_path
+from relay_server.files import SOCKET_NAME
+from relay_server.health import READY, STATES, state
 from relay_terminal.program import confirmed
 from relay_terminal.usage import App
+from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 # The names of the first tokens, and their scopes: of Chatwoot, and of whoever develops the bot.
 FIRST_TOKENS = {"send": "chatwoot", "subscribe": "developer"}
 INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `status` says so
-HEALTH_TIMEOUT_S = 3.0  # after which `health` says that it is not ready
 
 app = App("Takes webhooks, stores them, and pushes them to whoever reads.", completes=True)
 
@@ -51,9 +52,9 @@ def show_init(result: Json) -> None:
 def _show_sender(result: Json) -> None:
     if result["webhook_url"] is None:
         lines(
-            "The sender's token exists already; its URL was printed when it was made.",
-            "For a new one: relay-server token create NAME --scope send --channel "
-            + result["channel"],
+            _("The sender's token exists already; its URL was printed when it was made."),
+            _("Lost it? This makes another, and the old one is good no more:"),
+            f"  relay-server token revoke {FIRST_TOKENS['send']} && relay-server init",
             "",
         )
         return
@@ -64,6 +65,12 @@ def _show_sender(result: Json) -> None:
         f"  {result['webhook_url_query']}",
         "",
     )
+    if not result["has_public_url"]:
+        lines(
+            _("Chatwoot must reach that address. Where it runs elsewhere, say once how it does:"),
+            "  relay-server init --public-url https://relay.example.com",
+            "",
+        )
 
 
 def _show_client(result: Json) -> None:
@@ -86,6 +93,9 @@ def show_status(result: Json) -> None:
         lines(f"Running for {up} at {result['public_url']}, version {result['version']}.")
     else:
         lines("Not running: relay-server serve starts it.")
+    if result["state"] == "uninitialized":
+        lines(alarm(_("Not ready: no token was ever made, so every webhook is refused.")))
+        lines("  relay-server init")
     if reason := result["store"]["reason"]:
         lines(f"Webhooks are refused: {reason}.")
     if (canary := result.get("canary")) and canary["failure"]:
@@ -184,6 +194,10 @@ def serve(
     public_url: Annotated[
         str | None, typer.Option(help="Where senders and clients reach this server.")
     ] = None,
+    init: Annotated[
+        bool,
+        typer.Option("--init", help="Make the data dir, the channel and its tokens, if need be."),
+    ] = False,
 ) -> None:
     """Run the server until it is stopped."""
     import asyncio
@@ -195,9 +209,12 @@ def serve(
     from relay_server.settings import load
     from relay_server.stopping import no_more_signals
 
-    settings, sources = load(
-        **ctx.obj, host=host, port=port, ops_port=ops_port, public_url=public_url
-    )
+    flags = {**ctx.obj, "host": host, "port": port, "ops_port": ops_port}
+    if init:
+        made = make_missing(flags, public_url)
+        if made["send_token"] or made["subscribe_token"]:
+            show_init(made | {"running": True})
+    settings, sources = load(**flags, public_url=public_url)
     log.set_up(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         status = runner.run(serve_app(settings, sources))
@@ -227,22 +244,17 @@ def status() -> Work:
     return found
 
 
-@app.command()
-def health(ctx: typer.Context) -> None:
+@command(app, "health", lambda _result: lines("ready"))
+def health(ctx: typer.Context) -> Json:
     """Ask the running server whether it is ready; exit status 0 when it is."""
-    # It is asked often. The settings, which take long to read, are read only where there is
-    # something wrong to be said.
-    data_dir = absolute(ctx.obj["data_dir"] or named_data_dir() or default_data_dir())
-    answer = _readiness(data_dir)
-    if answer != 200:
-        settings, _ = load_settings(ctx.obj)
-        if settings.data_dir != data_dir:
-            answer = _readiness(settings.data_dir)
-        if answer is None:
-            raise NotReady(f"nothing answers on {settings.data_dir / SOCKET_NAME}")
-        if answer != 200:
-            raise NotReady(f"the server answers {answer}: it starts or stops")
-    typer.echo("ready")
+    # Mostly it is, and `__main__` has said so.
+    data_dir = load_settings(ctx.obj)[0].data_dir
+    found = state(data_dir)
+    if found is None:
+        raise NotReady(f"nothing answers on {data_dir / SOCKET_NAME}")
+    if found != READY:
+        raise NotReady(f"the server is not ready: {STATES.get(found, f'it answers {found}')}")
+    return {"status": READY}
 
 
 @command(app, "backup", show_backup)
@@ -300,23 +312,6 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
-def _readiness(data_dir: Path) -> int | None:
-    """The status that this data dir's own server answers with; None where none answers."""
-    import socket
-
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(HEALTH_TIMEOUT_S)
-        try:
-            with short_path(data_dir / SOCKET_NAME) as path:
-                connection.connect(path)
-            connection.sendall(b"GET /health/ready HTTP/1.0\r\nHost: relay\r\n\r\n")
-            line = connection.makefile("rb").readline(64)
-        except OSError:
-            return None
-    version, _, status = line.partition(b" ")
-    return int(status[:3]) if version.startswith(b"HTTP/") and status[:3].isdigit() else None
-
-
 async def _make(api: Api, channel: str) -> Json:
     """Make the channel and its tokens; the secret of one that exists is kept nowhere: None."""
     from relay_server.control import ApiRefused
@@ -341,6 +336,7 @@ def _welcome(settings: ServerSettings, made: Json) -> Json:
     return {
         "data_dir": str(settings.data_dir),
         "url": settings.url,
+        "has_public_url": bool(settings.public_url),
         "channel": settings.default_channel,
         "webhook_url": token and f"{url.scheme}://relay:{token}@{url.netloc}/webhook",
         "webhook_url_query": token and f"{settings.url}/webhook?token={token}",

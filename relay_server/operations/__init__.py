@@ -70,6 +70,10 @@ class Parts(Protocol):
     started_at: float
     making_canary: asyncio.Lock
 
+    @property
+    def state(self) -> str:
+        """`starting`, `uninitialized`, `ready` or `stopping`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

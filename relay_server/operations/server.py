@@ -107,9 +107,11 @@ class Status(msgspec.Struct):
     """How the server is; administrators see its connections, canary and settings.
 
     Attributes:
+        state: `ready`, `starting`, `stopping`, or `uninitialized`: no token was ever made.
         canary: Null where none is sent.
     """
 
+    state: str
     version: str
     public_url: str
     uptime_s: int
@@ -136,6 +138,7 @@ async def status(who: Caller) -> Status:
     known = [status for status in readers if status.subscription.channel in visible]
     full = [s for s in await who.store.channel_status() if s.channel in visible]
     report = Status(
+        parts.state,
         VERSION,
         parts.settings.url,
         round(parts.clock.monotonic() - parts.started_at),

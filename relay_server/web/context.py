@@ -47,6 +47,7 @@ class Context:
     sealer: Sealer
     started_at: float = 0.0
     listening: bool = False  # the public port takes connections
+    uninitialized: bool = False  # no token was ever made here: nobody can send
     stopping: bool = False  # it drains: not ready for more
     certificate_stale: bool = False  # a renewed one cannot be used
     forwards: Forwards | None = None  # while a command runs alone: a forward begins with the server
@@ -72,6 +73,15 @@ class Context:
         self.feeds = Feeds(self, self.metrics.feeds.set)
         self.versions = Versions(self.store)
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
+
+    @property
+    def state(self) -> str:
+        """`starting`, `uninitialized`, `ready` or `stopping`."""
+        if not self.listening:
+            return "starting"
+        if self.stopping:
+            return "stopping"
+        return "uninitialized" if self.uninitialized else "ready"
 
     def certificate_is_stale(self, stale: bool) -> None:
         """Note whether a renewed certificate cannot be used, while the one before is served."""

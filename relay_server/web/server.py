@@ -19,6 +19,7 @@ from aiohttp.typedefs import Handler
 from relay_protocol.errors import RelayError
 from relay_server.delivery.upkeep import share
 from relay_server.errors import Busy, Unauthorized
+from relay_server.health import READY, STATES
 from relay_server.metrics import Reading
 from relay_server.operations.server import canary_state
 from relay_server.web.access import error_response
@@ -245,7 +246,7 @@ async def live(_request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """`GET /health/ready`: it works; 503 while it starts or stops.
+    """`GET /health/ready`: it works; 503 while it starts or stops, or nobody can send.
 
     With a full disk it is ready, too: its own refusals ask senders to come back, those of a proxy
     that took it out would not, and clients would be cut off from what they can still get. The same
@@ -253,10 +254,9 @@ async def ready(request: web.Request) -> web.Response:
     until it runs out): there is no other server to send to, so that is only told.
     """
     context = request.app[CONTEXT]
-    if context.stopping or not context.listening:
-        status = "stopping" if context.listening else "starting"
-        return web.json_response({"status": status}, status=503)
-    answer = {"status": "ready", "taking": context.store.space.taking}
+    if (state := context.state) != READY:
+        return web.json_response({"status": state, "reason": STATES[state]}, status=503)
+    answer = {"status": READY, "taking": context.store.space.taking}
     if (canary := canary_state(context)) is not None:
         answer["canary"] = msgspec.to_builtins(canary)
     if context.certificate_stale:

@@ -135,3 +135,51 @@ async def test_revoking_by_command_is_felt_by_the_running_server(relay: Relay) -
     assert relay.command("token", "revoke", "sender")[0] == 0
 
     assert (await relay.send(request(token=relay.send_token))).status == 401
+
+
+async def test_a_server_without_a_token_says_so_until_init_made_one(tmp_path: Path) -> None:
+    """A mistyped data dir, or a volume that is not mounted, must not look like a good server."""
+    fresh = Relay(tmp_path)
+    with ending(fresh.processes):
+        await fresh.start()
+        status, said, errors = await asyncio.to_thread(fresh.command, "health")
+        unready = await asyncio.to_thread(fresh.command, "health", "--json")
+        shown = await asyncio.to_thread(fresh.command, "status")
+        assert await fresh.state() == "uninitialized"
+        assert "run relay-server init" in fresh.server.errors
+        assert (status, said, "run relay-server init" in errors) == (1, "", True)
+        assert json.loads(unready[1])["error"]["code"] == "not_ready"
+        assert "Not ready: no token was ever made" in shown[1]
+
+        made = await fresh.said("init")
+        assert await fresh.is_ready(), "at once"
+        assert (await fresh.send(request(token=made["send_token"]))).status == 200
+        for name in ("developer", "chatwoot"):
+            await fresh.control("DELETE", f"tokens/{name}")
+        assert await fresh.is_ready(), "who rotates a token must not have the server replaced"
+
+
+async def test_serve_can_begin_with_init(tmp_path: Path) -> None:
+    fresh = Relay(tmp_path)
+    fresh.serve_options = ["--init"]
+    with ending(fresh.processes):
+        await fresh.start()
+        assert await fresh.is_ready()
+        first = fresh.server.output
+        fresh.server.terminate()
+        assert await fresh.server.exit_status() == 0
+        await fresh.start()
+        assert "rly_" in first
+        assert "rly_" not in fresh.server.output
+        fresh.server.terminate()
+
+
+async def test_both_ports_that_are_in_use_are_named_at_once(relay: Relay, tmp_path: Path) -> None:
+    other = Relay(tmp_path / "other")
+    other.port, other.ops_port = relay.port, relay.ops_port
+
+    errors = await other.refused("serve")
+
+    for port, option in ((relay.port, "--port"), (relay.ops_port, "--ops-port")):
+        assert f"port {port} of 127.0.0.1 is in use" in errors
+        assert option in errors

@@ -42,6 +42,7 @@ class Relay:
         client_constants: The same for clients.
         server_prefix: What the server is started by: a command that takes another, such as strace.
         client_prefix: The same for clients.
+        serve_options: Of `serve`.
         send_token: Good for sending to every channel.
         starts: How many seconds each start took.
         processes: Everything that was started, ended or not.
@@ -56,6 +57,7 @@ class Relay:
         self.client_constants: list[Constant] = []
         self.server_prefix: list[str | Path] = []
         self.client_prefix: list[str | Path] = []
+        self.serve_options: list[str] = []
         self.send_token = ""
         self.starts: list[float] = []
         self.server: Running
@@ -88,13 +90,13 @@ class Relay:
     def launch(self) -> None:
         """Start the server, without waiting."""
         program = _program(SERVER, "relay_server", self.constants)
-        command = [*self.server_prefix, *program, "serve"]
+        command = [*self.server_prefix, *program, "serve", *self.serve_options]
         self.server = self._start(command, "server", self.environment)
 
     async def got_ready(self) -> bool:
-        """Wait until the server is ready; False if it ended before."""
+        """Wait until the server is ready, or would be with a token; False if it ended before."""
         async with asyncio.timeout(READY_S):
-            while not await self.is_ready():
+            while await self.state() not in ("ready", "uninitialized"):
                 if not self.server.alive:
                     return False
                 await asyncio.sleep(0.01)  # there is nothing to wait for but the port
@@ -102,11 +104,17 @@ class Relay:
 
     async def is_ready(self) -> bool:
         """Whether its ops port says so."""
+        return await self.state() == "ready"
+
+    async def state(self) -> str:
+        """What its ops port says that it is; empty while nothing answers there."""
         raw = b"GET /health/ready HTTP/1.1\r\nHost: relay\r\n\r\n"
         try:
-            return (await exchange(self.ops_port, raw)).status == 200
+            answer = await exchange(self.ops_port, raw)
         except (OSError, asyncio.IncompleteReadError):
-            return False
+            return ""
+        assert (answer.status == 200) is (answer.json["status"] == "ready")
+        return str(answer.json["status"])
 
     async def metrics(self) -> str:
         """What the ops port shows to Prometheus."""

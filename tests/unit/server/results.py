@@ -162,6 +162,7 @@ DEAD = as_json(
 
 STATUS: Json = {
     "running": True,
+    "state": "ready",
     "version": "1.0",
     "public_url": "https://relay.example.com",
     "uptime_s": 7_200,
@@ -188,6 +189,7 @@ STATUS: Json = {
 INIT: Json = {
     "data_dir": "/data",
     "url": "https://relay.example.com",
+    "has_public_url": True,
     "channel": "chatwoot",
     "running": False,
     "send_token": "rly_send",

@@ -99,7 +99,9 @@ async def test_it_listens_and_stops(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         live = request("/health/live", b"", method="GET")
         ready = request("/health/ready", b"", method="GET")
         assert (await exchange(one.settings.port, live)).status == 200
-        assert (await exchange(one.settings.ops_port, ready)).status == 200
+        answer = await exchange(one.settings.ops_port, ready)
+        assert (answer.status, answer.json["status"]) == (503, "uninitialized")
+        assert "run relay-server init" in answer.json["reason"]
         assert (await exchange(one.settings.port, request())).status == 401, "chatwoot is there"
         async with connection(one.settings.port) as idle:
             assert (await idle.exchange(request("/c/chatwoot/x"))).status == 401

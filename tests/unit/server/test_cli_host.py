@@ -11,16 +11,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
-from typer import Context
 
-from relay_server import log
+from relay_server import health
 from relay_server.auth import digest
 from relay_server.cli import host
-from relay_server.cli.host import NotReady
 from relay_server.files import SOCKET_NAME
 from relay_server.values import Scope
 from tests.unit.server.commanding import Run, Shown, answer, catalog, listening, say_nothing
@@ -98,6 +94,9 @@ def test_what_to_do_next_after_init(shown: Shown) -> None:
     assert "rly_" not in text
     assert "exists already" in text
     assert "relay-server serve" not in text
+    assert "token revoke chatwoot && relay-server init" in text
+    assert "Chatwoot must reach" not in text
+    assert "--public-url" in shown(host.show_init, INIT | {"has_public_url": False})
 
 
 def test_without_init_commands_say_so(command: Run, data_dir: Path) -> None:
@@ -146,13 +145,27 @@ def test_health_asks_the_server_of_this_data_dir_alone(
 async def test_health_does_not_wait_for_who_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "HEALTH_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(log, "set_up", lambda *_, **__: None)
-    asked = cast(Context, SimpleNamespace(obj={"data_dir": tmp_path}))
+    monkeypatch.setattr(health, "TIMEOUT_S", 0.1)
     async with asyncio.timeout(20), listening(tmp_path / SOCKET_NAME, say_nothing):
-        with pytest.raises(NotReady, match="nothing answers") as unready:
-            await asyncio.to_thread(host.health, asked)
-    assert unready.value.code == "not_ready"
+        assert await asyncio.to_thread(health.state, tmp_path) is None
+
+
+async def test_a_server_that_is_ready_costs_a_health_check_few_imports(tmp_path: Path) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    load = "import sys; from relay_server.__main__ import main; sys.argv[1:] = ['health']; main()"
+    program = f"{load}; assert sys.modules.keys().isdisjoint({{'typer', 'structlog', 'asyncio'}})"
+    environment = os.environ | {"RELAY_SERVER_DATA_DIR": str(tmp_path)}
+    async with listening(tmp_path / SOCKET_NAME, say):
+        command = [sys.executable, "-c", program]
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=environment, capture_output=True
+        )
+    assert (done.returncode, done.stdout) == (0, b"ready\n"), done.stderr
 
 
 @pytest.mark.slow
@@ -172,7 +185,8 @@ def test_json_is_alone_on_stdout_whatever_the_store_has_to_say(
 
 
 def test_serving_loads_nothing_to_draw_with_and_commands_can() -> None:
-    program = "import sys, relay_server.app; assert 'rich' not in sys.modules; import rich.table"
+    load = "import sys, relay_server.log, relay_server.app"
+    program = f"{load}; assert 'rich' not in sys.modules; import rich.table"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

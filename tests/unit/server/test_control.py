@@ -13,10 +13,10 @@ import pytest
 
 from relay_server import control
 from relay_server.app import open_context, prepare_data_dir, serve_control
-from relay_server.cli.host import _readiness
 from relay_server.control import Api, ApiRefused, NotInitialized, ServerGone, open_api, run
 from relay_server.errors import InvalidValue, StoreLocked
 from relay_server.files import MAX_SOCKET_PATH, SOCKET_NAME, short_path
+from relay_server.health import state
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.sqlite.store import FILE_NAME
 from tests.unit.server.commanding import Serve, listening, say_nothing
@@ -185,10 +185,10 @@ async def test_a_server_that_hangs_or_dies_ends_the_command(
 
 async def test_a_server_says_itself_whether_it_is_ready(settings: ServerSettings) -> None:
     """Through its own socket, which no other server can take."""
-    said = list[int | None]()
+    said = list[str | None]()
     async with open_context(settings, SOURCES) as context, AsyncExitStack() as stack:
-        said.append(await asyncio.to_thread(_readiness, settings.data_dir))
+        said.append(await asyncio.to_thread(state, settings.data_dir))
         await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
         for context.listening, context.stopping in ((False, False), (True, False), (True, True)):
-            said.append(await asyncio.to_thread(_readiness, settings.data_dir))
-    assert said == [None, 503, 200, 503]
+            said.append(await asyncio.to_thread(state, settings.data_dir))
+    assert said == [None, "starting", "ready", "stopping"]

@@ -54,7 +54,7 @@ async def port(app: web.Application) -> AsyncIterator[int]:
 async def test_readiness_and_metrics(app: web.Application, port: int) -> None:
     ready = request("/health/ready", b"", method="GET")
     starting = await exchange(port, ready)
-    assert (starting.status, starting.json) == (503, {"status": "starting"})
+    assert (starting.status, starting.json) == (503, {"status": "starting", "reason": "it starts"})
     app[CONTEXT].listening = True
     assert (await exchange(port, ready)).json == {"status": "ready", "taking": True}
     app[CONTEXT].certificate_is_stale(True)
@@ -63,7 +63,7 @@ async def test_readiness_and_metrics(app: web.Application, port: int) -> None:
     assert b"relay_webhooks_total" in text
     app[CONTEXT].stopping = True
     stopping = await exchange(port, ready)
-    assert (stopping.status, stopping.json) == (503, {"status": "stopping"})
+    assert (stopping.status, stopping.json) == (503, {"status": "stopping", "reason": "it stops"})
     assert (await exchange(port, GET_LIVE)).status == 200
 
 
