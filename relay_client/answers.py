@@ -223,6 +223,21 @@ class Pins(msgspec.Struct, frozen=True):
     pins: tuple[Pin, ...]
 
 
+class RefusedGroup(msgspec.Struct, frozen=True):
+    """Requests that were refused for one reason."""
+
+    reason: str
+    says: str = ""
+    fix: str = ""
+    last_at: int = 0
+
+
+class RefusedGroups(msgspec.Struct, frozen=True):
+    """Several of them, the newest first."""
+
+    groups: tuple[RefusedGroup, ...]
+
+
 class Script(msgspec.Struct, frozen=True):
     """An event as a script that sends it; `masked` where secrets are left out."""
 

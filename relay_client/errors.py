@@ -22,6 +22,8 @@ class ExitStatus(enum.IntEnum):
     TOKEN_REFUSED = 4
     TAKEN_OVER = 5
     NOTHING_FOUND = 6
+    TIMED_OUT = 7
+    NOT_DELIVERED = 8
 
 
 class ClientError(RelayError):
@@ -88,3 +90,17 @@ class NothingFound(ClientError):
 
     code = "nothing_found"
     exit_status = ExitStatus.NOTHING_FOUND
+
+
+class TimedOut(ClientError):
+    """What was waited for did not come in time."""
+
+    code = "timed_out"
+    exit_status = ExitStatus.TIMED_OUT
+
+
+class NotDelivered(ClientError):
+    """What was waited for came, and was not delivered."""
+
+    code = "not_delivered"
+    exit_status = ExitStatus.NOT_DELIVERED

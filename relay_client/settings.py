@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,22 @@ class ClientSettings(BaseSettings):
         description="Where the journal of delivered webhooks is kept, instead of the user's state "
         "directory.",
     )
+    send_token: SecretStr | None = Field(
+        None,
+        description="Token with the scope send, for `send`; by default `token`, where it has that.",
+    )
+    send_token_file: Path | None = Field(
+        None, description="File with the token, instead of `send_token`."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="Secret that `send --signed` signs with, as Chatwoot shows it."
+    )
+    webhook_secret_file: Path | None = Field(
+        None, description="File with the secret, instead of `webhook_secret`."
+    )
+    chatwoot_url: str | None = Field(
+        None, description="Where `open` finds conversations, e.g. https://chat.example.com."
+    )
     to: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Targets, [CHANNEL=]HOST:PORT[/path]; several are separated by commas.",
@@ -107,7 +124,15 @@ class ClientSettings(BaseSettings):
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("token")
+    @field_validator("chatwoot_url")
+    @classmethod
+    def _page(cls, value: str | None) -> str | None:
+        parts = urllib.parse.urlsplit(value or "https://chat.example.com")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError("it is not like https://chat.example.com")
+        return None if value is None else value.rstrip("/")
+
+    @field_validator("token", "send_token")
     @classmethod
     def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not is_token(value.get_secret_value()):
@@ -222,8 +247,8 @@ def load(flags: Mapping[str, object], *, with_login: bool = True) -> Configurati
     folder = Path(str(named)) if named else saved_login.default_folder()
     layers: dict[str, dict[str, object]] = {
         "saved login": {**(saved_login.load(folder) if with_login else {})},
-        "environment": _with_token_read(environment, "RELAY_CLIENT_TOKEN"),
-        "flag": _with_token_read(given, "--token"),
+        "environment": _with_secrets_read(environment, "environment"),
+        "flag": _with_secrets_read(given, "flag"),
     }
     sources = dict.fromkeys(ClientSettings.model_fields, DEFAULT)
     values: dict[str, object] = {}
@@ -258,14 +283,28 @@ def _default_state_folder() -> Path:
     return saved_login.users_folder(platformdirs.user_state_dir, "RELAY_CLIENT_STATE_DIR")
 
 
-def _with_token_read(layer: dict[str, object], name: str) -> dict[str, object]:
-    file = layer.get("token_file")
-    if file is None:
-        return layer
-    if "token" in layer:
-        file_name = "--token-file" if name.startswith("-") else f"{name}_FILE"
-        raise UsageError(f"{name} and {file_name} are both set", "Give one of them.")
-    return {**layer, "token": read_token(Path(str(file)))}
+def _with_secrets_read(layer: dict[str, object], source: str) -> dict[str, object]:
+    """The same with what stands in the files that it names."""
+    read = dict[str, object]()
+    for name, reader in _SECRETS.items():
+        file = layer.get(f"{name}_file")
+        if file is not None and name in layer:
+            names = _called(name, source), _called(f"{name}_file", source)
+            raise UsageError(f"{names[0]} and {names[1]} are both set", "Give one of them.")
+        if file is not None:
+            read[name] = reader(Path(str(file)))
+    return {**layer, **read}
+
+
+def _read_secret(file: Path) -> str:
+    try:
+        return decoded(file.read_bytes()).strip()
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise UsageError(f"the secret's file {file} cannot be read: {reason}") from exc
+
+
+_SECRETS = {"token": read_token, "send_token": read_token, "webhook_secret": _read_secret}
 
 
 def _validated(values: dict[str, object], sources: Mapping[str, str]) -> ClientSettings:

@@ -14,7 +14,7 @@ from examples.chatwoot_bot.signature import sign
 from examples.demo_parts.errors import DemoFailed
 from examples.demo_parts.programs import ROOT
 
-FILE = ROOT / "tests" / "fixtures" / "chatwoot" / "message_created_incoming.json"
+FILE = ROOT / "relay_client" / "samples" / "message_created_incoming.json"
 SIGNING_SECRET = "FIXTUREwebhookSECRET0001"
 ANSWER_S = 10.0
 

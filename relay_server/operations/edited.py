@@ -1,4 +1,4 @@
-"""Events made of others, each for one subscription alone: to try what a target does with them.
+"""Events made of others, or anew, each for one subscription alone: to try what a target does.
 
 What goes out is a request as its sender could have made it, with `Relay-Edited-From` beside it. It
 is not looked at whether its body is what a body should be: targets are tried with those, too.
@@ -26,25 +26,26 @@ from relay_server.errors import BodyTooLarge, InvalidValue
 from relay_server.operations import Caller, page_of
 from relay_server.operations.audit import audited
 from relay_server.operations.events import DeliveryLine, delivery_line, find_any_event
-from relay_server.values import Channel, DeliveryState, Edited, Event, NewEdited, NewEvent
+from relay_server.values import Channel, DeliveryState, Edited, NewEdited, NewEvent
 
 MAX_KEY_CHARS = 200  # of an `Idempotency-Key`; a longer one: 422
 ANYWHERE = Target("localhost", 8000)  # what an event is sent to must not matter
+ANEW = RequestHead("POST", "/webhook", ())  # of an event that is made of no other
 
 
 class NewEdit(msgspec.Struct, forbid_unknown_fields=True):
-    """An event to be made of another: what is left out is as there.
+    """An event to be made of another: what is left out is as there; or of none.
 
     Attributes:
         subscription: Who gets it, and nobody else.
-        based_on: Id of the other event; it may be an edited one itself.
-        channel: That of the other, which it cannot leave.
+        based_on: Id of the other event; it may be an edited one itself. Null for none.
+        channel: That of the other, which it cannot leave; of none, the default one if left out.
         headers: All of them, in order; the value `•••` is that of the same field there.
         sign: It is signed anew, with the first of the channel's secrets.
     """
 
     subscription: str
-    based_on: str
+    based_on: str | None = None
     channel: str | None = None
     method: str | None = None
     request_target: str | None = None
@@ -68,7 +69,7 @@ class EditedEvent(msgspec.Struct, frozen=True):
     Attributes:
         sequence: Among the edited events of its channel.
         subscription: The only one that it is for; empty once that is gone.
-        edited_from: Id of the event that it was made of, which may be gone.
+        edited_from: Id of the event that it was made of, which may be gone; empty for none.
         made_by: Name of a token; empty for somebody on the host.
         replay: Number that ends its delivery, with `DELETE /api/v1/replays/{number}`.
         connected: Somebody reads the subscription; it is sent once somebody does.
@@ -101,7 +102,7 @@ class EditedEvents(msgspec.Struct, frozen=True):
 
 @audited("event.edit")
 async def create_edited(who: Caller, new: NewEdit) -> EditedEvent:
-    """Store an event that is made of another, and have one subscription get it.
+    """Store an event that is made of another or of none, and have one subscription get it.
 
     Raises:
         EventNotFound, SubscriptionNotFound: There is none that the caller may read.
@@ -111,14 +112,12 @@ async def create_edited(who: Caller, new: NewEdit) -> EditedEvent:
     """
     if who.idempotency_key and len(who.idempotency_key) > MAX_KEY_CHARS:
         raise InvalidValue(f"an Idempotency-Key has up to {MAX_KEY_CHARS} characters")
-    channel, event = await find_any_event(who, new.based_on)
-    if new.channel not in (None, channel.name):
-        raise InvalidValue(f"{new.based_on} is of {channel.name}, not of {new.channel}")
+    channel, based_on, was, body = await _basis(who, new)
     subscription = await who.subscription(channel.name, new.subscription)
     who.check_reader(subscription)
     edited = NewEdited(
-        _made(who, channel, event, new),
-        edited_from=event.head.id,
+        _made(who, channel, new, based_on, was, body),
+        edited_from=based_on,
         made_by=who.name,
         idempotency_key=who.idempotency_key,
         asked=hashlib.sha256(msgspec.json.encode(new)).digest(),
@@ -180,18 +179,31 @@ def _view(
     )
 
 
-def _made(who: Caller, channel: Channel, event: Event, new: NewEdit) -> NewEvent:
+async def _basis(who: Caller, new: NewEdit) -> tuple[Channel, str, RequestHead, bytes]:
+    """What it is made of: its channel, id (empty for none), request and body."""
+    if new.based_on is None:
+        return who.channel(new.channel or who.parts.settings.default_channel), "", ANEW, b""
+    channel, event = await find_any_event(who, new.based_on)
+    if new.channel not in (None, channel.name):
+        raise InvalidValue(f"{new.based_on} is of {channel.name}, not of {new.channel}")
+    return channel, event.head.id, event.head.request, event.body
+
+
+def _made(
+    who: Caller, channel: Channel, new: NewEdit, based_on: str, was: RequestHead, body: bytes
+) -> NewEvent:
     """The event, checked as it will be when it is sent."""
-    was, now = event.head.request, who.now()
-    body = event.body if new.body_base64 is None else _decoded(new.body_base64)
+    now = who.now()
+    body = body if new.body_base64 is None else _decoded(new.body_base64)
     if len(body) > (limit := who.body_limit(channel)):
         raise BodyTooLarge(limit)
     headers = was.headers if new.headers is None else tuple(_unmasked(new.headers, was.headers))
     signed = _signature(who, channel, body, now) if new.sign else ()
+    origin = ((EDITED_FROM, based_on.encode()),) if based_on else ()
     request = RequestHead(
         was.method if new.method is None else new.method,
         was.request_target if new.request_target is None else new.request_target,
-        (*_kept(headers, signed, len(body)), (EDITED_FROM, event.head.id.encode())),
+        (*_kept(headers, signed, len(body)), *origin),
         was.sender,
         was.scheme,
     )

@@ -93,7 +93,8 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
         conflict: Another event has the same sender's id and another body.
         repeat_of: Id of the first event of the same webhook, where its sender sent it again.
         damaged: Its stored bytes were changed: it is sent to nobody.
-        edited_from: Id of the event that it was made of, where somebody edited that.
+        edited_from: Id of the event that it was made of, where somebody edited that; empty where
+            somebody made it of none.
         made_by: Who edited it: name of a token; empty for somebody on the host.
         pinned: The name that it is kept under; empty where it is not pinned.
         headers: Names and values, in order; secrets are masked.

@@ -19,7 +19,7 @@ from examples.chatwoot_bot.events import Bot, Reply, Sender
 from examples.chatwoot_bot.signature import Signatures, sign
 
 ROOT = Path(__file__).parents[3]
-FIXTURES = ROOT / "tests" / "fixtures" / "chatwoot"
+FIXTURES = ROOT / "relay_client" / "samples"
 SECRET = "FIXTUREwebhookSECRET0001"
 TOKEN = "FIXTUREtoken"
 

@@ -123,6 +123,26 @@ async def test_each_part_can_be_another(served: Served, ana: Asking, event: str)
     assert again.head.request.headers[-1] == (b"Relay-Edited-From", view["id"].encode())
 
 
+async def test_it_is_made_of_no_other(served: Served, ana: Asking) -> None:
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    fields = [("Content-Type", "application/json")]
+    asked: Json = {"subscription": "ana", "headers": fields, "body_base64": in_base64(BODY)}
+    view = await ana.ok("POST", "events", asked)
+    empty = await ana.ok("POST", "events", {"subscription": "ana", "channel": "chatwoot"})
+
+    kept = await stored(served, view)
+    assert (kept.body, kept.head.request.request_target) == (BODY, "/webhook")
+    assert kept.head.request.headers == ((b"Content-Type", b"application/json"),)
+    assert (view["channel"], view["edited_from"], view["kind"]) == (
+        "chatwoot",
+        "",
+        "message_created",
+    )
+    assert empty["size"] == 0
+    asked["channel"] = "secret"
+    assert await ana.refused("POST", "events", asked) == (404, "channel_not_found")
+
+
 async def test_it_is_signed_anew(served: Served, ana: Asking, event: str) -> None:
     assert (
         await ana("POST", "events", {"based_on": event, "subscription": "ana", "sign": True})

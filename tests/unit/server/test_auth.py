@@ -21,7 +21,7 @@ from relay_server.configs import ChannelConfig
 from relay_server.errors import Unauthorized
 from relay_server.values import Catalog, Channel, Scope, Token
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "chatwoot"
+FIXTURES = Path(__file__).parents[3] / "relay_client" / "samples"
 SECRET = b"FIXTUREwebhookSECRET0001"
 STAMP = b"1783000810"
 NOW_S = 1_783_000_810.0
