@@ -22,6 +22,20 @@ def plain_address(text: str) -> IPv4Address | IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def address_of(hop: str) -> str:
+    """What a proxy names a peer by, without what is no part of the address.
+
+    That is a port, the brackets of IPv6, and quotes (RFC 7239 §6). What is no address, such as
+    `unknown` or a made-up name (`_hidden`), stays as it is.
+    """
+    hop = hop.strip().strip('"')
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    host, colon, port = hop.rpartition(":")
+    is_port = colon and port.isdecimal() and ":" not in host
+    return host if is_port and plain_address(host) is not None else hop
+
+
 def is_inside(address: str, networks: Collection[Network]) -> bool:
     """True if one of the networks holds an address."""
     parsed = plain_address(address) if networks else None

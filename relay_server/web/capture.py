@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from relay_http.addresses import Network, is_inside
+from relay_http.addresses import Network, address_of, is_inside
 from relay_http.outgoing import RequestRefused, check_request
 from relay_protocol.errors import RelayError
 from relay_protocol.values import HOP_BY_HOP, HeaderList
@@ -199,7 +199,8 @@ def sender_address(
     """Who really sent it and by which scheme: what a proxy says of it counts if that is known."""
     if not is_inside(peer, proxies):
         return peer, scheme
-    said = head.value(b"x-forwarded-proto").decode("latin-1").lower()
+    # Of several proxies, some add what they saw: the first says how the sender came.
+    said = head.value(b"x-forwarded-proto").decode("latin-1").partition(",")[0].strip().lower()
     address = address_behind(peer, head.value(FORWARDED_FOR), proxies)
     return address, said if said in ("http", "https") else scheme
 
@@ -207,7 +208,7 @@ def sender_address(
 def address_behind(peer: str, forwarded_for: bytes, proxies: Sequence[Network]) -> str:
     """Who is behind the proxies that are known: the last hop that is none of them."""
     address = peer
-    hops = [hop.strip() for hop in forwarded_for.decode("latin-1").split(",")]
+    hops = [address_of(hop) for hop in forwarded_for.decode("latin-1").split(",")]
     hops = [hop for hop in hops if hop]
     while hops and is_inside(address, proxies):
         address = hops.pop()

@@ -260,6 +260,8 @@ def forwarded(*lines: str, proto: str | None = None) -> Fields:
         ("10.0.0.1", ["1.1.1.1", "203.0.113.9", "10.0.0.2"], "203.0.113.9"),
         ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
         ("10.0.0.1", ["10.0.0.3,, 203.0.113.9 ,"], "203.0.113.9"),
+        ("10.0.0.1", ["203.0.113.9:51234, 10.0.0.2:443"], "203.0.113.9"),
+        ("10.0.0.1", ["[2001:db9::7]:51234"], "2001:db9::7"),
         ("10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", [""], "10.0.0.1"),
         ("10.0.0.1", ["203.0.113.9, unknown"], "unknown"),
@@ -280,7 +282,14 @@ def test_the_last_address_that_no_proxy_of_ours_has(
 
 @pytest.mark.parametrize(
     ("proto", "scheme"),
-    [("https", "https"), (" HTTP ", "http"), ("gopher", "-"), ("", "-"), (None, "-")],
+    [
+        ("https", "https"),
+        ("https, http", "https"),
+        (" HTTP ", "http"),
+        ("gopher", "-"),
+        ("", "-"),
+        (None, "-"),
+    ],
 )
 def test_the_scheme_that_a_proxy_names(proto: str | None, scheme: str) -> None:
     head = read_head(forwarded("1.1.1.1", proto=proto))
