@@ -327,7 +327,7 @@ class Conditions(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: The sender's name for what happened, e.g. `"message_created"`.
-        text: Is in the body, as sent or as JSON would write it.
+        text: Is in the body, as sent or in any spelling of JSON.
         q: A filter that means it, as `language.check_standing` gives it; empty for any.
         dead: Those that are dead for the subscription.
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+
 from relay_server.values import Selection
 
 MAX_SUBSCRIPTIONS = 1_000  # of a channel
@@ -27,6 +29,17 @@ def spellings(text: str) -> tuple[bytes, bytes, bytes]:
     """A text as it is, and in both ways that JSON is written: all in ASCII, and not."""
     ascii_, unicode = json.dumps(text), json.dumps(text, ensure_ascii=False)
     return text.encode(), ascii_[1:-1].encode(), unicode[1:-1].encode()
+
+
+def meant(body: bytes) -> bytes:
+    r"""A body of JSON as it would be written anew, so that each text in it has one spelling.
+
+    Senders write `&` as `\u0026`, and `/` as `\/`, wherever they like. Empty where it is no JSON.
+    """
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return b""
 
 
 def of_any_account(key: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from relay_server.store.rules import spellings
+from relay_server.store.rules import meant, spellings
 from relay_server.values import Mark, MarkState, NewEvent, Progress, Replay, Selection
 from tests.support.stores import weight
 
@@ -203,7 +203,7 @@ class Model:
             and (wanted.received_before is None or event.received_at < wanted.received_before)
             and wanted.kind in (None, event.kind)
             and wanted.key in (None, event.key)
-            and any(text in event.body for text in spellings(wanted.text))
+            and any(t in event.body + meant(event.body) for t in spellings(wanted.text))
             and (not wanted.dead or of.state(sequence) is MarkState.DEAD)
         ]
 

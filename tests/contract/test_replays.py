@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -183,6 +184,28 @@ async def test_text_with_quotes_is_found_among_accents(store: Store, channel: Ch
     await store.append(channel.number, new_event('diz "João"\n'.encode()))
 
     assert await chosen(store, channel, text='"João"\n') == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("Tom & Jerry", r'{"a": "Tom \u0026 Jerry"}'),
+        ("a/b", r'{"a": ["a\/b"]}'),
+        ("<José>", r'{"a": {"b": "\u003cJos\u00E9\u003e"}}'),
+        ("🎉!", r'"\uD83C\udf89!"'),
+        ('"quoted"\\', r'{"a": "\u0022quoted\u0022\u005c"}'),
+        ("key & name", r'{"key \u0026 name": 1}'),
+    ],
+)
+async def test_text_is_compared_as_it_is_meant(
+    store: Store, channel: Channel, text: str, spelled: str
+) -> None:
+    """However its sender spells it; a body that is no JSON is compared as it is."""
+    for body in (spelled, json.dumps({"a": text}), "{}", spelled[:-1], r'"\u0041"'):
+        await store.append(channel.number, new_event(body.encode()))
+
+    assert await chosen(store, channel, text=text) == [1, 2]
+    assert await chosen(store, channel, text="Tom & Jerry & Spike") == []
 
 
 async def test_a_clock_that_jumped_hides_no_event(store: Store, channel: Channel) -> None:

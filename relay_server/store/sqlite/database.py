@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import apsw
 
@@ -23,6 +23,7 @@ from relay_server.errors import (
 )
 from relay_server.metrics import COMMIT_BUCKETS, Times
 from relay_server.store.feed import Change
+from relay_server.store.rules import meant
 from relay_server.store.sqlite.sql import migrations, queries
 
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
@@ -68,6 +69,7 @@ class Database:
         # A query's plan does not depend on its parameters: else SQLite prepares a good many of them
         # anew each time, in case a value suits an index of a part of the rows.
         self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        self.connection.create_scalar_function("meant", cast(Any, meant), 1, deterministic=True)
         self.changes: list[Change] = []
         self.commits = Times(COMMIT_BUCKETS)
         self._queries = queries()

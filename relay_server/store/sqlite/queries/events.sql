@@ -115,8 +115,9 @@ SELECT max(position), count(*) FROM (
     ORDER BY position LIMIT :limit);
 
 -- name: select_events
--- :sequences is a JSON list; the texts are one in its three spellings. :of_any_account is the end
--- of keys that begin with a number.
+-- :sequences is a JSON list; the texts are one in its three spellings. A body that spells any of its
+-- characters by an escape is compared as it would be written anew. :of_any_account is the end of
+-- keys that begin with a number.
 SELECT position, key, size FROM events
 WHERE position > :after AND position <= :last
     AND (:received_from IS NULL OR received_at >= :received_from)
@@ -124,7 +125,8 @@ WHERE position > :after AND position <= :last
     AND (:kind IS NULL OR kind = :kind)
     AND (:key IS NULL OR key = :key OR ltrim(key, '0123456789') = :of_any_account)
     AND (:sequences IS NULL OR (position & @MASK) IN (SELECT value FROM json_each(:sequences)))
-    AND (:text IS NULL OR instr(body, :text) OR instr(body, :as_ascii) OR instr(body, :as_unicode))
+    AND (:text IS NULL OR instr(body, :text) OR instr(body, :as_ascii) OR instr(body, :as_unicode)
+        OR (instr(body, x'5C') AND instr(meant(body), :as_unicode)))
     AND (:dead_for IS NULL OR EXISTS (
         SELECT 1 FROM deliveries d
         WHERE d.subscription = :dead_for AND d.sequence = (position & @MASK) AND d.state = @DEAD))
