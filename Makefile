@@ -37,7 +37,7 @@ TESTS ?= tests/unit/protocol/test_codec.py
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo quick test test-python faults fuzz lint lint-quick format docs pins bench \
+.PHONY: help setup demo quick test test-python faults fuzz lint lint-quick format docs words pins bench \
 	mutants clean python unit
 
 help: ## Show this list
@@ -80,6 +80,9 @@ format: $(DEV) ## Put the code into its form, and repair what ruff can
 
 docs: $(RUNTIME) ## Write the reference pages that are made from the code
 	@$(BIN)/python docs/generate.py
+
+words: $(DEV) ## Gather what commands say, and make the catalogues of its translations
+	@$(BIN)/python docs/words.py
 
 bench: $(BENCH) ## Measure latency, throughput and memory (see bench/README.md)
 	@$(BIN)/python -m bench.run

@@ -34,6 +34,7 @@ from relay_protocol.text import harmless
 from relay_terminal.console import Console
 from relay_terminal.program import FAILED, run_program
 from relay_terminal.usage import App
+from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_client.relay import Relay
@@ -100,7 +101,7 @@ async def run_login(
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
     if code and token_file is not None:
-        raise UsageError("an invitation brings a token of its own: leave --token-file away")
+        raise UsageError(_("an invitation brings a token of its own: leave --token-file away"))
     if token_file is not None:
         token = read_token(token_file)
     else:
@@ -108,7 +109,11 @@ async def run_login(
     ca_file = configuration.settings.ca_file
     relay = Relay(url, token, ca_file.absolute() if ca_file is not None else None)
     if relay.sends_token_in_clear:
-        console.note(f"Warning: {url} is without TLS: anyone on the way can read the token.")
+        console.note(
+            _("Warning: {url} is without TLS: anyone on the way can read the token.").format(
+                url=url
+            )
+        )
     if code:
         async with Api(relay) as api:
             token = await api.accept(code, saved_login.keep_nonce(configuration.folder))
@@ -122,11 +127,19 @@ async def run_login(
     if as_json:
         console.line(json.dumps({"url": url, "name": me.name, "file": str(file)}))
         return
-    console.line(f"Logged in to {url} as {harmless(me.name)}. Kept in {file}")
-    console.line("Next: relay-client connect --to localhost:8000")
+    console.line(
+        _("Logged in to {url} as {name}. Kept in {file}").format(
+            url=url, name=harmless(me.name), file=file
+        )
+    )
+    console.line(_("Next: relay-client connect --to localhost:8000"))
     for name in ("url", "token"):
         if configuration.sources[name] == "environment":
-            console.note(f"Note: RELAY_CLIENT_{name.upper()} is set and outweighs this login.")
+            console.note(
+                _("Note: RELAY_CLIENT_{name} is set and outweighs this login.").format(
+                    name=name.upper()
+                )
+            )
 
 
 @app.command()
@@ -134,7 +147,7 @@ def logout(ctx: typer.Context, as_json: Json = False) -> None:
     """Forget the saved login."""
     configuration, console = prepare(ctx, with_login=False)
     was_there = saved_login.forget(configuration.folder)
-    said = "Logged out." if was_there else "There was no login."
+    said = _("Logged out.") if was_there else _("There was no login.")
     console.line(json.dumps({"logged_out": was_there}) if as_json else said)
 
 
@@ -211,7 +224,9 @@ def _asked_token(console: Console) -> str:
     else:
         token = sys.stdin.readline().lstrip("\ufeff").strip()
     if not is_token(token):
-        raise UsageError("that is no token: one word is expected", "Copy it as it was printed.")
+        raise UsageError(
+            _("that is no token: one word is expected"), _("Copy it as it was printed.")
+        )
     return token
 
 

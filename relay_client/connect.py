@@ -46,6 +46,7 @@ from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
 from relay_protocol.messages import Hello, Wanted, Welcome
 from relay_protocol.text import harmless
 from relay_terminal.streams import READER_GONE, Lines
+from relay_terminal.words import speak_english
 
 SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
 NAME_CHANNEL = "Say which one goes to the target: --to CHANNEL=HOST:PORT"
@@ -183,6 +184,8 @@ async def _connect(
 ) -> None:
     settings, relay = configuration.settings, configuration.relay()
     output = settings.output or ("pretty" if console.is_terminal else "plain")
+    if output != "pretty":
+        speak_english()
     announcer.render = make_render(output, console, relay.url, {})
     targets, wanted = await plan(settings, relay, announcer.tell)
     announcer.render = make_render(output, console, relay.url, targets)

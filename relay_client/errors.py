@@ -6,8 +6,9 @@ import enum
 from typing import ClassVar
 
 from relay_protocol.errors import RelayError
+from relay_terminal.words import N_, _
 
-CHECK_URL = "Check the URL, and that the relay runs."
+CHECK_URL = N_("Check the URL, and that the relay runs.")
 INVALID_FILTER = "invalid_filter"  # the relay's code, of a filter that cannot be
 TOO_MANY_FAILURES = "too_many_failures"  # the relay's code, of who shows wrong tokens
 
@@ -34,7 +35,7 @@ class ClientError(RelayError):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint = _(hint)
 
 
 class UsageError(ClientError):

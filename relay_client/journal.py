@@ -50,6 +50,7 @@ from relay_protocol.client_session import FinishedInMemory
 from relay_protocol.limits import MAX_ELAPSED_MS, MAX_ID_CHARS
 from relay_protocol.messages import Granted
 from relay_protocol.values import Delivery, Response
+from relay_terminal.words import N_, _
 
 # A fuller segment of the journal is followed by the next: some 20,000 records of ordinary ids.
 SEGMENT_BYTES = 2_097_152
@@ -67,7 +68,7 @@ SYNC_S = 1.0
 CLOSE_S = 5.0
 
 _SEGMENT = re.compile(r"journal-([1-9][0-9]{0,17})\.log")
-_ON_MEMORY = "what was delivered is remembered in memory alone, as long as this client runs"
+_ON_MEMORY = N_("what was delivered is remembered in memory alone, as long as this client runs")
 
 Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
 
@@ -110,7 +111,7 @@ class Journal:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as exc:
-            self._fail(f"the journal in {folder} cannot be used", exc)
+            self._fail(_("the journal in {folder} cannot be used").format(folder=folder), exc)
         self._thread = threading.Thread(target=self._write, name="relay-journal", daemon=True)
         self._thread.start()
 
@@ -132,7 +133,7 @@ class Journal:
     def add(self, delivery: Delivery, response: Response) -> None:
         self._memory.add(delivery, response)
         if self._waiting.qsize() >= MAX_WAITING:
-            self._fail("the journal's disk is too slow")
+            self._fail(_("the journal's disk is too slow"))
             return
         self._waiting.put(
             Record(
@@ -150,7 +151,11 @@ class Journal:
         self._closing.set()
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
-            self._fail(f"the journal could not be written within {CLOSE_S:.0f} s of the stop")
+            self._fail(
+                _("the journal could not be written within {seconds:.0f} s of the stop").format(
+                    seconds=CLOSE_S
+                )
+            )
 
     def _write(self) -> None:
         """The thread's part. A full disk may have room again for the next batch."""
@@ -164,7 +169,7 @@ class Journal:
                 if not batch or time.monotonic() - log.synced_at >= SYNC_S:
                     log.sync()
             except OSError as exc:
-                self._fail("the journal cannot be written", exc)
+                self._fail(_("the journal cannot be written"), exc)
             if batch:
                 self._closing.wait(PAUSE_S)
         log.close()
@@ -193,13 +198,13 @@ class Journal:
                     response = Response(record.status, elapsed_ms=record.elapsed_ms)
                     self._memory.remember((record.delivery, record.event), response)
         except OSError as exc:
-            self._fail("the journal cannot be read", exc)
+            self._fail(_("the journal cannot be read"), exc)
 
     def _fail(self, what: str, exc: OSError | None = None) -> None:
         if not self._warned:
             self._warned = True
             why = f" ({exc.strerror or exc})" if exc is not None else ""
-            self._warn(f"{what}{why}: {_ON_MEMORY}")
+            self._warn(f"{what}{why}: {_(_ON_MEMORY)}")
 
 
 def digest(*names: str) -> str:

@@ -17,6 +17,7 @@ import typer
 
 from relay_client.console import Console
 from relay_client.errors import CHECK_URL, RelayProblem
+from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_client.api import Api
@@ -83,7 +84,7 @@ class Given:
         try:
             self.console.line(json.dumps(answer))
         except RecursionError as exc:
-            raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
+            raise RelayProblem(_("what answers there is no relay"), CHECK_URL) from exc
 
 
 def asking(function: Callable[..., Coroutine[object, object, None]]) -> Callable[..., None]:

@@ -14,6 +14,7 @@ from relay_client import __version__
 from relay_client.errors import UsageError
 from relay_http.addresses import plain_address
 from relay_http.tls import make_context, read_pem
+from relay_terminal.words import _
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{16,128}")  # the end of an invitation's URL
 USER_AGENT = f"relay-client/{__version__}"
@@ -73,7 +74,7 @@ class Relay:
                 context.load_verify_locations(cadata=read_pem(self.ca_file))
             except (OSError, ValueError) as exc:
                 raise UsageError(
-                    f"--ca-file {exc}", "It must be a readable file of certificates in PEM."
+                    f"--ca-file {exc}", _("It must be a readable file of certificates in PEM.")
                 ) from exc
         return context
 
@@ -94,15 +95,17 @@ def parse_url(text: str) -> str:
         parts = urllib.parse.urlsplit(text.strip())
         port = parts.port
     except ValueError as exc:
-        raise ValueError(f"{text!r} is not a URL: {exc}") from exc
+        raise ValueError(_("{text!r} is not a URL: {exc}").format(text=text, exc=exc)) from exc
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{text!r} is not like https://relay.example.com")
+        raise ValueError(_("{text!r} is not like https://relay.example.com").format(text=text))
     if parts.username is not None or parts.password is not None:
-        raise ValueError("a relay's URL carries no user and password; give the token by itself")
+        raise ValueError(_("a relay's URL carries no user and password; give the token by itself"))
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(f"{text!r} has more than scheme, host and port; leave the rest away")
+        raise ValueError(
+            _("{text!r} has more than scheme, host and port; leave the rest away").format(text=text)
+        )
     if any(not "!" <= char <= "~" for char in parts.netloc) or port == 0:
-        raise ValueError(f"{text!r} has a host or port that cannot be")
+        raise ValueError(_("{text!r} has a host or port that cannot be").format(text=text))
     return f"{parts.scheme}://{parts.netloc}"
 
 

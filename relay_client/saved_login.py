@@ -10,6 +10,7 @@ from pathlib import Path
 
 from relay_client.errors import ClientError, UsageError
 from relay_client.files import write_whole
+from relay_terminal.words import _
 
 _FILE = "login.json"
 _NONCE = "invitation.nonce"
@@ -37,7 +38,8 @@ def users_folder(find: Callable[..., str], variable: str) -> Path:
         return Path(find("relay-client", appauthor=False))
     except RuntimeError as exc:
         raise UsageError(
-            "this user has no home to keep anything in", f"Set {variable}, or HOME."
+            _("this user has no home to keep anything in"),
+            _("Set {variable}, or HOME.").format(variable=variable),
         ) from exc
 
 
@@ -55,8 +57,8 @@ def load(folder: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError, AttributeError) as exc:
         raise UsageError(
-            f"the saved login {file} cannot be read: {exc}",
-            "Run relay-client logout, then relay-client login URL.",
+            _("the saved login {file} cannot be read: {exc}").format(file=file, exc=exc),
+            _("Run relay-client logout, then relay-client login URL."),
         ) from exc
 
 
@@ -107,7 +109,9 @@ def forget(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as exc:
-        raise ClientError(f"{file} cannot be removed: {exc.strerror or exc}") from exc
+        raise ClientError(
+            _("{file} cannot be removed: {why}").format(file=file, why=exc.strerror or exc)
+        ) from exc
     return True
 
 
@@ -117,4 +121,8 @@ def _write(folder: Path, file: Path, content: str) -> None:
             folder.mkdir(mode=0o700, parents=True)
         write_whole(file, content)
     except OSError as exc:
-        raise ClientError(f"the login cannot be kept in {file}: {exc.strerror or exc}") from exc
+        raise ClientError(
+            _("the login cannot be kept in {file}: {why}").format(
+                file=file, why=exc.strerror or exc
+            )
+        ) from exc

@@ -40,6 +40,7 @@ from relay_client.relay import USER_AGENT, Relay
 from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
 from relay_protocol.messages import CloseCode, Error
 from relay_protocol.text import harmless
+from relay_terminal.words import N_, _
 
 # A WebSocket that does not open by then is tried again.
 OPEN_TIMEOUT_S = 10.0
@@ -51,16 +52,16 @@ MAX_UNSENT_BYTES = 1_048_576
 # Of one message: a relay sends it whole, and what stands between may cut it up.
 _MAX_FRAGMENTS = 1_024
 
-TOKEN_HINT = "Ask for a new token, then run: relay-client login URL"  # noqa: S105
-UPGRADE_HINT = (
-    "Have it pass WebSockets on to the relay; in nginx that is proxy_http_version 1.1, and the"
-    " headers Upgrade and Connection set."
+TOKEN_HINT = N_("Ask for a new token, then run: relay-client login URL")
+UPGRADE_HINT = N_(
+    "Have it pass WebSockets on to the relay; in nginx that is proxy_http_version "
+    "1.1, and the headers Upgrade and Connection set."
 )
-HELD_BACK_HINT = (
-    "A proxy in between may hold the stream back: have it pass WebSockets on, and buffer nothing"
-    " (in nginx proxy_buffering off)."
+HELD_BACK_HINT = N_(
+    "A proxy in between may hold the stream back: have it pass WebSockets on, and "
+    "buffer nothing (in nginx proxy_buffering off)."
 )
-VERSIONS_HINT = "Client and relay may be of versions that do not fit: update the older one."
+VERSIONS_HINT = N_("Client and relay may be of versions that do not fit: update the older one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,20 +232,24 @@ def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
             return of_status(response.status_code, bytes(response.body or b""))
         case ssl.SSLCertVerificationError():
             text, hint = reasons.certificate(exc)
-            return Reason(f"the relay cannot be reached: {text}", hint)
+            return Reason(_("the relay cannot be reached: {text}").format(text=text), hint)
         case ssl.SSLError():
             text, hint = reasons.no_tls(exc)
-            return Reason(f"the relay cannot be reached: {text}", hint)
+            return Reason(_("the relay cannot be reached: {text}").format(text=text), hint)
         case NegotiationError():
-            return Reason("what answers there speaks no relay.v1", "Check the URL.")
+            return Reason(_("what answers there speaks no relay.v1"), _("Check the URL."))
         case ProxyError():
-            return Reason(f"the proxy refused: {exc}", "Check HTTPS_PROXY and NO_PROXY.")
+            return Reason(
+                _("the proxy refused: {exc}").format(exc=exc), _("Check HTTPS_PROXY and NO_PROXY.")
+            )
         case InvalidHandshake():
-            return Reason(f"what answers there is no relay: {exc}", "Check the URL.")
+            return Reason(
+                _("what answers there is no relay: {exc}").format(exc=exc), _("Check the URL.")
+            )
         case TimeoutError():
-            return Reason("the relay did not answer in time", HELD_BACK_HINT)
+            return Reason(_("the relay did not answer in time"), HELD_BACK_HINT)
         case _:
-            return Reason(f"the relay cannot be reached: {_system_text(exc)}")
+            return Reason(_("the relay cannot be reached: {why}").format(why=_system_text(exc)))
 
 
 def of_close(exc: ConnectionClosed, refused: Error | None) -> Reason | ClientError:
@@ -258,55 +263,68 @@ def of_close(exc: ConnectionClosed, refused: Error | None) -> Reason | ClientErr
     said = harmless(refused.text) if refused is not None else ""
     match code:
         case CloseCode.TOKEN_REFUSED:
-            return TokenRefused(said or "the relay no longer accepts the token", TOKEN_HINT)
+            return TokenRefused(said or _("the relay no longer accepts the token"), TOKEN_HINT)
         case CloseCode.CHANNEL_REFUSED if refused is not None and refused.code == INVALID_FILTER:
             return UsageError(f"--filter: {said}")
         case CloseCode.CHANNEL_REFUSED:
             return ChannelRefused(
-                said or "the token may not read one of the channels",
-                "relay-client channels lists those it may; --as NAME names another subscription.",
+                said or _("the token may not read one of the channels"),
+                _(
+                    "relay-client channels lists those it may; --as NAME names another "
+                    "subscription."
+                ),
             )
         case CloseCode.TAKEN_OVER:
             return TakenOver(
-                said or "another client connected under the same name and took over",
-                "To run both, give one of them a name of its own: --as NAME. To share the work of "
-                "one name, give --share to each.",
+                said or _("another client connected under the same name and took over"),
+                _(
+                    "To run both, give one of them a name of its own: --as NAME. To share the work "
+                    "of one name, give --share to each."
+                ),
             )
         case CloseCode.RESTART:
-            return Reason("the relay is restarting")
+            return Reason(_("the relay is restarting"))
         case CloseCode.PROTOCOL_ERROR:
-            return Reason(f"the relay did not understand this client: {said}", VERSIONS_HINT)
+            return Reason(
+                _("the relay did not understand this client: {said}").format(said=said),
+                VERSIONS_HINT,
+            )
         case None:
-            return Reason("the connection broke", cut=True)
+            return Reason(_("the connection broke"), cut=True)
         case _:
-            return Reason(said or f"the relay closed the connection ({code})")
+            return Reason(said or _("the relay closed the connection ({code})").format(code=code))
 
 
 def of_status(status: int, body: bytes) -> Reason | ClientError:
     """Explain an answer to the handshake; an error is final."""
     match status:
         case 401:
-            return TokenRefused("the relay does not accept the token (401)", TOKEN_HINT)
+            return TokenRefused(_("the relay does not accept the token (401)"), TOKEN_HINT)
         case 403:
-            return TokenRefused("the relay refuses this client (403)", TOKEN_HINT)
+            return TokenRefused(_("the relay refuses this client (403)"), TOKEN_HINT)
         case 404:
-            return Reason("what answers there has no /connect (404)", "Check the URL.")
+            return Reason(_("what answers there has no /connect (404)"), _("Check the URL."))
         case 429 if TOO_MANY_FAILURES.encode() in body:  # a good token is let in all the same
             return TokenRefused(
-                "the relay does not accept the token, like many before (429)", TOKEN_HINT
+                _("the relay does not accept the token, like many before (429)"), TOKEN_HINT
             )
         case 301 | 302 | 303 | 307 | 308:
             return Reason(
-                f"what answers there points elsewhere ({status})",
-                "Redirects are not followed: log in with the final URL, often https://.",
+                _("what answers there points elsewhere ({status})").format(status=status),
+                _("Redirects are not followed: log in with the final URL, often https://."),
             )
         case 200 | 400 | 426 | 501:
-            return Reason(f"a proxy in between passes no WebSockets on ({status})", UPGRADE_HINT)
+            return Reason(
+                _("a proxy in between passes no WebSockets on ({status})").format(status=status),
+                UPGRADE_HINT,
+            )
         case 502 | 504:
-            text = f"a proxy answers that the relay is not there for WebSockets ({status})"
+            text = _(
+                "a proxy answers that the relay is not there for WebSockets ({status})"
+            ).format(status=status)
             return Reason(text, UPGRADE_HINT)
         case _:
-            return Reason(f"the relay is not ready ({status})")
+            return Reason(_("the relay is not ready ({status})").format(status=status))
 
 
 def _system_text(exc: BaseException) -> str:

@@ -18,7 +18,7 @@ from relay_terminal.console import Console
 from relay_terminal.layout import Colour
 from relay_terminal.streams import standard_streams
 from relay_terminal.usage import WrongUsage, told
-from relay_terminal.words import _
+from relay_terminal.words import _, speak_english
 
 FAILED, USAGE = 1, 2
 _MAX_CHARS = 1_000
@@ -39,10 +39,12 @@ def run_program(name: str, app: typer.Typer, status_of: Callable[[RelayError], i
     with standard_streams():
         console = Console.of_process()
         as_json = "--json" in sys.argv[1:]
+        if as_json:
+            speak_english()
         try:
             status = app(prog_name=name, obj=console, standalone_mode=False)
         except RelayError as exc:
-            tell(console, exc.code, str(exc), exc.hint, as_json=as_json)
+            tell(console, exc.code, str(exc), _(exc.hint), as_json=as_json)
             sys.exit(status_of(exc))
         except WrongUsage as exc:
             tell(console, "usage", *told(exc), as_json=as_json)

@@ -20,6 +20,8 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from relay_terminal.words import _
+
 # Whoever read the output has seen enough: a pipe, a terminal, and Windows' word for a pipe.
 READER_GONE = (errno.EPIPE, errno.EIO, errno.EINVAL)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -143,7 +145,7 @@ codecs.register_error(_SUBSTITUTING, _substituted)
 def _judge(lost: OSError | None) -> None:
     """End with 1 where output was lost that somebody wanted."""
     if lost is not None and lost.errno not in READER_GONE:
-        tell(f"The output cannot be written: {lost.strerror}")
+        tell(_("The output cannot be written: {strerror}").format(strerror=lost.strerror))
         sys.exit(1)
 
 
@@ -200,4 +202,4 @@ else:
         poll = select.poll()
         poll.register(number, select.POLLOUT)
         if not poll.poll(within_s * 1_000):
-            raise BlockingIOError(errno.EAGAIN, "nobody reads it")
+            raise BlockingIOError(errno.EAGAIN, _("nobody reads it"))

@@ -7,8 +7,9 @@ A sentence is a constant template with named fields, in English: that is how the
 (gettext, `locale/LANGUAGE/LC_MESSAGES/relay.mo`) has it. The language is the environment's. What
 programs read stays English: JSON, `--output plain`, logs, and the API's errors.
 
-The helps of commands and options are written as they are, and translated where they are shown
-(`usage`): they may be docstrings, and an import need not wait for a catalogue.
+A module's constants are made before it is known who reads: `N_` marks them, and they are translated
+where they are shown, as are the hints of errors, and the helps of commands and options, which are
+written as they are (`usage`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ def _(text: str) -> str:
     return catalogue().gettext(text) if text else ""
 
 
+def N_(text: str) -> str:  # noqa: N802  (so it is called wherever there is gettext)
+    """Mark a constant as a sentence, which `_` translates where it is shown."""
+    return text
+
+
 def plural(one: str, more: str, number: int) -> str:
     """A sentence about a number of things, with its field `{number}` filled: `10,001 events`.
 
@@ -40,6 +46,12 @@ def counted(number: int) -> str:
     """A number as people write large ones, e.g. `10,001`."""
     # A translation's separator is that of its language: Portuguese writes 10.001.
     return f"{number:,}".replace(",", catalogue().pgettext("between thousands", ","))
+
+
+def speak_english() -> None:
+    """Translate nothing from here on: programs read it."""
+    os.environ["LANGUAGE"] = "en"
+    catalogue.cache_clear()
 
 
 @functools.cache

@@ -1,0 +1,130 @@
+"""Gathers every sentence that commands say, for those who translate them.
+
+`make words` writes `relay_terminal/locale/relay.pot`, brings each language's `relay.po` up to it,
+and makes the `relay.mo` that is read. Sentences are found where they are written: what `_` and
+`plural` are given, helps and questions of commands, hints of errors, and what is said instead of a
+library's words. `tests/unit/test_words.py` holds that none is left out, and that all this is fresh.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+import relay_client.cli
+import relay_server.cli
+from relay_protocol.text import LIBRARIES_WORDS
+from relay_terminal.usage import TYPERS_WORDS, is_shown, paragraphs
+from relay_terminal.words import LOCALE
+
+ROOT = Path(__file__).parents[1]
+SCREENS = ("relay_client", "relay_server/cli", "relay_server/control.py", "relay_terminal")
+TEMPLATE = LOCALE / "relay.pot"
+HEADER = "# What Relay's commands say."
+# Dates of a catalogue say nothing that its history does not, and would change with each making.
+DATE = datetime(2026, 11, 29, tzinfo=UTC)
+
+
+def modules() -> list[Path]:
+    """Where sentences are written."""
+    parts = (ROOT / part for part in SCREENS)
+    return [file for part in parts for file in (sorted(part.rglob("*.py")) or [part])]
+
+
+def messages() -> set[str | tuple[str, str]]:
+    """Every sentence; one about a number of things with its plural."""
+    found = set[str | tuple[str, str]]()
+    for file in modules():
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            found |= set(_written(node))
+    for app in (relay_client.cli.app, relay_server.cli.app):
+        found |= set(_helps(typer.main.get_command(app)))
+    found |= {*LIBRARIES_WORDS.values(), *TYPERS_WORDS.values()}
+    return found - {""}
+
+
+def _written(node: ast.AST) -> Iterator[str | tuple[str, str]]:
+    match node:
+        case ast.Call(ast.Name("_" | "N_" | "say"), [ast.Constant(str(text))]):
+            yield text
+        case ast.Call(ast.Name("plural"), [ast.Constant(str(one)), ast.Constant(str(more)), _]):
+            yield one, more
+        case ast.Call(ast.Name("route"), [_, _, _, *shown], keywords):
+            values = [*shown, *(keyword.value for keyword in keywords if keyword.arg == "sure")]
+            yield from (str(value.value) for value in values if isinstance(value, ast.Constant))
+        case ast.Assign([ast.Name("hint")], ast.Constant(str(text))):
+            yield text
+        case _:
+            pass
+
+
+def _helps(command: Any) -> Iterator[str]:
+    """What a command's help shows, and those of the commands below it."""
+    yield from paragraphs(command)
+    yield from (one.help for one in command.params if is_shown(one))
+    for below in getattr(command, "commands", {}).values():
+        if not below.hidden:
+            yield from _helps(below)
+
+
+def template() -> bytes:
+    """The catalogue that translations are made of."""
+    return _po(_catalog())
+
+
+def translated(file: Path) -> tuple[bytes, bytes]:
+    """A language's `.po`, brought up to what is said now, and its `.mo`."""
+    known = read_po(io.BytesIO(file.read_bytes()), locale=file.parts[-3])
+    catalog = _catalog(file.parts[-3])
+    for message in catalog:
+        if message.id and (found := known.get(message.id, message.context)):
+            message.string = found.string
+    compiled = io.BytesIO()
+    write_mo(compiled, catalog)
+    return _po(catalog), compiled.getvalue()
+
+
+def translations() -> list[Path]:
+    """The `.po` of each language."""
+    return sorted(LOCALE.glob("*/LC_MESSAGES/relay.po"))
+
+
+def _catalog(language: str | None = None) -> Catalog:
+    catalog = Catalog(language, "relay", HEADER, "Relay", "0.1", creation_date=DATE)
+    catalog.revision_date = DATE
+    catalog.fuzzy = False
+    catalog.add(",", context="between thousands")
+    for message in sorted(messages(), key=lambda one: one if isinstance(one, str) else one[0]):
+        catalog.add(message)
+    return catalog
+
+
+def _po(catalog: Catalog) -> bytes:
+    out = io.BytesIO()
+    write_po(out, catalog, width=100, no_location=True)
+    return out.getvalue()
+
+
+def main() -> None:
+    """Write what has changed."""
+    TEMPLATE.write_bytes(template())
+    for file in translations():
+        po, mo = translated(file)
+        file.write_bytes(po)
+        file.with_suffix(".mo").write_bytes(mo)
+        missing = po.count(b'\nmsgstr ""\n\n') + po.count(b'\nmsgstr[0] ""\n')
+        sys.stdout.write(f"{file.parts[-3]}: {missing} sentences are not translated\n")
+
+
+if __name__ == "__main__":
+    main()
