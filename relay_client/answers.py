@@ -62,11 +62,17 @@ class ChannelStatus(msgspec.Struct, frozen=True):
     name: str
     events: int = 0
     full_percent: float | None = None
+    drop_oldest: bool = False
     last_received_at: int | None = None
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
-    """A subscription's state and progress; `forward` is set for one that is a forward's."""
+    """A subscription's state and progress.
+
+    Attributes:
+        forward: Set for one that is a forward's.
+        hosts: Those that are connected, as far as the relay says.
+    """
 
     channel: str
     name: str
@@ -77,6 +83,15 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     paused: str = ""
     backlog: int = 0
     dead: int = 0
+    retrying: int = 0
+    next_attempt_at: int | None = None
+    hosts: tuple[str, ...] = ()
+
+
+class StoreState(msgspec.Struct, frozen=True):
+    """Whether webhooks are taken."""
+
+    taking: bool = True
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -84,6 +99,7 @@ class Status(msgspec.Struct, frozen=True):
 
     version: str
     uptime_s: float = 0.0
+    store: StoreState = StoreState()
     channels: tuple[ChannelStatus, ...] = ()
     subscriptions: tuple[SubscriptionStatus, ...] = ()
 

@@ -89,11 +89,13 @@ class ReaderState:
 
     Attributes:
         readers: How many connections, or forwards.
+        hosts: The names of the machines that are connected.
         waits_for_target: Why nothing goes out now, if their targets are not there; else None.
     """
 
     readers: int
     waits_for_target: str | None = None
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -168,7 +170,8 @@ class Hub:
     def state(self, subscription: SubscriptionNumber) -> ReaderState:
         """Who reads a subscription, and whether that waits for its target."""
         if served := self._served.get(subscription):
-            return ReaderState(len(served.peers), served.reader.waits_for_target)
+            hosts = tuple(peer.host for peer in served.peers if peer not in self._forwards)
+            return ReaderState(len(served.peers), served.reader.waits_for_target, hosts)
         return ReaderState(readers=0)
 
     def states(self, channel: ChannelNumber) -> Mapping[SubscriptionNumber, ReaderState]:

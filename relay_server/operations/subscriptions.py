@@ -49,6 +49,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         readers: How many connections read it.
+        hosts: The machines that these come from, as they call themselves.
         waits_for: The target that is not there, if one is known.
         paused: Why; empty while it is not.
         forward: Where the server itself posts to; null if a client reads it.
@@ -59,6 +60,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     connected: bool
     readers: int
+    hosts: list[str]
     target_down: bool
     waits_for: str
     paused: str
@@ -207,6 +209,7 @@ def reading_of(who: Caller, subscription: Subscription) -> Reading:
         name=subscription.name,
         connected=state.readers > 0,
         readers=state.readers,
+        hosts=list(state.hosts),
         target_down=state.waits_for_target is not None,
         waits_for=waits_for,
         paused=config.paused,

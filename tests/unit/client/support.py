@@ -52,6 +52,7 @@ class FakeRelay:
     resumed: list[str] = field(default_factory=list)  # paths
     batches: bool = True  # it is of a version that takes them
     verdicts: bool = False
+    date: str = ""  # what its API says of the time, if not this machine's
     canary_comes: bool = True
     canary_records: bool = True
     whoami: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +90,10 @@ class FakeRelay:
         self.connections.append(connection)
         await connection.run()
         return socket
+
+    async def dated(self, request: web.Request, answer: web.StreamResponse) -> None:
+        if self.date:
+            answer.headers["Date"] = self.date
 
     async def answer(self, request: web.Request) -> web.Response:
         """The JSON API, as far as the client uses it."""
@@ -232,6 +237,7 @@ async def fake_relay() -> AsyncIterator[FakeRelay]:
     """A relay on a port of its own; a test changes its attributes."""
     relay = FakeRelay()
     app = web.Application()
+    app.on_response_prepare.append(relay.dated)
     app.router.add_get("/connect", relay.connect)
     app.router.add_route("*", "/{path:.*}", relay.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)

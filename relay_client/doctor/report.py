@@ -1,0 +1,106 @@
+"""What doctor looks at, a line for each, and how that is told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from relay_client.errors import ClientError, ExitStatus
+from relay_protocol.text import harmless
+from relay_terminal.console import Console
+from relay_terminal.layout import Colour, padded, wrapped
+from relay_terminal.words import _
+
+_MARK_CELLS, _NAME_CELLS = 8, 15
+_TEXT_CHARS = 1_000  # of a detail or a hint that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was looked at.
+
+    Attributes:
+        ok: None when it was left out.
+        hint: What to do about it.
+        warning: It works, and something is not as it should be.
+    """
+
+    name: str
+    ok: bool | None
+    detail: str = ""
+    hint: str = ""
+    warning: bool = False
+
+
+class Report:
+    """Collects steps, and writes each one as soon as it is taken.
+
+    Attributes:
+        exit_status: That of the first step that failed.
+    """
+
+    def __init__(self, console: Console, as_json: bool) -> None:
+        self.steps: list[Step] = []
+        self.exit_status = ExitStatus.DONE
+        self._console = console
+        self._as_json = as_json
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[list[str]]:
+        """Take a step: the body puts what it found into the list, and raises when it failed."""
+        found: list[str] = []
+        try:
+            yield found
+        except ClientError as exc:
+            self.failed(name, exc)
+            raise
+        self.add(Step(name, True, "; ".join(found)))
+
+    def failed(self, name: str, error: ClientError) -> None:
+        """Note a step that failed; whoever took it may go on."""
+        if self.exit_status is ExitStatus.DONE:
+            self.exit_status = error.exit_status
+        self.add(Step(name, False, str(error), error.hint))
+
+    def warned(self, name: str, detail: str, hint: str = "") -> None:
+        """Note a step that went well, with what should be known of it."""
+        self.add(Step(name, True, detail, hint, warning=True))
+
+    def add(self, step: Step) -> None:
+        """Note a step."""
+        self.steps.append(step)
+        if self._as_json:
+            return
+        word, colour = _mark(step)
+        mark = self._console.paint(padded(word, _MARK_CELLS), colour)
+        self._column(f"{mark}{padded(step.name, _NAME_CELLS)}", step.detail)
+        if step.hint:
+            self._column(" " * (_MARK_CELLS + _NAME_CELLS), f"-> {step.hint}")
+
+    def _column(self, before: str, text: str) -> None:
+        """Write a text behind the marks and names, broken there where the screen is narrow."""
+        cells, indent = self._console.cells, _MARK_CELLS + _NAME_CELLS
+        lines = wrapped(harmless(text, _TEXT_CHARS), max(0, cells - indent))
+        for line in lines:
+            self._console.line(f"{before}{line}".rstrip())
+            before = " " * indent
+
+    def finish(self) -> None:
+        """Write the whole, where it is for programs."""
+        if self._as_json:
+            ok = self.exit_status is ExitStatus.DONE
+            self._console.line(json.dumps({"ok": ok, "steps": [asdict(s) for s in self.steps]}))
+
+
+def _mark(step: Step) -> tuple[str, Colour]:
+    if step.warning:
+        return _("warning"), Colour.CARE
+    match step.ok:
+        case True:
+            return _("ok"), Colour.GOOD
+        case False:
+            return _("FAILED"), Colour.BAD
+        case None:
+            return _("skipped"), Colour.CARE
