@@ -29,6 +29,7 @@ from relay_server.bodies.tree import (
     text_of,
     walk,
 )
+from relay_server.filters.facts import is_secret
 
 MAX_NODES = 20_000  # values of a body; a larger one is not compared by its values
 MAX_DIFFERENCES = 1_000  # shown of a comparison
@@ -68,7 +69,9 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
 def is_comparable(value: Json) -> bool:
     """Whether a body is small enough, and flat enough, to be compared by its values."""
     nodes = list(islice(walk(value), MAX_NODES + 1))
-    return len(nodes) <= MAX_NODES and all(not node.size or is_opened(node) for node in nodes)
+    return len(nodes) <= MAX_NODES and all(
+        not node.size or node.secret or is_opened(node) for node in nodes
+    )
 
 
 def differences(a: Json, b: Json) -> Iterator[Difference]:
@@ -84,10 +87,17 @@ def differences(a: Json, b: Json) -> Iterator[Difference]:
 def _below(path: str, name: str, a: Json, b: Json) -> Iterator[Difference]:
     if kind_of(a) != kind_of(b):
         yield Difference(path, Change.TYPE, _is_expected(name), _shown(name, a), _shown(name, b))
-    elif isinstance(a, list | Object):
+    elif isinstance(a, list | Object) and not is_secret(name):
         yield from _inside(path, a, b)
-    elif a != b:
+    elif not _are_equal(a, b):
         yield Difference(path, Change.CHANGED, _is_expected(name), _shown(name, a), _shown(name, b))
+
+
+def _are_equal(a: Json, b: Json) -> bool:
+    try:
+        return a == b
+    except RecursionError:  # what is a secret may be nested deeper than what is shown
+        return False
 
 
 def _inside(path: str, a: Json, b: Json) -> Iterator[Difference]:
@@ -158,7 +168,9 @@ def _is_expected(name: str) -> bool:
 
 
 def _shown(name: str, value: Json) -> str:
+    if is_secret(name) and is_masked(value):
+        return MASK
     kind = kind_of(value)
     if kind in (Kind.OBJECT, Kind.LIST):
         return kind.value
-    return MASK if is_masked(name, value) else text_of(value)[:MAX_SHOWN_CHARS]
+    return text_of(value)[:MAX_SHOWN_CHARS]

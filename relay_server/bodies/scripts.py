@@ -10,25 +10,29 @@ from __future__ import annotations
 
 import base64
 import enum
+import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from relay_protocol.values import HeaderList, RequestHead
-from relay_server.bodies.tree import MASK
+from relay_server.bodies.tree import MASK, is_masked
 from relay_server.errors import InvalidValue
-from relay_server.filters.facts import SECRET_FIELD
+from relay_server.filters.facts import is_secret
+from relay_server.filters.secrets import SECRET_NAME, masked_text
 
 MAX_INLINE_BYTES = 16_384  # of a body in a script; a longer one stands there in base64
 TARGET = "http://localhost:8000"
 SECRET_HEADERS = frozenset({b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signature"})
 
-_SECRET = SECRET_FIELD.pattern.removesuffix("$")
-_IN_JSON = re.compile(rf'("[^"\\]*{_SECRET}"\s*:\s*")(?:[^"\\]|\\.)+(?=")', re.IGNORECASE)
-_IN_QUERY = re.compile(rf"([?&][^=&]*{_SECRET}=)[^&]+", re.IGNORECASE)
+_IN_QUERY = re.compile(rf"([?&][^=&]*{SECRET_NAME}=)[^&]+", re.IGNORECASE)
+# Each string of a JSON text; it is the name of a field where a colon follows.
+_STRING = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?P<colon>\s*:\s*)?')
+_VALUE = json.JSONDecoder(parse_int=str, parse_float=str)
 _WHAT_EACH_SAYS = frozenset({b"host", b"content-length"})  # whichever program sends it
 _SPECIAL = re.compile(r"\\[:;=@]")  # what HTTPie makes one character of
 
@@ -106,10 +110,39 @@ def without_secrets(sent: Sent) -> Sent:
     target = _IN_QUERY.sub(rf"\g<1>{quote(MASK)}", request.request_target)
     body = sent.body
     if (text := _text(body)) is not None:
-        body = _IN_JSON.sub(rf"\g<1>{MASK}", text).encode()
+        body = (_masked_json(text) if _is_json(body) else masked_text(text, MASK)).encode()
     clean = msgspec.structs.replace(request, headers=tuple(headers), request_target=target)
     masked = (clean, body) != (request, sent.body)
     return Sent(sent.id, clean, body, masked=masked)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _masked_json(text: str) -> str:
+    """A JSON text, as it is but for the values of fields that are secrets, whatever they hold."""
+    parts, at = list[str](), 0
+    for found in _STRING.finditer(text):
+        if found.start() < at or not found["colon"] or not is_secret(json.loads(found["text"])):
+            continue
+        value, end = _value_at(text, found.end())
+        if is_masked(value):
+            parts += text[at : found.end()], f'"{MASK}"'
+            at = end
+    return "".join([*parts, text[at:]])
+
+
+def _value_at(text: str, at: int) -> tuple[Any, int]:
+    """A value in a JSON text, and where it ends; all that is left where it is nested too deep."""
+    try:
+        return _VALUE.raw_decode(text, at)
+    except (ValueError, RecursionError):
+        return text, len(text)
 
 
 def script(sent: Sent, language: Language) -> str:

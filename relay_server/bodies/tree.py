@@ -77,7 +77,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
         depth: From 0, the whole body.
         text: Of a value that is neither object nor list, as it came.
         size: How many values an object or list has directly.
-        secret: It is masked: by its name its value is a secret.
+        secret: It is masked, and so is what it holds: by a name on its path it is a secret.
     """
 
     path: str
@@ -146,9 +146,9 @@ def text_of(value: Json) -> str:
             return ""
 
 
-def is_masked(name: str, value: Json) -> bool:
-    """Whether a value is not to be shown without being asked for."""
-    return isinstance(value, str) and bool(value) and is_secret(name)
+def is_masked(value: Json) -> bool:
+    """Whether a value is not to be shown if it is a secret: whether there is one says no more."""
+    return value != "" and not isinstance(value, bool | None)
 
 
 def step(name: str | int) -> str:
@@ -194,14 +194,16 @@ def walk(value: Json, path: str = "") -> Iterator[Node]:
         value: All of a body, or a part of it.
         path: Where that part is.
     """
-    name = path.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-    yield _node(path, 0, name, value)
-    stack = [(path, children(value))]
+    names = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")]
+    secret = any(map(is_secret, names))
+    node = _node(path, 0, names[-1], value, secret=secret)
+    yield node
+    stack = [(path, children(value))] if is_opened(node) else []
     while stack:
         path, rest = stack[-1]
         for name, inner in rest:
             below = path + step(name)
-            node = _node(below, len(stack), name, inner)
+            node = _node(below, len(stack), name, inner, secret=is_secret(name))
             yield node
             if node.size and is_opened(node):
                 stack.append((below, children(inner)))
@@ -212,13 +214,12 @@ def walk(value: Json, path: str = "") -> Iterator[Node]:
 
 def is_opened(node: Node) -> bool:
     """Whether what an object or list holds is shown, too."""
-    return node.depth < MAX_DEPTH and len(node.path) <= MAX_PATH_CHARS
+    return node.depth < MAX_DEPTH and len(node.path) <= MAX_PATH_CHARS and not node.secret
 
 
-def _node(path: str, depth: int, name: str, value: Json) -> Node:
-    kind = kind_of(value)
+def _node(path: str, depth: int, name: str, value: Json, *, secret: bool) -> Node:
+    secret = secret and is_masked(value)
+    text, size = MASK if secret else text_of(value), 0
     if isinstance(value, list | Object):
         size = len(value if isinstance(value, list) else value.pairs)
-        return Node(path, depth, name, kind, size=size)
-    secret = is_masked(name, value)
-    return Node(path, depth, name, kind, MASK if secret else text_of(value), secret=secret)
+    return Node(path, depth, name, kind_of(value), text, size, secret)

@@ -8,6 +8,7 @@ from functools import cached_property
 import msgspec
 
 from relay_server.filters.facts import MAX_TEXT_CHARS, Facts, facts_of, fold, words_of
+from relay_server.filters.secrets import masked_text
 from relay_server.values import Event
 
 MAX_PARSED_BYTES = 1_048_576  # of a body; a larger one has neither facts nor text
@@ -50,7 +51,7 @@ class Document:
             return words_of(self.json)
         if len(body) > MAX_PARSED_BYTES:
             return ""
-        return fold(body[:MAX_TEXT_CHARS].decode("utf-8", "replace"))
+        return fold(masked_text(body[:MAX_TEXT_CHARS].decode("utf-8", "replace"), " "))
 
 
 class Documents:

@@ -14,8 +14,9 @@ from relay_server.bodies.compare import (
     differences,
     is_comparable,
 )
-from relay_server.bodies.tree import BadJson, Json, Node, at, parse, walk
+from relay_server.bodies.tree import MASK, BadJson, Json, Node, at, parse, walk
 from relay_server.errors import InvalidValue
+from relay_server.filters.secrets import masked_text
 from relay_server.operations import Caller
 from relay_server.operations.events import look_up
 from relay_server.values import Event
@@ -138,7 +139,8 @@ def _values(body: bytes) -> tuple[Json] | None:
 
 def _by_lines(a: bytes, b: bytes) -> Comparison:
     before, after = (
-        body[:MAX_TREE_BYTES].decode("utf-8", "replace").splitlines() for body in (a, b)
+        masked_text(body[:MAX_TREE_BYTES].decode("utf-8", "replace"), MASK).splitlines()
+        for body in (a, b)
     )
     truncated = max(len(before), len(after)) > MAX_LINES or max(len(a), len(b)) > MAX_TREE_BYTES
     lines = list(unified_diff(before[:MAX_LINES], after[:MAX_LINES], "a", "b", lineterm=""))

@@ -54,9 +54,43 @@ def test_numbers_names_and_their_order_are_as_they_came() -> None:
 
 
 def test_secrets_are_masked() -> None:
-    body = b'{"pubsub_token": "abc", "hmac_secret": "", "token": {"a": "shown"}, "tokens": 3}'
-    texts = {n.path: n.text for n in walk(parse(body)) if n.kind is not Kind.OBJECT}
-    assert texts == {"/pubsub_token": MASK, "/hmac_secret": "", "/token/a": "shown", "/tokens": "3"}
+    """Whatever they are, and all that they hold, but whether there is one."""
+    body = (
+        b'{"pubsub_token": "abc", "hmac_secret": "", "token": {"a": "b"}, "tokens": 3,'
+        b' "pin": {"password": 1234}, "api_key": ["a", ["b"]], "x_token": null, "y_token": true}'
+    )
+    texts = {n.path: n.text for n in walk(parse(body))}
+    assert texts == {
+        "": "",
+        "/pubsub_token": MASK,
+        "/hmac_secret": "",
+        "/token": MASK,
+        "/tokens": "3",
+        "/pin": "",
+        "/pin/password": MASK,
+        "/api_key": MASK,
+        "/x_token": "null",
+        "/y_token": "true",
+    }
+    for path in ("/api_key/0", "/api_key/1", "/token/a"):
+        [node] = walk(at(parse(body), path), path)
+        assert node.text == MASK
+
+
+def test_secrets_that_differ_are_not_shown() -> None:
+    deep = "[" * 300 + "]" * 300
+    a = parse(b'{"token": {"a": 1, "b": 2}, "api_key": [1], "password": "x", "deep_token": []}')
+    b = parse(
+        b'{"token": {"a": 1, "b": 3}, "api_key": 7, "password": "x", "deep_token": %b}'
+        % deep.encode()
+    )
+    assert is_comparable(b)
+    found = {d.path: (d.change, d.a, d.b) for d in differences(a, b)}
+    assert found == {
+        "/token": ("changed", MASK, MASK),
+        "/api_key": ("type", MASK, MASK),
+        "/deep_token": ("changed", MASK, MASK),
+    }
 
 
 @pytest.mark.parametrize(
@@ -203,6 +237,8 @@ async def test_equal_events(served: Served, ana: Asking, b: bytes, equal: str) -
 async def test_what_is_no_json_is_compared_by_lines(served: Served, ana: Asking) -> None:
     found = await compared(served, ana, b"one\ntwo", b"one\nthree")
     assert found["lines"][-2:] == ["-two", "+three"]
+    found = await compared(served, ana, b"name=a&token=abc", b"name=b&token=xyz")
+    assert found["lines"][-2:] == [f"-name=a&token={MASK}", f"+name=b&token={MASK}"]
     one, other = (b"[" * 300 + end + b"]" * 300 for end in (b"1", b"2"))
     assert (await compared(served, ana, one, other))["equal"] == ""
     many = await compared(served, ana, b"x\n" * 5_000, b"y\n" * 5_000)
