@@ -33,6 +33,12 @@ class Accepted(msgspec.Struct, frozen=True):
     token: str
 
 
+class LoginLink(msgspec.Struct, frozen=True):
+    """A link that logs in to the dashboard, once."""
+
+    url: str
+
+
 class Canary(msgspec.Struct, frozen=True):
     """A private channel that lives for a short while."""
 

@@ -17,6 +17,7 @@ from relay_client.answers import (
     Canary,
     Channels,
     EventWhole,
+    LoginLink,
     Status,
     Whoami,
     read,
@@ -103,6 +104,10 @@ class Api:
                 raise
             raise RelayProblem(f"{self.url} knows no invitations", CHECK_URL) from exc
         return read(answer, Accepted).token
+
+    async def login_link(self) -> Answer[LoginLink]:
+        """Ask for a link that logs in to the dashboard as the token's holder."""
+        return await self.ask("POST", "login-links", LoginLink)
 
     async def channels(self) -> Answer[Channels]:
         """Ask for the channels that the token may use."""

@@ -40,3 +40,9 @@ def is_inside(address: str, networks: Collection[Network]) -> bool:
     """True if one of the networks holds an address."""
     parsed = plain_address(address) if networks else None
     return parsed is not None and any(parsed in network for network in networks)
+
+
+def is_loopback(address: str) -> bool:
+    """True if it is this machine's own."""
+    parsed = plain_address(address)
+    return parsed is not None and parsed.is_loopback

@@ -22,6 +22,7 @@ from relay_server.auth import lets_nobody_send
 from relay_server.canary import Canary
 from relay_server.clock import SystemClock, until_next
 from relay_server.configs import ChannelConfig
+from relay_server.dashboard import pages
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.delivery.url.allow import Allowlist
@@ -128,6 +129,7 @@ def public_app(context: Context) -> web.Application:
     guests.add_routes(app)
     app.router.add_get(openapi.PATH, openapi.handler(described))
     app.router.add_route("GET", FEED_PATH, feed)
+    app.add_routes(pages.routes)
     return app
 
 

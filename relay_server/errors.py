@@ -159,6 +159,34 @@ class TooManyPins(RelayError, code="too_many_pins", status=409):
     hint = "Unpin one that nobody needs any more."
 
 
+class LinkUnknown(RelayError, code="link_unknown", status=403):
+    """No such login link was made, or the server was started since."""
+
+    message = "this login link is not known"
+    hint = "relay-server dashboard makes a new one."
+
+
+class LinkUsed(RelayError, code="link_used", status=403):
+    """A login link works once."""
+
+    message = "this login link was used from {} {} s ago"
+    hint = "relay-server dashboard makes a new one. If that was not you, revoke the token."
+
+
+class LinkExpired(RelayError, code="link_expired", status=403):
+    """A login link was not used in time."""
+
+    message = "this login link ran out {} s ago: each works for a minute"
+    hint = "relay-server dashboard makes a new one."
+
+
+class SessionNotFound(RelayError, code="session_not_found", status=404):
+    """No session is called so, or it is over."""
+
+    message = "no session is called {!r}, or it is over"
+    hint = "The list of sessions shows those there are."
+
+
 class InvalidValue(RelayError, code="invalid_value", status=422):
     """Something given is not possible here."""
 

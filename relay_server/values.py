@@ -222,6 +222,23 @@ class Pin(msgspec.Struct, frozen=True):
     made_at: int
 
 
+class Session(msgspec.Struct, frozen=True):
+    """Somebody who is logged in to the dashboard, in one browser.
+
+    Attributes:
+        token: Whose rights it has; None for somebody on the host, who may do everything.
+        address: Where it was used last.
+        agent: What the browser calls itself.
+    """
+
+    digest: bytes  # SHA-256 of the cookie's secret
+    token: str | None
+    made_at: int
+    used_at: int
+    address: str
+    agent: str
+
+
 class Noted(msgspec.Struct, frozen=True):
     """An entry of the audit log: who changed or saw what.
 

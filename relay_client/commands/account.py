@@ -11,6 +11,7 @@ from relay_client.console import Colour, counted, duration, table
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
 from relay_terminal.usage import App
+from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
@@ -42,6 +43,19 @@ async def whoami(given: Given) -> None:
         ("client", f"version {__version__}"),
     ]
     given.show(whole, lambda: [*table(identity), *_sources(given.configuration)])
+
+
+@app.command()
+@asking
+async def dashboard(given: Given) -> None:
+    """Print a link that logs you in to the dashboard: once, and within a minute."""
+    answer = await given.api.login_link()
+
+    def lines() -> list[str]:
+        title = _("Open this link within a minute; it works once:")
+        return [title, f"  {harmless(answer.read().url, 1_000)}"]
+
+    given.show(answer.whole, lines)
 
 
 @app.command()

@@ -25,6 +25,7 @@ from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.errors import ChannelNotFound, Forbidden, InvalidValue, SubscriptionNotFound
+from relay_server.links import Links
 from relay_server.pulse import Pulse
 from relay_server.refusals import Refusals
 from relay_server.sealing import Sealer
@@ -53,6 +54,7 @@ class Parts(Protocol):
         canary: The same.
         versions: Whether an answer is still the same.
         making_canary: One at a time, so that a token has no more than one.
+        links: That log in to the dashboard.
     """
 
     store: Store
@@ -69,6 +71,7 @@ class Parts(Protocol):
     versions: Versions
     started_at: float
     making_canary: asyncio.Lock
+    links: Links
 
     @property
     def state(self) -> str:

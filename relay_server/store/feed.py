@@ -109,6 +109,12 @@ class TokenRevoked(msgspec.Struct, frozen=True):
     name: str
 
 
+class SessionEnded(msgspec.Struct, frozen=True):
+    """Somebody logged out of the dashboard, or was logged out."""
+
+    digest: bytes
+
+
 class PinsChanged(msgspec.Struct, frozen=True):
     """An event of a channel was pinned, or is not any more."""
 
@@ -155,6 +161,7 @@ Change: TypeAlias = (
     | SubscriptionGone
     | TokenMade
     | TokenRevoked
+    | SessionEnded
     | PinsChanged
     | ReplaysChanged
     | Claimed

@@ -44,6 +44,7 @@ from relay_server.values import (
     ReplayState,
     Selected,
     Selection,
+    Session,
     Subscription,
     SubscriptionNumber,
     SubscriptionStatus,
@@ -384,6 +385,25 @@ class Invitations(Protocol):
         """
 
 
+class Sessions(Protocol):
+    """Who is logged in to the dashboard. A session ends with its token, or after a while."""
+
+    async def begin_session(self, session: Session) -> None:
+        """Keep one; of a token's more than may be, that which was used longest ago ends."""
+
+    async def session(self, digest: bytes, now: int) -> Session | None:
+        """The session of a cookie, if there is one."""
+
+    async def use_session(self, digest: bytes, address: str, now: int) -> None:
+        """Have it last longer."""
+
+    async def end_session(self, digest: bytes) -> bool:
+        """End it, and tell `feed`; False where it is over."""
+
+    async def sessions(self, now: int) -> Sequence[Session]:
+        """All there are, that used last first."""
+
+
 class Catalogue(Protocol):
     """Channels, tokens and subscriptions; told to `feed` whenever one changes."""
 
@@ -591,6 +611,7 @@ class Store(
     Pins,
     AuditLog,
     Invitations,
+    Sessions,
     Catalogue,
     Reports,
     Housekeeping,

@@ -38,6 +38,7 @@ from relay_server.operations import (
     replays,
     scripts,
     server,
+    sessions,
     subscriptions,
     versions,
     why,
@@ -229,6 +230,9 @@ routes = [
     Route("DELETE", "/replays/{number}", replays.stop_replay),
     Route("GET", "/dead", replays.list_dead, replays.DeadPage, version=versions.of_all),
     Route("POST", "/dead/discard", replays.discard_dead, replays.Discarded),
+    Route("POST", "/login-links", sessions.create_login_link, status=201),
+    Route("GET", "/sessions", sessions.list_sessions),
+    Route("DELETE", "/sessions/{id}", sessions.end_session),
     Route("GET", "/audit", audit.list_audit, audit.AuditPage),
 ]
 # Not for the host: who makes a canary has a token, and who was invited is elsewhere.

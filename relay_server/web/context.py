@@ -14,6 +14,7 @@ from relay_server.canary import Canary
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
+from relay_server.links import Links
 from relay_server.live.feeds import Feeds
 from relay_server.metrics import Metrics
 from relay_server.pulse import Beat, Pulse
@@ -64,6 +65,7 @@ class Context:
     pulse: Pulse = field(init=False)
     refusals: Refusals = field(init=False)
     revoked: Revoked = field(init=False)
+    links: Links = field(default_factory=Links)  # that log in to the dashboard
     feeds: Feeds = field(init=False)
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -40,6 +40,9 @@ HEADERS = {
 
 
 FLAG = {"": False, "0": False, "false": False, "1": True, "true": True}
+
+
+Until = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 class FeedFields(Meant, kw_only=True):
@@ -79,12 +82,30 @@ class FeedFields(Meant, kw_only=True):
 
 async def feed(request: web.Request) -> web.StreamResponse:
     """Tell a reader what it missed, and then what happens, until either side ends it."""
-    who, fields = caller(request), await from_query(request, FeedFields)
+    return await serve_feed(request, caller(request))
+
+
+async def serve_feed(
+    request: web.Request, who: Caller, until: Until | None = None
+) -> web.StreamResponse:
+    """The same, to whoever asks.
+
+    Args:
+        request: That is answered.
+        who: Asks.
+        until: Is given what ends the feed, and gives what has that forgotten.
+    """
+    fields = await from_query(request, FeedFields)
     view, since = _view(who, fields), _since(request, fields)
     context = request.app[CONTEXT]
     try:
         with context.feeds.admitted(who.name) as viewer:
-            return await _follow(request, context.feeds, viewer, view, since)
+            forget = until(lambda: viewer.end("revoked", None)) if until else None
+            try:
+                return await _follow(request, context.feeds, viewer, view, since)
+            finally:
+                if forget is not None:
+                    forget()
     except TooMany:
         context.limited(Limit.FEEDS, "too many live feeds", of=who.name, token=who.name)
         raise

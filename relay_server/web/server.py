@@ -40,6 +40,8 @@ SHUTDOWN_S = 3.0  # for requests under way once the last webhook was answered at
 READ_AGAIN_S = 5.0  # at the earliest the store is asked again for metrics
 READING_DEADLINE_S = 3.0  # for its answer; without one what it said last is shown
 FEED_PATH = "/api/v1/feed"  # its answers last: they have a bound of their own
+# Connections that last have bounds of their own.
+UNCOUNTED = frozenset({"/connect", "/health/live", FEED_PATH, "/feed"})
 MAX_API_REQUESTS = 100  # under way at once, each may read much of the store; more: 503 `busy`
 
 
@@ -200,8 +202,8 @@ async def track_request(request: web.Request, handler: Handler) -> web.StreamRes
 
 @web.middleware
 async def limit_concurrency(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer so many API requests at once and no more; the WebSocket and live feeds are none."""
-    if not request.path.startswith("/api/") or request.path == FEED_PATH:
+    """Answer so many requests at once and no more; the WebSocket and live feeds are none."""
+    if request.path in UNCOUNTED:
         return await handler(request)
     context = request.app[CONTEXT]
     if context.api_requests >= MAX_API_REQUESTS:

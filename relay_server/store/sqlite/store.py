@@ -45,6 +45,7 @@ from relay_server.store.sqlite.readers import SqliteReaders
 from relay_server.store.sqlite.reports import SqliteReports
 from relay_server.store.sqlite.room import ROW_BYTES, Reserve
 from relay_server.store.sqlite.rows import encode
+from relay_server.store.sqlite.sessions import SqliteSessions
 from relay_server.store.sqlite.writer import Writer
 from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progress
 
@@ -69,6 +70,7 @@ class SqliteStore(
     SqlitePins,
     SqliteAudit,
     SqliteInvitations,
+    SqliteSessions,
 ):
     """A `Store` in `relay.db` of a data dir, which it locks.
 

@@ -1,0 +1,92 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+
+from aiohttp import web
+
+from relay_server.auth import TOKEN_PREFIX, find_token
+from relay_server.dashboard.rendering import render
+from relay_server.dashboard.visit import (
+    Visitor,
+    check_origin,
+    cookie_name,
+    find_visitor,
+    form,
+    guarded,
+    log_in,
+    read_form,
+    see,
+    set_cookie,
+)
+from relay_server.errors import Forbidden, Unauthorized
+from relay_server.links import LINK_PREFIX
+from relay_server.values import Scope
+from relay_server.web.access import address
+from relay_server.web.context import CONTEXT
+
+BEFORE_COOKIE = "relay-login"  # of a browser that has the form and is not logged in yet
+READERS = {Scope.SUBSCRIBE, Scope.ADMIN}
+
+
+async def show_login(request: web.Request) -> web.Response:
+    """`GET /login`: the form; a link's secret is in the fragment, which only the browser has."""
+    visitor, key = await find_visitor(request), secrets.token_urlsafe(24)
+    then = _local(request.query.get("then", ""))
+    page = render(request, "login.html", form_key=key, then=then, logged_in=visitor)
+    set_cookie(request.app[CONTEXT], page, BEFORE_COOKIE, key)
+    return page
+
+
+async def do_login(request: web.Request) -> web.Response:
+    """`POST /login`: by a link's secret, or by a token."""
+    check_origin(request)
+    fields, before = await read_form(request), request.cookies.get(BEFORE_COOKIE, "")
+    if not before or not hmac.compare_digest(fields.get("form_key", "").encode(), before.encode()):
+        raise Forbidden("the page is too old: load it again, and log in once more")
+    response = see(_local(fields.get("then", "")))
+    await log_in(request, response, _whose(request, fields.get("k", "").strip()))
+    response.del_cookie(BEFORE_COOKIE, path="/")
+    return response
+
+
+async def do_logout(request: web.Request, visitor: Visitor) -> web.Response:
+    """`POST /logout`: the session ends, and with it the feeds of its pages."""
+    context = request.app[CONTEXT]
+    await context.store.end_session(visitor.session.digest)
+    response = see("/login")
+    response.del_cookie(cookie_name(context), path="/")
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
+
+
+def _whose(request: web.Request, shown: str) -> str | None:
+    """Whose rights somebody shows to have: a token's name, or None for somebody on the host."""
+    context = request.app[CONTEXT]
+    secret = shown.rpartition("#k=")[2]  # a whole link, pasted
+    if secret.startswith(LINK_PREFIX):
+        return context.links.take(secret, address(request), context.clock.unix_ms())
+    token = find_token(context.store.catalog, secret.encode("utf-8", "surrogateescape"))
+    if token is None:
+        raise Unauthorized("no login link, and no token" if secret else "nothing to log in with")
+    if not token.scopes & READERS:
+        raise Forbidden(
+            f"a token ({TOKEN_PREFIX}…) that may only send shows nothing:"
+            " take one with the scope subscribe"
+        )
+    return token.name
+
+
+def _local(path: str) -> str:
+    """Where to go on, on this origin alone."""
+    local = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if local else "/"
+
+
+routes = [
+    web.get("/login", guarded(show_login)),
+    web.post("/login", guarded(do_login)),
+    web.post("/logout", form(do_logout)),
+]

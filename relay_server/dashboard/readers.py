@@ -1,0 +1,90 @@
+"""Subscriptions, and what was given up for them; requests that were refused."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from aiohttp import web
+
+from relay_server.dashboard.rendering import render
+from relay_server.dashboard.visit import Visitor, form, page, read_form, see
+from relay_server.operations import MAX_LISTED
+from relay_server.operations.refused import RefusedFields, list_refused
+from relay_server.operations.replays import (
+    Chosen,
+    DeadPage,
+    DeadView,
+    Discarded,
+    NewReplay,
+    create_replays,
+    discard_dead,
+    list_dead,
+)
+from relay_server.operations.server import status
+from relay_server.operations.subscriptions import pause_subscription, resume_subscription
+
+
+class DeadGroup(NamedTuple):
+    """Deliveries of a subscription that were given up for one reason."""
+
+    channel: str
+    subscription: str
+    reason: str
+    rows: list[DeadView]
+
+
+async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
+    """`GET /subscriptions`."""
+    found = (await status(visitor.who)).subscriptions
+    mine = sorted(found, key=lambda one: (one.channel, one.name != visitor.who.name, one.name))
+    return render(request, "subscriptions.html", visitor=visitor, subscriptions=mine)
+
+
+async def change(request: web.Request, visitor: Visitor) -> web.Response:
+    """`POST /subscriptions/{channel}/{name}`: pause it, or go on with it."""
+    channel, name = request.match_info["channel"], request.match_info["name"]
+    paused = (await read_form(request)).get("do") == "pause"
+    do = pause_subscription if paused else resume_subscription
+    await do(visitor.who, channel, name)
+    return see("/subscriptions")
+
+
+async def dead(request: web.Request, visitor: Visitor) -> web.Response:
+    """`GET /dead`: by subscription and reason, that with most first."""
+    groups = defaultdict[tuple[str, str, str], list[DeadView]](list)
+    for one in (await list_dead(visitor.who, DeadPage(limit=MAX_LISTED))).dead:
+        groups[one.channel, one.subscription, one.reason].append(one)
+    found = [DeadGroup(*key, rows) for key, rows in groups.items()]
+    found.sort(key=lambda group: -len(group.rows))
+    full = sum(len(group.rows) for group in found) == MAX_LISTED
+    return render(request, "dead.html", visitor=visitor, groups=found, full=full)
+
+
+async def settle_dead(request: web.Request, visitor: Visitor) -> web.Response:
+    """`POST /dead/{channel}/{name}`: deliver what is dead after all, or let go of it."""
+    channel, name = request.match_info["channel"], request.match_info["name"]
+    fields = await read_form(request)
+    ids = tuple(filter(None, fields.get("events", "").split(",")))
+    if fields.get("do") == "discard":
+        which = Discarded(channel=channel, subscription=name, events=list(ids), all=not ids)
+        await discard_dead(visitor.who, which)
+    else:
+        chosen = Chosen(events=ids, dead=True)
+        await create_replays(visitor.who, NewReplay(chosen, channel, name))
+    return see("/dead")
+
+
+async def refused(request: web.Request, visitor: Visitor) -> web.Response:
+    """`GET /refused`: who was not let in, and what mends it."""
+    report = await list_refused(visitor.who, RefusedFields(request.query.get("channel") or None))
+    return render(request, "refused.html", visitor=visitor, report=report)
+
+
+routes = [
+    web.get("/subscriptions", page(subscriptions)),
+    web.post("/subscriptions/{channel}/{name}", form(change)),
+    web.get("/dead", page(dead)),
+    web.post("/dead/{channel}/{name}", form(settle_dead)),
+    web.get("/refused", page(refused)),
+]

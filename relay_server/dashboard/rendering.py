@@ -1,0 +1,124 @@
+"""Pages from templates, and how values look in them.
+
+Everything is escaped where it is put in; what strangers wrote stands in a `<bdi>`, with control
+characters shown as marks, so that it can neither become markup nor turn its neighbours around.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from relay_server.dashboard.assets import assets
+from relay_server.web.context import CONTEXT
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FOLDER = Path(__file__).parent
+THEMES = ("light", "dark")
+THEME_COOKIE = "relay-theme"
+# What turns text around or hides in it (Unicode TR 9, TR 36): shown as a mark.
+UNSEEN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c\ufeff")
+NEWLINE = "\n\t"
+
+
+def render(
+    request: web.Request, template: str, *, status: int = 200, **values: object
+) -> web.Response:
+    """A page.
+
+    Args:
+        request: That it answers.
+        template: Its file.
+        status: Of the answer.
+        values: What the template shows.
+    """
+    theme = request.cookies.get(THEME_COOKIE, "")
+    common = {
+        "now": request.app[CONTEXT].clock.unix_ms(),
+        "theme": theme if theme in THEMES else "",
+        "path": request.path,
+        "visitor": None,
+    }
+    text = templates().get_template(template).render(common | values)
+    return web.Response(status=status, text=text, content_type="text/html")
+
+
+@functools.cache
+def templates() -> Environment:
+    """The templates; imported and read when the first page is asked for."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.globals["asset"] = lambda name: assets().url(name)
+    made.filters |= {
+        "clock": clock,
+        "moment": moment,
+        "span": span,
+        "size": size,
+        "shown": shown,
+        "number": lambda value: f"{value:,}",
+    }
+    return made
+
+
+def clock(unix_ms: int) -> str:
+    """A time of day, UTC; a script shows it in the reader's own zone."""
+    return _utc(unix_ms).strftime("%H:%M:%S")
+
+
+def moment(unix_ms: int) -> str:
+    """A time as `<time datetime>` takes it."""
+    return _utc(unix_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def span(ms: int) -> str:
+    """How long, roughly: `12 s`, `5 min`, `3 h`, `2 d`."""
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if ms >= length:
+            return f"{ms // length} {unit}"
+    return f"{max(ms, 0) // 1_000} s"
+
+
+def size(number: int) -> str:
+    """Bytes: `812 B`, `5.1 KB`, `1.2 MB`."""
+    for unit, factor in (("MB", 1_000_000), ("KB", 1_000)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number} B"
+
+
+def shown(text: object) -> str:
+    """Text of a stranger's, with a mark for each character that cannot be seen."""
+    found = str(text)
+    return found if found.isprintable() else "".join(_marks(found))
+
+
+def _marks(text: str) -> Iterator[str]:
+    for char in text:
+        if char in NEWLINE or (char.isprintable() and char not in UNSEEN):
+            yield char
+        elif char < " ":
+            yield chr(0x2400 + ord(char))  # the control pictures
+        elif char in UNSEEN or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+            yield f"⟨U+{ord(char):04X}⟩"
+        else:
+            yield char
+
+
+def _utc(unix_ms: int) -> datetime:
+    return datetime.fromtimestamp(unix_ms / 1_000, UTC)

@@ -1,0 +1,18 @@
+import { all, one } from "./dom.js";
+
+/** Buttons that copy what stands before them; without a clipboard (plain HTTP) they select it. */
+export const copyButtons = () => {
+  for (const button of all("[data-copy-button]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const from = one("[data-copy]", button.parentElement ?? document);
+      if (!from) return;
+      try {
+        await navigator.clipboard.writeText(from.textContent ?? "");
+        button.textContent = "Copied";
+      } catch {
+        getSelection()?.selectAllChildren(from);
+      }
+    });
+  }
+};

@@ -1,0 +1,39 @@
+/** Finding and filling elements. What strangers wrote is set as text, never as markup. */
+
+/** @param {string} selector @param {ParentNode} [within] @returns {HTMLElement | null} */
+export const one = (selector, within = document) => within.querySelector(selector);
+
+/** @param {string} selector @param {ParentNode} [within] @returns {HTMLElement[]} */
+export const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/** Text of a stranger's, with a mark for each character that cannot be seen. @param {string} text */
+export const shown = (text) => text.replace(UNSEEN, (char) => {
+  const code = char.codePointAt(0) ?? 0;
+  if (char === "\n" || char === "\t" || code === 0x200d || code === 0xfe0f) return char;
+  return code < 32 ? String.fromCodePoint(0x2400 + code) : `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+});
+
+/** Put foreign text into an element's `<bdi>`. @param {Element | null} element @param {string} text */
+export const say = (element, text) => {
+  const inner = element?.querySelector("bdi");
+  if (inner) inner.textContent = shown(text);
+};
+
+/** A mark of the sprite, with a word for who does not see it. @param {string} name @param {string} word */
+export const mark = (name, word) => {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  svg.setAttribute("class", `mark mark-${name}`);
+  svg.setAttribute("width", "14");
+  svg.setAttribute("height", "14");
+  if (word) {
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", word);
+  } else svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(space, "use");
+  use.setAttribute("href", `${document.body.dataset.marks}#${name}`);
+  svg.append(use);
+  return svg;
+};

@@ -1,0 +1,143 @@
+import { all, mark, one, say } from "./dom.js";
+import { localTime } from "./time.js";
+
+/**
+ * The list of events while it lives. What comes is gathered, and drawn at most every 200 ms. At the
+ * top, with nothing in hand, the list follows; else a pill counts, and what one looks at stays put.
+ */
+const DRAW_MS = 200;
+const MOST = 300;
+const WORDS = { pending: "waiting", under_way: "under way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "discarded", skipped: "skipped" };
+const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped" };
+const DIRECTIONS = { customer: ["in", "from the customer"], bot: ["out", "from the bot"], agent: ["out", "from the agent"], system: ["system", "system"] };
+
+export class Rows {
+  /** @param {HTMLElement} list @param {HTMLTemplateElement} template @param {HTMLElement} pill */
+  constructor(list, template, pill) {
+    this.list = list;
+    this.template = template;
+    this.pill = pill;
+    this.coming = [];
+    this.states = new Map();
+    this.timer = 0;
+    this.ids = new Set(all("[data-event-id]", list).map((row) => row.dataset.eventId));
+    pill.addEventListener("click", () => this.showNew());
+  }
+
+  /** @param {any} event */
+  add(event) {
+    if (this.ids.has(event.id)) return;
+    this.ids.add(event.id);
+    this.coming.push(event);
+    this.later();
+  }
+
+  /** @param {any} delivery */
+  changed(delivery) {
+    const waiting = this.coming.find((event) => event.id === delivery.event);
+    if (waiting) {
+      waiting.deliveries = [...waiting.deliveries.filter((one) => one.subscription !== delivery.subscription), delivery];
+      return;
+    }
+    this.states.set(`${delivery.event} ${delivery.subscription}`, delivery);
+    this.later();
+  }
+
+  later() {
+    this.timer ||= setTimeout(() => requestAnimationFrame(() => this.draw()), DRAW_MS);
+  }
+
+  /** Nobody reads further down, and nothing is in hand. */
+  get follows() {
+    return scrollY < 40 && !this.list.contains(document.activeElement) && document.visibilityState === "visible" && document.body.dataset.feed !== "paused";
+  }
+
+  draw() {
+    this.timer = 0;
+    for (const delivery of this.states.values()) this.patch(delivery);
+    this.states.clear();
+    if (this.follows) this.insert();
+    this.count();
+  }
+
+  showNew() {
+    const before = this.list.firstElementChild?.getBoundingClientRect().top ?? 0;
+    this.insert();
+    this.count();
+    scrollTo({ top: 0 });
+    one("a", this.list)?.focus({ preventScroll: true });
+    return before;
+  }
+
+  insert() {
+    const made = this.coming.splice(0).sort((a, b) => b.sequence - a.sequence).slice(0, MOST).map((event) => this.make(event));
+    this.list.prepend(...made);
+    while (this.list.childElementCount > MOST) {
+      const last = this.list.lastElementChild;
+      this.ids.delete(last?.dataset.eventId);
+      last?.remove();
+    }
+  }
+
+  count() {
+    const number = this.coming.length;
+    this.pill.dataset.newCount = String(number);
+    this.pill.textContent = `${number} new · show (.)`;
+    this.pill.hidden = !number;
+  }
+
+  /** @param {any} event */
+  make(event) {
+    const row = this.template.content.firstElementChild.cloneNode(true);
+    const facts = event.facts ?? {};
+    row.dataset.eventId = event.id;
+    row.dataset.sequence = event.sequence;
+    row.classList.add("new");
+    const link = one(".row-link", row);
+    link.setAttribute("href", `/events/${encodeURIComponent(event.id)}`);
+    const time = one("time", row);
+    const at = new Date(event.received_at);
+    time.setAttribute("datetime", at.toISOString());
+    time.setAttribute("title", at.toISOString());
+    time.textContent = localTime(at);
+    const kind = one(".c-kind", row);
+    say(kind, event.kind || `${event.method} ${event.request_target}`);
+    const direction = facts.private ? ["private", "private note"] : DIRECTIONS[facts.direction];
+    if (direction) kind.prepend(mark(...direction));
+    if (event.key) {
+      const talk = document.createElement("a");
+      talk.href = `/conversations/${encodeURIComponent(event.channel)}/${event.key.split("/").map(encodeURIComponent).join("/")}`;
+      talk.tabIndex = -1;
+      talk.append(document.createElement("bdi"));
+      say(talk, event.key.split("/").pop());
+      one(".c-conv", row).append(talk);
+    }
+    say(one(".c-who", row), facts.name ?? "");
+    say(one(".c-says", row), facts.says ?? "");
+    one(".c-states", row).replaceChildren(...(event.deliveries ?? []).slice(0, 4).map(stateOf));
+    return row;
+  }
+
+  /** @param {any} delivery */
+  patch(delivery) {
+    const row = one(`[data-event-id="${CSS.escape(delivery.event)}"]`, this.list);
+    if (!row) return;
+    const old = all("[data-subscription]", row).find((state) => state.dataset.subscription === delivery.subscription);
+    if (old) old.replaceWith(stateOf(delivery));
+    else one(".c-states", row).append(stateOf(delivery));
+  }
+}
+
+/** @param {any} delivery */
+export const stateOf = (delivery) => {
+  const element = document.createElement("span");
+  element.className = "state";
+  element.dataset.subscription = delivery.subscription;
+  element.append(mark(NAMES[delivery.state] ?? "waiting", `${delivery.subscription}: ${WORDS[delivery.state] ?? delivery.state}`));
+  if (delivery.attempt > 1) {
+    const times = document.createElement("sup");
+    times.textContent = String(delivery.attempt);
+    element.append(times);
+  }
+  return element;
+};

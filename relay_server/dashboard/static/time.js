@@ -1,0 +1,17 @@
+import { all } from "./dom.js";
+
+/** Times are UTC in the page as it comes; here they become the reader's own. */
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const DAY = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "short" });
+const DAY_MS = 86_400_000;
+
+/** @param {Date} at */
+export const localTime = (at) =>
+  Date.now() - at.getTime() < DAY_MS ? CLOCK.format(at) : `${DAY.format(at)} ${CLOCK.format(at)}`;
+
+/** Show the times of a part of the page in the reader's zone. @param {ParentNode} [within] */
+export const localTimes = (within = document) => {
+  for (const element of all("time[datetime]", within)) {
+    element.textContent = localTime(new Date(element.getAttribute("datetime") ?? 0));
+  }
+};

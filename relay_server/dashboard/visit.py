@@ -1,0 +1,232 @@
+"""Who visits a page, and what every page keeps to.
+
+**Hosts.** Only names that are this server's are answered: a page of another site whose name is
+pointed here (DNS rebinding) gets nothing.
+
+**Cookies.** A session's secret is in the cookie alone; of it the store has a digest. Where people
+reach the server over TLS, the cookie says so (`__Host-`, `Secure`). Without TLS there is a
+dashboard on this machine alone.
+
+**Forms.** A request that changes something comes from a page of this origin: the browser says so
+(`Sec-Fetch-Site`, `Origin`), and the form brings what only the page could know. A `GET` never acts.
+
+**Foreign text.** All that strangers wrote is text in a page: nothing of it is markup, and the
+policy lets no page run, load or send to anything but what is this server's own.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+from aiohttp import web
+
+from relay_http.addresses import is_loopback
+from relay_protocol.errors import RelayError
+from relay_server.auth import digest
+from relay_server.dashboard.rendering import render
+from relay_server.errors import Forbidden, Unauthorized
+from relay_server.operations import Caller
+from relay_server.values import Session, Token
+from relay_server.web.access import address, refusal
+from relay_server.web.context import CONTEXT, Context
+
+USE_AGAIN_MS = 60_000  # between two notes that a session is used
+MAX_AGENT_CHARS = 200  # of what a browser calls itself
+MAX_FORM_BYTES = 65_536  # of a form; more: 413
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+        " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none';"
+        " require-trusted-types-for 'script'; trusted-types relay-partials"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "clipboard-write=(self)",
+    "Cache-Control": "private, no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who is logged in.
+
+    Attributes:
+        session: Theirs.
+        form_key: What the forms of their pages bring.
+        who: What they may see and do.
+    """
+
+    session: Session
+    form_key: str
+    who: Caller
+
+
+class NotLoggedIn(Exception):
+    """Nobody is: they are to log in, and go on at a path then."""
+
+    def __init__(self, then: str) -> None:
+        super().__init__("nobody is logged in")
+        self.then = then
+
+
+Page = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def page(show: Page) -> Handler:
+    """A page for whoever is logged in; others are sent to log in, and come back."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        visitor = await find_visitor(request)
+        if visitor is None:
+            raise NotLoggedIn(request.path_qs)
+        return await show(request, visitor)
+
+    return guarded(handle)
+
+
+def form(act: Page) -> Handler:
+    """What a form of a page does, once: it answers with where to go on."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        visitor = await find_visitor(request)
+        if visitor is None:
+            raise NotLoggedIn("/")
+        check_origin(request)
+        fields = await read_form(request)
+        if not hmac.compare_digest(fields.get("form_key", "").encode(), visitor.form_key.encode()):
+            raise Forbidden("the page is too old: load it again, and press once more")
+        return await act(request, visitor)
+
+    return guarded(handle)
+
+
+def guarded(handle: Handler) -> Handler:
+    """Answer only under our names; errors are pages, and every answer has our headers."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response: web.StreamResponse
+        try:
+            check_host(request)
+            response = await handle(request)
+        except Unauthorized as exc:
+            response = explain(request, refusal(request.app[CONTEXT], exc, address(request)))
+        except RelayError as exc:
+            response = explain(request, exc)
+        except NotLoggedIn as exc:
+            response = see(f"/login?{urlencode({'then': exc.then})}")
+        if not response.prepared:
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+        return response
+
+    return answer
+
+
+def explain(request: web.Request, error: RelayError) -> web.Response:
+    """A page that says what is wrong, and leads back."""
+    status = error.status_hint or 500
+    return render(
+        request, "message.html", status=status, code=status, text=str(error), hint=error.hint
+    )
+
+
+async def find_visitor(request: web.Request) -> Visitor | None:
+    """Who is logged in, by the cookie; None for nobody."""
+    context = request.app[CONTEXT]
+    secret = request.cookies.get(cookie_name(context), "")
+    if not secret:
+        return None
+    key, now = digest(secret.encode("utf-8", "surrogateescape")), context.clock.unix_ms()
+    session = await context.store.session(key, now)
+    if session is None or not (token := token_of(context, session)):
+        return None
+    if now - session.used_at > USE_AGAIN_MS:
+        await context.store.use_session(key, address(request), now)
+    shown = token if isinstance(token, Token) else None
+    return Visitor(session, form_key(secret), Caller(context, shown, address(request)))
+
+
+def token_of(context: Context, session: Session) -> Token | bool:
+    """The token whose rights a session has; True for somebody on the host, False for none."""
+    if session.token is None:
+        return True
+    tokens = context.store.catalog.tokens.values()
+    return next((token for token in tokens if token.name == session.token), False)
+
+
+async def log_in(request: web.Request, response: web.Response, token: str | None) -> None:
+    """Begin a session, and have the answer bring its cookie."""
+    context, secret = request.app[CONTEXT], secrets.token_urlsafe(32)
+    now, agent = context.clock.unix_ms(), request.headers.get("User-Agent", "")
+    await context.store.begin_session(
+        Session(digest(secret.encode()), token, now, now, address(request), agent[:MAX_AGENT_CHARS])
+    )
+    set_cookie(context, response, cookie_name(context), secret)
+
+
+def set_cookie(context: Context, response: web.Response, name: str, value: str) -> None:
+    """A cookie that no script reads, and that goes with links from elsewhere but no forms."""
+    response.set_cookie(
+        name, value, secure=is_secure(context), httponly=True, samesite="Lax", path="/"
+    )
+
+
+def is_secure(context: Context) -> bool:
+    """True if people reach the server over TLS."""
+    return context.settings.url.startswith("https://")
+
+
+def cookie_name(context: Context) -> str:
+    """Of a session's cookie: browsers refuse the prefix to a cookie without TLS."""
+    return "__Host-relay" if is_secure(context) else "relay-session"
+
+
+def form_key(secret: str) -> str:
+    """What the forms of a session's pages bring: the cookie's secret does not follow from it."""
+    return hmac.digest(secret.encode("utf-8", "surrogateescape"), b"form", "sha256").hex()
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form."""
+    if (request.content_length or 0) > MAX_FORM_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MAX_FORM_BYTES, request.content_length or 0)
+    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+
+
+def check_host(request: web.Request) -> None:
+    """Raise `Forbidden` unless the browser asked for a name of this server's."""
+    context = request.app[CONTEXT]
+    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    known = {urlsplit(context.settings.url).hostname, context.settings.host, "localhost"}
+    if host not in known and not is_loopback(host):
+        raise Forbidden(
+            "this relay is not known by that name: set RELAY_SERVER_PUBLIC_URL to the URL by which"
+            " people reach it"
+        )
+    if not is_secure(context) and not is_loopback(address(request)):
+        raise Forbidden(
+            "the dashboard is not shown over plain HTTP, but for this machine itself: set"
+            " RELAY_SERVER_PUBLIC_URL to the https:// URL of the relay"
+        )
+
+
+def check_origin(request: web.Request) -> None:
+    """Raise `Forbidden` unless a page of this origin sent the request."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:  # an older browser
+        origin = urlsplit(request.headers.get("Origin", "")).netloc
+        site = "same-origin" if origin == request.headers.get("Host") else "cross-site"
+    if site != "same-origin":
+        raise Forbidden("a page of another site asked for this: nothing was done")
+
+
+def see(path: str) -> web.Response:
+    """Go on at another page."""
+    return web.Response(status=303, headers={"Location": path})

@@ -1,0 +1,111 @@
+"""Pages that live: what comes shows by itself, and nothing that somebody looks at moves."""
+
+from __future__ import annotations
+
+from playwright.async_api import Page, expect
+
+from tests.support.browsing import becomes_live, event_ids, lists
+from tests.support.chatwoot import message
+from tests.support.relay import Relay
+from tests.support.target import BROKEN, Target, always
+
+
+async def send(relay: Relay, number: int, conversation: int = 318) -> str:
+    """A webhook, and its event's id."""
+    answer = await relay.send(message(relay.send_token, conversation, number))
+    assert answer.status == 200
+    return str(answer.json["id"])
+
+
+async def open_list(relay: Relay, page: Page, query: str = "") -> None:
+    await page.goto(f"{relay.url}/channels/chatwoot{query}")
+    await becomes_live(page)
+
+
+async def test_webhooks_appear_newest_first_without_a_reload(relay: Relay, page: Page) -> None:
+    ids = [await send(relay, 0)]
+    await open_list(relay, page)
+    await page.evaluate("window.same = true")
+    for number in range(1, 20):
+        ids.insert(0, await send(relay, number))
+    await lists(page, ids)
+    assert await page.evaluate("window.same")
+
+
+async def test_a_list_of_a_filter_gets_what_it_means_alone(relay: Relay, page: Page) -> None:
+    await open_list(relay, page, "?q=conv%3A7")
+    await send(relay, 1, 8)
+    meant = await send(relay, 2, 7)
+    await lists(page, [meant])
+
+
+async def test_what_one_looks_at_stays_put_and_a_pill_counts(relay: Relay, page: Page) -> None:
+    old = [await send(relay, number) for number in range(3)]
+    await open_list(relay, page)
+    await page.keyboard.press("j")
+    await expect(page.locator(".row-link").first).to_be_focused()
+    before = await page.locator(f"[data-event-id={old[0]}]").bounding_box()
+    new = [await send(relay, number) for number in range(3, 15)]
+    pill = page.locator("[data-new-count]")
+    await expect(pill).to_have_attribute("data-new-count", "12")
+    assert await event_ids(page) == old[::-1]
+    assert await page.locator(f"[data-event-id={old[0]}]").bounding_box() == before
+    await page.keyboard.press(".")
+    await lists(page, [*new[::-1], *old[::-1]])
+    await expect(pill).to_be_hidden()
+
+
+async def test_a_row_shows_what_became_of_its_deliveries(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    target.answer = always(BROKEN)
+    await relay.connect(token, "--to", target.address)
+    await open_list(relay, page)
+    event = await send(relay, 1)
+    row = page.locator(f"[data-event-id={event}]")
+    await expect(row.get_by_label("ana: retrying")).to_be_visible()
+    await row.get_by_role("link").first.click()
+    await expect(page.locator("#answers")).to_contain_text("500")
+    await expect(page.locator("#answers")).to_contain_text("broken")
+
+
+async def test_a_server_that_starts_anew_is_found_again_with_nothing_missing(
+    relay: Relay, page: Page
+) -> None:
+    ids = [await send(relay, 0)]
+    await open_list(relay, page)
+    for round_ in range(2):
+        relay.server.kill()
+        await page.wait_for_selector("body[data-feed=lost]")
+        await relay.start()
+        ids.insert(0, await send(relay, round_ + 1))
+        await becomes_live(page)
+        await lists(page, ids)
+
+
+async def test_a_paused_list_waits_and_goes_on(relay: Relay, page: Page) -> None:
+    await open_list(relay, page)
+    await page.keyboard.press("p")
+    await expect(page.locator("body")).to_have_attribute("data-feed", "paused")
+    event = await send(relay, 1)
+    await expect(page.locator("[data-new-count]")).to_have_attribute("data-new-count", "1")
+    assert await event_ids(page) == []
+    await page.keyboard.press("p")
+    await page.keyboard.press(".")
+    await lists(page, [event])
+
+
+async def test_one_press_is_one_replay_and_its_attempt_shows(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, 1)
+    await target.received(1)
+    await page.goto(f"{relay.url}/events/{event}")
+    await page.get_by_role("button", name="Replay").dblclick()
+    await target.received(2)
+    await expect(page.locator(".attempts li")).to_have_count(2)
+    replays = (await relay.control("GET", "replays"))["replays"]
+    made = [(r["made_by"], r["subscription"], r["at_most"]) for r in replays]
+    assert made == [("ana", "ana", 1)]
+    assert target.event_ids == [event, event]

@@ -1,0 +1,62 @@
+"""What a browser meets on pages: what its console says, what was blocked, what it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from playwright.async_api import BrowserContext, ConsoleMessage, Page
+
+from tests.support.waiting import until_true
+
+
+@dataclass
+class Seen:
+    """What happened on all pages of a browser.
+
+    Attributes:
+        problems: Errors of scripts, what the content policy blocked, dialogs.
+        requests: URLs that were asked for.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+def opened(context: BrowserContext) -> Seen:
+    """Note what happens on the pages of a browser from now on."""
+    seen = Seen()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            seen.problems.append(message.text)
+
+    def watch(page: Page) -> None:
+        page.on("console", note)
+        page.on("pageerror", lambda error: seen.problems.append(str(error)))
+        page.on("dialog", lambda dialog: seen.problems.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: seen.requests.append(request.url))
+
+    context.on("page", watch)
+    return seen
+
+
+async def becomes_live(page: Page) -> None:
+    """Wait until the page's feed is."""
+    await page.wait_for_selector("body[data-feed=live]")
+
+
+async def event_ids(page: Page) -> list[str]:
+    """Ids of the events that a page lists, in its order."""
+    found: list[str] = await page.eval_on_selector_all(
+        "[data-event-id]", "rows => rows.map(row => row.dataset.eventId)"
+    )
+    return found
+
+
+async def lists(page: Page, ids: list[str], within_s: float = 10.0) -> None:
+    """Wait until a page lists these events, in this order and no others."""
+
+    async def is_so() -> bool:
+        return await event_ids(page) == ids
+
+    await until_true(is_so, within_s)
