@@ -31,6 +31,7 @@ from relay_client.options import (
 )
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
+from relay_terminal.completion import add_completion
 from relay_terminal.console import Console
 from relay_terminal.program import FAILED, run_program
 from relay_terminal.usage import App
@@ -214,6 +215,7 @@ def doctor(
 # As they are listed.
 app.registered_commands[3:3] = commands.app.registered_commands
 app.registered_groups += commands.app.registered_groups
+add_completion(app, "relay-client")
 
 
 def _asked_token(console: Console) -> str:

@@ -49,6 +49,15 @@ class Commands(TyperGroup):
         """Its help, with a line a command."""
         return "\n".join(_help(self, ctx))
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options; typer's own on completion are old, and write no more into users' files."""
+        found: dict[str, Any] = {one.name: one for one in super().get_params(ctx)}
+        if "install_completion" in found:
+            install, show = found["install_completion"], found["show_completion"]
+            install.hidden = show.hidden = True
+            install.callback = show.callback
+        return [*found.values()]
+
     def make_context(self, *args: Any, **more: Any) -> Any:
         """All below have `-h`, too."""
         return super().make_context(*args, **(_HELP_NAMES | more))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from relay_server.cli import audit, channels, events, host, invitations, replays, subscriptions
 from relay_server.cli.command import command as make_command  # its module keeps its name
+from relay_terminal.completion import add_completion
 from relay_terminal.program import FAILED, USAGE, run_program
 
 app = host.app
@@ -22,6 +23,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(replays.app, name="replays")
 app.add_typer(replays.dead, name="dead")
 app.add_typer(audit.app, name="audit")
+add_completion(app, "relay-server")
 
 
 def main() -> None:
