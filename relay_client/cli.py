@@ -19,8 +19,10 @@ from relay_client import __version__, commands, saved_login
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import (
     CaFile,
+    InsecureTarget,
     Json,
     Name,
+    TargetCa,
     Timeout,
     To,
     Token,
@@ -156,6 +158,8 @@ def logout(ctx: typer.Context, as_json: Json = False) -> None:
 def connect(
     ctx: typer.Context,
     to: To = None,
+    target_ca: TargetCa = None,
+    insecure_target: InsecureTarget = None,
     channel: Annotated[
         str | None, typer.Option(help="Channel of a target that names none.")
     ] = None,
@@ -199,6 +203,8 @@ def connect(
 def doctor(
     ctx: typer.Context,
     to: To = None,
+    target_ca: TargetCa = None,
+    insecure_target: InsecureTarget = None,
     timeout_s: Timeout = None,
     url: Url = None,
     token: Token = None,

@@ -198,8 +198,9 @@ async def _connect(
         contextlib.AsyncExitStack() as stack,
     ):
         # As many idle connections are kept for each target as deliveries are posted at once.
+        tls = settings.target_tls(targets.values())
         posters = {
-            channel: Poster(target, settings.timeout_s, settings.concurrency)
+            channel: Poster(target, settings.timeout_s, settings.concurrency, tls=tls)
             for channel, target in targets.items()
         }
         for poster in posters.values():

@@ -59,10 +59,15 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The channel's target is not there; deliveries wait on the relay."""
+    """The channel's target is not there; deliveries wait on the relay.
+
+    Attributes:
+        why: What is known of that beyond its not listening; may be empty.
+    """
 
     channel: str
     target: Target
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

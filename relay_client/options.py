@@ -44,9 +44,17 @@ To = Annotated[
     list[str] | None,
     typer.Option(
         "--to",
-        metavar="[CHANNEL=]HOST:PORT[/path]",
+        metavar="[CHANNEL=][https://]HOST:PORT[/path]",
         help="Where your app listens. Repeatable. With a path everything goes to that path.",
     ),
+]
+TargetCa = Annotated[
+    Path | None,
+    typer.Option("--target-ca", help="More certificates to trust of an app by https, in PEM."),
+]
+InsecureTarget = Annotated[
+    bool | None,
+    typer.Option("--insecure-target", help="Take any certificate of an app by https."),
 ]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", help="Seconds your app may take. (default: 30)")

@@ -13,7 +13,7 @@ from pathlib import Path
 from relay_client import __version__
 from relay_client.errors import UsageError
 from relay_http.addresses import plain_address
-from relay_http.tls import make_context, read_pem
+from relay_http.tls import make_context, trust
 from relay_terminal.words import _
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{16,128}")  # the end of an invitation's URL
@@ -71,7 +71,7 @@ class Relay:
         context = make_context()
         if self.ca_file is not None:
             try:
-                context.load_verify_locations(cadata=read_pem(self.ca_file))
+                trust(context, self.ca_file)
             except (OSError, ValueError) as exc:
                 raise UsageError(
                     f"--ca-file {exc}", _("It must be a readable file of certificates in PEM.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,7 +23,8 @@ from pydantic_settings import (
 from relay_client import saved_login
 from relay_client.errors import UsageError
 from relay_client.relay import Relay, parse_url
-from relay_http.target import Target, path_of_all
+from relay_http.target import HTTP_PORT, HTTPS_PORT, Target, path_of_all
+from relay_http.tls import target_context
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.text import decoded, plainly, trimmed
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment
@@ -30,8 +32,9 @@ from relay_protocol.times import NO_MOMENT_HINT, parse_moment
 _PREFIX = "RELAY_CLIENT_"
 _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLACE = re.compile(
+    r"(?i:(?P<scheme>https?)://)?"
     r"(?:(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
-    r":(?P<port>[0-9]{1,5})(?P<path>/[!-~]*)?"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[!-~]*)?"
 )
 _EMPTY_COUNTS = ("filter",)  # the settings that say something when they are empty
 _FLAGS = {"name": "--as", "timeout_s": "--timeout"}  # where it is not the setting's name
@@ -76,7 +79,14 @@ class ClientSettings(BaseSettings):
     )
     to: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Targets, [CHANNEL=]HOST:PORT[/path]; several are separated by commas.",
+        description="Targets, [CHANNEL=][https://]HOST:PORT[/path]; several are separated by"
+        " commas.",
+    )
+    target_ca: Path | None = Field(
+        None, description="More certificates to trust towards targets by https://, in PEM."
+    )
+    insecure_target: bool = Field(
+        False, description="Take any certificate of a target by https://, and so anybody for it."
     )
     channel: str | None = Field(None, description="Channel of the target that names none.")
     name: str | None = Field(None, description="Name of the subscription; the token's by default.")
@@ -106,6 +116,21 @@ class ClientSettings(BaseSettings):
     output: Literal["pretty", "plain", "json"] | None = Field(
         None, description="What connect prints; pretty on a terminal, otherwise plain."
     )
+
+    def target_tls(self, targets: Iterable[Target]) -> ssl.SSLContext | None:
+        """Whom to trust of these targets; None where none speaks TLS.
+
+        Raises:
+            UsageError: `target_ca` cannot be used.
+        """
+        if not any(target.secure for target in targets):
+            return None
+        try:
+            return target_context(self.target_ca, verify=not self.insecure_target)
+        except (OSError, ValueError) as exc:
+            raise UsageError(
+                f"--target-ca {exc}", "It must be a readable file of certificates in PEM."
+            ) from exc
 
     @field_validator("url")
     @classmethod
@@ -343,16 +368,17 @@ def is_token(text: str) -> bool:
 
 
 def _target(text: str, whole: str) -> Target:
-    match = _PLACE.fullmatch(text.removeprefix("http://"))
-    if match is None:
+    match = _PLACE.fullmatch(text)
+    if match is None or not (match["port"] or match["scheme"]):
         raise UsageError(
             f"--to {whole!r} is not a target",
             "Write [CHANNEL=]HOST:PORT[/path], for example localhost:8000.",
         )
-    port = int(match["port"])
+    secure = (match["scheme"] or "").lower() == "https"
+    port = int(match["port"] or (HTTPS_PORT if secure else HTTP_PORT))
     if not 1 <= port <= 65_535:
         raise UsageError(f"--to {whole!r}: a port is a number from 1 to 65535")
     path = path_of_all(match["path"] or "")
     if path is None:
         raise UsageError(f"--to {whole!r}: a path goes without ?, #, \\ and /../")
-    return Target(match["host"] or match["ipv6"], port, path)
+    return Target(match["host"] or match["ipv6"], port, path, secure)

@@ -63,13 +63,8 @@ def told(notice: Simple, url: str) -> Told:
             return Told("reconnecting", reason, pretty, facts=facts)
         case StillAway(reason, hint):
             return Told("away", reason, _away(reason, url, hint), facts=None)
-        case Waiting(channel, target):
-            pretty = _(
-                "{target} is not listening: webhooks of {channel} wait on the relay, nothing is"
-                " lost. Start your app and they arrive."
-            ).format(target=target.authority, channel=harmless(channel))
-            facts = {"channel": channel, "target": target.url}
-            return Told("waiting", f"{channel} {target.url}", pretty, facts=facts)
+        case Waiting():
+            return _waiting(notice)
         case Resumed(channel, target):
             facts = {"channel": channel, "target": target.url}
             pretty = _("{target} is back.").format(target=target.authority)
@@ -98,6 +93,24 @@ def told(notice: Simple, url: str) -> Told:
             return Told("ended", reason, pretty, Colour.DIM, facts)
         case unexpected:
             assert_never(unexpected)
+
+
+def _waiting(notice: Waiting) -> Told:
+    target, why = notice.target, notice.why
+    words = {"target": target.authority, "channel": harmless(notice.channel)}
+    pretty = _(
+        "{target} is not listening: webhooks of {channel} wait on the relay, nothing is lost."
+        " Start your app and they arrive."
+    )
+    if why:
+        words["reason"] = why[:1].upper() + why[1:]
+        pretty = _(
+            "{reason}: webhooks of {channel} wait on the relay, nothing is lost. They arrive once"
+            " that is put right."
+        )
+    facts = {"channel": notice.channel, "target": target.url, **({"reason": why} if why else {})}
+    plain = f"{notice.channel} {target.url} {why}".rstrip()
+    return Told("waiting", plain, pretty.format(**words), facts=facts)
 
 
 def why_and_next(notice: Settled, say: Say = str) -> str:

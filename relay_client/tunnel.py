@@ -49,7 +49,7 @@ from relay_client.notices import Notice, Resumed, Settled, Slept, Waiting
 from relay_client.relay import Relay
 from relay_client.verdicts import Verdicts
 from relay_client.websocket import CLOSE_TIMEOUT_S, Reason, Socket
-from relay_http.poster import Posted
+from relay_http.poster import Posted, not_listening
 from relay_http.target import Target
 from relay_protocol.client_session import ClientEffect, ClientSession, Drained, Paused, Probe
 from relay_protocol.codec import batch, encode, unpack_server
@@ -69,7 +69,7 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.session import Close, Ping
-from relay_protocol.values import Delivery, Failure, Outcome, Response
+from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
 
 # The relay may ask the client to stay away no longer.
 LONGEST_WAIT_S = 60.0
@@ -153,6 +153,7 @@ class Tunnel:
         self._socket: Socket | None = None
         self._outbox: deque[ClientMessage | Ping] = deque()
         self._sent = asyncio.Event()  # the outbox is empty
+        self._why_down: dict[str, str] = {}  # what is known of it beyond that, by channel
         self._news: list[Notice] = []
         self._turn_ends = False  # `_end_turn` was asked for
         self._connection_over: asyncio.Future[ProtocolError | None]
@@ -297,6 +298,9 @@ class Tunnel:
         self._settle(delivery, await outcome)
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        if isinstance(outcome, Failure) and outcome.kind is FailureKind.TARGET_DOWN:
+            plain = not_listening(self._posters[delivery.channel].target)
+            self._why_down[delivery.channel] = outcome.text if outcome.text != plain else ""
         effects = self._session.finished(delivery, outcome)
         self._perform(effects)
         settled = Settled(delivery, outcome)
@@ -357,7 +361,7 @@ class Tunnel:
 
     async def _probe(self, channel: str) -> None:
         poster = self._posters[channel]
-        self._say(Waiting(channel, poster.target))
+        self._say(Waiting(channel, poster.target, self._why_down.get(channel, "")))
         await poster.until_listening()
         self._say(Resumed(channel, poster.target))
         self._perform(self._session.target_up(channel))

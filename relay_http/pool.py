@@ -42,7 +42,7 @@ async def addresses(host: str, port: int) -> list[Address]:
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as exc:  # a part of the name is empty, or longer than 63 characters
-        raise OSError(f"{host} is no name of a host") from exc
+        raise Unreachable(f"{host} is no name of a host") from exc
     return [(family, str(address[0])) for family, _, _, _, address in found]
 
 

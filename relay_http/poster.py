@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from collections.abc import Callable, Coroutine
-from ssl import SSLCertVerificationError
+from ssl import SSLCertVerificationError, SSLContext, SSLError
 
 from relay_http.connection import Broken, Connection, NotHttp
 from relay_http.outgoing import RequestRefused, compose
@@ -48,6 +49,11 @@ FIRST_LOOK_S = 1.0  # until the first look at a target that went down
 LONGEST_LOOK_S = 2.0
 
 
+def not_listening(target: Target) -> str:
+    """What is said of a target of which nothing is known but that it takes no connections."""
+    return f"{target.authority} does not take connections"
+
+
 class Poster:
     """The client of one target: opens connections to it, and to nothing else.
 
@@ -57,6 +63,7 @@ class Poster:
         timeout_s: How long the target may take for its whole answer.
         most_idle: How many connections are kept between deliveries.
         pool: Opens the connections, if not one that goes to the target without further ado.
+        tls: Whom to trust, for a target that is spoken to by TLS, and a pool that is not given.
         look_s: How long a look at the target may take.
     """
 
@@ -67,12 +74,13 @@ class Poster:
         most_idle: int,
         *,
         pool: Pool | None = None,
+        tls: SSLContext | None = None,
         look_s: float = _PROBE_S,
     ) -> None:
         self.target = target
         self._timeout_s = timeout_s
         self._look_s = look_s
-        self._pool = Pool(target, most_idle) if pool is None else pool
+        self._pool = Pool(target, most_idle, tls=tls) if pool is None else pool
         self._loop = asyncio.get_running_loop()
         self._under_way: set[Connection] = set()  # begun by `begin`
 
@@ -201,8 +209,17 @@ class Poster:
                 return f"the certificate of {self.target.authority} is not good: " + (
                     exc.verify_message
                 )
+            case SSLError():
+                return (
+                    f"{self.target.authority} does not speak TLS as it should"
+                    f" ({exc.reason or exc}): is it http:// there?"
+                )
+            case socket.gaierror(errno=socket.EAI_AGAIN):
+                return f"the name {self.target.host} cannot be looked up now"
+            case socket.gaierror():
+                return f"the name {self.target.host} is not known here"
             case _:
-                return f"{self.target.authority} does not take connections"
+                return not_listening(self.target)
 
     async def _explain_break(self) -> tuple[FailureKind, str]:
         """Tell a target that hung up from one that is gone."""

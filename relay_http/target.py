@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from relay_protocol.values import HeaderList
 
-HTTPS_PORT = 443
+HTTP_PORT, HTTPS_PORT = 80, 443
 # Servers decode a segment before they look at it, and some leave parameters (`..;x`) out of it.
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){2}(?=/|;|$)", re.IGNORECASE)
 

@@ -23,6 +23,37 @@ def make_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> ssl.SSLConte
     return context
 
 
+def target_context(ca_file: Path | None = None, *, verify: bool = True) -> ssl.SSLContext:
+    """What a target is spoken to with by TLS.
+
+    Args:
+        ca_file: More certificates to trust, in PEM.
+        verify: Whether the target's certificate has to be good at all.
+
+    Raises:
+        OSError, ValueError: The file cannot be used; the message names it.
+    """
+    context = make_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        trust(context, ca_file)
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def trust(context: ssl.SSLContext, ca_file: Path) -> None:
+    """Have a context trust the certificates of a file, too.
+
+    Raises:
+        OSError, ValueError: It cannot be used; the message names it.
+    """
+    try:
+        context.load_verify_locations(cadata=read_pem(ca_file))
+    except ssl.SSLError as exc:
+        raise ValueError(f"{ca_file}: it holds no certificate ({exc.reason or exc})") from exc
+
+
 def read_pem(path: Path) -> str:
     """Read certificates or a key, as text.
 

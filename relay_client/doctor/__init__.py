@@ -48,6 +48,7 @@ async def _examine(configuration: Configuration, report: Report) -> None:
     with report.step("configuration") as found:
         relay, target = configuration.relay(), _target(settings)
         _ignored = relay.tls
+        target_tls = settings.target_tls([] if target is None else [target])
         found += [_source(configuration, name) for name in ("url", "token")]
     async with Api(relay) as api:
         with report.step("relay") as found:
@@ -62,7 +63,8 @@ async def _examine(configuration: Configuration, report: Report) -> None:
         answered_s = time.monotonic() - began
         _look_around(configuration, relay, api, me, report)
         await _look_at_subscriptions(api, me, settings, report)
-        await walk(api, Way(relay, target, settings.timeout_s, answered_s), report)
+        way = Way(relay, target, target_tls, settings.timeout_s, answered_s)
+        await walk(api, way, report)
 
 
 def _source(configuration: Configuration, name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -49,12 +50,14 @@ class Way:
 
     Attributes:
         target: None where none is set: then nothing is posted.
+        target_tls: Whom to trust of a target by `https://`.
         timeout_s: For the target's answer.
         answered_s: How long the relay took to answer a plain request.
     """
 
     relay: Relay
     target: Target | None
+    target_tls: ssl.SSLContext | None
     timeout_s: float
     answered_s: float
 
@@ -229,7 +232,9 @@ def _note(what: asyncio.Future[_T], value: _T) -> None:
 @contextlib.asynccontextmanager
 async def _watching(canary: Canary, way: Way) -> AsyncIterator[_Watch]:
     """Connect to the canary channel, and disconnect at the end."""
-    poster = None if way.target is None else Poster(way.target, way.timeout_s, 1)
+    poster = None
+    if way.target is not None:
+        poster = Poster(way.target, way.timeout_s, 1, tls=way.target_tls)
     watch = _Watch(poster)
     hello = Hello(__version__, socket.gethostname(), (Wanted(canary.channel),), 1)
     tunnel = Tunnel(way.relay, ClientSession(hello, 1), {canary.channel: watch}, watch.tell)

@@ -30,7 +30,7 @@ from relay_http.outgoing import RequestRefused, check_header
 from relay_http.pool import Address, Pool, Unreachable, addresses, connect_any
 from relay_http.poster import CONNECT_S, Poster
 from relay_http.target import Target
-from relay_http.tls import make_context
+from relay_http.tls import target_context
 from relay_protocol.limits import WORKING_INTERVAL_S
 from relay_protocol.session import Window
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
@@ -276,9 +276,7 @@ def check_forward(config: ForwardConfig, allowlist: Allowlist, open_sealed: Open
 @functools.cache
 def system_tls() -> ssl.SSLContext:
     """Trust whom the system trusts. It reads all those certificates: first call it in a thread."""
-    context = make_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    return target_context()
 
 
 def _target(config: ForwardConfig, open_sealed: OpenSealed) -> Target:

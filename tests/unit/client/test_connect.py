@@ -6,6 +6,7 @@ import asyncio
 import errno
 import io
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +26,9 @@ from relay_client.notices import Connected, Lost, Notice, Slept, Warned
 from relay_client.relay import Relay
 from relay_client.settings import ClientSettings, Configuration
 from relay_http.target import Target
+from relay_http.tls import make_context
 from relay_protocol.messages import CloseCode, Granted, Wanted, Welcome
+from tests.support.certificates import make_certificate
 from tests.support.raw_target import RawTarget, make_delivery, raw_target
 from tests.support.waiting import until
 from tests.unit.client.support import (
@@ -310,6 +313,38 @@ def test_lines_that_a_full_disk_does_not_take_are_counted_and_told() -> None:
     assert out.getvalue() == "d\n3 lines of this output could not be written\n"
     [told] = err.getvalue().splitlines()
     assert "the output cannot be written (No space left on device)" in told
+
+
+@pytest.mark.parametrize("how", ["target_ca", "insecure_target", "neither"])
+async def test_a_target_by_https(tmp_path: Path, how: str) -> None:
+    """With a certificate of its own it is trusted if that is said, and waited for if not."""
+    certificate = make_certificate(tmp_path)
+    tls = make_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate.cert, certificate.key)
+    given = {"target_ca": certificate.cert, "insecure_target": True}
+    settings = {name: value for name, value in given.items() if name == how}
+    async with fake_relay() as relay, raw_target(tls=tls) as target:
+        to = f"https://localhost:{target.port}/webhook"
+        async with connecting(relay, to, **settings) as lines:
+            connection = await relay.connected()
+            await connection.deliver(make_delivery())
+            await until(lambda: len(lines()) == 2)
+            [_, line] = lines()
+
+    if how == "neither":
+        assert (line["type"], line["target"]) == ("waiting", to)
+        assert "the certificate of" in line["reason"]
+        assert target.requests == []
+    else:
+        assert (line["type"], len(target.requests)) == ("delivered", 1)
+
+
+def test_a_certificate_to_trust_of_a_target_is_checked_at_once(tmp_path: Path) -> None:
+    """Where there is a target that it is for."""
+    broken = ClientSettings(target_ca=tmp_path / "none.pem")
+    assert broken.target_tls([Target("localhost", 1)]) is None
+    with pytest.raises(UsageError, match=r"--target-ca .*none.pem: No such file"):
+        broken.target_tls([Target("localhost", 1, secure=True)])
 
 
 async def test_settings_that_are_missing_end_it() -> None:

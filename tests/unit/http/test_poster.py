@@ -15,7 +15,7 @@ import pytest
 
 from relay_http import poster as poster_module
 from relay_http.connection import Connection
-from relay_http.pool import Pool, Unreachable
+from relay_http.pool import Address, Pool, Unreachable
 from relay_http.poster import Posted, Poster
 from relay_http.target import Target
 from relay_protocol.limits import MAX_RESULT_BODY_BYTES
@@ -614,6 +614,46 @@ async def test_a_certificate_of_another_name_gets_nothing(tmp_path: Path) -> Non
     assert isinstance(outcome, Failure)
     assert "certificate" in outcome.text
     assert server.requests == []
+
+
+async def test_a_target_without_tls_is_named_as_such() -> None:
+    """As `https://` for a server that speaks plain HTTP."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with opened_by_tls(port, None) as poster:
+            text = failed(await poster.post(make_delivery()), FailureKind.TARGET_DOWN)
+
+    assert f"localhost:{port} does not speak TLS as it should" in text
+    assert "is it http://" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (socket.EAI_NONAME, "the name myapp.test is not known here"),
+        (socket.EAI_AGAIN, "the name myapp.test cannot be looked up now"),
+    ],
+)
+async def test_a_name_that_is_not_known_is_named_as_such(
+    monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    """Not as an app that is not started."""
+
+    async def look_up(host: str, port: int) -> list[Address]:
+        raise socket.gaierror(number, "the system's words")
+
+    monkeypatch.setattr("relay_http.pool.addresses", look_up)
+    poster = Poster(Target("myapp.test", 3000), 5.0, 8)
+
+    assert failed(await poster.post(make_delivery()), FailureKind.TARGET_DOWN) == said
+    assert await poster.look() == said
+    poster.close()
 
 
 async def test_an_opener_says_why_it_opens_nothing() -> None:
