@@ -28,6 +28,7 @@ from relay_server.cli.options import ARGUMENTS, WORDED, Json, Yes
 from relay_server.configs import Settable, settings_of
 from relay_terminal.console import Console
 from relay_terminal.program import confirmed
+from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -119,28 +120,32 @@ def route(
         app: Its group.
         name: Its name there.
         asked: Method and path, such as `"GET channels/{name}"`: its arguments are the path's names.
-        show: Prints the result for people; or what is said where there is none, with the names.
+        show: Prints the result for people; or what is said where there is none, with the names,
+            which are the result then.
         body: Sent with each request.
-        sure: A question that is asked before, with the names.
+        sure: A question that is asked before, with the names, where the path leads somewhere.
     """
-    method, _, path = asked.partition(" ")
+    method, _space, path = asked.partition(" ")
     parts = path.split("/")
     names = [part.strip("{}") for part in parts if part.startswith("{")]
 
     def run(
         ctx: typer.Context, *, as_json: bool = False, yes: bool = True, **arguments: Any
     ) -> None:
-        confirmed(sure.format(**arguments), yes=yes)
         named = [part.format(**arguments) for part in parts]
+        if not yes:
+            _work(ctx, ask("GET", *named))  # what is not there needs no question
+            confirmed(_(sure).format(**arguments), yes=False)
         result = _work(ctx, ask(method, *named, body=body))
         if isinstance(show, str):
-            Console.of_process().say(show.format(**arguments))
+            said = _(show).format(**arguments)
+            _print(arguments, lambda _result: Console.of_process().say(said), as_json=as_json)
         else:
             _print(result, show, as_json=as_json)
 
     parameters = [_CONTEXT, *(_parameter(name, ARGUMENTS[name]) for name in names)]
     parameters += [_YES] if sure else []
-    parameters += [] if isinstance(show, str) else [_AS_JSON]
+    parameters.append(_AS_JSON)
 
     def made(described: Callable[[], None]) -> Callable[[], None]:
         _add(app, name, run, described.__doc__, parameters)
@@ -216,7 +221,7 @@ _AS_JSON = _parameter(
 
 
 def _options(table: list[Settable], emptying: bool) -> Iterator[inspect.Parameter]:
-    for name, kind, setting, _ in table:
+    for name, kind, setting, _default in table:
         if setting.help:
             decl = (setting.option,) if setting.option else ()
             option = typer.Option(*decl, help=setting.help, metavar=setting.metavar)
@@ -237,7 +242,7 @@ def _type(name: str, kind: Any) -> Any:
 def _given(table: list[Settable], arguments: Json) -> Json:
     """Take the options of a table out of a command's arguments: what was given of them."""
     given: Json = {}
-    for name, kind, setting, _ in table:
+    for name, kind, setting, _default in table:
         # typer gives None, or an empty list, for an option that is left out.
         value, emptied = arguments.pop(name, None), arguments.pop(f"no_{name}", False)
         if setting.emptied is not None and emptied:

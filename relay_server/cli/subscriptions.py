@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay_server.cli.command import Work, ask, command, route
+from relay_server.cli.command import Work, ask, command, route, target_of
 from relay_server.cli.options import Json, Name, OfChannel, moment
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, table, when
 from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
 from relay_terminal.usage import App
+from relay_terminal.words import _, plural
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -27,7 +28,7 @@ FORWARD = "forwards/{channel}/{name}"
 def show_subscriptions(result: Json) -> None:
     """A line a subscription."""
     if not result["subscriptions"]:
-        lines("Nobody has subscribed yet: relay-client connect does it.")
+        lines(_("Nobody has subscribed yet: relay-client connect does it."))
     subscription_table(result["subscriptions"])
 
 
@@ -38,102 +39,111 @@ def show_subscription(result: Json) -> None:
 
 
 def show_paused(result: Json) -> None:
-    """That it is paused now, or goes on."""
-    who = f"{result['name']} of {result['channel']}"
+    """That it is paused now, or goes on; or that nothing has changed."""
+    who = {"name": result["name"], "channel": result["channel"]}
     if result["paused"]:
-        lines(alarm(f"{who} is PAUSED: {result['paused']}. What comes waits."))
-    else:
-        lines(f"{who} goes on; {result['backlog']} wait.")
+        template = _("{name} of {channel} is paused: {reason}. What comes waits.")
+        lines(alarm(template.format(**who, reason=result["paused"])))
+        return
+    if not result.get("was_paused", True):
+        lines(_("{name} of {channel} was not paused.").format(**who))
+        return
+    waiting = plural("{number} event waits", "{number} events wait", result["backlog"])
+    going = _("{name} of {channel} goes on; {waiting}.").format(**who, waiting=waiting)
+    lines(going, *([] if result["connected"] else [_("Nobody is connected: it waits for that.")]))
+
+
+def _state(s: Json) -> str:
+    """How a subscription or forward is, in the words that all screens have."""
+    return ", ".join([*([_("paused")] if s["paused"] else []), _reading(s)])
+
+
+def _reading(s: Json) -> str:
+    """Who reads it; why it waits is said apart."""
+    if s["connected"]:
+        if s["target_down"]:
+            return _("target down")
+        if not s.get("tried", True):
+            return _("not tried yet")
+        return _("connected") + (f" ×{s['readers']}" if s["readers"] > 1 else "")
+    if s["forward"]:
+        return _("not running")
+    if s["away_since"] is None:
+        return _("away")
+    return _("away since {time}").format(time=when(s["away_since"]))
 
 
 def _state_of(s: Json) -> Json:
     """How one is doing, in pairs."""
-    waiting = str(s["backlog"])
+    waiting = f"{s['backlog']:,}"
     if s["oldest_waiting_at"] is not None:
-        waiting += f", the oldest since {when(s['oldest_waiting_at'])}"
+        oldest = when(s["oldest_waiting_at"])
+        waiting = _("{number}, the oldest since {time}").format(number=waiting, time=oldest)
+    retrying = f"{s['retrying']:,}"
+    if s["next_attempt_at"] is not None:
+        next_at = when(s["next_attempt_at"])
+        retrying = _("{number}, the next at {time}").format(number=retrying, time=next_at)
     return {
-        "channel": s["channel"],
-        "subscription": s["name"],
-        "gets": s["filter"] or "everything",
-        "reader": _marked(s, _reader(s)),
-        "waiting": waiting,
-        "dead": s["dead"],
-        "made": when(s["created_at"]),
+        _("channel"): s["channel"],
+        _("subscription"): s["name"],
+        _("gets"): s["filter"] or _("everything"),
+        _("state"): _state(s),
+        _("waiting"): waiting,
+        _("retrying"): retrying,
+        _("dead"): f"{s['dead']:,}",
+        _("made"): when(s["created_at"]),
     }
 
 
 def subscription_table(found: Sequence[Json]) -> None:
     """A line a subscription, and what must not be overlooked."""
-    _progress_table("subscription", "reader", [(s, _reader_in_short(s)) for s in found])
+    _progress_table(_("subscription"), found)
     for s in found:
-        if s["forward"] or s["waits_for"]:
-            lines(f"{s['name']} of {s['channel']}: {_reader(s)}")
+        if s["waits_for"]:
+            lines(f"{s['name']} of {s['channel']}: {s['waits_for']}")
         if s["filter"]:
-            lines(f"{s['name']} of {s['channel']} gets only {s['filter']}")
+            only = _("{name} of {channel} gets only {filter}")
+            lines(only.format(name=s["name"], channel=s["channel"], filter=s["filter"]))
     _alarms(found)
 
 
-def _progress_table(noun: str, state: str, found: Sequence[tuple[Json, str]]) -> None:
-    """A line for each with what its state is called, and how far it is."""
+def _progress_table(noun: str, found: Sequence[Json]) -> None:
+    """A line for each with its state, and how far it is."""
     rows = [
         (
             s["channel"],
             s["name"],
-            alarm(_marked(s, text)) if s["paused"] else text,
-            s["backlog"],
+            alarm(_state(s)) if s["paused"] else _state(s),
+            f"{s['backlog']:,}",
             when(s["oldest_waiting_at"]),
-            s["dead"],
+            f"{s['dead']:,}",
         )
-        for s, text in found
+        for s in found
     ]
-    table(("channel", noun, state, "waiting", "oldest", "dead"), rows)
+    table((_("channel"), noun, _("state"), _("waiting"), _("oldest"), _("dead")), rows)
 
 
 def _alarms(found: Sequence[Json]) -> None:
-    """A line for each that is paused: why, and what to do."""
+    """A line for each that is paused: what has it go on."""
     for s in found:
         if s["paused"]:
             kind = "forward" if s["forward"] else "subscription"
-            lines(alarm(f"{s['name']} of {s['channel']} is PAUSED: {s['paused']}"))
+            paused = _("{name} of {channel} is paused: {reason}. This has it go on:")
+            who = {"name": s["name"], "channel": s["channel"], "reason": s["paused"]}
+            lines(alarm(paused.format(**who)))
             lines(f"  relay-server {kind} resume {s['channel']} {shlex.quote(s['name'])}")
-
-
-def _marked(s: Json, state: str) -> str:
-    return f"PAUSED, {state}" if s["paused"] else state
-
-
-def _reader(s: Json) -> str:
-    """Who reads it."""
-    if s["connected"] and s["target_down"]:
-        why = f" ({s['waits_for']})" if s["waits_for"] else ""
-        return f"waits for its target{why}"
-    if s["forward"]:
-        idle = s["waits_for"] or "not running"
-        return f"forward to {s['forward']}" + ("" if s["connected"] else f", {idle}")
-    if s["readers"] > 1:
-        return f"connected ×{s['readers']}"
-    return "connected" if s["connected"] else "away"
-
-
-def _reader_in_short(s: Json) -> str:
-    """The same in so few words that a table has room for them; a line below says more."""
-    if s["connected"] and s["target_down"]:
-        return "waits for its target"
-    if s["forward"]:
-        return "forward" if s["connected"] else "forward, not running"
-    return _reader(s)
 
 
 def show_forwards(result: Json) -> None:
     """A line a forward."""
     found = result["forwards"]
     if not found:
-        lines("There is no forward: relay-server forward create CHANNEL URL makes one.")
-    _progress_table("forward", "state", [(f, _forward_state(f)) for f in found])
+        lines(_("There is no forward: relay-server forward create CHANNEL URL makes one."))
+    _progress_table(_("forward"), found)
     for f in found:
-        why = f["waits_for"] and f" ({f['waits_for']})"
-        only = f["filter"] and f" only {f['filter']}"
-        lines(f"{f['name']} of {f['channel']} posts{only} to {f['url']}{why}")
+        only = f["filter"] and f" ({f['filter']})"
+        why = f["waits_for"] and f": {f['waits_for']}"
+        lines(f"{f['name']} of {f['channel']}{only} -> {f['url']}{why}")
     _alarms(found)
 
 
@@ -141,23 +151,21 @@ def show_forward(result: Json) -> None:
     """How one is set, and how it is doing."""
     headers = ", ".join(f"{name}: {value}" for name, value in result["headers"].items())
     rules = {
-        "posts to": result["url"],
-        "timeout": f"{result['timeout_s']:g} s",
-        "at once": f"{result['concurrency']} requests",
-        "headers added": headers or "none",
+        _("posts to"): result["url"],
+        _("timeout"): f"{result['timeout_s']:g} s",
+        _("at once"): plural("{number} request", "{number} requests", result["concurrency"]),
+        _("headers added"): headers or _("none"),
     }
     policy = policy_lines(result["policy"], own=result["own_policy"])
     pairs(_state_of(result) | rules | policy)
     _alarms([result])
-    if not result["connected"] and not result["waits_for"]:
-        lines("It begins as soon as the server runs.")
-
-
-def _forward_state(f: Json) -> str:
-    """Its state in a few words; why it waits is said below the table."""
-    if f["connected"]:
-        return "waits for its target" if f["target_down"] else "runs"
-    return "waits" if f["waits_for"] else "not running"
+    if result["connected"] and result["target_down"]:
+        waits = _("Nothing was posted yet: {why}. What comes waits until it does.")
+        lines(alarm(waits.format(why=result["waits_for"])))
+    elif result["connected"] and result["tried"]:
+        lines(_("{url} takes connections.").format(url=result["url"]))
+    elif not result["connected"] and not result["waits_for"]:
+        lines(_("It begins as soon as the server runs."))
 
 
 @command(app, "list", show_subscriptions)
@@ -200,9 +208,11 @@ def subscription_pause() -> None:
     """Deliver nothing to a subscription until it is resumed; what comes waits."""
 
 
-@route(app, "resume", f"POST {SUBSCRIPTION}/resume", show_paused)
-def subscription_resume() -> None:
+@command(app, "resume", show_paused)
+def subscription_resume(channel: OfChannel, name: Name) -> Work:
     """Go on with a subscription that was paused, by hand or because its target answered 410."""
+    path = target_of("channels", channel, "subscriptions", name)
+    return _resumed(path, "POST", f"{path}/resume", None)
 
 
 @route(
@@ -260,9 +270,22 @@ def forward_pause() -> None:
     """Post nothing until it is resumed; what comes waits."""
 
 
-@route(forwards, "resume", f"PATCH {FORWARD}", show_paused, body={"paused": False})
-def forward_resume() -> None:
+@command(forwards, "resume", show_paused)
+def forward_resume(channel: OfChannel, name: Name) -> Work:
     """Go on with a forward that was paused, by hand or because its target answered 410."""
+    path = target_of("forwards", channel, name)
+    return _resumed(path, "PATCH", path, {"paused": False})
+
+
+def _resumed(path: str, method: str, resuming: str, body: Json | None) -> Work:
+    """Have one go on, and say whether it was paused."""
+
+    async def resume(api: Api) -> Json:
+        before = await api.call("GET", path)
+        after = await api.call(method, resuming, body)
+        return after | {"was_paused": bool(before["paused"])}
+
+    return resume
 
 
 @route(

@@ -98,8 +98,13 @@ class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
 
 
 class ForwardView(SubscriptionDetail, frozen=True, kw_only=True):
-    """A subscription that the server itself reads; the values of its headers are masked."""
+    """A subscription that the server itself reads; the values of its headers are masked.
 
+    Attributes:
+        tried: Since the server reads it the target was connected to, or was not there.
+    """
+
+    tried: bool
     url: str
     timeout_s: float
     concurrency: int
@@ -282,6 +287,7 @@ async def create_forward(who: Caller, fields: Changes) -> ForwardView:
     made, new = await who.store.subscribe(channel.name, name, since, who.now(), config)
     if not new:
         raise SubscriptionExists(channel.name, name)
+    await _try(who, made)
     return await shown(who, made, forward_view)
 
 
@@ -303,6 +309,7 @@ async def change_forward(who: Caller, channel: str, name: str, fields: Changes) 
         assert forward.config.forward is not None
         config = _configured(who.parts, forward.config.forward, rules)
         forward = await _set(who, forward, forward=config)
+        await _try(who, forward)
     if only is not None:
         forward = await _set_filter(who, forward, only)
     if paused is not None:
@@ -324,12 +331,19 @@ def forward_view(who: Caller, status: SubscriptionStatus) -> ForwardView:
     shown, engine = msgspec.structs.asdict(whole_view(who, status)), who.parts.forwards
     shown["waits_for"] = shown["waits_for"] or (engine.why_waiting(number) if engine else "")
     return ForwardView(
+        tried=bool(engine and engine.tried(number)),
         url=config.url,
         timeout_s=config.timeout_s,
         concurrency=config.concurrency,
         headers={name: MASK for name, _ in config.headers},
         **shown,
     )
+
+
+async def _try(who: Caller, forward: Subscription) -> None:
+    """Have a server that runs connect to its target, so that its answer says what came of it."""
+    if who.parts.forwards is not None:
+        await who.parts.forwards.try_target(forward.number)
 
 
 async def _set(who: Caller, found: Subscription, **changes: Any) -> Subscription:

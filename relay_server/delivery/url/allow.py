@@ -82,6 +82,10 @@ class ForwardNotAllowed(InvalidValue):
     code = "forward_not_allowed"
     hint = f"{SETTING} lists the hosts, addresses and networks that forwards may reach."
 
+    def __init__(self, reason: str, entry: str) -> None:
+        super().__init__(reason)
+        self.hint = f"Add {entry} to {SETTING}, with commas between them, and restart the server."
+
 
 @dataclass(frozen=True, slots=True)
 class Allowlist:
@@ -131,9 +135,10 @@ class Allowlist:
         known = _known_addresses(target.host)
         reasons = [self.refusal(target.host, address) for address in known]
         if known and all(reasons):
-            raise ForwardNotAllowed(reasons[0])
+            raise ForwardNotAllowed(reasons[0], target.host)
         if not known and not self.networks and target.host not in self.names:
-            raise ForwardNotAllowed(f"forwards may not reach {target.host}")
+            reason = f"{SETTING} does not name {target.host}: forwards may not reach it"
+            raise ForwardNotAllowed(reason, target.host)
         return target
 
     def _permits(self, name: str, address: Address) -> bool:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 import structlog
@@ -28,6 +29,7 @@ from relay_server.values import Subscription, SubscriptionNumber
 log = structlog.get_logger()
 
 START_AGAIN_S = 5.0  # until a forward that could not start is started again
+TRY_S = 10.0  # for a new forward to begin and to connect once, before whoever made it is answered
 GRACE_S = 10.0  # for what is under way to a URL that gets nothing more; then it comes again
 
 
@@ -37,6 +39,7 @@ class _Kept:
 
     Attributes:
         grace_s: What is under way gets so long at the end.
+        begun: Its push has a reader.
     """
 
     subscription: Subscription
@@ -44,6 +47,7 @@ class _Kept:
     push: Push | None = None
     grace_s: float = GRACE_S
     task: asyncio.Task[None] | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     def facts(self) -> dict[str, str]:
         return {"channel": self.subscription.channel, "subscription": self.subscription.name}
@@ -94,6 +98,21 @@ class Forwards:
         if kept is None:
             return ""
         return kept.why or (kept.push.why_waiting if kept.push else "")
+
+    def tried(self, number: SubscriptionNumber) -> bool:
+        """True once its target was connected to, or was tried and was not there."""
+        kept = self._kept.get(number)
+        return bool(kept and kept.push and kept.push.tried)
+
+    async def try_target(self, number: SubscriptionNumber) -> None:
+        """Have a forward connect once to its target, and post nothing; it ends within `TRY_S`."""
+        kept = self._kept.get(number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TRY_S):
+                if kept is not None:
+                    await kept.begun.wait()
+                    if kept.push is not None:
+                        await kept.push.try_target()
 
     def start(self, subscription: Subscription) -> None:
         """Read a subscription from now on; nothing happens for one that is read already."""
@@ -177,10 +196,12 @@ class Forwards:
         push.attach(reader)
         kept.why = ""
         self._hub.start(reader, push)
+        kept.begun.set()
         log.info("forward started", target=push.host, **kept.facts())
         return await push.until_gone()
 
     async def _end(self, kept: _Kept) -> None:
+        kept.begun.clear()
         push, kept.push = kept.push, None
         if push is not None:
             try:

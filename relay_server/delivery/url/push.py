@@ -123,6 +123,7 @@ class Push:
     Attributes:
         host: The target's, with its port, for people.
         why_waiting: Why the target gets nothing now; empty when it does.
+        tried: It was connected to, or it was tried and was not there.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Push:
         self.token = ""  # nobody's: revoking one closes no forward
         self.host = target.authority
         self.why_waiting = ""
+        self.tried = False
         self._window = Window(config.concurrency)
         self._poster = _poster(config, target, Door(allowlist, target.host, resolve), tls)
         self._loop = asyncio.get_running_loop()
@@ -170,6 +172,13 @@ class Push:
         task = self._loop.create_task(self._poster.post(delivery), name=f"post {delivery.id}")
         self._under_way[delivery.id] = task
         task.add_done_callback(functools.partial(self._posted, delivery.id))
+
+    async def try_target(self) -> None:
+        """Connect once and post nothing; where it is not there, wait as after a delivery."""
+        why = await self._poster.look()
+        self.tried = True
+        if why:
+            self._wait(why)
 
     def tick(self, now: float) -> None:
         """Extend the leases of what is under way; call this about once a second."""
@@ -214,6 +223,7 @@ class Push:
 
     def _posted(self, delivery: str, task: asyncio.Task[Outcome]) -> None:
         del self._under_way[delivery]
+        self.tried = True
         self._window.give_back(delivery)
         if task.cancelled():
             return  # the lease is freed with the reader

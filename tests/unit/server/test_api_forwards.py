@@ -31,6 +31,7 @@ class Engine(Forwards):
     def __init__(self, store: Store) -> None:
         super().__init__(cast(Hub, None), Allowlist(), bytes)
         self.told: list[tuple[str, int, str]] = []
+        self.tries: list[int] = []
         self.follow(store.feed)
 
     async def _keep(self, kept: _Kept) -> None:
@@ -41,6 +42,9 @@ class Engine(Forwards):
             await asyncio.Event().wait()
         finally:
             self.told.append(("stop", kept.subscription.number, ""))
+
+    async def try_target(self, number: int) -> None:
+        self.tries.append(number)
 
     @property
     def calls(self) -> list[tuple[str, str]]:

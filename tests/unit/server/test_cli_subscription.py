@@ -51,7 +51,7 @@ def test_a_forward_is_kept_without_a_server_too(command: Run, tmp_path: Path) ->
     changed = answer(command("forward", "set", *whose, "--timeout", "5", "--no-headers"))
     assert (changed["timeout_s"], changed["headers"]) == (5, {})
     assert answer(command("forward", "set", *whose, "--filter", "from:bot"))["filter"] == "from:bot"
-    assert "forward of chatwoot posts only from:bot to http" in command("forward", "list")[1]
+    assert "forward of chatwoot (from:bot) -> http" in command("forward", "list")[1]
     assert answer(command("forward", "pause", *whose))["paused"] == "paused by hand"
     assert answer(command("forward", "resume", *whose))["paused"] == ""
     assert "http://bot:8001/webhook" in command("forward", "list")[1]
@@ -64,11 +64,12 @@ def test_a_forward_is_kept_without_a_server_too(command: Run, tmp_path: Path) ->
     [
         ({}, "connected"),
         ({"readers": 2}, "connected ×2"),
-        ({"target_down": True, "waits_for": "refused"}, "waits for its target (refused)"),
+        ({"target_down": True, "waits_for": "refused"}, "ana of chatwoot: refused"),
         ({"connected": False}, "away"),
-        ({"forward": "http://bot/"}, "forward to http://bot/"),
-        ({"forward": "http://bot/", "connected": False}, "forward to http://bot/, not running"),
-        ({"paused": "paused by hand"}, "PAUSED, connected"),
+        ({"connected": False, "away_since": 1_783_000_810_000}, "away since 2026-07-02"),
+        ({"forward": "http://bot/", "tried": False}, "not tried yet"),
+        ({"forward": "http://bot/", "connected": False}, "not running"),
+        ({"paused": "paused by hand"}, "paused, connected"),
     ],
 )
 def test_who_reads(
@@ -78,7 +79,7 @@ def test_who_reads(
     found = {"subscriptions": [SUBSCRIPTION | changes]}
     text = " ".join(shown(subscriptions.show_subscriptions, found).split())
     assert reader in text
-    assert ("relay-server subscription resume chatwoot ana" in text) == ("PAUSED" in reader)
+    assert ("relay-server subscription resume chatwoot ana" in text) == ("paused" in reader)
 
 
 def test_a_pause_is_not_overlooked(
@@ -89,7 +90,7 @@ def test_a_pause_is_not_overlooked(
     monkeypatch.delenv("NO_COLOR", raising=False)
     subscriptions.show_subscriptions({"subscriptions": [paused]})
     [line] = [x for x in capsys.readouterr().out.splitlines() if "answered 410" in x]
-    assert line.startswith("\x1b[1;31m")
+    assert line.startswith("\x1b[1;31mana of chatwoot is paused")
 
 
 def test_subscriptions_in_80_columns(shown: Shown) -> None:
@@ -98,17 +99,18 @@ def test_subscriptions_in_80_columns(shown: Shown) -> None:
     text = shown(subscriptions.show_subscriptions, {"subscriptions": [waits]})
     _, line, _, why = text.splitlines()
     assert line.split()[-1] == "1"
-    assert why == "ana of chatwoot: waits for its target (10.0.0.5:8001 does not answer)"
+    assert why == "ana of chatwoot: 10.0.0.5:8001 does not answer"
 
 
 @pytest.mark.parametrize(
     ("changes", "reader"),
     [
-        ({}, "runs"),
+        ({}, "not tried yet"),
+        ({"tried": True}, "connected"),
         ({"connected": False}, "not running"),
-        ({"connected": False, "waits_for": "it is starting"}, "waits"),
-        ({"connected": False, "paused": "410"}, "PAUSED, not running"),
-        ({"target_down": True, "waits_for": "goes away"}, "waits for its target"),
+        ({"connected": False, "waits_for": "it is starting"}, "not running"),
+        ({"connected": False, "paused": "410"}, "paused, not running"),
+        ({"target_down": True, "waits_for": "goes away"}, "target down"),
     ],
 )
 def test_a_forward_in_80_columns(shown: Shown, changes: Json, reader: str) -> None:
@@ -117,5 +119,30 @@ def test_a_forward_in_80_columns(shown: Shown, changes: Json, reader: str) -> No
     text = shown(subscriptions.show_forwards, {"forwards": [one]})
     _, line, *below = text.splitlines()
     assert re.search(rf"^chatwoot  forward  {reader}  +3  +20\d\d-[0-9-]+ [0-9:]+ +1$", line)
-    why = f" ({one['waits_for']})" if one["waits_for"] else ""
-    assert f"forward of chatwoot posts to http://bot:8001/webhook{why}" in below
+    why = f": {one['waits_for']}" if one["waits_for"] else ""
+    assert f"forward of chatwoot -> http://bot:8001/webhook{why}" in below
+
+
+def test_what_was_not_paused_does_not_go_on(command: Run) -> None:
+    command("init")
+    command("forward", "create", "chatwoot", "http://bot:8001/webhook")
+    whose = ("chatwoot", "forward")
+    assert command("forward", "resume", *whose)[1] == "forward of chatwoot was not paused.\n"
+    command("forward", "pause", *whose)
+    assert "goes on; 0 events wait" in command("forward", "resume", *whose)[1]
+    for line in (("forward", "delete", "chatwoot", "nope"), ("channel", "delete", "nope")):
+        assert "nope" in command(*line)[2]
+        assert "[y/N]" not in command(*line)[2]
+    assert answer(command("forward", "delete", *whose, "--yes", "--json")) == {
+        "channel": "chatwoot",
+        "name": "forward",
+    }
+
+
+def test_what_a_new_forward_says_of_its_target(shown: Shown) -> None:
+    down = {"connected": True, "target_down": True, "waits_for": "bot:8001 does not answer"}
+    assert "bot:8001 does not answer. What comes waits" in " ".join(
+        shown(subscriptions.show_forward, FORWARD | down).split()
+    )
+    taken = shown(subscriptions.show_forward, FORWARD | {"connected": True, "tried": True})
+    assert "http://bot:8001/webhook takes connections." in taken
