@@ -57,7 +57,9 @@ def load(folder: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError, AttributeError) as exc:
         raise UsageError(
-            _("the saved login {file} cannot be read: {exc}").format(file=file, exc=exc),
+            _("the saved login {file} cannot be read: {why}").format(
+                file=file, why=getattr(exc, "strerror", None) or exc
+            ),
             _("Run relay-client logout, then relay-client login URL."),
         ) from exc
 

@@ -76,8 +76,13 @@ def one_of(text: str, words: Sequence[str]) -> str:
         ValueError: It is none of them; they are named.
     """
     if text.lower() not in words:
-        raise ValueError(f"must be {' or '.join(filter(None, [', '.join(words[:-1]), words[-1]]))}")
+        raise ValueError(f"must be {either(words)}")
     return text.lower()
+
+
+def either(words: Sequence[str]) -> str:
+    """A choice of words: `pretty, plain or json`."""
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 # What a library says of a value, and what we do.

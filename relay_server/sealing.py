@@ -65,4 +65,6 @@ class Sealer:
         try:
             return decoded(self._path.read_bytes()).strip()
         except OSError as exc:
-            raise InvalidValue(f"the sealing key {self._path} cannot be read: {exc}") from exc
+            raise InvalidValue(
+                f"the sealing key {self._path} cannot be read: {exc.strerror}"
+            ) from exc

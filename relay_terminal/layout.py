@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.text import ZERO_WIDTH_JOINER
-from relay_terminal.words import _, plural
+from relay_terminal.words import plural
 
 _GAP = "  "  # between columns
 _NARROW_CELLS = 16  # no column is made narrower than this
@@ -143,13 +143,6 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.3g} {unit}"
     return plural("{number} byte", "{number} bytes", number)
-
-
-def either(words: Sequence[str]) -> str:
-    """A choice of words: `pretty, plain or json`."""
-    if len(words) < 2:
-        return "".join(words)
-    return _("{words} or {last}").format(words=", ".join(words[:-1]), last=words[-1])
 
 
 def _stacked(rows: Sequence[Sequence[str]], cells: int) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -46,6 +45,7 @@ from relay_server.operations import (
 from relay_server.web.access import address, caller
 from relay_server.web.context import CONTEXT
 from relay_server.web.limits import Limit
+from relay_server.web.misfits import misfit
 
 FieldsT = TypeVar("FieldsT", bound=msgspec.Struct)
 
@@ -55,8 +55,6 @@ MAX_EVENT_REQUESTS = 8
 BODY_DEADLINE_S = 10.0  # for the body of a request to the API; longer: 408
 
 # What msgspec calls the kinds of JSON's values.
-KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
-
 ROOT = "/api/v1"
 CHANNEL = "/channels/{name}"
 SUBSCRIPTION = "/channels/{name}/subscriptions/{subscription}"
@@ -285,19 +283,9 @@ async def _from_body(
     try:
         return msgspec.json.decode(bytes(body), type=fields)
     except msgspec.ValidationError as exc:
-        raise InvalidValue(_misfit(str(exc))) from exc
+        raise InvalidValue(misfit(exc, fields)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidValue(f"the request's body is no JSON: {exc}") from exc
-
-
-def _misfit(message: str) -> str:
-    """What does not fit, and where: msgspec names Python's types, and a path from `$` on."""
-    problem, _, path = message.partition(" - at `$")
-    if problem.startswith("Expected `"):
-        problem = problem.replace("`", "").replace(" | ", " or ")
-        problem = re.sub(r"\w+", lambda word: KINDS.get(word[0], word[0]), problem)
-    where = path.strip(".`")
-    return f"{where}: {problem}" if where else problem
 
 
 async def from_query(request: web.Request, fields: type[FieldsT]) -> FieldsT:

@@ -111,10 +111,10 @@ async def test_numbers_in_a_query(admin: Asking, path: str, number: str) -> None
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ('{"selection": {"all": 1}}', "selection.all: Expected true or false, got a whole number"),
-        ('{"selection": {"kind": 4}}', "selection.kind: Expected text or null"),
-        ('{"selection": 5}', "selection: Expected object, got a whole number"),
-        ("{}", "missing required field `selection`"),
+        ('{"selection": {"all": 1}}', "selection.all: must be true or false, not a whole number"),
+        ('{"selection": {"kind": 4}}', "selection.kind: must be text or null, not a whole number"),
+        ('{"selection": 5}', "selection: must be an object, not a whole number"),
+        ("{}", "selection must be given"),
         ("{", "the request's body is no JSON"),
     ],
 )
