@@ -7,7 +7,7 @@ from functools import cached_property
 
 import msgspec
 
-from relay_server.filters.facts import MAX_TEXT_CHARS, Facts, facts_of, fold, words_of
+from relay_server.filters.facts import MAX_TEXT_CHARS, Facts, facts_of, fold, text_of
 from relay_server.filters.secrets import masked_text
 from relay_server.values import Event
 
@@ -41,17 +41,19 @@ class Document:
         return facts_of(head.kind, head.key, self.json)
 
     @cached_property
-    def words(self) -> str:
-        """The body's text, folded: what is searched, and indexed.
-
-        Of JSON its values; of anything else all that is text.
-        """
+    def text(self) -> str:
+        """What is searched: of JSON its values, of anything else all that is text."""
         body = self.event.body
         if self.json is not None:
-            return words_of(self.json)
+            return text_of(self.json)
         if len(body) > MAX_PARSED_BYTES:
             return ""
         return fold(masked_text(body[:MAX_TEXT_CHARS].decode("utf-8", "replace"), " "))
+
+    @cached_property
+    def words(self) -> str:
+        """The text, folded: a filter looks through it."""
+        return fold(self.text)
 
 
 class Documents:

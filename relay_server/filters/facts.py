@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 import unicodedata
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -19,18 +19,17 @@ MAX_TEXT_CHARS = 65_536  # of a body's text; what comes behind is not searched
 MAX_ID_CHARS = 100  # of a number or name that a body gives to what it is about
 MAX_VALUES = 20_000  # of a body, empty ones too; what comes behind is not searched
 
-MAX_KNOWN_NAMES = 1_024  # of fields, of which it is remembered whether they are secrets
+MAX_KNOWN_NAMES = 1_024  # of fields, of which it is remembered that they are no secrets
 SECRET_CHARS = 16  # of a name's end that are looked at
 # Fields whose values are secrets, by the end of their names. They are in no index and no search.
 SECRET_FIELD = re.compile(r"(?:token|secret|password|authorization|api_?key)$", re.IGNORECASE)
 
 _FOLDED_CHARS = 256  # at once: a run of marks is put in order in a time that grows by its square
-_SECRETS = dict[str, bool]()
+_HARMLESS = set[str]()  # names of fields that were looked at, and are no secrets'
 _MARKS = re.compile(r"[\u0300-\u036f]+")  # accents, once they stand beside their letters
 _WORD = re.compile(r"\w+")
-# What is no letter, digit or `_` ends a word.
-_ASCII_WORDS = bytes(ord(chr(n).lower()) if chr(n).isalnum() or n == 95 else 32 for n in range(128))
-_ASCII_WORDS += bytes(128)
+# What Latin-1 has not, and is neither a letter nor an accent: it ends a word, whatever it is.
+_SYMBOLS = re.compile(r"[^\x00-\xff\w\u0300-\u036f]+")
 
 
 class Direction(enum.StrEnum):
@@ -102,38 +101,53 @@ def facts_of(kind: str, key: str, body: object) -> Facts:
     )
 
 
-def words_of(body: object) -> str:
-    """The words of a decoded body's values, as `fold` gives them, without secrets.
+def text_of(body: object) -> str:
+    """A decoded body's values in one text, without secrets; what is not ASCII in it is folded.
 
-    A value that a body repeats counts once. Values that are all ASCII come first: those are most,
-    and folded together at little cost, because each event is indexed by this.
+    `fold` makes words of it. So does the index' tokenizer, which knows ASCII and nothing else. A
+    value that a body repeats counts once. Values that are all ASCII come first.
     """
     values = _values(body)
     ascii_ = " ".join(filter(str.isascii, values))[:MAX_TEXT_CHARS]
-    others = " ".join(value for value in values if not value.isascii())[:MAX_TEXT_CHARS]
-    words = ascii_.encode().translate(_ASCII_WORDS).decode().split()
-    return " ".join([*words, fold(others)]) if others else " ".join(words)
+    others = " ".join([value for value in values if not value.isascii()])[:MAX_TEXT_CHARS]
+    return f"{ascii_} {fold(others)}" if others else ascii_
 
 
 def is_secret(name: str) -> bool:
-    """Whether a field's value is a secret, by its name; asked again, `_SECRETS` knows."""
-    secret = SECRET_FIELD.search(name[-SECRET_CHARS:]) is not None
-    if len(_SECRETS) < MAX_KNOWN_NAMES and len(name) <= MAX_ID_CHARS:
-        _SECRETS[name] = secret
-    return secret
+    """Whether a field's value is a secret, by its name; of harmless ones it is remembered."""
+    if SECRET_FIELD.search(name[-SECRET_CHARS:]) is not None:
+        return True
+    if len(_HARMLESS) < MAX_KNOWN_NAMES and len(name) <= MAX_ID_CHARS:
+        _HARMLESS.add(name)
+    return False
 
 
 def fold(text: str) -> str:
     """The words of a text in lower case and without accents, with a space between each two.
 
-    The same text for what is looked for and what is looked through: so `nao` finds `Não`.
+    The same text for what is looked for and what is looked through: so `nao` finds `Não`. Each
+    event is indexed by this: what Latin-1 can say, which is nearly all, is folded by a table.
     """
-    if not text.isascii():
-        # Piece by piece: each character comes apart by itself, and marks are left out.
-        pieces = (text[at : at + _FOLDED_CHARS] for at in range(0, len(text), _FOLDED_CHARS))
-        text = "".join(unicodedata.normalize("NFD", piece) for piece in pieces)
-        text = _MARKS.sub("", text)
-    return " ".join(_WORD.findall(text.lower()))
+    try:
+        latin = text.encode("latin-1")
+    except UnicodeEncodeError:
+        try:
+            latin = _SYMBOLS.sub(" ", text).encode("latin-1")
+        except UnicodeEncodeError:
+            return _folded(text)
+    return " ".join(latin.translate(_LATIN_WORDS).decode("latin-1").split())
+
+
+def _folded(text: str) -> str:
+    """As `fold`, whatever the text."""
+    # Piece by piece: each character comes apart by itself, and marks are left out.
+    pieces = (text[at : at + _FOLDED_CHARS] for at in range(0, len(text), _FOLDED_CHARS))
+    text = "".join(unicodedata.normalize("NFD", piece) for piece in pieces)
+    return " ".join(_WORD.findall(_MARKS.sub("", text).lower()))
+
+
+# A byte for each character: none of these becomes several, and none depends on its neighbours.
+_LATIN_WORDS = bytes(ord(_folded(chr(n)) or " ") for n in range(256))
 
 
 def _object(of: dict[str, Any], name: str) -> dict[str, Any]:
@@ -210,26 +224,27 @@ def attachments_of(body: dict[str, Any], limit: int) -> list[str]:
 def _values(body: object) -> dict[str, None]:
     """Strings and numbers, each once. A stack: a stranger chose how deep the body is."""
     found, looked = dict[str, None](), 0
-    stack: list[tuple[str, Any]] = [("", body)]
+    stack: list[Any] = [[body]]
     while stack and looked < MAX_VALUES:
-        name, value = stack.pop()
-        inside = value.items() if isinstance(value, dict) else zip(repeat(name), _list(value))
-        looked += len(value) if isinstance(value, dict | list) else 1
-        for name, inner in islice(inside, MAX_VALUES):
-            kind = type(inner)
+        inside = stack.pop()
+        if type(inside) is dict:
+            inside = inside.values() if _HARMLESS.issuperset(inside) else _shown(inside)
+        looked += len(inside)
+        for value in inside if looked <= MAX_VALUES else islice(inside, MAX_VALUES):
+            kind = type(value)
             if kind is str:
-                text = inner
+                found[value] = None
             elif kind is int or kind is float:
-                text = repr(inner)
-            else:
-                if kind is dict or kind is list:
-                    stack.append((name, inner))
-                continue
-            secret = _SECRETS.get(name)
-            if not (is_secret(name) if secret is None else secret):
-                found[text] = None
+                found[repr(value)] = None
+            elif (kind is dict or kind is list) and value:
+                stack.append(value)
     return found
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _shown(fields: dict[str, Any]) -> list[Any]:
+    """The values of an object's fields, without secrets; an object among them has its own."""
+    return [
+        value
+        for name, value in fields.items()
+        if name in _HARMLESS or not is_secret(name) or type(value) is dict
+    ]

@@ -50,8 +50,8 @@ from relay_server.values import Channel, ChannelNumber, Range
 
 log = structlog.get_logger()
 
-GATHER_S = 0.2  # between a webhook and its indexing, so that one commit takes many
-BATCH = 64  # events that are indexed by one commit
+GATHER_S = 0.5  # between a webhook and its indexing, so that one commit takes many
+BATCH = 128  # events that are indexed by one commit
 MIN_BATCH = 8  # the same where bodies are large, or the machine is slow
 BATCH_BYTES = 1_048_576  # of their bodies; a larger one is read by itself
 PIECE_S = 0.005  # of parsing at once

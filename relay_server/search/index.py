@@ -40,7 +40,6 @@ MAX_EXPANDED = 64  # kinds that a beginning stands for; for more the events them
 FIRST_WINDOW = 2_048  # sequences that the first query of an answer goes through
 WINDOW_GROWTH = 4  # times as many the next one, as long as there is time
 UNSURE = 128  # events that are named at once where more is left to be asked of each
-ROWS_AT_ONCE = 16  # of one INSERT: SQLite is left and entered once for all of them
 
 SCHEMA = f"""
 CREATE TABLE session (boot TEXT NOT NULL);  -- of the machine, while the file is open
@@ -54,6 +53,8 @@ CREATE TABLE facts (
     private INTEGER NOT NULL, message TEXT NOT NULL, says TEXT NOT NULL);
 CREATE VIRTUAL TABLE words USING fts5(
     tags, name, text, content='', contentless_delete=1, tokenize="ascii tokenchars '_'");
+-- Pieces that are merged at once: with more, words are written less often, and looked for in more.
+INSERT INTO words (words, rank) VALUES ('automerge', 8);
 INSERT INTO session VALUES ('');
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
@@ -76,6 +77,14 @@ class Looked(NamedTuple):
     sequences: Sequence[int]
     reached: int
     rest: Filter
+
+
+class _Rows(NamedTuple):
+    """What is written of an event."""
+
+    facts: tuple[Any, ...]
+    words: tuple[Any, ...]
+    kind: str
 
 
 class Patience:
@@ -159,17 +168,15 @@ class Index:
         Returns:
             The sequence up to which the channel is indexed now.
         """
-        until, done = time.thread_time() + within_s, list[Document]()
+        until, done = time.thread_time() + within_s, list[_Rows]()
         for event in events:
-            document = Document(event)
-            _ = document.facts, document.words
-            done.append(document)
+            done.append(_rows(channel, event))
             if time.thread_time() > until:
                 break
         if len(done) < len(events):
-            up_to = done[-1].event.head.sequence
+            up_to = events[len(done) - 1].head.sequence
         with self._writing:
-            self._insert(channel, done)
+            self._insert(done)
             self._writing.execute(
                 "INSERT INTO progress VALUES (?1, ?2, ?3) ON CONFLICT (channel)"
                 " DO UPDATE SET up_to = max(up_to, ?2), events = events + ?3",
@@ -281,18 +288,10 @@ class Index:
             raise Unusable("the machine stopped while it was open")
         self._writing.execute("UPDATE session SET boot = ?", (boot,))
 
-    def _insert(self, channel: ChannelNumber, documents: Sequence[Document]) -> None:
-        facts, words = list[Sequence[Any]](), list[Sequence[Any]]()
-        for document in documents:
-            head, of = document.event.head, document.facts
-            at = channel << BITS | head.sequence
-            start = at, head.id, head.received_at, len(document.event.body), head.kind
-            who = of.account, of.conversation, of.inbox, of.contact, of.name, of.direction
-            facts.append((*start, *who, of.private, of.message, of.says))
-            words.append((at, tags(document), fold(of.name), document.words))
-        _insert_rows(self._writing, "facts", facts)
-        _insert_rows(self._writing, "words (rowid, tags, name, text)", words)
-        new = {document.event.head.kind.lower() for document in documents} - self._kinds
+    def _insert(self, rows: Sequence[_Rows]) -> None:
+        _insert_rows(self._writing, "facts", [row.facts for row in rows])
+        _insert_rows(self._writing, "words (rowid, tags, name, text)", [row.words for row in rows])
+        new = {row.kind for row in rows} - self._kinds
         for kind in sorted(new)[: MAX_KINDS + 1 - len(self._kinds)]:
             self._writing.execute("INSERT OR IGNORE INTO kinds VALUES (?)", (kind,))
             self._kinds.add(kind)
@@ -405,9 +404,19 @@ def _windows(of: Range, until: float, *, whole: bool) -> Iterator[Range]:
             size *= WINDOW_GROWTH
 
 
+def _rows(channel: ChannelNumber, event: Event) -> _Rows:
+    document = Document(event)
+    head, of = event.head, document.facts
+    at = channel << BITS | head.sequence
+    start = at, head.id, head.received_at, len(event.body), head.kind
+    who = of.account, of.conversation, of.inbox, of.contact, of.name, of.direction
+    facts = (*start, *who, of.private, of.message, of.says)
+    return _Rows(facts, (at, tags(document), fold(of.name), document.text), head.kind.lower())
+
+
 def _insert_rows(connection: apsw.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[start : start + ROWS_AT_ONCE]
-        one = f"({', '.join('?' * len(some[0]))})"
-        sql = f"INSERT INTO {table} VALUES {', '.join([one] * len(some))}"  # noqa: S608
-        connection.execute(sql, tuple(chain.from_iterable(some)))
+    """Insert rows by one statement: after each, FTS5 writes what it has gathered."""
+    if rows:
+        one = f"({', '.join('?' * len(rows[0]))})"
+        sql = f"INSERT INTO {table} VALUES {', '.join([one] * len(rows))}"  # noqa: S608
+        connection.execute(sql, tuple(chain.from_iterable(rows)))

@@ -5,13 +5,14 @@ An event has a row in `words` (FTS5), with three columns: `text`, the folded wor
 such as `from:customer`. All of them are found by the same inverted index, in order of position, so
 that terms are intersected without a look at any row. What is compared by size is in `facts`.
 
-The tokenizer is FTS5's `ascii`: words come folded already (`filters.facts.fold`), and a token ends
-where a folded word does. So the index finds what `Filter.matches` finds, whatever Unicode SQLite
-knows of.
+The tokenizer is FTS5's `ascii`. What is not ASCII comes folded already (`filters.facts.text_of`),
+and of ASCII it makes the words that `fold` makes. So the index finds what `Filter.matches` finds,
+whatever Unicode SQLite knows of.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -49,21 +50,24 @@ class Query:
 
 def tags(document: Document) -> str:
     """The facts of an event, each as one token."""
-    head, facts = document.event.head, document.facts
-    found = {
-        _tag("kind", head.kind),
+    event, facts = document.event, document.facts
+    found = [
+        _tag("kind", event.head.kind),
         _tag("inbox", facts.inbox),
         _tag("from", facts.direction),
         _tag("contact", facts.contact),
-        *(_tag("conv", name) for name in (facts.conversation, head.key)),
-        _tag("conv", f"{facts.account}/{facts.conversation}"),
-    }
-    states = {
-        "private": facts.private,
-        "repeat": document.event.repeat_of is not None,
-        "conflict": document.event.conflict,
-    }
-    return " ".join((*found, *(_tag("is", state) for state, so in states.items() if so)))
+        _tag("conv", facts.conversation),
+        _tag("conv", event.head.key),
+    ]
+    if (whole := f"{facts.account}/{facts.conversation}") != event.head.key:
+        found.append(_tag("conv", whole))
+    if facts.private:
+        found.append(_tag("is", "private"))
+    if event.repeat_of is not None:
+        found.append(_tag("is", "repeat"))
+    if event.conflict:
+        found.append(_tag("is", "conflict"))
+    return " ".join(found)
 
 
 def translate(asked: Filter, kinds: Kinds, *, prefixes: bool = True) -> Query:
@@ -165,6 +169,7 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
+@functools.lru_cache(1_024)
 def _tag(word: str, value: str) -> str:
     token = value.lower()
     return word + _COLON + (token if token.isalnum() else token.translate(_IN_TOKEN))

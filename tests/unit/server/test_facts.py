@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+import unicodedata
 from collections.abc import Callable
 
 import msgspec
@@ -18,7 +20,7 @@ from relay_server.filters.facts import (
     Facts,
     facts_of,
     fold,
-    words_of,
+    text_of,
 )
 from tests.support.chatwoot import fixture
 
@@ -111,7 +113,7 @@ def test_another_sender_has_a_key_alone() -> None:
 @given(jsons, st.sampled_from(["message_created", "conversation_updated", "webwidget_triggered"]))
 def test_nothing_makes_it_fail(body: object, kind: str) -> None:
     assert facts_of(kind, "", body).kind == kind
-    words_of(body)
+    text_of(body)
 
 
 @given(jsons)
@@ -131,23 +133,23 @@ def test_text_is_what_a_body_says_without_secrets() -> None:
         "n": 1.5,
         "t": True,
     }
-    assert sorted(words_of(body).split()) == ["1", "5", "9007199254740993", "ola", "shown"]
+    assert sorted(fold(text_of(body)).split()) == ["1", "5", "9007199254740993", "ola", "shown"]
 
 
 def test_text_is_bounded() -> None:
-    assert len(words_of([f"{n:010}" for n in range(100_000)])) == MAX_TEXT_CHARS
-    assert len(words_of([f"é{n}" for n in range(100_000)])) == MAX_TEXT_CHARS
-    assert words_of([*([""] * MAX_VALUES), ["far"]]) == ""
-    assert words_of(["twice é", "twice é", "Twice é"]) == "twice e twice e"
+    assert len(text_of([f"{n:010}" for n in range(100_000)])) == MAX_TEXT_CHARS
+    assert len(fold(text_of([f"é{n}" for n in range(100_000)]))) == MAX_TEXT_CHARS
+    assert text_of([*([""] * MAX_VALUES), ["far"]]) == ""
+    assert fold(text_of(["twice é", "twice é", "Twice é"])) == "twice e twice e"
     deep: object = "end"
     for _ in range(500):
         deep = [deep]
-    assert words_of(deep) == "end"
+    assert text_of(deep) == "end"
 
 
 @given(jsons)
-def test_words_of_many_values_are_those_of_each(body: object) -> None:
-    found = f" {words_of(body)} "
+def test_text_of_many_values_has_the_words_of_each(body: object) -> None:
+    found = f" {fold(text_of(body))} "
     for value in body.values() if isinstance(body, dict) else [body]:
         if isinstance(value, str) and not isinstance(body, dict):
             assert f" {fold(value)} " in found or not fold(value)
@@ -156,8 +158,8 @@ def test_words_of_many_values_are_those_of_each(body: object) -> None:
 @pytest.mark.parametrize(
     "work",
     [
-        lambda: words_of({"A" * 500_000: [str(n) for n in range(80_000)]}),
-        lambda: words_of([[]] * 350_000),
+        lambda: text_of({"A" * 500_000: [str(n) for n in range(80_000)]}),
+        lambda: text_of([[]] * 350_000),
         lambda: fold("a" + "\u0301" * 32_767 + "\u0316" * 32_767),
         lambda: of("message_created_incoming", content="", attachments=[{}] * 350_000),
     ],
@@ -173,6 +175,14 @@ def test_what_a_stranger_made_hard_takes_no_longer(work: Callable[[], object]) -
 def test_folding_is_the_same_wherever_a_piece_ends() -> None:
     word = "a\u0301\u0316\u05b4c\u0327한é"
     assert {fold("x" * at + " " + word).split(" ", 1)[1] for at in range(240, 260)} == {fold(word)}
+
+
+@given(st.text() | st.text("aÉçß ªK\u0301\u05b4ΓΣ한漢😀_-\x00\x85\xad"))
+def test_folding_is_what_unicode_says_and_folds_no_further(text: str) -> None:
+    apart = unicodedata.normalize("NFD", text)
+    bare = re.sub("[\u0300-\u036f]", "", apart).lower()
+    assert fold(text) == " ".join(re.findall(r"\w+", bare))
+    assert fold(fold(text)) == fold(text)
 
 
 def test_folding() -> None:
