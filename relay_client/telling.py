@@ -27,7 +27,7 @@ from relay_protocol.values import GONE, Failure, FailureKind, Outcome, Response
 from relay_terminal.layout import Colour, duration
 from relay_terminal.words import _, plural
 
-LINE_CHARS = 1_000
+LINE_CHARS = 1_000  # of what happened, on a screen or in a pipe; more is cut
 YEAR_MS = 31_536_000_000  # nothing is due later
 Simple: TypeAlias = (
     Lost | StillAway | Waiting | Resumed | Paused | Slept | Warned | Stopping | Ended

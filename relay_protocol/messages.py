@@ -42,6 +42,7 @@ class Wanted(msgspec.Struct, frozen=True):
             taking over from them.
         filter: Which events it is to get from now on, empty for every one; None leaves the
             subscription as it is set.
+        temporary: A new one goes soon after its last connection.
     """
 
     channel: str
@@ -49,6 +50,7 @@ class Wanted(msgspec.Struct, frozen=True):
     since: Annotated[int, Meta(ge=0, le=MAX_UNIX_MS)] | None = None
     share: bool = False
     filter: str | None = None
+    temporary: bool = False
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -85,6 +87,7 @@ class Granted(msgspec.Struct, frozen=True):
         came_oldest_at: When the oldest of these was received, in Unix milliseconds.
         retrying: How much of the backlog waits for its next attempt.
         next_attempt_in_ms: When the first of these is due.
+        temporary: It goes soon after its last connection; None of a server that has none such.
     """
 
     subscription: int
@@ -99,6 +102,7 @@ class Granted(msgspec.Struct, frozen=True):
     came_oldest_at: int | None = None
     retrying: int = 0
     next_attempt_in_ms: int | None = None
+    temporary: bool | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

@@ -302,7 +302,10 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         policy: What it does otherwise than its channel.
         forward: Set when the server itself reads it.
         paused: Why nothing is delivered until somebody resumes it; empty when it is not paused.
-        filtered: It has, or had, a filter.
+        filtered: It has, or had, a filter, or somebody skipped what waited.
+        made_by: Whose it is: the name of the token that made it, or used it first; empty for one
+            that nobody has used since that is noted.
+        temporary: It goes when nobody has read it for a while.
     """
 
     policy: PolicyChanges = PolicyChanges()
@@ -312,6 +315,8 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         str, Setting("Which events it gets, e.g. 'kind:message_* -is:private'; '' for all.")
     ] = ""
     filtered: bool = False
+    made_by: str = ""
+    temporary: bool = False
 
     def with_filter(self, text: str) -> SubscriptionConfig:
         """The same with another filter, as `language.check_standing` gives it."""

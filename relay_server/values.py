@@ -104,6 +104,11 @@ class Catalog:
         """The channel of a number; None once it is gone."""
         return next((c for c in self.channels.values() if c.number == number), None)
 
+    def owner_of(self, subscription: str, user: str) -> str:
+        """The token whose a subscription is to be, by its name: that of that name, or its user."""
+        names = {token.name for token in self.tokens.values()}
+        return subscription if subscription in names else user
+
 
 class NewEvent(msgspec.Struct, frozen=True):
     """A webhook to be stored."""

@@ -10,7 +10,7 @@ The claim's *epoch* decides between servers, too: the newest has the subscriptio
 one records is refused by the store. So a reader whose claim was taken stops at once.
 
 All else comes from the store's feed: what somebody changed, here or at another replica, takes
-effect by that alone. What is heard of a subscription while somebody joins it is kept (`_Joining`):
+effect by that alone. What is heard of a subscription while somebody joins it is kept (`Joining`):
 it is newer than what was read. Once a second all look at the clock: for heartbeats, leases and
 retries.
 """
@@ -20,23 +20,22 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakValueDictionary
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock, until_next
-from relay_server.configs import ORDINARY, SubscriptionConfig
-from relay_server.delivery.absence import Absences
-from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
+from relay_server.configs import ORDINARY
+from relay_server.delivery.absence import Absences, check_joined
+from relay_server.delivery.joining import Joining, Joins
+from relay_server.delivery.pausing import Pauses
 from relay_server.delivery.reader import Reader, Sink
 from relay_server.delivery.sifter import Sifter
-from relay_server.errors import ChannelNotFound, Forbidden, SubscriptionNotFound
+from relay_server.errors import ChannelNotFound, SubscriptionNotFound
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
 from relay_server.spans import Span
@@ -46,12 +45,19 @@ from relay_server.store.feed import (
     Claimed,
     EventsStored,
     ReplaysChanged,
+    Skipped,
     SubscriptionChanged,
     SubscriptionGone,
     TokenRevoked,
 )
 from relay_server.store.interface import Store
-from relay_server.values import Came, ChannelNumber, Subscription, SubscriptionNumber
+from relay_server.values import (
+    Came,
+    ChannelNumber,
+    Subscription,
+    SubscriptionNumber,
+    SubscriptionStatus,
+)
 
 if TYPE_CHECKING:  # what it imports is there only with relay-tunnel[otel]
     from relay_server.tracing import Tracing
@@ -112,22 +118,6 @@ class _Served:
     task: asyncio.Task[None] | None = None
 
 
-@dataclass(eq=False)
-class _Joining:
-    """A subscription that one peer at a time joins, and what is heard of it meanwhile.
-
-    Attributes:
-        number: Set while it is being claimed.
-        epoch: The newest claim that was heard of since, of this hub or another.
-        changed: How it is set now, if somebody changed it.
-    """
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    number: SubscriptionNumber | None = None
-    epoch: int = 0
-    changed: Subscription | None = None
-
-
 class Hub:
     """Every peer of this server, and a reader for each subscription that is being read."""
 
@@ -143,20 +133,19 @@ class Hub:
         self._forwards: dict[Peer, None] = {}
         self._served: dict[SubscriptionNumber, _Served] = {}
         self._by_channel: defaultdict[ChannelNumber, dict[Reader, None]] = defaultdict(dict)
-        # By channel and name; one goes when nobody holds it.
-        self._joining: WeakValueDictionary[tuple[str, str], _Joining] = WeakValueDictionary()
-        self._pausing: dict[SubscriptionNumber, str] = {}  # why; until it is stored
+        self._joins = Joins()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = asyncio.Event()
         self._draining = False
         self._sifter = Sifter(store, clock, self._keeps_up, self._left_out)
-        self._absences = Absences(store, clock)
+        self._absences = Absences(store, clock, self._joins.alone, self._served.__contains__)
+        self._pauses = Pauses(store, clock)
         self._unlisten = [
             store.feed.listen(EventsStored, self._stored),
             store.feed.listen(ChannelChanged, self._channel_changed),
             store.feed.listen(ChannelGone, self._channel_gone),
             store.feed.listen(SubscriptionChanged, self._subscription_changed),
             store.feed.listen(SubscriptionGone, self._subscription_gone),
+            store.feed.listen(Skipped, self._skipped),
             store.feed.listen(TokenRevoked, self._token_revoked),
             store.feed.listen(ReplaysChanged, self._replays_changed),
             store.feed.listen(Claimed, self._claimed),
@@ -195,7 +184,7 @@ class Hub:
             if not served.peers:
                 self._stop(number)
                 self._sifter.left(number)
-                self._absences.left(served.reader.claim)
+                self._absences.left(served.reader.subscription, served.reader.claim)
 
     async def join(
         self, peer: Peer, wanted: Wanted, name: str, away_ms: int | None = None
@@ -210,17 +199,14 @@ class Hub:
 
         Raises:
             ChannelNotFound: No channel has this name.
-            Forbidden: The server itself reads the subscription.
+            Forbidden: The server itself reads the subscription, or it is temporary where a lasting
+                one is wanted, or the other way round.
             TooManySubscriptions: The channel takes no new one.
             StoreUnavailable: The store cannot be written now.
         """
-        async with self._alone(wanted.channel, name) as joining:
+        async with self._joins.alone(wanted.channel, name) as joining:
             now, only = self._clock.unix_ms(), wanted.filter
-            subscription, created = await self._store.subscribe(
-                wanted.channel, name, wanted.since, now, ORDINARY.with_filter(only or "")
-            )
-            if subscription.config.forward is not None:
-                raise Forbidden(f"{name!r} is a forward: the server itself reads it")
+            subscription, created = await self._subscribe(peer, wanted, name, now)
             since = (
                 None
                 if created
@@ -229,6 +215,7 @@ class Hub:
                 )
             )
             number, current = subscription.number, subscription.config.filter
+            self._absences.back(number)
             if only is not None and only != current:
                 subscription = await self._store.change_subscription(
                     number, lambda config: config.with_filter(only)
@@ -240,23 +227,24 @@ class Hub:
             came = Came() if since is None else await self._store.came(number, since)
         if not statuses:
             raise ChannelNotFound(wanted.channel)  # deleted a moment ago
-        status = statuses[0]
-        due_ms, waiting = status.next_attempt_at, min(came.events, status.backlog)
-        granted = Granted(
-            subscription=subscription.number,
-            channel=wanted.channel,
-            name=name,
-            created=created,
-            backlog=status.backlog,
-            oldest_waiting_at=status.oldest_waiting_at,
-            paused=reader.paused,
-            filter=reader.subscription.config.filter,
-            came=waiting,
-            came_oldest_at=came.oldest_at,
-            retrying=status.retrying,
-            next_attempt_in_ms=None if due_ms is None else max(0, due_ms - now),
+        return _granted(statuses[0], reader, came, now, created=created), reader
+
+    async def _subscribe(
+        self, peer: Peer, wanted: Wanted, name: str, now: int
+    ) -> tuple[Subscription, bool]:
+        """Find or make a subscription as it is wanted, and note whose it is."""
+        owner = self._store.catalog.owner_of(name, peer.token)
+        config = replace(ORDINARY, made_by=owner, temporary=wanted.temporary)
+        config = config.with_filter(wanted.filter or "")
+        found, created = await self._store.subscribe(
+            wanted.channel, name, wanted.since, now, config
         )
-        return granted, reader
+        check_joined(found, temporary=wanted.temporary)
+        if not found.config.made_by:
+            found = await self._store.change_subscription(
+                found.number, lambda known: replace(known, made_by=owner)
+            )
+        return found, created
 
     async def settle(self, number: SubscriptionNumber) -> None:
         """Settle what a subscription's filter leaves out of what waits, if it has another now."""
@@ -270,7 +258,7 @@ class Hub:
             StoreUnavailable: The store cannot be written now.
         """
         key = subscription.channel, subscription.name
-        async with self._alone(*key) as joining:
+        async with self._joins.alone(*key) as joining:
             known = await self._store.subscriptions(subscription.channel)
             current = [s for s in known if s.number == subscription.number]
             if not current:
@@ -315,8 +303,8 @@ class Hub:
 
         Meanwhile filters are asked for those that nobody reads.
         """
-        await self._absences.begin()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._absences.run(), name="absences")
             group.create_task(self._sifter.run(), name="sifter")
             await self._look_at_clock()
 
@@ -337,11 +325,11 @@ class Hub:
         for unlisten in self._unlisten:
             unlisten()
         self._sifter.close()
-        self._closing.set()
         for number in list(self._served):
             self._stop(number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._absences.close()
+        await self._pauses.close()
 
     def _stored(self, change: EventsStored) -> None:
         documents = Documents(change.events)
@@ -358,14 +346,17 @@ class Hub:
 
     def _subscription_changed(self, change: SubscriptionChanged) -> None:
         subscription = change.subscription
-        self._pausing.pop(subscription.number, None)
-        if joining := self._joining.get((subscription.channel, subscription.name)):
-            joining.changed = subscription
+        self._pauses.forget(subscription.number)
+        self._joins.changed(subscription)
         if (served := self._served.get(subscription.number)) is not None:
             served.reader.configure(served.reader.channel, subscription)
 
     def _subscription_gone(self, change: SubscriptionGone) -> None:
         self._send_away(change.subscription, "the subscription was deleted")
+
+    def _skipped(self, change: Skipped) -> None:
+        if (served := self._served.get(change.subscription)) is not None:
+            served.reader.skip(change.up_to)
 
     def _token_revoked(self, change: TokenRevoked) -> None:
         for peer in [p for p in self._peers if p.token == change.name]:
@@ -377,9 +368,8 @@ class Hub:
 
     def _claimed(self, change: Claimed) -> None:
         """Give up what another hub claimed after this one; its own claims find nothing served."""
-        for joining in self._joining.values():
-            if joining.number == change.reader:
-                joining.epoch = max(joining.epoch, change.epoch)
+        self._joins.claimed(change)
+        self._absences.back(change.reader)
         served = self._served.get(change.reader)
         if served is not None and served.reader.claim.epoch < change.epoch:
             self._lose(served.reader.subscription, host="")
@@ -397,19 +387,8 @@ class Hub:
         if (served := self._served.get(number)) is not None:
             served.reader.left_out(spans)
 
-    @asynccontextmanager
-    async def _alone(self, channel: str, name: str) -> AsyncIterator[_Joining]:
-        """Have nobody else join a subscription meanwhile, and hear what is changed of it."""
-        joining = self._joining.setdefault((channel, name), _Joining())
-        async with joining.lock:
-            joining.epoch, joining.changed = 0, None
-            try:
-                yield joining
-            finally:
-                joining.number = None
-
     async def _serve(
-        self, subscription: Subscription, peer: Peer, joining: _Joining, *, share: bool
+        self, subscription: Subscription, peer: Peer, joining: Joining, *, share: bool
     ) -> Reader:
         served = self._served.get(subscription.number)
         if served is not None and served.shared and share:
@@ -424,7 +403,7 @@ class Hub:
         channel = self._store.catalog.channels.get(subscription.channel)
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
-        on_gone = functools.partial(self._target_gone, subscription)
+        on_gone = functools.partial(self._pauses.pause, subscription)
         parts = self._clock, self._metrics, on_gone, self._tracing
         reader = Reader(self._store, channel, subscription, claim, *parts)
         self._served[subscription.number] = _Served(reader, [peer], share)
@@ -449,36 +428,6 @@ class Hub:
             del self._by_channel[reader.channel.number]
         reader.stop()
 
-    def _target_gone(self, subscription: Subscription, reason: str) -> None:
-        """The target wants no more (410): that outlives this connection, and this process."""
-        facts = _facts(subscription)
-        log.warning("subscription paused until somebody resumes it", reason=reason, **facts)
-        if subscription.number in self._pausing:
-            return
-        self._pausing[subscription.number] = reason
-        task = asyncio.create_task(self._keep_paused(subscription, reason))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _keep_paused(self, subscription: Subscription, reason: str) -> None:
-        """Have it stored, however long that takes: people see and resume what is stored."""
-        number, facts = subscription.number, _facts(subscription)
-        backoff = StoreBackoff(self._clock, "the pause could not be stored yet", **facts)
-
-        def pause(config: SubscriptionConfig) -> SubscriptionConfig:
-            return msgspec.structs.replace(config, paused=reason)
-
-        async def store() -> None:
-            with suppress(SubscriptionNotFound):
-                await self._store.change_subscription(number, pause)
-            self._pausing.pop(number, None)
-
-        while number in self._pausing and not await backoff.run(store):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STORE_RETRY_S):
-                    await self._closing.wait()
-                    return
-
     def _ended(self, reader: Reader, task: asyncio.Task[None]) -> None:
         """A reader that failed must not leave a peer waiting for nothing: it comes back anew.
 
@@ -493,6 +442,28 @@ class Hub:
             for peer in list(served.peers):
                 peer.go_away("the server met an error", AFTER_ERROR_S)
             self._stop(reader.subscription.number)
+
+
+def _granted(
+    status: SubscriptionStatus, reader: Reader, came: Came, now: int, *, created: bool
+) -> Granted:
+    """A subscription as its client is told of it."""
+    due_at = status.next_attempt_at
+    return Granted(
+        subscription=status.subscription.number,
+        channel=status.subscription.channel,
+        name=status.subscription.name,
+        created=created,
+        backlog=status.backlog,
+        oldest_waiting_at=status.oldest_waiting_at,
+        paused=reader.paused,
+        filter=reader.subscription.config.filter,
+        came=min(came.events, status.backlog),
+        came_oldest_at=came.oldest_at,
+        retrying=status.retrying,
+        next_attempt_in_ms=None if due_at is None else max(0, due_at - now),
+        temporary=status.subscription.config.temporary,
+    )
 
 
 def _facts(subscription: Subscription) -> dict[str, str]:

@@ -288,6 +288,7 @@ class Order:
             for entry in map(self._entries.__getitem__, waiting[begin:end]):
                 lane = self._lanes[entry.key]
                 self._unpark(entry, lane)
+                self._changed.pop(entry.sequence, None)  # that it waited is not worth a mark
                 self._settle(entry, lane)
 
     def finish(

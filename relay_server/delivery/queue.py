@@ -118,6 +118,7 @@ class Queue(Order):
         "_reading",
         "_replay",
         "_sift_bytes",
+        "_skip_up_to",
         "_skipped",
         "_store",
         "_throttled",
@@ -155,6 +156,7 @@ class Queue(Order):
         self._sift_bytes = SIFT_FED_BYTES
         self._filtered = False  # what it left out is to be left out again
         self._ask_again_up_to = 0  # was read by another filter
+        self._skip_up_to = 0  # somebody settled what waited up to there
         self._skipped: list[Span] = []  # since it was recorded
         self._attempts: list[Attempt] = []
 
@@ -271,6 +273,9 @@ class Queue(Order):
             StoreUnavailable: They cannot be read now, and stay where they were.
         """
         while picked := self._fitting(limit, fits):
+            if picked[0].sequence <= self._skip_up_to:
+                self._drop_skipped(picked)
+                continue
             try:
                 events = await self._store.fetch(self._channel, [e.sequence for e in picked])
             except RelayError:
@@ -309,7 +314,14 @@ class Queue(Order):
         finished = super().finish(sequence, holder, outcome, now, jitter)
         if finished is not None and finished[1].next is not Next.GIVEN_BACK:
             self._attempts.append(_attempt(finished[0], outcome, self._clock.unix_ms()))
+        if finished is not None and sequence <= self._skip_up_to:
+            self.leave_out([Span(sequence, sequence)])  # it is not tried again
         return finished
+
+    def skip(self, up_to: int) -> None:
+        """Somebody settled what waited up to a sequence; what is under way ends as it ends."""
+        self._skip_up_to = max(up_to, self._skip_up_to)
+        self.leave_out([Span(1, up_to)])
 
     def record(self) -> None:
         """Have what changed written soon."""
@@ -335,6 +347,14 @@ class Queue(Order):
     def _means(self, event: Event) -> bool:
         """Whether its filter means an event; also called in another thread."""
         return self._filter.matches(Document(event))
+
+    def _drop_skipped(self, picked: Sequence[Entry]) -> None:
+        """Let go of those that somebody settled, and put back the rest."""
+        for entry in picked:
+            if entry.sequence <= self._skip_up_to:
+                self.vanish(entry)
+            else:
+                self.put_back(entry)
 
     def _leave_out(self, after: int, up_to: int, meant: Sequence[Outline]) -> None:
         """Settle what was read and is not meant."""

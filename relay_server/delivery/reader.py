@@ -261,6 +261,12 @@ class Reader:
         self._live.leave_out(spans)
         self._look_now()
 
+    def skip(self, up_to: int) -> None:
+        """Somebody settled what waited up to a sequence."""
+        self._live.skip(up_to)
+        self._look_now()
+        self._wake.set()
+
     def replays_changed(self) -> None:
         """A replay was asked for, or stopped."""
         self._replays_changed = True

@@ -151,6 +151,18 @@ class Caller:
         if not self.admin:
             raise Forbidden("this takes a token with the scope admin")
 
+    def owns(self, subscription: Subscription) -> bool:
+        """True if a subscription is the caller's to skip and to delete."""
+        config = subscription.config
+        if self.admin:
+            return True
+        return config.forward is None and (config.made_by or subscription.name) == self.name
+
+    def check_owner(self, subscription: Subscription) -> None:
+        """Raise `Forbidden` where a subscription is somebody else's."""
+        if not self.owns(subscription):
+            raise Forbidden(f"{subscription.name!r} is not this token's: it takes the scope admin")
+
     def check_reader(self, subscription: Subscription) -> None:
         """Raise `Forbidden` where the server itself reads it and the caller is no administrator."""
         if subscription.config.forward is not None and not self.admin:

@@ -32,7 +32,7 @@ from relay_server.errors import (
 from relay_server.filters.language import check_standing
 from relay_server.operations import Caller, ForAdmins, Parts
 from relay_server.operations.audit import audited
-from relay_server.values import Subscription, SubscriptionStatus
+from relay_server.values import MAX_SEQUENCE, Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"
 # Without a reader for longer, a subscription is probably forgotten, and still holds its events.
@@ -78,6 +78,8 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
         retrying: How many events wait for their next attempt, the first until `next_attempt_at`.
         away_since: When its last reader left; null while it is read, and where it never was.
         away_long: That was more than `AWAY_DAYS` ago.
+        own: The caller may skip what waits for it, and delete it.
+        temporary: It goes soon after its last reader.
     """
 
     policy: Policy
@@ -88,6 +90,8 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
     next_attempt_at: int | None
     away_since: int | None
     away_long: bool
+    own: bool
+    temporary: bool
 
 
 class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
@@ -115,6 +119,18 @@ class Forwards(msgspec.Struct):
     """Forwards, by channel and name."""
 
     forwards: list[ForwardView]
+
+
+class Until(msgspec.Struct, forbid_unknown_fields=True):
+    """How far what waits is skipped: up to a sequence; null for all that waits now."""
+
+    up_to: int | None = None
+
+
+class Skipping(msgspec.Struct):
+    """How many events were skipped."""
+
+    skipped: int
 
 
 async def show_subscription(who: Caller, channel: str, name: str) -> SubscriptionDetail:
@@ -168,11 +184,23 @@ async def resume_subscription(who: Caller, channel: str, name: str) -> Subscript
     return await shown(who, await set_paused(who, found, paused=False), whole_view)
 
 
-@ForAdmins
+@audited("subscription.skip")
+async def skip_waiting(who: Caller, channel: str, name: str, until: Until) -> Skipping:
+    """Settle what waits for a subscription of one's own, as skipped; a replay brings it again."""
+    found = await who.subscription(channel, name)
+    who.check_owner(found)
+    newest = who.store.newest(who.channel(channel).number)
+    up_to = newest if until.up_to is None else until.up_to
+    if not 0 <= up_to <= MAX_SEQUENCE:
+        raise InvalidValue(f"{up_to} is no sequence")
+    return Skipping(await who.store.skip(found.number, up_to))
+
+
 @audited("subscription.delete")
 async def delete_subscription(who: Caller, channel: str, name: str) -> None:
-    """Forget a subscription that nobody reads: nothing is kept for it any more."""
+    """Forget a subscription of one's own that nobody reads: nothing is kept for it any more."""
     found = await who.subscription(channel, name)
+    who.check_owner(found)
     if found.config.forward is not None:
         raise InvalidValue(f"{name!r} is a forward: relay-server forward delete ends it")
     if who.parts.hub.state(found.number).readers:
@@ -240,6 +268,8 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
         next_attempt_at=status.next_attempt_at,
         away_since=left_at,
         away_long=left_at is not None and left_at < who.now() - AWAY_DAYS * DAY_MS,
+        own=who.owns(subscription),
+        temporary=subscription.config.temporary,
     )
 
 

@@ -97,6 +97,13 @@ class SubscriptionGone(msgspec.Struct, frozen=True):
     subscription: SubscriptionNumber
 
 
+class Skipped(msgspec.Struct, frozen=True):
+    """Somebody settled what waited for a subscription up to a sequence."""
+
+    subscription: SubscriptionNumber
+    up_to: int
+
+
 class TokenMade(msgspec.Struct, frozen=True):
     """There is a new token."""
 
@@ -159,6 +166,7 @@ Change: TypeAlias = (
     | ChannelGone
     | SubscriptionChanged
     | SubscriptionGone
+    | Skipped
     | TokenMade
     | TokenRevoked
     | SessionEnded

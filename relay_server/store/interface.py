@@ -228,6 +228,15 @@ class Readers(Protocol):
         dropped; recording twice is harmless.
         """
 
+    async def skip(self, subscription: SubscriptionNumber, up_to: int) -> int:
+        """Settle what waits for a subscription up to a sequence, as skipped; how much that was.
+
+        What is under way is not called back: it ends as it ends.
+
+        Raises:
+            SubscriptionNotFound: It is gone.
+        """
+
     async def flush(self) -> None:
         """Return once all that was recorded before survives a crash."""
 

@@ -165,6 +165,7 @@ routes = [
     ),
     Route("POST", f"{SUBSCRIPTION}/pause", subscriptions.pause_subscription),
     Route("POST", f"{SUBSCRIPTION}/resume", subscriptions.resume_subscription),
+    Route("POST", f"{SUBSCRIPTION}/skip", subscriptions.skip_waiting, subscriptions.Until),
     Route("DELETE", SUBSCRIPTION, subscriptions.delete_subscription),
     Route("GET", "/forwards", subscriptions.list_forwards, version=versions.of_all),
     Route("POST", "/forwards", subscriptions.create_forward, subscriptions.NewForward, 201),

@@ -345,6 +345,20 @@ class StoreMachine(RuleBasedStateMachine):
             and kind in (None, event.kind)
         ]
 
+    @rule(data=st.data())
+    @precondition(lambda self: self.readers(replay=False))
+    def skip(self, data: st.DataObject) -> None:
+        model, reader = self.draw(data, replay=False)
+        up_to = data.draw(st.integers(0, model.last + 1))
+        end = min(up_to, model.last)
+        waiting = [s for s in range(reader.floor + 1, end + 1) if reader.waits_for(s)]
+        assert self.run(self.store.skip(reader.number, up_to)) == len(waiting)
+        if end > reader.floor:
+            made, reader.filtered = self.made[reader.number], True
+            self.made[reader.number] = replace(made, config=replace(made.config, filtered=True))
+            skipped = (Span(reader.floor + 1, end),)
+            reader.record(Progress(reader.floor, skipped=skipped), model.events)
+
     # Replays
 
     @rule(data=st.data(), selection=st.sampled_from(SELECTIONS))

@@ -11,7 +11,7 @@ from relay_server.configs import ForwardConfig, PolicyChanges, SubscriptionConfi
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound, TooManySubscriptions
 from relay_server.spans import Span
 from relay_server.store.interface import Store
-from relay_server.values import Came, Channel, Mark, MarkState, Progress
+from relay_server.values import Came, Channel, Mark, MarkState, Progress, Selection
 from tests.support.clock import START_MS
 from tests.support.events import mark, new_event, waiting
 from tests.support.stores import (
@@ -149,6 +149,32 @@ async def test_who_left_when_is_kept(stores: Stores, store: Store, channel: Chan
     await store.leave(START_MS + 3, first)
     assert await left() == [None, START_MS + 2, None]
     assert bob.left_at is None
+
+
+async def test_what_waits_is_skipped_and_can_be_replayed(
+    stores: Stores, store: Store, channel: Channel
+) -> None:
+    """What was settled before stays so, and nothing of it is kept for the subscription."""
+    await append_many(store, channel, 1)
+    ana, claim = await make_subscription(store, since=0)
+    await append_many(store, channel, 5)
+    await record(store, claim, Progress(0, (mark(2), waiting(3), mark(4, MarkState.DEAD))))
+
+    skipped = [await store.skip(ana.number, up_to) for up_to in (3, 99, 99)]
+    store = await stores.reopen(store)
+    await append_many(store, channel, 1)
+
+    assert skipped == [2, 2, 0]
+    states = [(await deliveries(store, channel, n))[0].state for n in range(1, 8)]
+    assert states == ["skipped", "delivered", "skipped", "dead", "skipped", "skipped", "pending"]
+    [status] = await store.subscription_status()
+    assert (status.backlog, status.retrying, status.dead) == (1, 0, 1)
+    assert await store.came(ana.number, 0) == Came(1, START_MS)
+    replay = await store.create_replay(ana, Selection(last=3), 20.0, START_MS)
+    found = await store.select(channel.number, replay, 0, 99)
+    assert [outline.sequence for outline in found.outlines] == [1, 2, 3]
+    with pytest.raises(SubscriptionNotFound):
+        await store.skip(4_711, 1)
 
 
 async def test_a_forgotten_subscription_keeps_nothing_back(store: Store) -> None:

@@ -313,6 +313,17 @@ class Pending:
         self._taken.append(rest)
         self._write(database, rest)
 
+    def skip(self, database: Database, claim: Claim, span: Span) -> None:
+        """Write that a span is settled, under the newest claim on its reader.
+
+        It is written with the open transaction or not at all: nothing of it waits for another one.
+        """
+        floor = claim.progress.floor
+        change = _Change(claim.reader, claim.epoch, floor, floor, skipped=[span])
+        self._skipping.add(claim.reader)
+        change.write(database, floor, skips=True)
+        database.changes.append(change.told(floor))
+
     def written(self) -> None:
         """Take note that the transaction was committed."""
         self._floors |= self._reached

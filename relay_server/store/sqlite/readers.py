@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from relay_server.errors import ReplayNotFound, TooManyReplays
-from relay_server.store.feed import Claimed, ReplaysChanged
+from relay_server.spans import Span
+from relay_server.store.feed import Claimed, ReplaysChanged, Skipped, SubscriptionChanged
 from relay_server.store.rules import (
     CLOCK_JUMP_MS,
     MAX_LISTED_REPLAYS,
@@ -60,11 +63,28 @@ class SqliteReaders(Part):
 
     @asks
     def standing(self, database: Database, subscription: SubscriptionNumber) -> Claim | None:
-        row = database.one("standing", number=subscription)
-        if row is None:
-            return None
-        epoch, floor = row
-        return Claim(subscription, epoch, _progress(database, subscription, floor))
+        return _standing(database, subscription)
+
+    @writes
+    def skip(self, database: Database, subscription: SubscriptionNumber, up_to: int) -> int:
+        self._pending.write_rest_of(database, subscription)
+        known, claim = find_subscription(database, subscription), _standing(database, subscription)
+        assert claim is not None
+        channel, floor = find_channel(database, known.channel).number, claim.progress.floor
+        up_to = min(up_to, database.value("last_sequence", channel=channel))
+        if up_to <= floor:
+            return 0
+        within = {"reader": subscription, "floor": floor, "last": up_to}
+        count = database.value("waiting_between", **within)
+        # From now on what has no mark there was not delivered: whoever reads it asks.
+        changed = replace(known, config=replace(known.config, filtered=True))
+        database.run(
+            "change_subscription", config=encode(changed.config), subscription=subscription
+        )
+        database.changes.append(SubscriptionChanged(changed))
+        self._pending.skip(database, claim, Span(floor + 1, up_to))
+        database.changes.append(Skipped(subscription, up_to))
+        return int(count)
 
     @writes
     def create_replay(
@@ -170,6 +190,14 @@ class SqliteReaders(Part):
     ) -> int:
         self._pending.write_rest_of(database, subscription)
         return discard(database, subscription, sequences, now)
+
+
+def _standing(database: Database, subscription: SubscriptionNumber) -> Claim | None:
+    row = database.one("standing", number=subscription)
+    if row is None:
+        return None
+    epoch, floor = row
+    return Claim(subscription, epoch, _progress(database, subscription, floor))
 
 
 def _progress(database: Database, reader: ReaderNumber, floor: int) -> Progress:

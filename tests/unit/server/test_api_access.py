@@ -70,7 +70,6 @@ async def test_only_an_administrator_administers(ana: Asking) -> None:
         ("DELETE", "channels/chatwoot"),
         ("PATCH", "channels/chatwoot/subscriptions/ana"),
         ("POST", "channels/chatwoot/subscriptions/ana/pause"),
-        ("DELETE", "channels/chatwoot/subscriptions/ana"),
         ("GET", "tokens"),
         ("POST", "tokens"),
         ("DELETE", "tokens/ana"),

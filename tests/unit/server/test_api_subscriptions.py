@@ -13,6 +13,7 @@ import pytest
 from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
+from relay_server.values import Scope
 from tests.support.clock import START_MS
 from tests.support.waiting import settled, until
 from tests.unit.server.asking import IMPOSSIBLE_POLICIES, Asking, append
@@ -177,6 +178,38 @@ async def test_a_subscription_is_forgotten_once_nobody_reads_it(
         assert (await admin.refused("DELETE", missing))[0] == 404
     elsewhere = "channels/unknown/subscriptions/ana"
     assert await admin.refused("DELETE", elsewhere) == (404, "channel_not_found")
+
+
+async def test_a_token_skips_and_deletes_what_is_its_own(
+    served: Served, admin: Asking, ana: Asking
+) -> None:
+    """By its name, or since it made it; never what is another's."""
+    await served.make_token("bob", Scope.SUBSCRIBE)
+    for name, token in (("ana", "ana"), ("tests", "ana"), ("bob", "ana"), ("forward", "root")):
+        peer = FakePeer(token=token)
+        served.context.hub.add(peer)
+        await served.context.hub.join(peer, Wanted("chatwoot"), name)
+        served.context.hub.remove(peer)
+    await served.store.subscribe("chatwoot", "old", None, START_MS)
+    for number in range(3):
+        await append(served, key=str(number), received_at=START_MS + number)
+    base = "channels/chatwoot/subscriptions"
+
+    shown = {s["name"]: s["own"] for s in (await ana.ok("GET", "status"))["subscriptions"]}
+    assert shown == {"ana": True, "bob": False, "forward": False, "old": False, "tests": True}
+    assert await ana.ok("POST", f"{base}/ana/skip", {"up_to": 2}) == {"skipped": 2}
+    assert await ana.ok("POST", f"{base}/ana/skip", {}) == {"skipped": 1}
+    assert (await ana.ok("GET", f"{base}/ana"))["backlog"] == 0
+    assert await ana.refused("POST", f"{base}/ana/skip", {"up_to": -1}) == (422, "invalid_value")
+    for other in ("bob", "old"):
+        assert await ana.refused("POST", f"{base}/{other}/skip", {}) == (403, "forbidden")
+        assert await ana.refused("DELETE", f"{base}/{other}") == (403, "forbidden")
+    await ana.ok("DELETE", f"{base}/tests")
+    await admin.ok("DELETE", f"{base}/old")
+    left = [s.name for s in await served.store.subscriptions()]
+    assert left == ["ana", "bob", "forward"]
+    actions = [e["action"] for e in (await admin.ok("GET", "audit"))["entries"]]
+    assert actions.count("subscription.skip") == 2
 
 
 SECRET_URL = "http://bot:8001/hooks/SECRETPATH"

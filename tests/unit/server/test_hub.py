@@ -14,10 +14,11 @@ from structlog.testing import capture_logs
 from relay_protocol.messages import Granted, Wanted
 from relay_protocol.values import Response
 from relay_server.configs import SubscriptionConfig
+from relay_server.delivery.absence import GRACE_S
 from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub, ReaderState
 from relay_server.delivery.reader import Reader
-from relay_server.errors import ChannelNotFound, StoreFull
+from relay_server.errors import ChannelNotFound, Forbidden, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.feed import TokenRevoked
 from relay_server.values import (
@@ -29,8 +30,9 @@ from relay_server.values import (
     SubscriptionNumber,
     SubscriptionStatus,
 )
+from tests.support.clock import START_MS
 from tests.support.events import OK, new_event
-from tests.support.stores import MemoryStore, append_many, make_channel
+from tests.support.stores import MemoryStore, append_many, deliveries, make_channel
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
 from tests.unit.server.support import FakePeer
@@ -323,6 +325,80 @@ async def test_who_comes_back_is_told_what_came_meanwhile() -> None:
     assert again.next_attempt_in_ms is not None
     assert taken_over.came == 0, "somebody read it all the while"
     assert late.came == 2, "it says that it has heard nothing for 30 s"
+
+
+@virtual_time
+async def test_what_is_skipped_is_not_sent_and_what_is_under_way_ends() -> None:
+    """Also what waits for its next attempt, and what fails after that."""
+    async with world() as w:
+        peer = FakePeer(window=2)
+        granted, reader = await w.join(peer)
+        await w.append(6)
+        peer.window = 3
+        reader.finish(peer, peer.got[0].id, Response(500))
+        await settled()
+        assert [d.event.sequence for d in peer.got] == [1, 2, 3]
+        # Of 4 to 6 nothing is lent, 1 is to be tried again, and 2 and 3 are under way.
+        assert await w.store.skip(granted.subscription, 6) == 6
+        peer.window = 99
+        reader.finish(peer, peer.got[1].id, OK)
+        reader.finish(peer, peer.got[2].id, Response(500))
+        await w.append(1)
+        reader.finish(peer, peer.got[3].id, OK)
+        await asyncio.sleep(3_600)
+
+        assert [d.event.sequence for d in peer.got] == [1, 2, 3, 7]
+        channel = w.store.catalog.channels["chatwoot"]
+        states = [(await deliveries(w.store, channel, n))[0].state for n in range(1, 7)]
+        assert states == ["skipped", "delivered", "skipped", "skipped", "skipped", "skipped"]
+        [status] = await w.store.subscription_status()
+        assert (status.backlog, status.retrying) == (0, 0)
+
+
+@virtual_time
+async def test_a_temporary_subscription_goes_soon_after_its_last_client() -> None:
+    async with world() as w:
+        peers = [FakePeer(), FakePeer()]
+        granted, _ = await w.hub.join(peers[0], Wanted("chatwoot", temporary=True), "brief")
+        w.hub.add(peers[0])
+        await asyncio.sleep(10 * GRACE_S)
+        w.hub.remove(peers[0])
+        await asyncio.sleep(GRACE_S / 2)
+        again, _ = await w.hub.join(peers[1], Wanted("chatwoot", temporary=True), "brief")
+        await asyncio.sleep(2 * GRACE_S)
+        kept = await w.store.subscriptions()
+        w.hub.remove(peers[1])
+        await asyncio.sleep(GRACE_S + 2)
+
+        assert (granted.temporary, again.created) == (True, False)
+        assert [s.name for s in kept] == ["brief"]
+        assert await w.store.subscriptions() == []
+
+
+@virtual_time
+async def test_a_server_that_starts_deletes_what_is_temporary_and_nobody_takes_up() -> None:
+    async with world() as w:
+        for name, temporary in (("brief", True), ("back", True), ("ana", False)):
+            config = SubscriptionConfig(temporary=temporary)
+            await w.store.subscribe("chatwoot", name, None, START_MS, config)
+        hub = Hub(w.store, running_clock(), Metrics())
+        running = asyncio.create_task(hub.run())
+        await asyncio.sleep(1)
+        await hub.join(FakePeer(), Wanted("chatwoot", temporary=True), "back")
+        await asyncio.sleep(GRACE_S + 2)
+        assert [s.name for s in await w.store.subscriptions()] == ["ana", "back"]
+        running.cancel()
+        await hub.close()
+
+
+@virtual_time
+@pytest.mark.parametrize("temporary", [True, False])
+async def test_a_temporary_and_a_lasting_subscription_are_never_one(*, temporary: bool) -> None:
+    async with world() as w:
+        await w.hub.join(FakePeer(), Wanted("chatwoot", temporary=temporary), "ana")
+        with pytest.raises(Forbidden, match="takes another name"):
+            await w.hub.join(FakePeer(), Wanted("chatwoot", temporary=not temporary), "ana")
+        assert len(await w.store.subscriptions()) == 1
 
 
 @virtual_time

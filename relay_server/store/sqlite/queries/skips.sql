@@ -9,6 +9,16 @@ SELECT DISTINCT subscription FROM skips;
 DELETE FROM deliveries
 WHERE subscription = :reader AND sequence BETWEEN :first AND :last AND state < @DELIVERED;
 
+-- name: waiting_between
+-- How many sequences after :floor, up to :last, are neither settled nor left out.
+SELECT :last - :floor - (
+    SELECT count(*) FROM deliveries
+    WHERE subscription = :reader AND sequence > :floor AND sequence <= :last
+        AND state >= @DELIVERED
+) - (
+    SELECT ifnull(sum(min(last, :last) - max(first - 1, :floor)), 0) FROM skips
+    WHERE subscription = :reader AND last > :floor AND first <= :last);
+
 -- name: settled_between
 SELECT sequence FROM deliveries
 WHERE subscription = :reader AND sequence BETWEEN :first AND :last AND state >= @DELIVERED

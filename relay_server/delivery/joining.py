@@ -1,0 +1,57 @@
+"""Who joins a subscription: one at a time, and what is heard of it meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from relay_server.store.feed import Claimed
+from relay_server.values import Subscription, SubscriptionNumber
+
+
+@dataclass(eq=False)
+class Joining:
+    """A subscription that one peer at a time joins, and what is heard of it meanwhile.
+
+    Attributes:
+        number: Set while it is being claimed.
+        epoch: The newest claim that was heard of since, of this hub or another.
+        changed: How it is set now, if somebody changed it.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    number: SubscriptionNumber | None = None
+    epoch: int = 0
+    changed: Subscription | None = None
+
+
+class Joins:
+    """Those that are being joined, by channel and name; one goes when nobody holds it."""
+
+    def __init__(self) -> None:
+        self._known: WeakValueDictionary[tuple[str, str], Joining] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def alone(self, channel: str, name: str) -> AsyncIterator[Joining]:
+        """Have nobody else join a subscription meanwhile, and hear what is changed of it."""
+        joining = self._known.setdefault((channel, name), Joining())
+        async with joining.lock:
+            joining.epoch, joining.changed = 0, None
+            try:
+                yield joining
+            finally:
+                joining.number = None
+
+    def changed(self, subscription: Subscription) -> None:
+        """A subscription is set anew."""
+        if joining := self._known.get((subscription.channel, subscription.name)):
+            joining.changed = subscription
+
+    def claimed(self, change: Claimed) -> None:
+        """A subscription has a new claim."""
+        for joining in self._known.values():
+            if joining.number == change.reader:
+                joining.epoch = max(joining.epoch, change.epoch)
