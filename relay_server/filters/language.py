@@ -42,7 +42,8 @@ KNOWN = {
     "contact": "a contact's number, or words of the name",
     "inbox": "an inbox's number",
     "from": "customer, bot, agent or system",
-    "is": "private, repeat, conflict or damaged; waiting, delivered, failed, dead, skipped, pinned",
+    "is": "private, repeat, conflict, damaged or edited; waiting, delivered, failed, dead, skipped,"
+    " pinned",
     "status": "of the target's last answer: 503, or 5xx",
     "subscription": "the subscription that `is` and `status` are about, by name",
     "before": "received before a time (2026-07-02T14:00:00Z), a day (2026-07-02), or so long ago",
@@ -54,7 +55,7 @@ KNOWN = {
     "header.NAME": "a field of the request's head",
     "json.a.b.0": "a text, whole number, true or false in the body, by names and indexes to it",
 }
-STATES = ("private", "repeat", "conflict", "damaged")  # known when an event is stored
+STATES = ("private", "repeat", "conflict", "damaged", "edited")  # known when an event is stored
 OUTCOMES = ("waiting", "delivered", "failed", "dead", "skipped", "pinned")
 
 _TERM = re.compile(r'(-?)(?:([A-Za-z]+(?:\.[^\s:"]+)?):)?((?:"[^"]*"?|[^\s"])*)\s*')
@@ -332,6 +333,8 @@ def _is(_term: Term, value: Value, document: Document) -> bool:
             return event.repeat_of is not None
         case "conflict":
             return event.conflict
+        case "edited":
+            return event.edited
         case _:
             return event.damaged
 

@@ -135,7 +135,7 @@ async def list_conversations(who: Caller, query: TalkQuery) -> Talks:
     until = time.monotonic() + BUDGET_S
     while before > 1 and not talks.full and time.monotonic() < until:
         events = await who.store.list_events(channel.number, before, PIECE)
-        facts = await facts_of(who, channel, [event.sequence for event in events])
+        facts = await facts_of(who, channel.number, [event.sequence for event in events])
         before = events[-1].sequence if len(events) == PIECE else 1
         for event in events:
             if not talks.note(event, facts.get(event.sequence, _GONE)):

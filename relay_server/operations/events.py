@@ -132,6 +132,7 @@ class EventRow(msgspec.Struct, frozen=True):
         conflict: Another event has the same sender's id and another body.
         facts: What its body says; None where nobody read it.
         pinned: The name that it is kept under; empty where it is not pinned.
+        edited: Somebody made it of another: its sequence is among the edited ones of its channel.
     """
 
     id: str
@@ -147,6 +148,7 @@ class EventRow(msgspec.Struct, frozen=True):
     facts: Facts | None
     deliveries: Sequence[DeliveryLine]
     pinned: str
+    edited: bool
 
 
 def event_row(
@@ -155,6 +157,8 @@ def event_row(
     facts: Facts | None,
     deliveries: Iterable[DeliveryState],
     pinned: str = "",
+    *,
+    edited: bool = False,
 ) -> EventRow:
     """An event as lists show it."""
     return EventRow(
@@ -171,6 +175,7 @@ def event_row(
         facts,
         list(map(delivery_line, deliveries)),
         pinned,
+        edited,
     )
 
 

@@ -14,14 +14,15 @@ and whoever asks goes on from there: a rare filter over many events is many chea
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from relay_server.filters.document import Document
 from relay_server.filters.language import Filter
 from relay_server.operations import MAX_LISTED, Parts
 from relay_server.operations.outcomes import asks_for_pinned, holds
-from relay_server.values import ChannelNumber, DeliveryState, Range
+from relay_server.store.rules import MAX_EDITED
+from relay_server.values import ChannelNumber, DeliveryState, Edited, Range
 
 BUDGET_S = 0.03  # for looking, in one answer; with what is begun then it takes some 50 ms
 INDEX_S = 0.02  # of it for the index at once
@@ -35,7 +36,7 @@ class Asked:
     """Which events are meant.
 
     Attributes:
-        channel: Whose.
+        channel: Whose; of edited events their stream.
         filter: All that is asked of them.
         after, before: Sequences between which they lie.
         newest_first: From which end they are looked for.
@@ -48,6 +49,10 @@ class Asked:
     before: int
     newest_first: bool
     limit: int
+
+    def covers(self, sequence: int) -> bool:
+        """Whether a sequence lies between its ends."""
+        return self.after < sequence < self.before
 
 
 @dataclass(slots=True)
@@ -79,6 +84,31 @@ async def find(parts: Parts, asked: Asked) -> Found:
             sequences = await _matching(parts, asked.channel, sequences, rest)
         await _add(parts, asked, found, sequences)
         tired = time.monotonic() - began > BUDGET_S or looked > MAX_LOOKED
+    found.complete = _is_done(asked, found)
+    return found
+
+
+async def find_edited(
+    parts: Parts, asked: Asked, among: Callable[[Edited], bool] = lambda _: True
+) -> Found:
+    """Find edited events that are meant, of a channel that has few of them: all are looked at.
+
+    Args:
+        parts: The server's.
+        asked: What of their stream is asked for.
+        among: Which of them may be meant.
+    """
+    began = time.monotonic()
+    found = Found(asked.before if asked.newest_first else asked.after)
+    known = await parts.store.list_edited(-asked.channel, None, None, MAX_EDITED)
+    inside = [edited.event.sequence for edited in known if among(edited)]
+    inside = sorted(filter(asked.covers, inside), reverse=asked.newest_first)
+    while inside and len(found.sequences) < asked.limit and time.monotonic() - began <= BUDGET_S:
+        some, inside = inside[:PIECE], inside[PIECE:]
+        found.scanned_to = some[-1]
+        await _add(parts, asked, found, await _matching(parts, asked.channel, some, asked.filter))
+    if not inside and len(found.sequences) < asked.limit:
+        found.scanned_to = asked.after + 1 if asked.newest_first else asked.before - 1
     found.complete = _is_done(asked, found)
     return found
 

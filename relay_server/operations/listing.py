@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,15 +10,16 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.times import rfc3339
 from relay_server.errors import InvalidValue
 from relay_server.filters.document import Document
 from relay_server.filters.facts import Facts
 from relay_server.filters.language import Filter, parse, quoted
-from relay_server.operations import Caller, page_of
+from relay_server.operations import MAX_LISTED, Caller, page_of
 from relay_server.operations.events import EventRow, event_row
-from relay_server.operations.finding import BUDGET_S, Asked, Found, find
-from relay_server.values import Channel, Event
+from relay_server.operations.finding import BUDGET_S, Asked, Found, find, find_edited
+from relay_server.values import MAX_SEQUENCE, Channel, ChannelNumber, Event
 
 MAX_IDS = 300  # events that a list may be asked for by id
 READ_AT_ONCE = 16  # events that are read for a list, where the index knows nothing of them
@@ -69,11 +71,14 @@ class EventQuery(Meant, kw_only=True):
         after: The nearest ones behind this sequence.
         limit: How many at most.
         ids: These, with commas between them, and nothing else is asked.
+        edited: Edited events of the time that the page is of are listed, too, beyond its limit.
+            With `is:edited` as filter there are no others, whatever this says.
     """
 
     after: int | None = None
     limit: int = 50
     ids: str = ""
+    edited: bool = False
 
 
 class CountQuery(Meant, kw_only=True):
@@ -151,14 +156,76 @@ async def list_events(who: Caller, query: EventQuery) -> EventPage:
         query.after is None,
         page_of(query.limit),
     )
-    return await _page(who, channel, query, await find(who.parts, asked), newest)
+    if _is_for_edited(asked.filter):
+        return await _page_of_edited(who, channel, query, asked)
+    page = await _page(who, channel, query, await find(who.parts, asked), newest)
+    if not query.edited:
+        return page
+    rows = [*page.events, *await _edited_beside(who, channel, asked, page)]
+    rows.sort(key=lambda row: row.received_at, reverse=True)
+    return msgspec.structs.replace(page, events=rows)
+
+
+def _is_for_edited(asked: Filter) -> bool:
+    """Whether only edited events are meant: they are in a stream of their own."""
+    return any(
+        term.word == "is" and not term.negated and {v.text for v in term.values} == {"edited"}
+        for term in asked.terms
+    )
+
+
+async def _page_of_edited(
+    who: Caller, channel: Channel, query: EventQuery, asked: Asked
+) -> EventPage:
+    """A page of that stream, by sequences that count there."""
+    found = await find_edited(who.parts, _in_stream(channel, query, asked))
+    return await _page(who, channel, query, found, max(found.sequences, default=0), edited=True)
+
+
+def _in_stream(channel: Channel, query: Meant, asked: Asked) -> Asked:
+    """The same of the channel's edited events."""
+    before = query.before or MAX_SEQUENCE + 1
+    return dataclasses.replace(asked, channel=-channel.number, before=before)
+
+
+async def _edited_beside(
+    who: Caller, channel: Channel, asked: Asked, page: EventPage
+) -> Sequence[EventRow]:
+    """Edited events of the time of a page: from that of its first event to that of the next page's.
+
+    So each of them is on one page, in whichever direction one goes.
+    """
+    first, end = page.scanned_to, asked.before
+    if not asked.newest_first:
+        first, end = asked.after + 1, page.scanned_to + 1
+    since = await _time_at(who, channel, first) if first > 1 else 0
+    until = await _time_at(who, channel, end) if end <= page.newest else MAX_UNIX_MS
+    stream = dataclasses.replace(
+        asked,
+        channel=-channel.number,
+        after=0,
+        before=MAX_SEQUENCE + 1,
+        newest_first=True,
+        limit=MAX_LISTED,
+    )
+    found = await find_edited(
+        who.parts, stream, lambda edited: since <= edited.event.received_at < until
+    )
+    return await rows_of(who, channel, found, edited=True)
+
+
+async def _time_at(who: Caller, channel: Channel, sequence: int) -> int:
+    """When the last event up to a sequence came; 0 where none is kept."""
+    found = await who.store.list_events(channel.number, sequence + 1, 1)
+    return found[0].received_at if found else 0
 
 
 async def latest_event(who: Caller, query: Meant) -> LatestEvent:
     """The newest event that is meant, and what became of it."""
     channel = who.channel_or_default(query.channel)
     found = await _newest(who, channel, query, 1)
-    rows = await rows_of(who, channel, found)
+    edited = _is_for_edited(query.filter(who.now()))
+    rows = await rows_of(who, channel, found, edited=edited)
     return LatestEvent(rows[0] if rows else None, found.scanned_to, found.complete)
 
 
@@ -187,31 +254,37 @@ def version_of_list(who: Caller, query: Meant) -> str:
     return f"{version}.{zlib.crc32(moments.encode()):x}"
 
 
-async def rows_of(who: Caller, channel: Channel, found: Found) -> list[EventRow]:
+async def rows_of(
+    who: Caller, channel: Channel, found: Found, *, edited: bool = False
+) -> list[EventRow]:
     """Events as lists show them, the newest first."""
-    summaries = await who.store.summaries(channel.number, sorted(found.sequences, reverse=True))
+    stream = -channel.number if edited else channel.number
+    summaries = await who.store.summaries(stream, sorted(found.sequences, reverse=True))
     sequences = [summary.sequence for summary in summaries]
-    facts = await facts_of(who, channel, sequences)
+    facts = await facts_of(who, stream, sequences)
     if not found.deliveries and sequences:
-        states = await who.store.deliveries(channel.number, sequences)
+        states = await who.store.deliveries(stream, sequences)
         found.deliveries = dict(zip(sequences, states, strict=True))
-    pinned = await who.store.pinned(channel.number)
+    pinned, name = await who.store.pinned(stream), channel.name
     return [
-        event_row(channel.name, event, facts.get(at), found.deliveries[at], pinned.get(at, ""))
+        event_row(name, event, facts.get(at), states, pinned.get(at, ""), edited=edited)
         for at, event in zip(sequences, summaries, strict=True)
+        for states in (found.deliveries[at],)
     ]
 
 
-async def facts_of(who: Caller, channel: Channel, sequences: Sequence[int]) -> Mapping[int, Facts]:
+async def facts_of(
+    who: Caller, stream: ChannelNumber, sequences: Sequence[int]
+) -> Mapping[int, Facts]:
     """What events say: as the index has it, and of others as they are read while there is time."""
     search, known = who.parts.search, dict[int, Facts]()
     if search is not None:
-        known = await search.facts(channel.number, sequences)
+        known = await search.facts(stream, sequences)
     missing = [sequence for sequence in sequences if sequence not in known]
     until = time.monotonic() + BUDGET_S
     for start in range(0, len(missing), READ_AT_ONCE):
         some = missing[start : start + READ_AT_ONCE]
-        known |= await who.store.examine(channel.number, some, _facts)
+        known |= await who.store.examine(stream, some, _facts)
         if time.monotonic() > until:
             break
     return known
@@ -224,6 +297,8 @@ def _facts(event: Event) -> tuple[int, Facts]:
 async def _newest(who: Caller, channel: Channel, query: Meant, limit: int) -> Found:
     before = query.before or who.store.newest(channel.number) + 1
     asked = Asked(channel.number, query.filter(who.now()), 0, before, True, limit)
+    if _is_for_edited(asked.filter):
+        return await find_edited(who.parts, _in_stream(channel, query, asked))
     return await find(who.parts, asked)
 
 
@@ -237,10 +312,16 @@ async def _named(who: Caller, channel: Channel, query: EventQuery) -> Sequence[i
 
 
 async def _page(
-    who: Caller, channel: Channel, query: EventQuery, found: Found, newest: int
+    who: Caller,
+    channel: Channel,
+    query: EventQuery,
+    found: Found,
+    newest: int,
+    *,
+    edited: bool = False,
 ) -> EventPage:
     search = who.parts.search
-    rows = await rows_of(who, channel, found)
+    rows = await rows_of(who, channel, found, edited=edited)
     older, newer = _around(query, found, newest)
     return EventPage(
         rows,

@@ -13,9 +13,9 @@ from relay_protocol.values import HeaderList
 from relay_server.auth import chatwoot_signature
 from relay_server.bodies.tree import MASK
 from relay_server.configs import ForwardConfig, HmacAuth, SubscriptionConfig
-from relay_server.values import Event
+from relay_server.values import Event, NewEdited
 from tests.support.clock import START_MS
-from tests.support.events import request
+from tests.support.events import new_event, request
 from tests.unit.server.asking import Asking, Json, append
 from tests.unit.server.support import FakePeer, Served
 
@@ -266,3 +266,39 @@ async def test_a_body_as_large_as_the_channel_takes_fits_into_a_request(
     body = json.dumps("é" * 1_400_000, ensure_ascii=False).encode()
     view = await made(ana, event, body_base64=in_base64(body))
     assert view["size"] == len(body)
+
+
+async def test_edited_events_are_listed_where_they_are_asked_for(
+    served: Served, ana: Asking
+) -> None:
+    """Alone, by `is:edited`; or with the others, each on one page, whichever way one turns them."""
+    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    ids = []
+    for n in range(12):  # each third is edited
+        received_at, body = START_MS + 1_000 * n, b'{"n":%d}' % n
+        if n % 3:
+            ids.append(await append(served, body=body, received_at=received_at))
+        else:
+            new = new_event(body, received_at=received_at)
+            ids.append(
+                (await served.store.create_edited(subscription, NewEdited(new, "e", ""))).event.id
+            )
+    alone, newest_first = ids[::3], ids[::-1]
+
+    async def listed(query: str, turn: str = "next") -> tuple[list[str], list[bool]]:
+        rows, query = list[Json](), f"limit=3&{query}"
+        while query:
+            page = await ana.ok("GET", f"events?{query}")
+            rows += page["events"] if turn == "next" else page["events"][::-1]
+            query = page[turn] if page["events"] else ""
+        return [row["id"] for row in rows], [row["edited"] for row in rows]
+
+    assert await listed("") == ([i for i in newest_first if i not in alone], [False] * 8)
+    assert await listed("q=is:edited") == (alone[::-1], [True] * 4)
+    assert await listed("q=-is:edited") == await listed("")
+    assert await listed("edited=1") == (newest_first, [False, False, True] * 4)
+    assert (await listed("edited=1&after=0", "prev"))[0] == ids
+    assert (await listed("edited=1&q=json.n:3,4"))[0] == [ids[4], ids[3]]
+    assert (await ana.ok("GET", "events/count?q=is:edited"))["count"] == 4
+    latest = (await ana.ok("GET", "events/latest?q=is:edited+is:waiting"))["event"]
+    assert (latest["id"], latest["deliveries"][0]["state"]) == (ids[9], "pending")
