@@ -260,6 +260,39 @@ class RefusedGroups(msgspec.Struct, frozen=True):
     groups: tuple[RefusedGroup, ...]
 
 
+class DeadOne(msgspec.Struct, frozen=True):
+    """A delivery that was given up."""
+
+    id: str
+    kind: str = ""
+    key: str = ""
+    reason: str = ""
+    attempts: int = 0
+    ended_at: int = 0
+
+
+class Dead(msgspec.Struct, frozen=True):
+    """Several of them."""
+
+    dead: tuple[DeadOne, ...]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A step between a customer's message and its answer."""
+
+    asks: str
+    answer: str
+    text: str = ""
+    fix: str = ""
+
+
+class Why(msgspec.Struct, frozen=True):
+    """Why a conversation has no answer; `cause` is empty where nothing is wrong."""
+
+    cause: str
+    questions: tuple[Question, ...]
+
+
 class Script(msgspec.Struct, frozen=True):
     """An event as a script that sends it; `masked` where secrets are left out."""
 

@@ -30,6 +30,8 @@ from relay_client.errors import (
     UsageError,
 )
 from relay_client.reasons import token_refused
+from relay_protocol.text import harmless
+from relay_terminal.words import _
 
 PAGE = 500  # events of a gap that are asked for at once
 MAX_MESSAGE_BYTES = 1_048_576  # of the feed; a longer one is no relay's
@@ -67,7 +69,7 @@ class Feed:
         cursor: str = "",
         *,
         state: bool = False,
-        lost: Callable[[ClientError | None], None] = lambda _: None,
+        lost: Callable[[ClientError | None], None] = lambda exc: None,
     ) -> None:
         self.channel, self.cursor = channel, cursor
         self._api, self._q, self._lost = api, q, lost
@@ -143,7 +145,10 @@ def channel_at(cursor: str) -> str:
     """
     name, equals, sequence = cursor.partition("=")
     if not (name and equals and sequence.isascii() and sequence.isdigit()):
-        raise UsageError(f"{cursor!r} is no cursor", "One looks like chatwoot=8123.")
+        raise UsageError(
+            _("{cursor!r} is no cursor").format(cursor=cursor),
+            _("relay-client send prints one, such as chatwoot=8123."),
+        )
     return unquote(name)
 
 
@@ -171,7 +176,7 @@ async def _take_leave(bye: dict[str, Any]) -> None:
     """Wait as long as the relay says."""
     why, retry_ms = str(bye.get("why", "")), bye.get("retry_ms")
     if why == "revoked":
-        raise token_refused("the relay accepts the token no more")
+        raise token_refused(_("the relay accepts the token no more"))
     if not isinstance(retry_ms, int):
-        raise RelayProblem(f"the relay ends the feed: {why}", CHECK_URL)
+        raise RelayProblem(_("the relay ends the feed: {why}").format(why=harmless(why)), CHECK_URL)
     await asyncio.sleep(min(retry_ms / 1_000, 15.0))

@@ -41,9 +41,7 @@ def _hints() -> dict[str, str]:
         "event_not_found": _("relay-client events lists those that are kept."),
         "subscription_not_found": _("relay-client status lists the subscriptions there are."),
         "replay_not_found": _("relay-client replays lists the replays there are."),
-        "too_many_replays": _(
-            "Wait for one to end, or stop one: relay-client replays --stop NUMBER"
-        ),
+        "too_many_replays": _("Wait for one to end, or stop one: relay-client replays stop NUMBER"),
     }
 
 

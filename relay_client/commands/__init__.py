@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from relay_client.commands import account, events, replays, sending, subscriptions, waiting
+from relay_client.commands import account, cases, events, replays, sending, subscriptions, waiting
 from relay_terminal.usage import App
 
 app = App()
 # As they are listed.
-for noun in (account, replays, sending, waiting, subscriptions):
+for noun in (account, replays, sending, waiting, cases, subscriptions):
     app.registered_commands += noun.app.registered_commands
-app.add_typer(events.app, name="events")
+for name, listing in {
+    "events": events.app,
+    "replays": replays.listing,
+    "dead": cases.dead,
+    "pins": cases.pins,
+}.items():
+    app.add_typer(listing, name=name)

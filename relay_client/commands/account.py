@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from relay_client import __version__
-from relay_client.commands.meant import date
 from relay_client.console import Colour, counted, duration, table
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
+from relay_terminal.layout import when
 from relay_terminal.usage import App
 from relay_terminal.words import _
 
@@ -109,7 +109,7 @@ def _status_lines(given: Given, found: Status) -> list[str]:
 
 def _channel_row(one: ChannelStatus) -> tuple[str, ...]:
     full = "-" if one.full_percent is None else f"{one.full_percent:g} %"
-    return harmless(one.name), str(one.events), full, date(one.last_received_at)
+    return harmless(one.name), str(one.events), full, when(one.last_received_at, zoned=True)
 
 
 def _subscription_row(one: SubscriptionStatus) -> tuple[str, ...]:

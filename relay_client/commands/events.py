@@ -23,19 +23,17 @@ from relay_client.commands.lines import (
 from relay_client.commands.meant import (
     NAMED_HELP,
     channel_of,
-    date,
     event_of,
     filter_of,
-    in_list,
     moment,
     name_of,
-    zone,
+    newest_events,
 )
 from relay_client.commands.nouns import Listing
-from relay_client.console import padded, table
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
+from relay_terminal.layout import padded, pairs, table, when, zone
 from relay_terminal.usage import App
 from relay_terminal.words import _
 
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
 app = App("Show what came in, and what became of it.", cls=Listing)
 
 MAX_LISTED = 1_000  # of `events list --limit`
-LOOK_S = 10.0  # for a list: what is older is asked for with `--before`
 MAX_BODY_LINES = 200  # of a body that is shown; `events save` has the rest
 WHOLE_CHARS = 100_000  # of a line of head or body that is shown
 
@@ -77,35 +74,24 @@ async def list_events(
 ) -> None:
     """List the newest events, and what became of each for your subscription."""
     from relay_client.answers import Event as Row
-    from relay_client.answers import Events
 
     query = {
         "channel": await channel_of(given),
         "q": filter_of(words),
         "received_from": moment(received_since, "--since"),
         "received_before": moment(until, "--until"),
+        "before": before,
     }
-    found, older, end = list[Any](), before, time.monotonic() + LOOK_S
-    while len(found) < limit:
-        size = min(limit - len(found), 500)
-        page = await given.api.ask("GET", "events", Events, **query, before=older, limit=size)
-        read, older = page.read(), None
-        found += page.whole["events"]
-        if read.next is None:
-            break
-        older = read.scanned_to
-        if time.monotonic() > end:
-            break
+    found, older = await newest_events(given, query, limit)
     mine = await name_of(given)
 
     def lines() -> Iterator[str]:
         import msgspec
 
         rows = [msgspec.convert(row, Row) for row in found]
+        columns = [columns_of(row, when(row.received_at), mine) for row in rows]
         if rows:
-            yield from table(
-                [_heading(), *(columns_of(r, in_list(r.received_at), mine) for r in rows)]
-            )
+            yield from table([_heading(), *columns], given.console.cells)
         elif older is None:
             yield _("No event matches.") if query["q"] else _("Nothing came in.")
         if older is not None:
@@ -119,7 +105,7 @@ async def list_events(
 async def show_event(given: Given, event: Event, channel: Channel = None) -> None:
     """Show an event whole: head, body and every attempt."""
     answer = await given.api.event(await event_of(given, event))
-    given.show(answer.whole, lambda: _whole_lines(answer.read()))
+    given.show(answer.whole, lambda: _whole_lines(answer.read(), given.console.cells))
 
 
 @app.command("follow")
@@ -216,7 +202,7 @@ def _show_followed(given: Given, cursor: str, data: dict[str, Any], form: type[A
     given.console.line("  ".join([at, short_id(event.id), *columns, says_of(event)]).rstrip())
 
 
-def _whole_lines(event: EventWhole) -> Iterator[str]:
+def _whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
     facts = [
         (_("event"), harmless(event.id)),
         (
@@ -225,7 +211,7 @@ def _whole_lines(event: EventWhole) -> Iterator[str]:
                 name=harmless(event.channel), sequence=event.sequence
             ),
         ),
-        (_("received"), date(event.received_at)),
+        (_("received"), when(event.received_at, zoned=True)),
         (_("kind"), harmless(event.kind) or "-"),
         (_("order kept by"), harmless(event.key) or _("the channel")),
         (_("sender"), harmless(event.sender) or "-"),
@@ -240,7 +226,7 @@ def _whole_lines(event: EventWhole) -> Iterator[str]:
             else "",
         ),
     ]
-    yield from table([(name, value) for name, value in facts if value])
+    yield from pairs([(name, value) for name, value in facts if value], cells)
     yield ""
     yield from (harmless(f"{name}: {value}", WHOLE_CHARS) for name, value in event.headers)
     yield ""
@@ -248,7 +234,7 @@ def _whole_lines(event: EventWhole) -> Iterator[str]:
     if event.attempts:
         yield ""
         heading = _("SUBSCRIPTION"), _("ATTEMPT"), _("BEGAN"), _("TOOK"), _("OUTCOME")
-        yield from table([heading, *map(_attempt_row, event.attempts)])
+        yield from table([heading, *map(_attempt_row, event.attempts)], cells)
     open_ones = [one for one in event.deliveries if one.state != "delivered"]
     if open_ones:
         yield ""
@@ -256,7 +242,7 @@ def _whole_lines(event: EventWhole) -> Iterator[str]:
         due = (
             ""
             if one.due_at is None
-            else _(", next attempt at {time}").format(time=date(one.due_at))
+            else _(", next attempt at {time}").format(time=when(one.due_at))
         )
         reason = f": {harmless(one.reason)}" if one.reason else ""
         yield f"{harmless(one.subscription)}: {state_of(one)}{reason}{due}"
@@ -289,7 +275,7 @@ def _attempt_row(one: Attempt) -> tuple[str, ...]:
         whose = _("{name} (replay {number})").format(name=whose, number=one.replay)
     outcome = str(one.status) if one.status is not None else one.outcome.replace("_", " ")
     said = f"{outcome}: {one.text}" if one.text else outcome
-    return whose, str(one.attempt), in_list(one.started_at), f"{one.elapsed_ms} ms", harmless(said)
+    return whose, str(one.attempt), when(one.started_at), f"{one.elapsed_ms} ms", harmless(said)
 
 
 def _write(given: Given, content: bytes) -> None:

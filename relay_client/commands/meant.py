@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from relay_client.errors import NothingFound, UsageError
 from relay_client.options import Given
-from relay_protocol.limits import MAX_UNIX_MS
 from relay_terminal.words import _
 
 NAMED_HELP = "Its id, the end of that (6 characters or more), @PIN or latest."
+
+LOOK_S = 10.0  # for a list of events: what is older is asked for by itself
+PAGE = 500  # events of a list that are asked for at once
 
 _WHOLE_ID = re.compile(r"evt_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _END_OF_ID = re.compile(r"(?:evt_)?(?=[a-f-]*[0-9])[0-9a-f-]{6,36}")
@@ -74,7 +76,7 @@ async def _pinned(given: Given, name: str) -> str:
     if not found:
         raise NothingFound(
             _("no event is pinned as {name}").format(name=name),
-            "Pin one: PUT /api/v1/pins/{id}.",
+            _("relay-client pins lists those there are."),
         )
     if len(found) > 1:
         channels = ", ".join(pin.channel for pin in found)
@@ -103,27 +105,22 @@ def moment(text: str | None, option: str) -> int | None:
     return now if found is None else found
 
 
-def date(unix_ms: int | None) -> str:
-    """A time for people, with its zone."""
-    found = _local(unix_ms)
-    return _("never") if found is None else found.isoformat(" ", "seconds")
+async def newest_events(
+    given: Given, query: Mapping[str, Any], limit: int
+) -> tuple[list[Any], int | None]:
+    """The newest events that a query means, as the relay lists them.
 
+    Returns:
+        They, and before which sequence older ones may be; None where all were looked at.
+    """
+    from relay_client.answers import Events
 
-def in_list(unix_ms: int) -> str:
-    """A time in a list, whose heading has the zone."""
-    found = _local(unix_ms)
-    return "-" if found is None else found.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def zone() -> str:
-    """The zone of times in lists, such as `-03:00`."""
-    return datetime.now().astimezone().isoformat()[-6:]
-
-
-def _local(unix_ms: int | None) -> datetime | None:
-    if unix_ms is None or not 0 <= unix_ms <= MAX_UNIX_MS:
-        return None
-    try:
-        return datetime.fromtimestamp(unix_ms / 1_000).astimezone()
-    except (OverflowError, ValueError):  # the year 10,000 begins earlier in the east
-        return None
+    found, before, end = list[Any](), query.get("before"), time.monotonic() + LOOK_S
+    while True:
+        asked = {**query, "before": before, "limit": min(limit - len(found), PAGE)}
+        page = await given.api.ask("GET", "events", Events, **asked)
+        read = page.read()
+        found += page.whole["events"]
+        before = None if read.next is None else read.scanned_to
+        if before is None or len(found) >= limit or time.monotonic() > end:
+            return found, before

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay_client.commands.meant import channel_of, event_of, name_of, names_event
-from relay_client.console import table
 from relay_client.errors import (
     ClientError,
     RelayProblem,
@@ -22,12 +21,14 @@ from relay_client.errors import (
 )
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
+from relay_terminal.layout import pairs, table
+from relay_terminal.usage import App
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
     pass
 
-app = typer.Typer()
+app = App()
 
 MAX_FILE_BYTES = 26_214_400  # of a file that is sent: no relay takes more
 JUST_NOW_MS = 60_000  # a refusal that is no older is that of what was sent
@@ -110,7 +111,7 @@ async def send(
     def lines() -> list[tuple[str, str]]:
         return [(key, str(value)) for key, value in sent.items() if value]
 
-    given.show(sent, lambda: table(lines()))
+    given.show(sent, lambda: pairs(lines()))
 
 
 def _list_samples(given: Given) -> None:
@@ -118,7 +119,7 @@ def _list_samples(given: Given) -> None:
 
     known = samples.kinds()
     rows = [("SAMPLE", _("KIND")), *known.items()]
-    given.show({"samples": known}, lambda: table(rows))
+    given.show({"samples": known}, lambda: table(rows, given.console.cells))
 
 
 async def _webhook(given: Given, what: str) -> Webhook:

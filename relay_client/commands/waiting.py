@@ -6,7 +6,6 @@ how its delivery is. Nothing is lost between the two, as the feed began before.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from contextlib import aclosing
@@ -21,13 +20,14 @@ from relay_client.errors import ClientError, NotDelivered, TimedOut, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
 from relay_protocol.times import parse_span
+from relay_terminal.usage import App
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_client.answers import Delivery, EventWhole
     from relay_client.feed import Message
 
-app = typer.Typer()
+app = App()
 
 STATUS = re.compile(r"[1-9][0-9]{2}|[1-9]xx")
 
@@ -59,6 +59,8 @@ async def wait(
 
     Exit status 7: it did not in time. 8: it came, and was not delivered so.
     """
+    import asyncio
+
     if not STATUS.fullmatch(status.lower()):
         raise UsageError(
             _("--status {status!r} is no status").format(status=status), _("Write 200, or 2xx.")

@@ -104,8 +104,8 @@ def test_pages_name_commands_that_exist() -> None:
         ("relay-server channel list shows them", False),
         ("relay-server chanel list", True),
         ("relay-server channel lst", True),
-        ("stop one: relay-client replays --stop NUMBER", False),
-        ("relay-client replays --halt NUMBER", True),
+        ("stop one: relay-client replays stop NUMBER", False),
+        ("relay-client replays stop --halt NUMBER", True),
         ("relay-client resume --channel X --as X", False),
     ],
 )

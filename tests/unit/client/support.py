@@ -57,6 +57,10 @@ class FakeRelay:
     canary_records: bool = True
     whoami: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)  # of replays: what, and its body
+    plan: dict[str, Any] = field(
+        default_factory=lambda: {"at_most": 1_200, "sample": [], "complete": False}
+    )
+    planned: list[Any] = field(default_factory=list)  # bodies of requests for a plan alone
     answers: dict[str, Any] = field(default_factory=dict)  # instead of the usual ones, by call
     refusals: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # the same
     requests: list[dict[str, str]] = field(default_factory=list)  # headers of those to the API
@@ -94,6 +98,14 @@ class FakeRelay:
     async def dated(self, request: web.Request, answer: web.StreamResponse) -> None:
         if self.date:
             answer.headers["Date"] = self.date
+
+    def note(self, call: str, said: dict[str, Any]) -> dict[str, Any]:
+        """Note what was asked; give what is answered to it, where that is another than usually."""
+        if said.get("dry_run"):
+            self.planned.append(said)
+            return {call: self.plan}
+        self.asked.append((call, said or None))
+        return {}
 
     async def answer(self, request: web.Request) -> web.Response:
         """The JSON API, as far as the client uses it."""
@@ -145,7 +157,8 @@ class FakeRelay:
         if call == "DELETE /api/v1/canary/canary-1":
             return web.Response(status=204)
         if "replays" in call or "resume" in call:
-            self.asked.append((call, await request.json() if request.can_read_body else None))
+            said = await request.json() if request.can_read_body else {}
+            answers |= self.note(call, said)
         if call in answers:
             return web.json_response(answers[call])
         error = {

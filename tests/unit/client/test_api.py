@@ -133,7 +133,7 @@ RUNS: dict[str, Callable[[bool], Run]] = {
     "status": lambda as_json: simple(account.status, as_json),
     "resume": lambda as_json: simple(subscriptions.resume, as_json),
     "doctor": examine,
-    "replay": lambda as_json: simple(replays.replay, as_json, events=["evt_1"]),
+    "replay": lambda as_json: simple(replays.replay, as_json, words=["kind:x"]),
     "replays": lambda as_json: simple(replays.list_replays, as_json),
 }
 

@@ -196,6 +196,8 @@ async def test_an_event_that_is_not_there_has_a_status_of_its_own(name: str) -> 
 
 # Events once more
 
+EVENT = "evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab"
+
 
 async def chosen(**options: Any) -> dict[str, Any]:
     """The selection that these options make."""
@@ -207,11 +209,11 @@ async def chosen(**options: Any) -> dict[str, Any]:
 async def test_events_by_id_are_of_their_own_channel(told: Console) -> None:
     """And for the subscription that connect reads: the token's name."""
     async with fake_relay() as relay:
-        await asked(replays.replay, configuration(relay.url), told, events=["evt_1"])
+        await asked(replays.replay, configuration(relay.url), told, words=[EVENT])
 
     [(call, body)] = relay.asked
     assert call == "POST /api/v1/replays"
-    assert body == {"channel": None, "subscription": "ana", "selection": {"events": ["evt_1"]}}
+    assert body == {"channel": None, "subscription": "ana", "selection": {"events": [EVENT]}}
     assert "Replay 3 for ana of chatwoot: at most 1,200 events, 200 a second." in printed(told)
     assert "relay-client connect" in printed(told), "nobody is connected"
 
@@ -237,19 +239,18 @@ async def test_by_condition_the_token_makes_the_channel_clear(told: Console) -> 
 
 async def test_a_dry_run_says_what_it_would_be(told: Console) -> None:
     """The first of them come last in the answer, and first on screen."""
-    first = {"id": "evt_1", "received_at": 0, "kind": "message_created", "key": "2/318"}
+    first = {"id": "evt_1", "received_at": 0, "kind": "message_created", "key": "318"}
     second = first | {"id": "evt_2", "kind": "", "key": ""}
-    sample = [event | {"method": "POST"} for event in (second, first)]
-    plan = {"at_most": 2, "sample": sample, "complete": False}
+    sample = [event | {"method": "POST", "request_target": "/webhook"} for event in (second, first)]
     async with fake_relay() as relay:
-        relay.answers["POST /api/v1/replays"] = plan
+        relay.plan = {"at_most": 2, "sample": sample, "complete": False}
         await asked(replays.replay, configuration(relay.url), told, q="bolo", dry_run=True)
 
-    assert relay.asked[0][1]["dry_run"] is True
+    assert (relay.asked, len(relay.planned)) == ([], 1)
     said, _, one, what, two, method, end = printed(told).splitlines()
     assert said == "It would be at most 2 events."
     assert [one[-5:], two[-5:]] == ["evt_1", "evt_2"]
-    assert [what, method] == ["    message_created, key 2/318", "    POST"]
+    assert [what, method] == ["    message_created  #318", "    POST /webhook  -"]
     assert end.startswith("Nothing was begun")
 
 
