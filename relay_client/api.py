@@ -74,7 +74,7 @@ class Api:
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=not self._relay.is_loopback,
+            proxy=self._relay.proxy,
         )
         return self
 

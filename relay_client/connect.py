@@ -258,7 +258,7 @@ async def plan(
     routes = [Route.parse(text) for text in settings.to]
     if not routes:
         raise UsageError("no target is set", "Say where your app listens: --to localhost:8000")
-    _ = relay.tls  # a wrong --ca-file is told at once
+    _ = relay.tls, relay.proxy  # a wrong --ca-file or HTTPS_PROXY is told at once
     since = parse_since(settings.since, round(time.time() * 1000))
     unnamed = settings.channel
     if unnamed is None and any(route.channel is None for route in routes):

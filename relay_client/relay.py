@@ -12,6 +12,7 @@ from pathlib import Path
 
 from relay_client import __version__
 from relay_client.errors import UsageError
+from relay_client.proxies import proxy_for
 from relay_http.addresses import plain_address
 from relay_http.tls import make_context, trust
 from relay_terminal.words import _
@@ -47,6 +48,15 @@ class Relay:
     def is_loopback(self) -> bool:
         """True for a relay on this machine, where no proxy can help."""
         return _is_loopback(urllib.parse.urlsplit(self.url).hostname or "")
+
+    @functools.cached_property
+    def proxy(self) -> str | None:
+        """The URL of the proxy on the way; None for none.
+
+        Raises:
+            UsageError: One is named that cannot be used.
+        """
+        return None if self.is_loopback else proxy_for(self.url)
 
     @property
     def sends_token_in_clear(self) -> bool:

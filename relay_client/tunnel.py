@@ -204,7 +204,7 @@ class Tunnel:
         self._hurry.clear()
         try:
             socket = await self._dial()
-        except (OSError, WebSocketException, ImportError) as exc:  # the last: no SOCKS library
+        except (OSError, WebSocketException) as exc:
             if isinstance(exc, ssl.SSLCertVerificationError):
                 self._relay.read_ca_again()  # it may have been renewed since the start
             return _or_raise(websocket.of_failed_handshake(exc))

@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -37,6 +37,7 @@ from relay_client.errors import (
     UsageError,
 )
 from relay_client.relay import USER_AGENT, Relay
+from relay_http.tls import make_context
 from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
 from relay_protocol.messages import CloseCode, Error
 from relay_protocol.text import harmless
@@ -205,16 +206,21 @@ async def dial(relay: Relay) -> Socket:
     """Open a WebSocket to a relay; it may still speak another subprotocol, or none.
 
     Raises:
-        OSError, WebSocketException, ImportError: It does not open; the last: no SOCKS library.
+        OSError, WebSocketException: It does not open.
     """
+    # A proxy may be spoken to by TLS where the relay is not.
+    to_proxy: dict[str, Any] = {}
+    if relay.proxy is not None and relay.proxy.startswith("https:"):
+        to_proxy["proxy_ssl"] = relay.tls or make_context()
     socket = await _connect(
         relay.socket_url,
         create_connection=Socket,
         subprotocols=[Subprotocol(SUBPROTOCOL)],
         additional_headers=relay.authorization,
         user_agent_header=USER_AGENT,
-        proxy=None if relay.is_loopback else True,
+        proxy=relay.proxy,
         ssl=relay.tls,
+        **to_proxy,
         compression=None,  # bodies are small, and it would halve what goes through
         open_timeout=OPEN_TIMEOUT_S,
         close_timeout=CLOSE_TIMEOUT_S,

@@ -47,7 +47,7 @@ async def _examine(configuration: Configuration, report: Report) -> None:
     settings = configuration.settings
     with report.step("configuration") as found:
         relay, target = configuration.relay(), _target(settings)
-        _ignored = relay.tls
+        _ignored = relay.tls, relay.proxy
         target_tls = settings.target_tls([] if target is None else [target])
         found += [_source(configuration, name) for name in ("url", "token")]
     async with Api(relay) as api:
