@@ -17,6 +17,7 @@ import typer
 
 from relay_client.console import Console
 from relay_client.errors import CHECK_URL, RelayProblem
+from relay_terminal.usage import Old
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ CaFile = Annotated[
 ]
 Name = Annotated[
     str | None,
-    typer.Option("--as", metavar="NAME", help="Name of the subscription. (default: the token's)"),
+    typer.Option(
+        "--as",
+        Old("--subscription"),
+        metavar="NAME",
+        help="Name of the subscription. (default: the token's)",
+    ),
 ]
 Channel = Annotated[str | None, typer.Option(help="Of which channel.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
@@ -57,7 +63,8 @@ InsecureTarget = Annotated[
     typer.Option("--insecure-target", help="Take any certificate of an app by https."),
 ]
 Timeout = Annotated[
-    float | None, typer.Option("--timeout", help="Seconds your app may take. (default: 30)")
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", help="Seconds your app may take. (default: 30)"),
 ]
 
 

@@ -153,22 +153,23 @@ class Policy(msgspec.Struct, frozen=True):
             "Waits after each failure, e.g. 5s,30s,2m; after the last the delivery is dead."
             " none for no retries.",
             "--retry-delays",
+            "SPANS",
         ),
         _are_delays,
     ] = (5.0, 30.0, 120.0, 600.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0)
     other_tries: Annotated[
         int,
-        Setting("Tries of what hardly changes: a 3xx, or a 4xx such as 404."),
+        Setting("Attempts of what hardly changes: a 3xx, or a 4xx such as 404."),
         Bounds(1, MAX_TRIES, f"an answer such as 404 is tried 1 to {MAX_TRIES} times"),
     ] = 3
     hold_failures: Annotated[
         int,
-        Setting("Failures after which an event lets those behind it go on …"),
+        Setting("Failures after which a failing event lets those behind it go on."),
         Bounds(0, MAX_TRIES, f"a failing event holds its key for 0 to {MAX_TRIES} failures"),
     ] = 3
     hold_s: Annotated[
         float,
-        Setting("… or seconds after which it does."),
+        Setting("Seconds after which a failing event lets those behind it go on, too."),
         Bounds(0, MAX_RETRY_DELAY_S, "a failing event holds its key for 0 s to 7 days"),
     ] = 30.0
     strict_order: Annotated[
@@ -198,16 +199,21 @@ class PolicyChanges(msgspec.Struct, frozen=True, omit_defaults=True):
 class ChannelRules(msgspec.Struct, frozen=True):
     """Those settings of a channel that whoever may read it sees; None is no limit of its own."""
 
-    sender: Annotated[SenderKind, Setting("Who posts to it: chatwoot or other.")] = (
+    sender: Annotated[SenderKind, Setting("Who posts to it.", metavar="chatwoot|other")] = (
         SenderKind.CHATWOOT
     )
     allow_from: Annotated[
         tuple[str, ...],
-        Setting("Network of its sender, e.g. 203.0.113.0/24. Repeat for more; '' for any."),
+        Setting(
+            "Network of its sender, e.g. 203.0.113.0/24. Repeat for more; '' for any.",
+            metavar="NETWORK",
+        ),
         _are_networks,
     ] = ()
     key_pointer: Annotated[
-        str, Setting("JSON pointer to what keeps order, e.g. /ticket/id."), _is_pointer
+        str,
+        Setting("JSON pointer to what keeps order, e.g. /ticket/id.", metavar="POINTER"),
+        _is_pointer,
     ] = ""
     max_body_bytes: Annotated[
         int | None,

@@ -133,7 +133,7 @@ def token_create(
     ] = None,
 ) -> Work:
     """Make a token and print it, once: only a digest is kept."""
-    body = {"name": name, "scopes": scope, "channels": channel or None}
+    body = {"name": name, "scopes": [one.lower() for one in scope], "channels": channel or None}
     return ask("POST", "tokens", body=body)
 
 

@@ -252,6 +252,8 @@ def _given(table: list[Settable], arguments: Json) -> Json:
         elif name in WORDED:
             given[name] = WORDED[name][1](value)
         else:
+            if isinstance(kind, type) and issubclass(kind, enum.Enum):
+                value = value.lower()
             # Where the API takes null for no limit, people write 0.
             given[name] = (value or None) if type(None) in get_args(kind) else value
     return given

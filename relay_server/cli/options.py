@@ -15,18 +15,27 @@ from relay_protocol.text import decoded
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment, parse_span
 from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS
 from relay_server.errors import InvalidValue
+from relay_terminal.usage import Old
 
 Json = dict[str, Any]
 
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the store [RELAY_SERVER_DATA_DIR].")
+    Path | None,
+    typer.Option(
+        "--data-dir", metavar="FOLDER", help="Folder of the store [RELAY_SERVER_DATA_DIR]."
+    ),
 ]
 Name = Annotated[str, typer.Argument(help="Its name.")]
 OfChannel = Annotated[str, typer.Argument(metavar="CHANNEL", help="Its channel.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Channel = Annotated[str | None, typer.Option(help="Of which channel.")]
-Subscription = Annotated[str | None, typer.Option(help="For which subscription alone.")]
-Events = Annotated[list[str] | None, typer.Argument(help="Ids of events, evt_…")]
+Subscription = Annotated[
+    str | None,
+    typer.Option(
+        "--subscription", Old("--as"), metavar="NAME", help="For which subscription alone."
+    ),
+]
+Events = Annotated[list[str] | None, typer.Argument(metavar="EVENT", help="Ids of events, evt_…")]
 
 # What commands call the names in a path of the API.
 ARGUMENTS = {

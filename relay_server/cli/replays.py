@@ -12,7 +12,7 @@ from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, m
 from relay_server.cli.text import about, alarm, counted, lines, pairs, when
 from relay_server.errors import NothingSelected
 from relay_terminal.program import confirmed
-from relay_terminal.usage import App
+from relay_terminal.usage import App, Old
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def replay(
     kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
     key: Annotated[
         str | None,
-        typer.Option("--conversation", "--key", help="Of this conversation, or other key."),
+        typer.Option("--conversation", Old("--key"), help="Of this conversation, or other key."),
     ] = None,
     text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
     q: Annotated[

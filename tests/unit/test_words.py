@@ -19,7 +19,8 @@ TRANSLATED |= {"App", "Option", "Argument", "Field", "Old", "route"}
 FOR_PROGRAMS = {"compile", "fullmatch", "match", "split", "partition", "startswith", "strftime"}
 FOR_PROGRAMS |= {"debug", "info", "warning", "error", "fail", "ProtocolError", "AssertionError"}
 SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
-PATH = re.compile(r"(GET|POST|PUT|PATCH|DELETE) \S+")
+# What is asked of the API, and commands to copy, which stand on lines of their own.
+NO_SENTENCE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) \S+|(  relay-|echo |\{program\} ).*")
 # Modules that are still to be converted.
 LATER = {
     *("api", "answers", "connect", "doctor", "feed", "render", "settings", "tunnel", "invitations"),
@@ -50,11 +51,11 @@ def untranslated(node: ast.AST) -> Iterator[tuple[int, str]]:
         case ast.Assign([ast.Name("hint")], ast.Constant()):  # translated where it is told
             return
         case ast.Constant(str(text)):
-            if SENTENCE.search(text) and not PATH.fullmatch(text):
+            if SENTENCE.search(text) and not NO_SENTENCE.fullmatch(text):
                 yield node.lineno, text
         case ast.JoinedStr(values):
             text = "…".join(str(part.value) for part in values if isinstance(part, ast.Constant))
-            if SENTENCE.search(text):
+            if SENTENCE.search(text) and not NO_SENTENCE.fullmatch(text):
                 yield node.lineno, text
             below = [part for part in values if not isinstance(part, ast.Constant)]
         case _:
