@@ -6,17 +6,27 @@ of a server that is not, take imports that cost half a second.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from relay_terminal.beginning import begin
 
 
 def main() -> None:
     """Run the command."""
     if sys.argv[1:] == ["health"] and _is_ready():
-        sys.stdout.write("ready\n")
+        with suppress(OSError):  # it is ready, whether or not somebody can be told
+            os.write(1, b"ready\n")
         return
+    begin(_load)
+
+
+def _load() -> Callable[[], None]:
     from relay_server.cli import main as run
 
-    run()
+    return run
 
 
 def _is_ready() -> bool:

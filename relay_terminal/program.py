@@ -7,6 +7,7 @@ told on standard output instead, as the API tells its own: `{"error": {"code", "
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from relay_terminal.usage import WrongUsage, told
 from relay_terminal.words import _, speak_english
 
 FAILED, USAGE = 1, 2
+INTERRUPTED = 128 + signal.SIGINT  # as a shell has it, of a command that ends by Ctrl-C
 _MAX_CHARS = 1_000
 
 
@@ -49,8 +51,10 @@ def run_program(name: str, app: typer.Typer, status_of: Callable[[RelayError], i
         except WrongUsage as exc:
             tell(console, "usage", *told(exc), as_json=as_json)
             sys.exit(USAGE)
-        except typer.Abort:
-            sys.exit(FAILED)
+        except typer.Abort as exc:
+            sys.exit(INTERRUPTED if isinstance(exc.__cause__, KeyboardInterrupt) else FAILED)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
         sys.exit(status if isinstance(status, int) else 0)
 
 
