@@ -7,6 +7,9 @@ an answer is right however far the index is, and only takes more or fewer reques
 
     newest ◀── looked at one by one ──▶ indexed_to ◀── named by the index ──▶ oldest
 
+Which events are pinned, dead or failed the store names itself, where they are few: then these alone
+are looked at.
+
 No answer takes much longer than `BUDGET_S`. One that has looked for so long says how far it came,
 and whoever asks goes on from there: a rare filter over many events is many cheap answers.
 """
@@ -14,13 +17,13 @@ and whoever asks goes on from there: a rare filter over many events is many chea
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from relay_server.filters.document import Document
 from relay_server.filters.language import Filter
 from relay_server.operations import MAX_LISTED, Parts
-from relay_server.operations.outcomes import asks_for_pinned, holds
+from relay_server.operations.outcomes import asks_for_pinned, holds, rare
 from relay_server.store.rules import MAX_EDITED
 from relay_server.values import ChannelNumber, DeliveryState, Edited, Range
 
@@ -28,6 +31,7 @@ BUDGET_S = 0.03  # for looking, in one answer; with what is begun then it takes 
 INDEX_S = 0.02  # of it for the index at once
 MAX_LOOKED = 20_000  # events that one answer looks at one by one
 PIECE = 64  # events that are looked at one by one at once
+MAX_TROUBLED = 10_000  # deliveries that are looked at for those that failed; with more, all events
 OUTCOMES_PIECE = 256  # events whose deliveries are asked for at once
 
 
@@ -74,6 +78,8 @@ class Found:
 
 async def find(parts: Parts, asked: Asked) -> Found:
     """Find the next events that are meant."""
+    if (named := await _named(parts, asked)) is not None:
+        return await _among(parts, asked, named)
     began, looked = time.monotonic(), 0
     found = Found(asked.before if asked.newest_first else asked.after)
     tired = False
@@ -98,16 +104,40 @@ async def find_edited(
         asked: What of their stream is asked for.
         among: Which of them may be meant.
     """
-    began = time.monotonic()
-    found = Found(asked.before if asked.newest_first else asked.after)
     known = await parts.store.list_edited(-asked.channel, None, None, MAX_EDITED)
-    inside = [edited.event.sequence for edited in known if among(edited)]
-    inside = sorted(filter(asked.covers, inside), reverse=asked.newest_first)
-    while inside and len(found.sequences) < asked.limit and time.monotonic() - began <= BUDGET_S:
-        some, inside = inside[:PIECE], inside[PIECE:]
+    return await _among(parts, asked, [e.event.sequence for e in known if among(e)])
+
+
+async def _named(parts: Parts, asked: Asked) -> Collection[int] | None:
+    """All events that may be meant, where that is asked which few are; None where they are many."""
+    wanted = rare(asked.filter)
+    if not wanted:
+        return None
+    found = set[int]()
+    if "pinned" in wanted:
+        found.update(await parts.store.pinned(asked.channel))
+    if wanted != {"pinned"}:
+        troubled = await parts.store.in_trouble(asked.channel, MAX_TROUBLED)
+        if troubled is None:
+            return None
+        found.update(troubled)
+    return found
+
+
+async def _among(parts: Parts, asked: Asked, named: Collection[int]) -> Found:
+    """Find those that are meant among a few, of which all others are known not to be."""
+    until = time.monotonic() + BUDGET_S
+    found = Found(asked.before if asked.newest_first else asked.after)
+    left = sorted(filter(asked.covers, named), reverse=asked.newest_first)
+    alone = all(term.needs_outcome for term in asked.filter.terms)
+    piece = OUTCOMES_PIECE if alone else PIECE
+    while left and len(found.sequences) < asked.limit:
+        some, left = left[:piece], left[piece:]
         found.scanned_to = some[-1]
         await _add(parts, asked, found, await _matching(parts, asked.channel, some, asked.filter))
-    if not inside and len(found.sequences) < asked.limit:
+        if time.monotonic() > until:
+            break
+    if not left and len(found.sequences) < asked.limit:
         found.scanned_to = asked.after + 1 if asked.newest_first else asked.before - 1
     found.complete = _is_done(asked, found)
     return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from relay_server.filters.language import Filter, Term
 from relay_server.values import DeliveryState
 
+RARE = frozenset({"dead", "failed", "pinned"})
 WAITING = ("pending", "under_way", "waiting")
 
 
@@ -30,6 +31,15 @@ def holds(asked: Filter, deliveries: Sequence[DeliveryState], *, pinned: bool) -
         for term in asked.terms
         if term.needs_outcome and term.word != "subscription"
     )
+
+
+def rare(asked: Filter) -> frozenset[str]:
+    """Outcomes of which one must hold, where all that a term names are such that few have."""
+    for term in asked.terms:
+        named = frozenset(value.text for value in term.values)
+        if term.word == "is" and not term.negated and named <= RARE:
+            return named
+    return frozenset()
 
 
 def asks_for_pinned(asked: Filter) -> bool:

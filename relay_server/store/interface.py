@@ -530,6 +530,15 @@ class Reports(Protocol):
     ) -> Sequence[Sequence[DeliveryState]]:
         """Say of each event what became of it for each subscription that it is for."""
 
+    async def in_trouble(self, channel: ChannelNumber, limit: int) -> Sequence[int] | None:
+        """Find all events of which a delivery is dead, or failed and is to be tried again.
+
+        There may be others among them, which are under way, or were replayed.
+
+        Returns:
+            None where that is to look at as many deliveries as the limit says.
+        """
+
 
 class Housekeeping(Protocol):
     """Keeping channels small, and the whole of it safe."""

@@ -28,6 +28,8 @@ from relay_server.values import (
     SubscriptionStatus,
 )
 
+_IN_TROUBLE = (MarkState.UNDER_WAY, MarkState.WAITING, MarkState.DEAD)
+
 
 class SqliteReports(Part):
     """`Reports`."""
@@ -91,6 +93,21 @@ class SqliteReports(Part):
             again = [kept.state(r, names[r], sequence, "") for r in kept.replays_of(sequence)]
             states.append(own + again)
         return states
+
+    @reports_progress
+    def in_trouble(
+        self, database: Database, channel: ChannelNumber, limit: int
+    ) -> Sequence[int] | None:
+        found, left = set[int](), limit
+        for reader, _, _, floor, _ in database.all("readers_of_channel", channel=channel):
+            marks = database.all("marks_of", reader=reader, limit=left)
+            tried = database.all("tried", reader=reader, after=floor or 0, limit=left)
+            left -= len(marks) + len(tried)
+            if left <= 0:
+                return None
+            found.update(sequence for sequence, state in marks if state in _IN_TROUBLE)
+            found.update(sequence for (sequence,) in tried)
+        return sorted(found)
 
 
 def _before(database: Database, channel: ChannelNumber, low: int, high: int, time: int) -> int:

@@ -13,11 +13,12 @@ from relay_protocol.messages import Wanted
 from relay_protocol.values import RequestHead
 from relay_server.operations import finding
 from relay_server.search import follower
-from relay_server.values import MarkState, Progress
+from relay_server.values import MarkState, Progress, ReplayState
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
 from tests.support.indexed import Indexed
 from tests.support.senders import Answer, request
+from tests.support.stores import make_replay, record
 from tests.support.texts import HARD_TEXTS, body_of
 from tests.support.waiting import until_true
 from tests.unit.server.asking import Asking, Json, append
@@ -170,6 +171,8 @@ OUTCOMES = [
     ("state=delivered&subscription=bia", [3]),
     ("is:dead", [2]),
     ("is:failed", [4, 2]),
+    ("is:failed,pinned nao", []),
+    ("is:dead,failed -b", [4]),
     ("is:waiting", [4, 2, 1]),
     ("status:503", [4]),
     ("status:5xx", [4, 2]),
@@ -182,14 +185,50 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.parametrize("few", [True, False])
 @pytest.mark.parametrize(("asked", "expected"), OUTCOMES)
 @pytest.mark.usefixtures("found_both_ways")
 async def test_events_by_what_became_of_them(
-    served: Served, ana: Asking, asked: str, expected: list[int]
+    served: Served,
+    ana: Asking,
+    asked: str,
+    expected: list[int],
+    few: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The same where what failed is named by the store, as where that is too much."""
+    if not few:
+        monkeypatch.setattr(finding, "MAX_TROUBLED", 1)
     await outcomes(served)
     query = asked if "=" in asked else f"q={asked.replace(' ', '+')}"
     assert await sequences(ana, query) == expected
+
+
+@pytest.mark.usefixtures("found_both_ways")
+async def test_what_few_have_is_found_at_once_however_deep_it_lies(
+    served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what a replay failed at, whose marks are gone, and page by page."""
+    await outcomes(served)
+    [subscription, _] = await served.store.subscriptions("chatwoot")
+    replay, claim = await make_replay(served.store, subscription)
+    await record(
+        served.store, claim, Progress(4, (mark(1, MarkState.DEAD),), (attempt(1, 9, 500),))
+    )
+    await served.store.end_replay(replay.number, ReplayState.DONE, START_MS)
+    for _ in range(300):
+        await append(served)
+    [oldest] = await served.store.list_events(1, 2, 1)
+    await ana.ok("PUT", f"pins/{oldest.id}", {"name": "first"})
+    monkeypatch.setattr(finding, "BUDGET_S", -1.0)  # one look an answer
+
+    assert await sequences(ana, "q=is:dead") == [2, 1]
+    assert await sequences(ana, "q=is:pinned") == [1]
+    assert await sequences(ana, "q=is:failed+-status:503&limit=1") == [2]
+    page = await ana.ok("GET", "events?q=is:dead&limit=1")
+    assert (page["complete"], page["scanned_to"]) == (True, 2)
+    assert await sequences(ana, page["next"]) == [1]
+    assert await sequences(ana, "q=is:failed&after=2") == [4]
 
 
 async def outcomes(served: Served) -> None:

@@ -121,3 +121,11 @@ FROM json_each(:readers) AS reader JOIN attempts a ON a.subscription = reader.va
 WHERE a.sequence BETWEEN :lowest AND :highest
     AND +a.sequence IN (SELECT value FROM json_each(:sequences))
 ORDER BY a.subscription, a.sequence, a.attempt;
+
+-- name: marks_of
+SELECT sequence, state FROM deliveries WHERE subscription = :reader LIMIT :limit;
+
+-- name: tried
+-- Of a subscription above its floor; what a replay tried says how that went also once it ended.
+SELECT DISTINCT sequence FROM attempts
+WHERE subscription = :reader AND sequence > :after LIMIT :limit;
