@@ -12,13 +12,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate, zip_longest
 
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.text import ZERO_WIDTH_JOINER
 from relay_terminal.words import plural
 
 _GAP = "  "  # between columns
-_NARROW_CELLS = 16  # no column is made narrower than this
+_NARROW_CELLS = 16  # of the beginning of a text, at least; of others the half
 _CODES = re.compile(r"\x1b\[[0-9;]*m")
 _PAINTED = re.compile(r"(\x1b\[[0-9;]+m)([^\x1b]*)(\x1b\[0m)")
 _NUMBER = re.compile(r"[0-9][0-9.,]*( %)?|-")
@@ -79,26 +80,35 @@ def wrapped(text: str, cells: int, hanging: int = 0) -> list[str]:
     return lines
 
 
-def table(rows: Sequence[Sequence[str]], cells: int = 0) -> list[str]:
-    """Align rows, the first of which is the heading, into lines of so many cells at most."""
-    columns = [*zip(*rows, strict=True)]
-    widths = [max(map(width, column)) for column in columns]
-    widest = widths.index(max(widths))
-    over = sum(widths) + len(_GAP) * (len(widths) - 1) - cells
-    if cells and over > 0:
-        widths[widest] -= over
-        words = (word for cell in columns[widest] for word in cell.split(" "))
-        if widths[widest] < max(_NARROW_CELLS, *map(width, words)):
-            return _stacked(rows, cells)
+def table(rows: Sequence[Sequence[str]], cells: int = 0, *, cut: bool = False) -> list[str]:
+    """Align rows, the first of which is the heading, into lines of so many cells at most.
+
+    Args:
+        rows: Columns that have a heading alone are left out.
+        cells: Of the screen; 0 is room for everything.
+        cut: The last column is free text, of which the beginning is enough.
+    """
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = _fitting(columns, cells, cut=cut)
+    if widths is None:
+        return _stacked([*zip(*columns, strict=True)], cells)
+    if cut:
+        columns[-1] = tuple(shortened(cell, widths[-1]) for cell in columns[-1])
     numbers = [_is_of_numbers(column[1:]) for column in columns]
     lines = list[str]()
-    for row in rows:
-        begun, *more = wrapped(row[widest], widths[widest])
-        line = [*row[:widest], begun, *row[widest + 1 :]]
-        lines.append(_GAP.join(map(_aligned, line, widths, numbers)).rstrip())
-        before = sum(widths[:widest]) + len(_GAP) * widest
-        lines += [" " * before + rest for rest in more]
+    for row in zip(*columns, strict=True):
+        broken = map(wrapped, row, widths)
+        for parts in zip_longest(*broken, fillvalue=""):
+            lines.append(_GAP.join(map(_aligned, parts, widths, numbers)).rstrip())
     return lines
+
+
+def shortened(text: str, cells: int) -> str:
+    """The beginning of a text, with an ellipsis where there is more."""
+    if width(text) <= cells:
+        return text
+    begun = list(accumulate(text, initial=""))
+    return next(part for part in reversed(begun) if width(part) < cells) + "…"
 
 
 def pairs(named: Iterable[tuple[str, str]], cells: int = 0) -> list[str]:
@@ -143,6 +153,22 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.3g} {unit}"
     return plural("{number} byte", "{number} bytes", number)
+
+
+def _fitting(columns: Sequence[Sequence[str]], cells: int, *, cut: bool) -> list[int] | None:
+    """Widths with which columns fit, the widest made narrower first; None where they cannot."""
+    widths = [max(map(width, column)) for column in columns]
+    over = sum(widths) + len(_GAP) * (len(widths) - 1) - cells if cells else 0
+    for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
+        if over <= 0:
+            break
+        words = (word for cell in columns[index] for word in cell.split(" "))
+        is_cut = cut and index == len(widths) - 1
+        least = _NARROW_CELLS if is_cut else max(map(width, words))
+        spared = min(over, max(0, widths[index] - max(least, _NARROW_CELLS // 2)))
+        widths[index] -= spared
+        over -= spared
+    return widths if over <= 0 else None
 
 
 def _stacked(rows: Sequence[Sequence[str]], cells: int) -> list[str]:

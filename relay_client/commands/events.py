@@ -91,7 +91,7 @@ async def list_events(
         rows = [msgspec.convert(row, Row) for row in found]
         columns = [columns_of(row, when(row.received_at), mine) for row in rows]
         if rows:
-            yield from table([_heading(), *columns], given.console.cells)
+            yield from table([_heading(), *columns], given.console.cells, cut=True)
         elif older is None:
             yield _("No event matches.") if query["q"] else _("Nothing came in.")
         if older is not None:

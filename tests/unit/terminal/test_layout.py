@@ -90,3 +90,9 @@ def test_spans_sizes_and_times_are_short() -> None:
     assert [size(n) for n in (1, 20, 1_536, 2**30)] == ["1 byte", "20 bytes", "1.5 KiB", "1 GiB"]
     assert when(None) == when(-1) == when(10**15) == "-"
     assert when(1_783_000_810_000, zoned=True).startswith("2026-07-0")
+
+
+def test_free_text_is_cut_and_empty_columns_are_left_out() -> None:
+    rows = [("ID", "FROM", "SAYS"), ("b546aa13", "", "Olá 👋 tudo bem, preciso de ajuda")]
+    assert table(rows, 30, cut=True)[1] == "b546aa13  Olá 👋 tudo bem, pr…"
+    assert table(rows, 80, cut=True)[1].endswith("ajuda")
