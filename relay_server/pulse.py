@@ -1,46 +1,22 @@
 """How much happens, by the minute: what is received, delivered, failed, given up and refused.
 
-Counted in memory from what the store tells, for a day, and by this process alone: a start begins at
-zero, and says when it was. A channel in which something happened takes 29 KB.
-
-Progress is told by a reader's number. Whose events that one reads is looked up once; what is told
-of it meanwhile waits.
+Counted in memory as it happens, for a day, and by this process alone: a start begins at zero, and
+says when it was. A channel in which something happened takes 29 KB.
 """
 
 from __future__ import annotations
 
-import asyncio
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
 
-import structlog
-
-from relay_protocol.errors import RelayError
 from relay_server.clock import Clock
-from relay_server.errors import ReplayNotFound
-from relay_server.store.feed import (
-    ChannelGone,
-    EventsStored,
-    Progressed,
-    SubscriptionChanged,
-    SubscriptionGone,
-)
+from relay_server.store.feed import ChannelGone, EventsStored
 from relay_server.store.interface import Store
-from relay_server.values import (
-    ChannelNumber,
-    MarkState,
-    ReaderNumber,
-    Subscription,
-    SubscriptionNumber,
-)
-
-log = structlog.get_logger()
+from relay_server.values import ChannelNumber
 
 MAX_MINUTES = 1_440  # that are counted back
 MINUTE_MS = 60_000
-MAX_REPLAYS = 1_000  # whose subscriptions the pulse remembers
 
 
 class Beat(IntEnum):
@@ -93,14 +69,8 @@ class Pulse:
         self._channels = dict[ChannelNumber, Minutes]()
         channels = store.catalog.channels.values()
         self._last = {c.number: store.newest(c.number) for c in channels}
-        self._read = dict[ReaderNumber, ChannelNumber]()  # whose events a reader reads
-        self._unknown = dict[ReaderNumber, Counter[Beat]]()  # what was told of other readers
-        self._asking: asyncio.Task[None] | None = None
         store.feed.listen(EventsStored, self._stored)
-        store.feed.listen(Progressed, self._progressed)
         store.feed.listen(ChannelGone, self._channel_gone)
-        store.feed.listen(SubscriptionChanged, self._subscription_changed)
-        store.feed.listen(SubscriptionGone, self._subscription_gone)
 
     def count(self, channel: ChannelNumber, beat: Beat, count: int = 1) -> None:
         """Count something of a channel now."""
@@ -109,6 +79,12 @@ class Pulse:
         if counts is None:
             counts = self._channels[channel] = Minutes(minute)
         counts.add(minute, beat, count)
+
+    def ended(self, channel: ChannelNumber, delivered: bool, dead: bool) -> None:
+        """Count an attempt that ended, and what died with it."""
+        self.count(channel, Beat.DELIVERED if delivered else Beat.FAILED)
+        if dead:
+            self.count(channel, Beat.DEAD)
 
     def minutes(self, channel: ChannelNumber, count: int) -> Iterator[tuple[int, tuple[int, ...]]]:
         """The last minutes, this one last: when each began, and its counts by `Beat`."""
@@ -122,65 +98,6 @@ class Pulse:
         if new > 0:
             self._last[change.channel] = change.up_to
             self.count(change.channel, Beat.RECEIVED, new)
-
-    def _progressed(self, change: Progressed) -> None:
-        delivered = sum([attempt.delivered for attempt in change.attempts])
-        dead = sum([mark.state is MarkState.DEAD for mark in change.marks])
-        counts = {
-            Beat.DELIVERED: delivered,
-            Beat.FAILED: len(change.attempts) - delivered,
-            Beat.DEAD: dead,
-        }
-        channel = self._read.get(change.reader)
-        if channel is None:
-            self._unknown.setdefault(change.reader, Counter()).update(counts)
-            if self._asking is None:
-                self._asking = asyncio.get_running_loop().create_task(self._ask())
-            return
-        for beat, count in counts.items():
-            if count:
-                self.count(channel, beat, count)
-
-    async def _ask(self) -> None:
-        """Find out whose events readers read that were not known."""
-        try:
-            for subscription in await self._store.subscriptions():
-                self._know(subscription)
-            while self._unknown:
-                reader, counts = next(iter(self._unknown.items()))
-                channel = self._read.get(await self._subscription_of(reader))
-                del self._unknown[reader]
-                if channel is not None:
-                    self._read[reader] = channel
-                    for beat, count in counts.items():
-                        self.count(channel, beat, count)
-        except RelayError as exc:
-            log.warning("the pulse misses deliveries", error=str(exc))
-            self._unknown.clear()
-        finally:
-            self._asking = None
-
-    async def _subscription_of(self, reader: ReaderNumber) -> SubscriptionNumber:
-        if reader > 0:
-            return reader
-        replays = [known for known in self._read if known < 0]
-        for old in replays[:-MAX_REPLAYS]:
-            del self._read[old]
-        try:
-            return (await self._store.replay(reader)).subscription
-        except ReplayNotFound:
-            return 0
-
-    def _know(self, subscription: Subscription) -> None:
-        channel = self._store.catalog.channels.get(subscription.channel)
-        if channel is not None:
-            self._read[subscription.number] = channel.number
-
-    def _subscription_changed(self, change: SubscriptionChanged) -> None:
-        self._know(change.subscription)
-
-    def _subscription_gone(self, change: SubscriptionGone) -> None:
-        self._read.pop(change.subscription, None)
 
     def _channel_gone(self, change: ChannelGone) -> None:
         self._channels.pop(change.channel.number, None)

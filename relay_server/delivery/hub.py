@@ -33,6 +33,7 @@ from relay_server.configs import ORDINARY
 from relay_server.delivery.absence import Absences, check_joined
 from relay_server.delivery.joining import Joining, Joins
 from relay_server.delivery.pausing import Pauses
+from relay_server.delivery.queue import Ended
 from relay_server.delivery.reader import Reader, Sink
 from relay_server.delivery.sifter import Sifter
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound
@@ -119,7 +120,11 @@ class _Served:
 
 
 class Hub:
-    """Every peer of this server, and a reader for each subscription that is being read."""
+    """Every peer of this server, and a reader for each subscription that is being read.
+
+    Attributes:
+        on_ended: Called with each attempt that ended; set before there are readers.
+    """
 
     def __init__(
         self, store: Store, clock: Clock, metrics: Metrics, tracing: Tracing | None = None
@@ -128,6 +133,7 @@ class Hub:
         self._clock = clock
         self._metrics = metrics
         self._tracing = tracing
+        self.on_ended: Ended = lambda *_: None
         # Each in the order of coming, so that what happens does not hang on addresses in memory.
         self._peers: dict[Peer, None] = {}  # connections
         self._forwards: dict[Peer, None] = {}
@@ -404,7 +410,7 @@ class Hub:
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
         on_gone = functools.partial(self._pauses.pause, subscription)
-        parts = self._clock, self._metrics, on_gone, self._tracing
+        parts = self._clock, self._metrics, on_gone, self._tracing, self.on_ended
         reader = Reader(self._store, channel, subscription, claim, *parts)
         self._served[subscription.number] = _Served(reader, [peer], share)
         self._by_channel[channel.number][reader] = None

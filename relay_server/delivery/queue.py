@@ -66,6 +66,8 @@ SIFT_FED_BYTES = 262_144
 SEARCH_FED_BYTES = 16_384  # the same where it looks for words in them
 DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the checksum is wrong")
 TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
+# Told of an attempt that ended: of which channel, whether it delivered, whether it was the last.
+Ended = Callable[[ChannelNumber, bool, bool], None]
 
 
 class Pace:
@@ -101,6 +103,7 @@ class Queue(Order):
         claim: Fresh.
         keys: Of which something is under way, shared with the subscription's other queues.
         replay: What is to be delivered again; None for live traffic.
+        on_ended: Called with each attempt that ended.
 
     Attributes:
         stopped: It is a replay that sends nothing more.
@@ -114,6 +117,7 @@ class Queue(Order):
         "_filter",
         "_filtered",
         "_noted_floor",
+        "_on_ended",
         "_pace",
         "_reading",
         "_replay",
@@ -136,6 +140,7 @@ class Queue(Order):
         clock: Clock,
         keys: set[str],
         replay: Replay | None = None,
+        on_ended: Ended = lambda *_: None,
     ) -> None:
         now = clock.monotonic()
         look_ahead = LOOK_AHEAD if replay is None else REPLAY_LOOK_AHEAD
@@ -159,6 +164,7 @@ class Queue(Order):
         self._skip_up_to = 0  # somebody settled what waited up to there
         self._skipped: list[Span] = []  # since it was recorded
         self._attempts: list[Attempt] = []
+        self._on_ended = on_ended
 
     @property
     def number(self) -> ReaderNumber:
@@ -314,6 +320,8 @@ class Queue(Order):
         finished = super().finish(sequence, holder, outcome, now, jitter)
         if finished is not None and finished[1].next is not Next.GIVEN_BACK:
             self._attempts.append(_attempt(finished[0], outcome, self._clock.unix_ms()))
+            dead = finished[1].next is Next.DEAD
+            self._on_ended(abs(self._channel), outcome.delivered, dead)
         if finished is not None and sequence <= self._skip_up_to:
             self.leave_out([Span(sequence, sequence)])  # it is not tried again
         return finished

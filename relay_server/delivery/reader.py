@@ -39,7 +39,7 @@ from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.lanes import Entry
-from relay_server.delivery.queue import Queue
+from relay_server.delivery.queue import Ended, Queue
 from relay_server.delivery.retry import Next, Verdict
 from relay_server.delivery.sifter import filter_of
 from relay_server.errors import ReplayNotFound
@@ -89,6 +89,7 @@ class Reader:
         claim: Fresh.
         on_gone: Called when the target said that it wants no more, with what it said.
         tracing: Told of deliveries, where they are traced.
+        on_ended: Called with each attempt that ended.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Reader:
         metrics: Metrics,
         on_gone: Callable[[str], None] = lambda _: None,
         tracing: Tracing | None = None,
+        on_ended: Ended = lambda *_: None,
     ) -> None:
         self.channel = channel
         self.subscription = subscription
@@ -110,6 +112,7 @@ class Reader:
         self._metrics = metrics
         self._on_gone = on_gone
         self._tracing = tracing
+        self._on_ended = on_ended
         self._keys = set[str]()  # of which something is under way, in any queue
         self._live = self._queue(claim)
         self._follow_filter()
@@ -305,7 +308,8 @@ class Reader:
 
     def _queue(self, claim: Claim, replay: Replay | None = None) -> Queue:
         channel = self.channel.number
-        return Queue(self._store, channel, claim, self._policy, self._clock, self._keys, replay)
+        parts = self._policy, self._clock, self._keys, replay, self._on_ended
+        return Queue(self._store, channel, claim, *parts)
 
     async def _turn(self) -> None:
         """Live traffic first: it goes on where the store can do nothing for replays."""

@@ -19,8 +19,8 @@ what differs. Another id means another store: then all is built anew, as for a f
 damaged or of another version.
 
 **Giving way.** Work is done in pieces of `BATCH` events or `PIECE_S`, with a rest behind each, a
-long one while webhooks come fast: then it takes a tenth of a core, and is the further behind. While
-the disk is too full for webhooks, nothing is written.
+long one while webhooks come fast: then it takes a twentieth of a core, and is the further behind.
+While the disk is too full for webhooks, nothing is written.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ BATCH_BYTES = 1_048_576  # of their bodies; a larger one is read by itself
 PIECE_S = 0.005  # of parsing at once
 CHECKED = 1_000  # events that are compared by number at once, where some may be missing
 REST = 0.5  # times as long as a piece took
-BUSY_REST = 9.0  # the same while webhooks come fast
+BUSY_REST = 19.0  # the same while webhooks come fast
 BUSY_PER_S = 100.0  # webhooks: that is fast
 RETRY_S = 10.0  # after the index could not be written
 PREFIX_S = 0.02  # for a query by words' beginnings; one that takes longer is asked another way
@@ -355,8 +355,9 @@ class Search:
         await self._write(lambda: delete(self._path))
 
     def _stored(self, change: EventsStored) -> None:
-        self._came.add(len(change.events) or 1)
-        self._since.setdefault(change.channel, self._clock.unix_ms())
+        self._came.count += len(change.events) or 1
+        if change.channel not in self._since:
+            self._since[change.channel] = self._clock.unix_ms()
         self._wake.set()
 
     def _removed(self, change: EventsRemoved) -> None:
@@ -375,20 +376,20 @@ class Search:
 
 
 class _Rate:
-    """How many webhooks a second came of late."""
+    """How many webhooks a second came of late.
+
+    Attributes:
+        count: As many as came since this was asked last; to be added to.
+    """
 
     def __init__(self) -> None:
-        self._count, self._since, self._last = 0, time.monotonic(), 0.0
-
-    def add(self, count: int) -> None:
-        """Note that some came."""
-        self._count += count
+        self.count, self._since, self._last = 0, time.monotonic(), 0.0
 
     def per_s(self, now: float) -> float:
         """How many, over the last half second or more."""
         if now - self._since >= 0.5:
-            self._last = self._count / (now - self._since)
-            self._count, self._since = 0, now
+            self._last = self.count / (now - self._since)
+            self.count, self._since = 0, now
         return self._last
 
 

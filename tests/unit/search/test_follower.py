@@ -219,7 +219,7 @@ async def test_nothing_is_written_while_there_is_no_room(
 
 async def test_a_long_rest_while_webhooks_come_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     rate = follower._Rate()
-    rate.add(400)
+    rate.count += 400
     assert rate.per_s(rate._since + 2.0) == 200.0
     assert rate.per_s(rate._since + 0.1) == 200.0, "too short to tell"
     assert rate.per_s(rate._since + 1.0) == 0.0

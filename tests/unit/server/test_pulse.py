@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay_protocol.messages import Wanted
+from relay_protocol.values import Response
 from relay_server.pulse import MAX_MINUTES, Beat, Minutes
-from relay_server.store.feed import EventsStored
-from relay_server.values import MarkState, Progress, Subscription
+from relay_server.store.feed import EventsStored, Progressed
 from tests.support.clock import START_MS
-from tests.support.events import attempt, mark
-from tests.support.stores import make_replay, record
 from tests.support.waiting import until
 from tests.unit.server.asking import Asking, Json, append
-from tests.unit.server.support import Served
+from tests.unit.server.support import FakePeer, Served
 
 
 async def last(asking: Asking, channel: str = "chatwoot") -> Json:
@@ -25,20 +24,27 @@ async def last(asking: Asking, channel: str = "chatwoot") -> Json:
     return {name: n for name, n in found["minutes"][0].items() if n and name != "at"}
 
 
-async def deliver(served: Served, subscription: Subscription) -> None:
-    claim = await served.store.claim(subscription.number)
-    assert claim is not None
-    tries = (attempt(1), attempt(2, 1, 503), attempt(2, 2, None))
-    await record(served.store, claim, Progress(1, (mark(2, MarkState.DEAD, 2),), tries))
+async def test_what_happens_is_counted_by_the_minute(
+    served: Served, admin: Asking, ana: Asking
+) -> None:
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    policy = {"policy": {"other_tries": 1, "hold_failures": 1}}
+    await admin.ok("PATCH", "channels/chatwoot/subscriptions/ana", policy)
+    peer, hub = FakePeer(), served.context.hub
+    hub.add(peer)
+    _, reader = await hub.join(peer, Wanted("chatwoot"), "ana")
+    hub.start(reader, peer)
+    for n, status in enumerate((200, 404, 503)):
+        await append(served, key=str(n))
+        await until(lambda n=n: len(peer.got) > n)  # type: ignore[misc]
+        reader.finish(peer, peer.got[n].id, Response(status, elapsed_ms=1))
+    assert await last(ana) == {"received": 3, "delivered": 1, "failed": 2, "dead": 1}
 
-
-async def test_what_happens_is_counted_by_the_minute(served: Served, ana: Asking) -> None:
-    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
-    for _ in range(3):
-        await append(served)
-    await deliver(served, subscription)
-    counted = {"received": 3, "delivered": 1, "failed": 2, "dead": 1}
-    assert await last(ana) == counted
+    again = {"selection": {"events": [peer.got[0].event.id]}, "subscription": "ana"}
+    await admin.ok("POST", "replays", {"channel": "chatwoot", **again})
+    await until(lambda: len(peer.got) > 3)
+    reader.finish(peer, peer.got[3].id, Response(200, elapsed_ms=1))
+    assert (await last(ana))["delivered"] == 2
 
     served.clock.advance(60)
     assert await last(ana) == {}
@@ -48,19 +54,6 @@ async def test_what_happens_is_counted_by_the_minute(served: Served, ana: Asking
     assert minutes[1]["at"] - minutes[0]["at"] == 60_000
 
 
-async def test_a_reader_that_was_there_before_is_found(served: Served, ana: Asking) -> None:
-    """And a replay, which is counted for its subscription's channel."""
-    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
-    await append(served)
-    served.context.pulse._read.clear()  # as it is after a start
-    await deliver(served, subscription)
-    _, claim = await make_replay(served.store, subscription)
-    await record(served.store, claim, Progress(0, (), (attempt(1),)))
-
-    await until(lambda: not served.context.pulse._unknown)
-    assert (await last(ana))["delivered"] == 2
-
-
 async def test_a_change_that_is_told_twice_counts_once(served: Served, ana: Asking) -> None:
     await append(served)
     number = served.store.catalog.channels["chatwoot"].number
@@ -68,6 +61,10 @@ async def test_a_change_that_is_told_twice_counts_once(served: Served, ana: Aski
     served.store.feed.tell(EventsStored(number, 4))  # another replica stored three
 
     assert await last(ana) == {"received": 4}
+
+
+async def test_progress_is_not_told_while_nobody_watches(served: Served) -> None:
+    assert not served.store.feed.wants(Progressed), "each webhook would pay for it"
 
 
 async def test_the_pulse_of_another_channel_is_not_there(served: Served, ana: Asking) -> None:
