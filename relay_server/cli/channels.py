@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay_server.cli.command import Work, ask, command, route
+from relay_server.cli.changes import change, show_changes
+from relay_server.cli.command import Work, command, route
 from relay_server.cli.options import Json, Name
 from relay_server.cli.text import lines, pairs, policy_lines, size, span, table, when
+from relay_server.cli.urls import show_login, show_webhook_urls, uses_of
 from relay_server.configs import ChannelConfig, Policy
+from relay_terminal.words import _
+
+if TYPE_CHECKING:
+    from relay_server.control import Api
 from relay_terminal.usage import App
 
 app = App("Named inboxes, each with its own URL and rules.")
@@ -29,24 +35,47 @@ def show_channels(result: Json) -> None:
 
 def show_channel(result: Json) -> None:
     """A line a rule."""
-    limit = result["max_bytes"]
-    full = "the oldest go, delivered or not" if result["drop_oldest"] else "new ones are refused"
+    pairs(_rules(result))
+
+
+def show_new_channel(result: Json) -> None:
+    """The same, and what its sender needs."""
+    show_channel(result)
+    lines("", _("Its sender posts to {url}").format(url=result["webhook_url"]))
+    if "token" in result["sender_auth"]:
+        name = result["name"]
+        command = f"relay-server token create {name}-sender --scope send --channel {name}"
+        lines(_("with a token in it; this makes one, and prints the URL whole:"), f"  {command}")
+
+
+def show_changed_channel(result: Json) -> None:
+    """What is otherwise than before."""
+    show_changes(result, _rules)
+
+
+def _rules(channel: Json) -> Json:
+    """What is said of each rule."""
+    limit = channel["max_bytes"]
+    full = _("the oldest go, delivered or not") if channel["drop_oldest"] else None
     rules = {
-        "channel": result["name"],
-        "webhook path": result["webhook_path"],
-        "sender": result["sender"],
-        "sender must show": _auth(result),
-        "allowed networks": ", ".join(result["allow_from"]) or "any",
-        "order kept by": result["key_pointer"] or "the sender's usual (Chatwoot: conversation)",
-        "largest body": f"{result['max_body_bytes']} bytes",
-        "kept": f"{result['retention_days']:g} days once delivered",
-        "dead ones kept": f"{result['dead_days']:g} days",
-        "all its events": "any size" if limit is None else f"at most {size(limit)}",
-        "when full": full,
-        "taken": _rate(result["rate_per_s"]),
-        "sent again": _window(result["dedupe_window_s"]),
+        _("channel"): channel["name"],
+        _("webhook path"): channel["webhook_path"],
+        _("sender"): channel["sender"],
+        _("sender must show"): _auth(channel),
+        _("allowed networks"): ", ".join(channel["allow_from"]) or _("any"),
+        _("order kept by"): channel["key_pointer"]
+        or _("the sender's usual (Chatwoot: conversation)"),
+        _("largest body"): size(channel["max_body_bytes"]),
+        _("kept"): _("{days} days once delivered").format(days=f"{channel['retention_days']:g}"),
+        _("dead ones kept"): _("{days} days").format(days=f"{channel['dead_days']:g}"),
+        _("all its events"): _("any size")
+        if limit is None
+        else _("at most {size}").format(size=size(limit)),
+        _("when full"): full or _("new ones are refused"),
+        _("taken"): _rate(channel["rate_per_s"]),
+        _("sent again"): _window(channel["dedupe_window_s"]),
     }
-    pairs(rules | policy_lines(result["policy"]))
+    return rules | policy_lines(channel["policy"])
 
 
 def _fields(rules: Json, policy: Json) -> Json:
@@ -54,15 +83,19 @@ def _fields(rules: Json, policy: Json) -> Json:
 
 
 def _rate(per_s: float | None) -> str:
-    return "any number" if per_s is None else f"up to {per_s:g} webhooks a second"
+    if per_s is None:
+        return _("any number")
+    return _("up to {number} webhooks a second").format(number=f"{per_s:g}")
 
 
 def _window(seconds: float) -> str:
-    return f"stored once within {span(seconds)}" if seconds else "stored each time"
+    if not seconds:
+        return _("stored each time")
+    return _("stored once within {time}").format(time=span(seconds))
 
 
 def _auth(channel: Json) -> str:
-    return ", ".join(channel["sender_auth"]) or "nothing: anybody may post"
+    return ", ".join(channel["sender_auth"]) or _("nothing: anybody may post")
 
 
 def show_tokens(result: Json) -> None:
@@ -77,18 +110,21 @@ def show_tokens(result: Json) -> None:
 
 
 def show_new_token(result: Json) -> None:
-    """The secret, alone on its line so that it can be copied."""
-    lines(
-        f"Token {result['name']} ({', '.join(result['scopes'])} on {_where(result)}):",
-        "",
-        result["token"],
-        "",
-        "It is shown this once: only a digest of it is kept.",
-    )
+    """The secret, alone on its line so that it can be copied, and what it is for."""
+    scopes = ", ".join(result["scopes"])
+    made = _("Token {name} ({scopes} on {channels}):")
+    lines(made.format(name=result["name"], scopes=scopes, channels=_where(result)))
+    lines("", result["token"], "")
+    for urls in result.get("webhook_urls", ()):
+        lines(_("The sender of {channel} posts to:").format(channel=urls["channel"]))
+        show_webhook_urls(urls)
+    if "client_command" in result:
+        show_login(result["url"], None)
+    lines(_("It is shown this once: only a digest of it is kept."))
 
 
 def _where(token: Json) -> str:
-    return "every channel" if token["channels"] is None else ", ".join(token["channels"])
+    return _("every channel") if token["channels"] is None else ", ".join(token["channels"])
 
 
 @route(app, "list", "GET channels", show_channels)
@@ -101,16 +137,22 @@ def channel_show() -> None:
     """Show a channel and its rules."""
 
 
-@command(app, "create", show_channel, rules=ChannelConfig, policy=Policy)
+@command(app, "create", show_new_channel, rules=ChannelConfig, policy=Policy)
 def channel_create(name: Name, rules: Json, policy: Json) -> Work:
     """Make a channel."""
-    return ask("POST", "channels", body={"name": name, **_fields(rules, policy)})
+
+    async def make(api: Api) -> Json:
+        made = await api.call("POST", "channels", {"name": name, **_fields(rules, policy)})
+        url = (await api.call("GET", "status"))["public_url"]
+        return made | {"webhook_url": url + made["webhook_path"]}
+
+    return make
 
 
-@command(app, "set", show_channel, rules=ChannelConfig, policy=Policy, emptying=True)
+@command(app, "set", show_changed_channel, rules=ChannelConfig, policy=Policy, emptying=True)
 def channel_set(name: Name, rules: Json, policy: Json) -> Work:
-    """Change a channel's rules; what is not named stays."""
-    return ask("PATCH", "channels", name, body=_fields(rules, policy))
+    """Change a channel's rules, and say what is otherwise now; what is not named stays."""
+    return change("channels", name, body=_fields(rules, policy))
 
 
 @route(
@@ -133,8 +175,14 @@ def token_create(
     ] = None,
 ) -> Work:
     """Make a token and print it, once: only a digest is kept."""
-    body = {"name": name, "scopes": [one.lower() for one in scope], "channels": channel or None}
-    return ask("POST", "tokens", body=body)
+    scopes = [one.lower() for one in scope]
+    body = {"name": name, "scopes": scopes, "channels": channel or None}
+
+    async def make(api: Api) -> Json:
+        made = await api.call("POST", "tokens", body)
+        return made | await uses_of(api, made)
+
+    return make
 
 
 @route(tokens, "list", "GET tokens", show_tokens)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -13,8 +11,9 @@ from relay_http.tls import trusting_nobody
 from relay_protocol.errors import RelayError
 from relay_server.cli.command import Work, ask, command, load_settings
 from relay_server.cli.options import DataDir, Json, Yes
-from relay_server.cli.subscriptions import subscription_table
-from relay_server.cli.text import alarm, counted, duration, lines, plain, size, table, when
+from relay_server.cli.status import show_status, status
+from relay_server.cli.text import counted, lines, when
+from relay_server.cli.urls import client_command, show_login, show_webhook_urls, webhook_urls
 from relay_server.files import SOCKET_NAME
 from relay_server.health import READY, STATES, state
 from relay_terminal.program import confirmed
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 # The names of the first tokens, and their scopes: of Chatwoot, and of whoever develops the bot.
 FIRST_TOKENS = {"send": "chatwoot", "subscribe": "developer"}
-INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `status` says so
 
 app = App("Takes webhooks, stores them, and pushes them to whoever reads.", completes=True)
 
@@ -58,13 +56,8 @@ def _show_sender(result: Json) -> None:
             "",
         )
         return
-    lines(
-        "Paste into Chatwoot, under Settings → Integrations → Webhooks:",
-        f"  {result['webhook_url']}",
-        "or, for a sender that takes no user and password in its URL:",
-        f"  {result['webhook_url_query']}",
-        "",
-    )
+    lines(_("Paste into Chatwoot, under Settings → Integrations → Webhooks:"))
+    show_webhook_urls(result)
     if not result["has_public_url"]:
         lines(
             _("Chatwoot must reach that address. Where it runs elsewhere, say once how it does:"),
@@ -74,77 +67,12 @@ def _show_sender(result: Json) -> None:
 
 
 def _show_client(result: Json) -> None:
-    lines("On the laptop, with your app on port 8000:", f"  relay-client login {result['url']}")
-    if result["subscribe_token"]:
-        lines(f"  (the token it asks for: {result['subscribe_token']})")
+    show_login(result["url"], result["subscribe_token"])
     lines(
-        "  relay-client connect --to localhost:8000",
-        "",
-        "A token for one more developer:",
-        f"  relay-server token create NAME --scope subscribe --channel {result['channel']}",
+        _("For one more developer, a line to send:"),
+        f"  relay-server invite NAME --channel {result['channel']}",
         "",
     )
-
-
-def show_status(result: Json) -> None:
-    """Channels, subscriptions and settings."""
-    if result["running"]:
-        up = duration(result["uptime_s"] * 1000)
-        lines(f"Running for {up} at {result['public_url']}, version {result['version']}.")
-    else:
-        lines("Not running: relay-server serve starts it.")
-    if result["state"] == "uninitialized":
-        lines(alarm(_("Not ready: no token was ever made, so every webhook is refused.")))
-        lines("  relay-server init")
-    if reason := result["store"]["reason"]:
-        lines(f"Webhooks are refused: {reason}.")
-    if (canary := result.get("canary")) and canary["failure"]:
-        lines(alarm(f"The canary failed at {when(canary['at'])}: {canary['failure']}"))
-    elif canary and canary["ok"]:
-        lines(f"The canary was delivered in {canary['took_ms']} ms, at {when(canary['at'])}.")
-    _show_channels(result["channels"])
-    subscription_table(result["subscriptions"])
-    lines("")
-    table(
-        ("setting", "value", "from"),
-        [(n, _value(s["value"]), s["source"]) for n, s in result["settings"].items()],
-    )
-
-
-def _value(value: object) -> str:
-    if isinstance(value, list):
-        value = ", ".join(map(str, value))
-    return "-" if value in (None, "") else plain(value)
-
-
-def _show_channels(found: Sequence[Json]) -> None:
-    from relay_server.values import NEARLY_FULL
-
-    table(
-        ("channel", "events", "size", "full", "dropped", "last webhook"),
-        [
-            (
-                c["name"],
-                c["events"],
-                size(c["bytes"]),
-                "-" if c["full_percent"] is None else f"{c['full_percent']:g} %",
-                c["dropped"],
-                when(c["last_received_at"]),
-            )
-            for c in found
-        ],
-    )
-    for c in found:
-        if c["index"] and c["index"]["lag_ms"] >= INDEX_IS_BEHIND_MS:
-            behind = c["index"]["newest"] - c["index"]["indexed_to"]
-            lines(f"{c['name']}: the search index is {behind} events behind; answers take longer")
-        if c["worrying"]:
-            then = "the oldest events go" if c["drop_oldest"] else "webhooks are refused"
-            text = f"{c['name']} is {c['full_percent']:g} % full; at 100 % {then}"
-            lines(alarm(text), "  see what waits below, or channel set --max-bytes")
-        elif (c["full_percent"] or 0) >= 100 * NEARLY_FULL:
-            text = f"{c['name']} is {c['full_percent']:g} % full"
-            lines(f"{text}; what was delivered goes when room is needed")
 
 
 def show_backup(result: Json) -> None:
@@ -234,31 +162,7 @@ def init(
     return make_missing(ctx.obj, public_url)
 
 
-@command(app, "status", show_status)
-def status() -> Work:
-    """Say how channels and readers are doing, and what is set."""
-
-    async def found(api: Api) -> Json:
-        return {"running": api.running, **(await api.call("GET", "status"))}
-
-    return found
-
-
-def show_link(result: Json) -> None:
-    """A link to open."""
-    lines(_("Open this link within a minute; it works once:"), f"  {result['url']}")
-
-
-@command(app, "dashboard", show_link)
-def dashboard() -> Work:
-    """Print a link that logs you in to the dashboard: once, and within a minute."""
-
-    async def made(api: Api) -> Json:
-        if not api.running:
-            raise NotReady("there is no dashboard: the server does not run")
-        return await api.call("POST", "login-links")
-
-    return made
+command(app, "status", show_status)(status)
 
 
 @command(app, "health", lambda _result: lines("ready"))
@@ -349,16 +253,14 @@ async def _make(api: Api, channel: str) -> Json:
 
 
 def _welcome(settings: ServerSettings, made: Json) -> Json:
-    url, token = urlsplit(settings.url), made["send_token"]
+    url, token = settings.url, made["send_token"]
+    urls = webhook_urls(url, "/webhook", token or "")
     return {
         "data_dir": str(settings.data_dir),
-        "url": settings.url,
+        "url": url,
         "has_public_url": bool(settings.public_url),
         "channel": settings.default_channel,
-        "webhook_url": token and f"{url.scheme}://relay:{token}@{url.netloc}/webhook",
-        "webhook_url_query": token and f"{settings.url}/webhook?token={token}",
-        "client_command": (
-            f"relay-client login {settings.url} && relay-client connect --to localhost:8000"
-        ),
+        **(urls if token else dict.fromkeys(urls)),
+        "client_command": client_command(url),
         **made,
     }

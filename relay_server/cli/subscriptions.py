@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from relay_server.cli.changes import change, show_changes
 from relay_server.cli.command import Work, ask, command, route, target_of
 from relay_server.cli.options import Json, Name, OfChannel, moment
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, table, when
@@ -35,7 +36,7 @@ def show_subscriptions(result: Json) -> None:
 def show_subscription(result: Json) -> None:
     """How one is doing, and how it delivers."""
     pairs(_state_of(result) | policy_lines(result["policy"], own=result["own_policy"]))
-    _alarms([result])
+    lines(*paused_lines([result]))
 
 
 def show_paused(result: Json) -> None:
@@ -97,17 +98,17 @@ def _state_of(s: Json) -> Json:
 
 def subscription_table(found: Sequence[Json]) -> None:
     """A line a subscription, and what must not be overlooked."""
-    _progress_table(_("subscription"), found)
+    progress_table(_("subscription"), found)
     for s in found:
         if s["waits_for"]:
             lines(f"{s['name']} of {s['channel']}: {s['waits_for']}")
         if s["filter"]:
             only = _("{name} of {channel} gets only {filter}")
             lines(only.format(name=s["name"], channel=s["channel"], filter=s["filter"]))
-    _alarms(found)
+    lines(*paused_lines(found))
 
 
-def _progress_table(noun: str, found: Sequence[Json]) -> None:
+def progress_table(noun: str, found: Sequence[Json]) -> None:
     """A line for each with its state, and how far it is."""
     rows = [
         (
@@ -123,15 +124,15 @@ def _progress_table(noun: str, found: Sequence[Json]) -> None:
     table((_("channel"), noun, _("state"), _("waiting"), _("oldest"), _("dead")), rows)
 
 
-def _alarms(found: Sequence[Json]) -> None:
-    """A line for each that is paused: what has it go on."""
+def paused_lines(found: Sequence[Json]) -> Iterator[str]:
+    """Each that is paused, and what has it go on."""
     for s in found:
         if s["paused"]:
             kind = "forward" if s["forward"] else "subscription"
             paused = _("{name} of {channel} is paused: {reason}. This has it go on:")
             who = {"name": s["name"], "channel": s["channel"], "reason": s["paused"]}
-            lines(alarm(paused.format(**who)))
-            lines(f"  relay-server {kind} resume {s['channel']} {shlex.quote(s['name'])}")
+            yield alarm(paused.format(**who))
+            yield f"  relay-server {kind} resume {s['channel']} {shlex.quote(s['name'])}"
 
 
 def show_forwards(result: Json) -> None:
@@ -139,33 +140,58 @@ def show_forwards(result: Json) -> None:
     found = result["forwards"]
     if not found:
         lines(_("There is no forward: relay-server forward create CHANNEL URL makes one."))
-    _progress_table(_("forward"), found)
+    progress_table(_("forward"), found)
     for f in found:
         only = f["filter"] and f" ({f['filter']})"
         why = f["waits_for"] and f": {f['waits_for']}"
         lines(f"{f['name']} of {f['channel']}{only} -> {f['url']}{why}")
-    _alarms(found)
+    lines(*paused_lines(found))
 
 
 def show_forward(result: Json) -> None:
     """How one is set, and how it is doing."""
-    headers = ", ".join(f"{name}: {value}" for name, value in result["headers"].items())
-    rules = {
-        _("posts to"): result["url"],
-        _("timeout"): f"{result['timeout_s']:g} s",
-        _("at once"): plural("{number} request", "{number} requests", result["concurrency"]),
+    policy = policy_lines(result["policy"], own=result["own_policy"])
+    pairs(_state_of(result) | _posting(result) | policy)
+    lines(*paused_lines([result]), *_of_target(result))
+
+
+def show_changed_subscription(result: Json) -> None:
+    """What is otherwise than before."""
+    show_changes(result, _settings_of)
+
+
+def show_changed_forward(result: Json) -> None:
+    """The same, and whether its target is there."""
+    show_changes(result, lambda one: _posting(one) | _settings_of(one))
+    lines(*_of_target(result))
+
+
+def _settings_of(s: Json) -> Json:
+    """What is set of a subscription, in pairs."""
+    gets = {_("gets"): s["filter"] or _("everything")}
+    return gets | policy_lines(s["policy"], own=s["own_policy"])
+
+
+def _posting(f: Json) -> Json:
+    """Where a forward posts, and how, in pairs."""
+    headers = ", ".join(f"{name}: {value}" for name, value in f["headers"].items())
+    return {
+        _("posts to"): f["url"],
+        _("timeout"): f"{f['timeout_s']:g} s",
+        _("at once"): plural("{number} request", "{number} requests", f["concurrency"]),
         _("headers added"): headers or _("none"),
     }
-    policy = policy_lines(result["policy"], own=result["own_policy"])
-    pairs(_state_of(result) | rules | policy)
-    _alarms([result])
-    if result["connected"] and result["target_down"]:
+
+
+def _of_target(f: Json) -> Iterator[str]:
+    """Whether a forward's target is there."""
+    if f["connected"] and f["target_down"]:
         waits = _("Nothing was posted yet: {why}. What comes waits until it does.")
-        lines(alarm(waits.format(why=result["waits_for"])))
-    elif result["connected"] and result["tried"]:
-        lines(_("{url} takes connections.").format(url=result["url"]))
-    elif not result["connected"] and not result["waits_for"]:
-        lines(_("It begins as soon as the server runs."))
+        yield alarm(waits.format(why=f["waits_for"]))
+    elif f["connected"] and f["tried"]:
+        yield _("{url} takes connections.").format(url=f["url"])
+    elif not f["connected"] and not f["waits_for"]:
+        yield _("It begins as soon as the server runs.")
 
 
 @command(app, "list", show_subscriptions)
@@ -183,7 +209,7 @@ def subscription_show() -> None:
     """Show a subscription: how it is doing, and how it delivers."""
 
 
-@command(app, "set", show_subscription, wanted=SubscriptionConfig, policy=Policy)
+@command(app, "set", show_changed_subscription, wanted=SubscriptionConfig, policy=Policy)
 def subscription_set(
     channel: OfChannel,
     name: Name,
@@ -200,7 +226,7 @@ def subscription_set(
     if like_channel and policy:
         raise typer.BadParameter("--like-channel goes with no option but --filter")
     body = {**wanted, "policy": None if like_channel else policy}
-    return ask("PATCH", "channels", channel, "subscriptions", name, body=body)
+    return change("channels", channel, "subscriptions", name, body=body)
 
 
 @route(app, "pause", f"POST {SUBSCRIPTION}/pause", show_paused)
@@ -255,14 +281,14 @@ def forward_list() -> None:
 @command(
     forwards,
     "set",
-    show_forward,
+    show_changed_forward,
     wanted=SubscriptionConfig,
     rules=ForwardConfig,
     emptying=True,
 )
 def forward_set(channel: OfChannel, name: Name, wanted: Json, rules: Json) -> Work:
     """Change a forward; what is not named stays. Headers are set as a whole."""
-    return ask("PATCH", "forwards", channel, name, body={**wanted, **rules})
+    return change("forwards", channel, name, body={**wanted, **rules})
 
 
 @route(forwards, "pause", f"PATCH {FORWARD}", show_paused, body={"paused": True})

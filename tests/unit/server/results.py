@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from relay_server import cli
-from relay_server.cli import host
+from relay_server.cli import host, status
 from relay_server.configs import (
     ChannelConfig,
     ForwardConfig,
@@ -107,7 +107,9 @@ PARTS = cast(
     Parts,
     SimpleNamespace(
         settings=SimpleNamespace(default_channel="chatwoot", max_body_bytes=1_048_576),
-        hub=SimpleNamespace(state=lambda _: SimpleNamespace(readers=1, waits_for_target=None)),
+        hub=SimpleNamespace(
+            state=lambda _: SimpleNamespace(readers=1, waits_for_target=None, hosts=())
+        ),
         store=SimpleNamespace(catalog=Catalog({"chatwoot": INBOX})),
         forwards=None,
     ),
@@ -203,7 +205,7 @@ INIT: Json = {
 RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     "event": (cli.events.show_event, EVENT),
     "events": (cli.events.show_events, {"events": [EVENT]}),
-    "status": (host.show_status, STATUS),
+    "status": (status.show_status, STATUS),
     "subscriptions": (cli.subscriptions.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
     "channels": (cli.channels.show_channels, {"channels": [CHANNEL]}),
     "channel": (cli.channels.show_channel, CHANNEL),

@@ -103,3 +103,41 @@ def test_tokens_are_copied_from_a_line_of_their_own(shown: Shown) -> None:
     secret = "rly_" + "x" * 200
     lines = shown(channels.show_new_token, TOKEN | {"token": secret}).splitlines()
     assert secret in lines
+
+
+def test_set_says_what_is_otherwise_now(command: Run) -> None:
+    command("init")
+    change = ("channel", "set", "chatwoot", "--retry-delays", "5s,2m")
+    said = command(*change)[1]
+    [line] = said.splitlines()
+    assert (line[:22], line[-9:]) == ("retried after: 5s,30s,", " -> 5s,2m")
+    assert command(*change)[1] == "Nothing is otherwise than before.\n"
+    changed = answer(command("channel", "set", "chatwoot", "--drop-oldest", "--json"))["changed"]
+    assert changed == {"drop_oldest": {"from": False, "to": True}}
+    policy = ("subscription", "set", "chatwoot", "bot", "--retry-delays", "none")
+    command("forward", "create", "chatwoot", "http://bot:8001/", "--name", "bot")
+    assert "retried after: 5s,2m (as its channel) -> never" in command(*policy)[1]
+    moved = command("forward", "set", "chatwoot", "bot", "--url", "http://bot:8002/")[1]
+    assert "posts to: http://bot:8001/ -> http://bot:8002/" in moved
+
+
+def test_a_new_token_says_what_it_is_for(command: Run) -> None:
+    """As init does; nobody has to put a URL together."""
+    command("init", "--public-url", "https://relay.example.com")
+    channel = command("channel", "create", "support")[1]
+    assert "posts to https://relay.example.com/c/support/webhook" in channel
+    create = "token create support-sender --scope send --channel support"
+    assert f"relay-server {create}" in channel
+
+    made = answer(command(*create.split(), "--json"))
+    assert made["webhook_urls"] == [
+        {
+            "channel": "support",
+            "webhook_url": f"https://relay:{made['token']}@relay.example.com/c/support/webhook",
+            "webhook_url_query": f"https://relay.example.com/c/support/webhook?token={made['token']}",
+        }
+    ]
+    said = command("token", "create", "eva", "--scope", "SUBSCRIBE")[1]
+    assert "  relay-client login https://relay.example.com\n" in said
+    status, _, error = command("token", "create", "x", "--scope", "read")
+    assert (status, "send, subscribe or admin" in error) == (1, True), error

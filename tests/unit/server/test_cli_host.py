@@ -16,11 +16,11 @@ import pytest
 
 from relay_server import health
 from relay_server.auth import digest
-from relay_server.cli import host
+from relay_server.cli import host, status
 from relay_server.files import SOCKET_NAME
 from relay_server.values import Scope
 from tests.unit.server.commanding import Run, Shown, answer, catalog, listening, say_nothing
-from tests.unit.server.results import INIT, STATUS
+from tests.unit.server.results import INIT, STATUS, SUBSCRIPTION
 
 
 def test_init_makes_what_is_missing_and_says_what_to_do(command: Run, data_dir: Path) -> None:
@@ -73,7 +73,7 @@ def test_init_for_another_default_channel(
 )
 def test_status_says_how_the_canary_went(shown: Shown, failure: str, said: str) -> None:
     last = {"ok": not failure, "at": 1_783_000_810_123, "took_ms": 8, "failure": failure}
-    text = " ".join(shown(host.show_status, {**STATUS, "canary": last}).split())
+    text = " ".join(shown(status.show_status, {**STATUS, "canary": last}).split())
     assert said in text
     assert ("The canary failed at " in text) is bool(failure)
 
@@ -240,11 +240,33 @@ def test_a_channel_that_is_nearly_full(
 ) -> None:
     config = {"full_percent": percent, "worrying": worrying, "drop_oldest": drop_oldest}
     channel = STATUS["channels"][0] | config
-    text = shown(host.show_status, STATUS | {"channels": [channel]})
+    text = shown(status.show_status, STATUS | {"channels": [channel]})
     assert "819 MiB" in text
     assert (said or "chatwoot is ") in text or said is None
     assert (said is None) == ("% full;" not in text)
     assert worrying == ("% full; at" in text)
+
+
+def test_what_somebody_must_see_to_comes_first(shown: Shown) -> None:
+    """And the settings not at all: there are many, and they change rarely."""
+    away = {"away_since": 1_783_000_810_000, "away_long": True, "connected": False, "dead": 2}
+    group = {"count": 7, "last_at": 1_783_000_810_000, "says": "it is cut off", "fix": "paste it"}
+    found = STATUS | {
+        "subscriptions": [SUBSCRIPTION | away | {"paused": "410"}],
+        "refused": {"groups": [group, group | {"count": 1, "last_at": 0}]},
+    }
+    text = shown(status.show_status, found)
+    before, _, tables = text.partition("CHANNEL ")
+    for said in (
+        "ana of chatwoot: 2 dead deliveries",
+        "ana of chatwoot is paused: 410.",
+        "ana of chatwoot is away since 2026-07-02",
+        "8 requests were refused since the start, the last at 2026-07-02",
+        "relay-server subscription delete chatwoot ana",
+    ):
+        assert said in " ".join(before.split())
+    assert "paused, away since" in tables
+    assert "default" not in text
 
 
 def test_settings_stay_whole_in_80_columns(shown: Shown) -> None:
@@ -256,7 +278,7 @@ def test_settings_stay_whole_in_80_columns(shown: Shown) -> None:
         "tls_key_file": {"value": None, "source": "default"},
         "trusted_proxies": {"value": [], "source": "default"},
     }
-    text = shown(host.show_status, STATUS | {"settings": settings})
+    text = shown(status.show_status, {"settings": settings})
     assert f"{name}  1024" in text
     assert "bot, 10.0.0.0/8" in text
     assert re.search(r"tls_key_file +- ", text)
@@ -271,10 +293,10 @@ def test_settings_stay_whole_in_80_columns(shown: Shown) -> None:
     ],
 )
 def test_how_long_it_runs(shown: Shown, seconds: int, said: str) -> None:
-    text = shown(host.show_status, STATUS | {"uptime_s": seconds})
+    text = shown(status.show_status, STATUS | {"uptime_s": seconds})
     assert f"Running for {said} at https://relay.example.com, version 1.0." in text
 
 
 def test_a_server_that_does_not_run(shown: Shown) -> None:
-    text = shown(host.show_status, STATUS | {"running": False})
+    text = shown(status.show_status, STATUS | {"running": False})
     assert "Not running: relay-server serve starts it." in text

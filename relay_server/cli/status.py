@@ -1,0 +1,156 @@
+"""`relay-server status`: what somebody must see to, then how full and how far all of it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from relay_server.cli.command import Work
+from relay_server.cli.options import Json
+from relay_server.cli.subscriptions import paused_lines, progress_table
+from relay_server.cli.text import alarm, duration, lines, plain, size, table, when
+from relay_terminal.words import _, plural
+
+if TYPE_CHECKING:
+    from relay_server.control import Api
+
+INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `status` says so
+
+
+def show_status(result: Json) -> None:
+    """What is wrong first, then channels and subscriptions; or the settings alone."""
+    if "channels" not in result:
+        _show_settings(result["settings"])
+        return
+    if result["running"]:
+        up = duration(result["uptime_s"] * 1000)
+        running = _("Running for {time} at {url}, version {version}.")
+        lines(running.format(time=up, url=result["public_url"], version=result["version"]))
+    else:
+        lines(_("Not running: relay-server serve starts it."))
+    lines(*_worries(result))
+    lines("")
+    _show_channels(result["channels"])
+    progress_table(_("subscription"), result["subscriptions"])
+
+
+def _worries(result: Json) -> Iterator[str]:
+    """What somebody must see to, the worst first, each with what to do."""
+    if result["state"] == "uninitialized":
+        yield alarm(_("Not ready: no token was ever made, so every webhook is refused."))
+        yield "  relay-server init"
+    if reason := result["store"]["reason"]:
+        yield alarm(_("Webhooks are refused: {reason}").format(reason=reason))
+    yield from _canary(result.get("canary"))
+    for channel in result["channels"]:
+        yield from _fullness(channel)
+    for one in result["subscriptions"]:
+        yield from _of_subscription(one)
+    if refused := result.get("refused"):
+        groups = refused["groups"]
+        count = sum(group["count"] for group in groups)
+        if last := max(groups, key=lambda group: group["last_at"], default=None):
+            said = plural("{number} request was refused", "{number} requests were refused", count)
+            template = _("{said} since the start, the last at {time}: {reason}")
+            why = last["says"] or last["reason"]
+            yield template.format(said=said, time=when(last["last_at"]), reason=why)
+            if last["fix"]:
+                yield f"  {last['fix']}"
+
+
+def _canary(canary: Json | None) -> Iterator[str]:
+    if canary and canary["failure"]:
+        failed = _("The canary failed at {time}: {reason}")
+        yield alarm(failed.format(time=when(canary["at"]), reason=canary["failure"]))
+    elif canary and canary["ok"]:
+        delivered = _("The canary was delivered in {number} ms, at {time}.")
+        yield delivered.format(number=canary["took_ms"], time=when(canary["at"]))
+
+
+def _fullness(c: Json) -> Iterator[str]:
+    """Whether a channel is nearly full, and whether its index is behind."""
+    from relay_server.values import NEARLY_FULL
+
+    facts = {"name": c["name"], "percent": f"{c['full_percent'] or 0:,g} %"}
+    if c["worrying"] and c["drop_oldest"]:
+        yield alarm(_("{name} is {percent} full; at 100 % the oldest events go").format(**facts))
+    elif c["worrying"] and c["full_percent"] >= 100:
+        yield alarm(_("{name} is {percent} full: webhooks are refused").format(**facts))
+    elif c["worrying"]:
+        yield alarm(_("{name} is {percent} full; at 100 % webhooks are refused").format(**facts))
+    elif (c["full_percent"] or 0) >= 100 * NEARLY_FULL:
+        said = _("{name} is {percent} full; what was delivered goes when room is needed")
+        yield said.format(**facts)
+    if c["worrying"]:
+        yield _("  see what waits below, or channel set --max-bytes")
+    if c["index"] and c["index"]["lag_ms"] >= INDEX_IS_BEHIND_MS:
+        behind = c["index"]["newest"] - c["index"]["indexed_to"]
+        said = _("{name}: the search index is {number} events behind; answers take longer")
+        yield said.format(name=c["name"], number=f"{behind:,}")
+
+
+def _of_subscription(s: Json) -> Iterator[str]:
+    """Whether it is dead in part, paused, away for long, or waits for its target."""
+    who = {"name": s["name"], "channel": s["channel"]}
+    if s["dead"]:
+        dead = plural("{number} dead delivery", "{number} dead deliveries", s["dead"])
+        yield alarm(_("{name} of {channel}: {dead}").format(**who, dead=dead))
+        yield f"  relay-server dead list {s['channel']}"
+    yield from paused_lines([s])
+    if s["away_long"]:
+        waiting = plural("{number} event waits", "{number} events wait", s["backlog"])
+        away = _("{name} of {channel} is away since {time}; {waiting}, and are kept for it.")
+        yield alarm(away.format(**who, time=when(s["away_since"]), waiting=waiting))
+        if not s["forward"]:
+            yield f"  relay-server subscription delete {s['channel']} {s['name']}"
+    if s["waits_for"]:
+        yield f"{s['name']} of {s['channel']}: {s['waits_for']}"
+
+
+def _show_channels(found: Sequence[Json]) -> None:
+    table(
+        (_("channel"), _("events"), _("size"), _("full"), _("dropped"), _("last webhook")),
+        [
+            (
+                c["name"],
+                f"{c['events']:,}",
+                size(c["bytes"]),
+                "-" if c["full_percent"] is None else f"{c['full_percent']:,g} %",
+                f"{c['dropped']:,}",
+                when(c["last_received_at"]),
+            )
+            for c in found
+        ],
+    )
+
+
+def _show_settings(settings: Json) -> None:
+    table(
+        (_("setting"), _("value"), _("from")),
+        [(name, _value(one["value"]), one["source"]) for name, one in settings.items()],
+    )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "-" if value in (None, "") else plain(value)
+
+
+def status(
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Only what is set, and where each value comes from.")
+    ] = False,
+) -> Work:
+    """Say how channels and subscriptions are doing, with what somebody must see to first."""
+
+    async def found(api: Api) -> Json:
+        status = await api.call("GET", "status")
+        if settings:
+            return {"settings": status["settings"]}
+        refused = await api.call("GET", "refused") if api.running else None
+        return {"running": api.running, **status, "refused": refused}
+
+    return found
