@@ -9,6 +9,7 @@ from relay_protocol.errors import RelayError
 from relay_terminal.words import N_, _
 
 CHECK_URL = N_("Check the URL, and that the relay runs.")
+INVALID_NAME = "invalid_value"  # of a subscription's name that cannot be
 INVALID_FILTER = "invalid_filter"  # the relay's code, of a filter that cannot be
 TOO_MANY_FAILURES = "too_many_failures"  # the relay's code, of who shows wrong tokens
 

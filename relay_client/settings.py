@@ -89,7 +89,11 @@ class ClientSettings(BaseSettings):
         False, description="Take any certificate of a target by https://, and so anybody for it."
     )
     channel: str | None = Field(None, description="Channel of the target that names none.")
-    name: str | None = Field(None, description="Name of the subscription; the token's by default.")
+    name: str | None = Field(
+        None,
+        description="Name of the subscription, 1 to 63 of a-z, 0-9, ., _ and -; the token's by"
+        " default.",
+    )
     share: bool = Field(
         False,
         description="Share the subscription's webhooks with the other clients of its name that say "

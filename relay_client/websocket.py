@@ -29,6 +29,7 @@ from websockets.typing import Subprotocol
 from relay_client import reasons
 from relay_client.errors import (
     INVALID_FILTER,
+    INVALID_NAME,
     TOO_MANY_FAILURES,
     ChannelRefused,
     ClientError,
@@ -272,6 +273,8 @@ def of_close(exc: ConnectionClosed, refused: Error | None) -> Reason | ClientErr
             return TokenRefused(said or _("the relay no longer accepts the token"), TOKEN_HINT)
         case CloseCode.CHANNEL_REFUSED if refused is not None and refused.code == INVALID_FILTER:
             return UsageError(f"--filter: {said}")
+        case CloseCode.CHANNEL_REFUSED if refused is not None and refused.code == INVALID_NAME:
+            return UsageError(f"--as: {said}")
         case CloseCode.CHANNEL_REFUSED:
             return ChannelRefused(
                 said or _("the token may not read one of the channels"),

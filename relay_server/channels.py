@@ -54,10 +54,10 @@ _chatwoot = msgspec.json.Decoder(_ChatwootBody)
 
 
 def check_name(name: str) -> str:
-    """Return the name of a channel or token to be made; raise `InvalidValue` if it can be none."""
+    """Return a name of something to be made; raise `InvalidValue` if it can be none."""
     if name.startswith(CANARY_PREFIX):
         raise InvalidValue(f"names that begin with {CANARY_PREFIX!r} are the server's own")
-    if not re.fullmatch(NAME_PATTERN, name):
+    if not is_name(name):
         raise InvalidValue(
             f"{name!r} is no name: it takes 1 to 63 of a-z, 0-9, '.', '_' and '-',"
             " beginning with a letter or digit"
@@ -65,8 +65,16 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_name(text: str) -> bool:
+    """Whether a channel, token or subscription that is made can be named so."""
+    return re.fullmatch(NAME_PATTERN, text) is not None
+
+
 def check_subscription_name(name: str, what: str = "subscription") -> str:
-    """Return the name of a subscription, or a pin; raise `InvalidValue` if it can be none."""
+    """Return the name of a subscription there may be, or a pin; raise `InvalidValue` if of none.
+
+    Subscriptions could once be named by any characters that can be seen.
+    """
     if not re.fullmatch(SUBSCRIPTION_PATTERN, name):
         raise InvalidValue(f"a {what}'s name takes 1 to 63 characters, none of them '/'")
     if name in (".", ".."):

@@ -9,7 +9,7 @@ import msgspec
 
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.bodies.tree import MASK
-from relay_server.channels import check_subscription_name
+from relay_server.channels import check_name
 from relay_server.configs import (
     Changes,
     ForwardConfig,
@@ -282,7 +282,7 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
     )
 
 
-DEFAULT_NAME = "forward"
+DEFAULT_FORWARD = "forward"  # its name, where none is given
 
 # `since` is where it starts, in Unix milliseconds; null for the next event.
 NewForward = changes_of(
@@ -305,12 +305,12 @@ async def create_forward(who: Caller, fields: Changes) -> ForwardView:
     """Make a forward; a server that runs begins with it at once."""
     rules = fields.given()
     channel = who.channel(rules.pop("channel", ""))
-    name, since = rules.pop("name", DEFAULT_NAME), rules.pop("since", None)
+    name, since = rules.pop("name", DEFAULT_FORWARD), rules.pop("since", None)
     if "url" not in rules:
         raise InvalidValue("a forward needs a url")
     if since is not None and not 0 <= since <= MAX_UNIX_MS:
         raise InvalidValue(f"{since} is no time")
-    check_subscription_name(name)
+    check_name(name)
     only = check_standing(rules.pop("filter", ""), who.now())
     forward = _configured(who.parts, ForwardConfig(rules["url"]), rules)
     config = SubscriptionConfig(forward=forward).with_filter(only)

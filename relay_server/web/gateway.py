@@ -46,11 +46,12 @@ from relay_protocol.server_session import ServerEffect, ServerSession
 from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery
 from relay_server.auth import allows
-from relay_server.channels import check_subscription_name
+from relay_server.channels import check_name, check_subscription_name, is_name
 from relay_server.delivery.reader import Reader
 from relay_server.delivery.retry import Next
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.filters.language import check_standing
+from relay_server.operations.subscriptions import DEFAULT_FORWARD
 from relay_server.values import Scope, Token
 from relay_server.web.access import bearer, error_response
 from relay_server.web.context import CONTEXT, Context
@@ -240,6 +241,8 @@ class Connection:
         self.host = hello.host[:MAX_HOST_CHARS]
         try:
             asked = [self._check(wanted) for wanted in hello.subscriptions]
+            for wanted, name in asked:
+                await self._check_new(wanted.channel, name)
             join, away_ms = self._context.hub.join, hello.away_ms
             joined = [await join(self, *one, away_ms) for one in asked]
         except (Forbidden, InvalidValue) as exc:
@@ -276,6 +279,18 @@ class Connection:
             only = check_standing(wanted.filter, self._context.clock.unix_ms())
             wanted = msgspec.structs.replace(wanted, filter=only)
         return wanted, name
+
+    async def _check_new(self, channel: str, name: str) -> None:
+        """See that a subscription that is to be made may have this name; those there are have it.
+
+        Raises:
+            InvalidValue: It may not.
+        """
+        if name == DEFAULT_FORWARD or not is_name(name):
+            known = await self._context.store.subscriptions(channel)
+            if all(one.name != name for one in known):
+                check_name(name)
+                raise InvalidValue(f"{name!r} is what forwards are named: choose another name")
 
     def _settle(self, result: Result) -> None:
         if len(self._readers) > 1:

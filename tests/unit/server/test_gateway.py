@@ -192,6 +192,24 @@ async def test_a_name_that_is_none(served: Served, token: str, name: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [("Ana's laptop", "is no name: it takes 1 to 63 of a-z"), ("forward", "choose another name")],
+)
+async def test_a_new_subscription_takes_a_plain_name(
+    served: Served, token: str, name: str, said: str
+) -> None:
+    """One that is there keeps its own, however odd."""
+    async with client(served, token) as ana:
+        await ana.hello(name=name)
+        _, [error] = await ana.closed()
+    assert isinstance(error, Error)
+    assert said in error.text
+    await served.store.subscribe("chatwoot", name, None, 1)
+    async with client(served, token) as ana:
+        assert (await ana.join(name=name)).subscriptions[0].name == name
+
+
+@pytest.mark.parametrize(
     "wanted", ["kin:x", '"', "is:failed", "status:5xx", "subscription:ana", "x " * 300]
 )
 async def test_a_filter_that_cannot_be_is_refused_with_a_sentence(
