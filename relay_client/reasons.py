@@ -68,6 +68,8 @@ def unreachable(
     match exc:
         case aiohttp.ClientConnectorCertificateError(certificate_error=error):
             text, hint = certificate(error)
+        case aiohttp.ClientConnectorSSLError(os_error=error):
+            text, hint = no_tls(error)
         case ssl.SSLError():
             text, hint = no_tls(exc)
         case aiohttp.ClientConnectorDNSError():
@@ -106,14 +108,14 @@ def certificate(error: Exception) -> tuple[str, str]:
     return _("its certificate is not trusted: {reason}").format(reason=reason), hint
 
 
-def no_tls(exc: ssl.SSLError) -> tuple[str, str]:
+def no_tls(exc: OSError) -> tuple[str, str]:
     """Why no TLS came about, and what to do."""
-    if exc.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
+    reason = getattr(exc, "reason", None)  # OpenSSL's; a copy of the error has none
+    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
         hint = _("Begin the URL with http://, or give the port that speaks TLS.")
         return _("what listens there speaks no TLS"), hint
-    return _("TLS failed: {reason}").format(reason=exc.reason or exc), _(
-        "Check https or http in the URL."
-    )
+    text = _("TLS failed: {reason}").format(reason=reason or exc)
+    return text, _("Check https or http in the URL.")
 
 
 def refusal(

@@ -62,6 +62,7 @@ _sent = EventsSent()  # by all connections
 VERSION = version("relay-tunnel")
 SEND_DEADLINE_S = 55.0  # a client that takes nothing for so long is cut, within 60 s in all
 CLOSE_DEADLINE_S = 5.0  # for the answer to a close
+MAX_VERSION_CHARS = 40  # of a client's version that is told
 MAX_HOST_CHARS = 255  # a longer name of a client's host is cut
 # Waiting to be written to a client: a window of the largest heads and bodies fits.
 MAX_QUEUED_BYTES = 4_194_304
@@ -263,6 +264,16 @@ class Connection:
             self._context.hub.start(reader, self)
         self._joined = True
         log.info("client joined", token=self.token, host=self.host)
+        self._say_version(hello.version[:MAX_VERSION_CHARS])
+
+    def _say_version(self, version: str) -> None:
+        """The log tells of a client that knows less, or more: what both know works."""
+        if version.split(".")[:2] == VERSION.split(".")[:2]:
+            return
+        kind, now = ("version", self.token, version), self._context.clock.monotonic()
+        if times := self._context.throttle.due(kind, now):
+            facts = {"token": self.token, "host": self.host, "version": version}
+            log.warning("client of another version", **facts, server=VERSION, times=times)
 
     def _refuse(self, code: CloseCode, error: RelayError) -> None:
         facts = {"token": self.token, "host": self.host, "code": error.code}

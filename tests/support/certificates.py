@@ -20,8 +20,8 @@ class Certificate:
     key: Path
 
 
-def make_certificate(folder: Path, serial: int = 1) -> Certificate:
-    """Write a certificate that signs itself; an older one in the folder is replaced."""
+def make_certificate(folder: Path, serial: int = 1, days: float = 1) -> Certificate:
+    """Write a certificate that signs itself, good until then; it replaces an older one."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -31,8 +31,8 @@ def make_certificate(folder: Path, serial: int = 1) -> Certificate:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(serial)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )

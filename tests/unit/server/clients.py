@@ -23,6 +23,7 @@ from relay_protocol.messages import (
 )
 from relay_protocol.values import Response
 from relay_server.web import gateway
+from relay_server.web.gateway import VERSION
 from tests.support.events import new_event
 from tests.support.senders import handshake
 from tests.support.waiting import settled, until
@@ -40,7 +41,7 @@ class Client:
 
     async def hello(self, *channels: str, window: int = 32, name: str | None = None) -> None:
         wanted = tuple(Wanted(c, name) for c in channels or ("chatwoot",))
-        await self.say(Hello("1.0", "laptop", wanted, window))
+        await self.say(Hello(VERSION, "laptop", wanted, window))
 
     async def join(self, *channels: str, window: int = 32, name: str | None = None) -> Welcome:
         await self.hello(*channels, window=window, name=name)
@@ -123,7 +124,7 @@ async def join_deaf(
     ours = there._transport.get_extra_info("socket")
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
 
-    await there._receive(encode(Hello("1", "x", (Wanted("chatwoot"),), 32)), served.clock.now)
+    await there._receive(encode(Hello(VERSION, "x", (Wanted("chatwoot"),), 32)), served.clock.now)
     await store(served, 20, size=200_000)
     await until(lambda: there._sending_since is not None)
     await settled()

@@ -664,7 +664,7 @@ async def test_a_client_whose_target_is_away_gets_nothing_until_it_is_back(
             await ana.socket.receive(timeout=0.05)
         await ana.say(Resume(number))
         assert (await ana.take()).event.sequence == 1
-        assert hub.state(number) == ReaderState(1)
+        assert hub.state(number) == ReaderState(1, hosts=("laptop",))
 
 
 # Two channels on one connection.

@@ -134,7 +134,7 @@ async def test_a_reader_gets_what_is_stored_from_then_on() -> None:
         await w.append(3)
         assert (granted.created, granted.backlog, granted.oldest_waiting_at) == (True, 0, None)
         assert peer.sequences == [3, 4, 5]
-        assert w.hub.state(granted.subscription) == ReaderState(1)
+        assert w.hub.state(granted.subscription) == ReaderState(1, hosts=("laptop",))
 
 
 @virtual_time
@@ -190,7 +190,7 @@ async def test_the_second_takes_over_and_the_first_is_told() -> None:
         assert first.told == ["ana taken over by new"]
         assert [(d.event.sequence, d.attempt) for d in second.got] == [(1, 2)]
         w.hub.remove(first)
-        assert w.hub.state(reader.subscription.number) == ReaderState(1), "it is the second's now"
+        assert w.hub.state(reader.subscription.number) == ReaderState(1, hosts=("new",))
         assert w.hub.state(late.subscription.number) == ReaderState(0)
 
 

@@ -43,7 +43,7 @@ async def test_those_that_share_get_different_deliveries() -> None:
         _, second = await w.join(two, share=True)
         await w.append(6)
         assert first is second
-        assert w.hub.state(granted.subscription) == ReaderState(2)
+        assert w.hub.state(granted.subscription) == ReaderState(2, hosts=("one", "two"))
         assert sorted(one.sequences + two.sequences) == [1, 2, 3, 4, 5, 6]
         assert len(one.got) == len(two.got) == 3
         assert one.told == two.told == []
@@ -78,10 +78,10 @@ async def test_who_does_not_share_takes_over_from_all(before: bool, after: bool)
         told = [peer.told for peer in peers[: 2 if before else 1]]
         assert told == [["ana taken over by new"]] * len(told)
         assert (last.sequences, last.told) == ([1], [])
-        assert w.hub.state(granted.subscription) == ReaderState(1)
+        assert w.hub.state(granted.subscription) == ReaderState(1, hosts=("new",))
         for peer in peers:
             w.hub.remove(peer)
-        assert w.hub.state(granted.subscription) == ReaderState(1)
+        assert w.hub.state(granted.subscription) == ReaderState(1, hosts=("new",))
 
 
 @virtual_time
@@ -92,7 +92,7 @@ async def test_one_that_joins_a_share_twice_reads_once() -> None:
         await w.join(peer, share=True)
         await w.append(2)
         assert peer.sequences == [1, 2]
-        assert w.hub.state(granted.subscription) == ReaderState(1)
+        assert w.hub.state(granted.subscription) == ReaderState(1, hosts=("laptop",))
         w.hub.remove(peer)
         assert w.hub.state(granted.subscription) == ReaderState(0)
 
