@@ -16,7 +16,17 @@ from aiohttp import web
 
 FOLDER = Path(__file__).parent / "static"
 PATH = "/assets"
-MODULES = ("dom", "time", "copy", "rows", "feed", "keys", "login", "app")  # joined in this order
+MODULES = (
+    "dom",
+    "time",
+    "copy",
+    "rows",
+    "feed",
+    "keys",
+    "login",
+    "edit",
+    "app",
+)  # joined in this order
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
 HASH_CHARS = 12  # of a digest, in the name of a style sheet or script

@@ -10,6 +10,7 @@ from aiohttp import web
 from relay_server.auth import TOKEN_PREFIX, find_token
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.visit import (
+    Fields,
     Visitor,
     check_origin,
     cookie_name,
@@ -52,7 +53,7 @@ async def do_login(request: web.Request) -> web.Response:
     return response
 
 
-async def do_logout(request: web.Request, visitor: Visitor) -> web.Response:
+async def do_logout(request: web.Request, visitor: Visitor, _: Fields) -> web.Response:
     """`POST /logout`: the session ends, and with it the feeds of its pages."""
     context = request.app[CONTEXT]
     await context.store.end_session(visitor.session.digest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from relay_server.dashboard import events, login, overview, readers, talks
+from relay_server.dashboard import event, events, login, overview, readers, setup, talks
 from relay_server.dashboard.assets import PATH, serve_asset
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.errors import Unauthorized
@@ -31,8 +31,10 @@ routes = [
     *login.routes,
     *overview.routes,
     *events.routes,
+    *event.routes,
     *talks.routes,
     *readers.routes,
+    *setup.routes,
     web.get("/feed", page(feed)),
     web.get(f"{PATH}/{{name}}", serve_asset),
 ]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from relay_server.dashboard.rendering import render
-from relay_server.dashboard.visit import Visitor, form, page, read_form, see
+from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.operations import MAX_LISTED
 from relay_server.operations.refused import RefusedFields, list_refused
 from relay_server.operations.replays import (
@@ -41,11 +41,10 @@ async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
     return render(request, "subscriptions.html", visitor=visitor, subscriptions=mine)
 
 
-async def change(request: web.Request, visitor: Visitor) -> web.Response:
+async def change(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
     """`POST /subscriptions/{channel}/{name}`: pause it, or go on with it."""
     channel, name = request.match_info["channel"], request.match_info["name"]
-    paused = (await read_form(request)).get("do") == "pause"
-    do = pause_subscription if paused else resume_subscription
+    do = pause_subscription if fields.get("do") == "pause" else resume_subscription
     await do(visitor.who, channel, name)
     return see("/subscriptions")
 
@@ -61,10 +60,9 @@ async def dead(request: web.Request, visitor: Visitor) -> web.Response:
     return render(request, "dead.html", visitor=visitor, groups=found, full=full)
 
 
-async def settle_dead(request: web.Request, visitor: Visitor) -> web.Response:
+async def settle_dead(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
     """`POST /dead/{channel}/{name}`: deliver what is dead after all, or let go of it."""
     channel, name = request.match_info["channel"], request.match_info["name"]
-    fields = await read_form(request)
     ids = tuple(filter(None, fields.get("events", "").split(",")))
     if fields.get("do") == "discard":
         which = Discarded(channel=channel, subscription=name, events=list(ids), all=not ids)

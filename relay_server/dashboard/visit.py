@@ -20,7 +20,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from aiohttp import web
 
@@ -28,15 +28,17 @@ from relay_http.addresses import is_loopback
 from relay_protocol.errors import RelayError
 from relay_server.auth import digest
 from relay_server.dashboard.rendering import render
-from relay_server.errors import Forbidden, Unauthorized
+from relay_server.errors import Forbidden, InvalidValue, Unauthorized
 from relay_server.operations import Caller
 from relay_server.values import Session, Token
 from relay_server.web.access import address, refusal
+from relay_server.web.api import read_body
 from relay_server.web.context import CONTEXT, Context
 
 USE_AGAIN_MS = 60_000  # between two notes that a session is used
 MAX_AGENT_CHARS = 200  # of what a browser calls itself
-MAX_FORM_BYTES = 65_536  # of a form; more: 413
+MAX_FORM_BYTES = 65_536  # of a form of the dashboard; more: 422
+MAX_FORM_FIELDS = 32  # of a form; more: 422
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -76,6 +78,8 @@ class NotLoggedIn(Exception):
 
 
 Page = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+Fields = dict[str, str]
+Act = Callable[[web.Request, Visitor, Fields], Awaitable[web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -91,18 +95,23 @@ def page(show: Page) -> Handler:
     return guarded(handle)
 
 
-def form(act: Page) -> Handler:
-    """What a form of a page does, once: it answers with where to go on."""
+def form(act: Act, limit: int = MAX_FORM_BYTES) -> Handler:
+    """What a form of a page does, once: it answers with where to go on.
+
+    Args:
+        act: Is given the form's fields.
+        limit: Bytes that the form may have.
+    """
 
     async def handle(request: web.Request) -> web.StreamResponse:
         visitor = await find_visitor(request)
         if visitor is None:
             raise NotLoggedIn("/")
         check_origin(request)
-        fields = await read_form(request)
+        fields = await read_form(request, limit)
         if not hmac.compare_digest(fields.get("form_key", "").encode(), visitor.form_key.encode()):
             raise Forbidden("the page is too old: load it again, and press once more")
-        return await act(request, visitor)
+        return await act(request, visitor, fields)
 
     return guarded(handle)
 
@@ -193,11 +202,16 @@ def form_key(secret: str) -> str:
     return hmac.digest(secret.encode("utf-8", "surrogateescape"), b"form", "sha256").hex()
 
 
-async def read_form(request: web.Request) -> dict[str, str]:
+async def read_form(request: web.Request, limit: int = MAX_FORM_BYTES) -> Fields:
     """The fields of a form."""
-    if (request.content_length or 0) > MAX_FORM_BYTES:
-        raise web.HTTPRequestEntityTooLarge(MAX_FORM_BYTES, request.content_length or 0)
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    body = await read_body(request, limit)
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS
+        )
+    except ValueError as exc:
+        raise InvalidValue("this is no form of a page") from exc
+    return dict(pairs)
 
 
 def check_host(request: web.Request) -> None:

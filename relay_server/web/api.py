@@ -272,6 +272,16 @@ async def _from_body(
     request: web.Request, fields: type[msgspec.Struct], limit: int
 ) -> msgspec.Struct:
     """Read a request's JSON body; what is not as expected is `InvalidValue` and says where."""
+    try:
+        return msgspec.json.decode(await read_body(request, limit), type=fields)
+    except msgspec.ValidationError as exc:
+        raise InvalidValue(misfit(exc, fields)) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidValue(f"the request's body is no JSON: {exc}") from exc
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Read a request's body, of so many bytes at most, within a deadline."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
@@ -281,12 +291,7 @@ async def _from_body(
                     raise InvalidValue(f"the request is larger than {limit} bytes")
     except TimeoutError as exc:
         raise RequestTooSlow(BODY_DEADLINE_S) from exc
-    try:
-        return msgspec.json.decode(bytes(body), type=fields)
-    except msgspec.ValidationError as exc:
-        raise InvalidValue(misfit(exc, fields)) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidValue(f"the request's body is no JSON: {exc}") from exc
+    return bytes(body)
 
 
 async def from_query(request: web.Request, fields: type[FieldsT]) -> FieldsT:

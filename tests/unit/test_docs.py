@@ -120,7 +120,7 @@ def is_page(route: str) -> bool:
 
 
 def path_of(page: web.RouteDef) -> str:
-    return page.path.replace(":.+", "")  # what may hold a slash
+    return re.sub(r":[^}]+", "", page.path)  # which names there may be
 
 
 def test_the_dashboard_page_has_every_page() -> None:

@@ -1,5 +1,6 @@
 import { copyButtons } from "./copy.js";
 import { all, one } from "./dom.js";
+import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
 import { loginByLink } from "./login.js";
@@ -81,6 +82,7 @@ copyButtons();
 themeSwitch();
 listenToKeys();
 loginByLink();
+editing();
 ({ list: liveList, event: liveEvent, conversation: liveConversation, overview: liveOverview })[page.live]?.();
 all("form[method=post]").forEach((form) => form.addEventListener("submit", () => {
   // One press is one request, also while the server takes its time.

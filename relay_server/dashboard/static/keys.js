@@ -10,13 +10,18 @@ const move = (step) => {
   links[Math.max(0, Math.min(links.length - 1, at < 0 ? 0 : at + step))]?.focus();
 };
 
+/** @param {string} key */
+const press = (key) => () => {
+  const element = one(`[data-key="${key}"]`);
+  if (element?.matches("input")) element.focus();
+  else element?.click();
+};
+
 export const KEYS = {
-  j: () => move(1),
-  k: () => move(-1),
+  j: () => (all(".row-link").length ? move(1) : press("j")()),
+  k: () => (all(".row-link").length ? move(-1) : press("k")()),
   ".": () => one(".pill:not([hidden])")?.click(),
-  "/": () => one("[data-key='/']")?.focus(),
-  r: () => one("[data-key='r']")?.click(),
-  w: () => one("[data-key='w']")?.click(),
+  ...Object.fromEntries(["/", "r", "R", "e", "d", "y", "w"].map((key) => [key, press(key)])),
   p: () => {
     document.body.dataset.feed = document.body.dataset.feed === "paused" ? "live" : "paused";
     const text = one("[data-feed-text]");

@@ -1,0 +1,127 @@
+"""What one does on pages: edit and send, pin, compare, make tokens and invitations."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import BrowserContext, Page, expect
+
+from tests.browser.test_pages import send
+from tests.support.chatwoot import fixture
+from tests.support.relay import Relay
+from tests.support.target import Target
+
+INCOMING = fixture("message_created_incoming")
+
+
+async def log_in(relay: Relay, context: BrowserContext, token: str, path: str = "/") -> Page:
+    page = await context.new_page()
+    await page.goto(f"{relay.url}/login?then={path}")
+    await page.fill("#k", token)
+    await page.get_by_role("button", name="Log in").click()
+    await page.wait_for_url(f"{relay.url}{path}")
+    return page
+
+
+@pytest.mark.parametrize(
+    "edited", ['{"content": "Olá 😀"}', "no JSON {", "a\nb\n\n"], ids=["json", "text", "lines"]
+)
+async def test_what_was_edited_reaches_the_chosen_subscription_alone(
+    edited: str, relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, INCOMING)
+    await target.received(1)
+    await page.goto(f"{relay.url}/events/{event}")
+    await page.get_by_role("button", name="Edit and send").click()
+    await page.locator("[data-body]").fill(edited)
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("#answers")).to_contain_text("200")
+    await target.received(2)
+    assert target.arrivals[-1].body.decode() == edited
+    assert target.arrivals[-1].header(b"Relay-Edited-From").decode() == event
+    await expect(page.get_by_text("edited from")).to_be_visible()
+
+
+async def test_what_was_not_touched_is_sent_as_it_was(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    body = b'\n{"a":\r\n 1.0}\r\n'
+    event = await send(relay, body)
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    await page.get_by_role("button", name="Send").click()
+    await target.received(2)
+    assert [arrival.body for arrival in target.arrivals] == [body, body]
+
+
+async def test_formatting_keeps_digits_names_and_texts(relay: Relay, page: Page) -> None:
+    event = await send(relay, b'{"b":90071992547409931234,"a":"x: {,","b":[1.0,{}],"c":{"d":[]}}')
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    await page.get_by_role("button", name="Format").click()
+    assert await page.locator("[data-body]").input_value() == (
+        '{\n  "b": 90071992547409931234,\n  "a": "x: {,",\n  "b": [\n    1.0,\n    {}\n  ],\n'
+        '  "c": {\n    "d": []\n  }\n}'
+    )
+    await page.reload()
+    assert "\n" in await page.locator("[data-body]").input_value(), "the draft is kept"
+
+
+async def test_an_event_is_compared_with_the_one_before_of_its_kind(
+    relay: Relay, page: Page
+) -> None:
+    await send(relay, b'{"event": "a", "content": "x", "id": 1}')
+    await send(relay, b'{"event": "b"}')
+    event = await send(relay, b'{"event": "a", "content": 7, "id": 2}')
+    await page.goto(f"{relay.url}/events/{event}")
+    await page.keyboard.press("d")
+    await expect(page.get_by_role("heading")).to_contain_text("1 value differs")
+    await expect(page.locator("tbody")).to_contain_text("/content another type")
+    await page.get_by_role("link", name="1 expected differences hidden").click()
+    await expect(page.get_by_role("heading")).to_contain_text("2 values differ")
+
+
+async def test_an_event_is_pinned_and_copied_as_a_script(relay: Relay, page: Page) -> None:
+    event = await send(relay, b'{"event": "a"}')
+    await page.goto(f"{relay.url}/events/{event}")
+    await page.get_by_text("Pin", exact=True).first.click()
+    await page.get_by_label("Name").fill("João")
+    await page.get_by_role("button", name="Pin").click()
+    await expect(page.get_by_label("pinned")).to_be_visible()
+    await page.get_by_text("Copy as").click()
+    await page.get_by_role("link", name="curl").click()
+    await expect(page.locator("pre")).to_contain_text("curl")
+
+
+async def test_neighbours_are_a_key_away(relay: Relay, page: Page) -> None:
+    first, second = [await send(relay, b'{"event": "a"}') for _ in range(2)]
+    await page.goto(f"{relay.url}/events/{first}")
+    await page.keyboard.press("j")
+    await page.wait_for_url(f"{relay.url}/events/{second}")
+    await page.keyboard.press("k")
+    await page.wait_for_url(f"{relay.url}/events/{first}")
+
+
+async def test_a_token_and_an_invitation_are_shown_once_and_revoked(
+    relay: Relay, context: BrowserContext
+) -> None:
+    page = await log_in(relay, context, await relay.make_token("boss", "admin"), "/setup")
+    tokens = page.locator("form[action='/setup/tokens']")
+    await tokens.get_by_label("Name").fill("bia")
+    await tokens.get_by_role("button", name="Make token").click()
+    secret = await page.locator("output").inner_text()
+    assert secret.startswith("rly_")
+    await page.goto(f"{relay.url}/setup")
+    assert secret not in await page.content()
+
+    invitations = page.locator("form[action='/setup/invitations']")
+    await invitations.get_by_label("Name").fill("caio")
+    await invitations.get_by_role("button", name="Invite").click()
+    await expect(page.locator("output")).to_contain_text("relay-client login http")
+    await page.get_by_role("row", name="bia").get_by_role("button", name="Revoke").click()
+    await expect(page.get_by_role("row", name="bia")).to_have_count(0)
+
+
+async def test_who_is_no_administrator_sees_no_tokens(relay: Relay, page: Page) -> None:
+    await page.goto(f"{relay.url}/setup")
+    await expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
+    await expect(page.get_by_role("heading", name="People and tokens")).to_have_count(0)
