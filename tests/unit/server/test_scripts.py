@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from relay_protocol.values import HeaderList, RequestHead
+from relay_protocol.values import HeaderList
 from relay_server.bodies.scripts import (
-    MAX_INLINE_BYTES,
     Language,
     Sent,
     script,
@@ -22,64 +20,11 @@ from relay_server.bodies.scripts import (
 )
 from relay_server.bodies.tree import MASK
 from relay_server.errors import InvalidValue
+from tests.support.nasty import NASTY, sent
+from tests.support.needs import need_program
 from tests.support.raw_target import raw_target
 
-SHELLS = [shell for shell in ("bash", "dash", "zsh") if shutil.which(shell)]
-
-# Would make a file, if any of it were run.
-RUN = "$(touch ran) `touch ran` ; touch ran & | touch ran > ran < ran && touch ran"
-PLAIN: HeaderList = ((b"Content-Type", b"application/json"), (b"X-Twice", b"1"), (b"x-twice", b"2"))
-JSON = b'{"content": "Ol\xc3\xa1 \xf0\x9f\x8e\x89"}'
-
-
-def sent(
-    body: bytes = JSON,
-    *,
-    target: str = "/webhook?a=%2F&b[]=1",
-    headers: HeaderList = PLAIN,
-    method: str = "POST",
-) -> Sent:
-    own = ((b"Host", b"relay.example.com"), *headers, (b"Content-Length", b"%d" % len(body)))
-    request = RequestHead(method, target, own, "203.0.113.9", "https")
-    return Sent("evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab", request, body)
-
-
-NASTY = {
-    "ordinary": sent(),
-    "single quotes": sent(b"it's 'quoted' ''twice'' '"),
-    "double quotes": sent(b'say "hi" \\" \\\\'),
-    "commands": sent(RUN.encode()),
-    "a quote that ends, and commands": sent(f"'; {RUN}; '".encode()),
-    "variables": sent(b"$HOME ${TARGET} $$ $? !! !$ ~ * ? [a] {a,b}"),
-    "newlines": sent(b"a\nb\r\nc\n\n"),
-    "the end of a here-document": sent(b"a\nEND\ntouch ran\n\x00"),
-    "NUL": sent(b"a\x00b"),
-    "escape sequences": sent(b"\x1b[2J\x1b]0;title\x07\x9b31m"),
-    "no UTF-8": sent(bytes(range(256))),
-    "bidi": sent("a\u202e\u2066b".encode()),
-    "what curl takes for a file": sent(b"@/etc/passwd"),
-    "what zsh takes for a command": sent(b"=ls"),
-    "an option": sent(b"--output ran"),
-    "no body": sent(b""),
-    "long": sent(b"x" * (MAX_INLINE_BYTES + 1) + b"'"),
-    "half a megabyte": sent(b"0123456789abcdef" * 32_768),
-    "a path": sent(target="/a'b/$(touch%20ran)/`id`/%00/./c?q='\"&x=$HOME;touch+ran"),
-    "header values": sent(
-        headers=(
-            (b"X-Quote", b'it\'s "quoted" \\ $(touch ran) `touch ran`'),
-            (b"X-Empty", b""),
-            (b"X-Sign", b"=@:;"),
-            (b"X-At", b"@/etc/passwd"),
-            (b"X-Back", b"a\\:b\\"),
-            (b"X-Tab", b"a\tb"),
-            (b"X-Utf8", "Olá 🎉".encode()),
-        )
-    ),
-    "header names": sent(headers=((b"!#$%&'*+.^_`|~-X", b"1"), (b"-x", b"2"))),
-    "another method": sent(method="PATCH"),
-    "a question": Sent("evt_1", RequestHead("GET", "/status?x=1", ((b"Accept", b"a/b"),)), b""),
-    "a question for the head": Sent("evt_1", RequestHead("HEAD", "/", ()), b""),
-}
+SHELLS = ("bash", "dash", "zsh")
 EVERY = pytest.mark.parametrize("event", NASTY.values(), ids=NASTY)
 
 
@@ -132,6 +77,7 @@ async def test_curl_sends_the_same_and_the_shell_runs_nothing_else(
     tmp_path: Path, event: Sent, shell: str
 ) -> None:
     file = written(tmp_path, script(event, Language.CURL))
+    shell = need_program(shell, shell)
     async with raw_target() as target:
         await run(tmp_path, shell, file, TARGET=f"http://127.0.0.1:{target.port}")
     [came] = target.requests
@@ -221,6 +167,7 @@ async def test_httpie_is_told_the_same(tmp_path: Path, event: Sent, shell: str) 
     file = written(tmp_path, script(event, Language.HTTPIE))
 
     path = f"{stub.parent}:{os.environ['PATH']}"
+    shell = need_program(shell, shell)
     await run(tmp_path, shell, file, TARGET="http://bot", PATH=path)
 
     asked = read_words(*json.loads((tmp_path / "asked").read_text()))
