@@ -19,7 +19,7 @@ from tests.support.events import new_event
 from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
-EVERY = pytest.mark.parametrize("version", range(1, 10))
+EVERY = pytest.mark.parametrize("version", range(1, 11))
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def of(store: SqliteStore, name: str) -> tuple[Channel, Subscription]:
 
 def test_a_store_of_each_version_is_kept() -> None:
     versions = []
-    for file in sorted(STORES.glob("v*.db")):
+    for file in sorted(STORES.glob("v*.db"), key=lambda file: int(file.stem[1:])):
         with closing(
             apsw.Connection(
                 f"{file.as_uri()}?immutable=1", apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
