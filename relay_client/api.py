@@ -122,10 +122,14 @@ class Api:
         Raises:
             UsageError: It is not clear.
         """
+        return choose_channel(await self.own_channels(), hint)
+
+    async def own_channels(self) -> Sequence[str]:
+        """Ask for the names of the channels that the token may use."""
         mine = (await self.whoami()).channels
         if mine is None:
             mine = tuple(channel.name for channel in (await self.channels()).read().channels)
-        return choose_channel(mine, hint)
+        return mine
 
     async def status(self) -> Answer[Status]:
         """Ask how the relay and the token's channels are."""

@@ -29,7 +29,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from relay_client import __version__, reasons
-from relay_client.api import Api
+from relay_client.api import Api, choose_channel
 from relay_client.backoff import Backoff
 from relay_client.console import Console, counted
 from relay_client.errors import ClientError, RelayUnreachable, TokenRefused, UsageError
@@ -46,7 +46,7 @@ from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
 from relay_protocol.messages import Hello, Wanted, Welcome
 from relay_protocol.text import harmless
 from relay_terminal.streams import READER_GONE, Lines
-from relay_terminal.words import speak_english
+from relay_terminal.words import _, speak_english
 
 SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
 NAME_CHANNEL = "Say which one goes to the target: --to CHANNEL=HOST:PORT"
@@ -258,7 +258,7 @@ async def plan(
     routes = [Route.parse(text) for text in settings.to]
     if not routes:
         raise UsageError("no target is set", "Say where your app listens: --to localhost:8000")
-    _ = relay.tls, relay.proxy  # a wrong --ca-file or HTTPS_PROXY is told at once
+    _checked = relay.tls, relay.proxy  # a wrong --ca-file or HTTPS_PROXY is told at once
     since = parse_since(settings.since, round(time.time() * 1000))
     unnamed = settings.channel
     if unnamed is None and any(route.channel is None for route in routes):
@@ -274,11 +274,20 @@ async def _token_channel(relay: Relay, tell: Tell) -> str:
     while True:
         try:
             async with Api(relay) as api:
-                return await api.choose_channel(NAME_CHANNEL)
+                mine = await api.own_channels()
         except RelayUnreachable as exc:
             if not told:
                 tell([Lost(str(exc), exc.hint, before_first=True)])
                 told = True
+        else:
+            chosen = choose_channel(mine, NAME_CHANNEL)
+            if len(mine) > 1:
+                text = _(
+                    "only {channel} comes here, of {number} channels that the token may read."
+                    " Others too: --to CHANNEL=HOST:PORT"
+                )
+                tell([Warned(text.format(channel=harmless(chosen), number=len(mine)))])
+            return chosen
         await asyncio.sleep(backoff.delay(time.monotonic()))
 
 

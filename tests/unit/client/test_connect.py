@@ -192,15 +192,22 @@ async def test_an_impossible_plan_is_named(values: dict[str, Any], words: str) -
 
 
 async def test_the_tokens_channel_is_asked_for() -> None:
-    """A token for all channels has the relay list them."""
+    """A token for all channels has the relay list them; that one of them comes alone is told."""
+    told: list[Notice] = []
     async with fake_relay() as relay:
         settings = configuration(relay.url, to="localhost:8000").settings
         relay.whoami["channels"] = ["github"]
-        one, _ = await plan(settings, Relay(relay.url, TOKEN), lambda notice: None)
+        one, _ = await plan(settings, Relay(relay.url, TOKEN), told.extend)
         relay.whoami["channels"] = None
-        every, _ = await plan(settings, Relay(relay.url, TOKEN), lambda notice: None)
+        every, _ = await plan(settings, Relay(relay.url, TOKEN), told.extend)
+        assert told == []
+        relay.whoami["channels"] = ["github", "chatwoot"]
+        several, _ = await plan(settings, Relay(relay.url, TOKEN), told.extend)
 
-    assert [*one, *every] == ["github", "chatwoot"]
+    assert [*one, *every, *several] == ["github", "chatwoot", "chatwoot"]
+    [warning] = told
+    assert isinstance(warning, Warned)
+    assert "only chatwoot comes here, of 2 channels" in warning.text
 
 
 async def test_a_relay_that_is_away_at_first_is_waited_for() -> None:
