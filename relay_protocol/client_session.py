@@ -316,6 +316,7 @@ class ClientSession:
         self.verdicts = self._hello.verdicts and welcome.verdicts
         self._granted = {g.subscription: g for g in welcome.subscriptions}
         self._paused = {g.subscription for g in welcome.subscriptions if g.paused}
+        self._hello = _as_granted(self._hello, welcome)
         self._finished.open(welcome.subscriptions)
         held = [
             Pause(number)
@@ -449,3 +450,13 @@ class ClientSession:
 
     def _numbers(self, channel: str) -> list[int]:
         return [number for number, g in self._granted.items() if g.channel == channel]
+
+
+def _as_granted(hello: Hello, welcome: Welcome) -> Hello:
+    """The next greeting: with filters as they hold, in which a span back is a moment by now."""
+    held = {granted.channel: granted.filter for granted in welcome.subscriptions}
+    wanted = tuple(
+        one if one.filter is None else msgspec.structs.replace(one, filter=held[one.channel])
+        for one in hello.subscriptions
+    )
+    return msgspec.structs.replace(hello, subscriptions=wanted)

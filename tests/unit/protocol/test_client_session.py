@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,10 +22,13 @@ from relay_protocol.messages import (
     Chunk,
     Error,
     Goaway,
+    Granted,
+    Hello,
     Pause,
     Result,
     Resume,
     ServerMessage,
+    Wanted,
     Working,
 )
 from relay_protocol.session import Close, Ping
@@ -88,6 +92,24 @@ def test_it_greets_and_is_ready_once_welcomed() -> None:
 
     assert session.connected(0.0) == [hello("a", "b")]
     assert session.receive(welcome("a", "b"), 0.0) == [welcome("a", "b")]
+
+
+def test_a_filter_is_asked_for_again_as_it_was_granted() -> None:
+    """So a span back is one moment, however often it connects; one that was not asked for stays."""
+    asked = (Wanted("a", filter="after:2h"), Wanted("b"))
+    session = ClientSession(msgspec.structs.replace(hello(), subscriptions=asked), 8)
+    session.connected(0.0)
+    granted = (
+        Granted(1, "b", "x", False, 0, filter="k:1"),
+        Granted(2, "a", "x", False, 0, filter="after:T"),
+    )
+    session.receive(msgspec.structs.replace(welcome(), subscriptions=granted), 0.0)
+    session.disconnected()
+
+    [again] = session.connected(9.0)
+
+    assert isinstance(again, Hello)
+    assert again.subscriptions == (Wanted("a", filter="after:T"), Wanted("b"))
 
 
 @pytest.mark.parametrize("granted", [("a",), ("a", "b", "c"), ("a", "c")])
