@@ -448,6 +448,7 @@ class Hub:
             for peer in list(served.peers):
                 peer.go_away("the server met an error", AFTER_ERROR_S)
             self._stop(reader.subscription.number)
+            self._sifter.left(reader.subscription.number)
 
 
 def _granted(

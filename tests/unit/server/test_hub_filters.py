@@ -7,7 +7,7 @@ import pytest
 from relay_server.delivery import queue
 from tests.support.events import BROKEN, OK, new_event
 from tests.support.virtual_time import virtual_time
-from tests.support.waiting import settled, until
+from tests.support.waiting import settled, until, until_true
 from tests.unit.server.support import FakePeer
 from tests.unit.server.test_hub import World, world
 
@@ -128,3 +128,22 @@ async def test_what_waits_for_its_next_try_and_is_not_meant_holds_its_key_no_lon
         await settled()
 
         assert (reader._live.floor, reader._live.unsettled, await backlog(w)) == (2, 0, 0)
+
+
+@virtual_time
+async def test_a_reader_that_fails_leaves_nothing_waiting_that_is_not_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it left out, and had not recorded yet, is asked about while nobody reads."""
+    async with world() as w:
+        await w.join(ana := FakePeer(), only=FEW)
+        monkeypatch.setattr(w.store, "record", None)
+        await w.append(1)
+        await until(lambda: ana.told)
+        monkeypatch.undo()
+
+        await until_true(lambda: is_backlog(w, 0))
+
+
+async def is_backlog(w: World, count: int) -> bool:
+    return await backlog(w) == count
