@@ -242,9 +242,5 @@ def _values(body: object) -> dict[str, None]:
 
 
 def _shown(fields: dict[str, Any]) -> list[Any]:
-    """The values of an object's fields, without secrets; an object among them has its own."""
-    return [
-        value
-        for name, value in fields.items()
-        if name in _HARMLESS or not is_secret(name) or type(value) is dict
-    ]
+    """The values of an object's fields, without secrets and what these hold."""
+    return [v for name, v in fields.items() if name in _HARMLESS or not is_secret(name)]
