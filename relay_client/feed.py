@@ -158,7 +158,7 @@ async def _parsed(chunks: AsyncIterator[bytes]) -> AsyncIterator[Message]:
     async for chunk in chunks:
         *whole, raw = (raw + chunk).split(b"\n\n")
         if len(raw) > MAX_MESSAGE_BYTES:
-            raise RelayProblem("what answers there is no relay", CHECK_URL)
+            raise RelayProblem(_("what answers there is no relay"), CHECK_URL)
         for lines in whole:
             yield _message(lines)
 
@@ -169,7 +169,7 @@ def _message(lines: bytes) -> Message:
         data = msgspec.json.decode(fields["data"], type=dict[str, Any])
         return Message(fields["event"], data, fields.get("id", ""))
     except (*UNREADABLE, ValueError, KeyError) as exc:
-        raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
+        raise RelayProblem(_("what answers there is no relay"), CHECK_URL) from exc
 
 
 async def _take_leave(bye: dict[str, Any]) -> None:

@@ -70,6 +70,7 @@ from relay_protocol.messages import (
 )
 from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+from relay_terminal.words import _
 
 # The relay may ask the client to stay away no longer.
 LONGEST_WAIT_S = 60.0
@@ -227,7 +228,7 @@ class Tunnel:
 
     async def _converse(self, socket: Socket) -> Reason:
         if socket.subprotocol != SUBPROTOCOL:
-            return Reason("what answers there speaks no relay.v1", "Check the URL.")
+            return Reason(_("what answers there speaks no relay.v1"), _("Check the URL."))
         now = time.monotonic()
         self._perform(self._session.connected(now, self._absence.away_s(now)))
         socket.listen(self)
@@ -235,7 +236,10 @@ class Tunnel:
         if error is not None:
             socket.read(go_on=True)  # for the answer to the close
             await socket.close(CloseCode.PROTOCOL_ERROR, error.code)
-            return Reason(f"the relay sent something unexpected: {error}", websocket.VERSIONS_HINT)
+            return Reason(
+                _("the relay sent something unexpected: {error}").format(error=error),
+                websocket.VERSIONS_HINT,
+            )
         if self._dropped:
             return Reason(self._dropped)
         return _or_raise(websocket.of_close(socket.close_exc, self._refused))
@@ -376,7 +380,7 @@ class Tunnel:
                 self._say(Slept(slept_s))
                 self._absence.slept(now - slept_s)
                 self._backoff.reset()
-                self._drop("this machine slept")
+                self._drop(_("this machine slept"))
                 self._hurry.set()
             self._perform(self._session.tick(time.monotonic()))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from relay_protocol.text import harmless, short_id
+from relay_terminal import states
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -62,14 +63,5 @@ def state_of(delivery: Delivery | None) -> str:
     """How far a delivery is, with the target's last answer where there was one."""
     if delivery is None:
         return "-"
-    words = {
-        "pending": _("waiting"),
-        "under_way": _("under way"),
-        "waiting": _("retrying") if delivery.attempt else _("waiting"),
-        "delivered": _("delivered"),
-        "dead": _("dead"),
-        "discarded": _("discarded"),
-        "skipped": _("skipped"),
-    }
-    word = words.get(delivery.state) or harmless(delivery.state, WHO_CHARS)
+    word = harmless(states.state_of(delivery.state, delivery.attempt), WHO_CHARS)
     return word if delivery.status is None else f"{word} {delivery.status}"

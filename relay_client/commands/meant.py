@@ -9,9 +9,9 @@ from typing import Any
 
 from relay_client.errors import NothingFound, UsageError
 from relay_client.options import Given
-from relay_terminal.words import _
+from relay_terminal.words import N_, _
 
-NAMED_HELP = "Its id, the end of that (6 characters or more), @PIN or latest."
+NAMED_HELP = N_("Its id, the end of that (6 characters or more), @PIN or latest.")
 
 LOOK_S = 10.0  # for a list of events: what is older is asked for by itself
 PAGE = 500  # events of a list that are asked for at once
@@ -23,7 +23,7 @@ _END_OF_ID = re.compile(r"(?:evt_)?(?=[a-f-]*[0-9])[0-9a-f-]{6,36}")
 async def channel_of(given: Given) -> str:
     """The one that is set, or that the token makes clear."""
     channel = given.configuration.settings.channel
-    return channel or await given.api.choose_channel("Say which one: --channel NAME")
+    return channel or await given.api.choose_channel(_("Say which one: --channel NAME"))
 
 
 async def name_of(given: Given) -> str:

@@ -24,7 +24,7 @@ from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
 from relay_terminal.layout import Colour, duration, table, when
 from relay_terminal.usage import App, Old
-from relay_terminal.words import _, counted, plural
+from relay_terminal.words import N_, _, counted, plural
 
 if TYPE_CHECKING:
     from relay_client.answers import Plan, Replay
@@ -35,9 +35,9 @@ listing = App("Show how far replays are, or stop one.", cls=Listing)
 MAX_LAST = 1_000  # of `replay --last`: so many events can be named at once
 LOOK_S = 0.5  # between looks at a replay that is waited for
 
-WHICH_EVENTS = (
-    "Name events by id, or say --last 5, --since 2h, --conversation 42, --dead or a filter; --all"
-    " is everything that is kept."
+WHICH_EVENTS = N_(
+    "Name events by id, or say --last 5, --since 2h, --conversation 42, --dead or "
+    "a filter; --all is everything that is kept."
 )
 
 
@@ -95,7 +95,9 @@ async def replay(
     from relay_client import answers
 
     if rate_per_s is not None and not math.isfinite(rate_per_s):
-        raise UsageError(f"--rate-per-s: {rate_per_s} is no number of deliveries")
+        raise UsageError(
+            _("--rate-per-s: {rate} is no number of deliveries").format(rate=rate_per_s)
+        )
     if first is not None and last is not None:  # as a range was written before
         through, last = last, None
     ids, q = await _named(given, words or (), q)

@@ -11,6 +11,7 @@ from relay_server.cli.command import Work, ask, command
 from relay_server.cli.options import Json
 from relay_server.cli.text import lines, when
 from relay_terminal.usage import App
+from relay_terminal.words import _
 
 app = App("Who changed or saw what.")
 
@@ -18,17 +19,18 @@ app = App("Who changed or saw what.")
 def show_audit(result: Json) -> None:
     """Two lines an entry, newest first."""
     if not result["entries"]:
-        lines("Nothing is noted yet.")
+        lines(_("Nothing is noted yet."))
     for entry in result["entries"]:
-        who = entry["made_by"] or ("somebody" if entry["address"] else "somebody here")
-        place = f" at {entry['address']}" if entry["address"] else ""
+        who = entry["made_by"] or (_("somebody") if entry["address"] else _("somebody here"))
+        if entry["address"]:
+            who = _("{who} at {address}").format(who=who, address=entry["address"])
         asked = [f"{name} {_value(value)}" for name, value in entry["asked"].items()]
         lines(
             f"{when(entry['at'])}  {entry['action']} {entry['what']}".rstrip(),
-            f"    by {who}{place}{': ' if asked else ''}{', '.join(asked)}",
+            _("    by {who}").format(who=who) + (": " if asked else "") + ", ".join(asked),
         )
     if result["next"] is not None:
-        lines(f"Older ones: --before {result['next']}")
+        lines(_("Older ones: --before {next}").format(next=result["next"]))
 
 
 def _value(value: object) -> str:

@@ -11,7 +11,9 @@ import typer
 from relay_server.cli.command import Work, command, route, target_of
 from relay_server.cli.options import Channel, Json
 from relay_server.cli.text import MAX_CELL_CHARS, about, lines, pairs, table, when
+from relay_terminal.states import state_of
 from relay_terminal.usage import App
+from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -22,7 +24,7 @@ app = App("What came in, and what became of it.")
 def show_events(result: Json) -> None:
     """Two lines an event, newest first."""
     if not result["events"]:
-        lines("No event matches." if result["newest"] else "Nothing came in yet.")
+        lines(_("No event matches.") if result["newest"] else _("Nothing came in yet."))
     for event in result["events"]:
         lines(*_event(event))
 
@@ -30,27 +32,31 @@ def show_events(result: Json) -> None:
 def show_event(result: Json) -> None:
     """Everything that is known of one event."""
     facts = {
-        "event": result["id"],
-        "channel": f"{result['channel']}, number {result['sequence']}",
-        "received": when(result["received_at"]),
-        "kind": result["kind"] or "-",
-        "order kept by": result["key"] or "the channel",
-        "sender": result["sender"] or "-",
-        "request": f"{result['method']} {result['request_target']}",
+        _("event"): result["id"],
+        _("channel"): _("{channel}, sequence {sequence}").format(
+            channel=result["channel"], sequence=result["sequence"]
+        ),
+        _("received"): when(result["received_at"], zoned=True),
+        _("kind"): result["kind"] or "-",
+        _("order kept by"): result["key"] or _("the channel"),
+        _("sender"): result["sender"] or "-",
+        _("request"): f"{result['method']} {result['request_target']}",
     }
     if result["repeat_of"]:
-        facts["sent before as"] = result["repeat_of"]
+        facts[_("sent before as")] = result["repeat_of"]
     if result["edited_from"]:
-        facts["edited from"] = f"{result['edited_from']} by {result['made_by'] or 'somebody here'}"
+        facts[_("edited from")] = _("{event} by {who}").format(
+            event=result["edited_from"], who=result["made_by"] or _("somebody here")
+        )
     if result["pinned"]:
-        facts["pinned as"] = result["pinned"]
+        facts[_("pinned as")] = result["pinned"]
     if result["damaged"]:
-        facts["damaged"] = "its stored bytes are not those that came; it is sent to nobody"
+        facts[_("damaged")] = _("its stored bytes are not those that came; it is sent to nobody")
     pairs(facts)
     lines("", *(f"{name}: {value}" for name, value in result["headers"]), "")
     lines(*_body(result).splitlines(), "")
     table(
-        ("subscription", "attempt", "began", "took", "outcome"),
+        (_("subscription"), _("attempt"), _("began"), _("took"), _("outcome")),
         [_attempt(attempt) for attempt in result["attempts"]],
     )
     lines(*(_delivery(d) for d in result["deliveries"] if d["state"] != "delivered"))
@@ -60,13 +66,13 @@ def _event(event: Json) -> tuple[str, str]:
     states = ", ".join(f"{_whose(d)}: {_state(d)}" for d in event["deliveries"])
     return (
         f"{when(event['received_at'])}  {event['id']}",
-        f"    {about(event)}; {states or 'nobody subscribed then'}",
+        f"    {about(event)}; {states or _('nobody had subscribed then')}",
     )
 
 
 def _state(delivery: Json) -> str:
-    status = delivery["status"]
-    return f"{delivery['state']} ({status})" if status is not None else str(delivery["state"])
+    said, status = state_of(delivery["state"], delivery["attempt"]), delivery["status"]
+    return said if status is None else f"{said} ({status})"
 
 
 def _attempt(attempt: Json) -> Sequence[object]:
@@ -80,28 +86,37 @@ def _attempt(attempt: Json) -> Sequence[object]:
 
 
 def _delivery(delivery: Json) -> str:
-    line = f"{_whose(delivery)}: {delivery['state'].replace('_', ' ')}"
+    line = f"{_whose(delivery)}: {state_of(delivery['state'], delivery['attempt'])}"
     if delivery["due_at"]:
-        line += f", next attempt {when(delivery['due_at'])}"
+        line += _(", next attempt {time}").format(time=when(delivery["due_at"]))
     return f"{line} ({delivery['reason']})" if delivery["reason"] else line
 
 
 def _whose(record: Json) -> str:
     """A subscription's own delivery, or that of a replay."""
-    replay = f" (replay {record['replay']})" if record["replay"] else ""
-    return f"{record['subscription']}{replay}"
+    if not record["replay"]:
+        return str(record["subscription"])
+    return _("{subscription} (replay {number})").format(
+        subscription=record["subscription"], number=record["replay"]
+    )
 
 
 def _body(result: Json) -> str:
     """The body as people read it: indented where it is JSON."""
     if result["body"] is None:
-        return f"({result['size']} bytes that are no text; --json gives them in base64)"
+        return _("({size} bytes that are no text; --json gives them in base64)").format(
+            size=result["size"]
+        )
     try:
         text = json.dumps(json.loads(result["body"]), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         text = result["body"]
     if len(text) > MAX_CELL_CHARS:
-        return text[:MAX_CELL_CHARS] + f"\n… {len(text) - MAX_CELL_CHARS} characters more"
+        return (
+            text[:MAX_CELL_CHARS]
+            + "\n"
+            + _("… {count} characters more").format(count=len(text) - MAX_CELL_CHARS)
+        )
     return text
 
 
@@ -123,7 +138,7 @@ def events_list(
     """List the newest events, and what became of each."""
     for word in words or []:
         if word.startswith("--"):
-            raise typer.BadParameter(f"there is no option {word}")
+            raise typer.BadParameter(_("there is no option {word}").format(word=word))
     query = {"channel": channel, "limit": limit, "before": before, "q": " ".join(words or [])}
     return lambda api: _listed(api, query)
 

@@ -16,6 +16,7 @@ from relay_protocol.times import NO_MOMENT_HINT, parse_moment, parse_span
 from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS
 from relay_server.errors import InvalidValue
 from relay_terminal.usage import Old
+from relay_terminal.words import _
 
 Json = dict[str, Any]
 
@@ -71,7 +72,7 @@ def read_size(text: str) -> int:
     """Read bytes such as `500M` or `2G`, or raise `InvalidValue`."""
     size = _SIZE.fullmatch(text)
     if size is None:
-        raise InvalidValue(f"{text!r} is no size such as 500M, 2G or 0")
+        raise InvalidValue(_("{text!r} is no size such as 500M, 2G or 0").format(text=text))
     return int(size[1]) * _UNITS[size[2].upper()]
 
 
@@ -82,7 +83,7 @@ def read_delays(text: str) -> list[float]:
     try:
         return [parse_span(part.strip()) for part in text.split(",")]
     except ValueError as exc:
-        raise InvalidValue(f"--retry-delays: {exc}; or say none") from exc
+        raise InvalidValue(_("--retry-delays: {exc}; or say none").format(exc=exc)) from exc
 
 
 def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
@@ -90,11 +91,17 @@ def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
     try:
         secret = sys.stdin.readline() if str(path) == "-" else decoded(path.read_bytes())
     except OSError as exc:
-        raise InvalidValue(f"the secret file {path} cannot be read: {exc.strerror}") from exc
+        raise InvalidValue(
+            _("the secret file {path} cannot be read: {why}").format(path=path, why=exc.strerror)
+        ) from exc
     except ValueError as exc:
-        raise InvalidValue(f"the secret file {path} cannot be read: {exc}") from exc
+        raise InvalidValue(
+            _("the secret file {path} cannot be read: {exc}").format(path=path, exc=exc)
+        ) from exc
     if not secret.strip() or len(secret) > limit:
-        raise InvalidValue(f"{path} holds no secret of 1 to {limit} characters")
+        raise InvalidValue(
+            _("{path} holds no secret of 1 to {limit} characters").format(path=path, limit=limit)
+        )
     return secret.strip()
 
 
@@ -106,7 +113,9 @@ def read_headers(files: list[str]) -> dict[str, str]:
 def _header(text: str) -> tuple[str, str]:
     name, given, file = text.partition("=")
     if not given or not file:
-        raise InvalidValue(f"{text!r} is not NAME=FILE, with the header's value in the file")
+        raise InvalidValue(
+            _("{text!r} is not NAME=FILE, with the header's value in the file").format(text=text)
+        )
     return name.strip(), read_secret(Path(file), MAX_HEADER_BYTES)
 
 

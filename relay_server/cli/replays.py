@@ -9,11 +9,11 @@ import typer
 
 from relay_server.cli.command import Work, ask, command, route, target_of
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
-from relay_server.cli.text import about, alarm, counted, lines, pairs, when
+from relay_server.cli.text import about, alarm, lines, pairs, when, whose
 from relay_server.errors import NothingSelected
 from relay_terminal.program import confirmed
 from relay_terminal.usage import App, Old
-from relay_terminal.words import _
+from relay_terminal.words import N_, _, counted, plural
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -25,13 +25,13 @@ All = Annotated[bool, typer.Option("--all", help="All there are.")]
 
 # How a condition of a selection is said; the others are said with their name.
 CONDITIONS = {
-    "first": "from number {}",
-    "last": "up to number {}",
-    "received_from": "since {}",
-    "received_before": "before {}",
-    "text": "with {!r}",
-    "q": "that {} means",
-    "dead": "dead ones",
+    "first": N_("from sequence {value}"),
+    "last": N_("up to sequence {value}"),
+    "received_from": N_("since {value}"),
+    "received_before": N_("before {value}"),
+    "text": N_("with {value!r}"),
+    "q": N_("that {value} means"),
+    "dead": N_("dead ones"),
 }
 
 
@@ -41,64 +41,89 @@ def show_begun(result: Json) -> None:
         _show_plan(result)
         return
     for one in result["replays"]:
-        most = counted(one["at_most"], "event", "events")
+        most = plural("{number} event", "{number} events", one["at_most"])
         lines(
-            f"Replay {one['number']} for {one['subscription']} of {one['channel']}:"
-            f" {_selected(one)}; at most {most}, {one['rate_per_s']:g} a second."
+            _("Replay {number} for {whose}: {events}; at most {most}, {rate:g} a second.").format(
+                number=one["number"],
+                whose=whose(one),
+                events=_selected(one),
+                most=most,
+                rate=one["rate_per_s"],
+            )
         )
         if one["paused"]:
-            lines(alarm(f"  {one['subscription']} is PAUSED: {one['paused']}"))
+            lines(
+                alarm(
+                    _("  {subscription} is paused: {reason}").format(
+                        subscription=one["subscription"], reason=one["paused"]
+                    )
+                )
+            )
         elif result["running"] and not one["connected"]:
-            lines(f"  Nobody reads {one['subscription']} now: it waits for a reader.")
+            lines(
+                _("  {subscription} is away: it begins once its client is connected.").format(
+                    subscription=one["subscription"]
+                )
+            )
     if not result["running"]:
-        lines("It begins with the server: relay-server serve.")
-    lines("How far it is: relay-server replays list")
+        lines(_("It begins with the server: relay-server serve."))
+    lines(_("How far it is: relay-server replays list"))
 
 
 def _show_plan(result: Json) -> None:
-    most = "" if result["complete"] else "at most "
     for one in result["by_subscription"]:
-        count = counted(one["at_most"], "event", "events")
-        lines(f"{one['subscription']} of {result['channel']} would get {most}{count}.")
+        count = plural("{number} event", "{number} events", one["at_most"])
+        if not result["complete"]:
+            count = _("at most {count}").format(count=count)
+        lines(
+            _("{subscription} of {channel} would get {count}.").format(
+                subscription=one["subscription"], channel=result["channel"], count=count
+            )
+        )
     if result["sample"]:
-        lines("The first of them:")
+        lines(_("The first of them:"))
     for event in reversed(result["sample"]):
         lines(f"{when(event['received_at'])}  {event['id']}", f"    {about(event)}")
-    lines("Nothing was begun: that takes the same without --dry-run.")
+    lines(_("Nothing was begun: that takes the same without --dry-run."))
 
 
 def show_replays(result: Json) -> None:
     """Two lines a replay, newest first."""
     if not result["replays"]:
-        lines("There is no replay.")
+        lines(_("There is no replay."))
     for one in result["replays"]:
-        done = _done(one)
         lines(
-            f"{one['number']}  {one['subscription']} of {one['channel']}: {_state(one)}, {done}",
-            f"    begun {when(one['created_at'])}: {_selected(one)}",
+            f"{one['number']}  {whose(one)}: {_state(one)}, {_done(one)}",
+            _("    begun {time}: {events}").format(
+                time=when(one["created_at"]), events=_selected(one)
+            ),
         )
 
 
 def show_replay(result: Json) -> None:
     """Everything that is known of one."""
+    who = result["made_by"] or _("somebody here")
     pairs(
         {
-            "replay": result["number"],
-            "for": f"{result['subscription']} of {result['channel']}",
-            "of": _selected(result),
-            "state": _state(result),
-            "done": _done(result),
-            "at most": f"{result['rate_per_s']:g} a second",
-            "begun": f"{when(result['created_at'])} by {result['made_by'] or 'somebody here'}",
-            "ended": when(result["ended_at"]),
+            _("replay"): result["number"],
+            _("for"): whose(result),
+            _("of"): _selected(result),
+            _("state"): _state(result),
+            _("done"): _done(result),
+            _("at most"): _("{rate:g} a second").format(rate=result["rate_per_s"]),
+            _("begun"): _("{time} by {who}").format(time=when(result["created_at"]), who=who),
+            _("ended"): when(result["ended_at"]),
         }
     )
 
 
 def show_stopped(result: Json) -> None:
     """That it goes no further, and how far it came."""
-    came = f"{result['delivered']} delivered"
-    lines(f"Replay {result['number']} is {result['state']}: {came}.")
+    lines(
+        _("Replay {number} is {state}: {count} delivered.").format(
+            number=result["number"], state=_(result["state"]), count=counted(result["delivered"])
+        )
+    )
 
 
 def _selected(one: Json) -> str:
@@ -106,15 +131,19 @@ def _selected(one: Json) -> str:
     # Named events first: the rest then says which of these.
     chosen = sorted(one["selection"].items(), key=lambda condition: condition[0] != "events")
     words = [_condition(name, value) for name, value in chosen]
-    return ", ".join(words) or "everything"
+    return ", ".join(words) or _("everything")
 
 
 def _state(one: Json) -> str:
     if one["state"] != "running":
-        return str(one["state"])
+        return _(one["state"])
     if one["paused"]:
-        return "PAUSED"
-    return "running" if one["connected"] else "waits for a reader"
+        return _("paused")
+    return _("running") if one["connected"] else _("waits for its client")
+
+
+# The states that the API tells.
+_STATES = (N_("running"), N_("done"), N_("stopped"))
 
 
 def _done(one: Json) -> str:
@@ -133,33 +162,37 @@ def _done(one: Json) -> str:
 
 def _condition(name: str, value: Any) -> str:
     if name == "events":
-        return counted(value, "event by id", "events by id")
+        return plural("{number} event by id", "{number} events by id", value)
     if name in ("received_from", "received_before"):
         value = when(value)
     if value == "":
-        return f"without {name}"
-    return CONDITIONS.get(name, f"{name} {{}}").format(value)
+        return _("without {what}").format(what=name)
+    return _(CONDITIONS[name]).format(value=value) if name in CONDITIONS else f"{name} {value}"
 
 
 def show_dead(result: Json) -> None:
     """Two lines a delivery: what it is, and why it was given up."""
     if not result["dead"]:
-        lines("Nothing is dead.")
+        lines(_("Nothing is dead."))
         return
     for one in result["dead"]:
-        what = f"number {one['sequence']}, {one['kind'] or '-'}, order {one['key'] or '-'}"
-        tries = counted(one["attempts"], "try", "tries")
-        lines(
-            f"{one['id']}  {one['subscription']} of {one['channel']}: {what}",
-            f"    {when(one['ended_at'])}, after {tries}: {one['reason']}",
+        what = _("sequence {sequence}, {kind}, conversation {key}").format(
+            sequence=one["sequence"], kind=one["kind"] or "-", key=one["key"] or "-"
         )
-    lines("", "relay-server dead replay ID delivers one after all; --all every one.")
+        attempts = plural("{number} attempt", "{number} attempts", one["attempts"])
+        lines(
+            f"{one['id']}  {whose(one)}: {what}",
+            _("    {time}, after {attempts}: {reason}").format(
+                time=when(one["ended_at"]), attempts=attempts, reason=one["reason"]
+            ),
+        )
+    lines("", _("relay-server dead replay ID delivers one after all; --all every one."))
 
 
 def show_discarded(result: Json) -> None:
     """How many."""
-    number = counted(result["discarded"], "dead delivery", "dead deliveries")
-    lines(f"Let go of {number}.")
+    number = result["discarded"]
+    lines(plural("Let go of {number} dead delivery.", "Let go of {number} dead ones.", number))
 
 
 def replay(
@@ -207,7 +240,7 @@ def replay(
     # An empty key or kind is a condition, too: events that have none.
     selection = {name: value for name, value in conditions.items() if value is not None}
     if not selection:
-        raise typer.BadParameter("say which events: ids, a condition, or --all that are kept")
+        raise typer.BadParameter(_("say which events: ids, a condition, or --all that are kept"))
     body: Json = {"channel": channel, "subscription": subscription, "selection": selection}
     if rate_per_s is not None:
         body["rate_per_s"] = rate_per_s
@@ -298,15 +331,19 @@ def dead_discard(
 ) -> Work:
     """Say that dead ones need not be delivered; their events go when retention says so."""
     _check(events, all_=all_)
-    what = "every dead delivery" if all_ else f"what is dead of {len(events or ())} events"
-    confirmed(f"Let go of {what}?", yes=yes)
+    of_events = plural(
+        "Let go of what is dead of {number} event?",
+        "Let go of what is dead of {number} events?",
+        len(events or ()),
+    )
+    confirmed(_("Let go of every dead delivery?") if all_ else of_events, yes=yes)
     body = {"channel": channel, "subscription": subscription, "events": events or [], "all": all_}
     return ask("POST", "dead", "discard", body=body)
 
 
 def _check(events: list[str] | None, *, all_: bool) -> None:
     if bool(events) == all_:
-        raise typer.BadParameter("name events, or say --all")
+        raise typer.BadParameter(_("name events, or say --all"))
 
 
 async def _bodies(api: Api, channel: str | None, subscription: str | None) -> list[Json]:
@@ -319,5 +356,5 @@ async def _bodies(api: Api, channel: str | None, subscription: str | None) -> li
         if s["dead"] and channel in (None, s["channel"]) and subscription in (None, s["name"])
     ]
     if not bodies:
-        raise NothingSelected("nothing is dead")
+        raise NothingSelected(_("nothing is dead"))
     return bodies

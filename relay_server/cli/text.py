@@ -9,9 +9,10 @@ from relay_server.cli.options import Json
 from relay_terminal import layout
 from relay_terminal.console import Console
 from relay_terminal.layout import Colour, Painted, size, when
+from relay_terminal.words import _, plural
 
 __all__ = ["about", "alarm", "counted", "duration", "lines", "pairs", "plain", "policy_lines"]
-__all__ += ["size", "span", "table", "when"]
+__all__ += ["size", "span", "table", "when", "whose"]
 
 MAX_CELL_CHARS = 20_000  # of a body on screen; `--json` has all of it
 
@@ -48,7 +49,15 @@ def plain(value: object) -> str:
 def about(event: Json) -> str:
     """What an event of a list is, and which key its order is kept by."""
     what = str(event["kind"] or event["method"])
-    return f"{what}, key {event['key']}" if event["key"] else what
+    if not event["key"]:
+        return what
+    return _("{what}, conversation {key}").format(what=what, key=event["key"])
+
+
+def whose(record: Json) -> str:
+    """A subscription, and which channel's."""
+    names = record["subscription"], record["channel"]
+    return _("{subscription} of {channel}").format(subscription=names[0], channel=names[1])
 
 
 def duration(ms: int) -> str:
@@ -68,15 +77,23 @@ def policy_lines(policy: Json, own: Container[str] | None = None) -> Json:
         policy: What holds in the end.
         own: Names of what a subscription does otherwise than its channel; None of a channel.
     """
-    order = "an event that fails holds its key until it is settled"
+    order = _("an event that fails holds its conversation until it is settled")
     if not policy["strict_order"]:
-        failures = counted(policy["hold_failures"], "failure", "failures")
-        order = f"a failing event holds its key for {failures} or {span(policy['hold_s'])}"
+        failures = plural("{number} failure", "{number} failures", policy["hold_failures"])
+        order = _("a failing event holds its conversation for {failures} or {span}").format(
+            failures=failures, span=span(policy["hold_s"])
+        )
     delays = ",".join(map(span, policy["retry_delays_s"]))
     shown = {
-        "retried after": (delays or "never: the first failure is the end", ("retry_delays_s",)),
-        "other answers": (counted(policy["other_tries"], "try", "tries"), ("other_tries",)),
-        "order": (order, ("strict_order", "hold_failures", "hold_s")),
+        _("retried after"): (
+            delays or _("never: the first failure is the end"),
+            ("retry_delays_s",),
+        ),
+        _("other answers"): (
+            plural("{number} attempt", "{number} attempts", policy["other_tries"]),
+            ("other_tries",),
+        ),
+        _("order"): (order, ("strict_order", "hold_failures", "hold_s")),
     }
     return {name: text + _whose(names, own) for name, (text, names) in shown.items()}
 
@@ -92,4 +109,4 @@ def span(seconds: float) -> str:
 def _whose(names: Sequence[str], own: Container[str] | None) -> str:
     if own is None:
         return ""
-    return " (its own)" if any(name in own for name in names) else " (as its channel)"
+    return _(" (its own)") if any(name in own for name in names) else _(" (as its channel)")

@@ -45,7 +45,8 @@ def untranslated(node: ast.AST) -> Iterator[tuple[int, str]]:
     match node:
         case ast.Call() if name_of(node) in TRANSLATED | FOR_PROGRAMS:
             parts = [node.func, *node.args, *(keyword.value for keyword in node.keywords)]
-            below = [part for part in parts if not isinstance(part, ast.JoinedStr | ast.Constant)]
+            texts = ast.JoinedStr | ast.Constant | ast.BinOp
+            below = [part for part in parts if not isinstance(part, texts)]
         case ast.Expr(ast.Constant()) | ast.Compare():  # a docstring
             return
         case ast.Assign([ast.Name("hint")], ast.Constant()):  # translated where it is told
