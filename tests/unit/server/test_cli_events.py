@@ -53,7 +53,7 @@ def test_an_event_whole(shown: Shown) -> None:
     text = shown(events.show_event, EVENT)
     for part in (
         ID,
-        "chatwoot, number 7",
+        "chatwoot, sequence 7",
         "POST /webhook?a=%2F",
         "Content-Type: application/json",
         "Authorization: •••",

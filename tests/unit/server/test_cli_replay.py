@@ -50,7 +50,7 @@ def test_a_dry_run_begins_nothing(command: Run, shown: Shown) -> None:
 def test_what_a_replay_is_of(shown: Shown) -> None:
     text = " ".join(shown(replays.show_replay, REPLAY).split())
     for part in (
-        "2 events by id, from number 4, up to number 9, since 2026-",
+        "2 events by id, from sequence 4, up to sequence 9, since 2026-",
         "kind message_created, key 42, with 'refund', dead ones",
         "50 %, 1 delivered",
         "by somebody here",
@@ -65,8 +65,8 @@ def test_what_a_replay_is_of(shown: Shown) -> None:
     [
         ({}, True, "Replay 3 for ana of chatwoot: "),
         ({}, True, "relay-server replays list"),
-        ({"connected": False}, True, "Nobody reads ana now"),
-        ({"paused": "paused by hand"}, True, "ana is PAUSED: paused by hand"),
+        ({"connected": False}, True, "ana is away"),
+        ({"paused": "paused by hand"}, True, "ana is paused: paused by hand"),
         ({"connected": False}, False, "It begins with the server"),
     ],
 )
