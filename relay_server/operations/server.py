@@ -94,11 +94,13 @@ class CanaryState(msgspec.Struct):
 
     Attributes:
         at: When it ended; null before the first has.
+        age_s: How long ago that is.
         failure: What kept it from being delivered; empty if nothing did.
     """
 
     ok: bool | None
     at: int | None
+    age_s: int | None
     took_ms: int | None
     failure: str
 
@@ -162,8 +164,9 @@ def canary_state(parts: Parts) -> CanaryState | None:
     if parts.canary is None:
         return None
     if (last := parts.canary.last) is None:
-        return CanaryState(None, None, None, "")
-    return CanaryState(not last.failure, last.at, round(1_000 * last.took_s), last.failure)
+        return CanaryState(None, None, None, None, "")
+    age_s, took_ms = (parts.clock.unix_ms() - last.at) // 1_000, round(1_000 * last.took_s)
+    return CanaryState(not last.failure, last.at, age_s, took_ms, last.failure)
 
 
 @audited("backup")

@@ -157,7 +157,7 @@ async def test_how_it_went_is_in_readiness_metrics_status_and_log(
     await runner.cleanup()
 
     assert failing["failure"] == "it was refused: the disk is full (503)"
-    assert status["canary"]["ok"] is False
+    assert (status["canary"]["ok"], status["canary"]["age_s"]) == (False, 0)
     assert [line["event"] for line in logs if "canary" in line["event"]] == [
         "the canary failed",
         "the canary is well again",
