@@ -89,6 +89,11 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     paused: str = ""
     backlog: int = 0
     dead: int = 0
+    oldest_waiting_at: int | None = None
+    away_since: int | None = None
+    away_long: bool = False
+    own: bool = False
+    temporary: bool = False
     retrying: int = 0
     next_attempt_at: int | None = None
     hosts: tuple[str, ...] = ()
@@ -98,6 +103,12 @@ class StoreState(msgspec.Struct, frozen=True):
     """Whether webhooks are taken."""
 
     taking: bool = True
+
+
+class Skipping(msgspec.Struct, frozen=True):
+    """How many events were skipped."""
+
+    skipped: int
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -150,10 +150,17 @@ class Api:
         """Stop a replay that this token began."""
         await self._call("DELETE", f"/api/v1/replays/{number}")
 
+    def subscription(self, channel: str, name: str) -> str:
+        """The path of a subscription, for `ask` and `do`."""
+        return f"channels/{segment(channel)}/subscriptions/{segment(name)}"
+
     async def resume(self, channel: str, subscription: str) -> None:
         """Have a paused subscription go on."""
-        path = f"/api/v1/channels/{segment(channel)}/subscriptions"
-        await self._call("POST", f"{path}/{segment(subscription)}/resume")
+        await self.do("POST", f"{self.subscription(channel, subscription)}/resume")
+
+    async def delete_subscription(self, channel: str, subscription: str) -> None:
+        """Have a subscription forgotten."""
+        await self.do("DELETE", self.subscription(channel, subscription))
 
     async def make_canary(self) -> Canary:
         """Have a private channel made for a check."""

@@ -99,8 +99,10 @@ async def run_login(
     from relay_client.settings import read_token
 
     url, code = parse_invitation(url)
+    ca_file = configuration.settings.ca_file
+    ca_file = ca_file.absolute() if ca_file is not None else None
     try:
-        url = parse_url(url)
+        url = parse_url(url) if "://" in url else await _found(url, ca_file, console)
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
     if code and token_file is not None:
@@ -109,8 +111,7 @@ async def run_login(
         token = read_token(token_file)
     else:
         token = "" if code else _asked_token(console)
-    ca_file = configuration.settings.ca_file
-    relay = Relay(url, token, ca_file.absolute() if ca_file is not None else None)
+    relay = Relay(url, token, ca_file)
     if relay.sends_token_in_clear:
         console.note(
             _("Warning: {url} is without TLS: anyone on the way can read the token.").format(
@@ -157,6 +158,10 @@ def logout(ctx: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def connect(
     ctx: typer.Context,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TARGET]…", help="Where your app listens: 8000 is localhost:8000."),
+    ] = None,
     to: To = None,
     target_ca: TargetCa = None,
     insecure_target: InsecureTarget = None,
@@ -177,10 +182,22 @@ def connect(
             " -is:private'; '' for all. (default: as it is set)"
         ),
     ] = None,
+    temporary: Annotated[
+        bool | None,
+        typer.Option(
+            "--temporary", help="The subscription goes with this client, and holds no events then."
+        ),
+    ] = None,
     since: Annotated[
         str | None,
-        typer.Option(help="Where a new subscription starts: now, beginning, 2h, 3d, or a time."),
+        typer.Option(
+            "--from",
+            metavar="WHERE",
+            help="Where a new subscription starts: now, beginning, 2h, 3d, a time or an event."
+            " One that is there goes on; with now it asks to skip what waits. (default: cursor)",
+        ),
     ] = None,
+    old_since: Annotated[str | None, typer.Option("--since", hidden=True)] = None,
     timeout_s: Timeout = None,
     concurrency: Annotated[
         int | None, typer.Option(help="Webhooks your app gets at once. (default: 8)")
@@ -196,7 +213,13 @@ def connect(
     """Replay every webhook of your channels against a local server, until interrupted."""
     from relay_client.connect import run_connect
 
-    run(run_connect(*prepare(ctx, **ctx.params)))
+    where = {"to": [*(targets or ()), *(to or ())], "since": since or old_since}
+    configuration, console = prepare(ctx, **{**ctx.params, **where})
+    if configuration.settings.since != "cursor":
+        from relay_client.beginning import settle_beginning
+
+        configuration = run(settle_beginning(configuration, console))
+    run(run_connect(configuration, console))
 
 
 @app.command()
@@ -222,6 +245,30 @@ def doctor(
 app.registered_commands[3:3] = commands.app.registered_commands
 app.registered_groups += commands.app.registered_groups
 add_completion(app, "relay-client")
+
+
+async def _found(place: str, ca_file: Path | None, console: Console) -> str:
+    """The URL of a relay that is named without a scheme: by https, on this machine also by http.
+
+    Raises:
+        ValueError: It can be none.
+        ClientError: Nothing that is a relay answers there.
+    """
+    from relay_client.api import Api
+    from relay_client.relay import Relay, parse_url
+
+    secure, plain = (Relay(parse_url(f"{s}://{place}"), "", ca_file) for s in ("https", "http"))
+    for relay in (secure, plain) if secure.is_loopback else (secure,):
+        try:
+            async with Api(relay) as api:
+                await api.check_health()
+        except ClientError:
+            if relay is plain or not secure.is_loopback:
+                raise
+            continue
+        console.note(_("{url} answers.").format(url=relay.url))
+        return relay.url
+    raise AssertionError("the last one answers or raises")
 
 
 def _asked_token(console: Console) -> str:

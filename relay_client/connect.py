@@ -22,94 +22,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from relay_client import __version__, reasons
+from relay_client import __version__
+from relay_client.announcer import Announcer
 from relay_client.api import Api, choose_channel
 from relay_client.backoff import Backoff
-from relay_client.console import Console, counted
+from relay_client.console import Console
 from relay_client.errors import ClientError, RelayUnreachable, TokenRefused, UsageError
 from relay_client.journal import Journal
-from relay_client.notices import Connected, Ended, Lost, Notice, Stopping, Warned
+from relay_client.notices import Ended, Lost, Stopping, Warned
 from relay_client.relay import Relay
-from relay_client.render import Render, make_render
+from relay_client.render import make_render
 from relay_client.settings import ClientSettings, Configuration, Route, parse_since
 from relay_client.tunnel import Tell, Tunnel
 from relay_http.poster import Poster
 from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
-from relay_protocol.messages import Hello, Wanted, Welcome
+from relay_protocol.messages import Hello, Wanted
 from relay_protocol.text import harmless
-from relay_terminal.streams import READER_GONE, Lines
 from relay_terminal.words import _, speak_english
 
-SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
 NAME_CHANNEL = "Say which one goes to the target: --to CHANNEL=HOST:PORT"
-
-
-class Announcer:
-    """Writes notices to the console, until nobody reads any more.
-
-    Attributes:
-        shares, filters: The client asked for that, which a relay that is too old does not know: a
-            warning follows its first welcome.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self.shares = self.filters = False
-        self.render: Render | None = None
-        self.on_hang_up: Callable[[], None] = lambda: None
-        self._console = console
-        self._lines = Lines(console.out, self._tell_lost)
-        self._told_trouble = self._told_version = False
-
-    def tell(self, notices: Sequence[Notice]) -> None:
-        """Write the lines of notices, and what they ask to be added, in one go."""
-        lines: list[str] = []
-        for notice in notices:
-            if self.render is not None:
-                lines += self.render(notice)
-                if isinstance(notice, Connected):
-                    warned = self._warned(notice.welcome)
-                    lines += [line for warning in warned for line in self.render(warning)]
-        if lines:
-            self._write(lines)
-
-    def _warned(self, welcome: Welcome) -> Iterator[Warned]:
-        """That the relay is of another version, or what that costs of what was asked; once."""
-        relay = f"the relay has version {harmless(welcome.version, 40)}, which knows no"
-        if self.shares and not can_share(welcome.version):
-            self.shares, self._told_version = False, True
-            yield Warned(f"{relay} --share: this client took over from others of its name.")
-        if self.filters and any(granted.filter is None for granted in welcome.subscriptions):
-            self.filters, self._told_version = False, True
-            yield Warned(f"{relay} --filter: this client gets every webhook.")
-        if not self._told_version and (text := reasons.of_versions(welcome.version)):
-            self._told_version = True
-            yield Warned(text)
-
-    def _write(self, lines: Sequence[str]) -> None:
-        self._lines.write("\n".join(lines) + "\n")
-        trouble = self._lines.trouble
-        if trouble is None:
-            return
-        if trouble.errno in READER_GONE:
-            self.render = None
-            self.on_hang_up()
-        elif not self._told_trouble:
-            self._told_trouble = True
-            self._console.note(
-                f"Warning: the output cannot be written ({trouble.strerror});"
-                " webhooks are delivered all the same."
-            )
-
-    def _tell_lost(self, lines: int) -> None:
-        self.tell([Warned(f"{counted(lines, 'line')} of this output could not be written")])
 
 
 class Interrupts:
@@ -147,12 +87,6 @@ class Interrupts:
                 signal.signal(number, handler)
 
 
-def can_share(version: str) -> bool:
-    """Say whether a server of this version shares; one that names no number is a new one."""
-    numbers = reasons.numbers(version)
-    return numbers is None or numbers >= SHARING_SINCE
-
-
 async def run_connect(configuration: Configuration, console: Console) -> None:
     """Replay every webhook of the channels to their targets, until interrupted.
 
@@ -173,6 +107,8 @@ async def run_connect(configuration: Configuration, console: Console) -> None:
             raise ClientError(
                 "Stopped at once.", "What was under way comes again with the next connect."
             ) from None
+        except UsageError:
+            raise  # nothing began, so nothing ends
         except ClientError as exc:
             announcer.tell([Ended(str(exc), exc.exit_status)])
             raise
@@ -193,6 +129,8 @@ async def _connect(
         text = f"{relay.url} is without TLS: anyone on the way can read the token. Use https."
         announcer.tell([Warned(text)])
     announcer.shares, announcer.filters = settings.share, bool(settings.filter)
+    announcer.temporary = settings.temporary
+    announcer.counts_backlog = output == "pretty" and console.is_terminal
     async with (
         _open_journal(configuration.state_folder, relay, announcer.tell) as journal,
         contextlib.AsyncExitStack() as stack,
@@ -264,7 +202,10 @@ async def plan(
     if unnamed is None and any(route.channel is None for route in routes):
         unnamed = await _token_channel(relay, tell)
     targets = _by_channel(routes, unnamed)
-    how = (settings.name, since, settings.share, settings.filter)
+    name = settings.name
+    if settings.temporary and name is None:
+        name = f"temporary-{secrets.token_hex(4)}"  # none that stays is called so
+    how = (name, since, settings.share, settings.filter, settings.temporary)
     return targets, tuple(Wanted(channel, *how) for channel in targets)
 
 

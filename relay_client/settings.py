@@ -36,8 +36,13 @@ _PLACE = re.compile(
     r"(?:(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[!-~]*)?"
 )
+_PORT_ALONE = re.compile(r"^:?([0-9]{1,5})(?=/|$)")  # of this machine
 _EMPTY_COUNTS = ("filter",)  # the settings that say something when they are empty
-_FLAGS = {"name": "--as", "timeout_s": "--timeout"}  # where it is not the setting's name
+_FLAGS = {
+    "name": "--as",
+    "timeout_s": "--timeout",
+    "since": "--from",
+}  # where it is not the setting's name
 
 DEFAULT = "default"
 
@@ -105,8 +110,12 @@ class ClientSettings(BaseSettings):
         "for all. As it is set by default.",
     )
     since: str = Field(
-        "now",
-        description="Where a new subscription starts: now, beginning, 2h, 3d, or an RFC 3339 time.",
+        "cursor",
+        description="Where a new subscription starts: now, beginning, 2h, 3d, an RFC 3339 time or"
+        " an event; cursor goes on where it was.",
+    )
+    temporary: bool = Field(
+        False, description="The subscription goes with the connection, under a name of its own."
     )
     timeout_s: float = Field(
         30.0, gt=0, le=3_600, description="Seconds that a target may take to answer."
@@ -201,8 +210,8 @@ class Route:
         return cls(_target(text, text))
 
 
-def parse_since(text: str, now_ms: int, option: str = "--since") -> int | None:
-    """Read `now`, `beginning`, a span back such as `2h`, or a time (RFC 3339).
+def parse_since(text: str, now_ms: int, option: str = "--from") -> int | None:
+    """Read `cursor`, `now`, `beginning`, a span back such as `2h`, or a time (RFC 3339).
 
     Returns:
         Unix milliseconds; None for now.
@@ -210,6 +219,8 @@ def parse_since(text: str, now_ms: int, option: str = "--since") -> int | None:
     Raises:
         UsageError: It is none of these.
     """
+    if text == "cursor":
+        return None
     try:
         return parse_moment(text, now_ms)
     except ValueError as exc:
@@ -372,8 +383,9 @@ def is_token(text: str) -> bool:
 
 
 def _target(text: str, whole: str) -> Target:
-    match = _PLACE.fullmatch(text)
-    if match is None or not (match["port"] or match["scheme"]):
+    match = _PLACE.fullmatch(_PORT_ALONE.sub(r"localhost:\1", text))
+    is_named = match is not None and match["host"] == "localhost"
+    if match is None or not (match["port"] or match["scheme"] or is_named):
         raise UsageError(
             f"--to {whole!r} is not a target",
             "Write [CHANNEL=]HOST:PORT[/path], for example localhost:8000.",

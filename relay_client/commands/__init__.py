@@ -14,5 +14,6 @@ for name, listing in {
     "replays": replays.listing,
     "dead": cases.dead,
     "pins": cases.pins,
+    "subscription": subscriptions.subscription,
 }.items():
     app.add_typer(listing, name=name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from relay_client import __version__
+from relay_client.commands.subscriptions import state_of
 from relay_client.console import Colour, counted, duration, table
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
@@ -104,7 +106,19 @@ def _status_lines(given: Given, found: Status) -> list[str]:
         given.console.paint(line, Colour.BAD) if one.paused else line
         for line, one in zip(lines, found.subscriptions, strict=True)
     ]
-    return [up, "", *table(channels), "", first, *shown, *_sources(given.configuration)]
+    forgotten = [_forgotten(one) for one in found.subscriptions if one.away_long and one.own]
+    lines = [up, "", *table(channels), "", first, *shown, *forgotten]
+    return [*lines, *_sources(given.configuration)]
+
+
+def _forgotten(one: SubscriptionStatus) -> str:
+    """What holds its events for nobody, and how to end that."""
+    text = _("{name} has had no client since {time}, and keeps what waits: {command}")
+    command = shlex.join(
+        ["relay-client", "subscription", "delete", harmless(one.name), "--channel", one.channel]
+    )
+    name, time = harmless(one.name), when(one.away_since)
+    return text.format(name=name, time=time, command=harmless(command))
 
 
 def _channel_row(one: ChannelStatus) -> tuple[str, ...]:
@@ -113,14 +127,5 @@ def _channel_row(one: ChannelStatus) -> tuple[str, ...]:
 
 
 def _subscription_row(one: SubscriptionStatus) -> tuple[str, ...]:
-    state = "connected" if one.connected else "away"
-    if one.forward:
-        state = "forward"  # the server reads it itself
-    elif one.readers > 1:
-        state += f" ×{one.readers}"
-    if one.target_down:
-        state += ", target down"
-    if one.paused:
-        state += f", PAUSED: {harmless(one.paused)}"
     waiting = counted(one.backlog, "webhook")
-    return harmless(one.channel), harmless(one.name), state, waiting, str(one.dead)
+    return harmless(one.channel), harmless(one.name), state_of(one), waiting, str(one.dead)

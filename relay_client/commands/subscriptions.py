@@ -2,29 +2,156 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_client.commands.meant import channel_of, name_of
+from relay_client.commands.meant import NAMED_HELP, channel_of, name_of
+from relay_client.commands.nouns import Listing
 from relay_client.options import Given, Name, asking
 from relay_protocol.text import harmless
+from relay_terminal.layout import duration, table, when
+from relay_terminal.program import confirmed
 from relay_terminal.usage import App
+from relay_terminal.words import _, counted, plural
+
+if TYPE_CHECKING:
+    from relay_client.answers import Skipping, SubscriptionStatus
+    from relay_client.api import Api
 
 app = App()
+subscription = App("List and delete your own subscriptions.", cls=Listing)
+
+Channel = Annotated[
+    str | None, typer.Option(help="Its channel. (default: the token's, or chatwoot)")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.command()
 @asking
-async def resume(
-    given: Given,
-    channel: Annotated[
-        str | None, typer.Option(help="Its channel. (default: the token's, or chatwoot)")
-    ] = None,
-    name: Name = None,
-) -> None:
+async def resume(given: Given, channel: Channel = None, name: Name = None) -> None:
     """Go on with a subscription that was paused because your app answered 410."""
     where, who = await channel_of(given), await name_of(given)
     await given.api.resume(where, who)
     text = f"{harmless(who)} goes on: what waited of {harmless(where)} is delivered now."
     given.show({"channel": where, "subscription": who, "resumed": True}, lambda: [text])
+
+
+@app.command()
+@asking
+async def skip(
+    given: Given,
+    event: Annotated[
+        str | None, typer.Argument(help=f"The last one to skip. {NAMED_HELP} (default: all)")
+    ] = None,
+    channel: Channel = None,
+    name: Name = None,
+    yes: Yes = False,
+) -> None:
+    """Settle what waits for your subscription without delivering it; a replay still brings it."""
+    where, who = await channel_of(given), await name_of(given)
+    waiting = await shown(given.api, where, who)
+    up_to = None if event is None else (await given.api.event(event)).read().sequence
+    if waiting.backlog:
+        confirmed(f"{waiting_text(waiting)} {_('Skip them?')}", yes=yes)
+    answer = await skip_waiting(given.api, where, who, up_to)
+    skipped = answer.skipped
+
+    def lines() -> list[str]:
+        if not skipped:
+            text = _("Nothing waits for {name}.")
+            return [text.format(name=harmless(who))]
+        text = plural("{number} webhook skipped.", "{number} webhooks skipped.", skipped)
+        return [text, _("To get some after all: relay-client replay --since 2h")]
+
+    given.show({"channel": where, "subscription": who, "skipped": skipped}, lines)
+
+
+@subscription.command("list")
+@asking
+async def list_subscriptions(
+    given: Given,
+    channel: Annotated[str | None, typer.Option(help="Of which channel alone.")] = None,
+) -> None:
+    """List the subscriptions that are yours: this token made them, or used them first."""
+    answer = await given.api.status()
+    found = [s for s in answer.read().subscriptions if s.own and channel in (None, s.channel)]
+    names = {(one.channel, one.name) for one in found}
+    whole: list[dict[str, Any]] = [
+        one for one in answer.whole["subscriptions"] if (one["channel"], one["name"]) in names
+    ]
+    heading = tuple(map(_, ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "OLDEST")))
+    given.show(
+        {"subscriptions": whole},
+        lambda: table([heading, *map(_row, found)]) if found else [_("None is yours.")],
+    )
+
+
+@subscription.command("delete")
+@asking
+async def delete_subscription(
+    given: Given,
+    named: Annotated[str, typer.Argument(metavar="NAME", help="The subscription's name.")],
+    channel: Channel = None,
+    yes: Yes = False,
+) -> None:
+    """Forget a subscription of yours, with what waits for it."""
+    where = await channel_of(given)
+    waiting = await shown(given.api, where, named)
+    question = _("Delete {name} of {channel}? {waiting}").format(
+        name=harmless(named), channel=harmless(where), waiting=waiting_text(waiting)
+    )
+    confirmed(question, yes=yes)
+    await given.api.delete_subscription(where, named)
+    text = _("Deleted {name}.").format(name=harmless(named))
+    given.show({"channel": where, "subscription": named, "deleted": True}, lambda: [text])
+
+
+async def shown(api: Api, channel: str, name: str) -> SubscriptionStatus:
+    """How a subscription is doing."""
+    from relay_client.answers import SubscriptionStatus
+
+    return (await api.ask("GET", api.subscription(channel, name), SubscriptionStatus)).read()
+
+
+async def skip_waiting(api: Api, channel: str, name: str, up_to: int | None) -> Skipping:
+    """Settle what waits for a subscription, up to a sequence."""
+    from relay_client.answers import Skipping
+
+    path = f"{api.subscription(channel, name)}/skip"
+    return (await api.ask("POST", path, Skipping, {"up_to": up_to})).read()
+
+
+def waiting_text(one: SubscriptionStatus) -> str:
+    """How much waits for a subscription, and for how long."""
+    text = plural("{number} webhook waits", "{number} webhooks wait", one.backlog)
+    if one.oldest_waiting_at is None:
+        return f"{text}."
+    ago = duration(max(0.0, time.time() - one.oldest_waiting_at / 1_000))
+    return _("{webhooks}, the oldest for {time}.").format(webhooks=text, time=ago)
+
+
+def state_of(one: SubscriptionStatus) -> str:
+    """Who reads a subscription, and why nothing is delivered."""
+    if one.forward:
+        said = [_("forward")]  # the server reads it itself
+    elif one.connected:
+        said = [_("connected") + (f" ×{one.readers}" if one.readers > 1 else "")]
+    elif one.away_since is None:
+        said = [_("away")]
+    else:
+        said = [_("away since {time}").format(time=when(one.away_since))]
+    if one.target_down:
+        said.append(_("target down"))
+    if one.paused:
+        said.append(_("paused: {reason}").format(reason=harmless(one.paused)))
+    if one.temporary:
+        said.append(_("temporary"))
+    return ", ".join(said)
+
+
+def _row(one: SubscriptionStatus) -> tuple[str, ...]:
+    names = harmless(one.channel), harmless(one.name)
+    return (*names, state_of(one), counted(one.backlog), when(one.oldest_waiting_at))

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 
-from relay_client.connect import can_share
+from relay_client.announcer import can_share
 from relay_client.console import Console, padded, table, width
 from relay_client.errors import UsageError
 from relay_client.notices import (

@@ -130,7 +130,7 @@ async def test_a_target_that_is_gone_pauses_until_its_developer_resumes(
     await relay.send(message(relay.send_token, 7, 1))
     await relay.becomes(DEVELOPER, paused="the target answered 410")
     status, output, _ = await asyncio.to_thread(relay.client_command, token, "status")
-    assert (status, "PAUSED: the target answered 410" in output) == (0, True)
+    assert (status, "paused: the target answered 410" in output) == (0, True)
 
     target.answer = always(OK)
     await relay.said("subscription", "resume", "chatwoot", "developer")

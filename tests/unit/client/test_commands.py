@@ -168,7 +168,7 @@ async def test_status_says_how_everything_is(told: Console) -> None:
 
     text = printed(told)
     assert "is up for 2 h, version 1.0" in text
-    assert "connected ×2, target down, PAUSED: the target answered 410" in text
+    assert "connected ×2, target down, paused: the target answered 410" in text
     assert "81.5 %" in text
     assert "3 webhooks" in text
     assert json.loads(text.splitlines()[-1])["client_settings"]["token"]["source"] == "flag"
@@ -180,7 +180,7 @@ async def test_a_pause_is_not_overlooked() -> None:
     async with fake_relay() as relay:
         await asked(account.status, configuration(relay.url), told, as_json=False)
 
-    [line] = [line for line in printed(told).splitlines() if "PAUSED" in line]
+    [line] = [line for line in printed(told).splitlines() if "paused:" in line]
     assert line.startswith("\x1b[31mchatwoot")
 
 
@@ -302,3 +302,57 @@ async def test_a_replay_of_nothing_in_particular_is_a_usage_error(
 async def test_a_rate_is_a_number(rate: float) -> None:
     with pytest.raises(UsageError, match="--rate-per-s"):
         await chosen(all_=True, rate_per_s=rate)
+
+
+WAITING = {
+    "channel": "chatwoot",
+    "name": "ana",
+    "backlog": 12,
+    "oldest_waiting_at": 1,
+    "own": True,
+    "away_since": 1_700_000_000_000,
+    "away_long": True,
+}
+ANA = "/api/v1/channels/chatwoot/subscriptions/ana"
+
+
+async def test_what_waits_is_shown_before_it_is_skipped(
+    told: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Skipped after a yes; without anybody to ask it takes --yes."""
+    questions = list[str]()
+    monkeypatch.setattr(subscriptions, "confirmed", lambda text, yes: questions.append(text))
+    async with fake_relay() as relay:
+        relay.answers = {f"GET {ANA}": WAITING, f"POST {ANA}/skip": {"skipped": 12}}
+        config = configuration(relay.url, name="ana")
+        await asked(subscriptions.skip, config, told, event=None, yes=False)
+        await asked(subscriptions.skip, config, told, event=None, yes=True, as_json=True)
+
+    assert questions[0].startswith("12 webhooks wait, the oldest for")
+    lines = printed(told).splitlines()
+    assert lines[0] == "12 webhooks skipped."
+    assert json.loads(lines[-1]) == {"channel": "chatwoot", "subscription": "ana", "skipped": 12}
+
+
+async def test_ones_own_subscriptions_are_listed_and_deleted(told: Console) -> None:
+    """Nobody else's; one that has been away for long is pointed at by `status`."""
+    other = {**WAITING, "name": "bob", "own": False}
+    status = {"version": "1.0", "channels": [{"name": "chatwoot"}]}
+    async with fake_relay() as relay:
+        relay.answers = {
+            "GET /api/v1/status": {**status, "subscriptions": [WAITING, other]},
+            f"GET {ANA}": WAITING,
+            f"DELETE {ANA}": {},
+        }
+        config = configuration(relay.url)
+        await asked(subscriptions.list_subscriptions, config, told, channel=None)
+        await asked(account.status, config, told)
+        await asked(subscriptions.delete_subscription, config, told, named="ana", yes=True)
+
+    output = printed(told)
+    listed, _, rest = output.partition("is up for")
+    assert "ana" in listed
+    assert "bob" not in listed
+    assert "relay-client subscription delete ana --channel chatwoot" in rest
+    assert "delete bob" not in rest
+    assert output.splitlines()[-1] == "Deleted ana."

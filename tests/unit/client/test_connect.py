@@ -14,12 +14,8 @@ from typing import Any
 
 import pytest
 
-from relay_client.connect import (
-    Announcer,
-    can_share,
-    plan,
-    run_connect,
-)
+from relay_client.announcer import Announcer, can_share
+from relay_client.connect import plan, run_connect
 from relay_client.console import Console
 from relay_client.errors import ClientError, TakenOver, UsageError
 from relay_client.notices import Connected, Lost, Notice, Slept, Warned
@@ -179,7 +175,7 @@ async def test_a_state_folder_that_cannot_be_is_a_warning(state_folder: Path) ->
     [
         ({}, "no target"),
         ({"to": "a=h:1,a=h:2"}, "two targets"),
-        ({"to": "h:1", "channel": "a", "since": "soon"}, "--since"),
+        ({"to": "h:1", "channel": "a", "since": "soon"}, "--from"),
         ({"to": ",".join(f"c{n}=h:1" for n in range(65))}, "at most 64"),
     ],
 )

@@ -282,6 +282,9 @@ def test_a_damaged_login_is_named(tmp_path: Path, content: str) -> None:
         ("my_host.example.:1", Route(Target("my_host.example.", 1))),
         ("h:1/x=y", Route(Target("h", 1, "/x=y"))),
         ("canais=h:1/a%2Fb", Route(Target("h", 1, "/a%2Fb"), "canais")),
+        ("8000", Route(Target("localhost", 8000))),
+        ("a=:8000/x", Route(Target("localhost", 8000, "/x"), "a")),
+        ("localhost", Route(Target("localhost", 80))),
     ],
 )
 def test_a_route_is_read(text: str, route: Route) -> None:
@@ -293,9 +296,9 @@ def test_a_route_is_read(text: str, route: Route) -> None:
     "text",
     [
         "",
-        "8000",
-        "localhost",
         "localhost:",
+        "elsewhere",
+        "800000",
         "localhost:0",
         "localhost:65536",
         "localhost:80 00",
@@ -344,5 +347,5 @@ def test_a_time_is_read(text: str, unix_ms: int | None) -> None:
 @pytest.mark.parametrize("text", ["", "2 h", "-2h", "2w", "yesterday", "2026-07-02T14:00:10"])
 def test_what_is_no_time_is_named(text: str) -> None:
     """A time without a zone could be any of two dozen."""
-    with pytest.raises(UsageError, match="--since"):
+    with pytest.raises(UsageError, match="--from"):
         parse_since(text, NOW_MS)

@@ -1,0 +1,141 @@
+"""Writes notices to the console, and a large backlog as one line that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from relay_client import reasons
+from relay_client.catching_up import AT_LEAST, CatchingUp, waiting_of
+from relay_client.notices import Connected, Ended, Lost, Notice, Settled, Waiting, Warned
+from relay_client.render import Render
+from relay_protocol.messages import Welcome
+from relay_protocol.text import harmless
+from relay_terminal.console import Console
+from relay_terminal.layout import width
+from relay_terminal.streams import READER_GONE, Lines
+from relay_terminal.words import counted
+
+SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
+_LOOK_S = 0.5  # between two looks at a backlog
+
+
+class Announcer:
+    """Writes notices to the console, until nobody reads any more.
+
+    Attributes:
+        shares, filters, temporary: The client asked for that, which a relay that is too old does
+            not know: a warning follows its first welcome.
+        counts_backlog: A large backlog is one line that changes, for a person at a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.shares = self.filters = self.temporary = self.counts_backlog = False
+        self.render: Render | None = None
+        self.on_hang_up: Callable[[], None] = lambda: None
+        self._console = console
+        self._lines = Lines(console.out, self._tell_lost)
+        self._told_trouble = self._told_version = False
+        self._catching_up: CatchingUp | None = None
+        self._held_up = False  # the target or the connection is away
+        self._status = ""  # the line that changes, as it stands on the screen
+        self._look: asyncio.TimerHandle | None = None
+
+    def tell(self, notices: Sequence[Notice]) -> None:
+        """Write the lines of notices, and what they ask to be added, in one go."""
+        lines: list[str] = []
+        for notice in notices:
+            if self.render is None or self._counted(notice):
+                continue
+            if isinstance(notice, Ended):
+                lines += self._caught_up()
+            lines += self.render(notice)
+            if isinstance(notice, Connected):
+                warned = self._warned(notice.welcome)
+                lines += [line for warning in warned for line in self.render(warning)]
+                self._begin(notice)
+        if lines:
+            self._write(lines)
+
+    def _warned(self, welcome: Welcome) -> Iterator[Warned]:
+        """That the relay is of another version, or what that costs of what was asked; once."""
+        relay = f"the relay has version {harmless(welcome.version, 40)}, which knows no"
+        if self.shares and not can_share(welcome.version):
+            self.shares, self._told_version = False, True
+            yield Warned(f"{relay} --share: this client took over from others of its name.")
+        if self.filters and any(granted.filter is None for granted in welcome.subscriptions):
+            self.filters, self._told_version = False, True
+            yield Warned(f"{relay} --filter: this client gets every webhook.")
+        if self.temporary and any(granted.temporary is None for granted in welcome.subscriptions):
+            self.temporary, self._told_version = False, True
+            names = ", ".join(harmless(granted.name) for granted in welcome.subscriptions)
+            yield Warned(f"{relay} --temporary: {names} stays when this client ends.")
+        if not self._told_version and (text := reasons.of_versions(welcome.version)):
+            self._told_version = True
+            yield Warned(text)
+
+    # A large backlog
+
+    def _begin(self, notice: Connected) -> None:
+        self._held_up = False
+        waiting = waiting_of(notice.welcome)
+        if self.counts_backlog and self._catching_up is None and waiting > AT_LEAST:
+            self._catching_up = CatchingUp(waiting, time.monotonic())
+            self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._look_again)
+
+    def _counted(self, notice: Notice) -> bool:
+        """True where an attempt is a part of the line that changes."""
+        if isinstance(notice, Lost | Waiting):
+            self._held_up = True
+        if self._catching_up is None or not isinstance(notice, Settled):
+            return False
+        self._held_up &= not notice.outcome.delivered
+        return self._catching_up.takes(notice, time.monotonic())
+
+    def _look_again(self) -> None:
+        if (catching_up := self._catching_up) is None:
+            return
+        now = time.monotonic()
+        if self._held_up:
+            catching_up.held_up(now)
+        if catching_up.over(now):
+            self._write(self._caught_up())
+            return
+        self._write([], catching_up.line(now))
+        self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._look_again)
+
+    def _caught_up(self) -> list[str]:
+        """The end of it, in one line; nothing where there was none."""
+        catching_up, self._catching_up = self._catching_up, None
+        if self._look is not None:
+            self._look.cancel()
+        return [] if catching_up is None else [catching_up.summary()]
+
+    def _write(self, lines: Sequence[str], status: str = "") -> None:
+        """Write lines in place of the line that changes, and that below them again."""
+        clear = "\r" + " " * width(self._status) + "\r" if self._status else ""
+        self._status = status[: max(0, self._console.cells - 1)]
+        self._lines.write(clear + "".join(f"{line}\n" for line in lines) + self._status)
+        trouble = self._lines.trouble
+        if trouble is None:
+            return
+        if trouble.errno in READER_GONE:
+            self.render = None
+            self.on_hang_up()
+        elif not self._told_trouble:
+            self._told_trouble = True
+            self._console.note(
+                f"Warning: the output cannot be written ({trouble.strerror});"
+                " webhooks are delivered all the same."
+            )
+
+    def _tell_lost(self, lines: int) -> None:
+        text = f"{counted(lines)} lines of this output could not be written"
+        self.tell([Warned(text if lines != 1 else "1 line of this output could not be written")])
+
+
+def can_share(version: str) -> bool:
+    """Say whether a server of this version shares; one that names no number is a new one."""
+    numbers = reasons.numbers(version)
+    return numbers is None or numbers >= SHARING_SINCE
