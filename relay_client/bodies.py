@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from relay_terminal.words import _
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
@@ -33,12 +35,12 @@ def changed(body: bytes, path: str, value: str) -> bytes:
             message says which.
     """
     if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError("the value is no UTF-8")
+        raise ValueError(_("the value is no UTF-8"))
     try:
         text = body.decode()
         span = _find(text, path.split("."))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as exc:
-        raise ValueError("its body is no JSON") from exc
+        raise ValueError(_("its body is no JSON")) from exc
     was = text[span.start : span.end]
     return (text[: span.start] + span.before + _written(value, was) + text[span.end :]).encode()
 
@@ -54,12 +56,12 @@ def _written(value: str, was: str) -> str:
 def _find(text: str, steps: list[str]) -> _Span:
     span = _value_at(text, 0)
     if text[span.end :].strip(" \t\n\r"):
-        raise ValueError("its body is no JSON")
+        raise ValueError(_("its body is no JSON"))
     for at, step in enumerate(steps):
         is_last = at == len(steps) - 1
         found = _member(text, span, step) if text[span.start] == "{" else _item(text, span, step)
         if found is None or (found.start == found.end and not is_last):
-            raise ValueError(f"it has nothing at {'.'.join(steps[: at + 1])}")
+            raise ValueError(_("it has nothing at {value}").format(value=".".join(steps[: at + 1])))
         span = found
     return span
 

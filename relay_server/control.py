@@ -26,6 +26,7 @@ from relay_server.errors import InvalidValue
 from relay_server.files import SOCKET_NAME, short_path
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.opening import store_exists
+from relay_terminal.words import _
 
 REQUEST_TIMEOUT_S = 600.0  # of a command to the server: a backup of a large store takes its time
 
@@ -36,7 +37,9 @@ class ApiRefused(RelayError):
     """The API refused, and said why."""
 
     def __init__(self, status: int, error: Json) -> None:
-        super().__init__(str(error.get("message", f"the server answered {status}")))
+        super().__init__(
+            str(error.get("message") or _("the server answered {status}").format(status=status))
+        )
         self.code = str(error.get("code", "error"))  # type: ignore[misc]
         self.hint = str(error.get("hint", ""))
 
@@ -44,14 +47,12 @@ class ApiRefused(RelayError):
 class ServerGone(RelayError, code="server_gone", status=503):
     """The server stopped, or hung, in the middle of a command."""
 
-    message = "the server went away while it was asked: {}"
     hint = "relay-server status shows whether it runs; then try again."
 
 
 class NotInitialized(InvalidValue, code="not_initialized"):
     """There is no store in the data dir."""
 
-    message = "there is no relay in {}"
     hint = "Run relay-server init first, or set RELAY_SERVER_DATA_DIR to where it is."
 
 
@@ -75,7 +76,9 @@ class Api:
             async with self._session.request(method, url, json=body) as response:
                 status, raw = response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as exc:
-            raise ServerGone(exc) from exc
+            raise ServerGone(
+                _("the server went away while it was asked: {why}").format(why=exc)
+            ) from exc
         answer = json.loads(raw) if raw else {}
         if status >= 400:
             raise ApiRefused(status, answer.get("error", {}))
@@ -93,7 +96,7 @@ async def open_api(
         RelayError: The store cannot be opened.
     """
     if not make and not store_exists(settings.store_url, settings.data_dir):
-        raise NotInitialized(settings.data_dir)
+        raise NotInitialized(_("there is no relay in {folder}").format(folder=settings.data_dir))
     async with AsyncExitStack() as stack:
         path = settings.data_dir / SOCKET_NAME
         running = await _answers(path)
@@ -131,7 +134,7 @@ def _json(body: object) -> str:
     try:
         return json.dumps(body, allow_nan=False)
     except ValueError as exc:
-        raise InvalidValue("nan and inf are no numbers that can be set") from exc
+        raise InvalidValue(_("nan and inf are no numbers that can be set")) from exc
 
 
 async def _answers(path: Path) -> bool:

@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from relay_protocol.text import harmless, plainly
 from relay_terminal.console import Console
 from relay_terminal.layout import padded, width, wrapped
-from relay_terminal.words import _
+from relay_terminal.words import N_, _
 
 _WIDEST = 100  # cells of a help: longer lines are hard to read
 _NAMES_SHARE = 0.4  # of a help's line
@@ -212,8 +212,8 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 # What typer says of a line, and what we do.
 TYPERS_WORDS = {
-    r"No such option:? '?(?P<name>[^ ']+)'?.*": "there is no option {name}",
-    r"Option '?(?P<name>[^ ']+)'? requires .*": "{name} needs a value",
-    r"Option '?(?P<name>[^ ']+)'? does not take a value\.": "{name} takes no value",
-    r"Got unexpected extra argument.*? \((?P<name>.*)\)": "{name} is more than it takes",
+    r"No such option:? '?(?P<name>[^ ']+)'?.*": N_("there is no option {name}"),
+    r"Option '?(?P<name>[^ ']+)'? requires .*": N_("{name} needs a value"),
+    r"Option '?(?P<name>[^ ']+)'? does not take a value\.": N_("{name} takes no value"),
+    r"Got unexpected extra argument.*? \((?P<name>.*)\)": N_("{name} is more than it takes"),
 }

@@ -42,11 +42,10 @@ def named(word: str) -> str:
     if of_kind:
         return min(of_kind, key=lambda name: (not name.startswith(word), len(name), name))
     near = difflib.get_close_matches(word, [*known, *known.values()], 1)
-    hint = _("Did you mean {name}?").format(name=near[0]) if near else ""
-    raise UsageError(
-        _("{word!r} is no file and no sample").format(word=word),
-        f"{hint} relay-client send --list".strip(),
-    )
+    hint = _("relay-client send --list shows the samples there are.")
+    if near:
+        hint = _("Did you mean {name}?").format(name=near[0])
+    raise UsageError(_("{word!r} is no file and no sample").format(word=word), hint)
 
 
 def headers(delivery: bool = True) -> list[tuple[str, str]]:

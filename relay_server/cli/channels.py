@@ -25,7 +25,7 @@ tokens = App("Secrets that let senders and readers in.")
 def show_channels(result: Json) -> None:
     """A line a channel."""
     table(
-        ("channel", "webhook path", "sender must show", "kept"),
+        ("channel", _("webhook path"), _("sender must show"), "kept"),
         [
             (c["name"], c["webhook_path"], _auth(c), f"{c['retention_days']:g} days")
             for c in result["channels"]
@@ -44,8 +44,10 @@ def show_new_channel(result: Json) -> None:
     lines("", _("Its sender posts to {url}").format(url=result["webhook_url"]))
     if "token" in result["sender_auth"]:
         name = result["name"]
-        command = f"relay-server token create {name}-sender --scope send --channel {name}"
-        lines(_("with a token in it; this makes one, and prints the URL whole:"), f"  {command}")
+        lines(
+            _("with a token in it; this makes one, and prints the URL whole:"),
+            f"  relay-server token create {name}-sender --scope send --channel {name}",
+        )
 
 
 def show_changed_channel(result: Json) -> None:

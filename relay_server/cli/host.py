@@ -12,13 +12,13 @@ from relay_protocol.errors import RelayError
 from relay_server.cli.command import Work, ask, command, load_settings
 from relay_server.cli.options import DataDir, Json, Yes
 from relay_server.cli.status import show_status, status
-from relay_server.cli.text import counted, lines, when
+from relay_server.cli.text import lines, when
 from relay_server.cli.urls import client_command, show_login, show_webhook_urls, webhook_urls
 from relay_server.files import SOCKET_NAME
 from relay_server.health import READY, STATES, state
 from relay_terminal.program import confirmed
 from relay_terminal.usage import App
-from relay_terminal.words import _
+from relay_terminal.words import _, plural
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -38,13 +38,13 @@ class NotReady(RelayError, code="not_ready"):
 
 def show_init(result: Json) -> None:
     """The next steps, from nothing to a webhook on a laptop."""
-    lines(f"Relay's data is in {result['data_dir']}.", "")
+    lines(_("Relay's data is in {data_dir}.").format(data_dir=result["data_dir"]), "")
     if not result["running"]:
-        lines("Start the server:", "  relay-server serve", "")
+        lines(_("Start the server:"), "  relay-server serve", "")
     _show_sender(result)
     _show_client(result)
     if result["send_token"] or result["subscribe_token"]:
-        lines("Tokens are shown this once: only a digest of them is kept.")
+        lines(_("Tokens are shown this once: only a digest of them is kept."))
 
 
 def _show_sender(result: Json) -> None:
@@ -78,24 +78,33 @@ def _show_client(result: Json) -> None:
 def show_backup(result: Json) -> None:
     """Where it went."""
     lines(
-        f"Written to {result['file']}. It holds customers' data: keep it like the database.",
-        "Keep secret.key of the data dir too, if there is one, and apart from it:",
-        "it opens the HMAC secrets and the forwards' headers in it.",
+        _("Written to {file}. It holds customers' data: keep it like the database.").format(
+            file=result["file"]
+        ),
+        _(
+            "Keep secret.key of the data dir too, if there is one, and apart from it: it opens"
+            " the HMAC secrets and the forwards' headers in it."
+        ),
     )
 
 
 def show_restore(result: Json) -> None:
     """The store's contents now, and the place of the former one."""
     lines(
-        f"Restored {counted(result['events'], 'event', 'events')} of"
-        f" {counted(result['channels'], 'channel', 'channels')} to {result['data_dir']};"
-        f" the newest is of {when(result['newest_at'])}.",
+        _("Restored {events} of {channels} to {data_dir}; the newest is of {time}.").format(
+            events=plural("{number} event", "{number} events", result["events"]),
+            channels=plural("{number} channel", "{number} channels", result["channels"]),
+            data_dir=result["data_dir"],
+            time=when(result["newest_at"]),
+        ),
     )
     if result["kept"]:
-        lines(f"The store that was there is kept: {result['kept']}")
+        lines(_("The store that was there is kept: {kept}").format(kept=result["kept"]))
     lines(
-        "secret.key must be that of the backup, or channels with signatures take nothing,",
-        "and forwards with headers post nothing.",
+        _(
+            "secret.key must be that of the backup, or channels with signatures take nothing,"
+            " and forwards with headers post nothing."
+        ),
     )
 
 
@@ -172,9 +181,11 @@ def health(ctx: typer.Context) -> Json:
     data_dir = load_settings(ctx.obj)[0].data_dir
     found = state(data_dir)
     if found is None:
-        raise NotReady(f"nothing answers on {data_dir / SOCKET_NAME}")
+        raise NotReady(_("nothing answers on {socket}").format(socket=data_dir / SOCKET_NAME))
     if found != READY:
-        raise NotReady(f"the server is not ready: {STATES.get(found, f'it answers {found}')}")
+        raise NotReady(
+            _("the server is not ready: {why}").format(why=STATES.get(found, str(found)))
+        )
     return {"status": READY}
 
 
@@ -195,8 +206,8 @@ def restore(
     from relay_server.clock import SystemClock
     from relay_server.store.opening import restore_store
 
-    confirmed(f"Replace the store by {file}?", yes=yes)
-    settings, _ = load_settings(ctx.obj)
+    confirmed(_("Replace the store by {file}?").format(file=file), yes=yes)
+    settings, _sources = load_settings(ctx.obj)
     prepare_data_dir(settings.data_dir)
     now = SystemClock().unix_ms()
     done = restore_store(settings.store_url, settings.data_dir, file.absolute(), now)

@@ -224,7 +224,7 @@ def subscription_set(
     What is not named stays.
     """
     if like_channel and policy:
-        raise typer.BadParameter("--like-channel goes with no option but --filter")
+        raise typer.BadParameter(_("--like-channel goes with no option but --filter"))
     body = {**wanted, "policy": None if like_channel else policy}
     return change("channels", channel, "subscriptions", name, body=body)
 

@@ -60,7 +60,7 @@ def test_an_event_whole(shown: Shown) -> None:
         '"content": "Olá 👋"',
         "503: busy",
         "target lost: reset",
-        "ana: waiting, next attempt ",
+        "ana: retrying, next attempt ",
         "(the target answers 503)",
     ):
         assert part in text
