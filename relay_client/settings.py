@@ -23,10 +23,11 @@ from pydantic_settings import (
 from relay_client import saved_login
 from relay_client.errors import UsageError
 from relay_client.relay import Relay, parse_url
+from relay_http.files import read_text, why_not
 from relay_http.target import HTTP_PORT, HTTPS_PORT, Target, path_of_all
 from relay_http.tls import target_context
 from relay_protocol.limits import WINDOW_DELIVERIES
-from relay_protocol.text import decoded, plainly, trimmed
+from relay_protocol.text import plainly, trimmed
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment
 
 _PREFIX = "RELAY_CLIENT_"
@@ -306,11 +307,9 @@ def read_token(file: Path) -> str:
         UsageError: There is none in it.
     """
     try:
-        token = decoded(file.read_bytes()).strip()
-    except OSError as exc:
-        raise UsageError(f"the token file {file} cannot be read: {exc.strerror}") from exc
-    except ValueError as exc:
-        raise UsageError(f"the token file {file} cannot be read: {exc}") from exc
+        token = read_text(file).strip()
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"the token file {file} cannot be read: {why_not(exc)}") from exc
     if not is_token(token):
         raise UsageError(f"the token file {file} holds no token: one word is expected")
     return token
@@ -338,10 +337,9 @@ def _with_secrets_read(layer: dict[str, object], source: str) -> dict[str, objec
 
 def _read_secret(file: Path) -> str:
     try:
-        return decoded(file.read_bytes()).strip()
+        return read_text(file).strip()
     except (OSError, ValueError) as exc:
-        reason = getattr(exc, "strerror", None) or exc
-        raise UsageError(f"the secret's file {file} cannot be read: {reason}") from exc
+        raise UsageError(f"the secret's file {file} cannot be read: {why_not(exc)}") from exc
 
 
 _SECRETS = {"token": read_token, "send_token": read_token, "webhook_secret": _read_secret}

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from relay_protocol.text import decoded
+from relay_http.files import read_text, why_not
 
 LOWEST = ssl.TLSVersion.TLSv1_2
 
@@ -58,14 +58,12 @@ def read_pem(path: Path) -> str:
     """Read certificates or a key, as text.
 
     Raises:
-        OSError, ValueError: It is none that can be read; the message names the file.
+        ValueError: It is none that can be read; the message names the file.
     """
     try:
-        text = decoded(path.read_bytes())
-    except OSError as exc:
-        raise OSError(f"{path}: {exc.strerror or exc}") from exc
-    except ValueError as exc:
-        raise ValueError(f"{path}: {exc}") from exc
+        text = read_text(path)
+    except (OSError, ValueError) as exc:
+        raise ValueError(f"{path}: {why_not(exc)}") from exc
     if "-----BEGIN " not in text:
         raise ValueError(f"{path}: it is no file in PEM, which has a line -----BEGIN …-----")
     return text

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from relay_http.files import read_text
 from relay_protocol.errors import RelayError
-from relay_protocol.text import decoded
 
 PREFIX = "RELAY_SERVER_"
 SOCKET_NAME = "control.sock"
@@ -62,7 +62,7 @@ def named_data_dir() -> Path | None:
     if named := given.get(f"{PREFIX}DATA_DIR"):
         return Path(named)
     try:
-        return Path(decoded(Path(given[f"{PREFIX}DATA_DIR_FILE"]).read_bytes()).strip())
+        return Path(read_text(Path(given[f"{PREFIX}DATA_DIR_FILE"])).strip())
     except (KeyError, OSError, ValueError):
         return None
 

@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relay_protocol.text import decoded
+from relay_http.files import read_text
 from relay_server.errors import InvalidValue
 from relay_server.files import size_of, write_whole
 
@@ -63,7 +63,7 @@ class Sealer:
         if make and not size_of(self._path):  # an empty one is what a crash left: it sealed nothing
             write_whole(self._path, Fernet.generate_key())
         try:
-            return decoded(self._path.read_bytes()).strip()
+            return read_text(self._path).strip()
         except OSError as exc:
             raise InvalidValue(
                 f"the sealing key {self._path} cannot be read: {exc.strerror}"

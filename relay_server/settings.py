@@ -24,8 +24,9 @@ from pydantic_settings import (
 )
 
 from relay_http.addresses import Network, plain_address
+from relay_http.files import read_text, why_not
 from relay_protocol.limits import MAX_BODY_BYTES
-from relay_protocol.text import decoded, plainly, trimmed
+from relay_protocol.text import plainly, trimmed
 from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.errors import InvalidValue
@@ -269,7 +270,7 @@ def load(**flags: Any) -> tuple[ServerSettings, Sources]:
         denied = Path(exc.filename)
         raise InvalidValue(f"{denied} cannot be read: {explained(exc, denied.parent)}") from exc
     except (ValueError, OSError) as exc:
-        raise SettingsError(f"{FILE_NAME} in the data dir cannot be read: {_words(exc)}") from exc
+        raise SettingsError(f"{FILE_NAME} in the data dir cannot be read: {why_not(exc)}") from exc
     return settings, Sources(given, file)
 
 
@@ -339,25 +340,21 @@ def _data_dir(*sources: dict[str, Any]) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(decoded(path.read_bytes()))
+        return tomllib.loads(read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
 
 
 def _content(variable: str, path: Path) -> str:
     try:
-        content = decoded(path.read_bytes()).strip()
+        content = read_text(path).strip()
     except (OSError, ValueError) as exc:
         raise SettingsError(
-            f"{variable} names {path}, which cannot be read: {_words(exc)}"
+            f"{variable} names {path}, which cannot be read: {why_not(exc)}"
         ) from exc
     if not content:
         raise SettingsError(f"{variable} names {path}, which is empty")
     return content
-
-
-def _words(exc: OSError | ValueError) -> str:
-    return (isinstance(exc, OSError) and exc.strerror) or str(exc)
 
 
 def _explain(error: ValidationError) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from relay_protocol.text import decoded
+from relay_http.files import read_text, why_not
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment, parse_span
 from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS
 from relay_server.errors import InvalidValue
@@ -89,14 +89,10 @@ def read_delays(text: str) -> list[float]:
 def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
     """Read a file without the white space around it; `-` is a line of standard input."""
     try:
-        secret = sys.stdin.readline() if str(path) == "-" else decoded(path.read_bytes())
-    except OSError as exc:
+        secret = sys.stdin.readline() if str(path) == "-" else read_text(path)
+    except (OSError, ValueError) as exc:
         raise InvalidValue(
-            _("the secret file {path} cannot be read: {why}").format(path=path, why=exc.strerror)
-        ) from exc
-    except ValueError as exc:
-        raise InvalidValue(
-            _("the secret file {path} cannot be read: {exc}").format(path=path, exc=exc)
+            _("the secret file {path} cannot be read: {why}").format(path=path, why=why_not(exc))
         ) from exc
     if not secret.strip() or len(secret) > limit:
         raise InvalidValue(

@@ -180,6 +180,12 @@ def test_a_token_file_as_an_editor_leaves_it(folder: Path, content: bytes, said:
         assert read_token(file) == "word"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no /dev/zero")
+def test_a_token_file_without_an_end() -> None:
+    with pytest.raises(UsageError, match="/dev/zero cannot be read: it has more than 1048576"):
+        read_token(Path("/dev/zero"))
+
+
 def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is needed where a folder in it is meant, and nowhere else."""
     for name in ("HOME", "XDG_CONFIG_HOME"):

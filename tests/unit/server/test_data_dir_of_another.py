@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from structlog.testing import capture_logs
@@ -37,11 +38,11 @@ def test_settings_in_a_closed_folder(
 ) -> None:
     """The first thing that any command reads."""
 
-    def read(path: Path) -> bytes:
+    def open_it(path: Path, mode: str) -> NoReturn:
         raise denied(path)
 
     monkeypatch.setenv("RELAY_SERVER_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(Path, "open", open_it)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
     with pytest.raises(InvalidValue) as refused:
