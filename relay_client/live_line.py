@@ -9,7 +9,7 @@ an attempt failed stands behind, or where it does not fit on lines of its own.
 from __future__ import annotations
 
 from relay_client.telling import clock, status_of
-from relay_protocol.text import harmless
+from relay_protocol.text import harmless, short_id
 from relay_protocol.values import Delivery, EventHead, Outcome
 from relay_terminal.layout import padded, width
 from relay_terminal.words import _
@@ -18,7 +18,6 @@ _WIDEST = 100  # a wider terminal's lines are not spread out
 _CHANNEL_CELLS = 12
 _KIND_CELLS = 28
 _KEY_CELLS = 10
-_ID_CHARS = 8  # of the end of an id: `replay`, `events show` and others take it
 _GAP = 2  # cells between columns
 _LEAST_CELLS = 14  # for kind and conversation; before they get less, other columns go
 EDITED_FROM = b"relay-edited-from"
@@ -39,7 +38,7 @@ def live_line(
         What stands before the status, the status, and what stands behind it.
     """
     event, status = delivery.event, status_of(outcome).replace("_", " ")
-    before = {"time": clock(), "id": f"…{harmless(event.id)[-_ID_CHARS:]}"}
+    before = {"time": clock(), "id": f"…{short_id(event.id)}"}
     if with_channel:
         before["channel"] = padded(harmless(delivery.channel, _CHANNEL_CELLS), _CHANNEL_CELLS)
     behind = {"took": _duration(outcome.elapsed_ms), "marks": "  ".join(_marks(delivery))}

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from relay_client.commands import account, cases, events, replays, sending, subscriptions, waiting
+from relay_client.commands import (
+    account,
+    cases,
+    events,
+    replaying,
+    replays,
+    sending,
+    subscriptions,
+    waiting,
+)
 from relay_terminal.usage import App
 
 app = App()
 # As they are listed.
-for noun in (account, replays, sending, waiting, cases, subscriptions):
+for noun in (account, replaying, sending, waiting, cases, subscriptions):
     app.registered_commands += noun.app.registered_commands
 for name, listing in {
     "events": events.app,

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from relay_client.commands.lines import (
-    columns_of,
-    conversation_of,
-    says_of,
-    state_of,
-    what_of,
-    who_of,
-)
+from relay_client.commands.lines import followed_line, list_lines
 from relay_client.commands.meant import (
     NAMED_HELP,
     channel_of,
@@ -30,21 +22,16 @@ from relay_client.commands.meant import (
     newest_events,
 )
 from relay_client.commands.nouns import Listing
+from relay_client.commands.whole import whole_lines
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import Channel, Given, Name, asking
-from relay_protocol.text import harmless, short_id
-from relay_terminal.layout import padded, pairs, table, when, zone
+from relay_protocol.text import harmless
 from relay_terminal.usage import App
 from relay_terminal.words import _
-
-if TYPE_CHECKING:
-    from relay_client.answers import Attempt, EventWhole
 
 app = App("Show what came in, and what became of it.", cls=Listing)
 
 MAX_LISTED = 1_000  # of `events list --limit`
-MAX_BODY_LINES = 200  # of a body that is shown; `events save` has the rest
-WHOLE_CHARS = 100_000  # of a line of head or body that is shown
 
 Words = Annotated[
     list[str] | None,
@@ -53,6 +40,7 @@ Words = Annotated[
         help='Those that it means, such as kind:message_created -is:private "bom dia".',
     ),
 ]
+Filter = Annotated[str | None, typer.Option("--filter", help="The same, as an option.")]
 Event = Annotated[str, typer.Argument(help=NAMED_HELP)]
 
 
@@ -61,6 +49,7 @@ Event = Annotated[str, typer.Argument(help=NAMED_HELP)]
 async def list_events(
     given: Given,
     words: Words = None,
+    q: Filter = None,
     received_since: Annotated[
         str | None, typer.Option("--since", help="Received since: 2h, 3d, or a time (RFC 3339).")
     ] = None,
@@ -77,7 +66,7 @@ async def list_events(
 
     query = {
         "channel": await channel_of(given),
-        "q": filter_of(words),
+        "q": filter_of(words, q),
         "received_from": moment(received_since, "--since"),
         "received_before": moment(until, "--until"),
         "before": before,
@@ -89,9 +78,8 @@ async def list_events(
         import msgspec
 
         rows = [msgspec.convert(row, Row) for row in found]
-        columns = [columns_of(row, when(row.received_at), mine) for row in rows]
         if rows:
-            yield from table([_heading(), *columns], given.console.cells, cut=True)
+            yield from list_lines(rows, mine, given.console.cells)
         elif older is None:
             yield _("No event matches.") if query["q"] else _("Nothing came in.")
         if older is not None:
@@ -105,7 +93,7 @@ async def list_events(
 async def show_event(given: Given, event: Event, channel: Channel = None) -> None:
     """Show an event whole: head, body and every attempt."""
     answer = await given.api.event(await event_of(given, event))
-    given.show(answer.whole, lambda: _whole_lines(answer.read(), given.console.cells))
+    given.show(answer.whole, lambda: whole_lines(answer.read(), given.console.cells))
 
 
 @app.command("follow")
@@ -113,6 +101,7 @@ async def show_event(given: Given, event: Event, channel: Channel = None) -> Non
 async def follow_events(
     given: Given,
     words: Words = None,
+    q: Filter = None,
     since_cursor: Annotated[
         str | None,
         typer.Option(metavar="CURSOR", help="From there on, e.g. chatwoot=8123. (default: now)"),
@@ -131,7 +120,7 @@ async def follow_events(
         text = harmless(f"{exc} " + _("Trying again.")) if exc else _("The relay is back.")
         given.console.note(text)
 
-    feed = Feed(given.api, where, filter_of(words) or "", since_cursor or "", lost=lost)
+    feed = Feed(given.api, where, filter_of(words, q) or "", since_cursor or "", lost=lost)
     try:
         async with aclosing(feed.messages()) as messages:
             async for message in messages:
@@ -180,11 +169,6 @@ async def save_event(
         given.console.line(json.dumps({"id": id_, "file": str(file), "bytes": len(content)}))
 
 
-def _heading() -> tuple[str, ...]:
-    at = _("TIME ({zone})").format(zone=zone())
-    return "ID", at, _("EVENT"), _("CONVERSATION"), _("FROM"), _("DELIVERY"), _("SAYS")
-
-
 def _show_followed(given: Given, cursor: str, data: dict[str, Any], form: type[Any]) -> None:
 
     from relay_client.answers import Answer
@@ -193,89 +177,7 @@ def _show_followed(given: Given, cursor: str, data: dict[str, Any], form: type[A
         given.console.line(json.dumps({"type": "event", "cursor": cursor, **data}))
         return
     event = Answer(data, form).read()
-    at = time.strftime("%H:%M:%S")
-    columns = [
-        padded(what_of(event), 28),
-        padded(conversation_of(event), 8),
-        padded(who_of(event), 16),
-    ]
-    given.console.line("  ".join([at, short_id(event.id), *columns, says_of(event)]).rstrip())
-
-
-def _whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
-    facts = [
-        (_("event"), harmless(event.id)),
-        (
-            _("channel"),
-            _("{name}, sequence {sequence}").format(
-                name=harmless(event.channel), sequence=event.sequence
-            ),
-        ),
-        (_("received"), when(event.received_at, zoned=True)),
-        (_("kind"), harmless(event.kind) or "-"),
-        (_("order kept by"), harmless(event.key) or _("the channel")),
-        (_("sender"), harmless(event.sender) or "-"),
-        (_("request"), harmless(f"{event.method} {event.request_target}", WHOLE_CHARS)),
-        (_("sent before as"), harmless(event.repeat_of or "")),
-        (_("edited from"), harmless(event.edited_from or "")),
-        (_("pinned as"), harmless(event.pinned)),
-        (
-            _("damaged"),
-            _("its stored bytes are not those that came; it is sent to nobody")
-            if event.damaged
-            else "",
-        ),
-    ]
-    yield from pairs([(name, value) for name, value in facts if value], cells)
-    yield ""
-    yield from (harmless(f"{name}: {value}", WHOLE_CHARS) for name, value in event.headers)
-    yield ""
-    yield from _body_lines(event)
-    if event.attempts:
-        yield ""
-        heading = _("SUBSCRIPTION"), _("ATTEMPT"), _("BEGAN"), _("TOOK"), _("OUTCOME")
-        yield from table([heading, *map(_attempt_row, event.attempts)], cells)
-    open_ones = [one for one in event.deliveries if one.state != "delivered"]
-    if open_ones:
-        yield ""
-    for one in open_ones:
-        due = (
-            ""
-            if one.due_at is None
-            else _(", next attempt at {time}").format(time=when(one.due_at))
-        )
-        reason = f": {harmless(one.reason)}" if one.reason else ""
-        yield f"{harmless(one.subscription)}: {state_of(one)}{reason}{due}"
-
-
-def _body_lines(event: EventWhole) -> Iterator[str]:
-    import msgspec
-
-    if event.body is None:
-        yield _(
-            "({size} bytes, no text: relay-client events save {id} --as body --output FILE)"
-        ).format(size=event.size, id=short_id(event.id))
-        return
-    try:
-        text = msgspec.json.format(event.body, indent=2)
-    except msgspec.DecodeError:
-        text = event.body
-    lines = text.split("\n")
-    yield from (harmless(line, WHOLE_CHARS) for line in lines[:MAX_BODY_LINES])
-    if len(lines) > MAX_BODY_LINES:
-        more = len(lines) - MAX_BODY_LINES
-        yield _("… {number} more lines: relay-client events save {id} --as body").format(
-            number=more, id=short_id(event.id)
-        )
-
-
-def _attempt_row(one: Attempt) -> tuple[str, ...]:
-    whose = harmless(one.subscription)
-    if one.replay is not None:
-        whose = _("{name} (replay {number})").format(name=whose, number=one.replay)
-    outcome = str(one.status) if one.status is not None else one.outcome.replace("_", " ")
-    said = f"{outcome}: {one.text}" if one.text else outcome
-    return whose, str(one.attempt), when(one.started_at), f"{one.elapsed_ms} ms", harmless(said)
+    given.console.line(followed_line(event, given.console.cells))
 
 
 def _write(given: Given, content: bytes) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from relay_protocol.text import harmless, short_id
 from relay_terminal import states
+from relay_terminal.layout import padded, table, when, zone
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
     from relay_client.answers import Delivery, Event
 
+WIDEST_CELLS = 140  # of a screen that has room for all columns of a list
+WIDE_CELLS = 110  # of one that has room for what was said
+MEDIUM_CELLS = 80  # of one that has room for the conversation
+OTHERS_CELLS = 88  # that the columns before what was said take
+WIDEST_CHARS = 1_000  # of a line, where there is no screen
+NARROW_CHARS = 20  # of what happened, on a narrower screen
 WHAT_CHARS = 32  # of what happened, in a list
 WHO_CHARS = 20  # of who is behind it, in a list
 SAYS_CHARS = 60  # of what was said, in a list
@@ -46,12 +54,45 @@ def says_of(event: Event) -> str:
     return note + harmless(facts.says, SAYS_CHARS)
 
 
-def columns_of(event: Event, at: str, name: str) -> tuple[str, ...]:
-    """A row of a list: `at` says when it was received, `name` whose delivery is shown."""
-    state = state_of(own(event.deliveries, name))
-    what = what_of(event)
-    where = conversation_of(event)
-    return short_id(event.id), at, what, where, who_of(event), state, says_of(event)
+def list_lines(events: Sequence[Event], name: str, cells: int) -> list[str]:
+    """Events as a table; `name` says whose delivery is shown, `cells` how wide the screen is.
+
+    Where there is less room, less is said of each.
+    """
+    shown: Sequence[int] = range(7)
+    for least, fewer in ((WIDEST_CELLS, (0, 1, 2, 3, 5, 6)), (WIDE_CELLS, (0, 1, 2, 3, 5))):
+        shown = fewer if cells and cells < least else shown
+    if cells and cells < MEDIUM_CELLS:
+        shown = (0, 1, 2, 5)
+    rows = [_heading(), *(_columns_of(event, name, cells) for event in events)]
+    return table([tuple(row[at] for at in shown) for row in rows], cells)
+
+
+def followed_line(event: Event, cells: int) -> str:
+    """An event as it comes: a line as wide as the screen at most."""
+    is_wide = not cells or cells >= MEDIUM_CELLS
+    columns = [(what_of(event), 28 if is_wide else NARROW_CHARS), (conversation_of(event), 8)]
+    columns += [(who_of(event), 16)] if is_wide else []
+    begun = [time.strftime("%H:%M:%S"), short_id(event.id)]
+    begun += [padded(harmless(text, room), room) for text, room in columns]
+    return harmless("  ".join([*begun, says_of(event)]), cells or WIDEST_CHARS).rstrip()
+
+
+def _heading() -> tuple[str, ...]:
+    at = _("TIME ({zone})").format(zone=zone())
+    return "ID", at, _("EVENT"), _("CONVERSATION"), _("FROM"), _("DELIVERY"), _("SAYS")
+
+
+def _columns_of(event: Event, name: str, cells: int) -> tuple[str, ...]:
+    is_wide = not cells or cells >= WIDE_CELLS
+    at = when(event.received_at)
+    at = at if not cells or cells >= MEDIUM_CELLS else at[len("2026-") : len("2026-11-29 12:04")]
+    what = what_of(event) if is_wide else harmless(what_of(event), NARROW_CHARS)
+    where, state = conversation_of(event), state_of(own(event.deliveries, name))
+    says = says_of(event)
+    if is_wide and cells < WIDEST_CELLS and cells:
+        says = harmless(says, cells - OTHERS_CELLS)
+    return short_id(event.id), at, what, where, who_of(event), state, says
 
 
 def own(deliveries: Sequence[Delivery], name: str) -> Delivery | None:

@@ -33,6 +33,7 @@ async def name_of(given: Given) -> str:
 
 def names_event(word: str) -> bool:
     """True if a word names one event, and is no part of a filter."""
+    word = word.removeprefix("…")  # as the live line shows the end of an id
     return word == "latest" or word.startswith("@") or _END_OF_ID.fullmatch(word) is not None
 
 
@@ -44,6 +45,7 @@ async def event_of(given: Given, word: str) -> str:
         UsageError: The word names several.
         RelayProblem: The relay knows none that ends so, or several.
     """
+    word = word.removeprefix("…")
     if _WHOLE_ID.fullmatch(word):
         return word
     if word == "latest":

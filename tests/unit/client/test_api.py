@@ -16,7 +16,7 @@ import pytest
 
 from relay_client import __version__, api, doctor, reasons, websocket
 from relay_client.api import Api, choose_channel
-from relay_client.commands import account, replays, subscriptions
+from relay_client.commands import account, replaying, replays, subscriptions
 from relay_client.console import Console
 from relay_client.errors import (
     ClientError,
@@ -133,7 +133,7 @@ RUNS: dict[str, Callable[[bool], Run]] = {
     "status": lambda as_json: simple(account.status, as_json),
     "resume": lambda as_json: simple(subscriptions.resume, as_json),
     "doctor": examine,
-    "replay": lambda as_json: simple(replays.replay, as_json, words=["kind:x"]),
+    "replay": lambda as_json: simple(replaying.replay, as_json, words=["kind:x"]),
     "replays": lambda as_json: simple(replays.list_replays, as_json),
 }
 

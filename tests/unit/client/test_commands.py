@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from relay_client import cli, saved_login
-from relay_client.commands import account, events, replays, subscriptions
+from relay_client.commands import account, events, replaying, replays, subscriptions
 from relay_client.console import Console
 from relay_client.errors import (
     ClientError,
@@ -202,14 +202,14 @@ EVENT = "evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab"
 async def chosen(**options: Any) -> dict[str, Any]:
     """The selection that these options make."""
     async with fake_relay() as relay:
-        await asked(replays.replay, configuration(relay.url), console(), **options)
+        await asked(replaying.replay, configuration(relay.url), console(), **options)
         return dict(relay.asked[0][1]["selection"])
 
 
 async def test_events_by_id_are_of_their_own_channel(told: Console) -> None:
     """And for the subscription that connect reads: the token's name."""
     async with fake_relay() as relay:
-        await asked(replays.replay, configuration(relay.url), told, words=[EVENT])
+        await asked(replaying.replay, configuration(relay.url), told, words=[EVENT])
 
     [(call, body)] = relay.asked
     assert call == "POST /api/v1/replays"
@@ -222,12 +222,12 @@ async def test_by_condition_the_token_makes_the_channel_clear(told: Console) -> 
     """Or `--channel` does; `--as` names the subscription."""
     async with fake_relay() as relay:
         mine, which = configuration(relay.url), {"key": "42", "dead": True}
-        await asked(replays.replay, mine, told, as_json=True, rate_per_s=5.0, **which)
+        await asked(replaying.replay, mine, told, as_json=True, rate_per_s=5.0, **which)
         named = configuration(relay.url, channel="shop", name="desktop")
-        await asked(replays.replay, named, told, as_json=True, **which)
+        await asked(replaying.replay, named, told, as_json=True, **which)
         relay.whoami["channels"] = ["one", "two"]
         with pytest.raises(UsageError, match="one, two") as unclear:
-            await asked(replays.replay, mine, told, as_json=True, **which)
+            await asked(replaying.replay, mine, told, as_json=True, **which)
 
     first, second = (body for _, body in relay.asked)
     assert (first["channel"], first["subscription"]) == ("chatwoot", "ana")
@@ -244,7 +244,7 @@ async def test_a_dry_run_says_what_it_would_be(told: Console) -> None:
     sample = [event | {"method": "POST", "request_target": "/webhook"} for event in (second, first)]
     async with fake_relay() as relay:
         relay.plan = {"at_most": 2, "sample": sample, "complete": False}
-        await asked(replays.replay, configuration(relay.url), told, q="bolo", dry_run=True)
+        await asked(replaying.replay, configuration(relay.url), told, q="bolo", dry_run=True)
 
     assert (relay.asked, len(relay.planned)) == ([], 1)
     said, _, one, what, two, method, end = printed(told).splitlines()

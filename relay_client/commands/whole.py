@@ -1,0 +1,94 @@
+"""An event whole, as lines for people: head, body and every attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from relay_client.commands.lines import state_of
+from relay_protocol.text import harmless, short_id
+from relay_terminal.layout import pairs, table, when
+from relay_terminal.words import _
+
+if TYPE_CHECKING:
+    from relay_client.answers import Attempt, EventWhole
+
+MAX_BODY_LINES = 200  # of a body that is shown; `events save` has the rest
+WHOLE_CHARS = 100_000  # of a line of head or body that is shown
+
+
+def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
+    """All of it; `cells` is the width of the screen."""
+    facts = [
+        (_("event"), harmless(event.id)),
+        (
+            _("channel"),
+            _("{name}, sequence {sequence}").format(
+                name=harmless(event.channel), sequence=event.sequence
+            ),
+        ),
+        (_("received"), when(event.received_at, zoned=True)),
+        (_("kind"), harmless(event.kind) or "-"),
+        (_("order kept by"), harmless(event.key) or _("the channel")),
+        (_("sender"), harmless(event.sender) or "-"),
+        (_("request"), harmless(f"{event.method} {event.request_target}", WHOLE_CHARS)),
+        (_("sent before as"), harmless(event.repeat_of or "")),
+        (_("edited from"), harmless(event.edited_from or "")),
+        (_("pinned as"), harmless(event.pinned)),
+        (
+            _("damaged"),
+            _("its stored bytes are not those that came; it is sent to nobody")
+            if event.damaged
+            else "",
+        ),
+    ]
+    yield from pairs([(name, value) for name, value in facts if value], cells)
+    yield ""
+    yield from (harmless(f"{name}: {value}", WHOLE_CHARS) for name, value in event.headers)
+    yield ""
+    yield from _body_lines(event)
+    if event.attempts:
+        yield ""
+        heading = _("SUBSCRIPTION"), _("ATTEMPT"), _("BEGAN"), _("TOOK"), _("OUTCOME")
+        yield from table([heading, *map(_attempt_row, event.attempts)], cells)
+    open_ones = [one for one in event.deliveries if one.state != "delivered"]
+    if open_ones:
+        yield ""
+    for one in open_ones:
+        due = (
+            ""
+            if one.due_at is None
+            else _(", next attempt at {time}").format(time=when(one.due_at))
+        )
+        reason = f": {harmless(one.reason)}" if one.reason else ""
+        yield f"{harmless(one.subscription)}: {state_of(one)}{reason}{due}"
+
+
+def _body_lines(event: EventWhole) -> Iterator[str]:
+    import msgspec
+
+    if event.body is None:
+        yield _(
+            "({size} bytes, no text: relay-client events save {id} --as body --output FILE)"
+        ).format(size=event.size, id=short_id(event.id))
+        return
+    try:
+        text = msgspec.json.format(event.body, indent=2)
+    except msgspec.DecodeError:
+        text = event.body
+    lines = text.split("\n")
+    yield from (harmless(line, WHOLE_CHARS) for line in lines[:MAX_BODY_LINES])
+    if len(lines) > MAX_BODY_LINES:
+        more = len(lines) - MAX_BODY_LINES
+        yield _("… {number} more lines: relay-client events save {id} --as body").format(
+            number=more, id=short_id(event.id)
+        )
+
+
+def _attempt_row(one: Attempt) -> tuple[str, ...]:
+    whose = harmless(one.subscription)
+    if one.replay is not None:
+        whose = _("{name} (replay {number})").format(name=whose, number=one.replay)
+    outcome = str(one.status) if one.status is not None else one.outcome.replace("_", " ")
+    said = f"{outcome}: {one.text}" if one.text else outcome
+    return whose, str(one.attempt), when(one.started_at), f"{one.elapsed_ms} ms", harmless(said)
