@@ -102,8 +102,7 @@ async def open_api(
         running = await _answers(path)
         if not running:
             context = await stack.enter_async_context(open_context(settings, sources))
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-"))
-            path = Path(folder, SOCKET_NAME)
+            path = Path(stack.enter_context(_folder(settings.data_dir)), SOCKET_NAME)
             await serve_control(stack, context, path)
         short = stack.enter_context(short_path(path))
         session = aiohttp.ClientSession(
@@ -112,6 +111,14 @@ async def open_api(
             json_serialize=_json,
         )
         yield Api(await stack.enter_async_context(session), running=running)
+
+
+def _folder(data_dir: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for a moment; in the data dir where no other can be written to."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="relay-")
+    except OSError:
+        return tempfile.TemporaryDirectory(prefix="relay-", dir=data_dir)
 
 
 def run(

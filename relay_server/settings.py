@@ -33,6 +33,9 @@ from relay_server.errors import InvalidValue
 from relay_server.files import PREFIX, absolute, default_data_dir, explained, size_of, write_whole
 
 FILE_NAME = "settings.toml"
+_PORT = f"{PREFIX}PORT"
+# Kubernetes tells containers of a Service named relay-server so, and by RELAY_SERVER_PORT=tcp://….
+_OF_A_SERVICE = re.compile(rf"{PREFIX}(?:SERVICE_(?:HOST|PORT)|PORT_[0-9]+_(?:TCP|UDP))(?:_\w+)?")
 EVERYWHERE = "::"  # to listen on: every address of this machine, of IPv4 as well
 
 
@@ -149,7 +152,7 @@ class ServerSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, files that it names, `settings.toml` in the data dir."""
-        given = [_trimmed(init_settings()), _trimmed(EnvSettingsSource(cls)()), _named_files()]
+        given = [_trimmed(init_settings()), _variables(), _named_files()]
         given.append(_trimmed(_read_toml(settings_file(_data_dir(*given)))))
         return tuple(InitSettingsSource(settings_cls, values) for values in given)
 
@@ -304,10 +307,16 @@ def _trimmed(values: dict[str, Any]) -> dict[str, Any]:
     return trimmed(values, _empty_by_default())
 
 
+def _variables() -> dict[str, Any]:
+    values, given = _trimmed(EnvSettingsSource(ServerSettings)()), _set_variables()
+    return {name: v for name, v in values.items() if name != "port" or _PORT in given}
+
+
 def _set_variables() -> frozenset[str]:
     """The names of all variables that count."""
     empty = {PREFIX + name.upper() for name in _empty_by_default()}
-    return frozenset(n for n, value in os.environ.items() if value.strip() or n in empty)
+    given = frozenset(n for n, value in os.environ.items() if value.strip() or n in empty)
+    return given - {_PORT} if os.environ.get(_PORT, "").startswith("tcp://") else given
 
 
 @functools.cache
@@ -323,6 +332,8 @@ def _is_setting(name: str) -> bool:
 def _refuse_unknown() -> None:
     given = _set_variables()
     for variable in os.environ:
+        if _OF_A_SERVICE.fullmatch(variable):
+            continue
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or _is_setting(name):
             continue

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import stat
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -61,6 +63,21 @@ async def test_alone_a_command_is_the_server_for_a_moment(settings: ServerSettin
         assert [c["name"] for c in (await api.call("GET", "channels"))["channels"]] == ["chatwoot"]
         assert not (settings.data_dir / SOCKET_NAME).exists()
     assert (settings.data_dir / "relay.db").exists()
+
+
+async def test_alone_a_command_needs_no_other_folder_to_write_to(
+    settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose root is read-only."""
+    await make(settings)
+
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    async with open_api(settings, SOURCES) as api:
+        assert not api.running
+    assert list(settings.data_dir.glob("relay-*")) == []
 
 
 async def test_two_commands_alone_do_not_meet(settings: ServerSettings) -> None:

@@ -213,6 +213,21 @@ def test_without_a_data_dir_the_users_own_is_taken(
     assert named_data_dir() is None
 
 
+def test_what_kubernetes_says_of_a_service_of_this_name_is_no_setting(
+    environment: Environment,
+) -> None:
+    environment(
+        port="tcp://10.0.0.1:8802",
+        service_host="10.0.0.1",
+        service_port="8802",
+        service_port_http="8802",
+        port_8802_tcp="tcp://10.0.0.1:8802",
+        port_8802_tcp_addr="10.0.0.1",
+    )
+    settings, sources = load()
+    assert (settings.port, sources.of("port")) == (8802, "default")
+
+
 def test_blanks_around_a_value_are_no_part_of_it(environment: Environment, tmp_path: Path) -> None:
     environment(data_dir=f" {tmp_path}\r\n", port=" 4\r", host="10.0.0.1 ", log_format="json ")
     settings, _ = load()
