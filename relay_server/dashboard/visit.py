@@ -29,6 +29,7 @@ from relay_protocol.errors import RelayError
 from relay_server.auth import digest
 from relay_server.dashboard.rendering import render
 from relay_server.errors import Forbidden, InvalidValue, Unauthorized
+from relay_server.live.positions import format_positions
 from relay_server.operations import Caller
 from relay_server.values import Session, Token
 from relay_server.web.access import address, refusal
@@ -61,12 +62,14 @@ class Visitor:
     Attributes:
         session: Theirs.
         form_key: What the forms of their pages bring.
+        position: Of the feed: behind it is all that the page does not show yet.
         who: What they may see and do.
     """
 
     session: Session
     form_key: str
     who: Caller
+    position: str
 
 
 class NotLoggedIn(Exception):
@@ -159,7 +162,9 @@ async def find_visitor(request: web.Request) -> Visitor | None:
     if now - session.used_at > USE_AGAIN_MS:
         await context.store.use_session(key, address(request), now)
     shown = token if isinstance(token, Token) else None
-    return Visitor(session, form_key(secret), Caller(context, shown, address(request)))
+    who = Caller(context, shown, address(request))
+    newest = {channel.name: context.store.newest(channel.number) for channel in who.channels()}
+    return Visitor(session, form_key(secret), who, format_positions(newest))
 
 
 def token_of(context: Context, session: Session) -> Token | bool:

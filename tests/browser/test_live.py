@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.async_api import Page, expect
+from playwright.async_api import BrowserContext, Page, Route, expect
 
-from tests.support.browsing import becomes_live, event_ids, lists
+from tests.support.browsing import Seen, becomes_live, event_ids, lists
 from tests.support.chatwoot import message
 from tests.support.relay import Relay
 from tests.support.target import BROKEN, Target, always
@@ -102,10 +102,48 @@ async def test_one_press_is_one_replay_and_its_attempt_shows(
     event = await send(relay, 1)
     await target.received(1)
     await page.goto(f"{relay.url}/events/{event}")
-    await page.get_by_role("button", name="Replay").dblclick()
+    await page.get_by_role("button", name="Replay to me").dblclick()
     await target.received(2)
     await expect(page.locator(".attempts li")).to_have_count(2)
     replays = (await relay.control("GET", "replays"))["replays"]
     made = [(r["made_by"], r["subscription"], r["at_most"]) for r in replays]
     assert made == [("ana", "ana", 1)]
     assert target.event_ids == [event, event]
+
+
+async def test_all_tabs_of_a_browser_share_one_feed(
+    relay: Relay, page: Page, context: BrowserContext, seen: Seen
+) -> None:
+    await open_list(relay, page)
+    pages, feeds = [page], [url for url in seen.requests if "/feed?" in url]
+    for _ in range(7):
+        pages.append(await context.new_page())
+        await open_list(relay, pages[-1])
+    assert [url for url in seen.requests if "/feed?" in url] == feeds
+    first = await send(relay, 1)
+    for one in pages:
+        await one.bring_to_front()
+        await lists(one, [first])
+    await page.close()  # it led
+    second = await send(relay, 2)
+    for one in pages[1:]:
+        await one.bring_to_front()
+        await lists(one, [second, first])
+
+
+async def test_a_tab_that_comes_late_lacks_nothing(
+    relay: Relay, page: Page, context: BrowserContext
+) -> None:
+    """Something comes between the making of its page and the moment in which it listens."""
+    await open_list(relay, page)
+    late = await context.new_page()
+    sent = list[str]()
+
+    async def hold(route: Route) -> None:
+        sent.append(await send(relay, len(sent)))
+        await route.continue_()
+
+    await late.route("**/assets/*.js", hold)
+    await open_list(relay, late)
+    await lists(late, sent)
+    assert len(sent) == 1

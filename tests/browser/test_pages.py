@@ -53,7 +53,7 @@ async def test_the_whole_of_it_works_without_javascript(
     await expect(plain.locator("[data-pane=event]")).to_contain_text("delivered")
     await plain.get_by_role("link", name="Raw").click()
     await expect(plain.locator("pre.raw")).to_contain_text("message_created")
-    await plain.get_by_role("button", name="Replay").click()
+    await plain.get_by_role("button", name="Replay to me").click()
     await expect(plain.get_by_role("status").last).to_contain_text("sent again")
     await target.received(len(ids) + 1)
     await plain.get_by_role("link", name=re.compile("conversation 318")).click()

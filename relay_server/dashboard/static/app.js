@@ -9,6 +9,8 @@ import { localTimes } from "./time.js";
 
 /** What a page does once it is there; which of it, its `<body>` says. */
 const LOAD_AGAIN_MS = 1_000;
+const LOOK_AGAIN_MS = 250;
+const LOOK_LATER_MS = 2_000;
 const page = document.body.dataset;
 
 const themeSwitch = () => {
@@ -26,56 +28,64 @@ const themeSwitch = () => {
 // The one place where text becomes markup: pages of this origin, which the server has escaped.
 const partials = globalThis.trustedTypes?.createPolicy("relay-partials", { createHTML: (text) => text });
 
-/** Have the page fetched again, at most once a second, and what changed of its parts put in place. */
-const refresh = () => {
+/** The page, as the server shows it now. */
+const fetched = async () => {
+  const answer = await fetch(location.href, { redirect: "error" });
+  const text = await answer.text();
+  const fresh = new DOMParser().parseFromString(partials?.createHTML(text) ?? text, "text/html");
+  localTimes(fresh);
+  return fresh;
+};
+
+/** Call something once for all that asks for it within a while. @param {() => Promise<void>} call */
+const atMostEach = (milliseconds, call) => {
   let waits = 0;
-  const load = async () => {
-    waits = 0;
-    if (document.visibilityState !== "visible") return;
-    const answer = await fetch(location.href, { redirect: "error" });
-    const text = await answer.text();
-    const fresh = new DOMParser().parseFromString(partials?.createHTML(text) ?? text, "text/html");
-    for (const part of all("[data-part]")) {
-      const other = one(`[data-part="${part.dataset.part}"]`, fresh);
-      if (!other || part.contains(document.activeElement)) continue;
-      localTimes(other);
-      if (part.outerHTML !== other.outerHTML) part.replaceWith(other);
-    }
-  };
   return () => {
-    waits ||= setTimeout(() => load().catch(() => {}), LOAD_AGAIN_MS);
+    waits ||= setTimeout(() => {
+      waits = 0;
+      call().catch(() => {});
+    }, milliseconds);
   };
 };
+
+/** Put what changed of the page's parts in place, but for one that somebody is in. */
+const refresh = atMostEach(LOAD_AGAIN_MS, async () => {
+  const fresh = await fetched();
+  for (const part of all("[data-part]")) {
+    const other = one(`[data-part="${part.dataset.part}"]`, fresh);
+    if (other && !part.contains(document.activeElement) && part.outerHTML !== other.outerHTML) part.replaceWith(other);
+  }
+});
 
 const liveList = () => {
   const rows = new Rows(one("[data-rows]"), one("#row"), one(".pill"));
-  const query = `channel=${encodeURIComponent(page.channel)}&q=${encodeURIComponent(page.q)}`;
-  new Feed(query, {
-    event: (event) => rows.add(event),
-    delivery: (delivery) => rows.changed(delivery),
-    gap: () => location.reload(),
-  });
+  const look = atMostEach(LOOK_AGAIN_MS, async () => rows.take(await fetched()));
+  // What a filter means only the server knows; and it may find an event a little later.
+  const again = atMostEach(LOOK_LATER_MS, async () => look());
+  const add = (event) => {
+    if (event.channel !== page.channel) return;
+    if (page.q) {
+      look();
+      again();
+    } else rows.add(event);
+  };
+  const changed = (delivery) => delivery.channel === page.channel && rows.changed(delivery);
+  const gap = (hole) => hole.channel === page.channel && look();
+  new Feed(page.position, { event: add, delivery: changed, gap }, look);
 };
 
-const liveEvent = () => {
-  const again = refresh();
-  new Feed(`channel=${encodeURIComponent(page.channel)}`, {
-    delivery: (delivery) => delivery.event === page.event && again(),
-  });
-};
+const liveEvent = () =>
+  new Feed(page.position, { delivery: (delivery) => delivery.event === page.event && refresh() }, refresh);
 
 const liveConversation = () => {
-  const again = refresh();
-  new Feed(`channel=${encodeURIComponent(page.channel)}`, {
-    event: (event) => event.key === page.key && again(),
-    delivery: (delivery) => one(`[data-event-id="${CSS.escape(delivery.event)}"]`) && again(),
-  });
+  const shown = (delivery) => one(`[data-event-id="${CSS.escape(delivery.event)}"]`);
+  const isHere = (event) => event.channel === page.channel && event.key === page.key;
+  const on = { event: (event) => isHere(event) && refresh(), delivery: (delivery) => shown(delivery) && refresh() };
+  new Feed(page.position, on, refresh);
 };
 
-const liveOverview = () => {
-  const again = refresh();
-  new Feed("", { event: again, subscription: again, channel: again, refused: again });
-};
+const liveOverview = () =>
+  new Feed(page.position, { event: refresh, subscription: refresh, channel: refresh, refused: refresh }, refresh);
 
 localTimes();
 copyButtons();

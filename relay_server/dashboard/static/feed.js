@@ -1,51 +1,111 @@
 import { one } from "./dom.js";
 
 /**
- * The live feed of a page: an EventSource that says how it is in one place, lets go while the page
- * is hidden, and comes back where it was.
+ * The live feed: one for all tabs, as a browser has six connections to an origin and no more.
+ *
+ * Of the tabs that are seen one leads (Web Locks): it holds the EventSource, and passes on what it
+ * hears (BroadcastChannel). Every tab knows the position of what it heard last. Whoever leads next
+ * goes on from there, so that nothing is missing; a tab that comes late, and is elsewhere than the
+ * others, asks for its page once more. Where no tab is seen for a while there is no feed.
  */
+const NAME = "relay-feed";
 const HIDDEN_MS = 30_000;
 const SILENT_MS = 20_000; // a beat comes each 15 s
 const AGAIN_MS = [1_000, 2_000, 5_000, 10_000];
+const KINDS = ["event", "delivery", "subscription", "channel", "refused", "gap", "beat", "bye"];
 const TEXT = { live: "● live", "catching-up": "◐ catching up", paused: "▮▮ paused by you" };
 
 export class Feed {
-  /** @param {string} query @param {Record<string, (data: any) => void>} on */
-  constructor(query, on) {
-    this.query = query;
+  /**
+   * @param {string} position Where the page is.
+   * @param {Record<string, (data: any) => void>} on What is done with each message.
+   * @param {() => void} missed Called where the page may lack something.
+   */
+  constructor(position, on, missed) {
+    this.position = position;
     this.on = on;
-    this.position = "";
+    this.missed = missed;
     this.failures = 0;
+    this.leads = false;
+    this.met = false;
+    this.bus = new BroadcastChannel(NAME);
+    this.bus.onmessage = ({ data }) => this.told(data);
+    this.bus.postMessage({ kind: "hello" });
     document.addEventListener("visibilitychange", () => this.visibility());
-    addEventListener("pagehide", () => this.close());
-    this.open();
+    addEventListener("pagehide", () => this.retire());
+    addEventListener("pageshow", (event) => event.persisted && this.stand());
+    this.stand();
+  }
+
+  /** Lead as soon as nobody else does. */
+  stand() {
+    if (document.visibilityState === "hidden" || this.standing) return;
+    this.standing = new AbortController();
+    const lead = () => new Promise((release) => {
+      this.release = release;
+      this.leads = true;
+      this.open();
+    });
+    navigator.locks.request(NAME, { signal: this.standing.signal }, lead).catch(() => {});
+  }
+
+  /** Lead no more. */
+  retire() {
+    this.close();
+    this.standing?.abort();
+    this.standing = undefined;
+    this.leads = false;
+    this.release?.();
+  }
+
+  visibility() {
+    clearTimeout(this.hiding);
+    if (document.visibilityState === "hidden") this.hiding = setTimeout(() => this.retire(), HIDDEN_MS);
+    else this.stand();
   }
 
   open() {
     this.close();
-    const from = this.position ? `&from=${encodeURIComponent(this.position)}` : "";
-    this.source = new EventSource(`/feed?state=1&${this.query}${from}`);
-    this.source.onopen = () => this.state("catching-up");
+    this.state("catching-up");
+    this.source = new EventSource(`/feed?state=1&from=${encodeURIComponent(this.position)}`);
     this.source.onerror = () => this.lost();
-    for (const name of ["event", "delivery", "subscription", "channel", "refused", "gap", "beat", "bye"]) {
-      this.source.addEventListener(name, (message) => this.heard(name, message));
+    for (const name of KINDS) {
+      this.source.addEventListener(name, ({ data, lastEventId }) => this.heard(name, data, lastEventId));
     }
     this.watch();
   }
 
-  /** @param {string} name @param {MessageEvent} message */
-  heard(name, message) {
+  /** @param {string} name @param {string} data @param {string} position */
+  heard(name, data, position) {
     this.failures = 0;
-    if (message.lastEventId) this.position = message.lastEventId;
-    const data = JSON.parse(message.data);
-    if (name === "bye" && data.retry_ms === null) {
-      this.close();
+    this.bus.postMessage({ kind: "message", name, data, position });
+    this.take(name, data, position);
+    if (this.leads) {
+      this.state("live");
+      this.watch();
+    }
+  }
+
+  /** What another tab says. @param {any} said */
+  told(said) {
+    if (said.kind === "hello" && this.leads) this.state(this.now ?? "catching-up");
+    if (said.kind === "message") this.take(said.name, said.data, said.position);
+    if (said.kind !== "state") return;
+    this.show(said.state);
+    if (!this.met && said.position !== this.position) this.missed();
+    this.met = true;
+  }
+
+  /** @param {string} name @param {string} data @param {string} position */
+  take(name, data, position) {
+    if (position) this.position = position;
+    const said = JSON.parse(data);
+    if (name === "bye" && said.retry_ms === null) {
+      this.retire();
       location.assign("/login");
       return;
     }
-    this.state("live");
-    this.on[name]?.(data);
-    this.watch();
+    this.on[name]?.(said);
   }
 
   watch() {
@@ -66,17 +126,18 @@ export class Feed {
     this.source?.close();
   }
 
-  visibility() {
-    clearTimeout(this.hiding);
-    if (document.visibilityState === "hidden") this.hiding = setTimeout(() => this.close(), HIDDEN_MS);
-    else if (this.source?.readyState === EventSource.CLOSED) this.open();
+  /** Say how the feed is, here and in all tabs. @param {"live" | "catching-up" | "lost"} state */
+  state(state) {
+    this.now = state;
+    this.bus.postMessage({ kind: "state", state, position: this.position });
+    this.show(state);
   }
 
-  /** @param {"live" | "catching-up" | "lost" | "paused"} state */
-  state(state) {
+  /** @param {"live" | "catching-up" | "lost"} state */
+  show(state) {
     if (document.body.dataset.feed === "paused" && state === "live") return;
-    if (document.body.dataset.feed === state && state !== "lost") return;
-    document.body.dataset.feed = state;
+    if (this.shown === state) return;
+    this.shown = document.body.dataset.feed = state;
     const text = one("[data-feed-text]");
     if (text) text.textContent = TEXT[state] ?? `○ not live since ${new Date().toLocaleTimeString()} – retrying`;
   }

@@ -32,10 +32,22 @@ export class Rows {
     this.later();
   }
 
+  /** Rows of the same list, as the server shows it now. @param {Document} page */
+  take(page) {
+    for (const row of all("[data-rows] [data-event-id]", page)) {
+      const { eventId, sequence } = row.dataset;
+      if (this.ids.has(eventId)) continue;
+      this.ids.add(eventId);
+      row.classList.add("new");
+      this.coming.push({ id: eventId, sequence: Number(sequence), row, deliveries: [] });
+    }
+    this.later();
+  }
+
   /** @param {any} delivery */
   changed(delivery) {
     const waiting = this.coming.find((event) => event.id === delivery.event);
-    if (waiting) {
+    if (waiting && !waiting.row) {
       waiting.deliveries = [...waiting.deliveries.filter((one) => one.subscription !== delivery.subscription), delivery];
       return;
     }
@@ -88,6 +100,7 @@ export class Rows {
 
   /** @param {any} event */
   make(event) {
+    if (event.row) return event.row;
     const row = this.template.content.firstElementChild.cloneNode(true);
     const facts = event.facts ?? {};
     row.dataset.eventId = event.id;
