@@ -45,7 +45,7 @@ HOP_BY_HOP = frozenset(
 )
 
 
-class RequestHead(msgspec.Struct, frozen=True):
+class RequestHead(msgspec.Struct, frozen=True, gc=False):  # no cycle can go through it
     """An HTTP request as its sender made it, but for the body.
 
     Attributes:
@@ -64,7 +64,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     scheme: str = "http"
 
 
-class EventHead(msgspec.Struct, frozen=True):
+class EventHead(msgspec.Struct, frozen=True, gc=False):  # as `RequestHead`
     """One stored webhook, but for its body.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import resource
 import sys
@@ -212,6 +213,11 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         _await_init(context)
         await _start_search(stack, context, ending)
         await _start_forwards(stack, context)
+        # What was made so far stays: else the collector looks through all of it every few thousand
+        # webhooks, and nobody is answered for so long.
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         server, front, runners = await _listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
         _start_canary(stack, context, server, ending)

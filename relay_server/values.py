@@ -110,7 +110,7 @@ class Catalog:
         return subscription if subscription in names else user
 
 
-class NewEvent(msgspec.Struct, frozen=True):
+class NewEvent(msgspec.Struct, frozen=True, gc=False):  # as `Event`
     """A webhook to be stored."""
 
     id: str
@@ -130,7 +130,7 @@ class Appended(msgspec.Struct, frozen=True):
     duplicate: bool = False  # the same webhook is stored already, under the same sender's id
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):  # thousands are held; none is in a cycle
     """A stored webhook.
 
     Attributes:
