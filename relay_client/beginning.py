@@ -14,7 +14,8 @@ from relay_client.api import Api
 from relay_client.commands.meant import names_event
 from relay_client.commands.subscriptions import skip_waiting, waiting_text
 from relay_client.errors import RelayUnreachable
-from relay_client.settings import Configuration, Route, parse_since
+from relay_client.routes import Route, parse_since
+from relay_client.settings import Configuration
 from relay_protocol.text import harmless
 from relay_protocol.times import rfc3339
 from relay_terminal.console import Console

@@ -22,6 +22,7 @@ from relay_client.options import (
     InsecureTarget,
     Json,
     Name,
+    Profile,
     TargetCa,
     Timeout,
     To,
@@ -74,13 +75,14 @@ def login(
     ],
     token_file: TokenFile = None,
     ca_file: CaFile = None,
+    profile: Profile = None,
     as_json: Json = False,
 ) -> None:
     """Check a token with a relay and keep it; asks for it, or reads it from standard input.
 
     An invitation brings a token of its own.
     """
-    configuration, console = prepare(ctx, with_login=False, ca_file=ca_file)
+    configuration, console = prepare(ctx, with_login=False, ca_file=ca_file, profile=profile)
     run(run_login(url, token_file, configuration, console, as_json=as_json))
 
 
@@ -126,7 +128,7 @@ async def run_login(
         me = await api.whoami()
     if (missing := scope_missing(me)) is not None:
         raise ClientError(str(missing), missing.hint)
-    file = saved_login.save(configuration.folder, _login(relay))
+    file = saved_login.save(configuration.folder, _login(relay), configuration.settings.profile)
     saved_login.forget_nonce(configuration.folder)
     if as_json:
         console.line(json.dumps({"url": url, "name": me.name, "file": str(file)}))
@@ -147,10 +149,10 @@ async def run_login(
 
 
 @app.command()
-def logout(ctx: typer.Context, as_json: Json = False) -> None:
+def logout(ctx: typer.Context, profile: Profile = None, as_json: Json = False) -> None:
     """Forget the saved login."""
-    configuration, console = prepare(ctx, with_login=False)
-    was_there = saved_login.forget(configuration.folder)
+    configuration, console = prepare(ctx, with_login=False, profile=profile)
+    was_there = saved_login.forget(configuration.folder, configuration.settings.profile)
     said = _("Logged out.") if was_there else _("There was no login.")
     console.line(json.dumps({"logged_out": was_there}) if as_json else said)
 
@@ -205,6 +207,7 @@ def connect(
     output: Annotated[
         str | None, typer.Option(help="pretty, plain or json. (default: pretty on a terminal)")
     ] = None,
+    profile: Profile = None,
     url: Url = None,
     token: Token = None,
     token_file: TokenFile = None,
@@ -229,6 +232,7 @@ def doctor(
     target_ca: TargetCa = None,
     insecure_target: InsecureTarget = None,
     timeout_s: Timeout = None,
+    profile: Profile = None,
     url: Url = None,
     token: Token = None,
     token_file: TokenFile = None,

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="Which of several saved logins to use."),
+]
 Url = Annotated[str | None, typer.Option("--url", help="The relay, https://HOST.")]
 Token = Annotated[
     str | None,
@@ -68,7 +72,13 @@ Timeout = Annotated[
 ]
 
 
-_OF_RELAY = {"url": Url, "token": Token, "token_file": TokenFile, "ca_file": CaFile}
+_OF_RELAY = {
+    "profile": Profile,
+    "url": Url,
+    "token": Token,
+    "token_file": TokenFile,
+    "ca_file": CaFile,
+}
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Relay:
     @functools.cached_property
     def is_loopback(self) -> bool:
         """True for a relay on this machine, where no proxy can help."""
-        return _is_loopback(urllib.parse.urlsplit(self.url).hostname or "")
+        return is_loopback_host(urllib.parse.urlsplit(self.url).hostname or "")
 
     @functools.cached_property
     def proxy(self) -> str | None:
@@ -119,7 +119,8 @@ def parse_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """True for a name or address of this machine alone."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     address = plain_address(host)

@@ -1,8 +1,9 @@
-"""The login that `relay-client login` keeps in the user's config directory."""
+"""The logins that `relay-client login` keeps in the user's config directory."""
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ from relay_client.errors import ClientError, UsageError
 from relay_client.files import write_whole
 from relay_terminal.words import _
 
-_FILE = "login.json"
+_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NONCE = "invitation.nonce"
 _KEYS = ("url", "token", "ca_file")
 
@@ -43,13 +44,52 @@ def users_folder(find: Callable[..., str], variable: str) -> Path:
         ) from exc
 
 
-def load(folder: Path) -> dict[str, str]:
+def file_of(folder: Path, profile: str | None = None) -> Path:
+    """Where a login is kept.
+
+    Raises:
+        UsageError: No profile can have this name.
+    """
+    if profile is None:
+        return folder / "login.json"
+    if not _PROFILE.fullmatch(profile):
+        raise UsageError(
+            _("{profile!r} is no profile").format(profile=profile),
+            _("Its name takes letters, digits, '.', '_' and '-'."),
+        )
+    return folder / f"login-{profile}.json"
+
+
+def of_relay(folder: Path, url: str) -> dict[str, str]:
+    """The login of a relay, under whatever name it is kept; nothing without one.
+
+    Raises:
+        UsageError: A file is damaged or cannot be read.
+    """
+    for file in sorted(folder.glob("login*.json")):
+        login = _read(file)
+        if login.get("url") == url:
+            return login
+    return {}
+
+
+def load(folder: Path, profile: str | None = None) -> dict[str, str]:
     """Give `url`, `token` and, where there is one, `ca_file`; nothing without a login.
 
     Raises:
-        UsageError: The file is damaged or cannot be read.
+        UsageError: The file is damaged or cannot be read; or there is none of a profile.
     """
-    file = folder / _FILE
+    file = file_of(folder, profile)
+    found = _read(file)
+    if profile is not None and not found:
+        raise UsageError(
+            _("there is no login {profile}").format(profile=profile),
+            f"relay-client login URL --profile {profile}",
+        )
+    return found
+
+
+def _read(file: Path) -> dict[str, str]:
     try:
         saved = json.loads(file.read_bytes())
         return {key: str(saved[key]) for key in _KEYS if saved.get(key)}
@@ -64,7 +104,7 @@ def load(folder: Path) -> dict[str, str]:
         ) from exc
 
 
-def save(folder: Path, login: dict[str, str]) -> Path:
+def save(folder: Path, login: dict[str, str], profile: str | None = None) -> Path:
     """Keep a login so that only its owner can read it; an earlier one is replaced whole.
 
     Returns:
@@ -73,7 +113,7 @@ def save(folder: Path, login: dict[str, str]) -> Path:
     Raises:
         ClientError: It cannot be written.
     """
-    file = folder / _FILE
+    file = file_of(folder, profile)
     _write(folder, file, json.dumps(login, indent=2) + "\n")
     return file
 
@@ -99,13 +139,13 @@ def forget_nonce(folder: Path) -> None:
         (folder / _NONCE).unlink()
 
 
-def forget(folder: Path) -> bool:
+def forget(folder: Path, profile: str | None = None) -> bool:
     """Remove the login, and say whether there was one.
 
     Raises:
         ClientError: It cannot be removed.
     """
-    file = folder / _FILE
+    file = file_of(folder, profile)
     try:
         file.unlink()
     except FileNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -22,22 +21,15 @@ from pydantic_settings import (
 
 from relay_client import saved_login
 from relay_client.errors import UsageError
+from relay_client.project import FILE, KEYS, read_project
 from relay_client.relay import Relay, parse_url
 from relay_http.files import read_text, why_not
-from relay_http.target import HTTP_PORT, HTTPS_PORT, Target, path_of_all
+from relay_http.target import Target
 from relay_http.tls import target_context
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.text import plainly, trimmed
-from relay_protocol.times import NO_MOMENT_HINT, parse_moment
 
 _PREFIX = "RELAY_CLIENT_"
-_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PLACE = re.compile(
-    r"(?i:(?P<scheme>https?)://)?"
-    r"(?:(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
-    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[!-~]*)?"
-)
-_PORT_ALONE = re.compile(r"^:?([0-9]{1,5})(?=/|$)")  # of this machine
 _EMPTY_COUNTS = ("filter",)  # the settings that say something when they are empty
 _FLAGS = {
     "name": "--as",
@@ -46,6 +38,7 @@ _FLAGS = {
 }  # where it is not the setting's name
 
 DEFAULT = "default"
+LOGIN, PROJECT = "saved login", FILE  # as sources
 
 
 class ClientSettings(BaseSettings):
@@ -54,6 +47,9 @@ class ClientSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
     url: str | None = Field(None, description="The relay, e.g. https://relay.example.com.")
+    profile: str | None = Field(
+        None, description="Which of several saved logins, as `login --profile` named it."
+    )
     token: SecretStr | None = Field(None, description="Token with the scope subscribe.")
     token_file: Path | None = Field(None, description="File with the token, instead of `token`.")
     ca_file: Path | None = Field(
@@ -191,56 +187,24 @@ class ClientSettings(BaseSettings):
         return (init_settings,)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A channel and its target; no channel means the one that the token is for."""
-
-    target: Target
-    channel: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Route:
-        """Read `[CHANNEL=]HOST:PORT[/path]`.
-
-        Raises:
-            UsageError: It is something else.
-        """
-        head, equals, rest = text.partition("=")
-        if equals and _CHANNEL.fullmatch(head):
-            return cls(_target(rest, text), head)
-        return cls(_target(text, text))
-
-
-def parse_since(text: str, now_ms: int, option: str = "--from") -> int | None:
-    """Read `cursor`, `now`, `beginning`, a span back such as `2h`, or a time (RFC 3339).
-
-    Returns:
-        Unix milliseconds; None for now.
-
-    Raises:
-        UsageError: It is none of these.
-    """
-    if text == "cursor":
-        return None
-    try:
-        return parse_moment(text, now_ms)
-    except ValueError as exc:
-        raise UsageError(f"{option} {exc}", NO_MOMENT_HINT) from exc
-
-
 @dataclass(frozen=True)
 class Configuration:
     """Settings, and where each came from.
 
     Attributes:
-        sources: By setting: `"flag"`, `"environment"`, `"saved login"` or `"default"`.
+        sources: By setting: `"flag"`, `"environment"`, `"relay.toml"`, `"saved login"` or
+            `"default"`.
         colour: The user does not mind colours (no-color.org).
+        project: The project's file, if there is one.
+        withheld: Why the token is not sent to the relay; empty where it is.
     """
 
     settings: ClientSettings
     sources: Mapping[str, str]
     folder: Path
     colour: bool
+    project: Path | None = None
+    withheld: str = ""
 
     @property
     def state_folder(self) -> Path:
@@ -256,6 +220,12 @@ class Configuration:
         url, token = self.settings.url, self.settings.token
         if url is None:
             raise UsageError("no relay is set", "Run relay-client login URL, or give --url.")
+        if self.withheld:
+            raise UsageError(
+                self.withheld,
+                f"If you trust {url}, run relay-client login {url}, with --profile NAME to keep"
+                " the other login, or give --url.",
+            )
         if token is None:
             raise UsageError(
                 "no token is set",
@@ -272,11 +242,12 @@ class Configuration:
 
 
 def load(flags: Mapping[str, object], *, with_login: bool = True) -> Configuration:
-    """Put flags, environment, saved login and defaults together, in this order of weight.
+    """Put the layers together: flags, environment, relay.toml, saved login, defaults, by weight.
 
     Args:
         flags: By setting; None stands for a flag that was not given.
-        with_login: Whether to read the saved login; without, a damaged one does no harm.
+        with_login: Whether to read the saved login; without, a damaged one does no harm, and of the
+            project's file the profile alone counts.
 
     Raises:
         UsageError: A setting is unknown or impossible; the message names it.
@@ -286,18 +257,69 @@ def load(flags: Mapping[str, object], *, with_login: bool = True) -> Configurati
     environment = trimmed(EnvSettingsSource(ClientSettings)(), _EMPTY_COUNTS)
     named = environment.get("config_dir")
     folder = Path(str(named)) if named else saved_login.default_folder()
+    project = read_project(_home())
+    of_project = project.settings if with_login else _only(project.settings, "profile")
     layers: dict[str, dict[str, object]] = {
-        "saved login": {**(saved_login.load(folder) if with_login else {})},
+        LOGIN: {},
+        PROJECT: of_project,
         "environment": _with_secrets_read(environment, "environment"),
         "flag": _with_secrets_read(given, "flag"),
     }
+    if with_login:
+        layers[LOGIN] = {**saved_login.load(folder, _profile(layers))}
     sources = dict.fromkeys(ClientSettings.model_fields, DEFAULT)
     values: dict[str, object] = {}
     for source, layer in layers.items():
         values |= layer
         sources |= dict.fromkeys(layer, source)
-    colour = not os.environ.get("NO_COLOR")
-    return Configuration(_validated(values, sources), sources, folder, colour)
+    withheld = _bind(values, sources, layers[LOGIN].get("url"), folder)
+    colour, settings = not os.environ.get("NO_COLOR"), _validated(values, sources)
+    return Configuration(settings, sources, folder, colour, project.file, withheld)
+
+
+def _bind(values: dict[str, object], sources: dict[str, str], got_for: object, folder: Path) -> str:
+    """See that a relay which a project's file names gets no token that was got for another.
+
+    Of all saved logins that of this relay is taken.
+
+    Returns:
+        Why there is no token for it; empty where that is no matter.
+    """
+    secrets = [name for name in ("token", "send_token") if name in values]
+    if sources["url"] != PROJECT or not secrets:
+        return ""
+    try:
+        url = parse_url(str(values["url"]))
+    except ValueError:
+        return ""  # it is refused as any that cannot be
+    if url == got_for:
+        return ""
+    if any(sources[name] != LOGIN for name in secrets):
+        return f"{FILE} alone names {url}: a token that is not of a login is not sent there"
+    for name in ("token", "ca_file"):
+        if sources[name] == LOGIN:
+            values.pop(name, None)
+    if own := saved_login.of_relay(folder, url):
+        values |= own
+        return ""
+    return f"{FILE} names {url}; your token is for {got_for}, and is not sent there"
+
+
+def _profile(layers: Mapping[str, Mapping[str, object]]) -> str | None:
+    """The saved login that is meant, by the layer of most weight that says one."""
+    named = [layer["profile"] for layer in layers.values() if layer.get("profile")]
+    return str(named[-1]) if named else None
+
+
+def _only(layer: Mapping[str, object], *names: str) -> dict[str, object]:
+    return {name: value for name, value in layer.items() if name in names}
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:  # this user has none
+        return None
 
 
 def read_token(file: Path) -> str:
@@ -361,6 +383,9 @@ def _called(name: str, source: str) -> str:
         return _FLAGS.get(name, "--" + name.replace("_", "-"))
     if source == "environment":
         return _PREFIX + name.upper()
+    if source == PROJECT:
+        called = next(key for key, (setting, _types) in KEYS.items() if setting == name)
+        return f"{called} in {PROJECT}"
     return f"{name} of the {source}"
 
 
@@ -378,21 +403,3 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
 def is_token(text: str) -> bool:
     """Say whether a text can be sent as a token: one word of visible ASCII characters."""
     return bool(text) and all("!" <= char <= "~" for char in text)
-
-
-def _target(text: str, whole: str) -> Target:
-    match = _PLACE.fullmatch(_PORT_ALONE.sub(r"localhost:\1", text))
-    is_named = match is not None and match["host"] == "localhost"
-    if match is None or not (match["port"] or match["scheme"] or is_named):
-        raise UsageError(
-            f"--to {whole!r} is not a target",
-            "Write [CHANNEL=]HOST:PORT[/path], for example localhost:8000.",
-        )
-    secure = (match["scheme"] or "").lower() == "https"
-    port = int(match["port"] or (HTTPS_PORT if secure else HTTP_PORT))
-    if not 1 <= port <= 65_535:
-        raise UsageError(f"--to {whole!r}: a port is a number from 1 to 65535")
-    path = path_of_all(match["path"] or "")
-    if path is None:
-        raise UsageError(f"--to {whole!r}: a path goes without ?, #, \\ and /../")
-    return Target(match["host"] or match["ipv6"], port, path, secure)

@@ -35,6 +35,7 @@ async def whoami(given: Given) -> None:
         "server_version": me.server_version,
         "client_version": __version__,
         "url": url,
+        "project": str(given.configuration.project or "") or None,
         "settings": given.configuration.described(),
     }
     names = "all" if me.channels is None else ", ".join(me.channels) or "none"

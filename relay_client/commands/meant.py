@@ -98,7 +98,7 @@ def filter_of(words: Iterable[str] | None, more: str | None = None) -> str | Non
 
 def moment(text: str | None, option: str) -> int | None:
     """A time or a span back, in Unix milliseconds."""
-    from relay_client.settings import parse_since
+    from relay_client.routes import parse_since
 
     if text is None:
         return None

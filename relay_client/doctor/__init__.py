@@ -24,7 +24,8 @@ from relay_client.doctor.report import Report, Step
 from relay_client.errors import ClientError
 from relay_client.lifetimes import Lifetimes
 from relay_client.relay import Relay
-from relay_client.settings import ClientSettings, Configuration, Route
+from relay_client.routes import Route
+from relay_client.settings import ClientSettings, Configuration
 from relay_http.target import Target
 from relay_protocol.text import harmless
 from relay_terminal.console import Console

@@ -25,7 +25,7 @@ from relay_client.notices import (
 )
 from relay_client.relay import parse_url
 from relay_client.render import make_render
-from relay_client.settings import Route, parse_since
+from relay_client.routes import Route, parse_since
 from relay_http.target import Target, path_of_all
 from relay_protocol.messages import Granted, Welcome
 from relay_protocol.text import harmless

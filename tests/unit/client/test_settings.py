@@ -10,7 +10,8 @@ import pytest
 
 from relay_client import saved_login
 from relay_client.errors import UsageError
-from relay_client.settings import ClientSettings, Route, load, parse_since, read_token
+from relay_client.routes import Route, parse_since
+from relay_client.settings import ClientSettings, load, read_token
 from relay_http.target import Target
 
 LOGIN = {"url": "https://relay.example.com", "token": "FIXTUREtoken"}
