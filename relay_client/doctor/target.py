@@ -20,6 +20,7 @@ LOOK_S = 2.0  # for a connection, and for its TLS
 GREETING_S = 0.3  # within which a server that speaks first has spoken
 MAX_GREETING_BYTES = 64  # of that, which are looked at
 
+_TLS = "tls"
 _OTHER = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
 
 
@@ -69,21 +70,22 @@ async def _failed(target: Target, failure: Failure) -> ClientError:
     if spoken is None:
         return await _not_listening(target)
     where = target.authority
-    match spoken, target.secure:
-        case "tls", False:
-            text = _("{target} speaks TLS, and was spoken to without").format(target=where)
-            return ClientError(text, _("Give --to https://{target}").format(target=where))
-        case (("" | "tls"), _) if failure.kind is not FailureKind.TARGET_DOWN:
-            return ClientError(failure.text, _("Look at your app's log."))
-        case "", True:
-            text = _("{target} speaks no TLS").format(target=where)
-            return ClientError(text, _("Give --to {target}, without https://").format(target=where))
-        case (("" | "tls"), _):  # such as a certificate that is not trusted
-            return ClientError(failure.text or _refuses(target), _("Look at your app's log."))
-        case _:
-            text = _("{target} speaks no HTTP: it greets with {greeting}")
-            hint = _("Another program listens there. Give --to the port of your app.")
-            return ClientError(text.format(target=where, greeting=spoken), hint)
+    if spoken not in ("", _TLS):
+        text = _("{target} speaks no HTTP: it greets with {greeting}")
+        hint = _("Another program listens there. Give --to the port of your app.")
+        return ClientError(text.format(target=where, greeting=spoken), hint)
+    if spoken == _TLS and not target.secure:
+        text = _("{target} speaks TLS, and was spoken to without").format(target=where)
+        return ClientError(text, _("Give --to https://{target}").format(target=where))
+    if failure.kind is not FailureKind.TARGET_DOWN:
+        return ClientError(failure.text, _("Look at your app's log."))
+    if target.secure and spoken != _TLS:
+        text = _("{target} speaks no TLS").format(target=where)
+        return ClientError(text, _("Give --to {target}, without https://").format(target=where))
+    if target.secure:
+        hint = _("For a private certificate give --target-ca FILE, or --insecure-target.")
+        return ClientError(failure.text or _refuses(target), hint)
+    return ClientError(_refuses(target), _("Look at your app's log."))
 
 
 async def _not_listening(target: Target) -> ClientError:
@@ -133,4 +135,4 @@ async def _tls(peer: tuple[str, int]) -> str:
     except (OSError, ssl.SSLError):
         return ""
     writer.close()
-    return "tls"
+    return _TLS

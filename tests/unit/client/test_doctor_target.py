@@ -63,6 +63,10 @@ async def test_a_server_that_speaks_tls(tmp_path: Path) -> None:
         assert str(error) == f"127.0.0.1:{target.port} speaks TLS, and was spoken to without"
         assert f"--to https://127.0.0.1:{target.port}" in error.hint
 
+        untrusted = await told(Target("127.0.0.1", target.port, secure=True))
+        assert "certificate" in str(untrusted)
+        assert "--target-ca" in untrusted.hint
+
 
 async def test_a_server_that_speaks_no_tls() -> None:
     async with raw_target() as target:
