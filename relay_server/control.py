@@ -30,6 +30,9 @@ from relay_terminal.words import _
 
 REQUEST_TIMEOUT_S = 600.0  # of a command to the server: a backup of a large store takes its time
 
+SILENT_S = 45.0  # of a live feed without a sign of life: it has one each 15 s
+MAX_LINE_BYTES = 1_048_576  # of a feed; it tells of events in a few hundred bytes
+
 Json = dict[str, Any]
 
 
@@ -84,6 +87,35 @@ class Api:
             raise ApiRefused(status, answer.get("error", {}))
         return dict(answer)
 
+    async def follow(self, path: str) -> AsyncIterator[tuple[str, Json]]:
+        """The messages of a feed by their names, as they come, until the server ends it.
+
+        Raises:
+            ApiRefused: It was refused, with the reason.
+            ServerGone: No server runs, or it went away.
+        """
+        if not self.running:
+            raise self.gone("it does not run")
+        url, name = f"http://relay/api/v1/{path}", ""
+        silent = aiohttp.ClientTimeout(total=None, sock_read=SILENT_S)
+        try:
+            async with self._session.request("GET", url, timeout=silent) as response:
+                if response.status >= 400:
+                    raise ApiRefused(response.status, json.loads(await response.read())["error"])
+                async for line in response.content:
+                    field, _, value = line.decode().rstrip("\n").partition(": ")
+                    if field == "event":
+                        name = value
+                    elif field == "data":
+                        yield name, json.loads(value)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+            raise ServerGone(exc) from exc
+
+    @staticmethod
+    def gone(why: str) -> ServerGone:
+        """The error for a server that ends what was asked of it."""
+        return ServerGone(why)
+
 
 @asynccontextmanager
 async def open_api(
@@ -109,6 +141,7 @@ async def open_api(
             connector=aiohttp.UnixConnector(short),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
             json_serialize=_json,
+            read_bufsize=MAX_LINE_BYTES,
         )
         yield Api(await stack.enter_async_context(session), running=running)
 

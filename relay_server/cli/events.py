@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay_server.cli.command import Work, command, route, target_of
-from relay_server.cli.options import Channel, Json
-from relay_server.cli.text import MAX_CELL_CHARS, about, lines, pairs, table, when
+from relay_protocol.text import harmless, short_id
+from relay_server.cli.command import Work, ask, command, print_json, target_of
+from relay_server.cli.options import Channel, Json, moment
+from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
+from relay_server.errors import InvalidValue
+from relay_terminal.console import Console
+from relay_terminal.layout import size, zone
 from relay_terminal.states import state_of
-from relay_terminal.usage import App
+from relay_terminal.usage import App, Old
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -20,38 +28,56 @@ if TYPE_CHECKING:
 
 app = App("What came in, and what became of it.")
 
+WHAT_CHARS = 40  # of a request or a key, in a list
+
+
+class Unprintable(InvalidValue):
+    """A terminal would take bytes of it for commands."""
+
+    message = "it has bytes that are no text, which a terminal would take for commands"
+    hint = "Send it to a file or a pipe."
+
 
 def show_events(result: Json) -> None:
     """Two lines an event, newest first."""
-    if not result["events"]:
+    events = result["events"]
+    if not events:
         lines(_("No event matches.") if result["newest"] else _("Nothing came in yet."))
-    for event in result["events"]:
-        lines(*_event(event))
+        return
+    lines(_("Newest first: sequence, id, time ({zone}), kind").format(zone=zone()), "")
+    for event in events:
+        states = _states(event["deliveries"])
+        lines(_line(event, _what(event)), f"    {states}; {_more(event)}")
+    if result["older"] is not None:
+        lines("", _("Older ones: --before {sequence}").format(sequence=result["older"]))
 
 
 def show_event(result: Json) -> None:
-    """Everything that is known of one event."""
+    """Everything that is known of one event; or its body, or all of the request, as it came."""
+    if part := result.get("part"):
+        _write(_body_of(result) if part == "body" else _request_of(result))
+        return
+    sequence = _("{channel}, sequence {sequence}")
     facts = {
         _("event"): result["id"],
-        _("channel"): _("{channel}, sequence {sequence}").format(
-            channel=result["channel"], sequence=result["sequence"]
-        ),
+        _("channel"): sequence.format(channel=result["channel"], sequence=result["sequence"]),
         _("received"): when(result["received_at"], zoned=True),
         _("kind"): result["kind"] or "-",
         _("order kept by"): result["key"] or _("the channel"),
         _("sender"): result["sender"] or "-",
         _("request"): f"{result['method']} {result['request_target']}",
+        _("size"): size(result["size"]),
     }
     if result["repeat_of"]:
         facts[_("sent before as")] = result["repeat_of"]
     if result["edited_from"]:
-        facts[_("edited from")] = _("{event} by {who}").format(
-            event=result["edited_from"], who=result["made_by"] or _("somebody here")
-        )
+        by = result["made_by"] or _("somebody here")
+        facts[_("edited from")] = _("{id} by {name}").format(id=result["edited_from"], name=by)
     if result["pinned"]:
         facts[_("pinned as")] = result["pinned"]
     if result["damaged"]:
-        facts[_("damaged")] = _("its stored bytes are not those that came; it is sent to nobody")
+        damaged = _("its stored bytes are not those that came; it is sent to nobody")
+        facts[_("damaged")] = damaged
     pairs(facts)
     lines("", *(f"{name}: {value}" for name, value in result["headers"]), "")
     lines(*_body(result).splitlines(), "")
@@ -62,17 +88,41 @@ def show_event(result: Json) -> None:
     lines(*(_delivery(d) for d in result["deliveries"] if d["state"] != "delivered"))
 
 
-def _event(event: Json) -> tuple[str, str]:
-    states = ", ".join(f"{_whose(d)}: {_state(d)}" for d in event["deliveries"])
-    return (
-        f"{when(event['received_at'])}  {event['id']}",
-        f"    {about(event)}; {states or _('nobody had subscribed then')}",
-    )
+def _line(event: Json, *more: str) -> str:
+    named = str(event["sequence"]), short_id(event["id"]), when(event["received_at"])
+    return "  ".join((*named, *more))
+
+
+def _what(event: Json) -> str:
+    """What happened, and in which conversation, as people know it: `#318`."""
+    key = harmless(event["key"], WHAT_CHARS)
+    said = harmless(event["kind"], WHAT_CHARS) or "-"
+    return f"{said}  {'#' if key.isdigit() else ''}{key}".rstrip()
+
+
+def _more(event: Json) -> str:
+    """What was asked for, and how large it is."""
+    asked = harmless(f"{event['method']} {event['request_target']}", WHAT_CHARS)
+    return f"{asked}, {size(event['size'])}"
+
+
+def _states(deliveries: Sequence[Json]) -> str:
+    """What became of it: of one subscription in a word, of many how many are how far."""
+    if not deliveries:
+        return _("nobody subscribed then")
+    if len(deliveries) == 1:
+        return _state(deliveries[0])
+    counts = Counter(map(_word, deliveries))
+    return ", ".join(f"{word} {number}" for word, number in counts.most_common())
 
 
 def _state(delivery: Json) -> str:
-    said, status = state_of(delivery["state"], delivery["attempt"]), delivery["status"]
-    return said if status is None else f"{said} ({status})"
+    status = delivery["status"]
+    return f"{_word(delivery)} {status}" if status is not None else _word(delivery)
+
+
+def _word(delivery: Json) -> str:
+    return state_of(delivery["state"], delivery["attempt"])
 
 
 def _attempt(attempt: Json) -> Sequence[object]:
@@ -86,9 +136,9 @@ def _attempt(attempt: Json) -> Sequence[object]:
 
 
 def _delivery(delivery: Json) -> str:
-    line = f"{_whose(delivery)}: {state_of(delivery['state'], delivery['attempt'])}"
+    line = f"{_whose(delivery)}: {_word(delivery)}"
     if delivery["due_at"]:
-        line += _(", next attempt {time}").format(time=when(delivery["due_at"]))
+        line += _(", next attempt at {time}").format(time=when(delivery["due_at"]))
     return f"{line} ({delivery['reason']})" if delivery["reason"] else line
 
 
@@ -104,24 +154,50 @@ def _whose(record: Json) -> str:
 def _body(result: Json) -> str:
     """The body as people read it: indented where it is JSON."""
     if result["body"] is None:
-        return _("({size} bytes that are no text; --json gives them in base64)").format(
-            size=result["size"]
-        )
+        no_text = _("({size} bytes that are no text: --body sends them to a file or a pipe)")
+        return no_text.format(size=result["size"])
     try:
         text = json.dumps(json.loads(result["body"]), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         text = result["body"]
     if len(text) > MAX_CELL_CHARS:
-        return (
-            text[:MAX_CELL_CHARS]
-            + "\n"
-            + _("… {count} characters more").format(count=len(text) - MAX_CELL_CHARS)
-        )
+        more = _("… {number} characters more").format(number=len(text) - MAX_CELL_CHARS)
+        return f"{text[:MAX_CELL_CHARS]}\n{more}"
     return text
+
+
+def _body_of(event: Json) -> bytes:
+    """The body, byte for byte."""
+    if event["body"] is not None:
+        return str(event["body"]).encode()
+    return base64.b64decode(event["body_base64"])
+
+
+def _request_of(event: Json) -> bytes:
+    """The request as it came, with secrets masked as everywhere."""
+    head = [f"{event['method']} {event['request_target']} HTTP/1.1"]
+    head += [f"{name}: {value}" for name, value in event["headers"]]
+    return "\r\n".join([*head, "", ""]).encode("utf-8", "surrogateescape") + _body_of(event)
+
+
+def _write(content: bytes) -> None:
+    """Write to standard output, byte for byte; to a terminal only what cannot steer it.
+
+    Raises:
+        Unprintable: It could.
+    """
+    text = content.decode("utf-8", "replace")
+    plain = all(char.isprintable() or char in "\r\n\t" for char in text)
+    if Console.of_process().is_terminal and ("\ufffd" in text or not plain):
+        raise Unprintable
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
 
 
 @command(app, "list", show_events, dashes=True)
 def events_list(
+    ctx: typer.Context,
     words: Annotated[
         list[str] | None,
         typer.Argument(
@@ -129,18 +205,46 @@ def events_list(
             help='Those that it means, such as kind:message_created -is:private "bom dia".',
         ),
     ] = None,
+    q: Annotated[str | None, typer.Option("--filter", help="The same, as one option.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Received since: 2h, 3d, or a time (RFC 3339).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--conversation", Old("--key"), help="Of this conversation, or other key."),
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="With a delivery that is waiting, failed, dead, delivered …")
+    ] = None,
     channel: Channel = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
-    before: Annotated[
-        int | None, typer.Option(help="Only those before this sequence number.")
-    ] = None,
+    before: Annotated[int | None, typer.Option(help="Only those before this sequence.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show those that come, until interrupted.")
+    ] = False,
 ) -> Work:
     """List the newest events, and what became of each."""
     for word in words or []:
         if word.startswith("--"):
             raise typer.BadParameter(_("there is no option {word}").format(word=word))
-    query = {"channel": channel, "limit": limit, "before": before, "q": " ".join(words or [])}
-    return lambda api: _listed(api, query)
+    meant = {
+        "channel": channel,
+        "q": " ".join([*(words or []), *([q] if q else [])]),
+        "received_from": moment(since, "--since"),
+        "received_before": moment(until, "--until"),
+        "kind": kind,
+        "key": key,
+        "state": state and state.lower(),
+    }
+    if follow:
+        as_json = bool(ctx.params["as_json"])
+        # What becomes of a new event is not known yet, and a filter's state is another parameter.
+        if state or before or since or until:
+            raise typer.BadParameter(_("--follow goes with no time, state or sequence"))
+        return lambda api: _followed(api, meant, as_json=as_json)
+    return lambda api: _listed(api, meant | {"limit": limit, "before": before})
 
 
 async def _listed(api: Api, query: Json) -> Json:
@@ -151,10 +255,55 @@ async def _listed(api: Api, query: Json) -> Json:
         page = await api.call("GET", target_of("events", query=asked))
         events += page["events"]
         if page["complete"]:
-            return page | {"events": events}
+            older = page["scanned_to"] if page["next"] else None
+            return page | {"events": events, "older": older}
         query["before"] = page["scanned_to"]
 
 
-@route(app, "show", "GET events/{event}", show_event)
-def events_show() -> None:
+async def _followed(api: Api, query: Json, *, as_json: bool) -> Json:
+    """Show events as they come, until interrupted: that is how it ends."""
+    import asyncio
+
+    with suppress(asyncio.CancelledError):
+        async for name, message in api.follow(target_of("feed", query=query)):
+            if name == "bye":
+                raise api.gone(message["why"])
+            if name == "event":
+                _show_followed(message, as_json=as_json)
+    raise typer.Exit
+
+
+def _show_followed(event: Json, *, as_json: bool) -> None:
+    if as_json:
+        print_json(event)
+        return
+    Console.of_process().line(_line(event, _what(event), _more(event)))
+
+
+@command(app, "show", show_event)
+def events_show(
+    event: Annotated[str, typer.Argument(help="Its id, or the end of it.")],
+    body: Annotated[
+        bool, typer.Option("--body", help="Its body alone, byte for byte, to a file or a pipe.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The same with the head before it, secrets masked.")
+    ] = False,
+) -> Work:
     """Show an event whole: headers, body and every attempt."""
+
+    async def found(api: Api) -> Json:
+        whole = await api.call("GET", target_of("events", event))
+        part = "body" if body else "raw" if raw else None
+        return whole | ({"part": part} if part else {})
+
+    return found
+
+
+@command(app, "save", lambda result: _write(result["text"].encode()))
+def events_save(
+    event: Annotated[str, typer.Argument(help="Its id, or the end of it.")],
+    form: Annotated[str, typer.Option("--as", help="curl, httpie or pytest.")] = "curl",
+) -> Work:
+    """Print a script that sends an event once more, with secrets masked."""
+    return ask("GET", "events", event, "as", form.lower())

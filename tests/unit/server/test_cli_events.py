@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
+from relay_protocol.text import short_id
 from relay_server.cli import channels, events
+from relay_server.errors import InvalidValue
+from relay_terminal.console import Console
+from relay_terminal.layout import width
+from tests.unit.server.asking import Json
 from tests.unit.server.commanding import Run, Shown, answer
 from tests.unit.server.results import DELIVERY, EVENT, ID, TOKEN
 
@@ -31,18 +37,44 @@ def test_events_and_status_of_a_server_that_does_not_run(command: Run) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 30, 400])
-def test_wide_tables_keep_ids_and_times_whole(shown: Shown, length: int) -> None:
-    wide = EVENT | {
-        "kind": "k" * length,
-        "key": "🦆" * length,
-        "deliveries": [DELIVERY | {"subscription": "João da Silva " * length}] * 3,
-    }
-    text = shown(events.show_events, {"events": [wide, EVENT | {"id": ID[:-1] + "c"}]})
-    lines = text.splitlines()
-    assert sum(ID in line for line in lines) == 1
-    assert sum(ID[:-1] + "c" in line for line in lines) == 1
-    assert len(re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", text, re.MULTILINE)) == 2
-    assert text.count("k") >= length, "nothing is cut away"
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_an_event_is_two_lines_however_many_are_subscribed(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, length: int, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    many = [DELIVERY | {"subscription": f"João {n}"} for n in range(9)]
+    wide = EVENT | {"request_target": "/" + "k" * length, "deliveries": many}
+    found = {"events": [wide, EVENT | {"size": 2_048}], "older": 6, "newest": 7}
+    text = shown(events.show_events, found)
+    told = text.splitlines()
+    begun = [line for line in told if line.startswith(f"7  {short_id(ID)}  2026-07-02 14:00:10")]
+    assert len(begun) == 2
+    assert len(told) <= 4 + 2 + 3
+    assert all(width(line) <= columns for line in told)
+    assert told[-2:] == ["", "Older ones: --before 6"]
+    for part in (
+        "created  #42",
+        "  retrying 9; POST",
+        "  retrying 503; POST /webhook?a=%2F, 2 KiB",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "said"),
+    [
+        ([], "nobody subscribed then"),
+        ([{"state": "pending", "attempt": 0, "status": None}], "waiting"),
+        ([{"state": "under_way", "attempt": 1, "status": None}], "under way"),
+        (
+            [{"state": "delivered", "attempt": 1, "status": 200}] * 8 + [{"state": "dead"}],
+            "delivered 8, dead 1",
+        ),
+    ],
+)
+def test_what_became_of_an_event(shown: Shown, deliveries: list[Json], said: str) -> None:
+    one = EVENT | {"deliveries": [DELIVERY | delivery for delivery in deliveries]}
+    assert said in shown(events.show_events, {"events": [one], "older": None})
 
 
 def test_nothing_came_in_yet(shown: Shown) -> None:
@@ -60,7 +92,7 @@ def test_an_event_whole(shown: Shown) -> None:
         '"content": "Olá 👋"',
         "503: busy",
         "target lost: reset",
-        "ana: retrying, next attempt ",
+        "ana: retrying, next attempt at ",
         "(the target answers 503)",
     ):
         assert part in text
@@ -91,7 +123,7 @@ def test_an_attempt_of_a_replay_is_marked(shown: Shown) -> None:
 @pytest.mark.parametrize(
     ("body", "part"),
     [
-        (None, "(20 bytes that are no text; --json gives them in base64)"),
+        (None, "(20 bytes that are no text: --body sends them to a file or a pipe)"),
         ("plain", "plain"),
         ("[" * 100_000, "… 80000 characters more"),
         ('{"n":' + "9" * 5_000 + "}", "999"),
@@ -109,3 +141,11 @@ def test_brackets_are_no_markup(shown: Shown) -> None:
     text = shown(events.show_event, EVENT | {"kind": odd, "body": odd})
     assert text.count(odd) == 2
     assert "[bold]z" in shown(channels.show_tokens, {"tokens": [TOKEN | {"name": "[bold]z"}]})
+
+
+def test_a_terminal_gets_no_bytes_that_it_would_obey(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = dataclasses.replace(Console.of_process(), is_terminal=True)
+    monkeypatch.setattr(Console, "of_process", lambda: terminal)
+    for body in (None, "\x1b]0;pwned\x07", "\x9b31m"):
+        with pytest.raises(InvalidValue, match="a terminal would take for commands"):
+            events.show_event(EVENT | {"part": "body", "body": body, "body_base64": "/w=="})
