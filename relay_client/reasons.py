@@ -74,9 +74,10 @@ def unreachable(
             text, hint = no_tls(exc)
         case aiohttp.ClientConnectorDNSError():
             text, hint = _("its name is not known"), _("Check the URL and the network.")
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            text = _("the proxy fails: {reason}").format(reason=exc)
-            hint = _("Check HTTPS_PROXY and NO_PROXY.")
+        case aiohttp.ClientProxyConnectionError():
+            text, hint = no_proxy(f"{exc.host}:{exc.port}")
+        case aiohttp.ClientHttpProxyError():
+            text, hint = proxy_refused(exc.status)
         case TimeoutError():
             text, hint = _("no answer within {within:.0f} s").format(within=within_s), CHECK_URL
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientResponseError() if url.startswith(
@@ -90,6 +91,21 @@ def unreachable(
             text, hint = str(exc) or type(exc).__name__, CHECK_URL
     said = _("{url} cannot be reached: {reason}").format(url=url, reason=harmless(text))
     return RelayUnreachable(said, hint)
+
+
+def no_proxy(place: str) -> tuple[str, str]:
+    """What is said of a proxy that takes no connections, and what to do."""
+    text = _("the proxy {place} does not take connections").format(place=place)
+    return text, _("Check HTTPS_PROXY; NO_PROXY names what is reached without it.")
+
+
+def proxy_refused(status: int) -> tuple[str, str]:
+    """The same of one that does not let pass."""
+    if status == 407:
+        text = _("the proxy asks for a login (407)")
+        return text, _("Name it in the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")
+    text = _("the proxy does not let pass ({status})").format(status=status)
+    return text, _("Check HTTPS_PROXY; NO_PROXY names what is reached without it.")
 
 
 def certificate(error: Exception) -> tuple[str, str]:

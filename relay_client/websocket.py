@@ -11,12 +11,14 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from socket import gaierror
 from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidProxyStatus,
     InvalidStatus,
     NegotiationError,
     ProxyError,
@@ -213,6 +215,16 @@ async def dial(relay: Relay) -> Socket:
     to_proxy: dict[str, Any] = {}
     if relay.proxy is not None and relay.proxy.startswith("https:"):
         to_proxy["proxy_ssl"] = relay.tls or make_context()
+    try:
+        return await _dialled(relay, to_proxy)
+    except OSError as exc:
+        # What comes from behind the proxy is of TLS, or comes too late.
+        if relay.proxy is None or isinstance(exc, ssl.SSLError | TimeoutError):
+            raise
+        raise ProxyError(relay.proxy.rpartition("@")[2].rpartition("/")[2]) from exc
+
+
+async def _dialled(relay: Relay, to_proxy: dict[str, Any]) -> Socket:
     socket = await _connect(
         relay.socket_url,
         create_connection=Socket,
@@ -246,9 +258,16 @@ def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
         case NegotiationError():
             return Reason(_("what answers there speaks no relay.v1"), _("Check the URL."))
         case ProxyError():
-            return Reason(
-                _("the proxy refused: {exc}").format(exc=exc), _("Check HTTPS_PROXY and NO_PROXY.")
-            )
+            match exc:
+                case InvalidProxyStatus(response=response):
+                    text, hint = reasons.proxy_refused(response.status_code)
+                case _:
+                    text, hint = reasons.no_proxy(str(exc))
+            return Reason(_("the relay cannot be reached: {text}").format(text=text), hint)
+        case gaierror():
+            text = _("the relay cannot be reached: {text}")
+            text = text.format(text=_("its name is not known"))
+            return Reason(text, _("Check the URL and the network."))
         case InvalidHandshake():
             return Reason(
                 _("what answers there is no relay: {exc}").format(exc=exc), _("Check the URL.")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
+from websockets.exceptions import WebSocketException
 
-from relay_client.errors import UsageError
+from relay_client.api import Api
+from relay_client.errors import RelayUnreachable, UsageError
 from relay_client.proxies import proxy_for
 from relay_client.relay import Relay
+from relay_client.websocket import Reason, dial, of_failed_handshake
 
 HTTPS, HTTP = "https://relay.example.com", "http://relay.example.com:8802"
 PROXY = "http://proxy.example.com:3128"
@@ -115,3 +119,38 @@ def test_what_is_reached_without_a_proxy(
 ) -> None:
     given(monkeypatch, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
     assert (proxy_for(url) is None) == goes_without
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_api_and_tunnel_say_the_same_of_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, listens: bool
+) -> None:
+    """Not that the relay is away; and never its password."""
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    if not listens:
+        server.close()
+        await server.wait_closed()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://ana:secret@{place}")
+    said = "the proxy asks for a login (407)" if listens else f"the proxy {place} does not take"
+    relay = Relay(HTTPS, "t")
+
+    async with Api(relay) as api:
+        with pytest.raises(RelayUnreachable) as refused:
+            await api.whoami()
+    with pytest.raises((OSError, WebSocketException)) as failed:
+        await dial(relay)
+    reason = of_failed_handshake(failed.value)
+    server.close()
+
+    assert isinstance(reason, Reason)
+    for text in (str(refused.value), reason.text):
+        assert said in text
+        assert "secret" not in text
+    assert refused.value.hint == reason.hint
