@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -31,6 +32,10 @@ ROOT = Path(__file__).parents[1]
 SCREENS = ("relay_client", "relay_server/cli", "relay_server/control.py", "relay_terminal")
 TEMPLATE = LOCALE / "relay.pot"
 HEADER = "# What Relay's commands say."
+# Of a catalogue's head, what says nothing here.
+UNSAID = re.compile(rb'"(Report-|Last-Translator|Language-Team|Generated-By|Project-)[^\n]*\n')
+# What CLDR adds, a form of its own for millions, nobody writes of webhooks.
+HEADERS = {"pt_BR": {"Plural-Forms": "nplurals=2; plural=(n > 1);"}}
 # Dates of a catalogue say nothing that its history does not, and would change with each making.
 DATE = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -100,9 +105,10 @@ def translations() -> list[Path]:
 
 
 def _catalog(language: str | None = None) -> Catalog:
-    catalog = Catalog(language, "relay", HEADER, "Relay", "0.1", creation_date=DATE)
-    catalog.revision_date = DATE
-    catalog.fuzzy = False
+    catalog = Catalog(language, "relay", HEADER, "Relay", creation_date=DATE)
+    if language is not None:
+        catalog.mime_headers = [*HEADERS[language].items()]
+    catalog.revision_date, catalog.fuzzy = DATE, False
     catalog.add(",", context="between thousands")
     for message in sorted(messages(), key=lambda one: one if isinstance(one, str) else one[0]):
         catalog.add(message)
@@ -112,7 +118,7 @@ def _catalog(language: str | None = None) -> Catalog:
 def _po(catalog: Catalog) -> bytes:
     out = io.BytesIO()
     write_po(out, catalog, width=100, no_location=True)
-    return out.getvalue()
+    return UNSAID.sub(b"", out.getvalue())
 
 
 def main() -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ast
+import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from babel.messages.catalog import Message
+from babel.messages.pofile import read_po
 
 from docs import words
 
@@ -32,6 +38,7 @@ SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
 NO_SENTENCE = re.compile(
     r"(GET|POST|PUT|PATCH|DELETE) \S+|(  relay-|echo |\{program\} ).*|relay-.* && .*|.*\(\?P<.*"
 )
+FIELD = re.compile(r"\{[^}]*\}")
 # Modules that are still to be converted.
 LATER = {"answers", "api", "account", "connect", "settings", "subscriptions", "telling"}
 
@@ -108,6 +115,53 @@ def test_every_sentence_goes_through_the_catalogue(file: Path) -> None:
 )
 def test_what_is_a_sentence(code: str, found: list[str]) -> None:
     assert [text for _, text in untranslated(ast.parse(code))] == found
+
+
+@pytest.mark.parametrize("file", words.translations(), ids=lambda file: file.parts[-3])
+def test_a_translation_keeps_the_fields(file: Path) -> None:
+    """A sentence with a field that is not filled would end in a traceback."""
+    catalog = read_po(io.BytesIO(file.read_bytes()))
+    for message in catalog:
+        for said, meant in forms_of(message):
+            assert sorted(FIELD.findall(said)) == sorted(FIELD.findall(meant)), message.id
+
+
+def forms_of(message: Message) -> Iterator[tuple[str, str]]:
+    """Each translated form of a sentence, with the one that it translates."""
+    if not message.id or not message.string:
+        return
+    if isinstance(message.id, str):
+        yield str(message.string), message.id
+        return
+    one, more = message.id
+    said = [text for text in message.string if text]
+    yield from zip(said, [one, *[more] * len(said)], strict=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--help"], "Traz os webhooks de um relay até a máquina em que você desenvolve."),
+        (["connect", "--concurrency", "x"], "Erro: --concurrency: precisa ser um número inteiro"),
+        (["whoami", "--json"], '"message": "no relay is set"'),
+    ],
+)
+def test_a_command_speaks_the_users_language(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    """And English to programs."""
+    environment = os.environ | {"LANG": "pt_BR.UTF-8", "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    environment["RELAY_CLIENT_CONFIG_DIR"] = str(tmp_path)
+    for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
+        environment.pop(name, None)
+    main = "from relay_client.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", main, *arguments],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert said in done.stdout + done.stderr
 
 
 def test_templates_have_named_fields_alone() -> None:
