@@ -15,7 +15,7 @@ from relay_protocol.text import harmless
 from relay_terminal.console import Console
 from relay_terminal.layout import width
 from relay_terminal.streams import READER_GONE, Lines
-from relay_terminal.words import counted
+from relay_terminal.words import _, plural
 
 SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
 _LOOK_S = 0.5  # between two looks at a backlog
@@ -60,17 +60,32 @@ class Announcer:
 
     def _warned(self, welcome: Welcome) -> Iterator[Warned]:
         """That the relay is of another version, or what that costs of what was asked; once."""
-        relay = f"the relay has version {harmless(welcome.version, 40)}, which knows no"
+        version = harmless(welcome.version, 40)
         if self.shares and not can_share(welcome.version):
             self.shares, self._told_version = False, True
-            yield Warned(f"{relay} --share: this client took over from others of its name.")
+            yield Warned(
+                _(
+                    "the relay has version {version}, which knows no --share: this client took over"
+                    " from others of its name."
+                ).format(version=version)
+            )
         if self.filters and any(granted.filter is None for granted in welcome.subscriptions):
             self.filters, self._told_version = False, True
-            yield Warned(f"{relay} --filter: this client gets every webhook.")
+            yield Warned(
+                _(
+                    "the relay has version {version}, which knows no --filter: this client gets"
+                    " every webhook."
+                ).format(version=version)
+            )
         if self.temporary and any(granted.temporary is None for granted in welcome.subscriptions):
             self.temporary, self._told_version = False, True
             names = ", ".join(harmless(granted.name) for granted in welcome.subscriptions)
-            yield Warned(f"{relay} --temporary: {names} stays when this client ends.")
+            yield Warned(
+                _(
+                    "the relay has version {version}, which knows no --temporary: {names} stays"
+                    " when this client ends."
+                ).format(version=version, names=names)
+            )
         if not self._told_version and (text := reasons.of_versions(welcome.version)):
             self._told_version = True
             yield Warned(text)
@@ -126,13 +141,19 @@ class Announcer:
         elif not self._told_trouble:
             self._told_trouble = True
             self._console.note(
-                f"Warning: the output cannot be written ({trouble.strerror});"
-                " webhooks are delivered all the same."
+                _(
+                    "Warning: the output cannot be written ({why}); webhooks are delivered "
+                    "all the same."
+                ).format(why=trouble.strerror)
             )
 
     def _tell_lost(self, lines: int) -> None:
-        text = f"{counted(lines)} lines of this output could not be written"
-        self.tell([Warned(text if lines != 1 else "1 line of this output could not be written")])
+        text = plural(
+            "{number} line of this output could not be written",
+            "{number} lines of this output could not be written",
+            lines,
+        )
+        self.tell([Warned(text)])
 
 
 def can_share(version: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from relay_client.errors import CHECK_URL, RelayProblem
+from relay_terminal.words import _
 
 _T = TypeVar("_T")
 
@@ -349,7 +350,7 @@ class Answer(Generic[_T]):
         try:
             return msgspec.convert(self.whole, self.form)
         except msgspec.ValidationError as exc:
-            raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
+            raise RelayProblem(_("what answers there is no relay"), CHECK_URL) from exc
 
 
 def read(content: bytes, form: type[_T]) -> _T:
@@ -361,4 +362,4 @@ def read(content: bytes, form: type[_T]) -> _T:
     try:
         return msgspec.json.decode(content, type=form)
     except UNREADABLE as exc:
-        raise RelayProblem("what answers there is no relay", CHECK_URL) from exc
+        raise RelayProblem(_("what answers there is no relay"), CHECK_URL) from exc

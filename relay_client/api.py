@@ -31,6 +31,7 @@ from relay_client.errors import (
 )
 from relay_client.relay import USER_AGENT, Relay
 from relay_http.tls import make_context, trusting_nobody
+from relay_terminal.words import _
 
 with trusting_nobody():  # each request is given the context of its relay
     import aiohttp
@@ -102,7 +103,9 @@ class Api:
         except RelayProblem as exc:
             if exc.status not in (404, 405):
                 raise
-            raise RelayProblem(f"{self.url} knows no invitations", CHECK_URL) from exc
+            raise RelayProblem(
+                _("{url} knows no invitations").format(url=self.url), CHECK_URL
+            ) from exc
         return read(answer, Accepted).token
 
     async def login_link(self) -> Answer[LoginLink]:
@@ -177,7 +180,9 @@ class Api:
             raise reasons.web_page(self.url)
         answer = read(content, dict[str, Any])
         if answer.get("status") != "live":
-            raise RelayProblem(f"what answers at {self._relay.url} is no relay", CHECK_URL)
+            raise RelayProblem(
+                _("what answers at {url} is no relay").format(url=self._relay.url), CHECK_URL
+            )
 
     async def post_webhook(
         self, path: str, token: str, body: bytes, headers: Fields = (), method: str = "POST"
@@ -286,7 +291,7 @@ class Api:
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if not path.startswith("/"):  # the relay names some: none of them is another host
-            raise RelayProblem("the relay named an address that is none", CHECK_URL)
+            raise RelayProblem(_("the relay named an address that is none"), CHECK_URL)
         # Taken as it is written: a webhook's path is kept byte for byte.
         url = URL(self._relay.url + path, encoded=True)
         try:
@@ -332,6 +337,6 @@ def choose_channel(channels: Sequence[str], hint: str) -> str:
     if FAVOURITE_CHANNEL in channels:
         return FAVOURITE_CHANNEL
     if not channels:
-        raise UsageError("the token may read no channel", "Ask for one that may.")
+        raise UsageError(_("the token may read no channel"), _("Ask for one that may."))
     names = ", ".join(sorted(channels))
-    raise UsageError(f"the token may read several channels: {names}", hint)
+    raise UsageError(_("the token may read several channels: {names}").format(names=names), hint)

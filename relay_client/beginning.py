@@ -54,7 +54,9 @@ async def _known(api: Api, configuration: Configuration) -> list[SubscriptionSta
     name = settings.name or (await api.whoami()).name
     channels = {Route.parse(text).channel or settings.channel for text in settings.to}
     if None in channels:
-        channels = channels - {None} | {await api.choose_channel("Say which one: --channel NAME")}
+        channels = channels - {None} | {
+            await api.choose_channel(_("Say which one: --channel NAME"))
+        }
     known = (await api.status()).read().subscriptions
     return [one for one in known if one.name == name and one.channel in channels]
 

@@ -95,7 +95,7 @@ class CatchingUp:
             said.append(plural("{number} is tried again", "{number} are tried again", self._failed))
         if self._dead:
             dead = plural("{number} is dead", "{number} are dead", self._dead)
-            said.append(f"{dead}: relay-client replay --dead")
+            said.append(_("{dead}: relay-client replay --dead").format(dead=dead))
         return "; ".join(said)
 
     def _rate(self, now: float) -> float:

@@ -33,7 +33,6 @@ from relay_client import __version__
 from relay_client.announcer import Announcer
 from relay_client.api import Api, choose_channel
 from relay_client.backoff import Backoff
-from relay_client.console import Console
 from relay_client.errors import ClientError, RelayUnreachable, TokenRefused, UsageError
 from relay_client.journal import Journal
 from relay_client.notices import Ended, Lost, Stopping, Warned
@@ -48,9 +47,10 @@ from relay_protocol.client_session import ClientSession
 from relay_protocol.limits import MAX_SUBSCRIPTIONS, WINDOW_DELIVERIES
 from relay_protocol.messages import Hello, Wanted
 from relay_protocol.text import harmless
-from relay_terminal.words import _, speak_english
+from relay_terminal.console import Console
+from relay_terminal.words import N_, _, speak_english
 
-NAME_CHANNEL = "Say which one goes to the target: --to CHANNEL=HOST:PORT"
+NAME_CHANNEL = N_("Say which one goes to the target: --to CHANNEL=HOST:PORT")
 
 
 class Interrupts:
@@ -106,7 +106,7 @@ async def run_connect(configuration: Configuration, console: Console) -> None:
                 return
             announcer.tell([Ended("interrupted", 1)])
             raise ClientError(
-                "Stopped at once.", "What was under way comes again with the next connect."
+                _("Stopped at once."), _("What was under way comes again with the next connect.")
             ) from None
         except UsageError:
             raise  # nothing began, so nothing ends
@@ -127,12 +127,16 @@ async def _connect(
     targets, wanted = await plan(settings, relay, announcer.tell)
     announcer.render = make_render(output, console, relay.url, targets)
     if relay.sends_token_in_clear:
-        text = f"{relay.url} is without TLS: anyone on the way can read the token. Use https."
+        text = _("{url} is without TLS: anyone on the way can read the token. Use https.").format(
+            url=relay.url
+        )
         announcer.tell([Warned(text)])
     if configuration.sources.get("to") == PROJECT:
         for target in targets.values():
             if not is_loopback_host(target.host):
-                text = f"{PROJECT} has webhooks sent to {target.url}, which is not this machine."
+                text = _("{file} has webhooks sent to {url}, which is not this machine.").format(
+                    file=PROJECT, url=target.url
+                )
                 announcer.tell([Warned(text)])
     announcer.shares, announcer.filters = settings.share, bool(settings.filter)
     announcer.temporary = settings.temporary
@@ -201,7 +205,9 @@ async def plan(
     """
     routes = [Route.parse(text) for text in settings.to]
     if not routes:
-        raise UsageError("no target is set", "Say where your app listens: --to localhost:8000")
+        raise UsageError(
+            _("no target is set"), _("Say where your app listens: --to localhost:8000")
+        )
     _checked = relay.tls, relay.proxy  # a wrong --ca-file or HTTPS_PROXY is told at once
     since = parse_since(settings.since, round(time.time() * 1000))
     unnamed = settings.channel
@@ -245,12 +251,14 @@ def _by_channel(routes: list[Route], unnamed: str | None) -> dict[str, Target]:
         assert channel is not None
         if channel in targets:
             raise UsageError(
-                f"two targets are given for the channel {channel}",
-                "A channel goes to one target of a client; run a second client --as NAME.",
+                _("two targets are given for the channel {channel}").format(channel=channel),
+                _("A channel goes to one target of a client; run a second client --as NAME."),
             )
         targets[channel] = route.target
     if len(targets) > MAX_SUBSCRIPTIONS:
-        raise UsageError(f"a client reads at most {MAX_SUBSCRIPTIONS} channels")
+        raise UsageError(
+            _("a client reads at most {number} channels").format(number=MAX_SUBSCRIPTIONS)
+        )
     return targets
 
 

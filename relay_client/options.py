@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from relay_client.console import Console
 from relay_client.errors import CHECK_URL, RelayProblem
+from relay_terminal.console import Console
 from relay_terminal.usage import Old
 from relay_terminal.words import _
 

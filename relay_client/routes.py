@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from relay_client.errors import UsageError
 from relay_http.target import HTTP_PORT, HTTPS_PORT, Target, path_of_all
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment
+from relay_terminal.words import _
 
 _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLACE = re.compile(
@@ -60,14 +61,18 @@ def _target(text: str, whole: str) -> Target:
     is_named = match is not None and match["host"] == "localhost"
     if match is None or not (match["port"] or match["scheme"] or is_named):
         raise UsageError(
-            f"--to {whole!r} is not a target",
-            "Write [CHANNEL=]HOST:PORT[/path], for example localhost:8000.",
+            _("--to {whole!r} is not a target").format(whole=whole),
+            _("Write [CHANNEL=]HOST:PORT[/path], for example localhost:8000."),
         )
     secure = (match["scheme"] or "").lower() == "https"
     port = int(match["port"] or (HTTPS_PORT if secure else HTTP_PORT))
     if not 1 <= port <= 65_535:
-        raise UsageError(f"--to {whole!r}: a port is a number from 1 to 65535")
+        raise UsageError(
+            _("--to {whole!r}: a port is a number from 1 to 65535").format(whole=whole)
+        )
     path = path_of_all(match["path"] or "")
     if path is None:
-        raise UsageError(f"--to {whole!r}: a path goes without ?, #, \\ and /../")
+        raise UsageError(
+            _("--to {whole!r}: a path goes without ?, #, \\ and /../").format(whole=whole)
+        )
     return Target(match["host"] or match["ipv6"], port, path, secure)

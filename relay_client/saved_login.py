@@ -84,7 +84,7 @@ def load(folder: Path, profile: str | None = None) -> dict[str, str]:
     if profile is not None and not found:
         raise UsageError(
             _("there is no login {profile}").format(profile=profile),
-            f"relay-client login URL --profile {profile}",
+            _("relay-client login URL --profile {profile} makes it.").format(profile=profile),
         )
     return found
 

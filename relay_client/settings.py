@@ -28,6 +28,7 @@ from relay_http.target import Target
 from relay_http.tls import target_context
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.text import plainly, trimmed
+from relay_terminal.words import N_, _
 
 _PREFIX = "RELAY_CLIENT_"
 _EMPTY_COUNTS = ("filter",)  # the settings that say something when they are empty
@@ -38,7 +39,7 @@ _FLAGS = {
 }  # where it is not the setting's name
 
 DEFAULT = "default"
-LOGIN, PROJECT = "saved login", FILE  # as sources
+LOGIN, PROJECT = N_("saved login"), FILE  # as sources
 
 
 class ClientSettings(BaseSettings):
@@ -139,7 +140,7 @@ class ClientSettings(BaseSettings):
             return target_context(self.target_ca, verify=not self.insecure_target)
         except (OSError, ValueError) as exc:
             raise UsageError(
-                f"--target-ca {exc}", "It must be a readable file of certificates in PEM."
+                f"--target-ca {exc}", _("It must be a readable file of certificates in PEM.")
             ) from exc
 
     @field_validator("url")
@@ -164,14 +165,14 @@ class ClientSettings(BaseSettings):
     def _page(cls, value: str | None) -> str | None:
         parts = urllib.parse.urlsplit(value or "https://chat.example.com")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-            raise ValueError("it is not like https://chat.example.com")
+            raise ValueError(_("it is not like https://chat.example.com"))
         return None if value is None else value.rstrip("/")
 
     @field_validator("token", "send_token")
     @classmethod
     def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not is_token(value.get_secret_value()):
-            raise ValueError("a token is one word of ASCII characters")
+            raise ValueError(_("a token is one word of ASCII characters"))
         return value
 
     @classmethod
@@ -219,17 +220,21 @@ class Configuration:
         """
         url, token = self.settings.url, self.settings.token
         if url is None:
-            raise UsageError("no relay is set", "Run relay-client login URL, or give --url.")
+            raise UsageError(_("no relay is set"), _("Run relay-client login URL, or give --url."))
         if self.withheld:
             raise UsageError(
                 self.withheld,
-                f"If you trust {url}, run relay-client login {url}, with --profile NAME to keep"
-                " the other login, or give --url.",
+                _(
+                    "If you trust {url}, run relay-client login {url}, with --profile NAME to keep "
+                    "the other login, or give --url."
+                ).format(url=url),
             )
         if token is None:
             raise UsageError(
-                "no token is set",
-                f"Run relay-client login {url}, or give RELAY_CLIENT_TOKEN or --token-file.",
+                _("no token is set"),
+                _(
+                    "Run relay-client login {url}, or give RELAY_CLIENT_TOKEN or --token-file."
+                ).format(url=url),
             )
         return Relay(url, token.get_secret_value(), self.settings.ca_file)
 
@@ -295,14 +300,18 @@ def _bind(values: dict[str, object], sources: dict[str, str], got_for: object, f
     if url == got_for:
         return ""
     if any(sources[name] != LOGIN for name in secrets):
-        return f"{FILE} alone names {url}: a token that is not of a login is not sent there"
+        return _(
+            "{file} alone names {url}: a token that is not of a login is not sent there"
+        ).format(file=FILE, url=url)
     for name in ("token", "ca_file"):
         if sources[name] == LOGIN:
             values.pop(name, None)
     if own := saved_login.of_relay(folder, url):
         values |= own
         return ""
-    return f"{FILE} names {url}; your token is for {got_for}, and is not sent there"
+    return _("{file} names {url}; your token is for {got_for}, and is not sent there").format(
+        file=FILE, url=url, got_for=got_for
+    )
 
 
 def _profile(layers: Mapping[str, Mapping[str, object]]) -> str | None:
@@ -331,9 +340,13 @@ def read_token(file: Path) -> str:
     try:
         token = read_text(file).strip()
     except (OSError, ValueError) as exc:
-        raise UsageError(f"the token file {file} cannot be read: {why_not(exc)}") from exc
+        raise UsageError(
+            _("the token file {file} cannot be read: {why}").format(file=file, why=why_not(exc))
+        ) from exc
     if not is_token(token):
-        raise UsageError(f"the token file {file} holds no token: one word is expected")
+        raise UsageError(
+            _("the token file {file} holds no token: one word is expected").format(file=file)
+        )
     return token
 
 
@@ -351,7 +364,10 @@ def _with_secrets_read(layer: dict[str, object], source: str) -> dict[str, objec
         file = layer.get(f"{name}_file")
         if file is not None and name in layer:
             names = _called(name, source), _called(f"{name}_file", source)
-            raise UsageError(f"{names[0]} and {names[1]} are both set", "Give one of them.")
+            raise UsageError(
+                _("{name} and {other} are both set").format(name=names[0], other=names[1]),
+                _("Give one of them."),
+            )
         if file is not None:
             read[name] = reader(Path(str(file)))
     return {**layer, **read}
@@ -361,7 +377,9 @@ def _read_secret(file: Path) -> str:
     try:
         return read_text(file).strip()
     except (OSError, ValueError) as exc:
-        raise UsageError(f"the secret's file {file} cannot be read: {why_not(exc)}") from exc
+        raise UsageError(
+            _("the secret's file {file} cannot be read: {why}").format(file=file, why=why_not(exc))
+        ) from exc
 
 
 _SECRETS = {"token": read_token, "send_token": read_token, "webhook_secret": _read_secret}
@@ -386,7 +404,7 @@ def _called(name: str, source: str) -> str:
     if source == PROJECT:
         called = next(key for key, (setting, _types) in KEYS.items() if setting == name)
         return f"{called} in {PROJECT}"
-    return f"{name} of the {source}"
+    return _("{name} of the {source}").format(name=name, source=source)
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
@@ -396,8 +414,12 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
     for name in environment:
         if name.upper().startswith(_PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
-            raise UsageError(f"{name} is no setting of relay-client", hint)
+            hint = (
+                _("Did you mean {name}?").format(name=near[0])
+                if near
+                else _("There are: {known}.").format(known=", ".join(known))
+            )
+            raise UsageError(_("{name} is no setting of relay-client").format(name=name), hint)
 
 
 def is_token(text: str) -> bool:

@@ -190,9 +190,10 @@ def _next(notice: Settled, say: Say) -> str:
         return say("the relay tries again at {time}").format(time=when)
     if verdict is not None and verdict.follows is Follows.DEAD:
         number = delivery.attempt
-        one, more = "dead after {number} attempt", "dead after {number} attempts"
-        dead = say(one if number == 1 else more).format(number=number)
-        return f"{dead}: relay-client replay --dead"
+        if number == 1:
+            return say("dead after 1 attempt: relay-client replay --dead")
+        dead = say("dead after {number} attempts: relay-client replay --dead")
+        return dead.format(number=number)
     if verdict is not None:
         return say("the relay pauses the subscription")
     if isinstance(outcome, Failure) and outcome.kind is FailureKind.REFUSED:

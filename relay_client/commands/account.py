@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from relay_client import __version__
 from relay_client.commands.subscriptions import state_of
-from relay_client.console import Colour, counted, duration, table
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
-from relay_terminal.layout import when
+from relay_terminal.layout import Colour, duration, table, when
 from relay_terminal.usage import App
-from relay_terminal.words import _
+from relay_terminal.words import _, plural
 
 if TYPE_CHECKING:
     from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
@@ -68,7 +67,7 @@ async def channels(given: Given) -> None:
     answer = await given.api.channels()
 
     def rows() -> Iterator[tuple[str, ...]]:
-        yield "CHANNEL", "WEBHOOK URL", "SENDERS PROVE THEMSELVES BY", "KEPT"
+        yield "CHANNEL", _("WEBHOOK URL"), _("SENDERS PROVE THEMSELVES BY"), "KEPT"
         for one in answer.read().channels:
             proof = ", ".join(one.sender_auth) or "nothing"
             url = given.api.url + one.webhook_path
@@ -99,8 +98,13 @@ def _sources(configuration: Configuration) -> list[str]:
 
 
 def _status_lines(given: Given, found: Status) -> list[str]:
-    up = f"{given.api.url} is up for {duration(found.uptime_s)}, version {harmless(found.version)}"
-    channels = [("CHANNEL", "EVENTS", "FULL", "LAST RECEIVED"), *map(_channel_row, found.channels)]
+    up = _("{url} is up for {time}, version {version}").format(
+        url=given.api.url, time=duration(found.uptime_s), version=harmless(found.version)
+    )
+    channels = [
+        ("CHANNEL", "EVENTS", "FULL", _("LAST RECEIVED")),
+        *map(_channel_row, found.channels),
+    ]
     heading = ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")
     first, *lines = table([heading, *map(_subscription_row, found.subscriptions)])
     shown = [  # one that is paused must not be overlooked
@@ -128,5 +132,5 @@ def _channel_row(one: ChannelStatus) -> tuple[str, ...]:
 
 
 def _subscription_row(one: SubscriptionStatus) -> tuple[str, ...]:
-    waiting = counted(one.backlog, "webhook")
+    waiting = plural("{number} webhook", "{number} webhooks", one.backlog)
     return harmless(one.channel), harmless(one.name), state_of(one), waiting, str(one.dead)

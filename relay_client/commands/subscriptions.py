@@ -35,7 +35,9 @@ async def resume(given: Given, channel: Channel = None, name: Name = None) -> No
     """Go on with a subscription that was paused because your app answered 410."""
     where, who = await channel_of(given), await name_of(given)
     await given.api.resume(where, who)
-    text = f"{harmless(who)} goes on: what waited of {harmless(where)} is delivered now."
+    text = _("{who} goes on: what waited of {where} is delivered now.").format(
+        who=harmless(who), where=harmless(where)
+    )
     given.show({"channel": where, "subscription": who, "resumed": True}, lambda: [text])
 
 

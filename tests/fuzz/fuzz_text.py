@@ -7,7 +7,6 @@ import io
 import json
 
 from relay_client.announcer import can_share
-from relay_client.console import Console, padded, table, width
 from relay_client.errors import UsageError
 from relay_client.notices import (
     Connected,
@@ -31,6 +30,8 @@ from relay_protocol.messages import Granted, Welcome
 from relay_protocol.text import harmless
 from relay_protocol.times import parse_span
 from relay_protocol.values import Delivery, EventHead, Failure, FailureKind, RequestHead, Response
+from relay_terminal.console import Console
+from relay_terminal.layout import padded, table, width
 from tests.fuzz.running import run
 
 URL = "https://relay.example.com"

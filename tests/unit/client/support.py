@@ -13,7 +13,6 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from relay_client import __version__
-from relay_client.console import Console
 from relay_client.options import ask
 from relay_client.settings import ClientSettings, Configuration
 from relay_protocol.codec import batch, encode, unpack_client
@@ -30,6 +29,7 @@ from relay_protocol.messages import (
 from relay_protocol.server_session import ServerEffect, ServerSession
 from relay_protocol.session import Close, Ping
 from relay_protocol.values import Delivery, Outcome
+from relay_terminal.console import Console
 from tests.support.raw_target import RECEIVED_AT, make_delivery
 from tests.support.waiting import until
 

@@ -17,7 +17,6 @@ import pytest
 from relay_client import __version__, api, doctor, reasons, websocket
 from relay_client.api import Api, choose_channel
 from relay_client.commands import account, replaying, replays, subscriptions
-from relay_client.console import Console
 from relay_client.errors import (
     ClientError,
     ExitStatus,
@@ -28,6 +27,7 @@ from relay_client.errors import (
 )
 from relay_client.relay import Relay
 from relay_client.settings import Configuration
+from relay_terminal.console import Console
 from tests.unit.client.support import (
     REPLAY,
     STATUS,

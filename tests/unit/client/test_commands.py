@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from relay_client import cli, saved_login
 from relay_client.commands import account, events, replaying, replays, subscriptions
-from relay_client.console import Console
 from relay_client.errors import (
     ClientError,
     ExitStatus,
@@ -21,6 +20,7 @@ from relay_client.errors import (
     TokenRefused,
     UsageError,
 )
+from relay_terminal.console import Console
 from tests.unit.client.support import (
     REPLAY,
     TOKEN,

@@ -16,7 +16,6 @@ import pytest
 
 from relay_client.announcer import Announcer, can_share
 from relay_client.connect import plan, run_connect
-from relay_client.console import Console
 from relay_client.errors import ClientError, TakenOver, UsageError
 from relay_client.notices import Connected, Lost, Notice, Slept, Warned
 from relay_client.relay import Relay
@@ -24,6 +23,7 @@ from relay_client.settings import ClientSettings, Configuration
 from relay_http.target import Target
 from relay_http.tls import make_context
 from relay_protocol.messages import CloseCode, Granted, Wanted, Welcome
+from relay_terminal.console import Console
 from tests.support.certificates import make_certificate
 from tests.support.raw_target import RawTarget, make_delivery, raw_target
 from tests.support.waiting import until

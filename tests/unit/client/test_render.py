@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay_client.console import Console, width
 from relay_client.notices import (
     Connected,
     Ended,
@@ -30,6 +29,8 @@ from relay_client.render import Render, make_render
 from relay_http.target import Target
 from relay_protocol.messages import Follows, Granted, Verdict, Welcome
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from relay_terminal.console import Console
+from relay_terminal.layout import width
 from tests.fuzz.fuzz_text import check_read, check_shown
 from tests.support.raw_target import make_delivery
 from tests.support.tries import tries
