@@ -99,8 +99,24 @@ async def open_conversation(
     chatwoot_url: Annotated[
         str | None, typer.Option(help="Your Chatwoot, e.g. https://chat.example.com.")
     ] = None,
+    on_dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="The event on the relay's own dashboard.")
+    ] = False,
 ) -> None:
     """Open a conversation in Chatwoot; where there is no terminal, print its address."""
+    if on_dashboard:
+        url = f"{given.api.url}/events/{await event_of(given, case)}"
+    else:
+        url = await _in_chatwoot(given, case)
+    given.show({"url": url}, lambda: [url])
+    if given.console.is_terminal and not given.as_json:
+        import webbrowser
+
+        webbrowser.open(url)
+
+
+async def _in_chatwoot(given: Given, case: str) -> str:
+    """The address of a conversation in the Chatwoot that is set."""
     base = given.configuration.settings.chatwoot_url
     if base is None:
         raise UsageError(
@@ -112,12 +128,7 @@ async def open_conversation(
     # They are of a body that anybody may have written: the address has nothing of it but digits.
     if not (_DIGITS.fullmatch(account) and _DIGITS.fullmatch(number)):
         raise NothingFound(_("{case} is no conversation of Chatwoot's").format(case=case))
-    url = f"{base}/app/accounts/{account}/conversations/{number}"
-    given.show({"url": url}, lambda: [url])
-    if given.console.is_terminal and not given.as_json:
-        import webbrowser
-
-        webbrowser.open(url)
+    return f"{base}/app/accounts/{account}/conversations/{number}"
 
 
 @pins.command("list")

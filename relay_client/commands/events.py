@@ -14,6 +14,7 @@ import typer
 from relay_client.commands.lines import followed_line, list_lines
 from relay_client.commands.meant import (
     NAMED_HELP,
+    Filter,
     channel_of,
     event_of,
     filter_of,
@@ -40,7 +41,6 @@ Words = Annotated[
         help='Those that it means, such as kind:message_created -is:private "bom dia".',
     ),
 ]
-Filter = Annotated[str | None, typer.Option("--filter", help="The same, as an option.")]
 Event = Annotated[str, typer.Argument(help=NAMED_HELP)]
 
 

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay_client.commands.lines import own, state_of
-from relay_client.commands.meant import channel_of, event_of, filter_of, name_of, names_event
+from relay_client.commands.meant import (
+    Filter,
+    channel_of,
+    event_of,
+    filter_of,
+    name_of,
+    names_event,
+)
 from relay_client.errors import ClientError, NotDelivered, TimedOut, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
@@ -42,6 +49,7 @@ async def wait(
             metavar="[FILTER]…", help="The event that it means, or one by its id. (default: any)"
         ),
     ] = None,
+    q: Filter = None,
     timeout: Annotated[str, typer.Option(metavar="SPAN", help="How long, e.g. 30s or 2m.")] = "30s",
     cursor: Annotated[
         str | None,
@@ -72,7 +80,7 @@ async def wait(
     awaited = Awaited(given, await name_of(given), status.lower(), time.time() + within_s)
     try:
         async with asyncio.timeout(within_s):
-            event = await awaited.event(filter_of(words) or "", cursor)
+            event = await awaited.event(filter_of(words, q) or "", cursor)
     except TimeoutError as exc:
         raise awaited.missed(timeout) from exc
     delivery = own(event.deliveries, awaited.name)

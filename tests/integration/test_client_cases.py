@@ -106,13 +106,16 @@ async def test_pins_are_set_listed_and_taken_off(ana: Ana) -> None:
 
 
 async def test_a_conversation_is_found_in_the_chatwoot_that_was_named(ana: Ana) -> None:
-    for body in (fixture("message_created_incoming"), hostile(), b"{}"):
+    for body in (fixture("message_created_incoming"), hostile()):
         await ana.sends(body)
+    event = await ana.sends(b"{}")
     chatwoot = ("--chatwoot-url", "https://chat.example.com/")
 
     url = "https://chat.example.com/app/accounts/2/conversations/318"
     assert (await ana.says("open", "318", *chatwoot)).strip() == url
     assert json.loads(await ana.says("open", "2/318", *chatwoot, "--json")) == {"url": url}
+    page = await ana.says("open", event[-8:], "--dashboard")
+    assert page.strip() == f"{ana.relay.url}/events/{event}"
     status, output, errors = await ana.runs("open", "318")
     assert (status, output, "--chatwoot-url" in errors) == (2, "", True)
     for case in ("evil", "latest", "999"):
