@@ -29,31 +29,34 @@ class Beat(IntEnum):
     REFUSED = 4  # webhooks that were not stored
 
 
+BEATS = len(Beat)
+
+
 class Minutes:
     """The counts of one channel, a ring of minutes."""
 
     def __init__(self, minute: int) -> None:
         self._newest = minute
-        self._counts = array("I", bytes(4 * len(Beat) * MAX_MINUTES))
+        self._counts = array("I", bytes(4 * BEATS * MAX_MINUTES))
 
     def add(self, minute: int, beat: Beat, count: int) -> None:
         """Count in a minute; in the newest one where the clock was set back."""
         if minute > self._newest:
             for gone in range(max(self._newest, minute - MAX_MINUTES) + 1, minute + 1):
                 at = self._at(gone)
-                self._counts[at : at + len(Beat)] = array("I", bytes(4 * len(Beat)))
+                self._counts[at : at + BEATS] = array("I", bytes(4 * BEATS))
             self._newest = minute
         self._counts[self._at(self._newest) + beat] += count
 
     def of(self, minute: int) -> tuple[int, ...]:
         """What was counted in a minute."""
         if not self._newest - MAX_MINUTES < minute <= self._newest:
-            return (0,) * len(Beat)
+            return (0,) * BEATS
         at = self._at(minute)
-        return tuple(self._counts[at : at + len(Beat)])
+        return tuple(self._counts[at : at + BEATS])
 
     def _at(self, minute: int) -> int:
-        return minute % MAX_MINUTES * len(Beat)
+        return minute % MAX_MINUTES * BEATS
 
 
 class Pulse:
@@ -90,7 +93,7 @@ class Pulse:
         """The last minutes, this one last: when each began, and its counts by `Beat`."""
         now, counts = self._clock.unix_ms() // MINUTE_MS, self._channels.get(channel)
         for minute in range(now - count + 1, now + 1):
-            yield minute * MINUTE_MS, counts.of(minute) if counts else (0,) * len(Beat)
+            yield minute * MINUTE_MS, counts.of(minute) if counts else (0,) * BEATS
 
     def _stored(self, change: EventsStored) -> None:
         # It may be told twice, and by another replica without its events.
