@@ -19,25 +19,32 @@ HEADING, COMMAND = "bold", "cyan"
 PROXIES = ("http_proxy", "all_proxy", "ALL_PROXY")
 
 
-def next_steps(made: Mapping[str, Any], token: str, ports: Ports) -> list[tuple[str, str]]:
+def next_steps(
+    made: Mapping[str, Any], token: str, link: str, ports: Ports
+) -> list[tuple[str, str]]:
     """Lines, each with its style.
 
     Args:
         made: What `relay-server init --json` gave.
         token: A second developer's.
+        link: Logs in to the dashboard.
         ports: Those in use.
     """
     second_port = free_port_above(ports.app_port, astuple(ports))
     return [
         ("What to try next", HEADING),
         ("", ""),
-        ("1. Send a webhook yourself, from another terminal:", HEADING),
+        ("1. Look at it in a browser: what came, live, and what became of it. This link", HEADING),
+        ("   works once, within a minute; d and Enter here prints a new one:", HEADING),
+        (link, COMMAND),
+        ("", ""),
+        ("2. Send a webhook yourself, from another terminal:", HEADING),
         (curl(made["webhook_url_query"]), COMMAND),
         ("", ""),
-        ("2. See webhooks wait: type r and Enter here to stop the bot, send a few, and", HEADING),
+        ("3. See webhooks wait: type r and Enter here to stop the bot, send a few, and", HEADING),
         ("   type r and Enter again. They arrive in order; none is lost.", HEADING),
         ("", ""),
-        ("3. Be a second developer, with an app and a token of your own: each gets all.", HEADING),
+        ("4. Be a second developer, with an app and a token of your own: each gets all.", HEADING),
         ("   These two each want a terminal; then send again.", HEADING),
         (second_bot(second_port), COMMAND),
         (second_client(made["url"], token, second_port), COMMAND),

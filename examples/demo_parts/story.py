@@ -107,9 +107,9 @@ class Demo:
         Raises:
             DemoFailed: The server or the client ended by itself.
         """
-        token = await self._second_token()
+        token, link = await self._second_token(), await self._link()
         self._screen.say()
-        for text, style in next_steps(self._made, token, self._ports):
+        for text, style in next_steps(self._made, token, link, self._ports):
             self._screen.say(text, style)
         with typed_lines() as typed:
             while (line := await self._typed(typed)) is not None:
@@ -172,6 +172,10 @@ class Demo:
         made = await self._output(SERVER, "token", "create", SECOND_DEVELOPER, *scope, "--json")
         return str(json.loads(made)["token"])
 
+    async def _link(self) -> str:
+        """What logs in to the dashboard as who has every right: once, and within a minute."""
+        return str(json.loads(await self._output(SERVER, "dashboard", "--json"))["url"])
+
     async def _typed(self, typed: TypedLines) -> str | None:
         """Wait for a line; None at the end of input.
 
@@ -194,9 +198,12 @@ class Demo:
             self._screen.say(f"{program.epitaph()} r and Enter starts it again.", "bold")
 
     async def _obey(self, line: str) -> None:
-        if line.lower() != "r":
+        if line.lower() == "d":
+            self._screen.say(await self._link(), "cyan")
+        elif line.lower() != "r":
             if line:
-                self._screen.say("r and Enter stops or starts the bot; Ctrl-C ends.", "bold")
+                self._screen.say("r and Enter stops or starts the bot, d and Enter prints", "bold")
+                self._screen.say("a link to the dashboard; Ctrl-C ends.", "bold")
         elif self._bot in self._running:
             await self._stop(self._bot)
             self._screen.say("The bot is stopped. Send webhooks: they wait on the relay.", "bold")

@@ -174,6 +174,23 @@ def init(
 command(app, "status", show_status)(status)
 
 
+def show_link(result: Json) -> None:
+    """A link to open."""
+    lines(_("Open this link within a minute; it works once:"), f"  {result['url']}")
+
+
+@command(app, "dashboard", show_link)
+def dashboard() -> Work:
+    """Print a link that logs you in to the dashboard: once, and within a minute."""
+
+    async def made(api: Api) -> Json:
+        if not api.running:
+            raise NotReady(_("there is no dashboard: the server does not run"))
+        return await api.call("POST", "login-links")
+
+    return made
+
+
 @command(app, "health", lambda _result: lines("ready"))
 def health(ctx: typer.Context) -> Json:
     """Ask the running server whether it is ready; exit status 0 when it is."""

@@ -146,3 +146,9 @@ async def test_the_api_takes_no_cookie_and_pages_take_no_token(
     answer = await ask(relay, f"GET / HTTP/1.1\r\n{host}\r\n{bearer}\r\n\r\n")
     assert answer.status == 303
     await page.close()
+
+
+async def test_a_command_without_a_server_makes_no_link(relay: Relay) -> None:
+    relay.server.terminate()
+    await relay.server.exit_status()
+    assert "the server does not run" in await relay.refused("dashboard")

@@ -241,6 +241,10 @@ def test_on_a_terminal_it_stays_up_until_ctrl_c(tmp_path: Path) -> None:
         assert "\x1b[" in terminal.text
         curl = line_with(terminal.plain, "--data-binary")
 
+        assert "#k=rlk_" in line_with(terminal.plain, "/login")
+        terminal.type("d\n")
+        terminal.shows("/login#k=rlk_", times=2)
+
         terminal.type("r\n")
         terminal.shows("The bot is stopped.")
         post_as_curl(curl)
