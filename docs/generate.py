@@ -118,7 +118,8 @@ def _sections(command: Any, path: str) -> Iterator[str]:
         if hasattr(child, "commands"):
             yield from _sections(child, f"{path} {name}")
             continue
-        arguments = [spelled(p) for p in child.params if p.param_type_name == "argument"]
+        shown = [p for p in child.params if p.param_type_name == "argument" and is_shown(p)]
+        arguments = map(spelled, shown)
         yield from ("", f"### `{' '.join([path, name, *arguments])}`", "", child.help.strip())
         if child.params:
             yield from ("", *_options(child.params))

@@ -95,7 +95,7 @@ class Api:
             ServerGone: No server runs, or it went away.
         """
         if not self.running:
-            raise self.gone("it does not run")
+            raise self.gone(_("it does not run"))
         url, name = f"http://relay/api/v1/{path}", ""
         silent = aiohttp.ClientTimeout(total=None, sock_read=SILENT_S)
         try:
@@ -103,7 +103,7 @@ class Api:
                 if response.status >= 400:
                     raise ApiRefused(response.status, json.loads(await response.read())["error"])
                 async for line in response.content:
-                    field, _, value = line.decode().rstrip("\n").partition(": ")
+                    field, _colon, value = line.decode().rstrip("\n").partition(": ")
                     if field == "event":
                         name = value
                     elif field == "data":

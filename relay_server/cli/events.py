@@ -34,8 +34,12 @@ WHAT_CHARS = 40  # of a request or a key, in a list
 class Unprintable(InvalidValue):
     """A terminal would take bytes of it for commands."""
 
-    message = "it has bytes that are no text, which a terminal would take for commands"
     hint = "Send it to a file or a pipe."
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("it has bytes that are no text, which a terminal would take for commands")
+        )
 
 
 def show_events(result: Json) -> None:

@@ -287,9 +287,8 @@ def begin(bodies: Callable[[Api], Coroutine[Any, Any, list[Json]]]) -> Work:
 
 @command(dead, "list", show_dead)
 def dead_list(
-    channel: Annotated[
-        str | None, typer.Argument(help="Of which channel; all if left out.")
-    ] = None,
+    of_channel: Annotated[str | None, typer.Argument(hidden=True)] = None,
+    channel: Channel = None,
     subscription: Subscription = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
     after: Annotated[
@@ -298,8 +297,8 @@ def dead_list(
     ] = None,
 ) -> Work:
     """List dead deliveries, and why each was given up."""
-    query = {"channel": channel, "subscription": subscription, "limit": limit, "after": after}
-    return ask("GET", "dead", query=query)
+    whose = {"channel": channel or of_channel, "subscription": subscription}
+    return ask("GET", "dead", query=whose | {"limit": limit, "after": after})
 
 
 @command(dead, "replay", show_begun)

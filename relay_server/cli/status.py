@@ -97,7 +97,7 @@ def _of_subscription(s: Json) -> Iterator[str]:
     if s["dead"]:
         dead = plural("{number} dead delivery", "{number} dead deliveries", s["dead"])
         yield alarm(_("{name} of {channel}: {dead}").format(**who, dead=dead))
-        yield f"  relay-server dead list {s['channel']}"
+        yield f"  relay-server dead list --channel {s['channel']}"
     yield from paused_lines([s])
     if s["away_long"]:
         waiting = plural("{number} event waits", "{number} events wait", s["backlog"])

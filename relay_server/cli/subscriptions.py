@@ -10,7 +10,7 @@ import typer
 
 from relay_server.cli.changes import change, show_changes
 from relay_server.cli.command import Work, ask, command, route, target_of
-from relay_server.cli.options import Json, Name, OfChannel, moment
+from relay_server.cli.options import Channel, Json, Name, OfChannel, moment
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, table, when
 from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
 from relay_terminal.usage import App
@@ -195,11 +195,19 @@ def _of_target(f: Json) -> Iterator[str]:
 
 
 @command(app, "list", show_subscriptions)
-def subscription_list() -> Work:
+def subscription_list(channel: Channel = None) -> Work:
     """List the subscriptions and what waits for each."""
+    return _listed("status", "subscriptions", channel)
+
+
+def _listed(path: str, name: str, channel: str | None) -> Work:
+    """Those of a channel, or all."""
 
     async def found(api: Api) -> Json:
-        return {"subscriptions": (await api.call("GET", "status"))["subscriptions"]}
+        if channel is not None:
+            await api.call("GET", target_of("channels", channel))  # one that is not there is wrong
+        each = (await api.call("GET", path))[name]
+        return {name: [one for one in each if channel in (None, one["channel"])]}
 
     return found
 
@@ -273,9 +281,10 @@ def forward_create(
     return ask("POST", "forwards", body=body)
 
 
-@route(forwards, "list", "GET forwards", show_forwards)
-def forward_list() -> None:
+@command(forwards, "list", show_forwards)
+def forward_list(channel: Channel = None) -> Work:
     """List the forwards, and what waits for each."""
+    return _listed("forwards", "forwards", channel)
 
 
 @command(

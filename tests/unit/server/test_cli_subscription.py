@@ -146,3 +146,17 @@ def test_what_a_new_forward_says_of_its_target(shown: Shown) -> None:
     )
     taken = shown(subscriptions.show_forward, FORWARD | {"connected": True, "tried": True})
     assert "http://bot:8001/webhook takes connections." in taken
+
+
+def test_lists_of_a_channel(command: Run) -> None:
+    command("init")
+    command("channel", "create", "other")
+    for channel in ("chatwoot", "other"):
+        command("forward", "create", channel, "http://bot:8001/webhook")
+    for noun, name in (("forward", "forwards"), ("subscription", "subscriptions")):
+        found = answer(command(noun, "list", "--channel", "other", "--json"))[name]
+        assert [one["channel"] for one in found] == ["other"]
+        assert "no channel is named 'x'" in command(noun, "list", "--channel", "x")[2]
+    for whose in (("--channel", "other"), ("other",)):
+        assert command("dead", "list", *whose)[1] == "Nothing is dead.\n"
+    assert "no channel is named 'x'" in command("dead", "list", "--channel", "x")[2]
