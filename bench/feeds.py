@@ -1,5 +1,6 @@
-"""What it costs that somebody watches: five live feeds beside webhooks at 50 a second."""
+"""What it costs that somebody watches: five live feeds and a search a second, beside webhooks."""
 
+import http.client
 import selectors
 import socket
 import threading
@@ -16,19 +17,21 @@ from bench.ways import RelayWay, relay
 
 ON_PORT, ON_HOST = 3, 2  # feeds of one token, and of nobody: of either there may be four
 EVENT = b"event: event\n"
+SEARCH = "/api/v1/events?limit=50&q=bom+bolo"
+SEARCH_EACH_S = 1.0
 LEAST_SHARE = 0.9  # of what happens, that a feed must tell of
 
 
 def watched(target: Target, folder: Path, size: Size) -> Figures:
-    """Webhooks alone, with five feeds of all that happens, and alone again.
+    """Webhooks at 50 a second alone, with five feeds of all that happens and searches, and alone.
 
     The quiet figures are the means of the two around. A viewer's CPU is a fifth of what the server
-    takes more than in them.
+    takes more than in them, the searches' included.
     """
     with relay(folder, target.port) as way:
         warm_up(target, way)
         before = _live(target, way, size.quiet_s)
-        with _watching(way) as told:
+        with _watching(way) as told, _searching(way):
             during = _live(target, way, size.slow_s)
         after = _live(target, way, size.quiet_s)
     feeds = ON_PORT + ON_HOST
@@ -74,6 +77,32 @@ def _watching(way: RelayWay) -> Iterator[list[int]]:
         finally:
             over.set()
             reading.join()
+
+
+@contextmanager
+def _searching(way: RelayWay) -> Iterator[None]:
+    """A search each second; one that is refused is an error."""
+    over, failed = threading.Event(), list[int]()
+
+    def search() -> None:
+        headers = {"Authorization": f"Bearer {way.subscribe_token}"}
+        while not over.wait(SEARCH_EACH_S):
+            connection = http.client.HTTPConnection("127.0.0.1", way.port, timeout=30)
+            connection.request("GET", SEARCH, headers=headers)
+            if (answer := connection.getresponse()).status != 200:
+                failed.append(answer.status)
+            answer.read()
+            connection.close()
+
+    searching = threading.Thread(target=search)
+    searching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        searching.join()
+    if failed:
+        raise BenchError(f"{len(failed)} searches were refused: {failed[0]}.")
 
 
 def _feed(way: RelayWay, *, on_port: bool) -> socket.socket:

@@ -6,8 +6,10 @@ one question after the other is asked of its API, each on a new connection, as a
 
 import http.client
 import json
+import shutil
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,7 +22,8 @@ from bench.bounds import Bound
 from bench.errors import BenchError
 from bench.run import exit_status, say
 from bench.scale import fill, wait_until_at_rest
-from bench.scenarios import Figures, Target, target_running
+from bench.scenarios import Figures, Target, post, target_running, warm_up
+from bench.strains import LIVE_RATE, arrived, at
 from bench.usage import usage
 from bench.ways import RelayWay, relay_server
 
@@ -28,6 +31,7 @@ SIZES, QUICK = (100_000, 1_000_000), (20_000,)
 ASKED = 20  # times each question, after one to warm up
 WALK_S = 10.0  # for a filter that fits no event, which is looked for in all of them
 LEVEL_WITHIN_S = 1_500.0
+OFF_S = 5.0  # that a server without an index is looked at
 QUESTIONS: dict[str, dict[str, str]] = {
     "page": {"limit": "50"},
     "page, half way down": {"limit": "50", "before": "half"},
@@ -47,15 +51,31 @@ WALK = {"q": "path:/nowhere", "limit": "50"}
 def found(target: Target, folder: Path, sizes: Sequence[int]) -> Figures:
     """What the index of each size costs, and how long each question takes."""
     fill(target, {folder / str(number): number for number in sizes})
-    figures = Figures()
+    figures = Figures(_switched_off(target, folder / str(sizes[0]), sizes[0]))
     for number in sizes:
         with ExitStack() as stack:
             way = stack.enter_context(relay_server(folder / str(number), target.port))
-            figures |= {f"{number}/{name}": value for name, value in _asked(way, number).items()}
+            figures |= {
+                f"{number}/{name}": value for name, value in _asked(target, way, number).items()
+            }
     return figures
 
 
-def _asked(way: RelayWay, number: int) -> Figures:
+def _switched_off(target: Target, folder: Path, number: int) -> Figures:
+    """What a server that is to have no index does on a store that another would index."""
+    place = shutil.copytree(folder, folder.with_name("off"))
+    with relay_server(place, target.port, RELAY_SERVER_SEARCH="off") as way:
+        server = way.processes["server"]
+        wait_until_at_rest(server)
+        before = usage(server).cpu_s
+        time.sleep(OFF_S)
+        return {
+            f"{number}/off: CPU an event, µs": 1e6 * (usage(server).cpu_s - before) / number,
+            f"{number}/off: index, bytes": _size(way.folder / "data", "search.db"),
+        }
+
+
+def _asked(target: Target, way: RelayWay, number: int) -> Figures:
     server = way.processes["server"]
     before = usage(server).cpu_s
     say(f"  indexing {number:,} events")
@@ -70,7 +90,34 @@ def _asked(way: RelayWay, number: int) -> Figures:
         asked = {k: str(number // 2) if v == "half" else v for k, v in query.items()}
         times = [_ask(way, urlencode(asked))[0] for _ in range(ASKED + 1)]
         figures[f"{name}, ms"] = statistics.median(times[1:])
-    return figures | _walked(way)
+    return figures | _walked(way) | _delivered_beside(target, way)
+
+
+def _delivered_beside(target: Target, way: RelayWay) -> Figures:
+    """How fast webhooks arrive while somebody follows a rare filter, and while nobody does."""
+    way.start_client()
+    warm_up(target, way)
+    before, over = _end_to_end(target, way), threading.Event()
+
+    def walk() -> None:
+        query = urlencode(WALK)
+        while not over.is_set():
+            query = _ask(way, query)[1]["next"] or urlencode(WALK)
+
+    walking = threading.Thread(target=walk)
+    walking.start()
+    try:
+        during = _end_to_end(target, way)
+    finally:
+        over.set()
+        walking.join()
+    after = _end_to_end(target, way)
+    return {"end to end p99 beside a rare filter, x": 2 * during / (before + after)}
+
+
+def _end_to_end(target: Target, way: RelayWay) -> float:
+    load = post(target, way, target.reset(), at(LIVE_RATE, WALK_S))
+    return arrived(target, load)["end_to_end_ms"]["p99"]
 
 
 def _walked(way: RelayWay) -> Figures:
@@ -116,9 +163,14 @@ def _size(folder: Path, name: str) -> int:
 
 
 def _bounds() -> list[Bound]:
-    made = list[Bound]()
+    off = {"off: CPU an event, µs": (1, "µs"), "off: index, bytes": (0, "bytes")}
+    made = [
+        Bound(f"100,000: {name}", "search", f"100000/{name}", most, unit)
+        for name, (most, unit) in off.items()
+    ]
     asked = {"page, ms": 15, "page, half way down, ms": 15, "page, at the end, ms": 15}
-    asked |= {f"{name}, ms": 50 for name in ("a word in every second event", "a phrase")}
+    words = ("a word in every second event", "a word that is nowhere", "two words", "a phrase")
+    asked |= {f"{name}, ms": 50 for name in words}
     for number, times in ((100_000, 1), (1_000_000, 2)):
         for name, most in asked.items():
             allowed = most * (3 if times > 1 and most == 50 else times)
@@ -126,6 +178,8 @@ def _bounds() -> list[Bound]:
         cpu, slowest = "index CPU an event, µs", "a rare filter, slowest answer, ms"
         made.append(Bound(f"{number:,}: {cpu}", "search", f"{number}/{cpu}", 90, "µs"))
         made.append(Bound(f"{number:,}: {slowest}", "search", f"{number}/{slowest}", 50, "ms"))
+        beside = "end to end p99 beside a rare filter, x"
+        made.append(Bound(f"{number:,}: {beside}", "search", f"{number}/{beside}", 1.3, "x"))
     return made
 
 

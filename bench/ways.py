@@ -186,13 +186,16 @@ def relay(folder: Path, target_port: int, tree: Path | None = None) -> Iterator[
 
 
 @contextmanager
-def relay_server(folder: Path, target_port: int, tree: Path | None = None) -> Iterator[RelayWay]:
+def relay_server(
+    folder: Path, target_port: int, tree: Path | None = None, **others: str
+) -> Iterator[RelayWay]:
     """`relay-server serve` on a new data dir, without a client as yet.
 
     Args:
         folder: For data and logs.
         target_port: Where a client is to replay to.
         tree: The checkout whose code runs; None means whatever is installed.
+        others: Settings by their variables.
     """
     port, ops_port, log = free_port(), free_port(), folder / "server.log"
     code = in_tree(tree) if tree else {}
@@ -204,6 +207,7 @@ def relay_server(folder: Path, target_port: int, tree: Path | None = None) -> It
         "RELAY_SERVER_OPS_PORT": str(ops_port),
         "RELAY_SERVER_PUBLIC_URL": base,
         **code,
+        **others,
     }
     made = _init_relay(settings)
     with running([relay_command("relay-server"), "serve"], log, settings) as server:
