@@ -24,6 +24,8 @@ from relay_server.store.feed import (
 from relay_server.store.interface import Store
 from relay_server.values import ChannelNumber, ReaderNumber
 
+MAX_READERS = 10_000  # whose channels are remembered: each replay is another one
+
 
 class Versions:
     """The changes of a store's channels since this process began.
@@ -83,6 +85,8 @@ class Versions:
             subscription = reader
             if reader < 0:
                 subscription = (await self._store.replay(reader)).subscription
+            if len(self._of) >= MAX_READERS:
+                self._of.clear()
             for one in await self._store.subscriptions():
                 self._of[one.number] = one.channel
             if (name := self._of.get(subscription)) is not None:

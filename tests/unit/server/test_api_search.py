@@ -13,6 +13,7 @@ from relay_protocol.messages import Wanted
 from relay_protocol.values import RequestHead
 from relay_server.operations import finding
 from relay_server.search import follower
+from relay_server.store import versions
 from relay_server.values import MarkState, Progress, ReplayState
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark
@@ -384,6 +385,23 @@ async def test_who_has_an_answer_is_told_that_it_is_the_same(
     monkeypatch.setattr(served.store, "_reading", None)
     answer = await reader.ask()
     assert (answer.status, answer.body) == (304, b""), "without a question to the store"
+
+
+async def test_readers_are_remembered_up_to_a_bound(
+    served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And found out about again."""
+    monkeypatch.setattr(versions, "MAX_READERS", 2)
+    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    await append(served)
+    reader = Reader(ana, "events")
+    await reader.ask()
+    for _ in range(4):
+        _, claim = await make_replay(served.store, subscription)
+        await reader.ask()
+        await record(served.store, claim, Progress(0, (), (attempt(1),)))
+        await until_true(reader.changed)
+    assert len(served.context.versions._of) <= 3
 
 
 async def test_what_nobody_counts_is_the_same_where_it_comes_out_so(
