@@ -495,7 +495,7 @@ async def test_a_reset_at_any_byte_of_an_answer() -> None:
 
     async with raw_target() as target:
         target.answer = send_part
-        with closing(Poster(target.target, 5.0, 1)) as poster:
+        with closing(Poster(target.target, 50.0, 1)) as poster:
             for cut in range(len(answer)):
                 outcome = await poster.post(make_delivery(1))
                 assert failed(outcome, FailureKind.NETWORK), answer[:cut]
