@@ -106,13 +106,13 @@ def _status_lines(given: Given, found: Status) -> list[str]:
         *map(_channel_row, found.channels),
     ]
     heading = ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")
-    first, *lines = table([heading, *map(_subscription_row, found.subscriptions)])
+    rows = table([heading, *map(_subscription_row, found.subscriptions)])
     shown = [  # one that is paused must not be overlooked
         given.console.paint(line, Colour.BAD) if one.paused else line
-        for line, one in zip(lines, found.subscriptions, strict=True)
+        for line, one in zip(rows[1:], found.subscriptions, strict=True)
     ]
     forgotten = [_forgotten(one) for one in found.subscriptions if one.away_long and one.own]
-    lines = [up, "", *table(channels), "", first, *shown, *forgotten]
+    lines = [up, "", *table(channels), "", *rows[:1], *shown, *forgotten]
     return [*lines, *_sources(given.configuration)]
 
 

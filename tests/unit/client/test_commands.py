@@ -356,3 +356,12 @@ async def test_ones_own_subscriptions_are_listed_and_deleted(told: Console) -> N
     assert "relay-client subscription delete ana --channel chatwoot" in rest
     assert "delete bob" not in rest
     assert output.splitlines()[-1] == "Deleted ana."
+
+
+async def test_a_relay_without_subscriptions_has_a_status(told: Console) -> None:
+    status = {"version": "1.0", "channels": [{"name": "chatwoot"}], "subscriptions": []}
+    async with fake_relay() as relay:
+        relay.answers = {"GET /api/v1/status": status}
+        await asked(account.status, configuration(relay.url), told)
+
+    assert "chatwoot" in printed(told)
