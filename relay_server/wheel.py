@@ -21,7 +21,8 @@ from pathlib import Path
 
 DISTRIBUTION = "relay-tunnel"
 PACKAGES = ("relay_client", "relay_http", "relay_protocol", "relay_server", "relay_terminal")
-KINDS = frozenset({".mo", ".py", ".sql", ".typed"})  # of files that our packages have
+# Of files that our packages have.
+KINDS = frozenset({".css", ".html", ".js", ".json", ".md", ".mo", ".py", ".sql", ".svg", ".typed"})
 MAX_WHEEL_BYTES = 16_777_216  # of the files in it; an installation with more is not ours
 ABOUT = "Wheel-Version: 1.0\nGenerator: relay-server\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file: the same files make the same wheel
