@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import email.utils
 import shlex
-import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from relay_client import lifetimes
 from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
 from relay_client.errors import ClientError
 from relay_protocol.text import harmless
-from relay_terminal.layout import duration
+from relay_terminal.layout import duration, when
 from relay_terminal.words import _, plural
 
 ASKEW_S = 30.0  # by which two clocks may differ without a word
@@ -158,5 +157,5 @@ def _retrying(one: SubscriptionStatus, called: str) -> str:
     ).format(name=called)
     if one.next_attempt_at is None:
         return waits
-    clock = time.strftime("%H:%M:%S", time.localtime(one.next_attempt_at / 1_000))
+    clock = when(one.next_attempt_at)
     return _("{waits}, the first at {clock}").format(waits=waits, clock=clock)

@@ -90,6 +90,11 @@ def test_what_failed_and_what_died_is_told() -> None:
     assert "relay-client replay --dead" in told[1].hint
 
 
+def test_times_that_cannot_be_are_a_dash() -> None:
+    [told, *_] = [one for one in held(retrying=1, next_attempt_at=10**18) if isinstance(one, Care)]
+    assert told.text.endswith(", the first at -")
+
+
 def test_a_subscription_that_is_new() -> None:
     [found] = around.subscription([], "chatwoot", "ana", "laptop", shares=False)
     assert "begins with its first connection" in text(found)
