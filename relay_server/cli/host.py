@@ -10,11 +10,12 @@ import typer
 from relay_http.tls import trusting_nobody
 from relay_protocol.errors import RelayError
 from relay_server.cli.command import Work, ask, command, load_settings
+from relay_server.cli.growing import growing
 from relay_server.cli.options import DataDir, Json, Yes
 from relay_server.cli.status import show_status, status
 from relay_server.cli.text import lines, when
 from relay_server.cli.urls import client_command, show_login, show_webhook_urls, webhook_urls
-from relay_server.files import SOCKET_NAME
+from relay_server.files import SOCKET_NAME, size_of
 from relay_server.health import READY, STATES, state
 from relay_terminal.program import confirmed
 from relay_terminal.usage import App
@@ -207,9 +208,21 @@ def health(ctx: typer.Context) -> Json:
 
 
 @command(app, "backup", show_backup)
-def backup(file: Annotated[Path, typer.Argument(help="A file that does not exist yet.")]) -> Work:
+def backup(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A file that does not exist yet.")],
+) -> Work:
     """Copy the whole store to a file, whether or not the server runs."""
-    return ask("POST", "backup", body={"file": str(file.absolute())})
+    copy = ask("POST", "backup", body={"file": str(file.absolute())})
+
+    async def shown(api: Api) -> Json:
+        from relay_server.store.opening import store_files
+
+        whole = store_files(load_settings(ctx.obj)[0].data_dir)[0]
+        with growing(_("Copying the store, MiB"), file, lambda: size_of(whole)):
+            return await copy(api)
+
+    return shown
 
 
 @command(app, "restore", show_restore)
@@ -221,13 +234,15 @@ def restore(
     """Put a backup in the place of the store, which is kept beside it; with the server stopped."""
     from relay_server.app import prepare_data_dir
     from relay_server.clock import SystemClock
-    from relay_server.store.opening import restore_store
+    from relay_server.store.opening import restore_store, store_files
 
     confirmed(_("Replace the store by {file}?").format(file=file), yes=yes)
     settings, _sources = load_settings(ctx.obj)
     prepare_data_dir(settings.data_dir)
     now = SystemClock().unix_ms()
-    done = restore_store(settings.store_url, settings.data_dir, file.absolute(), now)
+    copy = store_files(settings.data_dir)[1]
+    with growing(_("Copying the backup, MiB"), copy, lambda: size_of(file)):
+        done = restore_store(settings.store_url, settings.data_dir, file.absolute(), now)
     return {
         "file": str(file.absolute()),
         "data_dir": str(settings.data_dir),

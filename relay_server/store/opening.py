@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relay_server.errors import InvalidValue, StoreBroken
+from relay_server.files import beside
 from relay_server.store.interface import Store
 from relay_server.store.sqlite import integrity
-from relay_server.store.sqlite.restore import Restored, restore
+from relay_server.store.sqlite.restore import COPYING, Restored, restore
 from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
 
 SQLITE = "sqlite"  # one file in the data dir
@@ -61,6 +62,12 @@ def restore_store(url: str, data_dir: Path, backup: Path, now_ms: int) -> Restor
     """
     _check(url)
     return restore(data_dir / FILE_NAME, backup, now_ms)
+
+
+def store_files(data_dir: Path) -> tuple[Path, Path]:
+    """The store's file, and the copy that a restore makes of a backup before it takes its place."""
+    path = data_dir / FILE_NAME
+    return path, beside(path, COPYING)
 
 
 def _check(url: str) -> None:

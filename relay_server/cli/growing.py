@@ -1,0 +1,39 @@
+"""How far a file is that something writes, which is looked at meanwhile: it says nothing itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from relay_server.files import size_of
+from relay_terminal.progress import progress
+
+LOOK_S = 0.2  # between two looks at the file's size
+_MIB = 1_048_576
+
+
+@contextmanager
+def growing(title: str, file: Path, whole: Callable[[], int]) -> Iterator[None]:
+    """Show how much of a file is there, in MiB.
+
+    Args:
+        title: What is done.
+        file: It need not be there yet.
+        whole: Its bytes in the end, roughly.
+    """
+    done = threading.Event()
+    with progress(title, max(1, whole() // _MIB)) as reach:
+
+        def look() -> None:
+            while not done.wait(LOOK_S):
+                reach(size_of(file) // _MIB)
+
+        looking = threading.Thread(target=look, daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            done.set()
+            looking.join()
