@@ -50,7 +50,7 @@ def _read(text: str, variable: str, host: str) -> str:
     without = _("For none at all: NO_PROXY={host}").format(host=host)
     scheme, colon, _rest = text.partition("://")
     if colon and scheme.lower().startswith("socks"):
-        problem = _("{variable} names a SOCKS proxy, which relay-client does not speak to")
+        problem = _("{variable} names a SOCKS proxy, which this client does not speak to")
         raise UsageError(problem.format(variable=variable), without)
     try:
         proxy = urlsplit(text if colon else f"http://{text}")
