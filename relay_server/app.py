@@ -405,7 +405,9 @@ def _explained(host: str, port: int, name: str) -> Iterator[None]:
                 f"port {port} of {host} is in use by another program: stop that,"
                 f" or choose another with --{name.replace('_', '-')} or {PREFIX}{name.upper()}"
             ) from exc
-        raise InvalidValue(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+        # asyncio's words have the address once more; those of a name that is not known are good.
+        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
+        raise InvalidValue(f"cannot listen on {host} port {port}: {reason}") from exc
 
 
 async def _upkeep(context: Context) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -176,7 +176,7 @@ class ServerSettings(BaseSettings):
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return tuple(_network(part.strip()) for part in value.split(",") if part.strip())
 
     @field_validator("forward_allow", mode="before")
     @classmethod
@@ -221,7 +221,7 @@ class ServerSettings(BaseSettings):
     @model_validator(mode="after")
     def _check_tls(self) -> ServerSettings:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_cert_file and tls_key_file go together")
+            raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE go together")
         return self
 
     @property
@@ -305,6 +305,16 @@ def _named_files() -> dict[str, Any]:
 def _trimmed(values: dict[str, Any]) -> dict[str, Any]:
     """Values as they count: an empty one is none, unless the setting is empty by default."""
     return trimmed(values, _empty_by_default())
+
+
+def _network(text: str) -> Network:
+    try:
+        meant = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("must be addresses and networks, such as 10.0.0.0/8") from None
+    if ip_address(text.partition("/")[0]) != meant.network_address:
+        raise ValueError(f"of a network the first address is given: {meant}")
+    return meant
 
 
 def _variables() -> dict[str, Any]:

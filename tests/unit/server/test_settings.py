@@ -296,6 +296,19 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, folder: str | No
         load(data_dir=folder and Path(folder))
 
 
+def test_a_network_that_is_none_is_named_as_it_should_be(environment: Environment) -> None:
+    environment(trusted_proxies="127.0.0.1, 10.0.0.1/8")
+    assert "RELAY_SERVER_TRUSTED_PROXIES: of a network the first address is given: 10.0.0.0/8" in (
+        refused()
+    )
+    environment(trusted_proxies="traefik")
+    assert "must be addresses and networks, such as 10.0.0.0/8" in refused()
+    environment(trusted_proxies="fd00::1, fd00::/8, FD00:0::/16, 10.0.0.0/255.0.0.0")
+    assert list(map(str, load()[0].trusted_proxies)) == [
+        *("fd00::1/128", "fd00::/8", "fd00::/16", "10.0.0.0/8")
+    ]
+
+
 def test_all_that_is_wrong_is_said_at_once(environment: Environment) -> None:
     environment(port="x", ops_port="y")
     message = refused()
