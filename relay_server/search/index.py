@@ -39,7 +39,7 @@ MAX_KINDS = 1_000  # that are remembered by name, to find those that begin alike
 MAX_EXPANDED = 64  # kinds that a beginning stands for; for more the events themselves are asked
 FIRST_WINDOW = 2_048  # sequences that the first query of an answer goes through
 WINDOW_GROWTH = 4  # times as many the next one, as long as there is time
-UNSURE = 128  # events that are named at once where more is left to be asked of each
+UNSURE = 64  # events that are named at once where more is left to be asked of each
 
 SCHEMA = f"""
 CREATE TABLE session (boot TEXT NOT NULL);  -- of the machine, while the file is open
