@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,13 @@ from relay_client.commands.meant import (
     name_of,
     names_event,
 )
-from relay_client.errors import ClientError, NotDelivered, TimedOut, UsageError
+from relay_client.errors import (
+    ClientError,
+    NotDelivered,
+    RelayUnreachable,
+    TimedOut,
+    UsageError,
+)
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
 from relay_protocol.times import parse_span
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
 
 app = App()
 
+MAX_SEEN = 1_000  # events that came and are not decided; those behind them are not looked at
 STATUS = re.compile(r"[1-9][0-9]{2}|[1-9]xx")
 
 
@@ -130,9 +137,11 @@ class Awaited:
         async with aclosing(feed.messages()) as messages:
             async for message in messages:
                 for id_ in self._concerned(message):
-                    event = (await self.given.api.event(id_)).read()
-                    if self._is_decided(event):
-                        return event
+                    # A relay that restarts is asked again by the feed's next beat.
+                    with suppress(RelayUnreachable):
+                        event = (await self.given.api.event(id_)).read()
+                        if self._is_decided(event):
+                            return event
         raise AssertionError("a feed goes on")
 
     def missed(self, timeout: str) -> ClientError:
@@ -152,7 +161,7 @@ class Awaited:
     def _concerned(self, message: Message) -> list[str]:
         """Events that a message may have decided; with a beat, all of them."""
         match message.name:
-            case "event":
+            case "event" if len(self._seen) < MAX_SEEN:
                 self._seen.setdefault(str(message.data.get("id")), None)
                 return [str(message.data.get("id"))]
             case "delivery" if message.data.get("event") in self._seen:
