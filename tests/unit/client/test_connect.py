@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from relay_client.announcer import Announcer, can_share
@@ -94,7 +95,7 @@ def test_versions_that_share(version: str, shares: bool) -> None:
     assert can_share(version) is shares
 
 
-@pytest.mark.parametrize("asked", ["shares", "filters"])
+@pytest.mark.parametrize("asked", ["shares", "filters", "temporary"])
 def test_an_old_relay_is_warned_of_once_after_the_welcome(asked: str) -> None:
     """One that knows filters says which one holds."""
     told: list[Notice] = []
@@ -106,7 +107,8 @@ def test_an_old_relay_is_warned_of_once_after_the_welcome(asked: str) -> None:
 
     announcer.render = render
     setattr(announcer, asked, True)
-    new, old = (Granted(1, "chatwoot", "ana", False, 0, filter=only) for only in ("", None))
+    old = Granted(1, "chatwoot", "ana", False, 0)
+    new = msgspec.structs.replace(old, filter="", temporary=False)
     notices: list[Notice] = [
         Slept(39.0),
         Connected(Welcome("0.1.0", 1, (new,))),
