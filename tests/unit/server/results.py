@@ -204,7 +204,7 @@ INIT: Json = {
 
 RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     "event": (cli.events.show_event, EVENT),
-    "events": (cli.events.show_events, {"events": [EVENT]}),
+    "events": (cli.events.show_events, {"events": [EVENT], "older": None}),
     "status": (status.show_status, STATUS),
     "subscriptions": (cli.subscriptions.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
     "channels": (cli.channels.show_channels, {"channels": [CHANNEL]}),
