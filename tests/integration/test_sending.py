@@ -15,6 +15,7 @@ from tests.support import chatwoot
 from tests.support.processes import CLIENT, run
 from tests.support.relay import Relay
 from tests.support.target import BROKEN, OK, Arrival, Target, always
+from tests.support.waiting import until_true
 
 
 class Developer:
@@ -162,6 +163,11 @@ async def test_what_cannot_be_sent_is_a_usage_error(
 async def test_a_wait_goes_on_over_a_restart(relay: Relay, target: Target, ana: Developer) -> None:
     relay.client_constants.append(("relay_client.backoff", "LONGEST_S", 1.0))
     waiting = relay.begin_client(ana.token, "wait", "kind:contact_created", "--timeout", "60s")
+
+    async def follows() -> bool:
+        return "relay_feeds 1" in await relay.metrics()
+
+    await until_true(follows)
     relay.server.kill()
     await relay.start()
     target.answer = always(OK)
