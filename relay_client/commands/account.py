@@ -10,13 +10,12 @@ from relay_client import __version__
 from relay_client.commands.subscriptions import state_of
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
-from relay_terminal.layout import Colour, duration, table, when
+from relay_terminal.layout import Colour, duration, pairs, table, when
 from relay_terminal.usage import App
 from relay_terminal.words import _, plural
 
 if TYPE_CHECKING:
     from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
-    from relay_client.settings import Configuration
 
 app = App()
 
@@ -37,14 +36,23 @@ async def whoami(given: Given) -> None:
         "project": str(given.configuration.project or "") or None,
         "settings": given.configuration.described(),
     }
-    names = "all" if me.channels is None else ", ".join(me.channels) or "none"
+    names = _("all") if me.channels is None else ", ".join(me.channels) or _("none")
     identity = [
-        ("relay", f"{url}, version {harmless(me.server_version)}"),
-        ("token", f"{harmless(me.name)}, may {harmless(', '.join(me.scopes))}"),
-        ("channels", harmless(names)),
-        ("client", f"version {__version__}"),
+        (
+            _("relay"),
+            _("{url}, version {version}").format(url=url, version=harmless(me.server_version)),
+        ),
+        (
+            _("token"),
+            _("{name}, may {scopes}").format(
+                name=harmless(me.name), scopes=harmless(", ".join(me.scopes))
+            ),
+        ),
+        (_("channels"), harmless(names)),
+        (_("client"), _("version {version}").format(version=__version__)),
     ]
-    given.show(whole, lambda: [*table(identity), *_sources(given.configuration)])
+    cells = given.console.cells
+    given.show(whole, lambda: [*pairs(identity, cells), *_sources(given)])
 
 
 @app.command()
@@ -67,13 +75,13 @@ async def channels(given: Given) -> None:
     answer = await given.api.channels()
 
     def rows() -> Iterator[tuple[str, ...]]:
-        yield "CHANNEL", _("WEBHOOK URL"), _("SENDERS PROVE THEMSELVES BY"), "KEPT"
+        yield _("CHANNEL"), _("WEBHOOK URL"), _("SENDERS PROVE THEMSELVES BY"), _("KEPT")
         for one in answer.read().channels:
-            proof = ", ".join(one.sender_auth) or "nothing"
+            proof = ", ".join(one.sender_auth) or _("nothing")
             url = given.api.url + one.webhook_path
             yield harmless(one.name), harmless(url), harmless(proof), f"{one.retention_days:g} d"
 
-    given.show(answer.whole, lambda: table([*rows()]))
+    given.show(answer.whole, lambda: table([*rows()], given.console.cells))
 
 
 @app.command()
@@ -86,15 +94,15 @@ async def status(given: Given) -> None:
     given.show(whole, lambda: _status_lines(given, answer.read()))
 
 
-def _sources(configuration: Configuration) -> list[str]:
+def _sources(given: Given) -> list[str]:
     """Say where each setting comes from, but for defaults."""
-    rows = [("SETTING", "VALUE", "FROM")]
-    for name, described in configuration.described().items():
+    rows = [(_("SETTING"), _("VALUE"), _("FROM"))]
+    for name, described in given.configuration.described().items():
         value, source = described["value"], described["source"]
         if source != "default":
             shown = ", ".join(value) if isinstance(value, list) else str(value)
             rows.append((name, harmless(shown), str(source)))
-    return ["", *table(rows)] if len(rows) > 1 else []
+    return ["", *table(rows, given.console.cells)] if len(rows) > 1 else []
 
 
 def _status_lines(given: Given, found: Status) -> list[str]:
@@ -102,18 +110,20 @@ def _status_lines(given: Given, found: Status) -> list[str]:
         url=given.api.url, time=duration(found.uptime_s), version=harmless(found.version)
     )
     channels = [
-        ("CHANNEL", "EVENTS", "FULL", _("LAST RECEIVED")),
+        (_("CHANNEL"), _("EVENTS"), _("FULL"), _("LAST RECEIVED")),
         *map(_channel_row, found.channels),
     ]
-    heading = ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "DEAD")
-    rows = table([heading, *map(_subscription_row, found.subscriptions)])
-    shown = [  # one that is paused must not be overlooked
-        given.console.paint(line, Colour.BAD) if one.paused else line
-        for line, one in zip(rows[1:], found.subscriptions, strict=True)
-    ]
+    heading = (_("CHANNEL"), _("SUBSCRIPTION"), _("STATE"), _("WAITING"), _("DEAD"))
+    rows: list[tuple[str, ...]] = [heading]
+    for one in found.subscriptions:
+        row = _subscription_row(one)
+        if one.paused:  # it must not be overlooked
+            row = tuple(given.console.paint(cell, Colour.BAD) for cell in row)
+        rows.append(row)
     forgotten = [_forgotten(one) for one in found.subscriptions if one.away_long and one.own]
-    lines = [up, "", *table(channels), "", *rows[:1], *shown, *forgotten]
-    return [*lines, *_sources(given.configuration)]
+    cells = given.console.cells
+    lines = [up, "", *table(channels, cells), "", *table(rows, cells), *forgotten]
+    return [*lines, *_sources(given)]
 
 
 def _forgotten(one: SubscriptionStatus) -> str:

@@ -114,6 +114,14 @@ def test_what_is_a_sentence(code: str, found: list[str]) -> None:
     assert [text for _, text in untranslated(ast.parse(code))] == found
 
 
+def test_the_catalogues_are_what_is_said() -> None:
+    """`make words` writes them."""
+    assert words.TEMPLATE.read_bytes() == words.template()
+    for file in words.translations():
+        po, mo = words.translated(file)
+        assert (file.read_bytes(), file.with_suffix(".mo").read_bytes()) == (po, mo), file
+
+
 @pytest.mark.parametrize("file", words.translations(), ids=lambda file: file.parts[-3])
 def test_a_translation_keeps_the_fields(file: Path) -> None:
     """A sentence with a field that is not filled would end in a traceback."""
