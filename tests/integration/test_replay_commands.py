@@ -111,7 +111,7 @@ async def test_paused_and_resumed_from_the_shell(relay: Relay, target: Target, t
     paused = await relay.said("subscription", "pause", "chatwoot", "developer")
     assert paused["paused"] == "paused by hand"
     event = (await relay.send(message(relay.send_token, 7, 1))).json["id"]
-    assert "PAUSED" in relay.command("subscription", "list")[1]
+    assert "paused" in relay.command("subscription", "list")[1]
     assert "paused by hand" in relay.command("status")[1]
     shown = await relay.said("subscription", "show", "chatwoot", "developer")
     assert (shown["backlog"], shown["connected"]) == (1, True)
