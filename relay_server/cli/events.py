@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay_protocol.text import harmless, short_id
-from relay_server.cli.command import Work, ask, command, print_json, target_of
+from relay_server.cli.command import Work, command, print_json, target_of
 from relay_server.cli.options import Channel, Json, moment
 from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
-from relay_server.errors import InvalidValue
+from relay_server.errors import EventNotFound, InvalidValue
 from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
 from relay_terminal.states import state_of
@@ -284,9 +284,19 @@ def _show_followed(event: Json, *, as_json: bool) -> None:
     Console.of_process().line(_line(event, _what(event), _more(event)))
 
 
+async def _named(api: Api, event: str) -> str:
+    """The event that is meant: `latest` is none's id, but a path of the API's own."""
+    if event != "latest":
+        return event
+    found = await api.call("GET", target_of("events", query={"limit": 1}))
+    if not found["events"]:
+        raise EventNotFound(event)
+    return str(found["events"][0]["id"])
+
+
 @command(app, "show", show_event)
 def events_show(
-    event: Annotated[str, typer.Argument(help="Its id, or the end of it.")],
+    event: Annotated[str, typer.Argument(help="Its id, the end of it, or latest.")],
     body: Annotated[
         bool, typer.Option("--body", help="Its body alone, byte for byte, to a file or a pipe.")
     ] = False,
@@ -297,7 +307,7 @@ def events_show(
     """Show an event whole: headers, body and every attempt."""
 
     async def found(api: Api) -> Json:
-        whole = await api.call("GET", target_of("events", event))
+        whole = await api.call("GET", target_of("events", await _named(api, event)))
         part = "body" if body else "raw" if raw else None
         return whole | ({"part": part} if part else {})
 
@@ -306,8 +316,14 @@ def events_show(
 
 @command(app, "save", lambda result: _write(result["text"].encode()))
 def events_save(
-    event: Annotated[str, typer.Argument(help="Its id, or the end of it.")],
+    event: Annotated[str, typer.Argument(help="Its id, the end of it, or latest.")],
     form: Annotated[str, typer.Option("--as", help="curl, httpie or pytest.")] = "curl",
 ) -> Work:
     """Print a script that sends an event once more, with secrets masked."""
-    return ask("GET", "events", event, "as", form.lower())
+
+    async def found(api: Api) -> Json:
+        return await api.call(
+            "GET", target_of("events", await _named(api, event), "as", form.lower())
+        )
+
+    return found

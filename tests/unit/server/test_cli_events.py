@@ -149,3 +149,11 @@ def test_a_terminal_gets_no_bytes_that_it_would_obey(monkeypatch: pytest.MonkeyP
     for body in (None, "\x1b]0;pwned\x07", "\x9b31m"):
         with pytest.raises(InvalidValue, match="a terminal would take for commands"):
             events.show_event(EVENT | {"part": "body", "body": body, "body_base64": "/w=="})
+
+
+def test_the_latest_of_none_is_not_found(command: Run) -> None:
+    """It is a path of the API, too, with another answer."""
+    command("init")
+    status, out, err = command("events", "show", "latest")
+    assert (status, out) == (1, "")
+    assert "no event has the id 'latest'" in err
