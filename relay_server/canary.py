@@ -145,7 +145,9 @@ class Canary:
         if self._peer is None or self._peer.gone:
             self._leave()
             self._peer = peer = _Loopback()
+            peer.gone = True  # as long as it reads nothing: a round that fails here begins anew
             _, peer.reader = await self._hub.join(peer, Wanted(NAME), NAME)
+            peer.gone = False
             self._hub.start(peer.reader, peer)
 
     async def _make_channel(self) -> None:

@@ -7,6 +7,7 @@ import json
 import ssl
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
@@ -89,6 +90,18 @@ async def test_what_is_wrong_is_named(served: Served, monkeypatch: pytest.Monkey
     refused = await one.round(("127.0.0.1", 1), None)
     assert refused.failure.startswith("it was not answered: ")
     monkeypatch.setattr(canary, "DEADLINE_S", 10.0)
+    assert await failure(served, one) == ""
+
+
+async def test_it_is_well_again_after_it_could_not_be_read(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would post for ever what nobody reads."""
+    one = made(served)
+    with monkeypatch.context() as patched:
+        patched.setattr(served.store, "claim", AsyncMock(side_effect=StoreFull("no room")))
+        assert await failure(served, one) == "the canary channel was not made: no room"
+    monkeypatch.setattr(canary, "DEADLINE_S", 2.0)
     assert await failure(served, one) == ""
 
 
