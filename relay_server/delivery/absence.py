@@ -95,8 +95,12 @@ class Absences:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def joining(self, subscription: Subscription) -> None:
+        """Somebody begins to join a subscription: if that fails, nobody is to leave it."""
+        self._goes(subscription)
+
     def back(self, number: SubscriptionNumber) -> None:
-        """Somebody joins a subscription again."""
+        """Somebody has joined a subscription."""
         self._going.pop(number, None)
 
     async def close(self) -> None:

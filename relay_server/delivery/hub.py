@@ -184,13 +184,11 @@ class Hub:
         self._forwards.pop(peer, None)
         self._peers.pop(peer, None)
         self._metrics.connections.set(len(self._peers))
-        for number, served in [(n, s) for n, s in self._served.items() if peer in s.peers]:
+        for served in [s for s in self._served.values() if peer in s.peers]:
             served.peers.remove(peer)
             served.reader.remove(peer)
             if not served.peers:
-                self._stop(number)
-                self._sifter.left(number)
-                self._absences.left(served.reader.subscription, served.reader.claim)
+                self._end(served)
 
     async def join(
         self, peer: Peer, wanted: Wanted, name: str, away_ms: int | None = None
@@ -221,7 +219,7 @@ class Hub:
                 )
             )
             number, current = subscription.number, subscription.config.filter
-            self._absences.back(number)
+            self._absences.joining(subscription)
             if only is not None and only != current:
                 subscription = await self._store.change_subscription(
                     number, lambda config: config.with_filter(only)
@@ -426,6 +424,13 @@ class Hub:
                 log.info("subscription taken over", host=host, **_facts(subscription))
                 peer.taken_over(subscription.name, host)
 
+    def _end(self, served: _Served) -> None:
+        """Nobody reads a subscription any more."""
+        subscription = served.reader.subscription
+        self._stop(subscription.number)
+        self._sifter.left(subscription.number)
+        self._absences.left(subscription, served.reader.claim)
+
     def _stop(self, number: SubscriptionNumber) -> None:
         reader = self._served.pop(number).reader
         of_channel = self._by_channel[reader.channel.number]
@@ -447,8 +452,7 @@ class Hub:
         if served is not None and served.reader is reader:
             for peer in list(served.peers):
                 peer.go_away("the server met an error", AFTER_ERROR_S)
-            self._stop(reader.subscription.number)
-            self._sifter.left(reader.subscription.number)
+            self._end(served)
 
 
 def _granted(

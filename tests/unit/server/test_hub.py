@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import pytest
 from structlog.testing import capture_logs
@@ -372,6 +373,36 @@ async def test_a_temporary_subscription_goes_soon_after_its_last_client() -> Non
 
         assert (granted.temporary, again.created) == (True, False)
         assert [s.name for s in kept] == ["brief"]
+        assert await w.store.subscriptions() == []
+
+
+@virtual_time
+async def test_a_temporary_subscription_goes_whose_client_could_not_begin() -> None:
+    """Else it holds every event that comes from then on, and nobody reads it."""
+    async with world() as w:
+        await asyncio.sleep(1)
+        full = AsyncMock(side_effect=StoreFull("no room"))
+        with patch.object(w.store, "claim", full), pytest.raises(StoreFull):
+            await w.hub.join(FakePeer(), Wanted("chatwoot", temporary=True), "brief")
+        assert len(await w.store.subscriptions()) == 1
+        await asyncio.sleep(GRACE_S + 2)
+        assert await w.store.subscriptions() == []
+
+
+@virtual_time
+async def test_a_temporary_subscription_goes_whose_reader_failed() -> None:
+    async with world() as w:
+        peer = FakePeer()
+        w.store.broken = True
+        w.hub.add(peer)
+        _, reader = await w.hub.join(peer, Wanted("chatwoot", temporary=True), "brief")
+        w.hub.start(reader, peer)
+        await until(lambda: peer.told)
+        w.hub.remove(peer)
+        await settled()
+        [left] = await w.store.subscriptions()
+        await asyncio.sleep(GRACE_S + 2)
+        assert left.left_at is not None
         assert await w.store.subscriptions() == []
 
 
