@@ -156,7 +156,9 @@ class Caller:
         config = subscription.config
         if self.admin:
             return True
-        return config.forward is None and (config.made_by or subscription.name) == self.name
+        # Asked each time: a token of the subscription's name may have been made since.
+        owner = self.store.catalog.owner_of(subscription.name, config.made_by)
+        return config.forward is None and owner == self.name
 
     def check_owner(self, subscription: Subscription) -> None:
         """Raise `Forbidden` where a subscription is somebody else's."""

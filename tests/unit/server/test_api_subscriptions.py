@@ -212,6 +212,20 @@ async def test_a_token_skips_and_deletes_what_is_its_own(
     assert actions.count("subscription.skip") == 2
 
 
+async def test_what_is_named_after_a_token_is_that_token_s_since_there_is_one(
+    served: Served, admin: Asking, ana: Asking
+) -> None:
+    """Whoever used the name before deletes nothing of theirs."""
+    path, peer = "channels/chatwoot/subscriptions/bob", FakePeer(token="ana")
+    await served.context.hub.join(peer, Wanted("chatwoot"), "bob")
+    served.context.hub.remove(peer)
+    assert (await ana.ok("GET", path))["own"]
+    bob = Asking(served, await served.make_token("bob", Scope.SUBSCRIBE))
+    assert await ana.refused("DELETE", path) == (403, "forbidden")
+    assert await ana.refused("POST", f"{path}/skip", {}) == (403, "forbidden")
+    await bob.ok("DELETE", path)
+
+
 SECRET_URL = "http://bot:8001/hooks/SECRETPATH"
 
 
