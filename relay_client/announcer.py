@@ -52,7 +52,7 @@ class Announcer:
                 lines += self._caught_up()
             lines += self.render(notice)
             if isinstance(notice, Connected):
-                warned = self._warned(notice.welcome)
+                warned = [*self._warned(notice.welcome), *_made_anew(notice)]
                 lines += [line for warning in warned for line in self.render(warning)]
                 self._begin(notice)
         if lines:
@@ -160,3 +160,16 @@ def can_share(version: str) -> bool:
     """Say whether a server of this version shares; one that names no number is a new one."""
     numbers = reasons.numbers(version)
     return numbers is None or numbers >= SHARING_SINCE
+
+
+def _made_anew(notice: Connected) -> Iterator[Warned]:
+    """That a subscription of this client was deleted while it was away: it missed what came."""
+    made = [one.name for one in notice.welcome.subscriptions if one.created]
+    if made and notice.away_s is not None:
+        names = ", ".join(sorted(set(map(harmless, made))))
+        yield Warned(
+            _(
+                "{names} was deleted meanwhile and is made anew: what came in between is not"
+                " delivered here."
+            ).format(names=names)
+        )

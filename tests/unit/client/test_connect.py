@@ -125,6 +125,29 @@ def test_an_old_relay_is_warned_of_once_after_the_welcome(asked: str) -> None:
     assert told == notices
 
 
+@pytest.mark.parametrize(
+    ("created", "away_s", "warns"), [(True, 60.0, True), (True, None, False), (False, 60.0, False)]
+)
+def test_who_comes_back_to_a_subscription_that_was_deleted_is_warned(
+    *, created: bool, away_s: float | None, warns: bool
+) -> None:
+    """Else a temporary one loses what came while its machine slept, and nobody is told."""
+    announcer, told = Announcer(console()), list[Notice]()
+
+    def render(notice: Notice) -> list[str]:
+        told.append(notice)
+        return []
+
+    announcer.render = render
+    granted = Granted(1, "chatwoot", "brief", created, 0, filter="", temporary=True)
+
+    announcer.tell([Connected(Welcome("0.1.0", 1, (granted,)), away_s)])
+
+    warnings = [notice.text for notice in told[1:] if isinstance(notice, Warned)]
+    assert any("brief was deleted meanwhile" in text for text in warnings) is warns
+    assert len(told) == 1 + warns
+
+
 async def test_a_target_that_wants_no_more_is_said_with_what_to_do() -> None:
     """After its answer, and to whoever connects while it lasts."""
     async with fake_relay() as relay, raw_target() as target:
