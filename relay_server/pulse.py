@@ -80,6 +80,8 @@ class Pulse:
         minute = self._clock.unix_ms() // MINUTE_MS
         counts = self._channels.get(channel)
         if counts is None:
+            if self._store.catalog.numbered(channel) is None:
+                return  # deleted while something was under way
             counts = self._channels[channel] = Minutes(minute)
         counts.add(minute, beat, count)
 

@@ -87,6 +87,22 @@ async def test_a_deleted_channel_is_forgotten(served: Served, admin: Asking) -> 
     assert await last(admin, "shop") == {}
 
 
+async def test_what_ends_after_its_channel_was_deleted_takes_no_room(
+    served: Served, admin: Asking
+) -> None:
+    peer, hub, pulse = FakePeer(), served.context.hub, served.context.pulse
+    number = (await served.make_channel("shop")).number
+    _, reader = await hub.join(peer, Wanted("shop"), "ana")
+    hub.start(reader, peer)
+    await append(served, "shop")
+    await until(lambda: peer.got)
+    await admin.ok("DELETE", "channels/shop")
+    reader.finish(peer, peer.got[0].id, Response(200, elapsed_ms=1))
+
+    [(_, counts)] = pulse.minutes(number, 1)
+    assert counts[Beat.DELIVERED] == 0
+
+
 @given(st.lists(st.tuples(st.integers(0, 4_000), st.sampled_from(Beat), st.integers(1, 9))))
 def test_a_minute_has_what_was_counted_in_it(steps: list[tuple[int, Beat, int]]) -> None:
     """For as long as it is kept; a clock that goes back counts into the newest one."""
