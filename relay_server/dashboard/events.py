@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from aiohttp import web
 
@@ -17,6 +19,7 @@ from relay_server.operations.subscriptions import SubscriptionView
 from relay_server.web.api import from_query
 
 PAGE = 50  # events on a page of a list
+EVENT_ID = re.compile(r"evt_[0-9A-Za-z-]+")
 
 
 async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
@@ -45,7 +48,7 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
 async def search(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /search?q=`: a channel's list; what is an id leads to the event."""
     q = request.query.get("q", "").strip()
-    if q.startswith("evt_") and q.isascii() and " " not in q:
+    if EVENT_ID.fullmatch(q):
         return see(f"/events/{q}")
     mine = visitor.who.channels()
     names = [request.query.get("channel", ""), visitor.who.parts.settings.default_channel]

@@ -45,7 +45,8 @@ async def do_login(request: web.Request) -> web.Response:
     """`POST /login`: by a link's secret, or by a token."""
     check_origin(request)
     fields, before = await read_form(request), request.cookies.get(BEFORE_COOKIE, "")
-    if not before or not hmac.compare_digest(fields.get("form_key", "").encode(), before.encode()):
+    key = before.encode("utf-8", "surrogateescape")
+    if not before or not hmac.compare_digest(fields.get("form_key", "").encode(), key):
         raise Forbidden("the page is too old: load it again, and log in once more")
     response = see(_local(fields.get("then", "")))
     await log_in(request, response, _whose(request, fields.get("k", "").strip()))

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from aiohttp import web
 
-from relay_http.addresses import is_loopback
+from relay_http.addresses import is_inside, is_loopback
 from relay_protocol.errors import RelayError
 from relay_server.auth import digest
 from relay_server.dashboard.rendering import render
@@ -40,6 +40,7 @@ USE_AGAIN_MS = 60_000  # between two notes that a session is used
 MAX_AGENT_CHARS = 200  # of what a browser calls itself
 MAX_FORM_BYTES = 65_536  # of a form of the dashboard; more: 422
 MAX_FORM_FIELDS = 32  # of a form; more: 422
+FORWARDED = ("X-Forwarded-For", "Forwarded", "Via")  # what proxies add
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -222,14 +223,14 @@ async def read_form(request: web.Request, limit: int = MAX_FORM_BYTES) -> Fields
 def check_host(request: web.Request) -> None:
     """Raise `Forbidden` unless the browser asked for a name of this server's."""
     context = request.app[CONTEXT]
-    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    host = _name_in(request.headers.get("Host", ""))
     known = {urlsplit(context.settings.url).hostname, context.settings.host, "localhost"}
     if host not in known and not is_loopback(host):
         raise Forbidden(
             "this relay is not known by that name: set RELAY_SERVER_PUBLIC_URL to the URL by which"
             " people reach it"
         )
-    if not is_secure(context) and not is_loopback(address(request)):
+    if not is_secure(context) and not _is_from_here(request):
         raise Forbidden(
             "the dashboard is not shown over plain HTTP, but for this machine itself: set"
             " RELAY_SERVER_PUBLIC_URL to the https:// URL of the relay"
@@ -240,10 +241,25 @@ def check_origin(request: web.Request) -> None:
     """Raise `Forbidden` unless a page of this origin sent the request."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is None:  # an older browser
-        origin = urlsplit(request.headers.get("Origin", "")).netloc
+        origin = request.headers.get("Origin", "").partition("://")[2]
         site = "same-origin" if origin == request.headers.get("Host") else "cross-site"
     if site != "same-origin":
         raise Forbidden("a page of another site asked for this: nothing was done")
+
+
+def _name_in(host: str) -> str:
+    """The name that a `Host` holds, without its port; empty for what is no host."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_from_here(request: web.Request) -> bool:
+    """True if this machine itself asks: behind a proxy that is not known anybody may be."""
+    peer, proxies = request.remote or "", request.app[CONTEXT].settings.trusted_proxies
+    is_forwarded = any(name in request.headers for name in FORWARDED)
+    return is_loopback(address(request)) and (not is_forwarded or is_inside(peer, proxies))
 
 
 def see(path: str) -> web.Response:

@@ -24,7 +24,7 @@ async def link(relay: Relay, token: str) -> str:
 async def ask(relay: Relay, raw: str) -> Answer:
     """Send a request as no browser would."""
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-    answer = await Connection(reader, writer).exchange(raw.encode())
+    answer = await Connection(reader, writer).exchange(raw.encode("latin-1"))
     writer.close()
     return answer
 
@@ -108,6 +108,25 @@ async def test_names_that_are_not_ours_are_not_answered(relay: Relay) -> None:
     answer = await ask(relay, "GET /login HTTP/1.1\r\nHost: evil.example\r\n\r\n")
     assert answer.status == 403
     assert b"RELAY_SERVER_PUBLIC_URL" in answer.body
+
+
+async def test_who_comes_by_a_proxy_that_is_not_known_is_not_this_machine(relay: Relay) -> None:
+    host = f"Host: 127.0.0.1:{relay.port}\r\n"
+    for field in ("X-Forwarded-For: 203.0.113.9", "Forwarded: for=203.0.113.9", "Via: 1.1 proxy"):
+        answer = await ask(relay, f"GET /login HTTP/1.1\r\n{host}{field}\r\n\r\n")
+        assert answer.status == 403, field
+        assert b"plain HTTP" in answer.body
+
+
+async def test_what_no_browser_sends_is_refused(relay: Relay) -> None:
+    here = f"Host: 127.0.0.1:{relay.port}\r\n"
+    for line, fields in (
+        ("GET /login", "Host: [\r\n"),
+        ("POST /login", f"{here}Origin: http://[\r\n"),
+        ("POST /login", f"{here}Sec-Fetch-Site: same-origin\r\nCookie: relay-login=\xff\r\n"),
+    ):
+        answer = await ask(relay, f"{line} HTTP/1.1\r\n{fields}\r\n")
+        assert answer.status == 403, fields
 
 
 async def test_forms_of_other_sites_do_nothing(
