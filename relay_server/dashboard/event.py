@@ -131,7 +131,7 @@ async def send_edited(request: web.Request, visitor: Visitor, fields: Fields) ->
             based_on=was.id,
             method=fields.get("method") or None,
             request_target=fields.get("request_target") or None,
-            headers=_headers(fields.get("headers", "")),
+            headers=_headers(fields.get("headers", ""), was.headers),
             body_base64=_edited(text, was.body or ""),
             sign="sign" in fields,
         ),
@@ -161,17 +161,27 @@ async def show_difference(request: web.Request, visitor: Visitor) -> web.Respons
 def _edited(text: str, was: str) -> str | None:
     """The body that a form brings, in base64; None where it is as it was.
 
-    A browser sends each line's end as CR LF, whatever it is.
+    A browser sends each line's end as CR LF, whatever it is, and cannot hold NUL.
     """
-    lines = text.replace("\r\n", "\n")
-    if lines == was.replace("\r\n", "\n"):
+    lines = _lines(text)
+    if lines == _lines(was).replace("\0", "\ufffd"):
         return None
+    if "\r\n" in was and "\n" not in was.replace("\r\n", ""):
+        lines = lines.replace("\n", "\r\n")
     return base64.b64encode(lines.encode("utf-8", "surrogatepass")).decode()
 
 
-def _headers(text: str) -> list[tuple[str, str]]:
-    """A field a line, as `Name: value`."""
-    lines = [line.partition(":") for line in text.splitlines() if line.strip()]
+def _lines(text: str) -> str:
+    """The same with a line feed at each line's end."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _headers(text: str, was: Sequence[tuple[str, str]]) -> list[tuple[str, str]] | None:
+    """A field a line, as `Name: value`; None where they are as they were."""
+    said = [line for line in _lines(text).split("\n") if line.strip()]
+    if said == [f"{name}: {value}" for name, value in was]:
+        return None
+    lines = [line.partition(":") for line in said]
     return [(name.strip(), value.strip()) for name, _, value in lines]
 
 

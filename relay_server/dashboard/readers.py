@@ -9,6 +9,7 @@ from aiohttp import web
 
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
+from relay_server.errors import InvalidValue
 from relay_server.operations import MAX_LISTED
 from relay_server.operations.refused import RefusedFields, list_refused
 from relay_server.operations.replays import (
@@ -64,8 +65,10 @@ async def settle_dead(request: web.Request, visitor: Visitor, fields: Fields) ->
     """`POST /dead/{channel}/{name}`: deliver what is dead after all, or let go of it."""
     channel, name = request.match_info["channel"], request.match_info["name"]
     ids = tuple(filter(None, fields.get("events", "").split(",")))
+    if not ids:
+        raise InvalidValue("the page names no delivery: load it again, and press once more")
     if fields.get("do") == "discard":
-        which = Discarded(channel=channel, subscription=name, events=list(ids), all=not ids)
+        which = Discarded(channel=channel, subscription=name, events=list(ids))
         await discard_dead(visitor.who, which)
     else:
         chosen = Chosen(events=ids, dead=True)

@@ -8,6 +8,7 @@ from playwright.async_api import BrowserContext, Page, expect
 from tests.browser.test_pages import send
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
+from tests.support.senders import request
 from tests.support.target import Target
 
 INCOMING = fixture("message_created_incoming")
@@ -46,12 +47,48 @@ async def test_what_was_not_touched_is_sent_as_it_was(
     relay: Relay, page: Page, target: Target, token: str
 ) -> None:
     await relay.connect(token, "--to", target.address)
-    body = b'\n{"a":\r\n 1.0}\r\n'
-    event = await send(relay, body)
+    body = b'\n{"a":\r\n 1.0}\r\n\r\x00'
+    note = "A\u0301\x85\u2028".encode() + b"\xff"
+    raw = request(
+        "/webhook", body, token=relay.send_token, headers=[("X-Note", note.decode("latin-1"))]
+    )
+    event = (await relay.send(raw)).json["id"]
     await page.goto(f"{relay.url}/events/{event}/edit")
     await page.get_by_role("button", name="Send").click()
     await target.received(2)
     assert [arrival.body for arrival in target.arrivals] == [body, body]
+    assert [arrival.header(b"X-Note") for arrival in target.arrivals] == [note, note]
+
+
+async def test_lines_end_as_they_did_after_an_edit(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, b"--x\r\n\r\nold\r\n--x--\r\n")
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    await page.locator("[data-body]").fill("--x\n\nnew\n--x--\n")
+    await page.get_by_role("button", name="Send").click()
+    await target.received(2)
+    assert target.arrivals[-1].body == b"--x\r\n\r\nnew\r\n--x--\r\n"
+
+
+async def test_a_browser_that_keeps_no_more_drafts_sends_all_the_same(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, b"{}")
+    await page.evaluate("""() => {
+      try { for (let n = 0; ; n += 1) sessionStorage.setItem(n, "x".repeat(500_000)); } catch {}
+      try { for (let n = 0; ; n += 1) sessionStorage.setItem(`s${n}`, "x".repeat(1_000)); } catch {}
+    }""")
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    await page.locator("[data-body]").fill("y" * 2_000)
+    await page.get_by_role("button", name="Send").click()
+    await target.received(2)
+    assert target.arrivals[-1].body == b"y" * 2_000
+    await page.get_by_role("button", name="Log out").click()
+    await page.wait_for_url(f"{relay.url}/login")
+    assert await page.evaluate("sessionStorage.length") == 0, "a draft holds what people wrote"
 
 
 async def test_formatting_keeps_digits_names_and_texts(relay: Relay, page: Page) -> None:

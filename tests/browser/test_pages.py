@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -96,6 +97,31 @@ async def test_an_id_in_the_search_leads_to_its_event(relay: Relay, page: Page) 
     await page.get_by_role("searchbox").fill(event)
     await page.keyboard.press("Enter")
     await page.wait_for_url(f"{relay.url}/events/{event}")
+
+
+async def test_a_search_for_what_only_begins_as_an_id_finds_nothing(
+    relay: Relay, page: Page
+) -> None:
+    answer = await page.goto(f"{relay.url}/search?q=evt_a%0d%0aSet-Cookie:b")
+    assert answer is not None
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("key", ["a?b", "a#b", "a%2Fb", "a/b&c", "á <b>"])
+async def test_whatever_a_conversation_is_called_links_lead_to_it(
+    key: str, relay: Relay, page: Page
+) -> None:
+    body = {"event": "message_created", "conversation": {"id": key}, "account": {"id": 2}}
+    event = await send(relay, json.dumps(body).encode())
+    for path in (
+        "/channels/chatwoot",
+        "/channels/chatwoot/conversations",
+        f"/events/{event}",
+    ):
+        await page.goto(f"{relay.url}{path}")
+        await page.locator("main a[href^='/conversations/']").first.click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("Conversation")
+        await expect(page.locator("body")).to_have_attribute("data-key", f"2/{key}")
 
 
 async def test_what_was_refused_says_why(relay: Relay, page: Page) -> None:

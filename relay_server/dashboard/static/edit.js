@@ -38,15 +38,22 @@ export const editing = () => {
       said.textContent = `This is no JSON: ${error.message}. It can be sent all the same.`;
       format.disabled = true;
     }
-    sessionStorage.setItem(draft, body.value);
+  };
+  const changed = () => {
+    check();
+    try {
+      sessionStorage.setItem(draft, body.value);
+    } catch {
+      // The browser keeps no more drafts: this one lasts as long as its page.
+    }
   };
   body.value = sessionStorage.getItem(draft) ?? body.value;
   format.hidden = false;
   format.addEventListener("click", () => {
     body.value = formatted(body.value);
-    check();
+    changed();
   });
-  body.addEventListener("input", check);
+  body.addEventListener("input", changed);
   form.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) one("[data-send]", form).click();
   });
