@@ -147,3 +147,69 @@ async def test_a_tab_that_comes_late_lacks_nothing(
     await open_list(relay, late)
     await lists(late, sent)
     assert len(sent) == 1
+
+
+async def test_what_became_of_events_meanwhile_shows_once_the_feed_is_back(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    client = await relay.connect(token, "--to", target.address)
+    client.terminate()
+    await client.exit_status()
+    event = await send(relay, 1)
+    await open_list(relay, page)
+    state = page.locator(f"[data-event-id={event}] .state")
+    await expect(state.get_by_label("ana: waiting")).to_be_visible()
+    await page.route("**/feed?*", lambda route: route.abort())
+    relay.server.kill()
+    await page.wait_for_selector("body[data-feed=lost]")
+    await relay.start()
+    await relay.connect(token, "--to", target.address)
+    await target.received(1)
+    await page.unroute("**/feed?*")
+    await becomes_live(page)
+    await expect(state.get_by_label("ana: delivered")).to_be_visible()
+
+
+async def test_a_tab_that_is_frozen_leads_no_more(
+    relay: Relay, page: Page, context: BrowserContext
+) -> None:
+    await open_list(relay, page)
+    other = await context.new_page()
+    await open_list(relay, other)
+    browser = await context.new_cdp_session(page)
+    await browser.send("Page.setWebLifecycleState", {"state": "frozen"})
+    await other.bring_to_front()
+    event = await send(relay, 1)
+    await lists(other, [event])
+    await browser.send("Page.setWebLifecycleState", {"state": "active"})
+    await page.bring_to_front()
+    await lists(page, [event])
+
+
+async def test_a_page_that_nobody_sees_asks_for_nothing(
+    relay: Relay, page: Page, context: BrowserContext
+) -> None:
+    other = await context.new_page()
+    for one in (page, other):
+        await one.goto(relay.url)
+        await becomes_live(one)
+    await page.evaluate("Object.defineProperty(document, 'hidden', {value: true, writable: true})")
+    await send(relay, 1)
+    await expect(other.locator(".facts")).to_contain_text("1 events")
+    await expect(page.locator(".facts")).to_contain_text("0 events")
+    await page.evaluate(
+        "document.hidden = false; document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    await expect(page.locator(".facts")).to_contain_text("1 events")
+
+
+async def test_of_many_that_come_while_one_reads_the_newest_are_kept(
+    relay: Relay, page: Page
+) -> None:
+    await send(relay, 0)
+    await open_list(relay, page)
+    await page.keyboard.press("j")
+    ids = [await send(relay, number) for number in range(1, 321)]
+    await expect(page.locator("[data-new-count]")).to_have_attribute("data-new-count", "320")
+    await page.keyboard.press(".")
+    await lists(page, ids[:-301:-1])

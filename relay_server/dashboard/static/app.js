@@ -37,14 +37,19 @@ const fetched = async () => {
   return fresh;
 };
 
-/** Call something once for all that asks for it within a while. @param {() => Promise<void>} call */
+/** Call something once for all that asks for it within a while, and while the page is seen. @param {() => Promise<void>} call */
 const atMostEach = (milliseconds, call) => {
   let waits = 0;
+  const act = () => {
+    if (document.hidden) {
+      document.addEventListener("visibilitychange", act, { once: true });
+      return;
+    }
+    waits = 0;
+    call().catch(() => {});
+  };
   return () => {
-    waits ||= setTimeout(() => {
-      waits = 0;
-      call().catch(() => {});
-    }, milliseconds);
+    waits ||= setTimeout(act, milliseconds);
   };
 };
 
@@ -59,7 +64,10 @@ const refresh = atMostEach(LOAD_AGAIN_MS, async () => {
 
 const liveList = () => {
   const rows = new Rows(one("[data-rows]"), one("#row"), one(".pill"));
-  const look = atMostEach(LOOK_AGAIN_MS, async () => rows.take(await fetched()));
+  const look = atMostEach(LOOK_AGAIN_MS, async () => {
+    rows.heard.clear();
+    rows.take(await fetched());
+  });
   // What a filter means only the server knows; and it may find an event a little later.
   const again = atMostEach(LOOK_LATER_MS, async () => look());
   const add = (event) => {
@@ -94,7 +102,11 @@ listenToKeys();
 loginByLink();
 editing();
 ({ list: liveList, event: liveEvent, conversation: liveConversation, overview: liveOverview })[page.live]?.();
+one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote
 all("form[method=post]").forEach((form) => form.addEventListener("submit", () => {
-  // One press is one request, also while the server takes its time.
-  setTimeout(() => all("button", form).forEach((button) => { button.disabled = true; }), 0);
+  // One press is one request, also while the server takes its time; who comes back may press again.
+  const buttons = all("button:enabled", form);
+  const able = (is) => buttons.forEach((button) => { button.disabled = !is; });
+  setTimeout(able, 0, false);
+  addEventListener("pageshow", () => able(true), { once: true });
 }));

@@ -6,7 +6,8 @@ import { one } from "./dom.js";
  * Of the tabs that are seen one leads (Web Locks): it holds the EventSource, and passes on what it
  * hears (BroadcastChannel). Every tab knows the position of what it heard last. Whoever leads next
  * goes on from there, so that nothing is missing; a tab that comes late, and is elsewhere than the
- * others, asks for its page once more. Where no tab is seen for a while there is no feed.
+ * others, asks for its page once more; as does each that is live again, since what became of
+ * deliveries is told once. Where no tab is seen for a while there is no feed.
  */
 const NAME = "relay-feed";
 const HIDDEN_MS = 30_000;
@@ -28,12 +29,15 @@ export class Feed {
     this.failures = 0;
     this.leads = false;
     this.met = false;
+    this.lived = false;
     this.bus = new BroadcastChannel(NAME);
     this.bus.onmessage = ({ data }) => this.told(data);
     this.bus.postMessage({ kind: "hello" });
     document.addEventListener("visibilitychange", () => this.visibility());
     addEventListener("pagehide", () => this.retire());
-    addEventListener("pageshow", (event) => event.persisted && this.stand());
+    addEventListener("pageshow", (event) => event.persisted && this.back());
+    document.addEventListener("freeze", () => this.retire()); // or its lock would keep others out
+    document.addEventListener("resume", () => this.visibility());
     this.stand();
   }
 
@@ -47,6 +51,13 @@ export class Feed {
       this.open();
     });
     navigator.locks.request(NAME, { signal: this.standing.signal }, lead).catch(() => {});
+  }
+
+  /** The page was kept by the browser while one was elsewhere, and heard nothing. */
+  back() {
+    this.shown = undefined;
+    this.bus.postMessage({ kind: "hello" });
+    this.stand();
   }
 
   /** Lead no more. */
@@ -139,6 +150,8 @@ export class Feed {
     if (this.shown === state) return;
     this.shown = document.body.dataset.feed = state;
     const text = one("[data-feed-text]");
+    if (state === "live" && this.lived) this.missed();
+    this.lived ||= state === "live";
     if (text) text.textContent = TEXT[state] ?? `○ not live since ${new Date().toLocaleTimeString()} – retrying`;
   }
 }

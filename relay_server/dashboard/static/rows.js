@@ -18,6 +18,8 @@ export class Rows {
     this.template = template;
     this.pill = pill;
     this.coming = [];
+    this.passed = 0; // of those that came, which are older than the list will hold
+    this.heard = new Set(); // events with news since the page was asked for again
     this.states = new Map();
     this.timer = 0;
     this.ids = new Set(all("[data-event-id]", list).map((row) => row.dataset.eventId));
@@ -27,25 +29,38 @@ export class Rows {
   /** @param {any} event */
   add(event) {
     if (this.ids.has(event.id)) return;
+    this.hold(event);
+    this.later();
+  }
+
+  /** Keep one until it is drawn: of many only the newest, as the list holds no more. @param {any} event */
+  hold(event) {
     this.ids.add(event.id);
     this.coming.push(event);
-    this.later();
+    if (this.coming.length <= MOST) return;
+    this.ids.delete(this.coming.shift().id);
+    this.passed += 1;
   }
 
   /** Rows of the same list, as the server shows it now. @param {Document} page */
   take(page) {
     for (const row of all("[data-rows] [data-event-id]", page)) {
       const { eventId, sequence } = row.dataset;
-      if (this.ids.has(eventId)) continue;
-      this.ids.add(eventId);
+      if (this.ids.has(eventId)) {
+        const old = one(`[data-event-id="${CSS.escape(eventId)}"] .c-states`, this.list);
+        if (!this.heard.has(eventId)) old?.replaceWith(one(".c-states", row));
+        continue;
+      }
       row.classList.add("new");
-      this.coming.push({ id: eventId, sequence: Number(sequence), row, deliveries: [] });
+      this.hold({ id: eventId, sequence: Number(sequence), row, deliveries: [] });
     }
     this.later();
   }
 
   /** @param {any} delivery */
   changed(delivery) {
+    if (!this.ids.has(delivery.event)) return;
+    this.heard.add(delivery.event);
     const waiting = this.coming.find((event) => event.id === delivery.event);
     if (waiting && !waiting.row) {
       waiting.deliveries = [...waiting.deliveries.filter((one) => one.subscription !== delivery.subscription), delivery];
@@ -82,7 +97,8 @@ export class Rows {
   }
 
   insert() {
-    const made = this.coming.splice(0).sort((a, b) => b.sequence - a.sequence).slice(0, MOST).map((event) => this.make(event));
+    const made = this.coming.splice(0).sort((a, b) => b.sequence - a.sequence).map((event) => this.make(event));
+    this.passed = 0;
     this.list.prepend(...made);
     while (this.list.childElementCount > MOST) {
       const last = this.list.lastElementChild;
@@ -92,7 +108,7 @@ export class Rows {
   }
 
   count() {
-    const number = this.coming.length;
+    const number = this.coming.length + this.passed;
     this.pill.dataset.newCount = String(number);
     this.pill.textContent = `${number} new · show (.)`;
     this.pill.hidden = !number;
