@@ -122,7 +122,7 @@ async def test_all_else_is_answered_on_the_same_connection(served: Served) -> No
             ("/health/live", 200),
             ("/api/v1/whoami", 200),
             ("/nowhere", 404),
-            ("/", 404),
+            ("/", 403),  # a page of the dashboard, under a name that is not ours
             ("//webhook", 404),
             ("/WEBHOOK", 404),
             ("/c", 404),
