@@ -1,9 +1,10 @@
-"""Gathers every sentence that commands say, for those who translate them.
+"""Gathers every sentence that commands and pages say, for those who translate them.
 
 `make words` writes `relay_terminal/locale/relay.pot`, brings each language's `relay.po` up to it,
 and makes the `relay.mo` that is read. Sentences are found where they are written: what `_` and
-`plural` are given, helps and questions of commands, hints of errors, and what is said instead of a
-library's words. `tests/unit/test_words.py` holds that none is left out, and that all this is fresh.
+`plural` are given, also in the dashboard's templates and script, helps and questions of commands,
+hints of errors, and what is said instead of a library's words. `tests/unit/test_words.py` holds
+that none is left out, and that all this is fresh.
 """
 
 from __future__ import annotations
@@ -21,17 +22,26 @@ import typer.main
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from jinja2.ext import extract_from_ast
 
 import relay_client.cli
 import relay_server.cli
 from relay_protocol.text import LIBRARIES_WORDS
+from relay_server.dashboard.assets import sentences
+from relay_server.dashboard.rendering import FOLDER, templates
 from relay_terminal.usage import TYPERS_WORDS, is_shown, paragraphs
 from relay_terminal.words import LOCALE
 
 ROOT = Path(__file__).parents[1]
-SCREENS = ("relay_client", "relay_server/cli", "relay_server/control.py", "relay_terminal")
+SCREENS = (
+    "relay_client",
+    "relay_server/cli",
+    "relay_server/control.py",
+    "relay_server/dashboard",
+    "relay_terminal",
+)
 TEMPLATE = LOCALE / "relay.pot"
-HEADER = "# What Relay's commands say."
+HEADER = "# What Relay's commands and pages say."
 # Of a catalogue's head, what says nothing here.
 UNSAID = re.compile(rb'"(Report-|Last-Translator|Language-Team|Generated-By|Project-)[^\n]*\n')
 # What CLDR adds, a form of its own for millions, nobody writes of webhooks.
@@ -55,7 +65,7 @@ def messages() -> set[str | tuple[str, str]]:
     for app in (relay_client.cli.app, relay_server.cli.app):
         found |= set(_helps(typer.main.get_command(app)))
     found |= {*LIBRARIES_WORDS.values(), *TYPERS_WORDS.values()}
-    return found - {""}
+    return (found | set(on_pages())) - {""}
 
 
 def _written(node: ast.AST) -> Iterator[str | tuple[str, str]]:
@@ -71,6 +81,17 @@ def _written(node: ast.AST) -> Iterator[str | tuple[str, str]]:
             yield text
         case _:
             pass
+
+
+def on_pages() -> Iterator[str | tuple[str, str]]:
+    """What the dashboard's templates and its script say."""
+    yield from sentences()
+    for file in sorted((FOLDER / "templates").iterdir()):
+        parsed = templates().parse(file.read_text("utf-8"))
+        for _line, _name, texts in extract_from_ast(parsed, ("_", "plural"), babel_style=False):
+            assert isinstance(texts, tuple)
+            one, *more = [str(text) for text in texts if text is not None]
+            yield (one, more[0]) if more else one
 
 
 def _helps(command: Any) -> Iterator[str]:

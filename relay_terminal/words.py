@@ -4,8 +4,9 @@
     line(plural("{number} event", "{number} events", count))
 
 A sentence is a constant template with named fields, in English: that is how the catalogue
-(gettext, `locale/LANGUAGE/LC_MESSAGES/relay.mo`) has it. The language is the environment's. What
-programs read stays English: JSON, `--output plain`, logs, and the API's errors.
+(gettext, `locale/LANGUAGE/LC_MESSAGES/relay.mo`) has it. The language is the environment's; a
+page's is that of its reader (`speak`). What programs read stays English: JSON, `--output plain`,
+logs, and the API's errors.
 
 A module's constants are made before it is known who reads: `N_` marks them, and they are translated
 where they are shown, as are the hints of errors, and the helps of commands and options, which are
@@ -17,10 +18,12 @@ from __future__ import annotations
 import functools
 import gettext
 import os
+from contextvars import ContextVar
 from pathlib import Path
 
 LOCALE = Path(__file__).parent / "locale"
 _VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts
+_chosen: ContextVar[str] = ContextVar("_chosen", default="")
 
 
 def _(text: str) -> str:
@@ -51,13 +54,23 @@ def counted(number: int) -> str:
 def speak_english() -> None:
     """Translate nothing from here on: programs read it."""
     os.environ["LANGUAGE"] = "en"
-    catalogue.cache_clear()
+    _catalogue.cache_clear()
+
+
+def speak(language: str) -> None:
+    """Have this task speak a language, e.g. `pt_BR`, whatever the environment asks for."""
+    _chosen.set(language)
+
+
+def catalogue() -> gettext.NullTranslations:
+    """The sentences in the language that was chosen, or else the environment asks for."""
+    return _catalogue(_chosen.get())
 
 
 @functools.cache
-def catalogue() -> gettext.NullTranslations:
-    """The sentences in the language that the environment asks for."""
-    return gettext.translation("relay", LOCALE, languages(), fallback=True)
+def _catalogue(chosen: str) -> gettext.NullTranslations:
+    wanted = [chosen] if chosen else languages()
+    return gettext.translation("relay", LOCALE, wanted, fallback=True)
 
 
 def languages() -> list[str]:

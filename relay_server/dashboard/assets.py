@@ -57,6 +57,12 @@ def assets() -> Assets:
     return Assets(by_path, names)
 
 
+@functools.cache
+def sentences() -> frozenset[str]:
+    """What the script says, in English."""
+    return frozenset(re.findall(r'\b_\("([^"]+)"', _joined().decode()))
+
+
 async def serve_asset(request: web.Request) -> web.Response:
     """`GET /assets/NAME`."""
     found = assets().by_path.get(request.match_info["name"])

@@ -21,6 +21,7 @@ from relay_server.operations.listing import EventQuery, list_events
 from relay_server.operations.pins import NewPin, pin_event, unpin_event
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.scripts import ScriptPage, show_script
+from relay_terminal.words import _
 
 SHOWN_RAW = 65_536  # bytes of a body that are shown at once; all of it is a download
 HEX_SHOWN = 4_096  # of one that is no text
@@ -110,8 +111,11 @@ async def edit(request: web.Request, visitor: Visitor) -> web.Response:
     who = visitor.who
     found = await show_event(who, request.match_info["id"])
     if found.body is None or found.size > MAX_EDITED_HERE:
-        text = "its body is no text, or too large to be edited on a page"
-        return explain(request, InvalidValue(f"{text}: POST /api/v1/events takes any"))
+        text = _(
+            "its body is no text, or too large to be edited on a page:"
+            " POST /api/v1/events takes any"
+        )
+        return explain(request, InvalidValue(text))
     return render(
         request,
         "edit.html",
@@ -182,7 +186,7 @@ def _headers(text: str, was: Sequence[tuple[str, str]]) -> list[tuple[str, str]]
     if said == [f"{name}: {value}" for name, value in was]:
         return None
     lines = [line.partition(":") for line in said]
-    return [(name.strip(), value.strip()) for name, _, value in lines]
+    return [(name.strip(), value.strip()) for name, _colon, value in lines]
 
 
 def branches(nodes: Sequence[Node]) -> list[Branch]:

@@ -17,6 +17,7 @@ from relay_server.dashboard.visit import (
     find_visitor,
     form,
     guarded,
+    local,
     log_in,
     read_form,
     see,
@@ -27,6 +28,7 @@ from relay_server.links import LINK_PREFIX
 from relay_server.values import Scope
 from relay_server.web.access import address
 from relay_server.web.context import CONTEXT
+from relay_terminal.words import _
 
 BEFORE_COOKIE = "relay-login"  # of a browser that has the form and is not logged in yet
 READERS = {Scope.SUBSCRIBE, Scope.ADMIN}
@@ -35,7 +37,7 @@ READERS = {Scope.SUBSCRIBE, Scope.ADMIN}
 async def show_login(request: web.Request) -> web.Response:
     """`GET /login`: the form; a link's secret is in the fragment, which only the browser has."""
     visitor, key = await find_visitor(request), secrets.token_urlsafe(24)
-    then = _local(request.query.get("then", ""))
+    then = local(request.query.get("then", ""))
     page = render(request, "login.html", form_key=key, then=then, logged_in=visitor)
     set_cookie(request.app[CONTEXT], page, BEFORE_COOKIE, key)
     return page
@@ -47,14 +49,14 @@ async def do_login(request: web.Request) -> web.Response:
     fields, before = await read_form(request), request.cookies.get(BEFORE_COOKIE, "")
     key = before.encode("utf-8", "surrogateescape")
     if not before or not hmac.compare_digest(fields.get("form_key", "").encode(), key):
-        raise Forbidden("the page is too old: load it again, and log in once more")
-    response = see(_local(fields.get("then", "")))
+        raise Forbidden(_("the page is too old: load it again, and log in once more"))
+    response = see(local(fields.get("then", "")))
     await log_in(request, response, _whose(request, fields.get("k", "").strip()))
     response.del_cookie(BEFORE_COOKIE, path="/")
     return response
 
 
-async def do_logout(request: web.Request, visitor: Visitor, _: Fields) -> web.Response:
+async def do_logout(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
     """`POST /logout`: the session ends, and with it the feeds of its pages."""
     context = request.app[CONTEXT]
     await context.store.end_session(visitor.session.digest)
@@ -72,19 +74,15 @@ def _whose(request: web.Request, shown: str) -> str | None:
         return context.links.take(secret, address(request), context.clock.unix_ms())
     token = find_token(context.store.catalog, secret.encode("utf-8", "surrogateescape"))
     if token is None:
-        raise Unauthorized("no login link, and no token" if secret else "nothing to log in with")
+        raise Unauthorized("no login link, and no token")
     if not token.scopes & READERS:
         raise Forbidden(
-            f"a token ({TOKEN_PREFIX}…) that may only send shows nothing:"
-            " take one with the scope subscribe"
+            _(
+                "a token ({prefix}…) that may only send shows nothing:"
+                " take one with the scope subscribe"
+            ).format(prefix=TOKEN_PREFIX)
         )
     return token.name
-
-
-def _local(path: str) -> str:
-    """Where to go on, on this origin alone."""
-    local = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if local else "/"
 
 
 routes = [

@@ -13,6 +13,7 @@ from relay_server.operations.pulse import Minute, PulseFields, show_pulse
 from relay_server.operations.refused import RefusedFields, list_refused
 from relay_server.operations.server import ChannelState, Status, status
 from relay_server.operations.subscriptions import SubscriptionView
+from relay_terminal.words import _, plural
 
 LATE_MS = 60_000  # after which what waits without a reader is worth a sentence
 HOUR_MS = 3_600_000
@@ -80,49 +81,67 @@ def bars_of(minutes: list[Minute]) -> list[tuple[int, int]]:
 async def _sentences(who: Caller, found: Status, lines: list[ChannelLine]) -> list[Sentence]:
     now, said = who.now(), list[Sentence]()
     if not found.store.taking:
-        said.append(Sentence("bad", "Webhooks are refused: the store takes none."))
+        said.append(Sentence("bad", _("Webhooks are refused: the store takes none.")))
     for one in found.subscriptions:
         said += _of_subscription(one, now)
     if dead := sum(line.dead for line in lines):
-        text = f"{dead:,} deliveries were given up: none of them is lost."
-        said.append(Sentence("bad", text, "/dead", "See them"))
+        text = plural(
+            "{number} delivery was given up: it is not lost.",
+            "{number} deliveries were given up: none of them is lost.",
+            dead,
+        )
+        said.append(Sentence("bad", text, "/dead", _("See them")))
     report = await list_refused(who, RefusedFields())
     refused = [group for group in report.groups if now - group.last_at < HOUR_MS]
     if times := sum(group.count for group in refused):
-        text = f"{times:,} requests were refused, the last {span(now - refused[0].last_at)} ago."
-        said.append(Sentence("care", text, "/refused", "See why"))
+        text = plural(
+            "{number} request was refused, {time} ago.",
+            "{number} requests were refused, the last {time} ago.",
+            times,
+        ).format(time=span(now - refused[0].last_at))
+        said.append(Sentence("care", text, "/refused", _("See why")))
     for channel in found.channels:
         if channel.worrying and channel.full_percent is not None:
-            full = f"Channel {channel.name} is {channel.full_percent:.0f} % full"
-            text = f"{full}, and nothing in it can go by itself."
-            said.append(Sentence("care", text, f"/channels/{channel.name}", "Look"))
+            text = _(
+                "Channel {channel} is {percent:.0f} % full, and nothing in it can go by itself."
+            ).format(channel=channel.name, percent=channel.full_percent)
+            said.append(Sentence("care", text, f"/channels/{channel.name}", _("Look")))
     order = {"bad": 0, "care": 1, "good": 2}
     return sorted(said, key=lambda sentence: order[sentence.level]) or [_all_well(found, now)]
 
 
 def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:
-    name = f"{one.name} of {one.channel}"
+    name = _("{name} of {channel}").format(name=one.name, channel=one.channel)
     if one.paused:
-        text = f"{name} is paused ({one.paused}): {one.backlog:,} wait."
-        return [Sentence("bad", text, "/subscriptions", "Resume")]
+        waits = plural("{number} waits", "{number} wait", one.backlog)
+        text = _("{name} is paused ({reason}): {waits}.")
+        text = text.format(name=name, reason=one.paused, waits=waits)
+        return [Sentence("bad", text, "/subscriptions", _("Resume"))]
     if one.oldest_waiting_at is None or now - one.oldest_waiting_at < LATE_MS:
         return []
-    waits = f"{one.backlog:,} wait, the oldest for {span(now - one.oldest_waiting_at)}."
+    waits = plural(
+        "{number} waits, for {time}.", "{number} wait, the oldest for {time}.", one.backlog
+    ).format(time=span(now - one.oldest_waiting_at))
     if one.target_down:
-        text = f"{name} waits for its target, which does not answer: {waits}"
-        return [Sentence("bad", text, "/subscriptions", "Look")]
+        text = _("{name} waits for its target, which does not answer: {waits}")
+        text = text.format(name=name, waits=waits)
+        return [Sentence("bad", text, "/subscriptions", _("Look"))]
     if not one.connected:
-        return [Sentence("care", f"{name} has no reader: {waits}", "/subscriptions", "Look")]
+        text = _("{name} has no reader: {waits}").format(name=name, waits=waits)
+        return [Sentence("care", text, "/subscriptions", _("Look"))]
     return []
 
 
 def _all_well(found: Status, now: int) -> Sentence:
     times = [c.last_received_at for c in found.channels if c.last_received_at is not None]
     if not times:
-        return Sentence("good", "Nothing has come yet.")
-    count = len(found.channels)
-    which = "The channel delivers" if count == 1 else f"All {count} channels deliver"
-    return Sentence("good", f"{which}. The last webhook came {span(now - max(times))} ago.")
+        return Sentence("good", _("Nothing has come yet."))
+    text = plural(
+        "The channel delivers. The last webhook came {time} ago.",
+        "All {number} channels deliver. The last webhook came {time} ago.",
+        len(found.channels),
+    )
+    return Sentence("good", text.format(time=span(now - max(times))))
 
 
 routes = [web.get("/", page(overview))]

@@ -6,7 +6,17 @@ from aiohttp import web
 
 from relay_server.dashboard import event, events, login, overview, readers, setup, talks
 from relay_server.dashboard.assets import PATH, serve_asset
-from relay_server.dashboard.visit import Visitor, page
+from relay_server.dashboard.language import COOKIE, COOKIE_S, LANGUAGES
+from relay_server.dashboard.visit import (
+    Visitor,
+    check_origin,
+    guarded,
+    is_secure,
+    local,
+    page,
+    read_form,
+    see,
+)
 from relay_server.errors import Unauthorized
 from relay_server.store.feed import SessionEnded
 from relay_server.web.context import CONTEXT
@@ -27,6 +37,19 @@ async def feed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     )
 
 
+async def choose_language(request: web.Request) -> web.Response:
+    """`POST /language`: keep which one the pages are to speak, also for who is not logged in."""
+    check_origin(request)
+    fields = await read_form(request)
+    response, language = see(local(fields.get("then", ""))), fields.get("language", "")
+    if language in LANGUAGES:
+        secure = is_secure(request.app[CONTEXT])
+        response.set_cookie(
+            COOKIE, language, max_age=COOKIE_S, secure=secure, httponly=True, samesite="Lax"
+        )
+    return response
+
+
 routes = [
     *login.routes,
     *overview.routes,
@@ -35,6 +58,7 @@ routes = [
     *talks.routes,
     *readers.routes,
     *setup.routes,
+    web.post("/language", guarded(choose_language)),
     web.get("/feed", page(feed)),
     web.get(f"{PATH}/{{name}}", serve_asset),
 ]

@@ -24,6 +24,7 @@ from relay_server.operations.replays import (
 )
 from relay_server.operations.server import status
 from relay_server.operations.subscriptions import pause_subscription, resume_subscription
+from relay_terminal.words import _
 
 
 class DeadGroup(NamedTuple):
@@ -66,7 +67,7 @@ async def settle_dead(request: web.Request, visitor: Visitor, fields: Fields) ->
     channel, name = request.match_info["channel"], request.match_info["name"]
     ids = tuple(filter(None, fields.get("events", "").split(",")))
     if not ids:
-        raise InvalidValue("the page names no delivery: load it again, and press once more")
+        raise InvalidValue(_("the page names no delivery: load it again, and press once more"))
     if fields.get("do") == "discard":
         which = Discarded(channel=channel, subscription=name, events=list(ids))
         await discard_dead(visitor.who, which)

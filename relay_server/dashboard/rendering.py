@@ -7,6 +7,7 @@ characters shown as marks, so that it can neither become markup nor turn its nei
 from __future__ import annotations
 
 import functools
+import json
 import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,11 +16,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from relay_server.dashboard.assets import assets
+from relay_server.dashboard.assets import assets, sentences
+from relay_server.dashboard.language import ENGLISH, LANGUAGES, language_of
 from relay_server.web.context import CONTEXT
+from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
 THEMES = ("light", "dark")
@@ -40,11 +44,15 @@ def render(
         status: Of the answer.
         values: What the template shows.
     """
-    theme = request.cookies.get(THEME_COOKIE, "")
+    language, theme = language_of(request), request.cookies.get(THEME_COOKIE, "")
     common = {
         "now": request.app[CONTEXT].clock.unix_ms(),
         "theme": theme if theme in THEMES else "",
         "path": request.path,
+        "language": language,
+        "other_languages": [one for one in LANGUAGES.items() if one[0] != language],
+        "here": request.path_qs if request.method == "GET" else "/",
+        "script_words": "" if language == ENGLISH else json.dumps({s: _(s) for s in sentences()}),
         "visitor": None,
     }
     text = templates().get_template(template).render(common | values)
@@ -65,15 +73,23 @@ def templates() -> Environment:
         auto_reload=False,
     )
     made.globals["asset"] = lambda name: assets().url(name)
+    made.globals |= {"_": _filled, "plural": plural}
     made.filters |= {
         "clock": clock,
         "moment": moment,
         "span": span,
         "size": size,
         "shown": shown,
-        "number": lambda value: f"{value:,}",
+        "number": counted,
     }
     return made
+
+
+def _filled(text: str, /, **fields: object) -> Markup:
+    """A sentence in the page's language: it is text, and so are fields that are no markup yet."""
+    from markupsafe import escape
+
+    return escape(_(text)).format(**fields)
 
 
 def clock(unix_ms: int) -> str:

@@ -26,6 +26,7 @@ from relay_server.operations.server import status
 from relay_server.operations.sessions import end_session, list_sessions, session_id
 from relay_server.operations.subscriptions import list_forwards
 from relay_server.values import Scope
+from relay_terminal.words import _
 
 
 async def setup(request: web.Request, visitor: Visitor) -> web.Response:
@@ -36,7 +37,7 @@ async def setup(request: web.Request, visitor: Visitor) -> web.Response:
 async def make_token(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
     """`POST /setup/tokens`: make one; its secret is shown this once."""
     if fields.get("scope") not in set(Scope):
-        raise InvalidValue(f"a token's scope is one of {', '.join(Scope)}")
+        raise InvalidValue(_("a token's scope is one of {scopes}").format(scopes=", ".join(Scope)))
     channel = fields.get("channel", "")
     new = NewToken(fields.get("name", ""), [Scope(fields["scope"])], [channel] if channel else None)
     return await _shown(request, visitor, token=await create_token(visitor.who, new))
@@ -48,7 +49,7 @@ async def invite(request: web.Request, visitor: Visitor, fields: Fields) -> web.
     return await _shown(request, visitor, invitation=await create_invitation(visitor.who, new))
 
 
-async def end(request: web.Request, visitor: Visitor, _: Fields) -> web.Response:
+async def end(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
     """`POST /setup/{what}/{name}/end`: revoke a token or an invitation, or log a browser out."""
     name = request.match_info["name"]
     match request.match_info["what"]:

@@ -27,6 +27,7 @@ from aiohttp import web
 from relay_http.addresses import is_inside, is_loopback
 from relay_protocol.errors import RelayError
 from relay_server.auth import digest
+from relay_server.dashboard.language import language_of
 from relay_server.dashboard.rendering import render
 from relay_server.errors import Forbidden, InvalidValue, Unauthorized
 from relay_server.live.positions import format_positions
@@ -35,6 +36,7 @@ from relay_server.values import Session, Token
 from relay_server.web.access import address, refusal
 from relay_server.web.api import read_body
 from relay_server.web.context import CONTEXT, Context
+from relay_terminal.words import _, speak
 
 USE_AGAIN_MS = 60_000  # between two notes that a session is used
 MAX_AGENT_CHARS = 200  # of what a browser calls itself
@@ -77,7 +79,7 @@ class NotLoggedIn(Exception):
     """Nobody is: they are to log in, and go on at a path then."""
 
     def __init__(self, then: str) -> None:
-        super().__init__("nobody is logged in")
+        super().__init__(then)
         self.then = then
 
 
@@ -114,17 +116,18 @@ def form(act: Act, limit: int = MAX_FORM_BYTES) -> Handler:
         check_origin(request)
         fields = await read_form(request, limit)
         if not hmac.compare_digest(fields.get("form_key", "").encode(), visitor.form_key.encode()):
-            raise Forbidden("the page is too old: load it again, and press once more")
+            raise Forbidden(_("the page is too old: load it again, and press once more"))
         return await act(request, visitor, fields)
 
     return guarded(handle)
 
 
 def guarded(handle: Handler) -> Handler:
-    """Answer only under our names; errors are pages, and every answer has our headers."""
+    """Answer under our names, in the reader's language; errors are pages, headers are ours."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response: web.StreamResponse
+        speak(language_of(request).replace("-", "_"))
         try:
             check_host(request)
             response = await handle(request)
@@ -216,7 +219,7 @@ async def read_form(request: web.Request, limit: int = MAX_FORM_BYTES) -> Fields
             body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS
         )
     except ValueError as exc:
-        raise InvalidValue("this is no form of a page") from exc
+        raise InvalidValue(_("this is no form of a page")) from exc
     return dict(pairs)
 
 
@@ -227,13 +230,17 @@ def check_host(request: web.Request) -> None:
     known = {urlsplit(context.settings.url).hostname, context.settings.host, "localhost"}
     if host not in known and not is_loopback(host):
         raise Forbidden(
-            "this relay is not known by that name: set RELAY_SERVER_PUBLIC_URL to the URL by which"
-            " people reach it"
+            _(
+                "this relay is not known by that name: set RELAY_SERVER_PUBLIC_URL to the URL by"
+                " which people reach it"
+            )
         )
     if not is_secure(context) and not _is_from_here(request):
         raise Forbidden(
-            "the dashboard is not shown over plain HTTP, but for this machine itself: set"
-            " RELAY_SERVER_PUBLIC_URL to the https:// URL of the relay"
+            _(
+                "the dashboard is not shown over plain HTTP, but for this machine itself: set"
+                " RELAY_SERVER_PUBLIC_URL to the https:// URL of the relay"
+            )
         )
 
 
@@ -244,7 +251,13 @@ def check_origin(request: web.Request) -> None:
         origin = request.headers.get("Origin", "").partition("://")[2]
         site = "same-origin" if origin == request.headers.get("Host") else "cross-site"
     if site != "same-origin":
-        raise Forbidden("a page of another site asked for this: nothing was done")
+        raise Forbidden(_("a page of another site asked for this: nothing was done"))
+
+
+def local(path: str) -> str:
+    """Where to go on, on this origin alone."""
+    is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_local else "/"
 
 
 def _name_in(host: str) -> str:

@@ -16,6 +16,7 @@ from babel.messages.catalog import Message
 from babel.messages.pofile import read_po
 
 from docs import words
+from relay_server.dashboard.rendering import FOLDER
 
 ROOT = Path(__file__).parents[2]
 # Calls whose texts are translated there, or where they are shown.
@@ -31,13 +32,25 @@ FOR_PROGRAMS |= {
     "fail",
     "step",
     "ProtocolError",
+    "Unauthorized",
     "AssertionError",
 }
 SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
-# What is asked of the API, commands to copy (on lines of their own, or two of them), patterns.
+# What is asked of the API, what headers hold, commands to copy (on lines of their own, or two of
+# them), patterns.
 NO_SENTENCE = re.compile(
-    r"(GET|POST|PUT|PATCH|DELETE) \S+|(  relay-|echo |\{program\} ).*|relay-.* && .*|.*\(\?P<.*"
+    r"(GET|POST|PUT|PATCH|DELETE) \S+|(default-src|public,|private,) .*|relay-.* && .*|.*\(\?P<.*"
+    r"|(  relay-|echo |\{program\} ).*"
 )
+PAGES = sorted((FOLDER / "templates").iterdir())
+# Of a template: what Jinja does, what is to be copied as it is, and names.
+UNSEEN_IN_PAGES = re.compile(
+    r"<(code|pre|output)\b.*?</\1>|<title>.*?</title>| · Relay| relay</a>| ms\b"
+    r"|{%.*?%}|{{.*?}}| data-[\w-]+(=\"[^\"]*\")?|=\"kind:[^\"]*\"",
+    re.DOTALL,
+)
+TAG = re.compile(r"<[^>]*>")
+WORD = re.compile(r"[A-Za-z]{2,}")
 FIELD = re.compile(r"\{[^}]*\}")
 
 
@@ -141,6 +154,20 @@ def forms_of(message: Message) -> Iterator[tuple[str, str]]:
     one, more = message.id
     said = [text for text in message.string if text]
     yield from zip(said, [one, *[more] * len(said)], strict=False)
+
+
+@pytest.mark.parametrize("file", words.translations(), ids=lambda file: file.parts[-3])
+def test_every_sentence_is_translated(file: Path) -> None:
+    catalog = read_po(io.BytesIO(file.read_bytes()))
+    said = {message.id: message.string for message in catalog if message.id}
+    assert [one for one, text in said.items() if not text or not all(text)] == []
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.name))
+def test_a_template_says_nothing_that_is_not_in_the_catalogue(file: Path) -> None:
+    bare = UNSEEN_IN_PAGES.sub(" ", file.read_text("utf-8"))
+    found = [*re.findall(r'(?:aria-label|title|placeholder)="([^"]*)"', bare), TAG.sub(" ", bare)]
+    assert WORD.findall(" ".join(found)) == []
 
 
 @pytest.mark.parametrize(

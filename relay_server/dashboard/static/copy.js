@@ -1,4 +1,4 @@
-import { all, one } from "./dom.js";
+import { _, all, one } from "./dom.js";
 
 /** Buttons that copy what stands before them; without a clipboard (plain HTTP) they select it. */
 export const copyButtons = () => {
@@ -9,7 +9,7 @@ export const copyButtons = () => {
       if (!from) return;
       try {
         await navigator.clipboard.writeText(from.textContent ?? "");
-        button.textContent = "Copied";
+        button.textContent = _("Copied");
       } catch {
         getSelection()?.selectAllChildren(from);
       }

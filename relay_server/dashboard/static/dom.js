@@ -6,6 +6,12 @@ export const one = (selector, within = document) => within.querySelector(selecto
 /** @param {string} selector @param {ParentNode} [within] @returns {HTMLElement[]} */
 export const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
+/** Sentences in the page's language, by the English ones; the page brings them. */
+const SAID = JSON.parse(document.body.dataset.words ?? "{}");
+
+/** A sentence in the page's language, its fields filled. @param {string} text @param {Record<string, string | number>} [fields] */
+export const _ = (text, fields = {}) => (SAID[text] ?? text).replace(/\{(\w+)\}/g, (found, name) => String(fields[name] ?? found));
+
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** Text of a stranger's, with a mark for each character that cannot be seen. @param {string} text */

@@ -1,4 +1,4 @@
-import { one } from "./dom.js";
+import { _, one } from "./dom.js";
 
 /** Editing: says where a body stops being JSON, formats it, keeps the draft over a reload. */
 const INDENT = 2;
@@ -35,7 +35,7 @@ export const editing = () => {
       said.textContent = "";
       format.disabled = false;
     } catch (error) {
-      said.textContent = `This is no JSON: ${error.message}. It can be sent all the same.`;
+      said.textContent = _("This is no JSON: {problem}. It can be sent all the same.", { problem: error.message });
       format.disabled = true;
     }
   };

@@ -1,4 +1,4 @@
-import { one } from "./dom.js";
+import { _, one } from "./dom.js";
 
 /**
  * The live feed: one for all tabs, as a browser has six connections to an origin and no more.
@@ -14,7 +14,7 @@ const HIDDEN_MS = 30_000;
 const SILENT_MS = 20_000; // a beat comes each 15 s
 const AGAIN_MS = [1_000, 2_000, 5_000, 10_000];
 const KINDS = ["event", "delivery", "subscription", "channel", "refused", "gap", "beat", "bye"];
-const TEXT = { live: "● live", "catching-up": "◐ catching up", paused: "▮▮ paused by you" };
+export const TEXT = { live: _("● live"), "catching-up": _("◐ catching up"), paused: _("▮▮ paused by you") };
 
 export class Feed {
   /**
@@ -152,6 +152,6 @@ export class Feed {
     const text = one("[data-feed-text]");
     if (state === "live" && this.lived) this.missed();
     this.lived ||= state === "live";
-    if (text) text.textContent = TEXT[state] ?? `○ not live since ${new Date().toLocaleTimeString()} – retrying`;
+    if (text) text.textContent = TEXT[state] ?? _("○ not live since {time} – retrying", { time: new Date().toLocaleTimeString() });
   }
 }

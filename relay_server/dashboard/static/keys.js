@@ -1,4 +1,5 @@
 import { all, one } from "./dom.js";
+import { TEXT } from "./feed.js";
 
 /** What keys do; only bare ones, outside of fields, and not while a key is held for an action. */
 const OFF = "relay-keys-off";
@@ -25,7 +26,7 @@ export const KEYS = {
   p: () => {
     document.body.dataset.feed = document.body.dataset.feed === "paused" ? "live" : "paused";
     const text = one("[data-feed-text]");
-    if (text) text.textContent = document.body.dataset.feed === "paused" ? "▮▮ paused by you" : "● live";
+    if (text) text.textContent = TEXT[document.body.dataset.feed];
   },
 };
 

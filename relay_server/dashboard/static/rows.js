@@ -1,4 +1,4 @@
-import { all, mark, one, say } from "./dom.js";
+import { _, all, mark, one, say } from "./dom.js";
 import { localTime } from "./time.js";
 
 /**
@@ -7,9 +7,9 @@ import { localTime } from "./time.js";
  */
 const DRAW_MS = 200;
 const MOST = 300;
-const WORDS = { pending: "waiting", under_way: "under way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "discarded", skipped: "skipped" };
+const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped") };
 const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped" };
-const DIRECTIONS = { customer: ["in", "from the customer"], bot: ["out", "from the bot"], agent: ["out", "from the agent"], system: ["system", "system"] };
+const DIRECTIONS = { customer: ["in", _("from the customer")], bot: ["out", _("from the bot")], agent: ["out", _("from the agent")], system: ["system", _("system")] };
 
 export class Rows {
   /** @param {HTMLElement} list @param {HTMLTemplateElement} template @param {HTMLElement} pill */
@@ -110,7 +110,7 @@ export class Rows {
   count() {
     const number = this.coming.length + this.passed;
     this.pill.dataset.newCount = String(number);
-    this.pill.textContent = `${number} new · show (.)`;
+    this.pill.textContent = _("{number} new · show (.)", { number });
     this.pill.hidden = !number;
   }
 
@@ -131,7 +131,7 @@ export class Rows {
     time.textContent = localTime(at);
     const kind = one(".c-kind", row);
     say(kind, event.kind || `${event.method} ${event.request_target}`);
-    const direction = facts.private ? ["private", "private note"] : DIRECTIONS[facts.direction];
+    const direction = facts.private ? ["private", _("private note")] : DIRECTIONS[facts.direction];
     if (direction) kind.prepend(mark(...direction));
     if (event.key) {
       const talk = document.createElement("a");
