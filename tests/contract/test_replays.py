@@ -384,6 +384,21 @@ async def test_what_died_while_its_event_was_dropped_is_not_listed(
     assert await dead(store, subscription) == []
 
 
+async def test_what_a_replay_gives_up_of_a_gone_event_stays_as_it_was_settled(
+    store: Store, channel: Channel
+) -> None:
+    await append_many(store, channel, 2)
+    subscription, claim = await make_subscription(store, since=0)
+    await record(store, claim, Progress(0, (mark(1, MarkState.DELIVERED),)))
+    await store.skip(subscription.number, 2)
+    assert await trim(store, channel, START_MS * 2, 99) == 2
+    _, replayed = await make_replay(store, subscription)
+    await record(store, replayed, Progress(0, (mark(1, DEAD), mark(2, DEAD))))
+
+    [status] = await store.subscription_status([subscription.number])
+    assert (status.backlog, status.dead) == (0, 0)
+
+
 async def test_the_end_of_a_replay_is_final(stores: Stores, store: Store, channel: Channel) -> None:
     await append_many(store, channel, 4)
     subscription, _ = await marked(store, 4, (mark(2, DEAD),))

@@ -221,9 +221,8 @@ class _Change:
                 database.run(query, replay=replay, sequences=sequences)
         for mark in self.marks.values():
             if mark.state is MarkState.DEAD:
-                database.run("dead_by_replay", replay=replay, **asdict(mark))
-                of = database.value("subscription_of_replay", replay=replay)
-                _unskip(database, of, mark.sequence)
+                for (of,) in database.all("dead_by_replay", replay=replay, **asdict(mark)):
+                    _unskip(database, of, mark.sequence)
 
 
 def _unskip(database: Database, reader: ReaderNumber, sequence: int) -> None:

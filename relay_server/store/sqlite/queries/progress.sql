@@ -89,19 +89,23 @@ WHERE sequence IN (SELECT value FROM json_each(:sequences)) AND state = @DELIVER
         WHERE r.number = :replay AND r.channel > 0 AND wanted.value <= s.floor);
 
 -- name: dead_by_replay
--- What a replay gave up is dead for its subscription, unless that is still on its way to it.
+-- What a replay gave up is dead for its subscription, unless that is still on its way to it, or the
+-- event is gone: then it stays as it was settled.
 INSERT INTO deliveries
     (subscription, sequence, state, attempt, failures, due_at, failing_since, reason, changed_at)
 SELECT s.number, :sequence, @DEAD, :attempt, :failures, 0, NULL, :reason, :changed_at
 FROM replays r JOIN subscriptions s ON s.number = r.subscription
-WHERE r.number = :replay AND r.channel > 0 AND (s.floor >= :sequence OR EXISTS (
+WHERE r.number = :replay AND r.channel > 0
+    AND EXISTS (SELECT 1 FROM events e WHERE e.position = r.channel << @BITS | :sequence)
+    AND (s.floor >= :sequence OR EXISTS (
     SELECT 1 FROM deliveries d
     WHERE d.subscription = s.number AND d.sequence = :sequence AND d.state >= @DELIVERED)
     OR ifnull((
         SELECT k.first FROM skips k WHERE k.subscription = s.number AND k.last >= :sequence
         ORDER BY k.last LIMIT 1) <= :sequence, 0))
 ON CONFLICT DO UPDATE
-SET state = @DEAD, reason = excluded.reason, changed_at = excluded.changed_at;
+SET state = @DEAD, reason = excluded.reason, changed_at = excluded.changed_at
+RETURNING subscription;
 
 -- name: discard
 -- :sequences is a JSON list.

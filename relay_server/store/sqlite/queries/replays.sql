@@ -22,10 +22,6 @@ WHERE number BETWEEN ifnull(:only, 0) AND ifnull(:only, 1 << 62)
     AND (NOT :running OR state = @RUNNING)
 ORDER BY number DESC LIMIT :limit;
 
--- name: subscription_of_replay
--- None where it is of edited events.
-SELECT subscription FROM replays WHERE number = :replay AND channel > 0;
-
 -- name: end_replay
 UPDATE replays SET state = :state, ended_at = :now WHERE number = :number AND state = @RUNNING;
 
