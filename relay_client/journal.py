@@ -262,10 +262,9 @@ class Log:
             if found.st_nlink and found.st_size < SEGMENT_BYTES:
                 return
             self.close()  # it is full, or was taken away
-        numbers = _segments(self._folder)
-        number = numbers[-1] if numbers else 1
-        if numbers and _path(self._folder, number).stat().st_size >= SEGMENT_BYTES:
-            number += 1
+        numbers, is_full = _newest(self._folder)
+        number = numbers[-1] + is_full if numbers else 1
+        if is_full:
             _delete(self._folder, numbers[:-1])
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         self._file = os.open(_path(self._folder, number), flags, 0o600)
@@ -305,6 +304,15 @@ def _segments(folder: Path) -> list[int]:
     with os.scandir(folder) as entries:
         files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     return sorted(int(found[1]) for name in files if (found := _SEGMENT.fullmatch(name)))
+
+
+def _newest(folder: Path) -> tuple[list[int], bool]:
+    """The numbers of the segments, and whether the newest is full."""
+    while numbers := _segments(folder):
+        # Where it is gone by now, other clients have filled newer ones meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            return numbers, _path(folder, numbers[-1]).stat().st_size >= SEGMENT_BYTES
+    return [], False
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -42,6 +42,14 @@ class Command(TyperCommand):
         return "\n".join(_help(self, ctx))
 
 
+def _complete(ctx: Any, _: Any, value: Any) -> None:
+    """Typer's options are the command `completion` now, which asks no process for its shell."""
+    if value and not ctx.resilient_parsing:
+        shell = [value] if isinstance(value, str) else []
+        ctx.command.commands["completion"].main(shell, standalone_mode=False)
+        ctx.exit()
+
+
 class Commands(TyperGroup):
     """A group of commands; alone it shows its help, as one asks for it."""
 
@@ -55,7 +63,7 @@ class Commands(TyperGroup):
         if "install_completion" in found:
             install, show = found["install_completion"], found["show_completion"]
             install.hidden = show.hidden = True
-            install.callback = show.callback
+            install.callback = show.callback = _complete
         return [*found.values()]
 
     def make_context(self, *args: Any, **more: Any) -> Any:

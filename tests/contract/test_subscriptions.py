@@ -132,6 +132,23 @@ async def test_what_came_since_a_time_is_told_from_what_waits_for_its_next_attem
     assert await store.came(4_711, START_MS) == Came()
 
 
+async def test_what_was_left_out_waits_no_more_whatever_its_reader_says_later(
+    store: Store, channel: Channel
+) -> None:
+    """Its reader had it under way when the filter changed, and does not know yet."""
+    ana, claim = await make_subscription(store)
+    await store.change_subscription(ana.number, lambda config: config.with_filter("kind:x"))
+    for n in range(3):
+        await store.append(channel.number, new_event(received_at=START_MS + n))
+    await record(store, claim, Progress(0, skipped=(Span(2, 2),)))
+    await record(store, claim, Progress(0, (waiting(1), waiting(2), mark(3))))
+
+    [status] = await store.subscription_status()
+    assert (status.backlog, status.retrying) == (1, 1)
+    states = await store.deliveries(channel.number, [1, 2, 3])
+    assert [state.state for [state] in states] == ["waiting", "skipped", "delivered"]
+
+
 async def test_who_left_when_is_kept(stores: Stores, store: Store, channel: Channel) -> None:
     """Until it is claimed again; of an older claim, it says nothing."""
     ana, first = await make_subscription(store, name="ana")

@@ -29,7 +29,7 @@ from __future__ import annotations
 import json
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import asdict, astuple
@@ -197,13 +197,15 @@ class _Change:
             parts += gaps(first - 1, last, inside)
         return parts
 
-    def _write_skips(self, database: Database, floor: int, marks: Iterable[Mark]) -> None:
+    def _write_skips(self, database: Database, floor: int, marks: Sequence[Mark]) -> None:
         database.run("forget_skips", reader=self.reader, floor=floor)
         for mark in marks:
             if mark.state.settled:  # it was under way when its filter changed
                 _unskip(database, self.reader, mark.sequence)
         for span in above(self.skipped, floor):
             self._skip(database, span)
+        if waiting := [m.sequence for m in marks if not m.state.settled]:
+            database.run("forget_left_out", reader=self.reader, sequences=json.dumps(waiting))
 
     def _skip(self, database: Database, span: Span) -> None:
         """Write that a span was left out."""

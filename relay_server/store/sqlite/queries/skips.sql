@@ -9,6 +9,16 @@ SELECT DISTINCT subscription FROM skips;
 DELETE FROM deliveries
 WHERE subscription = :reader AND sequence BETWEEN :first AND :last AND state < @DELIVERED;
 
+-- name: forget_left_out
+-- What is left out waits no more: its reader had it under way. :sequences is a JSON list.
+DELETE FROM deliveries
+WHERE subscription = :reader AND state < @DELIVERED
+    AND sequence IN (SELECT value FROM json_each(:sequences))
+    AND ifnull((
+        SELECT k.first FROM skips k
+        WHERE k.subscription = :reader AND k.last >= deliveries.sequence
+        ORDER BY k.last LIMIT 1) <= deliveries.sequence, 0);
+
 -- name: waiting_between
 -- How many sequences after :floor, up to :last, are neither settled nor left out.
 SELECT :last - :floor - (
