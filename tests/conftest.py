@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -28,6 +29,9 @@ os.environ.pop("COLUMNS", None)
 
 
 def pytest_configure() -> None:
+    # A shell has what it starts in the background ignore Ctrl-C, and all that this starts, too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     choose_seed()  # before there are other processes, so that they have the same
 
 
