@@ -113,7 +113,7 @@ async def test_an_event_is_compared_with_the_one_before_of_its_kind(
     await page.keyboard.press("d")
     await expect(page.get_by_role("heading")).to_contain_text("1 value differs")
     await expect(page.locator("tbody")).to_contain_text("/content another type")
-    await page.get_by_role("link", name="1 expected differences hidden").click()
+    await page.get_by_role("link", name="1 expected difference hidden").click()
     await expect(page.get_by_role("heading")).to_contain_text("2 values differ")
 
 

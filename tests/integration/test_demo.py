@@ -241,7 +241,7 @@ def test_on_a_terminal_it_stays_up_until_ctrl_c(tmp_path: Path) -> None:
         assert "\x1b[" in terminal.text
         curl = line_with(terminal.plain, "--data-binary")
 
-        assert "#k=rlk_" in line_with(terminal.plain, "/login")
+        assert "/login" in line_with(terminal.plain, "#k=rlk_")
         terminal.type("d\n")
         terminal.shows("/login#k=rlk_", times=2)
 

@@ -117,6 +117,11 @@ export class Feed {
       return;
     }
     this.on[name]?.(said);
+    // How far deliveries are is not caught up on: what became of them since the page was made.
+    if (name === "beat" && !this.level) {
+      this.level = true;
+      this.missed();
+    }
   }
 
   watch() {
