@@ -12,10 +12,10 @@ from relay_server.dashboard.rendering import render
 from relay_server.dashboard.visit import Visitor, page, see
 from relay_server.filters.language import InvalidFilter
 from relay_server.operations import Caller
+from relay_server.operations.channels import webhook_path
 from relay_server.operations.listing import EventPage, EventQuery, list_events
 from relay_server.operations.pulse import PulseFields, show_pulse
-from relay_server.operations.server import status
-from relay_server.operations.subscriptions import SubscriptionView
+from relay_server.operations.subscriptions import SubscriptionView, subscriptions_of
 from relay_server.web.api import from_query
 
 PAGE = 50  # events on a page of a list
@@ -25,7 +25,7 @@ EVENT_ID = re.compile(r"evt_[0-9A-Za-z-]+")
 async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /channels/{channel}`: the newest events, and those that come."""
     name = request.match_info["channel"]
-    channel = visitor.who.channel(name)
+    channel, parts = visitor.who.channel(name), visitor.who.parts
     found, problem, query = await _found(request, visitor.who, name)
     readers = await readers_of(visitor.who, name)
     minutes = (await show_pulse(visitor.who, PulseFields(name, BARS))).minutes
@@ -41,7 +41,7 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
         bars=bars_of(minutes),
         received=sum(minute.received for minute in minutes),
         newest=not (query.before or query.after),
-        webhook=f"{visitor.who.parts.settings.url}{webhook_path(visitor.who, name)}",
+        webhook=parts.settings.url + webhook_path(parts, channel),
     )
 
 
@@ -66,7 +66,6 @@ async def search(request: web.Request, visitor: Visitor) -> web.Response:
         page=found,
         problem=problem,
         q=query.q,
-        readers=await readers_of(visitor.who, name),
     )
 
 
@@ -84,13 +83,8 @@ async def _found(
 
 async def readers_of(who: Caller, channel: str) -> list[SubscriptionView]:
     """A channel's subscriptions; the visitor's own first."""
-    found = [one for one in (await status(who)).subscriptions if one.channel == channel]
+    found = await subscriptions_of(who, channel)
     return sorted(found, key=lambda one: (one.name != who.name, one.name))
-
-
-def webhook_path(who: Caller, channel: str) -> str:
-    """Where a channel's senders post to."""
-    return "/webhook" if channel == who.parts.settings.default_channel else f"/c/{channel}/webhook"
 
 
 routes = [

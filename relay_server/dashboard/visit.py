@@ -32,7 +32,7 @@ from relay_server.dashboard.rendering import render
 from relay_server.errors import Forbidden, InvalidValue, Unauthorized
 from relay_server.live.positions import format_positions
 from relay_server.operations import Caller
-from relay_server.values import Session, Token
+from relay_server.values import Session
 from relay_server.web.access import address, refusal
 from relay_server.web.api import read_body
 from relay_server.web.context import CONTEXT, Context
@@ -161,22 +161,17 @@ async def find_visitor(request: web.Request) -> Visitor | None:
         return None
     key, now = digest(secret.encode("utf-8", "surrogateescape")), context.clock.unix_ms()
     session = await context.store.session(key, now)
-    if session is None or not (token := token_of(context, session)):
+    if session is None:
         return None
+    tokens = context.store.catalog.tokens.values()
+    token = next((token for token in tokens if token.name == session.token), None)
+    if token is None and session.token is not None:
+        return None  # it was revoked since
     if now - session.used_at > USE_AGAIN_MS:
         await context.store.use_session(key, address(request), now)
-    shown = token if isinstance(token, Token) else None
-    who = Caller(context, shown, address(request))
+    who = Caller(context, token, address(request))
     newest = {channel.name: context.store.newest(channel.number) for channel in who.channels()}
     return Visitor(session, form_key(secret), who, format_positions(newest))
-
-
-def token_of(context: Context, session: Session) -> Token | bool:
-    """The token whose rights a session has; True for somebody on the host, False for none."""
-    if session.token is None:
-        return True
-    tokens = context.store.catalog.tokens.values()
-    return next((token for token in tokens if token.name == session.token), False)
 
 
 async def log_in(request: web.Request, response: web.Response, token: str | None) -> None:

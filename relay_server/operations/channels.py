@@ -156,15 +156,20 @@ def channel_view(parts: Parts, channel: Channel) -> ChannelView:
     """A channel as its readers see it."""
     config = channel.config
     rules = {name: getattr(config, name) for name in ChannelRules.__struct_fields__}
-    default = channel.name == parts.settings.default_channel
     rules["max_body_bytes"] = config.max_body_bytes or parts.settings.max_body_bytes
     return ChannelView(
         name=channel.name,
-        webhook_path="/webhook" if default else f"/c/{channel.name}/webhook",
+        webhook_path=webhook_path(parts, channel),
         sender_auth=_sender_auth(config),
         created_at=channel.created_at,
         **rules,
     )
+
+
+def webhook_path(parts: Parts, channel: Channel) -> str:
+    """Where a channel's sender posts to, on the public port."""
+    is_default = channel.name == parts.settings.default_channel
+    return "/webhook" if is_default else f"/c/{channel.name}/webhook"
 
 
 def _sender_auth(config: ChannelConfig) -> list[str]:

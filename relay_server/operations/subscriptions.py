@@ -138,6 +138,12 @@ async def show_subscription(who: Caller, channel: str, name: str) -> Subscriptio
     return await shown(who, await who.subscription(channel, name), whole_view)
 
 
+async def subscriptions_of(who: Caller, channel: str) -> list[SubscriptionView]:
+    """Those of one channel, and how they are doing."""
+    numbers = [one.number for one in await who.store.subscriptions(who.channel(channel).name)]
+    return [subscription_view(who, s) for s in await who.store.subscription_status(numbers)]
+
+
 @ForAdmins
 @audited("subscription.change")
 async def change_subscription(
