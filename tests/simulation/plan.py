@@ -148,7 +148,7 @@ def _channel(rng: random.Random, name: str, policy: Policy) -> ChannelConfig:
         token=False,
         key_pointer="" if name == "chatwoot" else "/who",
         max_bytes=rng.choice([2_500, 6_000, 20_000]) if tight else 1_073_741_824,
-        drop_oldest=tight and rng.random() < 0.4,
+        drop_oldest=tight and rng.random() < 0.7,
         retention_days=rng.choice([7.0, 0.0002]),
         policy=policy,
     )

@@ -44,7 +44,7 @@ COVERED = {
     "link half open": 550,
     "log a forward waits": 5,
     "log event is gone": 5,
-    "log events dropped to make room": 5,
+    "log events dropped to make room": 10,
     "log forward started": 250,
     "log old events deleted": 900,
     "log replay done": 280,
