@@ -38,6 +38,8 @@ SCREENS = (
     "relay_server/cli",
     "relay_server/control.py",
     "relay_server/dashboard",
+    "relay_server/errors.py",
+    "relay_server/operations/why.py",
     "relay_terminal",
 )
 TEMPLATE = LOCALE / "relay.pot"
@@ -77,7 +79,7 @@ def _written(node: ast.AST) -> Iterator[str | tuple[str, str]]:
         case ast.Call(ast.Name("route"), [_, _, _, *shown], keywords):
             values = [*shown, *(keyword.value for keyword in keywords if keyword.arg == "sure")]
             yield from (str(value.value) for value in values if isinstance(value, ast.Constant))
-        case ast.Assign([ast.Name("hint")], ast.Constant(str(text))):
+        case ast.Assign([ast.Name("hint" | "message")], ast.Constant(str(text))):
             yield text
         case _:
             pass

@@ -31,7 +31,7 @@ from relay_client.errors import (
 )
 from relay_client.relay import USER_AGENT, Relay
 from relay_http.tls import make_context, trusting_nobody
-from relay_terminal.words import _
+from relay_terminal.words import _, spoken
 
 with trusting_nobody():  # each request is given the context of its relay
     import aiohttp
@@ -233,7 +233,7 @@ class Api:
     def _own_headers(self) -> dict[str, str]:
         # Answers are small, and what is inflated would be one bound more to keep.
         client = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        return {**client, **self._relay.authorization}
+        return {**client, "Accept-Language": spoken(), **self._relay.authorization}
 
     async def _call(
         self,

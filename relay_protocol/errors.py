@@ -13,6 +13,7 @@ class RelayError(Exception):
         status_hint: HTTP status that fits, for the surface that answers with it.
         hint: What to do about it, for people; empty when the message says it all.
         message: What is said, with a place for each fact that is given.
+        facts: What is filled in there.
     """
 
     code: ClassVar[str] = "error"
@@ -30,6 +31,7 @@ class RelayError(Exception):
 
     def __init__(self, *facts: object) -> None:
         super().__init__(self.message.format(*facts))
+        self.facts = facts
 
 
 class ProtocolError(RelayError):

@@ -26,7 +26,7 @@ from relay_server.errors import InvalidValue
 from relay_server.files import SOCKET_NAME, short_path
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.opening import store_exists
-from relay_terminal.words import _
+from relay_terminal.words import _, spoken
 
 REQUEST_TIMEOUT_S = 600.0  # of a command to the server: a backup of a large store takes its time
 
@@ -141,6 +141,7 @@ async def open_api(
             connector=aiohttp.UnixConnector(short),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
             json_serialize=_json,
+            headers={"Accept-Language": spoken()},
             read_bufsize=MAX_LINE_BYTES,
         )
         yield Api(await stack.enter_async_context(session), running=running)

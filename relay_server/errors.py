@@ -194,8 +194,10 @@ class InvalidValue(RelayError, code="invalid_value", status=422):
 class Unauthorized(RelayError, code="unauthorized", status=401):
     """Whoever asks showed nothing that lets them in: the answer never says why."""
 
+    message = "not authorized"
+
     def __init__(self, reason: str) -> None:
-        super().__init__("not authorized")
+        super().__init__()
         self.reason = reason  # for the server's own log
 
 

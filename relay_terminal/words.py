@@ -58,8 +58,13 @@ def speak_english() -> None:
 
 
 def speak(language: str) -> None:
-    """Have this task speak a language, e.g. `pt_BR`, whatever the environment asks for."""
-    _chosen.set(language)
+    """Have this task speak a language, e.g. `pt-BR`, whatever the environment asks for."""
+    _chosen.set(language.replace("-", "_"))
+
+
+def spoken() -> str:
+    """The language that is spoken, as HTTP names it, e.g. `pt-BR`."""
+    return catalogue().info().get("language", "en").replace("_", "-")
 
 
 def catalogue() -> gettext.NullTranslations:

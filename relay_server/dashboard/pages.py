@@ -6,7 +6,6 @@ from aiohttp import web
 
 from relay_server.dashboard import event, events, login, overview, readers, setup, talks
 from relay_server.dashboard.assets import PATH, serve_asset
-from relay_server.dashboard.language import COOKIE, COOKIE_S, LANGUAGES
 from relay_server.dashboard.visit import (
     Visitor,
     check_origin,
@@ -21,6 +20,7 @@ from relay_server.errors import Unauthorized
 from relay_server.store.feed import SessionEnded
 from relay_server.web.context import CONTEXT
 from relay_server.web.feed import serve_feed
+from relay_server.web.language import COOKIE, COOKIE_S, LANGUAGES
 
 
 async def feed(request: web.Request, visitor: Visitor) -> web.StreamResponse:

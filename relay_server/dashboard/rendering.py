@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from relay_server.dashboard.assets import assets, sentences
-from relay_server.dashboard.language import ENGLISH, LANGUAGES, language_of
 from relay_server.web.context import CONTEXT
+from relay_server.web.language import ENGLISH, LANGUAGES, language_of
 from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:

@@ -27,16 +27,15 @@ from aiohttp import web
 from relay_http.addresses import is_inside, is_loopback
 from relay_protocol.errors import RelayError
 from relay_server.auth import digest
-from relay_server.dashboard.language import language_of
 from relay_server.dashboard.rendering import render
 from relay_server.errors import Forbidden, InvalidValue, Unauthorized
 from relay_server.live.positions import format_positions
 from relay_server.operations import Caller
 from relay_server.values import Session
-from relay_server.web.access import address, refusal
+from relay_server.web.access import address, refusal, told
 from relay_server.web.api import read_body
 from relay_server.web.context import CONTEXT, Context
-from relay_terminal.words import _, speak
+from relay_terminal.words import _
 
 USE_AGAIN_MS = 60_000  # between two notes that a session is used
 MAX_AGENT_CHARS = 200  # of what a browser calls itself
@@ -123,11 +122,10 @@ def form(act: Act, limit: int = MAX_FORM_BYTES) -> Handler:
 
 
 def guarded(handle: Handler) -> Handler:
-    """Answer under our names, in the reader's language; errors are pages, headers are ours."""
+    """Answer under our names; errors are pages, headers are ours."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response: web.StreamResponse
-        speak(language_of(request).replace("-", "_"))
         try:
             check_host(request)
             response = await handle(request)
@@ -148,9 +146,8 @@ def guarded(handle: Handler) -> Handler:
 def explain(request: web.Request, error: RelayError) -> web.Response:
     """A page that says what is wrong, and leads back."""
     status = error.status_hint or 500
-    return render(
-        request, "message.html", status=status, code=status, text=str(error), hint=error.hint
-    )
+    text, hint = told(error)
+    return render(request, "message.html", status=status, code=status, text=text, hint=hint)
 
 
 async def find_visitor(request: web.Request) -> Visitor | None:

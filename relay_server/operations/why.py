@@ -1,4 +1,7 @@
-"""Why a bot has not answered: the steps between a message and its answer, up to where it broke."""
+"""Why a bot has not answered: the steps between a message and its answer, up to where it broke.
+
+Questions and answers are in the language of whoever asks.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from relay_server.operations import Caller
 from relay_server.operations.conversations import hear_conversation
 from relay_server.operations.events import DeliveryLine, delivery_line
 from relay_server.values import Channel, Subscription
+from relay_terminal.words import _
 
 REPLY_WITHIN_S = 60.0  # a later reply is said to be late
 
@@ -57,7 +61,7 @@ async def why_unanswered(who: Caller, channel: str, key: str, query: WhyQuery) -
     """Why the customer of a conversation has no answer: what follows what, up to where it broke."""
     of = who.channel(channel)
     subscription = await who.subscription(of.name, query.subscription or who.name)
-    heard, *_ = await hear_conversation(who, of, key)
+    heard, _scanned_to, _complete = await hear_conversation(who, of, key)
     lines, state = lines_of(heard), state_of(heard)
     asked = next((line for line in reversed(lines) if _is_customers(line)), None)
     questions = [_came(asked, of)]
@@ -86,82 +90,95 @@ def _is_customers(line: Line) -> bool:
 
 
 def _came(asked: Line | None, channel: Channel) -> Question:
-    question = "Did a message of the customer come in?"
+    question = _("Did a message of the customer come in?")
     if asked is not None:
-        return Question(question, "yes", "It is stored.", asked.event)
-    text = f"No webhook in {channel.name} brought a message of this conversation's customer."
-    fix = "In Chatwoot: is the webhook subscribed to message_created? Here: GET /api/v1/refused."
-    return Question(question, "no", text, fix=fix)
+        return Question(question, "yes", _("It is stored."), asked.event)
+    text = _("No webhook in {channel} brought a message of this conversation's customer.")
+    fix = _("In Chatwoot: is the webhook subscribed to message_created? Here: GET /api/v1/refused.")
+    return Question(question, "no", text.format(channel=channel.name), fix=fix)
 
 
 def _is_for(delivery: DeliveryLine | None, subscription: Subscription) -> Question:
-    question, name = f"Is it for {subscription.name}?", subscription.name
+    name = subscription.name
+    question = _("Is it for {name}?").format(name=name)
     if delivery is None:
-        text, fix = f"{name} was made after it came.", "relay-client replay it."
-        return Question(question, "no", text, fix=fix)
+        text = _("{name} was made after it came.").format(name=name)
+        return Question(question, "no", text, fix=_("relay-client replay it."))
     if delivery.state == "skipped":
+        text = _("The filter of {name} leaves it out.").format(name=name)
         fix = f"relay-server subscription set {subscription.channel} {name} --filter …"
-        return Question(question, "no", f"The filter of {name} leaves it out.", fix=fix)
-    return Question(question, "yes", "It is.")
+        return Question(question, "no", text, fix=fix)
+    return Question(question, "yes", _("It is."))
 
 
 def _delivered(delivery: DeliveryLine | None, subscription: Subscription, who: Caller) -> Question:
-    question = "Was it delivered?"
+    question = _("Was it delivered?")
     if delivery is None:
-        return Question(question, "unknown", "It is not for this subscription.")
-    name, state = subscription.name, who.parts.hub.state(subscription.number)
+        return Question(question, "unknown", _("It is not for this subscription."))
+    name, attempt = subscription.name, delivery.attempt
     match delivery.state:
         case "delivered":
-            return Question(question, "yes", f"At attempt {delivery.attempt}.")
+            return Question(question, "yes", _("At attempt {number}.").format(number=attempt))
         case "dead" | "discarded":
-            fix = f"relay-client replay --dead --as {name}"
-            return Question(question, "no", f"It was given up: {delivery.reason}.", fix=fix)
-        case "waiting" if delivery.attempt:
-            text = f"Attempt {delivery.attempt} failed: {delivery.reason}. It is tried again."
-            return Question(question, "no", text)
+            text = _("It was given up: {reason}.").format(reason=delivery.reason)
+            return Question(question, "no", text, fix=f"relay-client replay --dead --as {name}")
+        case "waiting" if attempt:
+            text = _("Attempt {number} failed: {reason}. It is tried again.")
+            return Question(question, "no", text.format(number=attempt, reason=delivery.reason))
         case "under_way":
-            return Question(question, "no", f"{name} has it, and has not answered yet.")
-        case _:
-            pass  # it has not been sent yet
+            text = _("{name} has it, and has not answered yet.").format(name=name)
+            return Question(question, "no", text)
+        case _:  # it has not been sent yet
+            return Question(question, "no", *_held_up(subscription, who))
+
+
+def _held_up(subscription: Subscription, who: Caller) -> tuple[str, str, str]:
+    """Why a delivery has not been sent yet: text, no event, fix."""
+    name, state = subscription.name, who.parts.hub.state(subscription.number)
     if subscription.config.paused:
+        text = _("{name} is paused: {reason}.")
         fix = f"relay-server subscription resume {subscription.channel} {name}"
-        text = f"{name} is paused: {subscription.config.paused}."
-        return Question(question, "no", text, fix=fix)
+        return text.format(name=name, reason=subscription.config.paused), "", fix
     if not state.readers:
-        return Question(question, "no", f"Nobody reads {name}.", fix="relay-client connect")
+        return _("Nobody reads {name}.").format(name=name), "", "relay-client connect"
     if state.waits_for_target is not None:
-        return Question(question, "no", f"The target of {name} is not there.")
-    return Question(question, "no", "It waits behind an earlier event of the same conversation.")
+        return _("The target of {name} is not there.").format(name=name), "", ""
+    return _("It waits behind an earlier event of the same conversation."), "", ""
 
 
 def _taken(delivery: DeliveryLine | None) -> Question:
-    question = "Did the bot take it?"
+    question = _("Did the bot take it?")
     if delivery is None or delivery.state in ("pending", "skipped"):
-        return Question(question, "unknown", "It was not asked.")
+        return Question(question, "unknown", _("It was not asked."))
     if delivery.status is None:
-        return Question(question, "no", delivery.reason or "It gave no answer.")
+        return Question(question, "no", delivery.reason or _("It gave no answer."))
     answer = "yes" if 200 <= delivery.status < 300 else "no"
-    return Question(question, answer, f"It answered {delivery.status}.")
+    return Question(question, answer, _("It answered {status}.").format(status=delivery.status))
 
 
 def _may_answer(state: State) -> Question:
-    question = "May a bot answer?"
+    question = _("May a bot answer?")
     if state.assigned_to == "user":
-        text = f"The conversation is {state.status}, and {state.assignee or 'an agent'} has it."
-        return Question(question, "no", text, fix="In Chatwoot: unassign it.")
+        text = _("The conversation is {status}, and {name} has it.")
+        text = text.format(status=state.status, name=state.assignee or _("an agent"))
+        return Question(question, "no", text, fix=_("In Chatwoot: unassign it."))
     if state.status == "resolved":
-        return Question(question, "no", "The conversation is resolved.")
-    return Question(question, "yes", f"The conversation is {state.status or 'open'}, and nobody's.")
+        return Question(question, "no", _("The conversation is resolved."))
+    text = _("The conversation is {status}, and nobody's.").format(status=state.status or "open")
+    return Question(question, "yes", text)
 
 
 def _replied(asked: Line, lines: Sequence[Line]) -> Question:
-    question, on_time = "Did a reply come?", asked.received_at + REPLY_WITHIN_S * 1_000
+    question, on_time = _("Did a reply come?"), asked.received_at + REPLY_WITHIN_S * 1_000
     behind = [line for line in lines if line.sequence > asked.sequence and line.message is not None]
     for line in behind:
         if line.message is not None and line.message.is_answer:
-            late = f", later than {REPLY_WITHIN_S:g} s" if line.received_at > on_time else ""
-            text = f"By {line.message.name or line.message.direction}{late}."
+            is_late = line.received_at > on_time
+            text = _("By {name}, later than {seconds} s.") if is_late else _("By {name}.")
+            name = line.message.name or line.message.direction
+            text = text.format(name=name, seconds=f"{REPLY_WITHIN_S:g}")
             return Question(question, "yes", text, line.event)
     notes = any(line.message is not None and line.message.private for line in behind)
-    text = "Only a private note came." if notes else "No message of bot or agent came after it."
-    return Question(question, "no", text, fix="Look at the bot's own log.")
+    text = _("No message of bot or agent came after it.")
+    text = _("Only a private note came.") if notes else text
+    return Question(question, "no", text, fix=_("Look at the bot's own log."))

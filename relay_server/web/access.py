@@ -22,7 +22,9 @@ from relay_server.values import Scope, Token
 from relay_server.web.capture import FORWARDED_FOR, address_behind
 from relay_server.web.causes import of_bearer
 from relay_server.web.context import CONTEXT, Context
+from relay_server.web.language import language_of
 from relay_server.web.limits import Limit, group_of
+from relay_terminal.words import _, speak
 
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 ON_HOST = web.AppKey("on_host", bool)  # the app behind the control socket: its file mode guards it
@@ -122,9 +124,21 @@ def error_response(
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
+def told(error: RelayError) -> tuple[str, str]:
+    """What is said of an error and the hint, in the reader's language where there is a translation.
+
+    What an error says by itself alone, without a template of its kind, is as it was written.
+    """
+    return _(error.message).format(*error.facts), _(error.hint)
+
+
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever a handler raises into JSON; nothing of a request is ever echoed."""
+    """Turn whatever a handler raises into JSON; nothing of a request is ever echoed.
+
+    What people read in answers is in the language that they ask for, English to programs.
+    """
+    speak(language_of(request))
     try:
         return await handler(request)
     except Unauthorized as exc:
@@ -139,4 +153,4 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         code = CODES.get(exc.status, "http_error")
         return error_response(exc.status, code, exc.reason, headers=allow)
     later = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooMany) else None
-    return error_response(error.status_hint, error.code, str(error), error.hint, later)
+    return error_response(error.status_hint, error.code, *told(error), later)

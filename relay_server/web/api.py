@@ -46,6 +46,7 @@ from relay_server.web.access import address, caller
 from relay_server.web.context import CONTEXT
 from relay_server.web.limits import Limit
 from relay_server.web.misfits import misfit
+from relay_terminal.words import spoken
 
 FieldsT = TypeVar("FieldsT", bound=msgspec.Struct)
 
@@ -130,7 +131,7 @@ class Route(NamedTuple):
             return self._answer(await self.operation(*asked))
         known = request.headers.get("If-None-Match", "")
         # As it is before the operation looks: what changes meanwhile is another version.
-        tag = None if self.version is None else f'W/"{self.version(*asked)}"'
+        tag = None if self.version is None else f'W/"{self.version(*asked)}-{spoken()}"'
         if tag is not None and _names(known, tag):
             return web.Response(status=304, headers={"ETag": tag})
         response = self._answer(await self.operation(*asked))

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from docs import words
-from relay_server.dashboard.language import preferred
+from relay_server.web.language import preferred
 from relay_terminal.words import _, speak
 from tests.browser.test_pages import send
 from tests.support.browsing import becomes_live

@@ -10,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 from babel.messages.catalog import Message
 from babel.messages.pofile import read_po
 
+import relay_server.errors
 from docs import words
+from relay_protocol.errors import RelayError
 from relay_server.dashboard.rendering import FOLDER
 
 ROOT = Path(__file__).parents[2]
@@ -36,11 +39,11 @@ FOR_PROGRAMS |= {
     "AssertionError",
 }
 SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
-# What is asked of the API, what headers hold, commands to copy (on lines of their own, or two of
-# them), patterns.
+# What is asked of the API, what headers hold, commands to copy (which end without a full stop),
+# patterns.
 NO_SENTENCE = re.compile(
-    r"(GET|POST|PUT|PATCH|DELETE) \S+|(default-src|public,|private,) .*|relay-.* && .*|.*\(\?P<.*"
-    r"|(  relay-|echo |\{program\} ).*"
+    r"(GET|POST|PUT|PATCH|DELETE) \S+|(default-src|public,|private,) .*|.*\(\?P<.*"
+    r"|relay-(client|server) .*[^.]|(  relay-|echo |\{program\} ).*"
 )
 PAGES = sorted((FOLDER / "templates").iterdir())
 # Of a template: what Jinja does, what is to be copied as it is, and names.
@@ -74,7 +77,7 @@ def untranslated(node: ast.AST) -> Iterator[tuple[int, str]]:
             below = [part for part in parts if not isinstance(part, texts)]
         case ast.Expr(ast.Constant()) | ast.Compare():  # a docstring
             return
-        case ast.Assign([ast.Name("hint")], ast.Constant()):  # translated where it is told
+        case ast.Assign([ast.Name("hint" | "message")], ast.Constant()):  # translated when told
             return
         case ast.Constant(str(text)):
             if SENTENCE.search(text) and not NO_SENTENCE.fullmatch(text):
@@ -197,6 +200,12 @@ def test_a_command_speaks_the_users_language(
 
 
 def test_templates_have_named_fields_alone() -> None:
-    for message in words.messages():
+    """But for what errors say, which is filled in its order."""
+    errors = {error.message for error in vars(relay_server.errors).values() if is_error(error)}
+    for message in words.messages() - errors:
         for text in [message] if isinstance(message, str) else message:
             assert "{}" not in text, text
+
+
+def is_error(one: object) -> TypeGuard[type[RelayError]]:
+    return isinstance(one, type) and issubclass(one, RelayError)

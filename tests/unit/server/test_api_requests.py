@@ -53,6 +53,22 @@ async def test_a_request_that_dawdles_is_given_up(
     assert served.context.api_requests == 0
 
 
+@pytest.mark.parametrize(
+    ("language", "said", "hint"),
+    [
+        ("", "no channel is named 'none'", "relay-server channel list shows the channels"),
+        ("pt", "nenhum canal tem o nome 'none'", "relay-server channel list mostra os canais"),
+    ],
+)
+async def test_an_error_speaks_the_language_that_is_asked_for(
+    admin: Asking, language: str, said: str, hint: str
+) -> None:
+    headers = [("Accept-Language", language)] if language else []
+    error = (await admin("GET", "channels/none", headers=headers)).json["error"]
+    assert (error["code"], error["message"]) == ("channel_not_found", said)
+    assert error["hint"].startswith(hint)
+
+
 @pytest.mark.parametrize("path", ["events", "dead"])
 async def test_so_many_are_listed_at_most(
     served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch, path: str

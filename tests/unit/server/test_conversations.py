@@ -182,6 +182,17 @@ async def test_a_subscription_that_was_made_later(served: Served, ana: Asking) -
     assert "was made after it came" in (await why(ana))["cause"]
 
 
+async def test_it_is_said_in_the_language_of_whoever_asks(subscribed: Served, ana: Asking) -> None:
+    """And kept apart from the same in another, by whoever keeps answers."""
+    await told(subscribed, CUSTOMER)
+    path, tags = "conversations/chatwoot/318/why", set[str]()
+    for language, cause in (("pt-BR,en;q=0.5", "Ninguém lê ana."), ("fr", "Nobody reads ana.")):
+        answer = await ana("GET", path, headers=[("Accept-Language", language)])
+        assert answer.json["cause"] == cause
+        tags.add(dict(answer.headers)["ETag"])
+    assert len(tags) == 2
+
+
 async def test_nobody_reads(subscribed: Served, ana: Asking) -> None:
     await told(subscribed, CUSTOMER)
     found = await why(ana)

@@ -1,4 +1,4 @@
-"""Which language a page speaks: what its reader chose, else what their browser prefers."""
+"""Which language an answer speaks: what its reader chose, else what they say that they prefer."""
 
 from __future__ import annotations
 
