@@ -35,6 +35,7 @@ from relay_terminal.words import LOCALE
 ROOT = Path(__file__).parents[1]
 SCREENS = (
     "relay_client",
+    "relay_server/chatwoot/errors.py",
     "relay_server/cli",
     "relay_server/control.py",
     "relay_server/dashboard",

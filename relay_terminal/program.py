@@ -46,7 +46,7 @@ def run_program(name: str, app: typer.Typer, status_of: Callable[[RelayError], i
         try:
             status = app(prog_name=name, obj=console, standalone_mode=False)
         except RelayError as exc:
-            tell(console, exc.code, str(exc), _(exc.hint), as_json=as_json)
+            tell(console, exc.code, _(exc.message).format(*exc.facts), _(exc.hint), as_json=as_json)
             sys.exit(status_of(exc))
         except WrongUsage as exc:
             tell(console, "usage", *told(exc), as_json=as_json)
