@@ -18,6 +18,8 @@ from relay_http.tls import make_context, trust
 from relay_terminal.words import _
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{16,128}")  # the end of an invitation's URL
+_PATH = re.compile(r"(?:/(?!\.)[\w.~-]+)*", re.ASCII)  # below which a relay may stand
+_OF_RELAYS = ("/webhook", "/c/", "/connect", "/api/", "/login")  # what is copied by mistake
 USER_AGENT = f"relay-client/{__version__}"
 
 
@@ -26,7 +28,7 @@ class Relay:
     """A relay and the token to speak to it with.
 
     Attributes:
-        url: Scheme, host and port, e.g. `"https://relay.example.com"`.
+        url: Scheme, host, port and perhaps a path, e.g. `"https://relay.example.com"`.
         ca_file: More certificates to trust, in PEM.
     """
 
@@ -110,13 +112,14 @@ def parse_url(text: str) -> str:
         raise ValueError(_("{text!r} is not like https://relay.example.com").format(text=text))
     if parts.username is not None or parts.password is not None:
         raise ValueError(_("a relay's URL carries no user and password; give the token by itself"))
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
+    path = parts.path.rstrip("/")
+    if path.startswith(_OF_RELAYS) or not _PATH.fullmatch(path) or parts.query or parts.fragment:
         raise ValueError(
-            _("{text!r} has more than scheme, host and port; leave the rest away").format(text=text)
+            _("{text!r} has more than the relay's own URL; leave the rest away").format(text=text)
         )
     if any(not "!" <= char <= "~" for char in parts.netloc) or port == 0:
         raise ValueError(_("{text!r} has a host or port that cannot be").format(text=text))
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def is_loopback_host(host: str) -> bool:

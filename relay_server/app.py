@@ -66,6 +66,7 @@ RESERVED = 256  # open files that are not for connections: the database, the ops
 BACKLOG = 1_024  # connections that wait to be accepted; the kernel refuses more
 UPKEEP_S = 60.0  # between two clean-ups of old events and forgotten canaries
 UPKEEP_FULL_S = 5.0  # the same where a channel is nearly full, or webhooks find no room
+OF_WEBHOOKS = ("webhook", "c")  # what their paths begin with
 UPKEEP_LOOK_S = 1.0  # how often it is looked whether one is
 # The thread that writes leaves the interpreter for each statement, and waits this long to come
 # back while the event loop is busy. Python's 5 ms would be most of an answer's time.
@@ -132,6 +133,21 @@ def public_app(context: Context) -> web.Application:
     app.router.add_route("GET", FEED_PATH, feed)
     app.add_routes(pages.routes)
     return app
+
+
+def check_base(base_path: str, app: web.Application) -> None:
+    """Refuse a public URL below which a path could be read in two ways.
+
+    Raises:
+        InvalidValue: Its path begins as one of the server's own does.
+    """
+    first = base_path.split("/")[1:2]
+    own = {resource.canonical.split("/")[1] for resource in app.router.resources()}
+    if own.union(OF_WEBHOOKS).intersection(first):
+        raise InvalidValue(
+            f"{PREFIX}PUBLIC_URL: its path begins with /{first[0]}, as paths of the relay itself"
+            " do: choose another"
+        )
 
 
 def ops_app(context: Context) -> web.Application:
@@ -351,7 +367,9 @@ async def _listen(
             await web.TCPSite(ops, host, settings.ops_port, backlog=BACKLOG).start()
     except InvalidValue as exc:
         problem = str(exc)  # the other port may be in use, too: who starts a server learns of both
-    public = await _runner(stack, public_app(context))
+    app = public_app(context)
+    check_base(settings.base_path, app)
+    public = await _runner(stack, app)
     front = Front(context, public.handler)
     try:
         server = await _listen_publicly(stack, context, front, ending)

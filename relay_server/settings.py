@@ -36,6 +36,7 @@ FILE_NAME = "settings.toml"
 _PORT = f"{PREFIX}PORT"
 # Kubernetes tells containers of a Service named relay-server so, and by RELAY_SERVER_PORT=tcp://….
 _OF_A_SERVICE = re.compile(rf"{PREFIX}(?:SERVICE_(?:HOST|PORT)|PORT_[0-9]+_(?:TCP|UDP))(?:_\w+)?")
+BASE_PATH = re.compile(r"(?:/(?!\.)[\w.~-]+)*", re.ASCII)  # of a public URL below which all stands
 EVERYWHERE = "::"  # to listen on: every address of this machine, of IPv4 as well
 
 
@@ -66,7 +67,8 @@ class ServerSettings(BaseSettings):
     ops_port: int = Field(8803, ge=0, le=65_535, description="The ops port.")
     public_url: str = Field(
         "",
-        description="Where senders and clients reach this server, e.g. https://relay.example.com.",
+        description="Where senders and clients reach this server, e.g. https://relay.example.com;"
+        " with a path, e.g. https://example.com/relay, all that it has stands below that.",
     )
     default_channel: str = Field(
         "chatwoot", pattern=NAME_PATTERN, description="The channel behind /webhook."
@@ -199,11 +201,13 @@ class ServerSettings(BaseSettings):
         url = urlsplit(value)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError("must begin with http:// or https:// and name a host")
-        if url.path.strip("/") or url.query or url.fragment or url.username:
+        path = url.path.rstrip("/")
+        if not BASE_PATH.fullmatch(path) or url.query or url.fragment or url.username:
             raise ValueError(
-                "must be scheme, host and port alone, such as https://relay.example.com"
+                "must be scheme, host, port and perhaps a plain path, such as"
+                " https://relay.example.com or https://example.com/relay"
             )
-        return f"{url.scheme}://{url.netloc}"
+        return f"{url.scheme}://{url.netloc}{path}"
 
     @field_validator("otlp_url")
     @classmethod
@@ -234,6 +238,11 @@ class ServerSettings(BaseSettings):
         if self.host in ("0.0.0.0", EVERYWHERE, "127.0.0.1"):  # noqa: S104
             host = "localhost"
         return f"{scheme}://{host}:{self.port}"
+
+    @property
+    def base_path(self) -> str:
+        """The path of the public URL, below which everything stands; empty for the whole host."""
+        return urlsplit(self.public_url).path
 
 
 class Sources:

@@ -14,6 +14,7 @@ from relay_server.dashboard.visit import (
     Visitor,
     check_origin,
     cookie_name,
+    cookie_path,
     find_visitor,
     form,
     guarded,
@@ -52,7 +53,7 @@ async def do_login(request: web.Request) -> web.Response:
         raise Forbidden(_("the page is too old: load it again, and log in once more"))
     response = see(local(fields.get("then", "")))
     await log_in(request, response, _whose(request, fields.get("k", "").strip()))
-    response.del_cookie(BEFORE_COOKIE, path="/")
+    response.del_cookie(BEFORE_COOKIE, path=cookie_path(request.app[CONTEXT]))
     return response
 
 
@@ -61,7 +62,7 @@ async def do_logout(request: web.Request, visitor: Visitor, _fields: Fields) -> 
     context = request.app[CONTEXT]
     await context.store.end_session(visitor.session.digest)
     response = see("/login")
-    response.del_cookie(cookie_name(context), path="/")
+    response.del_cookie(cookie_name(context), path=cookie_path(context))
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
 

@@ -10,11 +10,11 @@ from relay_server.dashboard.visit import (
     Visitor,
     check_origin,
     guarded,
-    is_secure,
     local,
     page,
     read_form,
     see,
+    set_cookie,
 )
 from relay_server.errors import Unauthorized
 from relay_server.store.feed import SessionEnded
@@ -43,10 +43,7 @@ async def choose_language(request: web.Request) -> web.Response:
     fields = await read_form(request)
     response, language = see(local(fields.get("then", ""))), fields.get("language", "")
     if language in LANGUAGES:
-        secure = is_secure(request.app[CONTEXT])
-        response.set_cookie(
-            COOKIE, language, max_age=COOKIE_S, secure=secure, httponly=True, samesite="Lax"
-        )
+        set_cookie(request.app[CONTEXT], response, COOKIE, language, COOKIE_S)
     return response
 
 

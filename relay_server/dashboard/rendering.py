@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
+# What of markup leads to a path of ours. Quotes of text are escaped: only markup matches.
+LINK = re.compile(r'( (?:href|action|formaction|src|data-marks)=")/')
 THEMES = ("light", "dark")
 THEME_COOKIE = "relay-theme"
 # What turns text around or hides in it (Unicode TR 9, TR 36): shown as a mark.
@@ -36,7 +39,7 @@ NEWLINE = "\n\t"
 def render(
     request: web.Request, template: str, *, status: int = 200, **values: object
 ) -> web.Response:
-    """A page.
+    """A page; its links lead below the public URL's path.
 
     Args:
         request: That it answers.
@@ -56,6 +59,8 @@ def render(
         "visitor": None,
     }
     text = templates().get_template(template).render(common | values)
+    if base := request.app[CONTEXT].settings.base_path:
+        text = LINK.sub(rf"\g<1>{base}/", text)
     return web.Response(status=status, text=text, content_type="text/html")
 
 

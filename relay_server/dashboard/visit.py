@@ -4,8 +4,8 @@
 pointed here (DNS rebinding) gets nothing.
 
 **Cookies.** A session's secret is in the cookie alone; of it the store has a digest. Where people
-reach the server over TLS, the cookie says so (`__Host-`, `Secure`). Without TLS there is a
-dashboard on this machine alone.
+reach the server over TLS, the cookie says so (`__Host-`, `Secure`; below a path of a host that is
+shared, `__Secure-`, for that path). Without TLS there is a dashboard on this machine alone.
 
 **Forms.** A request that changes something comes from a page of this origin: the browser says so
 (`Sec-Fetch-Site`, `Origin`), and the form brings what only the page could know. A `GET` never acts.
@@ -135,6 +135,10 @@ def guarded(handle: Handler) -> Handler:
             response = explain(request, exc)
         except NotLoggedIn as exc:
             response = see(f"/login?{urlencode({'then': exc.then})}")
+        if response.headers.get("Location", "").startswith("/"):
+            response.headers["Location"] = (
+                request.app[CONTEXT].settings.base_path + response.headers["Location"]
+            )
         if not response.prepared:
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
@@ -181,11 +185,24 @@ async def log_in(request: web.Request, response: web.Response, token: str | None
     set_cookie(context, response, cookie_name(context), secret)
 
 
-def set_cookie(context: Context, response: web.Response, name: str, value: str) -> None:
+def set_cookie(
+    context: Context, response: web.Response, name: str, value: str, keep_s: int | None = None
+) -> None:
     """A cookie that no script reads, and that goes with links from elsewhere but no forms."""
     response.set_cookie(
-        name, value, secure=is_secure(context), httponly=True, samesite="Lax", path="/"
+        name,
+        value,
+        secure=is_secure(context),
+        httponly=True,
+        samesite="Lax",
+        path=cookie_path(context),
+        max_age=keep_s,
     )
+
+
+def cookie_path(context: Context) -> str:
+    """Below which browsers send our cookies: on a host that is shared, no further."""
+    return context.settings.base_path or "/"
 
 
 def is_secure(context: Context) -> bool:
@@ -194,8 +211,10 @@ def is_secure(context: Context) -> bool:
 
 
 def cookie_name(context: Context) -> str:
-    """Of a session's cookie: browsers refuse the prefix to a cookie without TLS."""
-    return "__Host-relay" if is_secure(context) else "relay-session"
+    """Of a session's cookie: browsers take a prefix with TLS only, `__Host-` for whole hosts."""
+    if not is_secure(context):
+        return "relay-session"
+    return "__Secure-relay" if context.settings.base_path else "__Host-relay"
 
 
 def form_key(secret: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -191,6 +192,26 @@ def split_channel(target: str, default: str) -> tuple[str, str]:
     path, mark, query = target.removeprefix("/c/").partition("?")
     channel, _, rest = path.partition("/")
     return channel, f"/{rest}{mark}{query}"
+
+
+def below(base_path: str) -> re.Pattern[bytes] | None:
+    """What a target begins with that stands below a path; None where there is none.
+
+    A target in absolute form is one, too.
+    """
+    if not base_path:
+        return None
+    origin = rb"(?i:https?://[^/?#]*)?"
+    return re.compile(origin + re.escape(base_path.encode()) + rb"(?=[/?]|$)")
+
+
+def without_base(raw_target: bytes, base: re.Pattern[bytes] | None) -> bytes:
+    """A target as it is below a path; one that a proxy has cut already stays as it is."""
+    found = base.match(raw_target) if base is not None else None
+    if found is None:
+        return raw_target
+    rest = raw_target[found.end() :]
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def sender_address(

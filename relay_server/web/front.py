@@ -55,7 +55,7 @@ from relay_protocol.limits import MAX_HEAD_BYTES
 from relay_server.errors import BodyTooLarge, StoreFull, StoreUnavailable
 from relay_server.values import Appended, Channel
 from relay_server.web import ingest
-from relay_server.web.capture import read_head
+from relay_server.web.capture import below, read_head, without_base
 from relay_server.web.context import Context
 from relay_server.web.ingest import Asked, Incoming
 from relay_server.web.limits import Connections
@@ -134,6 +134,7 @@ class Front:
         self.arriving = 0  # bytes of bodies that are not with the store yet
         self._next_look: asyncio.TimerHandle | None = None
         settings = context.settings
+        self.base = below(settings.base_path)
         self.connections = Connections(
             settings.max_connections,
             settings.max_connections_per_address,
@@ -200,7 +201,8 @@ class FrontDoor(asyncio.Protocol):
     def _expect_request(self) -> None:
         self._began: float | None = None  # when its first byte came; monotonic seconds
         self._raw: list[bytes] = []  # what came of its head, to be lent
-        self._target = b""
+        self._target = b""  # once the head is whole, below the public URL's path
+        self._asked_for = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._method = ""  # set once its head is whole
         self._version = ""
@@ -287,6 +289,8 @@ class FrontDoor(asyncio.Protocol):
         self._method = parser.get_method().decode("ascii")
         self._keep = parser.should_keep_alive()
         self._version = parser.get_http_version()
+        self._asked_for = self._target
+        self._target = without_base(self._target, self._front.base)
         if self._error is None and self._version not in VERSIONS:
             self._error = NotHttp()
         if len(b"".join(chain.from_iterable(self._fields))) > MAX_HEAD_BYTES:
@@ -409,7 +413,10 @@ class FrontDoor(asyncio.Protocol):
         protocol.on_lost.append(functools.partial(self._front.connections.leave, self._peer))
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
-        protocol.data_received(b"".join(self._raw))
+        raw = b"".join(self._raw)
+        if self._asked_for != self._target:
+            raw = raw.replace(b" " + self._asked_for, b" " + self._target, 1)
+        protocol.data_received(raw)
         if self._is_plain():
             protocol.give_back = self._take_back
 

@@ -22,6 +22,7 @@ from relay_server.live.messages import MESSAGES
 from relay_server.operations import ForAdmins
 from relay_server.operations.events import Download
 from relay_server.web.api import ROOT, Route
+from relay_server.web.context import CONTEXT
 from relay_server.web.feed import FeedFields, feed
 from relay_server.web.server import FEED_PATH
 
@@ -53,18 +54,21 @@ def handler(routes: Sequence[Route]) -> Callable[[web.Request], Coroutine[Any, A
     """Answer with the description of some routes."""
     made, making = b"", asyncio.Lock()
 
-    async def describe_routes(_request: web.Request) -> web.Response:
+    async def describe_routes(request: web.Request) -> web.Response:
         nonlocal made
+        base_path = request.app[CONTEXT].settings.base_path
         async with making:
             # In a thread: it takes a tenth of a second, and anybody may ask.
-            made = made or await asyncio.to_thread(lambda: msgspec.json.encode(describe(routes)))
+            made = made or await asyncio.to_thread(
+                lambda: msgspec.json.encode(describe(routes, base_path))
+            )
         return web.Response(body=made, content_type="application/json")
 
     return describe_routes
 
 
-def describe(routes: Sequence[Route]) -> Schema:
-    """The OpenAPI 3.1 document of some routes."""
+def describe(routes: Sequence[Route], base_path: str = "") -> Schema:
+    """The OpenAPI 3.1 document of some routes, which stand below a path."""
     kinds = [kind for route in routes for kind in _types(route)]
     kinds += MESSAGES.values()
     schemas, components = msgspec.json.schema_components([Error, *kinds], ref_template=REF)
@@ -79,6 +83,7 @@ def describe(routes: Sequence[Route]) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Relay", "version": "1", "description": "Webhooks, stored and replayed."},
+        "servers": [{"url": base_path or "/"}],
         "paths": paths,
         "components": {
             "schemas": components,

@@ -51,7 +51,7 @@ class Relay:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
-        self.port, self.ops_port = free_port(), free_port()
+        self.port, self.ops_port = int(settings.get("port") or free_port()), free_port()
         self.processes: list[Running] = []
         self.constants: list[Constant] = []
         self.client_constants: list[Constant] = []
@@ -66,7 +66,8 @@ class Relay:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        """Where people, senders and clients reach it."""
+        return self._settings.get("public_url") or f"http://127.0.0.1:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,5 +1,5 @@
 import { copyButtons } from "./copy.js";
-import { all, one } from "./dom.js";
+import { BASE, all, one } from "./dom.js";
 import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
@@ -21,7 +21,7 @@ const themeSwitch = () => {
     const dark = page.theme ?? document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
     const next = dark === "dark" ? "light" : "dark";
     document.documentElement.dataset.theme = next;
-    document.cookie = `relay-theme=${next}; path=/; max-age=31536000; samesite=lax`;
+    document.cookie = `relay-theme=${next}; path=${BASE}; max-age=31536000; samesite=lax`;
   });
 };
 

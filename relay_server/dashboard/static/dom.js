@@ -1,5 +1,8 @@
 /** Finding and filling elements. What strangers wrote is set as text, never as markup. */
 
+/** Where all of the relay's paths begin: `/`, or below the path of its public URL. */
+export const BASE = new URL("..", import.meta.url).pathname;
+
 /** @param {string} selector @param {ParentNode} [within] @returns {HTMLElement | null} */
 export const one = (selector, within = document) => within.querySelector(selector);
 

@@ -1,4 +1,4 @@
-import { _, one } from "./dom.js";
+import { BASE, _, one } from "./dom.js";
 
 /**
  * The live feed: one for all tabs, as a browser has six connections to an origin and no more.
@@ -9,7 +9,7 @@ import { _, one } from "./dom.js";
  * others, asks for its page once more; as does each that is live again, since what became of
  * deliveries is told once. Where no tab is seen for a while there is no feed.
  */
-const NAME = "relay-feed";
+const NAME = `relay-feed ${BASE}`; // others of the host may have a relay, too
 const HIDDEN_MS = 30_000;
 const SILENT_MS = 20_000; // a beat comes each 15 s
 const AGAIN_MS = [1_000, 2_000, 5_000, 10_000];
@@ -78,7 +78,7 @@ export class Feed {
   open() {
     this.close();
     this.state("catching-up");
-    this.source = new EventSource(`/feed?state=1&from=${encodeURIComponent(this.position)}`);
+    this.source = new EventSource(`${BASE}feed?state=1&from=${encodeURIComponent(this.position)}`);
     this.source.onerror = () => this.lost();
     for (const name of KINDS) {
       this.source.addEventListener(name, ({ data, lastEventId }) => this.heard(name, data, lastEventId));
@@ -113,7 +113,7 @@ export class Feed {
     const said = JSON.parse(data);
     if (name === "bye" && said.retry_ms === null) {
       this.retire();
-      location.assign("/login");
+      location.assign(`${BASE}login`);
       return;
     }
     this.on[name]?.(said);

@@ -1,4 +1,4 @@
-import { _, all, mark, one, say } from "./dom.js";
+import { BASE, _, all, mark, one, say } from "./dom.js";
 import { localTime } from "./time.js";
 
 /**
@@ -123,7 +123,7 @@ export class Rows {
     row.dataset.sequence = event.sequence;
     row.classList.add("new");
     const link = one(".row-link", row);
-    link.setAttribute("href", `/events/${encodeURIComponent(event.id)}`);
+    link.setAttribute("href", `${BASE}events/${encodeURIComponent(event.id)}`);
     const time = one("time", row);
     const at = new Date(event.received_at);
     time.setAttribute("datetime", at.toISOString());
@@ -135,7 +135,7 @@ export class Rows {
     if (direction) kind.prepend(mark(...direction));
     if (event.key) {
       const talk = document.createElement("a");
-      talk.href = `/conversations/${encodeURIComponent(event.channel)}/${event.key.split("/").map(encodeURIComponent).join("/")}`;
+      talk.href = `${BASE}conversations/${encodeURIComponent(event.channel)}/${event.key.split("/").map(encodeURIComponent).join("/")}`;
       talk.tabIndex = -1;
       talk.append(document.createElement("bdi"));
       say(talk, event.key.split("/").pop());

@@ -21,6 +21,7 @@ from tests.support.certificates import Certificate, make_certificate
         ("https://relay.example.com", "https://relay.example.com"),
         (" https://relay.example.com:8443/ ", "https://relay.example.com:8443"),
         ("http://[::1]:8802", "http://[::1]:8802"),
+        ("https://example.com/dev/relay/", "https://example.com/dev/relay"),
     ],
 )
 def test_a_url_is_read(text: str, url: str) -> None:
@@ -35,7 +36,9 @@ def test_a_url_is_read(text: str, url: str) -> None:
         "ftp://relay.example.com",
         "wss://relay.example.com",
         "https://",
-        "https://relay.example.com/path",
+        "https://relay.example.com/webhook",
+        "https://relay.example.com/a%20path",
+        "https://relay.example.com/../path",
         "https://relay.example.com?token=x",
         "https://user:pass@relay.example.com",
         "https://relay.example.com:99999",

@@ -166,7 +166,8 @@ def test_a_settings_file_that_is_a_folder(environment: Environment, tmp_path: Pa
         ("public_url", SECRET),
         ("public_url", f"ftp://{SECRET}"),
         ("public_url", f"https://relay:{SECRET}@relay.example.com"),
-        ("public_url", f"https://relay.example.com/{SECRET}"),
+        ("public_url", f"https://relay.example.com/../{SECRET}"),
+        ("public_url", f"https://relay.example.com/%2f{SECRET}"),
         ("public_url", f"https://relay.example.com?token={SECRET}"),
         ("public_url", f"https://[{SECRET}"),
         ("trusted_proxies", "10.0.0.1/8"),
@@ -342,6 +343,7 @@ def test_a_list_is_written_with_commas(
         ({"host": "0.0.0.0"}, "http://localhost:8802"),
         ({"host": "relay.internal", "port": 1}, "http://relay.internal:1"),
         ({"public_url": "https://relay.example.com/"}, "https://relay.example.com"),
+        ({"public_url": "https://example.com/relay/"}, "https://example.com/relay"),
         ({"tls_cert_file": "/c", "tls_key_file": "/k"}, "https://localhost:8802"),
     ],
 )
