@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-try:
-    __version__ = version("relay-tunnel")
-except PackageNotFoundError:  # run from a source tree that was not installed
-    __version__ = "0+unknown"
+__version__: str
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> str:
+        """Look the version up when it is asked for: a command begins with few imports."""
+        if name != "__version__":
+            raise AttributeError(name)
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("relay-tunnel")
+        except PackageNotFoundError:  # run from a source tree that was not installed
+            return "0+unknown"

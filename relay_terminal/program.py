@@ -7,7 +7,6 @@ told on standard output instead, as the API tells its own: `{"error": {"code", "
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ import typer
 
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
+from relay_terminal.beginning import INTERRUPTED
 from relay_terminal.console import Console
 from relay_terminal.layout import Colour
 from relay_terminal.streams import standard_streams
@@ -22,7 +22,6 @@ from relay_terminal.usage import WrongUsage, told
 from relay_terminal.words import _, speak_english
 
 FAILED, USAGE = 1, 2
-INTERRUPTED = 128 + signal.SIGINT  # as a shell has it, of a command that ends by Ctrl-C
 _MAX_CHARS = 1_000
 
 

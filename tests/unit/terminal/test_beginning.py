@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from relay_terminal.beginning import INTERRUPTED
 from tests.support.processes import CLIENT, Running
 from tests.support.waiting import until
 
@@ -36,6 +37,47 @@ def test_while_a_command_is_loaded(before: str, status: int, output: str) -> Non
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, output, "")
 
 
+@pytest.mark.parametrize("package", ["relay_client", "relay_server"])
+def test_little_is_imported_before_ctrl_c_is_seen_to(package: str) -> None:
+    """What comes before ends in a traceback."""
+    listed = f"import sys, {package}.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True)
+    heavy = {"importlib.metadata", "asyncio", "json", "typer", "aiohttp", "logging"}
+    assert heavy & set(done.stdout.split()) == set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("ticks", [0, 1, 4, 8, 16, 32])
+@pytest.mark.parametrize("package", ["relay_client", "relay_server"])
+async def test_a_command_that_begins(package: str, ticks: int, tmp_path: Path) -> None:
+    """It is interrupted once it used so much of a processor."""
+    program = f"import {package}.__main__ as of; print('begun', flush=True); of.main()"
+    begun = Running([sys.executable, "-c", program, "--help"], tmp_path / "command", {})
+    await until(lambda: begun.output and not (begun.alive and catches(begun, signal.SIGINT)))
+    end = used(begun) + ticks
+    await until(lambda: not begun.alive or used(begun) >= end)
+    begun.process.send_signal(signal.SIGINT)
+
+    assert await begun.exit_status() in (0, -signal.SIGINT, INTERRUPTED)
+    assert begun.errors == ""
+
+
+def used(command: Running) -> int:
+    """Ticks of a processor's time, a hundredth of a second each; 0 of one that has ended."""
+    try:
+        fields = Path(f"/proc/{command.process.pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
+def catches(command: Running, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{command.process.pid}/status").read_text()
+    [caught] = [line for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 async def test_while_a_command_waits_for_its_answer(tmp_path: Path) -> None:
     asked = asyncio.Event()
@@ -53,7 +95,7 @@ async def test_while_a_command_waits_for_its_answer(tmp_path: Path) -> None:
         try:
             await until(asked.is_set, 60.0)
             command.process.send_signal(signal.SIGINT)
-            assert await command.exit_status() == 128 + signal.SIGINT
+            assert await command.exit_status() == INTERRUPTED
         finally:
             command.end()
 
