@@ -11,7 +11,7 @@ import getpass
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,10 +28,12 @@ from relay_client.options import (
     To,
     Token,
     TokenFile,
+    Trust,
     Url,
     prepare,
     run,
 )
+from relay_client.project import FILE
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 from relay_terminal.completion import add_completion
@@ -165,6 +167,7 @@ def connect(
         typer.Argument(metavar="[TARGET]…", help="Where your app listens: 8000 is localhost:8000."),
     ] = None,
     to: To = None,
+    trust: Trust = False,
     target_ca: TargetCa = None,
     insecure_target: InsecureTarget = None,
     channel: Annotated[
@@ -217,7 +220,7 @@ def connect(
     from relay_client.connect import run_connect
 
     where = {"to": [*(targets or ()), *(to or ())], "since": since or old_since}
-    configuration, console = prepare(ctx, **{**ctx.params, **where})
+    configuration, console = _with_targets(ctx, **{**ctx.params, **where})
     if configuration.settings.since != "cursor":
         from relay_client.beginning import settle_beginning
 
@@ -229,6 +232,7 @@ def connect(
 def doctor(
     ctx: typer.Context,
     to: To = None,
+    trust: Trust = False,
     target_ca: TargetCa = None,
     insecure_target: InsecureTarget = None,
     timeout_s: Timeout = None,
@@ -242,13 +246,25 @@ def doctor(
     """Send a canary all the way to your app and back, and say what to do where it stops."""
     from relay_client.doctor import run_doctor
 
-    raise typer.Exit(run(run_doctor(*prepare(ctx, **ctx.params), as_json=as_json)))
+    raise typer.Exit(run(run_doctor(*_with_targets(ctx, **ctx.params), as_json=as_json)))
 
 
 # As they are listed.
 app.registered_commands[3:3] = commands.app.registered_commands
 app.registered_groups += commands.app.registered_groups
 add_completion(app, "relay-client")
+
+
+def _with_targets(
+    ctx: typer.Context, *, trust: bool, **options: Any
+) -> tuple[Configuration, Console]:
+    """As `prepare`, of a command that posts to targets: see that they are meant."""
+    configuration, console = prepare(ctx, **options)
+    if configuration.sources["to"] == FILE:
+        from relay_client.trust import settle_trust
+
+        settle_trust(configuration, console, trusts=trust)
+    return configuration, console
 
 
 async def _found(place: str, ca_file: Path | None, console: Console) -> str:

@@ -36,10 +36,10 @@ from relay_client.backoff import Backoff
 from relay_client.errors import ClientError, RelayUnreachable, TokenRefused, UsageError
 from relay_client.journal import Journal
 from relay_client.notices import Ended, Lost, Stopping, Warned
-from relay_client.relay import Relay, is_loopback_host
+from relay_client.relay import Relay
 from relay_client.render import make_render
 from relay_client.routes import Route, parse_since
-from relay_client.settings import PROJECT, ClientSettings, Configuration
+from relay_client.settings import ClientSettings, Configuration
 from relay_client.tunnel import Tell, Tunnel
 from relay_http.poster import Poster
 from relay_http.target import Target
@@ -131,13 +131,6 @@ async def _connect(
             url=relay.url
         )
         announcer.tell([Warned(text)])
-    if configuration.sources.get("to") == PROJECT:
-        for target in targets.values():
-            if not is_loopback_host(target.host):
-                text = _("{file} has webhooks sent to {url}, which is not this machine.").format(
-                    file=PROJECT, url=target.url
-                )
-                announcer.tell([Warned(text)])
     announcer.shares, announcer.filters = settings.share, bool(settings.filter)
     announcer.temporary = settings.temporary
     announcer.counts_backlog = output == "pretty" and console.is_terminal

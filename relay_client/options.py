@@ -66,6 +66,12 @@ InsecureTarget = Annotated[
     bool | None,
     typer.Option("--insecure-target", help="Take any certificate of an app by https."),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Take, from now on, targets of relay.toml that are not on this machine."
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", help="Seconds your app may take. (default: 30)"),

@@ -87,16 +87,19 @@ class Api:
             raise ApiRefused(status, answer.get("error", {}))
         return dict(answer)
 
-    async def follow(self, path: str) -> AsyncIterator[tuple[str, Json]]:
-        """The messages of a feed by their names, as they come, until the server ends it.
+    async def follow(self, path: str) -> AsyncIterator[tuple[str, Json, str]]:
+        """The messages of a feed, as they come, until the server ends it.
+
+        Yields:
+            Its name, what it says, and where it moves the reader; empty where it does not.
 
         Raises:
             ApiRefused: It was refused, with the reason.
             ServerGone: No server runs, or it went away.
         """
         if not self.running:
-            raise self.gone(_("it does not run"))
-        url, name = f"http://relay/api/v1/{path}", ""
+            raise ServerGone(_("it does not run"))
+        url, name, position = f"http://relay/api/v1/{path}", "", ""
         silent = aiohttp.ClientTimeout(total=None, sock_read=SILENT_S)
         try:
             async with self._session.request("GET", url, timeout=silent) as response:
@@ -104,17 +107,15 @@ class Api:
                     raise ApiRefused(response.status, json.loads(await response.read())["error"])
                 async for line in response.content:
                     field, _colon, value = line.decode().rstrip("\n").partition(": ")
-                    if field == "event":
+                    if field == "id":
+                        position = value
+                    elif field == "event":
                         name = value
                     elif field == "data":
-                        yield name, json.loads(value)
+                        yield name, json.loads(value), position
+                        position = ""
         except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
             raise ServerGone(exc) from exc
-
-    @staticmethod
-    def gone(why: str) -> ServerGone:
-        """The error for a server that ends what was asked of it."""
-        return ServerGone(why)
 
 
 @asynccontextmanager

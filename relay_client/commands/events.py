@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_client.commands.lines import followed_line, list_lines
+from relay_client.commands.lines import delivery_line, followed_line, list_lines
 from relay_client.commands.meant import (
     NAMED_HELP,
     Filter,
@@ -30,9 +31,14 @@ from relay_protocol.text import harmless
 from relay_terminal.usage import App
 from relay_terminal.words import _
 
+if TYPE_CHECKING:
+    from relay_client.feed import Message
+
 app = App("Show what came in, and what became of it.", cls=Listing)
 
 MAX_LISTED = 1_000  # of `events list --limit`
+MAX_FOLLOWED = 1_000  # events that a filter meant, of which deliveries are shown as they go on
+UNDECIDED = ("pending", "under_way")  # states of a delivery that say nothing of its target
 
 Words = Annotated[
     list[str] | None,
@@ -107,27 +113,29 @@ async def follow_events(
         typer.Option(metavar="CURSOR", help="From there on, e.g. chatwoot=8123. (default: now)"),
     ] = None,
     channel: Channel = None,
+    name: Name = None,
 ) -> None:
-    """Show events as they come, until interrupted; one that was missed meanwhile, too."""
+    """Show events as they come, and what becomes of them, until interrupted.
+
+    One that was missed meanwhile is shown, too; of deliveries those to your subscription.
+    """
     import asyncio
 
-    from relay_client.answers import Event as Row
     from relay_client.feed import Feed, channel_at
 
     where = channel_at(since_cursor) if since_cursor else await channel_of(given)
+    meant = filter_of(words, q) or ""
 
     def lost(exc: ClientError | None) -> None:
         text = harmless(f"{exc} " + _("Trying again.")) if exc else _("The relay is back.")
         given.console.note(text)
 
-    feed = Feed(given.api, where, filter_of(words, q) or "", since_cursor or "", lost=lost)
+    shown = _Followed(given, await name_of(given), everything=not meant)
+    feed = Feed(given.api, where, meant, since_cursor or "", state=True, lost=lost)
     try:
         async with aclosing(feed.messages()) as messages:
             async for message in messages:
-                if message.name == "event":
-                    _show_followed(given, message.cursor, message.data, Row)
-                elif message.name == "gap":
-                    given.console.note(_("The events begin anew: the store was restored."))
+                shown.show(message)
     except asyncio.CancelledError:
         return  # interrupted: that is how it ends
 
@@ -169,15 +177,51 @@ async def save_event(
         given.console.line(json.dumps({"id": id_, "file": str(file), "bytes": len(content)}))
 
 
-def _show_followed(given: Given, cursor: str, data: dict[str, Any], form: type[Any]) -> None:
+class _Followed:
+    """What is shown of a feed: events, and what becomes of them for one subscription.
 
-    from relay_client.answers import Answer
+    Args:
+        given: The command's.
+        name: The subscription.
+        everything: No filter: also what becomes of events that came before.
+    """
 
-    if given.as_json:
-        given.console.line(json.dumps({"type": "event", "cursor": cursor, **data}))
-        return
-    event = Answer(data, form).read()
-    given.console.line(followed_line(event, given.console.cells))
+    def __init__(self, given: Given, name: str, *, everything: bool) -> None:
+        self._given, self._name, self._everything = given, name, everything
+        self._shown = deque[str](maxlen=MAX_FOLLOWED)
+
+    def show(self, message: Message) -> None:
+        """Show a message of the feed, where there is something in it for people."""
+        from relay_client.answers import Answer, Delivery, Event
+
+        match message.name:
+            case "event":
+                self._shown.append(str(message.data.get("id")))
+                event = Answer(message.data, Event)
+                self._say(message, lambda: followed_line(event.read(), self._cells))
+            case "delivery" if self._is_meant(message.data):
+                id_, delivery = str(message.data.get("event")), Answer(message.data, Delivery)
+                self._say(message, lambda: delivery_line(id_, delivery.read(), self._cells))
+            case "gap":
+                self._given.console.note(_("The events begin anew: the store was restored."))
+            case _:
+                pass  # of deliveries to others, and the relay's own
+
+    @property
+    def _cells(self) -> int:
+        return self._given.console.cells
+
+    def _is_meant(self, delivery: dict[str, Any]) -> bool:
+        if delivery.get("subscription") != self._name or delivery.get("state") in UNDECIDED:
+            return False
+        return self._everything or delivery.get("event") in self._shown
+
+    def _say(self, message: Message, line: Callable[[], str]) -> None:
+        if self._given.as_json:
+            told = {"type": message.name, "cursor": message.cursor, **message.data}
+            self._given.console.line(json.dumps(told))
+        else:
+            self._given.console.line(line())
 
 
 def _write(given: Given, content: bytes) -> None:

@@ -78,6 +78,17 @@ def followed_line(event: Event, cells: int) -> str:
     return harmless("  ".join([*begun, says_of(event)]), cells or WIDEST_CHARS).rstrip()
 
 
+def delivery_line(id_: str, delivery: Delivery, cells: int) -> str:
+    """What became of an event, as it is told: a line as wide as the screen at most."""
+    said = f"{time.strftime('%H:%M:%S')}  {short_id(id_)}  -> {state_of(delivery)}"
+    if delivery.state == "delivered":
+        return said
+    said += f": {delivery.reason}" if delivery.reason else ""
+    if delivery.due_at is not None:
+        said += _(", next attempt at {time}").format(time=when(delivery.due_at)[-8:])
+    return harmless(said, cells or WIDEST_CHARS)
+
+
 def _heading() -> tuple[str, ...]:
     at = _("TIME ({zone})").format(zone=zone())
     return "ID", at, _("EVENT"), _("CONVERSATION"), _("FROM"), _("DELIVERY"), _("SAYS")

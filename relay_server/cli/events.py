@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 app = App("What came in, and what became of it.")
 
 WHAT_CHARS = 40  # of a request or a key, in a list
+AGAIN_S = 1.0  # until a server that went away is asked again
 
 
 class Unprintable(InvalidValue):
@@ -265,15 +266,35 @@ async def _listed(api: Api, query: Json) -> Json:
 
 
 async def _followed(api: Api, query: Json, *, as_json: bool) -> Json:
-    """Show events as they come, until interrupted: that is how it ends."""
+    """Show events as they come, until interrupted: that is how it ends.
+
+    A server that goes away is asked again, from where it was: no event is missed.
+    """
     import asyncio
 
+    from relay_server.control import ServerGone
+
+    note, position, is_away = Console.of_process().note, "", False
     with suppress(asyncio.CancelledError):
-        async for name, message in api.follow(target_of("feed", query=query)):
-            if name == "bye":
-                raise api.gone(message["why"])
-            if name == "event":
-                _show_followed(message, as_json=as_json)
+        while True:
+            try:
+                asked = query | {"from": position or None}
+                async for name, message, at in api.follow(target_of("feed", query=asked)):
+                    if is_away:
+                        note(_("The server is back."))
+                    position, is_away = at or position, False
+                    if name == "event":
+                        _show_followed(message, as_json=as_json)
+                    elif name == "bye" and message["retry_ms"] is None:
+                        why = message["why"]
+                        raise InvalidValue(_("the relay ends the feed: {why}").format(why=why))
+            except ServerGone:
+                if not position:
+                    raise
+            if not is_away:
+                note(_("The server is away. Trying again."))
+            is_away = True
+            await asyncio.sleep(AGAIN_S)
     raise typer.Exit
 
 

@@ -146,6 +146,32 @@ async def test_following_misses_nothing_though_the_server_is_killed(
     assert await follow.exit_status() == 0
 
 
+async def test_what_becomes_of_events_is_followed_too(
+    relay: Relay, target: Target, token: str
+) -> None:
+    """Of those that the filter means, and for one's own subscription."""
+    target.answer = always(BROKEN)
+    await relay.said("channel", "set", "chatwoot", "--retry-delays", "none")
+    for name in ("ana", "another"):
+        await relay.connect(token, "--to", target.address, "--as", name)
+    follow = relay.begin_client(token, "events", "follow", "kind:message_created")
+    as_json = relay.begin_client(token, "events", "follow", "--json")
+
+    async def follow_both() -> bool:
+        return "relay_feeds 2" in await relay.metrics()
+
+    await until_true(follow_both)
+    other = await send(relay, fixture("contact_created"))
+    event = await send(relay, fixture("message_created_incoming"))
+    await until(lambda: "->" in follow.output and len(as_json.lines("delivery")) == 2)
+
+    came, became = follow.output.splitlines()
+    assert f"{event[-8:]}  message_created" in came
+    assert f"{event[-8:]}  -> dead 500: the target answered 500" in became
+    told = {(line["event"], line["subscription"]) for line in as_json.lines("delivery")}
+    assert told == {(other, "ana"), (event, "ana")}
+
+
 async def test_more_than_a_feed_catches_up_on_is_followed_whole(relay: Relay, token: str) -> None:
     for number in range(520):
         await relay.send(message(relay.send_token, number, number))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from relay_client import project, saved_login
-from relay_client.connect import run_connect
+from relay_client import project, saved_login, trust
 from relay_client.errors import UsageError
 from relay_client.settings import Configuration, load
-from tests.unit.client.support import TOKEN, console, fake_relay, printed
+from relay_client.trust import settle_trust
+from tests.unit.client.support import console
 
 MINE, OTHER = "https://relay.example.com", "https://evil.example"
 
@@ -170,17 +170,31 @@ def test_logins_by_name(repository: Path, folder: Path, monkeypatch: pytest.Monk
     assert saved_login.load(folder)["url"] == MINE
 
 
-async def test_targets_elsewhere_are_said_clearly(
-    repository: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_targets_elsewhere_are_asked_about_once(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with fake_relay() as relay:
-        saved_login.save(folder, {"url": relay.url, "token": TOKEN})
-        write(repository, "to = '192.0.2.1:80'\nchannel = 'chatwoot'")
-        relay.refusal = (4401, "token_revoked", "the token was revoked")  # type: ignore[assignment]
-        told = console()
-        with pytest.raises(Exception, match="revoked"):
-            await run_connect(load({"output": "json"}), told)
+    """Until they are others; and refused where nobody can be asked."""
+    asked = list[str]()
+    monkeypatch.setattr(trust, "confirmed", lambda text, yes: asked.append(text))
+    person, nobody = dataclasses.replace(console(), asks=True), console()
 
-    said = [json.loads(line) for line in printed(told).splitlines()]
-    [text] = [one["text"] for one in said if one["type"] == "warning"]
-    assert text == "relay.toml has webhooks sent to http://192.0.2.1:80, which is not this machine."
+    write(repository, "to = ['8000', 'support=192.0.2.1:80']\nchannel = 'chatwoot'")
+    with pytest.raises(UsageError, match=r"sent to http://192\.0\.2\.1:80, which is not") as caught:
+        settle_trust(load({}), nobody, trusts=False)
+    assert "--trust" in caught.value.hint
+    settle_trust(load({}), person, trusts=False)
+    settle_trust(load({}), person, trusts=False)
+    settle_trust(load({"timeout_s": 5}), nobody, trusts=False)
+    assert len(asked) == 1
+
+    write(repository, "to = '192.0.2.2:80'")
+    settle_trust(load({"to": ["192.0.2.1:80"]}), nobody, trusts=False)  # it is one's own
+    settle_trust(load({}), nobody, trusts=True)
+    settle_trust(load({}), nobody, trusts=False)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("to", ["localhost:8000", ":8000", "127.0.0.1:80", "[::1]:80"])
+def test_targets_on_this_machine_are_not_asked_about(repository: Path, to: str) -> None:
+    write(repository, f"to = '{to}'")
+    settle_trust(load({}), console(), trusts=False)
