@@ -16,6 +16,7 @@ may hold what an older version allowed.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -32,7 +33,8 @@ MAX_RATE_PER_S = 1_000_000  # the same, and a higher one
 MAX_DEDUPE_WINDOW_S = 604_800.0  # 7 days, of `--dedupe-window-s`; a longer one is refused
 MAX_RETENTION_DAYS = 36_500  # `--retention-days`, `--dead-days`; more would not fit into the store
 MAX_CHANNEL_BYTES = 1_125_899_906_842_624  # 1 PiB; a larger `--max-bytes` is refused
-MAX_SECRET_CHARS = 1_024  # of an HMAC secret; a longer one is refused
+MAX_SECRET_CHARS = 1_024  # of an HMAC secret or an access token; a longer one is refused
+MAX_CHATWOOT_CHARS = 256  # of a Chatwoot's address; a longer one is refused
 MAX_RETRY_DELAYS = 32  # in `--retry-delays`; more are refused
 MIN_RETRY_DELAY_S = 0.01  # of one of them; a shorter one is refused
 MAX_RETRY_DELAY_S = 604_800.0  # 7 days, of one of them and of `--hold-s`; a longer one is refused
@@ -41,6 +43,10 @@ MAX_TIMEOUT_S = 3_600.0  # of a forward's `--timeout`; a longer one is refused
 MAX_HEADERS = 32  # that a forward adds; more are refused
 MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
 HMAC_SCHEMES = ("chatwoot",)
+
+_CHATWOOT = re.compile(
+    r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,19 @@ def _are_secrets(secrets: list[str]) -> None:
             raise InvalidValue(f"an HMAC secret has up to {MAX_SECRET_CHARS} characters")
 
 
+def _is_chatwoot(url: str) -> None:
+    if url and (not _CHATWOOT.fullmatch(url) or len(url) > MAX_CHATWOOT_CHARS):
+        raise InvalidValue(f"{url!r} is no address such as https://chat.example.com")
+
+
+def _is_secret(secret: str) -> None:
+    if len(secret) > MAX_SECRET_CHARS:
+        raise InvalidValue(f"an access token has up to {MAX_SECRET_CHARS} characters")
+
+
+_is_number = Bounds(0, 2**53, "Chatwoot's accounts, inboxes and bots have numbers from 1 on")
+
+
 def _are_delays(delays: tuple[float, ...]) -> None:
     if len(delays) > MAX_RETRY_DELAYS:
         raise InvalidValue(f"there are at most {MAX_RETRY_DELAYS} retry delays, not {len(delays)}")
@@ -142,6 +161,25 @@ class HmacAuth(msgspec.Struct, frozen=True):
         bool,
         Setting("Log wrong signatures, or refuse them.", "--hmac-log-only/--hmac-enforce"),
     ] = False
+
+
+class ChatwootLink(msgspec.Struct, frozen=True):
+    """The Chatwoot that posts to a channel, and what the relay may do there.
+
+    `relay-server chatwoot install` sets it, so no other command has options for it.
+
+    Attributes:
+        url: Of the installation, without a path.
+        inbox: That its bot answers in; 0 without a bot.
+        bot: By number; 0 without one.
+        token: The bot's access token, sealed; empty where the relay may do nothing.
+    """
+
+    url: Annotated[str, Setting(), _is_chatwoot]
+    account: Annotated[int, Setting(), _is_number] = 0
+    inbox: Annotated[int, Setting(), _is_number] = 0
+    bot: Annotated[int, Setting(), _is_number] = 0
+    token: Annotated[bytes, Setting(given=str), _is_secret] = b""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -267,6 +305,7 @@ class ChannelConfig(ChannelRules, frozen=True):
             parts=HmacAuth, emptied=("--no-hmac", "Ask for no signature.", {"hmac_secrets": []})
         ),
     ] = None
+    chatwoot: Annotated[ChatwootLink | None, Setting(parts=ChatwootLink)] = None
     owner: str = ""  # name of the only token that may subscribe; empty for any that is allowed here
 
 

@@ -17,6 +17,7 @@ from relay_server.configs import (
     Changes,
     ChannelConfig,
     ChannelRules,
+    ChatwootLink,
     HmacAuth,
     Policy,
     changes_of,
@@ -195,17 +196,34 @@ def _change(parts: Parts, rules: Mapping[str, Any]) -> Callable[[ChannelConfig],
     # Checked here, and not where it is applied: that is in the store's thread, perhaps twice.
     check(ChannelConfig, rules)
     check(Policy, policy)
-    hmac = {n.removeprefix("hmac_"): rest.pop(n) for n in rules if n.startswith("hmac_")}
+    hmac, chatwoot = _taken("hmac_", rest), _taken("chatwoot_", rest)
     if "secrets" in hmac:
         given = [secret.strip().encode() for secret in hmac["secrets"]]
         hmac["secrets"] = tuple(map(parts.sealer.seal, given))
+    if chatwoot.get("token"):
+        chatwoot["token"] = parts.sealer.seal(chatwoot["token"].encode())
 
     def apply(config: ChannelConfig) -> ChannelConfig:
         rest["policy"] = msgspec.structs.replace(config.policy, **policy)
         rest["hmac"] = _signed(config.hmac, hmac)
+        rest["chatwoot"] = _linked(config.chatwoot, chatwoot)
         return msgspec.structs.replace(config, **rest)
 
     return apply
+
+
+def _taken(prefix: str, rules: dict[str, Any]) -> dict[str, Any]:
+    """Take the parts of a setting out of what is set."""
+    names = [name for name in rules if name.startswith(prefix)]
+    return {name.removeprefix(prefix): rules.pop(name) for name in names}
+
+
+def _linked(current: ChatwootLink | None, changes: dict[str, Any]) -> ChatwootLink | None:
+    """Without an address there is no Chatwoot, and nothing is kept of it."""
+    if changes.get("token") == "":
+        changes["token"] = b""
+    link = msgspec.structs.replace(current or ChatwootLink(""), **changes)
+    return link if link.url else None
 
 
 def _signed(current: HmacAuth | None, changes: Mapping[str, Any]) -> HmacAuth | None:

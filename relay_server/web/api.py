@@ -26,6 +26,7 @@ from relay_server.operations import (
     audit,
     bodies,
     channels,
+    chatwoot,
     conversations,
     edited,
     events,
@@ -160,6 +161,7 @@ routes = [
     Route("GET", CHANNEL, channels.show_channel),
     Route("PATCH", CHANNEL, channels.change_channel, channels.ChannelFields),
     Route("DELETE", CHANNEL, channels.delete_channel),
+    Route("GET", f"{CHANNEL}/chatwoot", chatwoot.show_chatwoot),
     Route("GET", SUBSCRIPTION, subscriptions.show_subscription, version=versions.of_named),
     Route(
         "PATCH", SUBSCRIPTION, subscriptions.change_subscription, subscriptions.SubscriptionFields

@@ -10,6 +10,7 @@ import pytest
 
 from relay_protocol.messages import Wanted
 from relay_server.operations.channels import CANARY_LIFETIME_MS, delete_forgotten_canaries
+from relay_server.sealing import fingerprint
 from relay_server.values import Channel, Scope
 from tests.support.clock import START_MS
 from tests.support.senders import request
@@ -53,6 +54,34 @@ async def test_channels_come_change_and_go(served: Served, admin: Asking) -> Non
     assert await admin.refused("GET", "channels/github") == (404, "channel_not_found")
 
 
+async def test_a_channel_s_chatwoot(served: Served, admin: Asking) -> None:
+    """Its bot's token is kept sealed, and told by a fingerprint; without an address all goes."""
+    link = {"chatwoot_url": "https://chat.example.com", "chatwoot_account": 2, "chatwoot_bot": 9}
+    secrets = {"hmac_secrets": ["one"], "chatwoot_token": "bot's own"}
+    await admin.ok("PATCH", "channels/chatwoot", link | secrets)
+    shown = await admin.ok("GET", "channels/chatwoot/chatwoot")
+
+    kept = served.store.catalog.channels["chatwoot"].config.chatwoot
+    assert kept is not None
+    assert served.context.sealer.open(kept.token) == b"bot's own"
+    assert shown == {
+        "webhook_path": "/webhook",
+        "token": True,
+        "log_only": False,
+        "secrets": [fingerprint(b"one")],
+        "bot_token": fingerprint(b"bot's own"),
+        "url": "https://chat.example.com",
+        "account": 2,
+        "inbox": 0,
+        "bot": 9,
+    }
+
+    await admin.ok("PATCH", "channels/chatwoot", {"chatwoot_token": ""})
+    assert (await admin.ok("GET", "channels/chatwoot/chatwoot"))["bot_token"] == ""
+    await admin.ok("PATCH", "channels/chatwoot", {"chatwoot_url": ""})
+    assert served.store.catalog.channels["chatwoot"].config.chatwoot is None
+
+
 async def test_a_channel_s_policy_and_quota_are_set_and_stay(served: Served, admin: Asking) -> None:
     made = await admin.ok(
         "POST",
@@ -90,6 +119,10 @@ async def test_a_channel_s_policy_and_quota_are_set_and_stay(served: Served, adm
         {"token": "yes"},
         {"hmac_secrets": ["x" * 1_025]},
         {"hmac_secrets": "x"},
+        {"chatwoot_url": "https://chat.example.com/app"},
+        {"chatwoot_url": "https://u:p@chat.example.com"},
+        {"chatwoot_account": -1},
+        {"chatwoot_token": "x" * 1_025},
         {"allow_from": [""]},
         {"max_body_bytes": 0},
         {"max_body_bytes": 1.5},
