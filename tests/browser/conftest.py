@@ -1,19 +1,36 @@
-"""A real Chromium on a real server's pages."""
+"""A real Chromium on a real server's pages.
+
+One browser is started in each process of tests; each test has a context of its own in it, which
+shares nothing with others. A browser belongs to the event loop that it was started on: all tests
+and async fixtures here run on the session's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.support.browsing import Seen, opened
 from tests.support.needs import need_program
-from tests.support.relay import Relay
+from tests.support.relay import Relay, open_relay
+from tests.support.target import Target, open_target
+
+HERE = Path(__file__).parent
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_one_loop = pytest.mark.asyncio(loop_scope="session")
+    for item in items:
+        if item.path.is_relative_to(HERE) and iscoroutinefunction(getattr(item, "obj", None)):
+            item.add_marker(on_one_loop, append=False)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Debian's own Chromium, without a window."""
     path = need_program("chromium", "chromium")
@@ -23,13 +40,27 @@ async def browser() -> AsyncIterator[Browser]:
         await started.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
+    """A server process with the channel `chatwoot`."""
+    async with open_relay(tmp_path / "relay") as relay:
+        yield relay
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def target() -> AsyncIterator[Target]:
+    """An HTTP server that takes everything."""
+    async with open_target() as target:
+        yield target
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def token(relay: Relay) -> str:
     """Ana's, who may see the channel `chatwoot`."""
     return await relay.make_token("ana", "subscribe", "chatwoot")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A browser that has seen nothing yet."""
     context = await browser.new_context(locale="en-GB", timezone_id="America/Sao_Paulo")
@@ -38,12 +69,12 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 
 @pytest.fixture
-async def seen(context: BrowserContext) -> Seen:
+def seen(context: BrowserContext) -> Seen:
     """What goes wrong in its pages, and where they send requests."""
     return opened(context)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(
     relay: Relay, context: BrowserContext, seen: Seen, token: str
 ) -> AsyncIterator[Page]:
@@ -56,7 +87,6 @@ async def page(
     yield page
     assert seen.problems == []
     assert {url for url in seen.requests if not url.startswith(relay.url)} == set()
-    del page
 
 
 @pytest.fixture

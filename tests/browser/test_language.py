@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from docs import words
@@ -45,8 +47,8 @@ def english() -> set[str]:
     return {piece for piece in found if len(piece) > 3 and not piece.startswith("is:")}
 
 
-@pytest.fixture
-async def page_pt(relay: Relay, browser: Browser) -> Page:
+@pytest_asyncio.fixture(loop_scope="session")
+async def page_pt(relay: Relay, browser: Browser) -> AsyncIterator[Page]:
     """An administrator's page, in a browser that prefers Portuguese."""
     admin = await relay.make_token("boss", "admin")
     context = await browser.new_context(locale="pt-BR")
@@ -56,7 +58,8 @@ async def page_pt(relay: Relay, browser: Browser) -> Page:
     await page.fill("#k", admin)
     await page.get_by_role("button", name="Entrar").click()
     await page.wait_for_url(f"{relay.url}/")
-    return page
+    yield page
+    await context.close()
 
 
 async def test_no_english_sentence_stands_on_a_portuguese_page(

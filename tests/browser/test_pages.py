@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.chatwoot import NAMES, fixture
@@ -20,7 +21,7 @@ LONG_NUMBER = (
 )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def plain(browser: Browser, relay: Relay, token: str) -> AsyncIterator[Page]:
     """A page of Ana's in a browser without JavaScript."""
     context = await browser.new_context(java_script_enabled=False)
