@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from tests.support.forkserver import Command, Fork, fork_server
 from tests.support.waiting import until
 
 SERVER = Path(sys.executable).with_name("relay-server")
@@ -26,6 +28,7 @@ PORTS = range(20_000, 32_000)
 _claims: deque[socket.socket] = deque()
 MOST_CLAIMS = 100
 STOP_S = 25.0  # the server promises to end within 20
+COMMAND_S = 90.0
 
 Json = dict[str, Any]
 
@@ -63,6 +66,21 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return kept | {"COLUMNS": "200"} | dict(extra)
 
 
+Stream = IO[bytes] | IO[str]
+
+
+def begin(
+    command: Command, environment: Mapping[str, str], stdin: Stream, out: Stream, err: Stream
+) -> Fork | subprocess.Popen[bytes]:
+    """Start a program with this environment alone: by a fork where that is the same."""
+    of_relay = command[0] in (SERVER, CLIENT) or command[:2] == [sys.executable, "-c"]
+    if sys.platform == "linux" and of_relay and fork_server().can_start(environment):
+        streams = (stdin.fileno(), out.fileno(), err.fileno())
+        return fork_server().start(command, environment, streams)
+    words = [str(part) for part in command]
+    return subprocess.Popen(words, stdin=stdin, stdout=out, stderr=err, env=environment)
+
+
 class Running:
     """A process; what it prints goes to files beside each other.
 
@@ -71,21 +89,17 @@ class Running:
         error_file: Its stderr.
     """
 
-    def __init__(
-        self, command: Sequence[str | Path], files: Path, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, command: Command, files: Path, environment: Mapping[str, str]) -> None:
         self.output_file = files.with_suffix(".out")
         self.error_file = files.with_suffix(".err")
         self._read = 0  # bytes of its stdout
         self._objects: list[Json] = []
-        with self.output_file.open("ab") as out, self.error_file.open("ab") as err:
-            self.process = subprocess.Popen(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=clean_environment(environment),
-            )
+        with (
+            Path(os.devnull).open("rb") as nothing,
+            self.output_file.open("ab") as out,
+            self.error_file.open("ab") as err,
+        ):
+            self.process = begin(command, clean_environment(environment), nothing, out, err)
 
     @property
     def alive(self) -> bool:
@@ -125,6 +139,7 @@ class Running:
     async def exit_status(self, within_s: float = STOP_S) -> int:
         """Wait until it ended by itself."""
         await until(lambda: not self.alive, within_s)
+        assert self.process.returncode is not None
         return self.process.returncode
 
     def resident_mib(self) -> float:
@@ -143,18 +158,26 @@ class Running:
 
 
 def run(
-    command: Sequence[str | Path], environment: Mapping[str, str], text: str | None = None
+    command: Command, environment: Mapping[str, str], text: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; `text` is its stdin."""
-    return subprocess.run(
-        [str(part) for part in command],
-        input=text or "",
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=90,
-        env=clean_environment(environment),
-    )
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as stdin,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+    ):
+        stdin.write(text or "")
+        stdin.seek(0)
+        process = begin(command, clean_environment(environment), stdin, out, err)
+        try:
+            status = process.wait(COMMAND_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, status, out.read(), err.read())
 
 
 @contextmanager
