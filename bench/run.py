@@ -34,8 +34,10 @@ from bench.ways import (
     Way,
     direct,
     relay,
+    sealed,
     ssh,
     ssh_server_command,
+    unindexed,
     viaduct,
     viaduct_command,
 )
@@ -49,7 +51,10 @@ OPEN_WAY: dict[str, Opener] = {
     "ssh": ssh,
     "viaduct": viaduct,
     "relay": relay,
+    "unindexed": unindexed,
+    "sealed": sealed,
 }
+USUAL = ("direct", "ssh", "viaduct", "relay")
 WORK_DIR = Path("/var/tmp")  # on a disk even where /tmp is memory, and short enough for sockets
 SETTLE_S = 1.0
 SPARE_S = 10.0
@@ -203,7 +208,9 @@ def say(text: str) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
-    parser.add_argument("--ways", default=",".join(OPEN_WAY), help="which to measure, by comma")
+    parser.add_argument(
+        "--ways", default=",".join(USUAL), help=f"by comma, of {', '.join(OPEN_WAY)}"
+    )
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="another checkout, measured as `before`"
     )

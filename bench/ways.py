@@ -1,5 +1,6 @@
 """The ways a webhook can take to the target: straight, through `ssh -R`, viaduct, or Relay."""
 
+import base64
 import json
 import os
 import pwd
@@ -178,10 +179,27 @@ class RelayWay(Way):
 
 
 @contextmanager
-def relay(folder: Path, target_port: int, tree: Path | None = None) -> Iterator[RelayWay]:
+def relay(
+    folder: Path, target_port: int, tree: Path | None = None, **settings: str
+) -> Iterator[RelayWay]:
     """`relay-server serve` on a new data dir, and `relay-client connect` to the target."""
-    with relay_server(folder, target_port, tree) as way:
+    with relay_server(folder, target_port, tree, **settings) as way:
         way.start_client()
+        yield way
+
+
+@contextmanager
+def unindexed(folder: Path, target_port: int) -> Iterator[RelayWay]:
+    """Relay without its search index, which is what sealing bodies is to be compared with."""
+    with relay(folder, target_port, RELAY_SERVER_SEARCH="off") as way:
+        yield way
+
+
+@contextmanager
+def sealed(folder: Path, target_port: int) -> Iterator[RelayWay]:
+    """Relay that seals stored bodies, and so has no search index."""
+    key = base64.b64encode(os.urandom(32)).decode()
+    with relay(folder, target_port, RELAY_SERVER_BODY_KEYS=key) as way:
         yield way
 
 

@@ -36,6 +36,7 @@ from relay_server.operations.server import VERSION
 from relay_server.sealing import Sealer
 from relay_server.settings import EVERYWHERE, ServerSettings, Sources
 from relay_server.stopping import Ending, on_signals, stop
+from relay_server.store.bodies import BodyKeys
 from relay_server.store.feed import ChannelChanged, TokenMade
 from relay_server.store.opening import open_store, store_exists
 from relay_server.web import api, gateway, guests, openapi
@@ -88,7 +89,9 @@ async def open_context(
     prepare_data_dir(settings.data_dir)
     clock, metrics = SystemClock(), Metrics()
     url, limit = settings.store_url, settings.max_store_bytes
-    store = await open_store(url, settings.data_dir, on_broken, limit)
+    keys = settings.body_keys.get_secret_value() if settings.body_keys else ""
+    bodies = BodyKeys(keys, sealing=settings.seals_bodies)
+    store = await open_store(url, settings.data_dir, on_broken, limit, bodies)
     store.space.listen(lambda space: metrics.store_taking.set(space.taking))
     if tracing is not None:
         tracing.follow(store, clock)
@@ -318,7 +321,14 @@ def _say_ready(context: Context) -> None:
 
 
 async def _start_search(stack: AsyncExitStack, context: Context, ending: Ending) -> None:
-    if context.settings.search == "off":
+    settings = context.settings
+    if settings.seals_bodies:  # an index of their words would show them
+        from relay_server.search import index
+
+        log.info("search is off: bodies are sealed", setting=f"{PREFIX}BODY_KEYS")
+        index.delete(settings.data_dir / index.FILE_NAME)
+        return
+    if settings.search == "off":
         return
     from relay_server.search.follower import Search  # only who has it pays for it
 

@@ -327,6 +327,21 @@ class StoreLocked(RelayError, code="store_locked"):
     hint = "Stop the other server, or give this one a data dir of its own."
 
 
+class BodyKeyMissing(RelayError, code="body_key_missing"):
+    """Stored bodies are sealed with a key that was not given."""
+
+    hint = (
+        "Give every key that bodies are sealed with in RELAY_SERVER_BODY_KEYS_FILE, the one for"
+        " new bodies first. A body whose key is lost cannot be read by anybody."
+    )
+
+    def __init__(self, missing: str, given: str) -> None:
+        super().__init__(
+            f"stored bodies are sealed with a key that is missing: {missing};"
+            f" given: {given or 'none'}"
+        )
+
+
 class StoreTooNew(RelayError, code="store_too_new"):
     """A newer version wrote this store."""
 

@@ -130,6 +130,14 @@ class ServerSettings(BaseSettings):
     trace_ratio: float = Field(
         1.0, ge=0, le=1, description="Share of traces that are kept where the sender does not say."
     )
+    body_keys: SecretStr | None = Field(
+        None,
+        description="Keys that seal stored bodies, 32 bytes in base64 each, with white space"
+        " between: the first seals, all open. Without search, whose index would show bodies.",
+    )
+    seal_bodies: Literal["on", "off"] = Field(
+        "on", description="Whether bodies are sealed where keys are given; off opens them again."
+    )
     canary_s: int = Field(
         0,
         ge=0,
@@ -158,7 +166,7 @@ class ServerSettings(BaseSettings):
         given.append(_trimmed(_read_toml(settings_file(_data_dir(*given)))))
         return tuple(InitSettingsSource(settings_cls, values) for values in given)
 
-    @field_validator("search", "store_url", "log_format", "log_level", mode="before")
+    @field_validator("search", "seal_bodies", "store_url", "log_format", "log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -227,6 +235,11 @@ class ServerSettings(BaseSettings):
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE go together")
         return self
+
+    @property
+    def seals_bodies(self) -> bool:
+        """Whether new bodies are sealed."""
+        return self.body_keys is not None and self.seal_bodies == "on"
 
     @property
     def url(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import beside
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.interface import Store
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.restore import COPYING, Restored, restore
@@ -24,6 +25,7 @@ async def open_store(
     data_dir: Path,
     on_broken: Callable[[StoreBroken], None] = lambda _: None,
     max_bytes: int = 0,
+    bodies: BodyKeys = IN_THE_CLEAR,
 ) -> Store:
     """Open the store that a URL names, made if need be, and bring it to this version's shape.
 
@@ -32,8 +34,10 @@ async def open_store(
         data_dir: The server's folder, which is there.
         on_broken: Called once, when the disk or the database failed: nothing more can be promised.
         max_bytes: What the store may grow to; 0 for no cap.
+        bodies: Seals what is stored of them, and opens it.
 
     Raises:
+        BodyKeyMissing: Not every stored body can be opened.
         InvalidValue: No store has such a URL.
         StoreLocked: Another process has it open.
         StoreTooNew: A later version wrote it.
@@ -41,7 +45,7 @@ async def open_store(
         StoreUnavailable: It cannot be written to.
     """
     _check(url)
-    return await open_sqlite(data_dir, on_broken, max_bytes)
+    return await open_sqlite(data_dir, on_broken, max_bytes, bodies)
 
 
 def store_exists(url: str, data_dir: Path) -> bool:

@@ -13,7 +13,14 @@ from relay_server.values import Channel
 from tests.support.stores import BACKENDS, Stores, make_channel
 
 
-@pytest.fixture(params=BACKENDS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every backend; one that seals bodies only where a module looks at bodies: `SEALED = True`."""
+    if "stores" in metafunc.fixturenames:
+        sealed = ("sealed",) if getattr(metafunc.module, "SEALED", False) else ()
+        metafunc.parametrize("stores", (*BACKENDS, *sealed), indirect=True)
+
+
+@pytest.fixture
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """Every backend in turn."""
     async with AsyncExitStack() as stack:

@@ -15,6 +15,8 @@ from tests.support.events import new_event, request
 from tests.support.stores import UNICODE, Stores, make_channel, sequences
 from tests.support.waiting import until
 
+SEALED = True  # the same of a store that seals bodies
+
 BIG = bytes(range(256)) * 4 * 1_200  # 1.2 MiB of every byte value
 
 

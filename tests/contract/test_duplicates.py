@@ -17,6 +17,8 @@ from tests.support.clock import START_MS
 from tests.support.events import mark, new_event, request
 from tests.support.stores import Stores, make_channel, make_subscription, record, sequences
 
+SEALED = True  # the same of a store that seals bodies
+
 WINDOW_MS = 600_000  # as every channel has it unless told otherwise
 
 

@@ -33,6 +33,8 @@ from tests.support.stores import (
     sequences,
 )
 
+SEALED = True  # the same of a store that seals bodies
+
 
 async def edit(
     store: Store,

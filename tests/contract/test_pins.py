@@ -20,6 +20,8 @@ from tests.support.stores import (
     trim,
 )
 
+SEALED = True  # the same of a store that seals bodies
+
 
 async def event(store: Store, channel: Channel, sequence: int) -> Event:
     [found] = await store.fetch(channel.number, [sequence])

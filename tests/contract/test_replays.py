@@ -38,6 +38,8 @@ from tests.support.stores import (
     trim,
 )
 
+SEALED = True  # the same of a store that seals bodies
+
 DEAD = MarkState.DEAD
 SAID = '{"content": "Olá João 🎉"}'
 ESCAPED = rb'{"content": "Ol\u00e1 Jo\u00e3o \ud83c\udf89"}'

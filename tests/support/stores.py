@@ -14,6 +14,7 @@ import msgspec
 from relay_protocol.values import RequestHead
 from relay_server.configs import ChannelConfig
 from relay_server.errors import StoreBroken
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space, Store
 from relay_server.store.sqlite.arrivals import Arrival
@@ -34,6 +35,7 @@ from tests.support.clock import START_MS
 from tests.support.events import new_event
 
 BACKENDS = ("sqlite",)
+KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 EVERYTHING = Selection()
 T = TypeVar("T")
 IN_MEMORY = Path(":memory:")  # SQLite's own name for no file
@@ -116,8 +118,8 @@ class MemoryStore(SqliteStore):
 @asynccontextmanager
 async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
     """A store of a backend, closed at the end."""
-    assert backend == "sqlite", "no other backend is there yet"
-    store = await open_sqlite(data_dir)
+    bodies = {"sqlite": IN_THE_CLEAR, "sealed": BodyKeys(KEY)}[backend]
+    store = await open_sqlite(data_dir, bodies=bodies)
     try:
         yield store
     finally:

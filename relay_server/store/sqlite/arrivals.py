@@ -21,16 +21,18 @@ import msgspec
 
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.errors import ChannelNotFound
+from relay_server.store.bodies import BodyKeys, Damaged, crc
 from relay_server.store.cache import Held
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Waiter
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.rows import crc, decode_request
+from relay_server.store.sqlite.rows import decode_request
 from relay_server.store.sqlite.sequences import Sequences
 from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.values import Appended, ChannelNumber, Event, NewEvent
 
 LINE_BITS = 31  # of a digest
+_NO_DIGEST = (1 << 63) - 1  # above all of them
 
 
 class Arrival(msgspec.Struct, eq=False):
@@ -125,17 +127,19 @@ def _store(
         new = arrival.new
         head = EventHead(new.id, sequence, new.received_at, new.key, new.kind, new.request)
         events.append(Event(channel, head, new.body, arrival.conflict, arrival.first))
-        rows.append(_row(arrival, position(channel, sequence)))
+        rows.append(_row(arrival, position(channel, sequence), database.bodies))
         arrival.result = Appended(new.id, sequence)
     database.run_rows("append", rows)
     weights = tuple([arrival.weight for arrival in fresh])
     database.changes.append(EventsStored(channel, last, tuple(events), weights))
 
 
-def _row(arrival: Arrival, at: int) -> tuple[object, ...]:
+def _row(arrival: Arrival, at: int, bodies: BodyKeys) -> tuple[object, ...]:
     """In the order of `append`'s columns."""
     new = arrival.new
-    body = crc(new.body)
+    stored, sealed = bodies.seal(new.id, new.body)
+    checksum = crc(stored)
+    digest = checksum if sealed is None else bodies.digest(new.body)
     return (
         at,
         new.id,
@@ -145,19 +149,20 @@ def _row(arrival: Arrival, at: int) -> tuple[object, ...]:
         new.key,
         new.kind,
         new.sender_id,
-        None if new.sender_id is None else _digest(new.request, body),
+        None if new.sender_id is None else digest_of(new.request, digest),
         arrival.request,
-        new.body,
-        crc(arrival.request, body),  # one more pass over a few hundred bytes, not over the body
+        stored,
+        crc(arrival.request, checksum),  # one more pass over a few hundred bytes, not the body
         arrival.first,
+        sealed,
     )
 
 
-def _digest(request: RequestHead, body: int) -> int:
+def digest_of(request: RequestHead, body: int) -> int:
     """Finds webhooks of the same method, request target and body, and proves nothing.
 
-    Those of one body lie together: its CRC-32 is in the upper bits. One bit of the line goes, so
-    that both fit into SQLite's signed 64 bits.
+    Those of one body lie together: its own digest is in the upper bits. One bit of the line goes,
+    so that both fit into SQLite's signed 64 bits.
     """
     line = zlib.crc32(f"{request.method} {request.request_target}".encode())
     return body << LINE_BITS | line >> 1
@@ -218,16 +223,25 @@ def _in_store(database: Database, arrival: Arrival) -> _Kept | None:
 
 def _newest(database: Database, arrival: Arrival) -> _Kept | None:
     """The newest stored event of the same webhook, whatever came of it."""
-    new, body = arrival.new, crc(arrival.new.body)
-    its = {"channel": arrival.channel, "sender_id": new.sender_id, "body": new.body}
+    new = arrival.new
+    its = {"channel": arrival.channel, "sender_id": new.sender_id}
+    bodies = database.bodies.digests(new.body)
     # Older versions took the body's checksum alone for the digest.
-    for digest in (_digest(new.request, body), body):
-        for at, id_, received_at, repeat_of, request in database.all(
+    for digest in (*(digest_of(new.request, body) for body in bodies), crc(new.body)):
+        for at, id_, received_at, repeat_of, request, *stored in database.all(
             "same_webhooks", digest=digest, **its
         ):
-            if _line(decode_request(request)) == _line(new.request):
+            same_line = _line(decode_request(request)) == _line(new.request)
+            if same_line and _opens_as(database.bodies, new.body, id_, *stored):
                 return _Kept(id_, sequence_of(at), received_at, repeat_of or id_)
     return None
+
+
+def _opens_as(bodies: BodyKeys, body: bytes, event: str, stored: bytes, sealed: int | None) -> bool:
+    try:
+        return bodies.open(event, stored, sealed) == body
+    except Damaged:
+        return False
 
 
 def _suffices(database: Database, arrival: Arrival, kept: _Kept) -> bool:
@@ -242,17 +256,17 @@ def _is_soon(arrival: Arrival, earlier: int) -> bool:
 
 
 def _has_other_body(database: Database, arrival: Arrival) -> bool:
-    body = crc(arrival.new.body)
-    lowest = body << LINE_BITS
-    found = database.all(
-        "has_other_body",
-        channel=arrival.channel,
-        sender_id=arrival.new.sender_id,
-        lowest=lowest,
-        highest=lowest + (1 << LINE_BITS) - 1,
-        older=body,
-    )
-    return bool(found)
+    """True if the sender gave its id to an event whose digest this body cannot have."""
+    body = arrival.new.body
+    lowest = [digest << LINE_BITS for digest in database.bodies.digests(body)]
+    own = sorted([(crc(body),) * 2, *((low, low + (1 << LINE_BITS) - 1) for low in lowest)])
+    its = {"channel": arrival.channel, "sender_id": arrival.new.sender_id}
+    above = -1
+    for low, high in (*own, (_NO_DIGEST, _NO_DIGEST)):
+        if database.all("has_digest_between", above=above, below=low, **its):
+            return True
+        above = max(above, high)
+    return False
 
 
 def _line(request: RequestHead) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from relay_server.errors import (
     StoreUnavailable,
 )
 from relay_server.metrics import COMMIT_BUCKETS, Times
+from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged
 from relay_server.store.feed import Change
 from relay_server.store.rules import meant
 from relay_server.store.sqlite.sql import migrations, queries
@@ -54,6 +55,7 @@ class Database:
         path: The file.
         readonly: Nothing is to be written.
         immutable: Nobody writes: the file is all there is, and no other is made beside it.
+        bodies: Opens what is stored of them.
 
     Attributes:
         changes: What the transaction changes, to be told once it is committed.
@@ -63,13 +65,24 @@ class Database:
         RelayError: It cannot be used.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False, immutable: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        readonly: bool = False,
+        immutable: bool = False,
+        bodies: BodyKeys = IN_THE_CLEAR,
+    ) -> None:
+        self.bodies = bodies
         self.connection = _still(path) if immutable else _living(path)
         self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         # A query's plan does not depend on its parameters: else SQLite prepares a good many of them
         # anew each time, in case a value suits an index of a part of the rows.
         self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        self.connection.create_scalar_function("meant", cast(Any, meant), 1, deterministic=True)
+        for name, function, count in (("meant", meant, 1), ("opened", self._opened, 3)):
+            self.connection.create_scalar_function(
+                name, cast(Any, function), count, deterministic=True
+            )
         self.changes: list[Change] = []
         self.commits = Times(COMMIT_BUCKETS)
         self._queries = queries()
@@ -172,6 +185,15 @@ class Database:
         self.connection.pragma("foreign_keys", True)
         self.connection.pragma("journal_size_limit", KEPT_LOG_BYTES)
         self.connection.wal_autocheckpoint(0)  # the checkpointer does it, off the writer's way
+        if self.bodies.current != CLEAR:
+            self.connection.pragma("secure_delete", True)  # what was in the clear is overwritten
+
+    def _opened(self, event: str, stored: bytes, fingerprint: int | None) -> bytes:
+        """For queries that look into bodies; one that is damaged holds nothing."""
+        try:
+            return self.bodies.open(event, stored, fingerprint)
+        except Damaged:
+            return b""
 
     def _for_rows(self, query: str, count: int) -> str:
         """The query with so many rows of VALUES; kept, so that SQLite knows it again."""

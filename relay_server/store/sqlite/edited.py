@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relay_server.errors import KeyReused, StoreFull, TooManyEdited
+from relay_server.store.bodies import BodyKeys, crc
 from relay_server.store.feed import ReplaysChanged
 from relay_server.store.rules import MAX_EDITED, MAX_EDITED_BYTES, MAX_WAITING_EDITED
 from relay_server.store.sqlite.catalogue import find_channel, find_subscription
 from relay_server.store.sqlite.database import Database, Row
 from relay_server.store.sqlite.housekeeping import delete
 from relay_server.store.sqlite.part import Part, reports, writes
-from relay_server.store.sqlite.rows import crc, decode_edited, encode
+from relay_server.store.sqlite.rows import decode_edited, encode
 from relay_server.store.sqlite.sql import channel_of, first, last, position, sequence_of
 from relay_server.values import (
     ChannelNumber,
@@ -52,7 +53,7 @@ class SqliteEdited(Part):
         stream = -find_channel(database, found.channel).number
         request = encode(new.event.request)
         at = _make_room(database, stream, len(request) + len(new.event.body), found.name)
-        database.run_rows("append", [_row(new, request, at)])
+        database.run_rows("append", [_row(new, request, at, database.bodies)])
         _bring(database, at, found.number, new)
         database.changes.append(ReplaysChanged(found.number))
         return _at(database, at)
@@ -138,11 +139,12 @@ def _excess(count: int, taken: int, weight: int) -> bool:
     return count >= MAX_EDITED or taken + weight > MAX_EDITED_BYTES
 
 
-def _row(new: NewEdited, request: bytes, at: int) -> tuple[object, ...]:
+def _row(new: NewEdited, request: bytes, at: int, bodies: BodyKeys) -> tuple[object, ...]:
     """In the order of `append`'s columns; no sender sent it, so none repeats it."""
     event, body = new.event, new.event.body
+    stored, sealed = bodies.seal(event.id, body)
     its = event.id, event.received_at, len(body), False, event.key, event.kind
-    return (at, *its, None, None, request, body, crc(request, crc(body)), None)
+    return (at, *its, None, None, request, stored, crc(request, crc(stored)), None, sealed)
 
 
 def _at(database: Database, at: int) -> Edited:

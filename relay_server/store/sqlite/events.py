@@ -121,7 +121,7 @@ class SqliteEvents(Part):
         positions = json.dumps([position(channel, sequence) for sequence in sequences])
         # One by one: so many bodies may be large.
         rows = database.each("fetch", positions=positions)
-        return [look(decode_event(row)) for row in rows]
+        return [look(decode_event(row, database.bodies)) for row in rows]
 
     @reports
     def find_event(self, database: Database, event: str) -> Event | None:
@@ -196,7 +196,7 @@ def _within(outlines: Sequence[Outline], size: int) -> Sequence[Outline]:
 def _fetch(database: Database, positions: Sequence[int]) -> list[Event]:
     """Whole events, in the order asked for."""
     rows = database.all("fetch", positions=json.dumps(positions))
-    return [decode_event(row) for row in rows]
+    return [decode_event(row, database.bodies) for row in rows]
 
 
 def _conditions(replay: Replay) -> dict[str, object]:

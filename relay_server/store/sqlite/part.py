@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.cache import Cache
 from relay_server.store.interface import Space
 from relay_server.store.sqlite.batch import GroupCommit, Operation
@@ -52,11 +53,12 @@ class ReadingThread:
     Args:
         path: The database.
         name: The thread's.
+        bodies: Opens what is stored of them.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, bodies: BodyKeys = IN_THE_CLEAR) -> None:
         # One thread: a connection is used by one at a time, and whoever asks first is first.
-        self.database = Database(path, readonly=True)
+        self.database = Database(path, readonly=True, bodies=bodies)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def ask(self, query: Operation[T]) -> T:

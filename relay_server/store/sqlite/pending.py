@@ -32,9 +32,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict, astuple, replace
 
 from relay_server.spans import Span, above, below, gaps, joined
+from relay_server.store.bodies import CLEAR
 from relay_server.store.feed import Claimed, Progressed
 from relay_server.store.sqlite.database import Database
 from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
@@ -160,8 +161,11 @@ class _Change:
             self.skipped = self._not_settled(database)
         if floor > before:
             database.run("forget_marks", reader=self.reader, before=before, floor=floor)
+        attempts = self.attempts
+        if database.bodies.current != CLEAR:  # what a target answers may repeat what it was sent
+            attempts = [a if a.status is None else replace(a, text="") for a in attempts]
         # Their fields stand in the order of the tables' columns.
-        database.run_rows("attempt", [(self.reader, *astuple(a)) for a in self.attempts])
+        database.run_rows("attempt", [(self.reader, *astuple(a)) for a in attempts])
         # The database's floor is higher where events were dropped.
         kept = self.unsaid(floor) if self.marks else []
         if kept:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.configs import ChannelConfig, SubscriptionConfig
 from relay_server.errors import StoreBroken
+from relay_server.store.bodies import BodyKeys, Damaged, crc
 from relay_server.store.sqlite.database import Row
 from relay_server.store.sqlite.sql import channel_of, sequence_of
 from relay_server.values import (
@@ -36,7 +36,6 @@ from relay_server.values import (
 T = TypeVar("T")
 
 DECODING = (msgspec.MsgspecError, UnicodeDecodeError)  # what decoding raises
-_PIECE = 4_096  # bytes
 UNREADABLE = RequestHead("", "", ())  # stands for what is no request any more
 
 encode = msgspec.msgpack.Encoder().encode
@@ -77,20 +76,6 @@ def decode_invitation(row: Row) -> Invitation:
     return Invitation(name, digest, frozenset[str](json.loads(channels)), *rest)
 
 
-def crc(data: bytes, start: int = 0) -> int:
-    """CRC-32, going on from that of what comes before.
-
-    Taken in pieces, because for larger ones zlib lets go of the interpreter, and the writer's
-    thread would wait for its turn again for each webhook.
-    """
-    if len(data) <= _PIECE:
-        return zlib.crc32(data, start)
-    view, value = memoryview(data), start
-    for at in range(0, len(view), _PIECE):
-        value = zlib.crc32(view[at : at + _PIECE], value)
-    return value
-
-
 def decode_request(raw: bytes) -> RequestHead:
     """A request as it is stored; an empty one where a disk made something else of it."""
     try:
@@ -99,12 +84,16 @@ def decode_request(raw: bytes) -> RequestHead:
         return UNREADABLE
 
 
-def decode_event(row: Row) -> Event:
+def decode_event(row: Row, bodies: BodyKeys) -> Event:
     """From `fetch`; what the disk changed is marked as damaged."""
-    at, id_, received_at, conflict, key, kind, repeat_of, checksum, request, body = row
+    at, id_, received_at, conflict, key, kind, repeat_of, checksum, request, body, sealed = row
     head = EventHead(id_, sequence_of(at), received_at, key, kind, decode_request(request))
     # What has no checksum was stored by an older version; that it can be read must do for it.
     damaged = head.request is UNREADABLE or checksum not in (None, crc(request, crc(body)))
+    try:
+        body = bodies.open(id_, body, sealed)
+    except Damaged:
+        body, damaged = b"", True
     return Event(channel_of(at), head, body, bool(conflict), repeat_of, damaged)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
@@ -22,9 +22,11 @@ from relay_server.errors import (
     ChannelNotFound,
     StoreBroken,
     StoreFull,
+    StoreReadOnly,
     StoreUnavailable,
 )
 from relay_server.files import explained, size_of
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys, name_of
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Change, Feed, Progressed
 from relay_server.store.interface import Space, Waiter
@@ -38,11 +40,12 @@ from relay_server.store.sqlite.edited import SqliteEdited
 from relay_server.store.sqlite.events import SqliteEvents
 from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.invitations import SqliteInvitations
-from relay_server.store.sqlite.part import Reading, ReadingThread, asks, nothing
+from relay_server.store.sqlite.part import Reading, ReadingThread, asks, nothing, writes
 from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.pins import SqlitePins
 from relay_server.store.sqlite.readers import SqliteReaders
 from relay_server.store.sqlite.reports import SqliteReports
+from relay_server.store.sqlite.resealing import others, rebuild, reseal, take_keys
 from relay_server.store.sqlite.room import ROW_BYTES, Reserve
 from relay_server.store.sqlite.rows import encode
 from relay_server.store.sqlite.sessions import SqliteSessions
@@ -58,6 +61,8 @@ COLLECT_S = 0.1
 # Where no webhook comes until then it goes alone: a commit of its own costs as much as a webhook's.
 # What a crash takes of it comes again, under the same ids.
 RECORD_WITHIN_S = 0.2
+RESEAL_REST = 4  # times what some bodies took to be stored anew, before the next ones
+RESEAL_AGAIN_S = 30.0  # until it is tried again where the store could not be written
 FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
 
@@ -94,6 +99,7 @@ class SqliteStore(
         release: Callable[[], None],
     ) -> None:
         self._path = path
+        self._bodies = reading.database.bodies
         self._release = release
         self._loop = asyncio.get_running_loop()
         skipping = [reader for (reader,) in reading.database.all("readers_that_skip")]
@@ -109,6 +115,9 @@ class SqliteStore(
         self._rides = False  # with the next webhook
         self._cache = Cache(*load(reading.database), self.feed)
         self._readings = [reading, reports]
+        self._resealed = False
+        otherwise = others(reading.database)
+        self._resealing = self._loop.create_task(self._reseal()) if otherwise else None
         self._ended = threading.Event()
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
         self._check = self._loop.create_task(self._check_all()) if large else None
@@ -168,11 +177,15 @@ class SqliteStore(
             log.warning("the last progress found no room: deliveries may repeat", error=str(exc))
         finally:
             self._ended.set()
+            if self._resealing is not None:
+                self._resealing.cancel()
             await self._writer.close()
             if self._write_timer is not None:
                 self._write_timer.cancel()
             for reading in self._readings:
                 await reading.close(abandon=self._writer.broken)
+            if self._resealed and not self._writer.broken:
+                await asyncio.to_thread(self._rebuild)
             self._release()
 
     async def _check_all(self) -> None:
@@ -183,6 +196,35 @@ class SqliteStore(
             await self.guarded(
                 reading.ask(lambda db: integrity.check_quietly(db, self._ended.is_set))
             )
+
+    @writes
+    def _reseal_some(self, database: Database, after: int | None) -> int | None:
+        return reseal(database, after)
+
+    async def _reseal(self) -> None:
+        """Store all bodies under the current key, giving way to webhooks."""
+        key = name_of(self._bodies.current)
+        log.info("stored bodies are stored anew", key=key)
+        after: int | None = None
+        while True:
+            began = self._loop.time()
+            try:
+                after = await self._reseal_some(after)
+            except (StoreFull, StoreReadOnly, StoreUnavailable):
+                await asyncio.sleep(RESEAL_AGAIN_S)
+                continue
+            if after is None:
+                break
+            await asyncio.sleep(RESEAL_REST * (self._loop.time() - began))
+        self._resealed = True
+        log.info("all bodies are stored anew", key=key)
+
+    def _rebuild(self) -> None:
+        with suppress(RelayError, apsw.Error), closing(self._open_again()) as database:
+            rebuild(database)
+
+    def _open_again(self) -> Database:
+        return Database(self._path, bodies=self._bodies)
 
     def _write_pending(self, database: Database, for_webhooks: bool) -> Callable[[bool], None]:
         """In the writer's thread; what could not be written, or was left, is tried again."""
@@ -242,18 +284,19 @@ async def open_sqlite(
     data_dir: Path,
     on_broken: Callable[[StoreBroken], None] = lambda _: None,
     max_bytes: int = 0,
+    bodies: BodyKeys = IN_THE_CLEAR,
 ) -> SqliteStore:
     """Open the store of a data dir, as `opening.open_store` says."""
     lock, path, space = DirLock(data_dir), data_dir / FILE_NAME, Space()
     try:
         lock.acquire()
         try:
-            _prepare_files(path)
+            _prepare_files(path, bodies)
             return SqliteStore(
                 path,
-                lambda first, tell: Writer(path, first, on_broken, tell, space, max_bytes),
-                ReadingThread(path, "relay-reader"),
-                ReadingThread(path, "relay-reports"),
+                lambda first, tell: Writer(path, first, on_broken, tell, space, max_bytes, bodies),
+                ReadingThread(path, "relay-reader", bodies),
+                ReadingThread(path, "relay-reports", bodies),
                 space,
                 lock.release,
             )
@@ -268,24 +311,26 @@ async def open_sqlite(
         raise translate(exc, str(path)) from exc
 
 
-def _prepare_files(path: Path) -> None:
+def _prepare_files(path: Path, bodies: BodyKeys) -> None:
     """Have a sound database of this version; whoever calls this holds the lock."""
     restore.finish(path)  # what a crash left
     integrity.refuse_loss(path)
     try:
-        _prepare(path)
+        _prepare(path, bodies)
     except StoreFull:  # even to open it takes a little
         if not Reserve(path.parent).release():
             raise
-        _prepare(path)
+        _prepare(path, bodies)
     integrity.mark_made(path)
 
 
-def _prepare(path: Path) -> None:
+def _prepare(path: Path, bodies: BodyKeys) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # payloads are for the owner's eyes
-    database = Database(path)
+    database = Database(path, bodies=bodies)
     try:
         database.ask(prepare)
+        database.ask(take_keys)
+        database.ask(rebuild)
         if size_of(path) <= integrity.INLINE_CHECK_BYTES:
             integrity.check(database, path)
     except StoreBroken:

@@ -35,6 +35,7 @@ import structlog
 
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly, StoreUnavailable
 from relay_server.metrics import Times
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space
 from relay_server.store.sqlite.arrivals import Arrival
@@ -63,6 +64,7 @@ class Writer:
         tell: Called in the event loop with each change that was committed.
         space: Told whether there is room.
         max_bytes: What the database may grow to; 0 for no cap.
+        bodies: Seals what is stored of them.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Writer:
         tell: Callable[[Change], None] = lambda _: None,
         space: Space | None = None,
         max_bytes: int = 0,
+        bodies: BodyKeys = IN_THE_CLEAR,
     ) -> None:
         self._on_broken = on_broken
         self._tell_change = tell
@@ -85,7 +88,7 @@ class Writer:
         self._closed = False
         self._broken: StoreBroken | None = None
         self._space = space or Space()
-        self._database = Database(path)
+        self._database = Database(path, bodies=bodies)
         self._batches = Batches(self._database, first)
         self._identity = Identity((path, begun_log(self._database)))
         self._room = Room(path, max_bytes, self._tell_space)

@@ -72,10 +72,10 @@ async def running(
         one.stop = stop
 
     async def opened(
-        url: str, folder: Path, on_broken: Callable[[StoreBroken], None], max_bytes: int
+        url: str, folder: Path, on_broken: Callable[[StoreBroken], None], *others: Any
     ) -> Store:
         one.broken.append(on_broken)
-        return await open_store(url, folder, on_broken, max_bytes)
+        return await open_store(url, folder, on_broken, *others)
 
     monkeypatch.setattr(app, "on_signals", on_signals)
     monkeypatch.setattr(app, "open_store", opened)

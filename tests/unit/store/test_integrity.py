@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from relay_server.errors import StoreBroken
+from relay_server.store.bodies import IN_THE_CLEAR
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.integrity import MAX_PROBLEMS
@@ -150,10 +151,11 @@ async def test_any_bit_that_the_disk_flips_in_an_event_is_noticed(tmp_path: Path
         channel = await make_channel(store)
         await store.append(channel.number, new_event(b'{"a": "b"}'))
     with closing(Database(tmp_path / FILE_NAME)) as database:
-        [(*head, request, body)] = database.all("fetch", positions=json.dumps([position(1, 1)]))
+        [row] = database.all("fetch", positions=json.dumps([position(1, 1)]))
+    *head, request, body, sealed = row
 
     def damaged(request: bytes, body: bytes) -> bool:
-        return decode_event((*head, request, body)).damaged
+        return decode_event((*head, request, body, sealed), IN_THE_CLEAR).damaged
 
     assert not damaged(request, body)
     assert all(damaged(request, flipped) for flipped in with_flips(body))

@@ -40,7 +40,7 @@ def fill(database: Database) -> None:
     database.run("create_replay", subscription=1, channel=1, now=0, made_by="", **replayed)
     database.run("claim_replay", number=1)
     rows = [
-        (position(1, n), f"evt_{n}", 0, 0, 0, "", "", None, None, b"", b"", None, None)
+        (position(1, n), f"evt_{n}", 0, 0, 0, "", "", None, None, b"", b"", None, None, None)
         for n in range(1, 100)
     ]
     database.run_rows("append", rows)

@@ -23,23 +23,15 @@ SELECT sender_id FROM events
 WHERE position >> @BITS = ? AND sender_id IN (VALUES (?));
 
 -- name: same_webhooks
--- The newest ones of a digest that have the same body: a few are compared, however many there are.
-SELECT position, id, received_at, repeat_of, request FROM (
-    SELECT position, id, received_at, repeat_of, request, body FROM events
-    WHERE position >> @BITS = :channel AND sender_id = :sender_id AND digest = :digest
-    ORDER BY position DESC LIMIT 4)
-WHERE body = :body ORDER BY position DESC;
+-- The newest ones of a digest, whose bodies are compared then: a few, however many there are.
+SELECT position, id, received_at, repeat_of, request, body, sealed FROM events
+WHERE position >> @BITS = :channel AND sender_id = :sender_id AND digest = :digest
+ORDER BY position DESC LIMIT 4;
 
--- name: has_other_body
--- Digests of one body are from :lowest to :highest; :older is what older versions made of it.
-SELECT 1 WHERE EXISTS (
-    SELECT 1 FROM events
-    WHERE position >> @BITS = :channel AND sender_id = :sender_id
-        AND digest < :lowest AND digest <> :older)
-OR EXISTS (
-    SELECT 1 FROM events
-    WHERE position >> @BITS = :channel AND sender_id = :sender_id
-        AND digest > :highest AND digest <> :older);
+-- name: has_digest_between
+SELECT 1 FROM events
+WHERE position >> @BITS = :channel AND sender_id = :sender_id
+    AND digest > :above AND digest < :below LIMIT 1;
 
 -- name: is_missed
 -- By a subscription that was made later, or for which somebody discarded it: it never gets it.
@@ -53,8 +45,8 @@ LIMIT 1;
 -- Values without names: `run_rows` repeats them for as many rows as there are.
 INSERT INTO events
     (position, id, received_at, size, conflict, key, kind, sender_id, digest, request, body,
-    checksum, repeat_of)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    checksum, repeat_of, sealed)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: last_sequence
 SELECT last_sequence FROM counted WHERE number = :channel;
@@ -76,7 +68,7 @@ ORDER BY position LIMIT :limit;
 -- name: fetch
 -- :positions is a JSON list.
 SELECT e.position, e.id, e.received_at, e.conflict, e.key, e.kind, e.repeat_of, e.checksum,
-    e.request, e.body
+    e.request, e.body, e.sealed
 FROM json_each(:positions) AS wanted JOIN events e ON e.position = wanted.value
 ORDER BY wanted.key;
 
@@ -118,7 +110,9 @@ SELECT max(position), count(*) FROM (
 -- :sequences is a JSON list; the texts are one in its three spellings. A body that spells any of its
 -- characters by an escape is compared as it would be written anew. :of_any_account is the end of
 -- keys that begin with a number.
-SELECT position, key, size FROM events
+SELECT position, key, size FROM (
+    SELECT position, key, kind, size, received_at,
+        CASE WHEN sealed IS NULL THEN body ELSE opened(id, body, sealed) END AS body FROM events)
 WHERE position > :after AND position <= :last
     AND (:received_from IS NULL OR received_at >= :received_from)
     AND (:received_before IS NULL OR received_at < :received_before)

@@ -1,0 +1,219 @@
+"""Bodies at rest: sealed, opened, and stored anew when keys change. A stolen folder shows none."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import apsw
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_server.errors import BodyKeyMissing, InvalidValue
+from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged, crc
+from relay_server.store.sqlite import resealing
+from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
+from relay_server.values import Attempt, NewEvent, Progress
+from tests.support.clock import START_MS
+from tests.support.events import new_event
+from tests.support.stores import make_channel, make_subscription, record
+from tests.support.waiting import until
+
+NAME = "João Conceição 🎉"
+SECRET = f'{{"event":"message_created","content":"{NAME} perdeu a senha"}}'.encode()
+
+
+def key(letter: str) -> str:
+    """One that is told apart."""
+    return base64.b64encode(letter.encode() * 32).decode()
+
+
+K, L = key("k"), key("l")
+BY_K, BY_L, BY_L_AND_K = BodyKeys(K), BodyKeys(L), BodyKeys(f"{L} {K}")
+
+
+@asynccontextmanager
+async def opened(
+    folder: Path, keys: str = "", *, sealing: bool = True
+) -> AsyncIterator[SqliteStore]:
+    """A store with some keys, in which all bodies are stored as these say."""
+    bodies = BodyKeys(keys, sealing=sealing)
+    store = await open_sqlite(folder, bodies=bodies)
+    try:
+        await until(lambda: under_one_key(folder, bodies))
+        yield store
+    finally:
+        await store.close()
+
+
+def under_one_key(folder: Path, bodies: BodyKeys) -> bool:
+    with closing(apsw.Connection(str(folder / FILE_NAME), apsw.SQLITE_OPEN_READONLY)) as database:
+        database.set_busy_timeout(1_000)
+        rows = database.execute("SELECT fingerprint FROM body_keys WHERE NOT gone").fetchall()
+    return rows == [(bodies.current,)]
+
+
+def shows(folder: Path, words: bytes) -> list[str]:
+    """The files of a folder that hold some words."""
+    return [file.name for file in folder.iterdir() if file.is_file() and words in file.read_bytes()]
+
+
+async def bodies_of(store: SqliteStore) -> list[bytes]:
+    [channel] = store.catalog.channels.values()
+    outlines = await store.outlines(channel.number, 0, 10_000)
+    events = await store.examine(
+        channel.number, [o.sequence for o in outlines], lambda event: event
+    )
+    assert not any(event.damaged for event in events)
+    return [event.body for event in events]
+
+
+async def fill(store: SqliteStore, count: int, text: bytes = SECRET) -> list[bytes]:
+    """Webhooks whose bodies are all different."""
+    channel = store.catalog.channels.get("chatwoot") or await make_channel(store)
+    made = [text + b" %d" % number for number in range(count)]
+    for number, body in enumerate(made):
+        await store.append(channel.number, new_event(body, sender_id=f"d-{number}"))
+    return made
+
+
+@given(st.binary(max_size=5_000), st.text(max_size=40))
+def test_what_is_sealed_opens_as_its_own_event_only(body: bytes, event: str) -> None:
+    stored, fingerprint = BY_K.seal(event, body)
+
+    assert BY_K.open(event, stored, fingerprint) == body
+    assert BY_L_AND_K.open(event, stored, fingerprint) == body
+    for changed in (stored[:-1], stored[:-1] + bytes((stored[-1] ^ 1,)), b""):
+        with pytest.raises(Damaged):
+            BY_K.open(event, changed, fingerprint)
+    with pytest.raises(Damaged):
+        BY_K.open(event + "x", stored, fingerprint)
+    with pytest.raises(Damaged):
+        BY_L.open(event, stored, fingerprint)
+
+
+def test_what_was_sealed_once_opens_for_ever() -> None:
+    stored = bytes.fromhex(
+        "746874ad872ed1d3d6c9c51580c9aa3677bf822510c5b10336e69a9223a7027b3823f08cf4"
+    )
+
+    assert BY_K.open("evt_1", stored, 1_606_109_485_644_085_111) == "Olá 🎉".encode()
+    assert BY_K.digest("Olá 🎉".encode()) == 1_739_712_846, (
+        "or a sender's repeats are not known again"
+    )
+
+
+def test_one_body_never_looks_the_same_twice() -> None:
+    bodies = BodyKeys(K)
+    assert bodies.seal("evt_1", SECRET)[0] != bodies.seal("evt_1", SECRET)[0]
+    assert bodies.digest(SECRET) == BodyKeys(K).digest(SECRET) != BodyKeys(L).digest(SECRET)
+    assert crc(SECRET) == IN_THE_CLEAR.digest(SECRET) != bodies.digest(SECRET)
+    assert bodies.current not in (CLEAR, BodyKeys(L).current)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("secret", "32 bytes in base64"), (K[:-5], "32 bytes"), (" ".join([K] * 17), "at most 16")],
+)
+def test_what_is_no_key_is_told(text: str, why: str) -> None:
+    with pytest.raises(InvalidValue, match=why) as failed:
+        BodyKeys(text)
+    assert text not in str(failed.value)
+
+
+async def test_a_stolen_folder_shows_no_word_of_a_body(tmp_path: Path) -> None:
+    async with opened(tmp_path, K) as store:
+        made = await fill(store, 50)
+        _, claim = await make_subscription(store, since=0)
+        answer = Attempt(1, 1, START_MS, 5, "response", 422, f"what is {NAME}?")
+        await record(store, claim, Progress(0, attempts=(answer,)))
+        assert await bodies_of(store) == made
+        assert shows(tmp_path, NAME.encode()) == [], "while it runs, its log with it"
+        backup = tmp_path / "backup.db"
+        await store.backup(backup)
+    assert shows(tmp_path, NAME.encode()) == []
+    assert shows(tmp_path, b"perdeu") == []
+
+
+async def test_keys_come_change_and_go_on_a_full_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resealing, "LOOK_AT", 7)
+    monkeypatch.setattr(resealing, "RESEAL_BYTES", 500)
+    async with opened(tmp_path) as store:
+        made = await fill(store, 60)
+        _, claim = await make_subscription(store, since=0)
+        answer = Attempt(1, 1, START_MS, 5, "response", 422, f"what is {NAME}?")
+        await record(store, claim, Progress(0, attempts=(answer,)))
+    assert FILE_NAME in shows(tmp_path, NAME.encode()), "the control: it is seen in the clear"
+
+    async with opened(tmp_path, K) as store:
+        assert await bodies_of(store) == made
+    assert shows(tmp_path, NAME.encode()) == [], "and nothing is left in free pages"
+
+    async with opened(tmp_path, f"{L} {K}") as store:
+        assert await bodies_of(store) == made
+    async with opened(tmp_path, L) as store:
+        assert await bodies_of(store) == made, "the old key is not needed any more"
+
+    async with opened(tmp_path, L, sealing=False) as store:
+        assert await bodies_of(store) == made
+    async with opened(tmp_path) as store:
+        assert await bodies_of(store) == made, "no key is needed any more"
+
+
+@pytest.mark.parametrize("given", ["", L])
+async def test_a_key_that_is_lost_or_wrong_is_told_and_changes_nothing(
+    tmp_path: Path, given: str
+) -> None:
+    async with opened(tmp_path, K) as store:
+        made = await fill(store, 3)
+    before = (tmp_path / FILE_NAME).read_bytes()
+
+    with pytest.raises(BodyKeyMissing, match=f"{BodyKeys(K).current:016x}") as failed:
+        await open_sqlite(tmp_path, bodies=BodyKeys(given))
+
+    assert ("given: none" in str(failed.value)) == (not given)
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+    async with opened(tmp_path, K) as store:
+        assert await bodies_of(store) == made
+
+
+async def test_what_is_sent_again_is_stored_once_whatever_it_was_sealed_with(
+    tmp_path: Path,
+) -> None:
+    def again(body: bytes = SECRET) -> NewEvent:
+        return new_event(body, sender_id="d-1")
+
+    async with opened(tmp_path) as store:
+        channel = await make_channel(store)
+        first = await store.append(channel.number, again())
+    for keys in (K, f"{L} {K}"):
+        bodies = BodyKeys(keys)
+        store = await open_sqlite(tmp_path, bodies=bodies)  # which may still be stored anew
+        try:
+            same = await store.append(channel.number, again())
+            assert (same.id, same.duplicate) == (first.id, True)
+        finally:
+            await store.close()
+    async with opened(tmp_path, f"{L} {K}") as store:
+        same = await store.append(channel.number, again())
+        other = await store.append(channel.number, again(b"another"))
+        [event] = await store.fetch(channel.number, [other.sequence])
+    assert (same.id, same.duplicate) == (first.id, True)
+    assert not other.duplicate
+    assert event.conflict
+
+
+async def test_a_damaged_body_stays_damaged_when_keys_change(tmp_path: Path) -> None:
+    async with opened(tmp_path, K) as store:
+        await fill(store, 3)
+    with closing(apsw.Connection(str(tmp_path / FILE_NAME))) as database:
+        database.execute("UPDATE events SET body = substr(body, 1, 20) WHERE position & 3 = 2")
+    async with opened(tmp_path, f"{L} {K}") as store:
+        [channel] = store.catalog.channels.values()
+        events = await store.examine(channel.number, [1, 2, 3], lambda event: event)
+    assert [event.damaged for event in events] == [False, True, False]
