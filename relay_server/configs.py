@@ -40,6 +40,9 @@ MIN_RETRY_DELAY_S = 0.01  # of one of them; a shorter one is refused
 MAX_RETRY_DELAY_S = 604_800.0  # 7 days, of one of them and of `--hold-s`; a longer one is refused
 MAX_TRIES = 100  # `--other-tries` and `--hold-failures`; more are refused
 MAX_TIMEOUT_S = 3_600.0  # of a forward's `--timeout`; a longer one is refused
+MAX_LIFETIMES = 16  # kinds in a channel's `--ttl`; more are refused
+MIN_LIFETIME_S = 1.0  # of one of them; a shorter one is refused
+MAX_LIFETIME_S = 2_592_000.0  # 30 days, of one of them; a longer one is refused
 MAX_HEADERS = 32  # that a forward adds; more are refused
 MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
 HMAC_SCHEMES = ("chatwoot",)
@@ -135,6 +138,16 @@ def _are_delays(delays: tuple[float, ...]) -> None:
     refusal = f"a retry delay is {MIN_RETRY_DELAY_S:g} s to 7 days: not {{value:g}}"
     for delay in delays:
         Bounds(MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S, refusal)(delay)
+
+
+def _are_lifetimes(lifetimes: tuple[tuple[str, float], ...]) -> None:
+    if len(lifetimes) > MAX_LIFETIMES:
+        raise InvalidValue(f"a channel has up to {MAX_LIFETIMES} times to live")
+    refusal = f"a time to live is {MIN_LIFETIME_S:g} s to 30 days: not {{value:g}} s"
+    for kind, lifetime_s in lifetimes:
+        if not kind or "*" in kind[:-1]:
+            raise InvalidValue(f"{kind!r} is no kind such as message_created, typing_* or *")
+        Bounds(MIN_LIFETIME_S, MAX_LIFETIME_S, refusal)(lifetime_s)
 
 
 class SenderKind(enum.StrEnum):
@@ -291,6 +304,15 @@ class ChannelRules(msgspec.Struct, frozen=True):
         Setting("Seconds within which what a sender sends again is stored once; 0 for never."),
         Bounds(0, MAX_DEDUPE_WINDOW_S, "what is sent again is stored once for 0 s to 7 days"),
     ] = 600.0
+    ttl: Annotated[  # kinds and seconds; of those that mean a kind, the first counts
+        tuple[tuple[str, float], ...],
+        Setting(
+            "How long events of a kind are worth delivering, e.g. 'typing_*=10s'. Repeat for more;"
+            " '' for ever.",
+            metavar="KIND=SPAN",
+        ),
+        _are_lifetimes,
+    ] = ()
 
 
 class ChannelConfig(ChannelRules, frozen=True):
@@ -306,6 +328,7 @@ class ChannelConfig(ChannelRules, frozen=True):
         ),
     ] = None
     chatwoot: Annotated[ChatwootLink | None, Setting(parts=ChatwootLink)] = None
+    expires: bool = False  # it has, or had, times to live
     owner: str = ""  # name of the only token that may subscribe; empty for any that is allowed here
 
 

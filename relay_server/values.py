@@ -302,14 +302,17 @@ class Mark(msgspec.Struct, frozen=True):
     changed_at: int = 0
 
 
+EXPIRED = "expired"  # in place of an outcome: the delivery outlived its time to live, untried
+
+
 class Attempt(msgspec.Struct, frozen=True):
-    """One try of a delivery that has ended."""
+    """One try of a delivery that has ended; or, as number 0, that it expired."""
 
     sequence: int
     attempt: int
     started_at: int
     elapsed_ms: int
-    outcome: str  # "response" or a `FailureKind`
+    outcome: str  # "response", a `FailureKind`, or `EXPIRED`
     status: int | None = None  # of the target's answer; None without one
     text: str = ""  # the start of a failed answer's body, or what went wrong
 
@@ -317,6 +320,11 @@ class Attempt(msgspec.Struct, frozen=True):
     def delivered(self) -> bool:
         """Whether the target took the event."""
         return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def expired(self) -> bool:
+        """Whether this is no try: the delivery is settled, because it came too late."""
+        return self.outcome == EXPIRED
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -326,8 +334,8 @@ class Progress(msgspec.Struct, frozen=True):
         floor: Every event up to this sequence is settled.
         marks: Deliveries above the floor that are not simply untouched.
         attempts: Tries that ended; where it stands says nothing of them.
-        skipped: What its filter has left out: settled, but for what has a settled mark. Where it
-            stands says nothing of it, either: `EventLog.sift` leaves it out again.
+        skipped: What its filter has left out, or has expired: settled, but for what has a settled
+            mark. Where it stands says nothing of it, either: `EventLog.sift` leaves it out again.
     """
 
     floor: int
@@ -524,7 +532,7 @@ class DeliveryState(msgspec.Struct, frozen=True):
     """What became of one event for one subscription."""
 
     subscription: str
-    state: str  # "pending", "skipped" (by its filter), or a `MarkState` in lower case
+    state: str  # "pending", "skipped" (by its filter), "expired", or a `MarkState` in lower case
     attempts: tuple[Attempt, ...]
     reason: str = ""
     due_at: int = 0

@@ -15,5 +15,6 @@ def state_of(delivery: str, attempt: int) -> str:
         "dead": _("dead"),
         "discarded": _("discarded"),
         "skipped": _("skipped"),
+        "expired": _("expired"),
     }
     return words.get(delivery, delivery)

@@ -76,6 +76,7 @@ def _rules(channel: Json) -> Json:
         _("when full"): full or _("new ones are refused"),
         _("taken"): _rate(channel["rate_per_s"]),
         _("sent again"): _window(channel["dedupe_window_s"]),
+        _("too late"): _lifetimes(channel["ttl"]),
     }
     return rules | policy_lines(channel["policy"])
 
@@ -88,6 +89,13 @@ def _rate(per_s: float | None) -> str:
     if per_s is None:
         return _("any number")
     return _("up to {number} webhooks a second").format(number=f"{per_s:g}")
+
+
+def _lifetimes(ttl: list[tuple[str, float]]) -> str:
+    given = [
+        _("{kind} after {span}").format(kind=kind, span=span(seconds)) for kind, seconds in ttl
+    ]
+    return ", ".join(given) or _("never")
 
 
 def _window(seconds: float) -> str:

@@ -86,6 +86,19 @@ def read_delays(text: str) -> list[float]:
         raise InvalidValue(_("--retry-delays: {exc}; or say none").format(exc=exc)) from exc
 
 
+def read_lifetimes(given: list[str]) -> list[tuple[str, float]]:
+    """Read times to live as `KIND=SPAN`, such as `typing_*=10s`, or raise `InvalidValue`."""
+    return [_lifetime(text) for text in given if text]
+
+
+def _lifetime(text: str) -> tuple[str, float]:
+    kind, _equals, span = text.partition("=")
+    try:
+        return kind.strip(), parse_span(span.strip())
+    except ValueError as exc:
+        raise InvalidValue(_("--ttl takes KIND=SPAN: {exc}").format(exc=exc)) from exc
+
+
 def read_secret(path: Path, limit: int = MAX_SECRET_CHARS) -> str:
     """Read a file without the white space around it; `-` is a line of standard input."""
     try:
@@ -122,4 +135,5 @@ WORDED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "hmac_secrets": (list[Path], lambda files: [read_secret(file) for file in files]),
     "max_bytes": (str, lambda text: read_size(text) or None),
     "retry_delays_s": (str, read_delays),
+    "ttl": (list[str], read_lifetimes),
 }

@@ -31,6 +31,7 @@ from relay_protocol.messages import Granted, Wanted
 from relay_server.clock import Clock, until_next
 from relay_server.configs import ORDINARY
 from relay_server.delivery.absence import Absences, check_joined
+from relay_server.delivery.expiry import Expirer
 from relay_server.delivery.joining import Joining, Joins
 from relay_server.delivery.pausing import Pauses
 from relay_server.delivery.queue import Ended
@@ -143,6 +144,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._sifter = Sifter(store, clock, self._keeps_up, self._left_out)
+        self._expirer = Expirer(store, clock, self._delivers, self._left_out)
         self._absences = Absences(store, clock, self._joins.alone, self._served.__contains__)
         self._pauses = Pauses(store, clock)
         self._unlisten = [
@@ -305,11 +307,12 @@ class Hub:
     async def run(self) -> None:
         """Let connections and readers look at the clock, once a second, until cancelled.
 
-        Meanwhile filters are asked for those that nobody reads.
+        Meanwhile filters are asked for those that nobody reads, and what is too old expires.
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._absences.run(), name="absences")
             group.create_task(self._sifter.run(), name="sifter")
+            group.create_task(self._expirer.run(), name="expirer")
             await self._look_at_clock()
 
     async def _look_at_clock(self) -> None:
@@ -329,6 +332,7 @@ class Hub:
         for unlisten in self._unlisten:
             unlisten()
         self._sifter.close()
+        self._expirer.close()
         for number in list(self._served):
             self._stop(number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -386,6 +390,11 @@ class Hub:
     def _keeps_up(self, number: SubscriptionNumber) -> bool:
         served = self._served.get(number)
         return served is not None and served.reader.keeps_up
+
+    def _delivers(self, number: SubscriptionNumber) -> bool:
+        """Whether anything of a subscription goes out, or is out."""
+        served = self._served.get(number)
+        return served is not None and (served.reader.delivers or served.reader.under_way > 0)
 
     def _left_out(self, number: SubscriptionNumber, spans: Sequence[Span]) -> None:
         if (served := self._served.get(number)) is not None:

@@ -23,6 +23,9 @@ read in the store's thread, which has their bodies. What it leaves out is settle
 hears of it, so that the floor passes it, and above the floor it is recorded as spans. When the
 filter changes, what waits by then is asked about again once its turn comes and its body is here.
 A replay asks no filter: somebody named what it is for.
+
+Nor does anything expire in it. In live traffic an event is asked whether it came too late when its
+turn comes (`expiry`). One that has is settled like what a filter leaves out, and noted as expired.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from relay_protocol.limits import WINDOW_BYTES, WINDOW_DELIVERIES
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from relay_server.clock import Clock
 from relay_server.configs import Policy
+from relay_server.delivery.expiry import Lifetimes, expired
 from relay_server.delivery.lanes import Entry, Holder
 from relay_server.delivery.order import LOOK_AHEAD, Order
 from relay_server.delivery.retry import Next, Verdict
@@ -116,6 +120,7 @@ class Queue(Order):
         "_clock",
         "_filter",
         "_filtered",
+        "_lifetimes",
         "_noted_floor",
         "_on_ended",
         "_pace",
@@ -161,6 +166,7 @@ class Queue(Order):
         self._sift_bytes = SIFT_FED_BYTES
         self._filtered = False  # what it left out is to be left out again
         self._ask_again_up_to = 0  # was read by another filter
+        self._lifetimes: Lifetimes | None = None
         self._skip_up_to = 0  # somebody settled what waited up to there
         self._skipped: list[Span] = []  # since it was recorded
         self._attempts: list[Attempt] = []
@@ -207,13 +213,18 @@ class Queue(Order):
 
         Args:
             wanted: The filter.
-            filtered: It is, or was, another than that for everything.
+            filtered: Something may be left out: it is, or was, another than that for everything,
+                or there are times to live.
         """
         if wanted != self._filter:
             self._ask_again_up_to = self.read_up_to
         searches = any(term.word == TEXT for term in wanted.terms)
         self._sift_bytes = SEARCH_FED_BYTES if searches else SIFT_FED_BYTES
         self._filter, self._filtered = wanted, filtered
+
+    def set_lifetimes(self, lifetimes: Lifetimes | None) -> None:
+        """Settle what has outlived these when its turn comes, from now on."""
+        self._lifetimes = lifetimes
 
     def feed(self, change: EventsStored, documents: Documents, now: float) -> bool:
         """Take new events from the change that tells of them; False where they must be read.
@@ -297,13 +308,14 @@ class Queue(Order):
                     self.vanish(entry)
                 elif event.damaged:
                     self._give_up(entry, event)
-                elif entry.sequence <= self._ask_again_up_to and not self._means(event):
+                elif self._is_left_out(entry, event):
                     self.vanish(entry)
                     self._skipped.append(Span(entry.sequence, entry.sequence))
                 else:
                     whole.append((entry, event))
             if whole:
                 return whole
+            self.record()  # much may have expired
         return []
 
     def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
@@ -355,6 +367,20 @@ class Queue(Order):
     def _means(self, event: Event) -> bool:
         """Whether its filter means an event; also called in another thread."""
         return self._filter.matches(Document(event))
+
+    def _is_left_out(self, entry: Entry, event: Event) -> bool:
+        """Whether an event whose turn it is is not meant any more, or has expired."""
+        if entry.sequence <= self._ask_again_up_to and not self._means(event):
+            return True
+        return self._lifetimes is not None and self._outlived(event, self._lifetimes)
+
+    def _outlived(self, event: Event, lifetimes: Lifetimes) -> bool:
+        """Whether it came too late by now; that is noted."""
+        now_ms = self._clock.unix_ms()
+        lifetime_s = lifetimes.outlived(event.head, now_ms)
+        if lifetime_s is not None:
+            self._attempts.append(expired(event.head.sequence, lifetime_s, now_ms))
+        return lifetime_s is not None
 
     def _drop_skipped(self, picked: Sequence[Entry]) -> None:
         """Let go of those that somebody settled, and put back the rest."""

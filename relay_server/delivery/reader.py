@@ -38,6 +38,7 @@ from relay_protocol.values import Delivery, Outcome
 from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery.backoff import StoreBackoff
+from relay_server.delivery.expiry import lifetimes_of
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.queue import Ended, Queue
 from relay_server.delivery.retry import Next, Verdict
@@ -142,6 +143,11 @@ class Reader:
         """Why none of its sinks takes anything now; None if one does, or there is none."""
         reasons = list(self._sinks.values())
         return reasons[0] if reasons and None not in reasons else None
+
+    @property
+    def delivers(self) -> bool:
+        """False while nothing can go out: none of its targets is there, or it is paused."""
+        return bool(self._open) and not self.paused
 
     @property
     def keeps_up(self) -> bool:
@@ -299,7 +305,9 @@ class Reader:
 
     def _follow_filter(self) -> None:
         config = self.subscription.config
-        self._live.set_filter(filter_of(config), filtered=config.filtered)
+        filtered = config.filtered or self.channel.config.expires
+        self._live.set_filter(filter_of(config), filtered=filtered)
+        self._live.set_lifetimes(lifetimes_of(self.channel.config))
 
     @property
     def _replays(self) -> list[Queue]:

@@ -43,7 +43,7 @@ KNOWN = {
     "inbox": "an inbox's number",
     "from": "customer, bot, agent or system",
     "is": "private, repeat, conflict, damaged or edited; waiting, delivered, failed, dead, skipped,"
-    " pinned",
+    " expired, pinned",
     "status": "of the target's last answer: 503, or 5xx",
     "subscription": "the subscription that `is` and `status` are about, by name",
     "before": "received before a time (2026-07-02T14:00:00Z), a day (2026-07-02), or so long ago",
@@ -56,7 +56,7 @@ KNOWN = {
     "json.a.b.0": "a text, whole number, true or false in the body, by names and indexes to it",
 }
 STATES = ("private", "repeat", "conflict", "damaged", "edited")  # known when an event is stored
-OUTCOMES = ("waiting", "delivered", "failed", "dead", "skipped", "pinned")
+OUTCOMES = ("waiting", "delivered", "failed", "dead", "skipped", "expired", "pinned")
 
 _TERM = re.compile(r'(-?)(?:([A-Za-z]+(?:\.[^\s:"]+)?):)?((?:"[^"]*"?|[^\s"])*)\s*')
 _VALUE = re.compile(r'((?:"[^"]*"|[^,"])*)(?:,|$)')

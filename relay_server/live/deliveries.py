@@ -16,6 +16,7 @@ from relay_server.live.messages import Delivery, frame
 from relay_server.live.news import Moved
 from relay_server.store.interface import Store
 from relay_server.values import (
+    Attempt,
     Channel,
     ChannelNumber,
     ReaderNumber,
@@ -92,10 +93,12 @@ class Deliveries:
 
 
 def _message(reader: _Reader, event: str, sequence: int, moved: Moved) -> bytes:
-    """What has an attempt and no mark was delivered: the floor of its reader says so."""
+    """What has an attempt and no mark was delivered, or has expired: its reader's floor says so."""
     mark, attempt = moved
     last = mark or attempt
-    unmarked = "delivered" if attempt else "skipped"
+    unmarked = "skipped"
+    if attempt is not None:
+        unmarked = "expired" if attempt.expired else "delivered"
     return frame(
         Delivery(
             event=event,
@@ -106,8 +109,12 @@ def _message(reader: _Reader, event: str, sequence: int, moved: Moved) -> bytes:
             state=mark.state.name.lower() if mark else unmarked,
             attempt=last.attempt if last else 0,
             status=attempt.status if attempt else None,
-            reason=mark.reason if mark else "",
+            reason=mark.reason if mark else _reason(attempt),
             due_at=(mark.due_at or None) if mark else None,
             replay=-reader.number if reader.number < 0 else None,
         )
     )
+
+
+def _reason(attempt: Attempt | None) -> str:
+    return attempt.text if attempt is not None and attempt.expired else ""

@@ -36,7 +36,7 @@ MAX_REFUSED = 20  # groups of refused requests that are told of at once
 class Moved(NamedTuple):
     """A delivery that is further than before: its newest mark and attempt, where there are any.
 
-    One that has neither was left out by a filter.
+    One that has neither was left out by a filter; one that expired has that for an attempt.
     """
 
     mark: Mark | None = None
@@ -125,7 +125,9 @@ class News:
             key = reader, mark.sequence
             moved[key] = Moved(mark, moved.get(key, Moved()).attempt)
         for sequence in _newest(change.skipped, min(MAX_SKIPPED, MAX_MOVED // 2 - len(moved))):
-            moved[reader, sequence] = Moved()
+            noted = moved.get((reader, sequence), Moved()).attempt
+            is_late = noted is not None and noted.expired
+            moved[reader, sequence] = Moved(None, noted if is_late else None)
         if len(moved) > MAX_MOVED:
             self._changes.too_many = True
             moved.clear()

@@ -207,6 +207,7 @@ def _change(parts: Parts, rules: Mapping[str, Any]) -> Callable[[ChannelConfig],
         rest["policy"] = msgspec.structs.replace(config.policy, **policy)
         rest["hmac"] = _signed(config.hmac, hmac)
         rest["chatwoot"] = _linked(config.chatwoot, chatwoot)
+        rest["expires"] = config.expires or bool(rest.get("ttl"))
         return msgspec.structs.replace(config, **rest)
 
     return apply

@@ -108,6 +108,10 @@ def _is_for(delivery: DeliveryLine | None, subscription: Subscription) -> Questi
         text = _("The filter of {name} leaves it out.").format(name=name)
         fix = f"relay-server subscription set {subscription.channel} {name} --filter …"
         return Question(question, "no", text, fix=fix)
+    if delivery.state == "expired":
+        text = _("It waited too long for {name}, and has expired: {reason}.")
+        text = text.format(name=name, reason=delivery.reason)
+        return Question(question, "no", text, fix=_("relay-client replay it."))
     return Question(question, "yes", _("It is."))
 
 
@@ -148,7 +152,7 @@ def _held_up(subscription: Subscription, who: Caller) -> tuple[str, str, str]:
 
 def _taken(delivery: DeliveryLine | None) -> Question:
     question = _("Did the bot take it?")
-    if delivery is None or delivery.state in ("pending", "skipped"):
+    if delivery is None or delivery.state in ("pending", "skipped", "expired"):
         return Question(question, "unknown", _("It was not asked."))
     if delivery.status is None:
         return Question(question, "no", delivery.reason or _("It gave no answer."))

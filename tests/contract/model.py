@@ -28,6 +28,7 @@ class Reader:
         until: A replay's last sequence; None for a subscription.
         of: The subscription of a replay.
         tried: Events whose one attempt ended, and whether that delivered.
+        expired: Events that outlived their time to live.
         ended_at: When a replay ended; None while it runs.
         skipped: What filters left out above the floor.
         filtered: It has, or had, a filter.
@@ -43,6 +44,7 @@ class Reader:
     epoch: int = 0
     marks: dict[int, Mark] = field(default_factory=dict)
     tried: dict[int, bool] = field(default_factory=dict)
+    expired: set[int] = field(default_factory=set)
     ended_at: int | None = None
     skipped: set[int] = field(default_factory=set)
     filtered: bool = False
@@ -90,7 +92,8 @@ class Reader:
         }
         self.skipped -= self.marks.keys()
         self.pass_by(progress.floor)
-        self.tried |= {a.sequence: a.delivered for a in progress.attempts}
+        self.tried |= {a.sequence: a.delivered for a in progress.attempts if not a.expired}
+        self.expired |= {a.sequence for a in progress.attempts if a.expired}
 
     def hear(self, progress: Progress, events: Collection[int]) -> None:
         """What a replay delivered is not dead any more; what it gave up is, unless it waits."""
@@ -107,6 +110,7 @@ class Reader:
     def forget(self, sequence: int) -> None:
         """An event is gone; above the floor it is enough that it was settled."""
         self.tried.pop(sequence, None)
+        self.expired.discard(sequence)
         if sequence <= self.floor:
             self.marks.pop(sequence, None)
         elif self.state(sequence) is MarkState.DISCARDED:
@@ -129,6 +133,8 @@ class Reader:
             return state.name.lower()
         if self.of is not None:
             return "delivered" if self.tried[sequence] else "dead"
+        if sequence in self.expired and not self.tried.get(sequence):
+            return "expired"
         taken = self.tried.get(sequence, False) or not self.filtered
         if sequence in self.skipped or (sequence <= self.floor and not taken):
             return "skipped"

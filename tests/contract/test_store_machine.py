@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from relay_server.configs import ChannelConfig, SubscriptionConfig
+from relay_server.delivery.expiry import expired
 from relay_server.errors import (
     ChannelExists,
     ChannelFull,
@@ -307,10 +308,13 @@ class StoreMachine(RuleBasedStateMachine):
             for s in waiting
             if data.draw(st.booleans())
         )
-        skipped = list[Span]()
+        skipped, late = list[Span](), list[Attempt]()
         if reader.filtered and waiting and data.draw(st.booleans()):
             first = data.draw(st.integers(reader.floor + 1, last))
             skipped = list(gaps(first - 1, data.draw(st.integers(first, last)), ()))
+            if data.draw(st.booleans()):
+                within = range(skipped[0].first, skipped[0].last + 1)
+                late = [expired(s, 1, self.now) for s in within if s in waiting]
         settled = {m.sequence for m in marks if m.state.settled}
         settled |= {s for span in skipped for s in range(span.first, span.last + 1)}
         rest = [s for s in waiting if s not in settled]
@@ -320,6 +324,7 @@ class StoreMachine(RuleBasedStateMachine):
             Attempt(sequence, 1, self.now, 1, "response", status)
             for sequence, status in statuses.items()
         )
+        attempts += tuple(late)
         floor = floor if rest or not (marks or skipped) else last
         return Progress(floor, marks, attempts, tuple(skipped))
 

@@ -144,6 +144,7 @@ class Judge:
         self.sent: dict[bytes, Sent] = {}  # by body
         self.taken = 0  # deliveries
         self.policies: dict[str, list[Policy]] = {}  # that a channel had, by name
+        self.lifetimes: dict[str, float] = {}  # of a channel's events, by its name
         self.histories: dict[tuple[int, int], _History] = defaultdict(_History)
         # When a subscription's targets took an event, by its number and the sequence.
         self.takes: dict[tuple[int, int], list[float]] = defaultdict(list)
@@ -182,6 +183,11 @@ class Judge:
         pick = json.loads(body)["pick"]
         filters, at = self.filters[channel, name], self.sent[body].at
         return {_means(wanted, pick) for wanted, until in filters.items() if until >= at}
+
+    def may_have_expired(self, channel: str, body: bytes) -> bool:
+        """Whether an event has outlived its channel's time to live by now."""
+        age_s = self._kernel.now - self.sent[body].at + self.ahead_s
+        return age_s > self.lifetimes.get(channel, math.inf)
 
     def arrived(self, delivery: Delivery, machine: int, life: int) -> Visit:
         """A target got a request."""
@@ -274,8 +280,10 @@ class Judge:
         return any(history.passed(p, visit.began, self.ahead_s) for p in self.policies[channel])
 
     def _may_be_skipped(self, subscription: int, channel: str, sequence: int) -> bool:
-        """Whether a filter that it may have had leaves an event out."""
+        """Whether a filter that it may have had leaves an event out, or it came too late."""
         _, body = self._known[channel, sequence]
+        if self.may_have_expired(channel, body):
+            return True
         return False in self.meant(channel, self._name(subscription, channel), body)
 
     def _name(self, subscription: int, channel: str) -> str:

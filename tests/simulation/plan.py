@@ -151,6 +151,8 @@ def _channel(rng: random.Random, name: str, policy: Policy) -> ChannelConfig:
         drop_oldest=tight and rng.random() < 0.7,
         retention_days=rng.choice([7.0, 0.0002]),
         policy=policy,
+        ttl=(lifetime := rng.choice([(), (), (), (), (("*", 4.0),), (("*", 30.0),)])),
+        expires=bool(lifetime),
     )
 
 

@@ -36,6 +36,7 @@ COVERED = {
     "crash with unsynced loss": 25,
     "duplicate": 180,
     "ended dead": 400,
+    "ended expired": 300,
     "ended skipped": 2_000,
     "frame swallowed": 700,
     "gone, maybe dropped": 400,

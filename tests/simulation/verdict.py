@@ -122,6 +122,8 @@ def _look_at(world: World, channel: str, answered: Sequence[tuple[str, int, byte
     for (event, sequence, body), states in zip(answered, all_states, strict=True):
         had = {n for n, s in subscriptions.items() if (s, sequence) in world.judge.takes}
         excused = had | {n for n in subscriptions if False in world.judge.meant(channel, n, body)}
+        if is_late := world.judge.may_have_expired(channel, body):
+            excused |= subscriptions.keys()
         if world.kept.is_gone(number, sequence):
             _gone(
                 world, channel, sequence, [s for n, s in subscriptions.items() if n not in excused]
@@ -134,17 +136,22 @@ def _look_at(world: World, channel: str, answered: Sequence[tuple[str, int, byte
             if not state.replay:
                 of = state.subscription
                 _judge_state(world, sequence, state, taken=of in had, excused=of in excused)
+                if state.state == "expired" and not is_late:
+                    world.kernel.violate("LOST: expired, but in time", sequence=sequence)
 
 
 def _judge_state(
     world: World, sequence: int, state: DeliveryState, *, taken: bool, excused: bool
 ) -> None:
-    """Of a subscription's own delivery; excused is what a target took, or a filter leaves out."""
+    """Of a subscription's own delivery.
+
+    Excused is what a target took, or a filter leaves out, or has outlived its time.
+    """
     if state.state == "delivered" and not taken:
         world.kernel.violate("LOST: delivered, but no target took it", sequence=sequence)
     if state.state == "skipped" and not excused:
         world.kernel.violate("LOST: skipped, but meant", sequence=sequence)
-    if state.state not in ("delivered", "skipped", *GONE):
+    if state.state not in ("delivered", "skipped", "expired", *GONE):
         world.kernel.violate("LOST: neither delivered nor dead", sequence=sequence, state=state)
     world.kernel.note(f"ended {state.state}")
 

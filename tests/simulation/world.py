@@ -310,6 +310,8 @@ class World:
         for name, config in self.plan.channels.items():
             at_once(self.kept.create_channel(name, config, now))
             self.judge.policies[name] = [config.policy]
+            if config.ttl:
+                [(_, self.judge.lifetimes[name])] = config.ttl
         for name in self.plan.forwards:
             forward = ForwardConfig(f"http://10.0.0.5/{name}", self.plan.timeout_s, 4)
             config_of = SubscriptionConfig(forward=forward)

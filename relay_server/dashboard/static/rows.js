@@ -7,8 +7,8 @@ import { localTime } from "./time.js";
  */
 const DRAW_MS = 200;
 const MOST = 300;
-const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped") };
-const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped" };
+const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
+const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped", expired: "skipped" };
 const DIRECTIONS = { customer: ["in", _("from the customer")], bot: ["out", _("from the bot")], agent: ["out", _("from the agent")], system: ["system", _("system")] };
 
 export class Rows {

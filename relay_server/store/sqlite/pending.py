@@ -42,7 +42,8 @@ from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, Reade
 
 MAX_ATTEMPTS = 10_000  # of a reader, while nothing can be written; the oldest are forgotten
 MAX_MARKS = 100_000  # of a reader, likewise, but for those that must not be forgotten
-MAX_SKIPS = 100_000  # spans that filters left out, of a reader, likewise: they are found again
+# Spans that filters left out and expired deliveries, of a reader, likewise: spans are found again.
+MAX_SKIPS = 100_000
 MAX_LEAN_ROWS = 1_024  # of a lean transaction: with the longest reasons some 2 MiB
 MIN_LEAN_ROWS = 16  # of one that has to be as small as can be: some 100 KiB
 _UNLIMITED = 1 << 62
@@ -68,6 +69,7 @@ class _Change:
     redeemed: set[int] = field(default_factory=set)
     skipped: list[Span] = field(default_factory=list)
     _prune_at: int = 0  # marks
+    _expired: int = 0  # attempts that are none, when they were counted last
 
     def add(self, progress: Progress) -> None:
         """Have what is newer of the same claim written, too."""
@@ -91,12 +93,18 @@ class _Change:
         self._bound()
 
     def _bound(self) -> None:
-        if len(self.attempts) > MAX_ATTEMPTS:
-            del self.attempts[:-MAX_ATTEMPTS]
+        if len(self.attempts) > MAX_ATTEMPTS + self._expired:
+            self._forget_attempts()
         if len(self.skipped) > MAX_SKIPS:
             del self.skipped[:-MAX_SKIPS]
         if len(self.marks) > max(MAX_MARKS, self._prune_at):
             self._prune()
+
+    def _forget_attempts(self) -> None:
+        """Forget the oldest tries. What expired is listed so by its attempt alone."""
+        expired = [attempt for attempt in self.attempts if attempt.expired][-MAX_SKIPS:]
+        tries = [attempt for attempt in self.attempts if not attempt.expired]
+        self.attempts, self._expired = expired + tries[-MAX_ATTEMPTS:], len(expired)
 
     def _prune(self) -> None:
         """Forget marks that the floor speaks for, then the oldest that only say "delivered".

@@ -81,7 +81,13 @@ class SqliteReports(Part):
             return _of_edited(database, channel, sequences)
         readers = database.all("readers_of_channel", channel=channel)
         names = {reader: name for reader, name, *_ in readers}
-        filtered = [r for r, *_, config in readers if config and decode_config(config).filtered]
+        of = self._cache.catalog.numbered(channel)
+        expires = of is not None and of.config.expires
+        filtered = [
+            reader
+            for reader, *_, config in readers
+            if reader > 0 and (expires or (config and decode_config(config).filtered))
+        ]
         kept = _kept(database, list(names), filtered, sequences)
         states = []
         for sequence in sequences:
@@ -156,6 +162,9 @@ class _Kept:
 
     def unmarked(self, reader: SubscriptionNumber, sequence: int, floor: int) -> str:
         """How a subscription's own delivery stands where no mark says it."""
+        attempts = self._attempts.get((reader, sequence), ())
+        if any(a.expired for a in attempts) and not any(a.delivered for a in attempts):
+            return "expired"
         if reader in self._skips and self._is_skipped(reader, sequence, floor):
             return "skipped"
         return "delivered" if sequence <= floor else "pending"
@@ -168,13 +177,16 @@ class _Kept:
 
     def state(self, reader: ReaderNumber, name: str, sequence: int, unmarked: str) -> DeliveryState:
         """How a delivery stands; `unmarked` where no mark says it."""
-        attempts = tuple(self._attempts.get((reader, sequence), ()))
+        noted = self._attempts.get((reader, sequence), ())
+        attempts = tuple(one for one in noted if not one.expired)
         mark = self._marks.get((reader, sequence))
         # Marks of a replay go when it ends; its attempts stay as long as it is listed.
         if reader < 0 and mark is None and attempts:
             unmarked = "delivered" if attempts[-1].delivered else "dead"
         state, reason, due_at = mark or (None, "", 0)
         what = unmarked if state is None else MarkState(state).name.lower()
+        if what == "expired":
+            reason = next(one.text for one in noted if one.expired)
         return DeliveryState(name, what, attempts, reason, due_at, replay=max(0, -reader))
 
 

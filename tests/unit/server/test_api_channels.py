@@ -111,6 +111,17 @@ async def test_a_channel_s_policy_and_quota_are_set_and_stay(served: Served, adm
     assert (changed["dead_days"], changed["drop_oldest"]) == (3, True)
 
 
+async def test_times_to_live_are_set_and_go_and_are_remembered(
+    served: Served, admin: Asking
+) -> None:
+    lifetimes = [["typing_*", 10], ["*", 1_800.5]]
+    changed = await admin.ok("PATCH", "channels/chatwoot", {"ttl": lifetimes})
+    assert changed["ttl"] == lifetimes
+    assert (await admin.ok("PATCH", "channels/chatwoot", {}))["ttl"] == lifetimes
+    assert (await admin.ok("PATCH", "channels/chatwoot", {"ttl": []}))["ttl"] == []
+    assert served.store.catalog.channels["chatwoot"].config.expires
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -128,6 +139,12 @@ async def test_a_channel_s_policy_and_quota_are_set_and_stay(served: Served, adm
         {"max_body_bytes": 1.5},
         {"max_bytes": "2G"},
         {"drop_oldest": None},
+        {"ttl": [["", 10]]},
+        {"ttl": [["a*b", 10]]},
+        {"ttl": [["a", 0.5]]},
+        {"ttl": [["a", 2_592_001]]},
+        {"ttl": [["a", 10]] * 17},
+        {"ttl": {"a": 10}},
         {"owner": "me"},
         {"unknown": 1},
         *({"policy": policy} for policy in IMPOSSIBLE_POLICIES),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from relay_server.delivery.expiry import expired
 from relay_server.filters.language import Filter
 from relay_server.live import feeds, news, views
 from relay_server.live.rendering import render
@@ -298,9 +299,14 @@ async def test_what_a_filter_leaves_out_and_what_is_discarded_is_told(
     async with other.reading():
         await record(served.store, claim, Progress(8, skipped=(Span(2, 8),)))
         skipped = await other.got("delivery", 3)
+        late = await append(served)
+        note = expired(9, 10, START_MS)
+        await record(served.store, claim, Progress(9, (), (note,), (Span(9, 9),)))
+        told = (await other.got("delivery", 4))[-1]
         await served.store.discard(subscription.number, [1, 2], START_MS)
-        discarded = (await other.got("delivery", 4))[-1]
+        discarded = (await other.got("delivery", 5))[-1]
 
+    assert (told["event"], told["state"], told["reason"]) == (late, "expired", "older than 10 s")
     assert {(d["event"], d["state"], d["attempt"]) for d in skipped} == {
         (ids[n], "skipped", 0) for n in (4, 6, 7)
     }
