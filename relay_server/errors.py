@@ -330,16 +330,11 @@ class StoreLocked(RelayError, code="store_locked"):
 class BodyKeyMissing(RelayError, code="body_key_missing"):
     """Stored bodies are sealed with a key that was not given."""
 
+    message = "stored bodies are sealed with a key that is missing: {}; given: {}"
     hint = (
         "Give every key that bodies are sealed with in RELAY_SERVER_BODY_KEYS_FILE, the one for"
         " new bodies first. A body whose key is lost cannot be read by anybody."
     )
-
-    def __init__(self, missing: str, given: str) -> None:
-        super().__init__(
-            f"stored bodies are sealed with a key that is missing: {missing};"
-            f" given: {given or 'none'}"
-        )
 
 
 class StoreTooNew(RelayError, code="store_too_new"):

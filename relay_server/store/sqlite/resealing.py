@@ -38,7 +38,7 @@ def take_keys(database: Database) -> None:
     listed = {fingerprint for (fingerprint,) in database.all("body_keys")}
     if missing := listed - bodies.known:
         given = [name_of(one) for one in sorted(bodies.known - {CLEAR})]
-        raise BodyKeyMissing(", ".join(map(name_of, sorted(missing))), ", ".join(given))
+        raise BodyKeyMissing(", ".join(map(name_of, sorted(missing))), ", ".join(given) or "-")
     if bodies.current not in listed:
         with database.connection:
             database.run("list_body_key", fingerprint=bodies.current)
