@@ -10,6 +10,7 @@ walk (it is raised); of the things beside the way (`around`) all are told, and t
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,13 @@ from relay_client.settings import ClientSettings, Configuration
 from relay_http.target import Target
 from relay_protocol.text import harmless
 from relay_terminal.console import Console
-from relay_terminal.words import _
+from relay_terminal.words import N_, _
+
+FEED_S = 5.0  # for the first message of a feed, which is sent at once
+FEED_HINT = N_(
+    "The dashboard asks again and again meanwhile. Have the proxy buffer no event stream: in nginx"
+    " proxy_buffering off, and no proxy_ignore_headers X-Accel-Buffering."
+)
 
 
 async def run_doctor(configuration: Configuration, console: Console, *, as_json: bool) -> int:
@@ -64,8 +71,21 @@ async def _examine(configuration: Configuration, report: Report) -> None:
         answered_s = time.monotonic() - began
         _look_around(configuration, relay, api, me, report)
         await _look_at_subscriptions(api, me, settings, report)
+        _tell(report, "feed", await _feed(api))
         way = Way(relay, target, target_tls, settings.timeout_s, answered_s)
         await walk(api, way, report)
+
+
+async def _feed(api: Api) -> list[Found]:
+    """Whether the live feed comes as it happens; nothing where the relay has none to show."""
+    try:
+        async with asyncio.timeout(FEED_S), api.feed("state=0", "") as chunks:
+            await anext(chunks)
+    except TimeoutError:
+        return [Care(_("the live feed is held back by what stands in between"), _(FEED_HINT))]
+    except (ClientError, StopAsyncIteration):
+        return []
+    return [_("the live feed comes as it happens")]
 
 
 def _source(configuration: Configuration, name: str) -> str:

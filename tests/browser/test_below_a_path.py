@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.support.browsing import Seen, becomes_live, lists
@@ -14,7 +14,7 @@ from tests.support.relay import Relay, open_relay
 from tests.support.senders import request
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/dev/relay"

@@ -76,6 +76,17 @@ async def test_a_proxy_that_does_one_thing_wrong(
     assert words in found
 
 
+async def test_a_proxy_that_holds_the_feed_back_is_only_told_of(
+    relay: Relay, token: str, target: Target
+) -> None:
+    """Webhooks come all the same."""
+    async with open_middlebox(relay.port, middlebox.HOLDS_FEED) as url:
+        status, output = await said(relay, token, "--url", url, "--to", target.address)
+    assert status == 0, output
+    assert "the live feed is held back" in output
+    assert "proxy_buffering off" in output
+
+
 async def test_a_proxy_that_cuts_is_told_of_while_it_cuts_and_later(
     relay: Relay, token: str, target: Target
 ) -> None:

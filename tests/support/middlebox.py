@@ -75,6 +75,7 @@ HOLDS_SOCKETS = Manner(down=lambda head, piece: b"" if is_socket(head) else piec
 HOLDS_STREAM = Manner(
     down=lambda head, piece: piece if not is_socket(head) or piece.startswith(b"HTTP/") else b""
 )
+HOLDS_FEED = Manner(down=lambda head, piece: b"" if b"/api/v1/feed" in head else piece)
 BAD_GATEWAY = Manner(up=only_sockets(answer("502 Bad Gateway")))
 ALL_BAD_GATEWAY = Manner(up=lambda _: answer("502 Bad Gateway"))
 OTHER_SERVER = Manner(up=lambda _: answer("404 Not Found"))

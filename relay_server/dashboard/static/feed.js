@@ -8,13 +8,20 @@ import { BASE, _, one } from "./dom.js";
  * goes on from there, so that nothing is missing; a tab that comes late, and is elsewhere than the
  * others, asks for its page once more; as does each that is live again, since what became of
  * deliveries is told once. Where no tab is seen for a while there is no feed.
+ *
+ * A proxy that gathers answers lets nothing of a feed through, or all of it late. Where the server
+ * answers and its feed is silent the pages say so, and look for themselves until it flows.
  */
 const NAME = `relay-feed ${BASE}`; // others of the host may have a relay, too
 const HIDDEN_MS = 30_000;
 const SILENT_MS = 20_000; // a beat comes each 15 s
+const FIRST_MS = 4_000; // a new feed says something at once
+const LATE_MS = 5_000; // that a beat may take longer than the first one did
+const LOOK_MS = 4_000; // between two looks while something holds the feed back
+const LOOKS = 4; // before it is tried again
 const AGAIN_MS = [1_000, 2_000, 5_000, 10_000];
 const KINDS = ["event", "delivery", "subscription", "channel", "refused", "gap", "beat", "bye"];
-export const TEXT = { live: _("● live"), "catching-up": _("◐ catching up"), paused: _("▮▮ paused by you") };
+export const TEXT = { live: _("● live"), "catching-up": _("◐ catching up"), paused: _("▮▮ paused by you"), held: _("○ held back by a proxy – looking every {number} s", { number: LOOK_MS / 1_000 }) };
 
 export class Feed {
   /**
@@ -77,17 +84,19 @@ export class Feed {
 
   open() {
     this.close();
-    this.state("catching-up");
+    this.ahead = undefined;
+    if (this.now !== "held") this.state("catching-up");
     this.source = new EventSource(`${BASE}feed?state=1&from=${encodeURIComponent(this.position)}`);
     this.source.onerror = () => this.lost();
     for (const name of KINDS) {
       this.source.addEventListener(name, ({ data, lastEventId }) => this.heard(name, data, lastEventId));
     }
-    this.watch();
+    this.silence = setTimeout(() => this.silent(), FIRST_MS);
   }
 
   /** @param {string} name @param {string} data @param {string} position */
   heard(name, data, position) {
+    if (name === "beat" && this.isLate(JSON.parse(data).now)) return this.open();
     this.failures = 0;
     this.bus.postMessage({ kind: "message", name, data, position });
     this.take(name, data, position);
@@ -103,6 +112,7 @@ export class Feed {
     if (said.kind === "message") this.take(said.name, said.data, said.position);
     if (said.kind !== "state") return;
     this.show(said.state);
+    if (said.state === "held") this.missed();
     if (!this.met && said.position !== this.position) this.missed();
     this.met = true;
   }
@@ -124,6 +134,30 @@ export class Feed {
     }
   }
 
+  /** Whether a beat was on its way for longer than the first one. @param {number} sent */
+  isLate(sent) {
+    const ahead = Date.now() - sent;
+    this.ahead ??= ahead;
+    return ahead - this.ahead > LATE_MS;
+  }
+
+  /** Nothing came of a new feed: the server is away, or something holds the feed back. */
+  async silent() {
+    const { source } = this;
+    const answers = await fetch(`${BASE}health/live`).then(({ ok }) => ok, () => false);
+    if (source !== this.source || !this.leads) return;
+    if (answers) this.look(LOOKS);
+    else this.lost();
+  }
+
+  /** Look for what is new, so many times; then try the feed again. @param {number} times */
+  look(times) {
+    this.close();
+    this.state("held");
+    this.missed();
+    this.again = setTimeout(() => (times > 1 ? this.look(times - 1) : this.open()), LOOK_MS);
+  }
+
   watch() {
     clearTimeout(this.silence);
     this.silence = setTimeout(() => this.lost(), SILENT_MS);
@@ -142,18 +176,19 @@ export class Feed {
     this.source?.close();
   }
 
-  /** Say how the feed is, here and in all tabs. @param {"live" | "catching-up" | "lost"} state */
+  /** Say how the feed is, here and in all tabs. @param {"live" | "catching-up" | "lost" | "held"} state */
   state(state) {
     this.now = state;
     this.bus.postMessage({ kind: "state", state, position: this.position });
     this.show(state);
   }
 
-  /** @param {"live" | "catching-up" | "lost"} state */
+  /** @param {"live" | "catching-up" | "lost" | "held"} state */
   show(state) {
     if (document.body.dataset.feed === "paused" && state === "live") return;
     if (this.shown === state) return;
-    this.shown = document.body.dataset.feed = state;
+    this.shown = state;
+    document.body.dataset.feed = state === "held" ? "lost" : state;
     const text = one("[data-feed-text]");
     if (state === "live" && this.lived) this.missed();
     this.lived ||= state === "live";
