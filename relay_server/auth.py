@@ -1,11 +1,10 @@
-"""Who may do what: tokens, scopes, signatures and addresses. Pure: the time is passed in."""
+"""Who may do what: tokens, scopes and addresses. Pure."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_network
 
 from relay_http.addresses import is_inside
@@ -15,8 +14,6 @@ from relay_server.values import Catalog, Channel, Scope, Token
 
 ADDRESS_NOT_ALLOWED = "the sender's address is not allowed"
 TOKEN_PREFIX = "rly_"  # noqa: S105  (what our tokens begin with, so that leaks are found)
-# Of a signature's timestamp, either way; Chatwoot itself states none. Beyond: 401.
-SIGNATURE_TOLERANCE_S = 300
 
 
 def new_secret() -> str:
@@ -55,8 +52,12 @@ def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], add
     config = channel.config
     if config.allow_from and not is_inside(address, tuple(map(ip_network, config.allow_from))):
         raise Unauthorized(ADDRESS_NOT_ALLOWED)
-    if not config.token:
-        return
+    if config.token:
+        check_token(channel, catalog, shown)
+
+
+def check_token(channel: Channel, catalog: Catalog, shown: Sequence[bytes]) -> None:
+    """Raise `Unauthorized` unless one of these secrets is a token that may post here."""
     if not shown:
         raise Unauthorized("no token")
     known = False
@@ -67,28 +68,3 @@ def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], add
             known = True
     reason = "the token is not for sending to this channel" if known else "unknown token"
     raise Unauthorized(reason)
-
-
-def check_chatwoot_signature(
-    hmac_secrets: Iterable[bytes],
-    signature: bytes | None,
-    timestamp: bytes | None,
-    body: bytes,
-    now_s: float,
-) -> None:
-    """Check `X-Chatwoot-Signature`: HMAC-SHA256 over timestamp, dot, body. Or `Unauthorized`."""
-    if signature is None or timestamp is None:
-        raise Unauthorized("no signature")
-    if not timestamp.isdigit() or len(timestamp) > 12:
-        raise Unauthorized("the signature's timestamp is no time")
-    if abs(now_s - int(timestamp)) > SIGNATURE_TOLERANCE_S:
-        raise Unauthorized("the signature's timestamp is too far from now")
-    given = signature.removeprefix(b"sha256=")
-    made = [chatwoot_signature(secret, timestamp, body) for secret in hmac_secrets]
-    if not any(hmac.compare_digest(one, given) for one in made):
-        raise Unauthorized("the signature fits no secret")
-
-
-def chatwoot_signature(secret: bytes, timestamp: bytes, body: bytes) -> bytes:
-    """HMAC-SHA256 over timestamp, dot, body; in hex, and without `sha256=` before it."""
-    return hmac.digest(secret, timestamp + b"." + body, "sha256").hex().encode()

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from relay_protocol.text import harmless
+from relay_protocol.values import HeaderList
 from relay_server.configs import ChannelConfig, SenderKind
 from relay_server.errors import InvalidValue
 
@@ -27,6 +28,21 @@ MAX_KIND_CHARS = 128  # a longer kind is cut
 CONVERSATION_EVENTS = ("conversation_", "automation_event.", "macro.")
 
 MAX_INDEX = 999  # in a list; a pointer finds nothing behind it
+MAX_UPDATE_BYTES = 65_536  # of a Telegram update whose kind is looked for; a larger one has none
+
+# Where other senders name what happened: in a header,
+_KIND_FIELDS = {
+    SenderKind.GITHUB: b"x-github-event",
+    SenderKind.GITLAB: b"x-gitlab-event",
+    SenderKind.SHOPIFY: b"x-shopify-topic",
+}
+# or in the body, at the first of these pointers that leads to something.
+_KIND_POINTERS = {
+    SenderKind.META: ("/entry/0/changes/0/field", "/object"),
+    SenderKind.SLACK: ("/event/type", "/type"),
+    SenderKind.STANDARD_WEBHOOKS: ("/type",),
+    SenderKind.STRIPE: ("/type",),
+}
 
 _NOTHING = msgspec.Raw(b"")
 _INDEX = re.compile(r"0|[1-9][0-9]*")  # RFC 6901 §4
@@ -84,20 +100,27 @@ def check_subscription_name(name: str, what: str = "subscription") -> str:
     return name
 
 
-def identify(config: ChannelConfig, body: bytes) -> tuple[str, str]:
-    """Find what a body is ordered by, and its sender's name for what happened.
+def identify(config: ChannelConfig, body: bytes, headers: HeaderList = ()) -> tuple[str, str]:
+    """Find what a webhook is ordered by, and its sender's name for what happened.
 
-    Either is empty when the body does not say. Nothing that a sender writes makes this fail: a body
+    Either is empty when it does not say. Nothing that a sender writes makes this fail: a body
     that cannot be read is ordered with its whole channel.
     """
     key, kind = "", ""
     try:
         if config.sender is SenderKind.CHATWOOT:
             key, kind = _identify_chatwoot(body)
+        elif (field := _KIND_FIELDS.get(config.sender)) is not None:
+            named = [value for name, value in headers if name.lower() == field]
+            kind = b"".join(named[-1:]).decode("latin-1")
+        elif config.sender is SenderKind.TELEGRAM:
+            kind = _kind_of_update(body)
+        elif pointers := _KIND_POINTERS.get(config.sender):
+            kind = next(filter(None, (follow(body, pointer) for pointer in pointers)), "")
         if config.key_pointer:
             key = follow(body, config.key_pointer)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return "", ""
+        return "", kind[:MAX_KIND_CHARS]
     return key[:MAX_KEY_CHARS], kind[:MAX_KIND_CHARS]
 
 
@@ -112,6 +135,14 @@ def _identify_chatwoot(body: bytes) -> tuple[str, str]:
         return "", message.event
     account = message.account or talk.account or _Account()
     return str(id_) if account.id is None else f"{account.id}/{id_}", message.event
+
+
+def _kind_of_update(body: bytes) -> str:
+    """The field beside `update_id`, of which an update has one."""
+    if len(body) > MAX_UPDATE_BYTES:
+        return ""
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    return next((name for name in fields if name != "update_id"), "")
 
 
 def follow(body: bytes, pointer: str) -> str:

@@ -26,6 +26,7 @@ import msgspec
 
 from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_DELIVERIES
 from relay_server.errors import InvalidValue
+from relay_server.signing import SCHEMES
 
 MAX_POINTER_CHARS = 256  # of a channel's `--key-pointer`; a longer one is refused
 MIN_RATE_PER_S = 0.001  # of a channel's `--rate-per-s`; a lower one is refused
@@ -45,7 +46,8 @@ MIN_LIFETIME_S = 1.0  # of one of them; a shorter one is refused
 MAX_LIFETIME_S = 2_592_000.0  # 30 days, of one of them; a longer one is refused
 MAX_HEADERS = 32  # that a forward adds; more are refused
 MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
-HMAC_SCHEMES = ("chatwoot",)
+MAX_SECRETS = 16  # of a channel's sender; more are refused
+HMAC_SCHEMES = tuple(SCHEMES)
 
 _CHATWOOT = re.compile(
     r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
@@ -108,10 +110,12 @@ def _is_pointer(pointer: str) -> None:
 
 def _is_scheme(scheme: str) -> None:
     if scheme and scheme not in HMAC_SCHEMES:
-        raise InvalidValue(f"{scheme!r} is no signature scheme; there is {HMAC_SCHEMES[0]}")
+        raise InvalidValue(f"{scheme!r} is no signature scheme: {', '.join(HMAC_SCHEMES)}")
 
 
 def _are_secrets(secrets: list[str]) -> None:
+    if len(secrets) > MAX_SECRETS:
+        raise InvalidValue(f"there are at most {MAX_SECRETS} HMAC secrets, not {len(secrets)}")
     for secret in map(str.strip, secrets):
         if not secret:
             raise InvalidValue("an HMAC secret is empty")
@@ -151,16 +155,29 @@ def _are_lifetimes(lifetimes: tuple[tuple[str, float], ...]) -> None:
 
 
 class SenderKind(enum.StrEnum):
-    """Who posts to a channel: decides how a refusal is said and where the key is."""
+    """Who posts to a channel: decides where its kind and key are, and how it usually signs."""
 
     CHATWOOT = "chatwoot"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    META = "meta"
+    SHOPIFY = "shopify"
+    SLACK = "slack"
+    STANDARD_WEBHOOKS = "standard-webhooks"
+    STRIPE = "stripe"
+    TELEGRAM = "telegram"
+    TWILIO = "twilio"
     OTHER = "other"
 
 
 class HmacAuth(msgspec.Struct, frozen=True):
     """Signatures that a channel's sender must make; any one of the secrets, sealed, will do."""
 
-    scheme: Annotated[str, Setting(), _is_scheme]
+    scheme: Annotated[
+        str,
+        Setting("How its sender signs, if not as --sender does.", metavar="SENDER"),
+        _is_scheme,
+    ]
     secrets: Annotated[
         tuple[bytes, ...],
         Setting(
@@ -250,9 +267,14 @@ class PolicyChanges(msgspec.Struct, frozen=True, omit_defaults=True):
 class ChannelRules(msgspec.Struct, frozen=True):
     """Those settings of a channel that whoever may read it sees; None is no limit of its own."""
 
-    sender: Annotated[SenderKind, Setting("Who posts to it.", metavar="chatwoot|other")] = (
-        SenderKind.CHATWOOT
-    )
+    sender: Annotated[
+        SenderKind,
+        Setting(
+            "Who posts to it: chatwoot, github, gitlab, meta, shopify, slack, standard-webhooks,"
+            " stripe, telegram, twilio or other.",
+            metavar="SENDER",
+        ),
+    ] = SenderKind.CHATWOOT
     allow_from: Annotated[
         tuple[str, ...],
         Setting(

@@ -24,10 +24,11 @@ from relay_server.bodies.tree import MASK, is_masked
 from relay_server.errors import InvalidValue
 from relay_server.filters.facts import is_secret
 from relay_server.filters.secrets import SECRET_NAME, masked_text
+from relay_server.signing import PROOFS
 
 MAX_INLINE_BYTES = 16_384  # of a body in a script; a longer one stands there in base64
 TARGET = "http://localhost:8000"
-SECRET_HEADERS = frozenset({b"authorization", b"cookie", b"set-cookie", b"x-chatwoot-signature"})
+SECRET_HEADERS = frozenset({b"authorization", b"cookie", b"set-cookie"}) | PROOFS
 
 _IN_QUERY = re.compile(rf"([?&][^=&]*{SECRET_NAME}=)[^&]+", re.IGNORECASE)
 # Each string of a JSON text; it is the name of a field where a colon follows.

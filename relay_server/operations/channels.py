@@ -20,6 +20,7 @@ from relay_server.configs import (
     ChatwootLink,
     HmacAuth,
     Policy,
+    SenderKind,
     changes_of,
     check,
 )
@@ -32,6 +33,7 @@ from relay_server.errors import (
 )
 from relay_server.operations import Caller, ForAdmins, Parts
 from relay_server.operations.audit import audited
+from relay_server.signing import SCHEMES
 from relay_server.values import Channel, Scope, Token
 
 CANARY_LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
@@ -89,6 +91,7 @@ async def create_channel(who: Caller, fields: Changes) -> ChannelView:
         raise InvalidValue("a channel needs a name")
     name = rules.pop("name")
     config = _change(who.parts, rules)(ChannelConfig())
+    _check_secrets(who.parts, config)
     made = await who.store.create_channel(check_name(name), config, who.now())
     return channel_view(who.parts, made)
 
@@ -100,7 +103,10 @@ async def change_channel(who: Caller, name: str, fields: Changes) -> ChannelView
     channel, rules = who.channel(name), fields.given()
     if rules.pop("name", name) != name:
         raise InvalidValue("a channel keeps its name: its URL would change")
-    changed = await who.store.change_channel(channel.name, _change(who.parts, rules))
+    change = _change(who.parts, rules)
+    if "sender" in rules or any(name.startswith("hmac_") for name in rules):
+        _check_secrets(who.parts, change(channel.config))
+    changed = await who.store.change_channel(channel.name, change)
     return channel_view(who.parts, changed)
 
 
@@ -205,7 +211,7 @@ def _change(parts: Parts, rules: Mapping[str, Any]) -> Callable[[ChannelConfig],
 
     def apply(config: ChannelConfig) -> ChannelConfig:
         rest["policy"] = msgspec.structs.replace(config.policy, **policy)
-        rest["hmac"] = _signed(config.hmac, hmac)
+        rest["hmac"] = _signed(config, rules.get("sender", config.sender), hmac)
         rest["chatwoot"] = _linked(config.chatwoot, chatwoot)
         rest["expires"] = config.expires or bool(rest.get("ttl"))
         return msgspec.structs.replace(config, **rest)
@@ -227,10 +233,24 @@ def _linked(current: ChatwootLink | None, changes: dict[str, Any]) -> ChatwootLi
     return link if link.url else None
 
 
-def _signed(current: HmacAuth | None, changes: Mapping[str, Any]) -> HmacAuth | None:
-    """Without a secret no signature is asked for."""
-    auth = msgspec.structs.replace(current or HmacAuth(HMAC_SCHEMES[0], ()), **changes)
+def _signed(
+    config: ChannelConfig, sender: SenderKind, changes: Mapping[str, Any]
+) -> HmacAuth | None:
+    """Without a secret no signature is asked for; one is as its sender makes it, unless named."""
+    usual = sender.value if sender.value in SCHEMES else ""
+    before = config.hmac.scheme if config.hmac else usual
+    another = usual if sender is not config.sender else ""
+    scheme = changes.get("scheme") or another or before or HMAC_SCHEMES[0]
+    auth = config.hmac or HmacAuth(scheme, ())
+    auth = msgspec.structs.replace(auth, **{**changes, "scheme": scheme})
     return auth if auth.secrets else None
+
+
+def _check_secrets(parts: Parts, config: ChannelConfig) -> None:
+    """Raise `InvalidValue` where a secret is none of the channel's scheme."""
+    if config.hmac is not None:
+        for sealed in config.hmac.secrets:
+            SCHEMES[config.hmac.scheme].key(parts.sealer.open(sealed))
 
 
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):

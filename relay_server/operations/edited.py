@@ -14,18 +14,19 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import uuid_utils
+from msgspec.structs import replace
 
 from relay_http.outgoing import EDITED_FROM, RequestRefused, compose
 from relay_http.target import Target
 from relay_protocol.limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS
 from relay_protocol.values import HOP_BY_HOP, Delivery, EventHead, HeaderList, RequestHead
-from relay_server.auth import chatwoot_signature
 from relay_server.bodies.tree import MASK
 from relay_server.channels import identify
-from relay_server.errors import BodyTooLarge, InvalidValue
+from relay_server.errors import BodyTooLarge, InvalidValue, Unauthorized
 from relay_server.operations import Caller, page_of
 from relay_server.operations.audit import audited
 from relay_server.operations.events import DeliveryLine, delivery_line, find_any_event
+from relay_server.signing import SCHEMES, sign
 from relay_server.values import Channel, DeliveryState, Edited, NewEdited, NewEvent
 
 MAX_KEY_CHARS = 200  # of an `Idempotency-Key`; a longer one: 422
@@ -198,18 +199,19 @@ def _made(
     if len(body) > (limit := who.body_limit(channel)):
         raise BodyTooLarge(limit)
     headers = was.headers if new.headers is None else tuple(_unmasked(new.headers, was.headers))
-    signed = _signature(who, channel, body, now) if new.sign else ()
     origin = ((EDITED_FROM, based_on.encode()),) if based_on else ()
     request = RequestHead(
         was.method if new.method is None else new.method,
         was.request_target if new.request_target is None else new.request_target,
-        (*_kept(headers, signed, len(body)), *origin),
+        (*_kept(headers, len(body)), *origin),
         was.sender,
         was.scheme,
     )
     id_ = f"evt_{uuid_utils.uuid7()}"
+    if new.sign:
+        request = replace(request, headers=_signed(who, channel, request, body, now, id_))
     _check(channel, EventHead(id_, 1, now, "", "", request), body)
-    key, kind = identify(channel.config, body)
+    key, kind = identify(channel.config, body, request.headers)
     return NewEvent(id_, now, key, kind, request, body)
 
 
@@ -235,27 +237,28 @@ def _unmasked(given: Iterable[tuple[str, str]], was: HeaderList) -> Iterator[tup
         yield name, own if said == MASK else value
 
 
-def _kept(headers: HeaderList, signed: HeaderList, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """As of a webhook: no hop-by-hop fields, none of the relay's; what is signed replaces its own.
+def _kept(headers: HeaderList, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """As of a webhook: no hop-by-hop fields, none of the relay's.
 
     `Content-Length` says what it is, where it is said.
     """
-    new = {name.lower(): value for name, value in signed}
     for name, value in headers:
         lower = name.lower()
-        if lower in HOP_BY_HOP or lower.startswith(b"relay-") or lower in new:
-            continue
-        yield name, b"%d" % size if lower == b"content-length" else value
-    yield from signed
+        if not (lower in HOP_BY_HOP or lower.startswith(b"relay-")):
+            yield name, b"%d" % size if lower == b"content-length" else value
 
 
-def _signature(who: Caller, channel: Channel, body: bytes, now: int) -> HeaderList:
+def _signed(
+    who: Caller, channel: Channel, request: RequestHead, body: bytes, now: int, id_: str
+) -> HeaderList:
     hmac = channel.config.hmac
     if hmac is None:
         raise InvalidValue(f"{channel.name} has no secret to sign with")
-    secret, timestamp = who.parts.sealer.open(hmac.secrets[0]), b"%d" % (now // 1000)
-    signature = b"sha256=" + chatwoot_signature(secret, timestamp, body)
-    return ((b"X-Chatwoot-Timestamp", timestamp), (b"X-Chatwoot-Signature", signature))
+    secret = who.parts.sealer.open(hmac.secrets[0])
+    try:
+        return sign(SCHEMES[hmac.scheme], secret, request, body, now // 1000, id_)
+    except Unauthorized as exc:
+        raise InvalidValue(f"it cannot be signed: {exc.reason}") from exc
 
 
 def _check(channel: Channel, head: EventHead, body: bytes) -> None:

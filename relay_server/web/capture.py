@@ -29,12 +29,14 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 FORWARDED_FOR = b"x-forwarded-for"
 # The sender's own id of a delivery, the first that is there: Chatwoot, Standard Webhooks, Svix,
-# GitHub, and the IETF draft for everyone else.
+# GitHub, Shopify, Twilio, and the IETF draft for everyone else, GitLab among them.
 DELIVERY_ID_FIELDS = (
     b"x-chatwoot-delivery",
     b"webhook-id",
     b"svix-id",
     b"x-github-delivery",
+    b"x-shopify-webhook-id",
+    b"i-twilio-idempotency-token",
     b"idempotency-key",
 )
 OURS = b"relay-"  # what names begin with that we say ourselves

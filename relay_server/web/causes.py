@@ -6,8 +6,8 @@ mistake would look like. What it names of others (`Cause.whose`) not everybody i
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import hmac
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -15,13 +15,16 @@ import msgspec
 
 from relay_protocol.text import harmless
 from relay_protocol.times import rfc3339
-from relay_server.auth import SIGNATURE_TOLERANCE_S, TOKEN_PREFIX, digest, find_token
+from relay_server.auth import TOKEN_PREFIX, digest, find_token
 from relay_server.channels import CANARY_PREFIX
 from relay_server.clock import Clock
 from relay_server.configs import HmacAuth
-from relay_server.errors import InvalidValue
+from relay_server.errors import InvalidValue, Unauthorized
 from relay_server.refusals import Cause
 from relay_server.sealing import Sealer
+from relay_server.signing import SCHEMES, SIGNATURE_TOLERANCE_S, fits, is_time
+from relay_server.signing.providers import Digest
+from relay_server.signing.scheme import Claim, Request, Scheme
 from relay_server.store.feed import TokenMade, TokenRevoked
 from relay_server.store.interface import Store
 from relay_server.values import Catalog, Channel, Token
@@ -130,65 +133,90 @@ def _of_known(token: Token, channel: Channel | None) -> Cause:
     return Cause(says=says, fix="use, or make, one with the scope and channel", whose=token.name)
 
 
-class Sent(msgspec.Struct, frozen=True):
-    """What a signature is checked of."""
-
-    signature: bytes | None
-    stamp: bytes | None
-    body: bytes
+def of_challenge(catalog: Catalog, revoked: Revoked, channel: Channel, shown: bytes) -> Cause:
+    """Why the token of a challenge is wrong."""
+    cause = _of_token(catalog, revoked, channel, shown)
+    return msgspec.structs.replace(cause, shown=f"hub.verify_token: {masked(shown)}")
 
 
 def of_signature(
-    sealer: Sealer, catalog: Catalog, channel: Channel, sent: Sent, now_s: float
+    sealer: Sealer, catalog: Catalog, channel: Channel, sent: Request, now_s: float
 ) -> Cause:
     """Why a signature is wrong: also by what it would have been right for."""
     config = channel.config.hmac
     assert config is not None
-    if sent.signature is None or sent.stamp is None:
+    scheme = SCHEMES[config.scheme]
+    try:
+        claim = scheme.read(sent)
+    except Unauthorized as exc:
+        return _of_none(config.scheme, exc.reason, channel)
+    shown = f"a signature over {len(sent.body)} bytes"
+    if scheme.timed:
+        if not is_time(claim.stamp):
+            return Cause("a timestamp that is no time", "it takes seconds since 1970", "")
+        age_s = round(now_s - int(claim.stamp))
+        shown += f", {age_s} s old"
+        if abs(age_s) > SIGNATURE_TOLERANCE_S:
+            says = (
+                f"more than {SIGNATURE_TOLERANCE_S} s from now: held back on the way, or the clock"
+            )
+            return Cause(shown, says, "compare the clocks of both servers")
+    return _of_wrong(sealer, catalog, channel, scheme, claim, sent, shown)
+
+
+def _of_none(scheme: str, reason: str, channel: Channel) -> Cause:
+    """What a request lacks, that has no signature to look at."""
+    if scheme == "chatwoot":
         says = "not signed: automation rules and macros of Chatwoot's never are"
         return Cause("nothing", says, "a channel of its own for these, without a signature")
-    if not sent.stamp.isdigit() or len(sent.stamp) > 12:
-        return Cause("a timestamp that is no time", "it takes seconds since 1970", "")
-    age_s = round(now_s - int(sent.stamp))
-    shown = f"a signature over {len(sent.body)} bytes, {age_s} s old"
-    if abs(age_s) > SIGNATURE_TOLERANCE_S:
-        says = f"more than {SIGNATURE_TOLERANCE_S} s from now: held back on the way, or the clock"
-        return Cause(shown, says, "compare the clocks of both servers")
-    return _of_wrong(sealer, catalog, channel, sent, shown)
+    fix = f"relay-server channel set {channel.name} --hmac-scheme, as its sender signs"
+    return Cause("nothing", f"not signed as {scheme} does: {reason}", fix)
 
 
-def _of_wrong(sealer: Sealer, catalog: Catalog, channel: Channel, sent: Sent, shown: str) -> Cause:
+def _of_wrong(
+    sealer: Sealer,
+    catalog: Catalog,
+    channel: Channel,
+    scheme: Scheme,
+    claim: Claim,
+    sent: Request,
+    shown: str,
+) -> Cause:
     secrets = _opened(sealer, channel.config.hmac)
-    fits = "does not fit the channel's secret"
+    wrong = "does not fit the channel's secret"
     if len(secrets) > 1:
-        fits = f"fits none of {len(secrets)} secrets"
-    says = f"it {fits}: it is another one, or the body was changed"
+        wrong = f"fits none of {len(secrets)} secrets"
+    says = f"it {wrong}: it is another one, or the body was changed"
     fix = f"relay-server channel set {channel.name} --hmac-secret-file, with the sender's secret"
     if len(sent.body) > MAX_TRIED_BYTES:
         return Cause(shown, says, fix)
     for secret in secrets:
-        for what, key, message in _mistakes(secret, sent):
-            if _fits(key, message, sent):
+        for what, signer, key, signed in _mistakes(scheme, secret, sent):
+            if _fits(signer, key, signed, claim):
                 return Cause(shown, what, "")
     for other in catalog.channels.values():
-        for secret in _opened(sealer, other.config.hmac) if other is not channel else ():
-            if _fits(secret, _signed(sent, sent.body), sent):
+        config = None if other is channel else other.config.hmac
+        for secret in _opened(sealer, config):
+            if _fits(scheme, secret, sent, claim):
                 return Cause(shown, "signed with the secret of another channel", fix, other.name)
     return Cause(shown, says, fix)
 
 
-def _mistakes(secret: bytes, sent: Sent) -> Iterator[tuple[str, bytes, bytes]]:
-    """What could be wrong, and the secret and message that would show it."""
-    yield "signed without the timestamp", secret, sent.body
+def _mistakes(
+    scheme: Scheme, secret: bytes, sent: Request
+) -> Iterator[tuple[str, Scheme, bytes, Request]]:
+    """What could be wrong, and the scheme, secret and request that would show it."""
+    if isinstance(scheme, Digest) and scheme.time:
+        yield "signed without the timestamp", dataclasses.replace(scheme, time=b""), secret, sent
     stripped = secret.strip(AROUND)
     if stripped != secret:
         says = "the secret here has spaces or quotes around it that the sender's has not"
-        yield says, stripped, _signed(sent, sent.body)
+        yield says, scheme, stripped, sent
     for end in (b"\n", b"\r\n"):
-        yield "the secret here lacks a line end", secret + end, _signed(sent, sent.body)
+        yield "the secret here lacks a line end", scheme, secret + end, sent
     for body in _respaced(sent.body):
         says = "the body was changed on the way: its JSON was read and written again"
-        yield says, secret, _signed(sent, body)
+        yield says, scheme, secret, sent._replace(body=body)
 
 
 def _respaced(body: bytes) -> Iterator[bytes]:
@@ -202,13 +230,11 @@ def _respaced(body: bytes) -> Iterator[bytes]:
     yield body.strip()
 
 
-def _signed(sent: Sent, body: bytes) -> bytes:
-    return (sent.stamp or b"") + b"." + body
-
-
-def _fits(secret: bytes, message: bytes, sent: Sent) -> bool:
-    made = hmac.digest(secret, message, "sha256").hex().encode()
-    return hmac.compare_digest(made, (sent.signature or b"").removeprefix(b"sha256="))
+def _fits(scheme: Scheme, secret: bytes, sent: Request, claim: Claim) -> bool:
+    try:
+        return fits(scheme, (secret,), claim, sent)
+    except (InvalidValue, Unauthorized):
+        return False  # with a secret, or a body, that is none of the scheme's
 
 
 def _opened(sealer: Sealer, config: HmacAuth | None) -> list[bytes]:

@@ -450,9 +450,12 @@ class FrontDoor(asyncio.Protocol):
         body = bytes(self._body)
         self._drop_body()  # from here on it weighs with the store
         try:
-            ingest.store(self._context, incoming, body, self)
+            challenge = ingest.store(self._context, incoming, body, self)
         except Exception as exc:  # noqa: BLE001  (`refuse` knows what is an error of ours)
             self.set_exception(exc)
+        else:
+            if challenge is not None:
+                self._answer(200, challenge, plain=True)
 
     def _refuse(self, error: Exception) -> None:
         """Answer before all of the request came, or the store said what became of it; and close."""
@@ -460,13 +463,19 @@ class FrontDoor(asyncio.Protocol):
         self._drop_body()
         self._answer(*ingest.refuse(self._context, self._asked, error))
 
-    def _answer(self, status: int, body: bytes, retry_after_s: int = 0) -> None:
-        """Write an answer, and go on to the next request or the connection's end."""
+    def _answer(
+        self, status: int, body: bytes, retry_after_s: int = 0, *, plain: bool = False
+    ) -> None:
+        """Write an answer, and go on to the next request or the connection's end.
+
+        It is JSON, or plain text.
+        """
         if self._context.stopping:
             self._keep = False  # the sender's next request is to find the next server
         if not self._transport.is_closing():
             kept_as = self._version if self._keep else ""
-            head = _answer_head(status, len(body), retry_after_s, kept_as, int(time.time()))
+            what = status, len(body), retry_after_s, kept_as, int(time.time()), plain
+            head = _answer_head(*what)
             self._transport.write(head if self._method == "HEAD" else head + body)
         now = self._monotonic()
         self._context.metrics.answered(self._channel, status, now - (self._began or now))
@@ -498,17 +507,21 @@ class FrontDoor(asyncio.Protocol):
 
 
 @functools.lru_cache(maxsize=32)
-def _answer_head(status: int, length: int, retry_after_s: int, kept_as: str, second: int) -> bytes:
+def _answer_head(
+    status: int, length: int, retry_after_s: int, kept_as: str, second: int, plain: bool
+) -> bytes:
     """An answer's bytes up to its body: those of a second are mostly the same.
 
     `kept_as` is the HTTP version of a connection that stays open, and empty for one that does not.
     """
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "Content-Type: application/json",
+        "Content-Type: text/plain; charset=utf-8" if plain else "Content-Type: application/json",
         f"Content-Length: {length}",
         f"Date: {email.utils.formatdate(second, usegmt=True)}",
     ]
+    if plain:  # what a sender chose is not to be taken for anything else
+        lines.append("X-Content-Type-Options: nosniff")
     if retry_after_s:
         lines.append(f"Retry-After: {retry_after_s}")
     if kept_as != "1.1":  # else it is what the version means by itself

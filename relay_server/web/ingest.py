@@ -5,9 +5,9 @@ How it arrives, byte by byte, is the matter of `front.py`, which calls these in 
 1. `admit`, by the head alone: the channel by the path; then, for all channels alike, token and
    address (`auth.check_sender`); then what no target would ever be sent (`Target.replayable`). A
    stranger learns neither of channels nor of paths, and costs no body.
-2. `store`, with the whole body: the signature, which is over the body's bytes; the channel's rate;
-   the order key and kind; and `store.append_for`, which tells once the event is on disk. Only then
-   is there a 2xx.
+2. `store`, with the whole body: the signature, which is over the body's bytes; a challenge, which
+   is answered at once and not stored (`signing.challenges`); the channel's rate; the order key and
+   kind; and `store.append_for`, which tells once the event is on disk. Only then is there a 2xx.
 3. `refuse`, in place of either: an error's status and code, and `Retry-After` where the sender
    should come back. What is not stored is answered 429 on a Chatwoot channel (Chatwoot's agent bots
    try again after 429 and 500 alone), 503 on any other.
@@ -27,7 +27,7 @@ import uuid_utils
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 from relay_protocol.values import RequestHead
-from relay_server.auth import ADDRESS_NOT_ALLOWED, check_chatwoot_signature, check_sender
+from relay_server.auth import ADDRESS_NOT_ALLOWED, check_sender, check_token
 from relay_server.channels import identify
 from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import (
@@ -48,6 +48,9 @@ from relay_server.refusals import (
     like,
     masked,
 )
+from relay_server.signing import SCHEMES, verify
+from relay_server.signing.challenges import Challenge, challenge_of
+from relay_server.signing.scheme import Request
 from relay_server.store.interface import Waiter
 from relay_server.values import Channel, NewEvent
 from relay_server.web import causes
@@ -126,8 +129,12 @@ def admit(
     return Incoming(raw_target, channel, request, head, limit)
 
 
-def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> None:
+def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> bytes | None:
     """Check what needs the body, and have the webhook stored for who waits for the store's word.
+
+    Returns:
+        What a challenge asked to be said back, as plain text: nothing is stored then, and the
+        waiter told nothing. None for a webhook.
 
     Raises:
         Unauthorized: The signature is wrong.
@@ -139,17 +146,22 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
     channel, request = incoming.channel, incoming.request
     config = channel.config
     if config.hmac is not None:
+        asked = challenge_of(config.hmac.scheme, request.method, request.request_target, body)
         try:
-            _check_signature(context, incoming, config.hmac, body, now_ms)
+            proven = _check_proof(context, incoming, config.hmac, body, asked, now_ms)
         except Unauthorized as exc:
-            _note_signature(context, exc.reason, incoming, body, now_ms)
+            _note_proof(context, exc.reason, incoming, body, asked, now_ms)
             raise refusal(context, exc, request.sender) from None
+        if asked is not None and proven:
+            log.info("challenge answered", channel=channel.name, address=request.sender)
+            return asked.answer
     if config.rate_per_s is not None:
         _check_rate(context, channel, config.rate_per_s)
-    key, kind = identify(config, body)
+    key, kind = identify(config, body, request.headers)
     id_ = f"evt_{uuid_utils.uuid7()}"
     event = NewEvent(id_, now_ms, key, kind, request, body, incoming.head.delivery_id)
     context.store.append_for(channel.number, event, waiter)
+    return None
 
 
 class Asked(NamedTuple):
@@ -240,16 +252,24 @@ def _note_sender(
     context.refused(like(reason, target.channel, sender, shown), channel, sender, describe)
 
 
-def _note_signature(
-    context: Context, reason: str, incoming: Incoming, body: bytes, now_ms: int
+def _note_proof(
+    context: Context,
+    reason: str,
+    incoming: Incoming,
+    body: bytes,
+    asked: Challenge | None,
+    now_ms: int,
 ) -> None:
-    """Keep why a sender was not let in by its signature."""
+    """Keep why a sender was not let in by its signature, or a challenge's token."""
     channel, request, head = incoming.channel, incoming.request, incoming.head
+    catalog = context.store.catalog
 
     def describe() -> Described:
-        sent = causes.Sent(*_signature(head), body)
-        catalog, now_s = context.store.catalog, now_ms / 1_000
-        cause = causes.of_signature(context.sealer, catalog, channel, sent, now_s)
+        if asked is not None and asked.token is not None:
+            cause = causes.of_challenge(catalog, context.revoked, channel, asked.token)
+        else:
+            sent = _sent(incoming, body)
+            cause = causes.of_signature(context.sealer, catalog, channel, sent, now_ms / 1_000)
         return Described(cause, request.method, path_of(incoming.raw_target), _client(head))
 
     sender = request.sender
@@ -289,9 +309,11 @@ def _client(head: Head) -> str:
     return head.value(b"user-agent").decode("latin-1")
 
 
-def _signature(head: Head) -> tuple[bytes | None, bytes | None]:
-    """A signature and its timestamp, where there are any."""
-    return head.value(b"x-chatwoot-signature") or None, head.value(b"x-chatwoot-timestamp") or None
+def _sent(incoming: Incoming, body: bytes) -> Request:
+    """What signatures cover, its URL as the sender asked for it."""
+    head, target = incoming.head, origin_form(incoming.raw_target.decode("latin-1"))
+    url = f"{incoming.request.scheme}://{head.value(b'host').decode('latin-1')}{target}"
+    return Request(url, head.value, body)
 
 
 def _check_rate(context: Context, channel: Channel, rate_per_s: float) -> None:
@@ -302,18 +324,33 @@ def _check_rate(context: Context, channel: Channel, rate_per_s: float) -> None:
         raise RateLimited(wait_s)
 
 
-def _check_signature(
-    context: Context, incoming: Incoming, hmac: HmacAuth, body: bytes, now_ms: int
-) -> None:
-    name, head = incoming.channel.name, incoming.head
+def _check_proof(
+    context: Context,
+    incoming: Incoming,
+    hmac: HmacAuth,
+    body: bytes,
+    asked: Challenge | None,
+    now_ms: int,
+) -> bool:
+    """Check a signature, or in place of one a challenge's token: true if it is right.
+
+    Raises:
+        Unauthorized: It is wrong, and that is not only logged.
+        StoreUnavailable: It cannot be checked.
+    """
+    channel = incoming.channel
+    if asked is not None and asked.token is not None:
+        check_token(channel, context.store.catalog, (asked.token,))
+        return True
     try:
         secrets = [context.sealer.open(secret) for secret in hmac.secrets]
-    except InvalidValue as exc:
-        log.error("signatures cannot be checked", channel=name, error=str(exc))
+        verify(SCHEMES[hmac.scheme], secrets, _sent(incoming, body), now_ms / 1_000)
+    except (InvalidValue, KeyError) as exc:  # a scheme of a newer version's is none here
+        log.error("signatures cannot be checked", channel=channel.name, error=str(exc))
         raise StoreUnavailable("the signature cannot be checked now") from exc
-    try:
-        check_chatwoot_signature(secrets, *_signature(head), body, now_ms / 1000)
     except Unauthorized as exc:
         if not hmac.log_only:
             raise
-        log.warning("signature wrong, let through", channel=name, reason=exc.reason)
+        log.warning("signature wrong, let through", channel=channel.name, reason=exc.reason)
+        return False
+    return True

@@ -126,7 +126,7 @@ async def test_times_to_live_are_set_and_go_and_are_remembered(
     "fields",
     [
         {"name": 7},
-        {"sender": "github"},
+        {"sender": "nobody"},
         {"token": "yes"},
         {"hmac_secrets": ["x" * 1_025]},
         {"hmac_secrets": "x"},

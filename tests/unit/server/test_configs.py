@@ -9,6 +9,7 @@ import pytest
 
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.configs import (
+    HMAC_SCHEMES,
     MAX_CHANNEL_BYTES,
     MAX_POINTER_CHARS,
     MAX_RATE_PER_S,
@@ -143,7 +144,8 @@ def test_what_nobody_set_is_the_ordinary() -> None:
     assert not HmacAuth("chatwoot", ()).log_only
     assert not channel.policy.strict_order
     assert (ORDINARY.forward, ORDINARY.paused) == (None, "")
-    assert [kind.value for kind in SenderKind] == ["chatwoot", "other"]  # as stores keep them
+    kinds = {kind.value for kind in SenderKind}  # as stores keep them
+    assert kinds == {"chatwoot", "other", *HMAC_SCHEMES}, "each signs as its name says"
 
 
 def test_a_subscription_may_do_otherwise_whatever_a_policy_says() -> None:

@@ -137,7 +137,7 @@ async def test_a_good_token_that_is_none_here(served: Served, admin: Asking, ana
 @pytest.mark.parametrize(
     ("change", "reason", "says"),
     [
-        ({"signed": False}, "no signature", "never are"),
+        ({"signed": False}, "no X-Chatwoot-Signature", "never are"),
         ({"timestamp": NOW_S - 400}, "the signature's timestamp is too far from now", "clock"),
         ({"secret": "another"}, "the signature fits no secret", "fits none of 2 secrets"),
         ({"secret": "of-other"}, "the signature fits no secret", "secret of another channel"),
