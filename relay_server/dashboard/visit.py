@@ -12,6 +12,12 @@ shared, `__Secure-`, for that path). Without TLS there is a dashboard on this ma
 
 **Foreign text.** All that strangers wrote is text in a page: nothing of it is markup, and the
 policy lets no page run, load or send to anything but what is this server's own.
+
+**Compression.** How far a page shrinks tells whether a guess that somebody put into it stands in it
+already (BREACH). Another site can lead a browser here again and again, with guesses in the query,
+and who sees the lengths on the way reads the page bit by bit. So a page with a query is compressed
+only where a person or a page of ours leads to it, not where a script asks for it once more; and
+what forms bring is masked anew in each page, so that it never repeats, whatever a proxy compresses.
 """
 
 from __future__ import annotations
@@ -63,7 +69,7 @@ class Visitor:
 
     Attributes:
         session: Theirs.
-        form_key: What the forms of their pages bring.
+        form_key: What the forms of their pages bring, as `mask` makes it.
         position: Of the feed: behind it is all that the page does not show yet.
         who: What they may see and do.
     """
@@ -114,7 +120,7 @@ def form(act: Act, limit: int = MAX_FORM_BYTES) -> Handler:
             raise NotLoggedIn("/")
         check_origin(request)
         fields = await read_form(request, limit)
-        if not hmac.compare_digest(fields.get("form_key", "").encode(), visitor.form_key.encode()):
+        if not hmac.compare_digest(unmask(fields.get("form_key", "")), unmask(visitor.form_key)):
             raise Forbidden(_("the page is too old: load it again, and press once more"))
         return await act(request, visitor, fields)
 
@@ -142,6 +148,8 @@ def guarded(handle: Handler) -> Handler:
         if not response.prepared:
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
+            if response.content_type == "text/html" and is_compressible(request):
+                response.enable_compression()
         return response
 
     return answer
@@ -172,7 +180,7 @@ async def find_visitor(request: web.Request) -> Visitor | None:
         await context.store.use_session(key, address(request), now)
     who = Caller(context, token, address(request))
     newest = {channel.name: context.store.newest(channel.number) for channel in who.channels()}
-    return Visitor(session, form_key(secret), who, format_positions(newest))
+    return Visitor(session, mask(form_key(secret)), who, format_positions(newest))
 
 
 async def log_in(request: web.Request, response: web.Response, token: str | None) -> None:
@@ -217,9 +225,31 @@ def cookie_name(context: Context) -> str:
     return "__Secure-relay" if context.settings.base_path else "__Host-relay"
 
 
-def form_key(secret: str) -> str:
+def form_key(secret: str) -> bytes:
     """What the forms of a session's pages bring: the cookie's secret does not follow from it."""
-    return hmac.digest(secret.encode("utf-8", "surrogateescape"), b"form", "sha256").hex()
+    return hmac.digest(secret.encode("utf-8", "surrogateescape"), b"form", "sha256")
+
+
+def mask(key: bytes) -> str:
+    """A form key as it stands in a page: random, and what together with that gives the key."""
+    pad = secrets.token_bytes(len(key))
+    return (pad + _xor(pad, key)).hex()
+
+
+def unmask(shown: str) -> bytes:
+    """The key that was masked; something else of what never was one."""
+    try:
+        raw = bytes.fromhex(shown)
+    except ValueError:
+        return b""
+    return _xor(raw[: len(raw) // 2], raw[len(raw) // 2 :])
+
+
+def is_compressible(request: web.Request) -> bool:
+    """True unless another site may have chosen what the page repeats."""
+    from_here = request.headers.get("Sec-Fetch-Site") in ("same-origin", "none")
+    is_page = request.headers.get("Sec-Fetch-Dest") == "document"
+    return not request.query_string or (from_here and is_page)
 
 
 async def read_form(request: web.Request, limit: int = MAX_FORM_BYTES) -> Fields:
@@ -269,6 +299,10 @@ def local(path: str) -> str:
     """Where to go on, on this origin alone."""
     is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if is_local else "/"
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=False))
 
 
 def _name_in(host: str) -> str:
