@@ -42,8 +42,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    """A server process with the channel `chatwoot`."""
-    async with open_relay(tmp_path / "relay") as relay:
+    """A server process with the channel `chatwoot`, which may forward to this machine."""
+    async with open_relay(tmp_path / "relay", forward_allow="127.0.0.1") as relay:
         yield relay
 
 

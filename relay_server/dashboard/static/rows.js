@@ -6,7 +6,8 @@ import { localTime } from "./time.js";
  * top, with nothing in hand, the list follows; else a pill counts, and what one looks at stays put.
  */
 const DRAW_MS = 200;
-const MOST = 300;
+const MOST = 240; // of some 30 elements each: a page has at most 8,000
+const MOST_STATES = 4; // that a row shows
 const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
 const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped", expired: "skipped" };
 const DIRECTIONS = { customer: ["in", _("from the customer")], bot: ["out", _("from the bot")], agent: ["out", _("from the agent")], system: ["system", _("system")] };
@@ -143,7 +144,7 @@ export class Rows {
     }
     say(one(".c-who", row), facts.name ?? "");
     say(one(".c-says", row), facts.says ?? "");
-    one(".c-states", row).replaceChildren(...(event.deliveries ?? []).slice(0, 4).map(stateOf));
+    one(".c-states", row).replaceChildren(...(event.deliveries ?? []).slice(0, MOST_STATES).map(stateOf));
     return row;
   }
 
@@ -153,7 +154,7 @@ export class Rows {
     if (!row) return;
     const old = all("[data-subscription]", row).find((state) => state.dataset.subscription === delivery.subscription);
     if (old) old.replaceWith(stateOf(delivery));
-    else one(".c-states", row).append(stateOf(delivery));
+    else if (all(".state", row).length < MOST_STATES) one(".c-states", row).append(stateOf(delivery));
   }
 }
 
