@@ -60,3 +60,11 @@ async def lists(page: Page, ids: list[str], within_s: float = 10.0) -> None:
         return await event_ids(page) == ids
 
     await until_true(is_so, within_s)
+
+
+async def enter(page: Page, url: str, token: str) -> None:
+    """Log in with a token, in any language."""
+    await page.goto(f"{url}/login")
+    await page.fill("#k", token)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"{url}/")
