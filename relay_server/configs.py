@@ -44,6 +44,8 @@ MAX_TIMEOUT_S = 3_600.0  # of a forward's `--timeout`; a longer one is refused
 MAX_LIFETIMES = 16  # kinds in a channel's `--ttl`; more are refused
 MIN_LIFETIME_S = 1.0  # of one of them; a shorter one is refused
 MAX_LIFETIME_S = 2_592_000.0  # 30 days, of one of them; a longer one is refused
+MIN_AWAY_S = 1.0  # of `--refuse-after` and `--away-after`; a shorter one is refused
+MAX_AWAY_S = 86_400.0  # 1 day, of one of them; a longer one is refused
 MAX_HEADERS = 32  # that a forward adds; more are refused
 MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
 MAX_SECRETS = 16  # of a channel's sender; more are refused
@@ -335,6 +337,16 @@ class ChannelRules(msgspec.Struct, frozen=True):
         ),
         _are_lifetimes,
     ] = ()
+    refuse_after_s: Annotated[
+        float | None,
+        Setting(
+            "Refuse webhooks while nothing has gone out to anybody for so long, e.g. 10s; 0 for"
+            " never.",
+            "--refuse-after",
+            "SPAN",
+        ),
+        Bounds(MIN_AWAY_S, MAX_AWAY_S, f"webhooks are refused after {MIN_AWAY_S:g} s to 1 day"),
+    ] = None
 
 
 class ChannelConfig(ChannelRules, frozen=True):

@@ -299,6 +299,13 @@ class ChannelFull(StoreUnavailable, code="channel_full"):
     )
 
 
+class NobodyReads(StoreUnavailable, code="nobody_reads"):
+    """Nothing was stored: the channel refuses webhooks while they could not go out for so long."""
+
+    message = "nothing of the channel has gone out for more than {:g} s"
+    hint = "Start its reader; the channel's --refuse-after says after how long this is so."
+
+
 class StoreReadOnly(StoreUnavailable, code="store_read_only"):
     """Nothing was stored: the data dir cannot be written to."""
 

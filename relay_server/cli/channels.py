@@ -77,6 +77,7 @@ def _rules(channel: Json) -> Json:
         _("taken"): _rate(channel["rate_per_s"]),
         _("sent again"): _window(channel["dedupe_window_s"]),
         _("too late"): _lifetimes(channel["ttl"]),
+        _("nobody there"): _refusing(channel["refuse_after_s"]),
     }
     return rules | policy_lines(channel["policy"])
 
@@ -89,6 +90,12 @@ def _rate(per_s: float | None) -> str:
     if per_s is None:
         return _("any number")
     return _("up to {number} webhooks a second").format(number=f"{per_s:g}")
+
+
+def _refusing(refuse_after_s: float | None) -> str:
+    if refuse_after_s is None:
+        return _("webhooks are taken, and wait")
+    return _("webhooks are refused after {span}").format(span=span(refuse_after_s))
 
 
 def _lifetimes(ttl: list[tuple[str, float]]) -> str:

@@ -86,6 +86,14 @@ def read_delays(text: str) -> list[float]:
         raise InvalidValue(_("--retry-delays: {exc}; or say none").format(exc=exc)) from exc
 
 
+def read_span(text: str) -> float:
+    """Read a span such as `10s`, or `0`; what is no span is `InvalidValue`."""
+    try:
+        return 0.0 if text.strip() == "0" else parse_span(text.strip())
+    except ValueError as exc:
+        raise InvalidValue(_("{exc}; or say 0").format(exc=exc)) from exc
+
+
 def read_lifetimes(given: list[str]) -> list[tuple[str, float]]:
     """Read times to live as `KIND=SPAN`, such as `typing_*=10s`, or raise `InvalidValue`."""
     return [_lifetime(text) for text in given if text]
@@ -134,6 +142,7 @@ WORDED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "headers": (list[str], read_headers),
     "hmac_secrets": (list[Path], lambda files: [read_secret(file) for file in files]),
     "max_bytes": (str, lambda text: read_size(text) or None),
+    "refuse_after_s": (str, lambda text: read_span(text) or None),
     "retry_delays_s": (str, read_delays),
     "ttl": (list[str], read_lifetimes),
 }

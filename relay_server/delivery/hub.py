@@ -140,6 +140,9 @@ class Hub:
         self._forwards: dict[Peer, None] = {}
         self._served: dict[SubscriptionNumber, _Served] = {}
         self._by_channel: defaultdict[ChannelNumber, dict[Reader, None]] = defaultdict(dict)
+        # When something of a channel could go out last; none since this hub began.
+        self._delivered_at: dict[ChannelNumber, float] = {}
+        self._began_at = clock.monotonic()
         self._joins = Joins()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -180,6 +183,12 @@ class Hub:
         """A connection was opened."""
         self._peers[peer] = None
         self._metrics.connections.set(len(self._peers))
+
+    def idle_s(self, channel: ChannelNumber) -> float:
+        """For how long nothing of a channel could go out: nobody read, or no target was there."""
+        if any(reader.delivers for reader in self._by_channel.get(channel, ())):
+            return 0.0
+        return self._clock.monotonic() - self._delivered_at.get(channel, self._began_at)
 
     def remove(self, peer: Peer) -> None:
         """A connection or forward is gone: what was lent to it is freed."""
@@ -319,6 +328,9 @@ class Hub:
         while True:
             await asyncio.sleep(until_next(TICK_S, self._clock.monotonic()))
             now = self._clock.monotonic()
+            for channel, readers in self._by_channel.items():
+                if any(reader.delivers for reader in readers):
+                    self._delivered_at[channel] = now
             ticks = [peer.tick for peer in (*self._peers, *self._forwards)]
             ticks += [served.reader.tick for served in self._served.values()]
             for tick in ticks:
@@ -349,6 +361,7 @@ class Hub:
             reader.configure(change.channel, reader.subscription)
 
     def _channel_gone(self, change: ChannelGone) -> None:
+        self._delivered_at.pop(change.channel.number, None)
         for reader in list(self._by_channel.get(change.channel.number, ())):
             self._send_away(reader.subscription.number, "a channel was deleted")
 

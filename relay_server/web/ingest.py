@@ -33,6 +33,7 @@ from relay_server.configs import HmacAuth, SenderKind
 from relay_server.errors import (
     ChannelNotFound,
     InvalidValue,
+    NobodyReads,
     RateLimited,
     StoreBroken,
     StoreUnavailable,
@@ -140,6 +141,7 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
         Unauthorized: The signature is wrong.
         TooManyFailures: The same, and so it was often before.
         RateLimited: The channel takes no more now.
+        NobodyReads: It takes none while nobody is there.
         StoreUnavailable: The signature cannot be checked.
     """
     now_ms = context.clock.unix_ms()
@@ -157,6 +159,8 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
             return asked.answer
     if config.rate_per_s is not None:
         _check_rate(context, channel, config.rate_per_s)
+    if config.refuse_after_s is not None:
+        _check_reader(context, channel, config.refuse_after_s)
     key, kind = identify(config, body, request.headers)
     id_ = f"evt_{uuid_utils.uuid7()}"
     event = NewEvent(id_, now_ms, key, kind, request, body, incoming.head.delivery_id)
@@ -322,6 +326,11 @@ def _check_rate(context: Context, channel: Channel, rate_per_s: float) -> None:
         event = "rate of a channel exceeded"
         context.limited(Limit.RATE, event, of=channel.number, channel=channel.name)
         raise RateLimited(wait_s)
+
+
+def _check_reader(context: Context, channel: Channel, refuse_after_s: float) -> None:
+    if context.hub.idle_s(channel.number) > refuse_after_s:
+        raise NobodyReads(refuse_after_s)
 
 
 def _check_proof(

@@ -56,6 +56,9 @@ def test_policies_and_quotas_by_command(command: Run) -> None:
     mortal = answer(command("channel", "set", "chatwoot", *lifetimes, "--json"))
     assert mortal["ttl"] == [["typing_*", 10], ["message_created", 1_800]]
     assert answer(command("channel", "set", "chatwoot", "--ttl", "", "--json"))["ttl"] == []
+    for given, refused_after in (("10s", 10), ("0", None)):
+        refusing = answer(command("channel", "set", "chatwoot", "--refuse-after", given, "--json"))
+        assert refusing["refuse_after_s"] == refused_after
     status, _, err = command("channel", "set", "chatwoot", "--ttl", "typing=soon")
     assert (status, "--ttl takes KIND=SPAN: 'soon' is no span" in err) == (1, True)
     bare = answer(command("channel", "set", "chatwoot", "--max-bytes", "0", "--json"))
@@ -83,6 +86,7 @@ def test_what_a_policy_says(shown: Shown) -> None:
         ({"dedupe_window_s": 0.5}, "stored once within 0.5s"),
         ({"dedupe_window_s": 0.0}, "stored each time"),
         ({"ttl": []}, "too late never"),
+        ({"refuse_after_s": 60.0}, "nobody there webhooks are refused after 1m"),
         ({"ttl": [["a*", 10.0], ["b", 60.0]]}, "a* after 10s, b after 1m"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.configs import (
     HMAC_SCHEMES,
+    MAX_AWAY_S,
     MAX_CHANNEL_BYTES,
     MAX_POINTER_CHARS,
     MAX_RATE_PER_S,
@@ -19,6 +20,7 @@ from relay_server.configs import (
     MAX_SECRET_CHARS,
     MAX_TIMEOUT_S,
     MAX_TRIES,
+    MIN_AWAY_S,
     MIN_RATE_PER_S,
     MIN_RETRY_DELAY_S,
     ORDINARY,
@@ -43,6 +45,13 @@ NUMBERS: list[tuple[Any, str, str, tuple[Any, ...], tuple[Any, ...]]] = [
         "0.001 to 1000000 webhooks",
         (None, MIN_RATE_PER_S, MAX_RATE_PER_S),
         (MIN_RATE_PER_S * 0.99, MAX_RATE_PER_S + 0.1),
+    ),
+    (
+        ChannelConfig,
+        "refuse_after_s",
+        "refused after 1 s to 1 day",
+        (None, MIN_AWAY_S, MAX_AWAY_S),
+        (0, MIN_AWAY_S * 0.99, MAX_AWAY_S + 0.1),
     ),
     (
         ChannelConfig,

@@ -360,3 +360,21 @@ async def test_what_was_answered_survives_on_disk(tmp_path: Path) -> None:
     await again.close()
     assert [answer.json for answer in answers] == [{"id": event.head.id}] * 2
     assert event.body == b"[7]"
+
+
+@pytest.mark.parametrize(
+    ("sender", "status"), [(SenderKind.CHATWOOT, 429), (SenderKind.OTHER, 503)]
+)
+async def test_a_channel_may_refuse_what_nobody_is_there_for(
+    served: Served, monkeypatch: pytest.MonkeyPatch, sender: SenderKind, status: int
+) -> None:
+    channel = await served.configure(sender=sender, refuse_after_s=10.0)
+    raw, idle_s = request(token=served.token), {channel.number: 10.0}
+    monkeypatch.setattr(served.context.hub, "idle_s", idle_s.__getitem__)
+    assert (await served.send(raw)).status == 200
+    idle_s[channel.number] = 10.1
+    answer = await served.send(raw)
+    assert answer.status == status
+    assert dict(answer.headers)["Retry-After"] == "3"
+    assert answer.json["error"]["code"] == "nobody_reads"
+    assert served.store.newest(channel.number) == 1

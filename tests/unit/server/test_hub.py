@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import AsyncMock, patch
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -508,3 +509,29 @@ async def test_a_pause_that_somebody_ended_is_not_stored_after_all() -> None:
         [stored] = await w.store.subscriptions("chatwoot")
         assert not stored.config.paused
         assert len(peer.got) == 2
+
+
+@virtual_time
+async def test_for_how_long_nothing_could_go_out_is_known_of_each_channel() -> None:
+    """Whoever takes something counts; a target that is not there, and a pause, do not."""
+    async with world() as w:
+        chatwoot, other = (w.store.catalog.channels[n].number for n in ("chatwoot", "other"))
+        await asyncio.sleep(5)
+        assert w.hub.idle_s(chatwoot) == pytest.approx(5)
+        granted, reader = await w.join(peer := FakePeer())
+        await asyncio.sleep(20)
+        assert w.hub.idle_s(chatwoot) == 0
+        assert w.hub.idle_s(other) == pytest.approx(25)
+        reader.hold(peer)
+        await asyncio.sleep(10)
+        assert 10 <= w.hub.idle_s(chatwoot) <= 11
+        reader.let_go(peer)
+        assert w.hub.idle_s(chatwoot) == 0
+        await w.store.change_subscription(
+            granted.subscription, lambda c: msgspec.structs.replace(c, paused="by hand")
+        )
+        await asyncio.sleep(3)
+        assert 3 <= w.hub.idle_s(chatwoot) <= 14
+        w.hub.remove(peer)
+        await asyncio.sleep(10)
+        assert w.hub.idle_s(chatwoot) >= 13
