@@ -116,6 +116,7 @@ class Status(msgspec.Struct, frozen=True):
     """The state of the whole relay."""
 
     version: str
+    dashboard_url: str = ""
     uptime_s: float = 0.0
     store: StoreState = StoreState()
     channels: tuple[ChannelStatus, ...] = ()

@@ -8,7 +8,7 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +67,7 @@ RESERVED = 256  # open files that are not for connections: the database, the ops
 BACKLOG = 1_024  # connections that wait to be accepted; the kernel refuses more
 UPKEEP_S = 60.0  # between two clean-ups of old events and forgotten canaries
 UPKEEP_FULL_S = 5.0  # the same where a channel is nearly full, or webhooks find no room
+PORT_FLAGS = ("port", "ops_port")  # what `serve` has options for
 OF_WEBHOOKS = ("webhook", "c")  # what their paths begin with
 UPKEEP_LOOK_S = 1.0  # how often it is looked whether one is
 # The thread that writes leaves the interpreter for each statement, and waits this long to come
@@ -123,18 +124,32 @@ def prepare_data_dir(data_dir: Path) -> None:
         raise InvalidValue(f"the data dir {data_dir} cannot be written to: {reason}")
 
 
-def public_app(context: Context) -> web.Application:
+def public_app(context: Context, *, with_dashboard: bool = True) -> web.Application:
     """What the world reaches beside webhooks, which `Front` takes."""
-    app = _app(context, keep_if_lent, errors_as_json, limit_concurrency)
-    app.on_response_prepare.append(forbid_sniffing)
+    app = _lent_app(context)
     app.router.add_get("/connect", gateway.connect)
-    app.router.add_get("/health/live", live)
     described = api.routes + api.public_routes
     app.add_routes(route.definition() for route in described)
     guests.add_routes(app)
     app.router.add_get(openapi.PATH, openapi.handler(described))
     app.router.add_route("GET", FEED_PATH, feed)
+    if with_dashboard:
+        app.add_routes(pages.routes)
+    return app
+
+
+def dashboard_app(context: Context) -> web.Application:
+    """The dashboard, on a port of its own."""
+    app = _lent_app(context)
     app.add_routes(pages.routes)
+    return app
+
+
+def _lent_app(context: Context) -> web.Application:
+    """What connections are lent to that `Front` takes."""
+    app = _app(context, keep_if_lent, errors_as_json, limit_concurrency)
+    app.on_response_prepare.append(forbid_sniffing)
+    app.router.add_get("/health/live", live)
     return app
 
 
@@ -237,16 +252,16 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         gc.collect()
         gc.freeze()
         stack.callback(gc.unfreeze)
-        server, front, runners = await _listen(stack, context, ending)
+        servers, front, runners = await _listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
-        _start_canary(stack, context, server, ending)
+        _start_canary(stack, context, servers[0], ending)
         ending.watch(stack, "upkeep", _upkeep(context))
         ending.watch(stack, "lag", measure_lag(context.clock, context.metrics, context.throttle))
         context.listening = True
         _say_ready(context)
         await ending.asked.wait()
         log.info("stopping")
-        await stop(context, server, front, runners, drained=not ending.failed)
+        await stop(context, servers, front, runners, drained=not ending.failed)
 
 
 def load_tracing(settings: ServerSettings) -> Tracing | None:
@@ -366,8 +381,8 @@ async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:
 
 async def _listen(
     stack: AsyncExitStack, context: Context, ending: Ending
-) -> tuple[asyncio.Server, Front, Sequence[BoundedRunner]]:
-    """The public port, what takes its connections, and all that listens through aiohttp."""
+) -> tuple[Sequence[asyncio.Server], Front, Sequence[BoundedRunner]]:
+    """The public port first, what takes its connections, and all that listens through aiohttp."""
     settings, problem = context.settings, ""
     control = await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
     ops = await _runner(stack, ops_app(context))
@@ -377,37 +392,49 @@ async def _listen(
             await web.TCPSite(ops, host, settings.ops_port, backlog=BACKLOG).start()
     except InvalidValue as exc:
         problem = str(exc)  # the other port may be in use, too: who starts a server learns of both
-    app = public_app(context)
+    app = public_app(context, with_dashboard=not settings.dashboard_port)
     check_base(settings.base_path, app)
     public = await _runner(stack, app)
-    front = Front(context, public.handler)
+    front, runners = Front(context, public.handler), [public, ops, control]
+    ports: dict[str, Callable[[], asyncio.Protocol]] = {"port": front}
+    if settings.dashboard_port:
+        runners.append(await _runner(stack, dashboard_app(context)))
+        ports["dashboard_port"] = front.door_to(runners[-1].handler)
     try:
-        server = await _listen_publicly(stack, context, front, ending)
+        servers = await _listen_publicly(stack, context, ports, ending)
     except InvalidValue as exc:
         raise InvalidValue("; ".join(filter(None, (str(exc), problem)))) from exc
     if problem:
         raise InvalidValue(problem)
-    return server, front, (public, ops, control)
+    return servers, front, runners
 
 
 async def _listen_publicly(
-    stack: AsyncExitStack, context: Context, front: Front, ending: Ending
-) -> asyncio.Server:
+    stack: AsyncExitStack,
+    context: Context,
+    ports: Mapping[str, Callable[[], asyncio.Protocol]],
+    ending: Ending,
+) -> list[asyncio.Server]:
+    """Listen on ports, by the names of their settings, with what makes their protocols."""
     settings, certificate = context.settings, tls.load(context.settings)
-    with _explained(settings.host, settings.port, "port"):
-        server = await asyncio.get_running_loop().create_server(
-            front,
-            _interfaces(settings.host),
-            settings.port,
-            ssl=certificate.context if certificate else None,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=HEADER_DEADLINE_S if certificate else None,
-        )
-    stack.callback(server.close)
+    servers = list[asyncio.Server]()
+    for name, factory in ports.items():
+        port = getattr(settings, name)
+        with _explained(settings.host, port, name):
+            server = await asyncio.get_running_loop().create_server(
+                factory,
+                _interfaces(settings.host),
+                port,
+                ssl=certificate.context if certificate else None,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=HEADER_DEADLINE_S if certificate else None,
+            )
+        stack.callback(server.close)
+        servers.append(server)
     if certificate is not None:
         renewing = certificate.renew(context.certificate_is_stale)
         ending.watch(stack, "renewal of the certificate", renewing)
-    return server
+    return servers
 
 
 def _interfaces(host: str) -> str | None:
@@ -429,9 +456,10 @@ def _explained(host: str, port: int, name: str) -> Iterator[None]:
         yield
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
+            flag = f"--{name.replace('_', '-')} or " if name in PORT_FLAGS else ""
             raise InvalidValue(
                 f"port {port} of {host} is in use by another program: stop that,"
-                f" or choose another with --{name.replace('_', '-')} or {PREFIX}{name.upper()}"
+                f" or choose another with {flag}{PREFIX}{name.upper()}"
             ) from exc
         # asyncio's words have the address once more; those of a name that is not known are good.
         reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror

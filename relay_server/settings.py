@@ -70,6 +70,17 @@ class ServerSettings(BaseSettings):
         description="Where senders and clients reach this server, e.g. https://relay.example.com;"
         " with a path, e.g. https://example.com/relay, all that it has stands below that.",
     )
+    dashboard_url: str = Field(
+        "",
+        description="Where people reach the dashboard, where that is a host name or a port of its"
+        " own, e.g. https://desk.example.com; under no other name there is one then.",
+    )
+    dashboard_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port that shows the dashboard and nothing else; then no other one shows it.",
+    )
     default_channel: str = Field(
         "chatwoot", pattern=NAME_PATTERN, description="The channel behind /webhook."
     )
@@ -217,6 +228,13 @@ class ServerSettings(BaseSettings):
             )
         return f"{url.scheme}://{url.netloc}{path}"
 
+    @field_validator("dashboard_url")
+    @classmethod
+    def _check_dashboard(cls, value: str) -> str:
+        if urlsplit(cls._check_url(value)).path:
+            raise ValueError("must be scheme, host and port alone: a path shares its host")
+        return value.rstrip("/")
+
     @field_validator("otlp_url")
     @classmethod
     def _check_collector(cls, value: str) -> str:
@@ -241,21 +259,54 @@ class ServerSettings(BaseSettings):
         """Whether new bodies are sealed."""
         return self.body_keys is not None and self.seal_bodies == "on"
 
+    @model_validator(mode="after")
+    def _check_apart(self) -> ServerSettings:
+        """A dashboard that is to be apart must not share an origin with anything."""
+        if self.dashboard_port and self.dashboard_port == self.port:
+            raise ValueError(f"{PREFIX}DASHBOARD_PORT must be another than {PREFIX}PORT")
+        if self.dashboard_port and self.public_url and not self.dashboard_url:
+            raise ValueError(
+                f"{PREFIX}DASHBOARD_PORT takes {PREFIX}DASHBOARD_URL: where people reach that port"
+            )
+        own, public = urlsplit(self.dashboard_url), urlsplit(self.url)
+        if own.hostname == public.hostname and not self.dashboard_port:
+            raise ValueError(
+                f"{PREFIX}DASHBOARD_URL must be another host name than {PREFIX}PUBLIC_URL, or go"
+                f" with a port of its own, {PREFIX}DASHBOARD_PORT"
+            )
+        if own.netloc == public.netloc:
+            raise ValueError(
+                f"{PREFIX}DASHBOARD_URL must be another origin than {PREFIX}PUBLIC_URL"
+            )
+        return self
+
     @property
     def url(self) -> str:
         """Where this server is reached, as far as it knows."""
-        if self.public_url:
-            return self.public_url
-        scheme = "https" if self.tls_cert_file else "http"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        if self.host in ("0.0.0.0", EVERYWHERE, "127.0.0.1"):  # noqa: S104
-            host = "localhost"
-        return f"{scheme}://{host}:{self.port}"
+        return self.public_url or self._own_url(self.port)
 
     @property
     def base_path(self) -> str:
         """The path of the public URL, below which everything stands; empty for the whole host."""
         return urlsplit(self.public_url).path
+
+    @property
+    def dashboard(self) -> str:
+        """Where people reach the dashboard, as far as the server knows."""
+        own = self._own_url(self.dashboard_port) if self.dashboard_port else self.url
+        return self.dashboard_url or own
+
+    @property
+    def dashboard_path(self) -> str:
+        """The path below which the dashboard stands; empty for the whole host."""
+        return urlsplit(self.dashboard).path
+
+    def _own_url(self, port: int) -> str:
+        scheme = "https" if self.tls_cert_file else "http"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.host in ("0.0.0.0", EVERYWHERE, "127.0.0.1"):  # noqa: S104
+            host = "localhost"
+        return f"{scheme}://{host}:{port}"
 
 
 class Sources:

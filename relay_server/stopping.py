@@ -90,7 +90,7 @@ class Ending:
 
 async def stop(
     context: Context,
-    server: asyncio.Server,
+    servers: Iterable[asyncio.Server],
     front: Front,
     runners: Iterable[BoundedRunner],
     *,
@@ -106,7 +106,7 @@ async def stop(
     context.feeds.stop()
     if drained:
         await asyncio.gather(context.hub.drain(DRAIN_S), asyncio.sleep(MOVE_S))
-    await _stop_listening(server)
+    await asyncio.gather(*map(_stop_listening, servers))
     last = LAST_WEBHOOK_S if drained else LAST_ANSWER_S
     await front.close(within_s=began + last - now())
     context.hub.go_away("the server restarts", GO_AWAY_S)

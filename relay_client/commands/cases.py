@@ -105,7 +105,8 @@ async def open_conversation(
 ) -> None:
     """Open a conversation in Chatwoot; where there is no terminal, print its address."""
     if on_dashboard:
-        url = f"{given.api.url}/events/{await event_of(given, case)}"
+        base = (await given.api.status()).read().dashboard_url or given.api.url
+        url = f"{base}/events/{await event_of(given, case)}"
     else:
         url = await _in_chatwoot(given, case)
     given.show({"url": url}, lambda: [url])

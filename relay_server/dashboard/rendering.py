@@ -59,7 +59,7 @@ def render(
         "visitor": None,
     }
     text = templates().get_template(template).render(common | values)
-    if base := request.app[CONTEXT].settings.base_path:
+    if base := request.app[CONTEXT].settings.dashboard_path:
         text = LINK.sub(rf"\g<1>{base}/", text)
     return web.Response(status=status, text=text, content_type="text/html")
 

@@ -143,7 +143,7 @@ def guarded(handle: Handler) -> Handler:
             response = see(f"/login?{urlencode({'then': exc.then})}")
         if response.headers.get("Location", "").startswith("/"):
             response.headers["Location"] = (
-                request.app[CONTEXT].settings.base_path + response.headers["Location"]
+                request.app[CONTEXT].settings.dashboard_path + response.headers["Location"]
             )
         if not response.prepared:
             for name, value in HEADERS.items():
@@ -210,19 +210,19 @@ def set_cookie(
 
 def cookie_path(context: Context) -> str:
     """Below which browsers send our cookies: on a host that is shared, no further."""
-    return context.settings.base_path or "/"
+    return context.settings.dashboard_path or "/"
 
 
 def is_secure(context: Context) -> bool:
     """True if people reach the server over TLS."""
-    return context.settings.url.startswith("https://")
+    return context.settings.dashboard.startswith("https://")
 
 
 def cookie_name(context: Context) -> str:
     """Of a session's cookie: browsers take a prefix with TLS only, `__Host-` for whole hosts."""
     if not is_secure(context):
         return "relay-session"
-    return "__Secure-relay" if context.settings.base_path else "__Host-relay"
+    return "__Secure-relay" if context.settings.dashboard_path else "__Host-relay"
 
 
 def form_key(secret: str) -> bytes:
@@ -265,11 +265,15 @@ async def read_form(request: web.Request, limit: int = MAX_FORM_BYTES) -> Fields
 
 
 def check_host(request: web.Request) -> None:
-    """Raise `Forbidden` unless the browser asked for a name of this server's."""
+    """Raise `Forbidden` unless the browser asked for a name that the dashboard has."""
     context = request.app[CONTEXT]
     host = _name_in(request.headers.get("Host", ""))
-    known = {urlsplit(context.settings.url).hostname, context.settings.host, "localhost"}
-    if host not in known and not is_loopback(host):
+    settings = context.settings
+    known = {urlsplit(settings.dashboard).hostname, settings.host, "localhost"}
+    is_known = host in known or is_loopback(host)
+    if not is_known and settings.dashboard_url:
+        raise web.HTTPNotFound  # under other names there is none
+    if not is_known:
         raise Forbidden(
             _(
                 "this relay is not known by that name: set RELAY_SERVER_PUBLIC_URL to the URL by"

@@ -110,12 +110,14 @@ class Status(msgspec.Struct):
 
     Attributes:
         state: `ready`, `starting`, `stopping`, or `uninitialized`: no token was ever made.
+        dashboard_url: Empty where the dashboard is at the public URL.
         canary: Null where none is sent.
     """
 
     state: str
     version: str
     public_url: str
+    dashboard_url: str
     uptime_s: int
     store: StoreState
     channels: list[ChannelState]
@@ -143,6 +145,7 @@ async def status(who: Caller) -> Status:
         parts.state,
         VERSION,
         parts.settings.url,
+        apart if (apart := parts.settings.dashboard) != parts.settings.url else "",
         round(parts.clock.monotonic() - parts.started_at),
         StoreState(who.store.space.taking),
         [await _channel(who, status) for status in full],

@@ -52,7 +52,7 @@ async def create_login_link(who: Caller) -> LoginLink:
     """Make a link that logs its reader in to the dashboard as whoever asks."""
     now = who.now()
     secret = who.parts.links.make(who.token.name if who.token else None, now)
-    return LoginLink(f"{who.parts.settings.url}/login#k={secret}", now + LINK_MS)
+    return LoginLink(f"{who.parts.settings.dashboard}/login#k={secret}", now + LINK_MS)
 
 
 async def list_sessions(who: Caller) -> Sessions:

@@ -143,7 +143,11 @@ class Front:
 
     def __call__(self) -> FrontDoor:
         """Make a connection's protocol."""
-        return FrontDoor(self)
+        return FrontDoor(self, self.fallback)
+
+    def door_to(self, handler: Callable[[], BoundedHandler]) -> Callable[[], FrontDoor]:
+        """What makes the protocols of another port, which takes no webhooks."""
+        return lambda: FrontDoor(self, handler, takes_webhooks=False)
 
     def enter(self, door: FrontDoor) -> None:
         """Look at a connection's deadline until it leaves."""
@@ -185,9 +189,16 @@ class FrontDoor(asyncio.Protocol):
     then the end of the connection (RFC 9112 §9.3.2 has it ask again): no known sender does.
     """
 
-    def __init__(self, front: Front) -> None:
+    def __init__(
+        self,
+        front: Front,
+        fallback: Callable[[], BoundedHandler],
+        *,
+        takes_webhooks: bool = True,
+    ) -> None:
         self.deadline = math.inf  # when `expire` is to be called; monotonic seconds
-        self._front = front
+        self._front, self._fallback = front, fallback
+        self._takes_webhooks = takes_webhooks
         self._context = front.context
         self._monotonic = front.context.clock.monotonic
         self._transport: asyncio.Transport
@@ -295,7 +306,7 @@ class FrontDoor(asyncio.Protocol):
             self._error = NotHttp()
         if len(b"".join(chain.from_iterable(self._fields))) > MAX_HEAD_BYTES:
             self._error = HeadTooLarge()
-        if self._error is None and ingest.is_webhook(self._target):
+        if self._error is None and self._takes_webhooks and ingest.is_webhook(self._target):
             try:
                 self._admit()
             except RelayError as exc:
@@ -409,7 +420,7 @@ class FrontDoor(asyncio.Protocol):
     def _lend(self) -> None:
         """Let aiohttp answer a request, from its first byte on."""
         self._leave()
-        protocol = self._front.fallback()
+        protocol = self._fallback()
         protocol.on_lost.append(functools.partial(self._front.connections.leave, self._peer))
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
@@ -170,6 +170,9 @@ def test_a_settings_file_that_is_a_folder(environment: Environment, tmp_path: Pa
         ("public_url", f"https://relay.example.com/%2f{SECRET}"),
         ("public_url", f"https://relay.example.com?token={SECRET}"),
         ("public_url", f"https://[{SECRET}"),
+        ("dashboard_url", f"https://desk.example.com/{SECRET}"),
+        ("dashboard_url", SECRET),
+        ("dashboard_port", "65536"),
         ("trusted_proxies", "10.0.0.1/8"),
         ("trusted_proxies", "traefik"),
         ("forward_allow", "bot, 10.0.0.1/8"),
@@ -380,6 +383,49 @@ def test_saving_keeps_what_is_there(environment: Environment, tmp_path: Path) ->
         save(tmp_path, "public_url", "https://other.example.com")
 
     assert settings_file(tmp_path).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"dashboard_url": "https://relay.example.com"}, "another host name"),
+        ({"dashboard_url": "https://relay.example.com:8443"}, "a port of its own"),
+        (
+            {"dashboard_url": "https://relay.example.com", "dashboard_port": 8804},
+            "another origin",
+        ),
+        ({"dashboard_port": 8804}, "RELAY_SERVER_DASHBOARD_URL: where people reach"),
+        ({"dashboard_url": "https://desk.example.com", "dashboard_port": 8802}, "another than"),
+    ],
+)
+def test_a_dashboard_that_would_share_an_origin_stops_the_start(
+    environment: Environment, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load(public_url="https://relay.example.com", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "dashboard"),
+    [
+        ({}, "http://localhost:8802"),
+        ({"dashboard_port": 8804}, "http://localhost:8804"),
+        ({"public_url": "https://example.com/relay"}, "https://example.com/relay"),
+        ({"dashboard_url": "https://desk.example.com/"}, "https://desk.example.com"),
+        (
+            {
+                "public_url": "https://relay.example.com",
+                "dashboard_url": "https://relay.example.com:8443",
+                "dashboard_port": 8804,
+            },
+            "https://relay.example.com:8443",
+        ),
+    ],
+)
+def test_where_the_dashboard_is(
+    environment: Environment, given: dict[str, Any], dashboard: str
+) -> None:
+    assert load(**given)[0].dashboard == dashboard
 
 
 def test_every_setting_is_described() -> None:

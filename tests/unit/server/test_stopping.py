@@ -71,7 +71,7 @@ async def test_webhooks_are_taken_for_half_a_second_though_nothing_is_under_way(
     feeds = SimpleNamespace(stop=lambda: None)
     context: Any = SimpleNamespace(stopping=False, hub=hub, feeds=feeds)
 
-    await stopping.stop(context, cast(Any, idle), cast(Any, front), [], drained=True)
+    await stopping.stop(context, [cast(Any, idle)], cast(Any, front), [], drained=True)
 
     assert idle.closed_at == [pytest.approx(began + 0.5)]
 
