@@ -35,7 +35,11 @@ from relay_terminal.words import LOCALE
 ROOT = Path(__file__).parents[1]
 SCREENS = (
     "relay_client",
+    "relay_server/chatwoot/checks.py",
     "relay_server/chatwoot/errors.py",
+    "relay_server/chatwoot/install.py",
+    "relay_server/chatwoot/rotate.py",
+    "relay_server/chatwoot/seen.py",
     "relay_server/cli",
     "relay_server/control.py",
     "relay_server/dashboard",

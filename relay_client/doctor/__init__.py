@@ -21,15 +21,16 @@ from relay_client.api import FAVOURITE_CHANNEL, Api
 from relay_client.doctor import around
 from relay_client.doctor.around import Care, Found
 from relay_client.doctor.canary import Way, walk
-from relay_client.doctor.report import Report, Step
-from relay_client.errors import ClientError
+from relay_client.errors import ClientError, ExitStatus
 from relay_client.lifetimes import Lifetimes
 from relay_client.relay import Relay
 from relay_client.routes import Route
 from relay_client.settings import ClientSettings, Configuration
 from relay_http.target import Target
+from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 from relay_terminal.console import Console
+from relay_terminal.report import Report, Step
 from relay_terminal.words import N_, _
 
 FEED_S = 5.0  # for the first message of a feed, which is sent at once
@@ -41,7 +42,7 @@ FEED_HINT = N_(
 
 async def run_doctor(configuration: Configuration, console: Console, *, as_json: bool) -> int:
     """Check everything from here to the target and back, and give the exit status."""
-    report = Report(console, as_json)
+    report = Report(console, as_json, _status_of)
     try:
         await _examine(configuration, report)
     except ClientError as exc:
@@ -49,6 +50,10 @@ async def run_doctor(configuration: Configuration, console: Console, *, as_json:
             report.failed("doctor", exc)
     report.finish()
     return report.exit_status
+
+
+def _status_of(error: RelayError) -> int:
+    return error.exit_status if isinstance(error, ClientError) else ExitStatus.FAILED
 
 
 async def _examine(configuration: Configuration, report: Report) -> None:

@@ -20,7 +20,6 @@ from relay_client import __version__
 from relay_client.answers import Canary
 from relay_client.api import Api
 from relay_client.doctor.around import Care
-from relay_client.doctor.report import Report, Step
 from relay_client.doctor.target import judged
 from relay_client.errors import ClientError, RelayUnreachable
 from relay_client.notices import Connected, Lost, Notice
@@ -32,6 +31,7 @@ from relay_http.target import Target
 from relay_protocol.client_session import ClientSession
 from relay_protocol.messages import Hello, Wanted
 from relay_protocol.values import Delivery, Outcome, Response
+from relay_terminal.report import Report, Step
 from relay_terminal.words import _
 
 _T = TypeVar("_T")

@@ -7,7 +7,17 @@ to import is imported where it is used: `--help` and `health` need none of it.
 
 from __future__ import annotations
 
-from relay_server.cli import audit, channels, events, host, invitations, replays, subscriptions
+from relay_server.cli import (
+    audit,
+    channels,
+    chatwoot,
+    doctor,
+    events,
+    host,
+    invitations,
+    replays,
+    subscriptions,
+)
 from relay_server.cli.command import command as make_command  # its module keeps its name
 from relay_terminal.completion import add_completion
 from relay_terminal.program import FAILED, USAGE, run_program
@@ -23,6 +33,8 @@ app.add_typer(events.app, name="events")
 app.add_typer(replays.app, name="replays")
 app.add_typer(replays.dead, name="dead")
 app.add_typer(audit.app, name="audit")
+app.add_typer(chatwoot.app, name="chatwoot")
+app.command()(doctor.doctor)
 add_completion(app, "relay-server")
 
 

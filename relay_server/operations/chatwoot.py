@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from relay_server.chatwoot.seen import ChatwootView
 from relay_server.configs import ChatwootLink
 from relay_server.operations import Caller, ForAdmins
 from relay_server.operations.channels import webhook_path
 from relay_server.sealing import fingerprint
-
-
-class ChatwootView(msgspec.Struct, frozen=True):
-    """How a channel lets a Chatwoot in, and what the relay may do there; secrets by fingerprint.
-
-    Attributes:
-        webhook_path: Where Chatwoot posts to, on the public port.
-        token: The sender must show one.
-        secrets: Fingerprints of what it may sign with.
-        log_only: A wrong signature is let in.
-        url: Of the Chatwoot; empty where none was set up, and so on.
-        bot_token: Fingerprint of the bot's access token; empty without.
-    """
-
-    webhook_path: str
-    token: bool
-    secrets: list[str]
-    log_only: bool
-    url: str
-    account: int
-    inbox: int
-    bot: int
-    bot_token: str
 
 
 @ForAdmins

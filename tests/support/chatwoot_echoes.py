@@ -62,6 +62,7 @@ class Echoes:
 
     Attributes:
         posted: What came of each.
+        timestamp: Of their signatures, in Unix seconds; None for what it is now.
     """
 
     def __init__(self, chatwoot: FakeChatwoot) -> None:
@@ -69,6 +70,7 @@ class Echoes:
         self._waiting: asyncio.Queue[_Echo] = asyncio.Queue()
         self._on = False
         self.posted: list[Posted] = []
+        self.timestamp: int | None = None
 
     async def tell(self, conversation: int, event: str, more: Json | None = None) -> None:
         """Have whoever is to know it be told of something."""
@@ -133,7 +135,13 @@ class Echoes:
             if number:
                 await asyncio.sleep(RETRY_S)
             secret = echo.secret or ""
-            fields = samples.headers(body, signed=bool(secret), secret=secret, delivery=delivery)
+            fields = samples.headers(
+                body,
+                signed=bool(secret),
+                secret=secret,
+                delivery=delivery,
+                timestamp=self.timestamp,
+            )
             own = dict(field for field in fields if field[0] not in ("Host", "Content-Length"))
             delivery = own.get("X-Chatwoot-Delivery")  # a retry keeps it
             try:

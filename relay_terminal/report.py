@@ -1,13 +1,13 @@
-"""What doctor looks at, a line for each, and how that is told."""
+"""What a doctor looks at, a line for each, and how that is told; both programs have one."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from relay_client.errors import ClientError, ExitStatus
+from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 from relay_terminal.console import Console
 from relay_terminal.layout import Colour, padded, wrapped
@@ -37,15 +37,21 @@ class Step:
 class Report:
     """Collects steps, and writes each one as soon as it is taken.
 
+    Args:
+        status_of: The exit status of an error.
+
     Attributes:
-        exit_status: That of the first step that failed.
+        exit_status: That of the first step that failed; 0 where none did.
     """
 
-    def __init__(self, console: Console, as_json: bool) -> None:
+    def __init__(
+        self, console: Console, as_json: bool, status_of: Callable[[RelayError], int]
+    ) -> None:
         self.steps: list[Step] = []
-        self.exit_status = ExitStatus.DONE
+        self.exit_status = 0
         self._console = console
         self._as_json = as_json
+        self._status_of = status_of
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
@@ -53,16 +59,15 @@ class Report:
         found: list[str] = []
         try:
             yield found
-        except ClientError as exc:
+        except RelayError as exc:
             self.failed(name, exc)
             raise
         self.add(Step(name, True, "; ".join(found)))
 
-    def failed(self, name: str, error: ClientError) -> None:
+    def failed(self, name: str, error: RelayError) -> None:
         """Note a step that failed; whoever took it may go on."""
-        if self.exit_status is ExitStatus.DONE:
-            self.exit_status = error.exit_status
-        self.add(Step(name, False, str(error), error.hint))
+        self.exit_status = self.exit_status or self._status_of(error)
+        self.add(Step(name, False, _(error.message).format(*error.facts), _(error.hint)))
 
     def warned(self, name: str, detail: str, hint: str = "") -> None:
         """Note a step that went well, with what should be known of it."""
@@ -90,7 +95,7 @@ class Report:
     def finish(self) -> None:
         """Write the whole, where it is for programs."""
         if self._as_json:
-            ok = self.exit_status is ExitStatus.DONE
+            ok = self.exit_status == 0
             self._console.line(json.dumps({"ok": ok, "steps": [asdict(s) for s in self.steps]}))
 
 
