@@ -31,13 +31,14 @@ BENCH := $(VENV)/.relay-bench
 FUZZ := $(VENV)/.relay-fuzz
 MUTATION := $(VENV)/.relay-mutation
 SECONDS_EACH ?= 60
+PAGES ?=
 ONLY ?= relay_protocol/codec.py
 TESTS ?= tests/unit/protocol/test_codec.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo quick test test-python faults fuzz lint lint-quick format docs words pins bench \
+.PHONY: help setup demo quick test test-python faults fuzz lint lint-quick format docs words screenshots pins bench \
 	mutants clean python unit
 
 help: ## Show this list
@@ -83,6 +84,9 @@ docs: $(RUNTIME) ## Write the reference pages that are made from the code
 
 words: $(DEV) ## Gather what commands say, and make the catalogues of its translations
 	@$(BIN)/python docs/words.py
+
+screenshots: $(DEV) ## Take a picture of every page of the dashboard, into build/screenshots
+	@$(BIN)/python -m docs.screenshots $(PAGES)
 
 bench: $(BENCH) ## Measure latency, throughput and memory (see bench/README.md)
 	@$(BIN)/python -m bench.run

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from relay_server.dashboard import event, events, login, overview, readers, setup, talks
+from relay_server.dashboard import (
+    event,
+    events,
+    login,
+    overview,
+    readers,
+    setup,
+    styleguide,
+    talks,
+)
 from relay_server.dashboard.assets import PATH, serve_asset
 from relay_server.dashboard.visit import (
     Visitor,
@@ -55,6 +64,7 @@ routes = [
     *talks.routes,
     *readers.routes,
     *setup.routes,
+    *styleguide.routes,
     web.post("/language", guarded(choose_language)),
     web.get("/feed", page(feed)),
     web.get(f"{PATH}/{{name}}", serve_asset),

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from tests.support.browsing import enter
 from tests.support.chatwoot import NAMES, fixture
 from tests.support.relay import Relay
 from tests.support.senders import request
@@ -161,3 +162,17 @@ async def test_a_subscription_is_paused_and_resumed(relay: Relay, browser: Brows
     await page.get_by_role("button", name="Resume").click()
     await expect(page.get_by_role("button", name="Pause")).to_be_visible()
     await context.close()
+
+
+async def test_what_pages_are_made_of_is_shown_to_administrators_alone(
+    relay: Relay, page: Page
+) -> None:
+    answer = await page.goto(f"{relay.url}/styleguide")
+    assert answer is not None
+    assert answer.status == 403
+    await enter(page, relay.url, await relay.make_token("boss", "admin"))
+    await page.goto(f"{relay.url}/styleguide")
+    for theme, colour in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(18, 22, 28)")):
+        part = page.locator(f"[data-theme={theme}]")
+        await expect(part).to_have_css("background-color", colour)
+        await expect(part.locator("[data-event-id]")).to_have_count(6)

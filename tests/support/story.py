@@ -65,6 +65,7 @@ EMPTY_PAGES = {
     "dead": "/dead",
     "refused": "/refused",
     "setup": "/setup",
+    "styleguide": "/styleguide",
     "unknown": f"/events/{UNKNOWN}",
 }
 
