@@ -10,8 +10,9 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.support.browsing import becomes_live, lists, opened
 from tests.support.fronts import behind_nginx
-from tests.support.relay import Relay
+from tests.support.relay import Relay, running
 from tests.support.senders import request
+from tests.support.waiting import until
 
 BUFFERS = {
     "proxy_buffering off": "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering",
@@ -70,3 +71,27 @@ async def test_a_proxy_that_buffers_is_named_and_rows_come_all_the_same(
             await lists(tab, sent)
         sent.insert(0, await send(relay))
         await lists(page, sent)
+
+
+async def test_a_beat_that_comes_late_has_the_feed_opened_once_more(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """What came of it is stale; where only the clock jumped, the next one is as good as new."""
+    relay = Relay(tmp_path)
+    relay.constants.append(("relay_server.live.feeds", "BEAT_S", 0.5))
+    async with running(relay):
+        token = await relay.make_token("ana", "subscribe", "chatwoot")
+        context = await browser.new_context()
+        seen, page = opened(context), await context.new_page()
+        await page.clock.install()
+        await page.goto(f"{relay.url}/login?then=/channels/chatwoot")
+        await page.fill("#k", token)
+        await page.get_by_role("button", name="Log in").click()
+        await becomes_live(page)
+        await page.clock.fast_forward(6_000)
+        await until(lambda: sum("/feed?" in url for url in seen.requests) == 2)
+        await becomes_live(page)
+        sent = await send(relay)
+        await lists(page, [sent])
+        assert sum("/feed?" in url for url in seen.requests) == 2
+        await context.close()
