@@ -19,9 +19,12 @@ _FORBIDDEN_BYTES = bytes([*range(9), *range(10, 32), 127])  # in a value: RFC 91
 # Id of the event that an edited one was made of. It is stored with that one: of what a sender says,
 # nothing that begins with `Relay-` is.
 EDITED_FROM = b"Relay-Edited-From"
+# Before the name of a sender's header that is signed anew: the server says these, never a sender.
+ORIGINAL = b"Relay-Original-"
 
 # Not passed on, or said anew by the relay.
 _DROPPED = HOP_BY_HOP | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
+_STORED = EDITED_FROM.lower(), ORIGINAL.lower()  # come with an event, and go on
 _SAID_ONCE = frozenset({b"host", b"content-length"})
 _HOST, _LENGTH = -2, -1  # places of the values that the relay says, behind the sender's
 
@@ -94,7 +97,7 @@ def check_header(name: bytes, value: bytes) -> None:
         RequestRefused: It is no header field, or one that the relay says itself.
     """
     _, lower, dropped = _header_name(name)
-    if dropped or lower in _SAID_ONCE or lower == EDITED_FROM.lower():
+    if dropped or lower in _SAID_ONCE or lower.startswith(b"relay-"):
         raise RequestRefused(f"{name.decode()!r} is a header that the relay says itself")
     if len(value.translate(None, _FORBIDDEN_BYTES)) < len(value):
         raise RequestRefused(f"the value of {name.decode()!r} has characters that no header has")
@@ -179,7 +182,8 @@ def _header_name(raw: bytes) -> tuple[bytes, bytes, bool]:
     if not _TOKEN.fullmatch(raw):
         raise RequestRefused(f"{raw[:40]!r} is not the name of a header")
     lower = raw.lower()
-    dropped = lower in _DROPPED or (lower.startswith(b"relay-") and lower != EDITED_FROM.lower())
+    is_ours = lower.startswith(b"relay-") and not lower.startswith(_STORED)
+    dropped = lower in _DROPPED or is_ours
     return raw + b": ", lower, dropped
 
 

@@ -132,7 +132,7 @@ def _is_chatwoot(url: str) -> None:
 
 def _is_secret(secret: str) -> None:
     if len(secret) > MAX_SECRET_CHARS:
-        raise InvalidValue(f"an access token has up to {MAX_SECRET_CHARS} characters")
+        raise InvalidValue(f"a secret has up to {MAX_SECRET_CHARS} characters")
 
 
 _is_number = Bounds(0, 2**53, "Chatwoot's accounts, inboxes and bots have numbers from 1 on")
@@ -408,6 +408,8 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         made_by: Whose it is: the name of the token that made it, or used it first; empty for one
             that nobody has used since that is noted.
         temporary: It goes when nobody has read it for a while.
+        resign: Each attempt is signed anew.
+        resign_secret: With this, sealed; empty for the channel's first.
     """
 
     policy: PolicyChanges = PolicyChanges()
@@ -419,6 +421,27 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
     filtered: bool = False
     made_by: str = ""
     temporary: bool = False
+    resign: Annotated[
+        bool,
+        Setting(
+            "Sign each attempt anew as its sender does, or leave signatures as they came.",
+            "--resign/--no-resign",
+        ),
+    ] = False
+    resign_secret: Annotated[
+        bytes,
+        Setting(
+            "File with a secret of its own to sign anew with; '-' reads a line.",
+            "--resign-secret-file",
+            given=str,
+            emptied=(
+                "--channel-secret",
+                "Sign anew with the channel's secret.",
+                {"resign_secret": ""},
+            ),
+        ),
+        _is_secret,
+    ] = b""
 
     def with_filter(self, text: str) -> SubscriptionConfig:
         """The same with another filter, as `language.check_standing` gives it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 FILE_NAME = "secret.key"
 MAX_OPENED = 1_024  # secrets remembered in the clear; headers change, and leave theirs
+
+OpenSealed = Callable[[bytes], bytes]  # as `Sealer.open`
+
+
+def opens_nothing(_sealed: bytes) -> bytes:
+    """An `OpenSealed` of who has no key."""
+    raise InvalidValue("there is no key here that opens secrets")
 
 
 def fingerprint(secret: bytes) -> str:

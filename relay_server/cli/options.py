@@ -143,6 +143,7 @@ WORDED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "hmac_secrets": (list[Path], lambda files: [read_secret(file) for file in files]),
     "max_bytes": (str, lambda text: read_size(text) or None),
     "refuse_after_s": (str, lambda text: read_span(text) or None),
+    "resign_secret": (Path, read_secret),
     "retry_delays_s": (str, read_delays),
     "ttl": (list[str], read_lifetimes),
 }

@@ -93,6 +93,7 @@ def _state_of(s: Json) -> Json:
         _("retrying"): retrying,
         _("dead"): f"{s['dead']:,}",
         _("made"): when(s["created_at"]),
+        **_signing(s),
     }
 
 
@@ -168,8 +169,14 @@ def show_changed_forward(result: Json) -> None:
 
 def _settings_of(s: Json) -> Json:
     """What is set of a subscription, in pairs."""
-    gets = {_("gets"): s["filter"] or _("everything")}
+    gets = {_("gets"): s["filter"] or _("everything"), **_signing(s)}
     return gets | policy_lines(s["policy"], own=s["own_policy"])
+
+
+def _signing(s: Json) -> Json:
+    """Whether its deliveries are signed anew, in pairs."""
+    with_ = _("with a secret of its own") if s["resign_secret"] else _("with the channel's secret")
+    return {_("signed anew"): with_ if s["resign"] else _("no: as it came")}
 
 
 def _posting(f: Json) -> Json:
@@ -217,7 +224,14 @@ def subscription_show() -> None:
     """Show a subscription: how it is doing, and how it delivers."""
 
 
-@command(app, "set", show_changed_subscription, wanted=SubscriptionConfig, policy=Policy)
+@command(
+    app,
+    "set",
+    show_changed_subscription,
+    wanted=SubscriptionConfig,
+    policy=Policy,
+    emptying=True,
+)
 def subscription_set(
     channel: OfChannel,
     name: Name,

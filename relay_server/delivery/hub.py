@@ -40,6 +40,7 @@ from relay_server.delivery.sifter import Sifter
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
+from relay_server.sealing import OpenSealed, opens_nothing
 from relay_server.spans import Span
 from relay_server.store.feed import (
     ChannelChanged,
@@ -125,6 +126,7 @@ class Hub:
 
     Attributes:
         on_ended: Called with each attempt that ended; set before there are readers.
+        open_sealed: Opens what deliveries are signed anew with; set then, too.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class Hub:
         self._metrics = metrics
         self._tracing = tracing
         self.on_ended: Ended = lambda *_: None
+        self.open_sealed: OpenSealed = opens_nothing
         # Each in the order of coming, so that what happens does not hang on addresses in memory.
         self._peers: dict[Peer, None] = {}  # connections
         self._forwards: dict[Peer, None] = {}
@@ -430,7 +433,7 @@ class Hub:
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
         on_gone = functools.partial(self._pauses.pause, subscription)
-        parts = self._clock, self._metrics, on_gone, self._tracing, self.on_ended
+        parts = self._clock, self._metrics, on_gone, self._tracing, self.on_ended, self.open_sealed
         reader = Reader(self._store, channel, subscription, claim, *parts)
         self._served[subscription.number] = _Served(reader, [peer], share)
         self._by_channel[channel.number][reader] = None

@@ -41,11 +41,13 @@ from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.expiry import lifetimes_of
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.queue import Ended, Queue
+from relay_server.delivery.resigning import Signer, signer_of
 from relay_server.delivery.retry import Next, Verdict
 from relay_server.delivery.sifter import filter_of
-from relay_server.errors import ReplayNotFound
+from relay_server.errors import InvalidValue, ReplayNotFound
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
+from relay_server.sealing import OpenSealed, opens_nothing
 from relay_server.spans import Span
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
@@ -91,6 +93,7 @@ class Reader:
         on_gone: Called when the target said that it wants no more, with what it said.
         tracing: Told of deliveries, where they are traced.
         on_ended: Called with each attempt that ended.
+        open_sealed: Opens what deliveries are signed anew with.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Reader:
         on_gone: Callable[[str], None] = lambda _: None,
         tracing: Tracing | None = None,
         on_ended: Ended = lambda *_: None,
+        open_sealed: OpenSealed = opens_nothing,
     ) -> None:
         self.channel = channel
         self.subscription = subscription
@@ -114,6 +118,8 @@ class Reader:
         self._on_gone = on_gone
         self._tracing = tracing
         self._on_ended = on_ended
+        self._open_sealed = open_sealed
+        self._signer: Signer | None = None
         self._keys = set[str]()  # of which something is under way, in any queue
         self._live = self._queue(claim)
         self._follow_filter()
@@ -127,6 +133,7 @@ class Reader:
             clock, "store did not answer a reader's replays", **self._facts
         )
         self._draining = False
+        self._follow_signing()
         self._wake = asyncio.Event()
         self._look: asyncio.Handle | None = None  # at what results changed, soon
         self._timer: asyncio.TimerHandle | None = None
@@ -148,6 +155,11 @@ class Reader:
     def delivers(self) -> bool:
         """False while nothing can go out: none of its targets is there, or it is paused."""
         return bool(self._open) and not self.paused
+
+    @property
+    def signs(self) -> bool:
+        """True if what it sends is signed anew: no other reader's events have such heads."""
+        return self._signer is not None
 
     @property
     def keeps_up(self) -> bool:
@@ -263,6 +275,7 @@ class Reader:
         for queue in self._queues.values():
             queue.set_policy(self._policy, self._clock.monotonic())
         self._follow_filter()
+        self._follow_signing()
         self._wake.set()
 
     def left_out(self, spans: Sequence[Span]) -> None:
@@ -308,6 +321,16 @@ class Reader:
         filtered = config.filtered or self.channel.config.expires
         self._live.set_filter(filter_of(config), filtered=filtered)
         self._live.set_lifetimes(lifetimes_of(self.channel.config))
+
+    def _follow_signing(self) -> None:
+        """Sign as it is set; where that cannot be done, pause: who checks would refuse all."""
+        self._signer = None
+        try:
+            self._signer = signer_of(self.channel, self.subscription.config, self._open_sealed)
+        except InvalidValue as exc:
+            if not self.paused:
+                self.pause(str(exc))
+                self._on_gone(str(exc))
 
     @property
     def _replays(self) -> list[Queue]:
@@ -401,6 +424,9 @@ class Reader:
         self._wake.set()
 
     def _delivery(self, queue: Queue, entry: Entry, event: Event) -> Delivery:
+        head = event.head
+        if self._signer is not None:
+            head = self._signer(event, self._clock.unix_ms())
         return Delivery(
             # The same for each of its attempts; a replay's number makes it another.
             id=f"{queue.number}.{entry.sequence}",
@@ -408,7 +434,7 @@ class Reader:
             channel=self.channel.name,
             attempt=entry.attempt,
             replay=queue.is_replay and not event.edited,
-            event=event.head,
+            event=head,
             body=event.body,
         )
 

@@ -26,7 +26,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Of what is asked: secrets and payloads.
-HIDDEN = frozenset({"body_base64", "chatwoot_token", "code", "headers", "hmac_secrets", "nonce"})
+HIDDEN = frozenset(
+    {"body_base64", "chatwoot_token", "code", "headers", "hmac_secrets", "nonce", "resign_secret"}
+)
 MAX_SHOWN_CHARS = 200  # of a text that was asked, in the audit log
 MAX_SHOWN_VALUES = 20  # of a list that was asked, likewise
 

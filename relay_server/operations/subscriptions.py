@@ -19,6 +19,7 @@ from relay_server.configs import (
     changes_of,
     check,
 )
+from relay_server.delivery.resigning import signer_of
 from relay_server.delivery.upkeep import DAY_MS
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.push import check_forward
@@ -95,10 +96,17 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
 
 
 class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
-    """The same, and what of its policy is its own."""
+    """The same, what of its policy is its own, and with what its deliveries are signed.
+
+    Attributes:
+        resign: Each attempt is signed anew.
+        resign_secret: `•••` where that is done with a secret of its own, else empty.
+    """
 
     own_policy: PolicyChanges
     created_at: int
+    resign: bool
+    resign_secret: str
 
 
 class ForwardView(SubscriptionDetail, frozen=True, kw_only=True):
@@ -155,6 +163,8 @@ async def change_subscription(
     check(Policy, policy or {})
     if "filter" in rules:
         found = await _set_filter(who, found, check_standing(rules["filter"], who.now()))
+    if signing := _signing(who, channel, found.config, rules):
+        found = await _set(who, found, **signing)
     if "policy" in rules:
         found = await who.store.change_subscription(found.number, _with_policy(policy))
     return await shown(who, found, whole_view)
@@ -212,6 +222,28 @@ async def delete_subscription(who: Caller, channel: str, name: str) -> None:
     if who.parts.hub.state(found.number).readers:
         raise SubscriptionConnected(name)
     await who.store.unsubscribe(found.number)
+
+
+def _signing(
+    who: Caller, channel: str, config: SubscriptionConfig, rules: dict[str, Any]
+) -> dict[str, Any]:
+    """Take what is set of signing anew out of what is set, its secret sealed.
+
+    Raises:
+        InvalidValue: It cannot be signed so.
+    """
+    names = "resign", "resign_secret"
+    set_: dict[str, Any] = {name: rules.pop(name) for name in names if name in rules}
+    if not set_:
+        return {}
+    check(SubscriptionConfig, set_)
+    if "resign_secret" in set_:
+        secret = set_["resign_secret"].strip().encode()
+        set_["resign_secret"] = who.parts.sealer.seal(secret) if secret else b""
+        if secret:
+            set_.setdefault("resign", True)
+    signer_of(who.channel(channel), msgspec.structs.replace(config, **set_), who.parts.sealer.open)
+    return set_
 
 
 async def _set_filter(who: Caller, found: Subscription, only: str) -> Subscription:
@@ -281,9 +313,12 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
 
 def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
     """How a subscription is doing, and what of its policy is its own."""
+    config = status.subscription.config
     return SubscriptionDetail(
         **msgspec.structs.asdict(subscription_view(who, status)),
-        own_policy=status.subscription.config.policy,
+        own_policy=config.policy,
+        resign=config.resign,
+        resign_secret=MASK if config.resign_secret else "",
         created_at=status.subscription.created_at,
     )
 
@@ -291,10 +326,11 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
 DEFAULT_FORWARD = "forward"  # its name, where none is given
 
 # `since` is where it starts, in Unix milliseconds; null for the next event.
+_OF_BOTH: dict[str, Any] = {"filter": str, "resign": bool, "resign_secret": str}
 NewForward = changes_of(
-    "NewForward", ForwardConfig, channel=str, name=str, since=int | None, filter=str
+    "NewForward", ForwardConfig, channel=str, name=str, since=int | None, **_OF_BOTH
 )
-ForwardFields = changes_of("ForwardFields", ForwardConfig, paused=bool, filter=str)
+ForwardFields = changes_of("ForwardFields", ForwardConfig, paused=bool, **_OF_BOTH)
 
 
 @ForAdmins
@@ -318,8 +354,10 @@ async def create_forward(who: Caller, fields: Changes) -> ForwardView:
         raise InvalidValue(f"{since} is no time")
     check_name(name)
     only = check_standing(rules.pop("filter", ""), who.now())
+    signing = _signing(who, channel.name, SubscriptionConfig(), rules)
     forward = _configured(who.parts, ForwardConfig(rules["url"]), rules)
-    config = SubscriptionConfig(forward=forward).with_filter(only)
+    config = msgspec.structs.replace(SubscriptionConfig(forward=forward), **signing)
+    config = config.with_filter(only)
     made, new = await who.store.subscribe(channel.name, name, since, who.now(), config)
     if not new:
         raise SubscriptionExists(channel.name, name)
@@ -339,6 +377,7 @@ async def change_forward(who: Caller, channel: str, name: str, fields: Changes) 
     """Change a forward, pause or resume it; that holds at once, and what is not named stays."""
     forward, rules = await _forward(who, channel, name), fields.given()
     paused, only = rules.pop("paused", None), rules.pop("filter", None)
+    signing = _signing(who, channel, forward.config, rules)
     if only is not None:
         only = check_standing(only, who.now())
     if rules:
@@ -346,6 +385,8 @@ async def change_forward(who: Caller, channel: str, name: str, fields: Changes) 
         config = _configured(who.parts, forward.config.forward, rules)
         forward = await _set(who, forward, forward=config)
         await _try(who, forward)
+    if signing:
+        forward = await _set(who, forward, **signing)
     if only is not None:
         forward = await _set_filter(who, forward, only)
     if paused is not None:

@@ -70,7 +70,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.pulse = Pulse(self.store, self.clock)
-        self.hub.on_ended = self.pulse.ended
+        self.hub.on_ended, self.hub.open_sealed = self.pulse.ended, self.sealer.open
         self.refusals = Refusals(self.clock.unix_ms())
         self.revoked = Revoked(self.store, self.clock)
         self.feeds = Feeds(self, self.metrics.feeds.set)

@@ -21,8 +21,9 @@ from relay_http.pool import addresses
 from relay_protocol.errors import RelayError
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.allow import Allowlist
-from relay_server.delivery.url.push import Gone, OpenSealed, Push, Resolve, system_tls
+from relay_server.delivery.url.push import Gone, Push, Resolve, system_tls
 from relay_server.errors import ChannelNotFound, InvalidValue, SubscriptionNotFound
+from relay_server.sealing import OpenSealed
 from relay_server.store.feed import ChannelGone, Feed, SubscriptionChanged, SubscriptionGone
 from relay_server.values import Subscription, SubscriptionNumber
 

@@ -38,6 +38,7 @@ from relay_server.configs import MAX_HEADER_BYTES, MAX_HEADERS, ForwardConfig, c
 from relay_server.delivery.reader import Reader
 from relay_server.delivery.url.allow import Allowlist, read_url
 from relay_server.errors import InvalidValue
+from relay_server.sealing import OpenSealed
 
 log = structlog.get_logger()
 
@@ -45,7 +46,6 @@ FIRST_LOOK_S = 1.0  # until the first look at a target that went down
 LONGEST_LOOK_S = 5.0  # between two such looks, beside what each takes
 LONGEST_KEPT_S = 60.0  # of a connection: a name that leads elsewhere now is followed by then
 
-OpenSealed = Callable[[bytes], bytes]
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
