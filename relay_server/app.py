@@ -99,9 +99,12 @@ async def open_context(
     hub = Hub(store, clock, metrics, tracing)
     key = settings.secret_key.get_secret_value() if settings.secret_key else None
     sealer = Sealer(settings.data_dir, key)
+    parts = settings, sources, store, hub, metrics, clock, sealer
+    context = Context(*parts, clock.monotonic())
     try:
-        yield Context(settings, sources, store, hub, metrics, clock, sealer, clock.monotonic())
+        yield context
     finally:
+        await context.drifts.close()
         await hub.close()
         await store.close()
 
@@ -246,6 +249,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         await _ensure_default_channel(context)
         _await_init(context)
         await _start_search(stack, context, ending)
+        ending.watch(stack, "drifts", context.drifts.run())
         await _start_forwards(stack, context)
         # What was made so far stays: else the collector looks through all of it every few thousand
         # webhooks, and nobody is answered for so long.

@@ -344,6 +344,13 @@ class BodyKeyMissing(RelayError, code="body_key_missing"):
     )
 
 
+class DriftNotFound(RelayError, code="drift_not_found", status=404):
+    """No change of webhooks' fields has this number."""
+
+    message = "no change of fields has the number {}"
+    hint = "relay-server drift list shows those there are."
+
+
 class StoreTooNew(RelayError, code="store_too_new"):
     """A newer version wrote this store."""
 

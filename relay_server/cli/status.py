@@ -48,6 +48,11 @@ def _worries(result: Json) -> Iterator[str]:
         yield from _fullness(channel)
     for one in result["subscriptions"]:
         yield from _of_subscription(one)
+    for drift in result["drifts"]:
+        said = _("{kind} of {channel} has other fields since {time}: another version sends it?")
+        kind = drift["kind"] or "-"
+        yield said.format(kind=kind, channel=drift["channel"], time=when(drift["at"]))
+        yield "  relay-server drift list"
     if refused := result.get("refused"):
         groups = refused["groups"]
         count = sum(group["count"] for group in groups)

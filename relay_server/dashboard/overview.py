@@ -100,6 +100,12 @@ async def _sentences(who: Caller, found: Status, lines: list[ChannelLine]) -> li
             times,
         ).format(time=span(now - refused[0].last_at))
         said.append(Sentence("care", text, "/refused", _("See why")))
+    for drift in found.drifts:
+        text = _("{kind} of {channel} came with other fields {time} ago: another version sends it?")
+        facts = {"kind": drift.kind or "-", "channel": drift.channel}
+        text = text.format(**facts, time=span(now - drift.at))
+        link = f"/compare?a={drift.before}&b={drift.after}"
+        said.append(Sentence("care", text, link, _("Compare")))
     for channel in found.channels:
         if channel.worrying and channel.full_percent is not None:
             text = _(

@@ -24,6 +24,7 @@ from relay_server.canary import Canary
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
+from relay_server.drift import Drifts
 from relay_server.errors import ChannelNotFound, Forbidden, InvalidValue, SubscriptionNotFound
 from relay_server.links import Links
 from relay_server.pulse import Pulse
@@ -51,7 +52,7 @@ class Parts(Protocol):
     Attributes:
         forwards: None while a command runs alone: a forward begins with the server.
         search: None while a command runs alone, and where it is switched off.
-        canary: The same.
+        canary: The same, and where it is switched off.
         versions: Whether an answer is still the same.
         making_canary: One at a time, so that a token has no more than one.
         links: That log in to the dashboard.
@@ -67,6 +68,7 @@ class Parts(Protocol):
     refusals: Refusals
     forwards: Forwards | None
     search: Search | None
+    drifts: Drifts
     canary: Canary | None
     versions: Versions
     started_at: float

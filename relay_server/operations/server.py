@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from relay_server.bodies.tree import MASK
 from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
-from relay_server.operations import Caller, Parts, channels, subscriptions
+from relay_server.operations import Caller, Parts, channels, drifts, subscriptions
 from relay_server.operations.audit import audited
 from relay_server.values import Channel, ChannelStatus, Scope
 
@@ -122,6 +122,7 @@ class Status(msgspec.Struct):
     store: StoreState
     channels: list[ChannelState]
     subscriptions: list[subscriptions.SubscriptionView]
+    drifts: list[drifts.DriftView]
     connections: int | msgspec.UnsetType = msgspec.UNSET
     canary: CanaryState | msgspec.UnsetType | None = msgspec.UNSET
     settings: dict[str, SettingState] | msgspec.UnsetType = msgspec.UNSET
@@ -150,6 +151,7 @@ async def status(who: Caller) -> Status:
         StoreState(who.store.space.taking),
         [await _channel(who, status) for status in full],
         [subscriptions.subscription_view(who, s) for s in known],
+        drifts.views(who),
     )
     if who.admin:
         report.store.reason = who.store.space.reason

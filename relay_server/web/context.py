@@ -14,6 +14,7 @@ from relay_server.canary import Canary
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
+from relay_server.drift import Drifts
 from relay_server.links import Links
 from relay_server.live.feeds import Feeds
 from relay_server.metrics import Metrics
@@ -65,6 +66,7 @@ class Context:
     pulse: Pulse = field(init=False)
     refusals: Refusals = field(init=False)
     revoked: Revoked = field(init=False)
+    drifts: Drifts = field(init=False)
     links: Links = field(default_factory=Links)  # that log in to the dashboard
     feeds: Feeds = field(init=False)
 
@@ -72,6 +74,7 @@ class Context:
         self.pulse = Pulse(self.store, self.clock)
         self.hub.on_ended, self.hub.open_sealed = self.pulse.ended, self.sealer.open
         self.refusals = Refusals(self.clock.unix_ms())
+        self.drifts = Drifts(self.settings.data_dir, self.store, self.clock)
         self.revoked = Revoked(self.store, self.clock)
         self.feeds = Feeds(self, self.metrics.feeds.set)
         self.versions = Versions(self.store)

@@ -183,6 +183,7 @@ STATUS: Json = {
         }
     ],
     "subscriptions": [SUBSCRIPTION],
+    "drifts": [],
     "store": {"taking": True, "reason": ""},
     "settings": {"port": {"value": 8802, "source": "default"}},
 }

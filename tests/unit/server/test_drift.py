@@ -1,0 +1,152 @@
+"""Webhooks of a kind that have other fields than before: noticed, told, compared, dismissed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_server.bodies.shape import LEARN, STREAK, Difference, Known, Turned, shape_of
+from relay_server.drift import FILE_NAME, SAMPLE_S, Drifts
+from tests.support.chatwoot import FOLDER
+from tests.support.waiting import until
+from tests.unit.server.asking import Asking, append
+from tests.unit.server.support import Served
+
+UPDATED = json.loads((FOLDER / "conversation_updated.json").read_bytes())
+TEAM = {"id": 3, "name": "atendimento", "icon": "", "icon_color": ""}  # 4.16.0 on: four keys
+NEWER = UPDATED | {"meta": UPDATED["meta"] | {"team": TEAM}}
+
+bodies = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=20,
+)
+
+
+def learnt(known: Known, *seen: object, times: int = 1) -> list[Difference]:
+    """What changed for good by some bodies, one after the other, so many times."""
+    shapes = [shape_of(body) for body in seen] * times
+    found = [known.learn(f"evt_{known.seen + 1}", shape) for shape in shapes]
+    return [one for one in found if one is not None]
+
+
+@given(bodies)
+def test_what_stays_the_same_is_no_news(body: object) -> None:
+    assert learnt(Known(), body, times=LEARN + 2 * STREAK) == []
+
+
+@given(st.lists(bodies, min_size=1, max_size=6))
+def test_what_was_seen_while_it_was_learnt_is_no_news_later(several: list[object]) -> None:
+    known = Known()
+    learnt(known, *several, times=LEARN)
+    assert learnt(known, *several, times=STREAK) == []
+
+
+def test_fields_come_and_go_and_turn_once_enough_bodies_say_so() -> None:
+    known = Known()
+    old: dict[str, Any] = {"id": 7, "meta": {"team": None, "old": "x"}, "tags": [{"name": "a"}]}
+    new: dict[str, Any] = {"id": "7", "meta": {"team": {"id": 3, "name": "b"}}, "tags": []}
+    assert learnt(known, old, times=LEARN) == []
+    assert learnt(known, new, times=STREAK - 1) == []
+
+    [found] = learnt(known, new)
+
+    assert found.came == ["meta.team.id", "meta.team.name"]
+    assert found.went == ["meta.old"], "an empty list says nothing of what it would hold"
+    assert found.turned == [Turned("id", "number", "text")]
+    assert (found.before, found.after) == (f"evt_{LEARN}", f"evt_{LEARN + 1}")
+    assert learnt(known, new, times=3 * STREAK) == [], "told once"
+
+
+def test_what_may_be_there_is_no_news() -> None:
+    known, bare = Known(), {"id": 7, "a": 1}
+    learnt(known, bare, times=LEARN)
+
+    assert learnt(known, bare | {"files": [1]}, bare, times=3 * STREAK) == []
+    assert learnt(known, {"id": 7}, bare, times=3 * STREAK) == [], "nor what may be missing"
+    assert learnt(known, bare | {"a": "1"}, bare, times=3 * STREAK) == [], "nor of which type"
+    assert learnt(known, bare | {"custom_attributes": {"x": 1}}, times=STREAK)[0].came == [
+        "custom_attributes"
+    ]
+    assert learnt(known, bare | {"custom_attributes": {"y": "1"}}, times=2 * STREAK) == []
+
+
+@pytest.fixture
+async def drifts(served: Served) -> AsyncIterator[Drifts]:
+    """The server's, at work."""
+    task = asyncio.create_task(served.context.drifts.run())
+    yield served.context.drifts
+    task.cancel()
+
+
+async def post(served: Served, body: object, times: int) -> list[str]:
+    """As many events, a second apart."""
+    number = served.store.catalog.channels["chatwoot"].number
+
+    def last_seen() -> str:
+        known = served.context.drifts._state.known.get(number, {})
+        return known.get("conversation_updated", Known()).last
+
+    ids = []
+    for _ in range(times):
+        event: dict[str, Any] = {"body": json.dumps(body).encode(), "kind": "conversation_updated"}
+        ids.append(await append(served, **event))
+        await until(lambda: last_seen() == ids[-1])
+        served.clock.advance(SAMPLE_S)
+    return ids
+
+
+async def test_an_upgrade_is_told_with_an_event_of_each_side(
+    served: Served, drifts: Drifts, admin: Asking, ana: Asking
+) -> None:
+    old = await post(served, UPDATED, LEARN)
+    assert (await admin.ok("GET", "status"))["drifts"] == []
+    new = await post(served, NEWER, STREAK)
+
+    [found] = (await ana.ok("GET", "drifts"))["drifts"]
+
+    assert (found["channel"], found["kind"]) == ("chatwoot", "conversation_updated")
+    assert found["came"] == ["meta.team.icon", "meta.team.icon_color"]
+    assert (found["went"], found["turned"]) == ([], [])
+    assert (found["before"], found["after"]) == (old[-1], new[0])
+    assert (await admin.ok("GET", "status"))["drifts"] == [found]
+    number = found["number"]
+    assert (await ana.refused("DELETE", f"drifts/{number}"))[0] == 403
+    await admin.ok("DELETE", f"drifts/{number}")
+    assert (await ana.ok("GET", "drifts"))["drifts"] == []
+    for gone in (number, "x", "1" * 50):
+        assert await admin.refused("DELETE", f"drifts/{gone}") == (404, "drift_not_found")
+
+
+async def test_what_is_known_outlives_a_restart_and_a_lost_file_is_made_anew(
+    served: Served, drifts: Drifts
+) -> None:
+    await post(served, UPDATED, LEARN)
+    await post(served, NEWER, STREAK)
+    await drifts.close()
+    folder = served.context.settings.data_dir
+
+    again = Drifts(folder, served.store, served.clock)
+    assert again.all() == drifts.all() != []
+    assert UPDATED["meta"]["sender"]["name"].encode() not in (folder / FILE_NAME).read_bytes()
+
+    for content in (b"", b"\xc1", (folder / FILE_NAME).read_bytes()[:50]):
+        (folder / FILE_NAME).write_bytes(content)
+        assert Drifts(folder, served.store, served.clock).all() == []
+
+
+async def test_a_channel_takes_what_is_known_of_it_with_it(served: Served, drifts: Drifts) -> None:
+    await post(served, UPDATED, LEARN)
+    await post(served, NEWER, STREAK)
+    [drift] = drifts.all()
+
+    await served.store.delete_channel("chatwoot")
+
+    assert drift.channel not in drifts._state.known
+    assert drifts.all() == []
