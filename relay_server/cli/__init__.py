@@ -10,12 +10,9 @@ from __future__ import annotations
 from relay_server.cli import (
     audit,
     channels,
-<<<<<<< HEAD
     chatwoot,
     doctor,
-=======
     drifts,
->>>>>>> 14820bc (Tell when the fields of a kind of webhook change)
     events,
     host,
     invitations,
@@ -37,12 +34,9 @@ app.add_typer(events.app, name="events")
 app.add_typer(replays.app, name="replays")
 app.add_typer(replays.dead, name="dead")
 app.add_typer(audit.app, name="audit")
-<<<<<<< HEAD
 app.add_typer(chatwoot.app, name="chatwoot")
 app.command()(doctor.doctor)
-=======
 app.add_typer(drifts.app, name="drift")
->>>>>>> 14820bc (Tell when the fields of a kind of webhook change)
 add_completion(app, "relay-server")
 
 
