@@ -16,8 +16,9 @@ from tests.support.target import Target, open_target
 
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
-settings.register_profile("quick", settings.get_profile("local"), max_examples=25)
-settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
+USUAL = "ci" if os.environ.get("CI") == "true" else "local"
+settings.register_profile("quick", settings.get_profile(USUAL), max_examples=25)
+settings.load_profile(USUAL)
 
 
 # Set on many a development machine, and hides what a user meets when a stream is gone at the end.
