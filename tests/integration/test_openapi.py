@@ -66,7 +66,7 @@ async def filled(relay: Relay) -> Asked:
 
 
 @SCHEMA.exclude(path=FEED_PATH).parametrize()  # its answer has no end
-@settings(max_examples=20, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=10, phases=[Phase.explicit, Phase.generate])
 def test_the_api_is_as_described(case: schemathesis.Case[Any], asked: Asked) -> None:
     # Half of the questions are about what is there; none of them deletes it.
     if case.method != "DELETE" and len(str(case.path_parameters)) % 2:
