@@ -19,7 +19,7 @@ ReplayNumber = int  # below zero: what records progress is a subscription or a r
 ReaderNumber = int  # a subscription's or a replay's
 
 # The sequence number of an event within its channel: 2^40 - 1, so that it and the channel's number
-# share 63 bits. A larger `--first` or `--last` is refused.
+# share 63 bits. A larger `--first` or `--through` is refused.
 MAX_SEQUENCE = 1_099_511_627_775
 # Of a channel's bytes: what is delivered goes, whatever its age, until no more is left than this.
 # Where that cannot be had, people are warned.

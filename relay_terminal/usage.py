@@ -23,6 +23,7 @@ from relay_terminal.words import N_, _
 
 _WIDEST = 100  # cells of a help: longer lines are hard to read
 _NAMES_SHARE = 0.4  # of a help's line
+_LEFT_OUT = re.compile(r"-[^-0-9]..")  # a filter's word behind a dash: what it leaves out
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 WrongUsage: type[Any] = typer.BadParameter.__mro__[1]  # what typer raises of a line that is wrong
@@ -40,6 +41,25 @@ class Command(TyperCommand):
     def get_help(self, ctx: Any) -> str:
         """Its help, whole."""
         return "\n".join(_help(self, ctx))
+
+
+class Filtering(Command):
+    """A command that takes a filter: `-is:private` is a word of that, and no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read its options, and take what only looks like one for what it is."""
+        known = {name for one in self.get_params(ctx) for name in one.opts}
+        # No argument of a process has NUL, so that it marks what is none of its options.
+        marked = [f"\0{one}" if one not in known and _LEFT_OUT.match(one) else one for one in args]
+        rest = super().parse_args(ctx, marked)
+        ctx.params = {name: _unmarked(value) for name, value in ctx.params.items()}
+        return rest
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_unmarked(one) for one in value]
+    return value.removeprefix("\0") if isinstance(value, str) else value
 
 
 def _complete(ctx: Any, _: Any, value: Any) -> None:

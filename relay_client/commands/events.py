@@ -15,7 +15,6 @@ import typer
 from relay_client.commands.lines import delivery_line, followed_line, list_lines
 from relay_client.commands.meant import (
     NAMED_HELP,
-    Filter,
     channel_of,
     event_of,
     filter_of,
@@ -28,7 +27,8 @@ from relay_client.commands.whole import whole_lines
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
-from relay_terminal.usage import App
+from relay_terminal.meant import Filter, Since, Until, Words
+from relay_terminal.usage import App, Filtering
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -40,26 +40,17 @@ MAX_LISTED = 1_000  # of `events list --limit`
 MAX_FOLLOWED = 1_000  # events that a filter meant, of which deliveries are shown as they go on
 UNDECIDED = ("pending", "under_way")  # states of a delivery that say nothing of its target
 
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[FILTER]…",
-        help='Those that it means, such as kind:message_created -is:private "bom dia".',
-    ),
-]
 Event = Annotated[str, typer.Argument(help=NAMED_HELP)]
 
 
-@app.command("list")
+@app.command("list", cls=Filtering)
 @asking
 async def list_events(
     given: Given,
     words: Words = None,
     q: Filter = None,
-    received_since: Annotated[
-        str | None, typer.Option("--since", help="Received since: 2h, 3d, or a time (RFC 3339).")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
+    received_since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_LISTED, help="How many.")] = 20,
     before: Annotated[
         int | None, typer.Option(min=1, help="Only those before this sequence.")
@@ -102,7 +93,7 @@ async def show_event(given: Given, event: Event, channel: Channel = None) -> Non
     given.show(answer.whole, lambda: whole_lines(answer.read(), given.console.cells))
 
 
-@app.command("follow")
+@app.command("follow", cls=Filtering)
 @asking
 async def follow_events(
     given: Given,

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from relay_client.errors import NothingFound, UsageError
 from relay_client.options import Given
 from relay_terminal.words import N_, _
 
-Filter = Annotated[str | None, typer.Option("--filter", help="The same, as an option.")]
 NAMED_HELP = N_("Its id, the end of that (6 characters or more), @PIN or latest.")
 
 LOOK_S = 10.0  # for a list of events: what is older is asked for by itself

@@ -23,15 +23,30 @@ from relay_client.errors import NotDelivered, NothingFound, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
 from relay_terminal.layout import Colour, when
-from relay_terminal.usage import App, Old
-from relay_terminal.words import N_, _, counted, plural
+from relay_terminal.meant import (
+    All,
+    Dead,
+    First,
+    Key,
+    Kind,
+    Last,
+    Meant,
+    Since,
+    Text,
+    Through,
+    Until,
+    ranged,
+    said,
+    unclear,
+)
+from relay_terminal.usage import App, Filtering
+from relay_terminal.words import N_, _, plural
 
 if TYPE_CHECKING:
     from relay_client.answers import Plan, Replay
 
 app = App()
 
-MAX_LAST = 1_000  # of `replay --last`: so many events can be named at once
 LOOK_S = 0.5  # between looks at a replay that is waited for
 
 WHICH_EVENTS = N_(
@@ -40,7 +55,7 @@ WHICH_EVENTS = N_(
 )
 
 
-@app.command()
+@app.command(cls=Filtering)
 @asking
 async def replay(
     given: Given,
@@ -51,30 +66,17 @@ async def replay(
             help="Events (evt_…, its end, @PIN or latest), or those that a filter means.",
         ),
     ] = None,
-    last: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The newest so many of them.")
-    ] = None,
-    first: Annotated[
-        int | None, typer.Option(metavar="SEQUENCE", help="From this sequence on.")
-    ] = None,
-    through: Annotated[
-        int | None, typer.Option(metavar="SEQUENCE", help="Up to this sequence.")
-    ] = None,
-    received_since: Annotated[
-        str | None, typer.Option("--since", help="Received since: 2h, 3d, or a time (RFC 3339).")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--conversation", Old("--key"), help="Of this conversation, or other key."),
-    ] = None,
-    text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
-    q: Annotated[
-        str | None, typer.Option("--filter", help="That a filter means, e.g. 'from:customer bolo'.")
-    ] = None,
-    dead: Annotated[bool, typer.Option("--dead", help="Those that are dead.")] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
+    last: Last = None,
+    first: First = None,
+    through: Through = None,
+    received_since: Since = None,
+    until: Until = None,
+    kind: Kind = None,
+    key: Key = None,
+    text: Text = None,
+    q: Meant = None,
+    dead: Dead = False,
+    all_: All = False,
     channel: Channel = None,
     name: Name = None,
     rate_per_s: Annotated[
@@ -97,28 +99,32 @@ async def replay(
         raise UsageError(
             _("--rate-per-s: {rate} is no number of deliveries").format(rate=rate_per_s)
         )
-    if first is not None and last is not None:  # as a range was written before
-        through, last = last, None
+    through, last = ranged(first, through, last)
     ids, q = await _named(given, words or (), q)
-    # An empty key or kind is a condition, too: events that have none.
-    asked: dict[str, Any] = {
-        "received_from": moment(received_since, "--since"),
-        "received_before": moment(until, "--until"),
-        "kind": kind,
-        "key": key,
-        "text": text,
-        "q": q,
-    }
-    others = {"events": ids or None, "first": first, "last": through}
-    others |= {"dead": dead or None, "all": all_ or None}
+    asked = said(
+        {
+            "received_from": moment(received_since, "--since"),
+            "received_before": moment(until, "--until"),
+            "kind": kind,
+            "key": key,
+            "text": text,
+            "q": q,
+        }
+    )
+    others = said({"events": ids or None, "first": first, "last": through})
+    others |= said({"dead": dead or None, "all": all_ or None})
+    if wrong := unclear(asked, others, last):
+        raise UsageError(wrong, _(WHICH_EVENTS))
     where = given.configuration.settings.channel
-    if not ids and (_set(asked) or _set(others) or last is not None):
+    if not ids:
         where = await channel_of(given)
     body = {
         "channel": where,
         "subscription": await name_of(given),
-        "selection": await _selection(given, where, _set(asked), _set(others), last),
-        **_set({"rate_per_s": rate_per_s}),
+        "selection": others | asked
+        if last is None
+        else await _newest(given, {"channel": where, **asked}, last),
+        **said({"rate_per_s": rate_per_s}),
     }
     plan = await given.api.ask("POST", "replays", answers.Plan, {**body, "dry_run": True})
     planned = plan.read()
@@ -138,40 +144,9 @@ async def replay(
         await _watch(given, one.number)
 
 
-def _set(conditions: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in conditions.items() if value is not None}
-
-
-async def _selection(
-    given: Given,
-    channel: str | None,
-    asked: dict[str, Any],
-    others: dict[str, Any],
-    last: int | None,
-) -> dict[str, Any]:
-    """What a replay is to be of.
-
-    Args:
-        given: The command's.
-        channel: Whose events.
-        asked: What lists of events are asked for, too.
-        others: What is said beside.
-        last: How many of the newest; None for all of them.
-    """
-    chosen = {**others, **asked}
-    if not chosen and last is None:
-        raise UsageError(_("nothing says which events are meant"), _(WHICH_EVENTS))
-    if "all" in others and (len(chosen) > 1 or last is not None):
-        raise UsageError(_("--all goes with no other condition"), _(WHICH_EVENTS))
-    if last is None:
-        return chosen
-    if others:
-        text = _("--last goes with a filter, a kind, a conversation, a text or a time")
-        raise UsageError(text, _(WHICH_EVENTS))
-    if last > MAX_LAST:
-        text = _("--last takes up to {number}").format(number=counted(MAX_LAST))
-        raise UsageError(text, _("Say --since 2h, or --first and --through."))
-    found, _older = await newest_events(given, {"channel": channel, **asked}, last)
+async def _newest(given: Given, query: dict[str, Any], last: int) -> dict[str, Any]:
+    """A selection of the newest events that are meant."""
+    found, _older = await newest_events(given, query, last)
     if not found:
         raise NothingFound(_("no event matches: nothing was begun"), _(WHICH_EVENTS))
     return {"events": [str(event["id"]) for event in found]}

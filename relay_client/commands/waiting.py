@@ -16,7 +16,6 @@ import typer
 
 from relay_client.commands.lines import own, state_of
 from relay_client.commands.meant import (
-    Filter,
     channel_of,
     event_of,
     filter_of,
@@ -33,7 +32,8 @@ from relay_client.errors import (
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
 from relay_protocol.times import parse_span
-from relay_terminal.usage import App
+from relay_terminal.meant import Filter
+from relay_terminal.usage import App, Filtering
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ MAX_SEEN = 1_000  # events that came and are not decided; those behind them are 
 STATUS = re.compile(r"[1-9][0-9]{2}|[1-9]xx")
 
 
-@app.command()
+@app.command(cls=Filtering)
 @asking
 async def wait(
     given: Given,

@@ -28,6 +28,7 @@ from relay_server.cli.options import ARGUMENTS, WORDED, Json, Yes
 from relay_server.configs import Settable, settings_of
 from relay_terminal.console import Console
 from relay_terminal.program import confirmed
+from relay_terminal.usage import Command, Filtering
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def command(
     show: Show,
     *,
     emptying: bool = False,
-    dashes: bool = False,
+    filtering: bool = False,
     **configs: type[msgspec.Struct],
 ) -> Callable[[Callable[..., Work | Json]], Callable[..., Work | Json]]:
     """Make a command of a function, which gives what is to be asked, or the result.
@@ -74,7 +75,7 @@ def command(
         name: Its name there.
         show: Prints the result for people.
         emptying: It has the options that empty a setting, such as `--no-hmac`, too.
-        dashes: What begins with `-` and is no option is an argument.
+        filtering: Its arguments are words of a filter.
         configs: Names of the function's parameters that get what was given of a config's settings,
             as the API takes it, but for those that have a parameter of their own.
     """
@@ -99,7 +100,7 @@ def command(
                 parameters += _options(tables[parameter.name], emptying)
             elif parameter.name != "ctx":
                 parameters.append(parameter)
-        _add(app, name, run, function.__doc__, [*parameters, _AS_JSON], dashes=dashes)
+        _add(app, name, run, function.__doc__, [*parameters, _AS_JSON], filtering=filtering)
         return function
 
     return made
@@ -195,15 +196,14 @@ def _add(
     about: str | None,
     parameters: list[inspect.Parameter],
     *,
-    dashes: bool = False,
+    filtering: bool = False,
 ) -> None:
     """Have an app run a function that is called with these parameters, as typer reads them."""
     # Not functools.wraps: what is wrapped would be asked for its types, and has others.
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
     run.__annotations__ = {}
-    context = {"ignore_unknown_options": dashes}
-    app.command(name, help=about, context_settings=context)(run)
+    app.command(name, help=about, cls=Filtering if filtering else Command)(run)
 
 
 def _parameter(

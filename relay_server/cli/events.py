@@ -19,8 +19,9 @@ from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
+from relay_terminal.meant import Filter, Key, Kind, Since, Until, Words
 from relay_terminal.states import state_of
-from relay_terminal.usage import App, Old
+from relay_terminal.usage import App
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -200,26 +201,15 @@ def _write(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-@command(app, "list", show_events, dashes=True)
+@command(app, "list", show_events, filtering=True)
 def events_list(
     ctx: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILTER",
-            help='Those that it means, such as kind:message_created -is:private "bom dia".',
-        ),
-    ] = None,
-    q: Annotated[str | None, typer.Option("--filter", help="The same, as one option.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Received since: 2h, 3d, or a time (RFC 3339).")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--conversation", Old("--key"), help="Of this conversation, or other key."),
-    ] = None,
+    words: Words = None,
+    q: Filter = None,
+    since: Since = None,
+    until: Until = None,
+    kind: Kind = None,
+    key: Key = None,
     state: Annotated[
         str | None, typer.Option(help="With a delivery that is waiting, failed, dead, delivered …")
     ] = None,
@@ -231,9 +221,6 @@ def events_list(
     ] = False,
 ) -> Work:
     """List the newest events, and what became of each."""
-    for word in words or []:
-        if word.startswith("--"):
-            raise typer.BadParameter(_("there is no option {word}").format(word=word))
     meant = {
         "channel": channel,
         "q": " ".join([*(words or []), *([q] if q else [])]),
@@ -249,10 +236,10 @@ def events_list(
         if state or before or since or until:
             raise typer.BadParameter(_("--follow goes with no time, state or sequence"))
         return lambda api: _followed(api, meant, as_json=as_json)
-    return lambda api: _listed(api, meant | {"limit": limit, "before": before})
+    return lambda api: listed(api, meant | {"limit": limit, "before": before})
 
 
-async def _listed(api: Api, query: Json) -> Json:
+async def listed(api: Api, query: Json) -> Json:
     """Events up to a limit; the server looks at some for each answer, and a rare one takes many."""
     events = list[Json]()
     while True:

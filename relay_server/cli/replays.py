@@ -8,11 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay_server.cli.command import Work, ask, command, route, target_of
+from relay_server.cli.events import listed
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
 from relay_server.cli.text import about, alarm, lines, pairs, when, whose
 from relay_server.errors import NothingSelected
+from relay_terminal import meant
+from relay_terminal.meant import (
+    Dead,
+    First,
+    Key,
+    Kind,
+    Last,
+    Meant,
+    Since,
+    Text,
+    Through,
+    Until,
+    ranged,
+    said,
+    unclear,
+)
 from relay_terminal.program import confirmed
-from relay_terminal.usage import App, Old
+from relay_terminal.usage import App
 from relay_terminal.words import N_, _, counted, plural
 
 if TYPE_CHECKING:
@@ -197,23 +214,17 @@ def show_discarded(result: Json) -> None:
 
 def replay(
     events: Events = None,
-    first: Annotated[int | None, typer.Option(help="From this sequence number on.")] = None,
-    last: Annotated[int | None, typer.Option(help="Up to this sequence number.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Received since: 2h, 3d, or a time (RFC 3339).")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Received before: the same.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Of this kind, e.g. message_created.")] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--conversation", Old("--key"), help="Of this conversation, or other key."),
-    ] = None,
-    text: Annotated[str | None, typer.Option(help="With this text in the body.")] = None,
-    q: Annotated[
-        str | None, typer.Option("--filter", help="That a filter means, e.g. 'from:customer bolo'.")
-    ] = None,
-    dead: Annotated[bool, typer.Option("--dead", help="Those that are dead.")] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Everything that is kept.")] = False,
+    last: Last = None,
+    first: First = None,
+    through: Through = None,
+    since: Since = None,
+    until: Until = None,
+    kind: Kind = None,
+    key: Key = None,
+    text: Text = None,
+    q: Meant = None,
+    dead: Dead = False,
+    all_: meant.All = False,
     channel: Channel = None,
     subscription: Subscription = None,
     rate_per_s: Annotated[
@@ -224,33 +235,38 @@ def replay(
     ] = False,
 ) -> Work:
     """Deliver events once more, with the same ids: those for which all that is said is true."""
-    conditions = {
-        "events": events or None,
-        "received_from": moment(since, "--since"),
-        "received_before": moment(until, "--until"),
-        "first": first,
-        "last": last,
-        "kind": kind,
-        "key": key,
-        "text": text,
-        "q": q,
-        "dead": dead or None,
-        "all": all_ or None,
-    }
-    # An empty key or kind is a condition, too: events that have none.
-    selection = {name: value for name, value in conditions.items() if value is not None}
-    if not selection:
-        raise typer.BadParameter(_("say which events: ids, a condition, or --all that are kept"))
-    body: Json = {"channel": channel, "subscription": subscription, "selection": selection}
+    through, last = ranged(first, through, last)
+    asked = said(
+        {
+            "received_from": moment(since, "--since"),
+            "received_before": moment(until, "--until"),
+            "kind": kind,
+            "key": key,
+            "text": text,
+            "q": q,
+        }
+    )
+    others = said({"events": events or None, "first": first, "last": through})
+    others |= said({"dead": dead or None, "all": all_ or None})
+    if wrong := unclear(asked, others, last):
+        raise typer.BadParameter(wrong)
+    body: Json = {"channel": channel, "subscription": subscription, "selection": others | asked}
     if rate_per_s is not None:
         body["rate_per_s"] = rate_per_s
-    if dry_run:
-        return ask("POST", "replays", body=body | {"dry_run": True})
 
-    async def bodies(_: Api) -> list[Json]:
-        return [body]
+    async def bodies(api: Api) -> list[Json]:
+        if last is None:
+            return [body]
+        found = await listed(api, asked | {"channel": channel, "limit": last, "before": None})
+        if not found["events"]:
+            raise NothingSelected(_("no event matches: nothing was begun"))
+        return [body | {"selection": {"events": [event["id"] for event in found["events"]]}}]
 
-    return begin(bodies)
+    async def plan(api: Api) -> Json:
+        [planned] = await bodies(api)
+        return await api.call("POST", "replays", planned | {"dry_run": True})
+
+    return plan if dry_run else begin(bodies)
 
 
 @command(app, "list", show_replays)

@@ -25,6 +25,21 @@ def test_a_replay_begins_with_the_server(command: Run) -> None:
     assert (status, "--since: 'yesterday' is not a time" in err) == (1, True)
 
 
+def test_the_newest_of_those_that_are_meant(command: Run) -> None:
+    """As on the laptop: a number of events; a range as it was written before goes on to work."""
+    answer(command("init", "--json"))
+    for line, said in {
+        "--last 5": "no event matches",
+        "--last 5 --dead": "--last goes with a filter",
+        "--last 5000": "--last takes up to 1,000",
+        "--first 1 --last 9": "nobody has subscribed",
+        "--first 1 --through 9": "nobody has subscribed",
+        "--all --key x": "--all goes with no other",
+    }.items():
+        status, _, err = command("replay", *line.split())
+        assert (status != 0, said in err) == (True, True), (line, err)
+
+
 def test_a_dry_run_begins_nothing(command: Run, shown: Shown) -> None:
     command("init")
     status, _, err = command("replay", "--all", "--dry-run")

@@ -13,7 +13,7 @@ import typer
 
 from relay_protocol.errors import RelayError
 from relay_terminal.program import confirmed, run_program
-from relay_terminal.usage import App, Old
+from relay_terminal.usage import App, Filtering, Old
 
 app = App("Does a thing.")
 group = App("More things.")
@@ -46,6 +46,16 @@ def work(
     if name == "wrong":
         raise typer.BadParameter("say which events")
     typer.echo(f"{name} {limit} {key}")
+
+
+@app.command(cls=Filtering)
+def find(
+    words: Annotated[list[str] | None, typer.Argument(help="Which.")] = None,
+    filter: Annotated[str, typer.Option("--filter", help="The same.")] = "",  # noqa: A002
+    limit: Annotated[int, typer.Option(help="How many.")] = 5,
+) -> None:
+    """Find it."""
+    typer.echo(f"{words} {filter} {limit}")
 
 
 @group.command()
@@ -94,6 +104,34 @@ def test_what_is_wrong_is_said_in_two_lines(
     assert (found, out) == (status, "")
     assert err.startswith(said)
     assert err.count("\n") <= 2
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "find -is:private from:human -has:x --limit 2",
+            "['-is:private', 'from:human', '-has:x']  2",
+        ),
+        ("find --filter -from:human", "None -from:human 5"),
+        ("find a -- -b", "['a', '-b']  5"),
+    ],
+)
+def test_a_word_of_a_filter_may_begin_with_a_dash(
+    line: str,
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever letters it has: `-h` alone is the option."""
+    assert run(line, capsys, monkeypatch) == (0, f"{expected}\n", "")
+
+
+def test_an_option_that_a_command_with_a_filter_does_not_have(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _status, _out, err = run("find -is:private --limt 5", capsys, monkeypatch)
+    assert err.startswith("Error: there is no option --limt. Did you mean --limit?")
 
 
 @pytest.mark.parametrize(
