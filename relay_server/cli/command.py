@@ -28,6 +28,7 @@ from relay_server.cli.options import ARGUMENTS, WORDED, Json, Yes
 from relay_server.configs import Settable, settings_of
 from relay_terminal.console import Console
 from relay_terminal.program import confirmed
+from relay_terminal.progress import progress
 from relay_terminal.usage import Command, Filtering
 from relay_terminal.words import _
 
@@ -137,7 +138,12 @@ def route(
         if not yes:
             _work(ctx, ask("GET", *named))  # what is not there needs no question
             confirmed(_(sure).format(**arguments), yes=False)
-        result = _work(ctx, ask(method, *named, body=body))
+        work = ask(method, *named, body=body)
+        if sure:  # what goes may be much
+            with progress(_("Deleting {name}").format(name=named[-1]), 0):
+                result = _work(ctx, work)
+        else:
+            result = _work(ctx, work)
         if isinstance(show, str):
             said = _(show).format(**arguments)
             _print(arguments, lambda _result: Console.of_process().say(said), as_json=as_json)

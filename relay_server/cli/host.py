@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from relay_http.tls import trusting_nobody
-from relay_protocol.errors import RelayError
 from relay_server.cli.command import Work, ask, command, load_settings
 from relay_server.cli.growing import growing
 from relay_server.cli.options import DataDir, Json, Yes
-from relay_server.cli.status import show_status, status
+from relay_server.cli.status import NotReady, index, show_index, show_status, status
 from relay_server.cli.text import lines, when
 from relay_server.cli.urls import client_command, show_login, show_webhook_urls, webhook_urls
-from relay_server.files import SOCKET_NAME, size_of
+from relay_server.errors import InvalidValue
+from relay_server.files import SOCKET_NAME, explained, size_of, write_whole
 from relay_server.health import READY, STATES, state
 from relay_terminal.program import confirmed
 from relay_terminal.usage import App
@@ -25,16 +26,11 @@ if TYPE_CHECKING:
     from relay_server.control import Api
     from relay_server.settings import ServerSettings
 
+FIRST_TOKENS_FILE = "first-tokens.json"  # of `serve --init`, in the data dir
 # The names of the first tokens, and their scopes: of Chatwoot, and of whoever develops the bot.
 FIRST_TOKENS = {"send": "chatwoot", "subscribe": "developer"}
 
 app = App("Takes webhooks, stores them, and pushes them to whoever reads.", completes=True)
-
-
-class NotReady(RelayError, code="not_ready"):
-    """The server is not there, or not ready."""
-
-    hint = "relay-server serve starts it; its log says what is wrong."
 
 
 def show_init(result: Json) -> None:
@@ -134,7 +130,10 @@ def serve(
     ] = None,
     init: Annotated[
         bool,
-        typer.Option("--init", help="Make the data dir, the channel and its tokens, if need be."),
+        typer.Option(
+            "--init",
+            help="Make the data dir, the channel and, in a file there, its tokens, if need be.",
+        ),
     ] = False,
 ) -> None:
     """Run the server until it is stopped."""
@@ -151,13 +150,29 @@ def serve(
     if init:
         made = make_missing(flags, public_url)
         if made["send_token"] or made["subscribe_token"]:
-            show_init(made | {"running": True})
+            _keep_tokens(made)
     settings, sources = load(**flags, public_url=public_url)
     log.set_up(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         status = runner.run(serve_app(settings, sources))
     no_more_signals()
     raise typer.Exit(status)
+
+
+def _keep_tokens(made: Json) -> None:
+    """Put what `init` prints into a file: what a server prints is kept in logs, read by others."""
+    file = Path(made["data_dir"]) / FIRST_TOKENS_FILE
+    try:
+        write_whole(file, json.dumps(made, indent=2).encode() + b"\n")
+    except OSError as exc:
+        why = explained(exc, file.parent)
+        raise InvalidValue(
+            _("{file} cannot be written: {reason}").format(file=file, reason=why)
+        ) from exc
+    lines(
+        _("The first tokens, and the URL for Chatwoot, are in {file}.").format(file=file),
+        _("Its owner alone can read it. Delete it once you have what is in it."),
+    )
 
 
 @command(app, "init", show_init)
@@ -173,6 +188,7 @@ def init(
 
 
 command(app, "status", show_status)(status)
+command(app, "index", show_index)(index)
 
 
 def show_link(result: Json) -> None:

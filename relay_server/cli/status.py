@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from relay_protocol.errors import RelayError
 from relay_server.cli.command import Work
 from relay_server.cli.options import Json
 from relay_server.cli.subscriptions import paused_lines, progress_table
 from relay_server.cli.text import alarm, duration, lines, plain, size, table, when
+from relay_terminal.progress import progress
 from relay_terminal.words import _, plural
 
 if TYPE_CHECKING:
     from relay_server.control import Api
 
+LOOK_S = 0.5  # between two looks at an index that is waited for
 INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `status` says so
+
+
+class NotReady(RelayError, code="not_ready"):
+    """The server is not there, or not ready."""
+
+    hint = "relay-server serve starts it; its log says what is wrong."
 
 
 def show_status(result: Json) -> None:
@@ -94,6 +103,7 @@ def _fullness(c: Json) -> Iterator[str]:
         behind = c["index"]["newest"] - c["index"]["indexed_to"]
         said = _("{name}: the search index is {number} events behind; answers take longer")
         yield said.format(name=c["name"], number=f"{behind:,}")
+        yield "  relay-server index"
 
 
 def _of_subscription(s: Json) -> Iterator[str]:
@@ -142,6 +152,40 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     return "-" if value in (None, "") else plain(value)
+
+
+def show_index(result: Json) -> None:
+    """That it has everything."""
+    count = sum(one["newest"] for one in result["channels"])
+    has = plural(
+        "The search index has {number} event.", "The search index has {number} events.", count
+    )
+    lines(has)
+
+
+def index() -> Work:
+    """Wait until search finds every event, and show how far it is: an index may be built anew."""
+
+    async def wait(api: Api) -> Json:
+        import asyncio
+
+        if not api.running:
+            raise NotReady(_("nothing is indexed: the server does not run"))
+        found = await _indexed(api)
+        with progress(_("Indexing"), sum(one["newest"] for one in found)) as reach:
+            while any(one["indexed_to"] < one["newest"] for one in found):
+                reach(sum(one["indexed_to"] for one in found))
+                await asyncio.sleep(LOOK_S)
+                found = await _indexed(api)
+        return {"channels": found}
+
+    return wait
+
+
+async def _indexed(api: Api) -> list[Json]:
+    """How far each channel is that has an index."""
+    channels = (await api.call("GET", "status"))["channels"]
+    return [{"name": one["name"], **one["index"]} for one in channels if one["index"]]
 
 
 def status(

@@ -51,7 +51,8 @@ async def test_answers_are_right_after_a_kill_at_any_moment(relay: Relay) -> Non
         await relay.start()
         assert await found(relay, "nao+chegou") == 70 * kill
         assert await found(relay, "conv:7") == kill
-    await until_true(lambda: is_level(relay))
+    [channel] = (await relay.said("index"))["channels"]  # it waits until all is indexed
+    assert channel["indexed_to"] == 70 * KILLS
     assert await found(relay, "nao+chegou") == 70 * KILLS
     page = await relay.control("GET", "events?q=chegou&limit=3")
     assert (len(page["events"]), page["indexed_to"]) == (3, 70 * KILLS)

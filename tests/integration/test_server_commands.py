@@ -165,12 +165,17 @@ async def test_serve_can_begin_with_init(tmp_path: Path) -> None:
     with ending(fresh.processes):
         await fresh.start()
         assert await fresh.is_ready()
-        first = fresh.server.output
-        fresh.server.terminate()
-        assert await fresh.server.exit_status() == 0
+        first, kept = fresh.server, fresh.data_dir / "first-tokens.json"
+        made = json.loads(kept.read_text())
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert (await fresh.send(request(token=made["send_token"]))).status == 200
+        kept.unlink()
+        first.terminate()
+        assert await first.exit_status() == 0
         await fresh.start()
-        assert "rly_" in first
-        assert "rly_" not in fresh.server.output
+        assert str(kept) in first.output
+        assert "rly_" not in first.output + first.errors + fresh.server.output
+        assert not kept.exists()
         fresh.server.terminate()
 
 
