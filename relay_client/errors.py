@@ -11,6 +11,7 @@ from relay_terminal.words import N_, _
 CHECK_URL = N_("Check the URL, and that the relay runs.")
 INVALID_NAME = "invalid_value"  # of a subscription's name that cannot be
 INVALID_FILTER = "invalid_filter"  # the relay's code, of a filter that cannot be
+NOTHING_SELECTED = "nothing_selected"  # the relay's code, where nothing is meant
 TOO_MANY_FAILURES = "too_many_failures"  # the relay's code, of who shows wrong tokens
 
 

@@ -16,7 +16,10 @@ from relay_client import __version__
 from relay_client.answers import UNREADABLE, Refused, Whoami
 from relay_client.errors import (
     CHECK_URL,
+    NOTHING_SELECTED,
     TOO_MANY_FAILURES,
+    ClientError,
+    NothingFound,
     RelayProblem,
     RelayUnreachable,
     TokenRefused,
@@ -134,9 +137,7 @@ def no_tls(exc: OSError) -> tuple[str, str]:
     return text, _("Check https or http in the URL.")
 
 
-def refusal(
-    status: int, content: bytes, url: str, server: str = ""
-) -> TokenRefused | RelayProblem | RelayUnreachable:
+def refusal(status: int, content: bytes, url: str, server: str = "") -> ClientError:
     """Why something else came than what was asked for.
 
     Args:
@@ -158,6 +159,8 @@ def refusal(
     text = _("the relay refused: {reason} ({status})")
     text = text.format(reason=harmless(error.message), status=status)
     hint = _hints().get(error.code) or harmless(error.hint or "")
+    if error.code == NOTHING_SELECTED:
+        return NothingFound(text, hint)
     kind = NoSuchRoute if error.code in _NO_ROUTE else RelayProblem
     return kind(text, hint, status=status)
 

@@ -63,7 +63,7 @@ def unclear(asked: Mapping[str, Any], others: Mapping[str, Any], last: int | Non
         last: How many of the newest; None for all of them.
     """
     if not asked and not others and last is None:
-        return _("nothing says which events are meant")
+        return _("nothing says which events are meant: ids, a condition, or --all that are kept")
     if "all" in others and (len(others) > 1 or asked or last is not None):
         return _("--all goes with no other condition")
     if last is not None and others:
