@@ -8,23 +8,13 @@ but for what they are to run. A block that cannot run says why, in a comment tha
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.forking import make_shims
-from tests.support.processes import clean_environment, free_port
-from tests.support.target import BROKEN, always, open_target
-from tests.support.waiting import until
+from tests.support.sandbox import ROOT, Sandbox
 
-ROOT = Path(__file__).parents[2]
 PAGES = [
     *("README.md", "docs/tutorial/*.md", "docs/how-to/*.md", "docs/reference/*.md"),
     "examples/*/README.md",
@@ -35,51 +25,40 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 WHOLE_PAGE = re.compile(r"\A<!-- no block is run: (?P<why>[^>]+) -->")
-MOST_UNRUN = 8  # blocks and pages, of all that there are
-EVENT = "evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab"
+MOST_UNRUN = 10  # blocks and pages, of all that there are
 # What these end with, otherwise than with 0, is what a reader gets as well.
-ANSWERS: dict[str, str] = {}
-BEGINNING = """
-trap 'echo "$?: $BASH_COMMAND" >> "$SANDBOX/failed"' ERR
-set -E
-docker() {
-    case "$1" in exec|run) ;; *) return 0 ;; esac
-    while [ $# -gt 0 ] && [ "$1" != relay-server ] && [ "${1#relay-tunnel:}" = "$1" ]; do
-        shift
-    done
-    [ $# -eq 0 ] || command relay-server "${@:2}"
+ANSWERS = {
+    "replay --first 1200": "there are not as many",
+    "relay-client replay --dead": "nothing is dead of the one who is logged in",
 }
-git() { :; }
-pip() { :; }
-pipx() { curl --fail --silent --output "$SANDBOX/wheel" "$2"; }
-python3() { if [ "$1 $2" = "-m venv" ]; then :; else command python3 "$@"; fi; }
-uuidgen() { echo 00000000-0000-4000-8000-000000000000; }
-curl() { command curl --max-time 20 --silent --fail-with-body "$@"; }
-newest() {
-    EVENT=$(curl --unix-socket "$RELAY_SERVER_DATA_DIR/control.sock" \\
-        'http://relay/api/v1/events?limit=1' | sed -n 's/.*"id":"\\(evt_[^"]*\\)".*/\\1/p') || :
-}
-"""
-# A relay with three subscriptions, one of which has had nothing but failures.
+# A relay with three subscriptions; to that of maria, who is away, everything is dead.
 GIVEN = """
 relay-server init >/dev/null
 relay-server channel set chatwoot --retry-delays none --other-tries 1 >/dev/null
 relay-server serve
-relay-server channel create support >/dev/null
 URL=http://relay:$(cat "$SANDBOX/first")@127.0.0.1:$RELAY_SERVER_PORT
-relay-server token create maria --scope subscribe --channel chatwoot >/dev/null
-RELAY_CLIENT_TOKEN=$(cat "$SANDBOX/last") RELAY_CLIENT_URL=http://127.0.0.1:$RELAY_SERVER_PORT \\
-    relay-client connect --to localhost:$BROKEN
 relay-server token create developer2 --scope admin --scope send >/dev/null
 export TOKEN=$(cat "$SANDBOX/last")
 relay-client login http://127.0.0.1:$RELAY_SERVER_PORT >/dev/null
+maria() { relay-client connect --to localhost:$BROKEN --as maria; }
+maria
+maria_pid=$(tail -1 "$SANDBOX/pids")
 for name in maria-desktop developer2; do
     relay-client connect --to localhost:$TARGET --as $name
 done
 for name in message_created_incoming message_updated message_created_incoming contact_created; do
     curl --output "$SANDBOX/id" --data-binary @relay_client/samples/$name.json $URL/webhook
-    echo '{"event": "message_created", "content": "refund"}' > changed.json
 done
+until relay-server dead list --subscription maria | grep -q contact_created; do sleep 0.1; done
+kill -TERM "$maria_pid"
+again() {  # what a page deletes is there for what it does next
+    curl --unix-socket "$RELAY_SERVER_DATA_DIR/control.sock" --output "$SANDBOX/id" \\
+        http://relay/api/v1/channels/chatwoot/subscriptions/maria && return
+    maria
+    kill -TERM "$(tail -1 "$SANDBOX/pids")"
+}
+echo '{"event": "message_created", "content": "refund"}' > changed.json
+for name in secret old new; do echo "$name-of-the-sender" > $name.txt; done
 """
 
 
@@ -106,111 +85,18 @@ RUN = {
 }
 
 
-class Sandbox:
-    """A folder with a home, both commands, and the ports of what a page speaks of."""
-
-    def __init__(self, folder: Path, forking: Path, target: int, broken: int) -> None:
-        self.folder = folder
-        self.port, self.ops_port, self.nobody = free_port(), free_port(), free_port()
-        self.target, self.broken = target, broken
-        for part in ("tmp", "home/relay-venv/bin", "work"):
-            (folder / part).mkdir(parents=True)
-        make_shims(forking, folder, folder / "home/relay-venv/bin")
-        (folder / "home/relay-venv/bin/pip").symlink_to("/bin/true")
-        for name in ("relay_client", "examples", "docs", "docker-stack.yml"):
-            (folder / "work" / name).symlink_to(ROOT / name)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        home = self.folder / "home"
-        return clean_environment(
-            {
-                "HOME": str(home),
-                "PATH": f"{home}/relay-venv/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "SANDBOX": str(self.folder),
-                "TARGET": str(self.target),
-                "BROKEN": str(self.broken),
-                "RELAY_SERVER_DATA_DIR": str(self.folder / "data"),
-                "RELAY_SERVER_PORT": str(self.port),
-                "RELAY_SERVER_OPS_PORT": str(self.ops_port),
-                "RELAY_SERVER_FORWARD_ALLOW": "127.0.0.1",
-                "RELAY_CLIENT_CHATWOOT_URL": "https://chat.example.com",
-            }
-        )
-
-    def mapped(self, text: str) -> str:
-        """Commands as they are written, with what the sandbox has in the place of examples."""
-        relay = f"127.0.0.1:{self.port}"
-        for written, here in {
-            "https://relay:rly_…@relay.example.com": f"http://relay:$(cat $SANDBOX/first)@{relay}",
-            "https://relay.example.com": f"http://{relay}",
-            "localhost:8802": f"localhost:{self.port}",
-            "localhost:8000": f"localhost:{self.target}",
-            "localhost:8001": f"localhost:{self.nobody}",
-            "chatwootai_webhook_server:8001": f"127.0.0.1:{self.target}",
-            "bot:8001": f"127.0.0.1:{self.target}",
-            "rly_…": "$(cat $SANDBOX/first)",
-            "rly_...": "$TOKEN",
-            "/tmp/relay": "$SANDBOX/tmp/relay",
-            "/somewhere/safe": "$SANDBOX/tmp",
-            "/data/": "$SANDBOX/tmp/",
-            EVENT: "$EVENT",
-            "evt_…": "$EVENT",
-            EVENT[-8:]: '"${EVENT: -8}"',
-        }.items():
-            text = text.replace(written, here)
-        return text
-
-    def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["bash", "-c", BEGINNING + script],
-            cwd=self.folder / "work",
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=150,
-        )
-
-    def end(self) -> None:
-        """End what a page left running."""
-        with suppress(FileNotFoundError):
-            for pid in (self.folder / "pids").read_text().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def forking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where both commands are run, with what they import at hand."""
-    address = tmp_path_factory.mktemp("forking") / "socket"
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.forking", address], cwd=ROOT
-    ) as one:
-        yield address
-        one.kill()
-
-
-@pytest.fixture
-async def sandbox(forking: Path, tmp_path: Path) -> AsyncIterator[Sandbox]:
-    await until(forking.exists)
-    async with open_target() as target, open_target() as broken:
-        broken.answer = always(BROKEN)
-        made = Sandbox(tmp_path, forking, target.port, broken.port)
-        try:
-            yield made
-        finally:
-            made.end()
-
-
 @pytest.mark.parametrize("page", RUN)
 async def test_every_command_of_a_page_runs_as_written(page: str, sandbox: Sandbox) -> None:
     is_begun_there = any("relay-server init" in text for text, _ in RUN[page])
     script = "" if is_begun_there else GIVEN
+    for command in ("channel create support", "token create maria --scope subscribe"):
+        if script and not any(command in text for text, _ in RUN[page]):
+            script += f"relay-server {command} >/dev/null\n"
     for number, (text, why) in enumerate(RUN[page]):
         if not why:
-            script += f"\necho '--- block {number}'; newest\n{sandbox.mapped(text)}"
+            before = "newest" if is_begun_there else "newest; again || :"
+            before += "; stop" if "relay-server restore" in text else ""  # as the page has it
+            script += f"\necho '--- block {number}'; {before}\n{sandbox.mapped(text)}"
 
     done = await asyncio.to_thread(sandbox.run, script)
 

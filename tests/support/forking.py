@@ -27,7 +27,7 @@ sandbox = {sandbox!r}
 stays = bool(arguments) and (arguments[0] in ("serve", "connect") or "follow" in arguments)
 stays = (stays or "--follow" in arguments) and "--help" not in arguments
 out = os.path.join(sandbox, f"out-{{os.getpid()}}")
-tells = arguments[:1] in (["init"], ["token"], ["invite"])
+tells = arguments[:1] == ["init"] or arguments[:2] == ["token", "create"]
 streams = [0, 1, 2]
 if stays or tells:
     streams[1] = os.open(out, os.O_RDWR | os.O_CREAT | os.O_APPEND)
