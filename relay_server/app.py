@@ -8,55 +8,35 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from aiohttp import web
-from aiohttp.typedefs import Middleware
 
 from relay_protocol.errors import RelayError
-from relay_server import tls
 from relay_server.auth import lets_nobody_send
 from relay_server.canary import Canary
 from relay_server.clock import SystemClock, until_next
 from relay_server.configs import ChannelConfig
-from relay_server.dashboard import pages
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.forwards import Forwards
 from relay_server.errors import InvalidValue, StoreBroken
-from relay_server.files import PREFIX, SOCKET_NAME, explained, short_path
+from relay_server.files import PREFIX, explained
+from relay_server.listening import listen
 from relay_server.metrics import Metrics, measure_lag
 from relay_server.operations.channels import delete_forgotten_canaries
 from relay_server.operations.server import VERSION
 from relay_server.sealing import Sealer
-from relay_server.settings import EVERYWHERE, ServerSettings, Sources
+from relay_server.settings import ServerSettings, Sources
 from relay_server.stopping import Ending, on_signals, stop
 from relay_server.store.bodies import BodyKeys
 from relay_server.store.feed import ChannelChanged, TokenMade
 from relay_server.store.opening import open_store, store_exists
-from relay_server.web import api, gateway, guests, openapi
-from relay_server.web.access import ON_HOST, errors_as_json
-from relay_server.web.context import CONTEXT, Context
-from relay_server.web.feed import feed
-from relay_server.web.front import Front
-from relay_server.web.server import (
-    FEED_PATH,
-    HEADER_DEADLINE_S,
-    BoundedRunner,
-    forbid_sniffing,
-    hide_server,
-    keep_if_lent,
-    limit_concurrency,
-    live,
-    metrics,
-    ready,
-    track_request,
-)
+from relay_server.web.context import Context
 
 if TYPE_CHECKING:
     from relay_server.tracing import Tracing
@@ -64,11 +44,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 RESERVED = 256  # open files that are not for connections: the database, the ops port, forwards …
-BACKLOG = 1_024  # connections that wait to be accepted; the kernel refuses more
 UPKEEP_S = 60.0  # between two clean-ups of old events and forgotten canaries
 UPKEEP_FULL_S = 5.0  # the same where a channel is nearly full, or webhooks find no room
-PORT_FLAGS = ("port", "ops_port")  # what `serve` has options for
-OF_WEBHOOKS = ("webhook", "c")  # what their paths begin with
 UPKEEP_LOOK_S = 1.0  # how often it is looked whether one is
 # The thread that writes leaves the interpreter for each statement, and waits this long to come
 # back while the event loop is busy. Python's 5 ms would be most of an answer's time.
@@ -125,76 +102,6 @@ def prepare_data_dir(data_dir: Path) -> None:
         denied = OSError(number, os.strerror(number), str(data_dir))
         reason = explained(denied, data_dir)
         raise InvalidValue(f"the data dir {data_dir} cannot be written to: {reason}")
-
-
-def public_app(context: Context, *, with_dashboard: bool = True) -> web.Application:
-    """What the world reaches beside webhooks, which `Front` takes."""
-    app = _lent_app(context)
-    app.router.add_get("/connect", gateway.connect)
-    described = api.routes + api.public_routes
-    app.add_routes(route.definition() for route in described)
-    guests.add_routes(app)
-    app.router.add_get(openapi.PATH, openapi.handler(described))
-    app.router.add_route("GET", FEED_PATH, feed)
-    if with_dashboard:
-        app.add_routes(pages.routes)
-    return app
-
-
-def dashboard_app(context: Context) -> web.Application:
-    """The dashboard, on a port of its own."""
-    app = _lent_app(context)
-    app.add_routes(pages.routes)
-    return app
-
-
-def _lent_app(context: Context) -> web.Application:
-    """What connections are lent to that `Front` takes."""
-    app = _app(context, keep_if_lent, errors_as_json, limit_concurrency)
-    app.on_response_prepare.append(forbid_sniffing)
-    app.router.add_get("/health/live", live)
-    return app
-
-
-def check_base(base_path: str, app: web.Application) -> None:
-    """Refuse a public URL below which a path could be read in two ways.
-
-    Raises:
-        InvalidValue: Its path begins as one of the server's own does.
-    """
-    first = base_path.split("/")[1:2]
-    own = {resource.canonical.split("/")[1] for resource in app.router.resources()}
-    if own.union(OF_WEBHOOKS).intersection(first):
-        raise InvalidValue(
-            f"{PREFIX}PUBLIC_URL: its path begins with /{first[0]}, as paths of the relay itself"
-            " do: choose another"
-        )
-
-
-def ops_app(context: Context) -> web.Application:
-    """What the operator's own machines reach."""
-    app = _app(context, errors_as_json)
-    app.router.add_get("/health/live", live)
-    app.router.add_get("/health/ready", ready)
-    app.router.add_get("/metrics", metrics)
-    return app
-
-
-def control_app(context: Context) -> web.Application:
-    """What commands on this host reach, through a socket with file mode 0600."""
-    app = _app(context, errors_as_json)
-    app[ON_HOST] = True
-    app.router.add_get("/health/ready", ready)
-    app.add_routes(route.definition() for route in api.routes)
-    app.router.add_route("GET", FEED_PATH, feed)
-    return app
-
-
-def _app(context: Context, *middlewares: Middleware) -> web.Application:
-    app = web.Application(middlewares=[track_request, *middlewares])
-    app[CONTEXT] = context
-    app.on_response_prepare.append(hide_server)
-    return app
 
 
 def fitted(settings: ServerSettings) -> ServerSettings:
@@ -256,7 +163,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         gc.collect()
         gc.freeze()
         stack.callback(gc.unfreeze)
-        servers, front, runners = await _listen(stack, context, ending)
+        servers, front, runners = await listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
         _start_canary(stack, context, servers[0], ending)
         ending.watch(stack, "upkeep", _upkeep(context))
@@ -280,31 +187,6 @@ def load_tracing(settings: ServerSettings) -> Tracing | None:
             " pip install 'relay-tunnel[otel]'"
         ) from exc
     return Tracing(settings.otlp_url, settings.trace_ratio, VERSION)
-
-
-async def serve_control(stack: AsyncExitStack, context: Context, path: Path) -> BoundedRunner:
-    """Listen on a Unix socket that only this user may open.
-
-    Raises:
-        InvalidValue: The socket cannot be made there.
-    """
-    runner = await _runner(stack, control_app(context))
-    old_mask = os.umask(0o177)  # made with mode 0600, so that there is no moment without it
-    try:
-        path.unlink(missing_ok=True)  # left by a server that was killed; the lock says it is gone
-        with short_path(path) as short:
-            await web.UnixSite(runner, short, backlog=BACKLOG).start()
-    except OSError as exc:
-        raise InvalidValue(f"the control socket {path} cannot be made: {exc.strerror}") from exc
-    finally:
-        os.umask(old_mask)
-    stack.callback(_remove, path)
-    return runner
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # the next start does it, or says why it cannot
-        path.unlink(missing_ok=True)
 
 
 async def _ensure_default_channel(context: Context) -> None:
@@ -381,93 +263,6 @@ async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:
     for subscription in await context.store.subscriptions():
         if subscription.config.forward is not None:
             context.forwards.start(subscription)
-
-
-async def _listen(
-    stack: AsyncExitStack, context: Context, ending: Ending
-) -> tuple[Sequence[asyncio.Server], Front, Sequence[BoundedRunner]]:
-    """The public port first, what takes its connections, and all that listens through aiohttp."""
-    settings, problem = context.settings, ""
-    control = await serve_control(stack, context, settings.data_dir / SOCKET_NAME)
-    ops = await _runner(stack, ops_app(context))
-    try:
-        with _explained(settings.ops_host, settings.ops_port, "ops_port"):
-            host = _interfaces(settings.ops_host)
-            await web.TCPSite(ops, host, settings.ops_port, backlog=BACKLOG).start()
-    except InvalidValue as exc:
-        problem = str(exc)  # the other port may be in use, too: who starts a server learns of both
-    app = public_app(context, with_dashboard=not settings.dashboard_port)
-    check_base(settings.base_path, app)
-    public = await _runner(stack, app)
-    front, runners = Front(context, public.handler), [public, ops, control]
-    ports: dict[str, Callable[[], asyncio.Protocol]] = {"port": front}
-    if settings.dashboard_port:
-        runners.append(await _runner(stack, dashboard_app(context)))
-        ports["dashboard_port"] = front.door_to(runners[-1].handler)
-    try:
-        servers = await _listen_publicly(stack, context, ports, ending)
-    except InvalidValue as exc:
-        raise InvalidValue("; ".join(filter(None, (str(exc), problem)))) from exc
-    if problem:
-        raise InvalidValue(problem)
-    return servers, front, runners
-
-
-async def _listen_publicly(
-    stack: AsyncExitStack,
-    context: Context,
-    ports: Mapping[str, Callable[[], asyncio.Protocol]],
-    ending: Ending,
-) -> list[asyncio.Server]:
-    """Listen on ports, by the names of their settings, with what makes their protocols."""
-    settings, certificate = context.settings, tls.load(context.settings)
-    servers = list[asyncio.Server]()
-    for name, factory in ports.items():
-        port = getattr(settings, name)
-        with _explained(settings.host, port, name):
-            server = await asyncio.get_running_loop().create_server(
-                factory,
-                _interfaces(settings.host),
-                port,
-                ssl=certificate.context if certificate else None,
-                backlog=BACKLOG,
-                ssl_handshake_timeout=HEADER_DEADLINE_S if certificate else None,
-            )
-        stack.callback(server.close)
-        servers.append(server)
-    if certificate is not None:
-        renewing = certificate.renew(context.certificate_is_stale)
-        ending.watch(stack, "renewal of the certificate", renewing)
-    return servers
-
-
-def _interfaces(host: str) -> str | None:
-    """What an event loop calls the addresses to listen on; of `::` it would leave IPv4 out."""
-    return None if host == EVERYWHERE else host
-
-
-async def _runner(stack: AsyncExitStack, app: web.Application) -> BoundedRunner:
-    runner = BoundedRunner(app)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    return runner
-
-
-@contextmanager
-def _explained(host: str, port: int, name: str) -> Iterator[None]:
-    """Say what to do where an address cannot be listened on."""
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            flag = f"--{name.replace('_', '-')} or " if name in PORT_FLAGS else ""
-            raise InvalidValue(
-                f"port {port} of {host} is in use by another program: stop that,"
-                f" or choose another with {flag}{PREFIX}{name.upper()}"
-            ) from exc
-        # asyncio's words have the address once more; those of a name that is not known are good.
-        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
-        raise InvalidValue(f"cannot listen on {host} port {port}: {reason}") from exc
 
 
 async def _upkeep(context: Context) -> None:

@@ -21,9 +21,10 @@ from typing import Any
 import aiohttp
 
 from relay_protocol.errors import RelayError
-from relay_server.app import open_context, serve_control
+from relay_server.app import open_context
 from relay_server.errors import InvalidValue
 from relay_server.files import SOCKET_NAME, short_path
+from relay_server.listening import serve_control
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.opening import store_exists
 from relay_terminal.words import _, spoken

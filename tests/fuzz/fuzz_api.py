@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from relay_server.app import public_app
+from relay_server.listening import public_app
 from relay_server.web.front import Front
 from relay_server.web.server import BoundedRunner
 from tests.fuzz.doors import ADMIN_TOKEN, Wire, World, at_once, open_world

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from relay_server.app import public_app
+from relay_server.listening import public_app
 from relay_server.web import api, openapi
 from relay_server.web.context import Context
 from relay_server.web.server import FEED_PATH

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from relay_protocol.messages import ClientMessage, CloseCode, ServerMessage
 from relay_protocol.values import FailureKind
-from relay_server.app import control_app, ops_app, public_app
 from relay_server.dashboard import pages
+from relay_server.listening import control_app, ops_app, public_app
 from relay_server.live.messages import MESSAGES as MESSAGES_OF_FEED
 from relay_server.web.context import Context
 from relay_server.web.ingest import is_webhook

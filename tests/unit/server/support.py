@@ -15,10 +15,10 @@ import msgspec
 from structlog.testing import capture_logs
 
 from relay_protocol.values import Delivery
-from relay_server.app import public_app
 from relay_server.auth import digest, new_secret
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
+from relay_server.listening import public_app
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from relay_server.app import serve_control
 from relay_server.control import open_api
 from relay_server.errors import InvalidValue
 from relay_server.files import SOCKET_NAME
+from relay_server.listening import serve_control
 from relay_server.values import Scope
 from relay_server.web import api
 from relay_server.web.limits import FAILURE_WINDOW_S

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from relay_server.app import check_base, public_app
 from relay_server.errors import InvalidValue
+from relay_server.listening import check_base, public_app
 from relay_server.values import Scope
 from tests.support.clock import VirtualClock
 from tests.support.senders import Answer, request

@@ -15,9 +15,9 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from relay_server import canary
-from relay_server.app import ops_app
 from relay_server.canary import NAME, Canary
 from relay_server.errors import StoreFull
+from relay_server.listening import ops_app
 from relay_server.operations.channels import CANARY_LIFETIME_MS, delete_forgotten_canaries
 from relay_server.values import Scope
 from relay_server.web.server import BoundedRunner

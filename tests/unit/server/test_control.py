@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from relay_server import control
-from relay_server.app import open_context, prepare_data_dir, serve_control
+from relay_server.app import open_context, prepare_data_dir
 from relay_server.control import Api, ApiRefused, NotInitialized, ServerGone, open_api, run
 from relay_server.errors import InvalidValue, StoreLocked
 from relay_server.files import MAX_SOCKET_PATH, SOCKET_NAME, short_path
 from relay_server.health import state
+from relay_server.listening import serve_control
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.sqlite.store import FILE_NAME
 from tests.unit.server.commanding import Serve, listening, say_nothing

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from relay_server.app import ops_app
 from relay_server.configs import ChannelConfig
+from relay_server.listening import ops_app
 from relay_server.web import server
 from relay_server.web.context import CONTEXT
 from relay_server.web.server import MAX_HEADERS, MAX_LINE_BYTES, READ_AGAIN_S, BoundedRunner
