@@ -21,11 +21,13 @@ from tests.simulation.world import simulate
 
 DEEP = os.environ.get("RELAY_FAULTS") == "deep"
 CHUNKS = 80 if DEEP else 20
-SEEDS = 250 if DEEP else 100  # of a chunk
+SEEDS = 250 if DEEP else 50  # of a chunk
 FOUND_WITHIN = 150  # seeds
 SPILLING = 40  # seeds
 
-# What must have happened in 2,000 seeds together, how often at least: half as often as it does.
+# What must have happened in so many seeds together, how often at least: half as often as it does.
+# In fewer seeds it is half of their share, as chance varies more; but once.
+COUNTED_SEEDS = 2_000
 COVERED = {
     **{f"fault {name}": 300 for name in FAULTS},
     "answer lost": 330,
@@ -88,9 +90,10 @@ def test_everything_that_can_go_wrong_went_wrong(tmp_path_factory: pytest.TempPa
     for chunk in reversed(range(CHUNKS)):  # others begin with the first
         counts += counts_of(chunk, tmp_path_factory)
 
-    rare = {what: counts[what] for what, least in COVERED.items() if counts[what] < least}
+    share = min(1.0, CHUNKS * SEEDS / COUNTED_SEEDS / 2)
+    rare = [what for what, least in COVERED.items() if counts[what] < max(1, int(least * share))]
 
-    assert not rare
+    assert not rare, [(what, counts[what]) for what in rare]
 
 
 @pytest.mark.parametrize("seed", [3, 17, 40])
