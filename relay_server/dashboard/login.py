@@ -51,8 +51,10 @@ async def do_login(request: web.Request) -> web.Response:
     key = before.encode("utf-8", "surrogateescape")
     if not before or not hmac.compare_digest(fields.get("form_key", "").encode(), key):
         raise Forbidden(_("the page is too old: load it again, and log in once more"))
-    response = see(local(fields.get("then", "")))
+    response, earlier = see(local(fields.get("then", ""))), await find_visitor(request)
     await log_in(request, response, _whose(request, fields.get("k", "").strip()))
+    if earlier is not None:  # its cookie is gone, so nobody could end it from here
+        await request.app[CONTEXT].store.end_session(earlier.session.digest)
     response.del_cookie(BEFORE_COOKIE, path=cookie_path(request.app[CONTEXT]))
     return response
 

@@ -86,6 +86,16 @@ async def test_logged_out_is_out_in_every_tab_and_nothing_is_kept(
     await expect(page.get_by_role("button", name="Log in")).to_be_visible()
 
 
+async def test_who_logs_in_again_leaves_no_session_behind(relay: Relay, page: Page) -> None:
+    bia = await relay.make_token("bia", "subscribe", "chatwoot")
+    await page.goto(f"{relay.url}/login")
+    await page.fill("#k", bia)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("banner")).to_contain_text("bia")
+    sessions = (await relay.control("GET", "sessions"))["sessions"]
+    assert [session["token"] for session in sessions] == ["bia"]
+
+
 async def test_a_revoked_token_ends_its_sessions_while_pages_are_open(
     relay: Relay, page: Page
 ) -> None:
