@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
@@ -34,6 +35,8 @@ THEME_COOKIE = "relay-theme"
 # What turns text around or hides in it (Unicode TR 9, TR 36): shown as a mark.
 UNSEEN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c\ufeff")
 NEWLINE = "\n\t"
+# A path cannot hold what browsers and proxies take out of one. `rows.js` has the same rule.
+UNHOLDABLE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
 
 def render(
@@ -78,11 +81,12 @@ def templates() -> Environment:
         auto_reload=False,
     )
     made.globals["asset"] = lambda name: assets().url(name)
-    made.globals |= {"_": _filled, "plural": plural}
+    made.globals |= {"_": _filled, "plural": plural, "talk_path": talk_path}
     made.filters |= {
         "clock": clock,
         "moment": moment,
         "span": span,
+        "lasting": lasting,
         "size": size,
         "shown": shown,
         "number": counted,
@@ -95,6 +99,13 @@ def _filled(text: str, /, **fields: object) -> Markup:
     from markupsafe import escape
 
     return escape(_(text)).format(**fields)
+
+
+def talk_path(channel: str, key: str) -> str:
+    """Where a conversation's page is, whatever its key holds."""
+    at = f"/conversations/{channel}"
+    held = UNHOLDABLE.search(key) is None
+    return f"{at}/{quote(key)}" if held else f"{at}?{urlencode({'key': key})}"
 
 
 def clock(unix_ms: int) -> str:
@@ -113,6 +124,13 @@ def span(ms: int) -> str:
         if ms >= length:
             return f"{ms // length} {unit}"
     return f"{max(ms, 0) // 1_000} s"
+
+
+def lasting(ms: int) -> str:
+    """How long, closely: `340 ms`, `2.1 s`; from a minute on roughly."""
+    if ms < 1_000:
+        return f"{max(ms, 0)} ms"
+    return f"{ms / 1_000:.1f} s" if ms < 60_000 else span(ms)
 
 
 def size(number: int) -> str:

@@ -33,9 +33,9 @@ async def conversations(request: web.Request, visitor: Visitor) -> web.Response:
 
 
 async def conversation(request: web.Request, visitor: Visitor) -> web.Response:
-    """`GET /conversations/{channel}/{key}`."""
+    """`GET /conversations/{channel}/{key}`; by `?key=` where a path cannot hold the key."""
     who, channel = visitor.who, request.match_info["channel"]
-    key = request.match_info["key"]
+    key = request.match_info.get("key") or request.query.get("key", "")
     talk = await show_conversation(who, channel, key, await from_query(request, TalkPage))
     names = [one.name for one in await who.store.subscriptions(talk.channel)]
     wanted = request.query.get("subscription", "")
@@ -58,5 +58,6 @@ async def conversation(request: web.Request, visitor: Visitor) -> web.Response:
 
 routes = [
     web.get("/channels/{channel}/conversations", page(conversations)),
-    web.get("/conversations/{channel}/{key:.+}", page(conversation)),
+    web.get("/conversations/{channel}", page(conversation)),
+    web.get(r"/conversations/{channel}/{key:[\s\S]+}", page(conversation)),
 ]

@@ -26,7 +26,7 @@ from relay_server.bodies.talk import (
 from relay_server.errors import ConversationNotFound, InvalidValue
 from relay_server.filters.document import Document
 from relay_server.filters.facts import Direction, Facts
-from relay_server.filters.language import parse, quoted
+from relay_server.filters.language import Filter, Term, Value, parse
 from relay_server.operations import Caller, page_of
 from relay_server.operations.events import DeliveryLine, delivery_line
 from relay_server.operations.finding import BUDGET_S, Asked, find
@@ -177,7 +177,7 @@ async def show_conversation(who: Caller, channel: str, key: str, page: TalkPage)
 async def _is_answered(who: Caller, channel: Channel, key: str, since: int) -> bool:
     """Whether an answer came from a sequence on: on a page before this one."""
     answer = f"kind:{','.join(NEW_MESSAGE)} from:{','.join(ANSWERING)} -is:private"
-    meant = parse(f"{quoted('conv', key)} {answer}", who.now())
+    meant = Filter(terms=(_is_of(key), *parse(answer, who.now()).terms))
     end = who.store.newest(channel.number) + 1
     found = await find(who.parts, Asked(channel.number, meant, since - 1, end, False, 1))
     return bool(found.sequences)
@@ -234,12 +234,17 @@ async def hear_conversation(
 ) -> tuple[Sequence[Heard], int, bool]:
     """The newest events of a conversation, the oldest first; how far back was looked."""
     end = before or who.store.newest(channel.number) + 1
-    meant = parse(quoted("conv", key), who.now())
+    meant = Filter(terms=(_is_of(key),))
     found = await find(who.parts, Asked(channel.number, meant, 0, end, True, MAX_LINES))
     if not found.sequences and found.complete and not before:
         raise ConversationNotFound(key)
     heard = await who.store.examine(channel.number, sorted(found.sequences), _hear)
     return heard, found.scanned_to, found.complete
+
+
+def _is_of(key: str) -> Term:
+    """That an event is of a conversation, whatever its key holds."""
+    return Term("conv", (Value(key.lower()),))
 
 
 def _hear(event: Event) -> Heard:
