@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from relay_protocol.limits import MAX_HEAD_FIELDS
 from relay_server.bodies.scripts import Language
-from relay_server.bodies.tree import Node
+from relay_server.bodies.tree import MASK, Node
 from relay_server.dashboard.events import readers_of
 from relay_server.dashboard.rendering import render
+from relay_server.dashboard.timeline import time_line
 from relay_server.dashboard.visit import Fields, Visitor, explain, form, page, see
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_server.operations.bodies import ComparePage, TreePage, compare, show_tree
@@ -26,7 +28,9 @@ from relay_terminal.words import _
 SHOWN_RAW = 65_536  # bytes of a body that are shown at once; all of it is a download
 HEX_SHOWN = 4_096  # of one that is no text
 OPEN_DEPTH = 2  # levels of a tree that are open at first
+MAX_EDITED_FIELDS = 2 * MAX_HEAD_FIELDS + 16  # of a form that edits: a name and a value each
 MAX_EDITED_HERE = 262_144  # bytes of a body that a page edits; a larger one goes by the API
+BLANKS = " \t"  # around a header's name and value
 VIEWS = ("tree", "raw", "headers")
 PREVIOUS = "previous"  # in the place of an id: the one before of the same kind
 
@@ -45,6 +49,7 @@ async def show(request: web.Request, visitor: Visitor) -> web.Response:
     found, view = await show_event(who, request.match_info["id"]), request.query.get("view", "")
     tree = await show_tree(who, found.id, TreePage(first=_number(request.query.get("first", "0"))))
     raw = await event_body(who, found.id) if view == "raw" or tree.problem else None
+    readers = await readers_of(who, found.channel)
     return render(
         request,
         "event.html",
@@ -55,7 +60,8 @@ async def show(request: web.Request, visitor: Visitor) -> web.Response:
         branches=branches(tree.nodes),
         raw=raw_text(raw.body) if raw else "",
         raw_cut=bool(raw and len(raw.body) > SHOWN_RAW),
-        readers=await readers_of(who, found.channel),
+        readers=readers,
+        line=time_line(found.received_at, found.deliveries, found.attempts, readers, who.now()),
         languages=[str(language) for language in Language],
         told=request.query.get("told", ""),
     )
@@ -135,7 +141,7 @@ async def send_edited(request: web.Request, visitor: Visitor, fields: Fields) ->
             based_on=was.id,
             method=fields.get("method") or None,
             request_target=fields.get("request_target") or None,
-            headers=_headers(fields.get("headers", ""), was.headers),
+            headers=_headers(fields, was.headers),
             body_base64=_edited(text, was.body or ""),
             sign="sign" in fields,
         ),
@@ -180,13 +186,19 @@ def _lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _headers(text: str, was: Sequence[tuple[str, str]]) -> list[tuple[str, str]] | None:
-    """A field a line, as `Name: value`; None where they are as they were."""
-    said = [line for line in _lines(text).split("\n") if line.strip()]
-    if said == [f"{name}: {value}" for name, value in was]:
-        return None
-    lines = [line.partition(":") for line in said]
-    return [(name.strip(), value.strip()) for name, _colon, value in lines]
+def _headers(fields: Fields, was: Sequence[tuple[str, str]]) -> list[tuple[str, str]] | None:
+    """The rows `name-N`, `value-N` of a form that have a name; None where they are as they were."""
+    numbers = sorted(_number(name[5:]) for name in fields if name.startswith("name-"))
+    rows = [_field(fields, number) for number in numbers]
+    said, before = [row for row in rows if row[0]], [(n, v.strip(BLANKS)) for n, v in was]
+    # What is no text was shown with marks, so an untouched field says that it is as it was.
+    kept = [(n, MASK if "\ufffd" in v and (n, v) in before else v) for n, v in said]
+    return None if said == before else kept
+
+
+def _field(fields: Fields, number: int) -> tuple[str, str]:
+    name, value = fields.get(f"name-{number}", ""), fields.get(f"value-{number}", "")
+    return name.strip(BLANKS), value.strip(BLANKS)
 
 
 def branches(nodes: Sequence[Node]) -> list[Branch]:
@@ -225,7 +237,7 @@ routes = [
     web.get("/events/{id}/body", page(body)),
     web.get("/events/{id}/as/{language}", page(as_script)),
     web.get("/events/{id}/edit", page(edit)),
-    web.post("/events/{id}/edit", form(send_edited, 4 * MAX_EDITED_HERE)),
+    web.post("/events/{id}/edit", form(send_edited, 4 * MAX_EDITED_HERE, MAX_EDITED_FIELDS)),
     web.post("/events/{id}/replay", form(replay)),
     web.post("/events/{id}/pin", form(pin)),
     web.get("/compare", page(show_difference)),

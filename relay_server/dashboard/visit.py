@@ -106,12 +106,13 @@ def page(show: Page) -> Handler:
     return guarded(handle)
 
 
-def form(act: Act, limit: int = MAX_FORM_BYTES) -> Handler:
+def form(act: Act, limit: int = MAX_FORM_BYTES, most: int = MAX_FORM_FIELDS) -> Handler:
     """What a form of a page does, once: it answers with where to go on.
 
     Args:
         act: Is given the form's fields.
         limit: Bytes that the form may have.
+        most: Fields that it may have.
     """
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -119,7 +120,7 @@ def form(act: Act, limit: int = MAX_FORM_BYTES) -> Handler:
         if visitor is None:
             raise NotLoggedIn("/")
         check_origin(request)
-        fields = await read_form(request, limit)
+        fields = await read_form(request, limit, most)
         if not hmac.compare_digest(unmask(fields.get("form_key", "")), unmask(visitor.form_key)):
             raise Forbidden(_("the page is too old: load it again, and press once more"))
         return await act(request, visitor, fields)
@@ -252,13 +253,13 @@ def is_compressible(request: web.Request) -> bool:
     return not request.query_string or (from_here and is_page)
 
 
-async def read_form(request: web.Request, limit: int = MAX_FORM_BYTES) -> Fields:
+async def read_form(
+    request: web.Request, limit: int = MAX_FORM_BYTES, most: int = MAX_FORM_FIELDS
+) -> Fields:
     """The fields of a form."""
     body = await read_body(request, limit)
     try:
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS
-        )
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=most)
     except ValueError as exc:
         raise InvalidValue(_("this is no form of a page")) from exc
     return dict(pairs)

@@ -9,7 +9,7 @@ from tests.browser.test_pages import send
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
 from tests.support.senders import request
-from tests.support.target import Target
+from tests.support.target import BROKEN, Target, always
 
 INCOMING = fixture("message_created_incoming")
 
@@ -89,6 +89,66 @@ async def test_a_browser_that_keeps_no_more_drafts_sends_all_the_same(
     await page.get_by_role("button", name="Log out").click()
     await page.wait_for_url(f"{relay.url}/login")
     assert await page.evaluate("sessionStorage.length") == 0, "a draft holds what people wrote"
+
+
+async def test_headers_are_edited_as_rows_and_chips_say_what_is_changed(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    sent = [("X-Old", "1"), ("X-Gone", "2")]
+    raw = request("/webhook", b'{"a": 1, "b": {"c": 2}}', token=relay.send_token, headers=sent)
+    event = (await relay.send(raw)).json["id"]
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    rows, chips = page.locator(".field"), page.locator("[data-changes] .chip")
+    names = [await row.locator("input").first.input_value() for row in await rows.all()]
+    await rows.nth(names.index("X-Old")).locator("input").last.fill("é")
+    await rows.nth(names.index("X-Gone")).get_by_role("button", name="Remove").click()
+    await page.get_by_role("button", name="Add a header").click()
+    await rows.last.get_by_label("Name").fill("X-New")
+    await rows.last.get_by_label("Value").fill("3")
+    await page.locator("[data-body]").fill('{"a": 1, "b": {"c": 3}}')
+    changed = ["X-Old", "− X-Gone", "+ X-New", "/b/c"]
+    await expect(chips).to_have_text(changed)
+    await page.reload()
+    await expect(chips).to_have_text(changed)
+
+    await page.get_by_role("button", name="Send").click()
+    await target.received(2)
+    arrival = target.arrivals[-1]
+    assert (arrival.header(b"X-Old"), arrival.header(b"X-New")) == ("é".encode(), b"3")
+    assert b"X-Gone" not in dict(arrival.headers)
+
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    await page.get_by_role("button", name="Discard changes…").click()
+    sheet = page.get_by_role("dialog", name="Discard these changes?")
+    await expect(sheet.locator(".chip")).to_have_text(changed)
+    await sheet.get_by_role("button", name="Keep them").click()
+    await expect(chips).to_have_text(changed)
+    await page.get_by_role("button", name="Discard changes…").click()
+    await sheet.get_by_role("button", name="Discard", exact=True).click()
+    await expect(chips).to_have_count(0)
+    await page.reload()
+    assert await page.locator("[data-body]").input_value() == '{"a": 1, "b": {"c": 2}}'
+
+
+async def test_what_is_dead_is_discarded_once_one_is_sure(
+    relay: Relay, context: BrowserContext, target: Target, token: str
+) -> None:
+    page = await log_in(relay, context, await relay.make_token("boss", "admin"))
+    target.answer = always(BROKEN)
+    await relay.connect(token, "--to", target.address)
+    await relay.said("subscription", "set", "chatwoot", "ana", "--retry-delays", "none")
+    event = await send(relay, INCOMING)
+    await page.goto(f"{relay.url}/events/{event}")
+    await expect(page.locator("#answers")).to_contain_text("dead")
+    await page.goto(f"{relay.url}/dead")
+    await page.get_by_role("button", name="Discard…").click()
+    await expect(page.get_by_role("heading")).to_have_text("Discard 1 delivery?")
+    await expect(page.locator("main")).to_contain_text("500")
+    await page.get_by_role("link", name="Keep them").click()
+    await page.get_by_role("button", name="Discard…").click()
+    await page.get_by_role("button", name="Discard", exact=True).click()
+    await expect(page.locator("main")).to_contain_text("Nothing is dead")
 
 
 async def test_formatting_keeps_digits_names_and_texts(relay: Relay, page: Page) -> None:

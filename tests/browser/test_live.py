@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from playwright.async_api import BrowserContext, Page, Route, expect
 
 from tests.support.browsing import Seen, becomes_live, event_ids, lists
@@ -221,3 +223,25 @@ async def test_of_many_that_come_while_one_reads_the_newest_are_kept(
     await page.keyboard.press(".")
     await lists(page, ids[: -MOST_ROWS - 1 : -1])
     assert await page.evaluate("document.querySelectorAll('*').length") <= MAX_NODES
+
+
+async def test_what_came_while_one_was_away_stands_above_a_line(relay: Relay, page: Page) -> None:
+    await send(relay, 1)
+    await open_list(relay, page)
+    await expect(page.locator(".away")).to_have_count(0)
+    await page.goto(f"{relay.url}/setup")
+    new = [await send(relay, number) for number in range(2, 5)]
+    await open_list(relay, page)
+    await expect(page.locator(".away")).to_contain_text("3 while you were away")
+    rows = "rows => rows.map(row => row.dataset.eventId ?? row.className)"
+    shown = await page.locator("[data-rows] > *").evaluate_all(rows)
+    assert shown[:4] == [*new[::-1], "away"]
+    await page.reload()
+    await expect(page.locator(".away")).to_have_count(0)
+
+    await page.goto(f"{relay.url}/setup")
+    await asyncio.gather(*(send(relay, number) for number in range(5, 60)))
+    await open_list(relay, page)
+    await expect(page.locator(".away")).to_contain_text("55 while you were away")
+    await page.get_by_role("link", name="go to where you were").click()
+    await expect(page.locator("[data-event-id]").first).to_have_attribute("data-event-id", new[-1])

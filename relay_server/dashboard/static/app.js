@@ -1,9 +1,11 @@
+import { Away } from "./away.js";
 import { copyButtons } from "./copy.js";
 import { BASE, all, one } from "./dom.js";
 import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
 import { loginByLink } from "./login.js";
+import { Pane } from "./pane.js";
 import { Rows } from "./rows.js";
 import { localTimes } from "./time.js";
 
@@ -28,14 +30,30 @@ const themeSwitch = () => {
 // The one place where text becomes markup: pages of this origin, which the server has escaped.
 const partials = globalThis.trustedTypes?.createPolicy("relay-partials", { createHTML: (text) => text });
 
-/** The page, as the server shows it now. */
-const fetched = async () => {
-  const answer = await fetch(location.href, { redirect: "error" });
-  const text = await answer.text();
+/** One press is one request, also while the server takes its time; who comes back may press again. @param {ParentNode} within */
+const pressOnce = (within) => all("form[method=post]", within).forEach((form) => form.addEventListener("submit", () => {
+  const buttons = all("button:enabled", form);
+  const able = (is) => buttons.forEach((button) => { button.disabled = !is; });
+  setTimeout(able, 0, false);
+  addEventListener("pageshow", () => able(true), { once: true });
+}));
+
+/** @param {ParentNode} [within] */
+const enliven = (within = document) => {
+  localTimes(within);
+  copyButtons(within);
+  pressOnce(within);
+};
+
+/** A page of ours, of which parts are taken. @param {string} text */
+const parsed = (text) => {
   const fresh = new DOMParser().parseFromString(partials?.createHTML(text) ?? text, "text/html");
-  localTimes(fresh);
+  enliven(fresh);
   return fresh;
 };
+
+/** A page, as the server shows it now. @param {string} href */
+const fetched = async (href) => parsed(await (await fetch(href, { redirect: "error" })).text());
 
 /** Call something once for all that asks for it within a while, and while the page is seen. @param {() => Promise<void>} call */
 const atMostEach = (milliseconds, call) => {
@@ -55,7 +73,7 @@ const atMostEach = (milliseconds, call) => {
 
 /** Put what changed of the page's parts in place, but for one that somebody is in. */
 const refresh = atMostEach(LOAD_AGAIN_MS, async () => {
-  const fresh = await fetched();
+  const fresh = await fetched(location.href);
   for (const part of all("[data-part]")) {
     const other = one(`[data-part="${part.dataset.part}"]`, fresh);
     if (other && !part.contains(document.activeElement) && part.outerHTML !== other.outerHTML) part.replaceWith(other);
@@ -63,10 +81,13 @@ const refresh = atMostEach(LOAD_AGAIN_MS, async () => {
 });
 
 const liveList = () => {
-  const rows = new Rows(one("[data-rows]"), one("#row"), one(".pill"));
+  const list = one("[data-rows]");
+  const away = page.q ? null : new Away(list, page.channel);
+  const rows = new Rows(list, one("#row"), one(".pill"), () => away?.show());
+  const pane = new Pane(list, one("[data-side]"), parsed);
   const look = atMostEach(LOOK_AGAIN_MS, async () => {
     rows.heard.clear();
-    rows.take(await fetched());
+    rows.take(await fetched(pane.home));
   });
   // What a filter means only the server knows; and it may find an event a little later.
   const again = atMostEach(LOOK_LATER_MS, async () => look());
@@ -77,7 +98,10 @@ const liveList = () => {
       again();
     } else rows.add(event);
   };
-  const changed = (delivery) => delivery.channel === page.channel && rows.changed(delivery);
+  const changed = (delivery) => {
+    if (delivery.event === pane.shown) refresh();
+    if (delivery.channel === page.channel) rows.changed(delivery);
+  };
   const gap = (hole) => hole.channel === page.channel && look();
   new Feed(page.position, { event: add, delivery: changed, gap }, look);
 };
@@ -95,18 +119,10 @@ const liveConversation = () => {
 const liveOverview = () =>
   new Feed(page.position, { event: refresh, subscription: refresh, channel: refresh, refused: refresh }, refresh);
 
-localTimes();
-copyButtons();
+enliven();
 themeSwitch();
 listenToKeys();
 loginByLink();
 editing();
 ({ list: liveList, event: liveEvent, conversation: liveConversation, overview: liveOverview })[page.live]?.();
 one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote
-all("form[method=post]").forEach((form) => form.addEventListener("submit", () => {
-  // One press is one request, also while the server takes its time; who comes back may press again.
-  const buttons = all("button:enabled", form);
-  const able = (is) => buttons.forEach((button) => { button.disabled = !is; });
-  setTimeout(able, 0, false);
-  addEventListener("pageshow", () => able(true), { once: true });
-}));

@@ -21,7 +21,32 @@ const LOOK_MS = 4_000; // between two looks while something holds the feed back
 const LOOKS = 4; // before it is tried again
 const AGAIN_MS = [1_000, 2_000, 5_000, 10_000];
 const KINDS = ["event", "delivery", "subscription", "channel", "refused", "gap", "beat", "bye"];
-export const TEXT = { live: _("● live"), "catching-up": _("◐ catching up"), paused: _("▮▮ paused by you"), held: _("○ held back by a proxy – looking every {number} s", { number: LOOK_MS / 1_000 }) };
+const TEXT = { live: _("● live"), "catching-up": _("◐ catching up"), paused: _("▮▮ paused by you"), held: _("○ held back by a proxy – looking every {number} s", { number: LOOK_MS / 1_000 }) };
+
+/**
+ * What the page says of its feed. A pause hides how well the feed does, but not that there is none:
+ * lost shows as lost, with the pause beside it, and as paused once it is back.
+ */
+const said = { feed: "lost", since: new Date(), paused: false };
+
+export const isPaused = () => said.paused;
+
+const sayState = () => {
+  const isLost = ["lost", "held"].includes(said.feed);
+  const lost = _("○ not live since {time} – retrying", { time: said.since.toLocaleTimeString() });
+  const how = TEXT[said.feed] ?? lost;
+  document.body.dataset.feed = isLost ? "lost" : said.paused ? "paused" : said.feed;
+  const text = one("[data-feed-text]");
+  if (text) text.textContent = !said.paused ? how : isLost ? `${how} · ${TEXT.paused}` : TEXT.paused;
+};
+
+/** Pause the page, or have it go on, where it has a feed. */
+export const togglePause = () => {
+  if (!document.body.dataset.live) return;
+  said.paused = !said.paused;
+  sayState();
+  if (!said.paused) document.dispatchEvent(new Event("unpaused"));
+};
 
 export class Feed {
   /**
@@ -85,7 +110,8 @@ export class Feed {
   open() {
     this.close();
     this.ahead = undefined;
-    if (this.now !== "held") this.state("catching-up");
+    // What is lost, or held back, is so until something comes.
+    if (this.now !== "held") this.state(this.failures ? "lost" : "catching-up");
     this.source = new EventSource(`${BASE}feed?state=1&from=${encodeURIComponent(this.position)}`);
     this.source.onerror = () => this.lost();
     for (const name of KINDS) {
@@ -185,13 +211,11 @@ export class Feed {
 
   /** @param {"live" | "catching-up" | "lost" | "held"} state */
   show(state) {
-    if (document.body.dataset.feed === "paused" && state === "live") return;
     if (this.shown === state) return;
-    this.shown = state;
-    document.body.dataset.feed = state === "held" ? "lost" : state;
-    const text = one("[data-feed-text]");
+    if (state === "lost") said.since = new Date();
+    this.shown = said.feed = state;
+    sayState();
     if (state === "live" && this.lived) this.missed();
     this.lived ||= state === "live";
-    if (text) text.textContent = TEXT[state] ?? _("○ not live since {time} – retrying", { time: new Date().toLocaleTimeString() });
   }
 }

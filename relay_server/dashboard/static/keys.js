@@ -1,50 +1,119 @@
-import { all, one } from "./dom.js";
-import { TEXT } from "./feed.js";
+import { _, all, one } from "./dom.js";
+import { togglePause } from "./feed.js";
 
-/** What keys do; only bare ones, outside of fields, and not while a key is held for an action. */
+/**
+ * What keys do: one table for what is pressed and for the sheet that says so. Only bare keys count,
+ * outside of fields and sheets; one that is held does no more than move. They can be switched off,
+ * for those whose words are typed by speech (WCAG 2.1.4).
+ */
 const OFF = "relay-keys-off";
+const CHORD_MS = 1_500;
 
 /** @param {number} step */
 const move = (step) => {
   const links = all(".row-link");
-  const at = links.indexOf(document.activeElement);
-  links[Math.max(0, Math.min(links.length - 1, at < 0 ? 0 : at + step))]?.focus();
+  if (!links.length) return press(step > 0 ? "j" : "k")();
+  const at = links.findIndex((link) => link === document.activeElement);
+  const from = at < 0 ? links.findIndex((link) => link.hasAttribute("aria-current")) : at;
+  const next = links[Math.max(0, Math.min(links.length - 1, from < 0 ? 0 : from + step))];
+  next.focus();
+  next.dispatchEvent(new Event("reached", { bubbles: true }));
 };
 
 /** @param {string} key */
 const press = (key) => () => {
-  const element = one(`[data-key="${key}"]`);
+  const element = one(`[data-key="${CSS.escape(key)}"]`);
   if (element?.matches("input")) element.focus();
   else element?.click();
 };
 
-export const KEYS = {
-  j: () => (all(".row-link").length ? move(1) : press("j")()),
-  k: () => (all(".row-link").length ? move(-1) : press("k")()),
-  ".": () => one(".pill:not([hidden])")?.click(),
-  ...Object.fromEntries(["/", "r", "R", "e", "d", "y", "w"].map((key) => [key, press(key)])),
-  p: () => {
-    document.body.dataset.feed = document.body.dataset.feed === "paused" ? "live" : "paused";
-    const text = one("[data-feed-text]");
-    if (text) text.textContent = TEXT[document.body.dataset.feed];
-  },
+const go = (key) => () => one(`[data-go="${key}"]`)?.click();
+
+/** @type {[string, string, () => void][]} */
+const KEYS = [
+  ["j", _("next row; on an event the newer one"), () => move(1)],
+  ["k", _("row before; on an event the older one"), () => move(-1)],
+  ["o", _("open the row, as Enter does"), () => document.activeElement?.matches(".row-link") && document.activeElement.click()],
+  [".", _("show what is new"), () => one(".pill:not([hidden])")?.click()],
+  ["p", _("pause, or go on"), togglePause],
+  ["/", _("search"), press("/")],
+  ["r", _("replay to me"), press("r")],
+  ["R", _("replay to another"), press("R")],
+  ["e", _("edit and send"), press("e")],
+  ["d", _("compare with the one before"), press("d")],
+  ["y", _("copy as a script"), press("y")],
+  ["w", _("why there is no answer"), press("w")],
+  ["1", _("the body as a tree"), press("1")],
+  ["2", _("the body raw"), press("2")],
+  ["3", _("the headers"), press("3")],
+  ["g o", _("go to the overview"), go("o")],
+  ["g l", _("go to the live list"), go("l")],
+  ["g c", _("go to the conversations"), go("c")],
+  ["g s", _("go to the subscriptions"), go("s")],
+  ["g d", _("go to what is dead"), go("d")],
+  ["g r", _("go to what was refused"), go("r")],
+  ["g u", _("go to the setup"), go("u")],
+  ["?", _("these keys"), () => sheet().showModal()],
+];
+const ACTS = new Map(KEYS.map(([key, , act]) => [key, act]));
+
+const element = (name, text = "") => {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+};
+
+/** The sheet of all keys, with the switch. */
+const sheet = () => one("dialog.keys") ?? madeSheet();
+
+const madeSheet = () => {
+  const dialog = element("dialog");
+  dialog.className = "keys";
+  const list = element("dl");
+  for (const [keys, says] of [...KEYS, ["Esc", _("up: to the list, out of a field")]]) {
+    const term = element("dt");
+    term.append(...keys.split(" ").map((key) => element("kbd", key)));
+    list.append(term, element("dd", says));
+  }
+  const label = element("label");
+  const box = element("input");
+  box.type = "checkbox";
+  box.checked = !localStorage.getItem(OFF);
+  box.addEventListener("change", () => (box.checked ? localStorage.removeItem(OFF) : localStorage.setItem(OFF, "1")));
+  label.append(box, ` ${_("Single keys do this in this browser")}`);
+  const close = element("button", _("Close"));
+  close.addEventListener("click", () => dialog.close());
+  dialog.append(element("h2", _("Keys")), list, label, close);
+  dialog.setAttribute("aria-label", _("Keys"));
+  document.body.append(dialog);
+  return dialog;
+};
+
+const isTyping = (event) => event.isComposing || event.target.closest("input, textarea, select, [contenteditable]");
+
+const escape = (event) => {
+  if (event.target.closest("input, textarea, select")) event.target.blur();
+  else one("[data-up]")?.click();
 };
 
 export const listenToKeys = () => {
+  let first = "";
+  let forget = 0;
   document.addEventListener("keydown", (event) => {
-    const target = /** @type {HTMLElement} */ (event.target);
-    const typing = target.closest("input, textarea, select, [contenteditable]");
-    if (event.key === "Escape") {
-      if (typing) target.blur();
-      else one("[data-up]")?.click();
-      return;
-    }
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (localStorage.getItem(OFF) || (event.repeat && !"jk".includes(event.key))) return;
-    const act = KEYS[event.key];
-    if (act) {
-      event.preventDefault();
-      act();
-    }
+    if (one("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && !event.isComposing) return escape(event);
+    if (isTyping(event) || localStorage.getItem(OFF)) return;
+    if (event.repeat && !"jk".includes(event.key)) return;
+    const act = ACTS.get(first + event.key);
+    clearTimeout(forget);
+    first = !first && event.key === "g" ? "g " : "";
+    forget = setTimeout(() => (first = ""), CHORD_MS);
+    if (!act) return;
+    event.preventDefault();
+    act();
   });
+  const button = one("[data-keys]");
+  if (!button) return;
+  button.hidden = false;
+  button.addEventListener("click", () => sheet().showModal());
 };

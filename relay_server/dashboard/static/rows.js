@@ -1,4 +1,5 @@
 import { BASE, _, all, mark, one, say } from "./dom.js";
+import { isPaused } from "./feed.js";
 import { localTime } from "./time.js";
 
 /**
@@ -12,9 +13,19 @@ const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("re
 const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped", expired: "skipped" };
 const DIRECTIONS = { customer: ["in", _("from the customer")], bot: ["out", _("from the bot")], agent: ["out", _("from the agent")], system: ["system", _("system")] };
 
+// What browsers and proxies take out of a path; `rendering.py` has the same rule.
+const UNHOLDABLE = /(?:^|\/)\.{0,2}(?:\/|$)/;
+
+/** Where a conversation's page is, whatever its key holds. @param {string} channel @param {string} key */
+const talkPath = (channel, key) => {
+  const at = `${BASE}conversations/${channel}`;
+  return UNHOLDABLE.test(key) ? `${at}?${new URLSearchParams({ key })}` : `${at}/${key.split("/").map(encodeURIComponent).join("/")}`;
+};
+
 export class Rows {
-  /** @param {HTMLElement} list @param {HTMLTemplateElement} template @param {HTMLElement} pill */
-  constructor(list, template, pill) {
+  /** @param {HTMLElement} list @param {HTMLTemplateElement} template @param {HTMLElement} pill @param {() => void} inserted */
+  constructor(list, template, pill, inserted) {
+    this.inserted = inserted;
     this.list = list;
     this.template = template;
     this.pill = pill;
@@ -25,6 +36,7 @@ export class Rows {
     this.timer = 0;
     this.ids = new Set(all("[data-event-id]", list).map((row) => row.dataset.eventId));
     pill.addEventListener("click", () => this.showNew());
+    document.addEventListener("unpaused", () => this.later());
   }
 
   /** @param {any} event */
@@ -77,7 +89,7 @@ export class Rows {
 
   /** Nobody reads further down, and nothing is in hand. */
   get follows() {
-    return scrollY < 40 && !this.list.contains(document.activeElement) && document.visibilityState === "visible" && document.body.dataset.feed !== "paused";
+    return scrollY < 40 && !this.list.contains(document.activeElement) && document.visibilityState === "visible" && !isPaused() && !one("[aria-current]", this.list);
   }
 
   draw() {
@@ -101,11 +113,11 @@ export class Rows {
     const made = this.coming.splice(0).sort((a, b) => b.sequence - a.sequence).map((event) => this.make(event));
     this.passed = 0;
     this.list.prepend(...made);
-    while (this.list.childElementCount > MOST) {
-      const last = this.list.lastElementChild;
-      this.ids.delete(last?.dataset.eventId);
-      last?.remove();
+    for (const last of all("[data-event-id]", this.list).slice(MOST)) {
+      this.ids.delete(last.dataset.eventId);
+      last.remove();
     }
+    this.inserted();
   }
 
   count() {
@@ -136,10 +148,10 @@ export class Rows {
     if (direction) kind.prepend(mark(...direction));
     if (event.key) {
       const talk = document.createElement("a");
-      talk.href = `${BASE}conversations/${encodeURIComponent(event.channel)}/${event.key.split("/").map(encodeURIComponent).join("/")}`;
+      talk.href = talkPath(event.channel, event.key);
       talk.tabIndex = -1;
       talk.append(document.createElement("bdi"));
-      say(talk, event.key.split("/").pop());
+      say(talk, event.key.slice(event.key.indexOf("/") + 1) || event.key);
       one(".c-conv", row).append(talk);
     }
     say(one(".c-who", row), facts.name ?? "");

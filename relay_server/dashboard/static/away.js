@@ -1,0 +1,60 @@
+import { BASE, _, all, one } from "./dom.js";
+import { localTime } from "./time.js";
+
+/**
+ * Where one was in a channel's list: this browser keeps the newest event that was seen, and a line
+ * above it says how many came while nobody looked.
+ */
+export class Away {
+  /** @param {HTMLElement} list @param {string} channel */
+  constructor(list, channel) {
+    this.list = list;
+    this.name = `relay-seen ${BASE}${channel}`;
+    this.back();
+    this.show();
+    addEventListener("pagehide", () => this.leave());
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.leave() : this.back()));
+  }
+
+  get newest() {
+    return Number(one("[data-event-id]", this.list)?.dataset.sequence ?? 0);
+  }
+
+  leave() {
+    const sequence = Math.max(this.newest, this.seen?.sequence ?? 0);
+    localStorage.setItem(this.name, JSON.stringify({ sequence, at: Date.now() }));
+  }
+
+  back() {
+    try {
+      this.seen = JSON.parse(localStorage.getItem(this.name) ?? "null");
+    } catch {
+      this.seen = null;
+    }
+    this.until = 0;
+    this.to = new Date();
+  }
+
+  /** Draw the line, once what came meanwhile is in the list. */
+  show() {
+    if (!this.seen || this.until || this.newest <= this.seen.sequence) return;
+    this.until = this.newest;
+    one(".away", this.list)?.remove();
+    const line = document.createElement("div");
+    line.className = "away";
+    line.setAttribute("role", "row");
+    const cell = document.createElement("span");
+    cell.setAttribute("role", "cell");
+    const times = { from: localTime(new Date(this.seen.at)), to: localTime(this.to) };
+    cell.textContent = _("{number} while you were away ({from} – {to})", { number: this.until - this.seen.sequence, ...times });
+    const known = all("[data-event-id]", this.list).find((row) => Number(row.dataset.sequence) <= this.seen.sequence);
+    if (!known) {
+      const link = document.createElement("a");
+      link.href = `?before=${this.seen.sequence + 1}`;
+      link.textContent = _("go to where you were");
+      cell.append(" · ", link);
+    }
+    line.append(cell);
+    this.list.insertBefore(line, known ?? null);
+  }
+}

@@ -1,0 +1,126 @@
+import { _, all, one } from "./dom.js";
+
+/**
+ * The event beside the list, on wide windows. What is opened there is the event's own page, from
+ * which the pane is taken; the address and the history follow, so that loading it again, a link of
+ * it and a browser without JavaScript all lead to that page. On narrow windows links are links.
+ */
+const WIDE = matchMedia("(min-width: 1200px)");
+const OPENED_HERE = /\/events\/[^/]+(?:\/(?:older|newer))?$/;
+const SETTLE_MS = 120; // a row that is only passed is not loaded
+
+export class Pane {
+  /**
+   * @param {HTMLElement} list Its rows open events.
+   * @param {HTMLElement} side Where they show.
+   * @param {(text: string) => Document} parsed A page of ours, made live.
+   */
+  constructor(list, side, parsed) {
+    this.list = list;
+    this.side = side;
+    this.parsed = parsed;
+    this.home = location.href;
+    this.title = document.title;
+    this.asked = 0;
+    for (const part of [list, side]) part.addEventListener("click", (event) => this.clicked(event));
+    side.addEventListener("submit", (event) => this.sent(event));
+    list.addEventListener("reached", ({ target }) => this.reached(target));
+    addEventListener("popstate", () => this.follow());
+  }
+
+  /** Id of the event that shows; empty for none. */
+  get shown() {
+    return one("[data-pane]", this.side)?.dataset.event ?? "";
+  }
+
+  clicked(event) {
+    const link = event.target.closest("a[href]");
+    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    const isUp = link.matches("[data-up]");
+    if (!isUp && (!WIDE.matches || link.hasAttribute("download") || !OPENED_HERE.test(new URL(link.href).pathname))) return;
+    event.preventDefault();
+    if (isUp) this.leave();
+    else this.load(link.href);
+  }
+
+  /** A row has the focus: while the pane is open it shows that one. @param {EventTarget} link */
+  reached(link) {
+    clearTimeout(this.settling);
+    if (this.side.hidden) return;
+    this.settling = setTimeout(() => this.load(link.href, {}, "replaceState"), SETTLE_MS);
+  }
+
+  /** A form of the pane: its answer shows here, too. */
+  sent(event) {
+    const form = event.target;
+    if (form.method !== "post") return;
+    event.preventDefault();
+    const body = new URLSearchParams(new FormData(form, event.submitter));
+    this.load(form.action, { method: "POST", body }, "replaceState");
+  }
+
+  /** The history went to another address. */
+  follow() {
+    if (OPENED_HERE.test(location.pathname)) this.load(location.href, {}, "");
+    else this.close();
+  }
+
+  /** @param {string} href @param {RequestInit} [options] @param {string} [remember] How the history does. */
+  async load(href, options = {}, remember = "pushState") {
+    const number = (this.asked += 1);
+    try {
+      const answer = await fetch(href, options);
+      const page = this.parsed(await answer.text());
+      if (number !== this.asked) return;
+      const found = one("[data-pane]", page) ?? one("main > section", page);
+      if (!found || answer.url.includes("/login")) return location.assign(href);
+      if (remember && answer.ok) history[remember](null, "", answer.url);
+      document.title = page.title;
+      this.put(found);
+    } catch {
+      if (number === this.asked) this.fail(href);
+    }
+  }
+
+  /** @param {HTMLElement} content */
+  put(content) {
+    const focused = this.side.contains(document.activeElement);
+    this.side.replaceChildren(content);
+    this.side.hidden = false;
+    this.choose();
+    if (focused) (all("#answers summary", content).pop() ?? one("a", content))?.focus();
+  }
+
+  fail(href) {
+    const said = document.createElement("p");
+    said.className = "problem";
+    const again = document.createElement("a");
+    again.href = href;
+    again.textContent = _("Try again");
+    said.append(_("The event could not be loaded."), " ", again);
+    this.put(said);
+  }
+
+  /** Mark the row of what shows. */
+  choose() {
+    for (const link of all(".row-link[aria-current]", this.list)) link.removeAttribute("aria-current");
+    const row = this.shown && one(`[data-event-id="${CSS.escape(this.shown)}"] .row-link`, this.list);
+    if (row) row.setAttribute("aria-current", "true");
+    return row;
+  }
+
+  leave() {
+    history.pushState(null, "", this.home);
+    this.close();
+  }
+
+  close() {
+    this.asked += 1;
+    const row = this.choose();
+    this.side.replaceChildren();
+    this.side.hidden = true;
+    this.choose();
+    document.title = this.title;
+    if (row) row.focus();
+  }
+}
