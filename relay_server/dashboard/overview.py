@@ -123,19 +123,30 @@ def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:
         text = _("{name} is paused ({reason}): {waits}.")
         text = text.format(name=name, reason=one.paused, waits=waits)
         return [Sentence("bad", text, "/subscriptions", _("Resume"))]
-    if one.oldest_waiting_at is None or now - one.oldest_waiting_at < LATE_MS:
-        return []
-    waits = plural(
-        "{number} waits, for {time}.", "{number} wait, the oldest for {time}.", one.backlog
-    ).format(time=span(now - one.oldest_waiting_at))
+    waited = now - one.oldest_waiting_at if one.oldest_waiting_at is not None else 0
+    if waited >= LATE_MS and (one.target_down or not one.connected):
+        waits = plural(
+            "{number} waits, for {time}.", "{number} wait, the oldest for {time}.", one.backlog
+        ).format(time=span(waited))
+        return [_unread(one, name, waits)]
+    if one.retrying:
+        text = plural(
+            "{name}: {number} delivery failed, and is tried again.",
+            "{name}: {number} deliveries failed, and are tried again.",
+            one.retrying,
+        ).format(name=name)
+        link = f"/channels/{one.channel}?q=is%3Afailed"
+        return [Sentence("care", text, link, _("See which"))]
+    return []
+
+
+def _unread(one: SubscriptionView, name: str, waits: str) -> Sentence:
     if one.target_down:
         text = _("{name} waits for its target, which does not answer: {waits}")
         text = text.format(name=name, waits=waits)
-        return [Sentence("bad", text, "/subscriptions", _("Look"))]
-    if not one.connected:
-        text = _("{name} has no reader: {waits}").format(name=name, waits=waits)
-        return [Sentence("care", text, "/subscriptions", _("Look"))]
-    return []
+        return Sentence("bad", text, "/subscriptions", _("Look"))
+    text = _("{name} has no reader: {waits}").format(name=name, waits=waits)
+    return Sentence("care", text, "/subscriptions", _("Look"))
 
 
 def _all_well(found: Status, now: int) -> Sentence:

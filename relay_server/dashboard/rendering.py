@@ -34,6 +34,9 @@ THEMES = ("light", "dark")
 THEME_COOKIE = "relay-theme"
 # What turns text around or hides in it (Unicode TR 9, TR 36): shown as a mark.
 UNSEEN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c\ufeff")
+# In this order: most browsers call themselves by the names of others, too.
+BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari")
+SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
 NEWLINE = "\n\t"
 # A path cannot hold what browsers and proxies take out of one. `rows.js` has the same rule.
 UNHOLDABLE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
@@ -89,6 +92,7 @@ def templates() -> Environment:
         "lasting": lasting,
         "size": size,
         "shown": shown,
+        "browser": browser,
         "number": counted,
     }
     return made
@@ -139,6 +143,13 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
     return f"{number} B"
+
+
+def browser(agent: str) -> str:
+    """A browser by its name and system, as `User-Agent` has them: `Firefox · Linux`."""
+    named = (one for one in BROWSERS if f"{one}/" in agent)
+    system = (one for one in SYSTEMS if one in agent)
+    return " · ".join(filter(None, (next(named, ""), next(system, "")))) or agent
 
 
 def shown(text: object) -> str:

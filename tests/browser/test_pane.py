@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.test_live import open_list, send
@@ -11,7 +11,7 @@ from tests.support.relay import Relay
 from tests.support.target import Target
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def ids(relay: Relay, page: Page) -> list[str]:
     """Three events on a live list, the newest first."""
     found = [await send(relay, number) for number in range(3)]
