@@ -158,6 +158,8 @@ def test_stack_has_traefiks_network_and_one_without_a_way_out(
     assert set(server["networks"]) == {"public", "internal"} == set(stack["networks"])
     assert stack["networks"]["public"]["external"] is True
     assert stack["networks"]["internal"]["internal"] is True
+    # Chatwoot's forms take no name without a dot.
+    assert "relay.internal" in server["networks"]["internal"]["aliases"]
 
 
 def test_stack_lets_forwards_reach_the_bot_and_nothing_else(server: dict[str, Any]) -> None:
