@@ -40,13 +40,14 @@ def plan(wish: Wish, seen: Seen) -> list[Step]:
         has.inboxes[:1] if wish.api else [],
     )
     signed = seen.version.parts >= (SIGNS_ALL if wish.bot or wish.api else SIGNS_WEBHOOKS)
-    made = [*_webhook(wish, wanted, url, signed), *_bot(wish, seen, wanted, url, signed)]
+    made = [*_webhook(wish, wanted, url, signed), *_bot(wish, wanted, url, signed)]
     made += _api_inbox(wish, wanted, url, signed)
     creates = any(step.code.endswith(".create") for step in made)
     before, after = _let_in(seen.channel, wanted.secrets, creates) if signed else ([], [])
     if not signed:
         before = _send_token(wish, seen.channel, wanted, made)
-    return [*before, *made, *after, *_link(wish, seen, wanted)]
+    # The bot is sent something once it has an inbox, so the channel takes its signature before.
+    return [*before, *made, *after, *_inbox(wish, seen, wanted), *_link(wish, seen, wanted)]
 
 
 def _webhook(wish: Wish, wanted: Ours, url: str, signed: bool) -> list[Step]:
@@ -78,39 +79,41 @@ def _webhook(wish: Wish, wanted: Ours, url: str, signed: bool) -> list[Step]:
     return [step] if changes else []
 
 
-def _bot(wish: Wish, seen: Seen, wanted: Ours, url: str, signed: bool) -> list[Step]:
-    steps: list[Step] = []
+def _bot(wish: Wish, wanted: Ours, url: str, signed: bool) -> list[Step]:
     if not wish.bot:
-        return steps
-    bot = wanted.bots[0] if wanted.bots else None
-    if bot is None:
+        return []
+    if not wanted.bots:
 
         async def create(hands: Hands) -> None:
             hands.bot = await hands.chatwoot.create_bot(hands.url, NAME)
             hands.secrets["bot"] = hands.bot.secret or ""
 
         text = _("make an agent bot that posts to {url}").format(url=url)
-        steps.append(Step("bot.create", text, create))
-    elif signed and bot.outgoing_url != url:
+        return [Step("bot.create", text, create)]
+    [bot] = wanted.bots
 
-        async def change(hands: Hands) -> None:
-            await hands.chatwoot.change_bot(bot.id, outgoing_url=url)
+    async def change(hands: Hands) -> None:
+        await hands.chatwoot.change_bot(bot.id, outgoing_url=url)
 
-        text = _("change the agent bot {id}: its URL, without the token").format(id=bot.id)
-        steps.append(Step("bot.change", text, change))
-    if bot is None or seen.inbox_bot is None:
+    text = _("change the agent bot {id}: its URL, without the token").format(id=bot.id)
+    step = Step("bot.change", text, change)
+    return [step] if signed and bot.outgoing_url != url else []
 
-        async def answer(hands: Hands) -> None:
-            of = hands.bot or bot
-            assert of is not None
-            await hands.chatwoot.set_bot(wish.inbox, of.id)
 
-        name = next(one.name for one in seen.inboxes if one.id == wish.inbox)
-        text = _(
-            "have it answer in the inbox {name} ({id}): NEW CONVERSATIONS THERE BEGIN AS PENDING"
-        )
-        steps.append(Step("inbox.bot", text.format(name=name, id=wish.inbox), answer))
-    return steps
+def _inbox(wish: Wish, seen: Seen, wanted: Ours) -> list[Step]:
+    """Have the bot answer in its inbox."""
+    if not wish.bot or (wanted.bots and seen.inbox_bot is not None):
+        return []
+
+    async def answer(hands: Hands) -> None:
+        bot = hands.bot or wanted.bots[0]
+        await hands.chatwoot.set_bot(wish.inbox, bot.id)
+
+    name = next(one.name for one in seen.inboxes if one.id == wish.inbox)
+    text = _(
+        "have the bot answer in the inbox {name} ({id}): NEW CONVERSATIONS THERE BEGIN AS PENDING"
+    )
+    return [Step("inbox.bot", text.format(name=name, id=wish.inbox), answer)]
 
 
 def _api_inbox(wish: Wish, wanted: Ours, url: str, signed: bool) -> list[Step]:

@@ -106,6 +106,11 @@ async def test_a_second_run_changes_nothing(host: Host, wish: Json) -> None:
     assert await host.wrong() == (["double"] if wish == ALL else [])
 
 
+async def test_a_bot_has_its_inbox_when_the_channel_knows_its_secret(host: Host) -> None:
+    steps = ["bot.create", "channel.signature", "inbox.bot", "channel.link"]
+    assert await host.do(**KINDS["bot"]) == steps
+
+
 async def test_what_somebody_set_up_by_hand_is_taken_over(host: Host) -> None:
     """Its URL loses the token only when the channel takes its signature: nothing is refused."""
     token = (
