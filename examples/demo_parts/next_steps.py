@@ -37,6 +37,8 @@ def next_steps(
         ("1. Look at it in a browser: what came, live, and what became of it. This link", HEADING),
         ("   works once, within a minute; d and Enter here prints a new one:", HEADING),
         (link, COMMAND),
+        ("   There: chatwoot, then the row of conversation 322, which the bot refused.", HEADING),
+        ("   It says why. Press e, make the account's id a number, 2, and Send: 200.", HEADING),
         ("", ""),
         ("2. Send a webhook yourself, from another terminal:", HEADING),
         (curl(made["webhook_url_query"]), COMMAND),

@@ -14,7 +14,10 @@ from examples.chatwoot_bot.signature import sign
 from examples.demo_parts.errors import DemoFailed
 from examples.demo_parts.programs import ROOT
 
-FILE = ROOT / "relay_client" / "samples" / "message_created_incoming.json"
+FOLDER = ROOT / "relay_client" / "samples"
+FILE = FOLDER / "message_created_incoming.json"
+SECOND_FILE = FOLDER / "message_created_incoming_attachments.json"
+BOT = {"id": 1, "name": "Robô do Pão 🤖", "type": "agent_bot"}
 SIGNING_SECRET = "FIXTUREwebhookSECRET0001"
 ANSWER_S = 10.0
 
@@ -45,6 +48,20 @@ class Sample:
             fields["sender"]["name"],
             fields["content"],
         )
+
+
+def bots_message() -> bytes:
+    """The webhook of what the bot answered: Chatwoot sends one of each message."""
+    fields = json.loads(FILE.read_bytes())
+    fields |= {"id": fields["id"] + 1, "message_type": "outgoing", "sender": BOT}
+    return json.dumps(fields | {"content": "Temos sim! 🍰 Para quando?"}).encode()
+
+
+def unreadable_message() -> bytes:
+    """Another customer's message, which the bot does not take: its account's id is a text."""
+    fields = json.loads(SECOND_FILE.read_bytes())
+    fields["account"]["id"] = str(fields["account"]["id"])
+    return json.dumps(fields | {"content": "Oi! Meu pedido já saiu?"}).encode()
 
 
 @dataclass(frozen=True, slots=True)

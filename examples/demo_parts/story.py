@@ -25,7 +25,14 @@ from examples.demo_parts.programs import (
     clean_environment,
     output_of,
 )
-from examples.demo_parts.sample import FILE, Answer, Sample, post
+from examples.demo_parts.sample import (
+    FILE,
+    Answer,
+    Sample,
+    bots_message,
+    post,
+    unreadable_message,
+)
 from examples.demo_parts.screen import Screen
 
 START_S = 20.0
@@ -107,6 +114,7 @@ class Demo:
         Raises:
             DemoFailed: The server or the client ended by itself.
         """
+        await self._tell_more()
         token, link = await self._second_token(), await self._link()
         self._screen.say()
         for text, style in next_steps(self._made, token, link, self._ports):
@@ -166,6 +174,18 @@ class Demo:
         self.arrived = True
         self._screen.say()
         self._screen.fold(_timing(answer, arrived_at), "bold green")
+
+    async def _tell_more(self) -> None:
+        """Something to look at: the bot's answer, and a message that it does not take."""
+        self._screen.step("Chatwoot tells of the bot's answer; then another customer writes")
+        seen = [self._client.seek("#318", " 200 "), self._client.seek("#322", " 400 ")]
+        for body in (bots_message(), unreadable_message()):
+            await asyncio.to_thread(post, self._made["webhook_url"], body)
+        for sighting in seen:
+            await self._client.sees(sighting, ARRIVAL_S)
+        self._screen.say()
+        said = "The bot could not read that one, and answered 400. Relay tries again."
+        self._screen.fold(said, "bold")
 
     async def _second_token(self) -> str:
         scope = ["--scope", "subscribe", "--channel", self._made["channel"]]

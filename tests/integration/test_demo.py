@@ -242,6 +242,7 @@ def test_on_a_terminal_it_stays_up_until_ctrl_c(tmp_path: Path) -> None:
         curl = line_with(terminal.plain, "--data-binary")
 
         assert "/login" in line_with(terminal.plain, "#k=rlk_")
+        assert "refused (400)" in terminal.plain, "the bot does not take the second customer's"
         terminal.type("d\n")
         terminal.shows("/login#k=rlk_", times=2)
 
