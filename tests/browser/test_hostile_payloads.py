@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 from playwright.async_api import BrowserContext, Page
 
 from tests.support.relay import Relay
 from tests.support.senders import request
+from tests.support.target import Target, always
+from tests.support.waiting import until_true
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -41,11 +45,22 @@ PAYLOADS = (
     "<form action=http://127.0.0.1:9/><button>",
     "<a href=javascript:alert(1)>x</a>",
     "<math><mtext><script>alert(1)</script>",
+    "<template><script>alert(1)</script></template>",
+    "<object data=http://127.0.0.1:9/>",
+    "<details open ontoggle=alert(1)>",
+    "<style>@import 'http://127.0.0.1:9/'</style>",
+    "</textarea></form><input autofocus onfocus=alert(1)>",
+    "</title></option></select><b>",
+    '" data-key="r" data-live="list',
+    "\r\n\r\n<html><body>",
+    "\u2028\u2029\u0085 lines",
+    "=cmd|' /C calc'!A0 %s %n ${7*7} $(touch x) `touch x`",
 )
+FOREIGN = "main :is(img, iframe, script, style, object, base, meta, math, textarea)"
 # How often there is which element, and which attribute of one, in a document as a browser reads it.
 CENSUS = """html => {
-  const count = {};
-  for (const one of new DOMParser().parseFromString(html, "text/html").querySelectorAll("*")) {
+  const count = {}, all = ":not(.pulse *)"; // whose bars are more with each minute
+  for (const one of new DOMParser().parseFromString(html, "text/html").querySelectorAll(all)) {
     const attributes = one.getAttributeNames().map((name) => `${one.tagName} ${name}`);
     for (const name of [one.tagName, ...attributes]) count[name] = (count[name] ?? 0) + 1;
   }
@@ -53,7 +68,7 @@ CENSUS = """html => {
 }"""
 
 
-def body(text: str) -> bytes:
+def body(text: str, conversation: int) -> bytes:
     """A message in which a stranger wrote one text everywhere."""
     return json.dumps(
         {
@@ -64,46 +79,85 @@ def body(text: str) -> bytes:
             text: text,
             "account": {"id": 2, "name": text},
             "sender": {"id": 3, "name": text, "type": "contact"},
-            "conversation": {"id": 318, "status": text, "meta": {"sender": {"name": text}}},
+            "conversation": {
+                "id": conversation,
+                "status": text,
+                "meta": {"sender": {"name": text}, "assignee": {"name": text}},
+            },
             "attachments": [{"id": 1, "file_type": text}],
         }
     ).encode()
 
 
-async def census(relay: Relay, page: Page, blank: Page, event: str) -> list[Any]:
-    """What each page that shows an event is made of; the first of them is opened, too."""
-    found = []
-    await page.goto(f"{relay.url}/events/{event}")
-    for path in (
-        f"/events/{event}",
-        f"/events/{event}?view=raw",
-        f"/events/{event}?view=headers",
-        f"/channels/chatwoot?q=id%3A{event}",
-        f"/search?q=id%3A{event}",
-    ):
+def answered(text: str) -> bytes:
+    """A target's refusal in which it wrote the text, too."""
+    said = text.encode("utf-8", "replace")
+    return b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
+
+
+class Stranger:
+    """Writes a text wherever one can: body, path, query, fields, the target's answer."""
+
+    def __init__(self, relay: Relay, target: Target) -> None:
+        self._relay = relay
+        self._target = target
+        self._conversations = count(1)
+
+    async def write(self, text: str) -> dict[str, str]:
+        """The pages that show it, by what they are."""
+        conversation, coded = next(self._conversations), quote(text[:200])
+        self._target.answer = always(answered(text))
+        field = "".join(char for char in text if " " <= char < "\x7f")[:1_000]
+        fields = [("X-Note", field), ("User-Agent", field)]
+        path = f"/webhook/{coded}?{coded}={coded}"
+        raw = request(path, body(text, conversation), fields, token=self._relay.send_token)
+        answer = await self._relay.send(raw)
+        assert answer.status == 200, answer
+        await self._relay.send(request(path, b"", fields, token="rly_wrong"))
+        event = answer.json["id"]
+        at = await until_true(lambda: self._dead_at(event))
+        return {
+            "tree": f"/events/{event}",
+            "raw": f"/events/{event}?view=raw",
+            "headers": f"/events/{event}?view=headers",
+            "edit": f"/events/{event}/edit",
+            "list": f"/channels/chatwoot?after={at - 1}",
+            "search": f"/search?after={at - 1}",
+            "conversation": f"/conversations/chatwoot/2/{conversation}",
+        }
+
+    async def _dead_at(self, event: str) -> int:
+        """Its sequence once it was given up; 0 until then."""
+        found = await self._relay.control("GET", f"events/{event}")
+        is_dead = [one["state"] for one in found["deliveries"]] == ["dead"]
+        return int(found["sequence"]) if is_dead else 0
+
+
+async def census(relay: Relay, page: Page, blank: Page, paths: dict[str, str]) -> dict[str, Any]:
+    """What each page that shows a text is made of; the first of them is opened, too."""
+    found = dict[str, Any]()
+    await page.goto(relay.url + next(iter(paths.values())))
+    for name, path in paths.items():
         answer = await page.request.get(relay.url + path)
-        counted = await blank.evaluate(CENSUS, await answer.text())
-        assert "FORM" in counted, path
-        found.append(counted)
+        assert answer.ok, path
+        found[name] = await blank.evaluate(CENSUS, await answer.text())
     return found
 
 
 async def test_whatever_strangers_write_is_text(
-    relay: Relay, page: Page, context: BrowserContext
+    relay: Relay, page: Page, context: BrowserContext, target: Target
 ) -> None:
     blank = await context.new_page()  # where no content policy forbids to read a document
-
-    async def send(text: str) -> str:
-        header = "".join(char for char in text if " " <= char < "\x7f")[:1_000]
-        raw = request("/webhook", body(text), token=relay.send_token, headers=[("X-Note", header)])
-        answer = await relay.send(raw)
-        assert answer.status == 200, answer
-        return str(answer.json["id"])
-
-    benign = await census(relay, page, blank, await send("benign"))
+    forward = {"channel": "chatwoot", "name": "bot", "url": f"http://{target.address}/"}
+    await relay.control("POST", "forwards", forward)
+    once = {"policy": {"other_tries": 1}}
+    await relay.control("PATCH", "channels/chatwoot/subscriptions/bot", once)
+    stranger = Stranger(relay, target)
+    await stranger.write("the first, which has none before it")
+    benign = await census(relay, page, blank, await stranger.write("benign"))
+    assert len(PAYLOADS) == 40
     for text in PAYLOADS:
-        assert await census(relay, page, blank, await send(text)) == benign, text[:80]
-    for path in ("/channels/chatwoot", "/search?q=id%3Aevt_", "/conversations/chatwoot/2/318"):
-        await page.goto(f"{relay.url}{path}")
-        assert await page.locator("main img, main iframe, main script").count() == 0
-    assert await page.locator(".bubble").count() > 0
+        assert await census(relay, page, blank, await stranger.write(text)) == benign, text[:80]
+    for path in ("/dead", "/refused", "/channels/chatwoot", "/channels/chatwoot/conversations"):
+        await page.goto(relay.url + path)
+        assert await page.locator(FOREIGN).count() == 0, path
