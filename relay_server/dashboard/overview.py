@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from relay_server.dashboard.rendering import render, span
+from relay_server.dashboard.rendering import reason, render, span
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.operations import Caller
 from relay_server.operations.pulse import Minute, PulseFields, show_pulse
@@ -121,7 +121,7 @@ def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:
     if one.paused:
         waits = plural("{number} waits", "{number} wait", one.backlog)
         text = _("{name} is paused ({reason}): {waits}.")
-        text = text.format(name=name, reason=one.paused, waits=waits)
+        text = text.format(name=name, reason=reason(one.paused), waits=waits)
         return [Sentence("bad", text, "/subscriptions", _("Resume"))]
     waited = now - one.oldest_waiting_at if one.oldest_waiting_at is not None else 0
     if waited >= LATE_MS and (one.target_down or not one.connected):

@@ -16,6 +16,7 @@ from tests.browser.test_pages import send
 from tests.support.browsing import becomes_live
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
+from tests.support.target import BROKEN, Target, always
 
 SIGNS = " ·,.:()\u2039\u203a"  # around a sentence
 # What people read on a page: but for what strangers wrote, and what is to be copied.
@@ -88,6 +89,16 @@ async def test_no_english_sentence_stands_on_a_portuguese_page(
         await expect(page_pt.locator("html")).to_have_attribute("lang", "pt-BR")
         read = [piece for text in await page_pt.evaluate(READ) for piece in re.split("[·\n]", text)]
         assert {piece.strip(SIGNS) for piece in read} & unwanted == set(), path
+
+
+async def test_why_a_delivery_failed_is_said_in_portuguese(
+    relay: Relay, page_pt: Page, target: Target, token: str
+) -> None:
+    target.answer = always(BROKEN)
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, b"{}")
+    await page_pt.goto(f"{relay.url}/events/{event}")
+    await expect(page_pt.locator("#answers")).to_contain_text("o destino respondeu 500")
 
 
 async def test_the_script_speaks_as_the_page_does(relay: Relay, page_pt: Page) -> None:
