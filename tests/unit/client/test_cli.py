@@ -18,6 +18,8 @@ from tests.unit.client.support import TOKEN, fake_relay
 
 ROOT = Path(__file__).parents[3]
 MAIN = "from relay_client.cli import main; main()"
+LISTING = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {MAIN}"
+MOST_MODULES = 580  # that a client which brings webhooks to a file imports, the system's included
 
 
 @pytest.fixture
@@ -30,12 +32,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return kept | folders | {"PYTHONPATH": str(ROOT)}
 
 
-async def start(environment: dict[str, str], *arguments: str) -> Process:
+async def start(environment: dict[str, str], *arguments: str, code: str = MAIN) -> Process:
     """Start `relay-client`."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        MAIN,
+        code,
         *arguments,
         env=environment,
         stdin=PIPE,
@@ -136,27 +138,31 @@ async def test_a_closed_output_ends_it_quietly(environment: dict[str, str]) -> N
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_an_idle_client_is_small(environment: dict[str, str]) -> None:
-    """At most 60 MiB resident."""
+    """At most 60 MiB resident, and nothing imported of what other commands and screens need."""
     async with fake_relay() as relay, raw_target() as target:
         environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
-        process = await start(environment, "connect", "--to", f"127.0.0.1:{target.port}")
+        arguments = ("connect", "--output", "plain", "--to", f"127.0.0.1:{target.port}")
+        process = await start(environment, *arguments, code=LISTING)
         connection = await relay.connected()
         await connection.deliver(make_delivery())
         await until(lambda: relay.settled)
         status = Path(f"/proc/{process.pid}/status").read_text()
         process.terminate()
-        await process.wait()
+        output, _errors = await process.communicate()
 
     resident_kib = int(status.partition("VmRSS:")[2].split()[0])
     assert resident_kib <= 60 * 1024
+    loaded = output.decode().splitlines()[-1].split()
+    others = {"rich", "relay_client.doctor", "relay_client.feed", "relay_client.trust"}
+    assert others.isdisjoint(loaded)
+    assert len(loaded) <= MOST_MODULES, len(loaded)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="counts CPU time by os.wait4")
 def test_help_loads_none_of_what_only_work_needs(environment: dict[str, str]) -> None:
     """So it answers at once: each of these costs as much as all the rest."""
-    code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {MAIN}"
     ran = subprocess.run(
-        [sys.executable, "-c", code, "--help"],
+        [sys.executable, "-c", LISTING, "--help"],
         capture_output=True,
         env=environment,
         check=True,
