@@ -40,6 +40,7 @@ _FLAGS = {
 
 DEFAULT = "default"
 LOGIN, PROJECT = N_("saved login"), FILE  # as sources
+_SOURCES = (N_("environment"), N_("flag"))  # the others that are shown
 
 
 class ClientSettings(BaseSettings):

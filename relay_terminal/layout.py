@@ -23,7 +23,7 @@ _NARROW_CELLS = 16  # of the beginning of a text, at least; of others the half
 _CODES = re.compile(r"\x1b\[[0-9;]*m")
 _PAINTED = re.compile(r"(\x1b\[[0-9;]+m)([^\x1b]*)(\x1b\[0m)")
 _NUMBER = re.compile(r"[0-9][0-9.,]*( %)?|-")
-_COMMAND = re.compile(r" *relay-(client|server) ")
+_COMMAND = re.compile(r" *relay-(client|server) .*[^.]")  # a sentence ends with a full stop
 
 
 class Colour(enum.StrEnum):
@@ -63,7 +63,7 @@ def wrapped(text: str, cells: int, hanging: int = 0) -> list[str]:
     They are indented as the first one is, or further. A command stays whole, so that it can be
     copied. 0 cells are room for everything.
     """
-    if not cells or width(text) <= cells or _COMMAND.match(text):
+    if not cells or width(text) <= cells or _COMMAND.fullmatch(text):
         return [text]
     if painted := _PAINTED.fullmatch(text):
         before, inside, after = painted.groups()

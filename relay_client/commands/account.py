@@ -101,7 +101,7 @@ def _sources(given: Given) -> list[str]:
         value, source = described["value"], described["source"]
         if source != "default":
             shown = ", ".join(value) if isinstance(value, list) else str(value)
-            rows.append((name, harmless(shown), str(source)))
+            rows.append((name, harmless(shown), _(str(source))))
     return ["", *table(rows, given.console.cells)] if len(rows) > 1 else []
 
 

@@ -37,8 +37,8 @@ async def list_replays(
 
     def lines() -> list[str]:
         found = answer.read().replays
-        heading = ("REPLAY", "CHANNEL", "SUBSCRIPTION", "STATE", "DONE", "DELIVERED", "DEAD", "")
-        rows = [heading, *map(_replay_row, found)]
+        heading = _("REPLAY"), _("CHANNEL"), _("SUBSCRIPTION"), _("STATE"), _("DONE")
+        rows = [(*heading, _("DELIVERED"), _("DEAD"), ""), *map(_replay_row, found)]
         return table(rows, given.console.cells) if found else [_("There is no replay.")]
 
     given.show(answer.whole, lines)
@@ -63,7 +63,7 @@ async def stop_replay(
 
 
 def _replay_row(one: Replay) -> tuple[str, ...]:
-    state = harmless(one.state)
+    state = harmless(_(one.state))
     if state == "running" and one.paused:
         state = _("paused")
     elif state == "running" and not one.connected:

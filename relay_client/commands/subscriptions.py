@@ -84,11 +84,13 @@ async def list_subscriptions(
     whole: list[dict[str, Any]] = [
         one for one in answer.whole["subscriptions"] if (one["channel"], one["name"]) in names
     ]
-    heading = tuple(map(_, ("CHANNEL", "SUBSCRIPTION", "STATE", "WAITING", "OLDEST")))
-    given.show(
-        {"subscriptions": whole},
-        lambda: table([heading, *map(_row, found)]) if found else [_("None is yours.")],
-    )
+
+    def lines() -> list[str]:
+        heading = _("CHANNEL"), _("SUBSCRIPTION"), _("STATE"), _("WAITING"), _("OLDEST")
+        rows = [heading, *map(_row, found)]
+        return table(rows, given.console.cells) if found else [_("None is yours.")]
+
+    given.show({"subscriptions": whole}, lines)
 
 
 @subscription.command("delete")

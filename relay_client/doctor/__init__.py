@@ -95,7 +95,7 @@ async def _feed(api: Api) -> list[Found]:
 
 def _source(configuration: Configuration, name: str) -> str:
     text = _("{setting} from the {source}")
-    return text.format(setting=name, source=configuration.sources[name])
+    return text.format(setting=name, source=_(configuration.sources[name]))
 
 
 def _said_of(me: Whoami) -> str:

@@ -25,12 +25,13 @@ tokens = App("Secrets that let senders and readers in.")
 def show_channels(result: Json) -> None:
     """A line a channel."""
     table(
-        ("channel", _("webhook path"), _("sender must show"), "kept"),
-        [
-            (c["name"], c["webhook_path"], _auth(c), f"{c['retention_days']:g} days")
-            for c in result["channels"]
-        ],
+        (_("channel"), _("webhook path"), _("sender must show"), _("kept")),
+        [(c["name"], c["webhook_path"], _auth(c), _kept(c)) for c in result["channels"]],
     )
+
+
+def _kept(channel: Json) -> str:
+    return _("{days} days").format(days=f"{channel['retention_days']:g}")
 
 
 def show_channel(result: Json) -> None:
@@ -118,7 +119,7 @@ def _auth(channel: Json) -> str:
 def show_tokens(result: Json) -> None:
     """A line a token."""
     table(
-        ("token", "scopes", "channels", "made"),
+        (_("token"), _("scopes"), _("channels"), _("made")),
         [
             (t["name"], ", ".join(t["scopes"]), _where(t), when(t["created_at"]))
             for t in result["tokens"]

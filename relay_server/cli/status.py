@@ -121,7 +121,7 @@ def _of_subscription(s: Json) -> Iterator[str]:
         if not s["forward"]:
             yield f"  relay-server subscription delete {s['channel']} {s['name']}"
     if s["waits_for"]:
-        yield f"{s['name']} of {s['channel']}: {s['waits_for']}"
+        yield _("{name} of {channel}: {reason}").format(**who, reason=s["waits_for"])
 
 
 def _show_channels(found: Sequence[Json]) -> None:

@@ -102,7 +102,8 @@ def subscription_table(found: Sequence[Json]) -> None:
     progress_table(_("subscription"), found)
     for s in found:
         if s["waits_for"]:
-            lines(f"{s['name']} of {s['channel']}: {s['waits_for']}")
+            who = {"name": s["name"], "channel": s["channel"], "reason": s["waits_for"]}
+            lines(_("{name} of {channel}: {reason}").format(**who))
         if s["filter"]:
             only = _("{name} of {channel} gets only {filter}")
             lines(only.format(name=s["name"], channel=s["channel"], filter=s["filter"]))
@@ -145,7 +146,9 @@ def show_forwards(result: Json) -> None:
     for f in found:
         only = f["filter"] and f" ({f['filter']})"
         why = f["waits_for"] and f": {f['waits_for']}"
-        lines(f"{f['name']} of {f['channel']}{only} -> {f['url']}{why}")
+        whose = _("{subscription} of {channel}")
+        whose = whose.format(subscription=f["name"], channel=f["channel"])
+        lines(f"{whose}{only} -> {f['url']}{why}")
     lines(*paused_lines(found))
 
 
