@@ -33,6 +33,7 @@ from bench.ways import (
     RelayWay,
     Way,
     direct,
+    mortal,
     relay,
     sealed,
     ssh,
@@ -53,6 +54,7 @@ OPEN_WAY: dict[str, Opener] = {
     "relay": relay,
     "unindexed": unindexed,
     "sealed": sealed,
+    "mortal": mortal,
 }
 USUAL = ("direct", "ssh", "viaduct", "relay")
 WORK_DIR = Path("/var/tmp")  # on a disk even where /tmp is memory, and short enough for sockets

@@ -204,6 +204,18 @@ def sealed(folder: Path, target_port: int) -> Iterator[RelayWay]:
 
 
 @contextmanager
+def mortal(folder: Path, target_port: int) -> Iterator[RelayWay]:
+    """Relay whose events all have a time to live."""
+    with relay(folder, target_port) as way:
+        command = [relay_command("relay-server"), "channel", "set", "chatwoot", "--ttl", "*=30m"]
+        environment = {"RELAY_SERVER_DATA_DIR": str(folder / "data")}
+        subprocess.run(
+            command, env=clean_environment() | environment, capture_output=True, check=True
+        )
+        yield way
+
+
+@contextmanager
 def relay_server(
     folder: Path, target_port: int, tree: Path | None = None, **others: str
 ) -> Iterator[RelayWay]:
