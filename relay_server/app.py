@@ -18,6 +18,7 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_server.auth import lets_nobody_send
 from relay_server.canary import Canary
+from relay_server.chatwoot.away import HandOffs
 from relay_server.clock import SystemClock, until_next
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
@@ -157,6 +158,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         _await_init(context)
         await _start_search(stack, context, ending)
         ending.watch(stack, "drifts", context.drifts.run())
+        away = await _begin_hand_offs(stack, context)
         await _start_forwards(stack, context)
         # What was made so far stays: else the collector looks through all of it every few thousand
         # webhooks, and nobody is answered for so long.
@@ -166,6 +168,7 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         servers, front, runners = await listen(stack, context, ending)
         ending.watch(stack, "hub", context.hub.run())
         _start_canary(stack, context, servers[0], ending)
+        ending.watch(stack, "hand-offs", away.run())
         ending.watch(stack, "upkeep", _upkeep(context))
         ending.watch(stack, "lag", measure_lag(context.clock, context.metrics, context.throttle))
         context.listening = True
@@ -253,6 +256,14 @@ def _start_canary(
     secure = settings.tls_cert_file is not None
     rounds = context.canary.run(bound, secure=secure, stopping=lambda: context.stopping)
     ending.watch(stack, "canary", rounds)
+
+
+async def _begin_hand_offs(stack: AsyncExitStack, context: Context) -> HandOffs:
+    """Before there are readers: these ask whose a conversation is."""
+    context.away = HandOffs(context.store, context.hub, context.clock, context.sealer.open)
+    stack.push_async_callback(context.away.close)
+    await context.away.begin()
+    return context.away
 
 
 async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:

@@ -46,6 +46,7 @@ MIN_LIFETIME_S = 1.0  # of one of them; a shorter one is refused
 MAX_LIFETIME_S = 2_592_000.0  # 30 days, of one of them; a longer one is refused
 MIN_AWAY_S = 1.0  # of `--refuse-after` and `--away-after`; a shorter one is refused
 MAX_AWAY_S = 86_400.0  # 1 day, of one of them; a longer one is refused
+MAX_NOTE_CHARS = 1_000  # of `--away-note`; a longer one is refused
 MAX_HEADERS = 32  # that a forward adds; more are refused
 MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
 MAX_SECRETS = 16  # of a channel's sender; more are refused
@@ -397,6 +398,18 @@ class ForwardConfig(msgspec.Struct, frozen=True):
     ] = ()
 
 
+class Away(enum.StrEnum):
+    """What becomes of what waits while nobody answers."""
+
+    QUEUE = "queue"
+    HANDOFF = "handoff"
+
+
+def _is_note(text: str) -> None:
+    if len(text) > MAX_NOTE_CHARS:
+        raise InvalidValue(f"a note has up to {MAX_NOTE_CHARS} characters")
+
+
 class SubscriptionConfig(msgspec.Struct, frozen=True):
     """The settings of a subscription, by an operator or a target.
 
@@ -442,6 +455,24 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         ),
         _is_secret,
     ] = b""
+    away: Annotated[
+        Away,
+        Setting(
+            "While nobody answers: have what waits wait, or hand its Chatwoot conversations to"
+            " people.",
+            metavar="queue|handoff",
+        ),
+    ] = Away.QUEUE
+    away_after_s: Annotated[
+        float,
+        Setting("After how long of that conversations are handed over, e.g. 2m.", "--away-after"),
+        Bounds(MIN_AWAY_S, MAX_AWAY_S, f"a bot is away after {MIN_AWAY_S:g} s to 1 day"),
+    ] = 120.0
+    away_note: Annotated[
+        str,
+        Setting("The note that people find then; {since} is since when. '' for the usual one."),
+        _is_note,
+    ] = ""
 
     def with_filter(self, text: str) -> SubscriptionConfig:
         """The same with another filter, as `language.check_standing` gives it."""

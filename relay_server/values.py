@@ -302,17 +302,23 @@ class Mark(msgspec.Struct, frozen=True):
     changed_at: int = 0
 
 
-EXPIRED = "expired"  # in place of an outcome: the delivery outlived its time to live, untried
+# In place of an outcome of an attempt: how a delivery was settled untried.
+EXPIRED = "expired"  # it outlived its time to live
+TAKEN_OVER = "taken_over"  # people have its conversation
+HAND_OFF = "hand_off"  # a step of handing its conversation to people, which it began
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try of a delivery that has ended; or, as number 0, that it expired."""
+    """One try of a delivery that has ended.
+
+    Number 0 is a note why it was settled untried; those below are steps of a hand-off.
+    """
 
     sequence: int
     attempt: int
     started_at: int
     elapsed_ms: int
-    outcome: str  # "response", a `FailureKind`, or `EXPIRED`
+    outcome: str  # "response", a `FailureKind`, or what stands in place of one
     status: int | None = None  # of the target's answer; None without one
     text: str = ""  # the start of a failed answer's body, or what went wrong
 
@@ -322,9 +328,14 @@ class Attempt(msgspec.Struct, frozen=True):
         return self.status is not None and 200 <= self.status < 300
 
     @property
-    def expired(self) -> bool:
-        """Whether this is no try: the delivery is settled, because it came too late."""
-        return self.outcome == EXPIRED
+    def is_note(self) -> bool:
+        """Whether this is no try: it says why the delivery is settled."""
+        return self.outcome in (EXPIRED, TAKEN_OVER)
+
+    @property
+    def settles_as(self) -> str:
+        """The state of a delivery that a note is of."""
+        return "expired" if self.outcome == EXPIRED else "skipped"
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -537,3 +548,4 @@ class DeliveryState(msgspec.Struct, frozen=True):
     reason: str = ""
     due_at: int = 0
     replay: int = 0  # number of the replay that it is a delivery of; 0 for the subscription's own
+    steps: tuple[Attempt, ...] = ()  # of the hand-off of its conversation that it began, in order

@@ -123,6 +123,21 @@ class Meta(msgspec.Struct, frozen=True):
     assignee_type: str | None = None
 
 
+class Sender(msgspec.Struct, frozen=True):
+    """Whoever wrote a message."""
+
+    id: int | None = None
+    type: str | None = None
+
+
+class LastMessage(msgspec.Struct, frozen=True):
+    """The newest message that somebody wrote, notes too."""
+
+    id: int
+    content: str | None = None
+    sender: Sender | None = None
+
+
 class Conversation(msgspec.Struct, frozen=True):
     """A conversation, by the number that people see."""
 
@@ -130,6 +145,7 @@ class Conversation(msgspec.Struct, frozen=True):
     status: str
     inbox_id: int | None = None
     meta: Meta = Meta()
+    last_non_activity_message: LastMessage | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -92,6 +92,11 @@ def show_event(result: Json) -> None:
         [_attempt(attempt) for attempt in result["attempts"]],
     )
     lines(*(_delivery(d) for d in result["deliveries"] if d["state"] != "delivered"))
+    for step in result["hand_off"]:
+        text = step["text"] if step["done"] else _("begun, and not known to be done")
+        template = _("{time}  hand-off of {name}: {step}: {text}")
+        where = {"time": when(step["at"]), "name": step["subscription"], "step": step["step"]}
+        lines(template.format(**where, text=harmless(text)))
 
 
 def _line(event: Json, *more: str) -> str:

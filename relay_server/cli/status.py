@@ -120,6 +120,9 @@ def _of_subscription(s: Json) -> Iterator[str]:
         yield alarm(away.format(**who, time=when(s["away_since"]), waiting=waiting))
         if not s["forward"]:
             yield f"  relay-server subscription delete {s['channel']} {s['name']}"
+    if s["hand_off_trouble"]:
+        trouble = _("{name} of {channel} cannot hand conversations to people: {reason}")
+        yield alarm(trouble.format(**who, reason=s["hand_off_trouble"]))
     if s["waits_for"]:
         yield _("{name} of {channel}: {reason}").format(**who, reason=s["waits_for"])
 

@@ -11,7 +11,7 @@ import typer
 from relay_server.cli.changes import change, show_changes
 from relay_server.cli.command import Work, ask, command, route, target_of
 from relay_server.cli.options import Channel, Json, Name, OfChannel, moment
-from relay_server.cli.text import alarm, lines, pairs, policy_lines, table, when
+from relay_server.cli.text import alarm, lines, pairs, policy_lines, span, table, when
 from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
 from relay_terminal.usage import App
 from relay_terminal.words import _, plural
@@ -92,9 +92,17 @@ def _state_of(s: Json) -> Json:
         _("waiting"): waiting,
         _("retrying"): retrying,
         _("dead"): f"{s['dead']:,}",
+        _("while nobody answers"): _away(s),
         _("made"): when(s["created_at"]),
         **_signing(s),
     }
+
+
+def _away(s: Json) -> str:
+    if s["away"] == "queue":
+        return _("what comes waits")
+    text = _("conversations are handed to people after {span}; {number} are")
+    return text.format(span=span(s["away_after_s"]), number=f"{s['handed_over']:,}")
 
 
 def subscription_table(found: Sequence[Json]) -> None:

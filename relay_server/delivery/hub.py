@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,6 +28,7 @@ import structlog
 from msgspec.structs import replace
 
 from relay_protocol.messages import Granted, Wanted
+from relay_protocol.values import EventHead
 from relay_server.clock import Clock, until_next
 from relay_server.configs import ORDINARY
 from relay_server.delivery.absence import Absences, check_joined
@@ -127,6 +128,8 @@ class Hub:
     Attributes:
         on_ended: Called with each attempt that ended; set before there are readers.
         open_sealed: Opens what deliveries are signed anew with; set then, too.
+        gate: Asked whether an event of a subscription may go, where people may have its
+            conversation; set before there are readers.
     """
 
     def __init__(
@@ -138,6 +141,8 @@ class Hub:
         self._tracing = tracing
         self.on_ended: Ended = lambda *_: None
         self.open_sealed: OpenSealed = opens_nothing
+        self.gate: Callable[[SubscriptionNumber, EventHead], str | None] = lambda *_: ""
+        self._left_at: dict[SubscriptionNumber, float] = {}  # by its last reader; monotonic seconds
         # Each in the order of coming, so that what happens does not hang on addresses in memory.
         self._peers: dict[Peer, None] = {}  # connections
         self._forwards: dict[Peer, None] = {}
@@ -186,6 +191,17 @@ class Hub:
         """A connection was opened."""
         self._peers[peer] = None
         self._metrics.connections.set(len(self._peers))
+
+    def silent_s(self, number: SubscriptionNumber) -> float:
+        """For how long no target of a subscription took anything, came or went."""
+        served = self._served.get(number)
+        alive_at = self._left_at.get(number, self._began_at)
+        return self._clock.monotonic() - (served.reader.alive_at if served else alive_at)
+
+    def go_on(self, number: SubscriptionNumber, key: str) -> None:
+        """Its gate knows now whether events of a key may go."""
+        if (served := self._served.get(number)) is not None:
+            served.reader.go_on(key)
 
     def idle_s(self, channel: ChannelNumber) -> float:
         """For how long nothing of a channel could go out: nobody read, or no target was there."""
@@ -377,6 +393,7 @@ class Hub:
 
     def _subscription_gone(self, change: SubscriptionGone) -> None:
         self._send_away(change.subscription, "the subscription was deleted")
+        self._left_at.pop(change.subscription, None)
 
     def _skipped(self, change: Skipped) -> None:
         if (served := self._served.get(change.subscription)) is not None:
@@ -433,8 +450,9 @@ class Hub:
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
         on_gone = functools.partial(self._pauses.pause, subscription)
+        gate = functools.partial(self.gate, subscription.number)
         parts = self._clock, self._metrics, on_gone, self._tracing, self.on_ended, self.open_sealed
-        reader = Reader(self._store, channel, subscription, claim, *parts)
+        reader = Reader(self._store, channel, subscription, claim, *parts, gate)
         self._served[subscription.number] = _Served(reader, [peer], share)
         self._by_channel[channel.number][reader] = None
         if joining.epoch > claim.epoch:  # another hub was faster, and this one is told no more
@@ -458,6 +476,7 @@ class Hub:
 
     def _stop(self, number: SubscriptionNumber) -> None:
         reader = self._served.pop(number).reader
+        self._left_at[number] = self._clock.monotonic()
         of_channel = self._by_channel[reader.channel.number]
         del of_channel[reader]
         if not of_channel:

@@ -26,6 +26,7 @@ A replay asks no filter: somebody named what it is for.
 
 Nor does anything expire in it. In live traffic an event is asked whether it came too late when its
 turn comes (`expiry`). One that has is settled like what a filter leaves out, and noted as expired.
+Where people may have its conversation, a gate is asked then, too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import WINDOW_BYTES, WINDOW_DELIVERIES
-from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from relay_protocol.values import EventHead, Failure, FailureKind, Outcome, Response
 from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery.expiry import Lifetimes, expired
@@ -49,6 +50,7 @@ from relay_server.spans import Span, above, gaps, joined
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import (
+    TAKEN_OVER,
     Attempt,
     ChannelNumber,
     Claim,
@@ -72,6 +74,10 @@ DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the 
 TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
 # Told of an attempt that ended: of which channel, whether it delivered, whether it was the last.
 Ended = Callable[[ChannelNumber, bool, bool], None]
+
+
+# Whether an event may go: empty if so, None if that is not known yet, else why it is skipped.
+Gate = Callable[[EventHead], str | None]
 
 
 class Pace:
@@ -120,6 +126,8 @@ class Queue(Order):
         "_clock",
         "_filter",
         "_filtered",
+        "_gate",
+        "_gated",
         "_lifetimes",
         "_noted_floor",
         "_on_ended",
@@ -167,6 +175,8 @@ class Queue(Order):
         self._filtered = False  # what it left out is to be left out again
         self._ask_again_up_to = 0  # was read by another filter
         self._lifetimes: Lifetimes | None = None
+        self._gate: Gate | None = None
+        self._gated = set[str]()  # keys that wait for it
         self._skip_up_to = 0  # somebody settled what waited up to there
         self._skipped: list[Span] = []  # since it was recorded
         self._attempts: list[Attempt] = []
@@ -225,6 +235,18 @@ class Queue(Order):
     def set_lifetimes(self, lifetimes: Lifetimes | None) -> None:
         """Settle what has outlived these when its turn comes, from now on."""
         self._lifetimes = lifetimes
+
+    def set_gate(self, gate: Gate | None) -> None:
+        """Ask before each delivery, from now on, whether it may go."""
+        self._gate = gate
+        for key in list(self._gated):
+            self.ask_again(key)
+
+    def ask_again(self, key: str) -> None:
+        """The gate may know more of a key."""
+        if key in self._gated:
+            self._gated.discard(key)
+            self._keys.discard(key)
 
     def feed(self, change: EventsStored, documents: Documents, now: float) -> bool:
         """Take new events from the change that tells of them; False where they must be read.
@@ -306,12 +328,7 @@ class Queue(Order):
                 if event is None:
                     log.warning("event is gone", sequence=entry.sequence, reader=self.number)
                     self.vanish(entry)
-                elif event.damaged:
-                    self._give_up(entry, event)
-                elif self._is_left_out(entry, event):
-                    self.vanish(entry)
-                    self._skipped.append(Span(entry.sequence, entry.sequence))
-                else:
+                elif self._goes(entry, event):
                     whole.append((entry, event))
             if whole:
                 return whole
@@ -381,6 +398,34 @@ class Queue(Order):
         if lifetime_s is not None:
             self._attempts.append(expired(event.head.sequence, lifetime_s, now_ms))
         return lifetime_s is not None
+
+    def _goes(self, entry: Entry, event: Event) -> bool:
+        """Whether an event is to be delivered, now that its turn is; else that is settled."""
+        if event.damaged:
+            self._give_up(entry, event)
+            return False
+        if self._is_left_out(entry, event):
+            self._leave(entry)
+            return False
+        return self._gate is None or self._may_go(entry, event, self._gate)
+
+    def _leave(self, entry: Entry) -> None:
+        """Settle one that is not to be delivered."""
+        self.vanish(entry)
+        self._skipped.append(Span(entry.sequence, entry.sequence))
+
+    def _may_go(self, entry: Entry, event: Event, gate: Gate) -> bool:
+        """Ask the gate: what must not go is settled; what may go later holds its key until then."""
+        why = gate(event.head)
+        if why is None:
+            self._gated.add(entry.key)
+            self._keys.add(entry.key)
+            self.put_back(entry)
+        elif why:
+            self._leave(entry)
+            now_ms = self._clock.unix_ms()
+            self._attempts.append(Attempt(entry.sequence, 0, now_ms, 0, TAKEN_OVER, text=why))
+        return why == ""
 
     def _drop_skipped(self, picked: Sequence[Entry]) -> None:
         """Let go of those that somebody settled, and put back the rest."""

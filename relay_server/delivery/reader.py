@@ -36,11 +36,11 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.values import Delivery, Outcome
 from relay_server.clock import Clock
-from relay_server.configs import Policy
+from relay_server.configs import Away, Policy
 from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.expiry import lifetimes_of
 from relay_server.delivery.lanes import Entry
-from relay_server.delivery.queue import Ended, Queue
+from relay_server.delivery.queue import Ended, Gate, Queue
 from relay_server.delivery.resigning import Signer, signer_of
 from relay_server.delivery.retry import Next, Verdict
 from relay_server.delivery.sifter import filter_of
@@ -94,6 +94,10 @@ class Reader:
         tracing: Told of deliveries, where they are traced.
         on_ended: Called with each attempt that ended.
         open_sealed: Opens what deliveries are signed anew with.
+        gate: Asked whether an event may go, where people may have its conversation.
+
+    Attributes:
+        alive_at: When a target took something last, or came or went; monotonic seconds.
     """
 
     def __init__(
@@ -108,7 +112,10 @@ class Reader:
         tracing: Tracing | None = None,
         on_ended: Ended = lambda *_: None,
         open_sealed: OpenSealed = opens_nothing,
+        gate: Gate | None = None,
     ) -> None:
+        self.alive_at = clock.monotonic()
+        self._gate = gate
         self.channel = channel
         self.subscription = subscription
         self.claim = claim
@@ -246,7 +253,9 @@ class Reader:
         if queue is None:
             return None
         jitter = 0.0
-        if not outcome.delivered:
+        if outcome.delivered:
+            self.alive_at = self._clock.monotonic()
+        else:
             jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
         finished = queue.finish(sequence, sink, outcome, self._clock.monotonic(), jitter)
         if finished is None:
@@ -289,6 +298,11 @@ class Reader:
         self._look_now()
         self._wake.set()
 
+    def go_on(self, key: str) -> None:
+        """Whether events of a key may go is known now."""
+        self._live.ask_again(key)
+        self._wake.set()
+
     def replays_changed(self) -> None:
         """A replay was asked for, or stopped."""
         self._replays_changed = True
@@ -321,6 +335,7 @@ class Reader:
         filtered = config.filtered or self.channel.config.expires
         self._live.set_filter(filter_of(config), filtered=filtered)
         self._live.set_lifetimes(lifetimes_of(self.channel.config))
+        self._live.set_gate(self._gate if config.away is Away.HANDOFF else None)
 
     def _follow_signing(self) -> None:
         """Sign as it is set; where that cannot be done, pause: who checks would refuse all."""
@@ -420,7 +435,10 @@ class Reader:
 
     def _open_some(self) -> None:
         """Sinks came, went, or have changed their minds."""
+        was_open = bool(self._open)
         self._open = [sink for sink, held in self._sinks.items() if held is None]
+        if was_open is not bool(self._open):
+            self.alive_at = self._clock.monotonic()
         self._wake.set()
 
     def _delivery(self, queue: Queue, entry: Entry, event: Event) -> Delivery:

@@ -98,7 +98,7 @@ def _message(reader: _Reader, event: str, sequence: int, moved: Moved) -> bytes:
     last = mark or attempt
     unmarked = "skipped"
     if attempt is not None:
-        unmarked = "expired" if attempt.expired else "delivered"
+        unmarked = attempt.settles_as if attempt.is_note else "delivered"
     return frame(
         Delivery(
             event=event,
@@ -117,4 +117,4 @@ def _message(reader: _Reader, event: str, sequence: int, moved: Moved) -> bytes:
 
 
 def _reason(attempt: Attempt | None) -> str:
-    return attempt.text if attempt is not None and attempt.expired else ""
+    return attempt.text if attempt is not None and attempt.is_note else ""

@@ -126,7 +126,7 @@ class News:
             moved[key] = Moved(mark, moved.get(key, Moved()).attempt)
         for sequence in _newest(change.skipped, min(MAX_SKIPPED, MAX_MOVED // 2 - len(moved))):
             noted = moved.get((reader, sequence), Moved()).attempt
-            is_late = noted is not None and noted.expired
+            is_late = noted is not None and noted.is_note
             moved[reader, sequence] = Moved(None, noted if is_late else None)
         if len(moved) > MAX_MOVED:
             self._changes.too_many = True

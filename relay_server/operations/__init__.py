@@ -21,6 +21,7 @@ import msgspec
 
 from relay_server.auth import allows
 from relay_server.canary import Canary
+from relay_server.chatwoot.away import HandOffs
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
@@ -53,6 +54,8 @@ class Parts(Protocol):
         forwards: None while a command runs alone: a forward begins with the server.
         search: None while a command runs alone, and where it is switched off.
         canary: The same, and where it is switched off.
+        canary: The same.
+        away: None while a command runs alone: hand-offs begin with the server.
         versions: Whether an answer is still the same.
         making_canary: One at a time, so that a token has no more than one.
         links: That log in to the dashboard.
@@ -70,6 +73,7 @@ class Parts(Protocol):
     search: Search | None
     drifts: Drifts
     canary: Canary | None
+    away: HandOffs | None
     versions: Versions
     started_at: float
     making_canary: asyncio.Lock

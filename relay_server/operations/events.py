@@ -11,6 +11,7 @@ import msgspec
 from relay_protocol.values import HeaderList
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.bodies.tree import MASK
+from relay_server.chatwoot.handoff import Step
 from relay_server.errors import AmbiguousId, EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
 from relay_server.operations import Caller
@@ -58,6 +59,22 @@ class AttemptLine(msgspec.Struct, frozen=True):
     elapsed_ms: int
     outcome: str
     status: int | None
+    text: str
+
+
+class HandOffLine(msgspec.Struct, frozen=True):
+    """A step of handing an event's conversation to people, while a subscription's bot was away.
+
+    Attributes:
+        step: `note`, `label`, `open`, `end` or `back`.
+        done: Its call was answered; else it may have been made.
+        text: What came of it.
+    """
+
+    subscription: str
+    step: str
+    at: int
+    done: bool
     text: str
 
 
@@ -122,6 +139,7 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
     body_base64: str
     deliveries: list[DeliveryLine]
     attempts: list[AttemptLine]
+    hand_off: list[HandOffLine]
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -224,6 +242,7 @@ async def show_event(who: Caller, id_: str) -> EventView:
         body_base64=base64.b64encode(body).decode(),
         deliveries=list(map(delivery_line, states)),
         attempts=[attempt for delivery in states for attempt in _attempts(delivery)],
+        hand_off=[line for delivery in states for line in _hand_off(delivery)],
     )
 
 
@@ -314,6 +333,12 @@ def _attempts(delivery: DeliveryState) -> Iterator[AttemptLine]:
         times = one.attempt, one.started_at, one.elapsed_ms
         replay = delivery.replay or None
         yield AttemptLine(delivery.subscription, replay, *times, one.outcome, one.status, one.text)
+
+
+def _hand_off(delivery: DeliveryState) -> Iterator[HandOffLine]:
+    for one in delivery.steps:
+        step, done = Step(-one.attempt).name.lower(), one.status is not None
+        yield HandOffLine(delivery.subscription, step, one.started_at, done, one.text)
 
 
 def _headers(headers: HeaderList) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.bodies.tree import MASK
 from relay_server.channels import check_name
 from relay_server.configs import (
+    Away,
     Changes,
     ForwardConfig,
     Policy,
@@ -36,6 +37,7 @@ from relay_server.operations.audit import audited
 from relay_server.values import MAX_SEQUENCE, Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"
+AWAY_FIELDS = ("away", "away_after_s", "away_note")
 # Without a reader for longer, a subscription is probably forgotten, and still holds its events.
 AWAY_DAYS = 7
 
@@ -79,6 +81,10 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
         retrying: How many events wait for their next attempt, the first until `next_attempt_at`.
         away_since: When its last reader left; null while it is read, and where it never was.
         away_long: That was more than `AWAY_DAYS` ago.
+        away: What becomes of what waits while nobody answers, after `away_after_s`.
+        away_note: What people find then; empty for the usual note.
+        handed_over: How many conversations people were given.
+        hand_off_trouble: Why none can be now; empty while that is not known.
         own: The caller may skip what waits for it, and delete it.
         temporary: It goes soon after its last reader.
     """
@@ -93,6 +99,11 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
     away_long: bool
     own: bool
     temporary: bool
+    away: Away
+    away_after_s: float
+    away_note: str
+    handed_over: int
+    hand_off_trouble: str
 
 
 class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
@@ -165,6 +176,9 @@ async def change_subscription(
         found = await _set_filter(who, found, check_standing(rules["filter"], who.now()))
     if signing := _signing(who, channel, found.config, rules):
         found = await _set(who, found, **signing)
+    if away := {name: rules[name] for name in AWAY_FIELDS if name in rules}:
+        check(SubscriptionConfig, away)
+        found = await _set(who, found, **away)
     if "policy" in rules:
         found = await who.store.change_subscription(found.number, _with_policy(policy))
     return await shown(who, found, whole_view)
@@ -295,6 +309,7 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
     channel = who.store.catalog.channels.get(subscription.channel)
     policy = subscription.config.policy.applied_to(channel.config.policy if channel else Policy())
     reading = reading_of(who, subscription)
+    config, away = subscription.config, who.parts.away
     left_at = None if reading.connected or reading.forward else subscription.left_at
     return SubscriptionView(
         **msgspec.structs.asdict(reading),
@@ -307,7 +322,12 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
         away_since=left_at,
         away_long=left_at is not None and left_at < who.now() - AWAY_DAYS * DAY_MS,
         own=who.owns(subscription),
-        temporary=subscription.config.temporary,
+        temporary=config.temporary,
+        away=config.away,
+        away_after_s=config.away_after_s,
+        away_note=config.away_note,
+        handed_over=away.handed_over(subscription.number) if away else 0,
+        hand_off_trouble=away.trouble(subscription.number) if away else "",
     )
 
 

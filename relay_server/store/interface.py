@@ -17,6 +17,7 @@ from relay_server.metrics import Times
 from relay_server.store.feed import Feed
 from relay_server.values import (
     Appended,
+    Attempt,
     Came,
     Catalog,
     Channel,
@@ -236,6 +237,18 @@ class Readers(Protocol):
         Raises:
             SubscriptionNotFound: It is gone.
         """
+
+    async def note_step(
+        self, subscription: SubscriptionNumber, channel: ChannelNumber, step: Attempt
+    ) -> None:
+        """Write a step of handing an event's conversation to people; again in place of itself.
+
+        Raises:
+            SubscriptionNotFound, EventNotFound: It is gone.
+        """
+
+    async def steps(self, subscription: SubscriptionNumber) -> Sequence[tuple[str, Attempt]]:
+        """The steps of every hand-off of a subscription, each with its event's key, in order."""
 
     async def flush(self) -> None:
         """Return once all that was recorded before survives a crash."""

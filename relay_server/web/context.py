@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from relay_server.canary import Canary
+from relay_server.chatwoot.away import HandOffs
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url.forwards import Forwards
@@ -54,6 +55,7 @@ class Context:
     certificate_stale: bool = False  # a renewed one cannot be used
     forwards: Forwards | None = None  # while a command runs alone: a forward begins with the server
     search: Search | None = None  # it begins with the server, too, unless it is switched off
+    away: HandOffs | None = None  # the same: hand-offs begin with the server
     canary: Canary | None = None  # the same, and unless it is switched on
     versions: Versions = field(init=False)
     rates: Rates = field(default_factory=Rates)

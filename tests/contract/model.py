@@ -92,8 +92,8 @@ class Reader:
         }
         self.skipped -= self.marks.keys()
         self.pass_by(progress.floor)
-        self.tried |= {a.sequence: a.delivered for a in progress.attempts if not a.expired}
-        self.expired |= {a.sequence for a in progress.attempts if a.expired}
+        self.tried |= {a.sequence: a.delivered for a in progress.attempts if not a.is_note}
+        self.expired |= {a.sequence for a in progress.attempts if a.is_note}
 
     def hear(self, progress: Progress, events: Collection[int]) -> None:
         """What a replay delivered is not dead any more; what it gave up is, unless it waits."""

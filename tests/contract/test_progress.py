@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+from msgspec.structs import replace
+
+from relay_server.errors import EventNotFound, SubscriptionNotFound
 from relay_server.store.interface import Store
-from relay_server.values import Channel, Mark, MarkState, Progress
+from relay_server.values import HAND_OFF, Attempt, Channel, Mark, MarkState, Progress
 from tests.support.clock import START_MS
-from tests.support.events import attempt, mark
+from tests.support.events import attempt, mark, new_event
 from tests.support.stores import (
     Stores,
     append_many,
@@ -122,3 +126,29 @@ async def test_deliveries_say_what_became_of_an_event(store: Store, channel: Cha
     assert [a.attempt for a in of_ana.attempts] == [1, 2]
     assert (of_bia.subscription, of_bia.state) == ("bia", "delivered")
     assert pending == ["pending", "pending"]
+
+
+async def test_steps_of_a_hand_off_are_written_at_once_and_are_no_attempts(
+    stores: Stores, store: Store, channel: Channel
+) -> None:
+    ana, claim = await make_subscription(store)
+    for key in ("2/318", "2/319"):
+        await store.append(channel.number, new_event(key=key))
+    begun = Attempt(1, -1, START_MS, 0, HAND_OFF, None, "after 7")
+    done = replace(begun, status=200, text="note 8")
+    later = Attempt(1, -2, START_MS + 1, 0, HAND_OFF, None)
+    other = Attempt(2, -1, START_MS + 2, 0, HAND_OFF, None)
+    for step in (begun, done, later, other):
+        await store.note_step(ana.number, channel.number, step)
+    await record(store, claim, Progress(1, (mark(1),), (attempt(1),)))
+    store = await stores.reopen(store)
+
+    steps = await store.steps(ana.number)
+    assert list(steps) == [("2/318", done), ("2/318", later), ("2/319", other)]
+    [first], [second] = [await deliveries(store, channel, n) for n in (1, 2)]
+    assert (first.state, first.attempts, first.steps) == ("delivered", (attempt(1),), (done, later))
+    assert (second.state, second.attempts) == ("pending", ())
+    with pytest.raises(EventNotFound):
+        await store.note_step(ana.number, channel.number, replace(begun, sequence=9))
+    with pytest.raises(SubscriptionNotFound):
+        await store.note_step(4_711, channel.number, begun)

@@ -80,6 +80,7 @@ class Fault:
         status: What is answered; 0 for nothing at all, as long as the caller waits.
         times: So often; then it works.
         done: The call is carried out, and its answer lost.
+        then: Called before the answer.
         body: Of the answer.
     """
 
@@ -87,6 +88,7 @@ class Fault:
     status: int = 500
     times: int = 1
     done: bool = False
+    then: Callable[[], object] = lambda: None
     body: bytes = b'{"status":500,"error":"Internal Server Error"}'
 
 
@@ -288,6 +290,7 @@ class FakeChatwoot:
             else:
                 if fault.done:
                     await self._answer(request, handler, by)
+                fault.then()
                 if not fault.status:
                     await self._closing.wait()
                 answer = web.Response(status=fault.status or 500, body=fault.body)
@@ -520,7 +523,9 @@ class FakeChatwoot:
     # Conversations
 
     async def _show_conversation(self, request: web.Request) -> web.Response:
-        return web.json_response(self.conversations[_id(request)])
+        id_, said = _id(request), self.messages.get(_id(request), [])
+        last = said[-1] if said else None
+        return web.json_response({**self.conversations[id_], "last_non_activity_message": last})
 
     async def _make_message(self, request: web.Request) -> web.Response:
         given = _given(request, "content", "message_type", "private", "content_attributes")

@@ -102,8 +102,8 @@ class _Change:
 
     def _forget_attempts(self) -> None:
         """Forget the oldest tries. What expired is listed so by its attempt alone."""
-        expired = [attempt for attempt in self.attempts if attempt.expired][-MAX_SKIPS:]
-        tries = [attempt for attempt in self.attempts if not attempt.expired]
+        expired = [attempt for attempt in self.attempts if attempt.is_note][-MAX_SKIPS:]
+        tries = [attempt for attempt in self.attempts if not attempt.is_note]
         self.attempts, self._expired = expired + tries[-MAX_ATTEMPTS:], len(expired)
 
     def _prune(self) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
-from relay_server.errors import ReplayNotFound, TooManyReplays
+from relay_server.errors import EventNotFound, ReplayNotFound, TooManyReplays
 from relay_server.spans import Span
-from relay_server.store.feed import Claimed, ReplaysChanged, Skipped, SubscriptionChanged
+from relay_server.store.feed import (
+    Claimed,
+    Progressed,
+    ReplaysChanged,
+    Skipped,
+    SubscriptionChanged,
+)
 from relay_server.store.rules import (
     CLOCK_JUMP_MS,
     MAX_LISTED_REPLAYS,
@@ -23,7 +29,9 @@ from relay_server.store.sqlite.events import LOOK_AT, selected
 from relay_server.store.sqlite.housekeeping import discard
 from relay_server.store.sqlite.part import Part, asks, reports, reports_progress, writes
 from relay_server.store.sqlite.rows import decode_dead, decode_mark, decode_replay, encode
+from relay_server.store.sqlite.sql import position
 from relay_server.values import (
+    Attempt,
     ChannelNumber,
     Claim,
     DeadDelivery,
@@ -85,6 +93,28 @@ class SqliteReaders(Part):
         self._pending.skip(database, claim, Span(floor + 1, up_to))
         database.changes.append(Skipped(subscription, up_to))
         return int(count)
+
+    @writes
+    def note_step(
+        self,
+        database: Database,
+        subscription: SubscriptionNumber,
+        channel: ChannelNumber,
+        step: Attempt,
+    ) -> None:
+        find_subscription(database, subscription)
+        if database.value("weight_of", position=position(channel, step.sequence)) is None:
+            raise EventNotFound(str(step.sequence))
+        database.run_rows("attempt", [(subscription, *astuple(step))])
+        [(epoch, floor)] = database.all("standing", number=subscription)
+        database.changes.append(Progressed(subscription, epoch, floor, (), ()))
+
+    @reports
+    def steps(
+        self, database: Database, subscription: SubscriptionNumber
+    ) -> Sequence[tuple[str, Attempt]]:
+        rows = database.all("steps", subscription=subscription)
+        return [(key, Attempt(*attempt)) for key, *attempt in rows]
 
     @writes
     def create_replay(

@@ -149,8 +149,10 @@ class _Kept:
         self._skips = skips
         self._marks = {(reader, sequence): mark for reader, sequence, *mark in marks}
         self._attempts = defaultdict[tuple[ReaderNumber, int], list[Attempt]](list)
+        self._steps = defaultdict[tuple[ReaderNumber, int], list[Attempt]](list)
         for reader, *attempt in attempts:
-            self._attempts[reader, attempt[0]].append(Attempt(*attempt))
+            found = self._attempts if attempt[1] >= 0 else self._steps
+            found[reader, attempt[0]].append(Attempt(*attempt))
         self._replays = defaultdict[int, set[ReplayNumber]](set)
         for reader, sequence in (*self._marks, *self._attempts):
             if reader < 0:
@@ -163,8 +165,9 @@ class _Kept:
     def unmarked(self, reader: SubscriptionNumber, sequence: int, floor: int) -> str:
         """How a subscription's own delivery stands where no mark says it."""
         attempts = self._attempts.get((reader, sequence), ())
-        if any(a.expired for a in attempts) and not any(a.delivered for a in attempts):
-            return "expired"
+        note = next((a for a in attempts if a.is_note), None)
+        if note is not None and not any(a.delivered for a in attempts):
+            return note.settles_as
         if reader in self._skips and self._is_skipped(reader, sequence, floor):
             return "skipped"
         return "delivered" if sequence <= floor else "pending"
@@ -178,16 +181,18 @@ class _Kept:
     def state(self, reader: ReaderNumber, name: str, sequence: int, unmarked: str) -> DeliveryState:
         """How a delivery stands; `unmarked` where no mark says it."""
         noted = self._attempts.get((reader, sequence), ())
-        attempts = tuple(one for one in noted if not one.expired)
+        attempts = tuple(one for one in noted if not one.is_note)
         mark = self._marks.get((reader, sequence))
         # Marks of a replay go when it ends; its attempts stay as long as it is listed.
         if reader < 0 and mark is None and attempts:
             unmarked = "delivered" if attempts[-1].delivered else "dead"
         state, reason, due_at = mark or (None, "", 0)
         what = unmarked if state is None else MarkState(state).name.lower()
-        if what == "expired":
-            reason = next(one.text for one in noted if one.expired)
-        return DeliveryState(name, what, attempts, reason, due_at, replay=max(0, -reader))
+        for note in noted:
+            if note.is_note and what == note.settles_as:
+                reason = note.text
+        steps = tuple(reversed(self._steps.get((reader, sequence), ())))
+        return DeliveryState(name, what, attempts, reason, due_at, max(0, -reader), steps)
 
 
 def _of_edited(

@@ -200,3 +200,27 @@ async def test_a_damaged_event_is_told_whatever_the_filter_means() -> None:
     [dead] = await world.store.dead(world.subscription.number, 0, 9)
     assert dead.event.sequence == 2
     assert MarkState.DEAD.name.lower() in await world.states(2)
+
+
+@virtual_time
+async def test_what_a_gate_knows_nothing_of_waits_and_others_go_on() -> None:
+    """What it says must not go is settled with the reason."""
+    world, sink = await a_world(0), FakeSink(succeed)
+    for key in "abab":
+        await world.store.append(world.channel.number, new_event(key=key))
+    said: dict[str, str | None] = {"a": None}
+    async with world.reader(sink) as reader:
+        reader._live.set_gate(lambda head: said.get(head.key, ""))
+        await until(lambda: len(sink.got) == 2)
+        await settled()
+        assert (sink.sequences, await world.backlog()) == ([2, 4], 2)
+        said["a"] = "people have it"
+        reader.go_on("a")
+        await settled()
+        assert await world.backlog() == 0
+        [[state]] = await world.store.deliveries(world.channel.number, [3])
+        await world.replay(reader, sequences=(1,))
+        await until(lambda: len(sink.got) == 3)
+
+    assert (state.state, state.reason, state.attempts) == ("skipped", "people have it", ())
+    assert await world.states(1, 2, 3, 4) == ["skipped", "delivered", "skipped", "delivered"]

@@ -112,6 +112,7 @@ PARTS = cast(
         ),
         store=SimpleNamespace(catalog=Catalog({"chatwoot": INBOX})),
         forwards=None,
+        away=None,
     ),
 )
 HOST = Caller(PARTS)

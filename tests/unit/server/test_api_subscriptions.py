@@ -271,3 +271,17 @@ async def test_changes_beside_each_other_all_stay(served: Served, admin: Asking)
     found = await admin.ok("GET", ANA)
     assert found["own_policy"] == {"hold_s": 5, "other_tries": 7}
     assert found["paused"] == "paused by hand"
+
+
+async def test_what_becomes_of_what_waits_is_set_and_stays(served: Served, admin: Asking) -> None:
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    path = "channels/chatwoot/subscriptions/ana"
+    fields = {"away": "handoff", "away_after_s": 60, "away_note": "desde {since}"}
+    made = await admin.ok("PATCH", path, fields)
+    assert {name: made[name] for name in fields} == fields
+    assert (made["handed_over"], made["hand_off_trouble"]) == (0, "")
+    changed = await admin.ok("PATCH", path, {"away_after_s": 2.5})
+    assert (changed["away"], changed["away_after_s"]) == ("handoff", 2.5)
+    for wrong in ({"away": "reject"}, {"away_after_s": 0.5}, {"away_note": "x" * 1_001}):
+        assert await admin.refused("PATCH", path, wrong) == (422, "invalid_value")
+    assert (await admin.ok("GET", path))["away_note"] == "desde {since}"

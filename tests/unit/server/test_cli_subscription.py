@@ -32,6 +32,10 @@ def test_subscriptions(command: Run, data_dir: Path) -> None:
     assert answer(command(*whose, "--like-channel"))["own_policy"] == {}
     assert answer(command(*whose, "--filter", "kind:message_*"))["filter"] == "kind:message_*"
     assert "João e ana of chatwoot gets only kind:message_*" in command("subscription", "list")[1]
+    away = answer(command(*whose, "--away", "handoff", "--away-after", "2m", "--away-note", "oi"))
+    assert [away[name] for name in ("away", "away_after_s", "away_note")] == ["handoff", 120, "oi"]
+    shown = " ".join(command("subscription", "show", "chatwoot", "João e ana")[1].split())
+    assert "conversations are handed to people after 2m; 0 are" in shown
     assert "`kin:` is no word" in command(*whose, "--filter", "kin:x")[1]
     assert answer(command(*whose, "--filter", ""))["filter"] == ""
     status, out, _ = command("subscription", "delete", "chatwoot", "João e ana", "--yes")

@@ -33,7 +33,7 @@ from relay_server.values import (
     SubscriptionStatus,
 )
 from tests.support.clock import START_MS
-from tests.support.events import OK, new_event
+from tests.support.events import BROKEN, OK, new_event
 from tests.support.stores import MemoryStore, append_many, deliveries, make_channel
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.support.waiting import settled, until
@@ -535,3 +535,28 @@ async def test_for_how_long_nothing_could_go_out_is_known_of_each_channel() -> N
         w.hub.remove(peer)
         await asyncio.sleep(10)
         assert w.hub.idle_s(chatwoot) >= 13
+
+
+@virtual_time
+async def test_for_how_long_a_bot_was_silent_counts_from_whatever_it_did_last() -> None:
+    """That it took something, came or went; an answer that is no 2xx is none."""
+    async with world() as w:
+        granted, reader = await w.join(peer := FakePeer())
+        number = granted.subscription
+        await asyncio.sleep(50)
+        assert w.hub.silent_s(number) == pytest.approx(50)
+        await w.append(2)
+        reader.finish(peer, peer.got[0].id, BROKEN)
+        assert w.hub.silent_s(number) == pytest.approx(50)
+        reader.finish(peer, peer.got[1].id, OK)
+        assert w.hub.silent_s(number) == 0
+        await asyncio.sleep(20)
+        reader.hold(peer)
+        assert w.hub.silent_s(number) == 0
+        await asyncio.sleep(30)
+        w.hub.remove(peer)
+        assert w.hub.silent_s(number) == 0
+        await asyncio.sleep(40)
+        assert w.hub.silent_s(number) == pytest.approx(40)
+        await w.join(FakePeer())
+        assert w.hub.silent_s(number) == 0

@@ -113,6 +113,13 @@ FROM json_each(:readers) AS reader JOIN deliveries d ON d.subscription = reader.
 WHERE d.sequence BETWEEN :lowest AND :highest
     AND +d.sequence IN (SELECT value FROM json_each(:sequences));
 
+-- name: steps
+-- Of hand-offs: attempts below 0, of a subscription. Asked once, for all that its events have.
+SELECT e.key, a.sequence, a.attempt, a.started_at, a.elapsed_ms, a.outcome, a.status, a.text
+FROM subscriptions s JOIN attempts a ON a.subscription = s.number
+    JOIN events e ON e.position = s.channel << @BITS | a.sequence
+WHERE s.number = :subscription AND a.attempt < 0 ORDER BY a.sequence, a.attempt DESC;
+
 -- name: attempts_of_events
 -- As `marks_of_events`.
 SELECT a.subscription,

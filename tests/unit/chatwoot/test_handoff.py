@@ -1,0 +1,134 @@
+"""The steps of a hand-off, whatever crashes when: nothing is done twice, nothing is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_server.chatwoot.api import Conversation, LastMessage, Sender
+from relay_server.chatwoot.handoff import Made, Step, newest, next_move
+
+BOT, NOTE = 9, "The bot has not answered since 14:02."
+CRASHES = st.lists(
+    st.tuples(st.sampled_from(["before", "called", "written"]), st.integers(0, 3)), max_size=6
+)
+
+
+class Crashed(Exception):
+    """The process is gone; what was written down is not."""
+
+
+@dataclass
+class World:
+    """A conversation in a Chatwoot, what is written down of it, and crashes to come."""
+
+    crashes: list[tuple[str, int]]
+    status: str = "pending"
+    messages: list[LastMessage] = field(default_factory=lambda: [LastMessage(1, "Oi", None)])
+    made: dict[Step, Made] = field(default_factory=dict)
+    calls: list[Step] = field(default_factory=list)
+    opened: int = 0
+    labels: set[str] = field(default_factory=set)
+
+    @property
+    def talk(self) -> Conversation:
+        return Conversation(318, self.status, last_non_activity_message=self.messages[-1])
+
+    def run(self) -> None:
+        """One life of a process, until it is done or crashes."""
+        talk, moves = self.talk, 0
+        while Step.END not in self.made:
+            move = next_move(self.made, talk, NOTE, BOT)
+            text = move.known
+            if text is None:
+                self.made[move.step] = Made(False, newest(talk) if move.step is Step.NOTE else "")
+                self.crash("before", moves)
+                text = self.call(move.step)
+                self.crash("called", moves)
+            self.made[move.step] = Made(True, text)
+            self.crash("written", moves)
+            moves += 1
+
+    def crash(self, where: str, moves: int) -> None:
+        if self.crashes and self.crashes[0] == (where, moves):
+            del self.crashes[0]
+            raise Crashed
+
+    def call(self, step: Step) -> str:
+        self.calls.append(step)
+        match step:
+            case Step.NOTE:
+                self.say(NOTE, Sender(BOT, "agent_bot"))
+            case Step.LABEL:
+                self.labels.add("bot-away")
+            case _:
+                self.opened += self.status == "pending"
+                self.status = "open"
+        return "done"
+
+    def say(self, content: str, sender: Sender | None) -> None:
+        self.messages.append(LastMessage(len(self.messages) + 1, content, sender))
+
+    def finish(self) -> None:
+        """Start again after each crash."""
+        for _ in range(20):
+            try:
+                self.run()
+            except Crashed:
+                continue
+            return
+
+
+@given(crashes=CRASHES)
+def test_a_hand_off_is_whole_and_once_whatever_crashes(crashes: list[tuple[str, int]]) -> None:
+    world = World(crashes)
+    world.finish()
+
+    notes = [m for m in world.messages if m.content == NOTE]
+    assert (len(notes), world.opened, world.labels) == (1, 1, {"bot-away"})
+    assert sorted(set(world.calls)) == [Step.NOTE, Step.LABEL, Step.OPEN]
+    firsts = [world.calls.index(step) for step in (Step.NOTE, Step.LABEL, Step.OPEN)]
+    assert firsts == sorted(firsts)
+    assert world.made[Step.END].done
+    assert "handed over" in world.made[Step.END].text
+
+
+@pytest.mark.parametrize("crash", [("before", 0), ("called", 0)])
+def test_no_note_is_written_twice_where_somebody_wrote_since(crash: tuple[str, int]) -> None:
+    world = World([crash])
+    with pytest.raises(Crashed):
+        world.run()
+    world.say("alguém?", Sender(4, "contact"))
+    world.finish()
+
+    assert len([m for m in world.messages if m.content == NOTE]) == (crash[0] == "called")
+    assert world.opened == 1
+
+
+@pytest.mark.parametrize("status", ["open", "resolved", "snoozed"])
+@pytest.mark.parametrize("crash", [None, ("written", 0)])
+def test_what_people_took_meanwhile_is_left_to_them(
+    status: str, crash: tuple[str, int] | None
+) -> None:
+    world = World([crash] if crash else [])
+    if crash:
+        with pytest.raises(Crashed):
+            world.run()
+    world.status = status
+    world.finish()
+
+    assert (world.opened, Step.OPEN in world.calls) == (0, False)
+    assert world.made[Step.END].text == f"people have it already: it is {status}"
+
+
+def test_another_bot_s_note_is_not_ours() -> None:
+    world = World([("before", 0)])
+    with pytest.raises(Crashed):
+        world.run()
+    world.say(NOTE, Sender(10, "agent_bot"))
+    world.finish()
+
+    assert world.made[Step.NOTE].text == "a note, perhaps: somebody wrote since"
