@@ -80,16 +80,16 @@ class Fault:
         status: What is answered; 0 for nothing at all, as long as the caller waits.
         times: So often; then it works.
         done: The call is carried out, and its answer lost.
-        then: Called before the answer.
         body: Of the answer.
+        then: Called before the answer.
     """
 
     call: str
     status: int = 500
     times: int = 1
     done: bool = False
-    then: Callable[[], object] = lambda: None
     body: bytes = b'{"status":500,"error":"Internal Server Error"}'
+    then: Callable[[], object] = lambda: None
 
 
 class Refused(Exception):

@@ -73,6 +73,7 @@ EVENT: Json = {
     "body": '{"content":"Olá 👋"}',
     "body_base64": "",
     "deliveries": [DELIVERY],
+    "hand_off": [],
     "attempts": [
         {
             "subscription": "ana",

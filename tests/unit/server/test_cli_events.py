@@ -99,6 +99,15 @@ def test_an_event_whole(shown: Shown) -> None:
     assert not {"sent before as", "damaged"} & set(text.replace("  ", "\n").splitlines())
 
 
+def test_steps_of_a_hand_off_are_said(shown: Shown) -> None:
+    step = {"subscription": "ana", "step": "note", "at": 1, "done": True, "text": "note 8"}
+    begun = step | {"step": "open", "done": False, "text": ""}
+    text = shown(events.show_event, EVENT | {"hand_off": [step, begun]})
+
+    assert "hand-off of ana: note: note 8" in text
+    assert "hand-off of ana: open: begun, and not known to be done" in text
+
+
 def test_an_event_that_was_sent_before_and_one_that_is_damaged(shown: Shown) -> None:
     text = shown(events.show_event, EVENT | {"repeat_of": "evt_1", "damaged": True})
 
