@@ -82,7 +82,7 @@ async def test_a_replay_of_one_conversation_is_of_no_other(
     await target.received(4)
     assert target.event_ids[3] == event
     errors = await relay.refused("replay", status=2)
-    assert "say which events" in errors
+    assert "which events are meant" in errors
 
 
 async def test_a_running_replay_is_stopped(relay: Relay, target: Target, token: str) -> None:
