@@ -359,7 +359,7 @@ class Chatwoot:
         if status in _PASSING:
             raise self._unreachable(what, f"it says {status}")
         if 300 <= status < 400:
-            raise NotChatwoot(self.url, what, f"it leads to {where}")
+            raise NotChatwoot(self.url, what, f"it leads to {harmless(where)}")
         if status >= 400:
             raise refusal(self.url, status, what, raw)
         return raw
@@ -394,7 +394,7 @@ def plain_url(url: str) -> str:
         NotChatwoot: It can be none.
     """
     parts = urlsplit(url if "://" in url else f"https://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise NotChatwoot(url, "", "it is no address by http:// or https://")
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -14,6 +14,7 @@ signs an account's webhooks since 4.12, bots' and API inboxes' since 4.13; older
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from relay_protocol.errors import RelayError
@@ -21,7 +22,7 @@ from relay_server.chatwoot.errors import ChatwootStopped
 from relay_server.chatwoot.seen import ChatwootView, Json, Ours, Seen, Wish, ours
 from relay_server.chatwoot.steps import NAME, Hands, Step
 from relay_server.sealing import fingerprint
-from relay_terminal.words import _
+from relay_terminal.words import _, plural
 
 EVENTS = (
     *("message_created", "message_updated", "conversation_created", "conversation_updated"),
@@ -43,9 +44,10 @@ def plan(wish: Wish, seen: Seen) -> list[Step]:
     made = [*_webhook(wish, wanted, url, signed), *_bot(wish, wanted, url, signed)]
     made += _api_inbox(wish, wanted, url, signed)
     creates = any(step.code.endswith(".create") for step in made)
-    before, after = _let_in(seen.channel, wanted.secrets, creates) if signed else ([], [])
+    # Of all that posts there: what an earlier run set up is let in as before.
+    before, after = _let_in(seen.channel, has.secrets, creates) if signed else ([], [])
     if not signed:
-        before = _send_token(wish, seen.channel, wanted, made)
+        before = _send_token(wish, seen.channel, made)
     # The bot is sent something once it has an inbox, so the channel takes its signature before.
     return [*before, *made, *after, *_inbox(wish, seen, wanted), *_link(wish, seen, wanted)]
 
@@ -148,28 +150,35 @@ def _let_in(
             rules: Json = {"token": False, "hmac_scheme": "chatwoot", "hmac_log_only": False}
             await hands.set_channel(hmac_secrets=list(filter(None, secrets)), **rules)
 
-        text = _("have the channel take what Chatwoot signs, and ask for no token in the URL")
-        return Step("channel.signature", text, let_in)
+        return Step("channel.signature", "; ".join(filter(None, (text, goes))), let_in)
 
     needs, has = {fingerprint(secret.encode()) for secret in known}, set(channel.secrets)
+    text = _("have the channel take what Chatwoot signs, and ask for no token in the URL")
+    goes = (
+        plural(
+            "{number} secret that this Chatwoot does not sign with IS TAKEN NO MORE",
+            "{number} secrets that this Chatwoot does not sign with ARE TAKEN NO MORE",
+            len(has - needs),
+        )
+        if has - needs
+        else ""
+    )
     open_to_others = channel.token or channel.log_only
     fits = needs <= has if creates else needs == has
     before = [step(before=True)] if known and (open_to_others or not fits) else []
     return before, [step(before=False)] if creates else []
 
 
-def _send_token(
-    wish: Wish, channel: ChatwootView, wanted: Ours, made: Iterable[Step]
-) -> list[Step]:
+def _send_token(wish: Wish, channel: ChatwootView, made: Iterable[Step]) -> list[Step]:
     """A token for URLs of what signs nothing, where one is made."""
     if not any(step.code.endswith(".create") for step in made) or not channel.token:
         return []
-    name = f"{wish.channel}-unsigned"
 
     async def make(hands: Hands) -> None:
-        found = (await hands.relay.call("GET", "tokens"))["tokens"]
-        if any(one["name"] == name for one in found):  # of a run that stopped: nobody has it
-            await hands.relay.call("DELETE", f"tokens/{name}")
+        taken = {one["name"] for one in (await hands.relay.call("GET", "tokens"))["tokens"]}
+        # One that is there may be in the URL of something else, and nothing tells it again.
+        names = (f"{wish.channel}-unsigned-{number}" for number in itertools.count(1))
+        name = next(name for name in names if name not in taken)
         body = {"name": name, "scopes": ["send"], "channels": [wish.channel]}
         token = (await hands.relay.call("POST", "tokens", body))["token"]
         scheme, _slashes, rest = hands.url.partition("://")
@@ -182,6 +191,9 @@ def _send_token(
 def _link(wish: Wish, seen: Seen, wanted: Ours) -> list[Step]:
     """Have the channel know its Chatwoot, and keep the bot's token if it is wanted."""
     known, bot = seen.channel, wanted.bots[0] if wanted.bots else None
+    same = (known.url, known.account) == (seen.url, seen.account.id)
+    if not wish.bot and same and any(one.id == known.bot for one in seen.bots):
+        return []  # a bot that was set up before stays
     has = (known.url, known.account, known.inbox, known.bot, known.bot_token)
     token = (bot.access_token or "") if bot and wish.hand_off else ""
 
@@ -200,7 +212,7 @@ def _link(wish: Wish, seen: Seen, wanted: Ours) -> list[Step]:
     if wish.hand_off:
         text = _("have the channel know this Chatwoot, and keep its bot's access token, sealed")
     needs = (
-        *(known.url or " ", seen.account.id, wish.inbox if wish.bot else 0, bot.id if bot else 0),
+        *(seen.url, seen.account.id, wish.inbox if wish.bot else 0, bot.id if bot else 0),
         fingerprint(token.encode()) if token else "",
     )
     making = wish.bot and bot is None

@@ -15,6 +15,7 @@ from relay_server.chatwoot.checks import ANSWER_S, Reached
 
 HEALTH = "/health/live"
 LIVE = b"live"
+RESOLVE_S = 10.0  # until the relay's name leads somewhere
 MAX_ADDRESSES = 8  # of the relay's name that a doctor asks
 
 
@@ -42,10 +43,13 @@ async def addresses_of(url: str) -> tuple[list[str], str]:
     """Where the name of a URL leads, as far as this host knows; or why nowhere."""
     parts = urlsplit(url)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            parts.hostname or "", parts.port or 443, type=socket.SOCK_STREAM
-        )
-    except OSError as exc:
+        async with asyncio.timeout(RESOLVE_S):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                parts.hostname or "", parts.port or 443, type=socket.SOCK_STREAM
+            )
+    except TimeoutError:
+        return [], f"no answer within {RESOLVE_S:g} s"
+    except (OSError, ValueError) as exc:  # also what can be no name, or no port
         return [], str(exc)
     return list(dict.fromkeys(str(one[4][0]) for one in found))[:MAX_ADDRESSES], ""
 

@@ -85,10 +85,12 @@ class Seen(msgspec.Struct, frozen=True):
     """What there is.
 
     Attributes:
+        url: Of the Chatwoot.
         inbox_bot: The bot of each inbox that was asked about.
         addresses: Where the relay's name leads, as far as this host knows.
     """
 
+    url: str
     version: Version
     account: Account
     channel: ChatwootView
@@ -133,6 +135,7 @@ async def look(
     asked = inbox or view.inbox
     known = any(one.id == asked for one in inboxes)
     return Seen(
+        chatwoot.url,
         version,
         account,
         view,
@@ -170,7 +173,10 @@ def ours(seen: Seen, url: str) -> Ours:
 
 def place(url: str) -> tuple[str, str]:
     """Host and port of a URL, and its path: what two spellings of one have in common."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of somebody else's webhook
+        return "", url
     return parts.netloc.rpartition("@")[2].lower(), parts.path
 
 

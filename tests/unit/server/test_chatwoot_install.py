@@ -257,6 +257,40 @@ async def test_other_secrets_where_a_run_stops(host: Host, call: str) -> None:
     assert await host.wrong() == []
 
 
+async def test_what_an_earlier_run_set_up_goes_on(host: Host) -> None:
+    """One that sets up something else leaves the bot its signature, inbox and access token."""
+    await host.do(**KINDS["bot"])
+    before = await host.call("GET", "channels/chatwoot/chatwoot")
+    assert await host.do() == ["webhook.create", "channel.signature"]
+
+    after = await host.call("GET", "channels/chatwoot/chatwoot")
+    assert set(before.pop("secrets")) < set(after.pop("secrets"))
+    assert after == before
+    assert await host.said() == {200}
+    assert await host.wrong() == ["double"]
+
+
+async def test_a_chatwoot_that_moved_is_known_where_it_is(host: Host) -> None:
+    await host.do()
+    await host.call("PATCH", "channels/chatwoot", {"chatwoot_url": "https://old.example.com"})
+
+    assert await host.do() == ["channel.link"]
+    assert (await host.call("GET", "channels/chatwoot/chatwoot"))["url"] == host.fake.url
+
+
+async def test_secrets_of_others_do_not_go_without_a_word(host: Host) -> None:
+    await host.call("PATCH", "channels/chatwoot", {"hmac_secrets": ["x" * 32]})
+
+    steps = plan(Wish("chatwoot", host.relay_url), await host.see())
+    [text] = [step.text for step in steps if step.code == "channel.signature"]
+    assert text.endswith("1 secret that this Chatwoot does not sign with IS TAKEN NO MORE")
+
+
+async def test_somebody_elses_url_may_be_none(host: Host) -> None:
+    host.fake.add_webhook(11, "http://[of.somebody", ("message_created",))
+    assert await host.do() == ["webhook.create", "channel.signature", "channel.link"]
+
+
 async def test_everything_is_taken_back(host: Host) -> None:
     """But inboxes, with their conversations; and the channel asks for a token again."""
     await host.do(**ALL)
@@ -276,6 +310,8 @@ async def test_a_chatwoot_that_signs_nothing_gets_a_token(host: Host) -> None:
     assert await host.said() == {200}
     assert await host.do() == []
     assert await host.wrong() == ["version", "token_in_url"]
+    await host.do(webhook=False, bot=True, inbox=4)
+    assert await host.said() == {200}, "the first token is good as before"
 
 
 def unsubscribe(host: Host) -> None:
