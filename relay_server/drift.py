@@ -128,7 +128,10 @@ class Drifts:
             self._wake.clear()
             while self._due:
                 (channel, kind), event = self._due.popitem()
-                await self._look(channel, kind, event)
+                try:
+                    await self._look(channel, kind, event)
+                except Exception as exc:  # what a body may do to it must not end the server
+                    log.error("an event's fields were not looked at", exc_info=exc)
             if self._changed and self._clock.monotonic() >= self._save_at:
                 await self._save()
 
@@ -143,6 +146,8 @@ class Drifts:
         now = self._clock.monotonic()
         for event in change.events:
             of = change.channel, event.head.kind
+            if len(event.body) > MAX_BODY_BYTES:
+                continue
             next_at = self._next_at.get(of)
             if next_at is None and len(self._next_at) >= MAX_KINDS:
                 continue
@@ -162,13 +167,22 @@ class Drifts:
 
     async def _look(self, channel: ChannelNumber, kind: str, event: Event) -> None:
         of = self._store.catalog.numbered(channel)
-        if of is None or of.config.owner or len(event.body) > MAX_BODY_BYTES:
+        if of is None or of.config.owner:
             return
-        known = self._state.known.setdefault(channel, {}).setdefault(kind, Known())
+        known = self._known(channel, kind)
         difference = await asyncio.to_thread(_learn, known, event)
         self._changed = True
         if difference is not None and channel in self._state.known:
             self._note(channel, of.name, kind, difference)
+
+    def _known(self, channel: ChannelNumber, kind: str) -> Known:
+        """What is known of a kind; a new one gets the room of those not seen since the start."""
+        all_ = self._state.known
+        if kind not in all_.get(channel, {}) and sum(map(len, all_.values())) >= MAX_KINDS:
+            for of in [(number, one) for number, kinds in all_.items() for one in kinds]:
+                if of not in self._next_at:
+                    del all_[of[0]][of[1]]
+        return all_.setdefault(channel, {}).setdefault(kind, Known())
 
     def _note(self, channel: ChannelNumber, name: str, kind: str, found: Difference) -> None:
         now, drifts = self._clock.unix_ms(), self._state.drifts

@@ -150,3 +150,31 @@ async def test_a_channel_takes_what_is_known_of_it_with_it(served: Served, drift
 
     assert drift.channel not in drifts._state.known
     assert drifts.all() == []
+
+
+async def test_what_cannot_be_looked_at_does_not_end_the_server(
+    served: Served, drifts: Drifts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_body: object) -> dict[str, str]:
+        raise KeyError("a body nobody thought of")
+
+    failed = asyncio.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr("relay_server.drift.shape_of", fails)
+        patched.setattr("relay_server.drift.log.error", lambda *_, **__: failed.set())
+        await append(served, body=b"{}", kind="conversation_updated")
+        await failed.wait()
+    served.clock.advance(SAMPLE_S)
+    await post(served, UPDATED, 1)
+
+
+async def test_kinds_that_come_no_more_make_room(
+    served: Served, drifts: Drifts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender that names kinds at will fills no file, however often the server starts."""
+    monkeypatch.setattr("relay_server.drift.MAX_KINDS", 2)
+    number = served.store.catalog.channels["chatwoot"].number
+    drifts._state.known[number] = {"old": Known(seen=1), "older": Known(seen=1)}
+
+    await post(served, UPDATED, 1)
+    assert list(drifts._state.known[number]) == ["conversation_updated"]
