@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from itertools import accumulate
 
+import apsw
 import structlog
 
-from relay_server.errors import BodyKeyMissing
+from relay_server.errors import BodyKeyMissing, StoreBroken
 from relay_server.store.bodies import CLEAR, Damaged, crc, name_of
 from relay_server.store.sqlite.arrivals import digest_of
 from relay_server.store.sqlite.database import Database, Row
@@ -88,9 +89,17 @@ def rebuild(database: Database) -> None:
             bytes=size,
         )
         return
-    database.connection.execute("VACUUM")
-    with database.connection:
-        database.run("forget_gone_body_keys")
+    try:
+        database.connection.execute("VACUUM")
+        with database.connection:
+            database.run("forget_gone_body_keys")
+    except apsw.Error as exc:
+        reason = database.explain(exc)
+        if isinstance(reason, StoreBroken):
+            raise
+        # A disk that is full, say: the server goes on without, and the next start tries again.
+        log.warning("the database could not be rebuilt: it may show bodies", reason=str(reason))
+        return
     log.info("the database was rebuilt: it shows nothing of bodies that were stored otherwise")
 
 

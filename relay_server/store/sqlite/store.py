@@ -209,6 +209,8 @@ class SqliteStore(
         while True:
             began = self._loop.time()
             try:
+                if not self.space.taking:  # what room is left is for progress
+                    raise StoreFull(self.space.reason)
                 after = await self._reseal_some(after)
             except (StoreFull, StoreReadOnly, StoreUnavailable):
                 await asyncio.sleep(RESEAL_AGAIN_S)
@@ -330,9 +332,9 @@ def _prepare(path: Path, bodies: BodyKeys) -> None:
     try:
         database.ask(prepare)
         database.ask(take_keys)
-        database.ask(rebuild)
         if size_of(path) <= integrity.INLINE_CHECK_BYTES:
             integrity.check(database, path)
+        database.ask(rebuild)
     except StoreBroken:
         database.abandon()
         raise

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server.errors import BodyKeyMissing, InvalidValue
+from relay_protocol.errors import RelayError
+from relay_server.errors import BodyKeyMissing, InvalidValue, StoreFull
 from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged, crc
 from relay_server.store.sqlite import resealing
+from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Attempt, NewEvent, Progress
 from tests.support.clock import START_MS
@@ -217,3 +219,53 @@ async def test_a_damaged_body_stays_damaged_when_keys_change(tmp_path: Path) -> 
         [channel] = store.catalog.channels.values()
         events = await store.examine(channel.number, [1, 2, 3], lambda event: event)
     assert [event.damaged for event in events] == [False, True, False]
+
+
+async def test_a_disk_that_is_full_keeps_its_room_for_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay_server.store.sqlite.store.RESEAL_AGAIN_S", 0.01)
+    async with opened(tmp_path) as store:
+        made = await fill(store, 3)
+    store = await open_sqlite(tmp_path, bodies=BY_K)
+    looks, look = list[bool](), store._reseal_some
+
+    async def looked(after: int | None) -> int | None:
+        looks.append(store.space.taking)
+        return await look(after)
+
+    monkeypatch.setattr(store, "_reseal_some", looked)
+    try:
+        store.space.change("the disk is full")
+        await store.flush()
+        store.space.change("")
+        await until(lambda: under_one_key(tmp_path, BY_K))
+        assert all(looks)
+        assert await bodies_of(store) == made
+    finally:
+        await store.close()
+
+
+async def test_a_database_that_cannot_be_rebuilt_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rebuilding takes its size again, which a full disk has not; the next start tries again."""
+
+    class Full(Database):
+        def explain(self, error: apsw.Error) -> RelayError:
+            return StoreFull(str(error))
+
+    async with opened(tmp_path) as store:
+        await fill(store, 3)
+    async with opened(tmp_path, K) as store:
+        monkeypatch.setattr(store, "_rebuild", lambda: None)  # killed before
+    with closing(Full(tmp_path / FILE_NAME, bodies=BY_K)) as full:
+        full.begin()  # in a transaction nothing can be rebuilt
+        resealing.rebuild(full)
+        assert full.value("has_gone_body_keys")
+        full.rollback()
+
+    async with opened(tmp_path, K) as store:
+        assert len(await bodies_of(store)) == 3
+    with closing(Database(tmp_path / FILE_NAME, bodies=BY_K)) as database:
+        assert not database.value("has_gone_body_keys")
