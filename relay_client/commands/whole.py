@@ -74,7 +74,7 @@ def _body_lines(event: EventWhole) -> Iterator[str]:
         return
     try:
         text = msgspec.json.format(event.body, indent=2)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # no JSON, or too deep
         text = event.body
     lines = text.split("\n")
     yield from (harmless(line, WHOLE_CHARS) for line in lines[:MAX_BODY_LINES])

@@ -342,7 +342,7 @@ class Chatwoot:
     def _read(self, path: str, raw: bytes, kind: type[_T]) -> _T:
         try:
             return msgspec.json.decode(raw, type=kind)
-        except (msgspec.DecodeError, RecursionError) as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise NotChatwoot(self.url, path, f"{path}: {exc}") from None
 
     async def _exchange(

@@ -427,7 +427,7 @@ def _waits_for_bot(event: Event) -> bool:
         return False
     try:
         said = _said.decode(event.body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     is_customers = said.message_type in ("incoming", 0) and not said.private
     return is_customers and said.conversation.status == PENDING

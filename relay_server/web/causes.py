@@ -222,12 +222,11 @@ def _mistakes(
 def _respaced(body: bytes) -> Iterator[bytes]:
     """The same JSON as others would write it."""
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+        written = msgspec.json.encode(msgspec.json.decode(body))
+        spaced = msgspec.json.format(body, indent=0)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # a stranger wrote it
         return
-    yield msgspec.json.encode(value)
-    yield msgspec.json.format(body, indent=0)
-    yield body.strip()
+    yield from (written, spaced, body.strip())
 
 
 def _fits(scheme: Scheme, secret: bytes, sent: Request, claim: Claim) -> bool:

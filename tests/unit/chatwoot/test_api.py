@@ -125,6 +125,10 @@ async def test_a_plan_without_an_api(fake: FakeChatwoot, admin: Chatwoot) -> Non
         (Fault("GET webhooks", 0), errors.ChatwootUnreachable),
         (Fault("GET webhooks", 200, body=b"<html>"), errors.NotChatwoot),
         (Fault("GET webhooks", 200, body=b"[1]"), errors.NotChatwoot),
+        (
+            Fault("GET webhooks", 200, body=b'{"payload":{"webhooks":[{"id":1,"url":"\xff"}]}}'),
+            errors.NotChatwoot,
+        ),
         (Fault("GET webhooks", 200, body=b" " * 1_048_577), errors.ChatwootUnreachable),
         (Fault("GET webhooks", 302), errors.NotChatwoot),
         (Fault("GET webhooks", 401, body=b'{"errors":["sign in"]}'), errors.ChatwootTokenUnseen),

@@ -101,6 +101,18 @@ async def test_nothing_but_a_customer_s_message_to_the_bot_waits(
     assert world.fake.calls == []
 
 
+async def test_a_message_that_nobody_can_read_keeps_no_other_from_people(world: World) -> None:
+    """Whoever posts it could else end the server, again and again."""
+    at, channel = SystemClock().unix_ms() - 3_600_000, world.store.catalog.channels["chatwoot"]
+    body = b'{"event":"message_created","message_type":"\xff"}'
+    event = new_event(body, kind="message_created", received_at=at, key="2/319")
+    await world.store.append(channel.number, event)
+    await world.wrote(318)
+    await world.look()
+
+    assert await world.ends() == ["handed over to people"]
+
+
 async def test_what_was_settled_does_not_wait(world: World) -> None:
     claim = await world.store.claim(world.subscription.number)
     assert claim is not None

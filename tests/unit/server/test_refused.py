@@ -162,6 +162,17 @@ async def test_why_a_signature_is_wrong(
     assert SECRET not in str(group)
 
 
+@pytest.mark.parametrize("body", [b'{"event":"\xff"}', b"[" * 50_000, b"1" * 5_000, b""])
+async def test_a_body_that_nobody_can_read_is_refused_as_any_other(
+    served: Served, body: bytes
+) -> None:
+    sealed = served.context.sealer.seal(SECRET.encode())
+    await served.configure(hmac=HmacAuth("chatwoot", (sealed,)), token=False)
+
+    fields = headers(body, timestamp=NOW_S, secret="another")
+    assert (await served.send(webhook("/webhook", body, fields))).status == 401
+
+
 STAMP = str(NOW_S)
 WRITTEN_ANEW = b'{"event":"message_created","id":7}'
 BODY_ALONE = hmac.digest(SECRET.encode(), BODY, "sha256").hex()
