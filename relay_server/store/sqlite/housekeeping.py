@@ -7,6 +7,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from relay_server.store.feed import EventsRemoved, Progressed
 from relay_server.store.sqlite.database import READING, Database, Row, translate
 from relay_server.store.sqlite.part import Part, reports, writes
 from relay_server.store.sqlite.rows import decode_mark
-from relay_server.store.sqlite.sql import first, last, position, sequence_of
+from relay_server.store.sqlite.sql import first, last, position, queries, sequence_of
 from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
 
 LOOK_AT = 5_000  # events that one look for removable ones goes through at most
@@ -206,6 +207,8 @@ def _copy(path: Path, file: Path) -> None:
         database.connection.execute("VACUUM INTO ?", (str(file),))
     finally:
         database.close()
+    with closing(apsw.Connection(str(file))) as copy:  # which has no free pages that show bodies
+        copy.execute(queries()["forget_gone_body_keys"])
 
 
 def _backup_failed(path: Path, file: Path, error: apsw.Error | OSError) -> RelayError:

@@ -269,3 +269,20 @@ async def test_a_database_that_cannot_be_rebuilt_is_used_all_the_same(
         assert len(await bodies_of(store)) == 3
     with closing(Database(tmp_path / FILE_NAME, bodies=BY_K)) as database:
         assert not database.value("has_gone_body_keys")
+
+
+async def test_a_large_database_that_is_restored_is_complained_of_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resealing, "REBUILD_BYTES", 0)
+    backup = tmp_path / "backup.db"
+    async with opened(tmp_path) as store:
+        await fill(store, 3)
+    async with opened(tmp_path, K) as store:
+        await store.backup(backup)
+
+    with closing(Database(tmp_path / FILE_NAME, bodies=BY_K)) as database:
+        assert database.value("has_gone_body_keys"), "it cannot be rebuilt where it is"
+    with closing(Database(backup, immutable=True, bodies=BY_K)) as database:
+        assert not database.value("has_gone_body_keys")
+    assert NAME.encode() not in backup.read_bytes()
