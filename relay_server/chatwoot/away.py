@@ -159,7 +159,10 @@ class HandOffs:
         """Look again and again, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            await self._backoff.run(self.look)
+            try:
+                await self._backoff.run(self.look)
+            except Exception as exc:  # webhooks are taken, and delivered, without
+                log.error("nobody looked whose bot is away", exc_info=exc)
 
     async def close(self) -> None:
         """Ask nobody any more."""

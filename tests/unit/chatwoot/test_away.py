@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from relay_server.values import MarkState, Progress, Subscription
 from tests.support.chatwoot_api import FakeChatwoot, Fault, open_chatwoot
 from tests.support.events import event_head, mark, new_event
 from tests.support.stores import MemoryStore, make_channel
+from tests.support.waiting import until
 
 CALLS = ("GET {}", "POST {}/messages", "GET {}/labels", "POST {}/labels", "POST {}/toggle_status")
 
@@ -111,6 +113,22 @@ async def test_a_message_that_nobody_can_read_keeps_no_other_from_people(world: 
     await world.look()
 
     assert await world.ends() == ["handed over to people"]
+
+
+async def test_a_look_that_fails_does_not_end_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = list[int]()
+
+    async def look() -> None:
+        looks.append(1)
+        raise KeyError("what nobody thought of")
+
+    monkeypatch.setattr(away, "LOOK_S", 0.001)
+    monkeypatch.setattr(world.hand_offs, "look", look)
+    running = asyncio.create_task(world.hand_offs.run())
+    await until(lambda: len(looks) > 1)
+    running.cancel()
 
 
 async def test_what_was_settled_does_not_wait(world: World) -> None:
