@@ -33,7 +33,7 @@ from relay_server.errors import (
 )
 from relay_server.operations import Caller, ForAdmins, Parts
 from relay_server.operations.audit import audited
-from relay_server.signing import SCHEMES
+from relay_server.signing import SCHEMES, scheme_named
 from relay_server.values import Channel, Scope, Token
 
 CANARY_LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
@@ -250,7 +250,7 @@ def _check_secrets(parts: Parts, config: ChannelConfig) -> None:
     """Raise `InvalidValue` where a secret is none of the channel's scheme."""
     if config.hmac is not None:
         for sealed in config.hmac.secrets:
-            SCHEMES[config.hmac.scheme].key(parts.sealer.open(sealed))
+            scheme_named(config.hmac.scheme).key(parts.sealer.open(sealed))
 
 
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):

@@ -26,7 +26,7 @@ from relay_server.errors import BodyTooLarge, InvalidValue, Unauthorized
 from relay_server.operations import Caller, page_of
 from relay_server.operations.audit import audited
 from relay_server.operations.events import DeliveryLine, delivery_line, find_any_event
-from relay_server.signing import SCHEMES, sign
+from relay_server.signing import scheme_named, sign
 from relay_server.values import Channel, DeliveryState, Edited, NewEdited, NewEvent
 
 MAX_KEY_CHARS = 200  # of an `Idempotency-Key`; a longer one: 422
@@ -256,7 +256,7 @@ def _signed(
         raise InvalidValue(f"{channel.name} has no secret to sign with")
     secret = who.parts.sealer.open(hmac.secrets[0])
     try:
-        return sign(SCHEMES[hmac.scheme], secret, request, body, now // 1000, id_)
+        return sign(scheme_named(hmac.scheme), secret, request, body, now // 1000, id_)
     except Unauthorized as exc:
         raise InvalidValue(f"it cannot be signed: {exc.reason}") from exc
 

@@ -20,7 +20,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 
 from relay_protocol.values import HeaderList, RequestHead
-from relay_server.errors import Unauthorized
+from relay_server.errors import InvalidValue, Unauthorized
 from relay_server.signing.providers import Bare, Digest, StandardWebhooks, Stripe
 from relay_server.signing.scheme import Claim, Request, Scheme
 from relay_server.signing.twilio import Twilio
@@ -49,6 +49,13 @@ SCHEMES: Mapping[str, Scheme] = {
 }
 # Headers, in lower case, whose values no screen shows.
 PROOFS = frozenset(name.lower() for scheme in SCHEMES.values() for name in scheme.proofs)
+
+
+def scheme_named(name: str) -> Scheme:
+    """A scheme by its name; raise `InvalidValue` for one that only newer versions know."""
+    if name not in SCHEMES:
+        raise InvalidValue(f"this version knows no signatures named {name!r}: a newer one set them")
+    return SCHEMES[name]
 
 
 def request_of(head: RequestHead, body: bytes) -> Request:

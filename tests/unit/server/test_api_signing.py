@@ -49,6 +49,19 @@ async def test_it_is_set_and_shown_without_secrets(
     assert OWN not in str(stored)
 
 
+async def test_a_scheme_of_a_newer_version_is_named(served: Served, admin: Asking) -> None:
+    """As after a downgrade: another can be set, and until then nothing fails without a reason."""
+    event = await append(served)
+    sealed = served.context.sealer.seal(b"x")
+    await served.configure(hmac=HmacAuth("of-tomorrow", (sealed,)))
+    edit: Json = {"based_on": event, "subscription": "ana", "sign": True}
+    change: Json = {"hmac_secrets": ["y"]}
+
+    assert await admin.refused("POST", "events", edit) == (422, "invalid_value")
+    assert await admin.refused("PATCH", "channels/chatwoot", change) == (422, "invalid_value")
+    await admin.ok("PATCH", "channels/chatwoot", {"hmac_scheme": "github", **change})
+
+
 async def test_what_cannot_be_signed_changes_nothing(served: Served, admin: Asking) -> None:
     await served.configure(hmac=None)
     assert await admin.refused("PATCH", ANA, {"resign": True}) == (422, "invalid_value")
