@@ -19,10 +19,10 @@ from collections.abc import Iterable, Sequence
 
 from relay_protocol.errors import RelayError
 from relay_server.chatwoot.errors import ChatwootStopped
-from relay_server.chatwoot.seen import ChatwootView, Json, Ours, Seen, Wish, ours
+from relay_server.chatwoot.seen import ChatwootView, Json, Ours, Seen, Wish, ours, with_lost
 from relay_server.chatwoot.steps import NAME, Hands, Step
 from relay_server.sealing import fingerprint
-from relay_terminal.words import _, plural
+from relay_terminal.words import _
 
 EVENTS = (
     *("message_created", "message_updated", "conversation_created", "conversation_updated"),
@@ -150,19 +150,10 @@ def _let_in(
             rules: Json = {"token": False, "hmac_scheme": "chatwoot", "hmac_log_only": False}
             await hands.set_channel(hmac_secrets=list(filter(None, secrets)), **rules)
 
-        return Step("channel.signature", "; ".join(filter(None, (text, goes))), let_in)
+        return Step("channel.signature", with_lost(text, channel, known), let_in)
 
     needs, has = {fingerprint(secret.encode()) for secret in known}, set(channel.secrets)
     text = _("have the channel take what Chatwoot signs, and ask for no token in the URL")
-    goes = (
-        plural(
-            "{number} secret that this Chatwoot does not sign with IS TAKEN NO MORE",
-            "{number} secrets that this Chatwoot does not sign with ARE TAKEN NO MORE",
-            len(has - needs),
-        )
-        if has - needs
-        else ""
-    )
     open_to_others = channel.token or channel.log_only
     fits = needs <= has if creates else needs == has
     before = [step(before=True)] if known and (open_to_others or not fits) else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay_server.chatwoot.api import Bot, Inbox, Webhook
-from relay_server.chatwoot.seen import Seen, ours
+from relay_server.chatwoot.seen import Seen, ours, with_lost
 from relay_server.chatwoot.steps import NAME, Hands, Step
 from relay_terminal.words import _
 
@@ -74,7 +74,7 @@ def rotation(seen: Seen, url: str) -> list[Step]:
     steps += [_reset_bot(bot) for bot in has.bots]
     steps += [_reset_inbox(inbox) for inbox in has.inboxes]
     text = _("have the channel take the new secrets, and the old ones until install runs again")
-    steps.append(Step("channel.signature", text, strict))
+    steps.append(Step("channel.signature", with_lost(text, seen.channel, old), strict))
     aside = [one for one in has.webhooks if one.url.endswith(ASIDE)] or has.webhooks[:1]
     return [*steps, *map(_deleted_webhook, aside)]
 

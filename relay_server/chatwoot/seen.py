@@ -18,7 +18,8 @@ from relay_server.chatwoot.errors import (
     NotAdministrator,
     NotInAccount,
 )
-from relay_terminal.words import _
+from relay_server.sealing import fingerprint
+from relay_terminal.words import _, plural
 
 CHECKS_ADDRESSES = (4, 14)  # the first version that posts to public addresses alone
 BOTS_READ = (4, 14, 2)  # the first in which bots read conversations, and set labels
@@ -178,6 +179,17 @@ def place(url: str) -> tuple[str, str]:
     except ValueError:  # of somebody else's webhook
         return "", url
     return parts.netloc.rpartition("@")[2].lower(), parts.path
+
+
+def with_lost(text: str, channel: ChatwootView, known: Sequence[str]) -> str:
+    """A step's text, with how many secrets the channel loses by taking those that are known."""
+    lost = set(channel.secrets) - {fingerprint(secret.encode()) for secret in known}
+    told = plural(
+        "{number} secret that this Chatwoot does not sign with IS TAKEN NO MORE",
+        "{number} secrets that this Chatwoot does not sign with ARE TAKEN NO MORE",
+        len(lost),
+    )
+    return f"{text}; {told}" if lost else text
 
 
 def check(wish: Wish, seen: Seen) -> None:
