@@ -421,6 +421,7 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         made_by: Whose it is: the name of the token that made it, or used it first; empty for one
             that nobody has used since that is noted.
         temporary: It goes when nobody has read it for a while.
+        once: Of events which tell one message of Chatwoot's, only the first is delivered.
         resign: Each attempt is signed anew.
         resign_secret: With this, sealed; empty for the channel's first.
     """
@@ -434,6 +435,13 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
     filtered: bool = False
     made_by: str = ""
     temporary: bool = False
+    once: Annotated[
+        bool,
+        Setting(
+            "Deliver a message of Chatwoot's once, or as often as webhooks tell it.",
+            "--once/--each-time",
+        ),
+    ] = False
     resign: Annotated[
         bool,
         Setting(

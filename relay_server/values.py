@@ -305,6 +305,7 @@ class Mark(msgspec.Struct, frozen=True):
 # In place of an outcome of an attempt: how a delivery was settled untried.
 EXPIRED = "expired"  # it outlived its time to live
 TAKEN_OVER = "taken_over"  # people have its conversation
+SAME_MESSAGE = "same_message"  # an event before it told the same message
 HAND_OFF = "hand_off"  # a step of handing its conversation to people, which it began
 
 
@@ -330,7 +331,7 @@ class Attempt(msgspec.Struct, frozen=True):
     @property
     def is_note(self) -> bool:
         """Whether this is no try: it says why the delivery is settled."""
-        return self.outcome in (EXPIRED, TAKEN_OVER)
+        return self.outcome in (EXPIRED, TAKEN_OVER, SAME_MESSAGE)
 
     @property
     def settles_as(self) -> str:

@@ -94,6 +94,7 @@ def _state_of(s: Json) -> Json:
         _("dead"): f"{s['dead']:,}",
         _("while nobody answers"): _away(s),
         _("made"): when(s["created_at"]),
+        **_once(s),
         **_signing(s),
     }
 
@@ -180,8 +181,13 @@ def show_changed_forward(result: Json) -> None:
 
 def _settings_of(s: Json) -> Json:
     """What is set of a subscription, in pairs."""
-    gets = {_("gets"): s["filter"] or _("everything"), **_signing(s)}
+    gets = {_("gets"): s["filter"] or _("everything"), **_once(s), **_signing(s)}
     return gets | policy_lines(s["policy"], own=s["own_policy"])
+
+
+def _once(s: Json) -> Json:
+    """How often a message is delivered that several webhooks tell, in pairs."""
+    return {_("told several times"): _("delivered once") if s["once"] else _("each time")}
 
 
 def _signing(s: Json) -> Json:

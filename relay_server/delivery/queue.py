@@ -26,7 +26,8 @@ A replay asks no filter: somebody named what it is for.
 
 Nor does anything expire in it. In live traffic an event is asked whether it came too late when its
 turn comes (`expiry`). One that has is settled like what a filter leaves out, and noted as expired.
-Where people may have its conversation, a gate is asked then, too.
+Where people may have its conversation, a gate is asked then, too; and where each message is to be
+delivered once, whether an event before it told the same (`once`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery.expiry import Lifetimes, expired
 from relay_server.delivery.lanes import Entry, Holder
+from relay_server.delivery.once import Once, repeated
 from relay_server.delivery.order import LOOK_AHEAD, Order
 from relay_server.delivery.retry import Next, Verdict
 from relay_server.filters.document import Document, Documents
@@ -131,6 +133,7 @@ class Queue(Order):
         "_lifetimes",
         "_noted_floor",
         "_on_ended",
+        "_once",
         "_pace",
         "_reading",
         "_replay",
@@ -176,6 +179,7 @@ class Queue(Order):
         self._ask_again_up_to = 0  # was read by another filter
         self._lifetimes: Lifetimes | None = None
         self._gate: Gate | None = None
+        self._once: Once | None = None
         self._gated = set[str]()  # keys that wait for it
         self._skip_up_to = 0  # somebody settled what waited up to there
         self._skipped: list[Span] = []  # since it was recorded
@@ -241,6 +245,10 @@ class Queue(Order):
         self._gate = gate
         for key in list(self._gated):
             self.ask_again(key)
+
+    def set_once(self, once: Once | None) -> None:
+        """Deliver only the first of the events which tell one message, from now on."""
+        self._once = once
 
     def ask_again(self, key: str) -> None:
         """The gate may know more of a key."""
@@ -311,6 +319,8 @@ class Queue(Order):
         Raises:
             StoreUnavailable: They cannot be read now, and stay where they were.
         """
+        if self._once is not None:
+            await self._once.look_back(self.floor, self.read_up_to)
         while picked := self._fitting(limit, fits):
             if picked[0].sequence <= self._skip_up_to:
                 self._drop_skipped(picked)
@@ -406,6 +416,10 @@ class Queue(Order):
             return False
         if self._is_left_out(entry, event):
             self._leave(entry)
+            return False
+        if self._once is not None and (first := self._once.first_of(event)):
+            self._leave(entry)
+            self._attempts.append(repeated(event.head, first, self._clock.unix_ms()))
             return False
         return self._gate is None or self._may_go(entry, event, self._gate)
 

@@ -36,10 +36,11 @@ from relay_protocol.errors import RelayError
 from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.values import Delivery, Outcome
 from relay_server.clock import Clock
-from relay_server.configs import Away, Policy
+from relay_server.configs import Away, Policy, SenderKind
 from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.expiry import lifetimes_of
 from relay_server.delivery.lanes import Entry
+from relay_server.delivery.once import Once
 from relay_server.delivery.queue import Ended, Gate, Queue
 from relay_server.delivery.resigning import Signer, signer_of
 from relay_server.delivery.retry import Next, Verdict
@@ -127,6 +128,7 @@ class Reader:
         self._on_ended = on_ended
         self._open_sealed = open_sealed
         self._signer: Signer | None = None
+        self._once: Once | None = None
         self._keys = set[str]()  # of which something is under way, in any queue
         self._live = self._queue(claim)
         self._follow_filter()
@@ -222,7 +224,7 @@ class Reader:
         is_idle = not live.has_ready  # then all that may go is among these
         if not live.feed(change, documents, self._clock.monotonic()):
             self._wake.set()
-        elif is_idle and self._sink_for(0) is not None:
+        elif is_idle and self._once is None and self._sink_for(0) is not None:
             self._send_fed(change)
         else:
             self.wake()
@@ -336,6 +338,16 @@ class Reader:
         self._live.set_filter(filter_of(config), filtered=filtered)
         self._live.set_lifetimes(lifetimes_of(self.channel.config))
         self._live.set_gate(self._gate if config.away is Away.HANDOFF else None)
+        self._follow_once()
+
+    def _follow_once(self) -> None:
+        """Keep what is known of messages for as long as that is set."""
+        config, channel = self.subscription.config, self.channel
+        if not config.once or channel.config.sender is not SenderKind.CHATWOOT:
+            self._once = None
+        elif self._once is None:
+            self._once = Once(self._store, channel, self.subscription.name)
+        self._live.set_once(self._once)
 
     def _follow_signing(self) -> None:
         """Sign as it is set; where that cannot be done, pause: who checks would refuse all."""

@@ -16,6 +16,7 @@ from relay_server.configs import (
     ForwardConfig,
     Policy,
     PolicyChanges,
+    SenderKind,
     SubscriptionConfig,
     changes_of,
     check,
@@ -110,12 +111,14 @@ class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
     """The same, what of its policy is its own, and with what its deliveries are signed.
 
     Attributes:
+        once: Of events which tell one message, only the first is delivered.
         resign: Each attempt is signed anew.
         resign_secret: `•••` where that is done with a secret of its own, else empty.
     """
 
     own_policy: PolicyChanges
     created_at: int
+    once: bool
     resign: bool
     resign_secret: str
 
@@ -174,8 +177,8 @@ async def change_subscription(
     check(Policy, policy or {})
     if "filter" in rules:
         found = await _set_filter(who, found, check_standing(rules["filter"], who.now()))
-    if signing := _signing(who, channel, found.config, rules):
-        found = await _set(who, found, **signing)
+    if delivering := _delivering(who, channel, found.config, rules):
+        found = await _set(who, found, **delivering)
     if away := {name: rules[name] for name in AWAY_FIELDS if name in rules}:
         check(SubscriptionConfig, away)
         found = await _set(who, found, **away)
@@ -236,6 +239,25 @@ async def delete_subscription(who: Caller, channel: str, name: str) -> None:
     if who.parts.hub.state(found.number).readers:
         raise SubscriptionConnected(name)
     await who.store.unsubscribe(found.number)
+
+
+def _delivering(
+    who: Caller, channel: str, config: SubscriptionConfig, rules: dict[str, Any]
+) -> dict[str, Any]:
+    """Take what is set of how deliveries go, and which, out of what is set.
+
+    Raises:
+        InvalidValue: It cannot be so.
+    """
+    set_ = _signing(who, channel, config, rules)
+    once = rules.pop("once", None)
+    if once and who.channel(channel).config.sender is not SenderKind.CHATWOOT:
+        raise InvalidValue(f"messages are told apart where Chatwoot posts: not to {channel!r}")
+    if once is not None:
+        set_["once"] = once
+    if once:
+        set_["filtered"] = True  # and stays so: what was left out is to stay left out
+    return set_
 
 
 def _signing(
@@ -337,6 +359,7 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
     return SubscriptionDetail(
         **msgspec.structs.asdict(subscription_view(who, status)),
         own_policy=config.policy,
+        once=config.once,
         resign=config.resign,
         resign_secret=MASK if config.resign_secret else "",
         created_at=status.subscription.created_at,
@@ -346,7 +369,7 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
 DEFAULT_FORWARD = "forward"  # its name, where none is given
 
 # `since` is where it starts, in Unix milliseconds; null for the next event.
-_OF_BOTH: dict[str, Any] = {"filter": str, "resign": bool, "resign_secret": str}
+_OF_BOTH: dict[str, Any] = {"filter": str, "once": bool, "resign": bool, "resign_secret": str}
 NewForward = changes_of(
     "NewForward", ForwardConfig, channel=str, name=str, since=int | None, **_OF_BOTH
 )
@@ -374,9 +397,9 @@ async def create_forward(who: Caller, fields: Changes) -> ForwardView:
         raise InvalidValue(f"{since} is no time")
     check_name(name)
     only = check_standing(rules.pop("filter", ""), who.now())
-    signing = _signing(who, channel.name, SubscriptionConfig(), rules)
+    delivering = _delivering(who, channel.name, SubscriptionConfig(), rules)
     forward = _configured(who.parts, ForwardConfig(rules["url"]), rules)
-    config = msgspec.structs.replace(SubscriptionConfig(forward=forward), **signing)
+    config = msgspec.structs.replace(SubscriptionConfig(forward=forward), **delivering)
     config = config.with_filter(only)
     made, new = await who.store.subscribe(channel.name, name, since, who.now(), config)
     if not new:
@@ -397,7 +420,7 @@ async def change_forward(who: Caller, channel: str, name: str, fields: Changes) 
     """Change a forward, pause or resume it; that holds at once, and what is not named stays."""
     forward, rules = await _forward(who, channel, name), fields.given()
     paused, only = rules.pop("paused", None), rules.pop("filter", None)
-    signing = _signing(who, channel, forward.config, rules)
+    delivering = _delivering(who, channel, forward.config, rules)
     if only is not None:
         only = check_standing(only, who.now())
     if rules:
@@ -405,8 +428,8 @@ async def change_forward(who: Caller, channel: str, name: str, fields: Changes) 
         config = _configured(who.parts, forward.config.forward, rules)
         forward = await _set(who, forward, forward=config)
         await _try(who, forward)
-    if signing:
-        forward = await _set(who, forward, **signing)
+    if delivering:
+        forward = await _set(who, forward, **delivering)
     if only is not None:
         forward = await _set_filter(who, forward, only)
     if paused is not None:
