@@ -170,7 +170,10 @@ def _installed(seen: Seen, has: Ours, url: str) -> Iterator[Finding]:
     if len(names) > 1:
         text = _("{names} post to one channel").format(names=_(" and ").join(names))
         cost = _("One message comes more than once, under different ids: a bot answers it twice.")
-        remedy = _("Give each a channel of its own: --channel; or remove those you do not need.")
+        remedy = _(
+            "Give each a channel of its own: --channel; or have bots hear of each message once:"
+            " relay-server subscription set --once"
+        )
         yield Finding("double", None, text, cost, remedy)
 
 
