@@ -130,6 +130,7 @@ class Queue(Order):
         "_filtered",
         "_gate",
         "_gated",
+        "_left_out_up_to",
         "_lifetimes",
         "_noted_floor",
         "_on_ended",
@@ -181,6 +182,8 @@ class Queue(Order):
         self._gate: Gate | None = None
         self._once: Once | None = None
         self._gated = set[str]()  # keys that wait for it
+        # Nothing behind it was left out: what is read there needs no look at what was.
+        self._left_out_up_to = store.newest(channel)
         self._skip_up_to = 0  # somebody settled what waited up to there
         self._skipped: list[Span] = []  # since it was recorded
         self._attempts: list[Attempt] = []
@@ -345,6 +348,28 @@ class Queue(Order):
             self.record()  # much may have expired
         return []
 
+    def may_go(self, entry: Entry, event: Event) -> bool:
+        """Ask the gate of one that was picked: what must not go is settled.
+
+        What may go later holds its key until then.
+        """
+        if self._gate is None or (why := self._gate(event.head)) == "":
+            return True
+        if why is None:
+            self._gated.add(entry.key)
+            self._keys.add(entry.key)
+            self.put_back(entry)
+        else:
+            self._leave(entry)
+            now_ms = self._clock.unix_ms()
+            self._attempts.append(Attempt(entry.sequence, 0, now_ms, 0, TAKEN_OVER, text=why))
+        return False
+
+    def leave_out(self, spans: Sequence[Span]) -> None:
+        """Settle those in spans that wait for their next try; others are left out where read."""
+        self._left_out_up_to = max(self._left_out_up_to, spans[-1].last)
+        super().leave_out(spans)
+
     def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
         """Lend a delivery that was taken to a holder; False if it may not go any more."""
         if not super().begin(entry, holder, now):
@@ -421,25 +446,12 @@ class Queue(Order):
             self._leave(entry)
             self._attempts.append(repeated(event.head, first, self._clock.unix_ms()))
             return False
-        return self._gate is None or self._may_go(entry, event, self._gate)
+        return self.may_go(entry, event)
 
     def _leave(self, entry: Entry) -> None:
         """Settle one that is not to be delivered."""
         self.vanish(entry)
         self._skipped.append(Span(entry.sequence, entry.sequence))
-
-    def _may_go(self, entry: Entry, event: Event, gate: Gate) -> bool:
-        """Ask the gate: what must not go is settled; what may go later holds its key until then."""
-        why = gate(event.head)
-        if why is None:
-            self._gated.add(entry.key)
-            self._keys.add(entry.key)
-            self.put_back(entry)
-        elif why:
-            self._leave(entry)
-            now_ms = self._clock.unix_ms()
-            self._attempts.append(Attempt(entry.sequence, 0, now_ms, 0, TAKEN_OVER, text=why))
-        return why == ""
 
     def _drop_skipped(self, picked: Sequence[Entry]) -> None:
         """Let go of those that somebody settled, and put back the rest."""
@@ -481,7 +493,7 @@ class Queue(Order):
     async def _ask(self, after: int, limit: int) -> tuple[Sequence[Outline], int, bool]:
         """What comes after a sequence, how far was looked, and whether that is all."""
         replay = self._replay
-        if self._filtered:
+        if self._filtered and (self._filter.terms or after < self._left_out_up_to):
             means = self._means if self._filter.terms else None
             found = await self._store.sift(self._channel, self.number, after, limit, means)
             return found.outlines, found.read_up_to, found.read_up_to == after

@@ -407,7 +407,8 @@ class Reader:
         """Lend what may go of events that were just fed to a live queue which had nothing ready."""
         first = change.up_to - len(change.events) + 1
         for entry in self._live.pick(min(len(change.events), self._limit(self._live))):
-            if not self._lend(self._live, entry, change.events[entry.sequence - first]):
+            event = change.events[entry.sequence - first]
+            if not (self._live.may_go(entry, event) and self._lend(self._live, entry, event)):
                 self.wake()  # a smaller one behind it may go
 
     def _lend(self, queue: Queue, entry: Entry, event: Event) -> bool:

@@ -211,3 +211,23 @@ async def test_many_that_expire_at_once_are_all_listed_so(monkeypatch: pytest.Mo
     assert not sink.got
     sequences: Sequence[int] = range(1, 21)
     assert set(await world.states(*sequences)) == {"expired"}
+
+
+@virtual_time
+async def test_what_came_since_a_reader_began_is_read_from_memory() -> None:
+    """What an earlier one settled is left out; there can be nothing of that behind."""
+    world, sink = await a_mortal_world(), FakeSink(succeed)
+    await append(world, "o", "t")
+    async with expirer(world):
+        await asyncio.sleep(11 + LOOK_S)
+        await settled()
+    world.handed_along = False
+    async with world.reader(sink):
+        await until(lambda: len(sink.got) == 1)
+        await settled()
+        world.store.asked.clear()
+        await append(world, "t", "m")
+        await until(lambda: len(sink.got) == 3)
+
+    assert sink.sequences == [1, 3, 4]
+    assert world.store.asked["sift"] == 0

@@ -224,3 +224,21 @@ async def test_what_a_gate_knows_nothing_of_waits_and_others_go_on() -> None:
 
     assert (state.state, state.reason, state.attempts) == ("skipped", "people have it", ())
     assert await world.states(1, 2, 3, 4) == ["skipped", "delivered", "skipped", "delivered"]
+
+
+@virtual_time
+async def test_what_is_handed_along_is_asked_about_at_the_gate() -> None:
+    world, sink = await a_world(0), FakeSink(succeed)
+    said: dict[str, str | None] = {"a": None, "b": "people have it"}
+    async with world.reader(sink) as reader:
+        await settled()
+        reader._live.set_gate(lambda head: said.get(head.key, ""))
+        for key in "abc":
+            await world.store.append(world.channel.number, new_event(key=key))
+            await settled()
+        assert (sink.sequences, await world.backlog()) == ([3], 1)
+        del said["a"]
+        reader.go_on("a")
+        await until(lambda: len(sink.got) == 2)
+
+    assert await world.states(1, 2, 3) == ["delivered", "skipped", "delivered"]
