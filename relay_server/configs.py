@@ -417,7 +417,7 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         policy: What it does otherwise than its channel.
         forward: Set when the server itself reads it.
         paused: Why nothing is delivered until somebody resumes it; empty when it is not paused.
-        filtered: It has, or had, a filter, or somebody skipped what waited.
+        filtered: It has, or had, a filter, or somebody skipped what waited, or it hands over.
         made_by: Whose it is: the name of the token that made it, or used it first; empty for one
             that nobody has used since that is noted.
         temporary: It goes when nobody has read it for a while.

@@ -179,9 +179,6 @@ async def change_subscription(
         found = await _set_filter(who, found, check_standing(rules["filter"], who.now()))
     if delivering := _delivering(who, channel, found.config, rules):
         found = await _set(who, found, **delivering)
-    if away := {name: rules[name] for name in AWAY_FIELDS if name in rules}:
-        check(SubscriptionConfig, away)
-        found = await _set(who, found, **away)
     if "policy" in rules:
         found = await who.store.change_subscription(found.number, _with_policy(policy))
     return await shown(who, found, whole_view)
@@ -249,7 +246,7 @@ def _delivering(
     Raises:
         InvalidValue: It cannot be so.
     """
-    set_ = _signing(who, channel, config, rules)
+    set_ = _signing(who, channel, config, rules) | _away(rules)
     once = rules.pop("once", None)
     if once and who.channel(channel).config.sender is not SenderKind.CHATWOOT:
         raise InvalidValue(f"messages are told apart where Chatwoot posts: not to {channel!r}")
@@ -280,6 +277,16 @@ def _signing(
             set_.setdefault("resign", True)
     signer_of(who.channel(channel), msgspec.structs.replace(config, **set_), who.parts.sealer.open)
     return set_
+
+
+def _away(rules: dict[str, Any]) -> dict[str, Any]:
+    """Take what becomes of it while nobody answers out of what is set.
+
+    What people took over is settled above its floor: from then on its reader asks for that.
+    """
+    set_: dict[str, Any] = {name: rules.pop(name) for name in AWAY_FIELDS if name in rules}
+    check(SubscriptionConfig, set_)
+    return set_ | ({"filtered": True} if set_.get("away") == Away.HANDOFF else {})
 
 
 async def _set_filter(who: Caller, found: Subscription, only: str) -> Subscription:
@@ -370,6 +377,7 @@ DEFAULT_FORWARD = "forward"  # its name, where none is given
 
 # `since` is where it starts, in Unix milliseconds; null for the next event.
 _OF_BOTH: dict[str, Any] = {"filter": str, "once": bool, "resign": bool, "resign_secret": str}
+_OF_BOTH |= {"away": Away, "away_after_s": float, "away_note": str}
 NewForward = changes_of(
     "NewForward", ForwardConfig, channel=str, name=str, since=int | None, **_OF_BOTH
 )

@@ -241,3 +241,15 @@ async def test_deleting_a_channel_stops_its_forwards(
     await settled()
     number = engine.told[1][1]
     assert engine.told[2:] == [("stop", number, "")]
+
+
+async def test_one_hands_over_as_other_subscriptions_do(
+    served: Served, admin: Asking, engine: Engine
+) -> None:
+    made = await admin.ok("POST", "forwards", NEW | {"away": "handoff"})
+    changed = await admin.ok("PATCH", FORWARD, {"away_after_s": 60})
+    [found] = await served.store.subscriptions("chatwoot")
+
+    assert (made["away"], changed["away"], changed["away_after_s"]) == ("handoff", "handoff", 60)
+    assert found.config.filtered
+    assert await admin.refused("PATCH", FORWARD, {"away_after_s": 0.5}) == (422, "invalid_value")

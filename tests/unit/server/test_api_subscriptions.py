@@ -285,3 +285,5 @@ async def test_what_becomes_of_what_waits_is_set_and_stays(served: Served, admin
     for wrong in ({"away": "reject"}, {"away_after_s": 0.5}, {"away_note": "x" * 1_001}):
         assert await admin.refused("PATCH", path, wrong) == (422, "invalid_value")
     assert (await admin.ok("GET", path))["away_note"] == "desde {since}"
+    [found] = await served.store.subscriptions("chatwoot")
+    assert found.config.filtered  # what people took over is settled for its next reader, too
