@@ -117,7 +117,15 @@ async def _sentences(who: Caller, found: Status, lines: list[ChannelLine]) -> li
 
 
 def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:
-    name = _("{name} of {channel}").format(name=one.name, channel=one.channel)
+    name, said = _("{name} of {channel}").format(name=one.name, channel=one.channel), []
+    if one.hand_off_trouble:
+        text = _("{name} of {channel} cannot hand conversations to people: {reason}")
+        text = text.format(name=one.name, channel=one.channel, reason=reason(one.hand_off_trouble))
+        said.append(Sentence("bad", text, "/subscriptions", _("Look")))
+    return said + _of_delivery(one, name, now)
+
+
+def _of_delivery(one: SubscriptionView, name: str, now: int) -> list[Sentence]:
     if one.paused:
         waits = plural("{number} waits", "{number} wait", one.backlog)
         text = _("{name} is paused ({reason}): {waits}.")

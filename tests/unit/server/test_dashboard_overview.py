@@ -1,0 +1,25 @@
+"""What the first page says of subscriptions."""
+
+from __future__ import annotations
+
+import msgspec
+
+from relay_server.dashboard.overview import _of_subscription
+from relay_server.operations.subscriptions import SubscriptionView
+from tests.support.clock import START_MS
+from tests.unit.server.asking import Asking
+from tests.unit.server.support import Served
+
+
+async def test_a_hand_off_that_fails_is_told_beside_what_waits(
+    served: Served, admin: Asking
+) -> None:
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    found = await admin.ok("GET", "channels/chatwoot/subscriptions/ana")
+    now = {"hand_off_trouble": "<no>", "backlog": 2, "oldest_waiting_at": START_MS}
+    view = msgspec.convert(found | now, SubscriptionView)
+
+    first, second = _of_subscription(view, START_MS + 120_000)
+
+    assert first.text == "ana of chatwoot cannot hand conversations to people: <no>"
+    assert (first.level, second.level) == ("bad", "care")
