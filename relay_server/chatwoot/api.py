@@ -13,6 +13,7 @@ too (reading them and their labels since 4.14.2).
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -131,7 +132,7 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 class LastMessage(msgspec.Struct, frozen=True):
-    """The newest message that somebody wrote, notes too."""
+    """The newest message that somebody wrote, notes too; of the id 0 where there is none."""
 
     id: int
     content: str | None = None
@@ -145,7 +146,15 @@ class Conversation(msgspec.Struct, frozen=True):
     status: str
     inbox_id: int | None = None
     meta: Meta = Meta()
-    last_non_activity_message: LastMessage | None = None
+    last_non_activity_message: LastMessage | msgspec.UnsetType | None = msgspec.UNSET
+    messages: tuple[LastMessage, ...] | None = None
+
+    @property
+    def last(self) -> LastMessage | None:
+        """The newest message; None where the answer does not tell."""
+        if self.last_non_activity_message is not msgspec.UNSET:
+            return self.last_non_activity_message or LastMessage(0)
+        return self.messages[-1] if self.messages else None
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -383,6 +392,9 @@ class Chatwoot:
             return answer.status, answer.headers.get("Location", "nowhere"), bytes(raw)
 
 
+_tls = functools.cache(make_context)  # 50 ms, in which nothing else is done
+
+
 def _why(exc: Exception) -> str:
     return str(exc) or type(exc).__name__
 
@@ -453,8 +465,7 @@ async def open_chatwoot(url: str, account: int, token: str) -> AsyncIterator[Cha
         account: Its number.
         token: A user's, or an agent bot's.
     """
-    # 50 ms to make, so not for plain HTTP.
-    tls = make_context() if url.startswith("https:") else True
+    tls = _tls() if url.startswith("https:") else True
     connector = aiohttp.TCPConnector(ssl=tls)
     async with aiohttp.ClientSession(connector=connector) as session:
         yield Chatwoot(session, url, account, token)

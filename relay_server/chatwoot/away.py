@@ -12,19 +12,22 @@ at the next start. A call that fails and may succeed later is tried again, `MAX_
 and at once where Chatwoot refuses, the conversation is given up: it waits for its bot.
 
 Back again, the bot's reader asks before it delivers what waited of such a conversation (`may_go`).
-It is told to wait until Chatwoot has said who has it; other conversations go on. Where Chatwoot
-does not say for `ASK_S`, the bot gets it: what was answered 2xx is not held back for ever.
+It is told to wait until what was begun is finished and Chatwoot has said who has it; other
+conversations go on. Where that takes more than `ASK_S`, the bot gets it, and it is not handed over
+any further: what was answered 2xx is not held back for ever, whatever hangs or fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
 import structlog
 
+from relay_protocol.errors import RelayError
 from relay_protocol.times import rfc3339
 from relay_protocol.values import EventHead
 from relay_server.chatwoot.api import Chatwoot, Conversation, open_chatwoot
@@ -53,7 +56,9 @@ AT_ONCE = 512  # waiting events of one step through what waits
 MOST_STEPS = 50  # of one look: some 5,000 events
 MAX_TRIES = 10  # of a hand-off whose calls fail; then its conversation waits for its bot
 LONGEST_WAIT_S = 60.0  # between two of them, from 1 s on
-ASK_S = 300.0  # that Chatwoot is asked who has a conversation; then the bot gets it
+TURN_S = 10.0  # of a subscription's conversations, before it is another's turn
+ASK_S = 300.0  # until it is known who has a conversation; then the bot gets it
+MAX_ASKING = 8  # of which Chatwoot is asked at once
 FRESH_S = 5.0  # for which what Chatwoot said is true
 LABEL = "bot-away"
 NOTE = "The bot has not answered since {since}. Please take over."
@@ -83,7 +88,8 @@ class _Handed:
         made: Its steps, as they are written down.
         ended_at: When that was all, in Unix milliseconds; 0 before.
         back_at: When its bot was back; None before.
-        verdict: Why the bot is not to get what waited, empty if it is; None before that is known.
+        verdict: Why the bot is not to get what waited; None before that is known.
+        bots: Its bot got it after all.
     """
 
     key: str
@@ -94,8 +100,10 @@ class _Handed:
     ended_at: int = 0
     back_at: int | None = None
     verdict: str | None = None
+    bots: bool = False
     asked_at: float = 0.0
     asking: asyncio.Task[None] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def conversation(self) -> int:
@@ -129,6 +137,7 @@ class HandOffs:
         self._open_secret = open_secret
         self._watched: dict[SubscriptionNumber, _Watched] = {}
         self._channels: dict[SubscriptionNumber, Channel] = {}  # of those that hand over
+        self._asking = asyncio.Semaphore(MAX_ASKING)
         self._backoff = StoreBackoff(clock, "store did not answer where conversations wait")
         self._unlisten = [
             store.feed.listen(Claimed, self._claimed),
@@ -138,7 +147,8 @@ class HandOffs:
     def handed_over(self, number: SubscriptionNumber) -> int:
         """How many conversations of a subscription people were given, and may have still."""
         watched = self._watched.get(number)
-        return sum(1 for one in watched.handed.values() if one.ended_at) if watched else 0
+        handed = watched.handed.values() if watched else ()
+        return sum(1 for one in handed if one.ended_at and not one.bots)
 
     def trouble(self, number: SubscriptionNumber) -> str:
         """Why none of a subscription can be handed over now; empty while that is not known."""
@@ -182,7 +192,13 @@ class HandOffs:
             StoreUnavailable: It cannot be read or written now.
         """
         for channel, subscription in await self._handing():
-            await self._look_at(channel, subscription)
+            try:
+                await self._look_at(channel, subscription)
+            except RelayError:
+                raise
+            except Exception as exc:
+                facts = {"channel": channel.name, "subscription": subscription.name}
+                log.error("conversations could not be handed over", exc_info=exc, **facts)
 
     def may_go(self, number: SubscriptionNumber, event: EventHead) -> str | None:
         """Whether an event may be delivered: a reader's `Gate`."""
@@ -193,11 +209,11 @@ class HandOffs:
         if not one.made:  # it is not begun, and need not be any more
             self._drop(watched, one)
             return ""
-        if one.back_at is not None and event.received_at > one.back_at:
+        if one.bots or (one.back_at is not None and event.received_at > one.back_at):
             return ""
         if one.verdict is not None and self._clock.monotonic() - one.asked_at <= FRESH_S:
             return one.verdict
-        if one.ended_at and one.asking is None:
+        if one.asking is None:
             one.asking = asyncio.create_task(self._ask(number, watched, one))
         return None
 
@@ -245,7 +261,10 @@ class HandOffs:
             watched.looked_up_to = 0
             for one in [one for one in watched.queue if not one.made]:
                 self._drop(watched, one)
-        while watched.queue and self._clock.monotonic() >= watched.again_at:
+        until = self._clock.monotonic() + TURN_S
+        while watched.queue and until > self._clock.monotonic() >= watched.again_at:
+            if not watched.queue[0].made and self._hub.silent_s(number) < after_s:
+                break  # it is back: the next look leaves the rest to it
             await self._hand_over(channel, subscription, watched, link)
 
     async def _find(
@@ -322,7 +341,8 @@ class HandOffs:
             await self._write(number, channel, one, Step.END, Made(True, f"given up: {exc}"))
         else:
             watched.trouble = ""
-            log.warning("a conversation was handed over", how=one.made[Step.END].text, **facts)
+            if (end := one.made.get(Step.END)) is not None:
+                log.warning("a conversation was handed over", how=end.text, **facts)
         if watched.queue and watched.queue[0] is one:
             del watched.queue[0]
         self._hub.go_on(number, one.key)
@@ -336,9 +356,9 @@ class HandOffs:
         link: ChatwootLink,
         note: str,
     ) -> None:
-        """Step by step, each written down before its call and after it."""
+        """Step by step, each written down before its call and after it, until its bot gets it."""
         talk = await _look_at_talk(chatwoot, one.conversation)
-        while Step.END not in one.made:
+        while Step.END not in one.made and self._is_handed(number, one):
             move = next_move(one.made, talk, note, link.bot)
             text = move.known
             if text is None:
@@ -352,6 +372,8 @@ class HandOffs:
     ) -> None:
         now, status = self._clock.unix_ms(), OK if made.done else None
         attempt = Attempt(one.sequence, -step, now, 0, HAND_OFF, status, made.text)
+        if not made.done:  # at once: its bot's reader must not take it for one that is not begun
+            self._note(one, attempt)
         await self._store.note_step(number, channel.number, attempt)
         self._note(one, attempt)
 
@@ -360,6 +382,7 @@ class HandOffs:
         one.made[step] = Made(attempt.status == OK, attempt.text)
         if step is Step.END:
             one.ended_at = attempt.started_at
+            one.ended.set()
         if step is Step.BACK:
             one.back_at = attempt.started_at
 
@@ -377,37 +400,52 @@ class HandOffs:
         """Find out who has a conversation, and have its bot's reader go on."""
         verdict = ""
         try:
-            verdict = await self._who_has(number, watched, one)
+            async with asyncio.timeout(ASK_S):
+                await one.ended.wait()
+                verdict = await self._who_has(number, watched, one)
+        except TimeoutError:
+            log.warning("delivered, for it is not known who has it", conversation=one.key)
         except Exception as exc:
             log.error("whose a conversation is is not known", conversation=one.key, exc_info=exc)
         finally:
             one.verdict, one.asked_at, one.asking = verdict, self._clock.monotonic(), None
-            if not verdict:
-                self._drop(watched, one)
+            if not verdict:  # it stays known: what waited of it is not handed over once more
+                one.bots, one.ended_at = True, one.ended_at or self._clock.unix_ms()
+                if one in watched.queue:
+                    watched.queue.remove(one)
             self._hub.go_on(number, one.key)
 
     async def _who_has(self, number: SubscriptionNumber, watched: _Watched, one: _Handed) -> str:
-        until, wait_s = self._clock.monotonic() + ASK_S, 1.0
+        wait_s = 1.0
         if one.back_at is None and (channel := self._channels.get(number)) is not None:
-            await self._write(number, channel, one, Step.BACK, Made(True, "the bot is back"))
+            with suppress(RelayError):  # then it is written down the next time
+                await self._write(number, channel, one, Step.BACK, Made(True, "the bot is back"))
         while (channel := self._channels.get(number)) is not None:
             link = channel.config.chatwoot
             assert link is not None
             try:
-                token = self._open_secret(link.token).decode()
-                async with open_chatwoot(link.url, link.account, token) as chatwoot:
-                    talk = await chatwoot.conversation(one.conversation)
+                talk = await self._see(link, one)
                 return "" if talk.status == PENDING else f"people have it: it is {talk.status}"
             except NotForBots:
                 return "people were given it" if Step.OPEN in one.made else ""
             except ChatwootError as exc:
                 watched.trouble = str(exc)
-                if not exc.again or self._clock.monotonic() >= until:
+                if not exc.again:
                     log.warning("delivered, for Chatwoot does not say who has it", error=str(exc))
                     return ""
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         return ""
+
+    async def _see(self, link: ChatwootLink, one: _Handed) -> Conversation:
+        token = self._open_secret(link.token).decode()
+        async with self._asking, open_chatwoot(link.url, link.account, token) as chatwoot:
+            return await chatwoot.conversation(one.conversation)
+
+    def _is_handed(self, number: SubscriptionNumber, one: _Handed) -> bool:
+        """False once its bot got it after all."""
+        watched = self._watched.get(number)
+        return watched is not None and watched.handed.get(one.key) is one and not one.bots
 
     def _drop(self, watched: _Watched, one: _Handed) -> None:
         if watched.handed.get(one.key) is one:

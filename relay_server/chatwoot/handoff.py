@@ -11,7 +11,8 @@ a crash knows which calls may have been made. It looks at the conversation first
 - a label is set only where it is missing;
 - a note that was begun and is not known to be written is looked for: it is there if the newest
   message is the bot's own with the same words, and not there if the newest one is still what it was
-  before. Where somebody wrote since, nobody can know, and it is not written twice.
+  before. Where somebody wrote since, or Chatwoot does not show it, nobody can know, and it is not
+  written twice.
 """
 
 from __future__ import annotations
@@ -79,21 +80,22 @@ def next_move(made: Mapping[Step, Made], talk: Conversation, note: str, bot: int
     if written is None:
         return Move(Step.NOTE)
     if not written.done:
-        return _look_for_note(written, talk.last_non_activity_message, note, bot)
+        return _look_for_note(written, talk.last, note, bot)
     labelled = made.get(Step.LABEL)
     return Move(Step.OPEN if labelled is not None and labelled.done else Step.LABEL)
 
 
 def newest(talk: Conversation) -> str:
     """What is written down of the newest message before a note is begun."""
-    last = talk.last_non_activity_message
-    return f"after {last.id if last is not None else 0}"
+    return f"after {talk.last.id}" if talk.last is not None else ""
 
 
 def _look_for_note(begun: Made, last: LastMessage | None, note: str, bot: int) -> Move:
-    if last is not None and is_own(last, bot) and last.content == note:
+    if last is None:
+        return Move(Step.NOTE, "a note, perhaps: Chatwoot does not show it")
+    if is_own(last, bot) and last.content == note:
         return Move(Step.NOTE, f"note {last.id}")
-    if begun.text == f"after {last.id if last is not None else 0}":
+    if begun.text == f"after {last.id}":
         return Move(Step.NOTE)
     return Move(Step.NOTE, "a note, perhaps: somebody wrote since")
 

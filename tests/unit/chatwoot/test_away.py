@@ -211,3 +211,52 @@ async def test_a_subscription_that_hands_over_no_more_holds_nothing_back(world: 
     await world.look()
 
     assert world.hand_offs.may_go(number, head) == ""
+
+
+async def test_a_bot_that_is_back_while_its_conversation_is_looked_at_keeps_it(
+    world: World,
+) -> None:
+    number, said = world.subscription.number, list[str | None]()
+    back = lambda: said.append(world.hand_offs.may_go(number, event_head(1, "2/318")))  # noqa: E731
+    pending = b'{"id":318,"status":"pending"}'
+    world.fake.faults = [Fault("GET conversations/318", 200, body=pending, then=back)]
+    await world.wrote(318)
+    await world.look()
+    await world.look()
+
+    assert said == [""]
+    assert len(world.fake.calls) == 1
+
+
+async def test_a_bot_that_is_back_keeps_what_is_not_begun(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even in the midst of a look."""
+    hub, taken = world.hand_offs._hub, b'{"id":318,"status":"open"}'
+    back = lambda: monkeypatch.setattr(hub, "silent_s", lambda _number: 0.0)  # noqa: E731
+    world.fake.faults = [Fault("GET conversations/318", 200, body=taken, then=back)]
+    world.fake.add_conversation(319)
+    for id_ in (318, 319):
+        await world.wrote(id_)
+    await world.look()
+
+    assert [str(call) for call in world.fake.calls] == ["GET conversations/318"]
+
+
+async def test_what_is_begun_and_cannot_be_finished_is_its_bot_s_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No call follows, nor another hand-off of what waited."""
+    monkeypatch.setattr(away, "ASK_S", 0.05)
+    number, head = world.subscription.number, event_head(1, "2/318")
+    world.fake.faults = [Fault("GET conversations/318/labels", 503, times=99)]
+    await world.wrote(318)
+    await world.look()
+    assert world.hand_offs.may_go(number, head) is None
+    await until(lambda: world.hand_offs.may_go(number, head) == "")
+    await world.store.claim(number)  # its bot comes once more
+    world.fake.faults.clear()
+    await world.look()
+
+    assert (world.notes, world.fake.handed_off) == (1, [])
+    assert world.hand_offs.handed_over(number) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,25 @@ def test_no_note_is_written_twice_where_somebody_wrote_since(crash: tuple[str, i
 
     assert len([m for m in world.messages if m.content == NOTE]) == (crash[0] == "called")
     assert world.opened == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "again"),
+    [
+        ({}, False),
+        ({"messages": ()}, False),
+        ({"messages": (LastMessage(1, "Oi"),)}, True),
+        ({"messages": (LastMessage(2, NOTE, Sender(BOT, "agent_bot")),)}, False),
+        ({"last_non_activity_message": LastMessage(1, "Oi")}, True),
+    ],
+)
+def test_a_note_is_written_again_only_where_it_is_seen_to_be_missing(
+    shown: dict[str, Any], again: bool
+) -> None:
+    talk = Conversation(318, "pending", **shown)
+    move = next_move({Step.NOTE: Made(False, "after 1")}, talk, NOTE, BOT)
+
+    assert (move.step, move.known is None) == (Step.NOTE, again)
 
 
 @pytest.mark.parametrize("status", ["open", "resolved", "snoozed"])
