@@ -1,6 +1,6 @@
 import { Away } from "./away.js";
 import { copyButtons } from "./copy.js";
-import { BASE, all, one } from "./dom.js";
+import { BASE, all, bringMarks, one } from "./dom.js";
 import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
@@ -103,6 +103,7 @@ const liveList = () => {
     if (delivery.channel === page.channel) rows.changed(delivery);
   };
   const gap = (hole) => hole.channel === page.channel && look();
+  fetched(page.marks).then((sprite) => bringMarks(one("svg", sprite)), () => {});
   new Feed(page.position, { event: add, delivery: changed, gap }, look);
 };
 

@@ -30,6 +30,15 @@ export const say = (element, text) => {
   if (inner) inner.textContent = shown(text);
 };
 
+let marks = document.body.dataset.marks; // where they are
+
+/** Have the marks in the page itself: a browser loads those of another file anew for each. @param {Element} sprite */
+export const bringMarks = (sprite) => {
+  sprite.setAttribute("hidden", "");
+  document.body.append(sprite);
+  marks = "";
+};
+
 /** A mark of the sprite, with a word for who does not see it. @param {string} name @param {string} word */
 export const mark = (name, word) => {
   const space = "http://www.w3.org/2000/svg";
@@ -42,7 +51,7 @@ export const mark = (name, word) => {
     svg.setAttribute("aria-label", word);
   } else svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(space, "use");
-  use.setAttribute("href", `${document.body.dataset.marks}#${name}`);
+  use.setAttribute("href", `${marks}#${name}`);
   svg.append(use);
   return svg;
 };

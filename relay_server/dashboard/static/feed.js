@@ -127,7 +127,7 @@ export class Feed {
     this.bus.postMessage({ kind: "message", name, data, position });
     this.take(name, data, position);
     if (this.leads) {
-      this.state("live");
+      if (this.now !== "live") this.state("live");
       this.watch();
     }
   }

@@ -9,6 +9,7 @@ import { localTime } from "./time.js";
 const DRAW_MS = 200;
 const MOST = 240; // of some 30 elements each: a page has at most 8,000
 const MOST_STATES = 4; // that a row shows
+const FEW = 3; // rows that may come with a fade; of more each frame of it would cost
 const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
 const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped", expired: "skipped" };
 const DIRECTIONS = { customer: ["in", _("from the customer")], bot: ["out", _("from the bot")], agent: ["out", _("from the agent")], system: ["system", _("system")] };
@@ -34,7 +35,8 @@ export class Rows {
     this.heard = new Set(); // events with news since the page was asked for again
     this.states = new Map();
     this.timer = 0;
-    this.ids = new Set(all("[data-event-id]", list).map((row) => row.dataset.eventId));
+    this.shown = new Map(all("[data-event-id]", list).map((row) => [row.dataset.eventId, row]));
+    this.ids = new Set(this.shown.keys()); // and of those that come
     pill.addEventListener("click", () => this.showNew());
     document.addEventListener("unpaused", () => this.later());
   }
@@ -60,14 +62,19 @@ export class Rows {
     for (const row of all("[data-rows] [data-event-id]", page)) {
       const { eventId, sequence } = row.dataset;
       if (this.ids.has(eventId)) {
-        const old = one(`[data-event-id="${CSS.escape(eventId)}"] .c-states`, this.list);
-        if (!this.heard.has(eventId)) old?.replaceWith(one(".c-states", row));
+        if (!this.heard.has(eventId)) this.renew(eventId, one(".c-states", row));
         continue;
       }
-      row.classList.add("new");
       this.hold({ id: eventId, sequence: Number(sequence), row, deliveries: [] });
     }
     this.later();
+  }
+
+  /** The states of a row as they are now, if they are others. @param {string} id @param {HTMLElement} states */
+  renew(id, states) {
+    const row = this.shown.get(id);
+    const old = row && one(".c-states", row);
+    if (old && !old.isEqualNode(states)) old.replaceWith(states);
   }
 
   /** @param {any} delivery */
@@ -94,9 +101,9 @@ export class Rows {
 
   draw() {
     this.timer = 0;
+    if (this.follows) this.insert(); // asks where the page is, which costs least before anything changes
     for (const delivery of this.states.values()) this.patch(delivery);
     this.states.clear();
-    if (this.follows) this.insert();
     this.count();
   }
 
@@ -112,12 +119,22 @@ export class Rows {
   insert() {
     const made = this.coming.splice(0).sort((a, b) => b.sequence - a.sequence).map((event) => this.make(event));
     this.passed = 0;
+    for (const row of made) {
+      row.classList.toggle("new", made.length <= FEW);
+      this.shown.set(row.dataset.eventId, row);
+    }
     this.list.prepend(...made);
-    for (const last of all("[data-event-id]", this.list).slice(MOST)) {
+    this.trim();
+    this.inserted();
+  }
+
+  /** Take out what is more than a list holds, from its end. */
+  trim() {
+    for (const last of [...this.list.children].filter((row) => row.dataset.eventId).slice(MOST)) {
       this.ids.delete(last.dataset.eventId);
+      this.shown.delete(last.dataset.eventId);
       last.remove();
     }
-    this.inserted();
   }
 
   count() {
@@ -134,7 +151,6 @@ export class Rows {
     const facts = event.facts ?? {};
     row.dataset.eventId = event.id;
     row.dataset.sequence = event.sequence;
-    row.classList.add("new");
     const link = one(".row-link", row);
     link.setAttribute("href", `${BASE}events/${encodeURIComponent(event.id)}`);
     const time = one("time", row);
@@ -162,7 +178,7 @@ export class Rows {
 
   /** @param {any} delivery */
   patch(delivery) {
-    const row = one(`[data-event-id="${CSS.escape(delivery.event)}"]`, this.list);
+    const row = this.shown.get(delivery.event);
     if (!row) return;
     const old = all("[data-subscription]", row).find((state) => state.dataset.subscription === delivery.subscription);
     if (old) old.replaceWith(stateOf(delivery));
