@@ -19,6 +19,7 @@ STEPS = [
     "connections",
     "status",
     "subscription",
+    "feed",
     "canary channel",
     "websocket",
     "ingest",

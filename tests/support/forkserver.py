@@ -98,7 +98,7 @@ class ForkServer:
     def start(
         self, command: Command, environment: Mapping[str, str], streams: tuple[int, int, int]
     ) -> Fork:
-        """Start a script, or `python -c …`; its streams are these files."""
+        """Start a script; its streams are these files."""
         asked = [[str(part) for part in command], dict(environment), str(Path.cwd())]
         with self._asking:
             socket.send_fds(self._socket, [json.dumps(asked).encode()], streams)
@@ -181,12 +181,8 @@ def _become(environment: Mapping[str, str], folder: str, streams: Sequence[int])
 
 
 def _run(command: list[str]) -> None:
-    if command[1:2] == ["-c"]:
-        sys.argv = ["-c", *command[3:]]
-        exec(command[2], {"__name__": "__main__"})
-    else:
-        sys.argv = command
-        runpy.run_path(command[0], run_name="__main__")
+    sys.argv = command
+    runpy.run_path(command[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -127,13 +127,20 @@ async def _talk(
         await reader.read()
         return
     there_reader, there = await asyncio.open_connection("127.0.0.1", port)
+    last = head  # of the connection's requests
+
+    def asked(piece: bytes) -> bytes:
+        nonlocal last
+        last = last if is_socket(head) else piece
+        return piece
+
     try:
         there.write(goes_on)
         lasts_s = manner.cut_after_s if is_socket(head) else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(lasts_s), asyncio.TaskGroup() as group:
-                group.create_task(_carry(reader, there, lambda piece: piece))
-                group.create_task(_carry(there_reader, writer, lambda p: manner.down(head, p)))
+                group.create_task(_carry(reader, there, asked))
+                group.create_task(_carry(there_reader, writer, lambda p: manner.down(last, p)))
     finally:
         there.transport.abort()
 

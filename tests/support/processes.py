@@ -72,8 +72,11 @@ Stream = IO[bytes] | IO[str]
 def begin(
     command: Command, environment: Mapping[str, str], stdin: Stream, out: Stream, err: Stream
 ) -> Fork | subprocess.Popen[bytes]:
-    """Start a program with this environment alone: by a fork where that is the same."""
-    of_relay = command[0] in (SERVER, CLIENT) or command[:2] == [sys.executable, "-c"]
+    """Start a program with this environment alone: by a fork where that is the same.
+
+    One that is to have other constants is not forked: whoever imported them has the usual ones.
+    """
+    of_relay = command[0] in (SERVER, CLIENT)
     if sys.platform == "linux" and of_relay and fork_server().can_start(environment):
         streams = (stdin.fileno(), out.fileno(), err.fileno())
         return fork_server().start(command, environment, streams)
