@@ -118,9 +118,9 @@ async def test_a_store_that_failed_ends_it_with_1(
         with capture_logs() as logs:
             one.broken[0](StoreBroken("the database failed: disk I/O error"))
             assert await one.ends() == 1
-    assert [e["error"] for e in logs if e["log_level"] == "error"] == [
-        "the database failed: disk I/O error"
-    ]
+    # That no token was made may be said after the port is there.
+    errors = [e["error"] for e in logs if e["log_level"] == "error" and "error" in e]
+    assert errors == ["the database failed: disk I/O error"]
 
 
 @pytest.mark.parametrize("name", ["port", "ops_port"])
