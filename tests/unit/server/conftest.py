@@ -13,6 +13,7 @@ import pytest
 
 from relay_server import cli, log, stopping
 from relay_server.files import PREFIX
+from relay_server.operations import conversations, finding, listing
 from relay_server.values import Scope
 from relay_server.web import api, server
 from tests.unit.server.asking import Asking, Json
@@ -25,6 +26,13 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the developer's own shell has set is no part of a test."""
     for variable in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def answers_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine cuts no page of events short, but where a test says so."""
+    for module in (finding, listing, conversations):
+        monkeypatch.setattr(module, "BUDGET_S", 60.0)
 
 
 @pytest.fixture(autouse=True)

@@ -78,7 +78,6 @@ async def test_conversations_come_in_pages(
     served: Served, ana: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversations, "PIECE", 2)
-    monkeypatch.setattr(conversations, "BUDGET_S", 60.0)
     for number in range(1, 8):
         await told(served, CUSTOMER, number)
     query: str | None = "limit=3"
