@@ -323,6 +323,11 @@ class Attempt(msgspec.Struct, frozen=True):
     status: int | None = None  # of the target's answer; None without one
     text: str = ""  # the start of a failed answer's body, or what went wrong
 
+    @classmethod
+    def note(cls, sequence: int, now_ms: int, how: str, why: str) -> Attempt:
+        """A note that a delivery is settled untried: `EXPIRED` or another of these, and why."""
+        return cls(sequence, 0, now_ms, 0, how, text=why)
+
     @property
     def delivered(self) -> bool:
         """Whether the target took the event."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -28,7 +27,6 @@ from relay_protocol.values import EventHead
 from relay_server.clock import Clock
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.backoff import StoreBackoff
-from relay_server.errors import StoreFull, StoreReadOnly
 from relay_server.spans import Span, joined
 from relay_server.store.feed import Claimed, SubscriptionGone
 from relay_server.store.interface import Store
@@ -83,7 +81,7 @@ def lifetimes_of(config: ChannelConfig) -> Lifetimes | None:
 
 def expired(sequence: int, lifetime_s: float, now_ms: int) -> Attempt:
     """The note that a delivery has outlived its time."""
-    return Attempt(sequence, 0, now_ms, 0, EXPIRED, text=f"older than {lifetime_s:g} s")
+    return Attempt.note(sequence, now_ms, EXPIRED, f"older than {lifetime_s:g} s")
 
 
 @dataclass(slots=True, eq=False)
@@ -194,8 +192,7 @@ class Expirer:
                     return  # claimed meanwhile, or its reader goes on
 
     async def _begin(self, number: SubscriptionNumber, lifetimes: Lifetimes) -> _Walk | None:
-        with suppress(StoreFull, StoreReadOnly):  # then it begins a little lower
-            await self._store.flush()  # what the last reader recorded is to be seen
+        await self._store.flush_if_possible()  # what the last reader recorded is to be seen
         self._forget(number)
         claim = await self._store.standing(number)
         if claim is None:

@@ -23,13 +23,11 @@ than `LOOK_BACK` events of the channel lie between its events.
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
 from relay_protocol.values import EventHead
-from relay_server.errors import StoreFull, StoreReadOnly
 from relay_server.store.interface import Store
 from relay_server.values import SAME_MESSAGE, Attempt, Channel, Event
 
@@ -126,8 +124,7 @@ def _digest(*parts: bytes) -> bytes:
 
 def repeated(event: EventHead, first: str, now_ms: int) -> Attempt:
     """The note that an event's message was told before."""
-    text = f"the same message as {first}"
-    return Attempt(event.sequence, 0, now_ms, 0, SAME_MESSAGE, text=text)
+    return Attempt.note(event.sequence, now_ms, SAME_MESSAGE, f"the same message as {first}")
 
 
 class Once:
@@ -172,8 +169,7 @@ class Once:
         """
         if self._looked:
             return
-        with suppress(StoreFull, StoreReadOnly):  # then a little less is known
-            await self._store.flush()
+        await self._store.flush_if_possible()
         after = max(0, floor - LOOK_BACK)
         outlines = await self._store.outlines(self._channel, after, 2 * LOOK_BACK)
         small = [o.sequence for o in outlines if o.sequence <= up_to and o.size <= MAX_BODY_BYTES]

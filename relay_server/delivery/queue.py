@@ -360,9 +360,7 @@ class Queue(Order):
             self._keys.add(entry.key)
             self.put_back(entry)
         else:
-            self._leave(entry)
-            now_ms = self._clock.unix_ms()
-            self._attempts.append(Attempt(entry.sequence, 0, now_ms, 0, TAKEN_OVER, text=why))
+            self._leave(entry, Attempt.note(entry.sequence, self._clock.unix_ms(), TAKEN_OVER, why))
         return False
 
     def leave_out(self, spans: Sequence[Span]) -> None:
@@ -420,38 +418,34 @@ class Queue(Order):
         """Whether its filter means an event; also called in another thread."""
         return self._filter.matches(Document(event))
 
-    def _is_left_out(self, entry: Entry, event: Event) -> bool:
-        """Whether an event whose turn it is is not meant any more, or has expired."""
-        if entry.sequence <= self._ask_again_up_to and not self._means(event):
-            return True
-        return self._lifetimes is not None and self._outlived(event, self._lifetimes)
-
-    def _outlived(self, event: Event, lifetimes: Lifetimes) -> bool:
-        """Whether it came too late by now; that is noted."""
-        now_ms = self._clock.unix_ms()
-        lifetime_s = lifetimes.outlived(event.head, now_ms)
-        if lifetime_s is not None:
-            self._attempts.append(expired(event.head.sequence, lifetime_s, now_ms))
-        return lifetime_s is not None
-
     def _goes(self, entry: Entry, event: Event) -> bool:
         """Whether an event is to be delivered, now that its turn is; else that is settled."""
         if event.damaged:
             self._give_up(entry, event)
             return False
-        if self._is_left_out(entry, event):
+        if entry.sequence <= self._ask_again_up_to and not self._means(event):
             self._leave(entry)
             return False
-        if self._once is not None and (first := self._once.first_of(event)):
-            self._leave(entry)
-            self._attempts.append(repeated(event.head, first, self._clock.unix_ms()))
+        if (self._lifetimes or self._once) and (note := self._untried(event)) is not None:
+            self._leave(entry, note)
             return False
         return self.may_go(entry, event)
 
-    def _leave(self, entry: Entry) -> None:
-        """Settle one that is not to be delivered."""
+    def _untried(self, event: Event) -> Attempt | None:
+        """Why an event is not worth a try by now; None if it is."""
+        head, now_ms = event.head, self._clock.unix_ms()
+        if self._lifetimes is not None:
+            lifetime_s = self._lifetimes.outlived(head, now_ms)
+            if lifetime_s is not None:
+                return expired(head.sequence, lifetime_s, now_ms)
+        first = self._once.first_of(event) if self._once is not None else ""
+        return repeated(head, first, now_ms) if first else None
+
+    def _leave(self, entry: Entry, *notes: Attempt) -> None:
+        """Settle one that is not to be delivered, with what says why."""
         self.vanish(entry)
         self._skipped.append(Span(entry.sequence, entry.sequence))
+        self._attempts += notes
 
     def _drop_skipped(self, picked: Sequence[Entry]) -> None:
         """Let go of those that somebody settled, and put back the rest."""

@@ -21,7 +21,6 @@ import asyncio
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -30,7 +29,6 @@ from relay_protocol.errors import RelayError
 from relay_server.clock import Clock
 from relay_server.configs import SubscriptionConfig
 from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
-from relay_server.errors import StoreFull, StoreReadOnly
 from relay_server.filters.document import Document
 from relay_server.filters.language import EVERYTHING, Filter, InvalidFilter, stored
 from relay_server.spans import Span, gaps
@@ -203,8 +201,7 @@ class Sifter:
         async with watched.lock:  # one who connects may ask meanwhile
             number = watched.subscription.number
             if (claim := watched.claim) is None:
-                with suppress(StoreFull, StoreReadOnly):  # then it begins a little lower
-                    await self._store.flush()  # what the last reader recorded is to be seen
+                await self._store.flush_if_possible()  # what the last reader recorded is to be seen
                 if (claim := await self._store.standing(number)) is None:
                     return False
                 watched.begin(claim)

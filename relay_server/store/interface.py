@@ -253,6 +253,9 @@ class Readers(Protocol):
     async def flush(self) -> None:
         """Return once all that was recorded before survives a crash."""
 
+    async def flush_if_possible(self) -> None:
+        """The same; on a full disk, or one that is read-only, what was recorded is not seen yet."""
+
     async def create_replay(
         self,
         subscription: Subscription,

@@ -93,7 +93,6 @@ class Part:
             await self._writer.submit(nothing)
 
     async def flush_if_possible(self) -> None:
-        """People who ask what is wrong with a full disk must get an answer."""
         with suppress(StoreFull, StoreReadOnly):
             await self.flush()
 
