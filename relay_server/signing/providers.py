@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from relay_protocol.values import HeaderList
 from relay_server.errors import InvalidValue
-from relay_server.signing.scheme import Claim, Request, needed, several
+from relay_server.signing.scheme import Claim, Request, Scheme, needed, several
 
 
 def hexadecimal(digest: bytes) -> bytes:
@@ -19,7 +19,7 @@ def hexadecimal(digest: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Digest:
+class Digest(Scheme):
     """HMAC-SHA256 over the body, perhaps with a time before it, in a header of its own.
 
     Attributes:
@@ -38,8 +38,6 @@ class Digest:
     before: bytes = b"%b."
     older: tuple[bytes, ...] = ()
 
-    bare = False
-
     @property
     def timed(self) -> bool:
         return bool(self.time)
@@ -51,9 +49,6 @@ class Digest:
     @property
     def proofs(self) -> tuple[bytes, ...]:
         return (self.header, *self.older)
-
-    def key(self, secret: bytes) -> bytes:
-        return secret
 
     def read(self, request: Request) -> Claim:
         given = needed(request, self.header).removeprefix(self.prefix)
@@ -69,24 +64,12 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
-class Bare:
+class Bare(Scheme):
     """The secret itself, in a header of its own: it proves the sender, and nothing of the body."""
 
     header: bytes
 
-    timed = False
     bare = True
-
-    @property
-    def fields(self) -> tuple[bytes, ...]:
-        return (self.header,)
-
-    @property
-    def proofs(self) -> tuple[bytes, ...]:
-        return (self.header,)
-
-    def key(self, secret: bytes) -> bytes:
-        return secret
 
     def read(self, request: Request) -> Claim:
         return Claim((needed(request, self.header),))
@@ -94,11 +77,8 @@ class Bare:
     def make(self, key: bytes, claim: Claim, request: Request) -> tuple[bytes, ...]:
         return (key,)
 
-    def write(self, signature: bytes, claim: Claim, request: Request) -> HeaderList:
-        return ((self.header, signature),)
 
-
-class StandardWebhooks:
+class StandardWebhooks(Scheme):
     """Standard Webhooks' symmetric `v1`, under its own headers or Svix's, which mean the same."""
 
     fields = tuple(
@@ -108,7 +88,6 @@ class StandardWebhooks:
     )
     proofs = (b"webhook-signature", b"svix-signature")
     timed = True
-    bare = False
 
     def key(self, secret: bytes) -> bytes:
         """What base64 says behind `whsec_`; both the specification's."""
@@ -150,16 +129,14 @@ class StandardWebhooks:
         return request.value(self._family(request) + b"-id") or claim.id
 
 
-class Stripe:
-    """Stripe's `v1`, with the time in the same header; several while a secret is rolled."""
+class Stripe(Scheme):
+    """Stripe's `v1`, with the time in the same header; several while a secret is rolled.
+
+    The key is the secret as it is, `whsec_` and all.
+    """
 
     header = b"Stripe-Signature"
-    fields = proofs = (header,)
     timed = True
-    bare = False
-
-    def key(self, secret: bytes) -> bytes:
-        return secret  # `whsec_` and all
 
     def read(self, request: Request) -> Claim:
         given = [part.partition(b"=") for part in needed(request, self.header).split(b",")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from relay_protocol.values import HeaderList
 from relay_server.errors import Unauthorized
@@ -40,36 +41,50 @@ class Claim(NamedTuple):
     id: bytes = b""
 
 
-class Scheme(Protocol):
-    """How one provider's webhooks prove who sent them."""
+class Scheme(ABC):
+    """How one provider's webhooks prove who sent them.
 
-    @property
-    def fields(self) -> tuple[bytes, ...]:
-        """Names of the headers that are its own, as the provider writes them."""
+    Attributes:
+        header: Where the proof is, as the provider writes it.
+    """
 
-    @property
-    def proofs(self) -> tuple[bytes, ...]:
-        """Those of them whose values no screen shows."""
+    header: bytes
 
     @property
     def timed(self) -> bool:
         """True if a claim has the time at which it was made, which must be near."""
+        return False
 
     @property
     def bare(self) -> bool:
         """True if the secret itself is sent, and no signature."""
+        return False
+
+    @property
+    def fields(self) -> tuple[bytes, ...]:
+        """Names of the headers that are its own, as the provider writes them."""
+        return self.proofs
+
+    @property
+    def proofs(self) -> tuple[bytes, ...]:
+        """Those of them whose values no screen shows."""
+        return (self.header,)
 
     def key(self, secret: bytes) -> bytes:
         """The key that a secret stands for; raise `InvalidValue` for one that is none."""
+        return secret
 
+    @abstractmethod
     def read(self, request: Request) -> Claim:
         """What a request claims; raise `Unauthorized` for none, with what is missing."""
 
+    @abstractmethod
     def make(self, key: bytes, claim: Claim, request: Request) -> tuple[bytes, ...]:
         """The right signature, and others that are as good; `Unauthorized` where none can be."""
 
     def write(self, signature: bytes, claim: Claim, request: Request) -> HeaderList:
         """The headers that say it."""
+        return ((self.header, signature),)
 
 
 def needed(request: Request, name: bytes) -> bytes:

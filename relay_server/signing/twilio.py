@@ -12,9 +12,8 @@ import hmac
 import re
 from urllib.parse import parse_qsl
 
-from relay_protocol.values import HeaderList
 from relay_server.errors import Unauthorized
-from relay_server.signing.scheme import Claim, Request, needed
+from relay_server.signing.scheme import Claim, Request, Scheme, needed
 
 MAX_FORM_FIELDS = 1_000  # of a form that Twilio signed; more: 401
 FORM = b"application/x-www-form-urlencoded"
@@ -24,16 +23,10 @@ SETTINGS = b"x-twilio-webhooks-signature-settings"
 _AUTHORITY = re.compile(r"(?P<scheme>https?)://(?P<host>\[[^]]*\]|[^/?#:]*)(?P<port>:\d+)?")
 
 
-class Twilio:
-    """Base64 of an HMAC over URL and form."""
+class Twilio(Scheme):
+    """Base64 of an HMAC over URL and form; the key is an account's auth token, or a rule's."""
 
     header = b"X-Twilio-Signature"
-    fields = proofs = (header,)
-    timed = False
-    bare = False
-
-    def key(self, secret: bytes) -> bytes:
-        return secret  # the account's auth token, or the key of a webhook rule
 
     def read(self, request: Request) -> Claim:
         given = needed(request, self.header)
@@ -52,9 +45,6 @@ class Twilio:
             base64.b64encode(hmac.digest(key, url + form, algorithm))
             for url in _spellings(request.url)
         )
-
-    def write(self, signature: bytes, claim: Claim, request: Request) -> HeaderList:
-        return ((self.header, signature),)
 
 
 def _is_form(request: Request) -> bool:
