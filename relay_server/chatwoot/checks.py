@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from relay_http.addresses import plain_address
 from relay_server.chatwoot.install import SIGNS_ALL, SIGNS_WEBHOOKS
-from relay_server.chatwoot.seen import BOTS_READ, CHECKS_ADDRESSES, Ours, Seen, ours
+from relay_server.chatwoot.seen import BOTS_READ, Ours, Seen, ours
 from relay_server.sealing import fingerprint
 from relay_terminal.words import _, plural
 
@@ -73,7 +72,7 @@ def of_way(url: str, reached: Sequence[Reached], unresolved: str = "") -> Iterat
     host = urlsplit(url).hostname or ""
     if unresolved or not reached:
         text = _("the name {host} leads to no address: {why}").format(host=host, why=unresolved)
-        yield Finding("dns", False, text, _("Chatwoot finds the relay nowhere."), _SET_URL())
+        yield Finding("dns", False, text, _("Chatwoot finds the relay nowhere."), _set_url())
         return
     for one in reached:
         kind = "AAAA" if ":" in one.address else "A"
@@ -115,7 +114,7 @@ def of_chatwoot(seen: Seen, url: str, chatwoot_addresses: bool = True) -> Iterat
     yield from _hand_off(seen, has)
 
 
-def _SET_URL() -> str:  # noqa: N802  (a sentence that several findings end with)
+def _set_url() -> str:
     return _("Set the address right: relay-server init --public-url https://relay.example.com")
 
 
@@ -136,9 +135,7 @@ def _version(seen: Seen, has: Ours) -> Iterator[Finding]:
 
 def _private(seen: Seen, url: str) -> Iterator[Finding]:
     host = urlsplit(url).hostname or ""
-    found = [plain for one in seen.addresses if (plain := plain_address(one)) is not None]
-    private = [str(one) for one in found if not one.is_global]
-    if private and seen.version.parts >= CHECKS_ADDRESSES:
+    if private := seen.refused_addresses:
         text = _("{host} leads to {address}, which is not public")
         text = text.format(host=host, address=private[0])
         cost = _(
@@ -154,11 +151,7 @@ def _private(seen: Seen, url: str) -> Iterator[Finding]:
 
 
 def _installed(seen: Seen, has: Ours, url: str) -> Iterator[Finding]:
-    names = [
-        *(_("account webhook {id}").format(id=one.id) for one in has.webhooks),
-        *(_("agent bot {id}").format(id=one.id) for one in has.bots),
-        *(_("API inbox {id}").format(id=one.id) for one in has.inboxes),
-    ]
+    names = [name for name, _url, _secret in _posting(has)]
     if not names:
         text = _("nothing of account {account} posts to {url}")
         text = text.format(account=seen.account.id, url=url)

@@ -101,6 +101,14 @@ class Seen(msgspec.Struct, frozen=True):
     inbox_bot: Bot | None = None
     addresses: tuple[str, ...] = ()
 
+    @property
+    def refused_addresses(self) -> list[str]:
+        """Those to which this Chatwoot posts nothing, unless it is told otherwise."""
+        if self.version.parts < CHECKS_ADDRESSES:
+            return []
+        found = [plain for one in self.addresses if (plain := plain_address(one)) is not None]
+        return [str(plain) for plain in found if not plain.is_global]
+
 
 class Ours(NamedTuple):
     """What of it posts to the channel."""
@@ -204,11 +212,9 @@ def check(wish: Wish, seen: Seen) -> None:
     if wish.hand_off and version.parts < BOTS_READ:
         why = _("bots may read conversations since 4.14.2, which handing them over needs")
         raise ChatwootVersion(version.version, "", why)
-    if version.parts >= CHECKS_ADDRESSES and not wish.private:
-        for address in seen.addresses:
-            if (plain := plain_address(address)) is not None and not plain.is_global:
-                why = _("{address} is no public address").format(address=address)
-                raise AddressNotPublic(wish.relay_url, "", why)
+    if seen.refused_addresses and not wish.private:
+        why = _("{address} is no public address").format(address=seen.refused_addresses[0])
+        raise AddressNotPublic(wish.relay_url, "", why)
 
 
 def _check_inbox(wish: Wish, seen: Seen) -> None:

@@ -276,6 +276,11 @@ def _views(steps: Sequence[Step]) -> list[Json]:
     return [{"step": step.code, "text": step.text} for step in steps]
 
 
+def channel_of(asked: Asked, status: Json) -> str:
+    """Which channel is meant: the server's default one where none is named."""
+    return asked.channel or str(status["settings"]["default_channel"]["value"])
+
+
 @asynccontextmanager
 async def opened(api: Api, asked: Asked) -> AsyncIterator[Place]:
     """Speak to a Chatwoot, and see what there is in it and in the channel."""
@@ -285,7 +290,7 @@ async def opened(api: Api, asked: Asked) -> AsyncIterator[Place]:
     from relay_server.chatwoot.steps import Hands
 
     status = await api.call("GET", "status")
-    channel = asked.channel or str(status["settings"]["default_channel"]["value"])
+    channel = channel_of(asked, status)
     known = await api.call("GET", f"channels/{channel}/chatwoot")
     url, account = asked.url or known["url"], asked.account or known["account"]
     if not url or not account:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay_protocol.errors import RelayError
-from relay_server.cli.chatwoot import Asked, ForChannel, RelayUrl, TokenFile, opened
+from relay_server.cli.chatwoot import Asked, ForChannel, RelayUrl, TokenFile, channel_of, opened
 from relay_server.cli.command import load_settings
 from relay_server.cli.options import Json
 from relay_terminal.console import Console
@@ -60,7 +60,7 @@ async def _examine(api: Api, asked: Asked, report: Report, *, with_chatwoot: boo
     from relay_server.chatwoot.checks import of_chatwoot
 
     status = await api.call("GET", "status")
-    channel = asked.channel or str(status["settings"]["default_channel"]["value"])
+    channel = channel_of(asked, status)
     _of_server(status, channel, report, running=api.running)
     await _of_way(status, asked, report)
     await _of_traffic(api, status, channel, report)
