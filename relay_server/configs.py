@@ -536,18 +536,19 @@ class Changes(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def changes_of(
-    as_name: str, config: type[msgspec.Struct], *, optional: bool = False, **more: Any
+    as_name: str, *configs: type[msgspec.Struct], optional: bool = False, **more: Any
 ) -> type[Changes]:
-    """Make the type of a request that sets a config.
+    """Make the type of a request that sets a config, or several at once.
 
     Args:
         as_name: The type's own.
-        config: Its settings are the fields.
+        configs: Their settings are the fields.
         optional: Each may be None.
         more: Fields beside them, and their types.
     """
     found = {
         one.name: one.setting.given or one.type
+        for config in configs
         for one in settings_of(config)
         if one.setting.parts is None
     }

@@ -376,12 +376,10 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
 DEFAULT_FORWARD = "forward"  # its name, where none is given
 
 # `since` is where it starts, in Unix milliseconds; null for the next event.
-_OF_BOTH: dict[str, Any] = {"filter": str, "once": bool, "resign": bool, "resign_secret": str}
-_OF_BOTH |= {"away": Away, "away_after_s": float, "away_note": str}
 NewForward = changes_of(
-    "NewForward", ForwardConfig, channel=str, name=str, since=int | None, **_OF_BOTH
+    "NewForward", ForwardConfig, SubscriptionConfig, channel=str, name=str, since=int | None
 )
-ForwardFields = changes_of("ForwardFields", ForwardConfig, paused=bool, **_OF_BOTH)
+ForwardFields = changes_of("ForwardFields", ForwardConfig, SubscriptionConfig, paused=bool)
 
 
 @ForAdmins
