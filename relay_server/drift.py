@@ -11,6 +11,7 @@ store: names of fields and types, no values. It is made anew where it is lost.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ import msgspec
 import structlog
 
 from relay_protocol.text import harmless
-from relay_server.bodies.shape import Difference, Known, Turned, shape_of
+from relay_server.bodies.shape import Difference, Known, shape_of
 from relay_server.clock import Clock
 from relay_server.files import write_whole
 from relay_server.store.feed import ChannelGone, EventsStored
@@ -39,28 +40,18 @@ MAX_DRIFTS = 100  # the oldest goes then
 MAX_NAMED = 50  # fields of a drift that came, went or turned; more are not named
 
 
-class Drift(msgspec.Struct):
+class Drift(Difference, kw_only=True):
     """The webhooks of a kind have other fields than before.
 
     Attributes:
         number: Its own.
         at: When it was noticed, Unix milliseconds.
-        before: An event of the former shape.
-        after: One of the new shape.
-        came: Fields that are there since.
-        went: Fields that are not any more.
-        turned: Fields whose type is another.
     """
 
     number: int
     channel: ChannelNumber
     kind: str
     at: int
-    before: str
-    after: str
-    came: list[str]
-    went: list[str]
-    turned: list[Turned]
 
     def add(self, more: Difference) -> None:
         """What else changed of it."""
@@ -96,7 +87,6 @@ class Drifts:
         self._store = store
         self._clock = clock
         self._on_drift = on_drift
-        self._state = _read(self._path)
         self._next_at: dict[tuple[ChannelNumber, str], float] = {}
         self._due: dict[tuple[ChannelNumber, str], Event] = {}
         self._wake = asyncio.Event()
@@ -106,6 +96,11 @@ class Drifts:
             store.feed.listen(EventsStored, self._stored),
             store.feed.listen(ChannelGone, self._channel_gone),
         )
+
+    @functools.cached_property
+    def _state(self) -> _State:
+        """Read when it is needed first: most commands that run alone never ask."""
+        return _read(self._path)
 
     def all(self) -> list[Drift]:
         """Every drift, newest first."""
@@ -193,8 +188,14 @@ class Drifts:
             drift = lately[-1]
         else:
             self._state.last += 1
-            of = self._state.last, channel, kind, now, found.before, found.after
-            drift = Drift(*of, [], [], [])
+            drift = Drift(
+                number=self._state.last,
+                channel=channel,
+                kind=kind,
+                at=now,
+                before=found.before,
+                after=found.after,
+            )
             drifts.append(drift)
             del drifts[:-MAX_DRIFTS]
         drift.add(found)
