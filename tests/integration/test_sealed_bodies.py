@@ -8,17 +8,12 @@ from pathlib import Path
 
 from tests.support.relay import open_relay
 from tests.support.senders import request
+from tests.support.stores import shows
 from tests.support.target import Target
 
 KEY = base64.b64encode(b"k" * 32).decode()
 WORDS = "João perdeu o cartão 🎉"
 BODY = json.dumps({"event": "message_created", "content": WORDS}, ensure_ascii=False).encode()
-
-
-def shows(folder: Path, words: bytes) -> list[str]:
-    """The files below a folder that hold some words."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    return [file.name for file in files if words in file.read_bytes()]
 
 
 async def test_a_killed_relay_delivers_what_it_sealed_and_its_folder_shows_no_word(

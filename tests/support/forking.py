@@ -19,6 +19,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from tests.support.forkserver import become, import_all
+
 SHIM = """#!{python} -IS
 import json, os, re, signal, socket, sys, time
 
@@ -76,11 +78,6 @@ if streams[1] != 1 and (tells or status):
 sys.exit(status)
 """
 SIDES = ("server", "client")
-PRELOADED = [
-    *("aiohttp", "relay_client.connect", "relay_client.doctor", "relay_client.feed", "uvloop"),
-    *("relay_client.trust", "relay_client.settings", "relay_server.app", "rich.progress"),
-    *("relay_server.control", "relay_server.wheel", "relay_server.store.opening"),
-]
 
 
 def make_shims(address: Path, sandbox: Path, folder: Path) -> None:
@@ -101,8 +98,7 @@ def main() -> None:
     listening.listen(64)
     path.with_suffix(".new").rename(path)  # whoever finds it there is heard
     mains = {f"relay-{of}": importlib.import_module(f"relay_{of}.cli") for of in SIDES}
-    for name in PRELOADED:
-        importlib.import_module(name)
+    import_all()
     while True:
         connection, _ = listening.accept()
         if os.fork() == 0:
@@ -127,16 +123,11 @@ def _run(connection: socket.socket, mains: dict[str, object]) -> int:
         raw += connection.recv(65_536)
     connection.sendall(str(os.getpid()).encode())
     name, arguments, environment, folder = json.loads(raw)
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
+    become(environment, folder, streams)
     # Those of this process know what their files were when it began.
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
     sys.argv = [name, *arguments]
     try:
         mains[name]()  # type: ignore[operator]

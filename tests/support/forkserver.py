@@ -127,7 +127,7 @@ def _adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def _import_all() -> None:
+def import_all() -> None:
     for package in PACKAGES:
         path = importlib.import_module(package).__path__
         for module in pkgutil.walk_packages(path, f"{package}."):
@@ -144,7 +144,7 @@ def _serve(asking: socket.socket) -> list[str]:
         command, environment, folder = json.loads(raw)
         if (pid := _fork_orphan()) == 0:
             asking.close()
-            _become(environment, folder, streams)
+            become(environment, folder, streams)
             return list(command)
         for stream in streams:
             os.close(stream)
@@ -168,7 +168,7 @@ def _fork_orphan() -> int:
     return pid
 
 
-def _become(environment: Mapping[str, str], folder: str, streams: Sequence[int]) -> None:
+def become(environment: Mapping[str, str], folder: str, streams: Sequence[int]) -> None:
     """Take on what a process has from who starts it."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -188,6 +188,6 @@ def _run(command: list[str]) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, and they end this
     gc.disable()  # a collection would copy, in each fork, the memory that it shares
-    _import_all()
+    import_all()
     gc.freeze()
     _run(_serve(socket.socket(fileno=int(sys.argv[1]))))

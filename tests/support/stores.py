@@ -126,6 +126,12 @@ async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
+def shows(folder: Path, words: bytes) -> list[str]:
+    """The files below a folder that hold some words."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return [file.name for file in files if words in file.read_bytes()]
+
+
 def weight(request: RequestHead, body: bytes) -> int:
     """Bytes that an event takes."""
     return len(body) + len(msgspec.msgpack.encode(request))

@@ -21,7 +21,7 @@ from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Attempt, NewEvent, Progress
 from tests.support.clock import START_MS
 from tests.support.events import new_event
-from tests.support.stores import make_channel, make_subscription, record
+from tests.support.stores import make_channel, make_subscription, record, shows
 from tests.support.waiting import until
 
 NAME = "João Conceição 🎉"
@@ -56,11 +56,6 @@ def under_one_key(folder: Path, bodies: BodyKeys) -> bool:
         database.set_busy_timeout(1_000)
         rows = database.execute("SELECT fingerprint FROM body_keys WHERE NOT gone").fetchall()
     return rows == [(bodies.current,)]
-
-
-def shows(folder: Path, words: bytes) -> list[str]:
-    """The files of a folder that hold some words."""
-    return [file.name for file in folder.iterdir() if file.is_file() and words in file.read_bytes()]
 
 
 async def bodies_of(store: SqliteStore) -> list[bytes]:
