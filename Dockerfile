@@ -13,6 +13,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY relay_protocol relay_protocol
 COPY relay_http relay_http
 COPY relay_terminal relay_terminal
+COPY relay_chatwoot relay_chatwoot
 COPY relay_server relay_server
 COPY relay_client relay_client
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \

@@ -67,7 +67,7 @@ faults: $(DEV) ## Attack the promise for half an hour (RELAY_FAULT_SEED=N: the s
 	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(FAULT_ARGS) tests/faults tests/simulation
 
 lint: lint-quick ## Run every check that is not a test
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 relay_protocol relay_http relay_terminal relay_client
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 relay_protocol relay_http relay_terminal relay_chatwoot relay_client
 	$(BIN)/hadolint Dockerfile
 
 lint-quick: $(DEV)

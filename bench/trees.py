@@ -12,7 +12,10 @@ from bench.processes import clean_environment
 ROOT = Path(__file__).parents[1]  # the checkout that this bench belongs to
 COMMANDS = {"relay-server": "relay_server", "relay-client": "relay_client"}
 PACKAGES = frozenset(
-    {"relay_server", "relay_client", "relay_protocol", "relay_http", "relay_terminal"}
+    {
+        *("relay_server", "relay_client", "relay_protocol"),
+        *("relay_http", "relay_terminal", "relay_chatwoot"),
+    }
 )
 START_S = 60.0
 # What Python says of each module it imports when it is to be verbose: with bytecode, without.

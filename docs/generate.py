@@ -24,6 +24,7 @@ import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic_settings import BaseSettings
 
+import relay_chatwoot
 import relay_client.cli
 import relay_protocol
 import relay_server.cli
@@ -139,7 +140,7 @@ def _must(parameter: Any) -> bool:
 
 def _errors(*, of_client: bool) -> list[type[Any]]:
     """Every error that has a code of its own, of the client or of all else."""
-    for package in (relay_protocol, relay_terminal, relay_server, relay_client):
+    for package in (relay_protocol, relay_terminal, relay_chatwoot, relay_server, relay_client):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     found = [error for error in _subclasses(RelayError) if "code" in vars(error)]
@@ -203,6 +204,7 @@ PARTS = {
     "relay_server/delivery": "Server: delivery",
     "relay_server/store": "Server: store",
     "relay_server": "Server: all else",
+    "relay_chatwoot": "Speaking to a Chatwoot, by server and bot",
     "relay_http": "Posting to a target, by server and client",
     "relay_terminal": "Screens and streams of both commands",
     "relay_client": "Client",
@@ -231,7 +233,7 @@ class Constant(NamedTuple):
 
 def constants() -> Iterator[Constant]:
     """Public names of numbers at the top of modules, in order."""
-    for part in ("relay_protocol", "relay_server", "relay_http", "relay_terminal", "relay_client"):
+    for part in {part.partition("/")[0]: None for part in PARTS}:
         for path in sorted((ROOT / part).rglob("*.py")):
             lines = path.read_text("utf-8").splitlines()
             for number, line in enumerate(lines):

@@ -34,6 +34,7 @@ from relay_terminal.words import LOCALE
 
 ROOT = Path(__file__).parents[1]
 SCREENS = (
+    "relay_chatwoot/errors.py",
     "relay_client",
     "relay_server/chatwoot/checks.py",
     "relay_server/chatwoot/errors.py",

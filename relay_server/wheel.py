@@ -20,7 +20,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 DISTRIBUTION = "relay-tunnel"
-PACKAGES = ("relay_client", "relay_http", "relay_protocol", "relay_server", "relay_terminal")
+PACKAGES = (
+    *("relay_chatwoot", "relay_client", "relay_http"),
+    *("relay_protocol", "relay_server", "relay_terminal"),
+)
 # Of files that our packages have.
 KINDS = frozenset({".css", ".html", ".js", ".json", ".md", ".mo", ".py", ".sql", ".svg", ".typed"})
 MAX_WHEEL_BYTES = 16_777_216  # of the files in it; an installation with more is not ours

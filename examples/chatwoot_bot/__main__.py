@@ -19,7 +19,7 @@ from examples.chatwoot_bot.app import Receiver, make_app
 from examples.chatwoot_bot.chatwoot_api import ChatwootApi, PrintedAnswers
 from examples.chatwoot_bot.events import Bot, Sender
 from examples.chatwoot_bot.settings import Settings, UsageError, read_settings
-from examples.chatwoot_bot.signature import Signatures
+from relay_chatwoot.signature import Signatures
 
 HOST = "127.0.0.1"  # Relay's client is on the same machine; nobody else needs to get in
 STOP_S = 10  # for replies under way when the bot is told to stop

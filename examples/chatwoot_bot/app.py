@@ -12,8 +12,8 @@ from aiohttp import web
 from examples.chatwoot_bot.chatwoot_api import ChatwootError
 from examples.chatwoot_bot.events import Bot, Event, Registry, UnreadableEvent
 from examples.chatwoot_bot.memory import Memory
-from examples.chatwoot_bot.signature import Signatures
 from examples.chatwoot_bot.text import webhook_line
+from relay_chatwoot.signature import Signatures
 
 MAX_BODY_BYTES = 26_214_400  # the most that Relay can be told to accept
 

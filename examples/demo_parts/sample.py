@@ -10,9 +10,9 @@ import uuid
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from examples.chatwoot_bot.signature import sign
 from examples.demo_parts.errors import DemoFailed
 from examples.demo_parts.programs import ROOT
+from relay_chatwoot.signature import sign
 
 FOLDER = ROOT / "relay_client" / "samples"
 FILE = FOLDER / "message_created_incoming.json"

@@ -27,12 +27,12 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
+from relay_chatwoot.api import Chatwoot, Conversation, open_chatwoot
+from relay_chatwoot.errors import ChatwootError, NotForBots
+from relay_chatwoot.handoff import PENDING, Made, Step, newest, next_move
 from relay_protocol.errors import RelayError
 from relay_protocol.times import rfc3339
 from relay_protocol.values import EventHead
-from relay_server.chatwoot.api import Chatwoot, Conversation, open_chatwoot
-from relay_server.chatwoot.errors import ChatwootError, NotForBots
-from relay_server.chatwoot.handoff import PENDING, Made, Step, newest, next_move
 from relay_server.clock import Clock
 from relay_server.configs import Away, ChatwootLink
 from relay_server.delivery.backoff import StoreBackoff

@@ -8,15 +8,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from relay_chatwoot.api import Account, Bot, Chatwoot, Inbox, Version, Webhook
+from relay_chatwoot.errors import NotAdministrator, NotInAccount
 from relay_http.addresses import plain_address
-from relay_server.chatwoot.api import Account, Bot, Chatwoot, Inbox, Version, Webhook
 from relay_server.chatwoot.errors import (
     AddressNotPublic,
     ChatwootVersion,
     InboxTaken,
     NoSuchInbox,
-    NotAdministrator,
-    NotInAccount,
 )
 from relay_server.sealing import fingerprint
 from relay_terminal.words import _, plural

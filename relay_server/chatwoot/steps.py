@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay_server.chatwoot.api import Bot, Chatwoot
+from relay_chatwoot.api import Bot, Chatwoot
 from relay_server.chatwoot.seen import Relay
 
 NAME = "Relay"  # of what is made in Chatwoot

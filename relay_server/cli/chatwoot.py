@@ -284,7 +284,7 @@ def channel_of(asked: Asked, status: Json) -> str:
 @asynccontextmanager
 async def opened(api: Api, asked: Asked) -> AsyncIterator[Place]:
     """Speak to a Chatwoot, and see what there is in it and in the channel."""
-    from relay_server.chatwoot.api import open_chatwoot, plain_url
+    from relay_chatwoot.api import open_chatwoot, plain_url
     from relay_server.chatwoot.probe import addresses_of
     from relay_server.chatwoot.seen import look
     from relay_server.chatwoot.steps import Hands

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from relay_chatwoot.handoff import Step
 from relay_protocol.values import HeaderList
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.bodies.tree import MASK
-from relay_server.chatwoot.handoff import Step
 from relay_server.errors import AmbiguousId, EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
 from relay_server.operations import Caller

@@ -19,6 +19,7 @@ import base64
 import hmac
 from collections.abc import Mapping, Sequence
 
+from relay_chatwoot import signature as chatwoot
 from relay_protocol.values import HeaderList, RequestHead
 from relay_server.errors import InvalidValue, Unauthorized
 from relay_server.signing.providers import Bare, Digest, StandardWebhooks, Stripe
@@ -34,7 +35,9 @@ _HUB = b"X-Hub-Signature-256"
 
 # By the names that channels are set to; their stores keep these.
 SCHEMES: Mapping[str, Scheme] = {
-    "chatwoot": Digest(b"X-Chatwoot-Signature", b"sha256=", time=b"X-Chatwoot-Timestamp"),
+    "chatwoot": Digest(
+        chatwoot.SIGNATURE.encode(), chatwoot.PREFIX.encode(), time=chatwoot.TIMESTAMP.encode()
+    ),
     "standard-webhooks": StandardWebhooks(),
     "github": Digest(_HUB, b"sha256=", older=(b"X-Hub-Signature",)),
     "gitlab": Bare(b"X-Gitlab-Token"),

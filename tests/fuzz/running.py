@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
-INSTRUMENTED = ("relay_protocol", "relay_http", "relay_terminal", "relay_server", "relay_client")
+INSTRUMENTED = (
+    *("relay_protocol", "relay_http", "relay_terminal"),
+    *("relay_chatwoot", "relay_server", "relay_client"),
+)
 LOADED_ANEW = (*INSTRUMENTED, "tests")  # whoever holds a class of theirs
 
 Consider = Callable[[bytes], None]

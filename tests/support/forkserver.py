@@ -30,7 +30,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("relay_protocol", "relay_http", "relay_terminal", "relay_server", "relay_client")
+PACKAGES = (
+    *("relay_protocol", "relay_http", "relay_terminal"),
+    *("relay_chatwoot", "relay_server", "relay_client"),
+)
 REQUEST_BYTES = 1 << 17
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 

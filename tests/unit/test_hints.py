@@ -13,10 +13,10 @@ import typer
 
 from relay_client.cli import app as client_app
 from relay_server.cli import app as server_app
+from relay_server.wheel import PACKAGES
 from relay_terminal.usage import Commands
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("relay_server", "relay_client", "relay_protocol", "relay_http", "relay_terminal")
 PROGRAMS = {
     "relay-server": typer.main.get_command(server_app),
     "relay-client": typer.main.get_command(client_app),

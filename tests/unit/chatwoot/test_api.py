@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from relay_server.chatwoot import api, errors
-from relay_server.chatwoot.api import Chatwoot, open_chatwoot, plain_url
+from relay_chatwoot import api, errors
+from relay_chatwoot.api import Chatwoot, open_chatwoot, plain_url
 from tests.support.chatwoot_api import FakeChatwoot, Fault
 from tests.support.chatwoot_api import open_chatwoot as open_fake
 

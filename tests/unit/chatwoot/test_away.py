@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from relay_chatwoot.handoff import Step
 from relay_server.chatwoot import away
 from relay_server.chatwoot.away import HandOffs
-from relay_server.chatwoot.handoff import Step
 from relay_server.clock import SystemClock
 from relay_server.configs import Away, ChatwootLink
 from relay_server.delivery.hub import Hub

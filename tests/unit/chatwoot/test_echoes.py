@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from relay_server.chatwoot.api import open_chatwoot
+from relay_chatwoot.api import open_chatwoot
 from tests.support.chatwoot import signature
 from tests.support.chatwoot_api import open_chatwoot as open_fake
 

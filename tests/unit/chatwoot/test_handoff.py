@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server.chatwoot.api import Conversation, LastMessage, Sender
-from relay_server.chatwoot.handoff import Made, Step, newest, next_move
+from relay_chatwoot.api import Conversation, LastMessage, Sender
+from relay_chatwoot.handoff import Made, Step, newest, next_move
 
 BOT, NOTE = 9, "The bot has not answered since 14:02."
 CRASHES = st.lists(

@@ -16,7 +16,7 @@ from examples.chatwoot_bot import handlers
 from examples.chatwoot_bot.app import Receiver, make_app
 from examples.chatwoot_bot.chatwoot_api import PrintedAnswers
 from examples.chatwoot_bot.events import Bot, Reply, Sender
-from examples.chatwoot_bot.signature import Signatures, sign
+from relay_chatwoot.signature import Signatures, sign
 
 ROOT = Path(__file__).parents[3]
 FIXTURES = ROOT / "relay_client" / "samples"

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 import pytest
 
-from relay_server.chatwoot.api import open_chatwoot
+from relay_chatwoot.api import open_chatwoot
+from relay_chatwoot.errors import ChatwootError
 from relay_server.chatwoot.checks import of_chatwoot
-from relay_server.chatwoot.errors import ChatwootError, ChatwootStopped
+from relay_server.chatwoot.errors import ChatwootStopped
 from relay_server.chatwoot.install import apply, plan
 from relay_server.chatwoot.rotate import removal, rotation
 from relay_server.chatwoot.seen import Seen, Wish, check, look

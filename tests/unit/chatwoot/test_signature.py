@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from examples.chatwoot_bot.signature import Signatures, sign
-from tests.unit.examples.support import FIXTURES, SECRET, body_of
+from relay_chatwoot.signature import Signatures, sign
+from tests.support.chatwoot import FOLDER, SECRET
+from tests.support.chatwoot import fixture as body_of
 
 SIGNED_AT = 1783000810  # 2026-07-02T14:00:10Z
 HOURS_LATER = SIGNED_AT + 9 * 3600
@@ -33,7 +34,7 @@ def headers(signature: str = KNOWN["message_created_incoming"], **more: str) -> 
 
 def test_there_are_twenty_bodies_of_one_line_each() -> None:
     """An editor that adds a newline to a fixture would break its signature."""
-    bodies = [path.read_bytes() for path in FIXTURES.glob("*.json")]
+    bodies = [path.read_bytes() for path in FOLDER.glob("*.json")]
 
     assert len(bodies) == 20
     assert not any(b"\n" in body for body in bodies)

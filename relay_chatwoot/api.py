@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from relay_chatwoot import errors
+from relay_chatwoot.errors import ChatwootError, ChatwootUnreachable, NotChatwoot
 from relay_http.tls import make_context
 from relay_protocol.text import harmless
-from relay_server.chatwoot import errors
-from relay_server.chatwoot.errors import ChatwootError, ChatwootUnreachable, NotChatwoot
 
 CALL_S = 10.0  # for one call to a Chatwoot, its answer included
 MAX_ANSWER_BYTES = 1_048_576  # of a Chatwoot's answer; a longer one is refused

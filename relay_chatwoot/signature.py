@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+SIGNATURE = "X-Chatwoot-Signature"
+TIMESTAMP = "X-Chatwoot-Timestamp"  # of the signing, in Unix seconds
+PREFIX = "sha256="
+
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
     """The value of `X-Chatwoot-Signature` for these bytes, e.g. `"sha256=136aa3…"`."""
     message = _raw(timestamp) + b"." + body
-    return "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+    return PREFIX + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,8 @@ class Signatures:
         """
         if not self.secrets:
             return None
-        signature = headers.get("X-Chatwoot-Signature")
-        timestamp = headers.get("X-Chatwoot-Timestamp")
+        signature = headers.get(SIGNATURE)
+        timestamp = headers.get(TIMESTAMP)
         if signature is None or timestamp is None:
             return "it is not signed (Chatwoot's automation rules and macros never are)"
         if not self._is_ours(signature, timestamp, body):

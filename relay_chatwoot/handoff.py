@@ -21,7 +21,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from relay_server.chatwoot.api import Conversation, LastMessage
+from relay_chatwoot.api import Conversation, LastMessage
 
 PENDING = "pending"
 
