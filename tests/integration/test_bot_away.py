@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.support.chatwoot_api import FakeChatwoot, Fault
-from tests.support.chatwoot_api import open_chatwoot as open_fake
+from relay_client.chatwoot.testing import FakeChatwoot, Fault
+from relay_client.chatwoot.testing import open_chatwoot as open_fake
 from tests.support.processes import free_port
 from tests.support.relay import Relay, running
 from tests.support.waiting import until, until_true

@@ -8,8 +8,8 @@ import pytest
 
 from relay_chatwoot import api, errors
 from relay_chatwoot.api import Chatwoot, open_chatwoot, plain_url
-from tests.support.chatwoot_api import FakeChatwoot, Fault
-from tests.support.chatwoot_api import open_chatwoot as open_fake
+from relay_client.chatwoot.testing import FakeChatwoot, Fault
+from relay_client.chatwoot.testing import open_chatwoot as open_fake
 
 Ask = Callable[[Chatwoot], Awaitable[object]]
 

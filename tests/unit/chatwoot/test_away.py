@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from relay_chatwoot.handoff import Step
+from relay_client.chatwoot.testing import FakeChatwoot, Fault, open_chatwoot
 from relay_server.chatwoot import away
 from relay_server.chatwoot.away import HandOffs
 from relay_server.clock import SystemClock
@@ -19,7 +20,6 @@ from relay_server.configs import Away, ChatwootLink
 from relay_server.delivery.hub import Hub
 from relay_server.metrics import Metrics
 from relay_server.values import MarkState, Progress, Subscription
-from tests.support.chatwoot_api import FakeChatwoot, Fault, open_chatwoot
 from tests.support.events import event_head, mark, new_event
 from tests.support.stores import MemoryStore, make_channel
 from tests.support.waiting import until

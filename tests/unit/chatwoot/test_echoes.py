@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from relay_chatwoot.api import open_chatwoot
+from relay_client.chatwoot.testing import open_chatwoot as open_fake
 from tests.support.chatwoot import signature
-from tests.support.chatwoot_api import open_chatwoot as open_fake
 
 
 class Receiver:

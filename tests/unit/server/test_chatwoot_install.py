@@ -9,14 +9,14 @@ import pytest
 
 from relay_chatwoot.api import open_chatwoot
 from relay_chatwoot.errors import ChatwootError
+from relay_client.chatwoot.testing import FakeChatwoot, Fault
+from relay_client.chatwoot.testing import open_chatwoot as open_fake
 from relay_server.chatwoot.checks import of_chatwoot
 from relay_server.chatwoot.errors import ChatwootStopped
 from relay_server.chatwoot.install import apply, plan
 from relay_server.chatwoot.rotate import removal, rotation
 from relay_server.chatwoot.seen import Seen, Wish, check, look
 from relay_server.chatwoot.steps import Hands, Step
-from tests.support.chatwoot_api import FakeChatwoot, Fault
-from tests.support.chatwoot_api import open_chatwoot as open_fake
 from tests.unit.server.asking import Asking, Json
 from tests.unit.server.support import Served
 

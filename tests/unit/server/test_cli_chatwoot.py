@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from relay_client.chatwoot.testing import FakeChatwoot, open_chatwoot
 from relay_server.chatwoot.checks import Reached, of_traffic, of_way
-from tests.support.chatwoot_api import FakeChatwoot, open_chatwoot
 from tests.unit.server.asking import Json
 from tests.unit.server.commanding import Run, answer
 

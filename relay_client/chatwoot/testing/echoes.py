@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
-from tests.support import chatwoot as samples
+from relay_chatwoot.signature import SIGNATURE, TIMESTAMP, sign
+from relay_client import samples
 
 if TYPE_CHECKING:
-    from tests.support.chatwoot_api import FakeChatwoot
+    from relay_client.chatwoot.testing.fake import FakeChatwoot
 
 Json = dict[str, Any]
 
@@ -130,20 +132,14 @@ class Echoes:
 
     async def _post(self, session: aiohttp.ClientSession, echo: _Echo) -> int:
         body = json.dumps(echo.body, ensure_ascii=False, separators=(",", ":")).encode()
-        tries, status, delivery = BOT_TRIES if echo.receiver.startswith("bot") else 1, 0, None
+        tries, status = BOT_TRIES if echo.receiver.startswith("bot") else 1, 0
+        own = dict(samples.headers(delivery=bool(echo.secret)))  # a retry keeps its delivery id
         for number in range(tries):
             if number:
                 await asyncio.sleep(RETRY_S)
-            secret = echo.secret or ""
-            fields = samples.headers(
-                body,
-                signed=bool(secret),
-                secret=secret,
-                delivery=delivery,
-                timestamp=self.timestamp,
-            )
-            own = dict(field for field in fields if field[0] not in ("Host", "Content-Length"))
-            delivery = own.get("X-Chatwoot-Delivery")  # a retry keeps it
+            if echo.secret:
+                when = str(round(time.time()) if self.timestamp is None else self.timestamp)
+                own |= {TIMESTAMP: when, SIGNATURE: sign(echo.secret, when, body)}
             try:
                 async with session.post(URL(echo.url), data=body, headers=own) as answer:
                     status = answer.status
@@ -163,7 +159,7 @@ class Echoes:
 
 def new_conversation(id_: int, status: str, inbox: int, owner: Json | None) -> Json:
     """A conversation in the shape of webhooks since 4.16.2, owned by a bot if one is given."""
-    talk: Json = json.loads(samples.fixture("agent_bot_message_created"))["conversation"]
+    talk: Json = json.loads(samples.read("agent_bot_message_created"))["conversation"]
     talk |= {"id": id_, "status": status, "inbox_id": inbox, "labels": [], "waiting_since": 0}
     if owner:
         bot = {"id": owner["id"], "name": owner["name"], "avatar_url": "", "type": "agent_bot"}
@@ -182,7 +178,7 @@ def message(
 ) -> Json:
     """A message in the shape of webhooks, without its conversation; a bot's, if one is given."""
     sample = "message_created_private_note" if sender == "user" else "agent_bot_message_created"
-    body: Json = json.loads(samples.fixture(sample))
+    body: Json = json.loads(samples.read(sample))
     del body["event"], body["conversation"]
     body |= {"id": id_, "content": content, "message_type": kind, "private": private}
     body["inbox"]["id"] = talk["inbox_id"]

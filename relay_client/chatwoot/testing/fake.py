@@ -8,7 +8,7 @@ Written from Chatwoot's controllers and policies of 4.16.2; `version` makes it a
 Chatwoot, which ignores it, a field that no route reads is refused: a typing error must not pass.
 
 It keeps `calls` in the order they came, and does as it is told by `faults`. With `echoing`, what
-changes is posted to the webhooks and bots that are set up in it (`tests/support/chatwoot_echoes`).
+changes is posted to the webhooks and bots that are set up in it (`echoes`).
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import json
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 
-from tests.support.chatwoot_echoes import Echoes, message, new_conversation
+from relay_client.chatwoot.testing.asked import (
+    BODY,
+    Json,
+    Refused,
+    change,
+    fields_of,
+    id_of,
+    new_token,
+    not_found,
+)
+from relay_client.chatwoot.testing.echoes import Echoes, message, new_conversation
+from relay_client.chatwoot.testing.installation import Installation
 
-Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-EVENTS = (
-    *("conversation_status_changed", "conversation_updated", "conversation_created"),
-    *("contact_created", "contact_updated", "message_created", "message_updated"),
-    *("webwidget_triggered", "inbox_created", "inbox_updated"),
-    *("conversation_typing_on", "conversation_typing_off"),
-)
-DEFAULT_EVENTS = EVENTS[:8]
 # What an agent bot's token is good for (AccessTokenAuthHelper); since 4.14.2 the last three, too.
 BOT_ROUTES = {"POST conversations", "PATCH conversations/{id}"} | {
     f"POST conversations/{{id}}/{part}"
@@ -47,7 +48,6 @@ NEWER_BOT_ROUTES = {
     "POST conversations/{id}/labels",
 }
 MAX_CONTENT_CHARS = 150_000
-BODY = web.RequestKey("BODY", dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,93 +92,41 @@ class Fault:
     then: Callable[[], object] = lambda: None
 
 
-class Refused(Exception):
-    """The API says no."""
-
-    def __init__(self, status: int, **answer: object) -> None:
-        super().__init__(answer)
-        self.status = status
-        self.answer = answer
-
-
-class FakeChatwoot:
+class FakeChatwoot(Installation):
     """One installation with the account 2, an inbox (4) and its people.
 
     Attributes:
-        version: Decides what it signs, shows and lets bots do.
         settings: The account's.
         api_enabled: False as on the cloud's free plan.
-        webhooks, bots, inboxes: By id, as an administrator sees them.
-        bot_of: Ids of inboxes and their bots'.
         conversations: By the number that people see, in the shape of webhooks.
         messages: By conversation.
         handed_off: Conversations that everybody of the inbox was told of, in order.
         faults: The first that fits a call happens.
     """
 
-    ADMIN, AGENT, OUTSIDER = "ADMINtoken00000000000021", "AGENTtoken00000000000005", "OUTtoken1"
-
     def __init__(self) -> None:
+        super().__init__()
         self.url = ""
-        self.version = "4.16.2"
         self.settings: Json = {"keep_pending_on_bot_failure": False}
         self.api_enabled = True
-        self.webhooks: dict[int, Json] = {}
-        self.bots: dict[int, Json] = {}
-        self.inboxes: dict[int, Json] = {}
-        self.bot_of: dict[int, int] = {}
         self.conversations: dict[int, Json] = {}
         self.messages: dict[int, list[Json]] = {}
         self.handed_off: list[int] = []
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.echoes = Echoes(self)
-        self._next = iter(range(11, 10_000))
         self._closing = asyncio.Event()
-        self.add_inbox(4, "Site Pão Quente", "Channel::WebWidget")
 
     @property
     def changes(self) -> list[str]:
         """The calls that changed something, in order."""
         return [str(call) for call in self.calls if call.method != "GET" and call.status == 200]
 
-    def since(self, *version: int) -> bool:
-        """Whether this version is so new."""
-        return tuple(map(int, self.version.split("."))) >= version
-
-    def add_inbox(self, id_: int, name: str, kind: str = "Channel::Api", url: str = "") -> Json:
-        """An inbox that somebody made."""
-        inbox: Json = {"id": id_, "name": name, "channel_type": kind}
-        if kind == "Channel::Api":
-            inbox |= {"webhook_url": url, "inbox_identifier": _token(), "secret": _token()}
-            inbox |= {"hmac_token": _token(), "hmac_mandatory": False, "additional_attributes": {}}
-        self.inboxes[id_] = inbox
-        return inbox
-
-    def add_bot(self, id_: int, name: str = "Robô Pão", url: str = "", inbox: int = 0) -> Json:
-        """A bot that somebody made; of an inbox, if one is given."""
-        self.bots[id_] = {
-            "id": id_,
-            "name": name,
-            "description": "",
-            "thumbnail": "",
-            "outgoing_url": url,
-            "bot_type": "webhook",
-            "bot_config": {},
-            "account_id": 2,
-            "access_token": _token(),
-            "secret": _token(),
-            "system_bot": False,
-        }
-        if inbox:
-            self.bot_of[inbox] = id_
-        return self.bots[id_]
-
-    def add_webhook(self, id_: int, url: str, events: tuple[str, ...] = DEFAULT_EVENTS) -> Json:
-        """An account's webhook that somebody made."""
-        webhook = {"id": id_, "name": "", "url": url, "account_id": 2}
-        self.webhooks[id_] = {**webhook, "subscriptions": list(events), "secret": _token()}
-        return self.webhooks[id_]
+    def answers(self, id_: int) -> list[str]:
+        """What was said to the customer of a conversation, in order."""
+        said = self.messages[id_]
+        shown = [one for one in said if one["message_type"] == "outgoing" and not one["private"]]
+        return [one["content"] for one in shown]
 
     def add_conversation(self, id_: int = 318, status: str = "pending", inbox: int = 4) -> Json:
         """A conversation; one that is pending is its inbox's bot's."""
@@ -201,10 +149,6 @@ class FakeChatwoot:
         """Somebody of the team opens a conversation and has it from then on."""
         await self._open(id_, {"id": user, "name": "Mariana Araújo", "type": "user"}, "User")
 
-    def next_id(self) -> int:
-        """An id that nothing has."""
-        return next(self._next)
-
     async def _said(self, id_: int, said: Json) -> Json:
         self.messages[id_].append(said)
         await self.echoes.tell(id_, "message_created", said)
@@ -213,16 +157,16 @@ class FakeChatwoot:
     async def open_without_alarm(self, id_: int) -> None:
         """What Chatwoot does where a bot failed: nobody is told, and its owner stays."""
         self.conversations[id_]["status"] = "open"
-        await self._status_changed(id_, [{"status": _change("pending", "open")}])
+        await self._status_changed(id_, [{"status": change("pending", "open")}])
 
     async def _open(self, id_: int, assignee: Json | None, assignee_type: str | None) -> None:
         talk = self.conversations[id_]
         was = talk["status"], talk["meta"]["assignee"]
         talk["status"] = "open"
         talk["meta"] |= {"assignee": assignee, "assignee_type": assignee_type}
-        changed = [{"status": _change(was[0], "open")}] if was[0] != "open" else []
+        changed = [{"status": change(was[0], "open")}] if was[0] != "open" else []
         if was[1] and was[1]["type"] == "agent_bot":
-            changed.append({"assignee_agent_bot_id": _change(was[1]["id"], None)})
+            changed.append({"assignee_agent_bot_id": change(was[1]["id"], None)})
         await self._status_changed(id_, changed)
 
     async def _status_changed(self, id_: int, changed: list[Json]) -> None:
@@ -274,6 +218,7 @@ class FakeChatwoot:
             f"GET {talk}/labels": self._labels,
             f"POST {talk}/labels": self._set_labels,
             f"POST {talk}/toggle_status": self._toggle_status,
+            f"POST {talk}/toggle_typing_status": self._toggle_typing,
             f"POST {talk}/assignments": self._assign,
         }
 
@@ -314,16 +259,9 @@ class FakeChatwoot:
         except Refused as refused:
             return web.json_response(refused.answer, status=refused.status)
         except KeyError:
-            return _not_found()
+            return not_found()
         except web.HTTPException as exc:
-            return _not_found() if exc.status == 404 else web.Response(status=exc.status)
-
-    def _whose(self, request: web.Request) -> str:
-        token = request.headers.get("api_access_token", "")
-        people = {self.ADMIN: "admin", self.AGENT: "agent", self.OUTSIDER: "outsider"}
-        bots = {bot["access_token"]: f"bot {id_}" for id_, bot in self.bots.items()}
-        known: dict[str, str] = people | bots
-        return known.get(token, "")
+            return not_found() if exc.status == 404 else web.Response(status=exc.status)
 
     def _let_in(self, request: web.Request, by: str) -> None:
         if "api_access_token" not in request.headers:
@@ -374,7 +312,7 @@ class FakeChatwoot:
         account: Json = {"id": 9 if by == "outsider" else 2, "name": "Padaria", "status": "active"}
         account |= {"role": role, "permissions": [role], "api_and_webhooks": self.api_enabled}
         who = {"id": 21, "name": "Ana", "email": "ana@exemplo.com.br", "role": role, "type": None}
-        token = {"access_token": request.headers["api_access_token"], "pubsub_token": _token()}
+        token = {"access_token": request.headers["api_access_token"], "pubsub_token": new_token()}
         return web.json_response({**who, **token, "accounts": [account]})
 
     async def _account(self, _: web.Request) -> web.Response:
@@ -382,154 +320,16 @@ class FakeChatwoot:
         named = {"id": 2, "name": "Padaria Pão Quente & Cia", "locale": "pt_BR"}
         return web.json_response({**named, "settings": settings, "features": {}})
 
-    # The account's webhooks
-
-    def _webhook(self, webhook: Json) -> Json:
-        return webhook if self.since(4, 12, 0) else _without(webhook, "secret")
-
-    async def _list_webhooks(self, _: web.Request) -> web.Response:
-        found = [self._webhook(one) for one in self.webhooks.values()]
-        return web.json_response({"payload": {"webhooks": found}})
-
-    async def _make_webhook(self, request: web.Request) -> web.Response:
-        given = _given(request, "url", "name", "subscriptions", inside="webhook")
-        self._check_webhook(given, None)
-        made = self.add_webhook(self.next_id(), given["url"])
-        made |= given
-        return web.json_response({"payload": {"webhook": self._webhook(made)}})
-
-    async def _change_webhook(self, request: web.Request) -> web.Response:
-        webhook = self.webhooks[_id(request)]
-        given = _given(request, "url", "name", "subscriptions", inside="webhook")
-        self._check_webhook(webhook | given, webhook["id"])
-        webhook |= given
-        return web.json_response({"payload": {"webhook": self._webhook(webhook)}})
-
-    async def _delete_webhook(self, request: web.Request) -> web.Response:
-        del self.webhooks[_id(request)]
-        return web.Response()
-
-    def _check_webhook(self, given: Json, own: int | None) -> None:
-        url = str(given.get("url", ""))
-        if not url.startswith(("http://", "https://")):
-            raise Refused(422, message="Url is invalid", attributes=["url"])
-        if any(one["url"] == url for id_, one in self.webhooks.items() if id_ != own):
-            raise Refused(422, message="Url has already been taken", attributes=["url"])
-        events = given.get("subscriptions", DEFAULT_EVENTS)
-        if not events or not set(events) <= set(EVENTS):
-            text = "Subscriptions Invalid events"
-            raise Refused(422, message=text, attributes=["subscriptions"])
-
-    # Agent bots
-
-    def _bot(self, request: web.Request, bot: Json) -> Json:
-        admin = self._whose(request) == "admin"
-        hidden = [] if admin and self.since(4, 13, 0) else ["secret"]
-        hidden += [] if admin or not self.since(4, 16, 0) else ["access_token"]
-        if bot["system_bot"]:
-            hidden = ["outgoing_url", "secret", "access_token"]
-        return _without(bot, *hidden)
-
-    async def _list_bots(self, request: web.Request) -> web.Response:
-        return web.json_response([self._bot(request, bot) for bot in self.bots.values()])
-
-    async def _show_bot(self, request: web.Request) -> web.Response:
-        return web.json_response(self._bot(request, self.bots[_id(request)]))
-
-    async def _make_bot(self, request: web.Request) -> web.Response:
-        given = _given(request, "name", "description", "outgoing_url", "bot_type", "bot_config")
-        if not given.get("name"):
-            raise Refused(422, message="Name can't be blank", attributes=["name"])
-        bot = self.add_bot(self.next_id())
-        bot |= given
-        return web.json_response(self._bot(request, bot))
-
-    async def _change_bot(self, request: web.Request) -> web.Response:
-        bot = self._own_bot(request)
-        bot |= _given(request, "name", "description", "outgoing_url", "bot_type", "bot_config")
-        return web.json_response(self._bot(request, bot))
-
-    async def _delete_bot(self, request: web.Request) -> web.Response:
-        bot = self._own_bot(request)
-        del self.bots[bot["id"]]
-        self.bot_of = {inbox: id_ for inbox, id_ in self.bot_of.items() if id_ != bot["id"]}
-        return web.Response()
-
-    async def _reset_bot(self, request: web.Request) -> web.Response:
-        bot = self._own_bot(request)
-        bot[request.path.rpartition("reset_")[2]] = _token()
-        return web.json_response(self._bot(request, bot))
-
-    def _own_bot(self, request: web.Request) -> Json:
-        bot = self.bots[_id(request)]
-        if bot["system_bot"]:
-            raise Refused(404, error="Resource could not be found")
-        return bot
-
-    # Inboxes
-
-    def _inbox(self, request: web.Request, inbox: Json) -> Json:
-        admin = self._whose(request) == "admin"
-        hidden = [] if admin else ["secret", "hmac_token"]
-        return _without(inbox, *hidden, *([] if self.since(4, 13, 0) else ["secret"]))
-
-    async def _list_inboxes(self, request: web.Request) -> web.Response:
-        found = [self._inbox(request, one) for one in self.inboxes.values()]
-        return web.json_response({"payload": found})
-
-    async def _show_inbox(self, request: web.Request) -> web.Response:
-        return web.json_response(self._inbox(request, self.inboxes[_id(request)]))
-
-    async def _make_inbox(self, request: web.Request) -> web.Response:
-        given = _given(request, "name", "channel")
-        channel = given.get("channel", {})
-        if channel.keys() - {"type", "webhook_url"} or channel.get("type") != "api":
-            raise Refused(422, error="param is missing or the value is empty: channel")
-        made = self.add_inbox(self.next_id(), given["name"], url=channel.get("webhook_url", ""))
-        return web.json_response(self._inbox(request, made))
-
-    async def _change_inbox(self, request: web.Request) -> web.Response:
-        inbox, given = self.inboxes[_id(request)], _given(request, "name", "channel")
-        channel = given.pop("channel", {})
-        if channel.keys() - {"webhook_url"} or (channel and "webhook_url" not in inbox):
-            raise Refused(422, error="found unpermitted parameters")
-        inbox |= given | channel
-        return web.json_response(self._inbox(request, inbox))
-
-    async def _delete_inbox(self, request: web.Request) -> web.Response:
-        del self.inboxes[_id(request)]
-        self.bot_of.pop(_id(request), None)
-        text = "Your inbox deletion request will be processed in some time."
-        return web.json_response({"message": text})
-
-    async def _reset_inbox(self, request: web.Request) -> web.Response:
-        inbox = self.inboxes[_id(request)]
-        if "secret" not in inbox or not self.since(4, 13, 0):
-            raise Refused(404, error="Resource could not be found")
-        inbox["secret"] = _token()
-        return web.json_response(self._inbox(request, inbox))
-
-    async def _set_agent_bot(self, request: web.Request) -> web.Response:
-        inbox, bot = self.inboxes[_id(request)]["id"], _given(request, "agent_bot")["agent_bot"]
-        self.bot_of.pop(inbox, None)
-        if bot is not None:
-            self.bot_of[inbox] = self.bots[bot]["id"]
-        return web.Response()
-
-    async def _show_agent_bot(self, request: web.Request) -> web.Response:
-        bot = self.bots.get(self.bot_of.get(self.inboxes[_id(request)]["id"], 0))
-        return web.json_response({"agent_bot": self._bot(request, bot)} if bot else {})
-
     # Conversations
 
     async def _show_conversation(self, request: web.Request) -> web.Response:
-        id_, said = _id(request), self.messages.get(_id(request), [])
+        id_, said = id_of(request), self.messages.get(id_of(request), [])
         last = said[-1] if said else None
         return web.json_response({**self.conversations[id_], "last_non_activity_message": last})
 
     async def _make_message(self, request: web.Request) -> web.Response:
-        given = _given(request, "content", "message_type", "private", "content_attributes")
-        id_, by = _id(request), self._whose(request)
+        given = fields_of(request, "content", "message_type", "private", "content_attributes")
+        id_, by = id_of(request), self._whose(request)
         if len(given.get("content") or "") > MAX_CONTENT_CHARS:
             text = "Content is too long (maximum is 150000 characters)"
             raise Refused(422, message=text, attributes=["content"])
@@ -544,11 +344,11 @@ class FakeChatwoot:
         return web.json_response({**shown, "inbox_id": talk["inbox_id"], **sender})
 
     async def _labels(self, request: web.Request) -> web.Response:
-        return web.json_response({"payload": self.conversations[_id(request)]["labels"]})
+        return web.json_response({"payload": self.conversations[id_of(request)]["labels"]})
 
     async def _set_labels(self, request: web.Request) -> web.Response:
-        talk, labels = self.conversations[_id(request)], _given(request, "labels")["labels"]
-        changed = [{"label_list": _change(talk["labels"], labels)}]
+        talk, labels = self.conversations[id_of(request)], fields_of(request, "labels")["labels"]
+        changed = [{"label_list": change(talk["labels"], labels)}]
         same, talk["labels"] = talk["labels"] == labels, labels
         if not same:  # a label makes two of these
             for _ in range(2):
@@ -557,8 +357,11 @@ class FakeChatwoot:
         return web.json_response({"payload": labels})
 
     async def _toggle_status(self, request: web.Request) -> web.Response:
-        id_, by = _id(request), self._whose(request)
-        given, talk = _given(request, "status", "snoozed_until"), self.conversations[_id(request)]
+        id_, by = id_of(request), self._whose(request)
+        given, talk = (
+            fields_of(request, "status", "snoozed_until"),
+            self.conversations[id_of(request)],
+        )
         other = "resolved" if talk["status"] == "open" else "open"
         status = given.get("status", other)
         if status == "open" and talk["status"] == "pending" and by.startswith("bot"):
@@ -567,22 +370,29 @@ class FakeChatwoot:
             await self.human_takes(id_)
         elif status != talk["status"]:
             was, talk["status"] = talk["status"], status
-            await self._status_changed(id_, [{"status": _change(was, status)}])
+            await self._status_changed(id_, [{"status": change(was, status)}])
         payload = {"success": None, "conversation_id": id_, "current_status": talk["status"]}
         return web.json_response({"meta": {}, "payload": {**payload, "snoozed_until": None}})
+
+    async def _toggle_typing(self, request: web.Request) -> web.Response:
+        wanted = fields_of(request, "typing_status", "is_private")
+        self.conversations[id_of(request)]  # a KeyError is a 404
+        if wanted.get("typing_status") not in ("on", "off"):
+            raise Refused(422, error="param is missing or the value is empty: typing_status")
+        return web.Response()
 
     async def _hand_off(self, id_: int) -> None:
         talk = self.conversations[id_]
         if not talk["waiting_since"]:
             talk["waiting_since"] = talk["timestamp"]
-            waits = {"waiting_since": _change(0, talk["waiting_since"])}
+            waits = {"waiting_since": change(0, talk["waiting_since"])}
             await self.echoes.tell(id_, "conversation_updated", {"changed_attributes": [waits]})
         self.handed_off.append(id_)
         await self._open(id_, None, None)
 
     async def _assign(self, request: web.Request) -> web.Response:
-        given = _given(request, "assignee_id", "team_id")
-        meta, answer = self.conversations[_id(request)]["meta"], None
+        given = fields_of(request, "assignee_id", "team_id")
+        meta, answer = self.conversations[id_of(request)]["meta"], None
         if "team_id" in given:
             answer = {"id": given["team_id"], "name": "atendimento", "icon": "", "icon_color": ""}
             meta["team"] = answer
@@ -590,46 +400,13 @@ class FakeChatwoot:
             answer = {"id": given["assignee_id"], "name": "Mariana Araújo", "type": "user"}
             meta |= {"assignee": answer, "assignee_type": "User"}
         [(name, value)] = given.items()
-        updated = {"changed_attributes": [{name: _change(None, value)}]}
-        await self.echoes.tell(_id(request), "conversation_updated", updated)
+        updated = {"changed_attributes": [{name: change(None, value)}]}
+        await self.echoes.tell(id_of(request), "conversation_updated", updated)
         return web.json_response(answer)
 
     def close(self) -> None:
         """Let go of the calls that hang."""
         self._closing.set()
-
-
-def _given(request: web.Request, *fields: str, inside: str = "") -> Json:
-    """The fields of a body; Chatwoot takes them inside of their noun, too."""
-    if request.content_type != "application/json":
-        raise Refused(422, error="param is missing or the value is empty")
-    body: Json = request[BODY]
-    body = body.get(inside, body) if inside else body
-    if unknown := body.keys() - set(fields):
-        raise Refused(422, error=f"no route reads these: {sorted(unknown)}")
-    if not body:
-        raise Refused(422, error=f"param is missing or the value is empty: {inside or fields[0]}")
-    return dict(body)
-
-
-def _id(request: web.Request) -> int:
-    return int(request.match_info["id"])
-
-
-def _not_found() -> web.Response:
-    return web.json_response({"error": "Resource could not be found"}, status=404)
-
-
-def _without(found: Json, *names: str) -> Json:
-    return {name: value for name, value in found.items() if name not in names}
-
-
-def _change(previous: object, current: object) -> Json:
-    return {"previous_value": previous, "current_value": current}
-
-
-def _token() -> str:
-    return secrets.token_urlsafe(18)  # 24 characters, as Chatwoot's
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""What a bot for Chatwoot is made of."""
