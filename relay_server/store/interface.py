@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from relay_protocol.errors import RelayError
 from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
 from relay_server.metrics import Times
 from relay_server.store.feed import Feed
@@ -97,6 +98,11 @@ class EventLog(Protocol):
 
     def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
         """As `append`, for who is told at once: perhaps before this returns."""
+
+    def refuse_for(
+        self, channel: ChannelNumber, event: NewEvent, waiter: Waiter, refusal: RelayError
+    ) -> None:
+        """Refuse a webhook, unless it is a duplicate: `append` says of what, and of the waiter."""
 
     def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
         """Store a webhook, unless it is a duplicate: sent again, and missed by nobody.

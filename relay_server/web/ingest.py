@@ -141,7 +141,6 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
         Unauthorized: The signature is wrong.
         TooManyFailures: The same, and so it was often before.
         RateLimited: The channel takes no more now.
-        NobodyReads: It takes none while nobody is there.
         StoreUnavailable: The signature cannot be checked.
     """
     now_ms = context.clock.unix_ms()
@@ -159,12 +158,14 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
             return asked.answer
     if config.rate_per_s is not None:
         _check_rate(context, channel, config.rate_per_s)
-    if config.refuse_after_s is not None:
-        _check_reader(context, channel, config.refuse_after_s)
     key, kind = identify(config, body, request.headers)
     id_ = f"evt_{uuid_utils.uuid7()}"
     event = NewEvent(id_, now_ms, key, kind, request, body, incoming.head.delivery_id)
-    context.store.append_for(channel.number, event, waiter)
+    refuse_after_s = config.refuse_after_s
+    if refuse_after_s is not None and context.hub.idle_s(channel.number) > refuse_after_s:
+        context.store.refuse_for(channel.number, event, waiter, NobodyReads(refuse_after_s))
+    else:
+        context.store.append_for(channel.number, event, waiter)
     return None
 
 
@@ -326,11 +327,6 @@ def _check_rate(context: Context, channel: Channel, rate_per_s: float) -> None:
         event = "rate of a channel exceeded"
         context.limited(Limit.RATE, event, of=channel.number, channel=channel.name)
         raise RateLimited(wait_s)
-
-
-def _check_reader(context: Context, channel: Channel, refuse_after_s: float) -> None:
-    if context.hub.idle_s(channel.number) > refuse_after_s:
-        raise NobodyReads(refuse_after_s)
 
 
 def _check_proof(

@@ -128,18 +128,11 @@ class SqliteStore(
         return future
 
     def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
-        held = self._cache.of(channel)
-        if held is None:
-            waiter.set_exception(ChannelNotFound(f"number {channel}"))
+        if (arrival := self._arrival(channel, event, waiter)) is None:
             return
-        request = encode(event.request)
-        weight = len(event.body) + len(request)
-        room, window_ms = weight + ROW_BYTES, held.window_ms
-        arrival = Arrival(channel, event, request, weight, room, window_ms, held, waiter)
+        held, weight = arrival.held, arrival.weight
         if (limit := held.full_at(weight)) is not None:
-            looking = self._loop.create_task(self._known_or_full(arrival, limit))
-            self._looking.add(looking)  # the loop itself keeps no task
-            looking.add_done_callback(self._looking.discard)
+            self._refuse(arrival, ChannelFull(limit), limit)
             return
         held.arriving += weight  # until it is answered
         if self._write_timer is not None:
@@ -150,21 +143,44 @@ class SqliteStore(
             held.arriving -= weight
             waiter.set_exception(exc)
 
+    def refuse_for(
+        self, channel: ChannelNumber, event: NewEvent, waiter: Waiter, refusal: RelayError
+    ) -> None:
+        if (arrival := self._arrival(channel, event, waiter)) is not None:
+            self._refuse(arrival, refusal)
+
+    def _arrival(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> Arrival | None:
+        """What is to be stored; None where its channel is gone, and its waiter knows."""
+        held = self._cache.of(channel)
+        if held is None:
+            waiter.set_exception(ChannelNotFound(f"number {channel}"))
+            return None
+        request = encode(event.request)
+        weight = len(event.body) + len(request)
+        room, window_ms = weight + ROW_BYTES, held.window_ms
+        return Arrival(channel, event, request, weight, room, window_ms, held, waiter)
+
+    def _refuse(self, arrival: Arrival, refusal: RelayError, full_at: int | None = None) -> None:
+        looking = self._loop.create_task(self._refuse_unknown(arrival, refusal, full_at))
+        self._looking.add(looking)  # the loop itself keeps no task
+        looking.add_done_callback(self._looking.discard)
+
     @asks
     def _find_duplicate(self, database: Database, arrival: Arrival) -> Appended | None:
         return find_duplicate(database, arrival)
 
-    async def _known_or_full(self, arrival: Arrival, limit: int) -> None:
-        """What is stored already needs no room."""
+    async def _refuse_unknown(
+        self, arrival: Arrival, refusal: RelayError, full_at: int | None
+    ) -> None:
+        """What is stored already needs no room, and nobody to read it."""
         result: Appended | Exception | None
         try:
             result = await self._find_duplicate(arrival)
         except RelayError as exc:
             result = exc
-        if result is None:
-            arrival.held.refuse(arrival.weight, limit)
-            result = ChannelFull(limit)
-        tell(arrival.waiter, result)
+        if result is None and full_at is not None:
+            arrival.held.refuse(arrival.weight, full_at)
+        tell(arrival.waiter, result or refusal)
 
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):

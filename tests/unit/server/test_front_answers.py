@@ -370,9 +370,11 @@ async def test_a_channel_may_refuse_what_nobody_is_there_for(
 ) -> None:
     channel = await served.configure(sender=sender, refuse_after_s=10.0)
     raw, idle_s = request(token=served.token), {channel.number: 10.0}
+    again = request(token=served.token, headers=[("Idempotency-Key", "d-1")])
     monkeypatch.setattr(served.context.hub, "idle_s", idle_s.__getitem__)
-    assert (await served.send(raw)).status == 200
+    stored = await served.send(again)
     idle_s[channel.number] = 10.1
+    assert (await served.send(again)).json == stored.json  # whose answer was lost
     answer = await served.send(raw)
     assert answer.status == status
     assert dict(answer.headers)["Retry-After"] == "3"
