@@ -98,7 +98,8 @@ class Reader:
         gate: Asked whether an event may go, where people may have its conversation.
 
     Attributes:
-        alive_at: When a target took something last, or came or went; monotonic seconds.
+        alive_at: When a target took something last, came or went, or had something that may still
+            end well: none has failed since; monotonic seconds.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Reader:
         gate: Gate | None = None,
     ) -> None:
         self.alive_at = clock.monotonic()
+        self._failing = False  # the last attempt ended otherwise than well, or without a result
         self._gate = gate
         self.channel = channel
         self.subscription = subscription
@@ -231,8 +233,12 @@ class Reader:
 
     def tick(self, now: float) -> None:
         """Look at leases and retries; call this about once a second."""
+        had = self.under_way
         for queue in self._queues.values():
             queue.tick(now)
+        self._failing |= self.under_way < had  # leases ran out
+        if had and not self._failing:  # a bot that thinks is not away
+            self.alive_at = now
         self._look_now()
 
     def extend(self, sink: Sink, deliveries: Iterable[str]) -> None:
@@ -255,6 +261,7 @@ class Reader:
         if queue is None:
             return None
         jitter = 0.0
+        self._failing = not outcome.delivered
         if outcome.delivered:
             self.alive_at = self._clock.monotonic()
         else:
@@ -451,7 +458,7 @@ class Reader:
         was_open = bool(self._open)
         self._open = [sink for sink, held in self._sinks.items() if held is None]
         if was_open is not bool(self._open):
-            self.alive_at = self._clock.monotonic()
+            self.alive_at, self._failing = self._clock.monotonic(), False
         self._wake.set()
 
     def _delivery(self, queue: Queue, entry: Entry, event: Event) -> Delivery:

@@ -547,7 +547,8 @@ async def test_for_how_long_a_bot_was_silent_counts_from_whatever_it_did_last() 
         assert w.hub.silent_s(number) == pytest.approx(50)
         await w.append(2)
         reader.finish(peer, peer.got[0].id, BROKEN)
-        assert w.hub.silent_s(number) == pytest.approx(50)
+        await asyncio.sleep(20)
+        assert w.hub.silent_s(number) == pytest.approx(20)
         reader.finish(peer, peer.got[1].id, OK)
         assert w.hub.silent_s(number) == 0
         await asyncio.sleep(20)
@@ -560,3 +561,21 @@ async def test_for_how_long_a_bot_was_silent_counts_from_whatever_it_did_last() 
         assert w.hub.silent_s(number) == pytest.approx(40)
         await w.join(FakePeer())
         assert w.hub.silent_s(number) == 0
+
+
+@virtual_time
+async def test_a_bot_that_thinks_is_not_silent_until_an_attempt_fails() -> None:
+    async with world() as w:
+        granted, reader = await w.join(peer := FakePeer())
+        await w.append(2)
+
+        async def think(seconds: int) -> None:
+            for _ in range(seconds // 10):
+                await asyncio.sleep(10)
+                reader.extend(peer, [d.id for d in peer.got])
+
+        await think(300)
+        assert w.hub.silent_s(granted.subscription) <= 1
+        reader.finish(peer, peer.got[0].id, BROKEN)
+        await think(60)
+        assert 59 <= w.hub.silent_s(granted.subscription) <= 61
