@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from relay_server.chatwoot.install import SIGNS_ALL, SIGNS_WEBHOOKS
-from relay_server.chatwoot.seen import BOTS_READ, Ours, Seen, ours
+from relay_server.chatwoot.seen import BOTS_READ, SIGNS_ALL, SIGNS_WEBHOOKS, Ours, Seen, ours
 from relay_server.sealing import fingerprint
 from relay_terminal.words import _, plural
 

@@ -19,7 +19,17 @@ from collections.abc import Iterable, Sequence
 
 from relay_protocol.errors import RelayError
 from relay_server.chatwoot.errors import ChatwootStopped
-from relay_server.chatwoot.seen import ChatwootView, Json, Ours, Seen, Wish, ours, with_lost
+from relay_server.chatwoot.seen import (
+    SIGNS_ALL,
+    SIGNS_WEBHOOKS,
+    ChatwootView,
+    Json,
+    Ours,
+    Seen,
+    Wish,
+    ours,
+    with_lost,
+)
 from relay_server.chatwoot.steps import NAME, Hands, Step
 from relay_server.sealing import fingerprint
 from relay_terminal.words import _
@@ -28,7 +38,6 @@ EVENTS = (
     *("message_created", "message_updated", "conversation_created", "conversation_updated"),
     "conversation_status_changed",
 )
-SIGNS_WEBHOOKS, SIGNS_ALL = (4, 12), (4, 13)  # the first versions that do
 
 
 def plan(wish: Wish, seen: Seen) -> list[Step]:
@@ -202,6 +211,11 @@ def _link(wish: Wish, seen: Seen, wanted: Ours) -> list[Step]:
     text = _("have the channel know this Chatwoot")
     if wish.hand_off:
         text = _("have the channel know this Chatwoot, and keep its bot's access token, sealed")
+    elif known.bot_token:
+        text = _(
+            "have the channel know this Chatwoot, and FORGET ITS BOT'S ACCESS TOKEN, without which"
+            " no conversation is handed over; --hand-off keeps it"
+        )
     needs = (
         *(seen.url, seen.account.id, wish.inbox if wish.bot else 0, bot.id if bot else 0),
         fingerprint(token.encode()) if token else "",

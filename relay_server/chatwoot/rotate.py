@@ -5,6 +5,8 @@ from __future__ import annotations
 from relay_chatwoot.api import Bot, Inbox, Webhook
 from relay_server.chatwoot.seen import Seen, ours, with_lost
 from relay_server.chatwoot.steps import NAME, Hands, Step
+from relay_server.configs import MAX_SECRETS
+from relay_server.errors import InvalidValue
 from relay_terminal.words import _
 
 ASIDE = "?old=1"  # ends the URL of a webhook that another takes the place of
@@ -56,11 +58,17 @@ def rotation(seen: Seen, url: str) -> list[Step]:
 
     Chatwoot makes a secret and uses it at once, so until the channel knows it, that lets in and
     logs what is signed otherwise.
+
+    Raises:
+        InvalidValue: The channel cannot take the old and the new ones together.
     """
     has = ours(seen, url)
     old = has.secrets
     if not old:
         return []
+    if 2 * len(old) > MAX_SECRETS:
+        text = _("{number} secrets, and as many new ones, are more than the {most} of a channel")
+        raise InvalidValue(text.format(number=len(old), most=MAX_SECRETS))
 
     async def lenient(hands: Hands) -> None:
         await hands.set_channel(hmac_secrets=old, hmac_log_only=True)

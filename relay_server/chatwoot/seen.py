@@ -21,6 +21,7 @@ from relay_server.sealing import fingerprint
 from relay_terminal.words import _, plural
 
 CHECKS_ADDRESSES = (4, 14)  # the first version that posts to public addresses alone
+SIGNS_WEBHOOKS, SIGNS_ALL = (4, 12), (4, 13)  # the first versions that sign what they post
 BOTS_READ = (4, 14, 2)  # the first in which bots read conversations, and set labels
 BOTS_BROKEN = "4.16.0"
 
@@ -208,12 +209,22 @@ def check(wish: Wish, seen: Seen) -> None:
     version = seen.version
     if wish.bot:
         _check_inbox(wish, seen)
+    if (wish.bot or wish.api) and version.parts < SIGNS_ALL and _asks_for_signature(seen.channel):
+        why = _(
+            "the channel asks for a signature, which bots and API inboxes make since 4.13: give"
+            " them a channel of their own"
+        )
+        raise ChatwootVersion(version.version, "", why)
     if wish.hand_off and version.parts < BOTS_READ:
         why = _("bots may read conversations since 4.14.2, which handing them over needs")
         raise ChatwootVersion(version.version, "", why)
     if seen.refused_addresses and not wish.private:
         why = _("{address} is no public address").format(address=seen.refused_addresses[0])
         raise AddressNotPublic(wish.relay_url, "", why)
+
+
+def _asks_for_signature(channel: ChatwootView) -> bool:
+    return bool(channel.secrets) and not channel.log_only
 
 
 def _check_inbox(wish: Wish, seen: Seen) -> None:

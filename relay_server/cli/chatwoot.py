@@ -282,14 +282,23 @@ def channel_of(asked: Asked, status: Json) -> str:
 
 
 @asynccontextmanager
-async def opened(api: Api, asked: Asked) -> AsyncIterator[Place]:
-    """Speak to a Chatwoot, and see what there is in it and in the channel."""
+async def opened(
+    api: Api, asked: Asked, status: Json | None = None, addresses: Sequence[str] | None = None
+) -> AsyncIterator[Place]:
+    """Speak to a Chatwoot, and see what there is in it and in the channel.
+
+    Args:
+        api: The relay's.
+        asked: What the command was.
+        status: The relay's, where that is known.
+        addresses: Where the relay's name leads, where that is known.
+    """
     from relay_chatwoot.api import open_chatwoot, plain_url
     from relay_server.chatwoot.probe import addresses_of
     from relay_server.chatwoot.seen import look
     from relay_server.chatwoot.steps import Hands
 
-    status = await api.call("GET", "status")
+    status = status or await api.call("GET", "status")
     channel = channel_of(asked, status)
     known = await api.call("GET", f"channels/{channel}/chatwoot")
     url, account = asked.url or known["url"], asked.account or known["account"]
@@ -297,7 +306,8 @@ async def opened(api: Api, asked: Asked) -> AsyncIterator[Place]:
         raise InvalidValue(_("which Chatwoot? Give --url and --account"))
     relay_url = (asked.relay_url or _public(status)).rstrip("/")
     token = _token(asked.token_file)
-    addresses, _why = await addresses_of(relay_url)
+    if addresses is None:
+        addresses, _why = await addresses_of(relay_url)
     async with open_chatwoot(plain_url(url), account, token) as chatwoot:
         seen = await look(chatwoot, api, channel, asked.inbox, addresses)
         webhook_url = relay_url + seen.channel.webhook_path

@@ -62,10 +62,10 @@ async def _examine(api: Api, asked: Asked, report: Report, *, with_chatwoot: boo
     status = await api.call("GET", "status")
     channel = channel_of(asked, status)
     _of_server(status, channel, report, running=api.running)
-    await _of_way(status, asked, report)
+    addresses = await _of_way(status, asked, report)
     await _of_traffic(api, status, channel, report)
     if with_chatwoot:
-        async with opened(api, asked._replace(channel=channel)) as place:
+        async with opened(api, asked, status, addresses) as place:
             _tell(report, of_chatwoot(place.seen, place.webhook_url))
 
 
@@ -90,7 +90,8 @@ def _of_server(status: Json, channel: str, report: Report, *, running: bool) -> 
         _failed(report, "canary", text.format(why=canary["failure"]), "")
 
 
-async def _of_way(status: Json, asked: Asked, report: Report) -> None:
+async def _of_way(status: Json, asked: Asked, report: Report) -> list[str]:
+    """The way to the relay; returns the addresses that its name leads to."""
     from relay_server.chatwoot.checks import of_way
     from relay_server.chatwoot.probe import addresses_of, reach
 
@@ -100,6 +101,7 @@ async def _of_way(status: Json, asked: Asked, report: Report) -> None:
         report.warned("public_url", _("no public URL is set"), hint)
     addresses, why = await addresses_of(url)
     _tell(report, of_way(url, [await reach(url, one) for one in addresses], why))
+    return addresses
 
 
 async def _of_traffic(api: Api, status: Json, channel: str, report: Report) -> None:

@@ -83,6 +83,13 @@ def show_backup(result: Json) -> None:
             " the HMAC secrets and the forwards' headers in it."
         ),
     )
+    if keys := result["body_keys"]:
+        lines(
+            _(
+                "No body in it opens without the keys of RELAY_SERVER_BODY_KEYS. Keep them, too,"
+                " apart from it: {keys}"
+            ).format(keys=", ".join(keys))
+        )
 
 
 def show_restore(result: Json) -> None:

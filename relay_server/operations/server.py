@@ -24,6 +24,17 @@ class Backup(msgspec.Struct, forbid_unknown_fields=True):
     file: str
 
 
+class BackedUp(msgspec.Struct):
+    """A backup that was made.
+
+    Attributes:
+        body_keys: Which keys open the bodies in it; none where they are not sealed.
+    """
+
+    file: str
+    body_keys: list[str]
+
+
 class WhoAmI(msgspec.Struct):
     """Who asks, and what that token is good for; without a name somebody on the host.
 
@@ -175,14 +186,13 @@ def canary_state(parts: Parts) -> CanaryState | None:
 
 
 @audited("backup")
-async def backup(who: Caller, to: Backup) -> Backup:
+async def backup(who: Caller, to: Backup) -> BackedUp:
     """Write a copy of the store to a file on this host."""
     if who.token is not None:
         raise Forbidden("a backup is made on the host itself, with relay-server backup")
     if "\0" in to.file:
         raise InvalidValue("no file has such a name")
-    await who.store.backup(Path(to.file))
-    return to
+    return BackedUp(to.file, list(await who.store.backup(Path(to.file))))
 
 
 async def _channel(who: Caller, status: ChannelStatus) -> ChannelState:

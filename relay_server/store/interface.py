@@ -636,8 +636,11 @@ class Housekeeping(Protocol):
             Whether there may be more.
         """
 
-    async def backup(self, file: Path) -> None:
+    async def backup(self, file: Path) -> Sequence[str]:
         """Write a copy of the whole store, as of one moment, to a file that does not exist yet.
+
+        Returns:
+            Names of the keys that open its bodies; none where all are as they came.
 
         Raises:
             InvalidValue: The file exists, or cannot be written.

@@ -17,6 +17,7 @@ from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
 from relay_server.files import beside, size_of, sync
 from relay_server.metrics import Times
+from relay_server.store.bodies import CLEAR, name_of
 from relay_server.store.feed import EventsRemoved, Progressed
 from relay_server.store.sqlite.database import READING, Database, Row, translate
 from relay_server.store.sqlite.part import Part, reports, writes
@@ -136,9 +137,9 @@ class SqliteHousekeeping(Part):
             database.run("remember_no_more", reader=reader)
         return True
 
-    async def backup(self, file: Path) -> None:
+    async def backup(self, file: Path) -> Sequence[str]:
         await self.flush()
-        await self.guarded(asyncio.to_thread(_backup, self._path, file))
+        return await self.guarded(asyncio.to_thread(_backup, self._path, file))
 
 
 def discard(
@@ -154,8 +155,11 @@ def discard(
     return len(rows)
 
 
-def _backup(path: Path, file: Path) -> None:
+def _backup(path: Path, file: Path) -> list[str]:
     """Copy the database as of one moment, while others write to it.
+
+    Returns:
+        Names of the keys that open its bodies.
 
     Raises:
         InvalidValue: The file exists, or cannot be written.
@@ -167,7 +171,7 @@ def _backup(path: Path, file: Path) -> None:
     except OSError as exc:
         raise InvalidValue(f"{file} cannot be written: {exc.strerror}") from exc
     try:
-        _copy(path, file)
+        keys = _copy(path, file)
         sync(file)
         sync(file.parent)
     except RelayError:
@@ -176,6 +180,7 @@ def _backup(path: Path, file: Path) -> None:
     except (apsw.Error, OSError) as exc:
         file.unlink(missing_ok=True)
         raise _backup_failed(path, file, exc) from exc
+    return list(map(name_of, keys))
 
 
 def delete(database: Database, channel: ChannelNumber, rows: Sequence[Row], dropped: int) -> int:
@@ -201,7 +206,7 @@ def _first(rows: Sequence[Row], enough: int | None) -> Sequence[Row]:
     return [row for row, taken in zip(rows, before, strict=False) if taken < enough]
 
 
-def _copy(path: Path, file: Path) -> None:
+def _copy(path: Path, file: Path) -> list[int]:
     database = Database(path)
     try:
         database.connection.execute("VACUUM INTO ?", (str(file),))
@@ -209,6 +214,7 @@ def _copy(path: Path, file: Path) -> None:
         database.close()
     with closing(apsw.Connection(str(file))) as copy:  # which has no free pages that show bodies
         copy.execute(queries()["forget_gone_body_keys"])
+        return [key for (key,) in copy.execute(queries()["body_keys"]) if key != CLEAR]
 
 
 def _backup_failed(path: Path, file: Path, error: apsw.Error | OSError) -> RelayError:

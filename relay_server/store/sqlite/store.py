@@ -231,6 +231,9 @@ class SqliteStore(
             except (StoreFull, StoreReadOnly, StoreUnavailable):
                 await asyncio.sleep(RESEAL_AGAIN_S)
                 continue
+            except Exception as exc:  # the next start goes on
+                log.error("bodies are not stored anew any more", key=key, exc_info=exc)
+                return
             if after is None:
                 break
             await asyncio.sleep(RESEAL_REST * (self._loop.time() - began))

@@ -12,11 +12,12 @@ from relay_chatwoot.errors import ChatwootError
 from relay_client.chatwoot.testing import FakeChatwoot, Fault
 from relay_client.chatwoot.testing import open_chatwoot as open_fake
 from relay_server.chatwoot.checks import of_chatwoot
-from relay_server.chatwoot.errors import ChatwootStopped
+from relay_server.chatwoot.errors import ChatwootStopped, ChatwootVersion
 from relay_server.chatwoot.install import apply, plan
 from relay_server.chatwoot.rotate import removal, rotation
 from relay_server.chatwoot.seen import Seen, Wish, check, look
 from relay_server.chatwoot.steps import Hands, Step
+from relay_server.errors import InvalidValue
 from tests.unit.server.asking import Asking, Json
 from tests.unit.server.support import Served
 
@@ -155,6 +156,34 @@ def of_4_16_0(host: Host) -> None:
 
 def of_4_14_1(host: Host) -> None:
     host.fake.version = "4.14.1"
+
+
+async def test_what_signs_nothing_takes_no_channel_that_asks_for_signatures(host: Host) -> None:
+    """4.12 signs an account's webhooks, and nothing else."""
+    host.fake.version = "4.12.1"
+    await host.do()
+    changes = list(host.fake.changes)
+    with pytest.raises(ChatwootVersion, match=r"4\.12\.1 .*since 4\.13.*channel of their own"):
+        await host.do(webhook=False, bot=True, inbox=4)
+    assert host.fake.changes == changes
+    assert await host.said() == {200}
+
+
+async def test_a_bots_token_does_not_go_without_a_word(host: Host) -> None:
+    await host.do(**KINDS["bot"])
+    wish = Wish("chatwoot", host.relay_url, False, True, inbox=4, private=True)
+    [step] = plan(wish, await host.see(4))
+    assert "FORGET ITS BOT'S ACCESS TOKEN" in step.text
+
+
+async def test_more_secrets_than_a_channel_takes_are_not_begun_with(host: Host) -> None:
+    for number in range(11, 20):
+        host.fake.add_webhook(number, f"{host.relay_url}/webhook?{number}", ("message_created",))
+    await host.do()
+    changes = list(host.fake.changes)
+    with pytest.raises(InvalidValue, match="9 secrets, and as many new ones"):
+        await host.do(rotated)
+    assert host.fake.changes == changes
 
 
 def with_anothers_bot(host: Host) -> None:

@@ -11,10 +11,11 @@ import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import BodyKeyMissing, InvalidValue, StoreFull
-from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged, crc
+from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged, crc, name_of
 from relay_server.store.sqlite import resealing
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
@@ -130,7 +131,7 @@ async def test_a_stolen_folder_shows_no_word_of_a_body(tmp_path: Path) -> None:
         assert await bodies_of(store) == made
         assert shows(tmp_path, NAME.encode()) == [], "while it runs, its log with it"
         backup = tmp_path / "backup.db"
-        await store.backup(backup)
+        assert await store.backup(backup) == [name_of(BY_K.current)]
     assert shows(tmp_path, NAME.encode()) == []
     assert shows(tmp_path, b"perdeu") == []
 
@@ -160,6 +161,18 @@ async def test_keys_come_change_and_go_on_a_full_store(
         assert await bodies_of(store) == made
     async with opened(tmp_path) as store:
         assert await bodies_of(store) == made, "no key is needed any more"
+
+
+async def test_whatever_keeps_bodies_from_being_stored_anew_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as store:
+        await fill(store, 1)
+    monkeypatch.delattr(resealing, "accumulate")
+    with capture_logs() as logs:
+        store = await open_sqlite(tmp_path, bodies=BY_K)
+        await until(lambda: any(one["log_level"] == "error" for one in logs))
+        await store.close()
 
 
 @pytest.mark.parametrize("given", ["", L])
