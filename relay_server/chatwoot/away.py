@@ -30,6 +30,7 @@ import structlog
 from relay_chatwoot.api import Chatwoot, Conversation, open_chatwoot
 from relay_chatwoot.errors import ChatwootError, NotForBots
 from relay_chatwoot.handoff import PENDING, Made, Step, newest, next_move
+from relay_chatwoot.steps import carry_out, look
 from relay_protocol.errors import RelayError
 from relay_protocol.times import rfc3339
 from relay_protocol.values import EventHead
@@ -357,14 +358,14 @@ class HandOffs:
         note: str,
     ) -> None:
         """Step by step, each written down before its call and after it, until its bot gets it."""
-        talk = await _look_at_talk(chatwoot, one.conversation)
+        talk = await look(chatwoot, one.conversation)
         while Step.END not in one.made and self._is_handed(number, one):
             move = next_move(one.made, talk, note, link.bot)
             text = move.known
             if text is None:
                 begun = Made(False, newest(talk) if move.step is Step.NOTE else "")
                 await self._write(number, channel, one, move.step, begun)
-                text = await _do(chatwoot, move.step, one.conversation, note)
+                text = await carry_out(chatwoot, move.step, one.conversation, note, LABEL)
             await self._write(number, channel, one, move.step, Made(True, text))
 
     async def _write(
@@ -472,32 +473,3 @@ def _waits_for_bot(event: Event) -> bool:
         return False
     is_customers = said.message_type in ("incoming", 0) and not said.private
     return is_customers and said.conversation.status == PENDING
-
-
-async def _look_at_talk(chatwoot: Chatwoot, id_: int) -> Conversation:
-    """A conversation as it is; as its webhook said, where a bot may not look (before 4.14.2)."""
-    try:
-        return await chatwoot.conversation(id_)
-    except NotForBots:
-        return Conversation(id_, PENDING)
-
-
-async def _do(chatwoot: Chatwoot, step: Step, id_: int, note: str) -> str:
-    """Make a step's calls, and say what came of them."""
-    match step:
-        case Step.NOTE:
-            return f"note {(await chatwoot.write(id_, note, private=True)).id}"
-        case Step.LABEL:
-            return await _label(chatwoot, id_)
-        case _:
-            return await chatwoot.set_status(id_, "open")
-
-
-async def _label(chatwoot: Chatwoot, id_: int) -> str:
-    try:
-        labels = await chatwoot.labels(id_)
-    except NotForBots:
-        return "no label: this Chatwoot's bots may not"
-    if LABEL not in labels:
-        await chatwoot.set_labels(id_, [*labels, LABEL])
-    return f"label {LABEL}"

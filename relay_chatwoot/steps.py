@@ -1,0 +1,60 @@
+"""What the steps of a hand-off are at a Chatwoot, and how a conversation is looked at for them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from relay_chatwoot.api import Conversation, Message
+from relay_chatwoot.errors import NotForBots
+from relay_chatwoot.handoff import PENDING, Step
+
+
+class Desk(Protocol):
+    """The calls that conversations take: a Chatwoot's account, or what stands for one.
+
+    Each raises `ChatwootError` if it fails.
+    """
+
+    async def conversation(self, id_: int) -> Conversation:
+        """How it is now."""
+
+    async def write(self, id_: int, content: str, *, private: bool) -> Message:
+        """Write into it."""
+
+    async def labels(self, id_: int) -> tuple[str, ...]:
+        """Its labels."""
+
+    async def set_labels(self, id_: int, labels: list[str]) -> tuple[str, ...]:
+        """Give it these labels, and no others."""
+
+    async def set_status(self, id_: int, status: str) -> str:
+        """Set its status, and give what it is now."""
+
+
+async def look(desk: Desk, id_: int) -> Conversation:
+    """A conversation as it is; as its webhook said, where a bot may not look (before 4.14.2)."""
+    try:
+        return await desk.conversation(id_)
+    except NotForBots:
+        return Conversation(id_, PENDING)
+
+
+async def carry_out(desk: Desk, step: Step, id_: int, note: str, label: str) -> str:
+    """Make a step's calls, and say what came of them."""
+    match step:
+        case Step.NOTE:
+            return f"note {(await desk.write(id_, note, private=True)).id}"
+        case Step.LABEL:
+            return await _label(desk, id_, label)
+        case _:
+            return await desk.set_status(id_, "open")
+
+
+async def _label(desk: Desk, id_: int, label: str) -> str:
+    try:
+        labels = await desk.labels(id_)
+    except NotForBots:
+        return "no label: this Chatwoot's bots may not"
+    if label not in labels:
+        await desk.set_labels(id_, [*labels, label])
+    return f"label {label}"
