@@ -45,6 +45,12 @@ def meant(body: bytes) -> bytes:
         return b""
 
 
+def has_text(body: bytes, text: str) -> bool:
+    """Whether a text is in a body, as sent or in any spelling of JSON; the empty one always is."""
+    spelled = spellings(text)
+    return any(one in body for one in spelled) or (b"\\" in body and spelled[-1] in meant(body))
+
+
 def of_any_account(key: str) -> str | None:
     """How the keys end that a conversation's number means, behind an account's number.
 

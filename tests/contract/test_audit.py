@@ -8,7 +8,7 @@ import pytest
 
 from relay_server.store.interface import Store
 from relay_server.store.rules import AUDIT_MS
-from relay_server.store.sqlite import audit
+from relay_server.store.sql import audit
 from relay_server.values import Noted
 from tests.support.clock import START_MS
 from tests.support.stores import Stores

@@ -11,7 +11,7 @@ from relay_protocol.values import RequestHead
 from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelFull, ChannelNotFound
 from relay_server.store.interface import Store
-from relay_server.store.sqlite.rows import encode
+from relay_server.store.sql.rows import encode
 from relay_server.values import Channel, MarkState, NewEvent, Progress
 from tests.support.clock import START_MS
 from tests.support.events import mark, new_event, request

@@ -9,7 +9,7 @@ import pytest
 from relay_server.errors import KeyReused, StoreFull, SubscriptionNotFound, TooManyEdited
 from relay_server.store import rules
 from relay_server.store.interface import Store
-from relay_server.store.sqlite import edited as sqlite_edited
+from relay_server.store.sql import edited as sqlite_edited
 from relay_server.values import (
     Channel,
     Edited,

@@ -269,7 +269,7 @@ async def test_what_may_go_is_asked_again_when_it_goes(store: Store, channel: Ch
 async def test_a_look_for_what_may_go_is_bounded_and_goes_on(
     store: Store, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_server.store.sqlite.housekeeping.LOOK_AT", 4)
+    monkeypatch.setattr("relay_server.store.sql.housekeeping.LOOK_AT", 4)
     _, claim = await make_subscription(store)
     await aged(store, channel, 12)
     await record(store, claim, Progress(0, (mark(6), mark(11), mark(12))))

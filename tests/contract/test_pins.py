@@ -6,7 +6,7 @@ import pytest
 
 from relay_server.errors import EventNotFound, PinExists, TooManyPins
 from relay_server.store.interface import Store
-from relay_server.store.sqlite import pins as sqlite_pins
+from relay_server.store.sql import pins as sqlite_pins
 from relay_server.values import Channel, Event, NewEdited, Progress
 from tests.support.clock import START_MS
 from tests.support.events import new_event

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay_server.store.interface import Store
-from relay_server.store.sqlite import events
+from relay_server.store.sql import events
 from relay_server.values import Channel, NewEdited
 from tests.support.clock import START_MS
 from tests.support.events import new_event

@@ -22,7 +22,7 @@ from relay_server.errors import (
     TooManySubscriptions,
 )
 from relay_server.spans import Span, gaps, joined
-from relay_server.store.sqlite import catalogue, events, housekeeping, readers
+from relay_server.store.sql import catalogue, events, housekeeping, readers
 from relay_server.values import (
     Appended,
     Attempt,

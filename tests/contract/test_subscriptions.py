@@ -251,7 +251,7 @@ async def test_what_is_gone_cannot_be_changed(store: Store, channel: Channel) ->
 async def test_a_channel_has_so_many_subscriptions(
     store: Store, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_server.store.sqlite.catalogue.MAX_SUBSCRIPTIONS", 2)
+    monkeypatch.setattr("relay_server.store.sql.catalogue.MAX_SUBSCRIPTIONS", 2)
     await make_channel(store, "other")
     ana, _ = await make_subscription(store, name="ana")
     await make_subscription(store, name="bia")

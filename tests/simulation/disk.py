@@ -17,10 +17,10 @@ import apsw
 from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space
-from relay_server.store.sqlite.arrivals import Arrival
-from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
+from relay_server.store.sql.jobs import Arrival, Call, Job, Operation, answer
+from relay_server.store.sql.positions import position, sequence_of
+from relay_server.store.sqlite.batch import Batches, First
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.sql import position, sequence_of
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import ChannelNumber, SubscriptionNumber
 from tests.simulation.kernel import Kernel

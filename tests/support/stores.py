@@ -17,8 +17,8 @@ from relay_server.errors import StoreBroken
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space, Store
-from relay_server.store.sqlite.arrivals import Arrival
-from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
+from relay_server.store.sql.jobs import Arrival, Call, Job, Operation, answer
+from relay_server.store.sqlite.batch import Batches, First
 from relay_server.store.sqlite.database import Database, prepare
 from relay_server.store.sqlite.store import SqliteStore, open_sqlite
 from relay_server.values import (

@@ -22,47 +22,16 @@ import msgspec
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.errors import ChannelNotFound
 from relay_server.store.bodies import BodyKeys, Damaged, crc
-from relay_server.store.cache import Held
 from relay_server.store.feed import EventsStored
-from relay_server.store.interface import Waiter
+from relay_server.store.sql.jobs import Arrival
+from relay_server.store.sql.positions import position, sequence_of
+from relay_server.store.sql.rows import decode_request
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.rows import decode_request
 from relay_server.store.sqlite.sequences import Sequences
-from relay_server.store.sqlite.sql import position, sequence_of
-from relay_server.values import Appended, ChannelNumber, Event, NewEvent
+from relay_server.values import Appended, ChannelNumber, Event
 
 LINE_BITS = 31  # of a digest
 _NO_DIGEST = (1 << 63) - 1  # above all of them
-
-
-class Arrival(msgspec.Struct, eq=False):
-    """A webhook to be stored, for which somebody waits.
-
-    It needs room that is not there while the disk is full.
-
-    Attributes:
-        request: `new.request` as it is stored.
-        weight: Bytes that it takes: in memory until it is stored, and in its channel then.
-        room: Bytes on the disk that it needs.
-        window_ms: How long after an event the same webhook is its duplicate; 0 for never.
-        held: Its channel's, which counts it as on its way until it is answered.
-        waiter: Told once it is committed.
-        result: Where it is stored, or that its channel is gone.
-        first: Id of the first event of the same webhook, where this is a repeat.
-        conflict: Another event has the same sender's id and another body.
-    """
-
-    channel: ChannelNumber
-    new: NewEvent
-    request: bytes
-    weight: int
-    room: int
-    window_ms: int
-    held: Held
-    waiter: Waiter
-    result: Appended | Exception | None = None
-    first: str | None = None
-    conflict: bool = False
 
 
 class _Kept(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import apsw
 
@@ -22,9 +22,9 @@ from relay_server.errors import (
     StoreUnavailable,
 )
 from relay_server.metrics import COMMIT_BUCKETS, Times
-from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged
+from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
-from relay_server.store.rules import meant
+from relay_server.store.sql.database import Row
 from relay_server.store.sqlite.sql import migrations, queries
 
 APPLICATION_ID = 0x52454C59  # "RELY": `file` and we know it for ours
@@ -44,7 +44,6 @@ READING = frozenset(
 )
 # What was written before may be gone, whatever the reason.
 SYNCING = frozenset((apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC))
-Row = tuple[Any, ...]
 T = TypeVar("T")
 
 
@@ -79,10 +78,6 @@ class Database:
         # A query's plan does not depend on its parameters: else SQLite prepares a good many of them
         # anew each time, in case a value suits an index of a part of the rows.
         self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        for name, function, count in (("meant", meant, 1), ("opened", self._opened, 3)):
-            self.connection.create_scalar_function(
-                name, cast(Any, function), count, deterministic=True
-            )
         self.changes: list[Change] = []
         self.commits = Times(COMMIT_BUCKETS)
         self._queries = queries()
@@ -187,13 +182,6 @@ class Database:
         self.connection.wal_autocheckpoint(0)  # the checkpointer does it, off the writer's way
         if self.bodies.current != CLEAR:
             self.connection.pragma("secure_delete", True)  # what was in the clear is overwritten
-
-    def _opened(self, event: str, stored: bytes, fingerprint: int | None) -> bytes:
-        """For queries that look into bodies; one that is damaged holds nothing."""
-        try:
-            return self.bodies.open(event, stored, fingerprint)
-        except Damaged:
-            return b""
 
     def _for_rows(self, query: str, count: int) -> str:
         """The query with so many rows of VALUES; kept, so that SQLite knows it again."""

@@ -18,9 +18,11 @@ import structlog
 
 from relay_server.errors import BodyKeyMissing, StoreBroken
 from relay_server.store.bodies import CLEAR, Damaged, crc, name_of
+from relay_server.store.sql.database import Database as AnyDatabase
+from relay_server.store.sql.database import Row
+from relay_server.store.sql.rows import decode_request
 from relay_server.store.sqlite.arrivals import digest_of
-from relay_server.store.sqlite.database import Database, Row
-from relay_server.store.sqlite.rows import decode_request
+from relay_server.store.sqlite.database import Database
 
 log = structlog.get_logger()
 
@@ -45,7 +47,7 @@ def take_keys(database: Database) -> None:
             database.run("list_body_key", fingerprint=bodies.current)
 
 
-def others(database: Database) -> list[int]:
+def others(database: AnyDatabase) -> list[int]:
     """Fingerprints under which bodies may be stored that are not the current one."""
     current = database.bodies.current
     return [fingerprint for (fingerprint,) in database.all("body_keys") if fingerprint != current]

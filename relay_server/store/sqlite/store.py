@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -25,30 +25,33 @@ from relay_server.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from relay_server.files import explained, size_of
+from relay_server.files import beside, explained, size_of
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys, name_of
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Change, Feed, Progressed
 from relay_server.store.interface import Space, Waiter
+from relay_server.store.sql.audit import SqlAudit
+from relay_server.store.sql.catalogue import SqlCatalogue, load
+from relay_server.store.sql.edited import SqlEdited
+from relay_server.store.sql.events import SqlEvents
+from relay_server.store.sql.invitations import SqlInvitations
+from relay_server.store.sql.jobs import Arrival, GroupCommit, tell
+from relay_server.store.sql.part import Reading, asks, nothing, writes
+from relay_server.store.sql.pending import Pending
+from relay_server.store.sql.pins import SqlPins
+from relay_server.store.sql.readers import SqlReaders
+from relay_server.store.sql.reports import SqlReports
+from relay_server.store.sql.rows import encode
+from relay_server.store.sql.sessions import SqlSessions
 from relay_server.store.sqlite import integrity, restore
-from relay_server.store.sqlite.arrivals import Arrival, find_duplicate
-from relay_server.store.sqlite.audit import SqliteAudit
-from relay_server.store.sqlite.batch import First, GroupCommit, tell
-from relay_server.store.sqlite.catalogue import SqliteCatalogue, load
+from relay_server.store.sqlite.arrivals import find_duplicate
+from relay_server.store.sqlite.backup import back_up
+from relay_server.store.sqlite.batch import First
 from relay_server.store.sqlite.database import Database, prepare, translate
-from relay_server.store.sqlite.edited import SqliteEdited
-from relay_server.store.sqlite.events import SqliteEvents
 from relay_server.store.sqlite.integrity import DirLock
-from relay_server.store.sqlite.invitations import SqliteInvitations
-from relay_server.store.sqlite.part import Reading, ReadingThread, asks, nothing, writes
-from relay_server.store.sqlite.pending import Pending
-from relay_server.store.sqlite.pins import SqlitePins
-from relay_server.store.sqlite.readers import SqliteReaders
-from relay_server.store.sqlite.reports import SqliteReports
+from relay_server.store.sqlite.reading import ReadingThread
 from relay_server.store.sqlite.resealing import others, rebuild, reseal, take_keys
 from relay_server.store.sqlite.room import ROW_BYTES, Reserve
-from relay_server.store.sqlite.rows import encode
-from relay_server.store.sqlite.sessions import SqliteSessions
 from relay_server.store.sqlite.writer import Writer
 from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progress
 
@@ -67,15 +70,15 @@ FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used
 
 
 class SqliteStore(
-    SqliteEvents,
-    SqliteReaders,
-    SqliteCatalogue,
-    SqliteReports,
-    SqliteEdited,
-    SqlitePins,
-    SqliteAudit,
-    SqliteInvitations,
-    SqliteSessions,
+    SqlEvents,
+    SqlReaders,
+    SqlCatalogue,
+    SqlReports,
+    SqlEdited,
+    SqlPins,
+    SqlAudit,
+    SqlInvitations,
+    SqlSessions,
 ):
     """A `Store` in `relay.db` of a data dir, which it locks.
 
@@ -185,6 +188,13 @@ class SqliteStore(
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):
             self._write_within()
+
+    def size(self) -> int:
+        return size_of(self._path) + size_of(beside(self._path, "-wal"))
+
+    async def backup(self, file: Path) -> Sequence[str]:
+        await self.flush()
+        return await self.guarded(asyncio.to_thread(back_up, self._path, file))
 
     async def close(self) -> None:
         try:

@@ -38,8 +38,8 @@ from relay_server.metrics import Times
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space
-from relay_server.store.sqlite.arrivals import Arrival
-from relay_server.store.sqlite.batch import Batches, Call, First, Job, Operation, answer
+from relay_server.store.sql.jobs import Arrival, Call, Job, Operation, answer
+from relay_server.store.sqlite.batch import Batches, First
 from relay_server.store.sqlite.checkpointer import Checkpointer
 from relay_server.store.sqlite.database import Database, begun_log
 from relay_server.store.sqlite.integrity import Identity

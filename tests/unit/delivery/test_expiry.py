@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relay_server.delivery import expiry
 from relay_server.delivery.expiry import LOOK_S, Expirer, Lifetimes
-from relay_server.store.sqlite import events
+from relay_server.store.sql import events
 from relay_server.values import MarkState, Progress
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, OK, attempt, event_head, mark, new_event
@@ -200,7 +200,7 @@ async def test_a_store_that_is_away_is_asked_again() -> None:
 @virtual_time
 async def test_many_that_expire_at_once_are_all_listed_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than attempts are kept of a reader before they are written."""
-    monkeypatch.setattr("relay_server.store.sqlite.pending.MAX_ATTEMPTS", 3)
+    monkeypatch.setattr("relay_server.store.sql.pending.MAX_ATTEMPTS", 3)
     monkeypatch.setattr(expiry, "AT_ONCE", 4)
     world, sink = await a_mortal_world(), FakeSink(succeed)
     await append(world, *"t" * 20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay_server.delivery import queue as queue_module
-from relay_server.store.sqlite import events
+from relay_server.store.sql import events
 from relay_server.values import MarkState, Progress
 from tests.support.events import BROKEN, OK, new_event
 from tests.support.sinks import FakeSink

@@ -10,7 +10,7 @@ import pytest
 
 from relay_server.configs import ORDINARY
 from relay_server.delivery.sifter import SETTLE_S, Sifter
-from relay_server.store.sqlite import events
+from relay_server.store.sql import events
 from relay_server.values import Progress
 from tests.support.events import OK, attempt, mark
 from tests.support.sinks import FakeSink

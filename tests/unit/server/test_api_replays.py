@@ -11,8 +11,8 @@ from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.operations.progress import passed_of, percent_of
 from relay_server.store.rules import MAX_RUNNING_REPLAYS
-from relay_server.store.sqlite import events as sqlite_events
-from relay_server.store.sqlite import readers
+from relay_server.store.sql import events as sqlite_events
+from relay_server.store.sql import readers
 from relay_server.values import (
     Attempt,
     Mark,

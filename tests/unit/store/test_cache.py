@@ -14,7 +14,7 @@ from relay_server.store.cache import (
     Cache,
 )
 from relay_server.store.feed import ChannelGone, EventsRemoved, EventsStored, Feed
-from relay_server.store.sqlite.sql import channel_of, first, last, position, sequence_of
+from relay_server.store.sql.positions import channel_of, first, last, position, sequence_of
 from relay_server.values import Channel, Event
 from tests.support.events import event_head
 

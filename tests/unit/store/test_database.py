@@ -24,9 +24,9 @@ from relay_server.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
+from relay_server.store.sql.pending import Pending
 from relay_server.store.sqlite import store as module
 from relay_server.store.sqlite.database import APPLICATION_ID, Database, translate
-from relay_server.store.sqlite.pending import Pending
 from relay_server.store.sqlite.sql import migrations, queries
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Progress

@@ -444,7 +444,9 @@ async def test_a_failed_read_ends_all_promises(opened: Opened) -> None:
     event = (await opened.append())[0]
     opened.fs.fail(badfs.READ_FAILED)
 
-    opened.store._reports.database.connection.release_memory()
+    database = opened.store._reports.database
+    assert isinstance(database, Database)
+    database.connection.release_memory()
 
     with pytest.raises(StoreBroken):
         await opened.store.find_event(event)

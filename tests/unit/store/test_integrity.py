@@ -12,11 +12,11 @@ import pytest
 
 from relay_server.errors import StoreBroken
 from relay_server.store.bodies import IN_THE_CLEAR
+from relay_server.store.sql.positions import position
+from relay_server.store.sql.rows import decode_event
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.integrity import MAX_PROBLEMS
-from relay_server.store.sqlite.rows import decode_event
-from relay_server.store.sqlite.sql import position
 from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
 from tests.support.events import new_event
 from tests.support.stores import append_many, make_channel, make_subscription, open_test_store

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from relay_server.configs import ChannelConfig
-from relay_server.store.sqlite import events, housekeeping, readers
-from relay_server.store.sqlite.catalogue import SWEEP_ROWS
+from relay_server.store.sql import events, housekeeping, readers
+from relay_server.store.sql.catalogue import SWEEP_ROWS
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import Progress, Removable, ReplayState, Selection, Subscription

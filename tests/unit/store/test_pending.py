@@ -14,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_server.spans import Span, above, joined
-from relay_server.store.sqlite import pending as pending_module
+from relay_server.store.sql import pending as pending_module
+from relay_server.store.sql.pending import MIN_LEAN_ROWS, Pending
+from relay_server.store.sql.positions import position
 from relay_server.store.sqlite.database import Database, prepare
-from relay_server.store.sqlite.pending import MIN_LEAN_ROWS, Pending
-from relay_server.store.sqlite.sql import position
 from relay_server.values import Claim, Mark, MarkState, Progress
 from tests.support.events import attempt, mark
 from tests.support.tries import tries

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from relay_server.store.interface import Store
+from relay_server.store.sql.part import reports
 from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.part import reports
 from relay_server.store.sqlite.store import SqliteStore
 from relay_server.values import MarkState, Progress
 from tests.support.events import attempt, mark
@@ -60,7 +60,9 @@ async def test_a_report_takes_a_handful_of_statements(name: str, tmp_path: Path)
             statements.append(sql)
             return True
 
-        store._reports.database.connection.exec_trace = note
+        database = store._reports.database
+        assert isinstance(database, Database)
+        database.connection.exec_trace = note
         assert await REPORTS[name](store)
 
     assert len(statements) <= 3

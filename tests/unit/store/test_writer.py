@@ -15,10 +15,10 @@ from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelNotFound, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.cache import Held
 from relay_server.store.feed import Change, ReplaysChanged
+from relay_server.store.sql.jobs import Arrival
 from relay_server.store.sqlite import checkpointer
 from relay_server.store.sqlite import database as database_module
 from relay_server.store.sqlite import writer as writer_module
-from relay_server.store.sqlite.arrivals import Arrival
 from relay_server.store.sqlite.database import Database, prepare
 from relay_server.store.sqlite.room import BATCH_BYTES, ROW_BYTES
 from relay_server.store.sqlite.writer import Writer

@@ -1,4 +1,4 @@
-"""Questions to the SQLite store that people ask: how is it doing, what came, what became of it.
+"""Questions that people ask: how is it doing, what came, what became of it.
 
 Each is a handful of statements, however many events and subscriptions it is about.
 """
@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from relay_server.spans import Span
-from relay_server.store.sqlite.database import Database, Row
-from relay_server.store.sqlite.part import Part, reports, reports_progress
-from relay_server.store.sqlite.rows import decode_config, decode_subscription
-from relay_server.store.sqlite.sql import position, sequence_of
+from relay_server.store.sql.database import Database, Row
+from relay_server.store.sql.part import Part, reports, reports_progress
+from relay_server.store.sql.positions import position, sequence_of
+from relay_server.store.sql.rows import decode_config, decode_subscription
 from relay_server.values import (
     Attempt,
     Came,
@@ -31,7 +31,7 @@ from relay_server.values import (
 _IN_TROUBLE = (MarkState.UNDER_WAY, MarkState.WAITING, MarkState.DEAD)
 
 
-class SqliteReports(Part):
+class SqlReports(Part):
     """`Reports`."""
 
     @reports

@@ -37,7 +37,7 @@ from msgspec.structs import asdict, astuple, replace
 from relay_server.spans import Span, above, below, gaps, joined
 from relay_server.store.bodies import CLEAR
 from relay_server.store.feed import Claimed, Progressed
-from relay_server.store.sqlite.database import Database
+from relay_server.store.sql.database import Database
 from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
 
 MAX_ATTEMPTS = 10_000  # of a reader, while nothing can be written; the oldest are forgotten

@@ -1,4 +1,4 @@
-"""Edited events in SQLite: each for one subscription alone.
+"""Edited events: each for one subscription alone.
 
 They are rows of `events` under minus their channel's number, a stream of their own. Whatever goes
 through a channel looks between the first and the last position of that channel, and finds none of
@@ -14,12 +14,12 @@ from relay_server.errors import KeyReused, StoreFull, TooManyEdited
 from relay_server.store.bodies import BodyKeys, crc
 from relay_server.store.feed import ReplaysChanged
 from relay_server.store.rules import MAX_EDITED, MAX_EDITED_BYTES, MAX_WAITING_EDITED
-from relay_server.store.sqlite.catalogue import find_channel, find_subscription
-from relay_server.store.sqlite.database import Database, Row
-from relay_server.store.sqlite.housekeeping import delete
-from relay_server.store.sqlite.part import Part, reports, writes
-from relay_server.store.sqlite.rows import decode_edited, encode
-from relay_server.store.sqlite.sql import channel_of, first, last, position, sequence_of
+from relay_server.store.sql.catalogue import find_channel, find_subscription
+from relay_server.store.sql.database import Database, Row
+from relay_server.store.sql.housekeeping import delete
+from relay_server.store.sql.part import Part, reports, writes
+from relay_server.store.sql.positions import channel_of, first, last, position, sequence_of
+from relay_server.store.sql.rows import decode_edited, encode
 from relay_server.values import (
     ChannelNumber,
     Edited,
@@ -32,7 +32,7 @@ from relay_server.values import (
 RATE_PER_S = 200.0  # of its tries; there is one at a time
 
 
-class SqliteEdited(Part):
+class SqlEdited(Part):
     """`EditedEvents`."""
 
     async def create_edited(self, subscription: Subscription, new: NewEdited) -> Edited:

@@ -9,9 +9,9 @@ DELETE FROM sessions WHERE used_at < :unused OR made_at < :old;
 
 -- name: end_surplus_sessions
 -- Those of a token that were used longest ago.
-DELETE FROM sessions WHERE digest IN (
-    SELECT digest FROM sessions WHERE token IS :token
-    ORDER BY used_at DESC, made_at DESC LIMIT -1 OFFSET :most
+DELETE FROM sessions WHERE token IS NOT DISTINCT FROM :token AND digest NOT IN (
+    SELECT digest FROM sessions WHERE token IS NOT DISTINCT FROM :token
+    ORDER BY used_at DESC, made_at DESC LIMIT :most
 );
 
 -- name: session

@@ -1,4 +1,4 @@
-"""The audit log in SQLite."""
+"""The audit log."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import msgspec
 
 from relay_server.store.rules import AUDIT_MS, MAX_AUDITED
-from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.part import Part, reports, writes
-from relay_server.store.sqlite.rows import decode_noted
+from relay_server.store.sql.database import Database
+from relay_server.store.sql.part import Part, reports, writes
+from relay_server.store.sql.rows import decode_noted
 from relay_server.values import MAX_SEQUENCE, Noted
 
 
-class SqliteAudit(Part):
+class SqlAudit(Part):
     """`AuditLog`."""
 
     @writes

@@ -13,7 +13,7 @@ FROM (SELECT position, :received_before IS NULL OR received_at < :received_befor
 -- name: still_deletable
 -- :positions is a JSON list.
 SELECT e.position, e.size + length(e.request)
-FROM json_each(:positions) AS wanted JOIN events e ON e.position = wanted.value
+FROM @EACH(:positions) AS wanted JOIN events e ON e.position = wanted.value
 WHERE e.position IN (SELECT position FROM deletable WHERE position = e.position)
     AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.position = e.position);
 
@@ -31,25 +31,25 @@ SELECT count(*) FROM pins p WHERE p.position BETWEEN :first AND :last
 
 -- name: delete_events
 -- :positions is a JSON list.
-DELETE FROM events WHERE position IN (SELECT value FROM json_each(:positions));
+DELETE FROM events WHERE position IN (SELECT value FROM @EACH(:positions));
 
 -- name: delete_attempts
 -- Those of replays go with their replay: there may be very many that have ended.
 DELETE FROM attempts
 WHERE subscription IN (SELECT number FROM subscriptions WHERE channel = :channel)
-    AND sequence IN (SELECT value FROM json_each(:sequences));
+    AND sequence IN (SELECT value FROM @EACH(:sequences));
 
 -- name: delete_deliveries
 -- Marks above a floor stay: what waits is counted by them.
 DELETE FROM deliveries WHERE (subscription, sequence) IN (
-    SELECT s.number, wanted.value FROM subscriptions s, json_each(:sequences) AS wanted
+    SELECT s.number, wanted.value FROM subscriptions s, @EACH(:sequences) AS wanted
     WHERE s.channel = :channel AND wanted.value <= s.floor);
 
 -- name: settle_discarded
 -- Above a floor a mark outlives its event, and says no more than that it is settled.
 UPDATE deliveries SET state = @DELIVERED
 WHERE state = @DISCARDED AND (subscription, sequence) IN (
-    SELECT s.number, wanted.value FROM subscriptions s, json_each(:sequences) AS wanted
+    SELECT s.number, wanted.value FROM subscriptions s, @EACH(:sequences) AS wanted
     WHERE s.channel = :channel);
 
 -- name: count_removed
@@ -59,7 +59,7 @@ WHERE number = :channel;
 
 -- name: pass_dropped
 -- What was dropped will never come: go on behind it.
-UPDATE subscriptions SET floor = max(floor, :floor) WHERE channel = :channel;
+UPDATE subscriptions SET floor = @GREATEST(floor, :floor) WHERE channel = :channel;
 
 -- name: forget_passed_marks
 DELETE FROM deliveries

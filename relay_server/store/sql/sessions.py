@@ -1,4 +1,4 @@
-"""Sessions of the dashboard in SQLite."""
+"""Sessions of the dashboard."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from relay_server.store.feed import SessionEnded
 from relay_server.store.rules import MAX_SESSIONS, SESSION_MS, UNUSED_SESSION_MS
-from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.part import Part, asks, writes
+from relay_server.store.sql.database import Database
+from relay_server.store.sql.part import Part, asks, writes
 from relay_server.values import Session
 
 
-class SqliteSessions(Part):
+class SqlSessions(Part):
     """`Sessions`."""
 
     @writes

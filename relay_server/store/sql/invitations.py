@@ -1,4 +1,4 @@
-"""Invitations in SQLite."""
+"""Invitations."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from relay_server.errors import (
     TooManyInvitations,
 )
 from relay_server.store.rules import ACCEPT_AGAIN_MS, INVITATION_KEPT_MS, MAX_INVITATIONS
-from relay_server.store.sqlite.catalogue import keep_token
-from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.part import Part, reports, writes
-from relay_server.store.sqlite.rows import decode_invitation, decode_token
+from relay_server.store.sql.catalogue import keep_token
+from relay_server.store.sql.database import Database
+from relay_server.store.sql.part import Part, reports, writes
+from relay_server.store.sql.rows import decode_invitation, decode_token
 from relay_server.values import Invitation, Scope, Token
 
 
-class SqliteInvitations(Part):
+class SqlInvitations(Part):
     """`Invitations`."""
 
     @writes

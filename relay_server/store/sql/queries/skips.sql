@@ -13,11 +13,11 @@ WHERE subscription = :reader AND sequence BETWEEN :first AND :last AND state < @
 -- What is left out waits no more: its reader had it under way. :sequences is a JSON list.
 DELETE FROM deliveries
 WHERE subscription = :reader AND state < @DELIVERED
-    AND sequence IN (SELECT value FROM json_each(:sequences))
-    AND ifnull((
+    AND sequence IN (SELECT value FROM @EACH(:sequences))
+    AND coalesce((
         SELECT k.first FROM skips k
         WHERE k.subscription = :reader AND k.last >= deliveries.sequence
-        ORDER BY k.last LIMIT 1) <= deliveries.sequence, 0);
+        ORDER BY k.last LIMIT 1) <= deliveries.sequence, FALSE);
 
 -- name: waiting_between
 -- How many sequences after :floor, up to :last, are neither settled nor left out.
@@ -26,7 +26,7 @@ SELECT :last - :floor - (
     WHERE subscription = :reader AND sequence > :floor AND sequence <= :last
         AND state >= @DELIVERED
 ) - (
-    SELECT ifnull(sum(min(last, :last) - max(first - 1, :floor)), 0) FROM skips
+    SELECT coalesce(sum(@LEAST(last, :last) - @GREATEST(first - 1, :floor)), 0) FROM skips
     WHERE subscription = :reader AND last > :floor AND first <= :last);
 
 -- name: settled_between
@@ -37,7 +37,7 @@ ORDER BY sequence;
 -- name: take_touched_skips
 -- To be made one with a new one: of those that begin before its end, one may end behind it.
 DELETE FROM skips
-WHERE subscription = :reader AND first <= :last + 1 AND last BETWEEN :first - 1 AND ifnull((
+WHERE subscription = :reader AND first <= :last + 1 AND last BETWEEN :first - 1 AND coalesce((
     SELECT min(k.last) FROM skips k WHERE k.subscription = :reader AND k.last > :last), :last)
 RETURNING first, last;
 
@@ -67,17 +67,17 @@ RETURNING 1;
 -- name: not_skipped
 -- As `outlines`, without what a subscription's filters left out.
 SELECT position, key, size FROM events
-WHERE position > :after AND position <= :last AND NOT ifnull((
+WHERE position > :after AND position <= :last AND NOT coalesce((
     SELECT k.first FROM skips k
     WHERE k.subscription = :subscription AND k.last >= (position & @MASK)
-    ORDER BY k.last LIMIT 1) <= (position & @MASK), 0)
+    ORDER BY k.last LIMIT 1) <= (position & @MASK), FALSE)
 ORDER BY position LIMIT :limit;
 
 -- name: skips_around
 -- Those of readers (a JSON list) that hold something from one sequence to another.
 SELECT k.subscription, k.first, k.last
-FROM json_each(:readers) AS reader JOIN skips k ON k.subscription = reader.value
-WHERE k.first <= :highest AND k.last BETWEEN :lowest AND ifnull((
+FROM @EACH(:readers) AS reader JOIN skips k ON k.subscription = reader.value
+WHERE k.first <= :highest AND k.last BETWEEN :lowest AND coalesce((
     SELECT min(x.last) FROM skips x
     WHERE x.subscription = reader.value AND x.last > :highest), :highest)
 ORDER BY k.subscription, k.last;

@@ -17,7 +17,7 @@ SELECT number, subscription, selection, rate_per_s, start, until, floor, state, 
         SELECT count(*) FROM attempts a
         WHERE a.subscription = -r.number AND a.status BETWEEN 200 AND 299), channel < 0
 FROM replays r
-WHERE number BETWEEN ifnull(:only, 0) AND ifnull(:only, 1 << 62)
+WHERE number BETWEEN coalesce(:only, 0) AND coalesce(:only, @MASK)
     AND (subscription = :subscription OR :subscription IS NULL AND (channel > 0 OR number = :only))
     AND (NOT :running OR state = @RUNNING)
 ORDER BY number DESC LIMIT :limit;

@@ -1,4 +1,4 @@
-"""Events in SQLite, read again; the latest ones are in memory."""
+"""Events, read again; the latest ones are in memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from relay_server.filters.document import Document
 from relay_server.filters.language import stored
-from relay_server.store.rules import of_any_account, spellings
-from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.part import Part, asks, reports
-from relay_server.store.sqlite.rows import decode_event, decode_summary
-from relay_server.store.sqlite.sql import first, last, position, sequence_of
+from relay_server.store.rules import has_text, of_any_account
+from relay_server.store.sql.database import Database
+from relay_server.store.sql.part import Part, asks, reports
+from relay_server.store.sql.positions import first, last, position, sequence_of
+from relay_server.store.sql.rows import decode_event, decode_summary
 from relay_server.values import (
     ChannelNumber,
     Event,
@@ -21,20 +21,22 @@ from relay_server.values import (
     Outline,
     Replay,
     Selected,
+    Selection,
     SubscriptionNumber,
 )
 
 T = TypeVar("T")
 
 LOOK_AT = 5_000  # events that one look for selected ones goes through at most
-LOOK_AT_BODIES = 500  # where it has to read them
 LOOK_AT_IDS = 10_000  # events among which one is looked for by the end of its id
 SIFT_LOOK_AT = 1_000  # events that one look for what a filter means goes through at most
 SIFT_AT_ONCE = 100  # of which it asks the filter
 SIFT_BYTES = 65_536  # their bodies together, or one that is larger: some 5 ms to look for words in
+LOOK_AT_BODIES = 500  # events that one look for a text goes through at most
+TEXT_BYTES = 1_048_576  # their bodies together, or one that is larger
 
 
-class SqliteEvents(Part):
+class SqlEvents(Part):
     """An `EventLog`, but for what is appended."""
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
@@ -153,29 +155,41 @@ def selected(
 ) -> Selected:
     """The next events that a replay is for, of as many as one look goes through."""
     start, last = position(channel, after), position(channel, replay.until)
-    wanted = replay.selection
-    window = LOOK_AT_BODIES if wanted.text else LOOK_AT
-    limit = min(limit, SIFT_AT_ONCE) if wanted.q else limit
-    end, count = database.all("window_end", after=start, last=last, limit=window)[0]
+    end, count = database.all("window_end", after=start, last=last, limit=LOOK_AT)[0]
     if end is None:
         return Selected((), replay.until)
+    meant = _meant(replay.selection)
+    if meant is not None:
+        limit = min(limit, SIFT_AT_ONCE if replay.selection.q else LOOK_AT_BODIES)
     conditions = _conditions(replay)
     rows = database.all("select_events", after=start, last=end, limit=limit, **conditions)
     outlines = tuple(_decode_outlines(rows))
     # Fewer events than one look goes through: behind them there is none up to the replay's end.
-    up_to = replay.until if count < window else sequence_of(end)
+    up_to = replay.until if count < LOOK_AT else sequence_of(end)
     found = Selected(outlines, outlines[-1].sequence if len(outlines) == limit else up_to)
-    if not wanted.q:
+    if meant is None:
         return found
-    meant = stored(wanted.q)
-    return _sifted(database, channel, found, lambda event: meant.matches(Document(event)))
+    size = SIFT_BYTES if replay.selection.q else TEXT_BYTES
+    return _sifted(database, channel, found, meant, size)
+
+
+def _meant(wanted: Selection) -> Callable[[Event], bool] | None:
+    """What a selection asks of whole events; None where their rows say enough."""
+    if wanted.q:
+        asked = stored(wanted.q)
+        return lambda event: asked.matches(Document(event)) and has_text(event.body, wanted.text)
+    return (lambda event: has_text(event.body, wanted.text)) if wanted.text else None
 
 
 def _sifted(
-    database: Database, channel: ChannelNumber, found: Selected, is_meant: Callable[[Event], bool]
+    database: Database,
+    channel: ChannelNumber,
+    found: Selected,
+    is_meant: Callable[[Event], bool],
+    size: int = SIFT_BYTES,
 ) -> Selected:
     """Those of events that are meant; as many are looked at as are not too large together."""
-    some = _within(found.outlines, SIFT_BYTES)
+    some = _within(found.outlines, size)
     up_to = found.read_up_to if len(some) == len(found.outlines) else some[-1].sequence
     events = _fetch(database, [position(channel, outline.sequence) for outline in some])
     meant = {e.head.sequence for e in events if e.damaged or is_meant(e)}
@@ -202,7 +216,6 @@ def _fetch(database: Database, positions: Sequence[int]) -> list[Event]:
 def _conditions(replay: Replay) -> dict[str, object]:
     """A replay's selection as `select_events` takes it; None for a condition that is not set."""
     wanted = replay.selection
-    text, as_ascii, as_unicode = spellings(wanted.text) if wanted.text else (None, None, None)
     return {
         "received_from": wanted.received_from,
         "received_before": wanted.received_before,
@@ -210,8 +223,5 @@ def _conditions(replay: Replay) -> dict[str, object]:
         "key": wanted.key,
         "of_any_account": of_any_account(wanted.key) if wanted.key is not None else None,
         "sequences": json.dumps(wanted.sequences) if wanted.sequences else None,
-        "text": text,
-        "as_ascii": as_ascii,
-        "as_unicode": as_unicode,
         "dead_for": replay.subscription if wanted.dead else None,
     }

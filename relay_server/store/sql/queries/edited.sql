@@ -26,5 +26,5 @@ ORDER BY d.position DESC LIMIT :limit;
 -- name: readers_of_edited
 -- :positions is a JSON list. The replay of each under its subscription's name, and whether it runs.
 SELECT d.position, -d.replay, s.name, r.state = @RUNNING
-FROM json_each(:positions) AS wanted JOIN edited d ON d.position = wanted.value
+FROM @EACH(:positions) AS wanted JOIN edited d ON d.position = wanted.value
     JOIN replays r ON r.number = d.replay JOIN subscriptions s ON s.number = d.subscription;

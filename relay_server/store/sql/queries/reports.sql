@@ -12,11 +12,11 @@ FROM counted c ORDER BY c.name;
 -- :only is a JSON list of numbers; NULL for all. What waits is counted by what does not, which is
 -- little: the marks above the floor that say `settled`, and the spans that a filter left out.
 SELECT s.number, c.name, s.name, s.created_at, s.config, s.left_at,
-    max(0, c.last_sequence - s.floor - (
+    @GREATEST(0, c.last_sequence - s.floor - (
         SELECT count(*) FROM deliveries d
         WHERE d.subscription = s.number AND d.sequence > s.floor AND d.state >= @DELIVERED
     ) - (
-        SELECT ifnull(sum(k.last - max(k.first - 1, s.floor)), 0) FROM skips k
+        SELECT coalesce(sum(k.last - @GREATEST(k.first - 1, s.floor)), 0) FROM skips k
         WHERE k.subscription = s.number AND k.last > s.floor)),
     (SELECT e.received_at FROM events e
      WHERE e.position > s.channel << @BITS | s.floor AND e.position <= s.channel << @BITS | @MASK
@@ -24,10 +24,10 @@ SELECT s.number, c.name, s.name, s.created_at, s.config, s.left_at,
             SELECT 1 FROM deliveries d
             WHERE d.subscription = s.number AND d.sequence = (e.position & @MASK)
                 AND d.state >= @DELIVERED)
-        AND NOT ifnull((
+        AND NOT coalesce((
             SELECT k.first FROM skips k
             WHERE k.subscription = s.number AND k.last >= (e.position & @MASK)
-            ORDER BY k.last LIMIT 1) <= (e.position & @MASK), 0)
+            ORDER BY k.last LIMIT 1) <= (e.position & @MASK), FALSE)
      ORDER BY e.position LIMIT 1),
     (SELECT count(*) FROM deliveries d WHERE d.subscription = s.number AND d.state = @DEAD),
     (SELECT count(*) FROM deliveries d
@@ -38,7 +38,7 @@ SELECT s.number, c.name, s.name, s.created_at, s.config, s.left_at,
         AND d.due_at > 0)
 FROM subscriptions s JOIN counted c ON c.number = s.channel
 WHERE s.number IN (
-    SELECT value FROM json_each(:only)
+    SELECT value FROM @EACH(:only)
     UNION ALL SELECT number FROM subscriptions WHERE :only IS NULL)
 ORDER BY c.name, s.name;
 
@@ -50,12 +50,12 @@ ORDER BY position LIMIT 1;
 -- name: came
 -- As `subscription_status`, of what is after a sequence, without what waits for its next attempt.
 SELECT
-    max(0, c.last_sequence - a.after - (
+    @GREATEST(0, c.last_sequence - a.after - (
         SELECT count(*) FROM deliveries d
         WHERE d.subscription = s.number AND d.sequence > a.after
             AND (d.state >= @DELIVERED OR d.state = @WAITING AND d.due_at > 0)
     ) - (
-        SELECT ifnull(sum(k.last - max(k.first - 1, a.after)), 0) FROM skips k
+        SELECT coalesce(sum(k.last - @GREATEST(k.first - 1, a.after)), 0) FROM skips k
         WHERE k.subscription = s.number AND k.last > a.after)),
     (SELECT e.received_at FROM events e
      WHERE e.position > s.channel << @BITS | a.after AND e.position <= s.channel << @BITS | @MASK
@@ -63,10 +63,10 @@ SELECT
             SELECT 1 FROM deliveries d
             WHERE d.subscription = s.number AND d.sequence = (e.position & @MASK)
                 AND (d.state >= @DELIVERED OR d.state = @WAITING AND d.due_at > 0))
-        AND NOT ifnull((
+        AND NOT coalesce((
             SELECT k.first FROM skips k
             WHERE k.subscription = s.number AND k.last >= (e.position & @MASK)
-            ORDER BY k.last LIMIT 1) <= (e.position & @MASK), 0)
+            ORDER BY k.last LIMIT 1) <= (e.position & @MASK), FALSE)
      ORDER BY e.position LIMIT 1)
 FROM subscriptions s JOIN counted c ON c.number = s.channel JOIN (SELECT :after AS after) a
 WHERE s.number = :number;
@@ -79,21 +79,21 @@ FROM subscriptions s JOIN counted c ON c.number = s.channel WHERE s.number = :nu
 -- name: marks_of_replays
 -- :replays is a JSON list of numbers. What is below the floor are dead ones alone.
 SELECT r.number,
-    sum(d.sequence > r.floor AND d.state >= @DELIVERED),
-    sum(d.sequence > r.floor AND d.state < @DELIVERED),
+    count(*) FILTER (WHERE d.sequence > r.floor AND d.state >= @DELIVERED),
+    count(*) FILTER (WHERE d.sequence > r.floor AND d.state < @DELIVERED),
     max(d.sequence),
-    sum(d.state = @DEAD),
-    sum(d.state = @WAITING AND d.due_at > 0),
-    min(iif(d.state = @WAITING AND d.due_at > 0, d.due_at, NULL))
-FROM json_each(:replays) AS replay JOIN replays r ON r.number = replay.value
+    count(*) FILTER (WHERE d.state = @DEAD),
+    count(*) FILTER (WHERE d.state = @WAITING AND d.due_at > 0),
+    min(d.due_at) FILTER (WHERE d.state = @WAITING AND d.due_at > 0)
+FROM @EACH(:replays) AS replay JOIN replays r ON r.number = replay.value
     JOIN deliveries d ON d.subscription = -r.number
 GROUP BY r.number;
 
 -- name: attempts_of_replays
 -- As `marks_of_replays`.
 SELECT replay.value, count(DISTINCT a.sequence), max(a.sequence),
-    sum(a.started_at + a.elapsed_ms >= :since)
-FROM json_each(:replays) AS replay JOIN attempts a ON a.subscription = -replay.value
+    count(*) FILTER (WHERE a.started_at + a.elapsed_ms >= :since)
+FROM @EACH(:replays) AS replay JOIN attempts a ON a.subscription = -replay.value
 GROUP BY replay.value;
 
 -- name: readers_of_channel
@@ -109,9 +109,9 @@ ORDER BY 2;
 -- :readers and :sequences are JSON lists. The `+` has a page of events found by its bounds, and not
 -- one by one for each reader.
 SELECT d.subscription, d.sequence, d.state, d.reason, d.due_at
-FROM json_each(:readers) AS reader JOIN deliveries d ON d.subscription = reader.value
+FROM @EACH(:readers) AS reader JOIN deliveries d ON d.subscription = reader.value
 WHERE d.sequence BETWEEN :lowest AND :highest
-    AND +d.sequence IN (SELECT value FROM json_each(:sequences));
+    AND +d.sequence IN (SELECT value FROM @EACH(:sequences));
 
 -- name: steps
 -- Of hand-offs: attempts below 0, of a subscription. Asked once, for all that its events have.
@@ -124,9 +124,9 @@ WHERE s.number = :subscription AND a.attempt < 0 ORDER BY a.sequence, a.attempt 
 -- As `marks_of_events`.
 SELECT a.subscription,
     a.sequence, a.attempt, a.started_at, a.elapsed_ms, a.outcome, a.status, a.text
-FROM json_each(:readers) AS reader JOIN attempts a ON a.subscription = reader.value
+FROM @EACH(:readers) AS reader JOIN attempts a ON a.subscription = reader.value
 WHERE a.sequence BETWEEN :lowest AND :highest
-    AND +a.sequence IN (SELECT value FROM json_each(:sequences))
+    AND +a.sequence IN (SELECT value FROM @EACH(:sequences))
 ORDER BY a.subscription, a.sequence, a.attempt;
 
 -- name: marks_of

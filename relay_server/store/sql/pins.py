@@ -1,4 +1,4 @@
-"""Pinned events in SQLite: examples that are kept whatever their age."""
+"""Pinned events: examples that are kept whatever their age."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from relay_server.errors import EventNotFound, PinExists, TooManyPins
 from relay_server.store.feed import PinsChanged
 from relay_server.store.rules import MAX_PINNED, MAX_PINNED_BYTES
-from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.part import Part, reports, writes
-from relay_server.store.sqlite.rows import decode_pin
-from relay_server.store.sqlite.sql import first, last, position
+from relay_server.store.sql.database import Database
+from relay_server.store.sql.part import Part, reports, writes
+from relay_server.store.sql.positions import first, last, position
+from relay_server.store.sql.rows import decode_pin
 from relay_server.values import ChannelNumber, Event, Pin
 
 
-class SqlitePins(Part):
+class SqlPins(Part):
     """`Pins`."""
 
     @writes

@@ -7,69 +7,38 @@ and the decorator says where that is done. Whoever calls it gives all but the da
     @asks      in a thread for short questions, on which deliveries or a sender wait
     @reports   in another for what people ask, and clean-up, which may take long
 
-In WAL mode any number of connections read beside the one that writes, each as of its last commit.
+Any number of connections read beside the one that writes, each as of its last commit.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from relay_server.errors import StoreBroken, StoreFull, StoreReadOnly
-from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.cache import Cache
 from relay_server.store.interface import Space
-from relay_server.store.sqlite.batch import GroupCommit, Operation
-from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.pending import Pending
+from relay_server.store.sql.database import Database
+from relay_server.store.sql.jobs import GroupCommit, Operation
+from relay_server.store.sql.pending import Pending
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Reading(Protocol):
-    """Asks a database.
+    """Asks a database."""
 
-    Attributes:
-        database: For what is asked while the store is opened.
-    """
-
-    database: Database
+    @property
+    def database(self) -> Database:
+        """For what is asked while the store is opened."""
 
     async def ask(self, query: Operation[T]) -> T:
         """Have a question answered, after those that were asked before."""
 
     async def close(self, *, abandon: bool) -> None:
         """Answer what was asked, and close; abandon the files of a failed disk as they are."""
-
-
-class ReadingThread:
-    """A thread with a connection that only reads.
-
-    Args:
-        path: The database.
-        name: The thread's.
-        bodies: Opens what is stored of them.
-    """
-
-    def __init__(self, path: Path, name: str, bodies: BodyKeys = IN_THE_CLEAR) -> None:
-        # One thread: a connection is used by one at a time, and whoever asks first is first.
-        self.database = Database(path, readonly=True, bodies=bodies)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-
-    async def ask(self, query: Operation[T]) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self.database.ask, query)
-
-    async def close(self, *, abandon: bool) -> None:
-        await asyncio.to_thread(self._thread.shutdown)
-        if abandon:
-            self.database.abandon()
-        self.database.close()
 
 
 class Part:
@@ -81,7 +50,6 @@ class Part:
 
     _cache: Cache
     _pending: Pending
-    _path: Path
     _writer: GroupCommit
     _reading: Reading
     _reports: Reading
@@ -106,11 +74,12 @@ class Part:
 
 
 S = TypeVar("S", bound=Part)
-Method = Callable[Concatenate[S, Database, P], T]
+D = TypeVar("D", bound=Database)
+Method = Callable[Concatenate[S, D, P], T]
 Asked = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 
 
-def writes(method: Method[S, P, T]) -> Asked[S, P, T]:
+def writes(method: Method[S, D, P, T]) -> Asked[S, P, T]:
     """Have a method work in the writer's thread."""
 
     async def submit(self: S, /, *args: P.args, **values: P.kwargs) -> T:
@@ -119,7 +88,7 @@ def writes(method: Method[S, P, T]) -> Asked[S, P, T]:
     return submit
 
 
-def asks(method: Method[S, P, T]) -> Asked[S, P, T]:
+def asks(method: Method[S, D, P, T]) -> Asked[S, P, T]:
     """Have a method answer a short question."""
 
     async def ask(self: S, /, *args: P.args, **values: P.kwargs) -> T:
@@ -129,7 +98,7 @@ def asks(method: Method[S, P, T]) -> Asked[S, P, T]:
     return ask
 
 
-def reports(method: Method[S, P, T]) -> Asked[S, P, T]:
+def reports(method: Method[S, D, P, T]) -> Asked[S, P, T]:
     """Have a method answer what people ask."""
 
     async def report(self: S, /, *args: P.args, **values: P.kwargs) -> T:
@@ -139,7 +108,7 @@ def reports(method: Method[S, P, T]) -> Asked[S, P, T]:
     return report
 
 
-def reports_progress(method: Method[S, P, T]) -> Asked[S, P, T]:
+def reports_progress(method: Method[S, D, P, T]) -> Asked[S, P, T]:
     """The same, once the progress that was recorded before is written, if it can be."""
     answered = reports(method)
 

@@ -1,4 +1,4 @@
-"""Rows of the SQLite store to values."""
+"""Rows to values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from relay_protocol.values import EventHead, RequestHead
 from relay_server.configs import ChannelConfig, SubscriptionConfig
 from relay_server.errors import StoreBroken
 from relay_server.store.bodies import BodyKeys, Damaged, crc
-from relay_server.store.sqlite.database import Row
-from relay_server.store.sqlite.sql import channel_of, sequence_of
+from relay_server.store.sql.database import Row
+from relay_server.store.sql.positions import channel_of, sequence_of
 from relay_server.values import (
     Channel,
     DeadDelivery,
@@ -46,7 +46,7 @@ _selection = msgspec.msgpack.Decoder(Selection)
 
 
 def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
-    """Decode what SQLite takes for sound, which it may not be: it keeps no checksums.
+    """Decode what the database takes for sound, which it may not be: SQLite keeps no checksums.
 
     Raises:
         StoreBroken: It is not what was written.

@@ -1,4 +1,4 @@
-"""Subscriptions and replays in SQLite: how far each has come."""
+"""Subscriptions and replays: how far each has come."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from relay_server.store.rules import (
     SAMPLE,
     bounds,
 )
-from relay_server.store.sqlite.catalogue import find_channel, find_subscription, sequence_before
-from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.events import LOOK_AT, selected
-from relay_server.store.sqlite.housekeeping import discard
-from relay_server.store.sqlite.part import Part, asks, reports, reports_progress, writes
-from relay_server.store.sqlite.rows import decode_dead, decode_mark, decode_replay, encode
-from relay_server.store.sqlite.sql import position
+from relay_server.store.sql.catalogue import find_channel, find_subscription, sequence_before
+from relay_server.store.sql.database import Database
+from relay_server.store.sql.events import LOOK_AT, selected
+from relay_server.store.sql.housekeeping import discard
+from relay_server.store.sql.part import Part, asks, reports, reports_progress, writes
+from relay_server.store.sql.positions import position
+from relay_server.store.sql.rows import decode_dead, decode_mark, decode_replay, encode
 from relay_server.values import (
     Attempt,
     ChannelNumber,
@@ -49,7 +49,7 @@ from relay_server.values import (
 PREVIEW_S = 0.05  # that a dry run of a replay looks for what it selects; the rest it supposes
 
 
-class SqliteReaders(Part):
+class SqlReaders(Part):
     """`Readers`, but for what is recorded many times a second."""
 
     @writes

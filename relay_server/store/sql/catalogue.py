@@ -1,4 +1,4 @@
-"""Channels, tokens and subscriptions in SQLite."""
+"""Channels, tokens and subscriptions."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from relay_server.store.feed import (
     TokenRevoked,
 )
 from relay_server.store.rules import MAX_SUBSCRIPTIONS
-from relay_server.store.sqlite.database import Database
-from relay_server.store.sqlite.housekeeping import SqliteHousekeeping
-from relay_server.store.sqlite.part import asks, writes
-from relay_server.store.sqlite.rows import (
+from relay_server.store.sql.database import Database
+from relay_server.store.sql.housekeeping import SqlHousekeeping
+from relay_server.store.sql.part import asks, writes
+from relay_server.store.sql.positions import first, last, sequence_of
+from relay_server.store.sql.rows import (
     decode_channel,
     decode_subscription,
     decode_token,
     encode,
 )
-from relay_server.store.sqlite.sql import first, last, sequence_of
 from relay_server.values import (
     Catalog,
     Channel,
@@ -49,7 +49,7 @@ from relay_server.values import (
 SWEEP_ROWS = 500  # in one transaction, so that webhooks wait little
 
 
-class SqliteCatalogue(SqliteHousekeeping):
+class SqlCatalogue(SqlHousekeeping):
     """A `Catalogue`; what it deletes is swept by the housekeeping."""
 
     @property

@@ -1,35 +1,25 @@
-"""Keeping the SQLite store small and safe: removing, sweeping, backup."""
+"""Keeping a store small: removing, sweeping."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
 from itertools import accumulate
-from pathlib import Path
 
-import apsw
-
-from relay_protocol.errors import RelayError
-from relay_server.errors import InvalidValue
-from relay_server.files import beside, size_of, sync
 from relay_server.metrics import Times
-from relay_server.store.bodies import CLEAR, name_of
 from relay_server.store.feed import EventsRemoved, Progressed
-from relay_server.store.sqlite.database import READING, Database, Row, translate
-from relay_server.store.sqlite.part import Part, reports, writes
-from relay_server.store.sqlite.rows import decode_mark
-from relay_server.store.sqlite.sql import first, last, position, queries, sequence_of
+from relay_server.store.sql.database import Database, Row
+from relay_server.store.sql.part import Part, reports, writes
+from relay_server.store.sql.positions import first, last, position, sequence_of
+from relay_server.store.sql.rows import decode_mark
 from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
 
 LOOK_AT = 5_000  # events that one look for removable ones goes through at most
 
 
-class SqliteHousekeeping(Part):
-    """`Housekeeping`."""
+class SqlHousekeeping(Part):
+    """`Housekeeping`, but for its size and backups."""
 
     def newest(self, channel: ChannelNumber) -> int:
         held = self._cache.of(channel)
@@ -38,9 +28,6 @@ class SqliteHousekeeping(Part):
     def usage(self, channel: ChannelNumber) -> int:
         held = self._cache.of(channel)
         return held.bytes if held else 0
-
-    def size(self) -> int:
-        return size_of(self._path) + size_of(beside(self._path, "-wal"))
 
     @property
     def commits(self) -> Times:
@@ -137,10 +124,6 @@ class SqliteHousekeeping(Part):
             database.run("remember_no_more", reader=reader)
         return True
 
-    async def backup(self, file: Path) -> Sequence[str]:
-        await self.flush()
-        return await self.guarded(asyncio.to_thread(_backup, self._path, file))
-
 
 def discard(
     database: Database, subscription: SubscriptionNumber, sequences: Sequence[int], now: int
@@ -153,34 +136,6 @@ def discard(
         marks = tuple(map(decode_mark, rows))
         database.changes.append(Progressed(subscription, epoch, floor, marks, ()))
     return len(rows)
-
-
-def _backup(path: Path, file: Path) -> list[str]:
-    """Copy the database as of one moment, while others write to it.
-
-    Returns:
-        Names of the keys that open its bodies.
-
-    Raises:
-        InvalidValue: The file exists, or cannot be written.
-    """
-    try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError as exc:
-        raise InvalidValue(f"{file} exists already; a backup overwrites nothing") from exc
-    except OSError as exc:
-        raise InvalidValue(f"{file} cannot be written: {exc.strerror}") from exc
-    try:
-        keys = _copy(path, file)
-        sync(file)
-        sync(file.parent)
-    except RelayError:
-        file.unlink(missing_ok=True)
-        raise
-    except (apsw.Error, OSError) as exc:
-        file.unlink(missing_ok=True)
-        raise _backup_failed(path, file, exc) from exc
-    return list(map(name_of, keys))
 
 
 def delete(database: Database, channel: ChannelNumber, rows: Sequence[Row], dropped: int) -> int:
@@ -204,27 +159,3 @@ def _first(rows: Sequence[Row], enough: int | None) -> Sequence[Row]:
         return rows
     before = accumulate((row[1] for row in rows), initial=0)
     return [row for row, taken in zip(rows, before, strict=False) if taken < enough]
-
-
-def _copy(path: Path, file: Path) -> list[int]:
-    database = Database(path)
-    try:
-        database.connection.execute("VACUUM INTO ?", (str(file),))
-    finally:
-        database.close()
-    with closing(apsw.Connection(str(file))) as copy:  # which has no free pages that show bodies
-        copy.execute(queries()["forget_gone_body_keys"])
-        return [key for (key,) in copy.execute(queries()["body_keys"]) if key != CLEAR]
-
-
-def _backup_failed(path: Path, file: Path, error: apsw.Error | OSError) -> RelayError:
-    """Only what is read is the store's matter; the disk that is written to may be another."""
-    if isinstance(error, apsw.Error) and _is_of_reading(error):
-        return translate(error, str(path))
-    return InvalidValue(f"{file} could not be written: {error}")
-
-
-def _is_of_reading(error: apsw.Error) -> bool:
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return True
-    return getattr(error, "extendedresult", 0) in READING

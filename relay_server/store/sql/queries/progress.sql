@@ -30,11 +30,11 @@ WHERE subscription = :reader AND sequence > :floor ORDER BY sequence;
 
 -- name: advance
 -- Nothing when another holds a newer claim.
-UPDATE subscriptions SET floor = max(floor, :floor) WHERE number = :number AND epoch = :epoch
+UPDATE subscriptions SET floor = @GREATEST(floor, :floor) WHERE number = :number AND epoch = :epoch
 RETURNING floor;
 
 -- name: advance_replay
-UPDATE replays SET floor = max(floor, :floor)
+UPDATE replays SET floor = @GREATEST(floor, :floor)
 WHERE number = :number AND epoch = :epoch AND state = @RUNNING RETURNING floor;
 
 -- name: mark
@@ -42,16 +42,19 @@ WHERE number = :number AND epoch = :epoch AND state = @RUNNING RETURNING floor;
 INSERT INTO deliveries
     (subscription, sequence, state, attempt, failures, due_at, failing_since, reason, changed_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
+ON CONFLICT (subscription, sequence) DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
     failures = excluded.failures, due_at = excluded.due_at,
     failing_since = excluded.failing_since, reason = excluded.reason,
     changed_at = excluded.changed_at;
 
 -- name: attempt
 -- As `mark`.
-INSERT OR REPLACE INTO attempts
+INSERT INTO attempts
     (subscription, sequence, attempt, started_at, elapsed_ms, outcome, status, text)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (subscription, sequence, attempt) DO UPDATE SET started_at = excluded.started_at,
+    elapsed_ms = excluded.elapsed_ms, outcome = excluded.outcome, status = excluded.status,
+    text = excluded.text;
 
 -- name: forget_marks
 -- What is dead or discarded stays listed below the floor. Others are only looked for where the
@@ -63,10 +66,10 @@ WHERE subscription = :reader AND sequence > :before AND sequence <= :floor
 -- name: forget_dead_of_gone
 -- An event may have been dropped while its last attempt was under way. :sequences is a JSON list.
 DELETE FROM deliveries
-WHERE state = @DEAD AND sequence IN (SELECT value FROM json_each(:sequences))
+WHERE state = @DEAD AND sequence IN (SELECT value FROM @EACH(:sequences))
     AND subscription IN (:reader, (SELECT subscription FROM replays WHERE number = -:reader))
     AND NOT EXISTS (
-        SELECT 1 FROM events WHERE position = deliveries.sequence + (1 << @BITS) * (
+        SELECT 1 FROM events WHERE position = deliveries.sequence + (@MASK + 1) * (
             SELECT channel FROM subscriptions WHERE number = deliveries.subscription
             UNION ALL SELECT channel FROM replays WHERE number = -deliveries.subscription));
 
@@ -76,16 +79,16 @@ WHERE state = @DEAD AND sequence IN (SELECT value FROM json_each(:sequences))
 UPDATE deliveries SET state = @DELIVERED, reason = ''
 WHERE subscription = (SELECT subscription FROM replays WHERE number = :replay AND channel > 0)
     AND state IN (@DEAD, @DISCARDED)
-    AND sequence IN (SELECT value FROM json_each(:sequences));
+    AND sequence IN (SELECT value FROM @EACH(:sequences));
 
 -- name: forget_redeemed
 -- Below the floor there is nothing more to say of it.
 DELETE FROM deliveries
-WHERE sequence IN (SELECT value FROM json_each(:sequences)) AND state = @DELIVERED
+WHERE sequence IN (SELECT value FROM @EACH(:sequences)) AND state = @DELIVERED
     AND (subscription, sequence) IN (
         SELECT s.number, wanted.value
         FROM replays r JOIN subscriptions s ON s.number = r.subscription,
-            json_each(:sequences) AS wanted
+            @EACH(:sequences) AS wanted
         WHERE r.number = :replay AND r.channel > 0 AND wanted.value <= s.floor);
 
 -- name: dead_by_replay
@@ -100,10 +103,10 @@ WHERE r.number = :replay AND r.channel > 0
     AND (s.floor >= :sequence OR EXISTS (
     SELECT 1 FROM deliveries d
     WHERE d.subscription = s.number AND d.sequence = :sequence AND d.state >= @DELIVERED)
-    OR ifnull((
+    OR coalesce((
         SELECT k.first FROM skips k WHERE k.subscription = s.number AND k.last >= :sequence
-        ORDER BY k.last LIMIT 1) <= :sequence, 0))
-ON CONFLICT DO UPDATE
+        ORDER BY k.last LIMIT 1) <= :sequence, FALSE))
+ON CONFLICT (subscription, sequence) DO UPDATE
 SET state = @DEAD, reason = excluded.reason, changed_at = excluded.changed_at
 RETURNING subscription;
 
@@ -111,7 +114,7 @@ RETURNING subscription;
 -- :sequences is a JSON list.
 UPDATE deliveries SET state = @DISCARDED, changed_at = :now
 WHERE subscription = :subscription AND state = @DEAD
-    AND sequence IN (SELECT value FROM json_each(:sequences))
+    AND sequence IN (SELECT value FROM @EACH(:sequences))
 RETURNING sequence, state, attempt, failures, due_at, failing_since, reason, changed_at;
 
 -- name: list_dead
