@@ -132,11 +132,22 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 class LastMessage(msgspec.Struct, frozen=True):
-    """The newest message that somebody wrote, notes too; of the id 0 where there is none."""
+    """The newest message that somebody wrote, notes too; of the id 0 where there is none.
+
+    Attributes:
+        message_type: By number: 0 for a customer's, 1 for an answer; empty where it is not told.
+        attachments: Its files.
+    """
 
     id: int
     content: str | None = None
     sender: Sender | None = None
+    message_type: int | str = ""
+    content_type: str | None = None
+    content_attributes: dict[str, Any] | None = None
+    private: bool = False
+    source_id: str | None = None
+    attachments: list[dict[str, Any]] = []
 
 
 class Conversation(msgspec.Struct, frozen=True):

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from relay_chatwoot.authors import Author, author_of
+
 SAYS_CHARS = 120  # of what was said, for a line in a list
 MAX_TEXT_CHARS = 65_536  # of a body's text; what comes behind is not searched
 MAX_ID_CHARS = 100  # of a number or name that a body gives to what it is about
@@ -94,7 +96,7 @@ def facts_of(kind: str, key: str, body: object) -> Facts:
         inbox=_id(inbox) or _text(talk.get("inbox_id")),
         contact=_id(contact),
         name=_line(contact.get("name")),
-        direction=_direction(kind, body) if is_message else _direction_of_other(kind, body),
+        direction=_direction(body) if is_message else _direction_of_other(kind, body),
         private=body.get("private") is True or body.get("is_private") is True,
         message=_id(body) if is_message else "",
         says=_says(body) if is_message else "",
@@ -179,22 +181,19 @@ def _contact(kind: str, body: dict[str, Any], talk: dict[str, Any]) -> dict[str,
     return _object(body, "contact") or _object(_object(talk, "meta"), "sender")
 
 
-def _direction(kind: str, body: dict[str, Any]) -> Direction:
+def _direction(body: dict[str, Any]) -> Direction:
     """Who wrote a message."""
-    attributes, sender = _object(body, "content_attributes"), _object(body, "sender")
-    match body.get("message_type"), sender.get("type"):
-        case "incoming" | 0, _:
-            return Direction.CUSTOMER
-        case "outgoing" | 1, "user":
-            return Direction.AGENT
-        case "outgoing" | 1, "agent_bot" | "captain_assistant":
-            return Direction.BOT
-        case "outgoing" | 1, _ if "external_echo" in attributes or (
-            "external_sender_name" in attributes
-        ):
-            return Direction.AGENT  # on the phone, past Chatwoot
-        case _:
-            return Direction.SYSTEM  # templates, activities, automation rules
+    author = author_of(
+        body.get("message_type"),
+        _object(body, "sender").get("type"),
+        _object(body, "content_attributes"),
+        source_id=body.get("source_id"),
+    )
+    if author is Author.CUSTOMER:
+        return Direction.CUSTOMER
+    if author.is_person:
+        return Direction.AGENT
+    return Direction.BOT if author.is_bot else Direction.SYSTEM
 
 
 def _direction_of_other(kind: str, body: dict[str, Any]) -> str:

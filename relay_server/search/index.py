@@ -31,7 +31,7 @@ from relay_server.store.rules import CLOCK_JUMP_MS
 from relay_server.values import MAX_SEQUENCE, ChannelNumber, Event, Range
 
 FILE_NAME = "search.db"
-VERSION = 2  # of the tables, and of what is written into them: another one is built anew
+VERSION = 3  # of the tables, and of what is written into them: another one is built anew
 APPLICATION_ID = 0x52454C53  # "RELS"
 BITS = MAX_SEQUENCE.bit_length()
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

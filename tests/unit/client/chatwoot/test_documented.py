@@ -1,0 +1,32 @@
+"""Whoever uses the library finds each of its names documented, with examples that are true."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import relay_chatwoot
+import relay_client.chatwoot as library
+
+MODULES = sorted(
+    module.name
+    for package in (library, relay_chatwoot)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not module.ispkg
+)
+
+
+@pytest.mark.parametrize("name", [library.__name__, *MODULES])
+def test_examples_are_true(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("name", library.__all__)
+def test_a_public_name_is_documented(name: str) -> None:
+    """In words of its own: a dataclass would give its signature, a model its parent's."""
+    said = vars(getattr(library, name)).get("__doc__") or getattr(library, name).__doc__
+    assert said
+    assert not said.startswith(f"{name}(")
