@@ -209,6 +209,10 @@ class Chatwoot:
     def __repr__(self) -> str:
         return f"<Chatwoot {self.url} account {self.account}>"
 
+    def of(self, account: int) -> Chatwoot:
+        """Another account of the installation, with the same token."""
+        return Chatwoot(self._session, self.url, account, self._token)
+
     # The installation, and whose the token is
 
     async def version(self) -> Version:
@@ -328,6 +332,11 @@ class Chatwoot:
         """Give it to a team, or to a user; one of them."""
         body = {"team_id": team} if team is not None else {"assignee_id": user}
         await self._do("POST", f"conversations/{id_}/assignments", body)
+
+    async def typing(self, id_: int, on: bool) -> None:
+        """Show the customer that somebody types, or no more."""
+        body = {"typing_status": "on" if on else "off"}
+        await self._do("POST", f"conversations/{id_}/toggle_typing_status", body)
 
     # How it is asked
 

@@ -30,6 +30,12 @@ class Desk(Protocol):
     async def set_status(self, id_: int, status: str) -> str:
         """Set its status, and give what it is now."""
 
+    async def assign(self, id_: int, *, team: int | None = None, user: int | None = None) -> None:
+        """Give it to a team, or to a user; one of them."""
+
+    async def typing(self, id_: int, on: bool) -> None:
+        """Show the customer that somebody types, or no more."""
+
 
 async def look(desk: Desk, id_: int) -> Conversation:
     """A conversation as it is; as its webhook said, where a bot may not look (before 4.14.2)."""
@@ -50,11 +56,16 @@ async def carry_out(desk: Desk, step: Step, id_: int, note: str, label: str) -> 
             return await desk.set_status(id_, "open")
 
 
+async def add_labels(desk: Desk, id_: int, *labels: str) -> None:
+    """Give a conversation labels beside those that it has."""
+    there = await desk.labels(id_)
+    if missing := [label for label in dict.fromkeys(labels) if label not in there]:
+        await desk.set_labels(id_, [*there, *missing])
+
+
 async def _label(desk: Desk, id_: int, label: str) -> str:
     try:
-        labels = await desk.labels(id_)
+        await add_labels(desk, id_, label)
     except NotForBots:
         return "no label: this Chatwoot's bots may not"
-    if label not in labels:
-        await desk.set_labels(id_, [*labels, label])
     return f"label {label}"

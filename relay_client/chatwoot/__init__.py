@@ -28,6 +28,7 @@ from relay_client.chatwoot.events import (
     WidgetEvent,
     parse,
 )
+from relay_client.chatwoot.talks import Line, Reply, Talk
 
 __all__ = [
     "Account",
@@ -42,10 +43,13 @@ __all__ = [
     "Identity",
     "Inbox",
     "Key",
+    "Line",
     "Message",
     "MessageEvent",
+    "Reply",
     "Sender",
     "Signatures",
+    "Talk",
     "TypingEvent",
     "UnreadableEvent",
     "Verdict",

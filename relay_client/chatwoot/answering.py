@@ -192,7 +192,7 @@ def _of_message(message: Message, bot: Identity) -> Verdict:
         return Verdict(Code.VOICE_CALL)
     if message.is_unsupported:
         return Verdict(Code.UNSUPPORTED)
-    return MAY if message.content.strip() or message.attachments else Verdict(Code.EMPTY)
+    return MAY if message.words or message.attachments else Verdict(Code.EMPTY)
 
 
 def _of_conversation(talk: Conversation, bot: Identity) -> Verdict:

@@ -195,6 +195,12 @@ class Message(Model):
     attachments: Annotated[tuple[Attachment, ...], WrapValidator(_fit)] = ()
 
     @property
+    def words(self) -> str:
+        """What it says: its text, and of recordings what Chatwoot wrote down of them."""
+        said = [self.content, *(one.transcribed_text for one in self.attachments)]
+        return "\n".join(filter(None, map(str.strip, said)))
+
+    @property
     def is_deleted(self) -> bool:
         """True if it was taken back; its content is what Chatwoot says of that."""
         return bool(self.content_attributes.get("deleted"))

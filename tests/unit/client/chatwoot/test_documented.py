@@ -24,9 +24,9 @@ def test_examples_are_true(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("name", library.__all__)
+@pytest.mark.parametrize("name", [name for name in library.__all__ if name != "Reply"])
 def test_a_public_name_is_documented(name: str) -> None:
-    """In words of its own: a dataclass would give its signature, a model its parent's."""
+    """In words of its own: a dataclass would give its signature. `Reply` is but a type's name."""
     said = vars(getattr(library, name)).get("__doc__") or getattr(library, name).__doc__
     assert said
     assert not said.startswith(f"{name}(")

@@ -1,0 +1,204 @@
+"""What a reply is asked about, and what it may do in Chatwoot beside answering.
+
+>>> from relay_client import samples
+>>> from relay_client.chatwoot.events import parse
+>>> talk = Talk([parse(samples.read("agent_bot_message_created"))])
+>>> talk.text
+'quero falar com um humano, por favor 🙏'
+>>> talk.customer
+'João Gonçalves da Conceição'
+>>> talk.key
+Key(account=2, conversation=318)
+
+A reply is a function of a talk:
+
+    async def reply(talk: Talk) -> str | None:
+        if "humano" in talk.text:
+            talk.hand_over("the customer asks for a person")
+            return "Já chamo alguém."
+        async with talk.typing():
+            return await ask_model(talk.text, talk.history)
+
+What it returns is sent once, also where the bot is killed meanwhile. What it does by itself
+(`send`, `note`, `label`) may be done once more then, because the reply is asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from relay_chatwoot.errors import ChatwootError
+from relay_chatwoot.handoff import is_own
+from relay_chatwoot.steps import Desk, add_labels, look
+from relay_client.chatwoot.events import (
+    Attachment,
+    Contact,
+    Conversation,
+    Key,
+    Message,
+    MessageEvent,
+)
+
+CALL_WAITS_S = (1.0, 3.0)  # before a call to Chatwoot is made again, where it failed for a while
+
+Who = Literal["customer", "bot", "human"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something that was said.
+
+    Attributes:
+        author: `"customer"`, `"bot"` or `"human"`, one of the team.
+        at: In Unix seconds.
+    """
+
+    author: Who
+    text: str
+    at: float
+
+
+class Talk:
+    """A conversation in which a customer waits for an answer.
+
+    Its calls to Chatwoot are made again where that may help, for some seconds; then, and at once
+    where Chatwoot refuses, they raise `ChatwootError`.
+
+    Args:
+        events: The webhooks of what the customer wrote since the last answer, the oldest first.
+        desk: Speaks to the account's Chatwoot; without one, the talk can only be read.
+        history: What was said before, the oldest first.
+        bot: The number of the agent bot; None where that is not known.
+
+    Attributes:
+        key: Account and conversation: what to keep a model's memory by.
+        conversation: As it was when the newest message came.
+        messages: What the customer wrote, the oldest first.
+        handed_over: Why people are to have it; empty where they are not.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[MessageEvent],
+        desk: Desk | None = None,
+        history: Sequence[Line] = (),
+        bot: int | None = None,
+    ) -> None:
+        newest = events[-1]
+        self.key = Key(newest.account.id, newest.conversation.id)
+        self.conversation: Conversation = newest.conversation
+        self.messages: tuple[Message, ...] = tuple(event.message for event in events)
+        self.history = tuple(history)
+        self.handed_over = ""
+        self._desk = desk
+        self._bot = bot or 0
+
+    def __repr__(self) -> str:
+        account, conversation = self.key
+        return f"<Talk account {account} conversation {conversation}>"
+
+    @property
+    def text(self) -> str:
+        """What the customer wrote, a line a message; empty where only files came."""
+        return "\n".join(filter(None, (message.words for message in self.messages)))
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """All files that came."""
+        return tuple(file for message in self.messages for file in message.attachments)
+
+    @property
+    def contact(self) -> Contact | None:
+        """The customer, as far as Chatwoot knows them."""
+        return self.conversation.meta.sender
+
+    @property
+    def customer(self) -> str:
+        """The customer's name; it is what a stranger says of themselves."""
+        return self.messages[-1].sender.name or (self.contact.name if self.contact else "")
+
+    def hand_over(self, reason: str) -> None:
+        """Have people take the conversation once the reply has returned, and its answer is sent.
+
+        Args:
+            reason: They read it in a note.
+        """
+        self.handed_over = reason
+
+    async def send(self, text: str) -> None:
+        """Send a message before the answer, such as “one moment”."""
+        await self._write(text, private=False)
+
+    async def note(self, text: str) -> None:
+        """Write a note that only the team sees."""
+        await self._write(text, private=True)
+
+    async def label(self, *labels: str) -> None:
+        """Add labels to those that the conversation has."""
+        desk, id_ = self._at()
+        await _persist(lambda: add_labels(desk, id_, *labels))
+
+    async def assign(self, *, team: int | None = None, user: int | None = None) -> None:
+        """Give the conversation to a team, or to somebody of it, by number; one of them."""
+        desk, id_ = self._at()
+        await _persist(lambda: desk.assign(id_, team=team, user=user))
+
+    @asynccontextmanager
+    async def typing(self) -> AsyncIterator[None]:
+        """Show the customer that somebody types, as long as the block; whatever becomes of that."""
+        desk, id_ = self._at()
+        with suppress(ChatwootError):
+            await desk.typing(id_, on=True)
+        try:
+            yield
+        finally:
+            with suppress(ChatwootError):
+                await desk.typing(id_, on=False)
+
+    def _at(self) -> tuple[Desk, int]:
+        if self._desk is None:
+            raise RuntimeError(f"{self!r} has no Chatwoot")
+        return self._desk, self.key.conversation
+
+    async def _write(self, text: str, *, private: bool) -> None:
+        """Write a message; where nobody knows whether it is there, look before writing it again."""
+        desk, id_ = self._at()
+        tried = False
+
+        async def write() -> None:
+            nonlocal tried
+            if tried and await self._is_written(text):
+                return
+            tried = True
+            await desk.write(id_, text, private=private)
+
+        await _persist(write)
+
+    async def _is_written(self, text: str) -> bool:
+        """Whether the newest message is the bot's, in these words, and younger than the talk."""
+        desk, id_ = self._at()
+        last = (await look(desk, id_)).last
+        if last is None or last.id <= self.messages[-1].id:
+            return False
+        return is_own(last, self._bot) and last.content == text
+
+
+async def _persist(call: Callable[[], Awaitable[None]]) -> None:
+    """Make a call, and again where it failed and may succeed later."""
+    for wait_s in CALL_WAITS_S:
+        try:
+            await call()
+            return
+        except ChatwootError as exc:
+            if not exc.again:
+                raise
+        await asyncio.sleep(wait_s)
+    await call()
+
+
+Reply = Callable[[Talk], Awaitable[str | None]]
+"""Finds the answer: None leaves the conversation to people, an empty one says nothing."""
