@@ -33,7 +33,7 @@ BOT_EVENTS = {
 }
 BOT_TRIES = 3
 RETRY_S = 0.05  # Chatwoot waits 3 s
-TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0  # for an answer to a webhook of the fake Chatwoot, as with the real one
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ NEWER_BOT_ROUTES = {
     "GET conversations/{id}/labels",
     "POST conversations/{id}/labels",
 }
-MAX_CONTENT_CHARS = 150_000
+MAX_CONTENT_CHARS = 150_000  # of a message to the fake Chatwoot, as to the real one
 
 
 @dataclass(frozen=True, slots=True)
