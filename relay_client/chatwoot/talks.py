@@ -2,10 +2,10 @@
 
 >>> from relay_client import samples
 >>> from relay_client.chatwoot.events import parse
->>> talk = Talk([parse(samples.read("agent_bot_message_created"))])
+>>> talk = Talk(None, [parse(samples.read("agent_bot_message_created"))])
 >>> talk.text
 'quero falar com um humano, por favor 🙏'
->>> talk.customer
+>>> talk.customer.name
 'João Gonçalves da Conceição'
 >>> talk.key
 Key(account=2, conversation=318)
@@ -20,7 +20,7 @@ A reply is a function of a talk:
             return await ask_model(talk.text, talk.history)
 
 What it returns is sent once, also where the bot is killed meanwhile. What it does by itself
-(`send`, `note`, `label`) may be done once more then, because the reply is asked for again.
+(`say`, `note`, `label`) may be done once more then, because the reply is asked for again.
 """
 
 from __future__ import annotations
@@ -69,31 +69,33 @@ class Talk:
     where Chatwoot refuses, they raise `ChatwootError`.
 
     Args:
-        events: The webhooks of what the customer wrote since the last answer, the oldest first.
         desk: Speaks to the account's Chatwoot; without one, the talk can only be read.
-        history: What was said before, the oldest first.
+        events: The webhooks of the messages to be answered, the oldest first; one at least.
+        history: What was said before, and these messages too, the oldest first.
         bot: The number of the agent bot; None where that is not known.
 
     Attributes:
         key: Account and conversation: what to keep a model's memory by.
         conversation: As it was when the newest message came.
-        messages: What the customer wrote, the oldest first.
-        handed_over: Why people are to have it; empty where they are not.
+        customer: Who is to be answered; their name is what a stranger says of themselves.
+        messages: What is to be answered, the oldest first; several where they came in a row.
+        wish: Why people are to have it; empty where they are not.
     """
 
     def __init__(
         self,
+        desk: Desk | None,
         events: Sequence[MessageEvent],
-        desk: Desk | None = None,
         history: Sequence[Line] = (),
         bot: int | None = None,
     ) -> None:
         newest = events[-1]
         self.key = Key(newest.account.id, newest.conversation.id)
         self.conversation: Conversation = newest.conversation
+        self.customer = self.conversation.meta.sender or _nameless(newest.message)
         self.messages: tuple[Message, ...] = tuple(event.message for event in events)
         self.history = tuple(history)
-        self.handed_over = ""
+        self.wish = ""
         self._desk = desk
         self._bot = bot or 0
 
@@ -111,26 +113,16 @@ class Talk:
         """All files that came."""
         return tuple(file for message in self.messages for file in message.attachments)
 
-    @property
-    def contact(self) -> Contact | None:
-        """The customer, as far as Chatwoot knows them."""
-        return self.conversation.meta.sender
-
-    @property
-    def customer(self) -> str:
-        """The customer's name; it is what a stranger says of themselves."""
-        return self.messages[-1].sender.name or (self.contact.name if self.contact else "")
-
-    def hand_over(self, reason: str) -> None:
+    def hand_over(self, reason: str = "") -> None:
         """Have people take the conversation once the reply has returned, and its answer is sent.
 
         Args:
             reason: They read it in a note.
         """
-        self.handed_over = reason
+        self.wish = reason or "the bot asked for it"
 
-    async def send(self, text: str) -> None:
-        """Send a message before the answer, such as “one moment”."""
+    async def say(self, text: str) -> None:
+        """Tell the customer something before the answer, such as that it takes a while."""
         await self._write(text, private=False)
 
     async def note(self, text: str) -> None:
@@ -185,6 +177,11 @@ class Talk:
         if last is None or last.id <= self.messages[-1].id:
             return False
         return is_own(last, self._bot) and last.content == text
+
+
+def _nameless(message: Message) -> Contact:
+    """The customer of a conversation that does not say whose it is."""
+    return Contact(id=message.sender.id or 0, name=message.sender.name)
 
 
 async def _persist(call: Callable[[], Awaitable[None]]) -> None:

@@ -28,8 +28,7 @@ async def greet(talk: Talk) -> str | None:
         return None
     said_before = [line.text for line in talk.history if line.author == "bot"]
     again = " de novo" if said_before else ""
-    email = talk.contact.email if talk.contact is not None else ""
-    return f"Olá{again}, {talk.customer}! {email}".strip()
+    return f"Olá{again}, {talk.customer.name}! {talk.customer.email}".strip()
 
 
 reply: Reply = greet

@@ -41,7 +41,7 @@ async def fake() -> AsyncIterator[FakeChatwoot]:
 @asynccontextmanager
 async def talking(fake: FakeChatwoot, newest: int = 1) -> AsyncIterator[Talk]:
     async with open_chatwoot(fake.url, 2, fake.bots[9]["access_token"]) as chatwoot:
-        yield Talk([event(id=newest)], chatwoot, bot=9)
+        yield Talk(chatwoot, [event(id=newest)], bot=9)
 
 
 def said(fake: FakeChatwoot) -> list[tuple[str, bool]]:
@@ -50,12 +50,11 @@ def said(fake: FakeChatwoot) -> list[tuple[str, bool]]:
 
 def test_a_burst_is_one_text() -> None:
     spoken = [{"file_type": "audio", "transcribed_text": "sem glúten"}, {"file_type": "image"}]
-    talk = Talk([event(content="Oi!"), event(content=None, attachments=spoken)])
+    talk = Talk(None, [event(content="Oi!"), event(content=None, attachments=spoken)])
     assert talk.text == "Oi!\nsem glúten"
     assert [file.file_type for file in talk.attachments] == ["audio", "image"]
-    assert talk.customer == "João Gonçalves da Conceição"
-    assert talk.contact is not None
-    assert (talk.contact.id, talk.contact.custom_attributes["pontos"]) == (1187, 1240)
+    assert (talk.customer.id, talk.customer.name) == (1187, "João Gonçalves da Conceição")
+    assert talk.customer.custom_attributes["pontos"] == 1240
     assert repr(talk) == "<Talk account 2 conversation 318>"
 
 
@@ -63,7 +62,7 @@ async def test_a_reply_acts_in_chatwoot(fake: FakeChatwoot) -> None:
     fake.conversations[318]["labels"] = ["entrega"]
     async with talking(fake) as talk:
         async with talk.typing():
-            await talk.send("Um momento.")
+            await talk.say("Um momento.")
         await talk.note("o cliente parece irritado")
         await talk.label("robô", "entrega", "robô")
         await talk.label("robô")
@@ -82,17 +81,17 @@ async def test_a_message_whose_answer_got_lost_is_there_once(
     """Nobody knows whether it was written: so the conversation is looked at first."""
     fake.faults = [Fault("POST conversations/318/messages", 502, done=done)]
     async with talking(fake) as talk:
-        await talk.send("Um momento.")
+        await talk.say("Um momento.")
     assert said(fake) == [("Um momento.", False)]
 
 
 async def test_the_same_words_said_before_are_no_proof(fake: FakeChatwoot) -> None:
     async with talking(fake) as talk:
-        await talk.send("Um momento.")
+        await talk.say("Um momento.")
     before = fake.messages[318][0]["id"]
     fake.faults = [Fault("POST conversations/318/messages", 429)]
     async with talking(fake, newest=before + 1) as talk:
-        await talk.send("Um momento.")
+        await talk.say("Um momento.")
     assert len(said(fake)) == 2
 
 
@@ -118,17 +117,17 @@ async def test_what_fails_is_tried_so_often(
 async def test_a_reply_goes_on_where_typing_cannot_be_shown(fake: FakeChatwoot) -> None:
     fake.faults = [Fault("POST *toggle_typing_status", 401, times=2)]
     async with talking(fake) as talk, talk.typing():
-        await talk.send("Um momento.")
+        await talk.say("Um momento.")
     assert said(fake) == [("Um momento.", False)]
 
 
 async def test_a_stranger_s_bot() -> None:
     """What it takes of the library is typed; and it runs."""
     history = [Line("customer", "Oi!", 1.0), Line("bot", "Olá!", 2.0)]
-    answer = await stranger.reply(Talk([event()], history=history))
+    answer = await stranger.reply(Talk(None, [event()], history))
     assert answer == "Olá de novo, João Gonçalves da Conceição! joao.goncalves@exemplo.com.br"
-    silent = Talk([event("message_created_location", content=None)])
-    assert (await stranger.reply(silent), silent.handed_over) == (None, "1 files, no words")
+    silent = Talk(None, [event("message_created_location", content=None)])
+    assert (await stranger.reply(silent), silent.wish) == (None, "1 files, no words")
     with pytest.raises(RuntimeError, match="has no Chatwoot"):
         await silent.note("x")
 
