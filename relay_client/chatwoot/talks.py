@@ -113,6 +113,23 @@ class Talk:
         """All files that came."""
         return tuple(file for message in self.messages for file in message.attachments)
 
+    def chat(self) -> list[dict[str, str]]:
+        """What was said, as models take it; it ends with what the customer wrote.
+
+        >>> from relay_client import samples
+        >>> from relay_client.chatwoot.events import parse
+        >>> asked = parse(samples.read("agent_bot_message_created"))
+        >>> talk = Talk([asked], history=[Line("customer", "Oi", 0.0), Line("human", "Olá!", 1.0)])
+        >>> [(line["role"], line["content"][:10]) for line in talk.chat()]
+        [('user', 'Oi'), ('assistant', 'Olá!'), ('user', 'quero fala')]
+
+        Returns:
+            Roles and contents; to the customer, the bot and the team are one.
+        """
+        said = [(line.author, line.text) for line in self.history] + [("customer", self.text)]
+        roles = {"customer": "user", "bot": "assistant", "human": "assistant"}
+        return [{"role": roles[author], "content": text} for author, text in said if text]
+
     def hand_over(self, reason: str = "") -> None:
         """Have people take the conversation once the reply has returned, and its answer is sent.
 
