@@ -114,19 +114,23 @@ class Talk:
         return tuple(file for message in self.messages for file in message.attachments)
 
     def chat(self) -> list[dict[str, str]]:
-        """What was said, as models take it; it ends with what the customer wrote.
+        """What was said, as models take it; it ends with what is to be answered, as one message.
 
         >>> from relay_client import samples
         >>> from relay_client.chatwoot.events import parse
         >>> asked = parse(samples.read("agent_bot_message_created"))
-        >>> talk = Talk([asked], history=[Line("customer", "Oi", 0.0), Line("human", "Olá!", 1.0)])
+        >>> said = [Line("customer", "Oi", 0.0), Line("human", "Olá!", 1.0)]
+        >>> talk = Talk(None, [asked], [*said, Line("customer", asked.message.content, 2.0)])
         >>> [(line["role"], line["content"][:10]) for line in talk.chat()]
         [('user', 'Oi'), ('assistant', 'Olá!'), ('user', 'quero fala')]
 
         Returns:
             Roles and contents; to the customer, the bot and the team are one.
         """
-        said = [(line.author, line.text) for line in self.history] + [("customer", self.text)]
+        before = list(self.history)
+        while before and before[-1].author == "customer" and before[-1].text in self.text:
+            before.pop()
+        said = [(line.author, line.text) for line in before] + [("customer", self.text)]
         roles = {"customer": "user", "bot": "assistant", "human": "assistant"}
         return [{"role": roles[author], "content": text} for author, text in said if text]
 
