@@ -3,8 +3,11 @@
 `make words` writes `relay_terminal/locale/relay.pot`, brings each language's `relay.po` up to it,
 and makes the `relay.mo` that is read. Sentences are found where they are written: what `_` and
 `plural` are given, also in the dashboard's templates and script, helps and questions of commands,
-hints of errors, and what is said instead of a library's words. `tests/unit/test_words.py` holds
-that none is left out, and that all this is fresh.
+hints of errors, and what is said instead of a library's words.
+
+What the server says in English wherever it goes, to be translated where it is shown, is gathered
+from all its other modules; `retold.txt` has its templates. `tests/unit/test_words.py` holds that
+none is left out, and that all this is fresh.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import relay_server.cli
 from relay_protocol.text import LIBRARIES_WORDS
 from relay_server.dashboard.assets import sentences
 from relay_server.dashboard.rendering import FOLDER, templates
+from relay_terminal.retold import TEMPLATES
 from relay_terminal.usage import TYPERS_WORDS, is_shown, paragraphs
 from relay_terminal.words import LOCALE
 
@@ -46,7 +50,37 @@ SCREENS = (
     "relay_server/dashboard",
     "relay_server/errors.py",
     "relay_server/operations/why.py",
+    "relay_server/web/guests.py",
     "relay_terminal",
+)
+HANDED_ON = (
+    "relay_chatwoot",
+    "relay_http",
+    "relay_protocol",
+    "relay_server",
+)  # what is English until it is shown
+# Of these what no person is shown, but in the reference.
+UNSHOWN = {"index.py", "metrics.py", "openapi.py", "scripts.py", "signature.py", "tracing.py"}
+UNSHOWN |= {"wheel.py"}
+# Calls and names there whose texts nobody is shown, or which are shown as helps.
+UNSHOWN_NAMES = {
+    "KNOWN",
+    "LIBRARIES_WORDS",
+    "_OF_401",
+    "Setting",
+    "Field",
+    "StoreBackoff",
+    "ProtocolError",
+    "AssertionError",
+}
+UNSHOWN_NAMES |= {"debug", "info", "warning", "error", "exception", "compile", "startswith"}
+UNSHOWN_NAMES |= {"removeprefix", "limited", "refused", "create_task", "ConnectionError", "NOTE"}
+SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
+# SQL and statements, commands to copy, lines of a head, HTML.
+NO_SENTENCE = re.compile(
+    r"[A-Z]{3,} .*|relay-(client|server) [^,]*|[A-Z]\w*(-[A-Z][a-z]+)*: .*|.*HTTP/1\.1"
+    r"|[a-z]+/[a-z]+; .*|attachment; .*|<.*|.*\(\?P<.*|Expected .*",
+    re.DOTALL,
 )
 TEMPLATE = LOCALE / "relay.pot"
 HEADER = "# What Relay's commands and pages say."
@@ -54,6 +88,7 @@ HEADER = "# What Relay's commands and pages say."
 UNSAID = re.compile(rb'"(Report-|Last-Translator|Language-Team|Generated-By|Project-)[^\n]*\n')
 # What CLDR adds, a form of its own for millions, nobody writes of webhooks.
 HEADERS = {"pt_BR": {"Plural-Forms": "nplurals=2; plural=(n > 1);"}}
+FIELD = re.compile(r"\{(\w+)[^}]*\}")
 # Dates of a catalogue say nothing that its history does not, and would change with each making.
 DATE = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -61,7 +96,8 @@ DATE = datetime(2026, 11, 29, tzinfo=UTC)
 def modules() -> list[Path]:
     """Where sentences are written."""
     parts = (ROOT / part for part in SCREENS)
-    return [file for part in parts for file in (sorted(part.rglob("*.py")) or [part])]
+    found = (file for part in parts for file in (sorted(part.rglob("*.py")) or [part]))
+    return [file for file in found if "testing" not in file.parts]  # a fake, for tests of bots
 
 
 def messages() -> set[str | tuple[str, str]]:
@@ -73,6 +109,7 @@ def messages() -> set[str | tuple[str, str]]:
     for app in (relay_client.cli.app, relay_server.cli.app):
         found |= set(_helps(typer.main.get_command(app)))
     found |= {*LIBRARIES_WORDS.values(), *TYPERS_WORDS.values()}
+    found |= set(retold_templates())
     return (found | set(on_pages())) - {""}
 
 
@@ -89,6 +126,91 @@ def _written(node: ast.AST) -> Iterator[str | tuple[str, str]]:
             yield text
         case _:
             pass
+
+
+def retold_templates() -> list[str]:
+    """Of every sentence that the server says in English: its constant parts, and named fields."""
+    shown, found = modules(), {*LIBRARIES_WORDS.values()}
+    for file in (file for part in HANDED_ON for file in (ROOT / part).rglob("*.py")):
+        if file not in shown and file.name not in UNSHOWN:
+            found |= set(handed_on(ast.parse(file.read_text("utf-8"))))
+    return sorted(found)
+
+
+def handed_on(node: ast.AST) -> Iterator[str]:
+    """Templates of the sentences in a piece of code that speaks English wherever it is shown."""
+    match node:
+        case ast.Expr(ast.Constant()) | ast.Compare() | ast.Assert():  # a docstring
+            return
+        case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) if name in UNSHOWN_NAMES:
+            return
+        case ast.Assign([ast.Name(name)]) if name in UNSHOWN_NAMES:
+            return
+        case ast.Constant(str()) | ast.JoinedStr() | ast.BinOp(op=ast.Add()):
+            text = _fielded(node)
+            if SENTENCE.search(FIELD.sub("…", text)) and not NO_SENTENCE.fullmatch(text):
+                yield text
+                yield from (one for part in _inside(node) for one in handed_on(part))
+                return
+        case _:
+            pass
+    for child in ast.iter_child_nodes(node):
+        yield from handed_on(child)
+
+
+def _inside(node: ast.AST) -> list[ast.AST]:
+    """What fills the fields of a sentence: it may be sentences itself."""
+    match node:
+        case ast.JoinedStr(values):
+            return [part.value for part in values if isinstance(part, ast.FormattedValue)]
+        case ast.BinOp(left, ast.Add(), right):
+            sides = (one for one in (left, right) if not isinstance(one, ast.Constant))
+            return [one for side in sides for one in (_inside(side) or [side])]
+        case _:
+            return []
+
+
+def _fielded(node: ast.AST) -> str:
+    """A text of the code as a template, whose fields are named for what fills them."""
+    text, names = "", list[str]()
+    for part in _parts(node):
+        if isinstance(part, str):
+            text += part
+            names += FIELD.findall(part)
+            continue
+        name = _name_of(part)
+        while name in names:
+            name += "_"
+        names.append(name)
+        text += f"{{{name}}}"
+    return text
+
+
+def _parts(node: ast.AST) -> Iterator[str | ast.AST]:
+    match node:
+        case ast.Constant(str(text)):
+            yield FIELD.sub(r"{\1}", text)  # a template itself
+        case ast.JoinedStr(values):
+            for value in values:
+                yield from _parts(value)
+        case ast.BinOp(left, ast.Add(), right):
+            yield from (*_parts(left), *_parts(right))
+        case ast.FormattedValue(value):
+            yield value
+        case _:
+            yield node
+
+
+def _name_of(node: ast.AST) -> str:
+    match node:
+        case ast.Name(name) | ast.Attribute(attr=name):
+            return name.lower().strip("_")
+        case ast.Call(_, [*_, last]) if not isinstance(last, ast.GeneratorExp):
+            return _name_of(last)
+        case ast.Subscript(value):
+            return _name_of(value)
+        case _:
+            return "value"
 
 
 def on_pages() -> Iterator[str | tuple[str, str]]:
@@ -114,6 +236,11 @@ def _helps(command: Any) -> Iterator[str]:
 def template() -> bytes:
     """The catalogue that translations are made of."""
     return _po(_catalog())
+
+
+def retold_lines() -> bytes:
+    """What `retold` reads."""
+    return "".join(f"{one}\n" for one in retold_templates()).encode()
 
 
 def translated(file: Path) -> tuple[bytes, bytes]:
@@ -153,6 +280,7 @@ def _po(catalog: Catalog) -> bytes:
 def main() -> None:
     """Write what has changed."""
     TEMPLATE.write_bytes(template())
+    TEMPLATES.write_bytes(retold_lines())
     for file in translations():
         po, mo = translated(file)
         file.write_bytes(po)

@@ -25,6 +25,7 @@ from relay_protocol.text import harmless
 from relay_protocol.times import rfc3339
 from relay_protocol.values import GONE, Failure, FailureKind, Outcome, Response
 from relay_terminal.layout import Colour, duration
+from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
 LINE_CHARS = 1_000  # of what happened, on a screen or in a pipe; more is cut
@@ -103,7 +104,8 @@ def _waiting(notice: Waiting) -> Told:
         " Start your app and they arrive."
     )
     if why:
-        words["reason"] = why[:1].upper() + why[1:]
+        reason = retold(why)
+        words["reason"] = reason[:1].upper() + reason[1:]
         pretty = _(
             "{reason}: webhooks of {channel} wait on the relay, nothing is lost. They arrive once"
             " that is put right."
@@ -176,7 +178,8 @@ def _why(outcome: Outcome, say: Say) -> str:
         case Response(status):
             return say("the target answered {status}").format(status=status)
         case Failure(_kind, text):
-            return harmless(text) or outcome.kind.value.replace("_", " ")
+            said = text if say is str else retold(text)
+            return harmless(said) or outcome.kind.value.replace("_", " ")
 
 
 def _next(notice: Settled, say: Say) -> str:
@@ -210,13 +213,15 @@ def _pause(notice: Paused, say: Say) -> str:
     text = say(
         "{reason} The relay pauses {name}: webhooks of {channel} wait there. To go on: {command}"
     )
-    reason = _sentence(harmless(notice.reason))
-    return text.format(reason=reason, name=name, channel=channel, command=command)
+    reason = notice.reason if say is str else retold(notice.reason)
+    return text.format(
+        reason=_sentence(harmless(reason)), name=name, channel=channel, command=command
+    )
 
 
 def _away(reason: str, url: str, hint: str) -> str:
     text = _("{reason} Trying again until {url} answers. {hint}")
-    return text.format(reason=_sentence(reason), url=url, hint=hint).strip()
+    return text.format(reason=_sentence(retold(reason)), url=url, hint=hint).strip()
 
 
 def _age(unix_ms: int | None) -> str:

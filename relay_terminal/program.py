@@ -14,6 +14,7 @@ import typer
 
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
+from relay_terminal import retold
 from relay_terminal.beginning import INTERRUPTED
 from relay_terminal.console import Console
 from relay_terminal.layout import Colour
@@ -45,7 +46,7 @@ def run_program(name: str, app: typer.Typer, status_of: Callable[[RelayError], i
         try:
             status = app(prog_name=name, obj=console, standalone_mode=False)
         except RelayError as exc:
-            tell(console, exc.code, _(exc.message).format(*exc.facts), _(exc.hint), as_json=as_json)
+            tell(console, exc.code, *retold.told(exc), as_json=as_json)
             sys.exit(status_of(exc))
         except WrongUsage as exc:
             tell(console, "usage", *told(exc), as_json=as_json)

@@ -11,6 +11,7 @@ from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 from relay_terminal.console import Console
 from relay_terminal.layout import Colour, padded, wrapped
+from relay_terminal.retold import told
 from relay_terminal.words import _
 
 _MARK_CELLS, _NAME_CELLS = 8, 15
@@ -67,7 +68,7 @@ class Report:
     def failed(self, name: str, error: RelayError) -> None:
         """Note a step that failed; whoever took it may go on."""
         self.exit_status = self.exit_status or self._status_of(error)
-        self.add(Step(name, False, _(error.message).format(*error.facts), _(error.hint)))
+        self.add(Step(name, False, *told(error)))
 
     def warned(self, name: str, detail: str, hint: str = "") -> None:
         """Note a step that went well, with what should be known of it."""

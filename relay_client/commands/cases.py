@@ -14,6 +14,7 @@ from relay_client.errors import NothingFound, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
 from relay_terminal.layout import Colour, table, when, zone
+from relay_terminal.retold import retold
 from relay_terminal.usage import App
 from relay_terminal.words import _
 
@@ -60,7 +61,7 @@ async def list_dead(
         rows = [("ID", at, _("EVENT"), _("CONVERSATION"), _("ATTEMPTS"), _("REASON"))]
         for one in found:
             what = harmless(one.kind) or "-", harmless(one.key) or "-"
-            why_so = str(one.attempts), harmless(one.reason)
+            why_so = str(one.attempts), harmless(retold(one.reason))
             rows.append((short_id(one.id), when(one.ended_at), *what, *why_so))
         yield from table(rows, given.console.cells)
         yield _("To deliver them once more: relay-client replay --dead")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from relay_protocol.text import harmless, short_id
 from relay_terminal import states
 from relay_terminal.layout import padded, table, when, zone
+from relay_terminal.retold import retold
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def delivery_line(id_: str, delivery: Delivery, cells: int) -> str:
     said = f"{time.strftime('%H:%M:%S')}  {short_id(id_)}  -> {state_of(delivery)}"
     if delivery.state == "delivered":
         return said
-    said += f": {delivery.reason}" if delivery.reason else ""
+    said += f": {retold(delivery.reason)}" if delivery.reason else ""
     if delivery.due_at is not None:
         said += _(", next attempt at {time}").format(time=when(delivery.due_at)[-8:])
     return harmless(said, cells or WIDEST_CHARS)

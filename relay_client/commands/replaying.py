@@ -39,6 +39,7 @@ from relay_terminal.meant import (
     said,
     unclear,
 )
+from relay_terminal.retold import retold
 from relay_terminal.usage import App, Filtering
 from relay_terminal.words import N_, _, plural
 
@@ -201,7 +202,7 @@ def _note(one: Replay) -> str:
     if one.dead:
         said.append(plural("{number} dead", "{number} dead", one.dead))
     if one.paused:
-        said.append(_("paused: {reason}").format(reason=harmless(one.paused)))
+        said.append(_("paused: {reason}").format(reason=harmless(retold(one.paused))))
     elif not one.connected:
         said.append(_("waits for its client"))
     return ", ".join(filter(None, [*said, rest_of(one)]))
@@ -219,7 +220,7 @@ def _begun_lines(given: Given, begun: Sequence[Replay], planned: Plan) -> Iterat
             rate=one.rate_per_s,
         )
         if one.paused:
-            text = _("It is paused: {reason}").format(reason=harmless(one.paused))
+            text = _("It is paused: {reason}").format(reason=harmless(retold(one.paused)))
             yield given.console.paint(text, Colour.BAD)
         elif not one.connected:
             yield _("Nobody is connected under that name: it begins with relay-client connect.")

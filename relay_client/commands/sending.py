@@ -22,6 +22,7 @@ from relay_client.errors import (
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
 from relay_terminal.layout import pairs, table
+from relay_terminal.retold import retold
 from relay_terminal.usage import App
 from relay_terminal.words import _
 
@@ -238,7 +239,8 @@ async def _why_refused(given: Given, channel: str, exc: TokenRefused) -> ClientE
     if not recent:
         return TokenRefused(text, exc.hint)
     return TokenRefused(
-        f"{text}: {harmless(recent[0].says or recent[0].reason)}", harmless(recent[0].fix)
+        f"{text}: {harmless(retold(recent[0].says or recent[0].reason))}",
+        harmless(retold(recent[0].fix)),
     )
 
 

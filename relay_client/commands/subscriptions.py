@@ -13,6 +13,7 @@ from relay_client.options import Given, Name, asking
 from relay_protocol.text import harmless
 from relay_terminal.layout import duration, table, when
 from relay_terminal.program import confirmed
+from relay_terminal.retold import retold
 from relay_terminal.usage import App
 from relay_terminal.words import _, counted, plural
 
@@ -150,7 +151,7 @@ def state_of(one: SubscriptionStatus) -> str:
     if one.target_down:
         said.append(_("target down"))
     if one.paused:
-        said.append(_("paused: {reason}").format(reason=harmless(one.paused)))
+        said.append(_("paused: {reason}").format(reason=harmless(retold(one.paused))))
     if one.temporary:
         said.append(_("temporary"))
     return ", ".join(said)

@@ -33,6 +33,7 @@ from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
 from relay_protocol.times import parse_span
 from relay_terminal.meant import Filter
+from relay_terminal.retold import retold
 from relay_terminal.usage import App, Filtering
 from relay_terminal.words import _
 
@@ -186,7 +187,7 @@ class Awaited:
 
 
 def _said(delivery: Delivery) -> str:
-    reason = f": {harmless(delivery.reason)}" if delivery.reason else ""
+    reason = f": {harmless(retold(delivery.reason))}" if delivery.reason else ""
     return f"{state_of(delivery)}{reason}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from relay_client.commands.lines import state_of
 from relay_protocol.text import harmless, short_id
 from relay_terminal.layout import pairs, table, when
+from relay_terminal.retold import retold
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
             if one.due_at is None
             else _(", next attempt at {time}").format(time=when(one.due_at))
         )
-        reason = f": {harmless(one.reason)}" if one.reason else ""
+        reason = f": {harmless(retold(one.reason))}" if one.reason else ""
         yield f"{harmless(one.subscription)}: {state_of(one)}{reason}{due}"
 
 
@@ -90,5 +91,5 @@ def _attempt_row(one: Attempt) -> tuple[str, ...]:
     if one.replay is not None:
         whose = _("{name} (replay {number})").format(name=whose, number=one.replay)
     outcome = str(one.status) if one.status is not None else one.outcome.replace("_", " ")
-    said = f"{outcome}: {one.text}" if one.text else outcome
+    said = f"{outcome}: {retold(one.text)}" if one.text else outcome
     return whose, str(one.attempt), when(one.started_at), f"{one.elapsed_ms} ms", harmless(said)

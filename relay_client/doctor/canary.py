@@ -32,6 +32,7 @@ from relay_protocol.client_session import ClientSession
 from relay_protocol.messages import Hello, Wanted
 from relay_protocol.values import Delivery, Outcome, Response
 from relay_terminal.report import Report, Step
+from relay_terminal.retold import retold
 from relay_terminal.words import _
 
 _T = TypeVar("_T")
@@ -195,7 +196,7 @@ class _Watch:
         if await self._comes(self._connected, within_s):
             return
         if self._lost is not None:
-            text = _("no WebSocket: {reason}").format(reason=self._lost.text)
+            text = _("no WebSocket: {reason}").format(reason=retold(self._lost.text))
             raise RelayUnreachable(text, self._lost.hint or UPGRADE_HINT)
         text = _(
             "the relay answers requests, and within {seconds:g} s nothing came over the WebSocket:"

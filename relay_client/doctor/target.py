@@ -14,6 +14,7 @@ from relay_http.target import Target
 from relay_http.tls import make_context
 from relay_protocol.text import harmless
 from relay_protocol.values import GONE, Failure, FailureKind, Outcome, Response
+from relay_terminal.retold import retold
 from relay_terminal.words import _
 
 LOOK_S = 2.0  # for a connection, and for its TLS
@@ -78,13 +79,13 @@ async def _failed(target: Target, failure: Failure) -> ClientError:
         text = _("{target} speaks TLS, and was spoken to without").format(target=where)
         return ClientError(text, _("Give --to https://{target}").format(target=where))
     if failure.kind is not FailureKind.TARGET_DOWN:
-        return ClientError(failure.text, _("Look at your app's log."))
+        return ClientError(retold(failure.text), _("Look at your app's log."))
     if target.secure and spoken != _TLS:
         text = _("{target} speaks no TLS").format(target=where)
         return ClientError(text, _("Give --to {target}, without https://").format(target=where))
     if target.secure:
         hint = _("For a private certificate give --target-ca FILE, or --insecure-target.")
-        return ClientError(failure.text or _refuses(target), hint)
+        return ClientError(retold(failure.text) or _refuses(target), hint)
     return ClientError(_refuses(target), _("Look at your app's log."))
 
 

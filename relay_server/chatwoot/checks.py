@@ -16,6 +16,7 @@ import msgspec
 
 from relay_server.chatwoot.seen import BOTS_READ, SIGNS_ALL, SIGNS_WEBHOOKS, Ours, Seen, ours
 from relay_server.sealing import fingerprint
+from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
 ANSWER_S = 5.0  # that Chatwoot waits for an answer to a webhook
@@ -282,8 +283,10 @@ def of_traffic(
             "{number} request was refused since the last webhook: {why}",
             "{number} requests were refused since the last webhook: {why}",
             group["count"],
-        ).format(why=group["says"] or group["reason"])
-        yield Finding("refused", False, text, _("Chatwoot does not send them again."), group["fix"])
+        ).format(why=retold(group["says"] or group["reason"]))
+        yield Finding(
+            "refused", False, text, _("Chatwoot does not send them again."), retold(group["fix"])
+        )
     if last_ms is None:
         text = _("no webhook ever came")
         yield Finding("traffic", None, text, "", _("Write a message in Chatwoot, then look again."))

@@ -32,6 +32,7 @@ from relay_server.chatwoot.seen import (
 )
 from relay_server.chatwoot.steps import NAME, Hands, Step
 from relay_server.sealing import fingerprint
+from relay_terminal.retold import told
 from relay_terminal.words import _
 
 EVENTS = (
@@ -235,5 +236,4 @@ async def apply(hands: Hands, steps: Sequence[Step]) -> None:
             await step.do(hands)
         except RelayError as exc:
             done = "; ".join(one.text for one in steps[:number]) or _("nothing")
-            told = _(exc.message).format(*exc.facts)
-            raise ChatwootStopped(step.text, done, told) from exc
+            raise ChatwootStopped(step.text, done, told(exc)[0]) from exc

@@ -17,6 +17,7 @@ from relay_server.cli.options import Json
 from relay_terminal.console import Console
 from relay_terminal.program import FAILED
 from relay_terminal.report import Report, Step
+from relay_terminal.retold import retold
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _of_server(status: Json, channel: str, report: Report, *, running: bool) -> 
     else:
         report.add(Step("server", True, _("it runs, {state}").format(state=status["state"])))
     if not status["store"]["taking"]:
-        text = _("no webhook is stored: {why}").format(why=status["store"]["reason"])
+        text = _("no webhook is stored: {why}").format(why=retold(status["store"]["reason"]))
         _failed(report, "store", text, _("relay-server status shows what takes the room."))
     for one in status["channels"]:
         if one["name"] == channel and (one["full_percent"] or 0) >= 100 and not one["drop_oldest"]:
@@ -87,7 +88,7 @@ def _of_server(status: Json, channel: str, report: Report, *, running: bool) -> 
     canary = status["canary"]
     if canary is not None and canary["ok"] is False:
         text = _("the server's own canary did not come through: {why}")
-        _failed(report, "canary", text.format(why=canary["failure"]), "")
+        _failed(report, "canary", text.format(why=retold(canary["failure"])), "")
 
 
 async def _of_way(status: Json, asked: Asked, report: Report) -> list[str]:

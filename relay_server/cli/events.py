@@ -20,6 +20,7 @@ from relay_server.errors import EventNotFound, InvalidValue
 from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
 from relay_terminal.meant import Filter, Key, Kind, Since, Until, Words
+from relay_terminal.retold import retold
 from relay_terminal.states import state_of
 from relay_terminal.usage import App
 from relay_terminal.words import _
@@ -93,7 +94,7 @@ def show_event(result: Json) -> None:
     )
     lines(*(_delivery(d) for d in result["deliveries"] if d["state"] != "delivered"))
     for step in result["hand_off"]:
-        text = step["text"] if step["done"] else _("begun, and not known to be done")
+        text = retold(step["text"]) if step["done"] else _("begun, and not known to be done")
         template = _("{time}  hand-off of {name}: {step}: {text}")
         where = {"time": when(step["at"]), "name": step["subscription"], "step": step["step"]}
         lines(template.format(**where, text=harmless(text)))
@@ -141,7 +142,7 @@ def _attempt(attempt: Json) -> Sequence[object]:
     if attempt["status"] is not None:
         outcome = str(attempt["status"])
     if attempt["text"]:
-        outcome += f": {attempt['text']}"
+        outcome += f": {retold(attempt['text'])}"
     took = f"{attempt['elapsed_ms']} ms"
     return _whose(attempt), attempt["attempt"], when(attempt["started_at"]), took, outcome
 
@@ -150,7 +151,7 @@ def _delivery(delivery: Json) -> str:
     line = f"{_whose(delivery)}: {_word(delivery)}"
     if delivery["due_at"]:
         line += _(", next attempt at {time}").format(time=when(delivery["due_at"]))
-    return f"{line} ({delivery['reason']})" if delivery["reason"] else line
+    return f"{line} ({retold(delivery['reason'])})" if delivery["reason"] else line
 
 
 def _whose(record: Json) -> str:

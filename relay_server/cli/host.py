@@ -19,6 +19,7 @@ from relay_server.errors import InvalidValue
 from relay_server.files import SOCKET_NAME, explained, size_of, write_whole
 from relay_server.health import READY, STATES, state
 from relay_terminal.program import confirmed
+from relay_terminal.retold import retold
 from relay_terminal.usage import App
 from relay_terminal.words import _, plural
 
@@ -225,7 +226,7 @@ def health(ctx: typer.Context) -> Json:
         raise NotReady(_("nothing answers on {socket}").format(socket=data_dir / SOCKET_NAME))
     if found != READY:
         raise NotReady(
-            _("the server is not ready: {why}").format(why=STATES.get(found, str(found)))
+            _("the server is not ready: {why}").format(why=retold(STATES.get(found, str(found))))
         )
     return {"status": READY}
 

@@ -29,6 +29,7 @@ from relay_terminal.meant import (
     unclear,
 )
 from relay_terminal.program import confirmed
+from relay_terminal.retold import retold
 from relay_terminal.usage import App
 from relay_terminal.words import N_, _, counted, plural
 
@@ -72,7 +73,7 @@ def show_begun(result: Json) -> None:
             lines(
                 alarm(
                     _("  {subscription} is paused: {reason}").format(
-                        subscription=one["subscription"], reason=one["paused"]
+                        subscription=one["subscription"], reason=retold(one["paused"])
                     )
                 )
             )
@@ -200,7 +201,7 @@ def show_dead(result: Json) -> None:
         lines(
             f"{one['id']}  {whose(one)}: {what}",
             _("    {time}, after {attempts}: {reason}").format(
-                time=when(one["ended_at"]), attempts=attempts, reason=one["reason"]
+                time=when(one["ended_at"]), attempts=attempts, reason=retold(one["reason"])
             ),
         )
     lines("", _("relay-server dead replay ID delivers one after all; --all every one."))

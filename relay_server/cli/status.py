@@ -13,6 +13,7 @@ from relay_server.cli.options import Json
 from relay_server.cli.subscriptions import paused_lines, progress_table
 from relay_server.cli.text import alarm, duration, lines, plain, size, table, when
 from relay_terminal.progress import progress
+from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _worries(result: Json) -> Iterator[str]:
         yield alarm(_("Not ready: no token was ever made, so every webhook is refused."))
         yield "  relay-server init"
     if reason := result["store"]["reason"]:
-        yield alarm(_("Webhooks are refused: {reason}").format(reason=reason))
+        yield alarm(_("Webhooks are refused: {reason}").format(reason=retold(reason)))
     yield from _canary(result.get("canary"))
     for channel in result["channels"]:
         yield from _fullness(channel)
@@ -68,16 +69,16 @@ def _worries(result: Json) -> Iterator[str]:
         if last := max(groups, key=lambda group: group["last_at"], default=None):
             said = plural("{number} request was refused", "{number} requests were refused", count)
             template = _("{said} since the start, the last at {time}: {reason}")
-            why = last["says"] or last["reason"]
+            why = retold(last["says"] or last["reason"])
             yield template.format(said=said, time=when(last["last_at"]), reason=why)
             if last["fix"]:
-                yield f"  {last['fix']}"
+                yield f"  {retold(last['fix'])}"
 
 
 def _canary(canary: Json | None) -> Iterator[str]:
     if canary and canary["failure"]:
         failed = _("The canary failed at {time}: {reason}")
-        yield alarm(failed.format(time=when(canary["at"]), reason=canary["failure"]))
+        yield alarm(failed.format(time=when(canary["at"]), reason=retold(canary["failure"])))
     elif canary and canary["ok"]:
         delivered = _("The canary was delivered in {number} ms, at {time}.")
         yield delivered.format(number=canary["took_ms"], time=when(canary["at"]))
@@ -122,9 +123,9 @@ def _of_subscription(s: Json) -> Iterator[str]:
             yield f"  relay-server subscription delete {s['channel']} {s['name']}"
     if s["hand_off_trouble"]:
         trouble = _("{name} of {channel} cannot hand conversations to people: {reason}")
-        yield alarm(trouble.format(**who, reason=s["hand_off_trouble"]))
+        yield alarm(trouble.format(**who, reason=retold(s["hand_off_trouble"])))
     if s["waits_for"]:
-        yield _("{name} of {channel}: {reason}").format(**who, reason=s["waits_for"])
+        yield _("{name} of {channel}: {reason}").format(**who, reason=retold(s["waits_for"]))
 
 
 def _show_channels(found: Sequence[Json]) -> None:

@@ -13,6 +13,7 @@ from relay_server.cli.command import Work, ask, command, route, target_of
 from relay_server.cli.options import Channel, Json, Name, OfChannel, moment
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, span, table, when
 from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
+from relay_terminal.retold import retold
 from relay_terminal.usage import App
 from relay_terminal.words import _, plural
 
@@ -44,7 +45,7 @@ def show_paused(result: Json) -> None:
     who = {"name": result["name"], "channel": result["channel"]}
     if result["paused"]:
         template = _("{name} of {channel} is paused: {reason}. What comes waits.")
-        lines(alarm(template.format(**who, reason=result["paused"])))
+        lines(alarm(template.format(**who, reason=retold(result["paused"]))))
         return
     if not result.get("was_paused", True):
         lines(_("{name} of {channel} was not paused.").format(**who))
@@ -111,7 +112,7 @@ def subscription_table(found: Sequence[Json]) -> None:
     progress_table(_("subscription"), found)
     for s in found:
         if s["waits_for"]:
-            who = {"name": s["name"], "channel": s["channel"], "reason": s["waits_for"]}
+            who = {"name": s["name"], "channel": s["channel"], "reason": retold(s["waits_for"])}
             lines(_("{name} of {channel}: {reason}").format(**who))
         if s["filter"]:
             only = _("{name} of {channel} gets only {filter}")
@@ -141,7 +142,7 @@ def paused_lines(found: Sequence[Json]) -> Iterator[str]:
         if s["paused"]:
             kind = "forward" if s["forward"] else "subscription"
             paused = _("{name} of {channel} is paused: {reason}. This has it go on:")
-            who = {"name": s["name"], "channel": s["channel"], "reason": s["paused"]}
+            who = {"name": s["name"], "channel": s["channel"], "reason": retold(s["paused"])}
             yield alarm(paused.format(**who))
             yield f"  relay-server {kind} resume {s['channel']} {shlex.quote(s['name'])}"
 
@@ -154,7 +155,7 @@ def show_forwards(result: Json) -> None:
     progress_table(_("forward"), found)
     for f in found:
         only = f["filter"] and f" ({f['filter']})"
-        why = f["waits_for"] and f": {f['waits_for']}"
+        why = f["waits_for"] and f": {retold(f['waits_for'])}"
         whose = _("{subscription} of {channel}")
         whose = whose.format(subscription=f["name"], channel=f["channel"])
         lines(f"{whose}{only} -> {f['url']}{why}")
@@ -211,7 +212,7 @@ def _of_target(f: Json) -> Iterator[str]:
     """Whether a forward's target is there."""
     if f["connected"] and f["target_down"]:
         waits = _("Nothing was posted yet: {why}. What comes waits until it does.")
-        yield alarm(waits.format(why=f["waits_for"]))
+        yield alarm(waits.format(why=retold(f["waits_for"])))
     elif f["connected"] and f["tried"]:
         yield _("{url} takes connections.").format(url=f["url"])
     elif not f["connected"] and not f["waits_for"]:

@@ -17,6 +17,7 @@ from relay_server.operations.listing import EventPage, EventQuery, list_events
 from relay_server.operations.pulse import PulseFields, show_pulse
 from relay_server.operations.subscriptions import SubscriptionView, subscriptions_of
 from relay_server.web.api import from_query
+from relay_terminal.retold import told
 
 PAGE = 50  # events on a page of a list
 EVENT_ID = re.compile(r"evt_[0-9A-Za-z-]+")
@@ -78,7 +79,7 @@ async def _found(
     try:
         return await list_events(who, asked), "", asked
     except InvalidFilter as exc:
-        return None, str(exc), asked
+        return None, told(exc)[0], asked
 
 
 async def readers_of(who: Caller, channel: str) -> list[SubscriptionView]:

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from relay_server.dashboard.rendering import reason, render, span
+from relay_server.dashboard.rendering import render, span
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.operations import Caller
 from relay_server.operations.pulse import Minute, PulseFields, show_pulse
 from relay_server.operations.refused import RefusedFields, list_refused
 from relay_server.operations.server import ChannelState, Status, status
 from relay_server.operations.subscriptions import SubscriptionView
+from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
 LATE_MS = 60_000  # after which what waits without a reader is worth a sentence
@@ -120,7 +121,7 @@ def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:
     name, said = _("{name} of {channel}").format(name=one.name, channel=one.channel), []
     if one.hand_off_trouble:
         text = _("{name} of {channel} cannot hand conversations to people: {reason}")
-        text = text.format(name=one.name, channel=one.channel, reason=reason(one.hand_off_trouble))
+        text = text.format(name=one.name, channel=one.channel, reason=retold(one.hand_off_trouble))
         said.append(Sentence("bad", text, "/subscriptions", _("Look")))
     return said + _of_delivery(one, name, now)
 
@@ -129,7 +130,7 @@ def _of_delivery(one: SubscriptionView, name: str, now: int) -> list[Sentence]:
     if one.paused:
         waits = plural("{number} waits", "{number} wait", one.backlog)
         text = _("{name} is paused ({reason}): {waits}.")
-        text = text.format(name=name, reason=reason(one.paused), waits=waits)
+        text = text.format(name=name, reason=retold(one.paused), waits=waits)
         return [Sentence("bad", text, "/subscriptions", _("Resume"))]
     waited = now - one.oldest_waiting_at if one.oldest_waiting_at is not None else 0
     if waited >= LATE_MS and (one.target_down or not one.connected):

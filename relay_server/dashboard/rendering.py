@@ -19,9 +19,9 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from relay_server.dashboard.assets import assets, sentences
-from relay_server.operations.subscriptions import BY_HAND
 from relay_server.web.context import CONTEXT
 from relay_server.web.language import ENGLISH, LANGUAGES, language_of
+from relay_terminal.retold import retold
 from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ THEMES = ("light", "dark")
 THEME_COOKIE = "relay-theme"
 # What turns text around or hides in it (Unicode TR 9, TR 36): shown as a mark.
 UNSEEN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c\ufeff")
-ANSWERED = re.compile(r"the target answered ([0-9]{3})")
 # In this order: most browsers call themselves by the names of others, too.
 BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari")
 SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
@@ -95,7 +94,7 @@ def templates() -> Environment:
         "size": size,
         "shown": shown,
         "browser": browser,
-        "reason": reason,
+        "retold": retold,
         "number": counted,
     }
     return made
@@ -146,13 +145,6 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
     return f"{number} B"
-
-
-def reason(text: str) -> str:
-    """Why a delivery failed or a subscription is paused: what is often said, in the language."""
-    if (found := ANSWERED.fullmatch(text)) is not None:
-        return _("the target answered {status}").format(status=found[1])
-    return _("paused by hand") if text == BY_HAND else text
 
 
 def browser(agent: str) -> str:

@@ -38,9 +38,10 @@ from relay_server.errors import Forbidden, InvalidValue, Unauthorized
 from relay_server.live.positions import format_positions
 from relay_server.operations import Caller
 from relay_server.values import Session
-from relay_server.web.access import address, refusal, told
+from relay_server.web.access import address, refusal
 from relay_server.web.api import read_body
 from relay_server.web.context import CONTEXT, Context
+from relay_terminal.retold import told
 from relay_terminal.words import _
 
 USE_AGAIN_MS = 60_000  # between two notes that a session is used

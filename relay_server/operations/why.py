@@ -15,6 +15,7 @@ from relay_server.operations import Caller
 from relay_server.operations.conversations import hear_conversation
 from relay_server.operations.events import DeliveryLine, delivery_line
 from relay_server.values import Channel, Subscription
+from relay_terminal.retold import retold
 from relay_terminal.words import _
 
 REPLY_WITHIN_S = 60.0  # a later reply is said to be late
@@ -110,7 +111,7 @@ def _is_for(delivery: DeliveryLine | None, subscription: Subscription) -> Questi
         return Question(question, "no", text, fix=fix)
     if delivery.state == "expired":
         text = _("It waited too long for {name}, and has expired: {reason}.")
-        text = text.format(name=name, reason=delivery.reason)
+        text = text.format(name=name, reason=retold(delivery.reason))
         return Question(question, "no", text, fix=_("relay-client replay it."))
     return Question(question, "yes", _("It is."))
 
@@ -124,11 +125,13 @@ def _delivered(delivery: DeliveryLine | None, subscription: Subscription, who: C
         case "delivered":
             return Question(question, "yes", _("At attempt {number}.").format(number=attempt))
         case "dead" | "discarded":
-            text = _("It was given up: {reason}.").format(reason=delivery.reason)
+            text = _("It was given up: {reason}.").format(reason=retold(delivery.reason))
             return Question(question, "no", text, fix=f"relay-client replay --dead --as {name}")
         case "waiting" if attempt:
             text = _("Attempt {number} failed: {reason}. It is tried again.")
-            return Question(question, "no", text.format(number=attempt, reason=delivery.reason))
+            return Question(
+                question, "no", text.format(number=attempt, reason=retold(delivery.reason))
+            )
         case "under_way":
             text = _("{name} has it, and has not answered yet.").format(name=name)
             return Question(question, "no", text)
@@ -142,7 +145,7 @@ def _held_up(subscription: Subscription, who: Caller) -> tuple[str, str, str]:
     if subscription.config.paused:
         text = _("{name} is paused: {reason}.")
         fix = f"relay-server subscription resume {subscription.channel} {name}"
-        return text.format(name=name, reason=subscription.config.paused), "", fix
+        return text.format(name=name, reason=retold(subscription.config.paused)), "", fix
     if not state.readers:
         return _("Nobody reads {name}.").format(name=name), "", "relay-client connect"
     if state.waits_for_target is not None:
@@ -155,7 +158,7 @@ def _taken(delivery: DeliveryLine | None) -> Question:
     if delivery is None or delivery.state in ("pending", "skipped", "expired"):
         return Question(question, "unknown", _("It was not asked."))
     if delivery.status is None:
-        return Question(question, "no", delivery.reason or _("It gave no answer."))
+        return Question(question, "no", retold(delivery.reason) or _("It gave no answer."))
     answer = "yes" if 200 <= delivery.status < 300 else "no"
     return Question(question, answer, _("It answered {status}.").format(status=delivery.status))
 

@@ -24,7 +24,8 @@ from relay_server.web.causes import of_bearer
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.language import language_of
 from relay_server.web.limits import Limit, group_of
-from relay_terminal.words import _, speak
+from relay_terminal.retold import told
+from relay_terminal.words import speak
 
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 ON_HOST = web.AppKey("on_host", bool)  # the app behind the control socket: its file mode guards it
@@ -122,14 +123,6 @@ def error_response(
     """Answer with an error."""
     body = error_body(code, message, hint)
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
-
-
-def told(error: RelayError) -> tuple[str, str]:
-    """What is said of an error and the hint, in the reader's language where there is a translation.
-
-    What an error says by itself alone, without a template of its kind, is as it was written.
-    """
-    return _(error.message).format(*error.facts), _(error.hint)
 
 
 @web.middleware

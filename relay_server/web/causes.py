@@ -70,7 +70,9 @@ def of_unknown_channel(catalog: Catalog, name: str) -> Cause:
     """Why nothing can be sent to a channel that is not there."""
     known = [channel.name for channel in catalog.channels.values() if not channel.config.owner]
     near = difflib.get_close_matches(name[:64], known, 1)
-    says = "there is no channel of this name" + ("; one has nearly the same" if near else "")
+    says = "there is no channel of this name"
+    if near:
+        says = "there is no channel of this name; one has nearly the same"
     return Cause(says=says, fix="relay-server channel list", whose="".join(near))
 
 

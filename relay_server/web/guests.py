@@ -21,6 +21,7 @@ from relay_server.operations.invitations import CODE, PATH
 from relay_server.web.context import CONTEXT, Context
 from relay_server.web.limits import Limit
 from relay_server.wheel import Wheel, build
+from relay_terminal.words import _, spoken
 
 CLIENT = "/client"
 MAX_DOWNLOADS = 16  # of the wheel, under way at once; more: 503 `busy`
@@ -34,7 +35,7 @@ HEADERS = {
     "X-Robots-Tag": "noindex",
 }
 PAGE = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -77,11 +78,13 @@ async def invitation(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
     url = request.app[CONTEXT].settings.url
     return page(
-        "You are invited to a relay",
-        "In a terminal on the machine that you develop on:",
+        _("You are invited to a relay"),
+        _("In a terminal on the machine that you develop on:"),
         f"relay-client login {url}{PATH}/{code}",
-        f"It is good once, for 24 hours. This page has not used it up. {url}{CLIENT} says how to"
-        " install relay-client.",
+        _(
+            "It is good once, for 24 hours. This page has not used it up. {url} says how to install"
+            " relay-client."
+        ).format(url=url + CLIENT),
     )
 
 
@@ -90,11 +93,11 @@ async def client(request: web.Request) -> web.Response:
     made, url = await request.app[DOWNLOADS].wheel(), request.app[CONTEXT].settings.url
     return page(
         "relay-client",
-        "Where there is Python 3.11 or newer, and pipx:",
+        _("Where there is Python 3.11 or newer, and pipx:"),
         f"pipx install {url}{CLIENT}/{made.name}",
-        "Then, with a token, or with the line that you were sent:",
+        _("Then, with a token, or with the line that you were sent:"),
         f"relay-client login {url}",
-        "It is of the version that runs here. Its SHA-256:",
+        _("It is of the version that runs here. Its SHA-256:"),
         made.sha256,
     )
 
@@ -135,5 +138,6 @@ def page(title: str, *parts: str) -> web.Response:
         f"<{tag}>{html.escape(part)}</{tag}>"
         for part, tag in zip(parts, ("p", "pre") * len(parts), strict=False)
     ]
-    text = PAGE.format(title=html.escape(title), content="\n".join(shown))
+    content = "\n".join(shown)
+    text = PAGE.format(language=spoken(), title=html.escape(title), content=content)
     return web.Response(text=text, content_type="text/html", charset="utf-8", headers=HEADERS)

@@ -10,16 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeGuard
 
 import pytest
 from babel.messages.catalog import Message
 from babel.messages.pofile import read_po
 
-import relay_server.errors
+import relay_client.chatwoot.events  # noqa: F401  (its errors are among all)
 from docs import words
 from relay_protocol.errors import RelayError
 from relay_server.dashboard.rendering import FOLDER
+from relay_terminal import retold
 
 ROOT = Path(__file__).parents[2]
 # Calls whose texts are translated there, or where they are shown.
@@ -33,17 +33,20 @@ FOR_PROGRAMS |= {
     "warning",
     "error",
     "fail",
+    "limited",
     "step",
     "ProtocolError",
     "Unauthorized",
     "AssertionError",
+    "RuntimeError",
 }
 SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
 # What is asked of the API, what headers hold, commands to copy (which end without a full stop),
 # patterns.
 NO_SENTENCE = re.compile(
-    r"(GET|POST|PUT|PATCH|DELETE) \S+|(default-src|public,|private,) .*|.*\(\?P<.*"
-    r"|relay-(client|server) .*[^.]|(  relay-|echo |\{program\} ).*"
+    r"(GET|POST|PUT|PATCH|DELETE) \S+|<(.|\n)*|.*\(\?P<.*"
+    r"|(default-src|public,|private,) .*"
+    r"|(pipx|relay-(client|server)) .*[^.]|(  relay-|echo |\{program\} ).*"
 )
 PAGES = sorted((FOLDER / "templates").iterdir())
 # Of a template: what Jinja does, what is to be copied as it is, and names.
@@ -133,6 +136,7 @@ def test_what_is_a_sentence(code: str, found: list[str]) -> None:
 def test_the_catalogues_are_what_is_said() -> None:
     """`make words` writes them."""
     assert words.TEMPLATE.read_bytes() == words.template()
+    assert retold.TEMPLATES.read_bytes() == words.retold_lines()
     for file in words.translations():
         po, mo = words.translated(file)
         assert (file.read_bytes(), file.with_suffix(".mo").read_bytes()) == (po, mo), file
@@ -199,13 +203,33 @@ def test_a_command_speaks_the_users_language(
     assert said in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ('raise InvalidValue(f"{name!r} is no name")', ["{name} is no name"]),
+        (
+            'raise Bad(f"a rate is {LOW:g} to {at[0]}" + " a second")',
+            ["a rate is {low} to {at} a second"],
+        ),
+        ("says = f\"it {why or 'is not signed'} at all\"", ["is not signed", "it {value} at all"]),
+        ('x = f"from {a.name} to {b.name} at last"', ["from {name} to {name_} at last"]),
+        ('log.info("a thing was done")', []),
+        ('SELECT = "SELECT id FROM facts"', []),
+        ('fix = f"relay-server channel set {name} --hmac-scheme"', []),
+    ],
+)
+def test_what_is_told_again(code: str, found: list[str]) -> None:
+    assert sorted(words.handed_on(ast.parse(code))) == found
+
+
 def test_templates_have_named_fields_alone() -> None:
     """But for what errors say, which is filled in its order."""
-    errors = {error.message for error in vars(relay_server.errors).values() if is_error(error)}
+    errors = {error.message for error in kinds_of(RelayError)}
     for message in words.messages() - errors:
         for text in [message] if isinstance(message, str) else message:
             assert "{}" not in text, text
 
 
-def is_error(one: object) -> TypeGuard[type[RelayError]]:
-    return isinstance(one, type) and issubclass(one, RelayError)
+def kinds_of(error: type[RelayError]) -> Iterator[type[RelayError]]:
+    for kind in error.__subclasses__():
+        yield from (kind, *kinds_of(kind))

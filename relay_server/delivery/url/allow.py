@@ -264,9 +264,10 @@ def _kinds(address: Address) -> tuple[tuple[str, Network], ...]:
 
 
 def _reason(host: str, address: str, inside: Address) -> str:
-    leads = "" if _plain(host) == address else f"{host} leads to "
     shown = address if str(inside) == address else f"{address} (that is {inside})"
     kinds = _kinds(inside)
-    kind = kinds[0][0] if kinds else f"a {'public' if inside.is_global else 'private'} address"
-    verb = ", " if leads else " is "
-    return f"{leads}{shown}{verb}{kind} that {SETTING} does not name"
+    usual = "a public address" if inside.is_global else "a private address"
+    kind = kinds[0][0] if kinds else usual
+    if _plain(host) == address:
+        return f"{shown} is {kind} that {SETTING} does not name"
+    return f"{host} leads to {shown}, {kind} that {SETTING} does not name"
