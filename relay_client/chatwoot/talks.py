@@ -42,6 +42,7 @@ from relay_client.chatwoot.events import (
     Message,
     MessageEvent,
 )
+from relay_terminal.words import _
 
 CALL_WAITS_S = (1.0, 3.0)  # before a call to Chatwoot is made again, where it failed for a while
 
@@ -100,8 +101,7 @@ class Talk:
         self._bot = bot or 0
 
     def __repr__(self) -> str:
-        account, conversation = self.key
-        return f"<Talk account {account} conversation {conversation}>"
+        return f"<Talk {self.key.account}/{self.key.conversation}>"
 
     @property
     def text(self) -> str:
@@ -140,7 +140,7 @@ class Talk:
         Args:
             reason: They read it in a note.
         """
-        self.wish = reason or "the bot asked for it"
+        self.wish = reason or _("the bot asked for it")
 
     async def say(self, text: str) -> None:
         """Tell the customer something before the answer, such as that it takes a while."""
@@ -174,7 +174,7 @@ class Talk:
 
     def _at(self) -> tuple[Desk, int]:
         if self._desk is None:
-            raise RuntimeError(f"{self!r} has no Chatwoot")
+            raise AssertionError("a talk without a desk can only be read")
         return self._desk, self.key.conversation
 
     async def _write(self, text: str, *, private: bool) -> None:
