@@ -36,7 +36,7 @@ class Announcer:
         self.on_hang_up: Callable[[], None] = lambda: None
         self._console = console
         self._lines = Lines(console.out, self._tell_lost)
-        self._told_trouble = self._told_version = False
+        self._told_trouble = self._told_version = self._told_twice = False
         self._catching_up: CatchingUp | None = None
         self._held_up = False  # the target or the connection is away
         self._status = ""  # the line that changes, as it stands on the screen
@@ -85,6 +85,17 @@ class Announcer:
                     "the relay has version {version}, which knows no --temporary: {names} stays"
                     " when this client ends."
                 ).format(version=version, names=names)
+            )
+        told_twice = [one for one in welcome.subscriptions if one.told_twice]
+        if told_twice and not self._told_twice:
+            self._told_twice = True
+            names = ", ".join(harmless(one.name) for one in told_twice)
+            events = _(" and ").join(map(harmless, told_twice[0].told_twice))
+            yield Warned(
+                _(
+                    "messages come to {names} more than once, such as {events}: a bot answers them"
+                    " as often. On the relay, relay-server subscription set --once ends that."
+                ).format(names=names, events=events)
             )
         if not self._told_version and (text := reasons.of_versions(welcome.version)):
             self._told_version = True

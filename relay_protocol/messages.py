@@ -88,6 +88,7 @@ class Granted(msgspec.Struct, frozen=True):
         retrying: How much of the backlog waits for its next attempt.
         next_attempt_in_ms: When the first of these is due.
         temporary: It goes soon after its last connection; None of a server that has none such.
+        told_twice: Ids of two events that told it one message of Chatwoot's; empty without any.
     """
 
     subscription: int
@@ -103,6 +104,7 @@ class Granted(msgspec.Struct, frozen=True):
     retrying: int = 0
     next_attempt_in_ms: int | None = None
     temporary: bool | None = None
+    told_twice: tuple[str, ...] = ()
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

@@ -19,6 +19,7 @@ from relay_protocol.errors import RelayError
 from relay_server.auth import lets_nobody_send
 from relay_server.canary import Canary
 from relay_server.chatwoot.away import HandOffs
+from relay_server.chatwoot.messages import Messages
 from relay_server.clock import SystemClock, until_next
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
@@ -159,6 +160,9 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         await _start_search(stack, context, ending)
         ending.watch(stack, "drifts", context.drifts.run())
         away = await _begin_hand_offs(stack, context)
+        messages = Messages(context.store, context.hub, context.clock)
+        stack.push_async_callback(messages.close)
+        ending.watch(stack, "messages", messages.run())
         await _start_forwards(stack, context)
         # What was made so far stays: else the collector looks through all of it every few thousand
         # webhooks, and nobody is answered for so long.

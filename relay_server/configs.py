@@ -422,6 +422,7 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
             that nobody has used since that is noted.
         temporary: It goes when nobody has read it for a while.
         once: Of events which tell one message of Chatwoot's, only the first is delivered.
+        pause_loops: It is paused once its bot answers its own messages in Chatwoot.
         resign: Each attempt is signed anew.
         resign_secret: With this, sealed; empty for the channel's first.
     """
@@ -442,6 +443,13 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
             "--once/--each-time",
         ),
     ] = False
+    pause_loops: Annotated[
+        bool,
+        Setting(
+            "Pause it once its bot answers its own messages in Chatwoot, or let it.",
+            "--pause-loops/--let-loop",
+        ),
+    ] = True
     resign: Annotated[
         bool,
         Setting(

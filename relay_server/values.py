@@ -302,6 +302,9 @@ class Mark(msgspec.Struct, frozen=True):
     changed_at: int = 0
 
 
+# Why a subscription is paused whose bot goes on answering itself: in which conversation.
+LOOPS = "its bot answers its own messages, as in conversation {key}"
+
 # In place of an outcome of an attempt: how a delivery was settled untried.
 EXPIRED = "expired"  # it outlived its time to live
 TAKEN_OVER = "taken_over"  # people have its conversation

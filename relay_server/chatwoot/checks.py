@@ -298,6 +298,23 @@ def of_traffic(
         yield Finding("loop", None, text, cost, remedy)
 
 
+def of_readers(subscriptions: Iterable[Json]) -> Iterator[Finding]:
+    """What is known of those who read a channel, as the status has them."""
+    for one in subscriptions:
+        if one["paused"]:
+            why = retold(one["paused"])
+            text = _("{name} is paused: {reason}").format(name=one["name"], reason=why)
+            cost = _("What comes waits for it.")
+            remedy = _("Mend its bot, then: relay-server subscription resume (or forward resume)")
+            yield Finding("paused", None, text, cost, remedy)
+        if one["told_twice"]:
+            text = _("{name} gets messages more than once, such as {events}")
+            text = text.format(name=one["name"], events=_(" and ").join(one["told_twice"]))
+            cost = _("Its bot answers a customer as often.")
+            remedy = _("Have it hear of each once: relay-server subscription set --once")
+            yield Finding("twice", None, text, cost, remedy)
+
+
 def _loops(written: Iterable[Json]) -> set[str]:
     """Conversations in which so many messages of a bot came so fast."""
     times = defaultdict[str, list[int]](list)

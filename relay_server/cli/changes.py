@@ -52,6 +52,6 @@ STATE = frozenset(
     {
         *("away_long", "away_since", "backlog", "connected", "dead", "hosts", "next_attempt_at"),
         *("oldest_waiting_at", "readers", "retrying", "target_down", "tried", "waits_for"),
-        *("handed_over", "hand_off_trouble"),
+        *("handed_over", "hand_off_trouble", "told_twice"),
     }
 )

@@ -106,7 +106,7 @@ async def _of_way(status: Json, asked: Asked, report: Report) -> list[str]:
 
 
 async def _of_traffic(api: Api, status: Json, channel: str, report: Report) -> None:
-    from relay_server.chatwoot.checks import of_traffic
+    from relay_server.chatwoot.checks import of_readers, of_traffic
     from relay_server.cli.command import target_of
 
     found = [one for one in status["channels"] if one["name"] == channel]
@@ -115,6 +115,7 @@ async def _of_traffic(api: Api, status: Json, channel: str, report: Report) -> N
     groups: list[Any] = (await api.call("GET", refused))["groups"] if api.running else []
     written = target_of("events", query={"channel": channel, **WRITTEN_BY_BOTS})
     _tell(report, of_traffic(groups, (await api.call("GET", written))["events"], last))
+    _tell(report, of_readers(s for s in status["subscriptions"] if s["channel"] == channel))
 
 
 def _tell(report: Report, findings: Iterable[Finding]) -> None:

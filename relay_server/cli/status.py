@@ -10,7 +10,7 @@ import typer
 from relay_protocol.errors import RelayError
 from relay_server.cli.command import Work
 from relay_server.cli.options import Json
-from relay_server.cli.subscriptions import paused_lines, progress_table
+from relay_server.cli.subscriptions import paused_lines, progress_table, twice_lines
 from relay_server.cli.text import alarm, duration, lines, plain, size, table, when
 from relay_terminal.progress import progress
 from relay_terminal.retold import retold
@@ -124,6 +124,7 @@ def _of_subscription(s: Json) -> Iterator[str]:
     if s["hand_off_trouble"]:
         trouble = _("{name} of {channel} cannot hand conversations to people: {reason}")
         yield alarm(trouble.format(**who, reason=retold(s["hand_off_trouble"])))
+    yield from twice_lines([s])
     if s["waits_for"]:
         yield _("{name} of {channel}: {reason}").format(**who, reason=retold(s["waits_for"]))
 

@@ -37,7 +37,7 @@ def show_subscriptions(result: Json) -> None:
 def show_subscription(result: Json) -> None:
     """How one is doing, and how it delivers."""
     pairs(_state_of(result) | policy_lines(result["policy"], own=result["own_policy"]))
-    lines(*paused_lines([result]))
+    lines(*paused_lines([result]), *twice_lines([result]))
 
 
 def show_paused(result: Json) -> None:
@@ -96,6 +96,7 @@ def _state_of(s: Json) -> Json:
         _("while nobody answers"): _away(s),
         _("made"): when(s["created_at"]),
         **_once(s),
+        **_loops(s),
         **_signing(s),
     }
 
@@ -117,7 +118,7 @@ def subscription_table(found: Sequence[Json]) -> None:
         if s["filter"]:
             only = _("{name} of {channel} gets only {filter}")
             lines(only.format(name=s["name"], channel=s["channel"], filter=s["filter"]))
-    lines(*paused_lines(found))
+    lines(*paused_lines(found), *twice_lines(found))
 
 
 def progress_table(noun: str, found: Sequence[Json]) -> None:
@@ -147,6 +148,17 @@ def paused_lines(found: Sequence[Json]) -> Iterator[str]:
             yield f"  relay-server {kind} resume {s['channel']} {shlex.quote(s['name'])}"
 
 
+def twice_lines(found: Sequence[Json]) -> Iterator[str]:
+    """Each that is told messages more than once, and what has that end."""
+    for s in found:
+        if s["told_twice"]:
+            kind = "forward" if s["forward"] else "subscription"
+            twice = _("{name} of {channel} gets messages more than once, such as {events}:")
+            who = {"name": s["name"], "channel": s["channel"]}
+            yield twice.format(**who, events=_(" and ").join(s["told_twice"]))
+            yield f"  relay-server {kind} set {s['channel']} {shlex.quote(s['name'])} --once"
+
+
 def show_forwards(result: Json) -> None:
     """A line a forward."""
     found = result["forwards"]
@@ -166,7 +178,7 @@ def show_forward(result: Json) -> None:
     """How one is set, and how it is doing."""
     policy = policy_lines(result["policy"], own=result["own_policy"])
     pairs(_state_of(result) | _posting(result) | policy)
-    lines(*paused_lines([result]), *_of_target(result))
+    lines(*paused_lines([result]), *twice_lines([result]), *_of_target(result))
 
 
 def show_changed_subscription(result: Json) -> None:
@@ -182,13 +194,18 @@ def show_changed_forward(result: Json) -> None:
 
 def _settings_of(s: Json) -> Json:
     """What is set of a subscription, in pairs."""
-    gets = {_("gets"): s["filter"] or _("everything"), **_once(s), **_signing(s)}
+    gets = {_("gets"): s["filter"] or _("everything"), **_once(s), **_loops(s), **_signing(s)}
     return gets | policy_lines(s["policy"], own=s["own_policy"])
 
 
 def _once(s: Json) -> Json:
     """How often a message is delivered that several webhooks tell, in pairs."""
     return {_("told several times"): _("delivered once") if s["once"] else _("each time")}
+
+
+def _loops(s: Json) -> Json:
+    """Whether a bot that answers its own messages is stopped, in pairs."""
+    return {_("answers itself"): _("is paused") if s["pause_loops"] else _("goes on")}
 
 
 def _signing(s: Json) -> Json:

@@ -123,6 +123,10 @@ def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:
         text = _("{name} of {channel} cannot hand conversations to people: {reason}")
         text = text.format(name=one.name, channel=one.channel, reason=retold(one.hand_off_trouble))
         said.append(Sentence("bad", text, "/subscriptions", _("Look")))
+    if one.told_twice:
+        text = _("{name} gets messages more than once: a bot answers them as often.")
+        link = "/compare?a={}&b={}".format(*one.told_twice)
+        said.append(Sentence("care", text.format(name=name), link, _("Compare")))
     return said + _of_delivery(one, name, now)
 
 

@@ -130,6 +130,7 @@ class Hub:
         open_sealed: Opens what deliveries are signed anew with; set then, too.
         gate: Asked whether an event of a subscription may go, where people may have its
             conversation; set before there are readers.
+        told_twice: Gives the ids of two events of a subscription that told one message, if any.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Hub:
         self.on_ended: Ended = lambda *_: None
         self.open_sealed: OpenSealed = opens_nothing
         self.gate: Callable[[SubscriptionNumber, EventHead], str | None] = lambda *_: ""
+        self.told_twice: Callable[[SubscriptionNumber], tuple[str, ...]] = lambda _: ()
         self._left_at: dict[SubscriptionNumber, float] = {}  # by its last reader; monotonic seconds
         # Each in the order of coming, so that what happens does not hang on addresses in memory.
         self._peers: dict[Peer, None] = {}  # connections
@@ -203,6 +205,19 @@ class Hub:
         if (served := self._served.get(number)) is not None:
             served.reader.go_on(key)
 
+    def hold_back(self, number: SubscriptionNumber, key: str, above: int | None) -> None:
+        """Deliver nothing of a key above a sequence, for a while; None ends that."""
+        if (served := self._served.get(number)) is not None:
+            served.reader.hold_back(key, above)
+
+    def pause(self, subscription: Subscription, reason: str) -> None:
+        """Deliver nothing until somebody resumes it; who is connected comes back, and is told."""
+        if (served := self._served.get(subscription.number)) is not None:
+            served.reader.pause(reason)
+            for peer in [one for one in served.peers if one in self._peers]:
+                peer.go_away(reason, GONE_AWAY_S)
+        self._pauses.pause(subscription, reason)
+
     def idle_s(self, channel: ChannelNumber) -> float:
         """For how long nothing of a channel could go out: nobody read, or no target was there."""
         if any(reader.delivers for reader in self._by_channel.get(channel, ())):
@@ -261,7 +276,8 @@ class Hub:
             came = Came() if since is None else await self._store.came(number, since)
         if not statuses:
             raise ChannelNotFound(wanted.channel)  # deleted a moment ago
-        return _granted(statuses[0], reader, came, now, created=created), reader
+        granted = _granted(statuses[0], reader, came, now, created=created)
+        return replace(granted, told_twice=self.told_twice(number)), reader
 
     async def _subscribe(
         self, peer: Peer, wanted: Wanted, name: str, now: int

@@ -34,7 +34,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import WINDOW_DELIVERIES
-from relay_protocol.values import Delivery, Outcome
+from relay_protocol.values import Delivery, EventHead, Outcome
 from relay_server.clock import Clock
 from relay_server.configs import Away, Policy, SenderKind
 from relay_server.delivery.backoff import StoreBackoff
@@ -132,6 +132,7 @@ class Reader:
         self._signer: Signer | None = None
         self._once: Once | None = None
         self._keys = set[str]()  # of which something is under way, in any queue
+        self._held_back: dict[str, int] = {}  # keys, and the last of each that may go
         self._live = self._queue(claim)
         self._follow_filter()
         self._queues: dict[ReaderNumber, Queue] = {claim.reader: self._live}
@@ -312,6 +313,15 @@ class Reader:
         self._live.ask_again(key)
         self._wake.set()
 
+    def hold_back(self, key: str, above: int | None) -> None:
+        """Send nothing of a key above a sequence, for a while; None ends that."""
+        if above is None:
+            self._held_back.pop(key, None)
+        else:
+            self._held_back[key] = above
+        self._follow_gate()
+        self._wake.set()
+
     def replays_changed(self) -> None:
         """A replay was asked for, or stopped."""
         self._replays_changed = True
@@ -344,8 +354,21 @@ class Reader:
         filtered = config.filtered or self.channel.config.expires
         self._live.set_filter(filter_of(config), filtered=filtered)
         self._live.set_lifetimes(lifetimes_of(self.channel.config))
-        self._live.set_gate(self._gate if config.away is Away.HANDOFF else None)
+        self._follow_gate()
         self._follow_once()
+
+    def _follow_gate(self) -> None:
+        """Whoever hands nothing over, and holds nothing back, asks nobody."""
+        hands_over = self.subscription.config.away is Away.HANDOFF
+        self._live.set_gate(self._may_go if hands_over or self._held_back else None)
+
+    def _may_go(self, event: EventHead) -> str | None:
+        above = self._held_back.get(event.key)
+        if above is not None and event.sequence > above:
+            return None
+        if self._gate is None or self.subscription.config.away is not Away.HANDOFF:
+            return ""
+        return self._gate(event)
 
     def _follow_once(self) -> None:
         """Keep what is known of messages for as long as that is set."""

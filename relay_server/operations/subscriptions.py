@@ -86,6 +86,7 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
         away_note: What people find then; empty for the usual note.
         handed_over: How many conversations people were given.
         hand_off_trouble: Why none can be now; empty while that is not known.
+        told_twice: Ids of two events that told it one message lately; empty without any.
         own: The caller may skip what waits for it, and delete it.
         temporary: It goes soon after its last reader.
     """
@@ -105,6 +106,7 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
     away_note: str
     handed_over: int
     hand_off_trouble: str
+    told_twice: list[str]
 
 
 class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
@@ -112,6 +114,7 @@ class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
 
     Attributes:
         once: Of events which tell one message, only the first is delivered.
+        pause_loops: It is paused once its bot answers its own messages.
         resign: Each attempt is signed anew.
         resign_secret: `•••` where that is done with a secret of its own, else empty.
     """
@@ -119,6 +122,7 @@ class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
     own_policy: PolicyChanges
     created_at: int
     once: bool
+    pause_loops: bool
     resign: bool
     resign_secret: str
 
@@ -247,6 +251,8 @@ def _delivering(
         InvalidValue: It cannot be so.
     """
     set_ = _signing(who, channel, config, rules) | _away(rules)
+    if "pause_loops" in rules:
+        set_["pause_loops"] = rules.pop("pause_loops")
     once = rules.pop("once", None)
     if once and who.channel(channel).config.sender is not SenderKind.CHATWOOT:
         raise InvalidValue(f"messages are told apart where Chatwoot posts: not to {channel!r}")
@@ -357,6 +363,7 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
         away_note=config.away_note,
         handed_over=away.handed_over(subscription.number) if away else 0,
         hand_off_trouble=away.trouble(subscription.number) if away else "",
+        told_twice=[] if config.once else [*who.parts.hub.told_twice(subscription.number)],
     )
 
 
@@ -367,6 +374,7 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
         **msgspec.structs.asdict(subscription_view(who, status)),
         own_policy=config.policy,
         once=config.once,
+        pause_loops=config.pause_loops,
         resign=config.resign,
         resign_secret=MASK if config.resign_secret else "",
         created_at=status.subscription.created_at,

@@ -148,6 +148,21 @@ def test_who_comes_back_to_a_subscription_that_was_deleted_is_warned(
     assert len(told) == 1 + warns
 
 
+def test_that_messages_come_twice_is_said_once() -> None:
+    announcer, told = Announcer(console()), list[Notice]()
+
+    def render(notice: Notice) -> list[str]:
+        told.append(notice)
+        return []
+
+    announcer.render = render
+    granted = Granted(1, "chatwoot", "ana", False, 0, told_twice=("evt_1", "evt_2"))
+    for epoch in (1, 2):
+        announcer.tell([Connected(Welcome("0.1.0", epoch, (granted,)))])
+    [warning] = [one.text for one in told if isinstance(one, Warned)]
+    assert "ana more than once, such as evt_1 and evt_2" in warning
+
+
 async def test_a_target_that_wants_no_more_is_said_with_what_to_do() -> None:
     """After its answer, and to whoever connects while it lasts."""
     async with fake_relay() as relay, raw_target() as target:

@@ -109,7 +109,8 @@ PARTS = cast(
     SimpleNamespace(
         settings=SimpleNamespace(default_channel="chatwoot", max_body_bytes=1_048_576),
         hub=SimpleNamespace(
-            state=lambda _: SimpleNamespace(readers=1, waits_for_target=None, hosts=())
+            state=lambda _: SimpleNamespace(readers=1, waits_for_target=None, hosts=()),
+            told_twice=lambda _: (),
         ),
         store=SimpleNamespace(catalog=Catalog({"chatwoot": INBOX})),
         forwards=None,
@@ -225,7 +226,7 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
             "newest_at": 1_780_000_000_000,
         },
     ),
-    "backup": (host.show_backup, {"file": "/backups/relay.db"}),
+    "backup": (host.show_backup, {"file": "/backups/relay.db", "body_keys": ["0f"]}),
     "init": (host.show_init, INIT),
     "subscription": (cli.subscriptions.show_subscription, SUBSCRIPTION),
     "paused": (cli.subscriptions.show_paused, SUBSCRIPTION | {"paused": "410"}),

@@ -16,6 +16,10 @@ async def test_it_is_set_and_shown(served: Served, admin: Asking) -> None:
     assert (await admin.ok("PATCH", ANA, {"once": True}))["once"] is True
     assert (await admin.ok("PATCH", ANA, {"filter": ""}))["once"] is True
     assert (await admin.ok("PATCH", ANA, {"once": False}))["once"] is False
+    assert (await admin.ok("PATCH", ANA, {"pause_loops": False}))["pause_loops"] is False
+    served.context.hub.told_twice = lambda _: ("evt_1", "evt_2")
+    assert (await admin.ok("GET", ANA))["told_twice"] == ["evt_1", "evt_2"]
+    assert (await admin.ok("PATCH", ANA, {"once": True}))["told_twice"] == []
     [ana] = await served.store.subscriptions("chatwoot")
     assert ana.config.filtered
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from relay_client.chatwoot.testing import FakeChatwoot, open_chatwoot
-from relay_server.chatwoot.checks import Reached, of_traffic, of_way
+from relay_server.chatwoot.checks import Reached, of_readers, of_traffic, of_way
+from relay_server.values import LOOPS
 from tests.unit.server.asking import Json
 from tests.unit.server.commanding import Run, answer
 
@@ -147,6 +148,15 @@ def written(*times: int) -> list[Json]:
 )
 def test_a_bot_that_answers_itself(messages: list[Json], codes: list[str]) -> None:
     assert [one.code for one in of_traffic([], messages, 1)] == codes
+
+
+def test_what_readers_suffer_from() -> None:
+    well: Json = {"name": "ana", "paused": "", "told_twice": []}
+    ill = [well, well | {"paused": LOOPS}, well | {"told_twice": ["evt_1", "evt_2"]}]
+    assert [(one.code, bool(one.cost and one.remedy)) for one in of_readers(ill)] == [
+        ("paused", True),
+        ("twice", True),
+    ]
 
 
 def test_what_was_refused_since_the_last_webhook() -> None:

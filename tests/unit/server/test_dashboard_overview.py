@@ -17,9 +17,11 @@ async def test_a_hand_off_that_fails_is_told_beside_what_waits(
     await served.store.subscribe("chatwoot", "ana", None, START_MS)
     found = await admin.ok("GET", "channels/chatwoot/subscriptions/ana")
     now = {"hand_off_trouble": "<no>", "backlog": 2, "oldest_waiting_at": START_MS}
+    now |= {"told_twice": ["evt_1", "evt_2"]}
     view = msgspec.convert(found | now, SubscriptionView)
 
-    first, second = _of_subscription(view, START_MS + 120_000)
+    first, twice, second = _of_subscription(view, START_MS + 120_000)
 
     assert first.text == "ana of chatwoot cannot hand conversations to people: <no>"
-    assert (first.level, second.level) == ("bad", "care")
+    assert (first.level, twice.level, second.level) == ("bad", "care", "care")
+    assert twice.link == "/compare?a=evt_1&b=evt_2"

@@ -1,0 +1,260 @@
+"""Reads Chatwoot's messages behind the webhooks' way: which come twice, and which go in a loop.
+
+    EventsStored ──messages──▶ due ──`MOST_PER_S`──▶ told before? ─▶ noted, for who gets both
+                                               └──▶ chains ──▶ a trial (`loops`) ─▶ paused
+
+It looks at some messages a second and no more, so it costs the same however many come; those of a
+conversation that is on trial are all looked at. What is known of them is in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import structlog
+
+from relay_protocol.errors import RelayError
+from relay_server.chatwoot.loops import Chain, Said, Trial, Verdict
+from relay_server.clock import Clock
+from relay_server.configs import SenderKind
+from relay_server.delivery.hub import Hub
+from relay_server.delivery.once import KINDS, MAX_BODY_BYTES, TOGETHER_MS, told_by
+from relay_server.delivery.sifter import filter_of
+from relay_server.filters.document import Document
+from relay_server.store.feed import EventsStored, SubscriptionGone
+from relay_server.store.interface import Store
+from relay_server.values import (
+    LOOPS,
+    Channel,
+    ChannelNumber,
+    Event,
+    Subscription,
+    SubscriptionNumber,
+)
+
+log = structlog.get_logger()
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+MOST_PER_S = 100  # messages that are looked at; of more the newest
+MAX_DUE = 64  # of them that wait for that
+MAX_FAMILIES = 4_096  # messages that are known, of all channels; the oldest goes then
+MAX_TALKS = 1_024  # conversations whose last messages are known; the same
+MAX_TRIALS = 8  # at once; a loop that finds no place goes on until one is free
+CLEARED_S = 600.0  # for which a sender is not on trial again with the same subscription
+TWICE_S = 86_400.0  # for which is told that messages come twice
+AGAIN_S = 60.0  # between two looks at who gets a channel's messages twice
+
+
+class _Sender(msgspec.Struct):
+    id: int | str | None = None
+    type: str = ""
+
+
+class _Message(msgspec.Struct):
+    message_type: str | int = ""
+    private: bool = False
+    sender: _Sender | None = None
+
+
+_messages = msgspec.json.Decoder(_Message)
+
+
+class _First(NamedTuple):
+    sequence: int
+    id: str
+    received_at: int
+
+
+class _Twice(NamedTuple):
+    ids: tuple[str, str]
+    until: float
+
+
+def writer_of(body: bytes) -> str | None:
+    """Who wrote a message: empty for a customer, None for what nobody answers or cannot be read."""
+    try:
+        message = _messages.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if message.private:
+        return None
+    if message.message_type in ("incoming", 0):
+        return ""
+    is_told = message.message_type in ("outgoing", 1) and message.sender is not None
+    return f"{message.sender.type} {message.sender.id}" if is_told and message.sender else None
+
+
+class Messages:
+    """Those of every channel that a Chatwoot posts to; `run` it with the server."""
+
+    def __init__(self, store: Store, hub: Hub, clock: Clock) -> None:
+        self._store = store
+        self._hub = hub
+        self._clock = clock
+        self._due = deque[Event](maxlen=MAX_DUE)
+        self._wake = asyncio.Event()
+        self._firsts: dict[tuple[ChannelNumber, bytes], _First] = {}
+        self._chains: dict[tuple[ChannelNumber, str], Chain] = {}
+        self._trials: dict[tuple[ChannelNumber, str], Trial | None] = {}
+        self._cleared: dict[tuple[SubscriptionNumber, str], float] = {}
+        self._twice: dict[SubscriptionNumber, _Twice] = {}
+        self._looked_at: dict[ChannelNumber, float] = {}
+        self._tasks = set[asyncio.Task[None]]()
+        self._unlisten = [
+            store.feed.listen(EventsStored, self._stored),
+            store.feed.listen(SubscriptionGone, self._gone),
+        ]
+        hub.told_twice = self.told_twice
+
+    def told_twice(self, number: SubscriptionNumber) -> tuple[str, ...]:
+        """Ids of two events that told a subscription one message lately; empty without any."""
+        found = self._twice.get(number)
+        return found.ids if found and found.until > self._clock.monotonic() else ()
+
+    async def run(self) -> None:
+        """Look at what is due, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._due:
+                try:
+                    await self._look(self._due.popleft())
+                except Exception as exc:  # what a body may do to it must not end the server
+                    log.error("a message was not looked at", exc_info=exc)
+                await asyncio.sleep(1 / MOST_PER_S)
+
+    async def close(self) -> None:
+        """Listen no more, and try nothing."""
+        for unlisten in self._unlisten:
+            unlisten()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _stored(self, change: EventsStored) -> None:
+        for event in change.events:
+            if event.head.kind != KINDS[0] or len(event.body) > MAX_BODY_BYTES:
+                continue
+            if (change.channel, event.head.key) in self._trials:
+                self._hear(event)
+            else:
+                self._due.append(event)
+                self._wake.set()
+
+    def _gone(self, change: SubscriptionGone) -> None:
+        self._twice.pop(change.subscription, None)
+
+    async def _look(self, event: Event) -> None:
+        channel = self._store.catalog.numbered(event.channel)
+        if channel is None or channel.config.sender is not SenderKind.CHATWOOT:
+            return
+        if (first := self._hear(event)) is not None:
+            await self._note_twice(channel, first, event)
+        chain = self._chains.get(talk := (event.channel, event.head.key))
+        if chain is None or not chain.is_suspect or talk in self._trials:
+            return
+        if len(self._tasks) < MAX_TRIALS:
+            self._trials[talk] = None
+            task = asyncio.create_task(self._try(channel, event.head.key, chain))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _hear(self, event: Event) -> _First | None:
+        """Take a message into its conversation; the event that told it before, if one did."""
+        head, told = event.head, told_by(event)
+        if told is not None:
+            family = event.channel, told.family
+            first = self._firsts.get(family)
+            if first is not None and head.received_at - first.received_at <= TOGETHER_MS:
+                return first if first.sequence != head.sequence else None
+            first = _First(head.sequence, head.id, head.received_at)
+            _keep(self._firsts, family, first, MAX_FAMILIES)
+            self._follow(event)
+        return None
+
+    def _follow(self, event: Event) -> None:
+        head, by = event.head, writer_of(event.body)
+        if by is None or not head.key:
+            return
+        talk, said = (event.channel, head.key), Said(head.sequence, head.received_at, by)
+        if (trial := self._trials.get(talk)) is not None:
+            trial.hear(said)
+        if talk not in self._chains:
+            _keep(self._chains, talk, Chain(), MAX_TALKS)
+        self._chains[talk].add(said)
+
+    async def _note_twice(self, channel: Channel, first: _First, event: Event) -> None:
+        """Keep who gets both, unless that was looked at a moment ago."""
+        now = self._clock.monotonic()
+        if self._looked_at.get(channel.number, -AGAIN_S) > now - AGAIN_S:
+            return
+        self._looked_at[channel.number] = now
+        twice, document = _Twice((first.id, event.head.id), now + TWICE_S), Document(event)
+        for subscription in await self._store.subscriptions(channel.name):
+            config = subscription.config
+            if not config.once and filter_of(config).matches(document):
+                if not self.told_twice(subscription.number):
+                    facts = {"channel": channel.name, "subscription": subscription.name}
+                    log.warning("messages come more than once", events=twice.ids, **facts)
+                self._twice[subscription.number] = twice
+
+    async def _try(self, channel: Channel, key: str, chain: Chain) -> None:
+        """Find the subscription whose bot a chain comes from, and pause that."""
+        talk, by = (channel.number, key), chain.by
+        try:
+            for subscription in await self._store.subscriptions(channel.name):
+                if self._may_be(subscription, by):
+                    verdict = await self._try_one(channel, subscription, key, chain)
+                    if verdict is Verdict.LOOP:
+                        self._hub.pause(subscription, LOOPS.format(key=key))
+                    if verdict is Verdict.CLEARED:
+                        until = self._clock.monotonic() + CLEARED_S
+                        _keep(self._cleared, (subscription.number, by), until, MAX_TALKS)
+                    else:
+                        break
+        except RelayError as exc:
+            log.warning("whether a bot answers itself was not found out", error=str(exc))
+        finally:
+            self._trials.pop(talk, None)
+            self._chains.pop(talk, None)
+
+    def _may_be(self, subscription: Subscription, by: str) -> bool:
+        config, number = subscription.config, subscription.number
+        if not config.pause_loops or config.paused or not self._hub.state(number).readers:
+            return False
+        return self._cleared.get((number, by), 0.0) <= self._clock.monotonic()
+
+    async def _try_one(
+        self, channel: Channel, subscription: Subscription, key: str, chain: Chain
+    ) -> Verdict:
+        async def delivered(sequence: int, before_ms: int) -> bool:
+            await self._store.flush_if_possible()
+            [states] = await self._store.deliveries(channel.number, [sequence])
+            return any(
+                one.delivered and one.started_at <= before_ms
+                for state in states
+                if state.subscription == subscription.name and not state.replay
+                for one in state.attempts
+            )
+
+        number = subscription.number
+        trial = Trial(chain, functools.partial(self._hub.hold_back, number, key), delivered)
+        self._trials[channel.number, key] = trial
+        try:
+            return await trial.run()
+        finally:
+            self._hub.hold_back(number, key, None)
+
+
+def _keep(kept: dict[Key, Value], key: Key, value: Value, most: int) -> None:
+    """Keep a value as the newest; of too many the oldest goes."""
+    kept.pop(key, None)
+    kept[key] = value
+    if len(kept) > most:
+        del kept[next(iter(kept))]
