@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic_settings import BaseSettings
 
@@ -41,7 +40,7 @@ from relay_server.metrics import Canaries, LastReading, Metrics, PerWebhook
 from relay_server.settings import ServerSettings
 from relay_server.web.access import CODES
 from relay_server.web.limits import Limit
-from relay_terminal.usage import is_shown, spelled
+from relay_terminal.usage import is_shown, made, spelled
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -325,8 +324,8 @@ def _short(number: float) -> str:
     return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
-SERVER: Any = typer.main.get_command(relay_server.cli.app)
-CLIENT: Any = typer.main.get_command(relay_client.cli.app)
+SERVER: Any = made(relay_server.cli.app)
+CLIENT: Any = made(relay_client.cli.app)
 MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "server_settings": lambda: _settings(
         ServerSettings, "RELAY_SERVER_", SERVER, SERVER.commands["serve"]

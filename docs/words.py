@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import typer.main
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
@@ -33,7 +32,7 @@ from relay_protocol.text import LIBRARIES_WORDS
 from relay_server.dashboard.assets import sentences
 from relay_server.dashboard.rendering import FOLDER, templates
 from relay_terminal.retold import TEMPLATES
-from relay_terminal.usage import TYPERS_WORDS, is_shown, paragraphs
+from relay_terminal.usage import TYPERS_WORDS, is_shown, made, paragraphs
 from relay_terminal.words import LOCALE
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +106,7 @@ def messages() -> set[str | tuple[str, str]]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             found |= set(_written(node))
     for app in (relay_client.cli.app, relay_server.cli.app):
-        found |= set(_helps(typer.main.get_command(app)))
+        found |= set(_helps(made(app)))
     found |= {*LIBRARIES_WORDS.values(), *TYPERS_WORDS.values()}
     found |= set(retold_templates())
     return (found | set(on_pages())) - {""}

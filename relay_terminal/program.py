@@ -19,7 +19,7 @@ from relay_terminal.beginning import INTERRUPTED
 from relay_terminal.console import Console
 from relay_terminal.layout import Colour
 from relay_terminal.streams import standard_streams
-from relay_terminal.usage import WrongUsage, told
+from relay_terminal.usage import WrongUsage, made, told
 from relay_terminal.words import _, speak_english
 
 FAILED, USAGE = 1, 2
@@ -44,7 +44,7 @@ def run_program(name: str, app: typer.Typer, status_of: Callable[[RelayError], i
         if as_json:
             speak_english()
         try:
-            status = app(prog_name=name, obj=console, standalone_mode=False)
+            status = made(app)(prog_name=name, obj=console, standalone_mode=False)
         except RelayError as exc:
             tell(console, exc.code, *retold.told(exc), as_json=as_json)
             sys.exit(status_of(exc))

@@ -7,6 +7,7 @@ option or function: it is translated when it is shown.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
@@ -124,6 +125,12 @@ class App(typer.Typer):
     def command(self, name: str | None = None, **more: Any) -> Callable[[Any], Any]:
         """As typer's."""
         return super().command(name, **({"cls": Command} | more))
+
+
+@functools.cache
+def made(app: typer.Typer) -> Any:
+    """All its commands, as typer makes them of their functions' signatures: tens of ms of work."""
+    return typer.main.get_command(app)
 
 
 def told(error: Any) -> tuple[str, str]:

@@ -29,6 +29,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from relay_terminal.usage import made
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
     *("relay_protocol", "relay_http", "relay_terminal"),
@@ -136,6 +138,8 @@ def import_all() -> None:
         for module in pkgutil.walk_packages(path, f"{package}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
+    for package in ("relay_server", "relay_client"):
+        made(importlib.import_module(f"{package}.cli").app)
 
 
 def _serve(asking: socket.socket) -> list[str]:

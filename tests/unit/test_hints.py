@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from relay_client.cli import app as client_app
 from relay_server.cli import app as server_app
 from relay_server.wheel import PACKAGES
-from relay_terminal.usage import Commands
+from relay_terminal.usage import Commands, made
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {
-    "relay-server": typer.main.get_command(server_app),
-    "relay-client": typer.main.get_command(client_app),
+    "relay-server": made(server_app),
+    "relay-client": made(client_app),
 }
 NAMED = re.compile(r"\b(relay-server|relay-client)((?: +(?:[A-Za-z0-9_:/.=…-]+))+)")
 SAID = re.compile(r"`[^`\n]+`|^ *(?:\$ )?(?:\S*/)?relay-(?:server|client) .*$", re.MULTILINE)
