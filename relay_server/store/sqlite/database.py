@@ -245,7 +245,7 @@ def begun_log(database: Database) -> Path:
 
 
 def prepare(database: Database) -> None:
-    """Bring a database to this version's shape.
+    """Bring a database to this version's shape, or leave it as it is.
 
     Raises:
         StoreTooNew: A later version has been here.
@@ -260,8 +260,8 @@ def prepare(database: Database) -> None:
         raise StoreTooNew(
             f"{connection.filename} has version {version}, this program knows up to {len(scripts)}"
         )
-    for number, script in enumerate(scripts[version:], version + 1):
-        with connection:
+    with connection:  # all of them by one fsync, or none
+        for number, script in enumerate(scripts[version:], version + 1):
             connection.execute(script)
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", number)
