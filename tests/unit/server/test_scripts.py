@@ -102,7 +102,7 @@ async def test_tests_send_the_same(tmp_path: Path) -> None:
 
 # Notes what it was given, in place of HTTPie.
 HTTP = """\
-#!{python}
+#!{python} -IS
 import json, pathlib, sys
 words = [w.encode("utf-8", "surrogateescape").decode("latin-1") for w in sys.argv[1:]]
 files = {{}}

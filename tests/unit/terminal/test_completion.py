@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+import relay_client.cli
+import relay_server.cli
+
+Run = Callable[..., tuple[int, str, str]]
+MAINS = {"relay_client": relay_client.cli.main, "relay_server": relay_server.cli.main}
 
 
-def run(package: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    program = package.replace("_", "-")
-    code = f"import sys; sys.argv[0] = '{program}'; from {package}.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a program in this process: status, stdout, stderr."""
+
+    def run(package: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [package.replace("_", "-"), *arguments])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            MAINS[package]()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
 
 
 @pytest.mark.parametrize("package", ["relay_client", "relay_server"])
 @pytest.mark.parametrize("shell", ["bash", "zsh", "FISH", "powershell", ""])
-def test_each_shell_has_its_script(package: str, shell: str) -> None:
-    done = run(package, "completion", *filter(None, [shell]), SHELL="/usr/bin/zsh")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"_{package.upper()}_COMPLETE" in done.stdout
+def test_each_shell_has_its_script(run: Run, package: str, shell: str) -> None:
+    status, out, err = run(package, "completion", *filter(None, [shell]), SHELL="/usr/bin/zsh")
+    assert (status, err) == (0, "")
+    assert f"_{package.upper()}_COMPLETE" in out
 
 
-def test_a_shell_that_is_none() -> None:
-    done = run("relay_client", "completion", "nosh")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "SHELL: must be bash, zsh, fish or powershell" in done.stderr
+def test_a_shell_that_is_none(run: Run) -> None:
+    status, out, err = run("relay_client", "completion", "nosh")
+    assert (status, out) == (2, "")
+    assert "SHELL: must be bash, zsh, fish or powershell" in err
 
 
 @pytest.mark.parametrize(
@@ -45,17 +53,16 @@ def test_a_shell_that_is_none() -> None:
         ("relay_client", "relay-client connect --conc", "--concurrency"),
     ],
 )
-def test_what_is_completed(package: str, words: str, expected: str) -> None:
+def test_what_is_completed(run: Run, package: str, words: str, expected: str) -> None:
     """As bash asks for it."""
     asked = {
         f"_{package.upper()}_COMPLETE": "complete_bash",
         "COMP_WORDS": words,
         "COMP_CWORD": str(words.count(" ")),
     }
-    assert run(package, **asked).stdout.split() == expected.split()
+    assert run(package, **asked)[1].split() == expected.split()
 
 
-def test_an_old_option_writes_into_no_file(tmp_path: Path) -> None:
-    done = run("relay_client", "--install-completion", HOME=str(tmp_path))
-    assert done.returncode == 0
+def test_an_old_option_writes_into_no_file(run: Run, tmp_path: Path) -> None:
+    assert run("relay_client", "--install-completion", HOME=str(tmp_path))[0] == 0
     assert [*tmp_path.iterdir()] == []
