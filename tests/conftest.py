@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
+from relay_server import log
 from tests.support.relay import Relay, open_relay
 from tests.support.seeds import choose_seed, header, table
 from tests.support.target import Target, open_target
@@ -28,12 +31,23 @@ os.environ["LANGUAGE"] = "en"
 # Some runners say how wide their screen is; lines that are looked for are not to be broken at it.
 os.environ.pop("COLUMNS", None)
 
+# What is logged while no test looks is seen where one fails; drawn with rich, as structlog does by
+# itself, the variables of a single traceback take seconds.
+PRINTED = structlog.dev.ConsoleRenderer(exception_formatter=log.PLAIN)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], PRINTED])
+
 
 def pytest_configure() -> None:
     # A shell has what it starts in the background ignore Ctrl-C, and all that this starts, too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     choose_seed()  # before there are other processes, so that they have the same
+
+
+def pytest_collection_finish() -> None:
+    # What was collected stays to the end: else each look for garbage goes through all of it.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

@@ -8,10 +8,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from relay_server import cli, log, stopping
+from relay_server import app, cli, log, stopping
 from relay_server.files import PREFIX
 from relay_server.operations import conversations, finding, listing
 from relay_server.values import Scope
@@ -36,8 +37,9 @@ def answers_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def process_as_before() -> Iterator[None]:
+def process_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A server or command that runs in this process keeps what it sets for all of it to its end."""
+    monkeypatch.setattr(app, "gc", Mock())  # all that tests have made is no garbage of a server's
     before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     switch_interval, hook = sys.getswitchinterval(), sys.excepthook
     yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from aiohttp import web
 from structlog.testing import capture_logs
 
 from relay_protocol.values import Delivery
 from relay_server.auth import digest, new_secret
 from relay_server.configs import ChannelConfig
 from relay_server.delivery.hub import Hub
-from relay_server.listening import public_app
+from relay_server.listening import _lent_app, public_app
 from relay_server.metrics import Metrics
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
@@ -26,6 +28,7 @@ from relay_server.store.interface import Store, Waiter
 from relay_server.values import Channel, ChannelNumber, Event, NewEvent, Scope, Token
 from relay_server.web.context import Context
 from relay_server.web.front import Front, FrontDoor
+from relay_server.web.guests import DOWNLOADS, Downloads
 from relay_server.web.server import BoundedRunner
 from tests.support.clock import START_MS, VirtualClock
 from tests.support.senders import Answer, Connection, connection, exchange
@@ -172,7 +175,14 @@ async def add_token(
 
 def make_settings(data_dir: Path, **changes: Any) -> ServerSettings:
     """Settings as the tests have them."""
-    return ServerSettings(data_dir=data_dir, **changes)
+    # What pydantic looks through for each costs a test more than the rest of its server.
+    made = ServerSettings(data_dir=data_dir, **changes) if changes else _usual_settings()
+    return made.model_copy(update={"data_dir": data_dir})
+
+
+@functools.cache
+def _usual_settings() -> ServerSettings:
+    return ServerSettings(data_dir=Path("/nowhere"))
 
 
 def make_context(
@@ -194,7 +204,7 @@ async def serve_front(
     context = make_context(store, data_dir, clock, **settings)
     await store.create_channel("chatwoot", ChannelConfig(), START_MS)
     token = await add_token(store, "sender", Scope.SEND)
-    runner = BoundedRunner(public_app(context))
+    runner = BoundedRunner(_public_app(context))
     await runner.setup()
     served = Served(context, store, clock, Front(context, runner.handler), token)
     server = await asyncio.get_running_loop().create_server(
@@ -209,6 +219,20 @@ async def serve_front(
         await served.front.close(within_s=0.1)
         await context.hub.close()
         await runner.cleanup()
+
+
+def _public_app(context: Context) -> web.Application:
+    """As `listening.public_app`, with resources that are made once: they know no context."""
+    app = _lent_app(context)
+    app[DOWNLOADS] = Downloads()
+    for resource in _resources():
+        app.router.register_resource(resource)
+    return app
+
+
+@functools.cache
+def _resources() -> Sequence[web.AbstractResource]:
+    return [*public_app(cast(Context, None)).router.resources()]
 
 
 async def refused(

@@ -22,8 +22,9 @@ def as_before() -> Iterator[None]:
     """Other tests have the logger as it is without a set-up."""
     root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp")
     handlers, level, aiohttp_level = root.handlers[:], root.level, aiohttp.level
+    configured = structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**configured)
     root.handlers[:], root.level, aiohttp.level = handlers, level, aiohttp_level
 
 
