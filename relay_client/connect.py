@@ -23,10 +23,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from relay_client import __version__
@@ -34,6 +33,7 @@ from relay_client.announcer import Announcer
 from relay_client.api import Api, choose_channel
 from relay_client.backoff import Backoff
 from relay_client.errors import ClientError, RelayUnreachable, TokenRefused, UsageError
+from relay_client.interrupts import Interrupts
 from relay_client.journal import Journal
 from relay_client.notices import Ended, Lost, Stopping, Warned
 from relay_client.relay import Relay
@@ -51,41 +51,6 @@ from relay_terminal.console import Console
 from relay_terminal.words import N_, _, speak_english
 
 NAME_CHANNEL = N_("Say which one goes to the target: --to CHANNEL=HOST:PORT")
-
-
-class Interrupts:
-    """Turns the first Ctrl-C or SIGTERM into a stop, and the next into an end at once."""
-
-    def __init__(self) -> None:
-        self.on_first: Callable[[], None] | None = None
-        self.count = 0
-        self._task = asyncio.current_task()
-
-    def interrupt(self) -> None:
-        """One of the signals came."""
-        self.count += 1
-        if self.count == 1 and self.on_first is not None:
-            self.on_first()
-        elif self._task is not None:
-            self._task.cancel()
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        """Listen for the signals."""
-        loop = asyncio.get_running_loop()
-        before = {number: signal.getsignal(number) for number in _SIGNALS}
-        for number in _SIGNALS:
-            try:
-                loop.add_signal_handler(number, self.interrupt)
-            except NotImplementedError:  # Windows
-                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.interrupt))
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                with contextlib.suppress(NotImplementedError):
-                    loop.remove_signal_handler(number)
-                signal.signal(number, handler)
 
 
 async def run_connect(configuration: Configuration, console: Console) -> None:
@@ -269,6 +234,3 @@ async def _open_journal(folder: Path, relay: Relay, tell: Tell) -> AsyncIterator
         yield journal
     finally:
         await asyncio.to_thread(journal.close)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)

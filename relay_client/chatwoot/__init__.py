@@ -10,6 +10,7 @@ from relay_client.chatwoot.answering import (
     may_still_answer,
     people_spoke,
 )
+from relay_client.chatwoot.bot import Answer, Bot
 from relay_client.chatwoot.events import (
     Account,
     Attachment,
@@ -28,12 +29,18 @@ from relay_client.chatwoot.events import (
     WidgetEvent,
     parse,
 )
+from relay_client.chatwoot.ledger import Ledger, LedgerUnusable, State, TooMuchWaits, Turn
+from relay_client.chatwoot.memory import Memory
+from relay_client.chatwoot.settings import BotSettings, read_settings
 from relay_client.chatwoot.talks import Line, Reply, Talk
 
 __all__ = [
     "Account",
+    "Answer",
     "Attachment",
     "Author",
+    "Bot",
+    "BotSettings",
     "Code",
     "Contact",
     "ContactEvent",
@@ -43,13 +50,19 @@ __all__ = [
     "Identity",
     "Inbox",
     "Key",
+    "Ledger",
+    "LedgerUnusable",
     "Line",
+    "Memory",
     "Message",
     "MessageEvent",
     "Reply",
     "Sender",
     "Signatures",
+    "State",
     "Talk",
+    "TooMuchWaits",
+    "Turn",
     "TypingEvent",
     "UnreadableEvent",
     "Verdict",
@@ -58,5 +71,6 @@ __all__ = [
     "may_still_answer",
     "parse",
     "people_spoke",
+    "read_settings",
     "sign",
 ]

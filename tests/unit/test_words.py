@@ -40,12 +40,14 @@ FOR_PROGRAMS |= {
     "AssertionError",
     "RuntimeError",
 }
+FOR_PROGRAMS |= {"critical", "exception", "execute", "Counter", "Gauge", "Histogram", "watch"}
 SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
-# What is asked of the API, what headers hold, commands to copy (which end without a full stop),
-# patterns.
+# What is asked of the API or of SQLite, what headers hold, commands to copy (which end without a
+# full stop), patterns.
 NO_SENTENCE = re.compile(
     r"(GET|POST|PUT|PATCH|DELETE) \S+|<(.|\n)*|.*\(\?P<.*"
-    r"|(default-src|public,|private,) .*"
+    r"|(SELECT|INSERT|UPDATE|DELETE) (.|\n)*|\nCREATE (.|\n)*| WHERE .*"
+    r"|(default-src|public,|private,|text/plain;) .*"
     r"|(pipx|relay-(client|server)) .*[^.]|(  relay-|echo |\{program\} ).*"
 )
 PAGES = sorted((FOLDER / "templates").iterdir())

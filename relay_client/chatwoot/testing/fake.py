@@ -149,6 +149,17 @@ class FakeChatwoot(Installation):
         """Somebody of the team opens a conversation and has it from then on."""
         await self._open(id_, {"id": user, "name": "Mariana Araújo", "type": "user"}, "User")
 
+    async def turn(self, id_: int, status: str) -> None:
+        """Somebody, or Chatwoot itself, sets the status of a conversation."""
+        was, self.conversations[id_]["status"] = self.conversations[id_]["status"], status
+        await self._status_changed(id_, [{"status": change(was, status)}])
+
+    async def delete(self, id_: int, message: int) -> None:
+        """Somebody deletes a message: its words are Chatwoot's from then on."""
+        [said] = [one for one in self.messages[id_] if one["id"] == message]
+        said |= {"content": "This message was deleted", "content_attributes": {"deleted": True}}
+        await self.echoes.tell(id_, "message_updated", said)
+
     async def _said(self, id_: int, said: Json) -> Json:
         self.messages[id_].append(said)
         await self.echoes.tell(id_, "message_created", said)

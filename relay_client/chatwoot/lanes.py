@@ -1,0 +1,103 @@
+"""Who works when: a lane for each conversation that is owed something, so many of them at once.
+
+A lane is a task. It takes the conversation's oldest turn from the ledger, sleeps until that is due,
+reads it again, and has it served; it ends when the conversation is owed nothing. So the answers of
+a conversation go one after the other, and nothing is kept in memory of those that are at rest.
+
+While there is an alarm (Chatwoot does not take the token), no lane works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from relay_client.chatwoot.events import Key
+from relay_client.chatwoot.ledger import Ledger, Turn
+
+TROUBLE_S = 5.0  # after something that should not happen, such as a full disk
+LONGEST_SLEEP_S = 3_600.0  # the wall clock may be set meanwhile
+
+log = logging.getLogger("relay.bot")
+
+
+class Lanes:
+    """The lanes of a ledger.
+
+    Args:
+        serve: Takes a turn one state further, or puts it off.
+        at_once: So many lanes work at the same time.
+        now: Unix seconds.
+
+    Attributes:
+        well: Set while there is no alarm.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        serve: Callable[[Turn], Awaitable[None]],
+        at_once: int,
+        now: Callable[[], float],
+    ) -> None:
+        self.well = asyncio.Event()
+        self.well.set()
+        self._ledger = ledger
+        self._serve = serve
+        self._room = asyncio.Semaphore(at_once)
+        self._now = now
+        self._lanes: dict[Key, asyncio.Task[None]] = {}
+        self._working: set[Key] = set()
+        self._stopping = False
+
+    @property
+    def working(self) -> int:
+        """How many work now."""
+        return len(self._working)
+
+    def wake(self, key: Key) -> None:
+        """Have a lane for a conversation that is owed something."""
+        if key not in self._lanes and not self._stopping:
+            self._lanes[key] = asyncio.create_task(self._run(key))
+
+    def wake_all(self) -> None:
+        """Have a lane for everything that is owed, such as after a start."""
+        for key in self._ledger.owed():
+            self.wake(key)
+
+    async def stop(self, within_s: float) -> None:
+        """End all lanes: those that work get some time for it, and go on after the next start."""
+        self._stopping = True
+        tasks = [lane for key, lane in self._lanes.items() if key in self._working]
+        for key in self._lanes.keys() - self._working:
+            self._lanes[key].cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+        left = list(self._lanes.values())
+        for lane in left:
+            lane.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _run(self, key: Key) -> None:
+        try:
+            while (turn := self._ledger.next_turn(key)) is not None and not self._stopping:
+                if (wait_s := turn.due_at - self._now()) > 0:
+                    await asyncio.sleep(min(wait_s, LONGEST_SLEEP_S))
+                    continue
+                await self.well.wait()
+                async with self._room:
+                    if self._ledger.next_turn(key) == turn:  # it was not put off meanwhile
+                        await self._work(turn)
+        finally:
+            del self._lanes[key]
+
+    async def _work(self, turn: Turn) -> None:
+        self._working.add(turn.key)
+        try:
+            await self._serve(turn)
+        except Exception:  # above all LedgerUnusable, of a full disk
+            log.exception("a turn cannot be served; it goes on in a while")
+            await asyncio.sleep(TROUBLE_S)
+        finally:
+            self._working.discard(turn.key)

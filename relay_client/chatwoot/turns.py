@@ -1,0 +1,275 @@
+"""Takes a turn on: asks for the reply, looks at the conversation once more, sends, or hands over.
+
+What can fail, and what becomes of the turn:
+
+- the reply (an exception, or no end in time): it is asked for again, later each time, and then the
+  conversation is handed to people, with the reason in a note;
+- Chatwoot for a while (429, 5xx, no answer): the same call again, until `GIVE_UP_S` have gone by.
+  An answer of which nobody knows whether it was sent is looked for in the conversation first;
+- Chatwoot for good (422 and other 4xx): handed to people;
+- the token (401, 403): an alarm, and no call more until Chatwoot takes it again.
+
+Before an answer is sent, the conversation is looked at: people may have it by now, and then
+nothing is said; or the customer wrote on, and then the reply is thrown away and asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from relay_chatwoot.api import Conversation
+from relay_chatwoot.errors import (
+    ChatwootApiOff,
+    ChatwootError,
+    ChatwootTokenRefused,
+    ChatwootTokenUnseen,
+    GoneFromChatwoot,
+    NotInAccount,
+)
+from relay_chatwoot.handoff import Made, Step, is_own, newest, next_move
+from relay_chatwoot.steps import Desk, carry_out, look
+from relay_client.chatwoot.answering import Code, Identity, Verdict, may_still_answer
+from relay_client.chatwoot.events import MessageEvent, parse
+from relay_client.chatwoot.ledger import Ledger, State, Turn
+from relay_client.chatwoot.memory import Memory
+from relay_client.chatwoot.metrics import Metrics
+from relay_client.chatwoot.settings import BotSettings
+from relay_client.chatwoot.talks import Reply, Talk
+from relay_protocol.text import harmless
+from relay_terminal.words import N_, _
+
+REPLY_WAITS_S = (5.0, 30.0, 120.0)  # after a reply that failed; then people have the conversation
+MOST_ROUNDS = 3  # replies of one turn that are thrown away because the customer wrote on
+CALL_WAITS_S = (1.0, 2.0, 5.0, 15.0, 60.0)  # after a call that failed for a while; the last again
+GIVE_UP_S = 86_400.0  # after a turn's first message, where Chatwoot does not come back
+STALE_S = 60.0  # a turn older than this is looked at before its reply is asked for, too
+NOTE_CHARS = 1_000  # of a reason in a note
+LABEL = "handed-over"  # of conversations that the bot gave to people
+NOTE = N_("The bot gives this conversation to you: {reason}")
+ALARMS = (ChatwootTokenRefused, ChatwootTokenUnseen, NotInAccount, ChatwootApiOff)
+
+log = logging.getLogger("relay.bot")
+
+
+class Turns:
+    """Serves turns: each call of `serve` takes one on, puts it off, or settles it.
+
+    Args:
+        desk: Speaks to an account of a Chatwoot.
+        alarm: Called where Chatwoot does not take the token.
+        say: Prints a line about how a turn ended.
+        now: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        reply: Reply,
+        desk: Callable[[int], Desk],
+        settings: BotSettings,
+        metrics: Metrics,
+        *,
+        alarm: Callable[[Turn, ChatwootError], None],
+        say: Callable[[str], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._ledger = ledger
+        self._memory = Memory(ledger)
+        self._reply = reply
+        self._desk = desk
+        self._settings = settings
+        self._metrics = metrics
+        self._alarm = alarm
+        self._say = say
+        self._now = now
+
+    async def serve(self, turn: Turn) -> None:
+        """Do what follows; what fails is put off, or handed to people."""
+        try:
+            match turn.state:
+                case State.SENDING:
+                    await self._send(turn)
+                case State.HANDING:
+                    await self._hand(turn)
+                case _:
+                    await self._think(turn)
+        except ChatwootError as exc:
+            self._failed(turn, exc)
+
+    # The reply
+
+    async def _think(self, turn: Turn) -> None:
+        messages = self._ledger.messages(turn)
+        if not messages:
+            self._settle(turn, State.LEFT, _("its messages were deleted"))
+        elif turn.tries > len(REPLY_WAITS_S):
+            self._hand_over(
+                turn, turn.reason or _("the reply was asked for often, and never ended")
+            )
+        elif not await self._is_left_already(turn, max(messages)):
+            await self._ask(self._ledger.think(turn), messages)
+
+    async def _is_left_already(self, turn: Turn, upto: int) -> bool:
+        """Look before the reply is asked for, where that comes late: people may have it by now."""
+        if self._ledger.people_since(turn.key) is not None:
+            self._settle(turn, State.LEFT, Verdict(Code.HUMAN_SINCE).reason)
+            return True
+        if self._now() - turn.opened_at < STALE_S:
+            return False
+        talk = await look(self._desk(turn.key.account), turn.key.conversation)
+        verdict = may_still_answer(talk, upto, self._identity(turn))
+        if verdict or verdict.code is Code.NEWER_MESSAGE:
+            return False
+        self._settle(turn, State.LEFT, verdict.reason)
+        return True
+
+    async def _ask(self, turn: Turn, messages: Mapping[int, bytes]) -> None:
+        talk = self._talk(turn, messages)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._settings.reply_s):
+                text = await self._reply(talk)
+        except asyncio.CancelledError:  # a stop in good order is no failure of the reply's
+            self._ledger.put_back(turn, self._now(), tries=turn.tries - 1)
+            raise
+        except ChatwootError:
+            raise
+        except Exception as exc:  # whatever may be wrong with somebody's function
+            log.exception("the reply failed", extra=_facts(turn))
+            self._reply_failed(turn, exc)
+            return
+        finally:
+            self._metrics.replies.observe(time.monotonic() - began)
+        await self._replied(turn, messages, text, talk.wish)
+
+    async def _replied(
+        self, turn: Turn, messages: Mapping[int, bytes], text: str | None, wish: str
+    ) -> None:
+        wrote_on = self._ledger.messages(turn).keys() - messages.keys()
+        if wrote_on and turn.rounds < MOST_ROUNDS:
+            self._ledger.wait_on(turn, self._now())
+        elif text:
+            await self._send(self._ledger.answer(turn, text, max(messages), wish))
+        elif text is None or wish:
+            self._hand_over(turn, wish or _("it has no answer to this"))
+        else:
+            self._settle(turn, State.LEFT, _("the reply has nothing to say"))
+
+    def _reply_failed(self, turn: Turn, exc: Exception) -> None:
+        self._metrics.failures.labels("reply").inc()
+        why = _("the reply failed: {why}").format(why=_why(exc))
+        if turn.tries > len(REPLY_WAITS_S):
+            self._hand_over(turn, why)
+        else:
+            due_at = self._now() + REPLY_WAITS_S[turn.tries - 1]
+            self._ledger.put_back(turn, due_at, tries=turn.tries, reason=why)
+
+    # The answer
+
+    async def _send(self, turn: Turn) -> None:
+        talk = await look(self._desk(turn.key.account), turn.key.conversation)
+        if turn.tries and (sent := self._sent_before(turn, talk)):
+            self._sent(turn, sent)
+        elif self._may(turn, talk):
+            turn = self._ledger.send(turn, talk.last.id if talk.last else None)
+            desk = self._desk(turn.key.account)
+            written = await desk.write(turn.key.conversation, turn.answer, private=False)
+            self._sent(turn, written.id)
+
+    def _sent_before(self, turn: Turn, talk: Conversation) -> int | None:
+        """The id that an answer has which was begun to be sent, as far as Chatwoot shows it."""
+        before, last = turn.newest or turn.upto, talk.last
+        own = last is not None and is_own(last, self._settings.bot or 0)
+        if last is not None and own and last.id > before and last.content == turn.answer:
+            return last.id
+        return self._memory.said_by_bot(turn.key, turn.answer, before)
+
+    def _may(self, turn: Turn, talk: Conversation) -> bool:
+        """False where it is settled otherwise: people have it, or the customer wrote on."""
+        verdict = may_still_answer(talk, turn.upto, self._identity(turn))
+        if self._ledger.people_since(turn.key) is not None:
+            verdict = Verdict(Code.HUMAN_SINCE)
+        if verdict.code is not Code.NEWER_MESSAGE:
+            if not verdict:
+                self._settle(turn, State.LEFT, verdict.reason)
+            return bool(verdict)
+        may = turn.tries > 0 or turn.rounds >= MOST_ROUNDS
+        if not may:
+            self._ledger.wait_on(turn, self._now() + self._settings.burst_s)
+        return may
+
+    def _sent(self, turn: Turn, message: int) -> None:
+        if message:
+            self._say(
+                _("#{number}  answered: {text}").format(
+                    number=turn.key.conversation, text=harmless(turn.answer)
+                )
+            )
+        with self._ledger.writing():
+            self._memory.note(turn.key, None, message or -turn.id, "bot", turn.answer, self._now())
+            if turn.reason:
+                self._ledger.hand(turn, turn.reason)
+            else:
+                self._settle(turn, State.SENT, "")
+
+    # People
+
+    def _hand_over(self, turn: Turn, reason: str) -> None:
+        log.warning("a conversation goes to people: %s", reason, extra=_facts(turn))
+        self._ledger.hand(turn, reason)
+
+    async def _hand(self, turn: Turn) -> None:
+        """Step by step, each written down before its call and after it."""
+        desk, id_ = self._desk(turn.key.account), turn.key.conversation
+        note = _(NOTE).format(reason=harmless(turn.reason, NOTE_CHARS))
+        talk = await look(desk, id_)
+        while (
+            move := next_move(turn.steps, talk, note, self._settings.bot or 0)
+        ).step is not Step.END:
+            text = move.known
+            if text is None:
+                begun = Made(False, newest(talk) if move.step is Step.NOTE else "")
+                turn = self._ledger.step(turn, move.step, begun)
+                text = await carry_out(desk, move.step, id_, note, LABEL)
+            turn = self._ledger.step(turn, move.step, Made(True, text))
+        self._settle(turn, State.HANDED, turn.reason)
+
+    # What fails, and what ends
+
+    def _failed(self, turn: Turn, exc: ChatwootError) -> None:
+        facts = _facts(turn)
+        self._metrics.failures.labels("chatwoot").inc()
+        if isinstance(exc, ALARMS):
+            self._alarm(turn, exc)
+        elif exc.again and self._now() - turn.opened_at < GIVE_UP_S:
+            wait_s = CALL_WAITS_S[min(turn.fails, len(CALL_WAITS_S) - 1)]
+            log.warning("Chatwoot cannot be asked: %s; again in %.0f s", exc, wait_s, extra=facts)
+            self._ledger.put_off(turn, self._now() + wait_s)
+        elif turn.state is State.HANDING or isinstance(exc, GoneFromChatwoot):
+            log.error("nobody was told: %s", exc, extra=facts)
+            self._settle(turn, State.GIVEN_UP, _why(exc))
+        else:
+            self._hand_over(turn, _why(exc))
+
+    def _talk(self, turn: Turn, messages: Mapping[int, bytes]) -> Talk:
+        events = [one for one in map(parse, messages.values()) if isinstance(one, MessageEvent)]
+        history = self._memory.history(turn.key)
+        return Talk(self._desk(turn.key.account), events, history, self._settings.bot)
+
+    def _identity(self, turn: Turn) -> Identity:
+        return Identity(turn.key.account, self._settings.bot)
+
+    def _settle(self, turn: Turn, state: State, reason: str) -> None:
+        self._ledger.settle(turn, state, reason, self._now())
+        self._metrics.turns.labels(state.name.lower()).inc()
+
+
+def _why(exc: Exception) -> str:
+    return harmless(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
+
+
+def _facts(turn: Turn) -> dict[str, object]:
+    return {"account": turn.key.account, "conversation": turn.key.conversation, "turn": turn.id}
