@@ -18,7 +18,8 @@ from bench.webhooks import CONVERSATIONS, FIXTURES, Webhooks
 from relay_protocol.values import RequestHead
 from relay_server.channels import identify
 from relay_server.configs import ChannelConfig
-from relay_server.store.opening import SQLITE, open_store
+from relay_server.store.opening import open_store
+from relay_server.store.rules import SQLITE
 from relay_server.store.sqlite import database
 from relay_server.values import NewEvent
 from relay_server.web.capture import read_head

@@ -71,7 +71,8 @@ async def open_context(
     url, limit = settings.store_url, settings.max_store_bytes
     keys = settings.body_keys.get_secret_value() if settings.body_keys else ""
     bodies = BodyKeys(keys, sealing=settings.seals_bodies)
-    store = await open_store(url, settings.data_dir, on_broken, limit, bodies)
+    secret = settings.store_secret
+    store = await open_store(url, settings.data_dir, on_broken, limit, bodies, secret)
     store.space.listen(lambda space: metrics.store_taking.set(space.taking))
     if tracing is not None:
         tracing.follow(store, clock)
@@ -146,7 +147,7 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
 
 async def _serve_until(ending: Ending, settings: ServerSettings, sources: Sources) -> None:
     on_signals(ending.asked)  # from the first moment: what asks it to end while it starts is heard
-    none_was_here = not store_exists(settings.store_url, settings.data_dir)
+    none_was_here = not store_exists(settings.store_url, settings.data_dir, settings.store_secret)
     async with AsyncExitStack() as stack:
         tracing = load_tracing(settings)
         if tracing is not None:  # last of all: the deliveries under way at a stop are traced, too

@@ -129,7 +129,7 @@ async def open_api(
         NotInitialized: There is no store, and none is to be made.
         RelayError: The store cannot be opened.
     """
-    if not make and not store_exists(settings.store_url, settings.data_dir):
+    if not make and not store_exists(settings.store_url, settings.data_dir, settings.store_secret):
         raise NotInitialized(_("there is no relay in {folder}").format(folder=settings.data_dir))
     async with AsyncExitStack() as stack:
         path = settings.data_dir / SOCKET_NAME

@@ -31,6 +31,7 @@ from relay_server.channels import NAME_PATTERN
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.errors import InvalidValue
 from relay_server.files import PREFIX, absolute, default_data_dir, explained, size_of, write_whole
+from relay_server.store.rules import POSTGRES, SQLITE
 
 FILE_NAME = "settings.toml"
 _PORT = f"{PREFIX}PORT"
@@ -84,8 +85,13 @@ class ServerSettings(BaseSettings):
     default_channel: str = Field(
         "chatwoot", pattern=NAME_PATTERN, description="The channel behind /webhook."
     )
-    store_url: Literal["sqlite"] = Field(
-        "sqlite", description="Where events are kept: sqlite, a file in the data dir."
+    store_url: str = Field(
+        "sqlite",
+        description="Where events are kept: sqlite, a file in the data dir; or"
+        " postgresql://user@host/database, which several replicas may share.",
+    )
+    store_password: SecretStr | None = Field(
+        None, description="The database's, which stands in no URL: those are seen."
     )
     search: Literal["on", "off"] = Field(
         "on",
@@ -177,7 +183,7 @@ class ServerSettings(BaseSettings):
         given.append(_trimmed(_read_toml(settings_file(_data_dir(*given)))))
         return tuple(InitSettingsSource(settings_cls, values) for values in given)
 
-    @field_validator("search", "seal_bodies", "store_url", "log_format", "log_level", mode="before")
+    @field_validator("search", "seal_bodies", "log_format", "log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -243,6 +249,30 @@ class ServerSettings(BaseSettings):
             raise ValueError("must begin with http:// or https:// and name a host")
         return value
 
+    @field_validator("store_url")
+    @classmethod
+    def _check_store(cls, value: str) -> str:
+        url = urlsplit(value)
+        if value.lower() == SQLITE:
+            return SQLITE
+        if url.scheme != POSTGRES or not url.hostname or not url.path.strip("/"):
+            raise ValueError(f"must be {SQLITE}, or {POSTGRES}://user@host/database")
+        if url.password is not None:
+            raise ValueError(
+                f"must hold no password, which logs and lists of processes would show: put it"
+                f" into a file, and name that in {PREFIX}STORE_PASSWORD_FILE"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _check_shared(self) -> ServerSettings:
+        if self.store_url != SQLITE and self.secret_key is None:
+            raise ValueError(
+                f"{PREFIX}STORE_URL of a database takes {PREFIX}SECRET_KEY (or _FILE): each replica"
+                " opens what another one sealed"
+            )
+        return self
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -253,6 +283,11 @@ class ServerSettings(BaseSettings):
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE go together")
         return self
+
+    @property
+    def store_secret(self) -> str | None:
+        """The database's password, where it has one."""
+        return self.store_password.get_secret_value() if self.store_password else None
 
     @property
     def seals_bodies(self) -> bool:

@@ -7,17 +7,17 @@ nobody else imports it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import beside
-from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
+from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys
 from relay_server.store.interface import Store
+from relay_server.store.rules import POSTGRES, SQLITE
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.restore import COPYING, Restored, restore
 from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
-
-SQLITE = "sqlite"  # one file in the data dir
 
 
 async def open_store(
@@ -26,32 +26,46 @@ async def open_store(
     on_broken: Callable[[StoreBroken], None] = lambda _: None,
     max_bytes: int = 0,
     bodies: BodyKeys = IN_THE_CLEAR,
+    password: str | None = None,
 ) -> Store:
     """Open the store that a URL names, made if need be, and bring it to this version's shape.
 
     Args:
-        url: `sqlite` is a file in the data dir.
+        url: `sqlite` is a file in the data dir, `postgresql://user@host/database` what it says.
         data_dir: The server's folder, which is there.
         on_broken: Called once, when the disk or the database failed: nothing more can be promised.
         max_bytes: What the store may grow to; 0 for no cap.
         bodies: Seals what is stored of them, and opens it.
+        password: The database's, where it asks for one.
 
     Raises:
         BodyKeyMissing: Not every stored body can be opened.
-        InvalidValue: No store has such a URL.
+        InvalidValue: No store has such a URL, or its library is not installed.
         StoreLocked: Another process has it open.
         StoreTooNew: A later version wrote it.
         StoreBroken: It is damaged, or gone, or no store of ours.
-        StoreUnavailable: It cannot be written to.
+        StoreUnavailable: It cannot be written to, or reached.
     """
-    _check(url)
-    return await open_sqlite(data_dir, on_broken, max_bytes, bodies)
+    if _is_sqlite(url):
+        return await open_sqlite(data_dir, on_broken, max_bytes, bodies)
+    if bodies.known != {CLEAR}:
+        raise InvalidValue("bodies are sealed in a store of SQLite alone: set no keys of bodies")
+    _need_library()
+    from relay_server.store.postgres.link import read_place
+    from relay_server.store.postgres.store import open_postgres
+
+    return await open_postgres(read_place(url, password), on_broken)
 
 
-def store_exists(url: str, data_dir: Path) -> bool:
+def store_exists(url: str, data_dir: Path, password: str | None = None) -> bool:
     """True where a store is, or once was: then none is to be begun anew."""
-    _check(url)
-    return (data_dir / FILE_NAME).exists() or integrity.was_made(data_dir)
+    if _is_sqlite(url):
+        return (data_dir / FILE_NAME).exists() or integrity.was_made(data_dir)
+    _need_library()
+    from relay_server.store.postgres.link import read_place
+    from relay_server.store.postgres.store import is_made
+
+    return is_made(read_place(url, password))
 
 
 def restore_store(url: str, data_dir: Path, backup: Path, now_ms: int) -> Restored:
@@ -62,9 +76,10 @@ def restore_store(url: str, data_dir: Path, backup: Path, now_ms: int) -> Restor
         BackupUnusable: The file is no sound store.
         StoreTooNew: A later version wrote it.
         StoreFull: There is no room for a copy.
-        InvalidValue: A file cannot be read or written.
+        InvalidValue: A file cannot be read or written, or the store is in no file.
     """
-    _check(url)
+    if not _is_sqlite(url):
+        raise InvalidValue("the store is in PostgreSQL, which restores it by itself: pg_restore")
     return restore(data_dir / FILE_NAME, backup, now_ms)
 
 
@@ -74,6 +89,16 @@ def store_files(data_dir: Path) -> tuple[Path, Path]:
     return path, beside(path, COPYING)
 
 
-def _check(url: str) -> None:
-    if url != SQLITE:
-        raise InvalidValue(f"no store has the URL {url.partition(':')[0]!r}; there is {SQLITE}")
+def _is_sqlite(url: str) -> bool:
+    scheme = url.partition(":")[0]
+    if scheme not in (SQLITE, POSTGRES) or (scheme == SQLITE) != (url == SQLITE):
+        raise InvalidValue(f"no store has the URL {scheme!r}; there are {SQLITE} and {POSTGRES}")
+    return url == SQLITE
+
+
+def _need_library() -> None:
+    if find_spec("psycopg") is None:
+        raise InvalidValue(
+            "a store in PostgreSQL takes a library that is not installed:"
+            " pip install 'relay-tunnel[postgres]'"
+        )

@@ -8,6 +8,9 @@ import msgspec
 
 from relay_server.values import Selection
 
+SQLITE = "sqlite"  # the URL of a store in one file in the data dir
+POSTGRES = "postgresql"  # the scheme of one in a database, which several replicas may share
+
 MAX_SUBSCRIPTIONS = 1_000  # of a channel
 MAX_RUNNING_REPLAYS = 16  # of a subscription
 MAX_WAITING_EDITED = 64  # edited events of a subscription; one more: 409

@@ -10,6 +10,8 @@ import pytest
 
 from relay_server.store.interface import Store
 from relay_server.values import Channel
+from tests.support.needs import lacks
+from tests.support.postgres import programs
 from tests.support.stores import BACKENDS, Stores, make_channel
 
 
@@ -23,6 +25,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """Every backend in turn."""
+    if request.param == "postgres" and programs() is None:
+        lacks("PostgreSQL (on Debian: apt install postgresql)")
     async with AsyncExitStack() as stack:
         yield Stores(request.param, tmp_path, stack)
 

@@ -17,6 +17,8 @@ from relay_server.errors import StoreBroken
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space, Store
+from relay_server.store.postgres.link import read_place
+from relay_server.store.postgres.store import open_postgres
 from relay_server.store.sql.jobs import Arrival, Call, Job, Operation, answer
 from relay_server.store.sqlite.batch import Batches, First
 from relay_server.store.sqlite.database import Database, prepare
@@ -33,8 +35,9 @@ from relay_server.values import (
 )
 from tests.support.clock import START_MS
 from tests.support.events import new_event
+from tests.support.postgres import database_of
 
-BACKENDS = ("sqlite",)
+BACKENDS = ("sqlite", "postgres")
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 EVERYTHING = Selection()
 T = TypeVar("T")
@@ -124,11 +127,19 @@ class MemoryStore(SqliteStore):
         )
 
 
+def _fail(error: StoreBroken) -> None:
+    raise error
+
+
 @asynccontextmanager
 async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
-    """A store of a backend, closed at the end."""
-    bodies = {"sqlite": IN_THE_CLEAR, "sealed": BodyKeys(KEY)}[backend]
-    store = await open_sqlite(data_dir, bodies=bodies)
+    """A store of a backend, closed at the end; opened again, it holds what it held."""
+    store: Store
+    if backend == "postgres":
+        store = await open_postgres(read_place(database_of(data_dir)), _fail)
+    else:
+        bodies = {"sqlite": IN_THE_CLEAR, "sealed": BodyKeys(KEY)}[backend]
+        store = await open_sqlite(data_dir, bodies=bodies)
     try:
         yield store
     finally:

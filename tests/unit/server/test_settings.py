@@ -181,6 +181,8 @@ def test_a_settings_file_that_is_a_folder(environment: Environment, tmp_path: Pa
         ("log_format", SECRET),
         ("log_level", "loud"),
         ("store_url", f"postgres://{SECRET}"),
+        ("store_url", f"postgresql://ana:{SECRET}@db/relay"),
+        ("store_url", f"postgresql://{SECRET}"),
         ("tls_cert_file", f"/{SECRET}"),
     ],
 )

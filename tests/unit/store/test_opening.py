@@ -24,7 +24,17 @@ async def test_a_store_is_made_once_and_found_again(tmp_path: Path) -> None:
     await again.close()
 
 
-@pytest.mark.parametrize("url", ["", "mysql://root:SECRET@db/relay", "sqlite3"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mysql://root:SECRET@db/relay",
+        "sqlite3",
+        "sqlite://SECRET",
+        "postgresql",
+        "postgresql://root:SECRET@db/relay",
+    ],
+)
 async def test_no_other_url_opens_anything(url: str, tmp_path: Path) -> None:
     """And the message repeats no password."""
     with pytest.raises(InvalidValue) as raised:

@@ -52,7 +52,7 @@ SELECT position FROM events WHERE id = :id;
 -- name: ids_ending
 SELECT id FROM (
     SELECT id FROM events WHERE position BETWEEN :first AND :last
-    ORDER BY position DESC LIMIT :looked_at)
+    ORDER BY position DESC LIMIT :looked_at) AS newest
 WHERE substr(id, length(id) - length(:end) + 1) = :end LIMIT 10;
 
 -- name: list_events
@@ -63,7 +63,7 @@ WHERE position >= :first AND position < :before ORDER BY position DESC LIMIT :li
 -- How far a look at so many events goes.
 SELECT max(position), count(*) FROM (
     SELECT position FROM events WHERE position > :after AND position <= :last
-    ORDER BY position LIMIT :limit);
+    ORDER BY position LIMIT :limit) AS next_ones;
 
 -- name: select_events
 -- :sequences is a JSON list. :of_any_account is the end of keys that begin with a number.

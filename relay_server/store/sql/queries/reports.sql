@@ -68,7 +68,7 @@ SELECT
             WHERE k.subscription = s.number AND k.last >= (e.position & @MASK)
             ORDER BY k.last LIMIT 1) <= (e.position & @MASK), FALSE)
      ORDER BY e.position LIMIT 1)
-FROM subscriptions s JOIN counted c ON c.number = s.channel JOIN (SELECT :after AS after) a
+FROM subscriptions s JOIN counted c ON c.number = s.channel CROSS JOIN (SELECT :after AS after) a
 WHERE s.number = :number;
 
 -- name: place_of

@@ -1,0 +1,119 @@
+"""A `Database` of the parts on a link: named queries, transactions, migrations."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any, TypeVar
+
+from relay_server.errors import StoreTooNew
+from relay_server.metrics import COMMIT_BUCKETS, Times
+from relay_server.store.bodies import IN_THE_CLEAR
+from relay_server.store.feed import Change
+from relay_server.store.postgres.link import SCHEMA, Link
+from relay_server.store.postgres.sql import migrations, queries
+from relay_server.store.sql.database import Row
+
+ROWS_AT_ONCE = 500  # of VALUES in one statement
+# Of advisory locks, which the whole cluster shares: ours in this database.
+WRITING, MIGRATING = 0x52454C59_00000001, 0x52454C59_00000002
+T = TypeVar("T")
+
+
+class Database:
+    """One connection; it belongs to one thread at a time.
+
+    Attributes:
+        changes: What the transaction changes, to be told once it is committed.
+        commits: How long commits took.
+    """
+
+    bodies = IN_THE_CLEAR
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.changes: list[Change] = []
+        self.commits = Times(COMMIT_BUCKETS)
+        self._queries = queries()
+
+    def run(self, query: str, /, **values: Any) -> None:
+        """Execute a named query for its effect."""
+        self.link.rows(self._queries[query], values)
+
+    def run_rows(self, query: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Execute a named INSERT for many rows by few statements."""
+        head, one, tail = re.split(r"VALUES (\([?, ]+\))", self._queries[query])
+        one = one.replace("?", "%s")
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[start : start + ROWS_AT_ONCE]
+            values = tuple(chain.from_iterable(some))
+            self.link.rows(f"{head}VALUES {', '.join([one] * len(some))}{tail}", values)
+
+    def all(self, query: str, /, **values: Any) -> list[Row]:
+        """All rows of a named query."""
+        return self.link.rows(self._queries[query], values)
+
+    def each(self, query: str, /, **values: Any) -> Iterator[Row]:
+        """The rows of a named query."""
+        return iter(self.all(query, **values))
+
+    def one(self, query: str, /, **values: Any) -> Row | None:
+        """The first row of a named query, if there is one."""
+        rows = self.all(query, **values)
+        return rows[0] if rows else None
+
+    def value(self, query: str, /, **values: Any) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.all(query, **values)
+        return rows[0][0] if rows else None
+
+    def begin(self) -> None:
+        """Start a transaction that writes, after those of other replicas.
+
+        They follow one another, as if there were one writer: parts look first, and then write. What
+        many do at once, to append webhooks, does not wait for it.
+        """
+        self.changes = []
+        self.link.begin()
+        self.link.rows("SELECT pg_advisory_xact_lock(%s)", (WRITING,))
+
+    def commit(self) -> None:
+        """End it; once this returns, it survives a crash."""
+        began = time.perf_counter()
+        self.link.commit()
+        self.commits.add(time.perf_counter() - began)
+
+    def ask(self, query: Callable[[Database], T]) -> T:
+        """Have a question answered."""
+        return query(self)
+
+
+def prepare(link: Link) -> None:
+    """Bring the schema to this version's shape; one replica does, the others wait.
+
+    Raises:
+        StoreTooNew: A later version has been here.
+    """
+    scripts = migrations()
+    link.rows("SELECT pg_advisory_lock(%s)", (MIGRATING,))
+    try:
+        link.script(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        link.script("CREATE TABLE IF NOT EXISTS migrated (version integer PRIMARY KEY)")
+        [(version,)] = link.rows("SELECT coalesce(max(version), 0) FROM migrated")
+        if version > len(scripts):
+            raise StoreTooNew(
+                f"{link.place.name} has version {version}, this program knows up to {len(scripts)}"
+            )
+        for number, script in enumerate(scripts[version:], version + 1):
+            link.begin()
+            try:
+                link.script(script)
+                link.rows("INSERT INTO migrated VALUES (%s)", (number,))
+                link.commit()
+            except BaseException:
+                link.rollback()
+                raise
+    finally:
+        link.rows("SELECT pg_advisory_unlock(%s)", (MIGRATING,))

@@ -1,0 +1,364 @@
+"""A connection to PostgreSQL. Only this module knows which library speaks to it.
+
+What a `Link` promises is what the store's promise rests on:
+
+- **Nothing is ever cancelled.** A CancelRequest, or a session that ends while its commit waits for
+  the standby, makes that commit visible though no standby has it. So no call is interrupted. One
+  that takes too long ends by its socket: `Watch` shuts that down, the server does not learn of it
+  before it writes, and what became of the call is unknown.
+- **Unknown is not done.** A call that ends so raises `LinkLost`. Whoever made it asks again under
+  the same ids, by another link.
+- **A commit that an operator let go** comes back as a success with a warning (01000, "canceling
+  wait for synchronous replication"). Here it raises `LinkLost`, too.
+- **The primary, and no other.** All hosts are asked at once; of those that are not in recovery the
+  one with the highest timeline is taken, so that an old primary that is back is left alone.
+
+A link belongs to one thread at a time; only `Watch` and `abandon` come from others.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import ClientCursor, errors, sql
+from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.string import StrDumper, TextLoader
+
+from relay_protocol.errors import RelayError
+from relay_server.errors import (
+    InvalidValue,
+    StoreBroken,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+from relay_server.store.sql.database import Row
+
+USUAL_PORT = 5432  # of a PostgreSQL
+CONNECT_S = 2  # for a host to take a connection: libpq knows nothing shorter
+LOOK_S = 0.05  # how often deadlines are looked at
+LOCK_TIMEOUT_MS = 800  # for a row that another replica has: less than a webhook waits
+IDLE_TIMEOUT_MS = 10_000  # of a transaction whose replica froze: then the server undoes it
+SCHEMA = "relay"
+# PostgreSQL's text has no NUL. In its place stands a character that Unicode gives to nobody.
+_ESCAPE = "\U0010ffff"
+
+
+class LinkLost(StoreUnavailable, code="store_unreachable"):
+    """The database did not answer in time, or the connection ended: what was asked may be done."""
+
+
+class Place(NamedTuple):
+    """A database, and where it may be found.
+
+    Attributes:
+        hosts: Names or addresses, each with its port.
+        options: All else that libpq is to know.
+    """
+
+    hosts: Sequence[tuple[str, int]]
+    options: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """For people, without a secret."""
+        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"postgresql://{hosts}/{self.options.get('dbname', '')}"
+
+
+def read_place(url: str, password: str | None = None) -> Place:
+    """Read a URL, `postgresql://user@host1:5432,host2/db?sslmode=verify-full`.
+
+    Raises:
+        InvalidValue: It is none, or has a password in it.
+    """
+    try:
+        options = conninfo_to_dict(url)
+    except psycopg.Error as exc:
+        raise InvalidValue(f"the store's URL cannot be read: {exc}".replace(url, "…")) from None
+    if "password" in options:
+        raise InvalidValue(
+            "the store's URL holds a password, which logs and process lists would show:"
+            " put it into a file, and name that in RELAY_SERVER_STORE_PASSWORD_FILE"
+        )
+    if not options.get("host") or not options.get("dbname"):
+        raise InvalidValue("the store's URL names no host, or no database")
+    hosts = str(options.pop("host")).split(",")
+    ports = [int(port or USUAL_PORT) for port in str(options.pop("port", "")).split(",")]
+    if len(ports) == 1:
+        ports *= len(hosts)
+    if len(ports) != len(hosts):
+        raise InvalidValue("the store's URL has more hosts than ports")
+    if password is not None:
+        options["password"] = password
+    return Place(list(zip(hosts, ports, strict=True)), options)
+
+
+class Watch:
+    """Ends calls that take too long, of all links; a thread of its own."""
+
+    def __init__(self) -> None:
+        self._links: set[Link] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="relay-watch", daemon=True)
+        self._thread.start()
+
+    def add(self, link: Link) -> None:
+        """Look at a link's deadlines, until it is closed."""
+        self._links.add(link)
+
+    def remove(self, link: Link) -> None:
+        """Look at it no more."""
+        self._links.discard(link)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            now = time.monotonic()
+            for link in tuple(self._links):
+                if link.deadline <= now:
+                    link.abandon()
+
+
+class Link:
+    """One connection to a primary.
+
+    Args:
+        place: The database.
+        name: What `pg_stat_activity` shows of it.
+        limit_s: For a call to be answered.
+        watch: Looks at that.
+        reading: Nothing is to be written.
+
+    Attributes:
+        deadline: When the call that is under way is to have been answered; monotonic seconds.
+
+    Raises:
+        StoreUnavailable: No primary can be reached.
+        StoreBroken: What answers is not to be trusted with webhooks.
+    """
+
+    def __init__(
+        self, place: Place, name: str, limit_s: float, watch: Watch, *, reading: bool = False
+    ) -> None:
+        self.place = place
+        self.deadline = math.inf
+        self._limit_s = limit_s
+        self._watch = watch
+        self._let_go = False  # somebody ended the wait for the standby
+        self._connection = find_primary(place, name, reading=reading)
+        self._connection.add_notice_handler(self._notice)
+        self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))
+        watch.add(self)
+
+    @property
+    def ended(self) -> bool:
+        """It is of no use any more."""
+        return self._connection.closed
+
+    def rows(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[Row]:
+        """The rows of a query whose values are written into it here."""
+        with self._call(), ClientCursor(self._connection) as cursor:
+            cursor.execute(query, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def called(self, query: str, values: Sequence[Any]) -> list[Row]:
+        """The rows of a query whose values, binary and of known types, are sent beside it."""
+        with self._call():
+            cursor = self._connection.execute(query, values, prepare=True, binary=True)
+            return cursor.fetchall()
+
+    def script(self, text: str) -> None:
+        """Execute statements that bring no rows."""
+        with self._call():
+            self._connection.execute(text)
+
+    def notify(self, channel: str, payload: str) -> None:
+        """Tell who listens; in a statement of its own, never in a transaction that writes.
+
+        In one it would take a lock of the whole cluster until the standby has answered.
+        """
+        self.rows("SELECT pg_notify(%s, %s)", (channel, payload))
+
+    def listen(self, channel: str) -> None:
+        """Hear what is told on a channel."""
+        name = sql.Identifier(channel).as_string(self._connection)
+        self.script(f"LISTEN {name}")
+
+    def heard(self, within_s: float) -> Iterator[str]:
+        """What was told, and what is told within a time."""
+        with self._translated():
+            for told in self._connection.notifies(timeout=within_s, stop_after=1):
+                yield told.payload
+
+    def begin(self) -> None:
+        """Start a transaction."""
+        self.script("BEGIN")
+
+    def commit(self) -> None:
+        """End it: once this returns, its standby has it, where there is one."""
+        self.script("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo it; a link that is lost has undone it."""
+        with suppress(LinkLost):
+            self.script("ROLLBACK")
+
+    def abandon(self) -> None:
+        """Have the call that is under way end at once, from any thread; the server is not told."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._watch.remove(self)
+        with suppress(psycopg.Error):
+            self._connection.close()
+        self._socket.close()
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        self.deadline = time.monotonic() + self._limit_s
+        try:
+            with self._translated():
+                yield
+        finally:
+            self.deadline = math.inf
+        if self._let_go:
+            self.close()
+            raise LinkLost("the database gave up to wait for its standby")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as exc:
+            failure = translate(exc, self.place.name)
+            if isinstance(failure, LinkLost):
+                self.close()
+            raise failure from exc
+
+    def _notice(self, notice: errors.Diagnostic) -> None:
+        self._let_go = self._let_go or notice.sqlstate == "01000"
+
+
+def translate(error: psycopg.Error, place: str) -> RelayError:
+    """Say in our words what an error means for whoever asked."""
+    state, why = error.sqlstate or "", str(error).strip()
+    if isinstance(error, psycopg.OperationalError) and state in ("", "57P01", "57P02", "57P03"):
+        return LinkLost(f"{place} does not answer: {why}")
+    match state[:2], state:
+        case ("08", _):
+            return LinkLost(f"{place} does not answer: {why}")
+        case (_, "53100"):
+            return StoreFull(f"the disk of {place} is full")
+        case (_, "25006"):
+            return StoreReadOnly(f"{place} is read-only: {why}")
+        case ("XX" | "58", _):
+            return StoreBroken(f"the database {place} failed: {why}")
+        case _:
+            return StoreUnavailable(f"{place} cannot do this now: {why}")
+
+
+def find_primary(place: Place, name: str, *, reading: bool = False) -> psycopg.Connection[Row]:
+    """Connect to the host that takes what is written.
+
+    Raises:
+        StoreUnavailable: None does.
+    """
+    found = list[tuple[str, psycopg.Connection[Row]]]()
+    failures = list[str]()
+    with ThreadPoolExecutor(len(place.hosts), thread_name_prefix="relay-connect") as threads:
+        asked = [threads.submit(_connect, place, host, name, reading) for host in place.hosts]
+        for answer in as_completed(asked):
+            try:
+                found.append(answer.result())
+            except psycopg.Error as exc:
+                failures.append(str(exc).strip())
+    primaries = sorted((one for one in found if one[0]), key=lambda one: one[0])
+    for _, connection in found:
+        if not primaries or connection is not primaries[-1][1]:
+            connection.close()
+    if not primaries:
+        why = "; ".join(failures) or "every host is a standby"
+        raise LinkLost(f"{place.name} cannot be reached: {why}")
+    return primaries[-1][1]
+
+
+def _connect(
+    place: Place, host: tuple[str, int], name: str, reading: bool
+) -> tuple[str, psycopg.Connection[Row]]:
+    """A connection, with the timeline that its host writes; empty for a standby."""
+    settings = {
+        "search_path": SCHEMA,
+        "synchronous_commit": "on",
+        "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
+        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_MS}ms",
+        "default_transaction_read_only": "on" if reading else "off",
+        "jit": "off",
+        "bytea_output": "hex",
+    }
+    connection = psycopg.connect(
+        host=host[0],
+        port=host[1],
+        connect_timeout=CONNECT_S,
+        application_name=name,
+        options=" ".join(f"-c {key}={value}" for key, value in settings.items()),
+        autocommit=True,
+        prepare_threshold=None,
+        **place.options,
+    )
+    _adapt(connection)
+    row = connection.execute(
+        "SELECT CASE WHEN pg_is_in_recovery() THEN ''"
+        " ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
+    ).fetchone()
+    assert row is not None
+    return row[0], connection
+
+
+class _Text(StrDumper):
+    """Text without its NULs."""
+
+    def dump(self, obj: str) -> Any:
+        if "\0" in obj or _ESCAPE in obj:
+            obj = obj.replace(_ESCAPE, _ESCAPE + "1").replace("\0", _ESCAPE + "0")
+        return super().dump(obj)
+
+
+class _TextAgain(TextLoader):
+    """Text with them."""
+
+    def load(self, data: Any) -> Any:
+        text = super().load(data)
+        if isinstance(text, str) and _ESCAPE in text:
+            return text.replace(_ESCAPE + "0", "\0").replace(_ESCAPE + "1", _ESCAPE)
+        return text
+
+
+class _Whole(Loader):
+    """A sum of whole numbers, which PostgreSQL makes a `numeric` of."""
+
+    def load(self, data: Any) -> int:
+        return int(bytes(data))
+
+
+def _adapt(connection: psycopg.Connection[Row]) -> None:
+    adapters = connection.adapters
+    adapters.register_dumper(str, _Text)
+    adapters.register_loader("text", _TextAgain)
+    adapters.register_loader("numeric", _Whole)

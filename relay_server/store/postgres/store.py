@@ -1,0 +1,244 @@
+"""The store in a PostgreSQL: what happens many times a second, and how it is opened and closed.
+
+Its parts are those of every database (`store.sql`). What is its own is how webhooks are stored (one
+call, `append_v1`), that progress is not written by the way of them, and that other replicas change
+the same tables: what they do comes by `Neighbours`, what this one does is told to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from relay_protocol.errors import RelayError
+from relay_server.errors import ChannelNotFound, InvalidValue, StoreBroken, StoreUnavailable
+from relay_server.store.cache import Cache
+from relay_server.store.feed import Feed, Progressed
+from relay_server.store.interface import Space, Waiter
+from relay_server.store.postgres.database import Database, prepare
+from relay_server.store.postgres.link import Link, Place, Watch
+from relay_server.store.postgres.reading import ReadingThread
+from relay_server.store.postgres.writer import Writer, digest_of
+from relay_server.store.sql.audit import SqlAudit
+from relay_server.store.sql.catalogue import SqlCatalogue, load
+from relay_server.store.sql.edited import SqlEdited
+from relay_server.store.sql.events import SqlEvents
+from relay_server.store.sql.invitations import SqlInvitations
+from relay_server.store.sql.jobs import Arrival, tell
+from relay_server.store.sql.part import asks, nothing
+from relay_server.store.sql.pending import Pending
+from relay_server.store.sql.pins import SqlPins
+from relay_server.store.sql.readers import SqlReaders
+from relay_server.store.sql.reports import SqlReports
+from relay_server.store.sql.rows import encode
+from relay_server.store.sql.sessions import SqlSessions
+from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progress
+
+log = structlog.get_logger()
+
+RECORD_WITHIN_S = 0.05  # for progress to be written, together
+RECORD_AGAIN_S = 1.0  # after it could not be
+APPEND_S = 1.0  # for webhooks to be stored by one call
+OPERATE_S = 10.0  # for a statement of anything else; its senders have deadlines of their own
+READ_S = 5.0  # for a question to be answered
+
+
+class PostgresStore(
+    SqlEvents,
+    SqlReaders,
+    SqlCatalogue,
+    SqlReports,
+    SqlEdited,
+    SqlPins,
+    SqlAudit,
+    SqlInvitations,
+    SqlSessions,
+):
+    """A `Store` in a PostgreSQL.
+
+    Args:
+        connect: Makes a link, by its name.
+        watch: Of these links.
+        on_broken: Called once when the database failed.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[str], Link],
+        watch: Watch,
+        on_broken: Callable[[StoreBroken], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._watch = watch
+        self._reading = ReadingThread(lambda: connect("read"), "relay-reader")
+        self._reports = ReadingThread(lambda: connect("report"), "relay-reports")
+        database = self._reading.database
+        skipping = [reader for (reader,) in database.all("readers_that_skip")]
+        self._pending = Pending(lambda: self.feed.wants(Progressed), skipping)
+        self.space = Space()
+        self.feed = Feed()
+        self._looking = set[asyncio.Task[None]]()
+        self._record_timer: asyncio.TimerHandle | None = None
+        self._cache = Cache(*load(database), self.feed)
+        self._writer = Writer(
+            connect, self._write_pending, self.feed.tell, lambda *_: None, on_broken
+        )
+
+    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
+        future: asyncio.Future[Appended] = self._loop.create_future()
+        self.append_for(channel, event, future)
+        return future
+
+    def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
+        if (arrival := self._arrival(channel, event, waiter)) is None:
+            return
+        arrival.held.arriving += arrival.weight  # until it is answered
+        try:
+            self._writer.append(arrival)
+        except RelayError as exc:
+            arrival.held.arriving -= arrival.weight
+            waiter.set_exception(exc)
+
+    def refuse_for(
+        self, channel: ChannelNumber, event: NewEvent, waiter: Waiter, refusal: RelayError
+    ) -> None:
+        if (arrival := self._arrival(channel, event, waiter)) is not None:
+            looking = self._loop.create_task(self._refuse_unknown(arrival, refusal))
+            self._looking.add(looking)  # the loop itself keeps no task
+            looking.add_done_callback(self._looking.discard)
+
+    def record(self, claim: Claim, progress: Progress) -> None:
+        if self._pending.add(claim, progress):
+            self._record_within(RECORD_WITHIN_S)
+
+    def size(self) -> int:
+        return 0
+
+    async def backup(self, file: Path) -> Sequence[str]:
+        raise InvalidValue(
+            "the store is in PostgreSQL, which backs it up by itself: pg_dump --schema=relay"
+        )
+
+    async def close(self) -> None:
+        try:
+            await self.flush()
+        except StoreUnavailable as exc:
+            log.warning("the last progress was not written: deliveries may repeat", error=str(exc))
+        finally:
+            await self._writer.close()
+            if self._record_timer is not None:
+                self._record_timer.cancel()
+            for reading in (self._reading, self._reports):
+                await reading.close(abandon=False)
+            await asyncio.to_thread(self._watch.close)
+
+    def _arrival(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> Arrival | None:
+        """What is to be stored; None where its channel is gone, and its waiter knows."""
+        held = self._cache.of(channel)
+        if held is None:
+            waiter.set_exception(ChannelNotFound(f"number {channel}"))
+            return None
+        request = encode(event.request)
+        weight = len(event.body) + len(request)
+        return Arrival(channel, event, request, weight, 0, held.window_ms, held, waiter)
+
+    async def _refuse_unknown(self, arrival: Arrival, refusal: RelayError) -> None:
+        """What is stored already needs nobody to read it."""
+        result: Appended | Exception | None
+        try:
+            result = await self._find_duplicate(arrival)
+        except RelayError as exc:
+            result = exc
+        tell(arrival.waiter, result or refusal)
+
+    @asks
+    def _find_duplicate(self, database: Database, arrival: Arrival) -> Appended | None:
+        new = arrival.new
+        if new.sender_id is None:
+            return None
+        found = database.one(
+            "duplicate_of",
+            channel=arrival.channel,
+            sender_id=new.sender_id,
+            digest=digest_of(new.request, new.body),
+            received_at=new.received_at,
+            window_ms=arrival.window_ms,
+        )
+        return None if found is None else Appended(found[0], found[1], duplicate=True)
+
+    def _write_pending(self, database: Database) -> Callable[[bool], None]:
+        """In the thread that writes; what could not be written is tried again."""
+
+        def finish(committed: bool) -> None:
+            if committed:
+                self._pending.written()
+            else:
+                self._pending.failed()
+                self._loop.call_soon_threadsafe(self._record_within, RECORD_AGAIN_S)
+
+        try:
+            self._pending.write(database)
+        except Exception:
+            finish(False)
+            raise
+        return finish
+
+    def _record_within(self, within_s: float) -> None:
+        if self._record_timer is None:
+            self._record_timer = self._loop.call_later(within_s, self._record)
+
+    def _record(self) -> None:
+        self._record_timer = None
+        if not self._pending.waiting:
+            return
+        try:
+            self._writer.submit(nothing).add_done_callback(_look)
+        except RelayError:
+            self._record_within(RECORD_AGAIN_S)
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    """A failure was told to whoever must know; here it only has to be looked at."""
+    if not future.cancelled():
+        future.exception()
+
+
+def is_made(place: Place) -> bool:
+    """Whether a database holds a store of ours."""
+    watch = Watch()
+    try:
+        link = Link(place, "relay/look", READ_S, watch, reading=True)
+        try:
+            return bool(link.rows("SELECT 1 WHERE to_regclass('relay.migrated') IS NOT NULL"))
+        finally:
+            link.close()
+    finally:
+        watch.close()
+
+
+async def open_postgres(place: Place, on_broken: Callable[[StoreBroken], None]) -> PostgresStore:
+    """Open the store in a database, as `opening.open_store` says."""
+    watch = Watch()
+    limits = {"append": APPEND_S, "operate": OPERATE_S, "read": READ_S, "report": READ_S}
+
+    def connect(name: str) -> Link:
+        reading = name in ("read", "report")
+        return Link(place, f"relay/{name}", limits[name], watch, reading=reading)
+
+    def begin() -> None:
+        link = Link(place, "relay/prepare", OPERATE_S, watch)
+        try:
+            prepare(link)
+        finally:
+            link.close()
+
+    try:
+        await asyncio.to_thread(begin)
+        return PostgresStore(connect, watch, on_broken)
+    except BaseException:
+        await asyncio.to_thread(watch.close)
+        raise

@@ -1,0 +1,128 @@
+"""A PostgreSQL of our own: a cluster in a folder, on a port of its own, ended with the tests."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg
+
+from tests.support.processes import free_port
+
+FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")  # nothing here survives
+USER = "postgres"
+
+
+def programs() -> Path | None:
+    """Where PostgreSQL's programs are, the newest version's; None where there are none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
+    return found[-1].parent if found else None
+
+
+class Cluster:
+    """A PostgreSQL server.
+
+    Args:
+        folder: Its own; made anew.
+        settings: Lines of its configuration.
+    """
+
+    def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
+        self.folder, self.port = folder, free_port()
+        self.lent: Path | None = None  # whose database its own is now
+        self._settings = (
+            "listen_addresses='127.0.0.1'",
+            f"port={self.port}",
+            f"unix_socket_directories='{folder}'",
+            "shared_buffers=32MB",
+            *settings,
+        )
+
+    def make(self) -> None:
+        """Make its files."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o755)
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, USER, USER)
+        self.run("initdb", "--no-sync", "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C.UTF-8")
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write("\n".join([*self._settings, ""]))
+
+    @property
+    def data(self) -> Path:
+        """Where its files are."""
+        return self.folder / "data"
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        self.run("pg_ctl", "-w", "-s", "-l", str(self.folder / "log"), "start")
+
+    def stop(self, how: str = "immediate") -> None:
+        """End it."""
+        self.run("pg_ctl", "-s", "-m", how, "stop")
+
+    def run(self, program: str, *args: str) -> None:
+        """Run one of PostgreSQL's programs on its files, never as root."""
+        folder = programs()
+        assert folder is not None
+        command = [str(folder / program), "-D", str(self.data), *args]
+        subprocess.run(
+            command,
+            user=USER if os.geteuid() == 0 else None,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
+
+    def url(self, database: str = USER) -> str:
+        """Where a database of it is."""
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def create(self, database: str) -> str:
+        """Make a database; gives its URL."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{database}"'.encode())
+        return self.url(database)
+
+
+@functools.cache
+def shared_cluster() -> Cluster:
+    """The one that tests of a process share; what is in it may be lost at any time."""
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="relay-postgres-")), FAST)
+    cluster.make()
+    cluster.start()
+
+    def end() -> None:
+        cluster.stop()
+        shutil.rmtree(cluster.folder, ignore_errors=True)
+
+    atexit.register(end)
+    return cluster
+
+
+_TABLES = """
+DO $$ DECLARE every text; BEGIN
+    SELECT string_agg(format('relay.%I', tablename), ', ') INTO every FROM pg_tables
+    WHERE schemaname = 'relay' AND tablename <> 'migrated';
+    IF every IS NOT NULL THEN EXECUTE 'TRUNCATE ' || every || ' RESTART IDENTITY CASCADE'; END IF;
+END $$
+"""
+
+
+def database_of(folder: Path) -> str:
+    """The URL of a folder's database: empty at first, and lost once another folder's is asked for.
+
+    It is one for all of them, since to make one takes longer than most tests.
+    """
+    cluster = shared_cluster()
+    if folder != cluster.lent:
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            connection.execute(_TABLES)
+        cluster.lent = folder
+    return cluster.url()

@@ -1,0 +1,129 @@
+"""A link to PostgreSQL: what it says of a database that does not answer, and what it never does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from relay_server.errors import InvalidValue, StoreFull, StoreReadOnly, StoreUnavailable
+from relay_server.store.postgres.link import Link, LinkLost, Place, Watch, read_place
+from tests.support.needs import lacks
+from tests.support.postgres import programs, shared_cluster
+from tests.support.processes import free_port
+
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def place() -> Place:
+    """A database."""
+    if programs() is None:
+        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    return read_place(shared_cluster().url())
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """It ends calls that take too long."""
+    watch = Watch()
+    yield watch
+    watch.close()
+
+
+@pytest.fixture
+def link(place: Place, watch: Watch) -> Iterator[Link]:
+    """A link whose calls may take half a second."""
+    link = Link(place, "relay/test", 0.5, watch)
+    yield link
+    link.close()
+
+
+def test_nobody_there_is_said_with_the_place_and_no_secret(watch: Watch) -> None:
+    url = f"postgresql://relay@127.0.0.1:{free_port()},127.0.0.1:{free_port()}/relay"
+    with pytest.raises(LinkLost, match="cannot be reached") as raised:
+        Link(read_place(url, SECRET), "relay/test", 1.0, watch)
+    assert raised.value.code == "store_unreachable"
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://relay:{SECRET}@db/relay",
+        "postgresql:///relay",
+        "postgresql://relay@db",
+        f"postgresql://relay@db/relay?no_such={SECRET}",
+        "host=a,b,c port=1,2 dbname=relay",
+    ],
+)
+def test_a_url_that_is_none(url: str) -> None:
+    with pytest.raises(InvalidValue) as raised:
+        read_place(url)
+    assert SECRET not in str(raised.value)
+
+
+def test_hosts_have_ports_of_their_own_or_one() -> None:
+    assert read_place("postgresql://relay@a:1,b:2/relay").hosts == [("a", 1), ("b", 2)]
+    assert read_place("postgresql://relay@a,b/relay").hosts == [("a", 5432), ("b", 5432)]
+
+
+def test_a_call_that_takes_too_long_is_ended_and_not_cancelled(
+    place: Place, watch: Watch, link: Link
+) -> None:
+    """To cancel would let a commit be seen that no standby has: the server goes on with it."""
+    began = time.monotonic()
+    with pytest.raises(LinkLost):
+        link.rows("SELECT pg_sleep(2), 'still here'")
+    assert time.monotonic() - began < 1.5
+    assert link.ended
+
+    other = Link(place, "relay/look", 1.0, watch)
+    running = (
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%still here%' AND state = 'active'"
+    )
+    assert other.rows(f"{running} AND pid <> pg_backend_pid()") == [(1,)]
+    other.close()
+
+
+def test_a_commit_that_somebody_let_go_is_none(link: Link) -> None:
+    """As an operator does who cancels what waits for its standby: told as done, with a warning."""
+    with pytest.raises(LinkLost, match="standby"):
+        link.script(
+            "DO $$ BEGIN RAISE WARNING USING ERRCODE = '01000', MESSAGE ="
+            " 'canceling wait for synchronous replication due to user request'; END $$"
+        )
+    assert link.ended
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("53100", StoreFull),
+        ("25006", StoreReadOnly),
+        ("57P01", LinkLost),
+        ("42P01", StoreUnavailable),
+    ],
+)
+def test_errors_are_told_apart(link: Link, state: str, kind: type[Exception]) -> None:
+    with pytest.raises(StoreUnavailable) as raised:
+        link.script(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$")
+    assert type(raised.value) is kind
+
+
+def test_what_is_told_is_heard_by_who_listens(place: Place, watch: Watch, link: Link) -> None:
+    listening = Link(place, "relay/listen", 1.0, watch)
+    listening.listen("relay_test")
+    threading.Timer(0.05, link.notify, ("relay_test", "olá 🎉")).start()
+
+    assert list(listening.heard(5.0)) == ["olá 🎉"]
+    assert list(listening.heard(0.01)) == []
+    listening.close()
+
+
+def test_text_keeps_what_postgres_has_no_place_for(link: Link) -> None:
+    text = "a\0b\U0010ffffc\U0010ffff0"
+    assert link.rows("SELECT %(text)s::text", {"text": text}) == [(text,)]
+    assert link.rows("SELECT sum(n) FROM generate_series(1, 3) AS s (n)") == [(6,)]
