@@ -1,8 +1,16 @@
-"""States as people read them, of deliveries."""
+"""States as people read them, of deliveries, and which of them are told as they change."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
+
+from relay_terminal.layout import when
+from relay_terminal.retold import retold
 from relay_terminal.words import _
+
+MAX_FOLLOWED = 1_000  # events that a filter meant, of which deliveries are shown as they go on
+UNDECIDED = ("pending", "under_way")  # states of a delivery that say nothing of its target
 
 
 def state_of(delivery: str, attempt: int) -> str:
@@ -18,3 +26,38 @@ def state_of(delivery: str, attempt: int) -> str:
         "expired": _("expired"),
     }
     return words.get(delivery, delivery)
+
+
+def became(state: str, attempt: int, status: int | None, reason: str, due_at: int | None) -> str:
+    """Say what became of a delivery: `retrying 500: the target answered 500, next attempt at …`."""
+    said = state_of(state, attempt) + (f" {status}" if status is not None else "")
+    if state == "delivered":
+        return said
+    said += f": {retold(reason)}" if reason else ""
+    if due_at is not None:
+        said += _(", next attempt at {time}").format(time=when(due_at)[-8:])
+    return said
+
+
+class Followed:
+    """Which messages of a feed are shown: events, and what becomes of these.
+
+    Args:
+        name: The subscription whose deliveries are meant; empty for all.
+        everything: No filter: also what becomes of events that came before.
+    """
+
+    def __init__(self, name: str, *, everything: bool) -> None:
+        self._name, self._everything = name, everything
+        self._shown = deque[str](maxlen=MAX_FOLLOWED)
+
+    def shows(self, kind: str, message: Mapping[str, object]) -> bool:
+        """Whether a message is for people, or for whoever reads it for them."""
+        if kind == "event":
+            self._shown.append(str(message.get("id")))
+            return True
+        if kind != "delivery" or message.get("state") in UNDECIDED:
+            return False
+        if self._name and message.get("subscription") != self._name:
+            return False
+        return self._everything or message.get("event") in self._shown

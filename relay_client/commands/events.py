@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +27,7 @@ from relay_client.errors import ClientError, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
 from relay_terminal.meant import Filter, Since, Until, Words
+from relay_terminal.states import Followed
 from relay_terminal.usage import App, Filtering
 from relay_terminal.words import _
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 app = App("Show what came in, and what became of it.", cls=Listing)
 
 MAX_LISTED = 1_000  # of `events list --limit`
-MAX_FOLLOWED = 1_000  # events that a filter meant, of which deliveries are shown as they go on
-UNDECIDED = ("pending", "under_way")  # states of a delivery that say nothing of its target
 
 Event = Annotated[str, typer.Argument(help=NAMED_HELP)]
 
@@ -121,12 +119,15 @@ async def follow_events(
         text = harmless(f"{exc} " + _("Trying again.")) if exc else _("The relay is back.")
         given.console.note(text)
 
-    shown = _Followed(given, await name_of(given), everything=not meant)
+    followed = Followed(await name_of(given), everything=not meant)
     feed = Feed(given.api, where, meant, since_cursor or "", state=True, lost=lost)
     try:
         async with aclosing(feed.messages()) as messages:
             async for message in messages:
-                shown.show(message)
+                if message.name == "gap":
+                    given.console.note(_("The events begin anew: the store was restored."))
+                elif followed.shows(message.name, message.data):
+                    _show(given, message)
     except asyncio.CancelledError:
         return  # interrupted: that is how it ends
 
@@ -168,51 +169,19 @@ async def save_event(
         given.console.line(json.dumps({"id": id_, "file": str(file), "bytes": len(content)}))
 
 
-class _Followed:
-    """What is shown of a feed: events, and what becomes of them for one subscription.
+def _show(given: Given, message: Message) -> None:
+    """Show an event of a feed, or what became of one."""
+    from relay_client.answers import Answer, Delivery, Event
 
-    Args:
-        given: The command's.
-        name: The subscription.
-        everything: No filter: also what becomes of events that came before.
-    """
-
-    def __init__(self, given: Given, name: str, *, everything: bool) -> None:
-        self._given, self._name, self._everything = given, name, everything
-        self._shown = deque[str](maxlen=MAX_FOLLOWED)
-
-    def show(self, message: Message) -> None:
-        """Show a message of the feed, where there is something in it for people."""
-        from relay_client.answers import Answer, Delivery, Event
-
-        match message.name:
-            case "event":
-                self._shown.append(str(message.data.get("id")))
-                event = Answer(message.data, Event)
-                self._say(message, lambda: followed_line(event.read(), self._cells))
-            case "delivery" if self._is_meant(message.data):
-                id_, delivery = str(message.data.get("event")), Answer(message.data, Delivery)
-                self._say(message, lambda: delivery_line(id_, delivery.read(), self._cells))
-            case "gap":
-                self._given.console.note(_("The events begin anew: the store was restored."))
-            case _:
-                pass  # of deliveries to others, and the relay's own
-
-    @property
-    def _cells(self) -> int:
-        return self._given.console.cells
-
-    def _is_meant(self, delivery: dict[str, Any]) -> bool:
-        if delivery.get("subscription") != self._name or delivery.get("state") in UNDECIDED:
-            return False
-        return self._everything or delivery.get("event") in self._shown
-
-    def _say(self, message: Message, line: Callable[[], str]) -> None:
-        if self._given.as_json:
-            told = {"type": message.name, "cursor": message.cursor, **message.data}
-            self._given.console.line(json.dumps(told))
-        else:
-            self._given.console.line(line())
+    cells = given.console.cells
+    if given.as_json:
+        told = {"type": message.name, "cursor": message.cursor, **message.data}
+        given.console.line(json.dumps(told))
+    elif message.name == "event":
+        given.console.line(followed_line(Answer(message.data, Event).read(), cells))
+    else:
+        id_, delivery = str(message.data.get("event")), Answer(message.data, Delivery)
+        given.console.line(delivery_line(id_, delivery.read(), cells))
 
 
 def _write(given: Given, content: bytes) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from relay_protocol.text import harmless, short_id
 from relay_terminal import states
 from relay_terminal.layout import padded, table, when, zone
-from relay_terminal.retold import retold
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -81,13 +80,10 @@ def followed_line(event: Event, cells: int) -> str:
 
 def delivery_line(id_: str, delivery: Delivery, cells: int) -> str:
     """What became of an event, as it is told: a line as wide as the screen at most."""
-    said = f"{time.strftime('%H:%M:%S')}  {short_id(id_)}  -> {state_of(delivery)}"
-    if delivery.state == "delivered":
-        return said
-    said += f": {retold(delivery.reason)}" if delivery.reason else ""
-    if delivery.due_at is not None:
-        said += _(", next attempt at {time}").format(time=when(delivery.due_at)[-8:])
-    return harmless(said, cells or WIDEST_CHARS)
+    one = delivery
+    said = states.became(one.state, one.attempt, one.status, one.reason, one.due_at)
+    line = f"{time.strftime('%H:%M:%S')}  {short_id(id_)}  -> {said}"
+    return harmless(line, cells or WIDEST_CHARS)
 
 
 def _heading() -> tuple[str, ...]:

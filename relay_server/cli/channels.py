@@ -173,12 +173,19 @@ def channel_set(name: Name, rules: Json, policy: Json) -> Work:
     return change("channels", name, body=_fields(rules, policy))
 
 
+def _events_left(status: Json, name: str) -> int:
+    """Its events; once it is none of the channels any more, those that are still there."""
+    own = (one["events"] for one in status["channels"] if one["name"] == name)
+    return sum(own) or int(status["store"]["sweeping"])
+
+
 @route(
     app,
     "delete",
     "DELETE channels/{name}",
     "Deleted {name}.",
     sure="Delete {name} with all its events?",
+    left=_events_left,
 )
 def channel_delete() -> None:
     """Delete a channel with its events and readers."""

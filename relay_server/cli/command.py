@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 Work = Callable[["Api"], Coroutine[Any, Any, Json]]  # what to do with the API
 Show = Callable[[Any], None]  # prints a result for people
+LOOK_S = 0.5  # between two looks at how far something is
 
 
 def ask(method: str, *path: str, body: Json | None = None, query: Json | None = None) -> Work:
@@ -58,6 +59,31 @@ def target_of(*path: str, query: Json | None = None) -> str:
     target = "/".join(quote(part, safe="") for part in path)
     given = {name: value for name, value in (query or {}).items() if value is not None}
     return f"{target}?{urlencode(given)}" if given else target
+
+
+def watched(title: str, work: Work, left: Callable[[Json], int]) -> Work:
+    """Do what takes the server a while, and show how far it is.
+
+    Args:
+        title: What is done.
+        work: It.
+        left: How much of it is still to do, by the server's status.
+    """
+
+    async def done(api: Api) -> Json:
+        import asyncio
+
+        total = left(await api.call("GET", "status"))
+        task = asyncio.ensure_future(work(api))
+        try:
+            with progress(title, total) as reach:
+                while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
+                    reach(max(0, total - left(await api.call("GET", "status"))))
+            return await task
+        finally:
+            task.cancel()  # who is interrupted waits no longer; what is done changes nothing
+
+    return done
 
 
 def command(
@@ -115,6 +141,7 @@ def route(
     *,
     body: Json | None = None,
     sure: str = "",
+    left: Callable[[Json, str], int] | None = None,
 ) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Make a command that asks for a path of the API; of its function only the docstring counts.
 
@@ -126,6 +153,8 @@ def route(
             which are the result then.
         body: Sent with each request.
         sure: A question that is asked before, with the names, where the path leads somewhere.
+        left: Of what may take a while: how much is still to do of what has this name, by the
+            server's status.
     """
     method, _space, path = asked.partition(" ")
     parts = path.split("/")
@@ -139,11 +168,10 @@ def route(
             _work(ctx, ask("GET", *named))  # what is not there needs no question
             confirmed(_(sure).format(**arguments), yes=False)
         work = ask(method, *named, body=body)
-        if sure:  # what goes may be much
-            with progress(_("Deleting {name}").format(name=named[-1]), 0):
-                result = _work(ctx, work)
-        else:
-            result = _work(ctx, work)
+        if left is not None:
+            title = _("Deleting {name}").format(name=named[-1])
+            work = watched(title, work, lambda status: left(status, named[-1]))
+        result = _work(ctx, work)
         if isinstance(show, str):
             said = _(show).format(**arguments)
             _print(arguments, lambda _result: Console.of_process().say(said), as_json=as_json)

@@ -15,13 +15,13 @@ import typer
 from relay_protocol.text import harmless, short_id
 from relay_server.cli.command import Work, command, print_json, target_of
 from relay_server.cli.options import Channel, Json, moment
-from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when
+from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, plain, table, when
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
 from relay_terminal.meant import Filter, Key, Kind, Since, Until, Words
 from relay_terminal.retold import retold
-from relay_terminal.states import state_of
+from relay_terminal.states import Followed, became, state_of
 from relay_terminal.usage import App
 from relay_terminal.words import _
 
@@ -223,7 +223,10 @@ def events_list(
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
     before: Annotated[int | None, typer.Option(help="Only those before this sequence.")] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show those that come, until interrupted.")
+        bool,
+        typer.Option(
+            "--follow", help="Show those that come, and what becomes of them, until stopped."
+        ),
     ] = False,
 ) -> Work:
     """List the newest events, and what became of each."""
@@ -259,7 +262,7 @@ async def listed(api: Api, query: Json) -> Json:
 
 
 async def _followed(api: Api, query: Json, *, as_json: bool) -> Json:
-    """Show events as they come, until interrupted: that is how it ends.
+    """Show events as they come, and what becomes of them, until interrupted: so it ends.
 
     A server that goes away is asked again, from where it was: no event is missed.
     """
@@ -268,16 +271,17 @@ async def _followed(api: Api, query: Json, *, as_json: bool) -> Json:
     from relay_server.control import ServerGone
 
     note, position, is_away = Console.of_process().note, "", False
+    followed = Followed("", everything=not any(query.values()))
     with suppress(asyncio.CancelledError):
         while True:
             try:
-                asked = query | {"from": position or None}
+                asked = query | {"from": position or None, "state": 1}
                 async for name, message, at in api.follow(target_of("feed", query=asked)):
                     if is_away:
                         note(_("The server is back."))
                     position, is_away = at or position, False
-                    if name == "event":
-                        _show_followed(message, as_json=as_json)
+                    if followed.shows(name, message):
+                        _show_followed(name, message, at, as_json=as_json)
                     elif name == "bye" and message["retry_ms"] is None:
                         why = message["why"]
                         raise InvalidValue(_("the relay ends the feed: {why}").format(why=why))
@@ -291,11 +295,15 @@ async def _followed(api: Api, query: Json, *, as_json: bool) -> Json:
     raise typer.Exit
 
 
-def _show_followed(event: Json, *, as_json: bool) -> None:
+def _show_followed(name: str, message: Json, cursor: str, *, as_json: bool) -> None:
     if as_json:
-        print_json(event)
-        return
-    Console.of_process().line(_line(event, _what(event), _more(event)))
+        print_json({"type": name, "cursor": cursor, **message})
+    elif name == "event":
+        Console.of_process().line(_line(message, _what(message), _more(message)))
+    else:
+        facts = (message[one] for one in ("state", "attempt", "status", "reason", "due_at"))
+        place = f"{message['sequence']}  {short_id(message['event'])}"
+        Console.of_process().line(plain(f"{place}  -> {_whose(message)}: {became(*facts)}"))
 
 
 async def _named(api: Api, event: str) -> str:

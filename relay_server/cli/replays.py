@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_server.cli.command import Work, ask, command, route, target_of
+from relay_server.cli.command import Work, ask, command, route, target_of, watched
 from relay_server.cli.events import listed
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
 from relay_server.cli.text import about, alarm, lines, pairs, when, whose
@@ -354,7 +354,13 @@ def dead_discard(
     )
     confirmed(_("Let go of every dead delivery?") if all_ else of_events, yes=yes)
     body = {"channel": channel, "subscription": subscription, "events": events or [], "all": all_}
-    return ask("POST", "dead", "discard", body=body)
+
+    def dead_left(status: Json) -> int:
+        of = (one for one in status["subscriptions"] if channel in (None, one["channel"]))
+        return sum(one["dead"] for one in of if subscription in (None, one["name"]))
+
+    work = ask("POST", "dead", "discard", body=body)
+    return watched(_("Letting go"), work, dead_left) if all_ else work
 
 
 def _check(events: list[str] | None, *, all_: bool) -> None:

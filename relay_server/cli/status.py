@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay_protocol.errors import RelayError
-from relay_server.cli.command import Work
+from relay_server.cli.command import LOOK_S, Work
 from relay_server.cli.options import Json
 from relay_server.cli.subscriptions import paused_lines, progress_table, twice_lines
 from relay_server.cli.text import alarm, duration, lines, plain, size, table, when
@@ -19,7 +19,6 @@ from relay_terminal.words import _, plural
 if TYPE_CHECKING:
     from relay_server.control import Api
 
-LOOK_S = 0.5  # between two looks at an index that is waited for
 INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `status` says so
 
 

@@ -51,10 +51,15 @@ class WhoAmI(msgspec.Struct):
 
 
 class StoreState(msgspec.Struct):
-    """Whether webhooks are taken; administrators see why not."""
+    """Whether webhooks are taken; administrators see why not.
+
+    Attributes:
+        sweeping: Events of deleted channels that are still there, roughly.
+    """
 
     taking: bool
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    sweeping: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class IndexState(msgspec.Struct):
@@ -166,6 +171,7 @@ async def status(who: Caller) -> Status:
     )
     if who.admin:
         report.store.reason = who.store.space.reason
+        report.store.sweeping = await who.store.left_to_sweep()
         report.connections = parts.hub.connections
         report.canary = canary_state(parts)
         report.settings = {

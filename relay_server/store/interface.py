@@ -636,6 +636,9 @@ class Housekeeping(Protocol):
             Whether there may be more.
         """
 
+    async def left_to_sweep(self) -> int:
+        """How many events of deleted channels are still there, roughly."""
+
     async def backup(self, file: Path) -> Sequence[str]:
         """Write a copy of the whole store, as of one moment, to a file that does not exist yet.
 

@@ -324,6 +324,25 @@ async def test_a_replay_still_knows_what_it_delivered_when_the_event_is_gone(
     assert await store.replays() == []
 
 
+async def test_what_is_left_of_a_deleted_channel_is_known(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, _other = await make_channel(store, "gone"), await make_channel(store, "stays")
+    await append_many(store, channel, 5)
+    await append_many(store, _other, 3)
+
+    async def later(_store: Store, _limit: int) -> bool:
+        return False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "sweep", later)
+        await store.delete_channel("gone")
+    assert await store.left_to_sweep() == 5
+    while await store.sweep(2):
+        pass
+    assert await store.left_to_sweep() == 0
+
+
 async def test_nothing_is_left_of_what_is_gone(tmp_path: Path) -> None:
     """Neither in a table of subscriptions and replays that were deleted, nor of their channels."""
     async with open_test_store("sqlite", tmp_path) as store:

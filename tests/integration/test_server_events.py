@@ -11,6 +11,7 @@ from tests.support.chatwoot import message
 from tests.support.processes import SERVER, clean_environment
 from tests.support.relay import Relay
 from tests.support.senders import request
+from tests.support.target import BROKEN, Target, always
 from tests.support.waiting import until, until_true
 
 BODY = "\x00\x1b[31mnão\r\n".encode() + b"\xff"
@@ -67,8 +68,28 @@ async def test_events_are_followed_until_somebody_interrupts(relay: Relay) -> No
     await until(lambda: len(following.output.splitlines()) > before)
     following.process.send_signal(signal.SIGINT)
     assert await following.exit_status() == 0
-    kinds = {json.loads(line)["kind"] for line in following.output.splitlines()}
-    assert kinds == {"message_created"}
+    told = [json.loads(line) for line in following.output.splitlines()]
+    assert {(one["type"], one["kind"]) for one in told} == {("event", "message_created")}
     assert following.errors == "The server is away. Trying again.\nThe server is back.\n"
     said = await relay.refused("events", "list", "--follow", "--before", "3", status=2)
     assert "--follow goes with no" in said
+
+
+async def test_what_becomes_of_events_is_followed_too(relay: Relay, target: Target) -> None:
+    """For every subscription, and told as the client tells it."""
+    target.answer = always(BROKEN)
+    await relay.said("channel", "set", "chatwoot", "--retry-delays", "none")
+    token = await relay.make_token("ana", "subscribe")
+    await relay.connect(token, "--to", target.address)
+    command: list[str | object] = [SERVER, "events", "list", "--follow"]
+    following = relay._start(command, "follow", relay.environment)  # type: ignore[arg-type]
+
+    async def follows() -> bool:
+        return "relay_feeds 1" in await relay.metrics()
+
+    await until_true(follows)
+    id_ = (await relay.send(message(relay.send_token, 318, 1))).json["id"]
+    await until(lambda: "->" in following.output)
+    came, became = following.output.splitlines()
+    assert f"1  {id_[-8:]}" in came
+    assert became == f"1  {id_[-8:]}  -> ana: dead 500: the target answered 500"

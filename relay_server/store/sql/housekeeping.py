@@ -10,7 +10,7 @@ from itertools import accumulate
 from relay_server.metrics import Times
 from relay_server.store.feed import EventsRemoved, Progressed
 from relay_server.store.sql.database import Database, Row
-from relay_server.store.sql.part import Part, reports, writes
+from relay_server.store.sql.part import Part, asks, reports, writes
 from relay_server.store.sql.positions import first, last, position, sequence_of
 from relay_server.store.sql.rows import decode_mark
 from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
@@ -123,6 +123,12 @@ class SqlHousekeeping(Part):
         if gone == 0:
             database.run("remember_no_more", reader=reader)
         return True
+
+    @asks
+    def left_to_sweep(self, database: Database) -> int:
+        channels = [channel for (channel,) in database.all("purges")]
+        bounds = ({"first": first(channel), "last": last(channel)} for channel in channels)
+        return sum(database.value("channel_span", **each) for each in bounds)
 
 
 def discard(

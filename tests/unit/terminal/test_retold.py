@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextvars import copy_context
 
 import pytest
 
@@ -16,11 +15,9 @@ from relay_terminal.words import speak
 @pytest.fixture(autouse=True)
 def portuguese() -> Iterator[None]:
     """Spoken in one test alone."""
-    before = copy_context()
     speak("pt-BR")
     yield
-    for name, value in before.items():
-        name.set(value)
+    speak("")
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,11 @@ SELECT channel FROM purges;
 -- name: channel_positions
 SELECT position FROM events WHERE position BETWEEN :first AND :last LIMIT :limit;
 
+-- name: channel_span
+-- How many events there are, if none between them is gone. Each half is one look into the index.
+SELECT coalesce((SELECT max(position) FROM events WHERE position BETWEEN :first AND :last)
+    - (SELECT min(position) FROM events WHERE position BETWEEN :first AND :last) + 1, 0);
+
 -- name: end_purge
 DELETE FROM purges WHERE channel = :channel;
 
