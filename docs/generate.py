@@ -24,10 +24,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic_settings import BaseSettings
 
 import relay_chatwoot
+import relay_client.chatwoot
 import relay_client.cli
 import relay_protocol
 import relay_server.cli
 import relay_terminal
+from relay_client.chatwoot.answering import REASONS
 from relay_client.errors import ClientError, ExitStatus
 from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
@@ -77,7 +79,7 @@ def _table(columns: str, rows: Iterable[Sequence[object]]) -> Iterator[str]:
         yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def _summary(thing: type) -> str:
+def _summary(thing: Any) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
@@ -265,6 +267,12 @@ def _limits() -> Iterator[str]:
         yield from ("", f"## {title}", "", *_table("limit | value | of what", rows))
 
 
+def _library_names() -> Iterator[str]:
+    named = ((name, getattr(relay_client.chatwoot, name)) for name in relay_client.chatwoot.__all__)
+    known = ((name, it) for name, it in named if inspect.isclass(it) or inspect.isfunction(it))
+    return _table("name | what it is", ((f"`{name}`", _summary(it)) for name, it in known))
+
+
 def _operators_limits() -> Iterator[str]:
     rows = list[Sequence[object]]()
     for config in (ChannelConfig, Policy, ForwardConfig):
@@ -338,6 +346,10 @@ MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "kinds_of_failures": lambda: _listed(FailureKind),
     "operators_limits": _operators_limits,
     "limits": _limits,
+    "library_names": _library_names,
+    "verdicts": lambda: _table(
+        "code | reason", ((f"`{code}`", reason) for code, reason in REASONS.items())
+    ),
     "filter_words": lambda: _table(
         "word | asks for", ((f"`{word}:`", meaning) for word, meaning in KNOWN.items())
     ),

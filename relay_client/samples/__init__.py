@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import uuid
 from pathlib import Path
 
+from relay_chatwoot.signature import SIGNATURE, TIMESTAMP, sign
 from relay_client.errors import UsageError
 from relay_terminal.words import _
 
@@ -65,6 +64,4 @@ def headers(delivery: bool = True) -> list[tuple[str, str]]:
 
 def signature(secret: str, now_s: int, body: bytes) -> list[tuple[str, str]]:
     """The fields by which Chatwoot signs a body."""
-    signed = f"{now_s}.".encode() + body
-    digest = hmac.digest(secret.encode(), signed, hashlib.sha256).hex()
-    return [("X-Chatwoot-Timestamp", str(now_s)), ("X-Chatwoot-Signature", f"sha256={digest}")]
+    return [(TIMESTAMP, str(now_s)), (SIGNATURE, sign(secret, str(now_s), body))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def changed(name: str, talk: dict[str, Any] | None = None, **fields: Any) -> byt
         talk: Fields of its conversation.
         fields: Of the message.
     """
-    body: dict[str, Any] = copy.deepcopy(json.loads(body_of(name)))
+    body: dict[str, Any] = json.loads(body_of(name))
     body |= fields
     body["conversation"] |= {"status": "pending"} | (talk or {})
     if not talk or "meta" not in talk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,11 @@ MODULES = sorted(
 @pytest.mark.parametrize("name", [library.__name__, *MODULES])
 def test_examples_are_true(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_examples_of_its_page_are_true() -> None:
+    page = Path(__file__).parents[4] / "docs" / "reference" / "bot-library.md"
+    assert doctest.testfile(str(page), module_relative=False, encoding="utf-8").failed == 0
 
 
 @pytest.mark.parametrize("name", [name for name in library.__all__ if name != "Reply"])
