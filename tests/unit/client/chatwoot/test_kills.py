@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,14 +20,10 @@ from typing import Any
 import apsw
 import pytest
 
-from relay_chatwoot import api
-from relay_chatwoot.errors import ChatwootUnreachable
 from relay_client.chatwoot import Bot, BotSettings, Ledger, Reply, Talk
 from tests.support.virtual_time import virtual_time
-from tests.unit.client.chatwoot.fixtures import changed
+from tests.unit.client.chatwoot.chats import Chat, Desk, unix_time
 
-BEGAN_AT = 1_783_000_800.0
-ROBOT = {"id": 9, "name": "Robô Pão", "type": "agent_bot"}
 KILLS = 200  # at least
 MEMORY = Path("/dev/shm")  # a kill takes nothing from a file: it need not be on a disk
 
@@ -66,103 +62,6 @@ class Life:
             self.step()
 
         return stepping
-
-
-@dataclass
-class Chat:
-    """The conversation 318, what is posted of it, and how often Chatwoot fails though it wrote."""
-
-    failing: int = 0
-    status: str = "pending"
-    labels: tuple[str, ...] = ()
-    said: list[api.LastMessage] = field(default_factory=list)
-    outbox: list[bytes] = field(default_factory=list)
-    to_come: int = 0
-
-    def customer_says(self, content: str) -> None:
-        """What is posted until it is answered 200."""
-        self.to_come -= self.to_come > 0
-        self._say(content, 0, None, private=False)
-
-    def bot_says(self, content: str, *, private: bool) -> int:
-        """Chatwoot posts a bot's own words to it, too."""
-        return self._say(content, 1, ROBOT, private=private)
-
-    def _say(self, content: str, kind: int, sender: dict[str, Any] | None, *, private: bool) -> int:
-        id_ = 90_500 + len(self.said)
-        by = api.Sender(9, "agent_bot") if sender else None
-        message = api.LastMessage(id_, content, by, message_type=kind, private=private)
-        self.said.append(message)
-        fields: dict[str, Any] = {"id": id_, "content": content, "private": private}
-        if sender:
-            fields |= {"message_type": "outgoing", "sender": sender}
-        self.outbox.append(changed("agent_bot_message_created", {"status": self.status}, **fields))
-        return id_
-
-    @property
-    def answers(self) -> list[str]:
-        """What the customer got."""
-        return [one.content or "" for one in self.said if one.sender and not one.private]
-
-    @property
-    def heard(self) -> bool:
-        """True once all was said, and posted."""
-        return not self.to_come and not self.outbox
-
-    @property
-    def notes(self) -> int:
-        """How many the team got."""
-        return sum(one.private for one in self.said)
-
-
-class Desk:
-    """Chatwoot's API for the conversation; each call is a step before it, and one after it."""
-
-    def __init__(self, chat: Chat, life: Life) -> None:
-        self._chat = chat
-        self._life = life
-
-    async def conversation(self, id_: int) -> api.Conversation:
-        await self._on_the_way()
-        last = self._chat.said[-1]
-        found = api.Conversation(id_, self._chat.status, last_non_activity_message=last)
-        await self._on_the_way()
-        return found
-
-    async def write(self, id_: int, content: str, *, private: bool) -> api.Message:
-        await self._on_the_way()
-        written = self._chat.bot_says(content, private=private)
-        await self._on_the_way()
-        if self._chat.failing:
-            self._chat.failing -= 1
-            raise ChatwootUnreachable("chat", "POST messages", "it says 502")
-        return api.Message(written)
-
-    async def labels(self, id_: int) -> tuple[str, ...]:
-        await self._on_the_way()
-        return self._chat.labels
-
-    async def set_labels(self, id_: int, labels: list[str]) -> tuple[str, ...]:
-        await self._on_the_way()
-        self._chat.labels = tuple(labels)
-        await self._on_the_way()
-        return self._chat.labels
-
-    async def set_status(self, id_: int, status: str) -> str:
-        await self._on_the_way()
-        self._chat.status = status
-        await self._on_the_way()
-        return status
-
-    async def assign(self, id_: int, *, team: int | None = None, user: int | None = None) -> None:
-        await self._on_the_way()
-
-    async def typing(self, id_: int, on: bool) -> None:
-        await self._on_the_way()
-
-    async def _on_the_way(self) -> None:
-        await asyncio.sleep(0.1)
-        self._life.step()
 
 
 async def answer(talk: Talk) -> str | None:
@@ -212,13 +111,12 @@ STORIES = [
 
 async def live(life: Life, story: Story, chat: Chat, ledger: Path) -> bool:
     """Run a bot until nothing is owed; False if it was killed before."""
-    loop = asyncio.get_running_loop()
     settings = BotSettings(bot=9, ledger=ledger)
     bot = Bot(
         story.reply,
         settings,
-        desk=lambda account: Desk(chat, life),
-        now=lambda: BEGAN_AT + loop.time(),
+        desk=lambda account: Desk({chat.number: chat}, life.step),
+        now=unix_time,
         say=lambda line: None,
     )
     try:
@@ -242,7 +140,7 @@ async def play(story: Story, kills: tuple[int, ...]) -> tuple[Chat, list[int]]:
     Returns:
         What came of it, and how many steps each of them took.
     """
-    chat, steps, loop = Chat(story.failing), list[int](), asyncio.get_running_loop()
+    chat, steps, loop = Chat(failing=story.failing), list[int](), asyncio.get_running_loop()
     for text in story.says:
         chat.customer_says(text)
     for after_s, text in story.later:
