@@ -81,23 +81,32 @@ class Lanes:
 
     async def _run(self, key: Key) -> None:
         try:
-            while (turn := self._ledger.next_turn(key)) is not None and not self._stopping:
-                if (wait_s := turn.due_at - self._now()) > 0:
-                    await asyncio.sleep(min(wait_s, LONGEST_SLEEP_S))
-                    continue
-                await self.well.wait()
-                async with self._room:
-                    if self._ledger.next_turn(key) == turn:  # it was not put off meanwhile
-                        await self._work(turn)
+            while not self._stopping and await self._go_on(key):
+                pass
         finally:
             del self._lanes[key]
+
+    async def _go_on(self, key: Key) -> bool:
+        """Do what is next in a conversation, once it is due; False where nothing is owed."""
+        try:
+            turn = self._ledger.next_turn(key)
+            if turn is None:
+                return False
+            if (wait_s := turn.due_at - self._now()) > 0:
+                await asyncio.sleep(min(wait_s, LONGEST_SLEEP_S))
+                return True
+            await self.well.wait()
+            async with self._room:
+                if self._ledger.next_turn(key) == turn:  # it was not put off meanwhile
+                    await self._work(turn)
+        except Exception:  # above all of the ledger, on a full or failing disk
+            log.exception("a turn cannot be served; it goes on in a while")
+            await asyncio.sleep(TROUBLE_S)
+        return True
 
     async def _work(self, turn: Turn) -> None:
         self._working.add(turn.key)
         try:
             await self._serve(turn)
-        except Exception:  # above all LedgerUnusable, of a full disk
-            log.exception("a turn cannot be served; it goes on in a while")
-            await asyncio.sleep(TROUBLE_S)
         finally:
             self._working.discard(turn.key)

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import apsw
 import pytest
 
-from relay_client.chatwoot import Key, State, Talk, bot, turns
+from relay_client.chatwoot import Key, Ledger, State, Talk, bot, lanes, turns
 from relay_client.chatwoot.testing import Fault
 from tests.support.waiting import until
 from tests.unit.client.chatwoot.bots import Gate, Shop, ends, open_shop, repeat
@@ -306,3 +307,24 @@ async def test_what_waits_is_kept_across_a_stop(shop: Shop) -> None:
 
     assert shop.answers == ["You said: Oi!"]
     assert shop.chatwoot.answers(319) == ["You said: e mais"]
+
+
+@pytest.mark.parametrize("call", ["next_turn", "think", "settle"])
+async def test_a_ledger_that_fails_for_a_while_forgets_no_customer(
+    shop: Shop, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lanes, "TROUBLE_S", 0.01)
+    works, failures = getattr(Ledger, call), [apsw.IOError("disk I/O error")] * 2
+
+    def fails(*args: object) -> object:
+        if failures:
+            raise failures.pop()
+        return works(*args)
+
+    monkeypatch.setattr(Ledger, call, fails)
+    async with shop.bot() as running:
+        await shop.says("Oi!")
+        await shop.rested(running)
+
+    assert shop.answers == ["You said: Oi!"]
+    assert "a turn cannot be served" in caplog.text
