@@ -1,4 +1,14 @@
-"""Chatwoot's webhook signature: `sha256=hex(HMAC-SHA256(secret, timestamp + "." + body))`."""
+"""Chatwoot's webhook signature: `sha256=hex(HMAC-SHA256(secret, timestamp + "." + body))`.
+
+>>> body, signed_at = b'{"event": "message_created"}', 1783000810
+>>> signature = sign("SECRET", str(signed_at), body)
+>>> headers = {"X-Chatwoot-Timestamp": str(signed_at), "X-Chatwoot-Signature": signature}
+>>> signatures = Signatures(secrets=("SECRET", "that of another webhook"))
+>>> signatures.refusal(headers, body, now=signed_at + 2) is None
+True
+>>> signatures.refusal(headers, body + b" ", now=signed_at + 2)
+'its signature was made with another secret, or for another body'
+"""
 
 from __future__ import annotations
 

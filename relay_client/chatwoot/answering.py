@@ -15,6 +15,12 @@ True
 >>> verdict.reason
 'it is a private note'
 
+>>> from relay_chatwoot.api import Conversation, LastMessage, Sender
+>>> answered = LastMessage(90420, "Deixa comigo", Sender(5, "user"), message_type=1)
+>>> now = Conversation(318, "pending", last_non_activity_message=answered)
+>>> may_still_answer(now, upto=90417, bot=bot).reason
+'somebody of the team answered in the conversation'
+
 Chatwoot leaves a conversation pending when somebody of the team answers in it, in Chatwoot or on
 the phone. Whether somebody did is the caller's to remember, from event to event (`people_spoke`).
 """
@@ -166,6 +172,12 @@ def people_spoke(event: Event, before: bool) -> bool:
 
     They have it once somebody of the team answers the customer, until Chatwoot itself says whose it
     is: until it is not pending, whatever comes after.
+
+    >>> from relay_client import samples
+    >>> from relay_client.chatwoot.events import parse
+    >>> resolved = parse(samples.read("agent_bot_conversation_resolved"))
+    >>> people_spoke(resolved, before=True)
+    False
 
     Args:
         event: The webhook; of the same conversation as those before, each message once.
