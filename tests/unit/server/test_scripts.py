@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from pathlib import Path
@@ -100,18 +99,17 @@ async def test_tests_send_the_same(tmp_path: Path) -> None:
         assert_same(came, event)
 
 
-# Notes what it was given, in place of HTTPie.
+# Notes what it was given, in place of HTTPie: its words, the file that each names, and stdin.
 HTTP = """\
-#!{python} -IS
-import json, pathlib, sys
-words = [w.encode("utf-8", "surrogateescape").decode("latin-1") for w in sys.argv[1:]]
-files = {{}}
-for word in words:
-    name, mark, path = word.partition(":@")
-    if mark and pathlib.Path(path).is_file():
-        files[word] = pathlib.Path(path).read_bytes().decode("latin-1")
-body = "" if "--ignore-stdin" in words else sys.stdin.buffer.read().decode("latin-1")
-pathlib.Path({output!r}).write_text(json.dumps([words, files, body]))
+#!/bin/sh
+printf '%s\\0' "$@" > {noted}/words
+exec 3<&0
+for word; do
+    number=$((number + 1)) file="${{word#*:@}}"
+    [ "$word" = --ignore-stdin ] && exec 3</dev/null
+    [ "$file" != "$word" ] && [ -f "$file" ] && cat "$file" > {noted}/$number
+done
+cat <&3 > {noted}/stdin
 """
 
 
@@ -122,6 +120,14 @@ class Asked(NamedTuple):
     url: str
     headers: list[tuple[bytes, bytes]]
     body: bytes
+
+
+def noted(folder: Path) -> tuple[list[str], dict[str, str], str]:
+    """What the stub was given; bytes as Latin-1."""
+    written = {file.name: file.read_bytes().decode("latin-1") for file in folder.iterdir()}
+    words = written["words"].split("\0")[:-1]
+    files = {word: written.get(str(number)) for number, word in enumerate(words, 1)}
+    return words, {word: text for word, text in files.items() if text is not None}, written["stdin"]
 
 
 def read_words(words: list[str], files: dict[str, str], stdin: str) -> Asked:
@@ -162,7 +168,7 @@ def read_item(item: str) -> tuple[str, str]:
 async def test_httpie_is_told_the_same(tmp_path: Path, event: Sent, shell: str) -> None:
     stub = tmp_path / "bin" / "http"
     stub.parent.mkdir()
-    stub.write_text(HTTP.format(python=sys.executable, output=str(tmp_path / "asked")))
+    stub.write_text(HTTP.format(noted=stub.parent))
     stub.chmod(0o755)
     file = written(tmp_path, script(event, Language.HTTPIE))
 
@@ -170,7 +176,7 @@ async def test_httpie_is_told_the_same(tmp_path: Path, event: Sent, shell: str) 
     shell = need_program(shell, shell)
     await run(tmp_path, shell, file, TARGET="http://bot", PATH=path)
 
-    asked = read_words(*json.loads((tmp_path / "asked").read_text()))
+    asked = read_words(*noted(stub.parent))
     assert (asked.method, asked.body) == (event.request.method, event.body)
     assert asked.url == f"http://bot{event.request.request_target}"
     assert asked.headers == said(event.request.headers)
