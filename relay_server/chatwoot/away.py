@@ -5,7 +5,8 @@ for `away_after_s`. What counts as waiting then are customers' messages, as old 
 conversations that were pending when they came. So nothing that a hand-off itself causes (its note,
 labels, the opening) is one, and none begins another.
 
-    each `LOOK_S`: what waits ─▶ its conversations, by their first event ─▶ one by one: `handoff`
+    each `LOOK_S`: what waits ─▶ its conversations, by their first event ─▶ one by one: `giving`
+    a reader's `may_go`: who has it? `asking`
 
 The steps are attempts below 0 of that first event: they are its time line, and what is read again
 at the next start. A call that fails and may succeed later is tried again, `MAX_TRIES` times; then,
@@ -21,49 +22,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 
 import msgspec
 import structlog
 
-from relay_chatwoot.api import Chatwoot, Conversation, open_chatwoot
-from relay_chatwoot.errors import ChatwootError, NotForBots
-from relay_chatwoot.handoff import PENDING, Made, Step, newest, next_move
-from relay_chatwoot.steps import carry_out, look
+from relay_chatwoot.handoff import PENDING
 from relay_protocol.errors import RelayError
-from relay_protocol.times import rfc3339
 from relay_protocol.values import EventHead
+from relay_server.chatwoot.asking import Asking
+from relay_server.chatwoot.giving import Giving
+from relay_server.chatwoot.handed import Handed, Ledger, Watched
 from relay_server.clock import Clock
 from relay_server.configs import Away, ChatwootLink
 from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.hub import Hub
-from relay_server.errors import EventNotFound, SubscriptionNotFound
 from relay_server.store.feed import Claimed, SubscriptionGone
 from relay_server.store.interface import Store
-from relay_server.values import (
-    HAND_OFF,
-    Attempt,
-    Channel,
-    Event,
-    Subscription,
-    SubscriptionNumber,
-)
+from relay_server.values import Channel, Event, Subscription, SubscriptionNumber
 
 log = structlog.get_logger()
 
 LOOK_S = 1.0  # between two looks at who is away
 AT_ONCE = 512  # waiting events of one step through what waits
 MOST_STEPS = 50  # of one look: some 5,000 events
-MAX_TRIES = 10  # of a hand-off whose calls fail; then its conversation waits for its bot
-LONGEST_WAIT_S = 60.0  # between two of them, from 1 s on
 TURN_S = 10.0  # of a subscription's conversations, before it is another's turn
-ASK_S = 300.0  # until it is known who has a conversation; then the bot gets it
-MAX_ASKING = 8  # of which Chatwoot is asked at once
-FRESH_S = 5.0  # for which what Chatwoot said is true
-LABEL = "bot-away"
-NOTE = "The bot has not answered since {since}. Please take over."
-OK = 200  # of a step that is done
 
 
 class _Talk(msgspec.Struct):
@@ -79,49 +61,6 @@ class _Said(msgspec.Struct):
 _said = msgspec.json.Decoder(_Said)
 
 
-@dataclass(slots=True, eq=False)
-class _Handed:
-    """A conversation that is, or was, handed over.
-
-    Attributes:
-        sequence: Of its first event that waited.
-        received_at: When that came.
-        made: Its steps, as they are written down.
-        ended_at: When that was all, in Unix milliseconds; 0 before.
-        back_at: When its bot was back; None before.
-        verdict: Why the bot is not to get what waited; None before that is known.
-        bots: Its bot got it after all.
-    """
-
-    key: str
-    sequence: int
-    received_at: int
-    made: dict[Step, Made] = field(default_factory=dict)
-    tries: int = 0
-    ended_at: int = 0
-    back_at: int | None = None
-    verdict: str | None = None
-    bots: bool = False
-    asked_at: float = 0.0
-    asking: asyncio.Task[None] | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def conversation(self) -> int:
-        return int(self.key.rpartition("/")[2])
-
-
-@dataclass(slots=True, eq=False)
-class _Watched:
-    """A subscription whose conversations are handed over while its bot is away."""
-
-    handed: dict[str, _Handed] = field(default_factory=dict)  # by key
-    queue: list[_Handed] = field(default_factory=list)
-    looked_up_to: int = 0
-    again_at: float = 0.0
-    trouble: str = ""
-
-
 class HandOffs:
     """Every subscription that hands over.
 
@@ -135,10 +74,11 @@ class HandOffs:
         self._store = store
         self._hub = hub
         self._clock = clock
-        self._open_secret = open_secret
-        self._watched: dict[SubscriptionNumber, _Watched] = {}
+        self._watched: dict[SubscriptionNumber, Watched] = {}
         self._channels: dict[SubscriptionNumber, Channel] = {}  # of those that hand over
-        self._asking = asyncio.Semaphore(MAX_ASKING)
+        self._ledger = Ledger(store, clock)
+        self._giving = Giving(store, clock, self._ledger, open_secret, hub.go_on)
+        self._asking = Asking(clock, self._ledger, self._channel_of, open_secret, hub.go_on)
         self._backoff = StoreBackoff(clock, "store did not answer where conversations wait")
         self._unlisten = [
             store.feed.listen(Claimed, self._claimed),
@@ -208,15 +148,14 @@ class HandOffs:
         if watched is None or one is None or number not in self._channels:
             return ""
         if not one.made:  # it is not begun, and need not be any more
-            self._drop(watched, one)
+            watched.drop(one)
             return ""
         if one.bots or (one.back_at is not None and event.received_at > one.back_at):
             return ""
-        if one.verdict is not None and self._clock.monotonic() - one.asked_at <= FRESH_S:
-            return one.verdict
-        if one.asking is None:
-            one.asking = asyncio.create_task(self._ask(number, watched, one))
-        return None
+        return self._asking.verdict(number, watched, one)
+
+    def _channel_of(self, number: SubscriptionNumber) -> Channel | None:
+        return self._channels.get(number)
 
     async def _handing(self) -> list[tuple[Channel, Subscription]]:
         """Those that hand over, and may: their channels have a bot's token."""
@@ -234,21 +173,14 @@ class HandOffs:
         gone = self._channels.keys() - {subscription.number for _, subscription in found}
         self._channels = {subscription.number: channel for channel, subscription in found}
         for number in gone:  # nobody finishes what was begun
-            for key in list(self._watched.pop(number, _Watched()).handed):
+            for key in self._watched.pop(number, Watched()).forget():
                 self._hub.go_on(number, key)
         return found
 
-    async def _watch(self, number: SubscriptionNumber) -> _Watched:
+    async def _watch(self, number: SubscriptionNumber) -> Watched:
         if (watched := self._watched.get(number)) is not None:
             return watched
-        watched = _Watched()
-        for key, step in await self._store.steps(number):
-            one = watched.handed.get(key)
-            if one is None or one.sequence != step.sequence:
-                one = watched.handed[key] = _Handed(key, step.sequence, 0)
-            self._note(one, step)
-        watched.queue = [one for one in watched.handed.values() if not one.ended_at]
-        self._watched[number] = watched
+        watched = self._watched[number] = await self._ledger.read(number)
         return watched
 
     async def _look_at(self, channel: Channel, subscription: Subscription) -> None:
@@ -261,15 +193,15 @@ class HandOffs:
         else:  # what was begun is finished; the rest is its bot's
             watched.looked_up_to = 0
             for one in [one for one in watched.queue if not one.made]:
-                self._drop(watched, one)
+                watched.drop(one)
         until = self._clock.monotonic() + TURN_S
         while watched.queue and until > self._clock.monotonic() >= watched.again_at:
             if not watched.queue[0].made and self._hub.silent_s(number) < after_s:
                 break  # it is back: the next look leaves the rest to it
-            await self._hand_over(channel, subscription, watched, link)
+            await self._giving.give(channel, subscription, watched, link)
 
     async def _find(
-        self, channel: Channel, subscription: Subscription, watched: _Watched, link: ChatwootLink
+        self, channel: Channel, subscription: Subscription, watched: Watched, link: ChatwootLink
     ) -> None:
         """Put what waits in the queue, from where the last look came to."""
         claim = await self._store.standing(subscription.number)
@@ -284,12 +216,12 @@ class HandOffs:
             if not is_new or head.sequence in settled:
                 continue
             if account == str(link.account) and conversation.isdecimal():
-                one = _Handed(head.key, head.sequence, head.received_at)
+                one = Handed(head.key, head.sequence, head.received_at)
                 watched.handed[head.key] = one
                 watched.queue.append(one)
 
     async def _waiting(
-        self, channel: Channel, subscription: Subscription, watched: _Watched
+        self, channel: Channel, subscription: Subscription, watched: Watched
     ) -> list[EventHead]:
         """Customers' messages that have waited for so long, in order."""
         before = self._clock.unix_ms() - round(subscription.config.away_after_s * 1_000)
@@ -311,155 +243,12 @@ class HandOffs:
                 break
         return found
 
-    async def _hand_over(
-        self, channel: Channel, subscription: Subscription, watched: _Watched, link: ChatwootLink
-    ) -> None:
-        """Take the first of the queue as far as that goes."""
-        one = watched.queue[0]
-        facts = {
-            "channel": channel.name,
-            "subscription": subscription.name,
-            "conversation": one.key,
-        }
-        number = subscription.number
-        try:
-            note = await self._note_of(channel, subscription, one)
-            token = self._open_secret(link.token).decode()
-            async with open_chatwoot(link.url, link.account, token) as chatwoot:
-                await self._carry_out(number, channel, one, chatwoot, link, note)
-        except (EventNotFound, SubscriptionNotFound):
-            self._drop(watched, one)
-            return
-        except ChatwootError as exc:
-            one.tries += 1
-            watched.trouble = str(exc)
-            if exc.again and one.tries < MAX_TRIES:
-                log.warning("a conversation is not handed over yet", error=str(exc), **facts)
-                wait_s = min(2.0 ** (one.tries - 1), LONGEST_WAIT_S)
-                watched.again_at = self._clock.monotonic() + wait_s
-                return
-            log.error("a conversation is not handed over", error=str(exc), **facts)
-            await self._write(number, channel, one, Step.END, Made(True, f"given up: {exc}"))
-        else:
-            watched.trouble = ""
-            if (end := one.made.get(Step.END)) is not None:
-                log.warning("a conversation was handed over", how=end.text, **facts)
-        if watched.queue and watched.queue[0] is one:
-            del watched.queue[0]
-        self._hub.go_on(number, one.key)
-
-    async def _carry_out(
-        self,
-        number: SubscriptionNumber,
-        channel: Channel,
-        one: _Handed,
-        chatwoot: Chatwoot,
-        link: ChatwootLink,
-        note: str,
-    ) -> None:
-        """Step by step, each written down before its call and after it, until its bot gets it."""
-        talk = await look(chatwoot, one.conversation)
-        while Step.END not in one.made and self._is_handed(number, one):
-            move = next_move(one.made, talk, note, link.bot)
-            text = move.known
-            if text is None:
-                begun = Made(False, newest(talk) if move.step is Step.NOTE else "")
-                await self._write(number, channel, one, move.step, begun)
-                text = await carry_out(chatwoot, move.step, one.conversation, note, LABEL)
-            await self._write(number, channel, one, move.step, Made(True, text))
-
-    async def _write(
-        self, number: SubscriptionNumber, channel: Channel, one: _Handed, step: Step, made: Made
-    ) -> None:
-        now, status = self._clock.unix_ms(), OK if made.done else None
-        attempt = Attempt(one.sequence, -step, now, 0, HAND_OFF, status, made.text)
-        if not made.done:  # at once: its bot's reader must not take it for one that is not begun
-            self._note(one, attempt)
-        await self._store.note_step(number, channel.number, attempt)
-        self._note(one, attempt)
-
-    def _note(self, one: _Handed, attempt: Attempt) -> None:
-        step = Step(-attempt.attempt)
-        one.made[step] = Made(attempt.status == OK, attempt.text)
-        if step is Step.END:
-            one.ended_at = attempt.started_at
-            one.ended.set()
-        if step is Step.BACK:
-            one.back_at = attempt.started_at
-
-    async def _note_of(self, channel: Channel, subscription: Subscription, one: _Handed) -> str:
-        """What people read: always the same of one hand-off, so that it can be looked for."""
-        if not one.received_at:
-            found = await self._store.summaries(channel.number, [one.sequence])
-            if not found:
-                raise EventNotFound(str(one.sequence))
-            one.received_at = found[0].received_at
-        text = subscription.config.away_note or NOTE
-        return text.replace("{since}", rfc3339(one.received_at))
-
-    async def _ask(self, number: SubscriptionNumber, watched: _Watched, one: _Handed) -> None:
-        """Find out who has a conversation, and have its bot's reader go on."""
-        verdict = ""
-        try:
-            async with asyncio.timeout(ASK_S):
-                await one.ended.wait()
-                verdict = await self._who_has(number, watched, one)
-        except TimeoutError:
-            log.warning("delivered, for it is not known who has it", conversation=one.key)
-        except Exception as exc:
-            log.error("whose a conversation is is not known", conversation=one.key, exc_info=exc)
-        finally:
-            one.verdict, one.asked_at, one.asking = verdict, self._clock.monotonic(), None
-            if not verdict:  # it stays known: what waited of it is not handed over once more
-                one.bots, one.ended_at = True, one.ended_at or self._clock.unix_ms()
-                if one in watched.queue:
-                    watched.queue.remove(one)
-            self._hub.go_on(number, one.key)
-
-    async def _who_has(self, number: SubscriptionNumber, watched: _Watched, one: _Handed) -> str:
-        wait_s = 1.0
-        if one.back_at is None and (channel := self._channels.get(number)) is not None:
-            with suppress(RelayError):  # then it is written down the next time
-                await self._write(number, channel, one, Step.BACK, Made(True, "the bot is back"))
-        while (channel := self._channels.get(number)) is not None:
-            link = channel.config.chatwoot
-            assert link is not None
-            try:
-                talk = await self._see(link, one)
-                return "" if talk.status == PENDING else f"people have it: it is {talk.status}"
-            except NotForBots:
-                return "people were given it" if Step.OPEN in one.made else ""
-            except ChatwootError as exc:
-                watched.trouble = str(exc)
-                if not exc.again:
-                    log.warning("delivered, for Chatwoot does not say who has it", error=str(exc))
-                    return ""
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-        return ""
-
-    async def _see(self, link: ChatwootLink, one: _Handed) -> Conversation:
-        token = self._open_secret(link.token).decode()
-        async with self._asking, open_chatwoot(link.url, link.account, token) as chatwoot:
-            return await chatwoot.conversation(one.conversation)
-
-    def _is_handed(self, number: SubscriptionNumber, one: _Handed) -> bool:
-        """False once its bot got it after all."""
-        watched = self._watched.get(number)
-        return watched is not None and watched.handed.get(one.key) is one and not one.bots
-
-    def _drop(self, watched: _Watched, one: _Handed) -> None:
-        if watched.handed.get(one.key) is one:
-            del watched.handed[one.key]
-        if one in watched.queue:
-            watched.queue.remove(one)
-
     def _claimed(self, change: Claimed) -> None:
         if (watched := self._watched.get(change.reader)) is not None:
             watched.looked_up_to = 0
 
     def _gone(self, change: SubscriptionGone) -> None:
-        self._watched.pop(change.subscription, None)
+        self._watched.pop(change.subscription, Watched()).forget()
         self._channels.pop(change.subscription, None)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from relay_chatwoot.handoff import Step
 from relay_client.chatwoot.testing import FakeChatwoot, Fault, open_chatwoot
-from relay_server.chatwoot import away
+from relay_server.chatwoot import asking, away, giving
 from relay_server.chatwoot.away import HandOffs
 from relay_server.clock import SystemClock
 from relay_server.configs import Away, ChatwootLink
@@ -163,7 +163,7 @@ async def test_a_chatwoot_that_is_away_for_long_is_given_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then its conversation waits for its bot, and it is the next one's turn."""
-    monkeypatch.setattr(away, "MAX_TRIES", 2)
+    monkeypatch.setattr(giving, "MAX_TRIES", 2)
     world.fake.add_conversation(319)
     for id_ in (318, 319):
         await world.wrote(id_)
@@ -247,7 +247,7 @@ async def test_what_is_begun_and_cannot_be_finished_is_its_bot_s_in_the_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No call follows, nor another hand-off of what waited."""
-    monkeypatch.setattr(away, "ASK_S", 0.05)
+    monkeypatch.setattr(asking, "ASK_S", 0.05)
     number, head = world.subscription.number, event_head(1, "2/318")
     world.fake.faults = [Fault("GET conversations/318/labels", 503, times=99)]
     await world.wrote(318)
