@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from relay_chatwoot.api import Conversation, Message
-from relay_chatwoot.errors import NotForBots
-from relay_chatwoot.handoff import PENDING, Step
+from relay_chatwoot.errors import ChatwootError, NotForBots
+from relay_chatwoot.handoff import MESSAGE, PENDING, Recipe, Step
 
 
 class Desk(Protocol):
@@ -45,13 +45,16 @@ async def look(desk: Desk, id_: int) -> Conversation:
         return Conversation(id_, PENDING)
 
 
-async def carry_out(desk: Desk, step: Step, id_: int, note: str, label: str) -> str:
+async def carry_out(desk: Desk, step: Step, id_: int, recipe: Recipe) -> str:
     """Make a step's calls, and say what came of them."""
     match step:
-        case Step.NOTE:
-            return f"note {(await desk.write(id_, note, private=True)).id}"
+        case Step.NOTE | Step.SAY:
+            words, private = recipe.words_of(step), step is Step.NOTE
+            return f"{MESSAGE}{(await desk.write(id_, words, private=private)).id}"
         case Step.LABEL:
-            return await _label(desk, id_, label)
+            return await _label(desk, id_, recipe.label)
+        case Step.ASSIGN:
+            return await _assign(desk, id_, recipe)
         case _:
             return await desk.set_status(id_, "open")
 
@@ -61,6 +64,21 @@ async def add_labels(desk: Desk, id_: int, *labels: str) -> None:
     there = await desk.labels(id_)
     if missing := [label for label in dict.fromkeys(labels) if label not in there]:
         await desk.set_labels(id_, [*there, *missing])
+
+
+async def _assign(desk: Desk, id_: int, recipe: Recipe) -> str:
+    """Give it to a team, and to somebody; people have it already, whatever comes of that."""
+    try:
+        if recipe.team:
+            await desk.assign(id_, team=recipe.team)
+        if recipe.user:
+            await desk.assign(id_, user=recipe.user)
+    except ChatwootError as exc:
+        if exc.again:
+            raise
+        return f"not assigned: {exc}"
+    given = {"team": recipe.team, "user": recipe.user}
+    return " and ".join(f"{what} {number}" for what, number in given.items() if number)
 
 
 async def _label(desk: Desk, id_: int, label: str) -> str:

@@ -25,13 +25,13 @@ class Announcer:
     """Writes notices to the console, until nobody reads any more.
 
     Attributes:
-        shares, filters, temporary: The client asked for that, which a relay that is too old does
+        shares, filters, temporary, resigns: The client asked for that, which a relay too old does
             not know: a warning follows its first welcome.
         counts_backlog: A large backlog is one line that changes, for a person at a terminal.
     """
 
     def __init__(self, console: Console) -> None:
-        self.shares = self.filters = self.temporary = self.counts_backlog = False
+        self.shares = self.filters = self.temporary = self.resigns = self.counts_backlog = False
         self.render: Render | None = None
         self.on_hang_up: Callable[[], None] = lambda: None
         self._console = console
@@ -85,6 +85,14 @@ class Announcer:
                     "the relay has version {version}, which knows no --temporary: {names} stays"
                     " when this client ends."
                 ).format(version=version, names=names)
+            )
+        if self.resigns and any(granted.resign is None for granted in welcome.subscriptions):
+            self.resigns, self._told_version = False, True
+            yield Warned(
+                _(
+                    "the relay has version {version}, which knows no --resign: signatures come as"
+                    " they were made."
+                ).format(version=version)
             )
         told_twice = [one for one in welcome.subscriptions if one.told_twice]
         if told_twice and not self._told_twice:

@@ -193,6 +193,14 @@ def connect(
             "--temporary", help="The subscription goes with this client, and holds no events then."
         ),
     ] = None,
+    resign: Annotated[
+        bool | None,
+        typer.Option(
+            "--resign/--no-resign",
+            help="Have each webhook signed anew, so that your app takes late ones, or not from now"
+            " on. (default: as it is set)",
+        ),
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(

@@ -97,7 +97,7 @@ async def _connect(
         )
         announcer.tell([Warned(text)])
     announcer.shares, announcer.filters = settings.share, bool(settings.filter)
-    announcer.temporary = settings.temporary
+    announcer.temporary, announcer.resigns = settings.temporary, bool(settings.resign)
     announcer.counts_backlog = output == "pretty" and console.is_terminal
     async with (
         _open_journal(configuration.state_folder, relay, announcer.tell) as journal,
@@ -175,7 +175,7 @@ async def plan(
     name = settings.name
     if settings.temporary and name is None:
         name = f"temporary-{secrets.token_hex(4)}"  # none that stays is called so
-    how = (name, since, settings.share, settings.filter, settings.temporary)
+    how = (name, since, settings.share, settings.filter, settings.temporary, settings.resign)
     return targets, tuple(Wanted(channel, *how) for channel in targets)
 
 

@@ -116,6 +116,11 @@ class ClientSettings(BaseSettings):
     temporary: bool = Field(
         False, description="The subscription goes with the connection, under a name of its own."
     )
+    resign: bool | None = Field(
+        None,
+        description="Whether webhooks are signed anew, so that an app that looks at the time of a"
+        " signature takes late ones. As it is set by default.",
+    )
     timeout_s: float = Field(
         30.0, gt=0, le=3_600, description="Seconds that a target may take to answer."
     )

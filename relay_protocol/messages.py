@@ -43,6 +43,7 @@ class Wanted(msgspec.Struct, frozen=True):
         filter: Which events it is to get from now on, empty for every one; None leaves the
             subscription as it is set.
         temporary: A new one goes soon after its last connection.
+        resign: Whether each attempt is signed anew from now on; None leaves it as it is set.
     """
 
     channel: str
@@ -51,6 +52,7 @@ class Wanted(msgspec.Struct, frozen=True):
     share: bool = False
     filter: str | None = None
     temporary: bool = False
+    resign: bool | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -88,6 +90,7 @@ class Granted(msgspec.Struct, frozen=True):
         retrying: How much of the backlog waits for its next attempt.
         next_attempt_in_ms: When the first of these is due.
         temporary: It goes soon after its last connection; None of a server that has none such.
+        resign: Each attempt is signed anew; None of a server that does not.
         told_twice: Ids of two events that told it one message of Chatwoot's; empty without any.
     """
 
@@ -104,6 +107,7 @@ class Granted(msgspec.Struct, frozen=True):
     retrying: int = 0
     next_attempt_in_ms: int | None = None
     temporary: bool | None = None
+    resign: bool | None = None
     told_twice: tuple[str, ...] = ()
 
 

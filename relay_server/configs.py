@@ -410,6 +410,9 @@ def _is_note(text: str) -> None:
         raise InvalidValue(f"a note has up to {MAX_NOTE_CHARS} characters")
 
 
+_is_team = Bounds(0, 2**53, "Chatwoot's teams and agents have numbers from 1 on; 0 is none")
+
+
 class SubscriptionConfig(msgspec.Struct, frozen=True):
     """The settings of a subscription, by an operator or a target.
 
@@ -489,6 +492,17 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         Setting("The note that people find then; {since} is since when. '' for the usual one."),
         _is_note,
     ] = ""
+    away_say: Annotated[
+        str,
+        Setting("What the customer is told then, e.g. 'One moment, please.'; '' for nothing."),
+        _is_note,
+    ] = ""
+    away_team: Annotated[
+        int, Setting("Number of the team that they are given to then; 0 for none."), _is_team
+    ] = 0
+    away_user: Annotated[
+        int, Setting("Number of the agent that they are given to then; 0 for none."), _is_team
+    ] = 0
 
     def with_filter(self, text: str) -> SubscriptionConfig:
         """The same with another filter, as `language.check_standing` gives it."""

@@ -29,7 +29,7 @@ from relay_chatwoot.errors import (
     GoneFromChatwoot,
     NotInAccount,
 )
-from relay_chatwoot.handoff import Made, Step, is_own, newest, next_move
+from relay_chatwoot.handoff import WRITTEN, Made, Recipe, Step, is_own, newest, next_move
 from relay_chatwoot.steps import Desk, carry_out, look
 from relay_client.chatwoot.answering import Code, Identity, Verdict, may_still_answer
 from relay_client.chatwoot.events import MessageEvent, parse
@@ -224,16 +224,16 @@ class Turns:
     async def _hand(self, turn: Turn) -> None:
         """Step by step, each written down before its call and after it."""
         desk, id_ = self._desk(turn.key.account), turn.key.conversation
-        note = _(NOTE).format(reason=harmless(turn.reason, NOTE_CHARS))
+        recipe = Recipe(_(NOTE).format(reason=harmless(turn.reason, NOTE_CHARS)), LABEL)
         talk = await look(desk, id_)
         while (
-            move := next_move(turn.steps, talk, note, self._settings.bot or 0)
+            move := next_move(turn.steps, talk, recipe, self._settings.bot or 0)
         ).step is not Step.END:
             text = move.known
             if text is None:
-                begun = Made(False, newest(talk) if move.step is Step.NOTE else "")
+                begun = Made(False, newest(turn.steps, talk) if move.step in WRITTEN else "")
                 turn = self._ledger.step(turn, move.step, begun)
-                text = await carry_out(desk, move.step, id_, note, LABEL)
+                text = await carry_out(desk, move.step, id_, recipe)
             turn = self._ledger.step(turn, move.step, Made(True, text))
         self._settle(turn, State.HANDED, turn.reason)
 

@@ -8,7 +8,7 @@ import structlog
 
 from relay_chatwoot.api import Chatwoot, open_chatwoot
 from relay_chatwoot.errors import ChatwootError
-from relay_chatwoot.handoff import Made, Step, newest, next_move
+from relay_chatwoot.handoff import WRITTEN, Made, Recipe, Step, newest, next_move
 from relay_chatwoot.steps import carry_out, look
 from relay_protocol.times import rfc3339
 from relay_server.chatwoot.handed import Handed, Ledger, Watched
@@ -64,10 +64,10 @@ class Giving:
         }
         number = subscription.number
         try:
-            note = await self._note_of(channel, subscription, one)
+            recipe = await self._recipe(channel, subscription, one)
             token = self._open_secret(link.token).decode()
             async with open_chatwoot(link.url, link.account, token) as chatwoot:
-                await self._carry_out(number, channel, watched, chatwoot, link, note)
+                await self._carry_out(number, channel, watched, chatwoot, link, recipe)
         except (EventNotFound, SubscriptionNotFound):
             watched.drop(one)
             return
@@ -96,26 +96,28 @@ class Giving:
         watched: Watched,
         chatwoot: Chatwoot,
         link: ChatwootLink,
-        note: str,
+        recipe: Recipe,
     ) -> None:
         """Step by step, each written down before its call and after it, until its bot gets it."""
         one = watched.queue[0]
         talk = await look(chatwoot, one.conversation)
         while Step.END not in one.made and watched.has(one):
-            move = next_move(one.made, talk, note, link.bot)
+            move = next_move(one.made, talk, recipe, link.bot)
             text = move.known
             if text is None:
-                begun = Made(False, newest(talk) if move.step is Step.NOTE else "")
+                begun = Made(False, newest(one.made, talk) if move.step in WRITTEN else "")
                 await self._ledger.write(number, channel, one, move.step, begun)
-                text = await carry_out(chatwoot, move.step, one.conversation, note, LABEL)
+                text = await carry_out(chatwoot, move.step, one.conversation, recipe)
             await self._ledger.write(number, channel, one, move.step, Made(True, text))
 
-    async def _note_of(self, channel: Channel, subscription: Subscription, one: Handed) -> str:
-        """What people read: always the same of one hand-off, so that it can be looked for."""
+    async def _recipe(self, channel: Channel, subscription: Subscription, one: Handed) -> Recipe:
+        """What is done: always the same of one hand-off, so that what it wrote is found again."""
         if not one.received_at:
             found = await self._store.summaries(channel.number, [one.sequence])
             if not found:
                 raise EventNotFound(str(one.sequence))
             one.received_at = found[0].received_at
-        text = subscription.config.away_note or NOTE
-        return text.replace("{since}", rfc3339(one.received_at))
+        config, since = subscription.config, rfc3339(one.received_at)
+        note = (config.away_note or NOTE).replace("{since}", since)
+        say = config.away_say.replace("{since}", since)
+        return Recipe(note, LABEL, say, config.away_team, config.away_user)

@@ -24,7 +24,12 @@ from relay_server.operations.replays import (
     list_dead,
 )
 from relay_server.operations.server import status
-from relay_server.operations.subscriptions import pause_subscription, resume_subscription
+from relay_server.operations.subscriptions import (
+    SubscriptionFields,
+    change_subscription,
+    pause_subscription,
+    resume_subscription,
+)
 from relay_terminal.words import _
 
 
@@ -60,10 +65,16 @@ async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
 
 
 async def change(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
-    """`POST /subscriptions/{channel}/{name}`: pause it, or go on with it."""
+    """`POST /subscriptions/{channel}/{name}`: pause it, go on with it, or sign it anew or not."""
     channel, name = request.match_info["channel"], request.match_info["name"]
-    do = pause_subscription if fields.get("do") == "pause" else resume_subscription
-    await do(visitor.who, channel, name)
+    match fields.get("do"):
+        case "pause":
+            await pause_subscription(visitor.who, channel, name)
+        case "sign" | "leave" as signing:
+            signed = SubscriptionFields(resign=signing == "sign")
+            await change_subscription(visitor.who, channel, name, signed)
+        case _:
+            await resume_subscription(visitor.who, channel, name)
     return see("/subscriptions")
 
 

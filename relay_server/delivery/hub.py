@@ -37,6 +37,7 @@ from relay_server.delivery.joining import Joining, Joins
 from relay_server.delivery.pausing import Pauses
 from relay_server.delivery.queue import Ended
 from relay_server.delivery.reader import Reader, Sink
+from relay_server.delivery.resigning import check_resigned
 from relay_server.delivery.sifter import Sifter
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound
 from relay_server.filters.document import Documents
@@ -250,6 +251,7 @@ class Hub:
             ChannelNotFound: No channel has this name.
             Forbidden: The server itself reads the subscription, or it is temporary where a lasting
                 one is wanted, or the other way round.
+            InvalidValue: It cannot be signed anew.
             TooManySubscriptions: The channel takes no new one.
             StoreUnavailable: The store cannot be written now.
         """
@@ -263,6 +265,7 @@ class Hub:
                     subscription, away_ms, is_read=subscription.number in self._served
                 )
             )
+            subscription = await self._signing(subscription, wanted.resign)
             number, current = subscription.number, subscription.config.filter
             self._absences.joining(subscription)
             if only is not None and only != current:
@@ -295,6 +298,18 @@ class Hub:
                 found.number, lambda known: replace(known, made_by=owner)
             )
         return found, created
+
+    async def _signing(self, subscription: Subscription, resign: bool | None) -> Subscription:
+        """Have it signed anew, or not, where its reader says so, and it can be."""
+        if resign in (None, subscription.config.resign):
+            return subscription
+        channel = self._store.catalog.channels.get(subscription.channel)
+        if channel is None:
+            raise ChannelNotFound(subscription.channel)
+        check_resigned(channel, replace(subscription.config, resign=resign), self.open_sealed)
+        return await self._store.change_subscription(
+            subscription.number, lambda config: replace(config, resign=bool(resign))
+        )
 
     async def settle(self, number: SubscriptionNumber) -> None:
         """Settle what a subscription's filter leaves out of what waits, if it has another now."""
@@ -534,6 +549,7 @@ def _granted(
         retrying=status.retrying,
         next_attempt_in_ms=None if due_at is None else max(0, due_at - now),
         temporary=status.subscription.config.temporary,
+        resign=reader.signs,
     )
 
 

@@ -47,6 +47,19 @@ def signer_of(
     return functools.partial(_signed, scheme, secret)
 
 
+def check_resigned(channel: Channel, config: SubscriptionConfig, open_sealed: OpenSealed) -> None:
+    """See that whoever reads a subscription may have it signed anew.
+
+    Raises:
+        InvalidValue: It cannot be, or the channel's own secret would be sent along.
+    """
+    hmac = channel.config.hmac
+    scheme = SCHEMES.get(hmac.scheme if hmac else channel.config.sender.value)
+    if config.resign and scheme is not None and scheme.bare and not config.resign_secret:
+        raise InvalidValue(f"{channel.name} sends its secret along: it takes one of your own")
+    signer_of(channel, config, open_sealed)
+
+
 def _signed(scheme: Scheme, secret: bytes, event: Event, now_ms: int) -> EventHead:
     head, request = event.head, event.head.request
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from relay_chatwoot.handoff import Step
+from relay_chatwoot.handoff import ORDER, Step
 from relay_protocol.values import HeaderList
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.bodies.tree import MASK
@@ -336,7 +336,8 @@ def _attempts(delivery: DeliveryState) -> Iterator[AttemptLine]:
 
 
 def _hand_off(delivery: DeliveryState) -> Iterator[HandOffLine]:
-    for one in delivery.steps:
+    steps = sorted(delivery.steps, key=lambda one: ORDER.index(Step(-one.attempt)))
+    for one in steps:
         step, done = Step(-one.attempt).name.lower(), one.status is not None
         yield HandOffLine(delivery.subscription, step, one.started_at, done, one.text)
 

@@ -38,7 +38,7 @@ from relay_server.operations.audit import audited
 from relay_server.values import MAX_SEQUENCE, Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"
-AWAY_FIELDS = ("away", "away_after_s", "away_note")
+AWAY_FIELDS = ("away", "away_after_s", "away_note", "away_say", "away_team", "away_user")
 # Without a reader for longer, a subscription is probably forgotten, and still holds its events.
 AWAY_DAYS = 7
 
@@ -84,11 +84,14 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
         away_long: That was more than `AWAY_DAYS` ago.
         away: What becomes of what waits while nobody answers, after `away_after_s`.
         away_note: What people find then; empty for the usual note.
+        away_say: What the customer reads then; empty for nothing.
+        away_team, away_user: Whom conversations are given to then, by number; 0 for nobody.
         handed_over: How many conversations people were given.
         hand_off_trouble: Why none can be now; empty while that is not known.
         told_twice: Ids of two events that told it one message lately; empty without any.
         own: The caller may skip what waits for it, and delete it.
         temporary: It goes soon after its last reader.
+        resign: Each attempt is signed anew.
     """
 
     policy: Policy
@@ -101,9 +104,13 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
     away_long: bool
     own: bool
     temporary: bool
+    resign: bool
     away: Away
     away_after_s: float
     away_note: str
+    away_say: str
+    away_team: int
+    away_user: int
     handed_over: int
     hand_off_trouble: str
     told_twice: list[str]
@@ -115,7 +122,6 @@ class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
     Attributes:
         once: Of events which tell one message, only the first is delivered.
         pause_loops: It is paused once its bot answers its own messages.
-        resign: Each attempt is signed anew.
         resign_secret: `•••` where that is done with a secret of its own, else empty.
     """
 
@@ -123,7 +129,6 @@ class SubscriptionDetail(SubscriptionView, frozen=True, kw_only=True):
     created_at: int
     once: bool
     pause_loops: bool
-    resign: bool
     resign_secret: str
 
 
@@ -358,9 +363,13 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
         away_long=left_at is not None and left_at < who.now() - AWAY_DAYS * DAY_MS,
         own=who.owns(subscription),
         temporary=config.temporary,
+        resign=config.resign,
         away=config.away,
         away_after_s=config.away_after_s,
         away_note=config.away_note,
+        away_say=config.away_say,
+        away_team=config.away_team,
+        away_user=config.away_user,
         handed_over=away.handed_over(subscription.number) if away else 0,
         hand_off_trouble=away.trouble(subscription.number) if away else "",
         told_twice=[] if config.once else [*who.parts.hub.told_twice(subscription.number)],
@@ -375,7 +384,6 @@ def whole_view(who: Caller, status: SubscriptionStatus) -> SubscriptionDetail:
         own_policy=config.policy,
         once=config.once,
         pause_loops=config.pause_loops,
-        resign=config.resign,
         resign_secret=MASK if config.resign_secret else "",
         created_at=status.subscription.created_at,
     )

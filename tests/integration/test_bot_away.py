@@ -19,6 +19,7 @@ from tests.support.relay import Relay, running
 from tests.support.waiting import until, until_true
 
 RECIPE = ("GET {}", "POST {}/messages", "GET {}/labels", "POST {}/labels", "POST {}/toggle_status")
+WHOLE = (*RECIPE[:4], RECIPE[1], RECIPE[4], "POST {}/assignments")
 
 
 class Bot:
@@ -61,7 +62,8 @@ async def away(folder: Path) -> AsyncIterator[tuple[Relay, FakeChatwoot, Bot]]:
         )
         forward = {"channel": "chatwoot", "name": "bot", "url": f"http://127.0.0.1:{bot.port}/"}
         await relay.control("POST", "forwards", forward)
-        await relay.control("PATCH", READER, {"away": "handoff", "away_after_s": 1})
+        given = {"away": "handoff", "away_after_s": 1, "away_say": "Já vem.", "away_team": 3}
+        await relay.control("PATCH", READER, given)
         yield relay, fake, bot
 
 
@@ -81,7 +83,7 @@ def calls_about(fake: FakeChatwoot, id_: int) -> list[str]:
 
 
 def recipe(id_: int) -> list[str]:
-    return [call.format(f"conversations/{id_}") for call in RECIPE]
+    return [call.format(f"conversations/{id_}") for call in WHOLE]
 
 
 async def event_of(relay: Relay, id_: int, number: int = 0) -> Any:
@@ -106,19 +108,23 @@ async def test_people_get_what_waits_once_and_the_bot_what_they_did_not_take(
         fake.conversations[320]["status"] = "pending"  # somebody gave it back
         await says(fake, 321, "depois")  # by then what the hand-offs posted back is as old
         await until(lambda: fake.handed_off == [318, 320, 321], 30)
+        await until(lambda: calls_about(fake, 321) == recipe(321))
         for id_ in (318, 320, 321):
             assert calls_about(fake, id_) == recipe(id_)
         assert calls_about(fake, 319) == []
         assert fake.conversations[318]["labels"] == ["bot-away"]
         [note] = [m for m in fake.messages[318] if m["private"]]
         assert "has not answered since 20" in note["content"]
+        assert [m["content"] for m in fake.messages[318]][-1] == "Já vem."
+        assert fake.conversations[318]["meta"]["team"]["id"] == 3
 
         async with bot.back():
             await until_true(lambda: is_settled(relay))
         assert bot.got == [(319, "já com gente"), (320, "bolo?")]
         first = await event_of(relay, 318)
         assert [(s["step"], s["done"]) for s in first["hand_off"]] == [
-            *(("note", True), ("label", True), ("open", True), ("end", True), ("back", True)),
+            *(("note", True), ("label", True), ("say", True), ("open", True), ("assign", True)),
+            *(("end", True), ("back", True)),
         ]
         for number in (0, 1):
             [delivery] = (await event_of(relay, 318, number))["deliveries"]
@@ -139,7 +145,7 @@ async def test_a_kill_at_any_call_repeats_nothing_and_leaves_nothing_out(
 ) -> None:
     """The call was carried out, or was not."""
     async with away(tmp_path) as (relay, fake, bot):
-        for number, call in enumerate(RECIPE):
+        for number, call in enumerate((*RECIPE, WHOLE[-1])):
             id_ = 400 + number
             fake.faults = [
                 Fault(call.format(f"conversations/{id_}"), done=done, then=relay.server.kill)
@@ -148,9 +154,9 @@ async def test_a_kill_at_any_call_repeats_nothing_and_leaves_nothing_out(
             await until(lambda: not relay.server.alive, 30)
             await relay.start()
             await until(lambda: id_ in fake.handed_off, 30)  # noqa: B023
-            await until(lambda: calls_about(fake, id_)[-1].endswith("toggle_status"))  # noqa: B023
+            await until(lambda: calls_about(fake, id_)[-1].endswith("assignments"))  # noqa: B023
             assert fake.handed_off.count(id_) == 1
-            assert len([m for m in fake.messages[id_] if m["private"]]) == 1
+            assert [m["private"] for m in fake.messages[id_]] == [False, True, False]
             assert fake.conversations[id_]["labels"] == ["bot-away"]
 
         async with bot.back():

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_chatwoot.api import Conversation, LastMessage, Sender
-from relay_chatwoot.handoff import Made, Step, newest, next_move
+from relay_chatwoot.handoff import ORDER, WRITTEN, Made, Recipe, Step, newest, next_move
 
-BOT, NOTE = 9, "The bot has not answered since 14:02."
+BOT, NOTE, SAY = 9, "The bot has not answered since 14:02.", "Já chamo alguém."
+PLAIN, WHOLE = Recipe(NOTE, "bot-away"), Recipe(NOTE, "bot-away", SAY, team=3)
 CRASHES = st.lists(
-    st.tuples(st.sampled_from(["before", "called", "written"]), st.integers(0, 3)), max_size=6
+    st.tuples(st.sampled_from(["before", "called", "written"]), st.integers(0, 5)), max_size=8
 )
 
 
@@ -32,6 +33,8 @@ class World:
     made: dict[Step, Made] = field(default_factory=dict)
     calls: list[Step] = field(default_factory=list)
     opened: int = 0
+    team: int = 0
+    recipe: Recipe = PLAIN
     labels: set[str] = field(default_factory=set)
 
     @property
@@ -42,10 +45,11 @@ class World:
         """One life of a process, until it is done or crashes."""
         talk, moves = self.talk, 0
         while Step.END not in self.made:
-            move = next_move(self.made, talk, NOTE, BOT)
+            move = next_move(self.made, talk, self.recipe, BOT)
             text = move.known
             if text is None:
-                self.made[move.step] = Made(False, newest(talk) if move.step is Step.NOTE else "")
+                begun = newest(self.made, talk) if move.step in WRITTEN else ""
+                self.made[move.step] = Made(False, begun)
                 self.crash("before", moves)
                 text = self.call(move.step)
                 self.crash("called", moves)
@@ -61,8 +65,12 @@ class World:
     def call(self, step: Step) -> str:
         self.calls.append(step)
         match step:
-            case Step.NOTE:
-                self.say(NOTE, Sender(BOT, "agent_bot"))
+            case Step.NOTE | Step.SAY:
+                self.say(self.recipe.words_of(step), Sender(BOT, "agent_bot"))
+                return f"message {self.messages[-1].id}"
+            case Step.ASSIGN:
+                assert self.status == "open"
+                self.team = self.recipe.team
             case Step.LABEL:
                 self.labels.add("bot-away")
             case _:
@@ -83,15 +91,19 @@ class World:
             return
 
 
-@given(crashes=CRASHES)
-def test_a_hand_off_is_whole_and_once_whatever_crashes(crashes: list[tuple[str, int]]) -> None:
-    world = World(crashes)
+@given(crashes=CRASHES, recipe=st.sampled_from([PLAIN, WHOLE]))
+def test_a_hand_off_is_whole_and_once_whatever_crashes(
+    crashes: list[tuple[str, int]], recipe: Recipe
+) -> None:
+    world = World(crashes, recipe=recipe)
     world.finish()
 
-    notes = [m for m in world.messages if m.content == NOTE]
-    assert (len(notes), world.opened, world.labels) == (1, 1, {"bot-away"})
-    assert sorted(set(world.calls)) == [Step.NOTE, Step.LABEL, Step.OPEN]
-    firsts = [world.calls.index(step) for step in (Step.NOTE, Step.LABEL, Step.OPEN)]
+    written = [m.content for m in world.messages][1:]
+    assert written == [NOTE, SAY] if recipe.say else [NOTE]
+    assert (world.opened, world.labels, world.team) == (1, {"bot-away"}, recipe.team)
+    calls = [step for step in ORDER if step in world.calls]
+    assert len(calls) == (5 if recipe is WHOLE else 3)
+    firsts = [world.calls.index(step) for step in calls]
     assert firsts == sorted(firsts)
     assert world.made[Step.END].done
     assert "handed over" in world.made[Step.END].text
@@ -123,7 +135,7 @@ def test_a_note_is_written_again_only_where_it_is_seen_to_be_missing(
     shown: dict[str, Any], again: bool
 ) -> None:
     talk = Conversation(318, "pending", **shown)
-    move = next_move({Step.NOTE: Made(False, "after 1")}, talk, NOTE, BOT)
+    move = next_move({Step.NOTE: Made(False, "after 1")}, talk, PLAIN, BOT)
 
     assert (move.step, move.known is None) == (Step.NOTE, again)
 
@@ -151,4 +163,4 @@ def test_another_bot_s_note_is_not_ours() -> None:
     world.say(NOTE, Sender(10, "agent_bot"))
     world.finish()
 
-    assert world.made[Step.NOTE].text == "a note, perhaps: somebody wrote since"
+    assert world.made[Step.NOTE].text == "written, perhaps: somebody wrote since"

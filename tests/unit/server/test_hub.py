@@ -15,12 +15,12 @@ from structlog.testing import capture_logs
 
 from relay_protocol.messages import Granted, Wanted
 from relay_protocol.values import Response
-from relay_server.configs import SubscriptionConfig
+from relay_server.configs import HmacAuth, SubscriptionConfig
 from relay_server.delivery.absence import GRACE_S
 from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub, ReaderState
 from relay_server.delivery.reader import Reader
-from relay_server.errors import ChannelNotFound, Forbidden, StoreFull
+from relay_server.errors import ChannelNotFound, Forbidden, InvalidValue, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.feed import TokenRevoked
 from relay_server.values import (
@@ -509,6 +509,30 @@ async def test_a_pause_that_somebody_ended_is_not_stored_after_all() -> None:
         [stored] = await w.store.subscriptions("chatwoot")
         assert not stored.config.paused
         assert len(peer.got) == 2
+
+
+@virtual_time
+async def test_who_connects_has_it_signed_anew_where_that_gives_no_secret_away() -> None:
+    """As it is set, where nothing is said; a secret that would be sent bare is nobody's to have."""
+    async with world() as w:
+        w.hub.open_sealed = bytes
+        wanted = Wanted("chatwoot", resign=True)
+
+        async def sign(hmac: HmacAuth | None) -> None:
+            await w.store.change_channel(
+                "chatwoot", lambda config: msgspec.structs.replace(config, hmac=hmac)
+            )
+
+        for hmac in (None, HmacAuth("gitlab", (b"bare",))):
+            await sign(hmac)
+            with pytest.raises(InvalidValue, match=r"secret|signature"):
+                await w.hub.join(FakePeer(), wanted, "ana")
+        await sign(HmacAuth("chatwoot", (b"first",)))
+        granted = [(await w.join(FakePeer()))[0]]
+        for resign in (True, None, False):
+            peer = FakePeer()
+            granted.append((await w.hub.join(peer, Wanted("chatwoot", resign=resign), "ana"))[0])
+        assert [one.resign for one in granted] == [False, True, True, False]
 
 
 @virtual_time
