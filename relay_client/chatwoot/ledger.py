@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,9 +211,11 @@ class Ledger:
         joins = (*key, State.WAITING, State.THINKING)
         found = self.connection.execute(
             "SELECT id, opened_at FROM turns WHERE settled_at IS NULL"
-            " AND account = ? AND conversation = ? AND state IN (?, ?)",
+            " AND account = ? AND conversation = ? AND state IN (?, ?) ORDER BY id DESC",
             joins,
         ).fetchone()
+        if found is None and self.open_turns() >= MOST_WAITING:
+            raise TooMuchWaits(MOST_WAITING)
         if found is None:
             return self._opened(key, now, due_at)
         turn, opened_at = int(found[0]), float(found[1])
@@ -222,8 +224,6 @@ class Ledger:
         return turn
 
     def _opened(self, key: Key, now: float, due_at: float) -> int:
-        if self.open_turns() >= MOST_WAITING:
-            raise TooMuchWaits(MOST_WAITING)
         self.connection.execute(
             "INSERT INTO turns (account, conversation, state, opened_at, due_at)"
             " VALUES (?, ?, ?, ?, ?)",
@@ -307,6 +307,14 @@ class Ledger:
                 " rounds = rounds + 1 WHERE id = ?",
                 (State.WAITING, due_at, turn.id),
             )
+
+    def part(self, turn: Turn, messages: Iterable[int], now: float) -> None:
+        """These messages are owed an answer of their own, after the one of this turn."""
+        with self.writing() as db:
+            opened = self._opened(turn.key, now, now)
+            for message in messages:
+                row = (opened, turn.key.account, message)
+                db.execute("UPDATE taken SET turn = ? WHERE account = ? AND message = ?", row)
 
     def answer(self, turn: Turn, text: str, upto: int, reason: str = "") -> Turn:
         """There is an answer to be sent; with a reason, people get the conversation afterwards."""

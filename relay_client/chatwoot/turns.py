@@ -151,7 +151,10 @@ class Turns:
         wrote_on = self._ledger.messages(turn).keys() - messages.keys()
         if wrote_on and turn.rounds < MOST_ROUNDS:
             self._ledger.wait_on(turn, self._now())
-        elif text:
+            return
+        if wrote_on:
+            self._ledger.part(turn, wrote_on, self._now())
+        if text:
             await self._send(self._ledger.answer(turn, text, max(messages), wish))
         elif text is None or wish:
             self._hand_over(turn, wish or _("it has no answer to this"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 from relay_client.chatwoot import Bot, BotSettings, Key, Talk
@@ -42,6 +43,12 @@ async def chatter(chat: Chat, draw: random.Random) -> None:
         chat.customer_says(f"{chat.number}.{number}")
 
 
+async def rested(bot: Bot, chats: Iterable[Chat]) -> None:
+    """Wait until all was posted, and nothing is owed."""
+    while bot.ledger.open_turns() or any(chat.outbox for chat in chats):  # noqa: ASYNC110
+        await asyncio.sleep(5)
+
+
 async def relay(chat: Chat, bot: Bot) -> None:
     """Post what is said, one at a time, as a relay does; some of it twice."""
     while True:
@@ -52,6 +59,25 @@ async def relay(chat: Chat, bot: Bot) -> None:
                 assert (await bot.handle({}, body)).status == 200
                 assert unix_time() == began  # no lease has to be renewed
         await asyncio.sleep(1)
+
+
+@virtual_time
+async def test_who_writes_on_and_on_is_answered_in_parts() -> None:
+    """A reply is thrown away where the customer wrote on, but not for ever."""
+    chat, model = Chat(), Model()
+    settings = BotSettings(bot=9, ledger=Path(IN_MEMORY))
+    bot = Bot(model.reply, settings, desk=lambda account: Desk({318: chat}), now=unix_time)
+    said = [f"318.{number}" for number in range(20)]
+    async with bot:
+        posting = asyncio.create_task(relay(chat, bot))
+        for text in said:
+            chat.customer_says(text)
+            await asyncio.sleep(MODEL_S / 2)
+        await rested(bot, [chat])
+        posting.cancel()
+
+    assert "\n".join(chat.answers).splitlines() == said
+    assert len(chat.answers) == 3
 
 
 @virtual_time
@@ -69,8 +95,7 @@ async def test_a_hundred_conversations_with_a_model_that_takes_twenty_seconds() 
     async with bot:
         posting = [asyncio.create_task(relay(chat, bot)) for chat in chats.values()]
         await asyncio.gather(*(chatter(chat, draw) for chat in chats.values()))
-        while bot.ledger.open_turns() or any(chat.outbox for chat in chats.values()):  # noqa: ASYNC110
-            await asyncio.sleep(5)
+        await rested(bot, chats.values())
         for task in posting:
             task.cancel()
         await asyncio.gather(*posting, return_exceptions=True)
