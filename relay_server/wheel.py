@@ -25,7 +25,10 @@ PACKAGES = (
     *("relay_protocol", "relay_server", "relay_terminal"),
 )
 # Of files that our packages have.
-KINDS = frozenset({".css", ".html", ".js", ".json", ".md", ".mo", ".py", ".sql", ".svg", ".typed"})
+KINDS = frozenset(
+    {*(".css", ".html", ".js", ".json", ".md", ".mo"), *(".py", ".sql", ".svg", ".template")}
+    | {".txt", ".typed"}
+)
 MAX_WHEEL_BYTES = 16_777_216  # of the files in it; an installation with more is not ours
 ABOUT = "Wheel-Version: 1.0\nGenerator: relay-server\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file: the same files make the same wheel

@@ -146,16 +146,20 @@ _TURN = f"SELECT {', '.join(_COLUMNS)} FROM turns"  # noqa: S608
 
 
 class Ledger:
-    """The file; one process at a time has it.
+    """The file; one bot at a time has it.
+
+    Args:
+        path: `":memory:"` for one that is gone with the process.
+        alone: Keep other bots out.
 
     Raises:
         LedgerUnusable: It cannot be opened, or is another program's, or another process has it.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, alone: bool = True) -> None:
         self.path = Path(path)
         try:
-            self._held = _hold(self.path)
+            self._held = _hold(self.path) if alone else None
             self.connection = _open(self.path)
         except (apsw.Error, OSError) as exc:
             raise LedgerUnusable(self.path, exc) from exc
@@ -163,7 +167,8 @@ class Ledger:
     def close(self) -> None:
         """Let go of it."""
         self.connection.close()
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
 
     @contextmanager
     def writing(self) -> Iterator[apsw.Connection]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relay_client.commands import (
     account,
+    bot,
     cases,
     events,
     replaying,
@@ -24,5 +25,6 @@ for name, listing in {
     "dead": cases.dead,
     "pins": cases.pins,
     "subscription": subscriptions.subscription,
+    "bot": bot.app,
 }.items():
     app.add_typer(listing, name=name)

@@ -14,7 +14,7 @@ from relay_server.configs import ChannelConfig
 from relay_server.filters.facts import facts_of, is_secret
 from tests.support.chatwoot import NAMES
 
-FOLDER = Path(__file__).parents[2] / "fixtures" / "chatwoot"
+FOLDER = Path(__file__).parents[3] / "relay_client" / "chatwoot" / "testing" / "shapes"
 INDEX: dict[str, dict[str, Any]] = json.loads((FOLDER / "index.json").read_bytes())
 
 

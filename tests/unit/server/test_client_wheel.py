@@ -51,7 +51,7 @@ def test_what_else_lies_in_a_checkout_stays_there(
 ) -> None:
     package = tmp_path / "relay_extra"
     package.mkdir()
-    for name in ("__init__.py", ".env", "notes.txt", "relay.db", "secret.key", "x.py~"):
+    for name in ("__init__.py", ".env", "notes.log", "relay.db", "secret.key", "x.py~"):
         (package / name).write_text("")
     (package / "link.py").symlink_to("/etc/passwd")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from tests.support.chatwoot import FOLDER as SAMPLES
+from relay_client.chatwoot.testing import shapes
 
-FIXTURES = Path(__file__).parents[3] / "fixtures" / "chatwoot"
-FILES = {
-    file.stem: file
-    for folder in (SAMPLES, FIXTURES)
-    for file in sorted(folder.glob("*.json"))
-    if file.stem != "index"
-}
+FILES = shapes()
 
 
 def body_of(name: str) -> bytes:
     """As it came."""
-    return FILES[name].read_bytes()
+    return FILES[name]
 
 
 def changed(name: str, talk: dict[str, Any] | None = None, **fields: Any) -> bytes:

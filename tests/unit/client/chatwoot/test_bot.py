@@ -10,162 +10,162 @@ import apsw
 import pytest
 
 from relay_client.chatwoot import Key, Ledger, State, Talk, bot, lanes, turns
-from relay_client.chatwoot.testing import Fault
+from relay_client.chatwoot.testing import Fault, Trial, open_trial
 from tests.support.waiting import until
-from tests.unit.client.chatwoot.bots import Gate, Shop, ends, open_shop, repeat
+from tests.unit.client.chatwoot.bots import Gate, ends, repeat
 
 KEY = Key(2, 318)
 WRITES = "POST conversations/318/messages"
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
+async def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Trial]:
     monkeypatch.setattr(turns, "CALL_WAITS_S", (0.01,))
     monkeypatch.setattr(turns, "REPLY_WAITS_S", (0.01,) * 3)
     monkeypatch.setattr(bot, "PROBE_S", 0.05)
     monkeypatch.setattr(bot, "STOP_S", 0.05)
-    async with open_shop(tmp_path) as shop:
-        yield shop
+    async with open_trial(tmp_path / "bot.db") as trial:
+        yield trial
 
 
-async def test_a_customer_is_answered_once(shop: Shop) -> None:
+async def test_a_customer_is_answered_once(trial: Trial) -> None:
     """Chatwoot tells the bot of its own answer, too; each next reply knows what was said."""
-    async with shop.bot() as running:
-        await shop.says("Oi!")
-        await shop.rested(running)
-        await shop.says("Tem bolo?")
-        await shop.rested(running)
+    async with trial.running(repeat) as running:
+        await trial.says("Oi!")
+        await trial.rested(running)
+        await trial.says("Tem bolo?")
+        await trial.rested(running)
         history = [(line.author, line.text) for line in running.memory.history(KEY)]
 
-    assert shop.answers == ["You said: Oi!", "You said: Tem bolo?"]
+    assert trial.answers == ["You said: Oi!", "You said: Tem bolo?"]
     assert history == [
         ("customer", "Oi!"),
         ("bot", "You said: Oi!"),
         ("customer", "Tem bolo?"),
         ("bot", "You said: Tem bolo?"),
     ]
-    assert "#318  answered: You said: Oi!" in shop.lines
+    assert "#318  answered: You said: Oi!" in trial.lines
 
 
-async def test_a_message_by_two_webhooks_is_answered_once(shop: Shop) -> None:
+async def test_a_message_by_two_webhooks_is_answered_once(trial: Trial) -> None:
     """An account's webhook leads to the bot's URL as well: two delivery ids, two secrets."""
-    webhook = shop.chatwoot.add_webhook(11, "")
-    secrets = (*shop.settings.secrets, webhook["secret"])
-    async with shop.bot(secrets=secrets) as running:
-        webhook["url"] = shop.chatwoot.bots[9]["outgoing_url"]
-        await shop.says("Oi!")
-        await shop.rested(running)
+    webhook = trial.chatwoot.add_webhook(11, "")
+    secrets = (*trial.settings.secrets, webhook["secret"])
+    async with trial.running(repeat, secrets=secrets) as running:
+        webhook["url"] = trial.chatwoot.bots[9]["outgoing_url"]
+        await trial.says("Oi!")
+        await trial.rested(running)
 
-    assert shop.answers == ["You said: Oi!"]
-    assert any("it was taken before" in line for line in shop.lines)
+    assert trial.answers == ["You said: Oi!"]
+    assert any("it was taken before" in line for line in trial.lines)
 
 
-async def test_a_burst_of_four_is_answered_once(shop: Shop) -> None:
-    async with shop.bot(burst_s=0.3) as running:
+async def test_a_burst_of_four_is_answered_once(trial: Trial) -> None:
+    async with trial.running(repeat, burst_s=0.3) as running:
         for text in ("Oi!", "Tudo bem?", "Queria um bolo", "de fubá"):
-            await shop.says(text)
-        await shop.rested(running)
+            await trial.says(text)
+        await trial.rested(running)
 
-    assert shop.answers == ["You said: Oi!\nTudo bem?\nQueria um bolo\nde fubá"]
+    assert trial.answers == ["You said: Oi!\nTudo bem?\nQueria um bolo\nde fubá"]
 
 
-async def test_who_writes_on_while_the_model_thinks_is_answered_once(shop: Shop) -> None:
+async def test_who_writes_on_while_the_model_thinks_is_answered_once(trial: Trial) -> None:
     gate = Gate()
-    async with shop.bot(gate.reply) as running:
-        await shop.says("Dois bolos")
+    async with trial.running(gate.reply) as running:
+        await trial.says("Dois bolos")
         await gate.asked(1)
-        await shop.says("aliás, três")
-        await shop.chatwoot.echoes.settled()
+        await trial.says("aliás, três")
+        await trial.chatwoot.echoes.settled()
         gate.open()
-        await shop.rested(running)
+        await trial.rested(running)
 
-    assert shop.answers == ["You said: Dois bolos\naliás, três"]
+    assert trial.answers == ["You said: Dois bolos\naliás, três"]
 
 
-async def test_nobody_is_talked_over_while_the_model_thinks(shop: Shop) -> None:
+async def test_nobody_is_talked_over_while_the_model_thinks(trial: Trial) -> None:
     """The conversation is looked at once more before the answer is sent."""
     gate = Gate()
-    async with shop.bot(gate.reply) as running:
-        await shop.says("Oi!")
+    async with trial.running(gate.reply) as running:
+        await trial.says("Oi!")
         await gate.asked(1)
-        await shop.chatwoot.human_takes(318)
+        await trial.chatwoot.human_takes(318)
         gate.open()
-        await shop.rested(running)
+        await trial.rested(running)
 
-    assert shop.answers == []
-    assert ends(shop.settings.ledger) == [(State.LEFT, "people have the conversation: it is open")]
+    assert trial.answers == []
+    assert ends(trial.settings.ledger) == [(State.LEFT, "people have the conversation: it is open")]
 
 
-async def test_after_a_human_the_bot_is_quiet_until_its_turn_comes_back(shop: Shop) -> None:
+async def test_after_a_human_the_bot_is_quiet_until_its_turn_comes_back(trial: Trial) -> None:
     """Chatwoot leaves the conversation pending when somebody of the team answers in it."""
-    async with shop.bot() as running:
-        await shop.chatwoot.human_says(318, "Deixa comigo")
-        await shop.says("Obrigado!")
-        await shop.rested(running)
-        assert shop.answers == ["Deixa comigo"]
+    async with trial.running(repeat) as running:
+        await trial.chatwoot.human_says(318, "Deixa comigo")
+        await trial.says("Obrigado!")
+        await trial.rested(running)
+        assert trial.answers == ["Deixa comigo"]
         for status in ("resolved", "pending"):  # it ends, and the customer writes again
-            await shop.chatwoot.turn(318, status)
-        await shop.says("Oi de novo")
-        await shop.rested(running)
+            await trial.chatwoot.turn(318, status)
+        await trial.says("Oi de novo")
+        await trial.rested(running)
 
-    assert shop.answers == ["Deixa comigo", "You said: Oi de novo"]
+    assert trial.answers == ["Deixa comigo", "You said: Oi de novo"]
 
 
-async def test_a_message_that_is_deleted_in_time_is_not_answered(shop: Shop) -> None:
-    async with shop.bot(burst_s=0.2) as running:
-        said = await shop.says("Meu CPF é 000.000.000-00")
-        await shop.chatwoot.delete(318, said["id"])
-        await shop.rested(running)
+async def test_a_message_that_is_deleted_in_time_is_not_answered(trial: Trial) -> None:
+    async with trial.running(repeat, burst_s=0.2) as running:
+        said = await trial.says("Meu CPF é 000.000.000-00")
+        await trial.chatwoot.delete(318, said["id"])
+        await trial.rested(running)
         assert running.memory.history(KEY) == []
 
-    assert shop.answers == []
+    assert trial.answers == []
 
 
-async def test_what_the_bot_leaves_to_people_is_handed_over(shop: Shop) -> None:
+async def test_what_the_bot_leaves_to_people_is_handed_over(trial: Trial) -> None:
     """A conversation that stays pending is seen by nobody."""
 
     async def nothing(talk: Talk) -> None:
         return None
 
-    async with shop.bot(nothing) as running:
-        await shop.says("Quero falar com alguém")
-        await shop.rested(running)
+    async with trial.running(nothing) as running:
+        await trial.says("Quero falar com alguém")
+        await trial.rested(running)
 
-    assert shop.chatwoot.handed_off == [318]
-    assert shop.chatwoot.conversations[318]["labels"] == ["handed-over"]
-    assert shop.notes == ["The bot gives this conversation to you: it has no answer to this"]
+    assert trial.chatwoot.handed_off == [318]
+    assert trial.chatwoot.conversations[318]["labels"] == ["handed-over"]
+    assert trial.notes == ["The bot gives this conversation to you: it has no answer to this"]
 
 
-async def test_a_reply_may_answer_and_hand_over(shop: Shop) -> None:
+async def test_a_reply_may_answer_and_hand_over(trial: Trial) -> None:
     async def goodbye(talk: Talk) -> str:
         await talk.label("bolo", "handed-over")
         talk.hand_over("he wants a wedding cake")
         return "Já chamo alguém."
 
-    async with shop.bot(goodbye) as running:
-        await shop.says("Um bolo de casamento")
-        await shop.rested(running)
+    async with trial.running(goodbye) as running:
+        await trial.says("Um bolo de casamento")
+        await trial.rested(running)
 
-    assert shop.answers == ["Já chamo alguém."]
-    assert shop.notes == ["The bot gives this conversation to you: he wants a wedding cake"]
-    assert shop.chatwoot.conversations[318]["labels"] == ["bolo", "handed-over"]
-    assert shop.chatwoot.handed_off == [318]
+    assert trial.answers == ["Já chamo alguém."]
+    assert trial.notes == ["The bot gives this conversation to you: he wants a wedding cake"]
+    assert trial.chatwoot.conversations[318]["labels"] == ["bolo", "handed-over"]
+    assert trial.chatwoot.handed_off == [318]
 
 
-async def test_an_empty_answer_says_nothing(shop: Shop) -> None:
+async def test_an_empty_answer_says_nothing(trial: Trial) -> None:
     async def nothing(talk: Talk) -> str:
         async with talk.typing():
             return ""
 
-    async with shop.bot(nothing) as running:
-        await shop.says("👍")
-        await shop.rested(running)
+    async with trial.running(nothing) as running:
+        await trial.says("👍")
+        await trial.rested(running)
 
     typing = "POST conversations/318/toggle_typing_status"
-    assert shop.chatwoot.changes == [typing, typing]
+    assert trial.chatwoot.changes == [typing, typing]
 
 
-async def test_what_chatwoot_refuses_for_good_goes_to_people_with_the_reason(shop: Shop) -> None:
+async def test_what_chatwoot_refuses_for_good_goes_to_people_with_the_reason(trial: Trial) -> None:
     """422: too long; the model is asked once, and the answer sent once."""
     asked = []
 
@@ -173,37 +173,37 @@ async def test_what_chatwoot_refuses_for_good_goes_to_people_with_the_reason(sho
         asked.append(talk.text)
         return "x" * 150_001
 
-    async with shop.bot(long) as running:
-        await shop.says("Conte uma história")
-        await shop.rested(running)
+    async with trial.running(long) as running:
+        await trial.says("Conte uma história")
+        await trial.rested(running)
 
-    assert (asked, shop.answers) == (["Conte uma história"], [])
-    assert shop.chatwoot.handed_off == [318]
-    assert "Content is too long" in shop.notes[0]
-    [(state, reason)] = ends(shop.settings.ledger)
+    assert (asked, trial.answers) == (["Conte uma história"], [])
+    assert trial.chatwoot.handed_off == [318]
+    assert "Content is too long" in trial.notes[0]
+    [(state, reason)] = ends(trial.settings.ledger)
     assert (state, "too long" in reason) == (State.HANDED, True)
 
 
-async def test_a_wrong_token_alarms_and_stops_all_posting(shop: Shop) -> None:
+async def test_a_wrong_token_alarms_and_stops_all_posting(trial: Trial) -> None:
     """Nothing is sent, and nothing is lost: it goes on once the token is good."""
-    shop.chatwoot.add_conversation(319)
-    right = shop.chatwoot.bots[9]["access_token"]
-    shop.chatwoot.bots[9]["access_token"] = "another"
-    async with shop.bot() as running:
-        await shop.says("Oi!")
+    trial.chatwoot.add_conversation(319)
+    right = trial.chatwoot.bots[9]["access_token"]
+    trial.chatwoot.bots[9]["access_token"] = "another"
+    async with trial.running(repeat) as running:
+        await trial.says("Oi!")
         await until(lambda: running.trouble)
         assert "does not know the access token" in running.trouble
-        await shop.says("Alô?", 319)
-        await shop.chatwoot.echoes.settled()
-        assert shop.chatwoot.changes == []
-        assert {call.method for call in shop.chatwoot.calls} == {"GET"}
+        await trial.says("Alô?", 319)
+        await trial.chatwoot.echoes.settled()
+        assert trial.chatwoot.changes == []
+        assert {call.method for call in trial.chatwoot.calls} == {"GET"}
 
-        shop.chatwoot.bots[9]["access_token"] = right
-        await shop.rested(running)
+        trial.chatwoot.bots[9]["access_token"] = right
+        await trial.rested(running)
         assert running.trouble == ""
 
-    assert shop.answers == ["You said: Oi!"]
-    assert shop.chatwoot.answers(319) == ["You said: Alô?"]
+    assert trial.answers == ["You said: Oi!"]
+    assert trial.chatwoot.answers(319) == ["You said: Alô?"]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ async def test_a_wrong_token_alarms_and_stops_all_posting(shop: Shop) -> None:
     ids=str,
 )
 async def test_a_chatwoot_that_fails_for_a_while_gets_the_answer_once(
-    shop: Shop, fault: Fault
+    trial: Trial, fault: Fault
 ) -> None:
     asked = []
 
@@ -225,15 +225,15 @@ async def test_a_chatwoot_that_fails_for_a_while_gets_the_answer_once(
         asked.append(talk.text)
         return "Olá!"
 
-    shop.chatwoot.faults.append(fault)
-    async with shop.bot(reply) as running:
-        await shop.says("Oi!")
-        await shop.rested(running)
+    trial.chatwoot.faults.append(fault)
+    async with trial.running(reply) as running:
+        await trial.says("Oi!")
+        await trial.rested(running)
 
-    assert (len(asked), shop.answers) == (1, ["Olá!"])
+    assert (len(asked), trial.answers) == (1, ["Olá!"])
 
 
-async def test_a_reply_that_fails_is_asked_again_and_then_people_have_it(shop: Shop) -> None:
+async def test_a_reply_that_fails_is_asked_again_and_then_people_have_it(trial: Trial) -> None:
     tries = []
 
     async def broken(talk: Talk) -> str:
@@ -242,76 +242,76 @@ async def test_a_reply_that_fails_is_asked_again_and_then_people_have_it(shop: S
             return "Agora sim"
         raise LookupError("the model is away")
 
-    async with shop.bot(broken) as running:
-        await shop.says("Oi!")
-        await shop.rested(running)
-        assert shop.answers == ["Agora sim"]
-        await shop.says("E agora?")
-        await shop.rested(running)
+    async with trial.running(broken) as running:
+        await trial.says("Oi!")
+        await trial.rested(running)
+        assert trial.answers == ["Agora sim"]
+        await trial.says("E agora?")
+        await trial.rested(running)
 
     assert len(tries) == 2 + 4
-    assert "LookupError: the model is away" in shop.notes[0]
-    assert shop.chatwoot.handed_off == [318]
+    assert "LookupError: the model is away" in trial.notes[0]
+    assert trial.chatwoot.handed_off == [318]
 
 
-async def test_a_reply_without_an_end_is_ended(shop: Shop) -> None:
+async def test_a_reply_without_an_end_is_ended(trial: Trial) -> None:
     async def endless(talk: Talk) -> str:
         await asyncio.Event().wait()
         return ""
 
-    async with shop.bot(endless, reply_s=0.02) as running:
-        await shop.says("Oi!")
-        await shop.rested(running)
+    async with trial.running(endless, reply_s=0.02) as running:
+        await trial.says("Oi!")
+        await trial.rested(running)
 
-    assert "TimeoutError" in shop.notes[0]
+    assert "TimeoutError" in trial.notes[0]
 
 
-async def test_a_conversation_that_is_gone_is_given_up(shop: Shop) -> None:
+async def test_a_conversation_that_is_gone_is_given_up(trial: Trial) -> None:
     gate = Gate()
-    async with shop.bot(gate.reply) as running:
-        await shop.says("Oi!")
+    async with trial.running(gate.reply) as running:
+        await trial.says("Oi!")
         await gate.asked(1)
-        await shop.chatwoot.echoes.settled()
-        del shop.chatwoot.conversations[318]
+        await trial.chatwoot.echoes.settled()
+        del trial.chatwoot.conversations[318]
         gate.open()
         await until(lambda: not running.ledger.open_turns())
 
-    [(state, _)] = ends(shop.settings.ledger)
+    [(state, _)] = ends(trial.settings.ledger)
     assert state == State.GIVEN_UP
 
 
-async def test_an_old_chatwoot_shows_bots_no_conversation(shop: Shop) -> None:
+async def test_an_old_chatwoot_shows_bots_no_conversation(trial: Trial) -> None:
     """Before 4.14.2: what the webhook said is all that is known."""
-    shop.chatwoot.version = "4.13.0"
-    async with shop.bot() as running:
-        await shop.says("Oi!")
-        await shop.rested(running)
+    trial.chatwoot.version = "4.13.0"
+    async with trial.running(repeat) as running:
+        await trial.says("Oi!")
+        await trial.rested(running)
 
-    assert shop.answers == ["You said: Oi!"]
+    assert trial.answers == ["You said: Oi!"]
 
 
-async def test_what_waits_is_kept_across_a_stop(shop: Shop) -> None:
+async def test_what_waits_is_kept_across_a_stop(trial: Trial) -> None:
     """A burst that waits, and a reply that is under way: the next bot goes on."""
     gate = Gate()
-    shop.chatwoot.add_conversation(319)
-    async with shop.bot(gate.reply) as running:
-        await shop.says("Oi!")
+    trial.chatwoot.add_conversation(319)
+    async with trial.running(gate.reply) as running:
+        await trial.says("Oi!")
         await gate.asked(1)
-        await shop.says("e mais", 319)
-        await shop.chatwoot.echoes.settled()
+        await trial.says("e mais", 319)
+        await trial.chatwoot.echoes.settled()
         await until(lambda: running.ledger.open_turns() == 2)
-    assert shop.answers == []
+    assert trial.answers == []
 
-    async with shop.bot(repeat) as running:
-        await shop.rested(running)
+    async with trial.running(repeat) as running:
+        await trial.rested(running)
 
-    assert shop.answers == ["You said: Oi!"]
-    assert shop.chatwoot.answers(319) == ["You said: e mais"]
+    assert trial.answers == ["You said: Oi!"]
+    assert trial.chatwoot.answers(319) == ["You said: e mais"]
 
 
 @pytest.mark.parametrize("call", ["next_turn", "think", "settle"])
 async def test_a_ledger_that_fails_for_a_while_forgets_no_customer(
-    shop: Shop, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    trial: Trial, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(lanes, "TROUBLE_S", 0.01)
     works, failures = getattr(Ledger, call), [apsw.IOError("disk I/O error")] * 2
@@ -322,9 +322,9 @@ async def test_a_ledger_that_fails_for_a_while_forgets_no_customer(
         return works(*args)
 
     monkeypatch.setattr(Ledger, call, fails)
-    async with shop.bot() as running:
-        await shop.says("Oi!")
-        await shop.rested(running)
+    async with trial.running(repeat) as running:
+        await trial.says("Oi!")
+        await trial.rested(running)
 
-    assert shop.answers == ["You said: Oi!"]
+    assert trial.answers == ["You said: Oi!"]
     assert "a turn cannot be served" in caplog.text

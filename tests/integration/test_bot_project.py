@@ -1,0 +1,143 @@
+"""From nothing to a bot that answers, as its README says: `bot new`, its tests, `bot run`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+
+from relay_client.chatwoot.testing import open_trial
+from tests.support.processes import CLIENT, Running, free_port, run
+from tests.support.waiting import until
+from tests.unit.client.chatwoot.bots import ends
+
+# What the developer's own bot may be told by this environment, and a bot under test must not.
+NOTHING = dict.fromkeys(("CHATWOOT_URL", "CHATWOOT_TOKEN", "CHATWOOT_WEBHOOK_SECRET"), "")
+SLOWLY = """
+import asyncio, os
+answer = reply
+async def reply(talk):
+    await asyncio.sleep(float(os.environ["SLOW"]))
+    return await answer(talk)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "padaria"
+    made = run([CLIENT, "bot", "new", folder, "--json"], {})
+    assert (made.returncode, json.loads(made.stdout)["folder"]) == (0, str(folder)), made.stderr
+    return folder
+
+
+@contextmanager
+def bot_of(project: Path, port: int = 0, **environment: str) -> Iterator[Running]:
+    """The project's bot, as a program."""
+    reply = f"{project / 'bot.py'}:reply"
+    command: list[str | Path] = [CLIENT, "bot", "run", reply, "--port", str(port)]
+    told = NOTHING | {"BOT_LEDGER": str(project / "bot.db"), "BOT_BURST_SECONDS": "0.05"}
+    bot = Running(command, project / "bot", told | environment)
+    try:
+        yield bot
+    finally:
+        bot.end()
+
+
+async def listening(bot: Running) -> str:
+    """Its address, once it listens."""
+    await until(lambda: "/webhook" in bot.output or not bot.alive, 40)
+    [url] = re.findall(r"Listening on (\S+)/webhook", bot.output)
+    return str(url)
+
+
+async def test_from_nothing_to_an_answer(project: Path) -> None:
+    """Its tests pass with nothing but Python; then it says what it would answer."""
+    unittest = [sys.executable, "-m", "unittest"]
+    tests = await asyncio.to_thread(
+        subprocess.run, unittest, cwd=project, capture_output=True, text=True
+    )
+    assert tests.returncode == 0, tests.stderr
+    assert "Ran 6 tests" in tests.stderr
+
+    with bot_of(project) as bot:
+        url = await listening(bot)
+        assert "Answers are only printed" in bot.output
+        async with aiohttp.ClientSession() as session:
+            body = (project / "message.json").read_bytes()
+            async with session.post(f"{url}/webhook", data=body) as answer:
+                assert (answer.status, await answer.json()) == (
+                    200,
+                    {"did": "it is to be answered"},
+                )
+            async with session.get(f"{url}/health/ready") as health:
+                assert health.status == 200
+            await until(lambda: "would hand over" in bot.output)
+            async with session.get(f"{url}/metrics") as metrics:
+                assert 'relay_bot_turns_total{end="handed"} 1.0' in await metrics.text()
+            async with session.post(f"{url}/webhook", data=b"{}") as answer:
+                assert answer.status == 400
+        bot.terminate()
+        assert await bot.exit_status() == 0
+    assert "#318  would answer: I am calling somebody. 🙋" in bot.output
+    assert "Stopping" in bot.output
+    forgotten = run([CLIENT, "bot", "forget", "2", "55"], {"BOT_LEDGER": str(project / "bot.db")})
+    assert forgotten.stdout.startswith("Erased, lines: ")
+
+
+async def test_a_bot_that_is_killed_at_its_work_answers_after_its_start(project: Path) -> None:
+    """The webhook was answered 200: the customer gets an answer, whatever becomes of the bot."""
+    with (project / "bot.py").open("a") as file:
+        file.write(SLOWLY)
+    port = free_port()
+    async with open_trial() as trial:
+        told = {
+            "CHATWOOT_URL": trial.chatwoot.url,
+            "CHATWOOT_TOKEN": trial.settings.token,
+            "CHATWOOT_BOT": "9",
+            "CHATWOOT_WEBHOOK_SECRET": trial.settings.secrets[0],
+        }
+        trial.chatwoot.bots[9]["outgoing_url"] = f"http://127.0.0.1:{port}/webhook"
+        with bot_of(project, port, SLOW="60", **told) as bot:
+            await listening(bot)
+            await trial.says("Oi!")
+            await trial.chatwoot.echoes.settled()
+            bot.kill()
+        assert trial.answers == []
+        with bot_of(project, port, SLOW="0", **told) as bot:
+            await until(lambda: trial.answers, 40)
+            bot.terminate()
+            assert await bot.exit_status() == 0
+        [answer] = trial.answers
+        assert "I got “Oi!”" in answer
+    assert len(ends(project / "bot.db")) == 1
+
+
+def test_the_stack_deploys_one_bot_with_its_secrets_as_files(project: Path) -> None:
+    stack = yaml.safe_load((project / "docker-stack.yml").read_text())
+    bot = stack["services"]["bot"]
+
+    assert bot["deploy"]["replicas"] == 1
+    assert bot["deploy"]["update_config"]["order"] == "stop-first"
+    assert {one["source"] for one in bot["secrets"]} == set(stack["secrets"])
+    assert not any("TOKEN" in name and not name.endswith("_FILE") for name in bot["environment"])
+    assert stack["networks"]["relay"]["name"] == "relay-internal"
+    assert "@" not in (project / "Dockerfile").read_text()
+
+
+async def test_a_port_in_use_is_named_with_what_to_do(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with bot_of(project, port) as bot:
+            assert await bot.exit_status(40) == 1
+    assert f"port {port} is in use" in bot.errors
+    assert "relay-client connect" in bot.errors

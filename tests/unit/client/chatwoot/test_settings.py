@@ -1,0 +1,81 @@
+"""What a bot is told, and what its project is made of: what cannot be is said."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from relay_client.chatwoot import BotSettings, read_settings
+from relay_client.chatwoot.project import write_project
+from relay_client.chatwoot.server import load_reply
+from relay_client.errors import UsageError
+
+BOTH = {"CHATWOOT_URL": "https://chat.example.com/app", "CHATWOOT_TOKEN": "abc"}
+
+
+def test_without_a_word_it_prints_its_answers() -> None:
+    assert read_settings({}) == BotSettings()
+
+
+def test_secrets_may_be_in_files(tmp_path: Path) -> None:
+    """And are in no text of the settings."""
+    file = tmp_path / "token"
+    file.write_text("abc\n")
+    told = {
+        "CHATWOOT_TOKEN_FILE": str(file),
+        "CHATWOOT_WEBHOOK_SECRET": "one, two",
+        "CHATWOOT_BOT": "9",
+    }
+    settings = read_settings({"CHATWOOT_URL": "chat.example.com", **told})
+
+    assert (settings.url, settings.token) == ("https://chat.example.com", "abc")
+    assert (settings.secrets, settings.bot) == (("one", "two"), 9)
+    assert not {"abc", "one"} & set(repr(settings).replace("'", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"CHATWOOT_URL": "https://chat.example.com"}, "CHATWOOT_TOKEN is not"),
+        ({"CHATWOOT_TOKEN": "abc"}, "CHATWOOT_URL is not"),
+        (BOTH | {"CHATWOOT_URL": "ftp://chat"}, "no address by http"),
+        (BOTH | {"CHATWOOT_TOKEN_FILE": "x"}, "both set"),
+        ({"CHATWOOT_TOKEN_FILE": "/nonexistent"}, "/nonexistent"),
+        ({"CHATWOOT_TOKEN_FILE": "/dev/null"}, "is empty"),
+        ({"CHATWOOT_BOT": "Robô"}, "a number from 0"),
+        ({"BOT_REPLY_SECONDS": "0"}, "a number from 1 to 3600"),
+        ({"BOT_BURST_SECONDS": "nan"}, "a number from 0 to 60"),
+    ],
+)
+def test_what_a_bot_cannot_be_told(told: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_settings(told)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("no_such_module:reply", "cannot be loaded"),
+        ("nowhere/bot.py:reply", "cannot be loaded"),
+        ("json:dumps", "names no async function"),
+        ("json:loud", "names no async function"),
+        ("json", "names no async function"),
+    ],
+)
+def test_what_is_no_reply(where: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(UsageError, match=said):
+        load_reply(where)
+
+
+def test_where_no_project_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="names no bot"):
+        write_project(tmp_path / "a b")
+    write_project(tmp_path / "Robo-1")
+    with pytest.raises(UsageError, match="is not empty"):
+        write_project(tmp_path / "Robo-1")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="exists"):
+        write_project(tmp_path / "file")
