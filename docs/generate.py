@@ -34,9 +34,10 @@ from relay_client.errors import ClientError, ExitStatus
 from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
 from relay_protocol.values import FailureKind
-from relay_server.configs import Bounds, ChannelConfig, ForwardConfig, Policy, settings_of
+from relay_server.configs import ChannelConfig, ForwardConfig, Policy
 from relay_server.filters.language import KNOWN
 from relay_server.metrics import Canaries, LastReading, Metrics, PerWebhook
+from relay_server.settables import Bounds, settings_of
 from relay_server.settings import ServerSettings
 from relay_server.web.access import CODES
 from relay_server.web.limits import Limit

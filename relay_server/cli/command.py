@@ -25,7 +25,7 @@ import msgspec
 import typer
 
 from relay_server.cli.options import ARGUMENTS, WORDED, Json, Yes
-from relay_server.configs import Settable, settings_of
+from relay_server.settables import Settable, settings_of
 from relay_terminal.console import Console
 from relay_terminal.program import confirmed
 from relay_terminal.progress import progress

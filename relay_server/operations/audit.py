@@ -18,8 +18,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from relay_server.bodies.tree import MASK
-from relay_server.configs import Changes
 from relay_server.operations import Caller, ForAdmins, Plan, page_of
+from relay_server.settables import Changes
 from relay_server.values import Noted
 
 P = ParamSpec("P")

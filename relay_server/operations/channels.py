@@ -14,15 +14,12 @@ from relay_server.auth import digest, new_secret
 from relay_server.channels import CANARY_PREFIX, check_name
 from relay_server.configs import (
     HMAC_SCHEMES,
-    Changes,
     ChannelConfig,
     ChannelRules,
     ChatwootLink,
     HmacAuth,
     Policy,
     SenderKind,
-    changes_of,
-    check,
 )
 from relay_server.errors import (
     ChannelNotFound,
@@ -33,6 +30,7 @@ from relay_server.errors import (
 )
 from relay_server.operations import Caller, ForAdmins, Parts
 from relay_server.operations.audit import audited
+from relay_server.settables import Changes, changes_of, check
 from relay_server.signing import SCHEMES, scheme_named
 from relay_server.values import Channel, Scope, Token
 

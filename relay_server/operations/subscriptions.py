@@ -12,14 +12,11 @@ from relay_server.bodies.tree import MASK
 from relay_server.channels import check_name
 from relay_server.configs import (
     Away,
-    Changes,
     ForwardConfig,
     Policy,
     PolicyChanges,
     SenderKind,
     SubscriptionConfig,
-    changes_of,
-    check,
 )
 from relay_server.delivery.resigning import signer_of
 from relay_server.delivery.upkeep import DAY_MS
@@ -35,6 +32,7 @@ from relay_server.errors import (
 from relay_server.filters.language import check_standing
 from relay_server.operations import Caller, ForAdmins, Parts
 from relay_server.operations.audit import audited
+from relay_server.settables import Changes, changes_of, check
 from relay_server.values import MAX_SEQUENCE, Subscription, SubscriptionStatus
 
 BY_HAND = "paused by hand"

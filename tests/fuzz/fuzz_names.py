@@ -8,8 +8,9 @@ from yarl import URL
 
 from relay_protocol.text import harmless
 from relay_server.channels import check_name, check_subscription_name, follow
-from relay_server.configs import ChannelConfig, check
+from relay_server.configs import ChannelConfig
 from relay_server.errors import InvalidValue
+from relay_server.settables import check
 from tests.fuzz.running import run
 
 NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")

@@ -34,11 +34,12 @@ from relay_http.tls import target_context
 from relay_protocol.limits import WORKING_INTERVAL_S
 from relay_protocol.session import Window
 from relay_protocol.values import Delivery, Failure, FailureKind, HeaderList, Outcome
-from relay_server.configs import MAX_HEADER_BYTES, MAX_HEADERS, ForwardConfig, check
+from relay_server.configs import MAX_HEADER_BYTES, MAX_HEADERS, ForwardConfig
 from relay_server.delivery.reader import Reader
 from relay_server.delivery.url.allow import Allowlist, read_url
 from relay_server.errors import InvalidValue
 from relay_server.sealing import OpenSealed
+from relay_server.settables import check
 
 log = structlog.get_logger()
 

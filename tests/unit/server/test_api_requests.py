@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server.configs import ChannelConfig, ForwardConfig, Policy, settings_of
+from relay_server.configs import ChannelConfig, ForwardConfig, Policy
 from relay_server.errors import Busy
+from relay_server.settables import settings_of
 from relay_server.values import MarkState, Progress
 from relay_server.web import api
 from relay_server.web.api import MAX_REQUEST_BYTES

@@ -30,10 +30,9 @@ from relay_server.configs import (
     Policy,
     PolicyChanges,
     SenderKind,
-    check,
-    settings_of,
 )
 from relay_server.errors import InvalidValue
+from relay_server.settables import check, settings_of
 
 DAYS = (0.0001, 0.01, 36_500), (0, -1, MAX_RETENTION_DAYS + 0.1, 1e300)
 NUMBERS: list[tuple[Any, str, str, tuple[Any, ...], tuple[Any, ...]]] = [
