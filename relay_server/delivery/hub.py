@@ -159,7 +159,7 @@ class Hub:
         self._draining = False
         self._sifter = Sifter(store, clock, self._keeps_up, self._left_out)
         self._expirer = Expirer(store, clock, self._delivers, self._left_out)
-        self._absences = Absences(store, clock, self._joins.alone, self._served.__contains__)
+        self._absences = Absences(store, clock, self._joins.alone, self._is_read)
         self._pauses = Pauses(store, clock)
         self._unlisten = [
             store.feed.listen(EventsStored, self._stored),
@@ -451,14 +451,23 @@ class Hub:
             for peer in list(served.peers):
                 peer.go_away(reason, GONE_AWAY_S)
 
+    def read_elsewhere(self, number: SubscriptionNumber) -> bool:
+        """Whether another replica reads a subscription."""
+        return number not in self._served and self._store.read_elsewhere(number)
+
+    def _is_read(self, number: SubscriptionNumber) -> bool:
+        return number in self._served or self._store.read_elsewhere(number)
+
     def _keeps_up(self, number: SubscriptionNumber) -> bool:
         served = self._served.get(number)
-        return served is not None and served.reader.keeps_up
+        return self.read_elsewhere(number) if served is None else served.reader.keeps_up
 
     def _delivers(self, number: SubscriptionNumber) -> bool:
         """Whether anything of a subscription goes out, or is out."""
         served = self._served.get(number)
-        return served is not None and (served.reader.delivers or served.reader.under_way > 0)
+        if served is None:
+            return self.read_elsewhere(number)
+        return served.reader.delivers or served.reader.under_way > 0
 
     def _left_out(self, number: SubscriptionNumber, spans: Sequence[Span]) -> None:
         if (served := self._served.get(number)) is not None:

@@ -235,6 +235,9 @@ class Readers(Protocol):
         dropped; recording twice is harmless.
         """
 
+    def read_elsewhere(self, subscription: SubscriptionNumber) -> bool:
+        """Whether another replica reads a subscription, as far as is known, without waiting."""
+
     async def skip(self, subscription: SubscriptionNumber, up_to: int) -> int:
         """Settle what waits for a subscription up to a sequence, as skipped; how much that was.
 

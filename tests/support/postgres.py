@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import psycopg
 
@@ -29,24 +30,32 @@ class Cluster:
     """A PostgreSQL server.
 
     Args:
-        folder: Its own; made anew.
         settings: Lines of its configuration.
     """
 
-    def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, settings: Sequence[str] = ()) -> None:
+        # Not among the tests' own, where nobody else may look: it runs as another user.
+        self.folder, self.port = Path(tempfile.mkdtemp(prefix="relay-postgres-")), free_port()
         self.lent: Path | None = None  # whose database its own is now
         self._settings = (
             "listen_addresses='127.0.0.1'",
             f"port={self.port}",
-            f"unix_socket_directories='{folder}'",
+            f"unix_socket_directories='{self.folder}'",
             "shared_buffers=32MB",
             *settings,
         )
 
+    def __enter__(self) -> Self:
+        self.make()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def make(self) -> None:
         """Make its files."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER, USER)
@@ -94,22 +103,15 @@ class Cluster:
 @functools.cache
 def shared_cluster() -> Cluster:
     """The one that tests of a process share; what is in it may be lost at any time."""
-    cluster = Cluster(Path(tempfile.mkdtemp(prefix="relay-postgres-")), FAST)
-    cluster.make()
-    cluster.start()
-
-    def end() -> None:
-        cluster.stop()
-        shutil.rmtree(cluster.folder, ignore_errors=True)
-
-    atexit.register(end)
+    cluster = Cluster(FAST).__enter__()
+    atexit.register(cluster.__exit__)
     return cluster
 
 
 _TABLES = """
 DO $$ DECLARE every text; BEGIN
     SELECT string_agg(format('relay.%I', tablename), ', ') INTO every FROM pg_tables
-    WHERE schemaname = 'relay' AND tablename <> 'migrated';
+    WHERE schemaname = 'relay' AND tablename NOT IN ('migrated', 'catalogue');
     IF every IS NOT NULL THEN EXECUTE 'TRUNCATE ' || every || ' RESTART IDENTITY CASCADE'; END IF;
 END $$
 """

@@ -29,6 +29,8 @@ from relay_server.values import Subscription, SubscriptionNumber
 
 log = structlog.get_logger()
 
+ELSEWHERE = "another server of this store runs it"
+ELSEWHERE_LOOK_S = 1.0  # how often it is looked whether that one is gone
 START_AGAIN_S = 5.0  # until a forward that could not start is started again
 TRY_S = 10.0  # for a new forward to begin and to connect once, before whoever made it is answered
 GRACE_S = 10.0  # for what is under way to a URL that gets nothing more; then it comes again
@@ -162,14 +164,22 @@ class Forwards:
         """Start a push, again and again, until it is gone for good or the task is cancelled."""
         async with self._locks.setdefault(kept.subscription.number, asyncio.Lock()):
             while True:
+                await self._wait_while_elsewhere(kept)
                 gone = await self._once(kept)
                 if gone.reason != kept.why:
                     again = gone.back_after_s is not None
                     log.warning("forward stopped", reason=gone.reason, again=again, **kept.facts())
                 kept.why = gone.reason
-                if gone.back_after_s is None:
+                if gone.back_after_s is not None:
+                    await asyncio.sleep(gone.back_after_s)
+                elif not self._hub.read_elsewhere(kept.subscription.number):
                     return
-                await asyncio.sleep(gone.back_after_s)
+
+    async def _wait_while_elsewhere(self, kept: _Kept) -> None:
+        """One replica runs a forward; the others take it over once that is gone."""
+        while self._hub.read_elsewhere(kept.subscription.number):
+            kept.why = ELSEWHERE
+            await asyncio.sleep(ELSEWHERE_LOOK_S)
 
     async def _once(self, kept: _Kept) -> Gone:
         """Live through one push."""

@@ -50,6 +50,13 @@ LOOK_S = 0.05  # how often deadlines are looked at
 LOCK_TIMEOUT_MS = 800  # for a row that another replica has: less than a webhook waits
 IDLE_TIMEOUT_MS = 10_000  # of a transaction whose replica froze: then the server undoes it
 SCHEMA = "relay"
+SETTINGS = {
+    "search_path": SCHEMA,
+    "synchronous_commit": "on",
+    "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
+    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_MS}ms",
+    "jit": "off",
+}
 # PostgreSQL's text has no NUL. In its place stands a character that Unicode gives to nobody.
 _ESCAPE = "\U0010ffff"
 
@@ -142,6 +149,7 @@ class Link:
         name: What `pg_stat_activity` shows of it.
         limit_s: For a call to be answered.
         watch: Looks at that.
+        replica: Whose claims are made by it.
         reading: Nothing is to be written.
 
     Attributes:
@@ -153,14 +161,26 @@ class Link:
     """
 
     def __init__(
-        self, place: Place, name: str, limit_s: float, watch: Watch, *, reading: bool = False
+        self,
+        place: Place,
+        name: str,
+        limit_s: float,
+        watch: Watch,
+        *,
+        replica: str = "",
+        reading: bool = False,
     ) -> None:
         self.place = place
         self.deadline = math.inf
         self._limit_s = limit_s
         self._watch = watch
         self._let_go = False  # somebody ended the wait for the standby
-        self._connection = find_primary(place, name, reading=reading)
+        settings = {
+            **SETTINGS,
+            "relay.replica": replica,
+            "default_transaction_read_only": "on" if reading else "off",
+        }
+        self._connection = find_primary(place, name, settings)
         self._connection.add_notice_handler(self._notice)
         self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))
         watch.add(self)
@@ -274,7 +294,7 @@ def translate(error: psycopg.Error, place: str) -> RelayError:
             return StoreUnavailable(f"{place} cannot do this now: {why}")
 
 
-def find_primary(place: Place, name: str, *, reading: bool = False) -> psycopg.Connection[Row]:
+def find_primary(place: Place, name: str, settings: Mapping[str, str]) -> psycopg.Connection[Row]:
     """Connect to the host that takes what is written.
 
     Raises:
@@ -283,7 +303,7 @@ def find_primary(place: Place, name: str, *, reading: bool = False) -> psycopg.C
     found = list[tuple[str, psycopg.Connection[Row]]]()
     failures = list[str]()
     with ThreadPoolExecutor(len(place.hosts), thread_name_prefix="relay-connect") as threads:
-        asked = [threads.submit(_connect, place, host, name, reading) for host in place.hosts]
+        asked = [threads.submit(_connect, place, host, name, settings) for host in place.hosts]
         for answer in as_completed(asked):
             try:
                 found.append(answer.result())
@@ -300,18 +320,9 @@ def find_primary(place: Place, name: str, *, reading: bool = False) -> psycopg.C
 
 
 def _connect(
-    place: Place, host: tuple[str, int], name: str, reading: bool
+    place: Place, host: tuple[str, int], name: str, settings: Mapping[str, str]
 ) -> tuple[str, psycopg.Connection[Row]]:
     """A connection, with the timeline that its host writes; empty for a standby."""
-    settings = {
-        "search_path": SCHEMA,
-        "synchronous_commit": "on",
-        "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
-        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_MS}ms",
-        "default_transaction_read_only": "on" if reading else "off",
-        "jit": "off",
-        "bytea_output": "hex",
-    }
     connection = psycopg.connect(
         host=host[0],
         port=host[1],

@@ -8,7 +8,11 @@ the same tables: what they do comes by `Neighbours`, what this one does is told 
 from __future__ import annotations
 
 import asyncio
+import functools
+import secrets
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +25,30 @@ from relay_server.store.feed import Feed, Progressed
 from relay_server.store.interface import Space, Waiter
 from relay_server.store.postgres.database import Database, prepare
 from relay_server.store.postgres.link import Link, Place, Watch
+from relay_server.store.postgres.neighbours import Catalogue, Neighbours, read_catalogue
 from relay_server.store.postgres.reading import ReadingThread
 from relay_server.store.postgres.writer import Writer, digest_of
 from relay_server.store.sql.audit import SqlAudit
-from relay_server.store.sql.catalogue import SqlCatalogue, load
+from relay_server.store.sql.catalogue import SqlCatalogue
 from relay_server.store.sql.edited import SqlEdited
 from relay_server.store.sql.events import SqlEvents
 from relay_server.store.sql.invitations import SqlInvitations
 from relay_server.store.sql.jobs import Arrival, tell
-from relay_server.store.sql.part import asks, nothing
+from relay_server.store.sql.part import asks, nothing, writes
 from relay_server.store.sql.pending import Pending
 from relay_server.store.sql.pins import SqlPins
 from relay_server.store.sql.readers import SqlReaders
 from relay_server.store.sql.reports import SqlReports
 from relay_server.store.sql.rows import encode
 from relay_server.store.sql.sessions import SqlSessions
-from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progress
+from relay_server.values import (
+    Appended,
+    ChannelNumber,
+    Claim,
+    NewEvent,
+    Progress,
+    SubscriptionNumber,
+)
 
 log = structlog.get_logger()
 
@@ -44,6 +56,7 @@ RECORD_WITHIN_S = 0.05  # for progress to be written, together
 RECORD_AGAIN_S = 1.0  # after it could not be
 APPEND_S = 1.0  # for webhooks to be stored by one call
 OPERATE_S = 10.0  # for a statement of anything else; its senders have deadlines of their own
+LISTEN_S = 2.0  # for a look at what others did
 READ_S = 5.0  # for a question to be answered
 
 
@@ -61,6 +74,7 @@ class PostgresStore(
     """A `Store` in a PostgreSQL.
 
     Args:
+        replica: The name of this one, which no other has.
         connect: Makes a link, by its name.
         watch: Of these links.
         on_broken: Called once when the database failed.
@@ -68,11 +82,13 @@ class PostgresStore(
 
     def __init__(
         self,
+        replica: str,
         connect: Callable[[str], Link],
         watch: Watch,
         on_broken: Callable[[StoreBroken], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._replica = replica
         self._watch = watch
         self._reading = ReadingThread(lambda: connect("read"), "relay-reader")
         self._reports = ReadingThread(lambda: connect("report"), "relay-reports")
@@ -83,10 +99,25 @@ class PostgresStore(
         self.feed = Feed()
         self._looking = set[asyncio.Task[None]]()
         self._record_timer: asyncio.TimerHandle | None = None
-        self._cache = Cache(*load(database), self.feed)
-        self._writer = Writer(
-            connect, self._write_pending, self.feed.tell, lambda *_: None, on_broken
+        known = read_catalogue(database)
+        self._cache = Cache(known.channels, known.tokens, self.feed)
+        listen = functools.partial(connect, "listen")
+        self._neighbours = Neighbours(
+            replica, listen, self._read_catalogue, known, self._cache, self.feed
         )
+        tell, tell_others = self.feed.tell, self._neighbours.tell
+        self._writer = Writer(connect, self._write_pending, tell, tell_others, on_broken)
+
+    async def begun(self) -> None:
+        """Return once other replicas are known, as far as they can be."""
+        await self._neighbours.begun()
+
+    def read_elsewhere(self, subscription: SubscriptionNumber) -> bool:
+        return self._neighbours.reads(subscription)
+
+    @asks
+    def _read_catalogue(self, database: Database) -> Catalogue:
+        return read_catalogue(database)
 
     def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
         future: asyncio.Future[Appended] = self._loop.create_future()
@@ -129,6 +160,9 @@ class PostgresStore(
         except StoreUnavailable as exc:
             log.warning("the last progress was not written: deliveries may repeat", error=str(exc))
         finally:
+            with suppress(StoreUnavailable):
+                await self._forget_replica()
+            await self._neighbours.close()
             await self._writer.close()
             if self._record_timer is not None:
                 self._record_timer.cancel()
@@ -169,6 +203,11 @@ class PostgresStore(
             window_ms=arrival.window_ms,
         )
         return None if found is None else Appended(found[0], found[1], duplicate=True)
+
+    @writes
+    def _forget_replica(self, database: Database) -> None:
+        """What this one read, others may have at once."""
+        database.run("forget_replica", replica=self._replica)
 
     def _write_pending(self, database: Database) -> Callable[[bool], None]:
         """In the thread that writes; what could not be written is tried again."""
@@ -222,12 +261,18 @@ def is_made(place: Place) -> bool:
 
 async def open_postgres(place: Place, on_broken: Callable[[StoreBroken], None]) -> PostgresStore:
     """Open the store in a database, as `opening.open_store` says."""
-    watch = Watch()
-    limits = {"append": APPEND_S, "operate": OPERATE_S, "read": READ_S, "report": READ_S}
+    watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
+    limits = {
+        "listen": LISTEN_S,
+        "append": APPEND_S,
+        "operate": OPERATE_S,
+        "read": READ_S,
+        "report": READ_S,
+    }
 
     def connect(name: str) -> Link:
         reading = name in ("read", "report")
-        return Link(place, f"relay/{name}", limits[name], watch, reading=reading)
+        return Link(place, f"relay/{name}", limits[name], watch, replica=replica, reading=reading)
 
     def begin() -> None:
         link = Link(place, "relay/prepare", OPERATE_S, watch)
@@ -238,7 +283,9 @@ async def open_postgres(place: Place, on_broken: Callable[[StoreBroken], None]) 
 
     try:
         await asyncio.to_thread(begin)
-        return PostgresStore(connect, watch, on_broken)
+        store = PostgresStore(replica, connect, watch, on_broken)
     except BaseException:
         await asyncio.to_thread(watch.close)
         raise
+    await store.begun()
+    return store

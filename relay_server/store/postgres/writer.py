@@ -41,6 +41,7 @@ from relay_server.store.bodies import crc
 from relay_server.store.feed import Change, EventsStored
 from relay_server.store.postgres.database import Database
 from relay_server.store.postgres.link import Link, LinkLost
+from relay_server.store.postgres.neighbours import raise_version
 from relay_server.store.sql.jobs import Arrival, Call, Operation, answer
 from relay_server.store.sql.positions import sequence_of
 from relay_server.values import Appended, Event
@@ -128,7 +129,8 @@ class Writer:
         connect: Makes the link of a thread, by its name.
         first: Called inside each transaction of operations, first.
         tell: Called in the event loop with each change that was committed.
-        tell_others: Called in a thread that writes, with its link, to tell other replicas.
+        tell_others: Called in a thread that writes, with its link, what was committed, and the
+            catalogue's version where that changed.
         on_broken: Called once, in the event loop, when the database failed.
     """
 
@@ -137,7 +139,7 @@ class Writer:
         connect: Callable[[str], Link],
         first: First,
         tell: Callable[[Change], None],
-        tell_others: Callable[[Link, Sequence[Change]], None],
+        tell_others: Callable[[Link, Sequence[Change], int | None], None],
         on_broken: Callable[[StoreBroken], None],
     ) -> None:
         self.commits = Times(COMMIT_BUCKETS)
@@ -205,7 +207,7 @@ class Writer:
             self._refuse(batch, StoreUnavailable(f"the webhook could not be stored: {exc!r}"))
         self._loop.call_soon_threadsafe(self._answer, self._arrivals, batch, changes)
         if changes and self._appending is not None:
-            self._tell_others(self._appending, changes)
+            self._tell_others(self._appending, changes, None)
 
     def _call_append(self, batch: Sequence[Arrival]) -> list[tuple[Any, ...]]:
         try:
@@ -241,8 +243,10 @@ class Writer:
     # In the thread that does all else
 
     def _operate(self, batch: Sequence[Call]) -> None:
+        changes: Sequence[Change] = ()
+        version: int | None = None
         try:
-            changes = self._commit(batch)
+            changes, version = self._commit(batch)
         except Exception as exc:  # noqa: BLE001  (what is refused to one must not fail its neighbours)
             if len(batch) > 1 and not isinstance(exc, LinkLost | StoreBroken):
                 for call in batch:
@@ -251,12 +255,12 @@ class Writer:
             if isinstance(exc, StoreBroken):
                 self.fail(exc)
             self._refuse(batch, exc)
-            changes = []
         self._loop.call_soon_threadsafe(self._answer, self._calls, batch, changes)
         if changes and self._operating is not None:
-            self._tell_others(self._operating, changes)
+            self._tell_others(self._operating, changes, version)
 
-    def _commit(self, batch: Sequence[Call]) -> Sequence[Change]:
+    def _commit(self, batch: Sequence[Call]) -> tuple[Sequence[Change], int | None]:
+        """Do operations in a transaction: what has changed, and the catalogue's version if that."""
         if self._operating is None or self._operating.ended:
             self._operating = self._connect("operate")
         database, finish = Database(self._operating), None
@@ -266,6 +270,7 @@ class Writer:
             finish = self._first(database)
             for call in batch:
                 self._attempt(call, database)
+            version = raise_version(database)
             database.commit()
         except BaseException:
             if finish is not None:
@@ -274,7 +279,7 @@ class Writer:
                 self._operating.rollback()
             raise
         finish(True)
-        return database.changes
+        return database.changes, version
 
     def _attempt(self, call: Call, database: Database) -> None:
         try:

@@ -203,6 +203,11 @@ def find_subscription(database: Database, number: SubscriptionNumber) -> Subscri
     return found[0]
 
 
+def all_subscriptions(database: Database) -> list[Subscription]:
+    """Every subscription, by channel and name."""
+    return _subscriptions(database)
+
+
 def _subscriptions(
     database: Database,
     channel: str | None = None,

@@ -73,6 +73,9 @@ class SqlReaders(Part):
     def standing(self, database: Database, subscription: SubscriptionNumber) -> Claim | None:
         return _standing(database, subscription)
 
+    def read_elsewhere(self, subscription: SubscriptionNumber) -> bool:
+        return False
+
     @writes
     def skip(self, database: Database, subscription: SubscriptionNumber, up_to: int) -> int:
         self._pending.write_rest_of(database, subscription)

@@ -14,7 +14,7 @@ from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.url import forwards as forwards_module
-from relay_server.delivery.url.forwards import Forwards
+from relay_server.delivery.url.forwards import ELSEWHERE, Forwards
 from relay_server.delivery.url.push import Push
 from relay_server.errors import ChannelNotFound, StoreUnavailable
 from relay_server.store.feed import Feed, SubscriptionChanged, SubscriptionGone
@@ -33,6 +33,7 @@ class FakeHub:
     Attributes:
         troubles: Raised by the next joins, one each.
         slow: Joins wait for it, if it is set.
+        elsewhere: Subscriptions that another server reads.
     """
 
     joined: list[Push] = field(default_factory=list)
@@ -41,6 +42,10 @@ class FakeHub:
     tried: list[Push] = field(default_factory=list)
     troubles: list[Exception] = field(default_factory=list)
     slow: asyncio.Event | None = None
+    elsewhere: set[int] = field(default_factory=set)
+
+    def read_elsewhere(self, number: int) -> bool:
+        return number in self.elsewhere
 
     async def join_forward(self, push: Push, subscription: Subscription) -> FakeInbox:
         self.tried.append(push)
@@ -70,6 +75,7 @@ def subscription(number: int = 1, url: str = "http://localhost:1", **config: flo
 def again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that failed is tried again soon."""
     monkeypatch.setattr(forwards_module, "START_AGAIN_S", 0.01)
+    monkeypatch.setattr(forwards_module, "ELSEWHERE_LOOK_S", 0.01)
 
 
 @asynccontextmanager
@@ -182,6 +188,23 @@ async def test_a_forward_that_was_taken_over_does_not_fight_back() -> None:
         assert hub.removed == hub.joined
         assert forwards.why_waiting(1) == "forward1 is read from laptop now"
         assert len(hub.tried) == 1
+
+
+async def test_what_another_server_runs_is_run_here_once_that_is_gone() -> None:
+    """Before it was begun here, and after it was taken over."""
+    hub = FakeHub(elsewhere={1})
+    async with keeping(hub) as forwards:
+        forwards.start(subscription())
+        await until(lambda: forwards.why_waiting(1) == ELSEWHERE)
+        assert not hub.tried
+        hub.elsewhere.clear()
+        await until(lambda: hub.started)
+
+        hub.elsewhere.add(1)
+        hub.joined[0].taken_over("forward1", "")
+        await until(lambda: forwards.why_waiting(1) == ELSEWHERE)
+        hub.elsewhere.clear()
+        await until(lambda: len(hub.started) == 2)
 
 
 async def test_starting_what_runs_changes_nothing_and_others_are_no_forwards() -> None:

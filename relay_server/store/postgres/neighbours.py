@@ -1,0 +1,376 @@
+"""Other replicas: what they change in the same tables, and what this one tells them.
+
+How it works. A thread that writes tells others what it has committed, as `Change`s, by a NOTIFY of
+its own: in the transaction that writes it would hold a lock of the whole cluster until the standby
+has answered. Here a thread listens, and hands on what it hears to the feed.
+
+A notification may be lost. So what it says may be found otherwise, too:
+
+- **Events.** The thread looks once a second how far each channel is.
+- **Catalogue.** Channels, tokens and subscriptions have one *version*, which each transaction that
+  changes any of them raises by one. Whoever hears of another version than the next one has missed
+  something, or hears it out of turn, and reads all of it; the same look finds it without a word.
+- **Claims.** Whoever records under an older epoch is told so by the table.
+
+**Who reads what.** A replica writes each `BEAT_S` that it is there. A subscription's claim names
+its replica, and it is *read elsewhere* while another one that was there within `ALIVE_S` has it.
+The server's own clocks are not asked: it is the database's that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from relay_protocol.errors import RelayError
+from relay_server.store.cache import Cache
+from relay_server.store.feed import (
+    Change,
+    ChannelChanged,
+    ChannelGone,
+    Claimed,
+    EventsRemoved,
+    EventsStored,
+    Feed,
+    PinsChanged,
+    Progressed,
+    ReplaysChanged,
+    SessionEnded,
+    Skipped,
+    SubscriptionChanged,
+    SubscriptionGone,
+    TokenMade,
+    TokenRevoked,
+)
+from relay_server.store.postgres.database import Database
+from relay_server.store.postgres.link import Link
+from relay_server.store.sql.catalogue import all_subscriptions, load
+from relay_server.values import Catalog, Channel, Subscription, SubscriptionNumber, Token
+
+log = structlog.get_logger()
+
+TOPIC = "relay"
+MAX_PAYLOAD_BYTES = 7_900  # of a notification: PostgreSQL takes 8,000
+LOOK_S = 1.0  # how often it is looked for what no notification told
+BEAT_S = 4.0  # how often a replica says that it is there
+ALIVE_S = 15.0  # for which it is believed
+AGAIN_S = 1.0  # until a lost link is made anew, at the most
+CATALOGUE = (
+    ChannelChanged,
+    ChannelGone,
+    SubscriptionChanged,
+    SubscriptionGone,
+    TokenMade,
+    TokenRevoked,
+)
+KINDS: dict[str, type[Change]] = {
+    kind.__name__: kind
+    for kind in (
+        *CATALOGUE,
+        Claimed,
+        EventsRemoved,
+        EventsStored,
+        PinsChanged,
+        Progressed,
+        ReplaysChanged,
+        SessionEnded,
+        Skipped,
+    )
+}
+
+
+class _Told(msgspec.Struct, array_like=True):
+    """A notification.
+
+    Attributes:
+        replica: Who tells it.
+        version: The catalogue's, where it changed.
+        changes: Each by the name of its kind; None where they are too many to be told.
+    """
+
+    replica: str
+    version: int | None
+    changes: list[tuple[str, msgspec.Raw]] | None
+
+
+class _Looked(NamedTuple):
+    """What a look found.
+
+    Attributes:
+        channels: Number, last sequence and bytes of each.
+        elsewhere: Subscriptions that other replicas read.
+        others: How many of these there are.
+    """
+
+    version: int
+    channels: Sequence[tuple[int, int, int]]
+    elsewhere: frozenset[SubscriptionNumber]
+    others: int
+
+
+class Catalogue(NamedTuple):
+    """All of it as of one version, or newer."""
+
+    version: int
+    channels: Sequence[tuple[Channel, int, int]]
+    tokens: Sequence[Token]
+    subscriptions: Sequence[Subscription]
+
+
+class Neighbours:
+    """The other replicas of a store, as far as one of them knows.
+
+    Args:
+        replica: This one's name, which no other has.
+        connect: Makes a link.
+        read: Reads the catalogue.
+        known: The catalogue as it was read at the start.
+        cache: Of this replica; has listened to `feed` before.
+        feed: Told what others do.
+    """
+
+    def __init__(
+        self,
+        replica: str,
+        connect: Callable[[], Link],
+        read: Callable[[], Awaitable[Catalogue]],
+        known: Catalogue,
+        cache: Cache,
+        feed: Feed,
+    ) -> None:
+        self._replica = replica
+        self._connect = connect
+        self._read = read
+        self._cache, self._feed = cache, feed
+        self._loop = asyncio.get_running_loop()
+        self._version = known.version
+        self._subscriptions = {one.number: one for one in known.subscriptions}
+        self._elsewhere: frozenset[SubscriptionNumber] = frozenset()
+        self._others = 1  # until it is known: to tell nobody costs nothing
+        self._stale = False
+        self._reading: asyncio.Task[None] | None = None
+        feed.listen(SubscriptionChanged, self._subscription_changed)
+        feed.listen(SubscriptionGone, self._subscription_gone)
+        self._ended = threading.Event()
+        self._looked_once = threading.Event()
+        self._link: Link | None = None
+        self._thread = threading.Thread(target=self._run, name="relay-neighbours", daemon=True)
+        self._thread.start()
+
+    def reads(self, subscription: SubscriptionNumber) -> bool:
+        """Whether another replica reads a subscription."""
+        return subscription in self._elsewhere
+
+    async def begun(self) -> None:
+        """Return once the first look is over, and this replica is known to others."""
+        await asyncio.to_thread(self._looked_once.wait)
+
+    def tell(self, link: Link, changes: Sequence[Change], version: int | None) -> None:
+        """Tell others what was committed; by the link of the thread that did. May be lost."""
+        if version is not None:
+            self._loop.call_soon_threadsafe(self._versioned, version, ())
+        if not self._others:
+            return
+        try:
+            for payload in payloads(self._replica, changes, version):
+                link.notify(TOPIC, payload)
+        except RelayError as exc:
+            log.debug("other replicas were not told", error=str(exc))
+
+    async def close(self) -> None:
+        """Listen no more, and let others know that this one is gone."""
+        self._ended.set()
+        if self._link is not None:
+            self._link.abandon()  # it waits to hear something
+        await asyncio.to_thread(self._thread.join)
+        if self._reading is not None:
+            self._reading.cancel()
+
+    # In a thread of its own
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._link = link = self._connect()
+                link.script("SET synchronous_commit = off")  # it only says that it is there
+                link.listen(TOPIC)
+                self._listen(link)
+            except RelayError as exc:
+                if not self._ended.is_set():
+                    log.warning("other replicas are not heard", error=str(exc))
+                self._looked_once.set()
+                self._ended.wait(random.uniform(0.1, AGAIN_S))  # noqa: S311  (no secret)
+            except Exception as exc:
+                log.error("other replicas are not heard", exc_info=exc)
+                self._looked_once.set()
+                self._ended.wait(AGAIN_S)
+            finally:
+                if self._link is not None:
+                    self._link.close()
+
+    def _listen(self, link: Link) -> None:
+        database, look_at, beat_at = Database(link), 0.0, time.monotonic() + BEAT_S
+        database.run("beat", replica=self._replica)
+        link.notify(TOPIC, *payloads(self._replica, (), None))  # from now on others tell it
+        while not self._ended.is_set():
+            now = time.monotonic()
+            if now >= beat_at:
+                database.run("beat", replica=self._replica)
+                beat_at = now + BEAT_S
+            if now >= look_at:
+                self._call(self._look, _look(database, self._replica))
+                self._looked_once.set()
+                look_at = now + LOOK_S
+            for payload in link.heard(max(0.0, look_at - time.monotonic())):
+                self._call(self._hear, payload)
+
+    def _call(self, function: Callable[[Any], None], value: Any) -> None:
+        self._loop.call_soon_threadsafe(function, value)
+
+    # In the event loop
+
+    def _hear(self, payload: str) -> None:
+        told = msgspec.json.decode(payload, type=_Told)
+        if told.replica == self._replica:
+            return
+        self._others = max(1, self._others)
+        if told.changes is None:
+            self._look_again()
+            return
+        changes = [msgspec.json.decode(raw, type=KINDS[kind]) for kind, raw in told.changes]
+        if told.version is not None:
+            self._versioned(told.version, changes)
+            return
+        for change in changes:
+            if isinstance(change, Claimed) and change.reader > 0:
+                self._elsewhere |= {change.reader}
+            self._feed.tell(change)
+
+    def _versioned(self, version: int, changes: Iterable[Change]) -> None:
+        """The catalogue has a version: with the next one these changes, with any other more."""
+        if version != self._version + 1:
+            self._look_again()
+            return
+        self._version = version
+        for change in changes:
+            self._feed.tell(change)
+
+    def _look(self, looked: _Looked) -> None:
+        self._elsewhere, self._others = looked.elsewhere, looked.others
+        for number, last, size in looked.channels:
+            held = self._cache.of(number)
+            if held is not None:
+                held.bytes = size
+                if last > held.last:
+                    self._feed.tell(EventsStored(number, last))
+        if looked.version != self._version:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Read all of the catalogue, once what is being read is read."""
+        self._stale = True
+        if self._reading is None or self._reading.done():
+            self._reading = self._loop.create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        while self._stale:
+            self._stale = False
+            try:
+                found = await self._read()
+            except RelayError:
+                return  # the next look finds it again
+            if not self._stale:  # else it may be older than what was heard meanwhile
+                self._become(found)
+
+    def _become(self, found: Catalogue) -> None:
+        for change in (*differences(self._cache.catalog, found), *self._moved(found)):
+            self._feed.tell(change)
+        self._version = found.version
+
+    def _moved(self, found: Catalogue) -> Iterator[Change]:
+        """How its subscriptions differ from those that are known."""
+        now = {one.number: one for one in found.subscriptions}
+        yield from [SubscriptionGone(n) for n in self._subscriptions if n not in now]
+        for number, subscription in now.items():
+            if _as_set(self._subscriptions.get(number)) != _as_set(subscription):
+                yield SubscriptionChanged(subscription)
+                yield ReplaysChanged(number)
+
+    def _subscription_changed(self, change: SubscriptionChanged) -> None:
+        self._subscriptions[change.subscription.number] = change.subscription
+
+    def _subscription_gone(self, change: SubscriptionGone) -> None:
+        self._subscriptions.pop(change.subscription, None)
+
+
+def differences(known: Catalog, found: Catalogue) -> Iterator[Change]:
+    """How channels and tokens differ from those that are known."""
+    channels = {channel.name: channel for channel, _, _ in found.channels}
+    for name, channel in known.channels.items():
+        if name not in channels or channels[name].number != channel.number:
+            yield ChannelGone(channel)
+    yield from [ChannelChanged(c) for name, c in channels.items() if known.channels.get(name) != c]
+    tokens = {token.digest: token for token in found.tokens}
+    yield from [TokenRevoked(t.name) for digest, t in known.tokens.items() if digest not in tokens]
+    yield from [TokenMade(t) for digest, t in tokens.items() if digest not in known.tokens]
+
+
+def payloads(replica: str, changes: Sequence[Change], version: int | None) -> list[str]:
+    """Notifications of changes: one, or where they do not fit one that has all looked at."""
+    told = [(type(c).__name__, msgspec.Raw(msgspec.json.encode(_brief(c)))) for c in changes]
+    whole = _encoded(_Told(replica, version, told))
+    if len(whole) <= MAX_PAYLOAD_BYTES:
+        return [whole]
+    if version is None and len(changes) > 1:
+        middle = len(changes) // 2
+        halves = changes[:middle], changes[middle:]
+        return [payload for half in halves for payload in payloads(replica, half, None)]
+    return [_encoded(_Told(replica, version, None))]
+
+
+def read_catalogue(database: Database) -> Catalogue:
+    """All of it. The version first: what is read after it is as new, or newer."""
+    version = database.value("version")
+    channels, tokens = load(database)
+    return Catalogue(version, channels, tokens, all_subscriptions(database))
+
+
+def raise_version(database: Database) -> int | None:
+    """Raise the catalogue's version if the open transaction changes it."""
+    if any(isinstance(change, CATALOGUE) for change in database.changes):
+        return int(database.value("raise_version"))
+    return None
+
+
+def _look(database: Database, replica: str) -> _Looked:
+    [(version, others)] = database.all("look", replica=replica, alive_s=ALIVE_S)
+    elsewhere = database.all("read_elsewhere", replica=replica, alive_s=ALIVE_S)
+    channels = [(number, last, size) for number, last, size in database.all("how_far")]
+    return _Looked(version, channels, frozenset(number for (number,) in elsewhere), others)
+
+
+def _brief(change: Change) -> Change:
+    """A change without what others read for themselves, or do without."""
+    match change:
+        case EventsStored():
+            return EventsStored(change.channel, change.up_to)
+        case EventsRemoved():
+            return EventsRemoved(change.channel, change.up_to, change.bytes)
+        case _:
+            return change
+
+
+def _encoded(told: _Told) -> str:
+    return msgspec.json.encode(told).decode()
+
+
+def _as_set(subscription: Subscription | None) -> Subscription | None:
+    """A subscription without when its reader left, which is no change of it."""
+    return None if subscription is None else msgspec.structs.replace(subscription, left_at=None)

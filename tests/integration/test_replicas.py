@@ -1,0 +1,136 @@
+"""Two servers on one PostgreSQL: whatever one is asked, both do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.chatwoot import message
+from tests.support.needs import lacks
+from tests.support.postgres import Cluster, programs
+from tests.support.processes import ending
+from tests.support.relay import Relay, running
+from tests.support.senders import post_all
+from tests.support.target import Target, open_target
+from tests.support.waiting import until_true
+
+KEY = "c2VhbHMgd2hhdCBib3RoIG9wZW4sIDMyIGJ5dGVzISE="
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL that keeps what it is told."""
+    if programs() is None:
+        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def replicas(
+    cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[Relay, Relay]]:
+    """Two that run; the same token sends to both."""
+    url = cluster.create(request.node.name)
+    settings = {"store_url": url, "secret_key": KEY, "forward_allow": "127.0.0.1"}
+    async with AsyncExitStack() as stack:
+        first, second = Relay(tmp_path / "a", **settings), Relay(tmp_path / "b", **settings)
+        for relay in (first, second):
+            relay.folder.mkdir()
+        first = await stack.enter_async_context(running(first))
+        stack.enter_context(ending(second.processes))
+        await second.start()
+        second.send_token = first.send_token
+        yield first, second
+
+
+async def settled(relay: Relay) -> bool:
+    """Whether nothing waits."""
+    return await relay.backlog() == 0
+
+
+async def test_what_comes_to_either_reaches_a_client_in_order(
+    replicas: tuple[Relay, Relay], target: Target
+) -> None:
+    first, second = replicas
+    await second.connect(await first.make_token("ana", "subscribe"), "--to", target.address)
+
+    for n in range(20):
+        relay = replicas[n % 2]
+        answer = await relay.send(message(relay.send_token, 1, n))
+        assert answer.status == 200
+
+    await target.received(20)
+    assert [event["id"] for event in reversed(await first.events())] == target.event_ids
+
+
+async def test_the_client_moves_to_the_other_when_its_server_is_killed(
+    replicas: tuple[Relay, Relay], target: Target
+) -> None:
+    first, second = replicas
+    token = await first.make_token("ana", "subscribe")
+    await first.connect(token, "--to", target.address)
+    await first.send(message(first.send_token, 1, 0))
+    await target.received(1)
+    await until_true(lambda: settled(first))
+
+    first.server.kill()
+    await second.connect(token, "--to", target.address)
+    await post_all(second.port, [message(second.send_token, 1, n) for n in range(1, 5)])
+
+    await target.received(5)
+    assert len(set(target.event_ids)) == 5
+
+
+async def test_a_second_connection_at_the_other_takes_over(
+    replicas: tuple[Relay, Relay], target: Target
+) -> None:
+    first, second = replicas
+    token = await first.make_token("ana", "subscribe")
+    async with open_target() as later:
+        old = await first.connect(token, "--to", target.address)
+        await second.connect(token, "--to", later.address)
+
+        assert await old.exit_status() == 5
+        await first.send(message(first.send_token, 1, 1))
+        await later.received(1)
+
+
+async def test_a_token_revoked_at_one_is_refused_by_both(
+    replicas: tuple[Relay, Relay], target: Target
+) -> None:
+    first, second = replicas
+    client = await second.connect(
+        await first.make_token("ana", "subscribe"), "--to", target.address
+    )
+
+    await first.control("DELETE", "tokens/ana")
+
+    assert await client.exit_status() == 4
+
+
+async def test_a_forward_is_run_by_one_and_taken_over_by_the_other(
+    replicas: tuple[Relay, Relay], target: Target
+) -> None:
+    first, _ = replicas
+    body = {"channel": "chatwoot", "name": "forward", "url": f"http://{target.address}/webhook"}
+    await first.control("POST", "forwards", body)
+    await first.send(message(first.send_token, 1, 1))
+    await target.received(1)
+
+    async def runs(relay: Relay) -> bool:
+        [forward] = (await relay.control("GET", "status"))["subscriptions"]
+        return bool(forward["connected"])
+
+    running = [relay for relay in replicas if await runs(relay)]
+    assert len(running) == 1
+    [other] = [relay for relay in replicas if relay not in running]
+    running[0].server.terminate()
+    await until_true(lambda: runs(other))
+    await other.send(message(other.send_token, 1, 2))
+
+    await target.received(2)
+    assert len(set(target.event_ids)) == 2
