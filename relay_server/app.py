@@ -71,8 +71,8 @@ async def open_context(
     url, limit = settings.store_url, settings.max_store_bytes
     keys = settings.body_keys.get_secret_value() if settings.body_keys else ""
     bodies = BodyKeys(keys, sealing=settings.seals_bodies)
-    secret = settings.store_secret
-    store = await open_store(url, settings.data_dir, on_broken, limit, bodies, secret)
+    database = settings.store_secret, settings.store_allow_async == "on"
+    store = await open_store(url, settings.data_dir, on_broken, limit, bodies, *database)
     store.space.listen(lambda space: metrics.store_taking.set(space.taking))
     if tracing is not None:
         tracing.follow(store, clock)

@@ -93,6 +93,11 @@ class ServerSettings(BaseSettings):
     store_password: SecretStr | None = Field(
         None, description="The database's, which stands in no URL: those are seen."
     )
+    store_allow_async: Literal["on", "off"] = Field(
+        "off",
+        description="Whether a database of several hosts may do without a synchronous standby:"
+        " what was answered 2xx may be lost then when one of them takes over.",
+    )
     search: Literal["on", "off"] = Field(
         "on",
         description="Whether events are indexed, in search.db in the data dir; without it filters"
@@ -183,7 +188,9 @@ class ServerSettings(BaseSettings):
         given.append(_trimmed(_read_toml(settings_file(_data_dir(*given)))))
         return tuple(InitSettingsSource(settings_cls, values) for values in given)
 
-    @field_validator("search", "seal_bodies", "log_format", "log_level", mode="before")
+    @field_validator(
+        "search", "store_allow_async", "seal_bodies", "log_format", "log_level", mode="before"
+    )
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -6,6 +6,7 @@ nobody else imports it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ async def open_store(
     max_bytes: int = 0,
     bodies: BodyKeys = IN_THE_CLEAR,
     password: str | None = None,
+    allow_async: bool = False,
 ) -> Store:
     """Open the store that a URL names, made if need be, and bring it to this version's shape.
 
@@ -37,6 +39,7 @@ async def open_store(
         max_bytes: What the store may grow to; 0 for no cap.
         bodies: Seals what is stored of them, and opens it.
         password: The database's, where it asks for one.
+        allow_async: Its standby need not have what is answered 2xx.
 
     Raises:
         BodyKeyMissing: Not every stored body can be opened.
@@ -53,8 +56,10 @@ async def open_store(
     _need_library()
     from relay_server.store.postgres.link import read_place
     from relay_server.store.postgres.store import open_postgres
+    from relay_server.store.postgres.trust import check
 
-    return await open_postgres(read_place(url, password), on_broken)
+    trust = functools.partial(check, allow_async=allow_async)
+    return await open_postgres(read_place(url, password), on_broken, trust)
 
 
 def store_exists(url: str, data_dir: Path, password: str | None = None) -> bool:

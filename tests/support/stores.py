@@ -136,7 +136,7 @@ async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
     """A store of a backend, closed at the end; opened again, it holds what it held."""
     store: Store
     if backend == "postgres":
-        store = await open_postgres(read_place(database_of(data_dir)), _fail)
+        store = await open_postgres(read_place(database_of(data_dir)), _fail, lambda _: None)
     else:
         bodies = {"sqlite": IN_THE_CLEAR, "sealed": BodyKeys(KEY)}[backend]
         store = await open_sqlite(data_dir, bodies=bodies)

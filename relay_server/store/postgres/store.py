@@ -27,6 +27,7 @@ from relay_server.store.postgres.database import Database, prepare
 from relay_server.store.postgres.link import Link, Place, Watch
 from relay_server.store.postgres.neighbours import Catalogue, Neighbours, read_catalogue
 from relay_server.store.postgres.reading import ReadingThread
+from relay_server.store.postgres.trust import check
 from relay_server.store.postgres.writer import Writer, digest_of
 from relay_server.store.sql.audit import SqlAudit
 from relay_server.store.sql.catalogue import SqlCatalogue
@@ -259,8 +260,18 @@ def is_made(place: Place) -> bool:
         watch.close()
 
 
-async def open_postgres(place: Place, on_broken: Callable[[StoreBroken], None]) -> PostgresStore:
-    """Open the store in a database, as `opening.open_store` says."""
+async def open_postgres(
+    place: Place,
+    on_broken: Callable[[StoreBroken], None],
+    trust: Callable[[Link], None] = check,
+) -> PostgresStore:
+    """Open the store in a database, as `opening.open_store` says.
+
+    Args:
+        place: Where it is.
+        on_broken: Called once, when it failed.
+        trust: Looks whether it may be trusted; raises `Untrusted`.
+    """
     watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
     limits = {
         "listen": LISTEN_S,
@@ -277,6 +288,7 @@ async def open_postgres(place: Place, on_broken: Callable[[StoreBroken], None]) 
     def begin() -> None:
         link = Link(place, "relay/prepare", OPERATE_S, watch)
         try:
+            trust(link)
             prepare(link)
         finally:
             link.close()
