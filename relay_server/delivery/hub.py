@@ -378,6 +378,9 @@ class Hub:
         while True:
             await asyncio.sleep(until_next(TICK_S, self._clock.monotonic()))
             now = self._clock.monotonic()
+            if not self._store.is_heard():  # another server begins to run them
+                for forward in list(self._forwards):
+                    forward.go_away("the store's database does not answer", AFTER_ERROR_S)
             for channel, readers in self._by_channel.items():
                 if any(reader.delivers for reader in readers):
                     self._delivered_at[channel] = now

@@ -232,6 +232,9 @@ class Readers(Protocol):
     def read_elsewhere(self, subscription: SubscriptionNumber) -> bool:
         """Whether another replica reads a subscription, as far as is known, without waiting."""
 
+    def is_heard(self) -> bool:
+        """Whether other replicas surely know that this one is there, and leave it what it reads."""
+
     async def skip(self, subscription: SubscriptionNumber, up_to: int) -> int:
         """Settle what waits for a subscription up to a sequence, as skipped; how much that was.
 

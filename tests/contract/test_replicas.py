@@ -207,3 +207,15 @@ def test_many_changes_are_told_in_parts() -> None:
     parts = neighbours.payloads("a", changes, None)
     assert len(parts) > 1
     assert max(map(len, parts)) <= neighbours.MAX_PAYLOAD_BYTES
+
+
+async def test_who_is_not_heard_for_long_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before others take it for gone: what it runs by itself, it ends in time."""
+    if programs() is None:
+        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    async with open_test_store("postgres", tmp_path) as store:
+        assert store.is_heard()
+        monkeypatch.setattr(neighbours, "ALIVE_S", neighbours.MARGIN_S)
+        assert not store.is_heard()

@@ -61,6 +61,7 @@ MAX_PAYLOAD_BYTES = 7_900  # of a notification: PostgreSQL takes 8,000
 LOOK_S = 1.0  # how often it is looked for what no notification told
 BEAT_S = 4.0  # how often a replica says that it is there
 ALIVE_S = 15.0  # for which it is believed
+MARGIN_S = 3.0  # before that, in which it ends what others may begin then
 AGAIN_S = 1.0  # until a lost link is made anew, at the most
 CATALOGUE = (
     ChannelChanged,
@@ -158,6 +159,7 @@ class Neighbours:
         self._reading: asyncio.Task[None] | None = None
         feed.listen(SubscriptionChanged, self._subscription_changed)
         feed.listen(SubscriptionGone, self._subscription_gone)
+        self._heard_at = time.monotonic()
         self._ended = threading.Event()
         self._looked_once = threading.Event()
         self._link: Link | None = None
@@ -167,6 +169,11 @@ class Neighbours:
     def reads(self, subscription: SubscriptionNumber) -> bool:
         """Whether another replica reads a subscription."""
         return subscription in self._elsewhere
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether no other replica takes this one for gone yet."""
+        return time.monotonic() - self._heard_at < ALIVE_S - MARGIN_S
 
     async def begun(self) -> None:
         """Return once the first look is over, and this replica is known to others."""
@@ -223,6 +230,7 @@ class Neighbours:
             now = time.monotonic()
             if now >= beat_at:
                 database.run("beat", replica=self._replica)
+                self._heard_at = now  # when it began: the database's clock stands later
                 beat_at = now + BEAT_S
             if now >= look_at:
                 self._call(self._look, _look(database, self._replica))

@@ -116,6 +116,9 @@ class PostgresStore(
     def read_elsewhere(self, subscription: SubscriptionNumber) -> bool:
         return self._neighbours.reads(subscription)
 
+    def is_heard(self) -> bool:
+        return self._neighbours.is_heard
+
     @asks
     def _read_catalogue(self, database: Database) -> Catalogue:
         return read_catalogue(database)

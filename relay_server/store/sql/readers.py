@@ -76,6 +76,9 @@ class SqlReaders(Part):
     def read_elsewhere(self, subscription: SubscriptionNumber) -> bool:
         return False
 
+    def is_heard(self) -> bool:
+        return True
+
     @writes
     def skip(self, database: Database, subscription: SubscriptionNumber, up_to: int) -> int:
         self._pending.write_rest_of(database, subscription)

@@ -115,6 +115,22 @@ async def test_a_forward_is_read_by_the_server_alone() -> None:
 
 
 @virtual_time
+async def test_forwards_end_before_another_server_may_begin_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does once it has not heard of this one for a while; connections are their clients'."""
+    async with world() as w:
+        config = SubscriptionConfig(forward=ForwardConfig("http://bot:8001"))
+        bot, _ = await w.store.subscribe("chatwoot", "bot", None, 0, config)
+        forward, peer = FakePeer(), FakePeer()
+        w.hub.start(await w.hub.join_forward(forward, bot), forward)
+        await w.join(peer)
+        monkeypatch.setattr(w.store, "is_heard", lambda: False)
+        await asyncio.sleep(1.5)
+        assert (len(forward.told), peer.told) == (1, [])
+
+
+@virtual_time
 async def test_a_target_that_wants_no_more_pauses_for_good() -> None:
     """For the next peer, too; until somebody resumes it."""
     async with world() as w:
