@@ -39,6 +39,7 @@ from bench.ways import (
     ssh,
     ssh_server_command,
     unindexed,
+    unwatched,
     viaduct,
     viaduct_command,
 )
@@ -55,6 +56,7 @@ OPEN_WAY: dict[str, Opener] = {
     "unindexed": unindexed,
     "sealed": sealed,
     "mortal": mortal,
+    "unwatched": unwatched,
 }
 USUAL = ("direct", "ssh", "viaduct", "relay")
 WORK_DIR = Path("/var/tmp")  # on a disk even where /tmp is memory, and short enough for sockets

@@ -1,16 +1,21 @@
 """Measures whether Relay's cost stays flat: from 1 to 1,000,000 stored events, and 1 to 50 readers.
 
+And what times to live, and the hand-off of a bot that is away, add to it.
+
 Every size has a server of its own, and all of them are up at once. In each round every load goes to
 one after the other, so that what slows the machine for a while falls on all sizes alike.
 """
 
 import argparse
+import json
+import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 from bench import bounds, report
@@ -33,6 +38,7 @@ SHOWN = [  # of each load
     ("server's CPU a webhook, µs", CPU),
     ("server's CPU a delivery, µs", CPU_A_DELIVERY),
 ]
+WITHOUT, WITH = 0, 1  # policies
 RATIO = "ratio"  # of the figure at the largest size to that at the smallest
 
 
@@ -142,6 +148,44 @@ def costs_of_a_delivery(figures: Figures, sizes: Sequence[int]) -> Figures:
     }
 
 
+def policies(target: Target, folder: Path, plan: Plan) -> list[Figures]:
+    """The loads of `stored` on the largest store, without policies for bots that are away and with.
+
+    One server has both, so both find the same pages; policies are set and taken back in between.
+    """
+    place = folder / "store"
+    fill(target, {place: plan.size.stored[-1]})
+    with relay(place, target.port, RELAY_SERVER_SEARCH="off") as way:
+        wait_until_at_rest(way.processes["server"])
+
+        def measure_set(target: Target, way: RelayWay, name: str, flags: Sequence[str]) -> Figures:
+            set_policies(way, name.endswith(f"/{WITH}"))
+            return measure(target, way, name, flags)
+
+        return rounds(target, {WITHOUT: way, WITH: way}, STORED_LOADS, plan, measure_set)
+
+
+def set_policies(way: RelayWay, wanted: bool) -> None:
+    """Times to live, and a hand-off to a Chatwoot that nobody needs while the client reads."""
+    link = {"chatwoot_url": "http://127.0.0.1:1", "chatwoot_account": 2, "chatwoot_token": "t"}
+    ttl = [["*", 1_800.0]] if wanted else []
+    control(way, "channels/chatwoot", {"ttl": ttl, **(link if wanted else {"chatwoot_url": ""})})
+    away = "handoff" if wanted else "queue"
+    control(way, "channels/chatwoot/subscriptions/developer", {"away": away})
+
+
+def control(way: RelayWay, path: str, fields: Mapping[str, object]) -> None:
+    """Change something by the API that a server's commands use."""
+    connection = HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(way.folder / "data" / "control.sock"))
+    connection.request("PATCH", f"/api/v1/{path}", json.dumps(fields))
+    answer = connection.getresponse()
+    if answer.status != 200:
+        raise BenchError(f"{path} was not set: {answer.read().decode()}")
+    connection.close()
+
+
 @contextmanager
 def more_readers(way: RelayWay, number: int) -> Iterator[None]:
     """Readers beside the client, in one process of the way."""
@@ -204,11 +248,14 @@ def ratios(figures: Figures, load: str, sizes: Sequence[int]) -> Figures:
 MEASURED: dict[str, Callable[[Target, Path, Plan], list[Figures]]] = {
     "stored": stored,
     "readers": readers,
+    "policies": policies,
 }
 BOUNDS = [
     Bound("CPU a webhook at 200/s, stored", "stored", f"200_new/{RATIO}/{CPU}", 1.15, "x"),
     Bound("CPU a webhook saturated, stored", "stored", f"full_new/{RATIO}/{CPU}", 1.15, "x"),
     Bound("answer p50 at 200/s, stored", "stored", f"200_new/{RATIO}/answer_p50_ms", 1.25, "x"),
+    Bound("CPU a webhook at 200/s, policies", "policies", f"200_new/{RATIO}/{CPU}", 1.05, "x"),
+    Bound("CPU a webhook saturated, policies", "policies", f"full_new/{RATIO}/{CPU}", 1.05, "x"),
     Bound("answer p50 at 100/s, readers", "readers", f"100_new/{RATIO}/answer_p50_ms", 1.25, "x"),
 ]
 
@@ -218,6 +265,7 @@ def told(found: Mapping[str, Sequence[Figures]], size: Size) -> Iterator[str]:
     for name, loads, sizes in (
         ("stored", STORED_LOADS, size.stored),
         ("readers", READERS_LOADS, size.readers),
+        ("policies", STORED_LOADS, (WITHOUT, WITH)),
     ):
         if name not in found:
             continue

@@ -24,6 +24,13 @@ from bench.processes import (
 )
 from bench.trees import in_tree, relay_command
 
+UNWATCHED = """
+from unittest import mock
+with mock.patch("relay_server.drift.MAX_KINDS", 0):
+    with mock.patch("relay_server.chatwoot.messages.MAX_BODY_BYTES", -1):
+        from relay_server.__main__ import main
+        main()
+"""
 PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd started by root wants this empty folder
 
 
@@ -216,6 +223,13 @@ def mortal(folder: Path, target_port: int) -> Iterator[RelayWay]:
 
 
 @contextmanager
+def unwatched(folder: Path, target_port: int) -> Iterator[RelayWay]:
+    """Relay that looks neither for drift nor at messages, which it always does."""
+    with relay(folder, target_port, BENCH_UNWATCHED="1") as way:
+        yield way
+
+
+@contextmanager
 def relay_server(
     folder: Path, target_port: int, tree: Path | None = None, **others: str
 ) -> Iterator[RelayWay]:
@@ -240,7 +254,10 @@ def relay_server(
         **others,
     }
     made = _init_relay(settings)
-    with running([relay_command("relay-server"), "serve"], log, settings) as server:
+    serve = [relay_command("relay-server"), "serve"]
+    if settings.pop("BENCH_UNWATCHED", None):
+        serve = [sys.executable, "-c", UNWATCHED, "serve"]
+    with running(serve, log, settings) as server:
         health = f"http://127.0.0.1:{ops_port}/health/ready"
         wait_until(lambda: http_get(health) is not None, "relay-server serve", server, log)
         client = {"RELAY_CLIENT_URL": base, "RELAY_CLIENT_TOKEN": made["subscribe_token"]}
