@@ -19,7 +19,7 @@ from relay_server.errors import InvalidValue
 from relay_server.settables import Bounds, Setting
 from relay_server.signing import SCHEMES
 
-MAX_POINTER_CHARS = 256  # of a channel's `--key-pointer`; a longer one is refused
+MAX_POINTER_CHARS = 256  # of a channel's `--key-pointer` or `--mask`; a longer one is refused
 MIN_RATE_PER_S = 0.001  # of a channel's `--rate-per-s`; a lower one is refused
 MAX_RATE_PER_S = 1_000_000  # the same, and a higher one
 MAX_DEDUPE_WINDOW_S = 604_800.0  # 7 days, of `--dedupe-window-s`; a longer one is refused
@@ -40,6 +40,7 @@ MAX_AWAY_S = 86_400.0  # 1 day, of one of them; a longer one is refused
 MAX_NOTE_CHARS = 1_000  # of `--away-note`; a longer one is refused
 MAX_HEADERS = 32  # that a forward adds; more are refused
 MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
+MAX_MASKS = 32  # of a channel; more are refused
 MAX_SECRETS = 16  # of a channel's sender; more are refused
 HMAC_SCHEMES = tuple(SCHEMES)
 
@@ -64,6 +65,14 @@ def _are_networks(networks: tuple[str, ...]) -> None:
 def _is_pointer(pointer: str) -> None:
     if pointer and (not pointer.startswith("/") or len(pointer) > MAX_POINTER_CHARS):
         raise InvalidValue(f"{pointer!r} is no JSON pointer such as /conversation/id")
+
+
+def _are_masks(masks: tuple[str, ...]) -> None:
+    if len(masks) > MAX_MASKS:
+        raise InvalidValue(f"a channel masks up to {MAX_MASKS} fields")
+    for mask in masks:
+        if not mask.startswith("/") or len(mask) > MAX_POINTER_CHARS:
+            raise InvalidValue(f"{mask!r} is no JSON pointer such as /sender/phone_number")
 
 
 def _is_scheme(scheme: str) -> None:
@@ -292,6 +301,15 @@ class ChannelRules(msgspec.Struct, frozen=True):
             metavar="KIND=SPAN",
         ),
         _are_lifetimes,
+    ] = ()
+    mask: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Field that nobody is shown, by its JSON pointer, with * for any step and ** for any"
+            " number, e.g. /**/phone_number. Repeat for more; '' for none.",
+            metavar="POINTER",
+        ),
+        _are_masks,
     ] = ()
     refuse_after_s: Annotated[
         float | None,

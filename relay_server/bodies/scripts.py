@@ -113,7 +113,7 @@ def without_secrets(sent: Sent) -> Sent:
     if (text := _text(body)) is not None:
         body = (_masked_json(text) if _is_json(body) else masked_text(text, MASK)).encode()
     clean = msgspec.structs.replace(request, headers=tuple(headers), request_target=target)
-    masked = (clean, body) != (request, sent.body)
+    masked = sent.masked or (clean, body) != (request, sent.body)
     return Sent(sent.id, clean, body, masked=masked)
 
 

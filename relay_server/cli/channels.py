@@ -78,6 +78,7 @@ def _rules(channel: Json) -> Json:
         _("taken"): _rate(channel["rate_per_s"]),
         _("sent again"): _window(channel["dedupe_window_s"]),
         _("too late"): _lifetimes(channel["ttl"]),
+        _("never shown"): ", ".join(channel["mask"]) or _("secrets"),
         _("nobody there"): _refusing(channel["refuse_after_s"]),
     }
     return rules | policy_lines(channel["policy"])

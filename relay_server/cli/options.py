@@ -141,6 +141,7 @@ WORDED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "allow_from": (list[str], lambda networks: [one for one in networks if one]),
     "headers": (list[str], read_headers),
     "away_after_s": (str, read_span),
+    "mask": (list[str], lambda masks: [one for one in masks if one]),
     "hmac_secrets": (list[Path], lambda files: [read_secret(file) for file in files]),
     "max_bytes": (str, lambda text: read_size(text) or None),
     "refuse_after_s": (str, lambda text: read_span(text) or None),

@@ -175,7 +175,7 @@ class Feeds:
         channel = self._channel(number)
         if channel is None:
             return b""
-        [lines] = await asyncio.to_thread(render, channel.name, events, [view.filter])
+        [lines] = await asyncio.to_thread(render, channel, events, [view.filter])
         return events_message(view.positions(at), channel.name, lines)
 
     def _join(self, viewer: Viewer, view: View, at: dict[ChannelNumber, int]) -> None:
@@ -297,7 +297,7 @@ class Feeds:
             events, reached = await self._read(number, told[number], up_to, PIECE)
             looked += len(events)
             filters = [view.filter for view in views]
-            rendered = await asyncio.to_thread(render, channel.name, events, filters)
+            rendered = await asyncio.to_thread(render, channel, events, filters)
             for view, lines in zip(views, rendered, strict=True):
                 view.offer(events_message(view.positions(told), channel.name, lines))
             told[number] = reached

@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from relay_server.bodies.masking import masked_event
 from relay_server.filters.document import Document
 from relay_server.filters.language import Filter
 from relay_server.live.messages import Gap, frame, framed
 from relay_server.live.positions import around, format_positions
 from relay_server.operations.events import event_row, summary_of
-from relay_server.values import Event
+from relay_server.values import Channel, Event
 
 Line = tuple[int, bytes]  # an event's sequence, and its row as JSON
 
 
-def render(channel: str, events: Sequence[Event], filters: Sequence[Filter]) -> list[list[Line]]:
+def render(
+    channel: Channel, events: Sequence[Event], filters: Sequence[Filter]
+) -> list[list[Line]]:
     """For each filter the lines of those events that it means; each line is made once."""
     found: list[list[Line]] = [[] for _ in filters]
     for event in events:
@@ -28,9 +31,12 @@ def render(channel: str, events: Sequence[Event], filters: Sequence[Filter]) -> 
     return found
 
 
-def _line(channel: str, document: Document) -> bytes:
+def _line(channel: Channel, document: Document) -> bytes:
+    event = document.event
+    if channel.config.mask:
+        document = Document(masked_event(event, channel.config.mask))
     # How its deliveries go is told as it changes.
-    row = event_row(channel, summary_of(document.event), document.facts, ())
+    row = event_row(channel.name, summary_of(event), document.facts, ())
     return msgspec.json.encode(row)
 
 

@@ -18,8 +18,7 @@ from relay_server.bodies.tree import MASK, BadJson, Json, Node, at, parse, walk
 from relay_server.errors import InvalidValue
 from relay_server.filters.secrets import masked_text
 from relay_server.operations import Caller
-from relay_server.operations.events import look_up
-from relay_server.values import Event
+from relay_server.operations.events import look_up, shown_body
 
 MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a larger one is not
 NODES = 2_000  # of a tree in one answer; `next` leads to the rest
@@ -85,14 +84,16 @@ class Comparison(msgspec.Struct, kw_only=True):
 
 async def show_tree(who: Caller, id_: str, page: TreePage) -> Tree:
     """An event's body as a tree in which everything is as it came."""
-    _, event = await look_up(who, id_)
+    channel, event = await look_up(who, id_)
+    body = await shown_body(channel, event)
     # In a thread: a body of 1 MiB takes tens of milliseconds, in which nobody would be answered.
-    return await asyncio.to_thread(_tree, event.body, page)
+    return await asyncio.to_thread(_tree, body, page)
 
 
 async def compare(who: Caller, page: ComparePage) -> Comparison:
     """How two events differ, by the values of their bodies."""
-    (_, a), (_, b) = [await look_up(who, id_) for id_ in (page.a, page.b)]
+    found = [await look_up(who, id_) for id_ in (page.a, page.b)]
+    a, b = [await shown_body(*one) for one in found]
     return await asyncio.to_thread(_compared, a, b, page)
 
 
@@ -109,12 +110,12 @@ def _tree(body: bytes, page: TreePage) -> Tree:
     return Tree(nodes=found[:NODES], next=page.first + NODES if len(found) > NODES else None)
 
 
-def _compared(a: Event, b: Event, page: ComparePage) -> Comparison:
-    if a.body == b.body:
+def _compared(a: bytes, b: bytes, page: ComparePage) -> Comparison:
+    if a == b:
         return Comparison(equal="bytes")
-    before, after = _values(a.body), _values(b.body)
+    before, after = _values(a), _values(b)
     if before is None or after is None:
-        return _by_lines(a.body, b.body)
+        return _by_lines(a, b)
     ignored = tuple(f"{path}/" for path in page.ignore.split(",") if path)
     found = [d for d in differences(*before, *after) if not f"{d.path}/".startswith(ignored)]
     shown = [d for d in found if page.expected or not d.expected]

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from relay_server.bodies.masking import masked_event
 from relay_server.bodies.talk import (
     ANSWERING,
     NEW_MESSAGE,
@@ -31,7 +32,7 @@ from relay_server.operations import Caller, page_of
 from relay_server.operations.events import DeliveryLine, delivery_line
 from relay_server.operations.finding import BUDGET_S, Asked, find
 from relay_server.operations.listing import facts_of
-from relay_server.values import Channel, Event, EventSummary
+from relay_server.values import Channel, EventSummary
 
 MAX_LINES = 200  # events of a conversation in one answer
 MAX_TALKS = 100  # conversations in one answer
@@ -238,14 +239,14 @@ async def hear_conversation(
     found = await find(who.parts, Asked(channel.number, meant, 0, end, True, MAX_LINES))
     if not found.sequences and found.complete and not before:
         raise ConversationNotFound(key)
-    heard = await who.store.examine(channel.number, sorted(found.sequences), _hear)
+    heard = await who.store.examine(
+        channel.number,
+        sorted(found.sequences),
+        lambda event: hear(Document(masked_event(event, channel.config.mask))),
+    )
     return heard, found.scanned_to, found.complete
 
 
 def _is_of(key: str) -> Term:
     """That an event is of a conversation, whatever its key holds."""
     return Term("conv", (Value(key.lower()),))
-
-
-def _hear(event: Event) -> Heard:
-    return hear(Document(event))

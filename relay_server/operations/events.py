@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ import msgspec
 
 from relay_chatwoot.handoff import ORDER, Step
 from relay_protocol.values import HeaderList
+from relay_server.bodies.masking import masked
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.bodies.tree import MASK
 from relay_server.errors import AmbiguousId, EventNotFound, InvalidValue
@@ -213,10 +215,17 @@ def summary_of(event: Event) -> EventSummary:
     )
 
 
+async def shown_body(channel: Channel, event: Event) -> bytes:
+    """An event's body as people see it: without what its channel masks."""
+    if not channel.config.mask:
+        return event.body
+    return await asyncio.to_thread(masked, event.body, channel.config.mask)  # of up to 1 MiB
+
+
 async def show_event(who: Caller, id_: str) -> EventView:
-    """One event, whole; header fields that are secrets are masked."""
+    """One event, whole; header fields that are secrets are masked, and what its channel masks."""
     channel, event = await look_up(who, id_)
-    head, body = event.head, event.body
+    head, body = event.head, await shown_body(channel, event)
     [states] = await who.store.deliveries(event.channel, [head.sequence])
     edited = await who.store.edited(channel.number, head.sequence) if event.edited else None
     pinned = await who.store.pinned(event.channel)
@@ -230,7 +239,7 @@ async def show_event(who: Caller, id_: str) -> EventView:
         method=head.request.method,
         request_target=head.request.request_target,
         sender=head.request.sender,
-        size=len(body),
+        size=len(event.body),
         conflict=event.conflict,
         repeat_of=event.repeat_of,
         damaged=event.damaged,
@@ -247,9 +256,9 @@ async def show_event(who: Caller, id_: str) -> EventView:
 
 
 async def event_body(who: Caller, id_: str) -> Download:
-    """An event's body, byte for byte as it came."""
-    _, event = await look_up(who, id_)
-    return Download(f"{event.head.id}.body", event.body)
+    """An event's body, byte for byte as it came but for what its channel masks."""
+    channel, event = await look_up(who, id_)
+    return Download(f"{event.head.id}.body", await shown_body(channel, event))
 
 
 async def event_attempts(who: Caller, id_: str) -> Attempts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import msgspec
 
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.times import rfc3339
+from relay_server.bodies.masking import masked_event
 from relay_server.errors import InvalidValue
 from relay_server.filters.document import Document
 from relay_server.filters.facts import Facts
@@ -276,22 +278,27 @@ async def rows_of(
 async def facts_of(
     who: Caller, stream: ChannelNumber, sequences: Sequence[int]
 ) -> Mapping[int, Facts]:
-    """What events say: as the index has it, and of others as they are read while there is time."""
+    """What events say: as the index has it, and of others as they are read while there is time.
+
+    Where its channel masks something, all are read: the index knows what is masked.
+    """
     search, known = who.parts.search, dict[int, Facts]()
-    if search is not None:
+    channel = who.store.catalog.numbered(abs(stream))
+    masks = channel.config.mask if channel else ()
+    if search is not None and not masks:
         known = await search.facts(stream, sequences)
     missing = [sequence for sequence in sequences if sequence not in known]
     until = time.monotonic() + BUDGET_S
     for start in range(0, len(missing), READ_AT_ONCE):
         some = missing[start : start + READ_AT_ONCE]
-        known |= await who.store.examine(stream, some, _facts)
+        known |= await who.store.examine(stream, some, functools.partial(_facts, masks))
         if time.monotonic() > until:
             break
     return known
 
 
-def _facts(event: Event) -> tuple[int, Facts]:
-    return event.head.sequence, Document(event).facts
+def _facts(masks: Sequence[str], event: Event) -> tuple[int, Facts]:
+    return event.head.sequence, Document(masked_event(event, masks)).facts
 
 
 async def _newest(who: Caller, channel: Channel, query: Meant, limit: int) -> Found:

@@ -10,7 +10,7 @@ from relay_server.bodies.scripts import Language, Sent, script, without_secrets
 from relay_server.errors import InvalidValue
 from relay_server.operations import Caller
 from relay_server.operations.audit import audited
-from relay_server.operations.events import look_up
+from relay_server.operations.events import look_up, shown_body
 
 MAX_SCRIPT_BYTES = 1_048_576  # of a body that a script is made of; a larger one: 422
 
@@ -44,9 +44,9 @@ async def show_script(who: Caller, id_: str, language: str, page: ScriptPage) ->
         raise InvalidValue(f"there are scripts for {', '.join(Language)}")
     if page.secrets:
         who.check_admin()
-    sent = await _sent(who, id_)
     if page.secrets:
-        return await _with_secrets(who, sent.id, language)
+        return await _with_secrets(who, (await _sent(who, id_)).id, language)
+    sent = await _sent(who, id_, masks=True)
     # In a thread: a body may have 1 MiB.
     clean = await asyncio.to_thread(without_secrets, sent)
     return Script(sent.id, language, script(clean, Language(language)), clean.masked)
@@ -58,8 +58,9 @@ async def _with_secrets(who: Caller, id_: str, language: str) -> Script:
     return Script(id_, language, text, masked=False)
 
 
-async def _sent(who: Caller, id_: str) -> Sent:
-    _, event = await look_up(who, id_)
+async def _sent(who: Caller, id_: str, *, masks: bool = False) -> Sent:
+    channel, event = await look_up(who, id_)
     if len(event.body) > MAX_SCRIPT_BYTES:
         raise InvalidValue(f"no script is made of a body of more than {MAX_SCRIPT_BYTES} bytes")
-    return Sent(event.head.id, event.head.request, event.body)
+    body = await shown_body(channel, event) if masks else event.body
+    return Sent(event.head.id, event.head.request, body, masked=body != event.body)

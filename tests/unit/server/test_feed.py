@@ -17,7 +17,7 @@ from relay_server.live import feeds, news, views
 from relay_server.live.rendering import render
 from relay_server.spans import Span
 from relay_server.store.feed import EventsStored, Progressed
-from relay_server.values import Event, MarkState, NewEdited, Progress, Scope
+from relay_server.values import Channel, Event, MarkState, NewEdited, Progress, Scope
 from relay_server.web import feed
 from relay_server.web.server import BoundedHandler
 from tests.support.clock import START_MS
@@ -500,7 +500,7 @@ async def test_equal_feeds_are_rendered_once(
     """Whoever watches; another filter is asked of the same document, and shares the line."""
     asked: list[int] = []
 
-    def counted(channel: str, events: Sequence[Event], filters: Sequence[Filter]) -> list[Any]:
+    def counted(channel: Channel, events: Sequence[Event], filters: Sequence[Filter]) -> list[Any]:
         asked.append(len(filters))
         return render(channel, events, filters)
 

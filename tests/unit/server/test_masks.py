@@ -1,0 +1,105 @@
+"""What a channel masks: shown to nobody, on no way out, and delivered as it came."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_server.bodies.masking import MAX_BODY_BYTES, masked
+from relay_server.bodies.tree import MASK
+from tests.unit.server.asking import Asking, append
+from tests.unit.server.support import Served
+
+PHONE, NAME = "+5511998765432", "Maria Araújo"
+BODY = json.dumps(
+    {
+        "event": "message_created",
+        "id": 7,
+        "message_type": "incoming",
+        "content": "Oi",
+        "created_at": 1783000810.10,
+        "account": {"id": 2},
+        "sender": {"id": 31, "name": NAME, "phone_number": PHONE, "blocked": False},
+        "conversation": {"id": 318, "meta": {"sender": {"name": NAME, "phone_number": PHONE}}},
+    }
+).encode()
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=4) | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("mask", "shown"),
+    [
+        ("/a", {"a": MASK, "b": [{"a": "x"}, 1.50], "c": ""}),
+        ("/*", {"a": MASK, "b": MASK, "c": ""}),
+        ("/b/0", {"a": {"a": 1}, "b": [MASK, 1.50], "c": ""}),
+        ("/**/a", {"a": MASK, "b": [{"a": MASK}, 1.50], "c": ""}),
+        ("/b/*/a", {"a": {"a": 1}, "b": [{"a": MASK}, 1.50], "c": ""}),
+        ("/**", MASK),
+    ],
+)
+def test_what_a_mask_leads_to(mask: str, shown: Any) -> None:
+    body = b'{"a": {"a": 1}, "b": [{"a": "x"}, 1.50], "c": ""}'
+    assert json.loads(masked(body, (mask,))) == shown
+
+
+@given(value=VALUES)
+def test_where_a_mask_leads_to_nothing_a_body_is_as_it_came(value: object) -> None:
+    body = json.dumps(value, indent=3).encode()
+    assert masked(body, ("/nowhere/of/it",)) is body
+    assert masked(body, ("/**",)) == body or MASK.encode() in masked(body, ("/**",))
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"a=1", b"a=1"),
+        (b"", b""),
+        (b'"' + b"x" * MAX_BODY_BYTES + b'"', f'"{MASK}"'.encode()),
+        (b'{"a":{"a":12345678901234567890, "b":1}}', f'{{"a":{{"a":"{MASK}","b":1}}}}'.encode()),
+    ],
+)
+def test_what_is_no_json_or_large(body: bytes, shown: bytes) -> None:
+    assert masked(body, ("/a/a",)) == shown
+
+
+async def test_nobody_is_shown_it(served: Served, admin: Asking) -> None:
+    """Neither as text, tree, comparison, script, conversation or line of a list."""
+    rules = {"mask": ["/**/phone_number", "/**/sender/name"]}
+    assert (await admin.ok("PATCH", "channels/chatwoot", rules))["mask"] == rules["mask"]
+    one = await append(served, body=BODY, key="2/318")
+    other = await append(served, body=BODY.replace(b"5432", b"0000"), key="2/318")
+    ways = (
+        *(f"events/{one}", f"events/{one}/body", f"events/{one}/tree", f"events/{one}/as/curl"),
+        *(
+            f"compare?a={one}&b={other}",
+            "events",
+            "conversations",
+            "conversations/chatwoot/2%2F318",
+        ),
+    )
+    for way in ways:
+        answer = await admin("GET", way)
+        assert answer.status == 200, way
+        assert PHONE.encode() not in answer.body, way
+        assert NAME.encode() not in answer.body.replace(b"\\u00fa", "ú".encode()), way
+    shown = await admin.ok("GET", f"events/{one}")
+    sender = {"id": 31, "name": MASK, "phone_number": MASK, "blocked": False}
+    assert json.loads(shown["body"])["sender"] == sender
+    assert shown["size"] == len(BODY)
+    whole = await admin.ok("GET", f"events/{one}/as/curl?secrets=true")
+    assert PHONE in whole["text"], "an administrator may ask for it, and that is noted"
+    assert await served.bodies() == [BODY, BODY.replace(b"5432", b"0000")]
+
+
+@pytest.mark.parametrize("mask", [["name"], ["/" + "x" * 256], ["/a"] * 33])
+async def test_masks_that_cannot_be(admin: Asking, mask: list[str]) -> None:
+    refused = await admin.refused("PATCH", "channels/chatwoot", {"mask": mask})
+    assert refused == (422, "invalid_value")
