@@ -16,6 +16,7 @@ from relay_server.operations.channels import (
     list_tokens,
     revoke_token,
 )
+from relay_server.operations.forwards import list_forwards
 from relay_server.operations.invitations import (
     NewInvitation,
     create_invitation,
@@ -24,7 +25,6 @@ from relay_server.operations.invitations import (
 )
 from relay_server.operations.server import status
 from relay_server.operations.sessions import end_session, list_sessions, session_id
-from relay_server.operations.subscriptions import list_forwards
 from relay_server.values import Scope
 from relay_terminal.words import _
 

@@ -51,7 +51,7 @@ from relay_server.delivery.reader import Reader
 from relay_server.delivery.retry import Next
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.filters.language import check_standing
-from relay_server.operations.subscriptions import DEFAULT_FORWARD
+from relay_server.operations.forwards import DEFAULT_FORWARD
 from relay_server.values import Scope, Token
 from relay_server.web.access import bearer, error_response
 from relay_server.web.context import CONTEXT, Context

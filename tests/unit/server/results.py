@@ -18,7 +18,15 @@ from relay_server.configs import (
     PolicyChanges,
     SubscriptionConfig,
 )
-from relay_server.operations import Caller, Parts, channels, progress, replays, subscriptions
+from relay_server.operations import (
+    Caller,
+    Parts,
+    channels,
+    forwards,
+    progress,
+    replays,
+    subscriptions,
+)
 from relay_server.values import (
     Catalog,
     Channel,
@@ -138,7 +146,7 @@ CHANNEL = as_json(channels.channel_view(PARTS, INBOX))
 POLICY = CHANNEL["policy"]
 SUBSCRIPTION = as_json(subscriptions.whole_view(HOST, ANA))
 FORWARD = as_json(
-    subscriptions.forward_view(HOST, status_of("forward", SubscriptionConfig(forward=BOT)))
+    forwards.forward_view(HOST, status_of("forward", SubscriptionConfig(forward=BOT)))
 )
 TOKEN = as_json(channels.token_view(Token("ana", b"", frozenset({Scope.SUBSCRIBE}), None, AT)))
 REPLAY = as_json(
