@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay_chatwoot import api
 from relay_chatwoot.errors import ChatwootUnreachable
-from tests.unit.client.chatwoot.fixtures import changed
+from tests.unit.client.chatwoot.fixtures import body_of, changed
 
 BEGAN_AT = 1_783_000_800.0  # when virtual time does, in Unix seconds
+MARIANA = {"id": 5, "name": "Mariana Araújo", "type": "user"}
 ROBOT = {"id": 9, "name": "Robô Pão", "type": "agent_bot"}
 
 
@@ -29,34 +31,49 @@ class Chat:
     status: str = "pending"
     labels: tuple[str, ...] = ()
     said: list[api.LastMessage] = field(default_factory=list)
-    outbox: list[bytes] = field(default_factory=list)
+    outbox: list[bytes] = field(default_factory=list)  # each is posted until it is answered 200
     to_come: int = 0
 
     def customer_says(self, content: str) -> None:
-        """What is posted until it is answered 200."""
+        """Their words; what was to come is less by one."""
         self.to_come -= self.to_come > 0
-        self._say(content, 0, None, private=False)
+        self._say(content, None)
 
     def bot_says(self, content: str, *, private: bool) -> int:
         """Chatwoot posts a bot's own words to it, too."""
-        return self._say(content, 1, ROBOT, private=private)
+        return self._say(content, ROBOT, private=private)
 
-    def _say(self, content: str, kind: int, sender: dict[str, Any] | None, *, private: bool) -> int:
+    def human_says(self, content: str) -> None:
+        """Somebody of the team answers; Chatwoot leaves the status as it is."""
+        self._say(content, MARIANA)
+
+    def ends_and_begins_again(self) -> None:
+        """It is resolved, and it is the bot's turn again, as once the customer writes."""
+        body = json.loads(body_of("agent_bot_conversation_status_changed"))
+        body["meta"] |= {"assignee": None, "assignee_type": None}
+        for self.status in ("resolved", "pending"):
+            self.outbox.append(json.dumps(body | self._talk).encode())
+
+    @property
+    def _talk(self) -> dict[str, Any]:
+        return {"id": self.number, "status": self.status}
+
+    def _say(self, content: str, sender: dict[str, Any] | None, *, private: bool = False) -> int:
         id_ = self.number * 1_000 + len(self.said)
-        by = api.Sender(9, "agent_bot") if sender else None
-        message = api.LastMessage(id_, content, by, message_type=kind, private=private)
-        self.said.append(message)
+        by = api.Sender(sender["id"], sender["type"]) if sender else None
+        kind = 1 if sender else 0
+        self.said.append(api.LastMessage(id_, content, by, message_type=kind, private=private))
         fields: dict[str, Any] = {"id": id_, "content": content, "private": private}
         if sender:
             fields |= {"message_type": "outgoing", "sender": sender}
-        talk = {"id": self.number, "status": self.status}
-        self.outbox.append(changed("agent_bot_message_created", talk, **fields))
+        self.outbox.append(changed("agent_bot_message_created", self._talk, **fields))
         return id_
 
     @property
     def answers(self) -> list[str]:
         """What the customer got."""
-        return [one.content or "" for one in self.said if one.sender and not one.private]
+        own = (one for one in self.said if one.sender and one.sender.type == "agent_bot")
+        return [one.content or "" for one in own if not one.private]
 
     @property
     def heard(self) -> bool:
