@@ -63,6 +63,8 @@ def author_of(
         bot: The number of the agent bot that asks; None where that is not known.
     """
     match message_type, sender_type:
+        case "incoming" | 0, "agent_bot":  # two bots must not talk to each other for ever
+            return Author.BOT if bot in (None, sender_id) else Author.OTHER_BOT
         case "incoming" | 0, _:
             return Author.CUSTOMER
         case "outgoing" | 1, "user":

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 STOP_S = 5.0
 MAX_LINE_BYTES = 1_048_576
 # What would change the demo: Relay's settings, the bot's (it could really answer), and proxies.
-DISTURBING = ("RELAY_", "CHATWOOT_")
+DISTURBING = ("RELAY_", "CHATWOOT_", "BOT_")
 
 Sighting = asyncio.Future[float]
 

@@ -15,7 +15,7 @@ from examples.demo_parts.programs import ROOT
 from relay_chatwoot.signature import sign
 
 FOLDER = ROOT / "relay_client" / "samples"
-FILE = FOLDER / "message_created_incoming.json"
+FILE = FOLDER / "agent_bot_message_created.json"
 SECOND_FILE = FOLDER / "message_created_incoming_attachments.json"
 BOT = {"id": 1, "name": "Robô do Pão 🤖", "type": "agent_bot"}
 SIGNING_SECRET = "FIXTUREwebhookSECRET0001"
@@ -27,10 +27,12 @@ class Sample:
     """A webhook's body, and what to know it by.
 
     Attributes:
+        id: Of the message.
         conversation: As the programs show it, e.g. `"#318"`.
     """
 
     body: bytes
+    id: int
     event: str
     conversation: str
     customer: str
@@ -43,6 +45,7 @@ class Sample:
         fields = json.loads(body)
         return cls(
             body,
+            fields["id"],
             fields["event"],
             f"#{fields['conversation']['id']}",
             fields["sender"]["name"],
@@ -54,13 +57,12 @@ def bots_message() -> bytes:
     """The webhook of what the bot answered: Chatwoot sends one of each message."""
     fields = json.loads(FILE.read_bytes())
     fields |= {"id": fields["id"] + 1, "message_type": "outgoing", "sender": BOT}
-    return json.dumps(fields | {"content": "Temos sim! 🍰 Para quando?"}).encode()
+    return json.dumps(fields | {"content": "I am calling somebody. 🙋"}).encode()
 
 
 def unreadable_message() -> bytes:
-    """Another customer's message, which the bot does not take: its account's id is a text."""
-    fields = json.loads(SECOND_FILE.read_bytes())
-    fields["account"]["id"] = str(fields["account"]["id"])
+    """Another customer's message, which the bot does not take: its id is a word."""
+    fields = json.loads(SECOND_FILE.read_bytes()) | {"id": "word"}
     return json.dumps(fields | {"content": "Oi! Meu pedido já saiu?"}).encode()
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shlex
-import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from examples.demo_parts.errors import DemoFailed
 from examples.demo_parts.interrupts import Interrupts
 from examples.demo_parts.keys import TypedLines, typed_lines
-from examples.demo_parts.next_steps import next_steps
+from examples.demo_parts.next_steps import next_steps, reply_of
 from examples.demo_parts.ports import Ports, choose
 from examples.demo_parts.programs import (
     ROOT,
@@ -92,7 +91,10 @@ class Demo:
             "RELAY_CLIENT_CONFIG_DIR": str(folder / "client"),
             "RELAY_CLIENT_STATE_DIR": str(folder / "state"),
             "RELAY_CLIENT_OUTPUT": "pretty",
+            "BOT_LEDGER": str(folder / "bot" / "bot.db"),
+            "BOT_BURST_SECONDS": "0.5",
         }
+        self._bots_folder = folder / "bot"
 
     async def show(self) -> None:
         """Start everything, send a webhook, and wait until the bot has it.
@@ -103,6 +105,7 @@ class Demo:
         self._introduce()
         made = await self._init()
         await self._serve(made["url"])
+        await self._make_bot()
         await self._start_bot()
         await self._connect(made)
         await self._send(made["webhook_url"])
@@ -117,7 +120,7 @@ class Demo:
         await self._tell_more()
         token, link = await self._second_token(), await self._link()
         self._screen.say()
-        for text, style in next_steps(self._made, token, link, self._ports):
+        for text, style in next_steps(self._made, token, link, self._ports, self._bots_folder):
             self._screen.say(text, style)
         with typed_lines() as typed:
             while (line := await self._typed(typed)) is not None:
@@ -143,11 +146,16 @@ class Demo:
         self._screen.step("$ relay-server serve")
         await self._start(self._program("server"), [SERVER, "serve"], " ready ", url)
 
+    async def _make_bot(self) -> None:
+        self._screen.step("$ relay-client bot new bot")
+        await self._output(CLIENT, "bot", "new", str(self._bots_folder))
+
     async def _start_bot(self) -> None:
-        words = ["-m", "examples.chatwoot_bot", "--port", str(self._ports.app_port)]
-        self._screen.step(f"$ python {shlex.join(words)}")
+        words = ["bot", "run", "bot.py:reply", "--port", str(self._ports.app_port)]
+        self._screen.step(f"$ relay-client {shlex.join(words)}")
+        words[2] = reply_of(self._bots_folder)
         self._bot = self._program("bot")
-        await self._start(self._bot, [sys.executable, *words], "answers are only printed")
+        await self._start(self._bot, [CLIENT, *words], "Answers are only printed")
 
     async def _connect(self, made: Any) -> None:
         self._screen.step(f"$ relay-client login {made['url']}")
@@ -167,11 +175,13 @@ class Demo:
         self._screen.fold(f"{sample.customer} writes: {words}")
         bot, client = self._bot, self._client
         at_bot = bot.seek(sample.event, sample.conversation)
+        answered = bot.seek(sample.conversation, "would answer")
         at_client = client.seek(sample.event, sample.conversation)
         answer = await asyncio.to_thread(post, url, sample.body)
         arrived_at = await bot.sees(at_bot, ARRIVAL_S)
         await client.sees(at_client, ARRIVAL_S)
         self.arrived = True
+        await bot.sees(answered, ARRIVAL_S)
         self._screen.say()
         self._screen.fold(_timing(answer, arrived_at), "bold green")
 
