@@ -30,6 +30,9 @@ DEV := $(VENV)/.relay-dev
 BENCH := $(VENV)/.relay-bench
 FUZZ := $(VENV)/.relay-fuzz
 MUTATION := $(VENV)/.relay-mutation
+# Apart, for they are large, and want other versions than the tests.
+ADAPTERS_VENV := .venv-adapters
+ADAPTERS := $(ADAPTERS_VENV)/.relay-adapters
 SECONDS_EACH ?= 60
 PAGES ?=
 ONLY ?= relay_protocol/codec.py
@@ -38,7 +41,7 @@ TESTS ?= tests/unit/protocol/test_codec.py
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo quick test test-python faults fuzz lint lint-quick format docs words screenshots pins bench \
+.PHONY: help setup demo quick test test-python faults fuzz lint lint-quick format adapters docs words screenshots pins bench \
 	mutants clean python unit
 
 help: ## Show this list
@@ -52,8 +55,10 @@ demo: $(RUNTIME) ## Show a sample webhook going through the tunnel on this machi
 quick: lint-quick ## Run the checks and tests that are done in a minute, before each commit
 	@$(BIN)/python -m pytest $(QUICK_ARGS) tests/unit
 
-test: lint ## Run every check, then every test
+test: lint adapters ## Run every check, then every test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+adapters: $(ADAPTERS) ## Make .venv-adapters with CrewAI, LangGraph and others, which answers of a bot may come from
 
 test-python: ## Run the unit tests with another Python: make test-python PYTHON=python3.13
 	$(CHECK_PYTHON)
@@ -103,6 +108,7 @@ pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashe
 	$(UV_COMPILE) --upgrade -o requirements/build.txt requirements/build.in
 	$(UV_COMPILE) --upgrade -o requirements/runtime.txt -c requirements/build.txt pyproject.toml
 	$(UV_COMPILE) --upgrade -o requirements/dev.txt pyproject.toml requirements/dev.in
+	$(UV_COMPILE) --upgrade -o requirements/adapters.txt pyproject.toml requirements/adapters.in
 	$(UV_COMPILE) --upgrade -o requirements/bench.txt requirements/bench.in
 	$(UV_COMPILE) --upgrade -o requirements/fuzz.txt requirements/fuzz.in
 	$(UV_COMPILE) --upgrade -o requirements/mutation.txt requirements/mutation.in
@@ -121,6 +127,14 @@ $(BENCH): requirements/bench.txt $(DEV)
 	@echo 'Installing what the bench compares and looks with into $(VENV)'
 	@$(PIP) install --quiet --require-hashes -r requirements/bench.txt
 	@touch $(BENCH)
+
+# pip takes two minutes for these, uv ten seconds; it knows the system's certificates when asked.
+$(ADAPTERS): requirements/adapters.txt $(DEV)
+	@echo 'Installing what the replies in docs/how-to ask into $(ADAPTERS_VENV)'
+	@$(BIN)/uv venv --quiet --clear --no-project --python $(BIN)/python $(ADAPTERS_VENV)
+	@$(BIN)/uv pip install --quiet --system-certs --python $(ADAPTERS_VENV)/bin/python \
+		--require-hashes -r requirements/adapters.txt
+	@touch $(ADAPTERS)
 
 $(FUZZ): requirements/fuzz.txt $(DEV)
 	@echo 'Installing the fuzzer into $(VENV)'

@@ -20,7 +20,9 @@ from relay_server.web.ingest import is_webhook
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
-IGNORED_FOLDERS = {".venv", ".git", ".hypothesis", "node_modules", "build", "dist"}
+IGNORED_FOLDERS = {
+    *(".venv", ".venv-adapters", ".git", ".hypothesis", "node_modules", "build", "dist"),
+}
 
 
 def load_generator() -> ModuleType:
