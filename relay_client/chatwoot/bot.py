@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from relay_chatwoot.api import Conversation, Message, open_chatwoot
-from relay_chatwoot.authors import Author
 from relay_chatwoot.errors import ChatwootError
 from relay_chatwoot.handoff import PENDING
 from relay_chatwoot.signature import Signatures
@@ -28,10 +27,10 @@ from relay_client.chatwoot.answering import Identity, may_answer, people_spoke
 from relay_client.chatwoot.events import Event, Key, MessageEvent, parse
 from relay_client.chatwoot.lanes import Lanes
 from relay_client.chatwoot.ledger import Ledger, LedgerUnusable, Turn
-from relay_client.chatwoot.memory import Memory
+from relay_client.chatwoot.memory import Memory, line_of
 from relay_client.chatwoot.metrics import Metrics
 from relay_client.chatwoot.settings import BotSettings
-from relay_client.chatwoot.talks import Reply, Who
+from relay_client.chatwoot.talks import Reply
 from relay_client.chatwoot.turns import ALARMS, Turns
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
@@ -42,12 +41,6 @@ PROBE_S = 60.0  # between looks whether Chatwoot takes the token again
 PRUNE_S = 3_600.0  # between prunings of the ledger
 
 TAKEN, REPEAT, IGNORED = "taken", "repeat", "ignored"
-_AUTHORS: dict[Author, Who] = {
-    Author.CUSTOMER: "customer",
-    Author.BOT: "bot",
-    Author.HUMAN: "human",
-    Author.PHONE: "human",
-}
 
 log = logging.getLogger("relay.bot")
 
@@ -258,11 +251,11 @@ class Bot:
             self.ledger.withdraw(key.account, message.id)
             self.memory.forget_message(key.account, message.id)
             return
-        who = _AUTHORS.get(message.author(self.settings.bot))
-        if who is not None and message.content and not message.private:
+        line = line_of(message, self.settings.bot, now)
+        if line is not None:
             customer = event.conversation.meta.sender
             contact = customer.id if customer is not None else None
-            self.memory.note(key, contact, message.id, who, message.content, now)
+            self.memory.note(key, contact, message.id, line.author, line.text, now)
 
     # The alarm
 

@@ -17,7 +17,8 @@ time; and a contact can be forgotten, with all that was said with them.
 
 from __future__ import annotations
 
-from relay_client.chatwoot.events import Key
+from relay_chatwoot.authors import Author
+from relay_client.chatwoot.events import Key, Message
 from relay_client.chatwoot.ledger import Ledger, State
 from relay_client.chatwoot.talks import Line, Who
 
@@ -25,6 +26,21 @@ LINES_KEPT = 200  # of a conversation
 LINE_CHARS = 10_000  # of a message that is kept; the rest of it is cut
 LINES_SHOWN = 40  # of a history, unless more are asked for
 KEPT_S = 90 * 86_400.0  # a line
+
+_WHO: dict[Author, Who] = {
+    Author.CUSTOMER: "customer",
+    Author.BOT: "bot",
+    Author.HUMAN: "human",
+    Author.PHONE: "human",
+}
+
+
+def line_of(message: Message, bot: int | None, at: float) -> Line | None:
+    """What a message, which came `at`, adds to what was said; None where that is nothing."""
+    who = _WHO.get(message.author(bot))
+    if who is None or message.private or not message.content:
+        return None
+    return Line(who, message.content, at)
 
 
 class Memory:

@@ -6,6 +6,7 @@ from relay_client.commands import (
     account,
     bot,
     cases,
+    evaluating,
     events,
     replaying,
     replays,
@@ -19,6 +20,7 @@ app = App()
 # As they are listed.
 for noun in (account, replaying, sending, waiting, cases, subscriptions):
     app.registered_commands += noun.app.registered_commands
+bot.app.registered_commands += evaluating.app.registered_commands
 for name, listing in {
     "events": events.app,
     "replays": replays.listing,

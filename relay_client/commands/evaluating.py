@@ -1,0 +1,158 @@
+"""`relay-client bot evaluate`: what a bot would answer in conversations that were."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relay_client.commands.meant import channel_of, filter_of, moment, newest_events
+from relay_client.errors import NothingFound
+from relay_client.options import Channel, Given, asking
+from relay_protocol.text import harmless
+from relay_terminal.layout import pairs
+from relay_terminal.meant import Filter, Since, Until
+from relay_terminal.usage import App
+from relay_terminal.words import _, plural
+
+if TYPE_CHECKING:
+    from relay_client.chatwoot import BotSettings, Reply
+    from relay_client.chatwoot.evaluation import Answered, PastTurn
+    from relay_client.chatwoot.events import Event
+
+app = App()
+
+MAX_MESSAGES = 1_000  # that a bot is evaluated with at once
+BODIES_AT_ONCE = 4  # events whose bodies the relay is asked for
+WORDS_CHARS = 2_000  # of a message, or an answer, on a screen
+
+
+@app.command("evaluate")
+@asking
+async def evaluate(
+    given: Given,
+    replies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODULE:NAME…", help="The replies: functions, of modules or of FILE.py."
+        ),
+    ],
+    q: Filter = None,
+    received_since: Since = "1d",
+    until: Until = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MAX_MESSAGES, help="How many messages: the newest.")
+    ] = 200,
+    at_once: Annotated[int, typer.Option(min=1, max=100, help="So many turns at a time.")] = 4,
+    channel: Channel = None,
+) -> None:
+    """Ask replies for their answers in conversations that were, beside those that were sent.
+
+    Nothing is sent to anybody, and nothing is kept.
+    """
+    from relay_client.chatwoot.evaluation import past_turns
+    from relay_client.chatwoot.server import load_reply
+    from relay_client.chatwoot.settings import read_settings
+
+    settings, asked = read_settings(), {name: load_reply(name) for name in replies}
+    query = {
+        "channel": await channel_of(given),
+        "q": filter_of(["kind:message_created"], q),
+        "received_from": moment(received_since, "--since"),
+        "received_before": moment(until, "--until"),
+    }
+    found, older = await newest_events(given, query, limit)
+    turns = past_turns(await _webhooks(given, found), settings.bot, settings.burst_s)
+    if not turns:
+        raise NothingFound(_("no customer waited for the bot in what was found"))
+    answered = await _answers(turns, asked, settings, at_once)
+    rows = list(zip(turns, answered, strict=True))
+    given.show(
+        {"turns": [_as_json(*row) for row in rows]}, lambda: _lines(rows, given.console.cells)
+    )
+    if older is not None:
+        given.console.note(_("Older messages were left out: --limit, or a shorter time."))
+
+
+async def _answers(
+    turns: Sequence[PastTurn], replies: Mapping[str, Reply], settings: BotSettings, at_once: int
+) -> list[dict[str, Answered]]:
+    """What each reply says to each turn, one reply after the other."""
+    from relay_client.chatwoot.evaluation import ask
+
+    free = asyncio.Semaphore(at_once)
+
+    async def answers(turn: PastTurn) -> dict[str, Answered]:
+        async with free:
+            return {
+                name: await ask(turn, reply, settings.bot, settings.reply_s)
+                for name, reply in replies.items()
+            }
+
+    return await asyncio.gather(*map(answers, turns))
+
+
+async def _webhooks(given: Given, found: Sequence[Any]) -> list[tuple[float, Event]]:
+    """Events' bodies, read, each with when it came; what is none of Chatwoot's is left out."""
+    from relay_client.chatwoot.events import UnreadableEvent, parse
+
+    free = asyncio.Semaphore(BODIES_AT_ONCE)
+
+    async def body(id_: str) -> bytes:
+        async with free:
+            return await given.api.body(id_)
+
+    bodies = await asyncio.gather(*(body(str(row["id"])) for row in found))
+    webhooks = list[tuple[float, "Event"]]()
+    for row, content in zip(found, bodies, strict=True):
+        try:
+            webhooks.append((row["received_at"] / 1_000, parse(content)))
+        except UnreadableEvent:
+            continue
+    return webhooks
+
+
+def _as_json(turn: PastTurn, answered: dict[str, Answered]) -> dict[str, Any]:
+    newest = turn.events[-1]
+    return {
+        "account": newest.account.id,
+        "conversation": newest.conversation.id,
+        "messages": [event.message.id for event in turn.events],
+        "asked": [event.message.words for event in turn.events],
+        "then": [{"author": line.author, "text": line.text} for line in turn.then],
+        "now": {name: asdict(one) for name, one in answered.items()},
+    }
+
+
+def _lines(rows: Iterable[tuple[PastTurn, dict[str, Answered]]], cells: int) -> Iterator[str]:
+    number = 0
+    for turn, answered in rows:
+        number += 1
+        newest = turn.events[-1]
+        yield f"#{newest.conversation.id}  {harmless(newest.message.sender.name)}"
+        words = [(_("customer"), event.message.words) for event in turn.events]
+        yield from _said(words, cells)
+        then = [(_("then"), line.text) for line in turn.then]
+        yield from _said(then or [(_("then"), _("(nobody answered)"))], cells)
+        yield from _said([(name, _outcome(one)) for name, one in answered.items()], cells)
+        yield ""
+    yield plural("{number} turn; nothing was sent.", "{number} turns; nothing was sent.", number)
+
+
+def _said(words: Iterable[tuple[str, str]], cells: int) -> list[str]:
+    plain = ((f"  {who}", harmless(" ".join(text.split()), WORDS_CHARS)) for who, text in words)
+    return pairs(plain, cells)
+
+
+def _outcome(answered: Answered) -> str:
+    """An answer, and what becomes of the conversation, in a line."""
+    if answered.error:
+        return _("(failed: {reason})").format(reason=answered.error)
+    said = [*answered.did, answered.text or ""]
+    if answered.wish or answered.text is None:
+        reason = answered.wish or _("the bot has no answer")
+        said.append(_("(people go on: {reason})").format(reason=reason))
+    return "; ".join(filter(None, said)) or _("(says nothing)")
