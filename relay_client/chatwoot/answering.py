@@ -32,12 +32,22 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+from pydantic_core import to_json
 
 from relay_chatwoot import api
 from relay_chatwoot.authors import Author
 from relay_chatwoot.handoff import PENDING
-from relay_client.chatwoot.events import Assignee, Conversation, Event, Message, MessageEvent
+from relay_client.chatwoot.events import (
+    Assignee,
+    Conversation,
+    ConversationEvent,
+    Event,
+    Message,
+    MessageEvent,
+)
 from relay_terminal.words import N_, _
+
+MESSAGE = "message_created"
 
 
 class Identity(NamedTuple):
@@ -137,10 +147,31 @@ def may_answer(event: Event, bot: Identity, *, people_spoke: bool = False) -> Ve
     """
     if event.account is not None and event.account.id != bot.account:
         return Verdict(Code.OTHER_ACCOUNT, str(event.account.id))
-    if not isinstance(event, MessageEvent) or event.kind != "message_created":
+    if not isinstance(event, MessageEvent) or event.kind != MESSAGE:
         return Verdict(Code.NO_MESSAGE, event.kind)
     verdict = _of_message(event.message, bot) and _of_conversation(event.conversation, bot)
     return Verdict(Code.HUMAN_SINCE) if verdict and people_spoke else verdict
+
+
+def asked_late(event: Event, bot: int | None) -> bytes | None:
+    """The webhook that a bot did not get, where it is given a conversation in which somebody waits.
+
+    Of messages that came before, Chatwoot tells a bot nothing but what this event says.
+
+    Args:
+        event: The webhook.
+        bot: The number of the bot.
+
+    Returns:
+        A body of `message_created` about the newest message; None where the event is another one.
+    """
+    is_given = isinstance(event, ConversationEvent) and event.given_to == bot is not None
+    if not is_given or event.account is None or event.conversation is None:
+        return None
+    if not event.conversation.messages:
+        return None
+    around = {"account": event.account, "conversation": event.conversation}
+    return to_json(event.conversation.messages[-1].model_dump() | around | {"event": MESSAGE})
 
 
 def may_still_answer(now: api.Conversation, upto: int, bot: Identity) -> Verdict:
@@ -171,7 +202,7 @@ def people_spoke(event: Event, before: bool) -> bool:
     """Say whether people have the conversation after a webhook, though it may be pending still.
 
     They have it once somebody of the team answers the customer, until Chatwoot itself says whose it
-    is: until it is not pending, whatever comes after.
+    is: until it is not pending, whatever comes after, or is given to a bot.
 
     >>> from relay_client import samples
     >>> from relay_client.chatwoot.events import parse
@@ -186,6 +217,8 @@ def people_spoke(event: Event, before: bool) -> bool:
     if event.conversation is None:
         return before
     if event.conversation.status != PENDING:
+        return False
+    if isinstance(event, ConversationEvent) and event.given_to is not None:
         return False
     if not isinstance(event, MessageEvent) or event.message.private:
         return before

@@ -23,7 +23,7 @@ from relay_chatwoot.errors import ChatwootError
 from relay_chatwoot.handoff import PENDING
 from relay_chatwoot.signature import Signatures
 from relay_chatwoot.steps import Desk, look
-from relay_client.chatwoot.answering import Identity, may_answer, people_spoke
+from relay_client.chatwoot.answering import Identity, asked_late, may_answer, people_spoke
 from relay_client.chatwoot.events import Event, Key, MessageEvent, parse
 from relay_client.chatwoot.lanes import Lanes
 from relay_client.chatwoot.ledger import Ledger, LedgerUnusable, Turn
@@ -213,6 +213,8 @@ class Bot:
             event = parse(body)
             with self.ledger.writing():
                 answer = self._take(event, body, anew=_is_asked_for_anew(headers))
+                if (late := asked_late(event, self.settings.bot)) is not None:
+                    answer = self._take(parse(late), late, anew=False)
         except RelayError as exc:  # unreadable; or the ledger cannot take it
             return Answer(exc.status_hint, exc.code, str(exc))
         if answer.code == TAKEN and event.key is not None:

@@ -331,6 +331,11 @@ class ConversationEvent(Event):
     conversation: Conversation
     changes: dict[str, tuple[Any, Any]] = {}
 
+    @property
+    def given_to(self) -> object:
+        """The number of the agent bot that was given the conversation by this; else None."""
+        return self.changes.get("assignee_agent_bot_id", (None, None))[1]
+
 
 class TypingEvent(Event):
     """Somebody types, or stopped: `conversation_typing_on`, `conversation_typing_off`."""

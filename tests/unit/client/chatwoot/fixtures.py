@@ -15,6 +15,14 @@ def body_of(name: str) -> bytes:
     return FILES[name]
 
 
+def given_to(bot: int | None, **fields: Any) -> bytes:
+    """A pending conversation is given to a bot, after its customer wrote the message 90412."""
+    body: dict[str, Any] = json.loads(body_of("agent_bot_conversation_updated"))
+    given = {"assignee_agent_bot_id": {"previous_value": None, "current_value": bot}}
+    body |= {"status": "pending", "changed_attributes": [given]} | fields
+    return json.dumps(body).encode()
+
+
 def changed(name: str, talk: dict[str, Any] | None = None, **fields: Any) -> bytes:
     """One of a pending conversation that nobody has, with other fields.
 

@@ -13,12 +13,13 @@ from relay_client.chatwoot.answering import (
     REASONS,
     Code,
     Identity,
+    asked_late,
     may_answer,
     may_still_answer,
     people_spoke,
 )
-from relay_client.chatwoot.events import parse
-from tests.unit.client.chatwoot.fixtures import FILES, body_of, changed
+from relay_client.chatwoot.events import MessageEvent, parse
+from tests.unit.client.chatwoot.fixtures import FILES, body_of, changed, given_to
 
 BOT = Identity(account=2, bot=9)
 MARIANA = {"id": 5, "name": "Mariana Araújo", "type": "user"}
@@ -153,6 +154,38 @@ def test_just_before_an_answer_to_the_message_90417(now: api.Conversation, code:
     assert may_still_answer(now, 90417, BOT).code is code
 
 
+@pytest.mark.parametrize(
+    ("body", "asks"),
+    [
+        (given_to(9), True),
+        (given_to(7), False),
+        (given_to(None), False),
+        (given_to(9, messages=[]), False),
+        (given_to(9, messages=None), False),
+        (given_to(9, account=None), False),
+        (body_of("agent_bot_conversation_updated"), False),
+        (body_of(INCOMING), False),
+    ],
+    ids=range(8),
+)
+def test_a_conversation_that_is_given_to_the_bot_late(body: bytes, asks: bool) -> None:
+    """Chatwoot does not tell it again of what the customer wrote before."""
+    event = parse(body)
+    late = asked_late(event, BOT.bot)
+
+    assert (late is not None) is asks
+    assert asked_late(event, None) is None
+    if late is not None:
+        asked = parse(late)
+        assert isinstance(asked, MessageEvent)
+        assert (asked.key, asked.message.id, bool(may_answer(asked, BOT))) == (
+            (2, 318),
+            90412,
+            True,
+        )
+        assert asked.conversation.extra["waiting_since"] == 1782999910
+
+
 def test_once_somebody_of_the_team_answered_the_bot_is_silent_until_it_is_its_turn_again() -> None:
     """Chatwoot leaves the conversation pending; only what comes after it was not says otherwise."""
     story = [
@@ -167,6 +200,8 @@ def test_once_somebody_of_the_team_answered_the_bot_is_silent_until_it_is_its_tu
         (changed(INCOMING), False),
         (changed(OUTGOING), True),
         (changed(OUTGOING, {"status": "open"}), False),
+        (changed(OUTGOING), True),
+        (given_to(9), False),
     ]
     spoke, said = False, []
     for body, _ in story:

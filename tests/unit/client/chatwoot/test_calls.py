@@ -13,7 +13,7 @@ from relay_client.chatwoot import Bot, BotSettings, Talk
 from relay_client.chatwoot.ledger import IN_MEMORY
 from relay_client.chatwoot.testing import FakeChatwoot, open_chatwoot
 from tests.support.waiting import until
-from tests.unit.client.chatwoot.fixtures import FILES, body_of, changed
+from tests.unit.client.chatwoot.fixtures import FILES, body_of, changed, given_to
 
 INCOMING = "agent_bot_message_created"
 ANSWERED = {INCOMING, f"{INCOMING}_owned_by_the_bot"}
@@ -92,8 +92,11 @@ BURST = [changed(INCOMING, id=90417 + number) for number in range(4)]
         ([changed("message_created_from_the_phone", {"id": 318}), INCOMING_BODY], []),
         ([changed("message_created_by_captain", {"id": 318}), INCOMING_BODY], ONE),
         ([INCOMING_BODY, outgoing(MARIANA, id=90418)], []),
+        ([given_to(9)], ONE),
+        ([given_to(9), changed(INCOMING, id=90412)], ONE),
+        ([given_to(7)], []),
     ],
-    ids=range(20),
+    ids=range(23),
 )
 async def test_a_pending_conversation(bodies: list[bytes], calls: list[str]) -> None:
     """One answer where it is the bot's turn, by however many webhooks that comes; else none."""
