@@ -30,6 +30,7 @@ import relay_protocol
 import relay_server.cli
 import relay_terminal
 from relay_client.chatwoot.answering import REASONS
+from relay_client.chatwoot.metrics import Metrics as BotMetrics
 from relay_client.errors import ClientError, ExitStatus
 from relay_client.settings import ClientSettings
 from relay_protocol.errors import RelayError
@@ -185,12 +186,22 @@ def _client_errors() -> Iterator[str]:
 
 
 def _metrics() -> Iterator[str]:
-    ours = vars(Metrics()).values()
     made = (PerWebhook(), LastReading(), Canaries())
     collected = itertools.chain.from_iterable(one.collect() for one in made)
     families: list[tuple[Any, Any]] = [(family, family) for family in collected]
-    wrapped = [m for m in ours if isinstance(m, MetricWrapperBase)]
-    families += [(family, m) for m in wrapped for family in m.describe()]
+    return _table_of_metrics([*families, *_described(Metrics())])
+
+
+def _bot_metrics() -> Iterator[str]:
+    return _table_of_metrics(_described(BotMetrics()))
+
+
+def _described(owner: object) -> Iterator[tuple[Any, Any]]:
+    wrapped = [m for m in vars(owner).values() if isinstance(m, MetricWrapperBase)]
+    return ((family, m) for m in wrapped for family in m.describe())
+
+
+def _table_of_metrics(families: Iterable[tuple[Any, Any]]) -> Iterator[str]:
     return _table("metric | type | labels | meaning", itertools.starmap(_metric, families))
 
 
@@ -343,6 +354,7 @@ MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "other_codes": _other_codes,
     "client_errors": _client_errors,
     "metrics": _metrics,
+    "bot_metrics": _bot_metrics,
     "kinds_of_limits": lambda: _listed(Limit),
     "kinds_of_failures": lambda: _listed(FailureKind),
     "operators_limits": _operators_limits,

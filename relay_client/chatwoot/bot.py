@@ -186,9 +186,9 @@ class Bot:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _watch(self) -> None:
-        self.metrics.watch("open_turns", "Answers owed", self.ledger.open_turns)
-        self.metrics.watch("working", "Conversations worked on", lambda: self._lanes.working)
-        self.metrics.watch("alarm", "1 if nothing is sent", lambda: bool(self.alarm))
+        self.metrics.owed.set_function(self.ledger.open_turns)
+        self.metrics.working.set_function(lambda: self._lanes.working)
+        self.metrics.alarm.set_function(lambda: bool(self.alarm))
 
     # What comes
 

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 REPLY_BUCKETS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
 
 
 class Metrics:
-    """One bot's.
+    """One bot's, each described by its text.
 
     Attributes:
         webhooks: By `outcome`: `taken`, `repeat`, `ignored`, `refused`.
-        turns: By how they ended: `sent`, `left`, `handed`, `given_up`.
-        replies: How long the reply function took, in seconds.
-        failures: Of the reply function, and of calls to Chatwoot, by `of`.
+        turns: By `end`: `sent`, `left`, `handed`, `given_up`.
+        failures: By `of`: `reply`, `chatwoot`.
     """
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
+        own = self.registry = CollectorRegistry()
         self.webhooks = Counter(
-            "relay_bot_webhooks", "Webhooks that came", ["outcome"], registry=registry
+            "relay_bot_webhooks",
+            "Webhooks that came, by what became of them.",
+            ["outcome"],
+            registry=own,
         )
-        self.turns = Counter("relay_bot_turns", "Answers owed, by end", ["end"], registry=registry)
+        self.turns = Counter(
+            "relay_bot_turns", "Answers that were owed, by how that ended.", ["end"], registry=own
+        )
+        buckets = REPLY_BUCKETS_S
         self.replies = Histogram(
-            "relay_bot_reply_seconds", "The reply", buckets=REPLY_BUCKETS_S, registry=registry
+            "relay_bot_reply_seconds",
+            "Time that the reply function took.",
+            buckets=buckets,
+            registry=own,
         )
         self.failures = Counter(
-            "relay_bot_failures", "Of the reply or of Chatwoot", ["of"], registry=registry
+            "relay_bot_failures",
+            "Failures of the reply function, and of calls to Chatwoot.",
+            ["of"],
+            registry=own,
         )
-
-    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Have a gauge that is read when it is asked for."""
-        Gauge(f"relay_bot_{name}", text, registry=self.registry).set_function(read)
+        self.owed = Gauge("relay_bot_owed", "Answers that are owed.", registry=own)
+        self.working = Gauge("relay_bot_working", "Conversations that are worked on.", registry=own)
+        self.alarm = Gauge(
+            "relay_bot_alarm",
+            "1 while Chatwoot does not take the token, and nothing is sent.",
+            registry=own,
+        )
 
     def page(self) -> bytes:
         """As Prometheus reads it."""

@@ -40,7 +40,7 @@ FOR_PROGRAMS |= {
     "AssertionError",
     "RuntimeError",
 }
-FOR_PROGRAMS |= {"critical", "exception", "execute", "Counter", "Gauge", "Histogram", "watch"}
+FOR_PROGRAMS |= {"critical", "exception", "execute", "Counter", "Gauge", "Histogram"}
 SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
 # What is asked of the API or of SQLite, what headers hold, commands to copy (which end without a
 # full stop), patterns.
