@@ -15,10 +15,7 @@ import pytest
 
 from tests.support.sandbox import ROOT, Sandbox
 
-PAGES = [
-    *("README.md", "docs/tutorial/*.md", "docs/how-to/*.md", "docs/reference/*.md"),
-    "examples/*/README.md",
-]
+PAGES = ["README.md", "docs/tutorial/*.md", "docs/how-to/*.md", "docs/reference/*.md"]
 BLOCK = re.compile(
     r"(?P<unrun><!-- not run: (?P<why>[^>]+) -->\n+)?"
     r"^(?P<indent> *)```(?P<language>sh|console)\n(?P<text>.*?)^ *```",

@@ -1,1 +1,0 @@
-"""A small bot for `localhost:8000/webhook` that answers Chatwoot's customers."""
