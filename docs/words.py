@@ -6,7 +6,7 @@ and makes the `relay.mo` that is read. Sentences are found where they are writte
 hints of errors, and what is said instead of a library's words.
 
 What the server says in English wherever it goes, to be translated where it is shown, is gathered
-from all its other modules; `retold.txt` has its templates. `tests/unit/test_words.py` holds that
+from all its other modules; `retold.json` has its templates. `tests/unit/test_words.py` holds that
 none is left out, and that all this is fresh.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -237,9 +238,9 @@ def template() -> bytes:
     return _po(_catalog())
 
 
-def retold_lines() -> bytes:
+def retold_list() -> bytes:
     """What `retold` reads."""
-    return "".join(f"{one}\n" for one in retold_templates()).encode()
+    return json.dumps(retold_templates(), ensure_ascii=False, indent=0).encode() + b"\n"
 
 
 def translated(file: Path) -> tuple[bytes, bytes]:
@@ -279,7 +280,7 @@ def _po(catalog: Catalog) -> bytes:
 def main() -> None:
     """Write what has changed."""
     TEMPLATE.write_bytes(template())
-    TEMPLATES.write_bytes(retold_lines())
+    TEMPLATES.write_bytes(retold_list())
     for file in translations():
         po, mo = translated(file)
         file.write_bytes(po)

@@ -224,7 +224,7 @@ def connect(
     token_file: TokenFile = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Replay every webhook of your channels against a local server, until interrupted."""
+    """Bring every webhook of your channels to your app as it comes, until interrupted."""
     from relay_client.connect import run_connect
 
     where = {"to": [*(targets or ()), *(to or ())], "since": since or old_since}

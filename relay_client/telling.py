@@ -29,6 +29,7 @@ from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
 LINE_CHARS = 1_000  # of what happened, on a screen or in a pipe; more is cut
+TARGET_AWAY = (FailureKind.TARGET_DOWN, FailureKind.TARGET_LOST)  # which costs no attempt
 YEAR_MS = 31_536_000_000  # nothing is due later
 Simple: TypeAlias = (
     Lost | StillAway | Waiting | Resumed | Paused | Slept | Warned | Stopping | Ended
@@ -178,14 +179,14 @@ def _why(outcome: Outcome, say: Say) -> str:
         case Response(status):
             return say("the target answered {status}").format(status=status)
         case Failure(_kind, text):
-            said = text if say is str else retold(text)
-            return harmless(said) or outcome.kind.value.replace("_", " ")
+            said = text or outcome.kind.value.replace("_", " ")
+            return harmless(said if say is str else retold(said))
 
 
 def _next(notice: Settled, say: Say) -> str:
     """As the relay said; what can be known without, where it did not."""
     delivery, verdict, outcome = notice.delivery, notice.verdict, notice.outcome
-    if isinstance(outcome, Failure) and outcome.kind is FailureKind.TARGET_LOST:
+    if isinstance(outcome, Failure) and outcome.kind in TARGET_AWAY:
         return say("it comes again once the target is back")
     if verdict is not None and verdict.follows is Follows.AGAIN:
         at = next_at(verdict) or 0

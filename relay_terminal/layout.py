@@ -1,8 +1,9 @@
 """Text laid out for people: columns, lines of a screen's width, numbers, sizes and times. Pure.
 
 Widths are in cells of a terminal; codes that colour take none. Nothing is ever broken inside a
-word: what has no room in a table's line is broken between words in its widest column, and
-where that does not help each row becomes lines of its own, `heading: value`.
+word, nor a time between its date and its clock: what has no room in a table's line is broken
+between words in its widest column, and where that does not help each row becomes lines of its own,
+`heading: value`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _NARROW_CELLS = 16  # of the beginning of a text, at least; of others the half
 _CODES = re.compile(r"\x1b\[[0-9;]*m")
 _PAINTED = re.compile(r"(\x1b\[[0-9;]+m)([^\x1b]*)(\x1b\[0m)")
 _NUMBER = re.compile(r"[0-9][0-9.,]*( %)?|-")
-_COMMAND = re.compile(r" *relay-(client|server) .*[^.]")  # a sentence ends with a full stop
+# A time stays whole.
+_BREAK = re.compile(r"(?<![0-9]{4}-[0-9]{2}-[0-9]{2}) | (?![0-9]{2}:[0-9]{2})")
+# A sentence ends with a full stop, or goes on behind a comma.
+_COMMAND = re.compile(r" *relay-(client|server) (?!.*, ).*[^.]")
 
 
 class Colour(enum.StrEnum):
@@ -70,7 +74,7 @@ def wrapped(text: str, cells: int, hanging: int = 0) -> list[str]:
         return [before + line + after for line in wrapped(inside, cells, hanging)]
     indent = " " * (len(text) - len(text.lstrip(" ")))
     lines = [indent]
-    for word in text[len(indent) :].split(" "):
+    for word in _BREAK.split(text[len(indent) :]):
         begun = bool(lines[-1].strip())
         longer = f"{lines[-1]} {word}" if begun else lines[-1] + word
         if begun and width(longer) > cells:
@@ -147,6 +151,11 @@ def zone() -> str:
     return _zone(datetime.now(UTC).astimezone())
 
 
+def zoned(heading: str) -> str:
+    """The heading of a column of times: `oldest (-03:00)`."""
+    return f"{heading} ({zone()})"
+
+
 def size(number: int) -> str:
     """Bytes, roughly: `1.2 MiB`."""
     for unit, factor in (("GiB", 1_073_741_824), ("MiB", 1_048_576), ("KiB", 1_024)):
@@ -162,7 +171,7 @@ def _fitting(columns: Sequence[Sequence[str]], cells: int, *, cut: bool) -> list
     for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
         if over <= 0:
             break
-        words = (word for cell in columns[index] for word in cell.split(" "))
+        words = (word for cell in columns[index] for word in _BREAK.split(cell))
         is_cut = cut and index == len(widths) - 1
         least = _NARROW_CELLS if is_cut else max(map(width, words))
         spared = min(over, max(0, widths[index] - max(least, _NARROW_CELLS // 2)))

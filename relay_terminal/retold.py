@@ -1,23 +1,24 @@
 """Sentences that were said in English elsewhere, in the language of who reads them here.
 
 What a store keeps, an API hands on and an error was raised with is a whole English sentence: `the
-target answered 503`. `locale/retold.txt` has the templates of them, `the target answered {status}`,
-which `make words` gathers where they are written. A text is looked up by the template that it fits,
-the one with the longest constant part first; what stands in the fields is looked up in turn. What
-fits none, as the words of another version may, stays as it is.
+target answered 503`. `locale/retold.json` has the templates of them, `the target answered
+{status}`, which `make words` gathers where they are written. A text is looked up by the template
+that it fits, the one with the longest constant part first; what stands in the fields is looked up
+in turn. What fits none, as the words of another version may, stays as it is.
 """
 
 from __future__ import annotations
 
 import functools
 import gettext
+import json
 import re
 from typing import NamedTuple
 
 from relay_protocol.errors import RelayError
 from relay_terminal.words import LOCALE, _, catalogue
 
-TEMPLATES = LOCALE / "retold.txt"  # one a line
+TEMPLATES = LOCALE / "retold.json"  # a list
 MAX_CHARS = 1_000  # of a sentence; a longer text is none
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -68,8 +69,8 @@ def _retold(text: str, known: gettext.NullTranslations) -> str:
 
 @functools.cache
 def _templates() -> list[_Template]:
-    lines = TEMPLATES.read_text("utf-8").splitlines()
-    found = [_Template(line, tuple(_FIELD.split(line)[::2])) for line in lines]
+    texts = json.loads(TEMPLATES.read_bytes())
+    found = [_Template(text, tuple(_FIELD.split(text)[::2])) for text in texts]
     return sorted(found, key=lambda one: -sum(map(len, one.parts)))
 
 

@@ -7,9 +7,15 @@ from collections.abc import Mapping
 
 from relay_terminal.layout import when
 from relay_terminal.retold import retold
-from relay_terminal.words import _
+from relay_terminal.words import N_, _
 
 MAX_FOLLOWED = 1_000  # events that a filter meant, of which deliveries are shown as they go on
+# How attempts end without an answer, and how deliveries are settled untried, as the API names them
+# but for the blanks.
+OUTCOMES = (
+    *(N_("target down"), N_("target lost"), N_("not started"), N_("network"), N_("timeout")),
+    *(N_("refused"), N_("expired"), N_("taken over"), N_("same message"), N_("hand off")),
+)
 UNDECIDED = ("pending", "under_way")  # states of a delivery that say nothing of its target
 
 
@@ -26,6 +32,11 @@ def state_of(delivery: str, attempt: int) -> str:
         "expired": _("expired"),
     }
     return words.get(delivery, delivery)
+
+
+def outcome_of(kind: str) -> str:
+    """Say how an attempt ended that brought no answer."""
+    return _(kind.replace("_", " "))
 
 
 def became(state: str, attempt: int, status: int | None, reason: str, due_at: int | None) -> str:

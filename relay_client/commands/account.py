@@ -132,7 +132,7 @@ def _forgotten(one: SubscriptionStatus) -> str:
     command = shlex.join(
         ["relay-client", "subscription", "delete", harmless(one.name), "--channel", one.channel]
     )
-    name, time = harmless(one.name), when(one.away_since)
+    name, time = harmless(one.name), when(one.away_since, zoned=True)
     return text.format(name=name, time=time, command=harmless(command))
 
 

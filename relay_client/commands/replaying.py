@@ -90,7 +90,7 @@ async def replay(
         bool, typer.Option("--wait", help="Until all are delivered; exit status 8 if one is not.")
     ] = False,
 ) -> None:
-    """Get events once more, with the same ids: those for which all that is said is true.
+    """Get events once more, with the same ids: those that meet every condition.
 
     Where nothing is meant, nothing begins: exit status 6.
     """

@@ -80,7 +80,8 @@ def rest_of(one: Replay) -> str:
         text = plural(
             "{number} retried, from {time} on", "{number} retried, from {time} on", one.retrying
         )
-        said.append(text.format(time=when(one.next_attempt_at)))
+        said.append(text.format(time=when(one.next_attempt_at, zoned=True)))
     if one.left_s is not None:
-        said.append(_("about {time} left").format(time=duration(one.left_s)))
+        left = _("the rest in about {time}") if said else _("about {time} left")
+        said.append(left.format(time=duration(one.left_s)))
     return ", ".join(said)

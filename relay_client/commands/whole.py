@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from relay_client.commands.lines import state_of
 from relay_protocol.text import harmless, short_id
-from relay_terminal.layout import pairs, table, when
+from relay_terminal import states
+from relay_terminal.layout import pairs, table, when, zoned
 from relay_terminal.retold import retold
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
-    from relay_client.answers import Attempt, EventWhole
+    from relay_client.answers import Attempt, Delivery, EventWhole
 
 MAX_BODY_LINES = 200  # of a body that is shown; `events save` has the rest
 WHOLE_CHARS = 100_000  # of a line of head or body that is shown
@@ -50,7 +51,7 @@ def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
     yield from _body_lines(event)
     if event.attempts:
         yield ""
-        heading = _("SUBSCRIPTION"), _("ATTEMPT"), _("BEGAN"), _("TOOK"), _("OUTCOME")
+        heading = _("SUBSCRIPTION"), _("ATTEMPT"), zoned(_("BEGAN")), _("TOOK"), _("OUTCOME")
         yield from table([heading, *map(_attempt_row, event.attempts)], cells)
     open_ones = [one for one in event.deliveries if one.state != "delivered"]
     if open_ones:
@@ -62,7 +63,7 @@ def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
             else _(", next attempt at {time}").format(time=when(one.due_at))
         )
         reason = f": {harmless(retold(one.reason))}" if one.reason else ""
-        yield f"{harmless(one.subscription)}: {state_of(one)}{reason}{due}"
+        yield f"{_whose(one)}: {state_of(one)}{reason}{due}"
 
 
 def _body_lines(event: EventWhole) -> Iterator[str]:
@@ -86,10 +87,16 @@ def _body_lines(event: EventWhole) -> Iterator[str]:
         )
 
 
+def _whose(one: Attempt | Delivery) -> str:
+    """A subscription's own, or of a replay to it."""
+    name = harmless(one.subscription)
+    if one.replay is None:
+        return name
+    return _("{name} (replay {number})").format(name=name, number=one.replay)
+
+
 def _attempt_row(one: Attempt) -> tuple[str, ...]:
-    whose = harmless(one.subscription)
-    if one.replay is not None:
-        whose = _("{name} (replay {number})").format(name=whose, number=one.replay)
-    outcome = str(one.status) if one.status is not None else one.outcome.replace("_", " ")
+    outcome = str(one.status) if one.status is not None else states.outcome_of(one.outcome)
     said = f"{outcome}: {retold(one.text)}" if one.text else outcome
-    return whose, str(one.attempt), when(one.started_at), f"{one.elapsed_ms} ms", harmless(said)
+    took = f"{one.elapsed_ms} ms"
+    return _whose(one), str(one.attempt), when(one.started_at), took, harmless(said)

@@ -26,7 +26,7 @@ def show_audit(result: Json) -> None:
             who = _("{who} at {address}").format(who=who, address=entry["address"])
         asked = [f"{name} {_value(value)}" for name, value in entry["asked"].items()]
         lines(
-            f"{when(entry['at'])}  {entry['action']} {entry['what']}".rstrip(),
+            f"{when(entry['at'], zoned=True)}  {entry['action']} {entry['what']}".rstrip(),
             _("    by {who}").format(who=who) + (": " if asked else "") + ", ".join(asked),
         )
     if result["next"] is not None:

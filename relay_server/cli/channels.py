@@ -9,7 +9,7 @@ import typer
 from relay_server.cli.changes import change, show_changes
 from relay_server.cli.command import Work, command, route
 from relay_server.cli.options import Json, Name
-from relay_server.cli.text import lines, pairs, policy_lines, size, span, table, when
+from relay_server.cli.text import lines, pairs, policy_lines, size, span, table, when, zoned
 from relay_server.cli.urls import show_login, show_webhook_urls, uses_of
 from relay_server.configs import ChannelConfig, Policy
 from relay_terminal.words import _
@@ -120,7 +120,7 @@ def _auth(channel: Json) -> str:
 def show_tokens(result: Json) -> None:
     """A line a token."""
     table(
-        (_("token"), _("scopes"), _("channels"), _("made")),
+        (_("token"), _("scopes"), _("channels"), zoned(_("made"))),
         [
             (t["name"], ", ".join(t["scopes"]), _where(t), when(t["created_at"]))
             for t in result["tokens"]

@@ -21,7 +21,7 @@ def show_drifts(result: Json) -> None:
     if not result["drifts"]:
         lines(_("No kind of webhook has other fields than before."))
     for drift in result["drifts"]:
-        facts = {"number": drift["number"], "time": when(drift["at"])}
+        facts = {"number": drift["number"], "time": when(drift["at"], zoned=True)}
         facts |= {"kind": drift["kind"] or "-", "channel": drift["channel"]}
         lines(_("{number}  {kind} of {channel}, since {time}").format(**facts), *_fields(drift))
         between = _("    before: {before}  after: {after}")

@@ -15,13 +15,13 @@ import typer
 from relay_protocol.text import harmless, short_id
 from relay_server.cli.command import Work, command, print_json, target_of
 from relay_server.cli.options import Channel, Json, moment
-from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, plain, table, when
+from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, plain, table, when, zoned
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
 from relay_terminal.meant import Filter, Key, Kind, Since, Until, Words
 from relay_terminal.retold import retold
-from relay_terminal.states import Followed, became, state_of
+from relay_terminal.states import Followed, became, outcome_of, state_of
 from relay_terminal.usage import App
 from relay_terminal.words import _
 
@@ -89,7 +89,7 @@ def show_event(result: Json) -> None:
     lines("", *(f"{name}: {value}" for name, value in result["headers"]), "")
     lines(*_body(result).splitlines(), "")
     table(
-        (_("subscription"), _("attempt"), _("began"), _("took"), _("outcome")),
+        (_("subscription"), _("attempt"), zoned(_("began")), _("took"), _("outcome")),
         [_attempt(attempt) for attempt in result["attempts"]],
     )
     lines(*(_delivery(d) for d in result["deliveries"] if d["state"] != "delivered"))
@@ -138,7 +138,7 @@ def _word(delivery: Json) -> str:
 
 
 def _attempt(attempt: Json) -> Sequence[object]:
-    outcome = attempt["outcome"].replace("_", " ")
+    outcome = outcome_of(attempt["outcome"])
     if attempt["status"] is not None:
         outcome = str(attempt["status"])
     if attempt["text"]:

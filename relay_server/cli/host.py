@@ -100,7 +100,7 @@ def show_restore(result: Json) -> None:
             events=plural("{number} event", "{number} events", result["events"]),
             channels=plural("{number} channel", "{number} channels", result["channels"]),
             data_dir=result["data_dir"],
-            time=when(result["newest_at"]),
+            time=when(result["newest_at"], zoned=True),
         ),
     )
     if result["kept"]:

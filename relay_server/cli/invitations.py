@@ -8,9 +8,9 @@ import typer
 
 from relay_server.cli.command import Work, ask, command, route
 from relay_server.cli.options import Json
-from relay_server.cli.text import lines, table, when
+from relay_server.cli.text import lines, table, when, zoned
 from relay_terminal.usage import App, Commands
-from relay_terminal.words import _
+from relay_terminal.words import N_, _
 
 
 class Inviting(Commands):
@@ -22,6 +22,8 @@ class Inviting(Commands):
             args = ["create", *args]
         return super().parse_args(ctx, args)
 
+
+STATES = (N_("open"), N_("used"), N_("expired"))
 
 app = App("Lines to send, each good for a token, once.", cls=Inviting)
 
@@ -36,7 +38,9 @@ def show_invitation(result: Json) -> None:
         _(
             "It is good once, until {time}, for a token that may receive from {channels}."
             " It is shown this once."
-        ).format(time=when(result["expires_at"]), channels=", ".join(result["channels"])),
+        ).format(
+            time=when(result["expires_at"], zoned=True), channels=", ".join(result["channels"])
+        ),
     )
 
 
@@ -45,12 +49,12 @@ def show_invitations(result: Json) -> None:
     if not result["invitations"]:
         lines(_("Nobody is invited: relay-server invite NAME --channel CHANNEL does it."))
     table(
-        ("invited", "channels", "state", "made", "ends", "used"),
+        (_("invited"), _("channels"), _("state"), *map(zoned, (_("made"), _("ends"), _("used")))),
         [
             (
                 one["name"],
                 ", ".join(one["channels"]),
-                one["state"],
+                _(one["state"]),
                 when(one["created_at"]),
                 when(one["expires_at"]),
                 when(one["used_at"]),

@@ -10,7 +10,7 @@ import typer
 from relay_server.cli.command import Work, ask, command, route, target_of, watched
 from relay_server.cli.events import listed
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
-from relay_server.cli.text import about, alarm, lines, pairs, when, whose
+from relay_server.cli.text import about, alarm, duration, lines, pairs, when, whose
 from relay_server.errors import NothingSelected
 from relay_terminal import meant
 from relay_terminal.meant import (
@@ -101,7 +101,7 @@ def _show_plan(result: Json) -> None:
     if result["sample"]:
         lines(_("The first of them:"))
     for event in reversed(result["sample"]):
-        lines(f"{when(event['received_at'])}  {event['id']}", f"    {about(event)}")
+        lines(f"{when(event['received_at'], zoned=True)}  {event['id']}", f"    {about(event)}")
     lines(_("Nothing was begun: that takes the same without --dry-run."))
 
 
@@ -113,7 +113,7 @@ def show_replays(result: Json) -> None:
         lines(
             f"{one['number']}  {whose(one)}: {_state(one)}, {_done(one)}",
             _("    begun {time}: {events}").format(
-                time=when(one["created_at"]), events=_selected(one)
+                time=when(one["created_at"], zoned=True), events=_selected(one)
             ),
         )
 
@@ -129,8 +129,10 @@ def show_replay(result: Json) -> None:
             _("state"): _state(result),
             _("done"): _done(result),
             _("at most"): _("{rate:g} a second").format(rate=result["rate_per_s"]),
-            _("begun"): _("{time} by {who}").format(time=when(result["created_at"]), who=who),
-            _("ended"): when(result["ended_at"]),
+            _("begun"): _("{time} by {who}").format(
+                time=when(result["created_at"], zoned=True), who=who
+            ),
+            _("ended"): when(result["ended_at"], zoned=True),
         }
     )
 
@@ -167,14 +169,19 @@ _STATES = (N_("running"), N_("done"), N_("stopped"))
 def _done(one: Json) -> str:
     """How far it is, what is tried again and when, and how long the rest takes."""
     said = [
-        _("{percent:g} %, {delivered:,} delivered").format(**one),
-        _("{dead:,} dead").format(**one) if one["dead"] else "",
+        f"{one['percent']:g} %",
+        plural("{number} delivered", "{number} delivered", one["delivered"]),
+        plural("{number} dead", "{number} dead", one["dead"]) if one["dead"] else "",
     ]
     if one["retrying"]:
-        at = when(one["next_attempt_at"])
-        said.append(_("{retrying:,} tried again, from {time} on").format(time=at, **one))
+        at = when(one["next_attempt_at"], zoned=True)
+        text = plural(
+            "{number} retried, from {time} on", "{number} retried, from {time} on", one["retrying"]
+        )
+        said.append(text.format(time=at))
     if one["left_s"] is not None:
-        said.append(_("about {seconds} s left").format(seconds=one["left_s"]))
+        left = _("the rest in about {time}") if one["retrying"] else _("about {time} left")
+        said.append(left.format(time=duration(one["left_s"] * 1_000)))
     return ", ".join(filter(None, said))
 
 
@@ -182,7 +189,7 @@ def _condition(name: str, value: Any) -> str:
     if name == "events":
         return plural("{number} event by id", "{number} events by id", value)
     if name in ("received_from", "received_before"):
-        value = when(value)
+        value = when(value, zoned=True)
     if value == "":
         return _("without {what}").format(what=name)
     return _(CONDITIONS[name]).format(value=value) if name in CONDITIONS else f"{name} {value}"
@@ -201,7 +208,9 @@ def show_dead(result: Json) -> None:
         lines(
             f"{one['id']}  {whose(one)}: {what}",
             _("    {time}, after {attempts}: {reason}").format(
-                time=when(one["ended_at"]), attempts=attempts, reason=retold(one["reason"])
+                time=when(one["ended_at"], zoned=True),
+                attempts=attempts,
+                reason=retold(one["reason"]),
             ),
         )
     lines("", _("relay-server dead replay ID delivers one after all; --all every one."))
@@ -235,7 +244,7 @@ def replay(
         bool, typer.Option("--dry-run", help="Only say how many it would be, and for whom.")
     ] = False,
 ) -> Work:
-    """Deliver events once more, with the same ids: those for which all that is said is true."""
+    """Deliver events once more, with the same ids: those that meet every condition."""
     through, last = ranged(first, through, last)
     asked = said(
         {

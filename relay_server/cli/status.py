@@ -11,10 +11,10 @@ from relay_protocol.errors import RelayError
 from relay_server.cli.command import LOOK_S, Work
 from relay_server.cli.options import Json
 from relay_server.cli.subscriptions import paused_lines, progress_table, twice_lines
-from relay_server.cli.text import alarm, duration, lines, plain, size, table, when
+from relay_server.cli.text import alarm, duration, lines, plain, size, table, when, zoned
 from relay_terminal.progress import progress
 from relay_terminal.retold import retold
-from relay_terminal.words import _, plural
+from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -60,7 +60,7 @@ def _worries(result: Json) -> Iterator[str]:
     for drift in result["drifts"]:
         said = _("{kind} of {channel} has other fields since {time}: another version sends it?")
         kind = drift["kind"] or "-"
-        yield said.format(kind=kind, channel=drift["channel"], time=when(drift["at"]))
+        yield said.format(kind=kind, channel=drift["channel"], time=when(drift["at"], zoned=True))
         yield "  relay-server drift list"
     if refused := result.get("refused"):
         groups = refused["groups"]
@@ -69,7 +69,7 @@ def _worries(result: Json) -> Iterator[str]:
             said = plural("{number} request was refused", "{number} requests were refused", count)
             template = _("{said} since the start, the last at {time}: {reason}")
             why = retold(last["says"] or last["reason"])
-            yield template.format(said=said, time=when(last["last_at"]), reason=why)
+            yield template.format(said=said, time=when(last["last_at"], zoned=True), reason=why)
             if last["fix"]:
                 yield f"  {retold(last['fix'])}"
 
@@ -77,10 +77,12 @@ def _worries(result: Json) -> Iterator[str]:
 def _canary(canary: Json | None) -> Iterator[str]:
     if canary and canary["failure"]:
         failed = _("The canary failed at {time}: {reason}")
-        yield alarm(failed.format(time=when(canary["at"]), reason=retold(canary["failure"])))
+        yield alarm(
+            failed.format(time=when(canary["at"], zoned=True), reason=retold(canary["failure"]))
+        )
     elif canary and canary["ok"]:
         delivered = _("The canary was delivered in {number} ms, at {time}.")
-        yield delivered.format(number=canary["took_ms"], time=when(canary["at"]))
+        yield delivered.format(number=canary["took_ms"], time=when(canary["at"], zoned=True))
 
 
 def _fullness(c: Json) -> Iterator[str]:
@@ -102,7 +104,7 @@ def _fullness(c: Json) -> Iterator[str]:
     if c["index"] and c["index"]["lag_ms"] >= INDEX_IS_BEHIND_MS:
         behind = c["index"]["newest"] - c["index"]["indexed_to"]
         said = _("{name}: the search index is {number} events behind; answers take longer")
-        yield said.format(name=c["name"], number=f"{behind:,}")
+        yield said.format(name=c["name"], number=counted(behind))
         yield "  relay-server index"
 
 
@@ -117,7 +119,7 @@ def _of_subscription(s: Json) -> Iterator[str]:
     if s["away_long"]:
         waiting = plural("{number} event waits", "{number} events wait", s["backlog"])
         away = _("{name} of {channel} is away since {time}; {waiting}, and are kept for it.")
-        yield alarm(away.format(**who, time=when(s["away_since"]), waiting=waiting))
+        yield alarm(away.format(**who, time=when(s["away_since"], zoned=True), waiting=waiting))
         if not s["forward"]:
             yield f"  relay-server subscription delete {s['channel']} {s['name']}"
     if s["hand_off_trouble"]:
@@ -130,14 +132,14 @@ def _of_subscription(s: Json) -> Iterator[str]:
 
 def _show_channels(found: Sequence[Json]) -> None:
     table(
-        (_("channel"), _("events"), _("size"), _("full"), _("dropped"), _("last webhook")),
+        (_("channel"), _("events"), _("size"), _("full"), _("dropped"), zoned(_("last webhook"))),
         [
             (
                 c["name"],
-                f"{c['events']:,}",
+                counted(c["events"]),
                 size(c["bytes"]),
                 "-" if c["full_percent"] is None else f"{c['full_percent']:,g} %",
-                f"{c['dropped']:,}",
+                counted(c["dropped"]),
                 when(c["last_received_at"]),
             )
             for c in found

@@ -11,11 +11,11 @@ import typer
 from relay_server.cli.changes import change, show_changes
 from relay_server.cli.command import Work, ask, command, route, target_of
 from relay_server.cli.options import Channel, Json, Name, OfChannel, moment
-from relay_server.cli.text import alarm, lines, pairs, policy_lines, span, table, when
+from relay_server.cli.text import alarm, lines, pairs, policy_lines, span, table, when, zoned
 from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
 from relay_terminal.retold import retold
 from relay_terminal.usage import App
-from relay_terminal.words import _, plural
+from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:
     from relay_server.control import Api
@@ -77,13 +77,13 @@ def _reading(s: Json) -> str:
 
 def _state_of(s: Json) -> Json:
     """How one is doing, in pairs."""
-    waiting = f"{s['backlog']:,}"
+    waiting = counted(s["backlog"])
     if s["oldest_waiting_at"] is not None:
-        oldest = when(s["oldest_waiting_at"])
+        oldest = when(s["oldest_waiting_at"], zoned=True)
         waiting = _("{number}, the oldest since {time}").format(number=waiting, time=oldest)
-    retrying = f"{s['retrying']:,}"
+    retrying = counted(s["retrying"])
     if s["next_attempt_at"] is not None:
-        next_at = when(s["next_attempt_at"])
+        next_at = when(s["next_attempt_at"], zoned=True)
         retrying = _("{number}, the next at {time}").format(number=retrying, time=next_at)
     return {
         _("channel"): s["channel"],
@@ -92,9 +92,9 @@ def _state_of(s: Json) -> Json:
         _("state"): _state(s),
         _("waiting"): waiting,
         _("retrying"): retrying,
-        _("dead"): f"{s['dead']:,}",
+        _("dead"): counted(s["dead"]),
         _("while nobody answers"): _away(s),
-        _("made"): when(s["created_at"]),
+        _("made"): when(s["created_at"], zoned=True),
         **_once(s),
         **_loops(s),
         **_signing(s),
@@ -105,7 +105,7 @@ def _away(s: Json) -> str:
     if s["away"] == "queue":
         return _("what comes waits")
     text = _("conversations are handed to people after {span}; {number} are")
-    return text.format(span=span(s["away_after_s"]), number=f"{s['handed_over']:,}")
+    return text.format(span=span(s["away_after_s"]), number=counted(s["handed_over"]))
 
 
 def subscription_table(found: Sequence[Json]) -> None:
@@ -128,13 +128,13 @@ def progress_table(noun: str, found: Sequence[Json]) -> None:
             s["channel"],
             s["name"],
             alarm(_state(s)) if s["paused"] else _state(s),
-            f"{s['backlog']:,}",
+            counted(s["backlog"]),
             when(s["oldest_waiting_at"]),
-            f"{s['dead']:,}",
+            counted(s["dead"]),
         )
         for s in found
     ]
-    table((_("channel"), noun, _("state"), _("waiting"), _("oldest"), _("dead")), rows)
+    table((_("channel"), noun, _("state"), _("waiting"), zoned(_("oldest")), _("dead")), rows)
 
 
 def paused_lines(found: Sequence[Json]) -> Iterator[str]:

@@ -8,11 +8,11 @@ from relay_protocol.text import harmless
 from relay_server.cli.options import Json
 from relay_terminal import layout
 from relay_terminal.console import Console
-from relay_terminal.layout import Colour, Painted, size, when
+from relay_terminal.layout import Colour, Painted, size, when, zoned
 from relay_terminal.words import _, plural
 
-__all__ = ["about", "alarm", "counted", "duration", "lines", "pairs", "plain", "policy_lines"]
-__all__ += ["size", "span", "table", "when", "whose"]
+__all__ = ["about", "alarm", "duration", "lines", "pairs", "plain", "policy_lines"]
+__all__ += ["size", "span", "table", "when", "whose", "zoned"]
 
 MAX_CELL_CHARS = 20_000  # of a body on screen; `--json` has all of it
 
@@ -63,11 +63,6 @@ def whose(record: Json) -> str:
 def duration(ms: int) -> str:
     """A span, roughly."""
     return layout.duration(ms / 1_000)
-
-
-def counted(number: int, one: str, more: str) -> str:
-    """A number of things."""
-    return f"{number} {one if number == 1 else more}"
 
 
 def policy_lines(policy: Json, own: Container[str] | None = None) -> Json:

@@ -22,6 +22,7 @@ from relay_server.dashboard.assets import assets, sentences
 from relay_server.web.context import CONTEXT
 from relay_server.web.language import ENGLISH, LANGUAGES, language_of
 from relay_terminal.retold import retold
+from relay_terminal.states import outcome_of
 from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def templates() -> Environment:
         "shown": shown,
         "browser": browser,
         "retold": retold,
+        "outcome": outcome_of,
         "number": counted,
     }
     return made

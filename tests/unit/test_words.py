@@ -82,6 +82,8 @@ def untranslated(node: ast.AST) -> Iterator[tuple[int, str]]:
             below = [part for part in parts if not isinstance(part, texts)]
         case ast.Expr(ast.Constant()) | ast.Compare():  # a docstring
             return
+        case ast.Call(ast.Name("table"), [ast.Tuple(headings), *_]):  # of one word, too
+            yield from ((h.lineno, str(h.value)) for h in headings if isinstance(h, ast.Constant))
         case ast.Assign([ast.Name("hint" | "message")], ast.Constant()):  # translated when told
             return
         case ast.Constant(str(text)):
@@ -126,6 +128,7 @@ def test_every_sentence_goes_through_the_catalogue(file: Path) -> None:
         ('console.line(_("{name} is paused").format(name=name))', []),
         ('raise UsageError(_("no such thing"), "Look elsewhere.")', ["Look elsewhere."]),
         ('HINT = N_("Look elsewhere.")', []),
+        ('table((_("state"), "made"), rows)', ["made"]),
         ('typer.Option("--to", help="Where your app listens.")', []),
         ('def one():\n    """Do a thing."""', []),
         ('log.info("a thing was done")', []),
@@ -138,7 +141,7 @@ def test_what_is_a_sentence(code: str, found: list[str]) -> None:
 def test_the_catalogues_are_what_is_said() -> None:
     """`make words` writes them."""
     assert words.TEMPLATE.read_bytes() == words.template()
-    assert retold.TEMPLATES.read_bytes() == words.retold_lines()
+    assert retold.TEMPLATES.read_bytes() == words.retold_list()
     for file in words.translations():
         po, mo = words.translated(file)
         assert (file.read_bytes(), file.with_suffix(".mo").read_bytes()) == (po, mo), file

@@ -68,8 +68,10 @@ def test_rows_become_lines_where_columns_have_no_room() -> None:
         ("one two three", ["one two", "three"]),
         ("  one two three", ["  one", "  two", "  three"]),
         ("averylongword x", ["averylongword", "x"]),
+        ("at 2026-11-29 12:04:09 -03:00", ["at", "2026-11-29 12:04:09", "-03:00"]),
         # To be copied: a line break would be copied, too.
         ("  relay-client replay evt_1", ["  relay-client replay evt_1"]),
+        ("relay-client send makes, once", ["relay-client", "send", "makes,", "once"]),
         ("\x1b[31mone two three\x1b[0m", ["\x1b[31mone two\x1b[0m", "\x1b[31mthree\x1b[0m"]),
     ],
 )
