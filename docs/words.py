@@ -74,7 +74,15 @@ UNSHOWN_NAMES = {
     "AssertionError",
 }
 UNSHOWN_NAMES |= {"debug", "info", "warning", "error", "exception", "compile", "startswith"}
-UNSHOWN_NAMES |= {"removeprefix", "limited", "refused", "create_task", "ConnectionError", "NOTE"}
+UNSHOWN_NAMES |= {
+    "sql",
+    "removeprefix",
+    "limited",
+    "refused",
+    "create_task",
+    "ConnectionError",
+    "NOTE",
+}
 SENTENCE = re.compile(r"[A-Za-z]{2,}[,:;.]? +[A-Za-z]{2,}")
 # SQL and statements, commands to copy, lines of a head, HTML.
 NO_SENTENCE = re.compile(

@@ -17,6 +17,7 @@ from relay_server.cli import (
     host,
     invitations,
     replays,
+    stores,
     subscriptions,
 )
 from relay_server.cli.command import command as make_command  # its module keeps its name
@@ -37,6 +38,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(chatwoot.app, name="chatwoot")
 app.command()(doctor.doctor)
 app.add_typer(drifts.app, name="drift")
+app.add_typer(stores.app, name="store")
 add_completion(app, "relay-server")
 
 

@@ -7,17 +7,20 @@ nobody else imports it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import beside
 from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys
+from relay_server.store.copying import Side
 from relay_server.store.interface import Store
 from relay_server.store.rules import POSTGRES, SQLITE
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.restore import COPYING, Restored, restore
+from relay_server.store.sqlite.side import SqliteSide
 from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
 
 
@@ -92,6 +95,29 @@ def store_files(data_dir: Path) -> tuple[Path, Path]:
     """The store's file, and the copy that a restore makes of a backup before it takes its place."""
     path = data_dir / FILE_NAME
     return path, beside(path, COPYING)
+
+
+@contextmanager
+def open_side(url: str, data_dir: Path, password: str | None, *, target: bool) -> Iterator[Side]:
+    """One side of a copy, while no server has it open.
+
+    Raises:
+        RelayError: It is in use, is not there, or is there and should not be.
+    """
+    if _is_sqlite(url):
+        with closing(SqliteSide(data_dir, target=target)) as file:
+            yield file
+        return
+    _need_library()
+    from relay_server.store.postgres.link import read_place
+    from relay_server.store.postgres.side import PostgresSide
+    from relay_server.store.postgres.store import link_alone
+
+    with (
+        link_alone(read_place(url, password)) as link,
+        closing(PostgresSide(link, target=target)) as database,
+    ):
+        yield database
 
 
 def _is_sqlite(url: str) -> bool:

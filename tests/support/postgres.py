@@ -109,6 +109,7 @@ def shared_cluster() -> Cluster:
 
 
 _TABLES = """
+DROP TABLE IF EXISTS relay.copying;
 DO $$ DECLARE every text; BEGIN
     SELECT string_agg(format('relay.%I', tablename), ', ') INTO every FROM pg_tables
     WHERE schemaname = 'relay' AND tablename NOT IN ('migrated', 'catalogue');

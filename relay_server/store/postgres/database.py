@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
-from relay_server.errors import StoreTooNew
+from relay_server.errors import InvalidValue, StoreTooNew
 from relay_server.metrics import COMMIT_BUCKETS, Times
 from relay_server.store.bodies import IN_THE_CLEAR
 from relay_server.store.feed import Change
@@ -90,17 +90,26 @@ class Database:
         return query(self)
 
 
-def prepare(link: Link) -> None:
+def prepare(link: Link, *, copying: bool = False) -> None:
     """Bring the schema to this version's shape; one replica does, the others wait.
+
+    Args:
+        link: To its primary.
+        copying: A copy that is not whole is what is asked for.
 
     Raises:
         StoreTooNew: A later version has been here.
+        InvalidValue: It holds a copy that is not whole.
     """
     scripts = migrations()
     link.rows("SELECT pg_advisory_lock(%s)", (MIGRATING,))
     try:
         link.script(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         link.script("CREATE TABLE IF NOT EXISTS migrated (version integer PRIMARY KEY)")
+        if link.rows("SELECT 1 WHERE to_regclass('copying') IS NOT NULL") and not copying:
+            raise InvalidValue(
+                f"{link.place.name} holds a copy that is not whole: let relay-server store copy end"
+            )
         [(version,)] = link.rows("SELECT coalesce(max(version), 0) FROM migrated")
         if version > len(scripts):
             raise StoreTooNew(

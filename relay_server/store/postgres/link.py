@@ -278,7 +278,7 @@ class Link:
 
 def translate(error: psycopg.Error, place: str) -> RelayError:
     """Say in our words what an error means for whoever asked."""
-    state, why = error.sqlstate or "", str(error).strip()
+    state, why = error.sqlstate or "", _line(error)
     if isinstance(error, psycopg.OperationalError) and state in ("", "57P01", "57P02", "57P03"):
         return LinkLost(f"{place} does not answer: {why}")
     match state[:2], state:
@@ -292,6 +292,11 @@ def translate(error: psycopg.Error, place: str) -> RelayError:
             return StoreBroken(f"the database {place} failed: {why}")
         case _:
             return StoreUnavailable(f"{place} cannot do this now: {why}")
+
+
+def _line(error: psycopg.Error) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())
 
 
 def find_primary(place: Place, name: str, settings: Mapping[str, str]) -> psycopg.Connection[Row]:
@@ -308,7 +313,7 @@ def find_primary(place: Place, name: str, settings: Mapping[str, str]) -> psycop
             try:
                 found.append(answer.result())
             except psycopg.Error as exc:
-                failures.append(str(exc).strip())
+                failures.append(_line(exc))
     primaries = sorted((one for one in found if one[0]), key=lambda one: one[0])
     for _, connection in found:
         if not primaries or connection is not primaries[-1][1]:

@@ -11,8 +11,8 @@ import asyncio
 import functools
 import secrets
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -250,17 +250,21 @@ def _look(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def is_made(place: Place) -> bool:
-    """Whether a database holds a store of ours."""
+@contextmanager
+def link_alone(place: Place) -> Iterator[Link]:
+    """A link for a moment, where no store is open."""
     watch = Watch()
     try:
-        link = Link(place, "relay/look", READ_S, watch, reading=True)
-        try:
-            return bool(link.rows("SELECT 1 WHERE to_regclass('relay.migrated') IS NOT NULL"))
-        finally:
-            link.close()
+        with closing(Link(place, "relay/alone", OPERATE_S, watch)) as link:
+            yield link
     finally:
         watch.close()
+
+
+def is_made(place: Place) -> bool:
+    """Whether a database holds a store of ours."""
+    with link_alone(place) as link:
+        return bool(link.rows("SELECT 1 WHERE to_regclass('relay.migrated') IS NOT NULL"))
 
 
 async def open_postgres(
@@ -289,12 +293,9 @@ async def open_postgres(
         return Link(place, f"relay/{name}", limits[name], watch, replica=replica, reading=reading)
 
     def begin() -> None:
-        link = Link(place, "relay/prepare", OPERATE_S, watch)
-        try:
+        with link_alone(place) as link:
             trust(link)
             prepare(link)
-        finally:
-            link.close()
 
     try:
         await asyncio.to_thread(begin)
