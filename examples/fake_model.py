@@ -39,9 +39,8 @@ class FakeModel:
 
     async def _complete(self, request: web.Request) -> web.Response:
         body = await request.json()
-        said = [str(message["content"]) for message in body["messages"]]
-        self.asked.append("\n".join(said))
-        number = len(self.asked)
+        self.asked.append("\n".join(str(message.get("content")) for message in body["messages"]))
+        answer = self.answer(body, len(self.asked))
         self._under_way += 1
         self.at_once = max(self.at_once, self._under_way)
         try:
@@ -51,13 +50,17 @@ class FakeModel:
             raise
         finally:
             self._under_way -= 1
-        text = f"Answer {number} of a model that thinks nothing, to {len(said)} messages"
-        return web.json_response(completion(body["model"], text))
+        return web.json_response(completion(body["model"], answer))
+
+    def answer(self, body: dict[str, Any], number: int) -> dict[str, Any]:
+        """The message that a request is answered with: the `number`-th, from 1."""
+        said = len(body["messages"])
+        text = f"Answer {number} of a model that thinks nothing, to {said} messages"
+        return {"role": "assistant", "content": text}
 
 
-def completion(model: str, text: str) -> dict[str, Any]:
+def completion(model: str, message: dict[str, Any]) -> dict[str, Any]:
     """What OpenAI's API answers, as far as its clients look."""
-    message = {"role": "assistant", "content": text}
     return {
         "id": "chatcmpl-fake",
         "object": "chat.completion",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,31 +68,44 @@ async def evaluate(
     turns = past_turns(await _webhooks(given, found), settings.bot, settings.burst_s)
     if not turns:
         raise NothingFound(_("no customer waited for the bot in what was found"))
-    answered = await _answers(turns, asked, settings, at_once)
-    rows = list(zip(turns, answered, strict=True))
-    given.show(
-        {"turns": [_as_json(*row) for row in rows]}, lambda: _lines(rows, given.console.cells)
-    )
+    free = asyncio.Semaphore(at_once)
+    tasks = [asyncio.create_task(_answers(free, turn, asked, settings)) for turn in turns]
+    try:
+        await _show(given, turns, tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
     if older is not None:
         given.console.note(_("Older messages were left out: --limit, or a shorter time."))
 
 
 async def _answers(
-    turns: Sequence[PastTurn], replies: Mapping[str, Reply], settings: BotSettings, at_once: int
-) -> list[dict[str, Answered]]:
-    """What each reply says to each turn, one reply after the other."""
+    free: asyncio.Semaphore, turn: PastTurn, replies: Mapping[str, Reply], settings: BotSettings
+) -> dict[str, Answered]:
+    """What each reply says to a turn, one after the other."""
     from relay_client.chatwoot.evaluation import ask
 
-    free = asyncio.Semaphore(at_once)
+    async with free:
+        return {
+            name: await ask(turn, reply, settings.bot, settings.reply_s)
+            for name, reply in replies.items()
+        }
 
-    async def answers(turn: PastTurn) -> dict[str, Answered]:
-        async with free:
-            return {
-                name: await ask(turn, reply, settings.bot, settings.reply_s)
-                for name, reply in replies.items()
-            }
 
-    return await asyncio.gather(*map(answers, turns))
+async def _show(
+    given: Given, turns: Sequence[PastTurn], tasks: Iterable[Awaitable[dict[str, Answered]]]
+) -> None:
+    """Show each turn once it is answered; to programs all of them at the end."""
+    if given.as_json:
+        shown = [_as_json(turn, await task) for turn, task in zip(turns, tasks, strict=True)]
+        given.show({"turns": shown}, list)
+        return
+    for turn, task in zip(turns, tasks, strict=True):
+        given.console.say(*_lines(turn, await task, given.console.cells))
+    number = len(turns)
+    given.console.say(
+        plural("{number} turn; nothing was sent.", "{number} turns; nothing was sent.", number)
+    )
 
 
 async def _webhooks(given: Given, found: Sequence[Any]) -> list[tuple[float, Event]]:
@@ -127,19 +140,14 @@ def _as_json(turn: PastTurn, answered: dict[str, Answered]) -> dict[str, Any]:
     }
 
 
-def _lines(rows: Iterable[tuple[PastTurn, dict[str, Answered]]], cells: int) -> Iterator[str]:
-    number = 0
-    for turn, answered in rows:
-        number += 1
-        newest = turn.events[-1]
-        yield f"#{newest.conversation.id}  {harmless(newest.message.sender.name)}"
-        words = [(_("customer"), event.message.words) for event in turn.events]
-        yield from _said(words, cells)
-        then = [(_("then"), line.text) for line in turn.then]
-        yield from _said(then or [(_("then"), _("(nobody answered)"))], cells)
-        yield from _said([(name, _outcome(one)) for name, one in answered.items()], cells)
-        yield ""
-    yield plural("{number} turn; nothing was sent.", "{number} turns; nothing was sent.", number)
+def _lines(turn: PastTurn, answered: Mapping[str, Answered], cells: int) -> Iterator[str]:
+    newest = turn.events[-1]
+    yield f"#{newest.conversation.id}  {harmless(newest.message.sender.name)}"
+    yield from _said([(_("customer"), event.message.words) for event in turn.events], cells)
+    then = [(_("then"), line.text) for line in turn.then]
+    yield from _said(then or [(_("then"), _("(nobody answered)"))], cells)
+    yield from _said([(name, _outcome(one)) for name, one in answered.items()], cells)
+    yield ""
 
 
 def _said(words: Iterable[tuple[str, str]], cells: int) -> list[str]:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -75,6 +76,8 @@ assert recalled(scope_of(talk(31))) == ["cake of 31"]
 memory.forget(scope=scope_of(talk(31)))
 assert recalled(scope_of(talk(318))) == ["cake of 318"]
 """
+HANDS_OVER = ("plain_reply", "openai_agents_reply")
+WISH = "A person, please"
 # What some fill in, where they find it in a text.
 TEMPLATE = "{tools} {tool_names} {message} {input} %s"
 
@@ -134,9 +137,23 @@ async def answering(
     assert not (folder / "offline").exists()  # nothing else was reached for
 
 
+class Caller(FakeModel):
+    """One that fetches a person for whoever asks: by a tool, or by the word that it was told."""
+
+    def answer(self, body: dict[str, Any], number: int) -> dict[str, Any]:
+        last = body["messages"][-1]
+        if last["role"] != "user" or WISH not in last["content"]:
+            return super().answer(body, number)
+        arguments = '{"reason": "wishes it"}'
+        called = {"name": "fetch_person", "arguments": arguments}
+        by_tool = {"tool_calls": [{"id": "call_1", "type": "function", "function": called}]}
+        said = {"content": None} | by_tool if body.get("tools") else {"content": "PERSON"}
+        return {"role": "assistant"} | said
+
+
 @pytest.mark.parametrize("reply", PAGES)
 async def test_a_reply_answers_each_conversation_by_itself(reply: str, tmp_path: Path) -> None:
-    model = FakeModel()
+    model = Caller()
     async with answering(reply, model, tmp_path) as (chatwoot, bot):
         for number in (31, 318):
             chatwoot.add_conversation(number)
@@ -148,12 +165,14 @@ async def test_a_reply_answers_each_conversation_by_itself(reply: str, tmp_path:
         await until(lambda: model.hung_up == 1, START_S)
         model.think_s = 0.0
         await until(lambda: len(chatwoot.answers(31)) == 2, START_S)
+        if reply in HANDS_OVER:
+            await chatwoot.customer_says(318, WISH)
+            await until(lambda: chatwoot.handed_off == [318], START_S)
         bot.terminate()
         assert await bot.exit_status() == 0
 
     assert all("thinks nothing" in answer for answer in chatwoot.answers(31))
-    assert len(chatwoot.answers(318)) == 1
-    *first, given_up, again = model.asked
+    first, (given_up, again) = model.asked[:2], model.asked[2:4]
     assert all(sum(f"I am {number} " in asked for number in (31, 318)) == 1 for asked in first)
     assert given_up == again
     assert again.count("I am 31 ") == again.count(chatwoot.answers(31)[0]) == 1
