@@ -3,10 +3,11 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 
 # Dependencies first: this layer changes only with the pins.
-COPY requirements/build.txt requirements/runtime.txt requirements/
+COPY requirements/build.txt requirements/runtime.txt requirements/postgres.txt requirements/
 RUN python -m venv --without-pip /opt/relay \
     && pip --python /opt/relay/bin/python install \
-        --no-cache-dir --only-binary :all: --require-hashes -r requirements/runtime.txt \
+        --no-cache-dir --only-binary :all: --require-hashes \
+        -r requirements/runtime.txt -r requirements/postgres.txt \
     && pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt
 
 COPY pyproject.toml README.md LICENSE ./

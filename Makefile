@@ -107,6 +107,7 @@ pins: $(BIN)/pip ## Choose the newest versions that fit, and pin them with hashe
 	$(PIP) install --quiet uv
 	$(UV_COMPILE) --upgrade -o requirements/build.txt requirements/build.in
 	$(UV_COMPILE) --upgrade -o requirements/runtime.txt -c requirements/build.txt pyproject.toml
+	$(UV_COMPILE) --upgrade -o requirements/postgres.txt requirements/postgres.in
 	$(UV_COMPILE) --upgrade -o requirements/dev.txt pyproject.toml requirements/dev.in
 	$(UV_COMPILE) --upgrade -o requirements/adapters.txt pyproject.toml requirements/adapters.in
 	$(UV_COMPILE) --upgrade -o requirements/bench.txt requirements/bench.in

@@ -18,6 +18,7 @@ from tests.support.pushes import allowing
 
 ROOT = Path(__file__).parents[2]
 STACK_FILE = ROOT / "docker-stack.yml"
+REPLICAS_FILE = ROOT / "docker-stack.postgres.yml"  # laid over it
 PUBLISHED_PORT = "8802"
 OPS_PORT = "8803"
 USER_ID = "10001"
@@ -66,7 +67,7 @@ def only(image: list[tuple[str, str]], instruction: str) -> str:
 
 def deployed_settings() -> set[str]:
     """Every server setting that a deployment file names."""
-    files = [ROOT / "Dockerfile", STACK_FILE, *(ROOT / "docs/how-to").glob("*.md")]
+    files = [ROOT / "Dockerfile", STACK_FILE, REPLICAS_FILE, *(ROOT / "docs/how-to").glob("*.md")]
     return {
         name for file in files for name in re.findall(r"\bRELAY_SERVER_[A-Z_]+", file.read_text())
     }
@@ -94,6 +95,24 @@ def test_stack_runs_one_server_at_a_time(server: dict[str, Any]) -> None:
     assert deploy["replicas"] == 1
     assert deploy["update_config"]["order"] == "stop-first"
     assert deploy["rollback_config"]["order"] == "stop-first"
+
+
+def test_stack_on_postgres_runs_two_and_stops_one_at_a_time() -> None:
+    """Each with a volume of its own, for what comes while the database is away."""
+    stack = yaml.safe_load(REPLICAS_FILE.read_text())
+    [(name, server)] = stack["services"].items()
+    deploy, environment = server["deploy"], server["environment"]
+
+    assert name == "server"
+    assert deploy["replicas"] == 2
+    assert deploy["placement"]["max_replicas_per_node"] == 1
+    assert (deploy["update_config"]["order"], deploy["update_config"]["parallelism"]) == (
+        "stop-first",
+        1,
+    )
+    files = {value for key, value in environment.items() if key.endswith("_FILE")}
+    assert files == {f"/run/secrets/{secret['target']}" for secret in server["secrets"]}
+    assert all(secret["external"] for secret in stack["secrets"].values())
 
 
 def test_stack_gives_the_server_time_to_stop(server: dict[str, Any]) -> None:
