@@ -231,6 +231,7 @@ class EventWhole(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     repeat_of: str | None = None
     damaged: bool = False
+    kept: bool = True
     edited_from: str | None = None
     pinned: str = ""
     headers: tuple[tuple[str, str], ...] = ()

@@ -302,6 +302,13 @@ class ChannelRules(msgspec.Struct, frozen=True):
         ),
         _are_lifetimes,
     ] = ()
+    keep_bodies: Annotated[
+        bool,
+        Setting(
+            "Keep bodies as long as their events, or drop each once everybody has it.",
+            "--keep-bodies/--keep-no-bodies",
+        ),
+    ] = True
     mask: Annotated[
         tuple[str, ...],
         Setting(

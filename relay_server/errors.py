@@ -65,6 +65,13 @@ class AmbiguousId(RelayError, code="ambiguous_id", status=409):
     hint = "Take more of its end, or all of it."
 
 
+class BodyNotKept(RelayError, code="body_not_kept", status=409):
+    """The event's channel keeps no bodies, and everybody has had this one."""
+
+    message = "the body of {} was not kept once everybody had it"
+    hint = "relay-server channel set --keep-bodies keeps those that come from then on."
+
+
 class ConversationNotFound(RelayError, code="conversation_not_found", status=404):
     """No event that is kept is of this conversation."""
 

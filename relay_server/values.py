@@ -139,6 +139,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):  # thousands are held; none 
         repeat_of: Id of the first event of the same webhook, where its sender sent it again; None
             for the first.
         damaged: What is stored is not what came: its bytes were changed on the disk.
+        kept: Its body is; without, it was dropped once everybody had it.
     """
 
     channel: ChannelNumber
@@ -147,6 +148,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):  # thousands are held; none 
     conflict: bool = False
     repeat_of: str | None = None
     damaged: bool = False
+    kept: bool = True
 
     @property
     def edited(self) -> bool:
@@ -302,12 +304,15 @@ class Mark(msgspec.Struct, frozen=True):
     changed_at: int = 0
 
 
+# Why an event is not delivered any more whose channel keeps no bodies.
+UNKEPT = "its body was not kept once everybody had it"
 # Why a subscription is paused whose bot goes on answering itself: in which conversation.
 LOOPS = "its bot answers its own messages, as in conversation {key}"
 
 # In place of an outcome of an attempt: how a delivery was settled untried.
 EXPIRED = "expired"  # it outlived its time to live
 TAKEN_OVER = "taken_over"  # people have its conversation
+NOT_KEPT = "not_kept"  # its body was dropped once everybody else had it
 SAME_MESSAGE = "same_message"  # an event before it told the same message
 HAND_OFF = "hand_off"  # a step of handing its conversation to people, which it began
 
@@ -339,7 +344,7 @@ class Attempt(msgspec.Struct, frozen=True):
     @property
     def is_note(self) -> bool:
         """Whether this is no try: it says why the delivery is settled."""
-        return self.outcome in (EXPIRED, TAKEN_OVER, SAME_MESSAGE)
+        return self.outcome in (EXPIRED, TAKEN_OVER, SAME_MESSAGE, NOT_KEPT)
 
     @property
     def settles_as(self) -> str:
@@ -424,6 +429,20 @@ class Removable(msgspec.Struct, frozen=True):
 
     sequences: tuple[int, ...]
     looked_up_to: int | None  # sequence to go on from; None when everything was looked at
+
+
+class Emptied(msgspec.Struct, frozen=True):
+    """What became of the bodies of some events.
+
+    Attributes:
+        bodies: How many were dropped.
+        needed: The first sequence whose body somebody needs yet; None without any.
+        looked_up_to: Sequence to go on from; None when everything was looked at.
+    """
+
+    bodies: int
+    needed: int | None
+    looked_up_to: int | None
 
 
 class Preview(msgspec.Struct, frozen=True):

@@ -43,6 +43,7 @@ def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
             if event.damaged
             else "",
         ),
+        (_("body"), "" if event.kept else _("not kept once everybody had it")),
     ]
     yield from pairs([(name, value) for name, value in facts if value], cells)
     yield ""

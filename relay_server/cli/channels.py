@@ -78,6 +78,9 @@ def _rules(channel: Json) -> Json:
         _("taken"): _rate(channel["rate_per_s"]),
         _("sent again"): _window(channel["dedupe_window_s"]),
         _("too late"): _lifetimes(channel["ttl"]),
+        _("bodies"): _("kept with their events")
+        if channel["keep_bodies"]
+        else _("dropped once everybody has them"),
         _("never shown"): ", ".join(channel["mask"]) or _("secrets"),
         _("nobody there"): _refusing(channel["refuse_after_s"]),
     }

@@ -85,6 +85,8 @@ def show_event(result: Json) -> None:
     if result["damaged"]:
         damaged = _("its stored bytes are not those that came; it is sent to nobody")
         facts[_("damaged")] = damaged
+    if not result["kept"]:
+        facts[_("body")] = _("not kept once everybody had it")
     pairs(facts)
     lines("", *(f"{name}: {value}" for name, value in result["headers"]), "")
     lines(*_body(result).splitlines(), "")

@@ -48,7 +48,8 @@ async def show(request: web.Request, visitor: Visitor) -> web.Response:
     who = visitor.who
     found, view = await show_event(who, request.match_info["id"]), request.query.get("view", "")
     tree = await show_tree(who, found.id, TreePage(first=_number(request.query.get("first", "0"))))
-    raw = await event_body(who, found.id) if view == "raw" or tree.problem else None
+    shows_raw = found.kept and (view == "raw" or bool(tree.problem))
+    raw = await event_body(who, found.id) if shows_raw else None
     readers = await readers_of(who, found.channel)
     return render(
         request,
@@ -116,7 +117,7 @@ async def edit(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /events/{id}/edit`: the request, to be changed and sent to one subscription."""
     who = visitor.who
     found = await show_event(who, request.match_info["id"])
-    if found.body is None or found.size > MAX_EDITED_HERE:
+    if found.body is None or not found.kept or found.size > MAX_EDITED_HERE:
         text = _(
             "its body is no text, or too large to be edited on a page:"
             " POST /api/v1/events takes any"

@@ -52,7 +52,9 @@ from relay_server.spans import Span, above, gaps, joined
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import (
+    NOT_KEPT,
     TAKEN_OVER,
+    UNKEPT,
     Attempt,
     ChannelNumber,
     Claim,
@@ -423,6 +425,10 @@ class Queue(Order):
         if event.damaged:
             self._give_up(entry, event)
             return False
+        if not event.kept:
+            now_ms = self._clock.unix_ms()
+            self._leave(entry, Attempt.note(entry.sequence, now_ms, NOT_KEPT, UNKEPT))
+            return False
         if entry.sequence <= self._ask_again_up_to and not self._means(event):
             self._leave(entry)
             return False
@@ -444,7 +450,8 @@ class Queue(Order):
     def _leave(self, entry: Entry, *notes: Attempt) -> None:
         """Settle one that is not to be delivered, with what says why."""
         self.vanish(entry)
-        self._skipped.append(Span(entry.sequence, entry.sequence))
+        if not self.is_replay:  # whose floor alone says what is settled
+            self._skipped.append(Span(entry.sequence, entry.sequence))
         self._attempts += notes
 
     def _drop_skipped(self, picked: Sequence[Entry]) -> None:

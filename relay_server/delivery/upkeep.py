@@ -5,7 +5,9 @@ Each minute, and at once when a channel is short of room, for each channel:
 1. dead deliveries that are too old are let go of: now their events may be deleted, too,
 2. events older than the retention that nobody needs are deleted; any age on a full disk,
 3. above `FULL` of the channel's bytes the oldest that nobody needs, down to `NEARLY_FULL`,
-4. and then, only where the channel says `drop_oldest`, what somebody still needs; it is counted.
+4. and then, only where the channel says `drop_oldest`, what somebody still needs; it is counted,
+5. where the channel keeps no bodies, those are dropped that everybody has and whose senders do not
+   send them again: what a duplicate is compared with stays for the channel's window.
 
 All of it in small transactions, between which webhooks are stored; on a full disk in smaller ones.
 A look that found nothing rests for a while: with millions of events each costs much.
@@ -22,7 +24,7 @@ from relay_server.clock import Clock
 from relay_server.errors import StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.interface import Store
-from relay_server.values import NEARLY_FULL, Channel, ChannelNumber
+from relay_server.values import NEARLY_FULL, Channel, ChannelNumber, Emptied
 
 T = TypeVar("T")
 
@@ -59,6 +61,7 @@ class Upkeep:
         self._worrying: set[int] = set()  # channels that people were warned of
         # Until when not to look through a channel again, for what is old, and for whatever may go.
         self._rests: dict[tuple[ChannelNumber, bool], float] = {}
+        self._emptied: dict[ChannelNumber, int] = {}  # streams, and up to where no body is left
 
     async def run_once(self, *, disk_is_full: bool = False) -> int:
         """Delete what need not be kept.
@@ -101,6 +104,10 @@ class Upkeep:
             deleted += await self._remove(channel, None, for_room=True)
         if self._is_short(channel) and config.drop_oldest:
             deleted += await self._drop(channel)
+        if not config.keep_bodies and await self._store.subscriptions(channel.name):
+            before = now - round(config.dedupe_window_s * 1_000)
+            for stream in (channel.number, -channel.number):
+                await self._drop_bodies(stream, before)
         await self._warn(channel)
         return deleted
 
@@ -143,6 +150,21 @@ class Upkeep:
             return await self._store.remove(stream, found.sequences)
 
         return await self._fitting(remove_some)
+
+    async def _drop_bodies(self, stream: ChannelNumber, received_before: int) -> None:
+        """Drop those that nobody needs, from the first on that somebody needed the last time."""
+        after, needed = self._emptied.get(stream, 0), list[int]()
+
+        async def drop_some(limit: int) -> Emptied:
+            return await self._store.drop_bodies(stream, received_before, after, limit)
+
+        while True:
+            found = await self._fitting(drop_some)
+            needed += [found.needed] if found.needed is not None else []
+            if found.looked_up_to is None:
+                break
+            after = found.looked_up_to
+        self._emptied[stream] = needed[0] - 1 if needed else after
 
     async def _drop(self, channel: Channel) -> int:
         """Make room as the operator chose: by what was not delivered."""

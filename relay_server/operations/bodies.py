@@ -19,6 +19,7 @@ from relay_server.errors import InvalidValue
 from relay_server.filters.secrets import masked_text
 from relay_server.operations import Caller
 from relay_server.operations.events import look_up, shown_body
+from relay_server.values import UNKEPT
 
 MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a larger one is not
 NODES = 2_000  # of a tree in one answer; `next` leads to the rest
@@ -85,6 +86,8 @@ class Comparison(msgspec.Struct, kw_only=True):
 async def show_tree(who: Caller, id_: str, page: TreePage) -> Tree:
     """An event's body as a tree in which everything is as it came."""
     channel, event = await look_up(who, id_)
+    if not event.kept:
+        return Tree(problem=UNKEPT)
     body = await shown_body(channel, event)
     # In a thread: a body of 1 MiB takes tens of milliseconds, in which nobody would be answered.
     return await asyncio.to_thread(_tree, body, page)

@@ -25,7 +25,12 @@ from relay_server.channels import identify
 from relay_server.errors import BodyTooLarge, InvalidValue, Unauthorized
 from relay_server.operations import Caller, page_of
 from relay_server.operations.audit import audited
-from relay_server.operations.events import DeliveryLine, delivery_line, find_any_event
+from relay_server.operations.events import (
+    DeliveryLine,
+    check_kept,
+    delivery_line,
+    find_any_event,
+)
 from relay_server.signing import scheme_named, sign
 from relay_server.values import Channel, DeliveryState, Edited, NewEdited, NewEvent
 
@@ -185,6 +190,7 @@ async def _basis(who: Caller, new: NewEdit) -> tuple[Channel, str, RequestHead, 
     if new.based_on is None:
         return who.channel(new.channel or who.parts.settings.default_channel), "", ANEW, b""
     channel, event = await find_any_event(who, new.based_on)
+    check_kept(event)
     if new.channel not in (None, channel.name):
         raise InvalidValue(f"{new.based_on} is of {channel.name}, not of {new.channel}")
     return channel, event.head.id, event.head.request, event.body

@@ -14,7 +14,7 @@ from relay_protocol.values import HeaderList
 from relay_server.bodies.masking import masked
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.bodies.tree import MASK
-from relay_server.errors import AmbiguousId, EventNotFound, InvalidValue
+from relay_server.errors import AmbiguousId, BodyNotKept, EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
 from relay_server.operations import Caller
 from relay_server.values import Channel, DeliveryState, Event, EventSummary
@@ -112,6 +112,7 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
         conflict: Another event has the same sender's id and another body.
         repeat_of: Id of the first event of the same webhook, where its sender sent it again.
         damaged: Its stored bytes were changed: it is sent to nobody.
+        kept: Its body is; where that was dropped, once everybody had it, it is empty here.
         edited_from: Id of the event that it was made of, where somebody edited that; empty where
             somebody made it of none.
         made_by: Who edited it: name of a token; empty for somebody on the host.
@@ -133,6 +134,7 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
     conflict: bool
     repeat_of: str | None
     damaged: bool
+    kept: bool
     edited_from: str | None
     made_by: str | None
     pinned: str
@@ -215,8 +217,19 @@ def summary_of(event: Event) -> EventSummary:
     )
 
 
+def check_kept(event: Event) -> None:
+    """Raise `BodyNotKept` where an event's body was dropped."""
+    if not event.kept:
+        raise BodyNotKept(event.head.id)
+
+
 async def shown_body(channel: Channel, event: Event) -> bytes:
-    """An event's body as people see it: without what its channel masks."""
+    """An event's body as people see it: without what its channel masks.
+
+    Raises:
+        BodyNotKept: It has none any more.
+    """
+    check_kept(event)
     if not channel.config.mask:
         return event.body
     return await asyncio.to_thread(masked, event.body, channel.config.mask)  # of up to 1 MiB
@@ -225,7 +238,7 @@ async def shown_body(channel: Channel, event: Event) -> bytes:
 async def show_event(who: Caller, id_: str) -> EventView:
     """One event, whole; header fields that are secrets are masked, and what its channel masks."""
     channel, event = await look_up(who, id_)
-    head, body = event.head, await shown_body(channel, event)
+    head, body = event.head, await shown_body(channel, event) if event.kept else b""
     [states] = await who.store.deliveries(event.channel, [head.sequence])
     edited = await who.store.edited(channel.number, head.sequence) if event.edited else None
     pinned = await who.store.pinned(event.channel)
@@ -243,6 +256,7 @@ async def show_event(who: Caller, id_: str) -> EventView:
         conflict=event.conflict,
         repeat_of=event.repeat_of,
         damaged=event.damaged,
+        kept=event.kept,
         edited_from=edited.edited_from if edited else None,
         made_by=edited.made_by if edited else None,
         pinned=pinned.get(head.sequence, ""),
@@ -309,11 +323,13 @@ async def find_events(
     """The channel that is meant, and the sequences of the events that are named.
 
     Without a name it is that of the events, or else the default channel. Too many events, or of
-    several channels, are `InvalidValue`.
+    several channels, are `InvalidValue`; one without a body any more is `BodyNotKept`.
     """
     if len(ids) > MAX_NAMED_EVENTS:
         raise InvalidValue(f"at most {MAX_NAMED_EVENTS} events can be named at once")
     found = [await find_event(who, id_) for id_ in ids]
+    for _, event in found:
+        check_kept(event)
     if name is None:
         name = found[0][0].name if found else who.parts.settings.default_channel
     channel = who.channel(name)

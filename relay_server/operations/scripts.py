@@ -10,7 +10,7 @@ from relay_server.bodies.scripts import Language, Sent, script, without_secrets
 from relay_server.errors import InvalidValue
 from relay_server.operations import Caller
 from relay_server.operations.audit import audited
-from relay_server.operations.events import look_up, shown_body
+from relay_server.operations.events import check_kept, look_up, shown_body
 
 MAX_SCRIPT_BYTES = 1_048_576  # of a body that a script is made of; a larger one: 422
 
@@ -60,6 +60,7 @@ async def _with_secrets(who: Caller, id_: str, language: str) -> Script:
 
 async def _sent(who: Caller, id_: str, *, masks: bool = False) -> Sent:
     channel, event = await look_up(who, id_)
+    check_kept(event)
     if len(event.body) > MAX_SCRIPT_BYTES:
         raise InvalidValue(f"no script is made of a body of more than {MAX_SCRIPT_BYTES} bytes")
     body = await shown_body(channel, event) if masks else event.body

@@ -44,7 +44,7 @@ from relay_server.clock import Clock
 from relay_server.filters.facts import Facts
 from relay_server.filters.language import Filter
 from relay_server.search.index import FILE_NAME, Index, Looked, Patience, Unusable, delete
-from relay_server.store.feed import ChannelGone, EventsRemoved, EventsStored
+from relay_server.store.feed import BodiesDropped, ChannelGone, EventsRemoved, EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import Channel, ChannelNumber, Range
 
@@ -88,6 +88,7 @@ class Search:
         self._level = dict[ChannelNumber, int]()
         self._written = dict[ChannelNumber, int]()  # behind the level it was so once, perhaps
         self._gone = defaultdict[ChannelNumber, set[int]](set)  # events that are to be forgotten
+        self._emptied = defaultdict[ChannelNumber, set[int]](set)  # whose words are
         self._channels_gone = list[ChannelNumber]()  # the same
         self._wake = asyncio.Event()
         self._batch = BATCH  # as many as fit a piece
@@ -99,6 +100,7 @@ class Search:
         self._unlisten = (
             feed.listen(EventsStored, self._stored),
             feed.listen(EventsRemoved, self._removed),
+            feed.listen(BodiesDropped, self._dropped),
             feed.listen(ChannelGone, self._channel_gone),
         )
 
@@ -323,6 +325,11 @@ class Search:
             if not sequences:
                 del self._gone[number]
             return True
+        for number, sequences in tuple(self._emptied.items()):
+            await self._forget_words(index, number, sequences)
+            if not sequences:
+                del self._emptied[number]
+            return True
         if self._channels_gone:
             number = self._channels_gone[0]
             if not await self._write(lambda: index.forget(number, BATCH)):
@@ -330,6 +337,14 @@ class Search:
             await asyncio.sleep(PIECE_S)
             return True
         return False
+
+    async def _forget_words(self, index: Index, number: ChannelNumber, sequences: set[int]) -> None:
+        """Index some events anew whose bodies were dropped; what is not indexed yet has none."""
+        some = sorted(sequences)[:BATCH]
+        sequences.difference_update(some)
+        known = [sequence for sequence in some if sequence <= self._level.get(number, 0)]
+        events = await self._store.fetch(number, known)
+        await self._write(lambda: index.replace(number, events))
 
     async def _rest(self, took_s: float) -> None:
         busy = self._came.per_s(time.monotonic()) > BUSY_PER_S
@@ -348,6 +363,7 @@ class Search:
         self._level.clear()
         self._written.clear()
         self._gone.clear()
+        self._emptied.clear()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._reader, lambda: None)  # what reads ends first
         if index is not None:
@@ -365,6 +381,10 @@ class Search:
             self._gone[change.channel].update(change.sequences)
         else:  # whoever deleted them does not say which
             self._level.pop(change.channel, None)
+        self._wake.set()
+
+    def _dropped(self, change: BodiesDropped) -> None:
+        self._emptied[change.channel].update(change.sequences)
         self._wake.set()
 
     def _channel_gone(self, change: ChannelGone) -> None:

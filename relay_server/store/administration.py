@@ -19,6 +19,7 @@ from relay_server.values import (
     ChannelNumber,
     ChannelStatus,
     DeliveryState,
+    Emptied,
     Invitation,
     Noted,
     Removable,
@@ -253,6 +254,15 @@ class Housekeeping(Protocol):
         """Find the oldest events that every subscription has settled, none of them dead.
 
         It looks at a bounded number of events after a sequence; call it again from there.
+        """
+
+    async def drop_bodies(
+        self, channel: ChannelNumber, received_before: int, after: int, limit: int
+    ) -> Emptied:
+        """Drop bodies of events that every subscription has settled, none of them dead.
+
+        What else is known of them stays. Pinned ones keep theirs. It looks at so many events behind
+        a sequence that have a body and were received before a time; call it again from there.
         """
 
     async def remove(

@@ -31,6 +31,7 @@ from relay_server.errors import InvalidValue
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+UNKEPT = -1  # stands for one where the body was dropped
 CLEAR = 0  # stands for a fingerprint where nothing is sealed
 _KEY_BYTES = 32
 _NONCE_BYTES = 12

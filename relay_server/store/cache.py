@@ -15,6 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 
 from relay_server.store.feed import (
+    BodiesDropped,
     ChannelChanged,
     ChannelGone,
     EventsRemoved,
@@ -139,6 +140,7 @@ class Cache:
         self.catalog = Catalog(by_name, {token.digest: token for token in tokens})
         feed.listen(EventsStored, self._stored)
         feed.listen(EventsRemoved, self._removed)
+        feed.listen(BodiesDropped, self._removed)
         feed.listen(ChannelChanged, self._channel_changed)
         feed.listen(ChannelGone, self._channel_gone)
         feed.listen(TokenMade, self._token_made)
@@ -191,7 +193,7 @@ class Cache:
         self._events += events
         self._kept += kept
 
-    def _removed(self, change: EventsRemoved) -> None:
+    def _removed(self, change: EventsRemoved | BodiesDropped) -> None:
         held = self._channels.get(change.channel)
         if held is not None:
             held.bytes -= change.bytes

@@ -73,6 +73,20 @@ class EventsRemoved(msgspec.Struct, frozen=True):
     sequences: tuple[int, ...] = ()
 
 
+class BodiesDropped(msgspec.Struct, frozen=True):
+    """Events of a channel have no body any more.
+
+    Attributes:
+        up_to: The last of them.
+        bytes: What these took.
+    """
+
+    channel: ChannelNumber
+    up_to: int
+    bytes: int
+    sequences: tuple[int, ...] = ()
+
+
 class ChannelChanged(msgspec.Struct, frozen=True):
     """A channel was made, or is configured anew."""
 
@@ -162,6 +176,7 @@ class Progressed(msgspec.Struct, frozen=True):
 Change: TypeAlias = (
     EventsStored
     | EventsRemoved
+    | BodiesDropped
     | ChannelChanged
     | ChannelGone
     | SubscriptionChanged

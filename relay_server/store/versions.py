@@ -13,6 +13,7 @@ from collections import Counter
 
 from relay_protocol.errors import RelayError
 from relay_server.store.feed import (
+    BodiesDropped,
     ChannelChanged,
     EventsRemoved,
     PinsChanged,
@@ -57,6 +58,7 @@ class Versions:
         self._listening = True
         feed = self._store.feed
         feed.listen(EventsRemoved, lambda change: self.changed(change.channel))
+        feed.listen(BodiesDropped, lambda change: self.changed(change.channel))
         feed.listen(PinsChanged, lambda change: self.changed(change.channel))
         feed.listen(ChannelChanged, lambda change: self.changed(change.channel.number))
         feed.listen(SubscriptionChanged, self._subscription_changed)

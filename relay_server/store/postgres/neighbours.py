@@ -32,6 +32,7 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_server.store.cache import Cache
 from relay_server.store.feed import (
+    BodiesDropped,
     Change,
     ChannelChanged,
     ChannelGone,
@@ -75,6 +76,7 @@ KINDS: dict[str, type[Change]] = {
     kind.__name__: kind
     for kind in (
         *CATALOGUE,
+        BodiesDropped,
         Claimed,
         EventsRemoved,
         EventsStored,

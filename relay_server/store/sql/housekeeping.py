@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from relay_server.metrics import Times
-from relay_server.store.feed import EventsRemoved, Progressed
+from relay_server.store.bodies import crc
+from relay_server.store.feed import BodiesDropped, EventsRemoved, Progressed
 from relay_server.store.sql.database import Database, Row
 from relay_server.store.sql.part import Part, asks, reports, writes
 from relay_server.store.sql.positions import first, last, position, sequence_of
 from relay_server.store.sql.rows import decode_mark
-from relay_server.values import ChannelNumber, Removable, SubscriptionNumber
+from relay_server.values import ChannelNumber, Emptied, Removable, SubscriptionNumber
 
 LOOK_AT = 5_000  # events that one look for removable ones goes through at most
 
@@ -71,6 +72,34 @@ class SqlHousekeeping(Part):
         wanted = json.dumps([position(channel, sequence) for sequence in sequences])
         rows = database.all("still_deletable", positions=wanted)
         return delete(database, channel, _first(rows, enough), dropped=0)
+
+    @writes
+    def drop_bodies(
+        self,
+        database: Database,
+        channel: ChannelNumber,
+        received_before: int,
+        after: int,
+        limit: int,
+    ) -> Emptied:
+        rows = database.all(
+            "whole_bodies",
+            after=position(channel, after),
+            last=last(channel),
+            received_before=received_before,
+            limit=limit,
+        )
+        settled = [row for row in rows if row[3]]
+        for at, _, request, _ in settled:
+            database.run("drop_body", position=at, body=b"", checksum=crc(request, crc(b"")))
+        if settled:
+            size, up_to = sum(row[1] for row in settled), sequence_of(settled[-1][0])
+            database.run("count_removed", channel=channel, events=0, bytes=size, dropped=0)
+            sequences = tuple(sequence_of(row[0]) for row in settled)
+            database.changes.append(BodiesDropped(channel, up_to, size, sequences))
+        needed = next((sequence_of(row[0]) for row in rows if not row[3]), None)
+        more = sequence_of(rows[-1][0]) if len(rows) == limit else None
+        return Emptied(len(settled), needed, more)
 
     @writes
     def drop_oldest(

@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 
+from relay_server.store.bodies import UNKEPT
 from relay_server.store.sql.positions import SEQUENCE_BITS
 from relay_server.values import MAX_SEQUENCE, MarkState, ReplayState
 
@@ -24,6 +25,7 @@ NUMBERS: Mapping[str, str] = {
     **{state.name: str(int(state)) for state in (*MarkState, *ReplayState)},
     "BITS": str(SEQUENCE_BITS),
     "MASK": str(MAX_SEQUENCE),
+    "UNKEPT": str(UNKEPT),
 }
 
 

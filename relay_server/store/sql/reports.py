@@ -186,6 +186,8 @@ class _Kept:
         # Marks of a replay go when it ends; its attempts stay as long as it is listed.
         if reader < 0 and mark is None and attempts:
             unmarked = "delivered" if attempts[-1].delivered else "dead"
+        elif reader < 0 and mark is None and noted:
+            unmarked = noted[-1].settles_as
         state, reason, due_at = mark or (None, "", 0)
         what = unmarked if state is None else MarkState(state).name.lower()
         for note in noted:

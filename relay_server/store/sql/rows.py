@@ -10,7 +10,7 @@ import msgspec
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.configs import ChannelConfig, SubscriptionConfig
 from relay_server.errors import StoreBroken
-from relay_server.store.bodies import BodyKeys, Damaged, crc
+from relay_server.store.bodies import UNKEPT, BodyKeys, Damaged, crc
 from relay_server.store.sql.database import Row
 from relay_server.store.sql.positions import channel_of, sequence_of
 from relay_server.values import (
@@ -90,11 +90,12 @@ def decode_event(row: Row, bodies: BodyKeys) -> Event:
     head = EventHead(id_, sequence_of(at), received_at, key, kind, decode_request(request))
     # What has no checksum was stored by an older version; that it can be read must do for it.
     damaged = head.request is UNREADABLE or checksum not in (None, crc(request, crc(body)))
+    kept = sealed != UNKEPT
     try:
-        body = bodies.open(id_, body, sealed)
+        body = bodies.open(id_, body, sealed) if kept else b""
     except Damaged:
         body, damaged = b"", True
-    return Event(channel_of(at), head, body, bool(conflict), repeat_of, damaged)
+    return Event(channel_of(at), head, body, bool(conflict), repeat_of, damaged, kept)
 
 
 def decode_subscription(row: Row) -> Subscription:

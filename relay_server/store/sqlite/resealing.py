@@ -17,7 +17,7 @@ import apsw
 import structlog
 
 from relay_server.errors import BodyKeyMissing, StoreBroken
-from relay_server.store.bodies import CLEAR, Damaged, crc, name_of
+from relay_server.store.bodies import CLEAR, UNKEPT, Damaged, crc, name_of
 from relay_server.store.sql.database import Database as AnyDatabase
 from relay_server.store.sql.database import Row
 from relay_server.store.sql.rows import decode_request
@@ -71,7 +71,7 @@ def reseal(database: Database, after: int | None) -> int | None:
             return start or 0
         database.run("drop_body_keys", current=database.bodies.current)
         return None
-    otherwise = [row for row in rows if row[1] != current]
+    otherwise = [row for row in rows if row[1] not in (current, UNKEPT)]
     sizes = accumulate((row[2] for row in otherwise), initial=0)
     some = [row for row, size in zip(otherwise, sizes, strict=False) if size < RESEAL_BYTES]
     for at, *_ in some:

@@ -159,6 +159,20 @@ async def test_deleted_events_are_found_no_more(
     assert not await search.facts(channel.number, range(1, 101))
 
 
+async def test_words_of_bodies_that_were_dropped_are_found_no_more(
+    store: MemoryStore, channel: Channel, indexed: Indexed
+) -> None:
+    """The events are, by what else is known of them."""
+    await fill(store, channel, 100)
+    search = await indexed.begin()
+    await indexed.level()
+    await store.drop_bodies(channel.number, 1 << 60, 0, 40)
+    await until(lambda: not search._emptied)
+    assert await indexed.find(channel, "oi") == list(range(100, 40, -1))
+    assert len(await indexed.find(channel, "kind:message_created", 200)) == 100
+    assert (await search.facts(channel.number, [1]))[1].says == ""
+
+
 async def test_what_was_deleted_while_nobody_listened(
     store: MemoryStore, channel: Channel, indexed: Indexed
 ) -> None:

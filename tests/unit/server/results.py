@@ -74,6 +74,7 @@ EVENT: Json = {
     "conflict": False,
     "repeat_of": None,
     "damaged": False,
+    "kept": True,
     "edited_from": None,
     "made_by": None,
     "pinned": "",

@@ -417,3 +417,34 @@ async def test_edited_events_go_with_the_age_of_their_channels_events(store: Sto
     assert await Upkeep(store, VirtualClock(), Metrics()).run_once() == 1
     kept = await store.list_edited(number, None, None, 9)
     assert [e.event.sequence for e in kept] == [waits.event.sequence, 2]
+
+
+async def test_bodies_go_once_everybody_has_them_where_none_are_kept(store: Store) -> None:
+    """Not what is dead, waits, is pinned, or may come again as a duplicate; all else stays."""
+    number = await fill(store, "brief", 7, [1.0] * 5 + [0.0])
+    channel = store.catalog.channels["brief"]
+    config = msgspec.structs.replace(channel.config, keep_bodies=False)
+    await store.change_channel("brief", lambda _: config)
+    upkeep_, before = Upkeep(store, VirtualClock(), Metrics()), store.usage(number)
+
+    async def kept() -> list[bool]:
+        await upkeep_.run_once()
+        return [event.kept for event in await store.fetch(number, range(1, 7))]
+
+    assert all(await kept()), "nobody reads it yet, so nobody has had them"
+    subscription, claim = await make_subscription(store, "brief", since=0)
+    [pinned] = await store.fetch(number, [4])
+    await store.pin(pinned, "an example", "", START_MS)
+    marks = (mark(2, MarkState.DEAD), mark(5, MarkState.WAITING))
+    store.record(claim, Progress(4, marks))
+    await store.flush()
+    assert await kept() == [False, True, False, True, True, True]
+    gone, *_ = await store.fetch(number, [1])
+    assert (gone.body, gone.damaged, gone.head.kind) == (b"", False, "message_created")
+    assert store.usage(number) == before - 2 * len(pinned.body)
+
+    await store.discard(subscription.number, [2], START_MS)
+    store.record(claim, Progress(6))
+    await store.flush()
+    assert await kept() == [False, False, False, True, False, True]
+    assert await left(store, number) == [1, 2, 3, 4, 5, 6]

@@ -17,6 +17,21 @@ FROM @EACH(:positions) AS wanted JOIN events e ON e.position = wanted.value
 WHERE e.position IN (SELECT position FROM deletable WHERE position = e.position)
     AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.position = e.position);
 
+-- name: whole_bodies
+-- The next events that are old enough and have a body, and whether everybody has had it.
+SELECT w.position, w.size, w.request,
+    EXISTS (SELECT 1 FROM deletable d WHERE d.position = w.position)
+        AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.position = w.position)
+FROM (SELECT position, size, request FROM events
+      WHERE position > :after AND position <= :last AND size > 0
+          AND received_at < :received_before
+      ORDER BY position LIMIT :limit) AS w ORDER BY w.position;
+
+-- name: drop_body
+-- Nothing finds it by its digest any more: that would tell who guesses a body whether it was this.
+UPDATE events SET body = :body, size = 0, sealed = @UNKEPT, digest = NULL, checksum = :checksum
+WHERE position = :position;
+
 -- name: oldest
 SELECT e.position, e.size + length(e.request),
     EXISTS (SELECT 1 FROM deletable d WHERE d.position = e.position)
