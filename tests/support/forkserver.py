@@ -28,6 +28,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from relay_terminal.usage import made
 
@@ -189,7 +190,26 @@ def become(environment: Mapping[str, str], folder: str, streams: Sequence[int]) 
 
 def _run(command: list[str]) -> None:
     sys.argv = command
-    runpy.run_path(command[0], run_name="__main__")
+    status = 0
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as exc:
+        if not isinstance(exc.code, int | None):
+            raise
+        status = exc.code or 0
+    _end(status)
+
+
+def _end(status: int) -> NoReturn:
+    """End as Python does, but for taking apart all modules: each page of them would be copied."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            status = status or 120
+    os._exit(status)
 
 
 if __name__ == "__main__":
