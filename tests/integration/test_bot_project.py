@@ -122,6 +122,17 @@ async def test_a_bot_that_is_killed_at_its_work_answers_after_its_start(project:
     assert len(ends(project / "bot.db")) == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("ruff", "check"), ("ruff", "format", "--check", "--line-length", "100")],
+    ids=" ".join,
+)
+def test_what_it_writes_is_in_form(project: Path, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", *words, "--isolated"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_stack_deploys_one_bot_with_its_secrets_as_files(project: Path) -> None:
     stack = yaml.safe_load((project / "docker-stack.yml").read_text())
     bot = stack["services"]["bot"]
