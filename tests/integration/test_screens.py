@@ -20,6 +20,8 @@ from tests.support.sandbox import Sandbox
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PAINT = re.compile(r"\x1b\[[0-9;]*m")
+CUT_TIME = re.compile(r"(?<!\S)[0-9]{4}-[0-9]{2}-[0-9]{2}(?=  |$)")  # a date without its clock
+WIDE = 120  # cells, at which every word is whole
 # Beginnings of lines that are to be copied, and so stay whole.
 COPIED = re.compile(r"\s*(relay-(client|server) |curl |https?://|rly_|/)")
 SCREENS = {
@@ -121,12 +123,14 @@ def words(text: str) -> set[str]:
 
 
 def flaws(narrow: str, wide: str, cells: int) -> list[str]:
-    """Lines that are too wide, and words that are not whole."""
+    """Lines that are too wide, and words and times that are not whole."""
     found, known = list[str](), words(wide)
     for line in CODES.sub("", narrow).splitlines():
         longest = max(map(width, line.split()), default=0)
         indent = width(line) - width(line.lstrip())
         if width(line) > cells and not COPIED.match(line) and indent + longest < cells:
+            found.append(line)
+        if CUT_TIME.search(line):
             found.append(line)
         cut = words(line[: line.find("…")]) if "…" in line else words(line)
         found += [f"{word}: {line}" for word in cut - known if "…" not in line]
@@ -135,17 +139,18 @@ def flaws(narrow: str, wide: str, cells: int) -> list[str]:
 
 @pytest.mark.timeout(600)  # dozens of commands
 @pytest.mark.parametrize(
-    ("language", "colour", "sizes"),
-    [("en_US.UTF-8", "NO_COLOR", (60,)), ("pt_BR.UTF-8", "COLOUR", (80,))],
+    ("language", "colour", "narrow"),
+    [("en_US.UTF-8", "NO_COLOR", 60), ("pt_BR.UTF-8", "COLOUR", 80)],
 )
 async def test_every_screen_fits_its_terminal(
-    told: Sandbox, language: str, colour: str, sizes: tuple[int, ...]
+    told: Sandbox, language: str, colour: str, narrow: int
 ) -> None:
     environment = {"LANGUAGE": language, colour: "1"}
     wrong = list[str]()
-    wide = dict(await asyncio.to_thread(list, screens(told, 400, **environment)))
-    for cells in sizes:
-        for command, text in await asyncio.to_thread(list, screens(told, cells, **environment)):
+    wide = dict(await asyncio.to_thread(list, screens(told, WIDE, **environment)))
+    small = dict(await asyncio.to_thread(list, screens(told, narrow, **environment)))
+    for cells, seen in ((WIDE, wide), (narrow, small)):
+        for command, text in seen.items():
             _keep(f"{language[:2]}-{cells}-{command}", text)
             wrong += [f"{command} at {cells}: {one}" for one in flaws(text, wide[command], cells)]
             assert "Traceback" not in text, command
