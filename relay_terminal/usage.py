@@ -245,6 +245,7 @@ def _near(name: str, known: Iterable[str]) -> str:
     return _(". Did you mean {name}?").format(name=found[0]) if found else ""
 
 
+HELP = N_("Show this message and exit.")  # of --help, in typer's words
 # What typer says of a line, and what we do.
 TYPERS_WORDS = {
     r"No such option:? '?(?P<name>[^ ']+)'?.*": N_("there is no option {name}"),

@@ -14,11 +14,12 @@ from relay_server.cli.subscriptions import paused_lines, progress_table, twice_l
 from relay_server.cli.text import alarm, duration, lines, plain, size, table, when, zoned
 from relay_terminal.progress import progress
 from relay_terminal.retold import retold
-from relay_terminal.words import _, counted, plural
+from relay_terminal.words import N_, _, counted, plural
 
 if TYPE_CHECKING:
     from relay_server.control import Api
 
+SOURCES = (N_("flag"), N_("default"))  # of settings; others are names of variables and files
 INDEX_IS_BEHIND_MS = 10_000  # the oldest event that is not indexed; then `status` says so
 
 
@@ -150,7 +151,7 @@ def _show_channels(found: Sequence[Json]) -> None:
 def _show_settings(settings: Json) -> None:
     table(
         (_("setting"), _("value"), _("from")),
-        [(name, _value(one["value"]), one["source"]) for name, one in settings.items()],
+        [(name, _value(one["value"]), _(one["source"])) for name, one in settings.items()],
     )
 
 

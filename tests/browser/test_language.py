@@ -16,6 +16,7 @@ from tests.browser.test_pages import send
 from tests.support.browsing import becomes_live
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
+from tests.support.senders import request
 from tests.support.target import BROKEN, Target, always
 
 SIGNS = " ·,.:()\u2039\u203a"  # around a sentence
@@ -99,6 +100,16 @@ async def test_why_a_delivery_failed_is_said_in_portuguese(
     event = await send(relay, b"{}")
     await page_pt.goto(f"{relay.url}/events/{event}")
     await expect(page_pt.locator("#answers")).to_contain_text("o destino respondeu 500")
+
+
+async def test_why_a_request_was_refused_is_said_in_portuguese(relay: Relay, page_pt: Page) -> None:
+    await relay.send(request("/webhook", b"{}", token="rly_none"))
+    await page_pt.goto(f"{relay.url}/refused")
+    said = page_pt.locator(".refused li").first
+    await expect(said).to_contain_text("token desconhecido")
+    await expect(said).to_contain_text("um pedaço de token: 8 caracteres")
+    await page_pt.goto(f"{relay.url}/channels/chatwoot?q=status%3Aodd")
+    await expect(page_pt.get_by_role("alert")).to_contain_text("não é um status")
 
 
 async def test_the_script_speaks_as_the_page_does(relay: Relay, page_pt: Page) -> None:
