@@ -1,5 +1,9 @@
+# Releases name the base by its digest, so that what is built again is the same:
+#   docker build --build-arg BASE=python:3.13-slim@sha256:… (docker buildx imagetools inspect python:3.13-slim)
+ARG BASE=python:3.13-slim
+
 # The first stage builds the wheel and an environment that holds it; nothing else of it is kept.
-FROM python:3.13-slim AS build
+FROM ${BASE} AS build
 WORKDIR /src
 
 # Dependencies first: this layer changes only with the pins.
@@ -22,14 +26,14 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels 
         --no-cache-dir --no-deps --no-index --find-links /wheels relay-tunnel==0.1.0
 
 
-FROM python:3.13-slim
+FROM ${BASE}
 
 # A fixed number, so that backups and bind mounts keep the same owner from image to image.
 # A new volume takes over the owner and mode that /data has here.
 RUN groupadd --gid 10001 relay \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data \
         --shell /usr/sbin/nologin relay \
-    && install --directory --owner=10001 --group=10001 --mode=0700 /data
+    && install --directory --owner=10001 --group=10001 --mode=0700 /data /backups
 
 COPY --from=build /opt/relay /opt/relay
 

@@ -18,6 +18,7 @@ from tests.support.pushes import allowing
 
 ROOT = Path(__file__).parents[2]
 STACK_FILE = ROOT / "docker-stack.yml"
+JOBS_FILE = ROOT / "docker-stack.jobs.yml"  # laid over it
 REPLICAS_FILE = ROOT / "docker-stack.postgres.yml"  # laid over it
 PUBLISHED_PORT = "8802"
 OPS_PORT = "8803"
@@ -67,7 +68,13 @@ def only(image: list[tuple[str, str]], instruction: str) -> str:
 
 def deployed_settings() -> set[str]:
     """Every server setting that a deployment file names."""
-    files = [ROOT / "Dockerfile", STACK_FILE, REPLICAS_FILE, *(ROOT / "docs/how-to").glob("*.md")]
+    files = [
+        ROOT / "Dockerfile",
+        STACK_FILE,
+        JOBS_FILE,
+        REPLICAS_FILE,
+        *(ROOT / "docs/how-to").glob("*.md"),
+    ]
     return {
         name for file in files for name in re.findall(r"\bRELAY_SERVER_[A-Z_]+", file.read_text())
     }
@@ -113,6 +120,32 @@ def test_stack_on_postgres_runs_two_and_stops_one_at_a_time() -> None:
     files = {value for key, value in environment.items() if key.endswith("_FILE")}
     assert files == {f"/run/secrets/{secret['target']}" for secret in server["secrets"]}
     assert all(secret["external"] for secret in stack["secrets"].values())
+
+
+def test_jobs_are_beside_the_data_and_have_no_way_out(stack: dict[str, Any]) -> None:
+    """Where the server's volume is, as locked up as it, and of the same image."""
+    jobs, server = yaml.safe_load(JOBS_FILE.read_text()), stack["services"]["server"]
+    assert list(jobs["services"]) == ["init", "backup"]
+    for job in jobs["services"].values():
+        assert job["image"] == server["image"]
+        assert job["deploy"]["placement"] == server["deploy"]["placement"]
+        assert (job["read_only"], job["cap_drop"], job["networks"]) == (True, ["ALL"], ["internal"])
+        assert {"type": "volume", "source": "data", "target": "/data"} in job["volumes"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_first_init_is_kept(tmp_path: Path, *, there: bool) -> None:
+    [command] = yaml.safe_load(JOBS_FILE.read_text())["services"]["init"]["command"]
+    (tmp_path / "relay-server").write_text("#!/bin/sh\necho made\n")
+    (tmp_path / "relay-server").chmod(0o700)
+    kept = tmp_path / "init.json"
+    if there:
+        kept.write_text("before\n")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    shell = command.replace("/data", str(tmp_path))
+    subprocess.run(["sh", "-c", shell], env=environment, check=True)
+    assert kept.read_text() == ("before\n" if there else "made\n")
+    assert there or kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_stack_gives_the_server_time_to_stop(server: dict[str, Any]) -> None:
