@@ -175,14 +175,16 @@ def _bounds(sizes: Sequence[int]) -> list[Bound]:
 
 
 def main() -> int:
-    args = bounds.parser("bench.dashboard", __doc__, NAMES).parse_args()
+    parser = bounds.parser("bench.dashboard", __doc__, NAMES)
+    parser.add_argument("--events", type=int, nargs="+", help="how many are stored, for each size")
+    args = parser.parse_args()
 
     def measure_all(folder: Path) -> None:
         only = bounds.chosen(args, NAMES)
         program = shutil.which("chromium")
         if program is None:
             raise BenchError("There is no Chromium here; on Debian: apt install chromium.")
-        sizes = QUICK if args.quick else SIZES
+        sizes = args.events or (QUICK if args.quick else SIZES)
         facts, found = report.machine(folder), dict[str, list[Figures]]()
         with target_running(folder, args.fixtures) as target, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

@@ -1,7 +1,8 @@
 """Takes a picture of every page of the dashboard: `make screenshots [PAGE …]`.
 
 They lie in `build/screenshots`, as `PAGE-full|empty-LANGUAGE-THEME-WIDTH.png`: of a relay on which
-everything has happened, and of one on which nothing has.
+everything has happened, and of one on which nothing has. Emoji are boxes where no font has them: on
+Debian, `apt install fonts-noto-color-emoji`.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ MODULES = (
     "time",
     "copy",
     "feed",
+    "choose",
     "rows",
     "away",
     "pane",

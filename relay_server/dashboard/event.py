@@ -11,7 +11,7 @@ from aiohttp import web
 from relay_protocol.limits import MAX_HEAD_FIELDS
 from relay_server.bodies.scripts import Language
 from relay_server.bodies.tree import MASK, Node
-from relay_server.dashboard.events import readers_of
+from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.timeline import time_line
 from relay_server.dashboard.visit import Fields, Visitor, explain, form, page, see
@@ -47,7 +47,7 @@ async def show(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /events/{id}`: one event, its deliveries and its body."""
     who = visitor.who
     found, view = await show_event(who, request.match_info["id"]), request.query.get("view", "")
-    tree = await show_tree(who, found.id, TreePage(first=_number(request.query.get("first", "0"))))
+    tree = await show_tree(who, found.id, TreePage(first=number(request.query.get("first", "0"))))
     shows_raw = found.kept and (view == "raw" or bool(tree.problem))
     raw = await event_body(who, found.id) if shows_raw else None
     readers = await readers_of(who, found.channel)
@@ -189,7 +189,7 @@ def _lines(text: str) -> str:
 
 def _headers(fields: Fields, was: Sequence[tuple[str, str]]) -> list[tuple[str, str]] | None:
     """The rows `name-N`, `value-N` of a form that have a name; None where they are as they were."""
-    numbers = sorted(_number(name[5:]) for name in fields if name.startswith("name-"))
+    numbers = sorted(number(name[5:]) for name in fields if name.startswith("name-"))
     rows = [_field(fields, number) for number in numbers]
     said, before = [row for row in rows if row[0]], [(n, v.strip(BLANKS)) for n, v in was]
     # What is no text was shown with marks, so an untouched field says that it is as it was.
@@ -226,10 +226,6 @@ def raw_text(content: bytes) -> str:
 def _hex(row: bytes, at: int) -> str:
     text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
     return f"{at:06x}  {row.hex(' '):<47}  {text}"
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 routes = [

@@ -10,14 +10,13 @@ from relay_server.dashboard.rendering import render, span
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.operations import Caller
 from relay_server.operations.pulse import Minute, PulseFields, show_pulse
-from relay_server.operations.refused import RefusedFields, list_refused
+from relay_server.operations.refused import HOUR_MS, RefusedFields, list_refused
 from relay_server.operations.server import ChannelState, Status, status
 from relay_server.operations.subscriptions import SubscriptionView
 from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
 LATE_MS = 60_000  # after which what waits without a reader is worth a sentence
-HOUR_MS = 3_600_000
 BARS = 60  # minutes of a channel's pulse
 
 

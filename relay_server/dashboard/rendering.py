@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 # What of markup leads to a path of ours. Quotes of text are escaped: only markup matches.
-LINK = re.compile(r'( (?:href|action|formaction|src|data-marks)=")/')
+LINK = re.compile(r'( (?:href|action|formaction|src)=")/')
 THEMES = ("light", "dark")
 THEME_COOKIE = "relay-theme"
+DENSITY_COOKIE = "relay-density"
+COMPACT = "compact"
 # What turns text around or hides in it (Unicode TR 9, TR 36): shown as a mark.
 UNSEEN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c\ufeff")
 # In this order: most browsers call themselves by the names of others, too.
@@ -59,6 +61,7 @@ def render(
     common = {
         "now": request.app[CONTEXT].clock.unix_ms(),
         "theme": theme if theme in THEMES else "",
+        "density": COMPACT if request.cookies.get(DENSITY_COOKIE) == COMPACT else "",
         "path": request.path,
         "language": language,
         "other_languages": [one for one in LANGUAGES.items() if one[0] != language],
@@ -78,7 +81,8 @@ def templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"),
+        # The marks are part of each page.
+        loader=FileSystemLoader([FOLDER / "templates", FOLDER / "static"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

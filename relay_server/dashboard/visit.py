@@ -37,6 +37,9 @@ from relay_server.dashboard.rendering import render
 from relay_server.errors import Forbidden, InvalidValue, Unauthorized
 from relay_server.live.positions import format_positions
 from relay_server.operations import Caller
+from relay_server.operations.refused import refused_lately
+from relay_server.operations.subscriptions import dead_of
+from relay_server.operations.versions import of_all
 from relay_server.values import Session
 from relay_server.web.access import address, refusal
 from relay_server.web.api import read_body
@@ -72,6 +75,9 @@ class Visitor:
         session: Theirs.
         form_key: What the forms of their pages bring, as `mask` makes it.
         position: Of the feed: behind it is all that the page does not show yet.
+        dead: Deliveries that were given up.
+        refused: Requests that were, lately.
+        version: Another one once something of that may be another; the feed says it, too.
         who: What they may see and do.
     """
 
@@ -79,6 +85,9 @@ class Visitor:
     form_key: str
     who: Caller
     position: str
+    version: str
+    dead: int
+    refused: int
 
 
 class NotLoggedIn(Exception):
@@ -182,7 +191,15 @@ async def find_visitor(request: web.Request) -> Visitor | None:
         await context.store.use_session(key, address(request), now)
     who = Caller(context, token, address(request))
     newest = {channel.name: context.store.newest(channel.number) for channel in who.channels()}
-    return Visitor(session, mask(form_key(secret)), who, format_positions(newest))
+    return Visitor(
+        session,
+        mask(form_key(secret)),
+        who,
+        position=format_positions(newest),
+        version=of_all(who),
+        dead=await dead_of(who),
+        refused=refused_lately(who),
+    )
 
 
 async def log_in(request: web.Request, response: web.Response, token: str | None) -> None:

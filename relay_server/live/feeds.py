@@ -41,6 +41,7 @@ from relay_server.operations import Parts
 from relay_server.operations.channels import channel_view
 from relay_server.operations.refused import may_see, refused_group
 from relay_server.operations.subscriptions import reading_of
+from relay_server.operations.versions import of_all
 from relay_server.refusals import Group
 from relay_server.store.feed import TokenRevoked
 from relay_server.values import (
@@ -384,7 +385,8 @@ class Feeds:
             shown = [c for c in self._store.catalog.channels.values() if view.shows(c)]
             lag = max([search.lag_ms(channel.number) for channel in shown], default=0)
         position = format_positions(view.positions(self._told))
-        return frame(Beat(self._parts.clock.unix_ms(), lag), position)
+        version = of_all(view.who) if view.version else None
+        return frame(Beat(self._parts.clock.unix_ms(), lag, version), position)
 
 
 def _reading_message(view: View, subscription: Subscription) -> bytes:

@@ -73,10 +73,13 @@ class Beat(msgspec.Struct, frozen=True):
     Attributes:
         now: The server's time, in Unix milliseconds.
         index_lag_ms: How old the oldest event is that search does not find yet; None without one.
+        version: Another one whenever what lists say of the channels may be another; None where it
+            was not asked for.
     """
 
     now: int
     index_lag_ms: int | None = None
+    version: str | None = None
 
 
 class Bye(msgspec.Struct, frozen=True):

@@ -114,12 +114,14 @@ class View:
         wanted: Names of channels; None for all that may be seen.
         filter: Which events.
         state: What becomes of deliveries, subscriptions and channels is told, too.
+        version: Beats say whether what lists show may be another.
     """
 
     who: Caller
     wanted: frozenset[str] | None
     filter: Filter
     state: bool
+    version: bool = False
     viewers: dict[Viewer, None] = field(default_factory=dict)
 
     @property
@@ -127,7 +129,7 @@ class View:
         """Equal for views that show the same."""
         token = self.who.token
         rights = (token.scopes, token.channels) if token else ()
-        return rights, self.wanted, self.filter.text, self.state
+        return rights, self.wanted, self.filter.text, self.state, self.version
 
     def shows(self, channel: Channel) -> bool:
         """True if a channel is part of it; canaries never are."""

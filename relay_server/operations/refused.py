@@ -10,6 +10,8 @@ from relay_server.bodies.tree import MASK
 from relay_server.operations import Caller
 from relay_server.refusals import Group
 
+HOUR_MS = 3_600_000
+
 
 class RefusedFields(msgspec.Struct):
     """For which channel; of none all that the caller may see."""
@@ -77,6 +79,13 @@ async def list_refused(who: Caller, fields: RefusedFields) -> RefusedReport:
     ]
     views = [refused_group(who, group) for group in found]
     return RefusedReport(refusals.since, os.getpid(), views)
+
+
+def refused_lately(who: Caller) -> int:
+    """How many requests there are in those groups that had one within the last hour."""
+    since = who.now() - HOUR_MS
+    groups = who.parts.refusals.groups()
+    return sum(group.count for group in groups if group.last_at > since and may_see(who, group))
 
 
 def may_see(who: Caller, group: Group) -> bool:

@@ -140,6 +140,13 @@ async def show_subscription(who: Caller, channel: str, name: str) -> Subscriptio
     return await shown(who, await who.subscription(channel, name), whole_view)
 
 
+async def dead_of(who: Caller) -> int:
+    """How many deliveries were given up, and are listed, in what the caller may read."""
+    names = {channel.name for channel in who.channels()}
+    found = await who.store.subscription_status()
+    return sum(status.dead for status in found if status.subscription.channel in names)
+
+
 async def subscriptions_of(who: Caller, channel: str) -> list[SubscriptionView]:
     """Those of one channel, and how they are doing."""
     numbers = [one.number for one in await who.store.subscriptions(who.channel(channel).name)]

@@ -51,11 +51,13 @@ class FeedFields(Meant, kw_only=True):
     Attributes:
         channel: Names with commas between them; none for every channel that may be seen.
         state: `1`: what becomes of deliveries, subscriptions and channels is told, too.
+        version: `1`: beats say whether what lists show may be another.
         from_: A position to go on from, as `Last-Event-ID`, which goes before it.
     """
 
     channel: str | None = None
     state: str = ""
+    version: str = ""
     from_: str = msgspec.field(name="from", default="")
 
     @property
@@ -162,4 +164,5 @@ def _view(who: Caller, fields: FeedFields) -> View:
     names = [name for name in (fields.channel or "").split(",") if name]
     wanted = frozenset(who.channel(name).name for name in names)
     told = FLAG.get(fields.state.lower(), False)
-    return View(who, wanted or None, fields.meant(who.now()), told)
+    version = FLAG.get(fields.version.lower(), False)
+    return View(who, wanted or None, fields.meant(who.now()), told, version)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from tests.browser.test_login import ask
 from tests.support.browsing import enter
 from tests.support.chatwoot import NAMES, fixture
 from tests.support.relay import Relay
 from tests.support.senders import request
 from tests.support.target import Target
 
+TIMED = 25  # requests of each kind, in turns
+MOST_APART = 1.5  # one median of another
 LONG_NUMBER = (
     b'{"event": "x", "id": 90071992547409931234, "id": 1.0, "10": 1,'
     b' "name": "Jo\\u00e3o", "api_key": "hush"}'
@@ -147,6 +152,31 @@ async def test_a_channel_of_others_is_not_there(relay: Relay, page: Page) -> Non
         await page.goto(f"{relay.url}{path}")
         shown = await page.locator("main, nav").all_inner_texts()
         assert not any("secret" in text or event in text for text in shown), path
+
+
+async def test_what_is_anothers_takes_as_long_as_what_is_not_there(
+    relay: Relay, page: Page, context: BrowserContext
+) -> None:
+    await relay.control("POST", "channels", {"name": "secret"})
+    event = await send(relay, b'{"event": "hidden-kind"}', "/c/secret/webhook")
+    own = await send(relay, b'{"event": "mine"}')
+    unknown = event[:-1] + ("1" if event.endswith("0") else "0")
+    cookies = "; ".join(f"{c['name']}={c['value']}" for c in await context.cookies())
+    fields = f"Host: 127.0.0.1:{relay.port}\r\nCookie: {cookies}\r\n\r\n"
+    for path, theirs, nobodys in (
+        ("/channels/{}", "secret", "nobody"),
+        ("/conversations/{}/1", "secret", "nobody"),
+        ("/events/{}", event, unknown),
+        (f"/compare?a={own}&b={{}}", event, unknown),
+    ):
+        took: dict[str, list[float]] = {theirs: [], nobodys: []}
+        for name in [theirs, nobodys] * TIMED:
+            began = time.perf_counter()
+            answer = await ask(relay, f"GET {path.format(name)} HTTP/1.1\r\n{fields}")
+            took[name].append(time.perf_counter() - began)
+            assert answer.status == 404
+        ratio = statistics.median(took[theirs]) / statistics.median(took[nobodys])
+        assert 1 / MOST_APART < ratio < MOST_APART, (path, took)
 
 
 async def test_a_subscription_is_paused_and_resumed(relay: Relay, browser: Browser) -> None:

@@ -6,7 +6,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.test_live import open_list, send
-from tests.support.browsing import event_ids
+from tests.support.browsing import becomes_live, event_ids
 from tests.support.relay import Relay
 from tests.support.target import Target
 
@@ -43,6 +43,11 @@ async def test_a_row_opens_beside_the_list_and_the_history_follows(
     assert await page.evaluate("window.same")
     await page.reload()
     await expect(pane(page)).to_have_attribute("data-event", ids[0])
+    await becomes_live(page)
+    assert len(await event_ids(page)) == 3, "the list is there again"
+    await page.keyboard.press("Escape")
+    await expect(page.locator(f"[data-event-id={ids[0]}] .row-link")).to_be_focused()
+    assert page.url == home
 
 
 async def test_keys_step_through_the_list_and_lead_back_to_the_row(

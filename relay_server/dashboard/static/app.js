@@ -1,11 +1,12 @@
 import { Away } from "./away.js";
+import { chooseRange, chooseRows } from "./choose.js";
 import { copyButtons } from "./copy.js";
-import { BASE, all, bringMarks, one } from "./dom.js";
+import { BASE, all, one } from "./dom.js";
 import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
 import { loginByLink } from "./login.js";
-import { Pane } from "./pane.js";
+import { Pane, WIDE } from "./pane.js";
 import { Rows } from "./rows.js";
 import { localTimes } from "./time.js";
 
@@ -80,11 +81,14 @@ const refresh = atMostEach(LOAD_AGAIN_MS, async () => {
   }
 });
 
-const liveList = () => {
+/** @param {string} [home] Address of the list, where an event beside it has the page's. */
+const liveList = (home) => {
   const list = one("[data-rows]");
   const away = page.q ? null : new Away(list, page.channel);
   const rows = new Rows(list, one("#row"), one(".pill"), () => away?.show());
-  const pane = new Pane(list, one("[data-side]"), parsed);
+  const pane = new Pane(list, one("[data-side]"), parsed, home);
+  chooseRows(list);
+  chooseRange();
   const look = atMostEach(LOOK_AGAIN_MS, async () => {
     rows.heard.clear();
     rows.take(await fetched(pane.home));
@@ -102,13 +106,39 @@ const liveList = () => {
     if (delivery.event === pane.shown) refresh();
     if (delivery.channel === page.channel) rows.changed(delivery);
   };
-  const gap = (hole) => hole.channel === page.channel && look();
-  fetched(page.marks).then((sprite) => bringMarks(one("svg", sprite)), () => {});
+  const gap = (hole) => {
+    if (hole.channel !== page.channel) return;
+    away?.skipped();
+    rows.skip(hole);
+    look();
+  };
   new Feed(page.position, { event: add, delivery: changed, gap }, look);
+  return pane;
 };
 
-const liveEvent = () =>
+/** An event that was opened beside a list, and was loaded again: put the list there once more. @param {string} home */
+const besideList = async (home) => {
+  const event = one("[data-pane]");
+  const list = await fetched(home);
+  if (!event || !one("[data-rows]", list)) return liveEventAlone();
+  const { title } = document;
+  for (const [name, value] of Object.entries(list.body.dataset)) page[name] = value;
+  document.title = list.title;
+  one("main").replaceWith(one("main", list));
+  const pane = liveList(home);
+  pane.put(event);
+  document.title = title;
+};
+
+const liveEventAlone = () => {
   new Feed(page.position, { delivery: (delivery) => delivery.event === page.event && refresh() }, refresh);
+};
+
+const liveEvent = () => {
+  const { home } = history.state ?? {};
+  if (home && WIDE.matches) besideList(home).catch(liveEventAlone);
+  else liveEventAlone();
+};
 
 const liveConversation = () => {
   const shown = (delivery) => one(`[data-event-id="${CSS.escape(delivery.event)}"]`);
@@ -125,5 +155,5 @@ themeSwitch();
 listenToKeys();
 loginByLink();
 editing();
-({ list: liveList, event: liveEvent, conversation: liveConversation, overview: liveOverview })[page.live]?.();
+({ list: () => liveList(), event: liveEvent, conversation: liveConversation, overview: liveOverview })[page.live]?.();
 one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote

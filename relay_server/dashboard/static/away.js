@@ -35,6 +35,14 @@ export class Away {
     this.to = new Date();
   }
 
+  /** So much came that most of it was left out: the line says how much, below what is shown of it. */
+  skipped() {
+    const newest = one("[data-event-id] time", this.list);
+    this.seen = newest && { sequence: this.newest, at: Date.parse(newest.getAttribute("datetime")) };
+    this.until = 0;
+    this.to = new Date();
+  }
+
   /** Draw the line, once what came meanwhile is in the list. */
   show() {
     if (!this.seen || this.until || this.newest <= this.seen.sequence) return;

@@ -24,22 +24,12 @@ export const shown = (text) => text.replace(UNSEEN, (char) => {
   return code < 32 ? String.fromCodePoint(0x2400 + code) : `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
 });
 
-/** Put foreign text into an element's `<bdi>`. @param {Element | null} element @param {string} text */
+/** Put foreign text into a `<bdi>`. @param {Element | null} element @param {string} text */
 export const say = (element, text) => {
-  const inner = element?.querySelector("bdi");
-  if (inner) inner.textContent = shown(text);
+  if (element) element.textContent = shown(text);
 };
 
-let marks = document.body.dataset.marks; // where they are
-
-/** Have the marks in the page itself: a browser loads those of another file anew for each. @param {Element} sprite */
-export const bringMarks = (sprite) => {
-  sprite.setAttribute("hidden", "");
-  document.body.append(sprite);
-  marks = "";
-};
-
-/** A mark of the sprite, with a word for who does not see it. @param {string} name @param {string} word */
+/** A mark of the page's sprite, with a word for who does not see it. @param {string} name @param {string} word */
 export const mark = (name, word) => {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
@@ -51,7 +41,7 @@ export const mark = (name, word) => {
     svg.setAttribute("aria-label", word);
   } else svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(space, "use");
-  use.setAttribute("href", `${marks}#${name}`);
+  use.setAttribute("href", `#${name}`);
   svg.append(use);
   return svg;
 };

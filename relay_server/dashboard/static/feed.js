@@ -9,6 +9,8 @@ import { BASE, _, one } from "./dom.js";
  * others, asks for its page once more; as does each that is live again, since what became of
  * deliveries is told once. Where no tab is seen for a while there is no feed.
  *
+ * Messages that come together are taken and passed on together.
+ *
  * A proxy that gathers answers lets nothing of a feed through, or all of it late. Where the server
  * answers and its feed is silent the pages say so, and look for themselves until it flows.
  */
@@ -62,6 +64,8 @@ export class Feed {
     this.leads = false;
     this.met = false;
     this.lived = false;
+    this.version = document.body.dataset.version; // of what the page shows
+    this.come = [];
     this.bus = new BroadcastChannel(NAME);
     this.bus.onmessage = ({ data }) => this.told(data);
     this.bus.postMessage({ kind: "hello" });
@@ -112,7 +116,7 @@ export class Feed {
     this.ahead = undefined;
     // What is lost, or held back, is so until something comes.
     if (this.now !== "held") this.state(this.failures ? "lost" : "catching-up");
-    this.source = new EventSource(`${BASE}feed?state=1&from=${encodeURIComponent(this.position)}`);
+    this.source = new EventSource(`${BASE}feed?state=1&version=1&from=${encodeURIComponent(this.position)}`);
     this.source.onerror = () => this.lost();
     for (const name of KINDS) {
       this.source.addEventListener(name, ({ data, lastEventId }) => this.heard(name, data, lastEventId));
@@ -123,19 +127,28 @@ export class Feed {
   /** @param {string} name @param {string} data @param {string} position */
   heard(name, data, position) {
     if (name === "beat" && this.isLate(JSON.parse(data).now)) return this.open();
+    this.come.push({ name, data, position });
+    if (document.hidden) this.pass(); // its timers are late
+    else this.passing ||= setTimeout(() => this.pass());
+  }
+
+  /** Take what has come, and tell the other tabs. */
+  pass() {
+    clearTimeout(this.passing);
+    this.passing = 0;
     this.failures = 0;
-    this.bus.postMessage({ kind: "message", name, data, position });
-    this.take(name, data, position);
-    if (this.leads) {
-      if (this.now !== "live") this.state("live");
-      this.watch();
-    }
+    const messages = this.come.splice(0);
+    this.bus.postMessage({ kind: "messages", messages });
+    for (const message of messages) this.take(message);
+    if (!this.leads) return;
+    if (this.now !== "live") this.state("live");
+    this.watch();
   }
 
   /** What another tab says. @param {any} said */
   told(said) {
     if (said.kind === "hello" && this.leads) this.state(this.now ?? "catching-up");
-    if (said.kind === "message") this.take(said.name, said.data, said.position);
+    if (said.kind === "messages") for (const message of said.messages) this.take(message);
     if (said.kind !== "state") return;
     this.show(said.state);
     if (said.state === "held") this.missed();
@@ -143,8 +156,8 @@ export class Feed {
     this.met = true;
   }
 
-  /** @param {string} name @param {string} data @param {string} position */
-  take(name, data, position) {
+  /** @param {{name: string, data: string, position: string}} message */
+  take({ name, data, position }) {
     if (position) this.position = position;
     const said = JSON.parse(data);
     if (name === "bye" && said.retry_ms === null) {
@@ -153,10 +166,10 @@ export class Feed {
       return;
     }
     this.on[name]?.(said);
-    // How far deliveries are is not caught up on: what became of them since the page was made.
+    // How far deliveries are is not caught up on: the server says whether any moved since the page was made.
     if (name === "beat" && !this.level) {
       this.level = true;
-      this.missed();
+      if (said.version !== this.version) this.missed();
     }
   }
 
@@ -197,8 +210,9 @@ export class Feed {
   }
 
   close() {
-    clearTimeout(this.silence);
-    clearTimeout(this.again);
+    for (const timer of [this.silence, this.again, this.passing]) clearTimeout(timer);
+    this.passing = 0;
+    this.come = []; // of which the position tells nothing yet: it comes again
     this.source?.close();
   }
 

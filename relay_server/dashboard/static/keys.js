@@ -1,5 +1,6 @@
-import { _, all, one } from "./dom.js";
+import { BASE, _, all, one } from "./dom.js";
 import { togglePause } from "./feed.js";
+import { chooseRow } from "./choose.js";
 
 /**
  * What keys do: one table for what is pressed and for the sheet that says so. Only bare keys count,
@@ -14,7 +15,7 @@ const move = (step) => {
   const links = all(".row-link");
   if (!links.length) return press(step > 0 ? "j" : "k")();
   const at = links.findIndex((link) => link === document.activeElement);
-  const from = at < 0 ? links.findIndex((link) => link.hasAttribute("aria-current")) : at;
+  const from = at < 0 ? links.findIndex((link) => link.closest("[aria-current]")) : at;
   const next = links[Math.max(0, Math.min(links.length - 1, from < 0 ? 0 : from + step))];
   next.focus();
   next.dispatchEvent(new Event("reached", { bubbles: true }));
@@ -27,6 +28,19 @@ const press = (key) => () => {
   else element?.click();
 };
 
+/** Choose the row, go on, and choose that. @param {number} step */
+const extend = (step) => {
+  chooseRow(true);
+  move(step);
+  chooseRow(true);
+};
+
+const toggleDensity = () => {
+  const root = document.documentElement.dataset;
+  root.density = root.density === "compact" ? "" : "compact";
+  document.cookie = `relay-density=${root.density}; path=${BASE}; max-age=31536000; samesite=lax`;
+};
+
 const go = (key) => () => one(`[data-go="${key}"]`)?.click();
 
 /** @type {[string, string, () => void][]} */
@@ -34,6 +48,10 @@ const KEYS = [
   ["j", _("next row; on an event the newer one"), () => move(1)],
   ["k", _("row before; on an event the older one"), () => move(-1)],
   ["o", _("open the row, as Enter does"), () => document.activeElement?.matches(".row-link") && document.activeElement.click()],
+  ["x", _("choose the row, or let go of it"), () => chooseRow()],
+  ["J", _("choose this row and the next"), () => extend(1)],
+  ["K", _("choose this row and the one before"), () => extend(-1)],
+  ["D", _("rows closer together, or as they were"), toggleDensity],
   [".", _("show what is new"), () => one(".pill:not([hidden])")?.click()],
   ["p", _("pause, or go on"), togglePause],
   ["/", _("search"), press("/")],
@@ -89,7 +107,7 @@ const madeSheet = () => {
   return dialog;
 };
 
-const isTyping = (event) => event.isComposing || event.target.closest("input, textarea, select, [contenteditable]");
+const isTyping = (event) => event.isComposing || event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]");
 
 const escape = (event) => {
   if (event.target.closest("input, textarea, select")) event.target.blur();
@@ -103,7 +121,7 @@ export const listenToKeys = () => {
     if (one("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && !event.isComposing) return escape(event);
     if (isTyping(event) || localStorage.getItem(OFF)) return;
-    if (event.repeat && !"jk".includes(event.key)) return;
+    if (event.repeat && !"jkJK".includes(event.key)) return;
     const act = ACTS.get(first + event.key);
     clearTimeout(forget);
     first = !first && event.key === "g" ? "g " : "";

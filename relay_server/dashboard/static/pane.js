@@ -2,10 +2,11 @@ import { _, all, one } from "./dom.js";
 
 /**
  * The event beside the list, on wide windows. What is opened there is the event's own page, from
- * which the pane is taken; the address and the history follow, so that loading it again, a link of
- * it and a browser without JavaScript all lead to that page. On narrow windows links are links.
+ * which the pane is taken; the address and the history follow, so that a link of it and a browser
+ * without JavaScript lead to that page. The history keeps which list it is beside: loaded again, it
+ * is beside that. On narrow windows links are links.
  */
-const WIDE = matchMedia("(min-width: 1200px)");
+export const WIDE = matchMedia("(min-width: 1200px)");
 const OPENED_HERE = /\/events\/[^/]+(?:\/(?:older|newer))?$/;
 const SETTLE_MS = 120; // a row that is only passed is not loaded
 
@@ -14,12 +15,13 @@ export class Pane {
    * @param {HTMLElement} list Its rows open events.
    * @param {HTMLElement} side Where they show.
    * @param {(text: string) => Document} parsed A page of ours, made live.
+   * @param {string} [home] Address of the list.
    */
-  constructor(list, side, parsed) {
+  constructor(list, side, parsed, home = location.href) {
     this.list = list;
     this.side = side;
     this.parsed = parsed;
-    this.home = location.href;
+    this.home = home;
     this.title = document.title;
     this.asked = 0;
     for (const part of [list, side]) part.addEventListener("click", (event) => this.clicked(event));
@@ -74,7 +76,7 @@ export class Pane {
       if (number !== this.asked) return;
       const found = one("[data-pane]", page) ?? one("main > section", page);
       if (!found || answer.url.includes("/login")) return location.assign(href);
-      if (remember && answer.ok) history[remember](null, "", answer.url);
+      if (remember && answer.ok) history[remember]({ home: this.home }, "", answer.url);
       document.title = page.title;
       this.put(found);
     } catch {
@@ -86,9 +88,15 @@ export class Pane {
   put(content) {
     const focused = this.side.contains(document.activeElement);
     this.side.replaceChildren(content);
-    this.side.hidden = false;
+    this.open(true);
     this.choose();
     if (focused) (all("#answers summary", content).pop() ?? one("a", content))?.focus();
+  }
+
+  /** @param {boolean} is */
+  open(is) {
+    this.side.hidden = !is;
+    this.side.parentElement?.classList.toggle("open", is);
   }
 
   fail(href) {
@@ -103,10 +111,10 @@ export class Pane {
 
   /** Mark the row of what shows. */
   choose() {
-    for (const link of all(".row-link[aria-current]", this.list)) link.removeAttribute("aria-current");
-    const row = this.shown && one(`[data-event-id="${CSS.escape(this.shown)}"] .row-link`, this.list);
+    for (const row of all("[aria-current]", this.list)) row.removeAttribute("aria-current");
+    const row = this.shown && one(`[data-event-id="${CSS.escape(this.shown)}"]`, this.list);
     if (row) row.setAttribute("aria-current", "true");
-    return row;
+    return row && one(".row-link", row);
   }
 
   leave() {
@@ -118,7 +126,7 @@ export class Pane {
     this.asked += 1;
     const row = this.choose();
     this.side.replaceChildren();
-    this.side.hidden = true;
+    this.open(false);
     this.choose();
     document.title = this.title;
     if (row) row.focus();

@@ -3,11 +3,11 @@ import { isPaused } from "./feed.js";
 import { localTime } from "./time.js";
 
 /**
- * The list of events while it lives. What comes is gathered, and drawn at most every 200 ms. At the
+ * The list of events while it lives. What comes is gathered, and drawn five times a second at most. At the
  * top, with nothing in hand, the list follows; else a pill counts, and what one looks at stays put.
  */
-const DRAW_MS = 200;
-const MOST = 240; // of some 30 elements each: a page has at most 8,000
+const DRAW_MS = 120; // longer than the 100 ms between two messages of the feed: two make one drawing
+const MOST = 150; // three pages of the list; for older ones it has a link
 const MOST_STATES = 4; // that a row shows
 const FEW = 3; // rows that may come with a fade; of more each frame of it would cost
 const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
@@ -32,6 +32,8 @@ export class Rows {
     this.pill = pill;
     this.coming = [];
     this.passed = 0; // of those that came, which are older than the list will hold
+    this.hole = 0; // up to which sequence events were left out, until the newest have been asked for
+    this.isAnew = false; // what comes does not go on from what is shown
     this.heard = new Set(); // events with news since the page was asked for again
     this.states = new Map();
     this.timer = 0;
@@ -57,16 +59,28 @@ export class Rows {
     this.passed += 1;
   }
 
+  /** Events were left out, as there are too many: the newest are to be taken. @param {{from: number, to: number}} gap */
+  skip({ from, to }) {
+    this.passed += this.coming.length + Math.max(0, to - from + 1);
+    for (const { id } of this.coming.splice(0)) this.ids.delete(id);
+    this.hole = to;
+  }
+
   /** Rows of the same list, as the server shows it now. @param {Document} page */
   take(page) {
-    for (const row of all("[data-rows] [data-event-id]", page)) {
+    const rows = all("[data-rows] [data-event-id]", page);
+    this.isAnew ||= rows.length > 0 && this.ids.size > 0 && !rows.some((row) => this.ids.has(row.dataset.eventId));
+    for (const row of rows) {
       const { eventId, sequence } = row.dataset;
       if (this.ids.has(eventId)) {
         if (!this.heard.has(eventId)) this.renew(eventId, one(".c-states", row));
         continue;
       }
       this.hold({ id: eventId, sequence: Number(sequence), row, deliveries: [] });
+      if (Number(sequence) <= this.hole) this.passed -= 1;
     }
+    this.hole = 0;
+    if (this.isWanted) this.showNew();
     this.later();
   }
 
@@ -96,24 +110,25 @@ export class Rows {
 
   /** Nobody reads further down, and nothing is in hand. */
   get follows() {
-    return scrollY < 40 && !this.list.contains(document.activeElement) && document.visibilityState === "visible" && !isPaused() && !one("[aria-current]", this.list);
+    return scrollY < 40 && !this.list.contains(document.activeElement) && document.visibilityState === "visible" && !this.hole && !isPaused() && !one("[aria-current], :checked", this.list);
   }
 
   draw() {
     this.timer = 0;
-    if (this.follows) this.insert(); // asks where the page is, which costs least before anything changes
+    if (this.coming.length && this.follows) this.insert(); // asks where the page is, which costs least before anything changes
     for (const delivery of this.states.values()) this.patch(delivery);
     this.states.clear();
     this.count();
+    this.list.dispatchEvent(new Event("drawn"));
   }
 
   showNew() {
-    const before = this.list.firstElementChild?.getBoundingClientRect().top ?? 0;
+    this.isWanted = this.hole > 0; // then once they are there
+    if (this.isWanted) return;
     this.insert();
     this.count();
     scrollTo({ top: 0 });
     one("a", this.list)?.focus({ preventScroll: true });
-    return before;
   }
 
   insert() {
@@ -124,17 +139,28 @@ export class Rows {
       this.shown.set(row.dataset.eventId, row);
     }
     this.list.prepend(...made);
-    this.trim();
+    this.drop(this.rows.slice(this.isAnew ? made.length : MOST));
+    this.isAnew = false;
     this.inserted();
   }
 
-  /** Take out what is more than a list holds, from its end. */
-  trim() {
-    for (const last of [...this.list.children].filter((row) => row.dataset.eventId).slice(MOST)) {
-      this.ids.delete(last.dataset.eventId);
-      this.shown.delete(last.dataset.eventId);
-      last.remove();
+  get rows() {
+    return [...this.list.children].filter((row) => row.dataset.eventId);
+  }
+
+  /** Take rows out; the link to older events leads to them. @param {HTMLElement[]} rows */
+  drop(rows) {
+    for (const row of rows) {
+      this.ids.delete(row.dataset.eventId);
+      this.shown.delete(row.dataset.eventId);
+      row.remove();
     }
+    const [older, last] = [one("a[rel=next]"), this.rows.at(-1)];
+    if (!rows.length || !older || !last) return;
+    const query = new URLSearchParams(older.search);
+    query.set("before", last.dataset.sequence);
+    older.search = String(query);
+    older.hidden = false;
   }
 
   count() {
@@ -153,20 +179,21 @@ export class Rows {
     row.dataset.sequence = event.sequence;
     const link = one(".row-link", row);
     link.setAttribute("href", `${BASE}events/${encodeURIComponent(event.id)}`);
+    const box = one("input", row);
+    box.name = event.id;
     const time = one("time", row);
     const at = new Date(event.received_at);
     time.setAttribute("datetime", at.toISOString());
     time.setAttribute("title", at.toISOString());
     time.textContent = localTime(at);
     const kind = one(".c-kind", row);
-    say(kind, event.kind || `${event.method} ${event.request_target}`);
+    say(one("bdi", kind), event.kind || `${event.method} ${event.request_target}`);
     const direction = facts.private ? ["private", _("private note")] : DIRECTIONS[facts.direction];
     if (direction) kind.prepend(mark(...direction));
     if (event.key) {
       const talk = document.createElement("a");
       talk.href = talkPath(event.channel, event.key);
       talk.tabIndex = -1;
-      talk.append(document.createElement("bdi"));
       say(talk, event.key.slice(event.key.indexOf("/") + 1) || event.key);
       one(".c-conv", row).append(talk);
     }

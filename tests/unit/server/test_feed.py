@@ -526,7 +526,7 @@ async def test_a_beat_comes_when_nothing_else_does(
     async with reader.reading():
         beats = await reader.got("beat", 3)
 
-    assert beats[-1] == {"now": served.clock.unix_ms(), "index_lag_ms": None}
+    assert beats[-1] == {"now": served.clock.unix_ms(), "index_lag_ms": None, "version": None}
 
 
 async def test_an_event_stored_by_another_replica_is_read(

@@ -1,0 +1,65 @@
+import { BASE, _, all, one } from "./dom.js";
+
+/** What one chooses in a list: rows, to replay all of them; and a range of the pulse. */
+const MINUTE_MS = 60_000;
+const BAR = 4; // width of a minute of the pulse, in its own units
+
+/** How many rows are chosen stands in the button; with none there is nothing to press. @param {HTMLElement} list */
+export const chooseRows = (list) => {
+  const button = one("#chosen button");
+  if (!button || !one("#chosen option")) return; // nobody gets it
+  const text = button.textContent;
+  const count = () => {
+    const number = all(":checked", list).length;
+    button.disabled = !number;
+    button.title = number ? "" : _("Choose rows first: with their boxes, or x");
+    button.textContent = number ? `${text} (${number})` : text;
+  };
+  for (const name of ["change", "drawn"]) list.addEventListener(name, count);
+  count();
+};
+
+/** Choose the row that has the focus, or let go of it. @param {boolean} [is] */
+export const chooseRow = (is) => {
+  const box = document.activeElement?.closest("[data-event-id]")?.querySelector("input");
+  if (!box) return;
+  box.checked = is ?? !box.checked;
+  box.dispatchEvent(new Event("change", { bubbles: true }));
+};
+
+/** What is dragged over on the pulse becomes the filter's time. */
+export const chooseRange = () => {
+  const pulse = one(".pulse[data-from]");
+  if (!pulse) return;
+  const shade = pulse.appendChild(document.createElementNS(pulse.namespaceURI, "rect"));
+  shade.setAttribute("class", "range");
+  shade.setAttribute("height", "100");
+  const bars = pulse.viewBox.baseVal.width / BAR;
+  let began = -1;
+  const bar = ({ clientX }) => {
+    const { left, width } = pulse.getBoundingClientRect();
+    return Math.max(0, Math.min(bars - 1, Math.floor(((clientX - left) / width) * bars)));
+  };
+  const range = (event) => [began, bar(event)].sort((a, b) => a - b);
+  const draw = (event) => {
+    if (began < 0) return;
+    const [first, last] = range(event);
+    shade.setAttribute("x", String(first * BAR));
+    shade.setAttribute("width", String((last - first + 1) * BAR));
+  };
+  pulse.addEventListener("pointerdown", (event) => {
+    began = bar(event);
+    pulse.setPointerCapture(event.pointerId);
+    draw(event);
+  });
+  pulse.addEventListener("pointermove", draw);
+  pulse.addEventListener("pointercancel", () => (began = -1));
+  pulse.addEventListener("pointerup", (event) => {
+    if (began < 0) return;
+    const [first, last] = range(event);
+    const at = (minute) => new Date(Number(pulse.dataset.from) + minute * MINUTE_MS).toISOString().replace(".000", "");
+    const others = (document.body.dataset.q ?? "").replace(/(?:^|\s)(?:after|before):\S+/g, "").trim();
+    const q = `${others} after:${at(first)} before:${at(last + 1)}`.trim();
+    location.assign(`${BASE}channels/${document.body.dataset.channel}?${new URLSearchParams({ q })}`);
+  });
+};

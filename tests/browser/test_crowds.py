@@ -1,0 +1,81 @@
+"""Lists while much comes: nothing moves for who reads, and what is too much is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from playwright.async_api import Page, expect
+
+from relay_server.store.opening import open_store
+from tests.browser.test_live import open_list, send
+from tests.support.browsing import becomes_live, event_ids
+from tests.support.events import new_event
+from tests.support.relay import Relay
+
+MANY, AT_ONCE = 5_000, 500
+RATE_PER_S, SECONDS = 50, 3
+MAX_TASK_MS = 200.0  # while a machine may be busy with other tests
+# Where a row is in each frame, what moved by itself, and the main thread's long tasks.
+WATCH = """id => {
+  window.seen = {tops: [], shifts: 0, tasks: []};
+  const row = document.querySelector(`[data-event-id="${id}"]`);
+  const look = () => {
+    seen.tops.push(row.getBoundingClientRect().top);
+    requestAnimationFrame(look);
+  };
+  const watch = (type, note) => new PerformanceObserver((list) => list.getEntries().forEach(note))
+    .observe({type});
+  watch("layout-shift", ({value}) => { seen.shifts += value; });
+  watch("longtask", ({duration}) => seen.tasks.push(duration));
+  look();
+}"""
+
+
+async def test_nothing_that_one_reads_moves_at_fifty_webhooks_a_second(
+    relay: Relay, page: Page
+) -> None:
+    ids = [await send(relay, number) for number in range(40)][::-1]
+    await open_list(relay, page)
+    await page.mouse.wheel(0, 400)
+    await page.wait_for_function("scrollY > 40")
+    await page.evaluate(WATCH, ids[20])
+    began = time.monotonic()
+    for number in range(RATE_PER_S * SECONDS):
+        await asyncio.sleep(max(0.0, began + number / RATE_PER_S - time.monotonic()))
+        await send(relay, number)
+    pill = page.locator("[data-new-count]")
+    await expect(pill).to_have_attribute("data-new-count", f"{RATE_PER_S * SECONDS}")
+    seen = await page.evaluate("seen")
+    assert len(set(seen["tops"])) == 1
+    assert seen["shifts"] == 0
+    assert await event_ids(page) == ids
+
+
+async def test_five_thousand_that_came_meanwhile_are_counted_and_a_link_leads_back(
+    relay: Relay, page: Page
+) -> None:
+    ids = [await send(relay, number) for number in range(3)][::-1]
+    await open_list(relay, page)
+    await page.keyboard.press("j")
+    await page.evaluate(WATCH, ids[0])
+    relay.server.kill()
+    await page.wait_for_selector("body[data-feed=lost]")
+    store = await open_store("sqlite", relay.data_dir)
+    [channel] = [one for one in store.catalog.channels.values() if one.name == "chatwoot"]
+    for _ in range(MANY // AT_ONCE):
+        await asyncio.gather(*(store.append(channel.number, new_event()) for _ in range(AT_ONCE)))
+    await store.close()
+    await relay.start()
+    await becomes_live(page)
+    await expect(page.locator("[data-new-count]")).to_have_attribute("data-new-count", f"{MANY}")
+    assert await event_ids(page) == ids, "nothing moves"
+    await page.keyboard.press(".")
+    await expect(page.locator("[data-event-id]")).to_have_count(50)
+    await expect(page.locator(".away")).to_contain_text(f"{MANY} while you were away")
+    seen = await page.evaluate("seen")
+    assert max(seen["tasks"], default=0.0) <= MAX_TASK_MS
+    older = page.get_by_role("link", name="Older")
+    await expect(older).to_have_attribute("href", f"{page.url}?before={MANY - 46}")
+    await page.get_by_role("link", name="go to where you were").click()
+    await expect(page.locator("[data-event-id]").first).to_have_attribute("data-event-id", ids[0])
