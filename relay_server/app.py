@@ -72,8 +72,12 @@ async def open_context(
     keys = settings.body_keys.get_secret_value() if settings.body_keys else ""
     bodies = BodyKeys(keys, sealing=settings.seals_bodies)
     database = settings.store_secret, settings.store_allow_async == "on"
-    store = await open_store(url, settings.data_dir, on_broken, limit, bodies, *database)
+    store = await open_store(
+        url, settings.data_dir, on_broken, limit, bodies, *database, settings.spool_max_bytes
+    )
     store.space.listen(lambda space: metrics.store_taking.set(space.taking))
+    metrics.spooled.set_function(lambda: store.space.spooled)
+    metrics.stuck.set_function(lambda: store.space.stuck)
     if tracing is not None:
         tracing.follow(store, clock)
     hub = Hub(store, clock, metrics, tracing)
@@ -288,6 +292,8 @@ async def _upkeep(context: Context) -> None:
         waited_s += UPKEEP_LOOK_S
         urgent = upkeep.needed() or not context.store.space.taking
         if waited_s < (UPKEEP_FULL_S if urgent else UPKEEP_S):
+            continue
+        if context.store.space.away:  # or its disk is full: to delete would take room, and end it
             continue
         waited_s = 0.0
         try:

@@ -320,6 +320,16 @@ class Metrics:
             registry=registry,
         )
         self.store_taking.set(1)
+        self.spooled = Gauge(
+            "relay_spooled",
+            "Webhooks that wait on this server's disk until the database is back.",
+            registry=registry,
+        )
+        self.stuck = Gauge(
+            "relay_spooled_stuck",
+            "Webhooks that were answered 2xx and stay there: their channel is gone, or full.",
+            registry=registry,
+        )
         self.certificate_stale = Gauge(
             "relay_certificate_stale",
             "1 while a renewed certificate cannot be used, and the one before is served.",

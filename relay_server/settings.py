@@ -98,6 +98,12 @@ class ServerSettings(BaseSettings):
         description="Whether a database of several hosts may do without a synchronous standby:"
         " what was answered 2xx may be lost then when one of them takes over.",
     )
+    spool_max_bytes: int = Field(
+        268_435_456,
+        ge=0,
+        description="What webhooks may take on this machine's disk while the database of the store"
+        " is away, 256 MiB; above it they are refused. 0 for none: then they are refused at once.",
+    )
     search: Literal["on", "off"] = Field(
         "on",
         description="Whether events are indexed, in search.db in the data dir; without it filters"

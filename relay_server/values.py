@@ -126,7 +126,7 @@ class Appended(msgspec.Struct, frozen=True):
     """Where a webhook is stored."""
 
     id: str  # of the event; that of the first one when this was a duplicate
-    sequence: int
+    sequence: int  # 0 while that is unknown: it is spooled until the database is back
     duplicate: bool = False  # the same webhook is stored already, under the same sender's id
 
 

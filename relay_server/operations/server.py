@@ -54,11 +54,15 @@ class StoreState(msgspec.Struct):
     """Whether webhooks are taken; administrators see why not.
 
     Attributes:
+        spooled: Webhooks that wait on this server's disk until the database is back.
+        stuck: Those there that it did not take then: their channel is gone, or full.
         sweeping: Events of deleted channels that are still there, roughly.
     """
 
     taking: bool
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    spooled: int | msgspec.UnsetType = msgspec.UNSET
+    stuck: int | msgspec.UnsetType = msgspec.UNSET
     sweeping: int | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -155,6 +159,7 @@ async def whoami(who: Caller) -> WhoAmI:
 async def status(who: Caller) -> Status:
     """How channels and subscriptions are doing, as far as the caller may know."""
     parts, visible = who.parts, {c.name for c in who.channels()}
+    space = who.store.space
     readers = await who.store.subscription_status()
     known = [status for status in readers if status.subscription.channel in visible]
     full = [s for s in await who.store.channel_status() if s.channel in visible]
@@ -164,13 +169,14 @@ async def status(who: Caller) -> Status:
         parts.settings.url,
         apart if (apart := parts.settings.dashboard) != parts.settings.url else "",
         round(parts.clock.monotonic() - parts.started_at),
-        StoreState(who.store.space.taking),
+        StoreState(space.taking),
         [await _channel(who, status) for status in full],
         [subscriptions.subscription_view(who, s) for s in known],
         drifts.views(who),
     )
     if who.admin:
-        report.store.reason = who.store.space.reason
+        report.store.reason = space.reason
+        report.store.spooled, report.store.stuck = space.spooled, space.stuck
         report.store.sweeping = await who.store.left_to_sweep()
         report.connections = parts.hub.connections
         report.canary = canary_state(parts)

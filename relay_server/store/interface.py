@@ -56,16 +56,27 @@ class Space:
     Attributes:
         taking: It does. Deliveries go on in any case.
         reason: Why not; empty while it does.
+        away: The database does not take webhooks now, or has not taken all that is spooled.
+        spooled: Webhooks that wait on this machine's disk until it is back.
+        stuck: Those that it did not take then.
     """
 
     def __init__(self) -> None:
         self.taking = True
         self.reason = ""
+        self.away = False
+        self.spooled = self.stuck = 0
         self._listeners: list[Callable[[Space], None]] = []
 
     def listen(self, listener: Callable[[Space], None]) -> None:
         """Call back on each change: when room is needed, and when there is room again."""
         self._listeners.append(listener)
+
+    def spool(self, away: bool, waiting: int, stuck: int, refusal: str) -> None:
+        """Note how many webhooks are spooled, and why more are refused, if they are."""
+        self.away, self.spooled, self.stuck = away, waiting, stuck
+        if refusal != self.reason:
+            self.change(refusal)
 
     def change(self, reason: str) -> None:
         """Refuse webhooks from now on, or with no reason take them again."""

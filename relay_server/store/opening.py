@@ -32,6 +32,7 @@ async def open_store(
     bodies: BodyKeys = IN_THE_CLEAR,
     password: str | None = None,
     allow_async: bool = False,
+    spool_bytes: int = 0,
 ) -> Store:
     """Open the store that a URL names, made if need be, and bring it to this version's shape.
 
@@ -43,6 +44,7 @@ async def open_store(
         bodies: Seals what is stored of them, and opens it.
         password: The database's, where it asks for one.
         allow_async: Its standby need not have what is answered 2xx.
+        spool_bytes: What webhooks may take on this machine while the database is away.
 
     Raises:
         BodyKeyMissing: Not every stored body can be opened.
@@ -62,7 +64,7 @@ async def open_store(
     from relay_server.store.postgres.trust import check
 
     trust = functools.partial(check, allow_async=allow_async)
-    return await open_postgres(read_place(url, password), on_broken, trust)
+    return await open_postgres(read_place(url, password), on_broken, data_dir, spool_bytes, trust)
 
 
 def store_exists(url: str, data_dir: Path, password: str | None = None) -> bool:

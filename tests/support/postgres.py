@@ -6,9 +6,12 @@ import atexit
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -51,15 +54,21 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def make(self) -> None:
         """Make its files."""
+        self._own()
+        self.run("initdb", "--no-sync", "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C.UTF-8")
+        self._configure()
+
+    def _own(self) -> None:
         self.folder.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER, USER)
-        self.run("initdb", "--no-sync", "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C.UTF-8")
+
+    def _configure(self) -> None:
         with (self.data / "postgresql.conf").open("a") as file:
             file.write("\n".join([*self._settings, ""]))
 
@@ -75,6 +84,52 @@ class Cluster:
     def stop(self, how: str = "immediate") -> None:
         """End it."""
         self.run("pg_ctl", "-s", "-m", how, "stop")
+
+    def kill(self) -> None:
+        """Have all of its processes end at once, as a machine that loses its power."""
+        if (self.data / "postmaster.pid").exists():
+            for pid in self._signal(signal.SIGKILL):
+                while _runs(pid):
+                    time.sleep(0.005)  # nobody tells: they are no children of ours
+            (self.data / "postmaster.pid").unlink()
+            # Its number may stay in use: these processes are nobody's children who looks at them.
+            (self.folder / f".s.PGSQL.{self.port}.lock").unlink()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections meanwhile, and answers nothing."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def follow(self, primary: Cluster) -> None:
+        """Be a standby of another one, which waits for it with each commit from now on."""
+        self._own()
+        where = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", USER)
+        self.run("pg_basebackup", *where, "-R", "-c", "fast", "--no-sync")
+        self._configure()
+        self.start()
+        with psycopg.connect(primary.url(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+
+    def promote(self) -> None:
+        """Be a primary."""
+        self.run("pg_ctl", "-s", "-w", "promote")
+
+    def _signal(self, number: signal.Signals) -> list[int]:
+        """Tell all of its processes, the one first that would make new ones; which these are."""
+        first = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        os.kill(first, number)
+        told = [first]
+        for pid in [int(path.name) for path in Path("/proc").glob("[0-9]*")]:
+            if _state(pid)[1:2] == [str(first)]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                told.append(pid)
+        return told
 
     def run(self, program: str, *args: str) -> None:
         """Run one of PostgreSQL's programs on its files, never as root."""
@@ -98,6 +153,18 @@ class Cluster:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{database}"'.encode())
         return self.url(database)
+
+
+def _state(pid: int) -> list[str]:
+    """A process' state, its parent and so on, as the kernel says it; nothing once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return []
+
+
+def _runs(pid: int) -> bool:
+    return _state(pid)[:1] not in ([], ["Z"])
 
 
 @functools.cache

@@ -136,7 +136,8 @@ async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
     """A store of a backend, closed at the end; opened again, it holds what it held."""
     store: Store
     if backend == "postgres":
-        store = await open_postgres(read_place(database_of(data_dir)), _fail, lambda _: None)
+        place, no_look = read_place(database_of(data_dir)), lambda _: None
+        store = await open_postgres(place, _fail, data_dir, 1 << 20, no_look)
     else:
         bodies = {"sqlite": IN_THE_CLEAR, "sealed": BodyKeys(KEY)}[backend]
         store = await open_sqlite(data_dir, bodies=bodies)

@@ -18,13 +18,14 @@ A link belongs to one thread at a time; only `Watch` and `abandon` come from oth
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -46,6 +47,7 @@ from relay_server.store.sql.database import Row
 
 USUAL_PORT = 5432  # of a PostgreSQL
 CONNECT_S = 2  # for a host to take a connection: libpq knows nothing shorter
+GRACE_S = 0.5  # for the other hosts to answer, once one has
 LOOK_S = 0.05  # how often deadlines are looked at
 LOCK_TIMEOUT_MS = 800  # for a row that another replica has: less than a webhook waits
 IDLE_TIMEOUT_MS = 10_000  # of a transaction whose replica froze: then the server undoes it
@@ -63,6 +65,10 @@ _ESCAPE = "\U0010ffff"
 
 class LinkLost(StoreUnavailable, code="store_unreachable"):
     """The database did not answer in time, or the connection ended: what was asked may be done."""
+
+
+class Unstorable(StoreUnavailable):
+    """The database never takes what it was given, whoever asks."""
 
 
 class Place(NamedTuple):
@@ -196,9 +202,12 @@ class Link:
             cursor.execute(query, values or None)
             return cursor.fetchall() if cursor.description else []
 
-    def called(self, query: str, values: Sequence[Any]) -> list[Row]:
-        """The rows of a query whose values, binary and of known types, are sent beside it."""
-        with self._call():
+    def called(self, query: str, values: Sequence[Any], within_s: float) -> list[Row]:
+        """The rows of a query whose values, binary and of known types, are sent beside it.
+
+        It is to be answered within a time of its own.
+        """
+        with self._call(within_s):
             cursor = self._connection.execute(query, values, prepare=True, binary=True)
             return cursor.fetchall()
 
@@ -251,8 +260,8 @@ class Link:
         self._socket.close()
 
     @contextmanager
-    def _call(self) -> Iterator[None]:
-        self.deadline = time.monotonic() + self._limit_s
+    def _call(self, within_s: float | None = None) -> Iterator[None]:
+        self.deadline = time.monotonic() + (self._limit_s if within_s is None else within_s)
         try:
             with self._translated():
                 yield
@@ -288,13 +297,15 @@ def translate(error: psycopg.Error, place: str) -> RelayError:
             return StoreFull(f"the disk of {place} is full")
         case (_, "25006"):
             return StoreReadOnly(f"{place} is read-only: {why}")
+        case ("22" | "23", _):
+            return Unstorable(f"{place} does not take this: {why}")
         case ("XX" | "58", _):
             return StoreBroken(f"the database {place} failed: {why}")
         case _:
             return StoreUnavailable(f"{place} cannot do this now: {why}")
 
 
-def _line(error: psycopg.Error) -> str:
+def _line(error: Exception) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split())
 
@@ -302,26 +313,75 @@ def _line(error: psycopg.Error) -> str:
 def find_primary(place: Place, name: str, settings: Mapping[str, str]) -> psycopg.Connection[Row]:
     """Connect to the host that takes what is written.
 
+    All are asked at once. Once one has answered, the others get `GRACE_S`: one that is frozen takes
+    connections, and says nothing.
+
     Raises:
         StoreUnavailable: None does.
     """
-    found = list[tuple[str, psycopg.Connection[Row]]]()
-    failures = list[str]()
-    with ThreadPoolExecutor(len(place.hosts), thread_name_prefix="relay-connect") as threads:
-        asked = [threads.submit(_connect, place, host, name, settings) for host in place.hosts]
-        for answer in as_completed(asked):
-            try:
-                found.append(answer.result())
-            except psycopg.Error as exc:
-                failures.append(_line(exc))
+    asking = _Asking()
+    for host in place.hosts:
+        asking.ask(functools.partial(_connect, place, host, name, settings))
+    found, failures = asking.answers(len(place.hosts))
     primaries = sorted((one for one in found if one[0]), key=lambda one: one[0])
     for _, connection in found:
         if not primaries or connection is not primaries[-1][1]:
             connection.close()
     if not primaries:
-        why = "; ".join(failures) or "every host is a standby"
+        why = "; ".join(failures) or ("every host is a standby" if found else "nothing answers")
         raise LinkLost(f"{place.name} cannot be reached: {why}")
     return primaries[-1][1]
+
+
+_Connected = tuple[str, psycopg.Connection[Row]]
+
+
+class _Asking:
+    """Hosts that are asked at once, each by a thread; who answers too late is let go."""
+
+    def __init__(self) -> None:
+        self._answers: queue.SimpleQueue[_Connected | Exception] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._over = False
+
+    def ask(self, connect: Callable[[], _Connected]) -> None:
+        """Ask one."""
+        threading.Thread(target=self._ask, args=(connect,), daemon=True).start()
+
+    def answers(self, count: int) -> tuple[list[_Connected], list[str]]:
+        """What those answered that did so in time, and why others could not."""
+        found, failures = list[_Connected](), list[str]()
+        until = time.monotonic() + CONNECT_S + GRACE_S
+        for _ in range(count):
+            try:
+                answer = self._answers.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            until = min(until, time.monotonic() + GRACE_S)
+            if isinstance(answer, Exception):
+                failures.append(_line(answer))
+            else:
+                found.append(answer)
+        with self._lock:
+            self._over = True
+        while not self._answers.empty():
+            self._let_go(self._answers.get())
+        return found, failures
+
+    def _ask(self, connect: Callable[[], _Connected]) -> None:
+        try:
+            answer: _Connected | Exception = connect()
+        except Exception as exc:  # noqa: BLE001  (who waits for it is to know)
+            answer = exc
+        with self._lock:
+            if not self._over:
+                self._answers.put(answer)
+                return
+        self._let_go(answer)
+
+    def _let_go(self, answer: _Connected | Exception) -> None:
+        if not isinstance(answer, Exception):
+            answer[1].close()
 
 
 def _connect(

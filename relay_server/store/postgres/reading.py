@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from relay_server.store.postgres.database import Database
-from relay_server.store.postgres.link import Link
+from relay_server.store.postgres.link import Link, LinkLost
 from relay_server.store.sql.jobs import Operation
 
 T = TypeVar("T")
@@ -35,7 +35,13 @@ class ReadingThread:
 
     async def ask(self, query: Operation[T]) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: query(self.database))
+        return await loop.run_in_executor(self._thread, self._answer, query)
+
+    def _answer(self, query: Operation[T]) -> T:
+        try:
+            return query(self.database)
+        except LinkLost:  # perhaps long ago, and nobody has asked since
+            return query(self.database)
 
     async def close(self, *, abandon: bool) -> None:
         await asyncio.to_thread(self._thread.shutdown)

@@ -12,7 +12,7 @@ from relay_server.store.copying import Table
 from relay_server.store.postgres.database import prepare
 from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.neighbours import ALIVE_S
-from relay_server.store.postgres.writer import digest_of
+from relay_server.store.postgres.rows import digest_of
 from relay_server.store.sql.database import Row
 
 

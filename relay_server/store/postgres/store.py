@@ -23,12 +23,16 @@ from relay_server.errors import ChannelNotFound, InvalidValue, StoreBroken, Stor
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Feed, Progressed
 from relay_server.store.interface import Space, Waiter
+from relay_server.store.postgres.appending import LEAST_S
 from relay_server.store.postgres.database import Database, prepare
 from relay_server.store.postgres.link import Link, Place, Watch
 from relay_server.store.postgres.neighbours import Catalogue, Neighbours, read_catalogue
+from relay_server.store.postgres.primary import Primary
 from relay_server.store.postgres.reading import ReadingThread
+from relay_server.store.postgres.rows import digest_of
+from relay_server.store.postgres.spool import FOLDER_NAME, Spool
 from relay_server.store.postgres.trust import check
-from relay_server.store.postgres.writer import Writer, digest_of
+from relay_server.store.postgres.writer import Writer
 from relay_server.store.sql.audit import SqlAudit
 from relay_server.store.sql.catalogue import SqlCatalogue
 from relay_server.store.sql.edited import SqlEdited
@@ -55,7 +59,6 @@ log = structlog.get_logger()
 
 RECORD_WITHIN_S = 0.05  # for progress to be written, together
 RECORD_AGAIN_S = 1.0  # after it could not be
-APPEND_S = 1.0  # for webhooks to be stored by one call
 OPERATE_S = 10.0  # for a statement of anything else; its senders have deadlines of their own
 LISTEN_S = 2.0  # for a look at what others did
 READ_S = 5.0  # for a question to be answered
@@ -79,6 +82,7 @@ class PostgresStore(
         connect: Makes a link, by its name.
         watch: Of these links.
         on_broken: Called once when the database failed.
+        spool: Where webhooks wait while it is away.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class PostgresStore(
         connect: Callable[[str], Link],
         watch: Watch,
         on_broken: Callable[[StoreBroken], None],
+        spool: Spool,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._replica = replica
@@ -106,8 +111,8 @@ class PostgresStore(
         self._neighbours = Neighbours(
             replica, listen, self._read_catalogue, known, self._cache, self.feed
         )
-        tell, tell_others = self.feed.tell, self._neighbours.tell
-        self._writer = Writer(connect, self._write_pending, tell, tell_others, on_broken)
+        first, tell, tell_others = self._write_pending, self.feed.tell, self._neighbours.tell
+        self._writer = Writer(connect, first, tell, tell_others, on_broken, spool, self.space)
 
     async def begun(self) -> None:
         """Return once other replicas are known, as far as they can be."""
@@ -270,36 +275,42 @@ def is_made(place: Place) -> bool:
 async def open_postgres(
     place: Place,
     on_broken: Callable[[StoreBroken], None],
+    data_dir: Path,
+    spool_bytes: int,
     trust: Callable[[Link], None] = check,
 ) -> PostgresStore:
     """Open the store in a database, as `opening.open_store` says.
 
     Args:
         place: Where it is.
-        on_broken: Called once, when it failed.
-        trust: Looks whether it may be trusted; raises `Untrusted`.
+        on_broken: Called once, when it, or the spool's disk, failed.
+        data_dir: Where its spool is.
+        spool_bytes: What webhooks in that may take.
+        trust: Looks whether the database may be trusted; raises `Untrusted`.
     """
     watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
     limits = {
         "listen": LISTEN_S,
-        "append": APPEND_S,
+        "append": LEAST_S,
         "operate": OPERATE_S,
         "read": READ_S,
         "report": READ_S,
     }
 
-    def connect(name: str) -> Link:
+    def link(name: str) -> Link:
         reading = name in ("read", "report")
         return Link(place, f"relay/{name}", limits[name], watch, replica=replica, reading=reading)
 
-    def begin() -> None:
+    def begin() -> Spool:
         with link_alone(place) as link:
             trust(link)
             prepare(link)
+        return Spool(data_dir / FOLDER_NAME / replica.replace("/", "-"), spool_bytes)
 
     try:
-        await asyncio.to_thread(begin)
-        store = PostgresStore(replica, connect, watch, on_broken)
+        spool = await asyncio.to_thread(begin)
+        connect = Primary(link).connect
+        store = PostgresStore(replica, connect, watch, on_broken, spool)
     except BaseException:
         await asyncio.to_thread(watch.close)
         raise

@@ -34,14 +34,14 @@ class DirLock:
         self._path = data_dir / "relay.lock"
         self._fd = -1
 
-    def acquire(self) -> None:
+    def acquire(self, patience_s: float = PATIENCE_S) -> None:
         """Take the lock.
 
         Raises:
-            StoreLocked: Another process holds it, and did for a second.
+            StoreLocked: Another process holds it, and did for so long.
         """
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while not self._try():
             if time.monotonic() >= deadline:
                 owner = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"

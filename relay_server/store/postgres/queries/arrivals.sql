@@ -13,3 +13,10 @@ WHERE e.position >> @BITS = :channel AND e.sender_id = :sender_id AND e.digest =
             s.start >= (e.position & @MASK) OR EXISTS (
                 SELECT 1 FROM deliveries d WHERE d.subscription = s.number
                     AND d.sequence = (e.position & @MASK) AND d.state = @DISCARDED)));
+
+-- name: find_event
+-- By the id that its sender was answered, too.
+SELECT position FROM events WHERE id = :id
+UNION ALL
+SELECT e.position FROM aliases a JOIN events e ON e.id = a.event WHERE a.id = :id
+LIMIT 1;

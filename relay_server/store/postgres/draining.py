@@ -1,0 +1,183 @@
+"""The thread that brings what is spooled to the database, in the order in which it came.
+
+It works while `Appending` has no link: it makes one, brings all that waits, and gives the link to
+it. What it cannot bring now it tries again, for ever.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+
+import structlog
+
+from relay_server.errors import ChannelFull, ChannelNotFound, StoreBroken, StoreUnavailable
+from relay_server.store.feed import Change, EventsStored
+from relay_server.store.postgres.link import Link, Unstorable
+from relay_server.store.postgres.rows import Answer, Row, append_rows
+from relay_server.store.postgres.spool import Spool
+from relay_server.store.sql.positions import sequence_of
+
+log = structlog.get_logger()
+
+DRAIN_S = 2.0  # for some webhooks of a spool to be stored by one call
+AGAIN_S = 0.3  # until it is tried again, on average: that it is not at once is what counts
+REFUSED_AGAIN_S = 60.0  # between two tries to store what a full channel did not take
+CLOSING_S = 5.0  # for a spool to be drained at a stop; the next start goes on
+ALIAS = (
+    "INSERT INTO aliases SELECT * FROM (VALUES {}) AS one (id, event)"
+    " WHERE EXISTS (SELECT 1 FROM events e WHERE e.id = one.event) ON CONFLICT DO NOTHING"
+)
+
+
+class Draining:
+    """The thread.
+
+    Args:
+        spool: What it drains.
+        connect: Makes a link.
+        stored: Told each change, with the link.
+        give: Takes a link once nothing waits; False if something does by now.
+        fail: Told that the spool's disk failed.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        connect: Callable[[], Link],
+        stored: Callable[[Link, Sequence[Change]], None],
+        give: Callable[[Link], bool],
+        fail: Callable[[StoreBroken], None],
+    ) -> None:
+        self._spool = spool
+        self._connect = connect
+        self._stored = stored
+        self._give = give
+        self._fail = fail
+        self._needed = threading.Event()
+        self._closing = threading.Event()
+        self._ends_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="relay-drain", daemon=True)
+        self._thread.start()
+
+    def need(self) -> None:
+        """Have what waits brought, and a link given."""
+        self._needed.set()
+
+    def close(self) -> None:
+        """Bring what can be brought soon, and end."""
+        self._ends_at = time.monotonic() + CLOSING_S
+        self._closing.set()
+        self._needed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over():
+            if not self._needed.wait(REFUSED_AGAIN_S if self._spool.refused else None):
+                self._work(self._try_refused)
+            elif not self._work(self._drain):
+                self._closing.wait(random.uniform(0.5, 1.5) * AGAIN_S)  # noqa: S311  (no secret)
+
+    def _work(self, work: Callable[[Link], None]) -> bool:
+        """Do something by a link of its own; whether it went well."""
+        try:
+            link = self._connect()
+            try:
+                work(link)
+            except BaseException:
+                link.close()
+                raise
+        except StoreUnavailable as exc:
+            log.debug("what is spooled stays there", error=str(exc))
+            return False
+        except StoreBroken as exc:
+            self._fail(exc)
+            return False
+        except Exception as exc:  # without this thread nothing is stored any more
+            log.error("what is spooled cannot be stored", exc_info=exc)
+            return False
+        return True
+
+    def _is_over(self) -> bool:
+        if not self._closing.is_set():
+            return False
+        return not self._spool.waiting or time.monotonic() > self._ends_at
+
+    def _drain(self, link: Link) -> None:
+        count = 0
+        while not self._is_over() and (rows := self._spool.oldest()):
+            count += len(rows)
+            self._bring(link, rows)
+        if count:
+            log.info("what was spooled is stored", events=count, refused=self._spool.refused)
+        self._needed.clear()
+        if not self._give(link):  # more came
+            self._needed.set()
+            link.close()
+
+    def _try_refused(self, link: Link) -> None:
+        """A channel that was full may have room."""
+        if rows := self._spool.oldest(refused=True):
+            self._bring(link, rows, again=True)
+        link.close()
+
+    def _bring(self, link: Link, rows: Mapping[int, Row], *, again: bool = False) -> None:
+        """Store some, each alone where there is one among them that the database cannot read."""
+        try:
+            self._store(link, rows, again=again)
+        except (Unstorable, ValueError) as exc:
+            if len(rows) == 1:
+                self._settle(rows, dict.fromkeys(rows, str(exc)), again=again)
+                return
+            for number, row in rows.items():
+                self._bring(link, {number: row}, again=again)
+
+    def _store(self, link: Link, rows: Mapping[int, Row], *, again: bool) -> None:
+        numbers = sorted(rows, key=lambda number: rows[number].channel)  # the order within stays
+        answers = append_rows(link, [rows[n] for n in numbers], again=True, within_s=DRAIN_S)
+        found = dict(zip(numbers, answers, strict=True))
+        _note_aliases(link, [(rows[n].id, found[n].event) for n in numbers if found[n].event])
+        refused = {n: why for n in numbers if (why := _refusal(rows[n], found[n]))}
+        self._settle(rows, refused, again=again)
+        self._stored(link, _changes(rows, found))
+
+    def _settle(
+        self, rows: Mapping[int, Row], refused: Mapping[int, str], *, again: bool = False
+    ) -> None:
+        self._spool.settle(rows, refused, again=again)
+        if refused and not again:
+            log.error(
+                "webhooks that were answered 2xx cannot be stored: they stay in the spool",
+                events=len(refused),
+                reasons=sorted(set(refused.values())),
+            )
+
+
+def _note_aliases(link: Link, ids: Sequence[tuple[str, str]]) -> None:
+    """Have those that were stored under other ids found by what their senders were answered."""
+    others = [pair for pair in ids if pair[0] != pair[1]]
+    if others:
+        places = ", ".join(["(%s, %s)"] * len(others))
+        link.rows(ALIAS.format(places), tuple(chain.from_iterable(others)))
+
+
+def _refusal(row: Row, answer: Answer) -> str:
+    match answer.state:
+        case "g":
+            return str(ChannelNotFound(f"number {row.channel}"))
+        case "f":
+            return str(ChannelFull(row.max_bytes))
+        case _:
+            return ""
+
+
+def _changes(rows: Mapping[int, Row], answers: Mapping[int, Answer]) -> list[Change]:
+    """How far each channel is now; readers read the events themselves."""
+    up_to = dict[int, int]()
+    for number, answer in answers.items():
+        if answer.event == rows[number].id:
+            up_to[rows[number].channel] = sequence_of(answer.place)
+    return [EventsStored(channel, last) for channel, last in up_to.items()]

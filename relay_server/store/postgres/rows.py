@@ -1,0 +1,118 @@
+"""Webhooks as rows: what `append_v1` takes of each, and what it answers of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from relay_protocol.values import RequestHead
+from relay_server.errors import StoreBroken, StoreUnavailable
+from relay_server.store.bodies import crc
+from relay_server.store.postgres.link import Link
+from relay_server.store.sql.jobs import Arrival
+
+# As they are given to it, and as a spool keeps them.
+COLUMNS = (
+    *("channel", "window_ms", "max_bytes", "id", "received_at", "size", "key", "kind"),
+    *("sender_id", "digest", "request", "body", "checksum"),
+)
+NO_LIMIT = (1 << 62) - 1
+APPEND = (
+    "SELECT * FROM relay.append_v1(%s::boolean, %s::bigint[], %s::bigint[], %s::bigint[],"
+    " %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bytea[],"
+    " %s::bytea[], %s::bytea[], %s::bigint[], %s::bigint[])"
+)
+
+
+class Row(NamedTuple):
+    """A webhook as `append_v1` takes it."""
+
+    channel: int
+    window_ms: int
+    max_bytes: int
+    id: str
+    received_at: int
+    size: int
+    key: str
+    kind: str
+    sender_id: str | None
+    digest: bytes | None
+    request: bytes
+    body: bytes
+    checksum: int
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes."""
+        return self.size + len(self.request)
+
+
+class Answer(NamedTuple):
+    """What became of one.
+
+    Attributes:
+        state: `s` stored, `d` a duplicate of `event`, or itself if it was stored before, `f` its
+            channel is full, `g` its channel is gone.
+        place: The position of what is stored.
+        event: Its id.
+        first: Id of the first event of the same webhook, where this is a repeat.
+        differs: Another event has the same sender's id and another body.
+    """
+
+    state: str
+    place: int
+    event: str
+    first: str | None
+    differs: bool
+
+
+def row_of(arrival: Arrival) -> Row:
+    """A webhook that arrives."""
+    new, limit = arrival.new, arrival.held.channel.config.max_bytes
+    return Row(
+        arrival.channel,
+        arrival.window_ms,
+        NO_LIMIT if limit is None else limit,
+        new.id,
+        new.received_at,
+        len(new.body),
+        new.key,
+        new.kind,
+        new.sender_id,
+        None if new.sender_id is None else digest_of(new.request, new.body),
+        arrival.request,
+        new.body,
+        crc(arrival.request, crc(new.body)),
+    )
+
+
+def append_rows(
+    link: Link, rows: Sequence[Row], *, again: bool = False, within_s: float
+) -> list[Answer]:
+    """Store webhooks, those of a channel one after the other.
+
+    Args:
+        link: Its thread's.
+        rows: By channel, and in the order in which they came.
+        again: They may be stored already, by a call whose end nobody knows.
+        within_s: For the call to be answered.
+
+    Raises:
+        LinkLost: They may be stored, or not.
+        Unstorable: One of them never can be.
+        StoreUnavailable: None of them is stored.
+    """
+    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    in_the_clear = [None] * len(rows)
+    try:
+        found = link.called(APPEND, (again, *columns, in_the_clear), within_s)
+    except StoreBroken as exc:  # it may be mended, or another take its place
+        raise StoreUnavailable(str(exc)) from exc
+    return [Answer(*row) for row in found]
+
+
+def digest_of(request: RequestHead, body: bytes) -> bytes:
+    """Stands for a body, in its first half, and for method and target, in the second."""
+    line = f"{request.method} {request.request_target}".encode()
+    return hashlib.sha256(body).digest()[:16] + hashlib.sha256(line).digest()[:16]

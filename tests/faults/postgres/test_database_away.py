@@ -1,0 +1,168 @@
+"""The database dies, freezes or is replaced under load: every webhook is answered all the same.
+
+What is answered 2xx meanwhile lies in the server's spool, and comes to readers once the database is
+back: nothing is lost, nothing twice, each key in order, and its sequences have no gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Judged
+from tests.faults.postgres.conftest import Opening
+from tests.support.postgres import Cluster
+from tests.support.relay import Relay
+from tests.support.seeds import short_or_deep
+from tests.support.trial import Trial
+from tests.support.waiting import until_true
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ANSWERED_S = 1.5  # by Chatwoot's clock: it gives up at 5
+WINDOW = 32
+AWAY_S = 3.0
+AGAIN_S = 5.0  # after a promotion; a busy machine takes longer than the server
+TIMES = short_or_deep(1, 10)
+MANY = short_or_deep(60, 600)
+
+
+async def spooled(relay: Relay, metric: str = "relay_spooled") -> int:
+    """What waits on the server's disk."""
+    lines = (await relay.metrics()).splitlines()
+    [count] = [line.split()[1] for line in lines if line.startswith(f"{metric} ")]
+    return round(float(count))
+
+
+async def drained(relay: Relay) -> None:
+    """Return once nothing waits there."""
+
+    async def is_empty() -> bool:
+        return not await spooled(relay)
+
+    await until_true(is_empty)
+
+
+async def check(trial: Trial, judged: Judged, fault: str, times: int = TIMES) -> None:
+    """Judge a trial in which no webhook was to be refused."""
+    verdict = await trial.verdict()
+    judged(verdict, fault, times, duplicates=WINDOW * times)
+    said = [one for one in trial.ledger.said if one.answered is not None]
+    assert {one.refused for one in trial.ledger.said} <= {None}
+    assert max((one.answered or 0.0) - one.began for one in said) <= ANSWERED_S
+    await check_gapless(trial)
+
+
+async def check_gapless(trial: Trial) -> None:
+    """Each is stored once, and nothing is between them."""
+    sequences = [event["sequence"] for event in await trial.relay.events()]
+    assert sequences == list(range(len(sequences), 0, -1))
+    assert len(sequences) == len(trial.ledger.accepted)
+
+
+async def test_killed_and_started_again(primary: Cluster, opening: Opening, judged: Judged) -> None:
+    async with opening() as trial:
+        client = await trial.connect()
+        async with trial.talking() as talk:
+            for _ in range(TIMES):
+                await talk.accepts(MANY)
+                primary.kill()
+                await talk.accepts(MANY)
+                assert await spooled(trial.relay)
+                assert await trial.relay.is_ready()
+                primary.start()
+                await talk.accepts(MANY)
+        await drained(trial.relay)
+        assert client.alive, client.errors
+        await check(trial, judged, "PostgreSQL killed")
+
+
+async def test_frozen_and_its_standby_promoted(
+    primary: Cluster, standby: Cluster, opening: Opening, judged: Judged
+) -> None:
+    """As a machine that the network has lost: it takes connections, and answers nothing."""
+    async with opening(standby) as trial:
+        client = await trial.connect()
+        with ExitStack() as stack:
+            async with trial.talking() as talk:
+                await talk.accepts(MANY)
+                stack.enter_context(primary.frozen())
+                await talk.accepts(MANY)
+                await asyncio.to_thread(standby.promote)
+                async with asyncio.timeout(AGAIN_S):
+                    await drained(trial.relay)
+                await talk.accepts(MANY)
+            assert client.alive, client.errors
+            await check(trial, judged, "PostgreSQL frozen, its standby promoted", 1)
+
+
+async def test_its_standby_frozen(
+    primary: Cluster, standby: Cluster, opening: Opening, judged: Judged
+) -> None:
+    """Nothing is confirmed that the standby has not: so commits wait, and webhooks do not."""
+    async with opening(standby) as trial:
+        await trial.connect()
+        async with trial.talking() as talk:
+            for _ in range(TIMES):
+                await talk.accepts(MANY)
+                with standby.frozen():
+                    await asyncio.sleep(AWAY_S)  # the time is what is tested
+                    assert await spooled(trial.relay)
+                await talk.accepts(MANY)
+        await drained(trial.relay)
+        await check(trial, judged, "a standby frozen")
+
+
+@pytest.mark.parametrize("room", ["0", "30000"])
+async def test_without_room_in_the_spool_webhooks_are_refused(
+    room: str, primary: Cluster, opening: Opening, judged: Judged
+) -> None:
+    """The control of all the others, too: with no spool at all nobody is answered 2xx."""
+    async with opening(spool_max_bytes=room) as trial:
+        await trial.connect()
+        async with trial.talking() as talk:
+            await talk.accepts(MANY)
+            primary.kill()
+
+            async def is_refused() -> bool:
+                return any(one.refused in (429, 503) for one in trial.ledger.said)
+
+            await until_true(is_refused)
+            assert bool(await spooled(trial.relay)) is (room != "0")
+            assert "relay_store_taking 0.0" in await trial.relay.metrics()
+            primary.start()
+            await talk.accepts(MANY)
+        judged(await trial.verdict(), f"PostgreSQL killed, {room} bytes of spool", 1, duplicates=32)
+        assert "relay_store_taking 1.0" in await trial.relay.metrics()
+
+
+async def test_a_server_that_dies_leaves_its_spool_to_the_next(
+    primary: Cluster, opening: Opening, judged: Judged
+) -> None:
+    async with opening() as trial:
+        await trial.connect()
+        for _ in range(TIMES):
+            async with trial.talking() as talk:
+                await talk.accepts(MANY)
+                primary.kill()
+                await talk.accepts(MANY)
+                trial.relay.server.kill()
+                primary.start()
+                await trial.relay.start()
+                await drained(trial.relay)
+                await talk.accepts(MANY)
+        verdict = await trial.verdict()
+        judged(verdict, "PostgreSQL and the server killed", TIMES, duplicates=WINDOW * TIMES)
+        await check_gapless(trial)
+        assert len(folders(trial.relay)) == 1
+        trial.relay.server.terminate()
+        assert await trial.relay.server.exit_status() == 0
+        assert not folders(trial.relay)
+
+
+def folders(relay: Relay) -> list[Path]:
+    """The spools there are."""
+    return list((relay.data_dir / "spool").iterdir())
