@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay_client.interrupts import Interrupts
 from relay_client.options import Json, run
 from relay_terminal.usage import App
 from relay_terminal.words import _
@@ -89,6 +88,7 @@ async def _serve(
 
     from relay_client.chatwoot.bot import Bot
     from relay_client.chatwoot.server import serving
+    from relay_client.interrupts import Interrupts
 
     interrupts, stop = Interrupts(), asyncio.Event()
     interrupts.on_first = stop.set

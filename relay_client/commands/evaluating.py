@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +18,8 @@ from relay_terminal.usage import App
 from relay_terminal.words import _, plural
 
 if TYPE_CHECKING:
+    import asyncio
+
     from relay_client.chatwoot import BotSettings, Reply
     from relay_client.chatwoot.evaluation import Answered, PastTurn
     from relay_client.chatwoot.events import Event
@@ -53,6 +54,8 @@ async def evaluate(
 
     Nothing is sent to anybody, and nothing is kept.
     """
+    import asyncio
+
     from relay_client.chatwoot.evaluation import past_turns
     from relay_client.chatwoot.server import load_reply
     from relay_client.chatwoot.settings import read_settings
@@ -110,6 +113,8 @@ async def _show(
 
 async def _webhooks(given: Given, found: Sequence[Any]) -> list[tuple[float, Event]]:
     """Events' bodies, read, each with when it came; what is none of Chatwoot's is left out."""
+    import asyncio
+
     from relay_client.chatwoot.events import UnreadableEvent, parse
 
     free = asyncio.Semaphore(BODIES_AT_ONCE)
