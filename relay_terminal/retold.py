@@ -33,7 +33,8 @@ def retold(text: str) -> str:
 
 def told(error: RelayError) -> tuple[str, str]:
     """What is said of an error, and the hint, in the reader's language."""
-    facts = [retold(fact) if isinstance(fact, str) else fact for fact in error.facts]
+    # A fact of one word is a name, which nobody translates: a channel may be called "none".
+    facts = [retold(f) if isinstance(f, str) and " " in f else f for f in error.facts]
     return _(error.message).format(*facts), retold(error.hint)
 
 

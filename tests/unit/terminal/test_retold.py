@@ -57,6 +57,7 @@ def test_english_stays_as_it_is() -> None:
     ("error", "said"),
     [
         (ChannelNotFound("a {b}"), "nenhum canal tem o nome 'a {b}'"),
+        (ChannelNotFound("none"), "nenhum canal tem o nome 'none'"),
         (InvalidValue("a channel needs a name"), "um canal precisa de um nome"),
         (InvalidValue("'x' is no network such as 203.0.113.0/24"), "'x' não é uma rede como "),
     ],
