@@ -15,7 +15,7 @@ from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.timeline import time_line
 from relay_server.dashboard.visit import Fields, Visitor, explain, form, page, see
-from relay_server.errors import EventNotFound, InvalidValue
+from relay_server.errors import InvalidValue
 from relay_server.operations.bodies import ComparePage, TreePage, compare, show_tree
 from relay_server.operations.edited import NewEdit, create_edited
 from relay_server.operations.events import event_body, show_event
@@ -159,7 +159,7 @@ async def show_difference(request: web.Request, visitor: Visitor) -> web.Respons
         query = EventQuery(channel=b.channel, kind=b.kind, before=b.sequence, limit=1)
         before = (await list_events(who, query)).events
         if not before:
-            raise EventNotFound(f"before {b.id}")
+            raise InvalidValue(_("no event of its kind came before it"))
         asked = before[0].id
     a = await show_event(who, asked)
     expected = "expected" in request.query

@@ -166,7 +166,9 @@ async def test_formatting_keeps_digits_names_and_texts(relay: Relay, page: Page)
 async def test_an_event_is_compared_with_the_one_before_of_its_kind(
     relay: Relay, page: Page
 ) -> None:
-    await send(relay, b'{"event": "a", "content": "x", "id": 1}')
+    first = await send(relay, b'{"event": "a", "content": "x", "id": 1}')
+    await page.goto(f"{relay.url}/compare?a=previous&b={first}")
+    await expect(page.get_by_role("heading")).to_have_text("no event of its kind came before it")
     await send(relay, b'{"event": "b"}')
     event = await send(relay, b'{"event": "a", "content": 7, "id": 2}')
     await page.goto(f"{relay.url}/events/{event}")

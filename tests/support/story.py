@@ -49,7 +49,7 @@ class Story:
             "event-bytes": f"/events/{self.ids['bytes']}",
             "edit": f"/events/{message}/edit",
             "script": f"/events/{message}/as/curl",
-            "compare": f"/compare?a=previous&b={self.ids['agent_bot_message_created']}",
+            "compare": f"/compare?a=previous&b={failed}",
         }
 
 
