@@ -4,7 +4,8 @@ What a store keeps, an API hands on and an error was raised with is a whole Engl
 target answered 503`. `locale/retold.json` has the templates of them, `the target answered
 {status}`, which `make words` gathers where they are written. A text is looked up by the template
 that it fits, the one with the longest constant part first; what stands in the fields is looked up
-in turn. What fits none, as the words of another version may, stays as it is.
+in turn, but for what is one word: that is a name, as of a channel called "none". What fits none,
+as the words of another version may, stays as it is.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ def retold(text: str) -> str:
 
 
 def told(error: RelayError) -> tuple[str, str]:
-    """What is said of an error, and the hint, in the reader's language."""
-    # A fact of one word is a name, which nobody translates: a channel may be called "none".
+    """What is said of an error, and the hint, in the reader's language; names stay as they are."""
     facts = [retold(f) if isinstance(f, str) and " " in f else f for f in error.facts]
     return _(error.message).format(*facts), retold(error.hint)
 
@@ -62,7 +62,7 @@ def _retold(text: str, known: gettext.NullTranslations) -> str:
         return said
     for template in _templates():
         if (fields := template.fields_of(text)) is not None:
-            filled = {name: _retold(value, known) for name, value in fields.items()}
+            filled = {n: _retold(v, known) if " " in v else v for n, v in fields.items()}
             return known.gettext(template.text).format(**filled)
     before, colon, rest = text.partition(": ")  # where something is: what is wrong with it
     return f"{before}: {_retold(rest, known)}" if colon else text
