@@ -136,7 +136,7 @@ class Appending:
                 for one in batch:
                     self._append([one])
             return True
-        except StoreUnavailable as exc:
+        except (StoreUnavailable, StoreBroken) as exc:  # what is broken may be mended, or replaced
             self._suspend(link, exc)
             return False
         ordered = [arrival for arrival, _ in pairs]
@@ -146,7 +146,7 @@ class Appending:
             self._tell_others(link, changes, None)
         return True
 
-    def _suspend(self, link: Link, why: StoreUnavailable) -> None:
+    def _suspend(self, link: Link, why: RelayError) -> None:
         log.warning("the database does not take webhooks: they are spooled", error=str(why))
         link.close()
         with self._handing:

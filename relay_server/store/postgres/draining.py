@@ -137,9 +137,13 @@ class Draining:
 
     def _store(self, link: Link, rows: Mapping[int, Row], *, again: bool) -> None:
         numbers = sorted(rows, key=lambda number: rows[number].channel)  # the order within stays
-        answers = append_rows(link, [rows[n] for n in numbers], again=True, within_s=DRAIN_S)
+        given = [rows[n] for n in numbers]
+        try:
+            answers = append_rows(link, given, again=True, within_s=DRAIN_S)
+            _note_aliases(link, given, answers)
+        except StoreBroken as exc:  # not the spool's disk: it may be mended, or replaced
+            raise StoreUnavailable(str(exc)) from exc
         found = dict(zip(numbers, answers, strict=True))
-        _note_aliases(link, [(rows[n].id, found[n].event) for n in numbers if found[n].event])
         refused = {n: why for n in numbers if (why := _refusal(rows[n], found[n]))}
         self._settle(rows, refused, again=again)
         self._stored(link, _changes(rows, found))
@@ -156,9 +160,10 @@ class Draining:
             )
 
 
-def _note_aliases(link: Link, ids: Sequence[tuple[str, str]]) -> None:
+def _note_aliases(link: Link, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
     """Have those that were stored under other ids found by what their senders were answered."""
-    others = [pair for pair in ids if pair[0] != pair[1]]
+    pairs = [(row.id, answer.event) for row, answer in zip(rows, answers, strict=True)]
+    others = [(own, event) for own, event in pairs if event and event != own]
     if others:
         places = ", ".join(["(%s, %s)"] * len(others))
         link.rows(ALIAS.format(places), tuple(chain.from_iterable(others)))

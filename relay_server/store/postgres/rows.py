@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from relay_protocol.values import RequestHead
-from relay_server.errors import StoreBroken, StoreUnavailable
 from relay_server.store.bodies import crc
 from relay_server.store.postgres.link import Link
 from relay_server.store.sql.jobs import Arrival
@@ -101,14 +100,11 @@ def append_rows(
     Raises:
         LinkLost: They may be stored, or not.
         Unstorable: One of them never can be.
-        StoreUnavailable: None of them is stored.
+        StoreUnavailable, StoreBroken: None of them is stored.
     """
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
     in_the_clear = [None] * len(rows)
-    try:
-        found = link.called(APPEND, (again, *columns, in_the_clear), within_s)
-    except StoreBroken as exc:  # it may be mended, or another take its place
-        raise StoreUnavailable(str(exc)) from exc
+    found = link.called(APPEND, (again, *columns, in_the_clear), within_s)
     return [Answer(*row) for row in found]
 
 

@@ -27,7 +27,7 @@ WINDOW = 32
 AWAY_S = 3.0
 AGAIN_S = 5.0  # after a promotion; a busy machine takes longer than the server
 TIMES = short_or_deep(1, 10)
-MANY = short_or_deep(60, 600)
+MANY = short_or_deep(60, 200)
 
 
 async def spooled(relay: Relay, metric: str = "relay_spooled") -> int:

@@ -9,7 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from relay_server.errors import InvalidValue, StoreFull, StoreReadOnly, StoreUnavailable
-from relay_server.store.postgres.link import Link, LinkLost, Place, Watch, read_place
+from relay_server.store.postgres.link import (
+    Link,
+    LinkLost,
+    Place,
+    Unstorable,
+    Watch,
+    read_place,
+)
 from tests.support.needs import lacks
 from tests.support.postgres import programs, shared_cluster
 from tests.support.processes import free_port
@@ -104,6 +111,7 @@ def test_a_commit_that_somebody_let_go_is_none(link: Link) -> None:
         ("53100", StoreFull),
         ("25006", StoreReadOnly),
         ("57P01", LinkLost),
+        ("22P05", Unstorable),
         ("42P01", StoreUnavailable),
     ],
 )

@@ -1,0 +1,86 @@
+"""Who looks for a primary that is away, and how often."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from relay_server.store.postgres import primary
+from relay_server.store.postgres.link import Link, LinkLost
+from relay_server.store.postgres.primary import Primary
+
+LINK = object.__new__(Link)
+
+
+class Database:
+    """One that is there, or is not.
+
+    Attributes:
+        asked: How often a link to it was made, or tried to be.
+        answers: Set while it says whether it is there.
+    """
+
+    def __init__(self) -> None:
+        self.is_there, self.asked = False, 0
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def link(self, _: str) -> Link:
+        self.asked += 1
+        self.answers.wait()
+        if not self.is_there:
+            raise LinkLost("it is away")
+        return LINK
+
+
+def tries(looked: Primary, count: int) -> int:
+    """How many of some at once get no link."""
+
+    def is_refused(_: int) -> bool:
+        try:
+            looked.connect("read")
+        except LinkLost as exc:
+            assert "it is away" in str(exc)  # noqa: PT017  (each that is refused says why)
+            return True
+        return False
+
+    with ThreadPoolExecutor(count) as threads:
+        return sum(threads.map(is_refused, range(count)))
+
+
+def test_while_it_is_away_one_looks_and_all_others_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(primary, "SHORTEST_S", 0.05)
+    monkeypatch.setattr(primary, "LONGEST_S", 0.05)
+    database = Database()
+    looked = Primary(database.link)
+    assert tries(looked, 1) == 1
+    assert tries(looked, 20) == 20
+    assert database.asked == 1
+
+    time.sleep(0.06)  # the pace is what is tested
+    database.answers.clear()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(tries, looked, 1)
+        while database.asked < 2:
+            time.sleep(0.001)  # a thread of another has no event
+        assert tries(looked, 8) == 8
+        database.answers.set()
+        assert first.result() == 1
+    assert database.asked == 2
+
+
+def test_once_it_is_back_everybody_gets_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(primary, "SHORTEST_S", 0.0)
+    monkeypatch.setattr(primary, "LONGEST_S", 0.0)
+    database = Database()
+    looked = Primary(database.link)
+    assert tries(looked, 1) == 1
+    database.is_there = True
+    assert tries(looked, 1) == 0
+    assert tries(looked, 9) == 0
+    assert database.asked == 11
