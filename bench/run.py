@@ -34,6 +34,7 @@ from bench.ways import (
     Way,
     direct,
     mortal,
+    postgres,
     relay,
     sealed,
     ssh,
@@ -56,6 +57,7 @@ OPEN_WAY: dict[str, Opener] = {
     "unindexed": unindexed,
     "sealed": sealed,
     "mortal": mortal,
+    "postgres": postgres,
     "unwatched": unwatched,
 }
 USUAL = ("direct", "ssh", "viaduct", "relay")

@@ -23,6 +23,7 @@ from bench.processes import (
     wait_until,
 )
 from bench.trees import in_tree, relay_command
+from tests.support.postgres import Cluster, programs
 
 UNWATCHED = """
 from unittest import mock
@@ -208,6 +209,24 @@ def sealed(folder: Path, target_port: int) -> Iterator[RelayWay]:
     key = base64.b64encode(os.urandom(32)).decode()
     with relay(folder, target_port, RELAY_SERVER_BODY_KEYS=key) as way:
         yield way
+
+
+@contextmanager
+def postgres(folder: Path, target_port: int) -> Iterator[RelayWay]:
+    """Relay with its store in a PostgreSQL of its own, on the same disk.
+
+    Raises:
+        BenchError: There is no PostgreSQL here.
+    """
+    if programs() is None:
+        raise BenchError("PostgreSQL is missing (Debian: apt-get install postgresql)")
+    key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    with Cluster() as cluster:
+        url = cluster.url()
+        with relay(
+            folder, target_port, RELAY_SERVER_STORE_URL=url, RELAY_SERVER_SECRET_KEY=key
+        ) as way:
+            yield way
 
 
 @contextmanager
