@@ -209,8 +209,9 @@ async def test_whoever_is_on_the_host_may_do_everything(
     name = (await ana.ok("POST", "canary"))["channel"]
     copied: list[Path] = []
 
-    async def backup(_: MemoryStore, file: Path) -> None:
+    async def backup(_: MemoryStore, file: Path) -> list[str]:
         copied.append(file)
+        return ["k1"]
 
     monkeypatch.setattr(MemoryStore, "backup", backup)
     async with host(served) as api:
@@ -219,7 +220,8 @@ async def test_whoever_is_on_the_host_may_do_everything(
         assert status["settings"]["port"] == {"value": 8802, "source": "default"}
         assert status["connections"] == 0
         assert (await api.call("GET", f"events?channel={name}"))["events"] == []
-        assert await api.call("POST", "backup", {"file": "/x/y"}) == {"file": "/x/y"}
+        said = await api.call("POST", "backup", {"file": "/x/y"})
+        assert said == {"file": "/x/y", "body_keys": ["k1"]}
     assert copied == [Path("/x/y")]
 
 
