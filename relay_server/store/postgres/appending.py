@@ -55,7 +55,7 @@ from relay_server.values import Appended, Event
 log = structlog.get_logger()
 
 APPEND_S = 1.0  # for a webhook to be stored by the database, from when it came
-LEAST_S = 0.25  # for a call, whatever its webhooks have waited before
+LEAST_S = 0.1  # for a call, whatever its webhooks have waited before
 
 
 class Appending:

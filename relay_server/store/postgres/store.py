@@ -23,7 +23,6 @@ from relay_server.errors import ChannelNotFound, InvalidValue, StoreBroken, Stor
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Feed, Progressed
 from relay_server.store.interface import Space, Waiter
-from relay_server.store.postgres.appending import LEAST_S
 from relay_server.store.postgres.database import Database, prepare
 from relay_server.store.postgres.link import Link, Place, Watch
 from relay_server.store.postgres.neighbours import Catalogue, Neighbours, read_catalogue
@@ -59,6 +58,7 @@ log = structlog.get_logger()
 
 RECORD_WITHIN_S = 0.05  # for progress to be written, together
 RECORD_AGAIN_S = 1.0  # after it could not be
+TELL_S = 0.25  # for others to be told of webhooks: the next ones wait meanwhile
 OPERATE_S = 10.0  # for a statement of anything else; its senders have deadlines of their own
 LISTEN_S = 2.0  # for a look at what others did
 READ_S = 5.0  # for a question to be answered
@@ -291,7 +291,7 @@ async def open_postgres(
     watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
     limits = {
         "listen": LISTEN_S,
-        "append": LEAST_S,
+        "append": TELL_S,
         "operate": OPERATE_S,
         "read": READ_S,
         "report": READ_S,

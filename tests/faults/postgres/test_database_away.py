@@ -69,11 +69,11 @@ async def test_killed_and_started_again(primary: Cluster, opening: Opening, judg
         async with trial.talking() as talk:
             for _ in range(TIMES):
                 await talk.accepts(MANY)
-                primary.kill()
+                await asyncio.to_thread(primary.kill)
                 await talk.accepts(MANY)
                 assert await spooled(trial.relay)
                 assert await trial.relay.is_ready()
-                primary.start()
+                await asyncio.to_thread(primary.start)
                 await talk.accepts(MANY)
         await drained(trial.relay)
         assert client.alive, client.errors
@@ -125,7 +125,7 @@ async def test_without_room_in_the_spool_webhooks_are_refused(
         await trial.connect()
         async with trial.talking() as talk:
             await talk.accepts(MANY)
-            primary.kill()
+            await asyncio.to_thread(primary.kill)
 
             async def is_refused() -> bool:
                 return any(one.refused in (429, 503) for one in trial.ledger.said)
@@ -133,7 +133,7 @@ async def test_without_room_in_the_spool_webhooks_are_refused(
             await until_true(is_refused)
             assert bool(await spooled(trial.relay)) is (room != "0")
             assert "relay_store_taking 0.0" in await trial.relay.metrics()
-            primary.start()
+            await asyncio.to_thread(primary.start)
             await talk.accepts(MANY)
         judged(await trial.verdict(), f"PostgreSQL killed, {room} bytes of spool", 1, duplicates=32)
         assert "relay_store_taking 1.0" in await trial.relay.metrics()
@@ -147,10 +147,10 @@ async def test_a_server_that_dies_leaves_its_spool_to_the_next(
         for _ in range(TIMES):
             async with trial.talking() as talk:
                 await talk.accepts(MANY)
-                primary.kill()
+                await asyncio.to_thread(primary.kill)
                 await talk.accepts(MANY)
                 trial.relay.server.kill()
-                primary.start()
+                await asyncio.to_thread(primary.start)
                 await trial.relay.start()
                 await drained(trial.relay)
                 await talk.accepts(MANY)
