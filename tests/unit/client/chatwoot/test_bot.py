@@ -214,7 +214,7 @@ async def test_a_wrong_token_alarms_and_stops_all_posting(trial: Trial) -> None:
         Fault(WRITES, 502, done=True),  # it was sent, and the answer got lost
         Fault("GET conversations/318", 500, times=2),
     ],
-    ids=str,
+    ids=lambda fault: f"{fault.call} {fault.status}",
 )
 async def test_a_chatwoot_that_fails_for_a_while_gets_the_answer_once(
     trial: Trial, fault: Fault
