@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
+import psycopg
 import pytest
 
 from relay_server.errors import InvalidValue, StoreFull, StoreReadOnly, StoreUnavailable
@@ -20,8 +23,11 @@ from relay_server.store.postgres.link import (
 from tests.support.needs import lacks
 from tests.support.postgres import programs, shared_cluster
 from tests.support.processes import free_port
+from tests.support.waiting import until
 
 SECRET = "hunter2"
+CANCEL = (80_877_102).to_bytes(4, "big")  # in place of a version of the protocol
+PLAIN = "postgresql://postgres@127.0.0.1:{}/postgres?sslmode=disable&gssencmode=disable"
 
 
 @pytest.fixture
@@ -135,3 +141,66 @@ def test_text_keeps_what_postgres_has_no_place_for(link: Link) -> None:
     text = "a\0b\U0010ffffc\U0010ffff0"
     assert link.rows("SELECT %(text)s::text", {"text": text}) == [(text,)]
     assert link.rows("SELECT sum(n) FROM generate_series(1, 3) AS s (n)") == [(6,)]
+
+
+class Counting:
+    """A way to the database that counts who asks it to cancel something."""
+
+    def __init__(self, port: int) -> None:
+        self.cancels = 0
+        self._port = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                threading.Thread(target=self._talk, args=(client,), daemon=True).start()
+
+    def _talk(self, client: socket.socket) -> None:
+        head = client.recv(8, socket.MSG_WAITALL)
+        self.cancels += head[4:] == CANCEL
+        server = socket.create_connection(("127.0.0.1", self._port))
+        server.sendall(head)
+        for source, sink in ((client, server), (server, client)):
+            threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def counting() -> Iterator[Counting]:
+    """A way to the shared database."""
+    if programs() is None:
+        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    counting = Counting(shared_cluster().port)
+    yield counting
+    counting.close()
+
+
+async def test_no_cancel_request_is_ever_sent(watch: Watch, counting: Counting) -> None:
+    """Neither where a call takes too long, nor where a link is closed under one."""
+    place = read_place(PLAIN.format(counting.port))
+    late, closed = (Link(place, "relay/test", 0.2, watch) for _ in range(2))
+    with pytest.raises(LinkLost):
+        late.rows("SELECT pg_sleep(1)")
+    threading.Timer(0.05, closed.abandon).start()
+    with pytest.raises(LinkLost):
+        closed.rows("SELECT pg_sleep(1)")
+    closed.close()
+    assert counting.cancels == 0
+
+    # It would be seen.
+    with psycopg.connect(PLAIN.format(counting.port)) as connection:
+        connection.cancel_safe()
+    await until(lambda: counting.cancels == 1)
