@@ -78,15 +78,6 @@ class Commands(TyperGroup):
         """Its help, with a line a command."""
         return "\n".join(_help(self, ctx))
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Its options; typer's own on completion are old, and write no more into users' files."""
-        found: dict[str, Any] = {one.name: one for one in super().get_params(ctx)}
-        if "install_completion" in found:
-            install, show = found["install_completion"], found["show_completion"]
-            install.hidden = show.hidden = True
-            install.callback = show.callback = _complete
-        return [*found.values()]
-
     def make_context(self, *args: Any, **more: Any) -> Any:
         """All below have `-h`, too."""
         return super().make_context(*args, **(_HELP_NAMES | more))
@@ -130,7 +121,11 @@ class App(typer.Typer):
 @functools.cache
 def made(app: typer.Typer) -> Any:
     """All its commands, as typer makes them of their functions' signatures: tens of ms of work."""
-    return typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
+    for one in command.params:  # typer's own are old, and write no more into users' files
+        if one.name in ("install_completion", "show_completion"):
+            one.hidden, one.callback = True, _complete
+    return command
 
 
 def told(error: Any) -> tuple[str, str]:

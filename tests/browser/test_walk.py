@@ -56,7 +56,8 @@ async def test_why_an_event_had_no_answer_is_found_and_it_is_sent_again_edited(
     await press("button", "Send")
     await expect(page.get_by_text("It is sent, to this subscription alone.")).to_be_visible()
     await expect(page.locator("#answers")).to_contain_text("delivered · 200")
-    assert b"torta" in target.arrivals[-1].body
+    # The first one may have come once more since.
+    assert any(b"torta" in arrival.body for arrival in target.arrivals)
     assert clicks <= MOST_CLICKS
     assert time.monotonic() - began < WITHIN_S
 

@@ -140,11 +140,11 @@ def test_what_is_a_sentence(code: str, found: list[str]) -> None:
 
 def test_the_catalogues_are_what_is_said() -> None:
     """`make words` writes them."""
-    assert words.TEMPLATE.read_bytes() == words.template()
-    assert retold.TEMPLATES.read_bytes() == words.retold_list()
+    made = {words.TEMPLATE: words.template(), retold.TEMPLATES: words.retold_list()}
     for file in words.translations():
-        po, mo = words.translated(file)
-        assert (file.read_bytes(), file.with_suffix(".mo").read_bytes()) == (po, mo), file
+        made[file], made[file.with_suffix(".mo")] = words.translated(file)
+    # Names alone: to show how two such files differ takes minutes.
+    assert [file.name for file, content in made.items() if file.read_bytes() != content] == []
 
 
 @pytest.mark.parametrize("file", words.translations(), ids=lambda file: file.parts[-3])
