@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from relay_protocol.errors import RelayError
-from relay_server.errors import ChannelNotFound, InvalidValue, StoreBroken, StoreUnavailable
+from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Feed, Progressed
 from relay_server.store.interface import Space, Waiter
@@ -32,19 +32,10 @@ from relay_server.store.postgres.rows import digest_of
 from relay_server.store.postgres.spool import FOLDER_NAME, Spool
 from relay_server.store.postgres.trust import check
 from relay_server.store.postgres.writer import Writer
-from relay_server.store.sql.audit import SqlAudit
-from relay_server.store.sql.catalogue import SqlCatalogue
-from relay_server.store.sql.edited import SqlEdited
-from relay_server.store.sql.events import SqlEvents
-from relay_server.store.sql.invitations import SqlInvitations
-from relay_server.store.sql.jobs import Arrival, tell
+from relay_server.store.sql.jobs import Arrival
 from relay_server.store.sql.part import asks, nothing, writes
 from relay_server.store.sql.pending import Pending
-from relay_server.store.sql.pins import SqlPins
-from relay_server.store.sql.readers import SqlReaders
-from relay_server.store.sql.reports import SqlReports
-from relay_server.store.sql.rows import encode
-from relay_server.store.sql.sessions import SqlSessions
+from relay_server.store.sql.whole import SqlStore
 from relay_server.values import (
     Appended,
     ChannelNumber,
@@ -64,17 +55,7 @@ LISTEN_S = 2.0  # for a look at what others did
 READ_S = 5.0  # for a question to be answered
 
 
-class PostgresStore(
-    SqlEvents,
-    SqlReaders,
-    SqlCatalogue,
-    SqlReports,
-    SqlEdited,
-    SqlPins,
-    SqlAudit,
-    SqlInvitations,
-    SqlSessions,
-):
+class PostgresStore(SqlStore):
     """A `Store` in a PostgreSQL.
 
     Args:
@@ -93,7 +74,7 @@ class PostgresStore(
         on_broken: Callable[[StoreBroken], None],
         spool: Spool,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__()
         self._replica = replica
         self._watch = watch
         self._reading = ReadingThread(lambda: connect("read"), "relay-reader")
@@ -103,7 +84,6 @@ class PostgresStore(
         self._pending = Pending(lambda: self.feed.wants(Progressed), skipping)
         self.space = Space()
         self.feed = Feed()
-        self._looking = set[asyncio.Task[None]]()
         self._record_timer: asyncio.TimerHandle | None = None
         known = read_catalogue(database)
         self._cache = Cache(known.channels, known.tokens, self.feed)
@@ -128,11 +108,6 @@ class PostgresStore(
     def _read_catalogue(self, database: Database) -> Catalogue:
         return read_catalogue(database)
 
-    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
-        future: asyncio.Future[Appended] = self._loop.create_future()
-        self.append_for(channel, event, future)
-        return future
-
     def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
         if (arrival := self._arrival(channel, event, waiter)) is None:
             return
@@ -142,14 +117,6 @@ class PostgresStore(
         except RelayError as exc:
             arrival.held.arriving -= arrival.weight
             waiter.set_exception(exc)
-
-    def refuse_for(
-        self, channel: ChannelNumber, event: NewEvent, waiter: Waiter, refusal: RelayError
-    ) -> None:
-        if (arrival := self._arrival(channel, event, waiter)) is not None:
-            looking = self._loop.create_task(self._refuse_unknown(arrival, refusal))
-            self._looking.add(looking)  # the loop itself keeps no task
-            looking.add_done_callback(self._looking.discard)
 
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):
@@ -178,25 +145,6 @@ class PostgresStore(
             for reading in (self._reading, self._reports):
                 await reading.close(abandon=False)
             await asyncio.to_thread(self._watch.close)
-
-    def _arrival(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> Arrival | None:
-        """What is to be stored; None where its channel is gone, and its waiter knows."""
-        held = self._cache.of(channel)
-        if held is None:
-            waiter.set_exception(ChannelNotFound(f"number {channel}"))
-            return None
-        request = encode(event.request)
-        weight = len(event.body) + len(request)
-        return Arrival(channel, event, request, weight, 0, held.window_ms, held, waiter)
-
-    async def _refuse_unknown(self, arrival: Arrival, refusal: RelayError) -> None:
-        """What is stored already needs nobody to read it."""
-        result: Appended | Exception | None
-        try:
-            result = await self._find_duplicate(arrival)
-        except RelayError as exc:
-            result = exc
-        tell(arrival.waiter, result or refusal)
 
     @asks
     def _find_duplicate(self, database: Database, arrival: Arrival) -> Appended | None:

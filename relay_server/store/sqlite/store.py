@@ -19,7 +19,6 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_server.errors import (
     ChannelFull,
-    ChannelNotFound,
     StoreBroken,
     StoreFull,
     StoreReadOnly,
@@ -30,19 +29,11 @@ from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys, name_of
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Change, Feed, Progressed
 from relay_server.store.interface import Space, Waiter
-from relay_server.store.sql.audit import SqlAudit
-from relay_server.store.sql.catalogue import SqlCatalogue, load
-from relay_server.store.sql.edited import SqlEdited
-from relay_server.store.sql.events import SqlEvents
-from relay_server.store.sql.invitations import SqlInvitations
-from relay_server.store.sql.jobs import Arrival, GroupCommit, tell
+from relay_server.store.sql.catalogue import load
+from relay_server.store.sql.jobs import Arrival, GroupCommit
 from relay_server.store.sql.part import Reading, asks, nothing, writes
 from relay_server.store.sql.pending import Pending
-from relay_server.store.sql.pins import SqlPins
-from relay_server.store.sql.readers import SqlReaders
-from relay_server.store.sql.reports import SqlReports
-from relay_server.store.sql.rows import encode
-from relay_server.store.sql.sessions import SqlSessions
+from relay_server.store.sql.whole import SqlStore
 from relay_server.store.sqlite import integrity, restore
 from relay_server.store.sqlite.arrivals import find_duplicate
 from relay_server.store.sqlite.backup import back_up
@@ -69,17 +60,7 @@ RESEAL_AGAIN_S = 30.0  # until it is tried again where the store could not be wr
 FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
 
-class SqliteStore(
-    SqlEvents,
-    SqlReaders,
-    SqlCatalogue,
-    SqlReports,
-    SqlEdited,
-    SqlPins,
-    SqlAudit,
-    SqlInvitations,
-    SqlSessions,
-):
+class SqliteStore(SqlStore):
     """A `Store` in `relay.db` of a data dir, which it locks.
 
     Args:
@@ -92,6 +73,8 @@ class SqliteStore(
         release: Called when all is closed.
     """
 
+    row_bytes = ROW_BYTES
+
     def __init__(
         self,
         path: Path,
@@ -101,10 +84,10 @@ class SqliteStore(
         space: Space,
         release: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._path = path
         self._bodies = reading.database.bodies
         self._release = release
-        self._loop = asyncio.get_running_loop()
         skipping = [reader for (reader,) in reading.database.all("readers_that_skip")]
         self._pending = Pending(lambda: self.feed.wants(Progressed), skipping)
         self.space = space
@@ -112,7 +95,6 @@ class SqliteStore(
         self._writer = open_writer(self._write_pending, self.feed.tell)
         self._reading = reading
         self._reports = reports
-        self._looking = set[asyncio.Task[None]]()  # for webhooks that a full channel has already
         self._write_timer: asyncio.TimerHandle | None = None
         self._write_at = 0.0  # what waits, by the loop's clock
         self._rides = False  # with the next webhook
@@ -124,11 +106,6 @@ class SqliteStore(
         self._ended = threading.Event()
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
         self._check = self._loop.create_task(self._check_all()) if large else None
-
-    def append(self, channel: ChannelNumber, event: NewEvent) -> asyncio.Future[Appended]:
-        future: asyncio.Future[Appended] = self._loop.create_future()
-        self.append_for(channel, event, future)
-        return future
 
     def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
         if (arrival := self._arrival(channel, event, waiter)) is None:
@@ -146,44 +123,9 @@ class SqliteStore(
             held.arriving -= weight
             waiter.set_exception(exc)
 
-    def refuse_for(
-        self, channel: ChannelNumber, event: NewEvent, waiter: Waiter, refusal: RelayError
-    ) -> None:
-        if (arrival := self._arrival(channel, event, waiter)) is not None:
-            self._refuse(arrival, refusal)
-
-    def _arrival(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> Arrival | None:
-        """What is to be stored; None where its channel is gone, and its waiter knows."""
-        held = self._cache.of(channel)
-        if held is None:
-            waiter.set_exception(ChannelNotFound(f"number {channel}"))
-            return None
-        request = encode(event.request)
-        weight = len(event.body) + len(request)
-        room, window_ms = weight + ROW_BYTES, held.window_ms
-        return Arrival(channel, event, request, weight, room, window_ms, held, waiter)
-
-    def _refuse(self, arrival: Arrival, refusal: RelayError, full_at: int | None = None) -> None:
-        looking = self._loop.create_task(self._refuse_unknown(arrival, refusal, full_at))
-        self._looking.add(looking)  # the loop itself keeps no task
-        looking.add_done_callback(self._looking.discard)
-
     @asks
     def _find_duplicate(self, database: Database, arrival: Arrival) -> Appended | None:
         return find_duplicate(database, arrival)
-
-    async def _refuse_unknown(
-        self, arrival: Arrival, refusal: RelayError, full_at: int | None
-    ) -> None:
-        """What is stored already needs no room, and nobody to read it."""
-        result: Appended | Exception | None
-        try:
-            result = await self._find_duplicate(arrival)
-        except RelayError as exc:
-            result = exc
-        if result is None and full_at is not None:
-            arrival.held.refuse(arrival.weight, full_at)
-        tell(arrival.waiter, result or refusal)
 
     def record(self, claim: Claim, progress: Progress) -> None:
         if self._pending.add(claim, progress):
