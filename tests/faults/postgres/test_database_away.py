@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ANSWERED_S = 1.5  # by Chatwoot's clock: it gives up at 5
 WINDOW = 32
 AWAY_S = 3.0
-AGAIN_S = short_or_deep(20, 5)  # after a promotion; beside other tests all of it takes longer
+AGAIN_S = 5.0  # after a promotion; a busy machine takes longer than the server
 TIMES = short_or_deep(1, 10)
 MANY = short_or_deep(60, 200)
 
