@@ -363,9 +363,6 @@ class Ledger:
         [row] = self.connection.execute(sql, (turn.id,))
         return _turn(row)
 
-    def _turns(self, which: str, *bindings: object) -> Iterator[Turn]:
-        return map(_turn, self.connection.execute(_TURN + which, bindings))
-
     def _value(self, sql: str, *bindings: object) -> Any:
         """The first value of the first row; None without one."""
         row = self.connection.execute(sql, bindings).fetchone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -84,10 +84,6 @@ class Database:
         began = time.perf_counter()
         self.link.commit()
         self.commits.add(time.perf_counter() - began)
-
-    def ask(self, query: Callable[[Database], T]) -> T:
-        """Have a question answered."""
-        return query(self)
 
 
 def prepare(link: Link, *, copying: bool = False) -> None:

@@ -13,9 +13,6 @@ ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
 -- name: forget_replica
 DELETE FROM replicas WHERE name = :replica;
 
--- name: forget_replicas
-DELETE FROM replicas WHERE seen_at < clock_timestamp() - interval '1 day';
-
 -- name: look
 SELECT c.version, (
     SELECT count(*) FROM replicas r
