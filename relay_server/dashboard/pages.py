@@ -16,26 +16,34 @@ from relay_server.dashboard import (
 )
 from relay_server.dashboard.assets import PATH, serve_asset
 from relay_server.dashboard.visit import (
-    Visitor,
     check_origin,
+    find_visitor,
     guarded,
     local,
-    page,
     read_form,
     see,
     set_cookie,
 )
 from relay_server.errors import Unauthorized
+from relay_server.live.messages import Bye, farewell
 from relay_server.store.feed import SessionEnded
 from relay_server.web.context import CONTEXT
+from relay_server.web.feed import HEADERS as FEED_HEADERS
 from relay_server.web.feed import serve_feed
 from relay_server.web.language import COOKIE, COOKIE_S, LANGUAGES
 
 
-async def feed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """`GET /feed`: what happens, for a page; as the API's, and it ends with the session."""
+async def feed(request: web.Request) -> web.StreamResponse:
+    """`GET /feed`: what happens, for a page; as the API's, and it ends with the session.
+
+    A script learns nothing of an answer that is no feed. So where the session is over, since the
+    page was last connected, a feed says so.
+    """
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise Unauthorized("a page of another site asked for the feed")
+    visitor = await find_visitor(request)
+    if visitor is None:
+        return web.Response(body=farewell(Bye("revoked")), headers=FEED_HEADERS)
     digest, context = visitor.session.digest, request.app[CONTEXT]
     return await serve_feed(
         request,
@@ -66,6 +74,6 @@ routes = [
     *setup.routes,
     *styleguide.routes,
     web.post("/language", guarded(choose_language)),
-    web.get("/feed", page(feed)),
+    web.get("/feed", guarded(feed)),
     web.get(f"{PATH}/{{name}}", serve_asset),
 ]

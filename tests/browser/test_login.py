@@ -106,6 +106,18 @@ async def test_a_revoked_token_ends_its_sessions_while_pages_are_open(
     assert (await relay.control("GET", "sessions"))["sessions"] == []
 
 
+async def test_a_session_that_ended_while_its_page_heard_nothing_is_noticed(
+    relay: Relay, page: Page
+) -> None:
+    await page.goto(f"{relay.url}/channels/chatwoot")
+    await becomes_live(page)
+    relay.server.kill()
+    await page.wait_for_selector("body[data-feed=lost]")
+    await page.context.clear_cookies()
+    await relay.start()
+    await page.wait_for_url(f"{relay.url}/login")
+
+
 async def test_a_session_outlives_the_server(relay: Relay, page: Page) -> None:
     relay.server.terminate()
     await relay.server.exit_status()

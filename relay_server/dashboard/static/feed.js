@@ -203,6 +203,8 @@ export class Feed {
   }
 
   lost() {
+    if (this.come.length) this.pass(); // an end may come right behind what it is for
+    if (!this.leads) return;
     this.close();
     this.state("lost");
     const wait = AGAIN_MS[Math.min(this.failures++, AGAIN_MS.length - 1)];
