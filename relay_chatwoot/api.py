@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,153 +26,27 @@ import msgspec
 
 from relay_chatwoot import errors
 from relay_chatwoot.errors import ChatwootError, ChatwootUnreachable, NotChatwoot
+from relay_chatwoot.resources import (
+    Account,
+    Bot,
+    Conversation,
+    Inbox,
+    Message,
+    Profile,
+    Version,
+    Webhook,
+)
 from relay_http.tls import make_context
 from relay_protocol.text import harmless
+from relay_protocol.times import retry_after
 
 CALL_S = 10.0  # for one call to a Chatwoot, its answer included
 MAX_ANSWER_BYTES = 1_048_576  # of a Chatwoot's answer; a longer one is refused
+RETRY_AFTER_MAX_S = 3_600.0  # that a Chatwoot is not called, whatever its `Retry-After` asks for
 # It answered nothing, and may do so later: too many requests, and errors of its own.
 _PASSING = frozenset({408, 429, *range(500, 600)})
 
 _T = TypeVar("_T")
-
-
-class Version(msgspec.Struct, frozen=True):
-    """Of the installation."""
-
-    version: str
-
-    @property
-    def parts(self) -> tuple[int, ...]:
-        """To compare with, such as `(4, 14, 2)`."""
-        numbers = self.version.partition("-")[0].split(".")
-        return tuple(int(part) for part in numbers if part.isdecimal())
-
-
-class Membership(msgspec.Struct, frozen=True):
-    """An account that a user is in, and what as."""
-
-    id: int
-    role: str | None = None
-    name: str = ""
-
-
-class Profile(msgspec.Struct, frozen=True):
-    """Whose a token is."""
-
-    id: int
-    name: str = ""
-    accounts: tuple[Membership, ...] = ()
-
-
-class AccountSettings(msgspec.Struct, frozen=True):
-    """What an account's administrators chose."""
-
-    keep_pending_on_bot_failure: bool | None = None
-
-
-class Account(msgspec.Struct, frozen=True):
-    """An account, and its settings."""
-
-    id: int
-    name: str = ""
-    settings: AccountSettings = AccountSettings()
-
-
-class Webhook(msgspec.Struct, frozen=True):
-    """An account's webhook; without a secret it is unsigned."""
-
-    id: int
-    url: str
-    subscriptions: tuple[str, ...] = ()
-    name: str | None = None
-    secret: str | None = None
-
-
-class Bot(msgspec.Struct, frozen=True):
-    """An agent bot; the system's own show neither URL, secret nor token."""
-
-    id: int
-    name: str = ""
-    outgoing_url: str | None = None
-    access_token: str | None = None
-    secret: str | None = None
-    system_bot: bool = False
-
-
-class Inbox(msgspec.Struct, frozen=True):
-    """An inbox; those of an API have a webhook of their own."""
-
-    id: int
-    name: str = ""
-    channel_type: str = ""
-    webhook_url: str | None = None
-    secret: str | None = None
-
-
-class Assignee(msgspec.Struct, frozen=True):
-    """Whoever has a conversation."""
-
-    id: int | None = None
-    name: str | None = None
-    type: str | None = None
-
-
-class Meta(msgspec.Struct, frozen=True):
-    """Of a conversation, who has it."""
-
-    assignee: Assignee | None = None
-    assignee_type: str | None = None
-
-
-class Sender(msgspec.Struct, frozen=True):
-    """Whoever wrote a message."""
-
-    id: int | None = None
-    type: str | None = None
-
-
-class LastMessage(msgspec.Struct, frozen=True):
-    """The newest message that somebody wrote, notes too; of the id 0 where there is none.
-
-    Attributes:
-        message_type: By number: 0 for a customer's, 1 for an answer; empty where it is not told.
-        attachments: Its files.
-    """
-
-    id: int
-    content: str | None = None
-    sender: Sender | None = None
-    message_type: int | str = ""
-    content_type: str | None = None
-    content_attributes: dict[str, Any] | None = None
-    private: bool = False
-    source_id: str | None = None
-    attachments: list[dict[str, Any]] = []
-
-
-class Conversation(msgspec.Struct, frozen=True):
-    """A conversation, by the number that people see."""
-
-    id: int
-    status: str
-    inbox_id: int | None = None
-    meta: Meta = Meta()
-    last_non_activity_message: LastMessage | msgspec.UnsetType | None = msgspec.UNSET
-    messages: tuple[LastMessage, ...] | None = None
-
-    @property
-    def last(self) -> LastMessage | None:
-        """The newest message; None where the answer does not tell."""
-        if self.last_non_activity_message is not msgspec.UNSET:
-            return self.last_non_activity_message or LastMessage(0)
-        return self.messages[-1] if self.messages else None
-
-
-class Message(msgspec.Struct, frozen=True):
-    """A message that was written."""
-
-    id: int
 
 
 class _Webhooks(msgspec.Struct):
@@ -380,25 +255,26 @@ class Chatwoot:
         what = f"{method} {path}"
         try:
             async with asyncio.timeout(CALL_S):
-                status, where, raw = await self._send(method, path, body, secret=secret)
+                status, headers, raw = await self._send(method, path, body, secret=secret)
         except TimeoutError:
             raise self._unreachable(what, f"not within {CALL_S:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise self._unreachable(what, _why(exc)) from None
         if status in _PASSING:
-            raise self._unreachable(what, f"it says {status}")
+            raise self._unreachable(what, f"it says {status}", _retry_after(headers))
         if 300 <= status < 400:
-            raise NotChatwoot(self.url, what, f"it leads to {harmless(where)}")
+            where = harmless(headers.get("Location", "nowhere"))
+            raise NotChatwoot(self.url, what, f"it leads to {where}")
         if status >= 400:
             raise refusal(self.url, status, what, raw)
         return raw
 
-    def _unreachable(self, what: str, why: str) -> ChatwootUnreachable:
-        return ChatwootUnreachable(self.url, what, why)
+    def _unreachable(self, what: str, why: str, retry_after_s: float = 0.0) -> ChatwootUnreachable:
+        return ChatwootUnreachable(self.url, what, why, retry_after_s)
 
     async def _send(
         self, method: str, path: str, body: dict[str, Any] | None, *, secret: bool
-    ) -> tuple[int, str, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         headers = {"api_access_token": self._token} if secret else {}
         request = self._session.request(
             method, self.url + path, json=body, headers=headers, allow_redirects=False
@@ -409,7 +285,7 @@ class Chatwoot:
                 raw += chunk
                 if len(raw) > MAX_ANSWER_BYTES:
                     raise ValueError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-            return answer.status, answer.headers.get("Location", "nowhere"), bytes(raw)
+            return answer.status, answer.headers, bytes(raw)
 
 
 _tls = functools.cache(make_context)  # 50 ms, in which nothing else is done
@@ -417,6 +293,11 @@ _tls = functools.cache(make_context)  # 50 ms, in which nothing else is done
 
 def _why(exc: Exception) -> str:
     return str(exc) or type(exc).__name__
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    asked_s = retry_after(headers.get("Retry-After", ""), round(time.time() * 1_000)) or 0.0
+    return min(max(asked_s, 0.0), RETRY_AFTER_MAX_S)
 
 
 def plain_url(url: str) -> str:

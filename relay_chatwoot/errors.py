@@ -17,9 +17,13 @@ class ChatwootError(RelayError, code="chatwoot_error", status=502):
         where: Its address.
         what: Was asked for, such as `POST webhooks`.
         why: It failed.
+
+    Attributes:
+        retry_after_s: Chatwoot asks not to be called for so many seconds; 0 where it does not say.
     """
 
     again: ClassVar[bool] = False
+    retry_after_s: float = 0.0
     message = "Chatwoot's answer to {1} is {2}"
 
     def __init__(self, where: str, what: str, why: str) -> None:
@@ -32,6 +36,10 @@ class ChatwootUnreachable(ChatwootError, code="chatwoot_unreachable"):
     again = True
     message = "{0} did not answer {1}: {2}"
     hint = "Check the address, and that this host reaches it; curl ADDRESS/api shows its version."
+
+    def __init__(self, where: str, what: str, why: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(where, what, why)
+        self.retry_after_s = retry_after_s
 
 
 class NotChatwoot(ChatwootError, code="not_chatwoot"):

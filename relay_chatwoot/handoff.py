@@ -26,7 +26,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from relay_chatwoot.api import Conversation, LastMessage
+from relay_chatwoot.resources import Conversation, LastMessage
 
 PENDING = "pending"
 

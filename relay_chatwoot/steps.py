@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from relay_chatwoot.api import Conversation, Message
 from relay_chatwoot.errors import ChatwootError, NotForBots
 from relay_chatwoot.handoff import MESSAGE, PENDING, Recipe, Step
+from relay_chatwoot.resources import Conversation, Message
 
 
 class Desk(Protocol):

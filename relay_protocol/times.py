@@ -1,7 +1,8 @@
-"""Times and spans as people write them on a command line. Pure: the time is passed in."""
+"""Times and spans as people write them, and as HTTP does. Pure: the time is passed in."""
 
 from __future__ import annotations
 
+import email.utils
 import functools
 import re
 from datetime import UTC, datetime
@@ -61,6 +62,24 @@ def rfc3339(unix_ms: int) -> str:
 @functools.lru_cache(maxsize=64)  # many webhooks come within one
 def _second(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat()[: len("2026-07-02T14:00:00")]
+
+
+def retry_after(text: str, now_ms: int) -> float | None:
+    """Read what stands in `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
+
+    Returns:
+        Seconds from now on, less than 0 for a date that was, infinite for a number without end;
+        None for what is neither.
+    """
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)  # infinite from 309 digits on
+    try:
+        when = email.utils.parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # an offset of centuries overflows
+        return None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return (aware - datetime.fromtimestamp(now_ms / 1_000, UTC)).total_seconds()
 
 
 def _moment(text: str) -> int:

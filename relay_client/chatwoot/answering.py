@@ -15,7 +15,7 @@ True
 >>> verdict.reason
 'it is a private note'
 
->>> from relay_chatwoot.api import Conversation, LastMessage, Sender
+>>> from relay_chatwoot.resources import Conversation, LastMessage, Sender
 >>> answered = LastMessage(90420, "Deixa comigo", Sender(5, "user"), message_type=1)
 >>> now = Conversation(318, "pending", last_non_activity_message=answered)
 >>> may_still_answer(now, upto=90417, bot=bot).reason
@@ -34,7 +34,7 @@ from typing import NamedTuple
 import msgspec
 from pydantic_core import to_json
 
-from relay_chatwoot import api
+from relay_chatwoot import resources
 from relay_chatwoot.authors import Author
 from relay_chatwoot.handoff import PENDING
 from relay_client.chatwoot.events import (
@@ -174,7 +174,7 @@ def asked_late(event: Event, bot: int | None) -> bytes | None:
     return to_json(event.conversation.messages[-1].model_dump() | around | {"event": MESSAGE})
 
 
-def may_still_answer(now: api.Conversation, upto: int, bot: Identity) -> Verdict:
+def may_still_answer(now: resources.Conversation, upto: int, bot: Identity) -> Verdict:
     """Say whether an answer may go out.
 
     Args:
@@ -245,7 +245,7 @@ def _of_conversation(talk: Conversation, bot: Identity) -> Verdict:
 
 
 def _standing(
-    status: str, kind: str, assignee: Assignee | api.Assignee | None, bot: Identity
+    status: str, kind: str, assignee: Assignee | resources.Assignee | None, bot: Identity
 ) -> Verdict:
     """Whether a conversation is the bot's, by its status and who has it."""
     if status != PENDING:

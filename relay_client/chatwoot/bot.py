@@ -18,9 +18,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
 
-from relay_chatwoot.api import Conversation, Message, open_chatwoot
+from relay_chatwoot.api import open_chatwoot
 from relay_chatwoot.errors import ChatwootError
 from relay_chatwoot.handoff import PENDING
+from relay_chatwoot.resources import Conversation, Message
 from relay_chatwoot.signature import Signatures
 from relay_chatwoot.steps import Desk, look
 from relay_client.chatwoot.answering import Identity, asked_late, may_answer, people_spoke

@@ -45,6 +45,7 @@ from relay_client.chatwoot.events import (
 from relay_terminal.words import _
 
 CALL_WAITS_S = (1.0, 3.0)  # before a call to Chatwoot is made again, where it failed for a while
+PATIENCE_S = 30.0  # for Chatwoot's `Retry-After` within a reply; else the reply is asked for later
 
 Who = Literal["customer", "bot", "human"]
 
@@ -66,8 +67,8 @@ class Line:
 class Talk:
     """A conversation in which a customer waits for an answer.
 
-    Its calls to Chatwoot are made again where that may help, for some seconds; then, and at once
-    where Chatwoot refuses, they raise `ChatwootError`.
+    Its calls to Chatwoot are made again where that may help, for some seconds, or when Chatwoot's
+    `Retry-After` has it; then, and at once where Chatwoot refuses, they raise `ChatwootError`.
 
     Args:
         desk: Speaks to the account's Chatwoot; without one, the talk can only be read.
@@ -212,8 +213,9 @@ async def _persist(call: Callable[[], Awaitable[None]]) -> None:
             await call()
             return
         except ChatwootError as exc:
-            if not exc.again:
+            if not exc.again or exc.retry_after_s > PATIENCE_S:
                 raise
+            wait_s = max(wait_s, exc.retry_after_s)
         await asyncio.sleep(wait_s)
     await call()
 

@@ -20,7 +20,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from relay_chatwoot.api import Conversation
 from relay_chatwoot.errors import (
     ChatwootApiOff,
     ChatwootError,
@@ -30,6 +29,7 @@ from relay_chatwoot.errors import (
     NotInAccount,
 )
 from relay_chatwoot.handoff import WRITTEN, Made, Recipe, Step, is_own, newest, next_move
+from relay_chatwoot.resources import Conversation
 from relay_chatwoot.steps import Desk, carry_out, look
 from relay_client.chatwoot.answering import Code, Identity, Verdict, may_still_answer
 from relay_client.chatwoot.events import MessageEvent, parse
@@ -249,6 +249,7 @@ class Turns:
             self._alarm(turn, exc)
         elif exc.again and self._now() - turn.opened_at < GIVE_UP_S:
             wait_s = CALL_WAITS_S[min(turn.fails, len(CALL_WAITS_S) - 1)]
+            wait_s = max(wait_s, exc.retry_after_s)
             log.warning("Chatwoot cannot be asked: %s; again in %.0f s", exc, wait_s, extra=facts)
             self._ledger.put_off(turn, self._now() + wait_s)
         elif turn.state is State.HANDING or isinstance(exc, GoneFromChatwoot):

@@ -8,9 +8,10 @@ from contextlib import suppress
 
 import structlog
 
-from relay_chatwoot.api import Conversation, open_chatwoot
+from relay_chatwoot.api import open_chatwoot
 from relay_chatwoot.errors import ChatwootError, NotForBots
 from relay_chatwoot.handoff import PENDING, Made, Step
+from relay_chatwoot.resources import Conversation
 from relay_protocol.errors import RelayError
 from relay_server.chatwoot.handed import Handed, Ledger, Watched
 from relay_server.clock import Clock

@@ -76,7 +76,7 @@ class Giving:
             watched.trouble = str(exc)
             if exc.again and one.tries < MAX_TRIES:
                 log.warning("a conversation is not handed over yet", error=str(exc), **facts)
-                wait_s = min(2.0 ** (one.tries - 1), LONGEST_WAIT_S)
+                wait_s = max(min(2.0 ** (one.tries - 1), LONGEST_WAIT_S), exc.retry_after_s)
                 watched.again_at = self._clock.monotonic() + wait_s
                 return
             log.error("a conversation is not handed over", error=str(exc), **facts)

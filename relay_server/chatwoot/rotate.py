@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay_chatwoot.api import Bot, Inbox, Webhook
+from relay_chatwoot.resources import Bot, Inbox, Webhook
 from relay_server.chatwoot.seen import Seen, ours, with_lost
 from relay_server.chatwoot.steps import NAME, Hands, Step
 from relay_server.configs import MAX_SECRETS

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from relay_chatwoot.api import Account, Bot, Chatwoot, Inbox, Version, Webhook
+from relay_chatwoot.api import Chatwoot
 from relay_chatwoot.errors import NotAdministrator, NotInAccount
+from relay_chatwoot.resources import Account, Bot, Inbox, Version, Webhook
 from relay_http.addresses import plain_address
 from relay_server.chatwoot.errors import (
     AddressNotPublic,

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay_chatwoot.api import Bot, Chatwoot
+from relay_chatwoot.api import Chatwoot
+from relay_chatwoot.resources import Bot
 from relay_server.chatwoot.seen import Relay
 
 NAME = "Relay"  # of what is made in Chatwoot

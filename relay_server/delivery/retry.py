@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import email.utils
 import enum
-from datetime import UTC, datetime
 from typing import NamedTuple
 
+from relay_protocol import times
 from relay_protocol.values import GONE, Failure, FailureKind, HeaderList, Outcome, Response
 from relay_server.configs import Policy
 
@@ -98,22 +97,11 @@ def describe(outcome: Outcome) -> str:
 
 
 def retry_after(headers: HeaderList, now_ms: int) -> float | None:
-    """Seconds that an answer asks to wait (RFC 9110 §10.2.3), within our bounds; None if unsaid."""
+    """Seconds that an answer asks to wait, within our bounds; None if unsaid."""
     for name, value in headers:
         if name.lower() != b"retry-after":
             continue
-        seconds = _seconds(value.decode("latin-1").strip(), now_ms)
+        seconds = times.retry_after(value.decode("latin-1"), now_ms)
         if seconds is not None:
             return min(max(seconds, RETRY_AFTER_MIN_S), RETRY_AFTER_MAX_S)
     return None
-
-
-def _seconds(value: str, now_ms: int) -> float | None:
-    if value.isascii() and value.isdigit():
-        return float(value)  # infinite from 309 digits on
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # an offset of centuries overflows
-        return None
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return (aware - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds()

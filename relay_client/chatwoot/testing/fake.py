@@ -16,9 +16,9 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -81,6 +81,7 @@ class Fault:
         times: So often; then it works.
         done: The call is carried out, and its answer lost.
         body: Of the answer.
+        headers: Of the answer, too.
         then: Called before the answer.
     """
 
@@ -89,6 +90,7 @@ class Fault:
     times: int = 1
     done: bool = False
     body: bytes = b'{"status":500,"error":"Internal Server Error"}'
+    headers: Mapping[str, str] = field(default_factory=dict)
     then: Callable[[], object] = lambda: None
 
 
@@ -140,9 +142,10 @@ class FakeChatwoot(Installation):
         said = message(self.conversations[id_], self.next_id(), content, "incoming", "contact")
         return await self._said(id_, said)
 
-    async def human_says(self, id_: int, content: str) -> Json:
+    async def human_says(self, id_: int, content: str, *, private: bool = False) -> Json:
         """Somebody of the team answers: Chatwoot leaves the conversation's status as it is."""
-        said = message(self.conversations[id_], self.next_id(), content, "outgoing", "user")
+        talk = self.conversations[id_]
+        said = message(talk, self.next_id(), content, "outgoing", "user", private)
         return await self._said(id_, said)
 
     async def human_takes(self, id_: int, user: int = 5) -> None:
@@ -249,7 +252,9 @@ class FakeChatwoot(Installation):
                 fault.then()
                 if not fault.status:
                     await self._closing.wait()
-                answer = web.Response(status=fault.status or 500, body=fault.body)
+                answer = web.Response(
+                    status=fault.status or 500, body=fault.body, headers=fault.headers
+                )
             status = answer.status
             return answer
         finally:

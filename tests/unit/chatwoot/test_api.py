@@ -154,6 +154,19 @@ async def test_an_answer_that_is_none(
     assert await admin.webhooks() == ()
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7), ("86400", 3_600), ("soon", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+)
+async def test_when_it_may_be_asked_again(
+    fake: FakeChatwoot, admin: Chatwoot, value: str, seconds: float
+) -> None:
+    fake.faults.append(Fault("GET webhooks", 429, headers={"Retry-After": value}))
+    with pytest.raises(errors.ChatwootUnreachable) as raised:
+        await admin.webhooks()
+    assert raised.value.retry_after_s == seconds
+
+
 async def test_nobody_listens() -> None:
     async with open_chatwoot("http://127.0.0.1:1", 2, "secret") as chatwoot:
         with pytest.raises(errors.ChatwootUnreachable):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_chatwoot.api import Conversation, LastMessage, Sender
 from relay_chatwoot.handoff import ORDER, WRITTEN, Made, Recipe, Step, newest, next_move
+from relay_chatwoot.resources import Conversation, LastMessage, Sender
 
 BOT, NOTE, SAY = 9, "The bot has not answered since 14:02.", "Já chamo alguém."
 PLAIN, WHOLE = Recipe(NOTE, "bot-away"), Recipe(NOTE, "bot-away", SAY, team=3)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay_chatwoot import api
+from relay_chatwoot import resources
 from relay_chatwoot.errors import ChatwootUnreachable
 from tests.unit.client.chatwoot.fixtures import body_of, changed
 
@@ -30,7 +30,7 @@ class Chat:
     failing: int = 0
     status: str = "pending"
     labels: tuple[str, ...] = ()
-    said: list[api.LastMessage] = field(default_factory=list)
+    said: list[resources.LastMessage] = field(default_factory=list)
     outbox: list[bytes] = field(default_factory=list)  # each is posted until it is answered 200
     to_come: int = 0
 
@@ -60,9 +60,11 @@ class Chat:
 
     def _say(self, content: str, sender: dict[str, Any] | None, *, private: bool = False) -> int:
         id_ = self.number * 1_000 + len(self.said)
-        by = api.Sender(sender["id"], sender["type"]) if sender else None
+        by = resources.Sender(sender["id"], sender["type"]) if sender else None
         kind = 1 if sender else 0
-        self.said.append(api.LastMessage(id_, content, by, message_type=kind, private=private))
+        self.said.append(
+            resources.LastMessage(id_, content, by, message_type=kind, private=private)
+        )
         fields: dict[str, Any] = {"id": id_, "content": content, "private": private}
         if sender:
             fields |= {"message_type": "outgoing", "sender": sender}
@@ -97,14 +99,14 @@ class Desk:
         self._chats = chats
         self._step = step
 
-    async def conversation(self, id_: int) -> api.Conversation:
+    async def conversation(self, id_: int) -> resources.Conversation:
         await self._on_the_way()
         chat = self._chats[id_]
-        found = api.Conversation(id_, chat.status, last_non_activity_message=chat.said[-1])
+        found = resources.Conversation(id_, chat.status, last_non_activity_message=chat.said[-1])
         await self._on_the_way()
         return found
 
-    async def write(self, id_: int, content: str, *, private: bool) -> api.Message:
+    async def write(self, id_: int, content: str, *, private: bool) -> resources.Message:
         await self._on_the_way()
         chat = self._chats[id_]
         written = chat.bot_says(content, private=private)
@@ -112,7 +114,7 @@ class Desk:
         if chat.failing:
             chat.failing -= 1
             raise ChatwootUnreachable("chat", "POST messages", "it says 502")
-        return api.Message(written)
+        return resources.Message(written)
 
     async def labels(self, id_: int) -> tuple[str, ...]:
         await self._on_the_way()

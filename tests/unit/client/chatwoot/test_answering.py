@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay_chatwoot import api
+from relay_chatwoot import resources
 from relay_client.chatwoot.answering import (
     REASONS,
     Code,
@@ -113,11 +113,11 @@ def test_every_code_has_a_sentence() -> None:
     assert set(REASONS) == set(Code)
 
 
-def looked_up(status: str = "pending", *, last: Any = ..., **meta: Any) -> api.Conversation:
+def looked_up(status: str = "pending", *, last: Any = ..., **meta: Any) -> resources.Conversation:
     """A conversation as the API shows it, with its newest message, if it shows one."""
     shown = {} if last is ... else {"last_non_activity_message": last}
     answer = {"id": 318, "status": status, "meta": meta, **shown}
-    return msgspec.json.decode(json.dumps(answer), type=api.Conversation)
+    return msgspec.json.decode(json.dumps(answer), type=resources.Conversation)
 
 
 def last(id_: int, kind: int = 0, sender: dict[str, Any] | None = None, **more: Any) -> Any:
@@ -150,7 +150,9 @@ def last(id_: int, kind: int = 0, sender: dict[str, Any] | None = None, **more: 
     ],
     ids=range(19),
 )
-def test_just_before_an_answer_to_the_message_90417(now: api.Conversation, code: Code) -> None:
+def test_just_before_an_answer_to_the_message_90417(
+    now: resources.Conversation, code: Code
+) -> None:
     assert may_still_answer(now, 90417, BOT).code is code
 
 

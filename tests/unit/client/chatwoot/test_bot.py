@@ -233,6 +233,17 @@ async def test_a_chatwoot_that_fails_for_a_while_gets_the_answer_once(
     assert (len(asked), trial.answers) == (1, ["Olá!"])
 
 
+async def test_chatwoot_is_not_asked_again_before_it_wishes(trial: Trial) -> None:
+    """429, with a `Retry-After` that is longer than the bot's own patience."""
+    trial.chatwoot.faults.append(Fault(WRITES, 429, headers={"Retry-After": "600"}))
+    async with trial.running(repeat) as running:
+        await trial.says("Oi!")
+        await until(lambda: (turn := running.ledger.next_turn(KEY)) and turn.fails)
+        turn = running.ledger.next_turn(KEY)
+        assert turn is not None
+        assert turn.due_at - turn.opened_at >= 600
+
+
 async def test_a_reply_that_fails_is_asked_again_and_then_people_have_it(trial: Trial) -> None:
     tries = []
 

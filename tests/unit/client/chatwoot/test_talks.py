@@ -100,9 +100,11 @@ async def test_the_same_words_said_before_are_no_proof(fake: FakeChatwoot) -> No
     [
         (Fault("POST *", 503, times=9), ChatwootUnreachable, 3),
         (Fault("POST *", 429, times=9), ChatwootUnreachable, 3),
+        (Fault("POST *", 429, times=9, headers={"Retry-After": "31"}), ChatwootUnreachable, 1),
         (Fault("POST *", 422, times=9), ChatwootInvalid, 1),
         (Fault("POST *", 418, times=9), ChatwootError, 1),
     ],
+    ids=range(5),
 )
 async def test_what_fails_is_tried_so_often(
     fake: FakeChatwoot, fault: Fault, error: type[ChatwootError], calls: int
