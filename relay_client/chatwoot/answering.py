@@ -178,15 +178,17 @@ def may_still_answer(now: resources.Conversation, upto: int, bot: Identity) -> V
     """Say whether an answer may go out.
 
     Args:
-        now: The conversation, looked up.
+        now: The conversation, looked up; of messages it shows the newest.
         upto: The id of the newest message that is answered.
         bot: Who would answer.
     """
     verdict = _standing(now.status, now.meta.assignee_type or "", now.meta.assignee, bot)
     last = now.last
-    if not verdict or last is None or last.id <= upto or last.private:
+    if not verdict or last is None or last.private:
         return verdict
     message = Message.model_validate(msgspec.to_builtins(last))
+    if last.id <= upto:
+        return Verdict(Code.DELETED) if last.id == upto and message.is_deleted else MAY
     match message.author(bot.bot):
         case Author.CUSTOMER:  # it is answered itself, if it can be
             return Verdict(Code.NEWER_MESSAGE) if _of_message(message, bot) else MAY

@@ -10,7 +10,8 @@ What can fail, and what becomes of the turn:
 - the token (401, 403): an alarm, and no call more until Chatwoot takes it again.
 
 Before an answer is sent, the conversation is looked at: people may have it by now, and then
-nothing is said; or the customer wrote on, and then the reply is thrown away and asked for again.
+nothing is said; or the customer wrote on, or deleted what they wrote, and then the reply is thrown
+away and asked for again, with what there is now. Where that is nothing, nothing is said either.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Turns:
         verdict = may_still_answer(talk, upto, self._identity(turn))
         if verdict or verdict.code is Code.NEWER_MESSAGE:
             return False
-        self._settle(turn, State.LEFT, verdict.reason)
+        self._left(turn, verdict, upto)
         return True
 
     async def _ask(self, turn: Turn, messages: Mapping[int, bytes]) -> None:
@@ -148,8 +149,9 @@ class Turns:
     async def _replied(
         self, turn: Turn, messages: Mapping[int, bytes], text: str | None, wish: str
     ) -> None:
-        wrote_on = self._ledger.messages(turn).keys() - messages.keys()
-        if wrote_on and turn.rounds < MOST_ROUNDS:
+        there = self._ledger.messages(turn).keys()
+        wrote_on, is_deleted = there - messages.keys(), not messages.keys() <= there
+        if is_deleted or (wrote_on and turn.rounds < MOST_ROUNDS):
             self._ledger.wait_on(turn, self._now())
             return
         if wrote_on:
@@ -191,18 +193,29 @@ class Turns:
         return self._memory.said_by_bot(turn.key, turn.answer, before)
 
     def _may(self, turn: Turn, talk: Conversation) -> bool:
-        """False where it is settled otherwise: people have it, or the customer wrote on."""
+        """False where it is not sent: people have it, or the customer wrote on or deleted it."""
         verdict = may_still_answer(talk, turn.upto, self._identity(turn))
+        if not self._ledger.messages(turn):
+            verdict = Verdict(Code.DELETED)
         if self._ledger.people_since(turn.key) is not None:
             verdict = Verdict(Code.HUMAN_SINCE)
         if verdict.code is not Code.NEWER_MESSAGE:
             if not verdict:
-                self._settle(turn, State.LEFT, verdict.reason)
+                self._left(turn, verdict, turn.upto)
             return bool(verdict)
         may = turn.tries > 0 or turn.rounds >= MOST_ROUNDS
         if not may:
             self._ledger.wait_on(turn, self._now() + self._settings.burst_s)
         return may
+
+    def _left(self, turn: Turn, verdict: Verdict, upto: int) -> None:
+        """Say nothing; but what a customer wrote beside a message that they deleted is answered."""
+        if verdict.code is Code.DELETED:
+            self._ledger.withdraw(turn.key.account, upto)
+            self._memory.forget_message(turn.key.account, upto)
+            self._ledger.wait_on(turn, self._now())
+        else:
+            self._settle(turn, State.LEFT, verdict.reason)
 
     def _sent(self, turn: Turn, message: int) -> None:
         if message:

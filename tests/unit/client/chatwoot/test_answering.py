@@ -130,6 +130,8 @@ def last(id_: int, kind: int = 0, sender: dict[str, Any] | None = None, **more: 
         (looked_up(), Code.MAY),
         (looked_up(last=None), Code.MAY),
         (looked_up(last=last(90417)), Code.MAY),
+        (looked_up(last=last(90417, content_attributes={"deleted": True})), Code.DELETED),
+        (looked_up(last=last(90416, content_attributes={"deleted": True})), Code.MAY),
         (looked_up(assignee=ROBOT, assignee_type="AgentBot"), Code.MAY),
         (looked_up(assignee=ROBOT | {"id": 7}, assignee_type="AgentBot"), Code.OTHERS_TALK),
         (looked_up(assignee={"id": 5, "name": "Mariana"}), Code.ASSIGNED),
@@ -148,7 +150,7 @@ def last(id_: int, kind: int = 0, sender: dict[str, Any] | None = None, **more: 
         (looked_up(last=last(90420, 3)), Code.MAY),
         (looked_up(last={"id": 90420}), Code.MAY),
     ],
-    ids=range(19),
+    ids=range(21),
 )
 def test_just_before_an_answer_to_the_message_90417(
     now: resources.Conversation, code: Code

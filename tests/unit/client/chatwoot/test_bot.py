@@ -121,6 +121,66 @@ async def test_a_message_that_is_deleted_in_time_is_not_answered(trial: Trial) -
     assert trial.answers == []
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_message_that_is_deleted_while_the_model_thinks_is_not_answered(
+    trial: Trial, is_told: bool
+) -> None:
+    """Its webhook may come too late: the conversation shows it just before the answer is sent."""
+    gate = Gate()
+    async with trial.running(gate.reply) as running:
+        said = await trial.says("Meu CPF é 000.000.000-00")
+        await gate.asked(1)
+        if is_told:
+            await trial.chatwoot.delete(318, said["id"])
+            await trial.chatwoot.echoes.settled()
+        else:
+            said["content_attributes"] = {"deleted": True}
+        gate.open()
+        await trial.rested(running)
+        assert running.memory.history(KEY) == []
+
+    assert trial.answers == []
+    assert ends(trial.settings.ledger) == [(State.LEFT, "its messages were deleted")]
+
+
+@pytest.mark.parametrize("deleted", [0, 1])
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_what_was_written_beside_a_deleted_message_is_answered(
+    trial: Trial, deleted: int, is_told: bool
+) -> None:
+    gate, texts = Gate(), ["Dois bolos", "de fubá"]
+    async with trial.running(gate.reply, burst_s=0.2) as running:
+        said = [await trial.says(text) for text in texts]
+        await gate.asked(1)
+        if is_told:
+            await trial.chatwoot.delete(318, said[deleted]["id"])
+            await trial.chatwoot.echoes.settled()
+        else:
+            said[deleted]["content_attributes"] = {"deleted": True}
+        gate.open()
+        await trial.rested(running)
+
+    of_both, of_one = ("You said: " + "\n".join(texts)), f"You said: {texts[1 - deleted]}"
+    # Of an older message than the newest, only the webhook says that it was deleted.
+    assert trial.answers == [of_one if is_told or deleted == 1 else of_both]
+
+
+async def test_a_question_that_is_deleted_while_chatwoot_fails_is_not_answered(
+    trial: Trial,
+) -> None:
+    """A note of the team's hides it: the webhook alone said that it was deleted."""
+    trial.chatwoot.faults.append(Fault(WRITES, 503, times=99))
+    async with trial.running(repeat) as running:
+        said = await trial.says("Oi!")
+        await until(lambda: WRITES in map(str, trial.chatwoot.calls))
+        await trial.chatwoot.delete(318, said["id"])
+        await trial.chatwoot.human_says(318, "ela apagou", private=True)
+        trial.chatwoot.faults.clear()
+        await trial.rested(running)
+
+    assert trial.answers == []
+
+
 async def test_what_the_bot_leaves_to_people_is_handed_over(trial: Trial) -> None:
     """A conversation that stays pending is seen by nobody."""
 
