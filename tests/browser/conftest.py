@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.support.browsing import Seen, opened
 from tests.support.needs import need_program
 from tests.support.relay import Relay, open_relay
 from tests.support.target import Target, open_target
+from tests.support.waiting import LONG_S
 
 HERE = Path(__file__).parent
+
+expect.set_options(timeout=LONG_S * 1_000)  # a page waits for a server, and both for the machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from tests.support.relay import Relay
 
 MANY, AT_ONCE = 5_000, 500
 RATE_PER_S, SECONDS = 50, 3
-MAX_TASK_MS = 200.0  # while a machine may be busy with other tests
+MAX_TASK_MS = 1_000.0  # many times what it takes, as a machine is busy with other tests
 # Where a row is in each frame, what moved by itself, and the main thread's long tasks.
 WATCH = """id => {
   window.seen = {tops: [], shifts: 0, tasks: []};

@@ -81,7 +81,7 @@ async def test_a_pause_never_hides_that_the_feed_is_lost(
     await expect(state).to_have_attribute("data-feed", "lost")
     await expect(text).to_contain_text("retrying · ▮▮ paused by you")
     await relay.start()
-    await expect(state).to_have_attribute("data-feed", "paused", timeout=20_000)
+    await expect(state).to_have_attribute("data-feed", "paused")
     await page.keyboard.press("p")
     await expect(text).to_have_text("● live")
     event = await send(relay, 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.test_login import link
@@ -12,6 +10,7 @@ from tests.support.browsing import becomes_live
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
 from tests.support.target import OK, Arrival, Target
+from tests.support.waiting import Stopwatch
 
 FAILS = b"HTTP/1.1 500 Broken\r\nContent-Length: 19\r\n\r\nKeyError: 'flavour'"
 MOST_CLICKS = 8
@@ -30,7 +29,7 @@ async def test_why_an_event_had_no_answer_is_found_and_it_is_sent_again_edited(
     event = await send(relay, fixture("message_created_incoming"))
     await target.received(1)
     page, url = await context.new_page(), await link(relay, token)
-    began, clicks = time.monotonic(), 0
+    watch, clicks = Stopwatch(), 0
 
     async def press(role: str, name: str) -> None:
         nonlocal clicks
@@ -59,7 +58,7 @@ async def test_why_an_event_had_no_answer_is_found_and_it_is_sent_again_edited(
     # The first one may have come once more since.
     assert any(b"torta" in arrival.body for arrival in target.arrivals)
     assert clicks <= MOST_CLICKS
-    assert time.monotonic() - began < WITHIN_S
+    assert watch.elapsed_s < WITHIN_S
 
 
 SHOWS_FOCUS = """() => {

@@ -25,7 +25,7 @@ from tests.support.waiting import until
 KILLS = 10  # of each relay or client
 READY_AFTER = 2.0  # times what its first start took, on an empty store, where nothing disturbs
 CONCURRENCY = 32
-REACHED_WITHIN_S = 15.0  # by the slowest machine: most come within one
+REACHED_WITHIN_S = short_or_deep(60, 15)  # most come within one; where few are tried, none may miss
 WINDOW = 32  # deliveries that may be under way to a client, and so come again when it is killed
 RETENTION_DAYS = 1.5e-4  # 13 s: longer than a sender says again what was not answered
 # A checkpoint every few webhooks, and a clean-up each second.

@@ -37,7 +37,7 @@ async def cut_early(proxy: Proxy, rng: Random) -> None:
 
     proxy.on_link = spoil
     proxy.link.cut()
-    await until(lambda: not offsets, 20)
+    await until(lambda: not offsets)
 
 
 async def delay(proxy: Proxy, rng: Random) -> None:
@@ -94,6 +94,6 @@ async def test_a_bad_network_costs_nothing(
                 trial.proxy.on_link = lambda _: None
                 await talk.accepts(20)
                 taken = len(trial.target.seen)
-                await until(lambda taken=taken: len(trial.target.seen) > taken + 20, 30)  # type: ignore[misc]
+                await until(lambda taken=taken: len(trial.target.seen) > taken + 20)  # type: ignore[misc]
         assert client.alive, client.errors
         judged(await trial.verdict(), "a bad network", len(faults))

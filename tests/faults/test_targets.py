@@ -26,7 +26,7 @@ from tests.support.target import (
     say,
 )
 from tests.support.trial import STRICT, Trial
-from tests.support.waiting import until
+from tests.support.waiting import Stopwatch, until
 
 GROWTH_MIB = 48.0  # of a client that was answered gigabytes
 BACK_WITHIN_S = 15.0  # it is looked for every 5 s at least
@@ -70,7 +70,7 @@ async def test_bad_manners_cost_no_webhook(
         await talk.accepts(50)
         before = client.resident_mib()
         trial.target.saying = mood
-        await until(lambda: len(mood.used) >= rounds * len(MANNERS), 60)
+        await until(lambda: len(mood.used) >= rounds * len(MANNERS))
     trial.target.saying = lambda _: say
     verdict = await trial.verdict()
     assert client.alive, client.errors
@@ -89,11 +89,13 @@ async def test_a_stopped_target_gets_everything_once_it_is_back(
         await until(lambda: target.under_way)
         await target.stop()
         await asyncio.sleep(away_s)  # how long it is away is what is tested
-        assert talk.accepted > away_s * 25, "it was under load all the time"
+        await talk.accepts(25)  # it is under load all the time
         posted, seen = set(trial.ledger.accepted), len(target.seen)
         await target.start()
-        await until(lambda: len(target.seen) > seen, BACK_WITHIN_S)
-        await until(lambda: posted <= target.seen, 60)
+        watch = Stopwatch()
+        await until(lambda: len(target.seen) > seen)
+        assert watch.elapsed_s < BACK_WITHIN_S
+        await until(lambda: posted <= target.seen)
 
     judged(await trial.verdict(), "a target that is away", 1, duplicates=CONCURRENCY)
     again = [numbers for numbers in attempts(target.arrivals).values() if numbers != [1]]
@@ -134,7 +136,7 @@ async def test_a_thousand_webhooks_of_the_night_arrive_in_the_morning(
         )
     )
     client = await relay.connect(token, "--to", target.address)
-    await target.received(WEBHOOKS, 45)
+    await target.received(WEBHOOKS)
 
     [ready] = client.lines("ready")
     assert ready["channels"][0]["backlog"] == WEBHOOKS
@@ -171,7 +173,7 @@ async def test_a_forward_and_a_client_get_a_conversation_in_order_though_each_fa
         await relay.connect(token, "--to", target.address)
 
         await post_all(relay.port, [message(relay.send_token, 7, n) for n in range(50)])
-        await until(lambda: all(len(arrivals) >= 50 for arrivals in taken.values()), 40)
+        await until(lambda: all(len(arrivals) >= 50 for arrivals in taken.values()))
 
     for arrivals in taken.values():
         assert spoken(arrivals) == {7: list(range(50))}

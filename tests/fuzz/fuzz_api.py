@@ -17,7 +17,7 @@ from tests.support.clock import START_MS
 from tests.support.events import new_event
 
 EVENT = "evt_0199"
-ANSWER_S = 5.0
+ANSWER_S = 20.0
 STATUSES = frozenset({200, 201, 204, 400, 401, 403, 404, 405, 409, 413, 414, 422, 426, 431})
 STRANGERS = frozenset({400, 401, 404, 405, 414, 431})
 

@@ -103,11 +103,11 @@ async def test_people_get_what_waits_once_and_the_bot_what_they_did_not_take(
         await says(fake, 318, "Oi", "tem alguém aí?")
         await says(fake, 319, "já com gente", status="open")
         await says(fake, 320, "bolo?")
-        await until(lambda: fake.handed_off == [318, 320], 30)
+        await until(lambda: fake.handed_off == [318, 320])
         await fake.echoes.settled()
         fake.conversations[320]["status"] = "pending"  # somebody gave it back
         await says(fake, 321, "depois")  # by then what the hand-offs posted back is as old
-        await until(lambda: fake.handed_off == [318, 320, 321], 30)
+        await until(lambda: fake.handed_off == [318, 320, 321])
         await until(lambda: calls_about(fake, 321) == recipe(321))
         for id_ in (318, 320, 321):
             assert calls_about(fake, id_) == recipe(id_)
@@ -151,9 +151,9 @@ async def test_a_kill_at_any_call_repeats_nothing_and_leaves_nothing_out(
                 Fault(call.format(f"conversations/{id_}"), done=done, then=relay.server.kill)
             ]
             await says(fake, id_, "Oi")
-            await until(lambda: not relay.server.alive, 30)
+            await until(lambda: not relay.server.alive)
             await relay.start()
-            await until(lambda: id_ in fake.handed_off, 30)  # noqa: B023
+            await until(lambda: id_ in fake.handed_off)  # noqa: B023
             await until(lambda: calls_about(fake, id_)[-1].endswith("assignments"))  # noqa: B023
             assert fake.handed_off.count(id_) == 1
             assert [m["private"] for m in fake.messages[id_]] == [False, True, False]

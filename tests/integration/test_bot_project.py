@@ -55,7 +55,7 @@ def bot_of(project: Path, port: int = 0, **environment: str) -> Iterator[Running
 
 async def listening(bot: Running) -> str:
     """Its address, once it listens."""
-    await until(lambda: "/webhook" in bot.output or not bot.alive, 40)
+    await until(lambda: "/webhook" in bot.output or not bot.alive)
     [url] = re.findall(r"Listening on (\S+)/webhook", bot.output)
     return str(url)
 
@@ -114,7 +114,7 @@ async def test_a_bot_that_is_killed_at_its_work_answers_after_its_start(project:
             bot.kill()
         assert trial.answers == []
         with bot_of(project, port, SLOW="0", **told) as bot:
-            await until(lambda: trial.answers, 40)
+            await until(lambda: trial.answers)
             bot.terminate()
             assert await bot.exit_status() == 0
         [answer] = trial.answers

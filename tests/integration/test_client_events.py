@@ -137,7 +137,7 @@ async def test_following_misses_nothing_though_the_server_is_killed(
     await relay.start()
     await send(relay, fixture("contact_created"))
     sent += [await send(relay, fixture("message_created_template")) for _ in range(3)]
-    await until(lambda: len(follow.lines("event")) == 4, 40)
+    await until(lambda: len(follow.lines("event")) == 4)
 
     assert [line["id"] for line in follow.lines("event")] == sent
     assert follow.lines("event")[-1]["cursor"] == "chatwoot=5"

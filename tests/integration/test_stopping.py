@@ -70,7 +70,7 @@ async def test_a_restart_under_load_cuts_nobody_off(relay: Relay, target: Target
         for going in (kept, fresh):
             await going.accepts(50)
             await going.stop()
-    await until(lambda: kept.accepted | fresh.accepted <= target.seen, 40)
+    await until(lambda: kept.accepted | fresh.accepted <= target.seen)
 
     for conversation, numbers in spoken(target.arrivals).items():
         assert numbers == sorted(set(numbers)), conversation

@@ -39,7 +39,7 @@ async def test_a_customer_is_answered_through_the_relay_and_gets_a_person(
             },
         )
         relay.processes.append(bot)
-        await until(lambda: "Answers go to" in bot.output, 40)
+        await until(lambda: "Answers go to" in bot.output)
         await relay.connect(await relay.make_token("ana", "subscribe"), "--to", f"127.0.0.1:{port}")
 
         chatwoot.add_conversation(318)

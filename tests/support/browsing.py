@@ -53,13 +53,13 @@ async def event_ids(page: Page) -> list[str]:
     return found
 
 
-async def lists(page: Page, ids: list[str], within_s: float = 10.0) -> None:
+async def lists(page: Page, ids: list[str]) -> None:
     """Wait until a page lists these events, in this order and no others."""
 
     async def is_so() -> bool:
         return await event_ids(page) == ids
 
-    await until_true(is_so, within_s)
+    await until_true(is_so)
 
 
 async def enter(page: Page, url: str, token: str) -> None:

@@ -11,16 +11,24 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
+from unittest.mock import patch
 
 import psycopg
 
+from relay_server.store.postgres import appending, draining, store
 from tests.support.processes import free_port
+from tests.support.waiting import LONG_S
 
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")  # nothing here survives
 USER = "postgres"
+DEADLINES = (
+    (appending, "APPEND_S"),
+    (draining, "DRAIN_S"),
+    *((store, name) for name in ("TELL_S", "OPERATE_S", "LISTEN_S", "READ_S")),
+)
 
 
 def programs() -> Path | None:
@@ -153,6 +161,15 @@ class Cluster:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{database}"'.encode())
         return self.url(database)
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let a database that a busy machine has no time for be none that is away."""
+    with ExitStack() as stack:
+        for module, name in DEADLINES:
+            stack.enter_context(patch.object(module, name, LONG_S))
+        yield
 
 
 def _state(pid: int) -> list[str]:

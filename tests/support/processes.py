@@ -127,9 +127,9 @@ class Running:
         self._objects += [json.loads(line) for line in whole.splitlines()]
         return [one for one in self._objects if one["type"] == type_]
 
-    async def said(self, type_: str, times: int = 1, within_s: float = 40.0) -> None:
+    async def said(self, type_: str, times: int = 1) -> None:
         """Wait until it has printed an object of a type so many times."""
-        await until(lambda: len(self.lines(type_)) >= times, within_s)
+        await until(lambda: len(self.lines(type_)) >= times)
 
     def kill(self) -> None:
         """End it at once, without a chance to do anything."""

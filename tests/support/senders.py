@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, until
 
 Headers = Sequence[tuple[str, str]]
 
-ANSWER_S = 20.0
+ANSWER_S = LONG_S
 
 
 @dataclass(frozen=True, slots=True)

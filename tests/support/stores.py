@@ -35,7 +35,7 @@ from relay_server.values import (
 )
 from tests.support.clock import START_MS
 from tests.support.events import new_event
-from tests.support.postgres import database_of
+from tests.support.postgres import database_of, patient
 
 BACKENDS = ("sqlite", "postgres")
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -135,16 +135,17 @@ def _fail(error: StoreBroken) -> None:
 async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
     """A store of a backend, closed at the end; opened again, it holds what it held."""
     store: Store
-    if backend == "postgres":
-        place, no_look = read_place(database_of(data_dir)), lambda _: None
-        store = await open_postgres(place, _fail, data_dir, 1 << 20, no_look)
-    else:
-        bodies = {"sqlite": IN_THE_CLEAR, "sealed": BodyKeys(KEY)}[backend]
-        store = await open_sqlite(data_dir, bodies=bodies)
-    try:
-        yield store
-    finally:
-        await store.close()
+    with patient():
+        if backend == "postgres":
+            place, no_look = read_place(database_of(data_dir)), lambda _: None
+            store = await open_postgres(place, _fail, data_dir, 1 << 20, no_look)
+        else:
+            bodies = {"sqlite": IN_THE_CLEAR, "sealed": BodyKeys(KEY)}[backend]
+            store = await open_sqlite(data_dir, bodies=bodies)
+        try:
+            yield store
+        finally:
+            await store.close()
 
 
 def shows(folder: Path, words: bytes) -> list[str]:

@@ -117,9 +117,9 @@ class Target:
         await asyncio.gather(*self._talks, return_exceptions=True)
         self.under_way.clear()
 
-    async def received(self, count: int, within_s: float = 20.0) -> None:
+    async def received(self, count: int) -> None:
         """Wait until so many requests came, repeats included."""
-        await until(lambda: len(self.arrivals) >= count, within_s)
+        await until(lambda: len(self.arrivals) >= count)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -29,7 +29,7 @@ from tests.support.proxy import Proxy, open_proxy
 from tests.support.relay import Constant, Relay, running
 from tests.support.senders import exchange
 from tests.support.target import OK, Answering, Arrival, Target, open_target
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, until
 
 CONVERSATIONS = 12
 PAUSE_S = 0.01
@@ -145,7 +145,7 @@ class Talk:
             for number in range(conversations)
         ]
 
-    async def accepts(self, count: int, within_s: float = 30.0) -> None:
+    async def accepts(self, count: int, within_s: float = LONG_S) -> None:
         """Wait until so many more were answered 2xx."""
         goal = self.accepted + count
         await until(lambda: self.accepted >= goal, within_s)

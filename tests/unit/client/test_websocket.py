@@ -282,7 +282,7 @@ async def test_a_relay_that_pings_and_reads_nothing_is_cut() -> None:
             sent.append(500 * 127)
 
     async with raw_relay(behave) as relay, running(Client(FakeRelay(relay.url))) as client:
-        await until(lambda: client.told(Lost), 20)
+        await until(lambda: client.told(Lost))
         assert sum(sent) < 40 * MAX_UNSENT_BYTES, "what fits into the system's buffers, and one"
 
 
@@ -315,7 +315,7 @@ async def test_a_relay_that_reads_no_results_gets_no_more() -> None:
             mine = client.tunnel._socket.transport.get_extra_info("socket")
             mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
             is_down.set()
-            await until(lambda: len(client.tunnel._outbox) > MAX_OUTBOX, 20)
+            await until(lambda: len(client.tunnel._outbox) > MAX_OUTBOX)
             before = -1
             while before != delivered:  # until the relay itself is held up
                 before = delivered
@@ -355,7 +355,7 @@ async def test_handshakes_that_are_none_are_tried_again(
     monkeypatch.setattr(websocket, "OPEN_TIMEOUT_S", 0.3)
     behaviour = answering(HANDSHAKES[name])
     async with raw_relay(behaviour) as relay, running(Client(FakeRelay(relay.url))) as client:
-        await until(lambda: len(relay.heads) >= 2, 10)
+        await until(lambda: len(relay.heads) >= 2)
         assert client.told(Lost)
         assert not client.told(Connected)
         assert not client.running.done()

@@ -452,8 +452,8 @@ async def test_localhost_is_found_on_ipv6_alone() -> None:
 async def test_an_answer_that_nobody_asked_for_is_not_the_next_ones() -> None:
     """It came while the loop was busy: the next request is not sent behind it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(5)
-    with listener, closing(Poster(Target(*listener.getsockname()), 5.0, 1)) as poster:
+    listener.settimeout(HELD_UP_S)
+    with listener, closing(Poster(Target(*listener.getsockname()), HELD_UP_S, 1)) as poster:
         first = asyncio.create_task(poster.post(make_delivery(1)))
         peer = await asyncio.to_thread(answer_once, listener, ANSWERED)
         assert isinstance(await first, Response)
@@ -470,7 +470,7 @@ async def test_an_answer_that_nobody_asked_for_is_not_the_next_ones() -> None:
 def answer_once(listener: socket.socket, answer: bytes) -> socket.socket:
     """Take a connection and a request, and answer it."""
     peer, _ = listener.accept()
-    peer.settimeout(5)
+    peer.settimeout(HELD_UP_S)
     received = b""
     while not received.endswith(b"\r\n\r\n{}"):
         received += peer.recv(65_536)

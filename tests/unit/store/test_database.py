@@ -32,7 +32,7 @@ from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Progress
 from tests.support.events import mark, new_event
 from tests.support.stores import append_many, make_channel, make_subscription
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, until
 
 
 @asynccontextmanager
@@ -242,7 +242,7 @@ async def test_what_is_recorded_is_written_without_being_asked(tmp_path: Path) -
 
         store.record(claim, Progress(1))
 
-        await until(lambda: floor(tmp_path) == 1, within_s=2)
+        await until(lambda: floor(tmp_path) == 1)
 
 
 @pytest.mark.parametrize(("collect_s", "written"), [(0.0, 1), (9.0, 0)])
@@ -295,7 +295,7 @@ async def test_progress_outlives_the_failure_of_what_it_rode_along_with(tmp_path
     gate = threading.Event()
 
     def fail(_: Database) -> None:
-        gate.wait(10)
+        gate.wait(LONG_S)
         raise apsw.ConstraintError("no")
 
     async with opened(tmp_path) as store:

@@ -40,7 +40,7 @@ from tests.support.badfs import BadFs, Fault, bad_fs
 from tests.support.clock import START_MS
 from tests.support.events import attempt, mark, new_event
 from tests.support.stores import append_many, make_channel, make_subscription, progress_of
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, until
 
 FULL_DISKS = [badfs.DISK_FULL, badfs.OVER_QUOTA]
 
@@ -227,7 +227,7 @@ async def test_webhooks_that_wait_do_not_wait_for_the_clean_up(
 
     def hold(_: Database) -> None:
         begun.set()
-        gate.wait(5)
+        gate.wait(LONG_S)
 
     held = writer.submit(hold)
     await until(begun.is_set)
@@ -245,7 +245,7 @@ async def test_webhooks_that_wait_do_not_wait_for_the_clean_up(
 
 async def all_done(waiting: Sequence[asyncio.Future[Appended]]) -> bool:
     """Whether all end without any help."""
-    _, late = await asyncio.wait(waiting, timeout=3)
+    _, late = await asyncio.wait(waiting, timeout=LONG_S)
     return not late
 
 
@@ -583,5 +583,5 @@ async def test_a_stop_does_not_wait_until_a_large_store_is_checked(
     store = await open_sqlite(tmp_path)
     await until(begun.is_set)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LONG_S):
         await store.close()

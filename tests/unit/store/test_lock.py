@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from relay_server.errors import StoreLocked
 from relay_server.store.sqlite.integrity import PATIENCE_S, DirLock
 from relay_server.store.sqlite.store import open_sqlite
+from tests.support.waiting import Stopwatch
 
 ROOT = Path(__file__).parents[3]
 HOLD = """
@@ -48,12 +48,12 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 async def test_a_second_server_is_soon_told_whose_it_is(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    begun = time.monotonic()
+    watch = Stopwatch()
 
     with pytest.raises(StoreLocked, match=f"in use by process {holder.pid}"):
         await open_sqlite(tmp_path)
 
-    assert time.monotonic() - begun < 5 * PATIENCE_S
+    assert watch.elapsed_s < 5 * PATIENCE_S
 
 
 async def test_a_killed_server_leaves_no_lock(

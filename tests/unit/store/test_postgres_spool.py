@@ -25,7 +25,7 @@ from tests.support.badfs import bad_fs
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.needs import lacks
-from tests.support.postgres import database_of, programs
+from tests.support.postgres import database_of, patient, programs
 from tests.support.stores import make_channel
 from tests.support.waiting import until
 
@@ -174,6 +174,7 @@ async def outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(Link, "__init__", make)
     monkeypatch.setattr(Link, "called", call)
     async with AsyncExitStack() as stack:
+        stack.enter_context(patient())
         store = await open_postgres(place, broken.append, tmp_path, 1_000, lambda _: None)
         stack.push_async_callback(store.close)
         outages.append(Outage(store))
