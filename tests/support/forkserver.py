@@ -123,7 +123,7 @@ def fork_server() -> ForkServer:
 
 def _others(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that are not read by Relay, but maybe as something is imported."""
-    of_run = ("RELAY_", "PYTEST_", "COLUMNS")
+    of_run = ("RELAY_", "PYTEST_", "COLUMNS", "CHATWOOT_", "BOT_")
     return {name: text for name, text in environment.items() if not name.startswith(of_run)}
 
 
