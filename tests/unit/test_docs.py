@@ -196,6 +196,9 @@ def test_relative_links_lead_somewhere(file: Path) -> None:
     assert dead == []
 
 
+TRANSLATED = [file for file in markdown_files() if file.name.endswith(".pt-BR.md")]
+
+
 def code_blocks(text: str) -> list[str]:
     return re.findall(r"^ *```.*?^ *```", text, re.MULTILINE | re.DOTALL)
 
@@ -205,11 +208,22 @@ def headings(text: str) -> list[int]:
     return [len(m) for m in re.findall(r"^(#+) ", without_code(text), re.MULTILINE)]
 
 
-def test_both_readmes_have_the_same_code_and_headings() -> None:
+@pytest.mark.parametrize("portuguese", TRANSLATED, ids=lambda file: file.name)
+def test_both_languages_have_the_same_code_and_headings(portuguese: Path) -> None:
     """The translation is kept true: what can be pasted is the same in both."""
-    english = (ROOT / "README.md").read_text("utf-8")
-    portuguese = (ROOT / "README.pt-BR.md").read_text("utf-8")
+    english = portuguese.with_name(portuguese.name.replace(".pt-BR", ""))
+    pages = [file.read_text("utf-8") for file in (english, portuguese)]
 
-    assert code_blocks(english) == code_blocks(portuguese)
-    assert headings(english) == headings(portuguese)
-    assert len(code_blocks(english)) > 5
+    assert code_blocks(pages[0]) == code_blocks(pages[1])
+    assert headings(pages[0]) == headings(pages[1])
+    if portuguese.parent != ROOT:
+        assert f"[Em português]({portuguese.name})" in pages[0]
+        assert f"[In English]({english.name})" in pages[1]
+
+
+def test_whoever_reads_a_translation_is_led_to_others() -> None:
+    """Its links lead to pages in its language, where there are such."""
+    for file in TRANSLATED:
+        text = re.sub(r"\[(In )?English\]\(.*?\)", "", file.read_text("utf-8"))
+        links = {(file.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+\.md)", text)}
+        assert not links & {one.with_name(one.name.replace(".pt-BR", "")) for one in TRANSLATED}
