@@ -35,11 +35,12 @@ from relay_server.delivery.absence import Absences, check_joined
 from relay_server.delivery.expiry import Expirer
 from relay_server.delivery.joining import Joining, Joins
 from relay_server.delivery.pausing import Pauses
+from relay_server.delivery.promotion import REASON, Promotions, Stopped
 from relay_server.delivery.queue import Ended
 from relay_server.delivery.reader import Reader, Sink
 from relay_server.delivery.resigning import check_resigned
 from relay_server.delivery.sifter import Sifter
-from relay_server.errors import ChannelNotFound, SubscriptionNotFound
+from relay_server.errors import ChannelNotFound, StoreUnavailable, SubscriptionNotFound
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
 from relay_server.sealing import OpenSealed, opens_nothing
@@ -49,6 +50,7 @@ from relay_server.store.feed import (
     ChannelGone,
     Claimed,
     EventsStored,
+    Promoted,
     ReplaysChanged,
     Skipped,
     SubscriptionChanged,
@@ -161,6 +163,7 @@ class Hub:
         self._expirer = Expirer(store, clock, self._delivers, self._left_out)
         self._absences = Absences(store, clock, self._joins.alone, self._is_read)
         self._pauses = Pauses(store, clock)
+        self._promotions = Promotions(store, clock, self._absences.left)
         self._unlisten = [
             store.feed.listen(EventsStored, self._stored),
             store.feed.listen(ChannelChanged, self._channel_changed),
@@ -171,6 +174,7 @@ class Hub:
             store.feed.listen(TokenRevoked, self._token_revoked),
             store.feed.listen(ReplaysChanged, self._replays_changed),
             store.feed.listen(Claimed, self._claimed),
+            store.feed.listen(Promoted, self._promoted),
         ]
 
     @property
@@ -401,6 +405,7 @@ class Hub:
         for number in list(self._served):
             self._stop(number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._promotions.close()
         await self._absences.close()
         await self._pauses.close()
 
@@ -449,6 +454,16 @@ class Hub:
         if served is not None and served.reader.claim.epoch < change.epoch:
             self._lose(served.reader.subscription, host="")
 
+    def _promoted(self, _change: Promoted) -> None:
+        """No claim is to be relied on: all begin anew."""
+        self._joins.promoted()
+        stopped = list[Stopped]()
+        for number, served in list(self._served.items()):
+            self._stop(number)
+            stopped.append(Stopped(served.reader.subscription, served.reader.claim, served.peers))
+        if stopped:
+            self._promotions.begin_anew(stopped)
+
     def _send_away(self, number: SubscriptionNumber, reason: str) -> None:
         if served := self._served.get(number):
             for peer in list(served.peers):
@@ -492,6 +507,8 @@ class Hub:
         channel = self._store.catalog.channels.get(subscription.channel)
         if claim is None or channel is None:
             raise ChannelNotFound(subscription.channel)
+        if joining.void:
+            raise StoreUnavailable(REASON)
         on_gone = functools.partial(self._pauses.pause, subscription)
         gate = functools.partial(self.gate, subscription.number)
         parts = self._clock, self._metrics, on_gone, self._tracing, self.on_ended, self.open_sealed

@@ -20,12 +20,14 @@ class Joining:
         number: Set while it is being claimed.
         epoch: The newest claim that was heard of since, of this hub or another.
         changed: How it is set now, if somebody changed it.
+        void: What was claimed since then is not to be relied on.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     number: SubscriptionNumber | None = None
     epoch: int = 0
     changed: Subscription | None = None
+    void: bool = False
 
 
 class Joins:
@@ -39,7 +41,7 @@ class Joins:
         """Have nobody else join a subscription meanwhile, and hear what is changed of it."""
         joining = self._known.setdefault((channel, name), Joining())
         async with joining.lock:
-            joining.epoch, joining.changed = 0, None
+            joining.epoch, joining.changed, joining.void = 0, None, False
             try:
                 yield joining
             finally:
@@ -49,6 +51,11 @@ class Joins:
         """A subscription is set anew."""
         if joining := self._known.get((subscription.channel, subscription.name)):
             joining.changed = subscription
+
+    def promoted(self) -> None:
+        """A database took over that may not know of any claim."""
+        for joining in self._known.values():
+            joining.void = True
 
     def claimed(self, change: Claimed) -> None:
         """A subscription has a new claim."""

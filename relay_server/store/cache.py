@@ -21,6 +21,7 @@ from relay_server.store.feed import (
     EventsRemoved,
     EventsStored,
     Feed,
+    Promoted,
     TokenMade,
     TokenRevoked,
 )
@@ -141,6 +142,7 @@ class Cache:
         feed.listen(EventsStored, self._stored)
         feed.listen(EventsRemoved, self._removed)
         feed.listen(BodiesDropped, self._removed)
+        feed.listen(Promoted, self._promoted)
         feed.listen(ChannelChanged, self._channel_changed)
         feed.listen(ChannelGone, self._channel_gone)
         feed.listen(TokenMade, self._token_made)
@@ -199,6 +201,12 @@ class Cache:
             held.bytes -= change.bytes
             held.refused = 0
             self._drop(held, change.up_to)
+
+    def _promoted(self, _change: Promoted) -> None:
+        """Sequences may have been given anew: how far each channel is comes with the next look."""
+        for held in self._channels.values():
+            self._drop(held)
+            held.last = 0
 
     def _channel_changed(self, change: ChannelChanged) -> None:
         channel = change.channel

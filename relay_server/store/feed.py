@@ -155,6 +155,10 @@ class Claimed(msgspec.Struct, frozen=True):
     epoch: int
 
 
+class Promoted(msgspec.Struct, frozen=True):
+    """Another database took over: what was read and claimed in the one before may not be there."""
+
+
 class Progressed(msgspec.Struct, frozen=True):
     """How far a reader's deliveries are was written.
 
@@ -188,6 +192,7 @@ Change: TypeAlias = (
     | PinsChanged
     | ReplaysChanged
     | Claimed
+    | Promoted
     | Progressed
 )
 ChangeT = TypeVar("ChangeT", bound=Change)

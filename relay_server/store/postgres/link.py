@@ -134,6 +134,12 @@ class Watch:
         """Look at it no more."""
         self._links.discard(link)
 
+    def abandon_before(self, timeline: int) -> None:
+        """End what is asked of primaries before this one; from any thread."""
+        for link in tuple(self._links):
+            if link.timeline < timeline:
+                link.abandon()
+
     def close(self) -> None:
         """End the thread."""
         self._ended.set()
@@ -160,6 +166,7 @@ class Link:
 
     Attributes:
         deadline: When the call that is under way is to have been answered; monotonic seconds.
+        timeline: Of its primary: each that is promoted has a higher one than whom it follows.
 
     Raises:
         StoreUnavailable: No primary can be reached.
@@ -186,7 +193,7 @@ class Link:
             "relay.replica": replica,
             "default_transaction_read_only": "on" if reading else "off",
         }
-        self._connection = find_primary(place, name, settings)
+        self.timeline, self._connection = find_primary(place, name, settings)
         self._connection.add_notice_handler(self._notice)
         self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))
         watch.add(self)
@@ -310,8 +317,11 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def find_primary(place: Place, name: str, settings: Mapping[str, str]) -> psycopg.Connection[Row]:
-    """Connect to the host that takes what is written.
+_Connected = tuple[int, psycopg.Connection[Row]]
+
+
+def find_primary(place: Place, name: str, settings: Mapping[str, str]) -> _Connected:
+    """Connect to the host that takes what is written; with its timeline.
 
     All are asked at once. Once one has answered, the others get `GRACE_S`: one that is frozen takes
     connections, and says nothing.
@@ -330,10 +340,7 @@ def find_primary(place: Place, name: str, settings: Mapping[str, str]) -> psycop
     if not primaries:
         why = "; ".join(failures) or ("every host is a standby" if found else "nothing answers")
         raise LinkLost(f"{place.name} cannot be reached: {why}")
-    return primaries[-1][1]
-
-
-_Connected = tuple[str, psycopg.Connection[Row]]
+    return primaries[-1]
 
 
 class _Asking:
@@ -386,8 +393,8 @@ class _Asking:
 
 def _connect(
     place: Place, host: tuple[str, int], name: str, settings: Mapping[str, str]
-) -> tuple[str, psycopg.Connection[Row]]:
-    """A connection, with the timeline that its host writes; empty for a standby."""
+) -> _Connected:
+    """A connection, with the timeline that its host writes; 0 for a standby."""
     connection = psycopg.connect(
         host=host[0],
         port=host[1],
@@ -400,11 +407,11 @@ def _connect(
     )
     _adapt(connection)
     row = connection.execute(
-        "SELECT CASE WHEN pg_is_in_recovery() THEN ''"
+        "SELECT CASE WHEN pg_is_in_recovery() THEN '0'"
         " ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
     ).fetchone()
     assert row is not None
-    return row[0], connection
+    return int(row[0], 16), connection
 
 
 class _Text(StrDumper):

@@ -3,6 +3,10 @@
 One that wants a link looks for the primary itself, as long as there is one. Once it is not found,
 all are refused at once, but for one at a time, each `SHORTEST_S` to `LONGEST_S`, who looks again:
 a database that comes back is not met by everybody at once, and nobody waits for one that is away.
+
+A primary that was promoted has a higher *timeline* than the one before. With the first link to it
+all calls to the old one end, and from then on that is left alone, also where it alone can be
+reached: what it would take, the new one never gets.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from relay_server.store.postgres.link import Link, LinkLost
+from relay_server.store.postgres.link import Link, LinkLost, Watch
 
 SHORTEST_S = 0.1  # between two looks for a primary that is away
 LONGEST_S = 0.8  # the same, at the most
@@ -23,10 +27,18 @@ class Primary:
 
     Args:
         link: Makes one by its name, which looks for the primary.
+        watch: Of all of them.
+
+    Attributes:
+        on_promoted: Called when another one took over, from any thread, before anybody has a link
+            to it.
     """
 
-    def __init__(self, link: Callable[[str], Link]) -> None:
+    def __init__(self, link: Callable[[str], Link], watch: Watch) -> None:
+        self.on_promoted: Callable[[], None] = lambda: None
         self._link = link
+        self._watch = watch
+        self._timeline = 0  # the highest that was seen
         self._lock = threading.Lock()
         self._why = ""  # it is away
         self._looking = False
@@ -36,7 +48,7 @@ class Primary:
         """A link.
 
         Raises:
-            LinkLost: No primary can be reached, or could a moment ago.
+            LinkLost: No primary can be reached, or could a moment ago; or one that is no more.
             StoreUnavailable, StoreBroken: As a `Link`.
         """
         with self._lock:
@@ -45,7 +57,7 @@ class Primary:
             self._looking = True
         why = ""
         try:
-            return self._link(name)
+            return self._newest(self._link(name))
         except LinkLost as exc:
             why = str(exc)
             raise
@@ -54,3 +66,17 @@ class Primary:
                 self._why, self._looking = why, False
                 pause_s = random.uniform(SHORTEST_S, LONGEST_S)  # noqa: S311  (no secret)
                 self._look_at = time.monotonic() + pause_s
+
+    def _newest(self, link: Link) -> Link:
+        """See that a link leads to the primary that was promoted last."""
+        with self._lock:
+            before, self._timeline = self._timeline, max(self._timeline, link.timeline)
+            if 0 < before < link.timeline:
+                self._watch.abandon_before(link.timeline)
+                self.on_promoted()
+        if link.timeline < before:
+            link.close()
+            raise LinkLost(
+                f"only an old primary answers, of timeline {link.timeline} and not {before}"
+            )
+        return link

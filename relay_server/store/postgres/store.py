@@ -21,7 +21,7 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
 from relay_server.store.cache import Cache
-from relay_server.store.feed import Feed, Progressed
+from relay_server.store.feed import Feed, Progressed, Promoted
 from relay_server.store.interface import Space, Waiter
 from relay_server.store.postgres.database import Database, prepare
 from relay_server.store.postgres.link import Link, Place, Watch
@@ -60,7 +60,7 @@ class PostgresStore(SqlStore):
 
     Args:
         replica: The name of this one, which no other has.
-        connect: Makes a link, by its name.
+        primary: Makes links, by their names.
         watch: Of these links.
         on_broken: Called once when the database failed.
         spool: Where webhooks wait while it is away.
@@ -69,7 +69,7 @@ class PostgresStore(SqlStore):
     def __init__(
         self,
         replica: str,
-        connect: Callable[[str], Link],
+        primary: Primary,
         watch: Watch,
         on_broken: Callable[[StoreBroken], None],
         spool: Spool,
@@ -77,6 +77,8 @@ class PostgresStore(SqlStore):
         super().__init__()
         self._replica = replica
         self._watch = watch
+        connect = primary.connect
+        primary.on_promoted = self._promoted
         self._reading = ReadingThread(lambda: connect("read"), "relay-reader")
         self._reports = ReadingThread(lambda: connect("report"), "relay-reports")
         database = self._reading.database
@@ -183,6 +185,10 @@ class PostgresStore(SqlStore):
             raise
         return finish
 
+    def _promoted(self) -> None:
+        """In whichever thread finds that another database took over."""
+        self._loop.call_soon_threadsafe(self.feed.tell, Promoted())
+
     def _record_within(self, within_s: float) -> None:
         if self._record_timer is None:
             self._record_timer = self._loop.call_later(within_s, self._record)
@@ -257,8 +263,7 @@ async def open_postgres(
 
     try:
         spool = await asyncio.to_thread(begin)
-        connect = Primary(link).connect
-        store = PostgresStore(replica, connect, watch, on_broken, spool)
+        store = PostgresStore(replica, Primary(link, watch), watch, on_broken, spool)
     except BaseException:
         await asyncio.to_thread(watch.close)
         raise

@@ -270,8 +270,9 @@ class Pending:
         self._lock = threading.Lock()
         self._changes: dict[ReaderNumber, _Change] = {}
         self._taken: list[_Change] = []  # by the transaction that is open
-        self._reached: dict[ReaderNumber, int] = {}  # floors that it wrote
-        self._floors: dict[ReaderNumber, int] = {}  # as they were committed last
+        # Epochs, and the floors that it wrote under them.
+        self._reached: dict[ReaderNumber, tuple[int, int]] = {}
+        self._floors: dict[ReaderNumber, tuple[int, int]] = {}  # as they were committed last
         self._lean = False  # the transaction that is open
         self._lean_rows = MAX_LEAN_ROWS  # that the next lean one may take
 
@@ -367,7 +368,7 @@ class Pending:
             if (newer := change.newer_claim(database)) is not None:
                 database.changes.append(newer)
             return
-        self._reached[change.reader] = floor
+        self._reached[change.reader] = change.epoch, floor
         if self._wanted():
             database.changes.append(change.told(floor))
 
@@ -388,8 +389,10 @@ class Pending:
         return first
 
     def _written_floor(self, change: _Change) -> int:
-        reader = change.reader
-        return max(change.base, self._floors.get(reader, 0), self._reached.get(reader, 0))
+        """One of another epoch says nothing: a database that took over may not have it."""
+        written = self._floors.get(change.reader), self._reached.get(change.reader)
+        floors = [one[1] for one in written if one is not None and one[0] == change.epoch]
+        return max([change.base, *floors])
 
     def _put_back(self, old: _Change) -> None:
         newer = self._changes.get(old.reader)

@@ -16,11 +16,13 @@ from relay_protocol.values import Response
 from relay_server.clock import SystemClock
 from relay_server.configs import ChannelConfig, Policy, SubscriptionConfig
 from relay_server.delivery.hub import Hub
+from relay_server.delivery.promotion import REASON
 from relay_server.delivery.reader import Reader
+from relay_server.errors import StoreUnavailable
 from relay_server.metrics import Metrics
-from relay_server.store.feed import Claimed
+from relay_server.store.feed import Claimed, Promoted
 from relay_server.store.interface import Store
-from relay_server.values import Scope, Selection
+from relay_server.values import Claim, ReaderNumber, Scope, Selection
 from tests.support.clock import START_MS
 from tests.support.events import OK
 from tests.support.stores import append_many, make_channel, open_test_store
@@ -124,6 +126,48 @@ async def test_a_claim_that_nobody_told_of_is_met_with_the_next_progress(
     await until(lambda: first.told == [TAKEN_OVER])
     assert second.told == []
     assert await replicas.backlog() == 1
+
+
+async def test_after_a_promotion_whoever_holds_the_newest_claim_comes_back(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who lost it without a word is told so: else it would take it over again."""
+    first, second = FakePeer(), FakePeer()
+    before = await replicas.join(replicas.one, first)
+    with monkeypatch.context() as notification:
+        notification.setitem(replicas.store.feed._listeners, Claimed, [])
+        await replicas.join(replicas.two, second)
+
+    replicas.store.feed.tell(Promoted())
+    for hub in (replicas.one, replicas.two):
+        assert hub.state(before.granted.subscription).readers == 0
+    await until(lambda: first.told and second.told)
+
+    assert first.told == [TAKEN_OVER]
+    [told] = second.told
+    assert told.startswith(REASON)
+    again = FakePeer()
+    await replicas.join(replicas.two, again)
+    await replicas.append(1)
+    await until(lambda: again.sequences == [1])
+    assert first.sequences == second.sequences == []
+
+
+async def test_what_is_claimed_while_another_database_takes_over_is_claimed_again(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = replicas.store.claim
+
+    async def promoted(reader: ReaderNumber) -> Claim | None:
+        claimed = await claim(reader)
+        replicas.store.feed.tell(Promoted())
+        return claimed
+
+    monkeypatch.setattr(replicas.store, "claim", promoted)
+    with pytest.raises(StoreUnavailable, match=REASON):
+        await replicas.join(replicas.one, FakePeer())
+    monkeypatch.setattr(replicas.store, "claim", claim)
+    await replicas.join(replicas.one, FakePeer())
 
 
 async def test_of_two_that_claim_at_once_the_last_has_it(replicas: Replicas) -> None:

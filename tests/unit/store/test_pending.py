@@ -147,6 +147,20 @@ def test_a_newer_claim_ends_what_an_older_one_had(database: Database) -> None:
     assert written(database) == (4, [], 0)
 
 
+def test_a_floor_that_a_database_lost_with_its_claim_says_nothing(database: Database) -> None:
+    """Another took over that has neither: what is recorded under a new claim begins below it."""
+    pending = Pending()
+    pending.add(CLAIM, Progress(50))
+    transact(pending, database)
+    database.run("claim", number=1)
+    database.connection.execute("UPDATE subscriptions SET floor = 10")
+
+    pending.add(Claim(1, 2, Progress(10)), Progress(12))
+    transact(pending, database)
+
+    assert written(database)[0] == 12
+
+
 def test_an_older_claim_never_displaces_a_newer_one(database: Database) -> None:
     pending = Pending()
     pending.add(CLAIM, Progress(0))

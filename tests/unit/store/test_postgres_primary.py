@@ -9,22 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from relay_server.store.postgres import primary
-from relay_server.store.postgres.link import Link, LinkLost
+from relay_server.store.postgres.link import Link, LinkLost, Watch
 from relay_server.store.postgres.primary import Primary
 
-LINK = object.__new__(Link)
+WATCH = object.__new__(Watch)
 
 
 class Database:
     """One that is there, or is not.
 
     Attributes:
+        timeline: Of the primary that answers.
         asked: How often a link to it was made, or tried to be.
         answers: Set while it says whether it is there.
     """
 
     def __init__(self) -> None:
-        self.is_there, self.asked = False, 0
+        self.is_there, self.asked, self.timeline = False, 0, 1
         self.answers = threading.Event()
         self.answers.set()
 
@@ -33,7 +34,9 @@ class Database:
         self.answers.wait()
         if not self.is_there:
             raise LinkLost("it is away")
-        return LINK
+        link = object.__new__(Link)
+        link.timeline, link.close = self.timeline, lambda: None  # type: ignore[method-assign]
+        return link
 
 
 def tries(looked: Primary, count: int) -> int:
@@ -57,7 +60,7 @@ def test_while_it_is_away_one_looks_and_all_others_are_told_at_once(
     monkeypatch.setattr(primary, "SHORTEST_S", 0.05)
     monkeypatch.setattr(primary, "LONGEST_S", 0.05)
     database = Database()
-    looked = Primary(database.link)
+    looked = Primary(database.link, WATCH)
     assert tries(looked, 1) == 1
     assert tries(looked, 20) == 20
     assert database.asked == 1
@@ -78,9 +81,32 @@ def test_once_it_is_back_everybody_gets_links(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(primary, "SHORTEST_S", 0.0)
     monkeypatch.setattr(primary, "LONGEST_S", 0.0)
     database = Database()
-    looked = Primary(database.link)
+    looked = Primary(database.link, WATCH)
     assert tries(looked, 1) == 1
     database.is_there = True
     assert tries(looked, 1) == 0
     assert tries(looked, 9) == 0
     assert database.asked == 11
+
+
+def test_of_two_primaries_the_one_promoted_last_is_taken_and_no_older_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All calls to the one before end with the first link to it."""
+    monkeypatch.setattr(primary, "LONGEST_S", 0.0)
+    monkeypatch.setattr(primary, "SHORTEST_S", 0.0)
+    database, ended, told = Database(), list[int](), list[int]()
+    database.is_there = True
+    monkeypatch.setattr(Watch, "abandon_before", lambda _, timeline: ended.append(timeline))
+    looked = Primary(database.link, WATCH)
+    looked.on_promoted = lambda: told.append(database.timeline)
+    assert tries(looked, 2) == 0
+    assert (ended, told) == ([], [])
+
+    database.timeline = 3
+    assert tries(looked, 2) == 0
+    assert (ended, told) == ([3], [3])
+
+    database.timeline = 1
+    with pytest.raises(LinkLost, match="only an old primary answers"):
+        looked.connect("append")

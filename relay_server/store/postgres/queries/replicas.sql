@@ -27,11 +27,28 @@ WHERE s.owner <> :replica AND s.left_at IS NULL
 -- name: how_far
 SELECT number, last_sequence, bytes FROM channels;
 
+-- Epochs begin anew with each primary, above all of the one before (`first_epoch`): a claim that was
+-- lost with that has no number that another one gets. So these four are other than on one server.
+
 -- name: claim
--- In place of that of one server: it notes whose the claim is.
-UPDATE subscriptions SET epoch = epoch + 1, left_at = NULL,
+-- It notes whose the claim is, too.
+UPDATE subscriptions SET epoch = greatest(epoch + 1, first_epoch()), left_at = NULL,
     owner = current_setting('relay.replica')
 WHERE number = :number RETURNING epoch, floor;
+
+-- name: claim_replay
+UPDATE replays SET epoch = greatest(epoch + 1, first_epoch())
+WHERE number = :number AND state = @RUNNING RETURNING epoch, floor;
+
+-- name: advance
+-- Nothing either under a claim that the primary before this one gave.
+UPDATE subscriptions SET floor = greatest(floor, :floor)
+WHERE number = :number AND epoch = :epoch AND epoch >= first_epoch() RETURNING floor;
+
+-- name: advance_replay
+UPDATE replays SET floor = greatest(floor, :floor)
+WHERE number = :number AND epoch = :epoch AND epoch >= first_epoch() AND state = @RUNNING
+RETURNING floor;
 
 -- name: leave_all
 -- Likewise: what others read goes on.
