@@ -1,17 +1,20 @@
 """Reads Chatwoot's messages behind the webhooks' way: which come twice, and which go in a loop.
 
     EventsStored ──messages──▶ due ──`MOST_PER_S`──▶ told before? ─▶ noted, for who gets both
-                                               └──▶ chains ──▶ a trial (`loops`) ─▶ paused
+              │                                └──▶ chains
+              └──one of a chain, and of those on trial: before any reader──▶ a trial ─▶ paused
 
-It looks at some messages a second and no more, so it costs the same however many come; those of a
-conversation that is on trial are all looked at. What is known of them is in memory.
+It looks at some messages a second and no more, so it costs the same however many come. Those that
+may go on a chain, and those of a conversation that is on trial, are looked at before readers hear
+of them, so that they can be held back (`loops`). What is known of messages is in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -46,7 +49,6 @@ MAX_DUE = 64  # of them that wait for that
 MAX_FAMILIES = 4_096  # messages that are known, of all channels; the oldest goes then
 MAX_TALKS = 1_024  # conversations whose last messages are known; the same
 MAX_TRIALS = 8  # at once; a loop that finds no place goes on until one is free
-CLEARED_S = 600.0  # for which a sender is not on trial again with the same subscription
 TWICE_S = 86_400.0  # for which is told that messages come twice
 AGAIN_S = 60.0  # between two looks at who gets a channel's messages twice
 
@@ -76,6 +78,35 @@ class _Twice(NamedTuple):
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class _OnTrial:
+    """A subscription that may be what a chain of messages in a conversation comes from."""
+
+    store: Store
+    hub: Hub
+    subscription: Subscription
+    talk: tuple[ChannelNumber, str]
+
+    def release(self, up_to: int | None) -> None:
+        """Hold back what is above a sequence, and nothing else; None for nothing at all."""
+        self.hub.hold_back(self.subscription.number, self.talk[1], up_to)
+
+    async def had(self, sequence: int, before_ms: int) -> bool:
+        """Whether its target had an event before a moment; one that is under way it has."""
+        await self.store.flush_if_possible()
+        [states] = await self.store.deliveries(self.talk[0], [sequence])
+        return any(
+            state.state == "under_way"
+            or any(a.delivered and a.started_at <= before_ms for a in state.attempts)
+            for state in states
+            if state.subscription == self.subscription.name and not state.replay
+        )
+
+    def pause(self) -> None:
+        """Its bot is in a loop."""
+        self.hub.pause(self.subscription, LOOPS.format(key=self.talk[1]))
+
+
 def writer_of(body: bytes) -> str | None:
     """Who wrote a message: empty for a customer, None for what nobody answers or cannot be read."""
     try:
@@ -101,13 +132,14 @@ class Messages:
         self._wake = asyncio.Event()
         self._firsts: dict[tuple[ChannelNumber, bytes], _First] = {}
         self._chains: dict[tuple[ChannelNumber, str], Chain] = {}
-        self._trials: dict[tuple[ChannelNumber, str], Trial | None] = {}
-        self._cleared: dict[tuple[SubscriptionNumber, str], float] = {}
+        self._trials: dict[tuple[ChannelNumber, str], Trial] = {}
+        # How many a sender may write in a row that come of no delivery to a subscription.
+        self._cleared: dict[tuple[SubscriptionNumber, str], int] = {}
         self._twice: dict[SubscriptionNumber, _Twice] = {}
         self._looked_at: dict[ChannelNumber, float] = {}
         self._tasks = set[asyncio.Task[None]]()
         self._unlisten = [
-            store.feed.listen(EventsStored, self._stored),
+            store.feed.listen(EventsStored, self._stored, first=True),
             store.feed.listen(SubscriptionGone, self._gone),
         ]
         hub.told_twice = self.told_twice
@@ -141,9 +173,10 @@ class Messages:
         for event in change.events:
             if event.head.kind != KINDS[0] or len(event.body) > MAX_BODY_BYTES:
                 continue
-            if (change.channel, event.head.key) in self._trials:
+            talk = change.channel, event.head.key
+            if talk in self._trials:
                 self._hear(event)
-            else:
+            elif not self._begin_trial(talk, event):
                 self._due.append(event)
                 self._wake.set()
 
@@ -156,14 +189,6 @@ class Messages:
             return
         if (first := self._hear(event)) is not None:
             await self._note_twice(channel, first, event)
-        chain = self._chains.get(talk := (event.channel, event.head.key))
-        if chain is None or not chain.is_suspect or talk in self._trials:
-            return
-        if len(self._tasks) < MAX_TRIALS:
-            self._trials[talk] = None
-            task = asyncio.create_task(self._try(channel, event.head.key, chain))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
 
     def _hear(self, event: Event) -> _First | None:
         """Take a message into its conversation; the event that told it before, if one did."""
@@ -185,9 +210,10 @@ class Messages:
         talk, said = (event.channel, head.key), Said(head.sequence, head.received_at, by)
         if (trial := self._trials.get(talk)) is not None:
             trial.hear(said)
-        if talk not in self._chains:
-            _keep(self._chains, talk, Chain(), MAX_TALKS)
-        self._chains[talk].add(said)
+        if talk in self._chains:
+            self._chains[talk].add(said)
+        else:
+            _keep(self._chains, talk, Chain(said), MAX_TALKS)
 
     async def _note_twice(self, channel: Channel, first: _First, event: Event) -> None:
         """Keep who gets both, unless that was looked at a moment ago."""
@@ -204,52 +230,57 @@ class Messages:
                     log.warning("messages come more than once", events=twice.ids, **facts)
                 self._twice[subscription.number] = twice
 
-    async def _try(self, channel: Channel, key: str, chain: Chain) -> None:
+    def _begin_trial(self, talk: tuple[ChannelNumber, str], event: Event) -> bool:
+        """Hold an event back if it goes on a chain, from whoever that may come of."""
+        chain, channel = self._chains.get(talk), talk[0]
+        if chain is None or not chain.may_go_on(event.head.received_at):
+            return False
+        first, told = chain.last, told_by(event)
+        if told is None or (channel, told.family) in self._firsts:
+            return False
+        if writer_of(event.body) != first.by or len(self._tasks) >= MAX_TRIALS:
+            return False
+        suspects = [
+            _OnTrial(self._store, self._hub, one, talk)
+            for one in self._hub.read(channel)
+            if one.config.pause_loops
+            and not one.config.paused
+            and chain.length >= self._cleared.get((one.number, first.by), 1)
+        ]
+        if not suspects:
+            return False
+        self._hear(event)
+        for suspect in suspects:
+            suspect.release(first.sequence)
+        self._trials[talk] = trial = Trial(first, chain.last, suspects)
+        task = asyncio.create_task(self._try(talk, trial, chain, suspects))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _try(
+        self,
+        talk: tuple[ChannelNumber, str],
+        trial: Trial,
+        chain: Chain,
+        suspects: Sequence[_OnTrial],
+    ) -> None:
         """Find the subscription whose bot a chain comes from, and pause that."""
-        talk, by = (channel.number, key), chain.by
+        by = chain.last.by
         try:
-            for subscription in await self._store.subscriptions(channel.name):
-                if self._may_be(subscription, by):
-                    verdict = await self._try_one(channel, subscription, key, chain)
-                    if verdict is Verdict.LOOP:
-                        self._hub.pause(subscription, LOOPS.format(key=key))
-                    if verdict is Verdict.CLEARED:
-                        until = self._clock.monotonic() + CLEARED_S
-                        _keep(self._cleared, (subscription.number, by), until, MAX_TALKS)
-                    else:
-                        break
+            verdict = await trial.run()
+            if verdict is Verdict.LOOP and trial.culprit is not None:
+                trial.culprit.pause()
+            if verdict is Verdict.CLEARED:
+                for one in suspects:
+                    of = one.subscription.number, by
+                    _keep(self._cleared, of, chain.length, MAX_TALKS)
         except RelayError as exc:
             log.warning("whether a bot answers itself was not found out", error=str(exc))
         finally:
-            self._trials.pop(talk, None)
-            self._chains.pop(talk, None)
-
-    def _may_be(self, subscription: Subscription, by: str) -> bool:
-        config, number = subscription.config, subscription.number
-        if not config.pause_loops or config.paused or not self._hub.state(number).readers:
-            return False
-        return self._cleared.get((number, by), 0.0) <= self._clock.monotonic()
-
-    async def _try_one(
-        self, channel: Channel, subscription: Subscription, key: str, chain: Chain
-    ) -> Verdict:
-        async def delivered(sequence: int, before_ms: int) -> bool:
-            await self._store.flush_if_possible()
-            [states] = await self._store.deliveries(channel.number, [sequence])
-            return any(
-                one.delivered and one.started_at <= before_ms
-                for state in states
-                if state.subscription == subscription.name and not state.replay
-                for one in state.attempts
-            )
-
-        number = subscription.number
-        trial = Trial(chain, functools.partial(self._hub.hold_back, number, key), delivered)
-        self._trials[channel.number, key] = trial
-        try:
-            return await trial.run()
-        finally:
-            self._hub.hold_back(number, key, None)
+            del self._trials[talk]
+            for one in suspects:
+                one.release(None)
 
 
 def _keep(kept: dict[Key, Value], key: Key, value: Value, most: int) -> None:

@@ -194,6 +194,10 @@ class Hub:
         numbers = [reader.subscription.number for reader in self._by_channel.get(channel, ())]
         return {number: self.state(number) for number in sorted(numbers)}
 
+    def read(self, channel: ChannelNumber) -> list[Subscription]:
+        """The subscriptions of a channel that somebody reads."""
+        return [reader.subscription for reader in self._by_channel.get(channel, ())]
+
     def add(self, peer: Peer) -> None:
         """A connection was opened."""
         self._peers[peer] = None

@@ -6,8 +6,9 @@ search index and other replicas) listens here. Nobody who changes something tell
 What is promised:
 
 - **Order.** A change is told after its commit, in the event loop, and changes of one store are told
-  in the order of their commits. `Cache` listens first: whoever is told of a change sees it in
-  `store.catalog`. A caller's own change is told before its call returns.
+  in the order of their commits. `Cache` listens first, but for who asks to be before it: whoever
+  is told of a change sees it in `store.catalog`. A caller's own change is told before its call
+  returns.
 - **Level, not edge.** A change says "look again", and gives what is there now. It may be told
   twice, several may be told as one, and of several replicas' commits the order holds only within
   one channel, one subscription or one token. So listeners are idempotent.
@@ -205,14 +206,20 @@ class Feed:
         self._listeners: defaultdict[type, list[Callable[[Any], None]]] = defaultdict(list)
 
     def listen(
-        self, kind: type[ChangeT], listener: Callable[[ChangeT], None]
+        self, kind: type[ChangeT], listener: Callable[[ChangeT], None], *, first: bool = False
     ) -> Callable[[], None]:
         """Have every change of a kind told to a listener, from now on.
+
+        Args:
+            kind: Of changes.
+            listener: Called with each.
+            first: Before all who listen already, and before the cache knows of it.
 
         Returns:
             A function that ends it.
         """
-        self._listeners[kind].append(listener)
+        listeners = self._listeners[kind]
+        listeners.insert(0 if first else len(listeners), listener)
         return lambda: self._listeners[kind].remove(listener)
 
     def wants(self, kind: type[Change]) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from relay_protocol.messages import Wanted
 from relay_protocol.values import Delivery
 from relay_server.chatwoot import messages
-from relay_server.chatwoot.loops import CHAIN, PROOFS
+from relay_server.chatwoot.loops import ROUNDS
 from relay_server.chatwoot.messages import Messages
 from relay_server.configs import SenderKind
 from relay_server.delivery.hub import Hub
@@ -27,7 +27,6 @@ from tests.support.stores import MemoryStore, make_channel
 from tests.support.virtual_time import running_clock, virtual_time
 from tests.unit.server.support import FakePeer
 
-KEY = "2/318"
 LOOP = "its bot answers its own messages, as in conversation 2/318"
 SENDERS: dict[str, Any] = {
     "customer": {"message_type": "incoming", "sender": {"id": 1, "type": "contact"}},
@@ -42,7 +41,7 @@ class Bot(FakePeer):
 
     Attributes:
         answers: Whatever it posts, and when.
-        thinks_s: Before its 2xx; 0 for at once.
+        thinks_s: Before it answers the webhook; 0 for at once.
     """
 
     answers: Callable[[str], Sequence[float]] = lambda _by: ()
@@ -65,18 +64,19 @@ class Bot(FakePeer):
     async def _take(self, delivery: Delivery) -> None:
         assert self.world is not None
         assert self.reader is not None
-        by = json.loads(delivery.body)["message_type"]
-        self.tasks.append(asyncio.create_task(self._write(by)))
+        body = json.loads(delivery.body)
+        by, talk = body["message_type"], body["conversation"]["id"]
+        self.tasks.append(asyncio.create_task(self._write(by, talk)))
         thinks_s = self.thinks_s if self.answers(by) else 0.0
         await asyncio.sleep(thinks_s)
         outcome = msgspec.structs.replace(OK, elapsed_ms=round(1_000 * thinks_s))
         self.reader.finish(self, delivery.id, outcome)
 
-    async def _write(self, by: str) -> None:
+    async def _write(self, by: str, talk: int) -> None:
         assert self.world is not None
         for after_s in self.answers(by):
             await asyncio.sleep(after_s)
-            await self.world.says("bot")
+            await self.world.says("bot", talk=talk)
 
 
 @dataclass
@@ -94,12 +94,12 @@ class World:
         self.hub.start(bot.reader, bot)
         return bot
 
-    async def says(self, by: str, message: int | None = None) -> int:
+    async def says(self, by: str, message: int | None = None, talk: int = 318) -> int:
         """A message; another webhook about it where its number is given."""
         number = message or len(self.said) + 1
-        body = {"id": number, "account": {"id": 2}, "conversation": {"id": 318}, **SENDERS[by]}
+        body = {"id": number, "account": {"id": 2}, "conversation": {"id": talk}, **SENDERS[by]}
         at = running_clock().unix_ms()
-        event = new_event(json.dumps(body).encode(), key=KEY, received_at=at)
+        event = new_event(json.dumps(body).encode(), key=f"2/{talk}", received_at=at)
         channel = self.store.catalog.channels["chatwoot"].number
         stored = await self.store.append(channel, event)
         self.said.append((by, stored.sequence))
@@ -166,8 +166,7 @@ async def test_a_bot_that_answers_its_own_messages_is_paused(
         assert await w.paused() == {"bot": LOOP}
         assert bot.told == [f"{LOOP}, 1"]
         bots = [by for by, _ in w.said if by == "bot"]
-        fast = 40 if after_s < 0.1 else 0  # as many as come before the first look
-        assert len(bots) <= CHAIN + PROOFS + 1 + fast
+        assert len(bots) == 1 + ROUNDS
         assert len(bot.got) < len(w.said)
 
         await w.set("bot", paused="", pause_loops=False)
@@ -181,7 +180,7 @@ async def test_a_bot_that_answers_its_own_messages_is_paused(
 @pytest.mark.parametrize(
     "parts",
     [
-        *((0.05,) * 8, (1.0,) * 12, (3.0,) * 8, (1.0,) * CHAIN),
+        *((0.05,) * 8, (1.0,) * 12, (3.0,) * 8, (1.0,) * 3),
         (1.0, 4.0, 0.5, 2.0, 6.0, 1.0, 1.0),
         (1.0, 1.0, 1.0, 3.0, 1.0, 3.0, 3.0, 1.0),
     ],
@@ -199,6 +198,37 @@ async def test_a_bot_that_answers_in_parts_is_let_alone(
             await asyncio.sleep(sum(parts) + 60)
         assert len(bot.got) == len(w.said) == 3 * (1 + len(parts))
         assert await w.paused() == {"bot": ""}
+
+
+@virtual_time
+async def test_a_bot_that_answers_several_customers_at_once_is_let_alone() -> None:
+    """Their messages lie between its own in time, each conversation has one of it in a row."""
+    async with world() as w:
+        bot = await w.join(Bot(answers=in_parts(0.3)))
+        for _ in range(5):
+            for talk in range(20):
+                await w.says("customer", talk=talk)
+            await asyncio.sleep(0.5)
+        assert len(bot.got) == len(w.said) == 2 * 5 * 20  # at once: nothing is on trial
+        assert await w.paused() == {"bot": ""}
+
+
+@virtual_time
+async def test_so_many_parts_as_a_bot_was_seen_to_send_are_held_back_no_more() -> None:
+    """Once it answers itself it is paused all the same, three rounds after them."""
+    async with world() as w:
+        bot = Bot(answers=in_parts(1.0, 1.0, 1.0))
+        await w.join(bot)
+        await w.says("customer", talk=1)
+        await asyncio.sleep(60)
+        await w.says("customer", talk=2)
+        await asyncio.sleep(3.1)
+        assert len(bot.got) == len(w.said) == 2 * 4
+        bot.answers = to_all(1.0)
+        await w.says("customer", talk=3)
+        await asyncio.sleep(300)
+        assert (await w.paused())["bot"].endswith("2/3")
+        assert len(w.said) == 2 * 4 + 1 + 3 + ROUNDS
 
 
 @virtual_time
@@ -229,15 +259,13 @@ async def test_of_several_the_one_is_paused_whose_bot_it_is() -> None:
 @virtual_time
 async def test_what_a_customer_writes_meanwhile_is_delivered_at_once() -> None:
     async with world() as w:
-        bot = await w.join(Bot(answers=in_parts(*(4.0,) * CHAIN)))
+        bot = await w.join(Bot(answers=in_parts(*(4.0,) * 3)))
         await w.says("customer")
-        await asyncio.sleep(4.0 * CHAIN + 1)  # on trial: what follows is held
-        await w.says("bot")
-        await asyncio.sleep(0.1)
-        assert len(bot.got) == 1 + CHAIN
+        await asyncio.sleep(4.0 * 3 + 1)  # on trial: what follows the first part is held
+        assert len(bot.got) == 2
         await w.says("customer")
         await asyncio.sleep(0.1)
-        assert len(bot.got) == len(w.said) == 3 + CHAIN
+        assert len(bot.got) == len(w.said) == 2 + 3
 
 
 @virtual_time
