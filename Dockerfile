@@ -1,6 +1,6 @@
-# Releases name the base by its digest, so that what is built again is the same:
-#   docker build --build-arg BASE=python:3.13-slim@sha256:… (docker buildx imagetools inspect python:3.13-slim)
-ARG BASE=python:3.13-slim
+# The base by its digest, so that what is built again is the same: no registry can put another image
+# in its place. It is renewed by hand, for Debian's and Python's own fixes (docs/how-to/docker-swarm.md).
+ARG BASE=python:3.13.16-slim@sha256:3dd7cc108ec1493442514f5c2a871af6af0ec31d768ff6e378a93340c3b3db5f
 
 # The first stage builds the wheel and an environment that holds it; nothing else of it is kept.
 FROM ${BASE} AS build

@@ -290,11 +290,11 @@ def test_image_asks_the_server_for_its_health(image: list[tuple[str, str]]) -> N
 
 
 def test_image_installs_nothing_without_a_pin() -> None:
-    """Every package that pip fetches comes by hash; the wheel comes from the stage's own folder."""
-    installs = re.findall(
-        r"pip(?: --python \S+)? install\s+(.+)",
-        re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text()),
-    )
+    """The base by its digest, each package by its hash, the wheel from the stage's own folder."""
+    text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
+    assert re.search(r"^ARG BASE=python:[\w.-]+@sha256:[0-9a-f]{64}$", text, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${BASE}"}
+    installs = re.findall(r"pip(?: --python \S+)? install\s+(.+)", text)
     steps = [step for line in installs for step in line.split("&&") if " -" in f" {step}"]
 
     assert len(installs) == 2
