@@ -69,8 +69,7 @@ async def open_context(
     prepare_data_dir(settings.data_dir)
     clock, metrics = SystemClock(), Metrics()
     url, limit = settings.store_url, settings.max_store_bytes
-    keys = settings.body_keys.get_secret_value() if settings.body_keys else ""
-    bodies = BodyKeys(keys, sealing=settings.seals_bodies)
+    bodies = body_keys(settings)
     database = settings.store_secret, settings.store_allow_async == "on"
     store = await open_store(
         url, settings.data_dir, on_broken, limit, bodies, *database, settings.spool_max_bytes
@@ -91,6 +90,12 @@ async def open_context(
         await context.drifts.close()
         await hub.close()
         await store.close()
+
+
+def body_keys(settings: ServerSettings) -> BodyKeys:
+    """The keys that seal and open stored bodies."""
+    keys = settings.body_keys.get_secret_value() if settings.body_keys else ""
+    return BodyKeys(keys, sealing=settings.seals_bodies)
 
 
 def prepare_data_dir(data_dir: Path) -> None:

@@ -50,7 +50,7 @@ def copy(
     yes: Yes = False,
 ) -> Json:
     """Copy the whole store, with the server stopped. What was interrupted goes on by itself."""
-    from relay_server.app import prepare_data_dir
+    from relay_server.app import body_keys, prepare_data_dir
     from relay_server.sealing import FILE_NAME, Sealer
     from relay_server.store.copying import copy_store
     from relay_server.store.opening import open_side
@@ -67,7 +67,7 @@ def copy(
     ):
         [(total,)] = source.rows("SELECT count(*) FROM events")
         with progress(_("Copying events"), total) as reach:
-            rows = copy_store(source, target, reach)
+            rows = copy_store(source, target, reach, body_keys(settings))
     file = None if settings.secret_key or to == SQLITE else settings.data_dir / FILE_NAME
     if file is not None:
         Sealer(settings.data_dir).seal(b"")  # makes it, if nothing was sealed yet

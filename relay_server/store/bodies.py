@@ -11,9 +11,8 @@ opens as another event's. Nonces are random: a key is good for some four billion
     L K            K                              seals by L, opens by K, seals anew those of K
     L              K                              does not start: K is missing
 
-What a webhook is found again by when its sender repeats it, a number of 31 bits made of its body,
-is made with a key, too: as a plain checksum it would tell who guesses a body that the guess is
-right.
+What a webhook is found again by when its sender repeats it, a digest made of its body, is made with
+a key, too: a plain one would tell who guesses a body that the guess is right.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ import base64
 import binascii
 import secrets
 import zlib
-from collections.abc import Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from relay_server.errors import InvalidValue
+from relay_server.errors import BodyKeyMissing, InvalidValue
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -35,6 +34,7 @@ UNKEPT = -1  # stands for one where the body was dropped
 CLEAR = 0  # stands for a fingerprint where nothing is sealed
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+LONG_BYTES = 16  # of a digest that needs no look at the body itself
 MAX_KEYS = 16  # given at once: the one that seals, and those that still open; more are refused
 _PIECE = 4_096  # bytes
 
@@ -74,6 +74,16 @@ class BodyKeys:
         """Fingerprints of what can be opened."""
         return frozenset((CLEAR, *self._keys))
 
+    def need(self, fingerprints: Iterable[int]) -> None:
+        """See that all of some can be opened.
+
+        Raises:
+            BodyKeyMissing: A key was not given.
+        """
+        if missing := sorted(set(fingerprints) - self.known):
+            given = [name_of(one) for one in sorted(self._keys)]
+            raise BodyKeyMissing(", ".join(map(name_of, missing)), ", ".join(given) or "-")
+
     def seal(self, event: str, body: bytes) -> tuple[bytes, int | None]:
         """What is stored of an event's body, and the fingerprint of the key that opens it."""
         if self._sealing is None:
@@ -100,12 +110,21 @@ class BodyKeys:
 
     def digest(self, body: bytes) -> int:
         """A number of 32 bits by which a body that is stored now is found again."""
-        return crc(body) if self._sealing is None else _keyed(self._sealing, body)
+        return crc(body) if self._sealing is None else _keyed_number(self._sealing, body)
 
     def digests(self, body: bytes) -> Sequence[int]:
         """The same for each key by which it may have been stored, the current one first."""
-        found = [self.digest(body), crc(body), *(_keyed(key, body) for key in self._keys.values())]
-        return list(dict.fromkeys(found))
+        keyed = [_keyed_number(key, body) for key in self._keys.values()]
+        return list(dict.fromkeys([self.digest(body), crc(body), *keyed]))
+
+    def long_digest(self, body: bytes) -> bytes:
+        """`LONG_BYTES` that prove which body is stored now."""
+        return _clear(body) if self._sealing is None else _keyed(self._sealing, body, LONG_BYTES)
+
+    def long_digests(self, body: bytes) -> Sequence[bytes]:
+        """The same for each key by which it may have been stored."""
+        keyed = [_keyed(key, body, LONG_BYTES) for key in self._keys.values()]
+        return [_clear(body), *keyed]
 
 
 def crc(data: bytes, start: int = 0) -> int:
@@ -156,9 +175,16 @@ def _key(raw: bytes) -> _Key:
     return _Key(fingerprint, AESGCM(raw), blake2b(raw, person=b"relay digests").digest())
 
 
-def _keyed(key: _Key, body: bytes) -> int:
-    digest = blake2b(body, digest_size=4, key=key.digest_key).digest()
-    return int.from_bytes(digest, "big")
+def _keyed_number(key: _Key, body: bytes) -> int:
+    return int.from_bytes(_keyed(key, body, 4), "big")
+
+
+def _keyed(key: _Key, body: bytes, size: int) -> bytes:
+    return blake2b(body, digest_size=size, key=key.digest_key).digest()
+
+
+def _clear(body: bytes) -> bytes:
+    return sha256(body).digest()[:LONG_BYTES]
 
 
 IN_THE_CLEAR = BodyKeys()

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, Protocol
 
 from relay_protocol.values import RequestHead
 from relay_server.errors import InvalidValue
-from relay_server.store.bodies import crc
+from relay_server.store.bodies import IN_THE_CLEAR, UNKEPT, BodyKeys, Damaged, crc
 from relay_server.store.sql.database import Row
 from relay_server.store.sql.rows import decode_request
+from relay_server.values import MAX_SEQUENCE
 
 PAGE_ROWS = 500  # in one transaction
 REACHED = "events"  # the table by which it is told how far a copy is
@@ -47,9 +48,10 @@ TABLES = (
         1,
         (
             *("position", "id", "received_at", "size", "conflict", "key", "kind"),
-            *("sender_id", "digest", "request", "body", "checksum", "repeat_of"),
+            *("sender_id", "digest", "request", "body", "checksum", "repeat_of", "sealed"),
         ),
     ),
+    Table("aliases", 1, ("id", "event")),
     Table(
         "subscriptions",
         1,
@@ -101,6 +103,10 @@ TABLES = (
     ),
     Table("sessions", 1, ("digest", "token", "made_at", "used_at", "address", "agent")),
 )
+_LIST_KEY = (
+    "INSERT INTO body_keys (fingerprint, gone) VALUES (?, FALSE)"
+    " ON CONFLICT (fingerprint) DO UPDATE SET gone = FALSE"
+)
 _EVENTS = next(table for table in TABLES if table.name == "events")
 # The tables that number their rows, and the highest number that was ever given, as far as anything
 # is left of it: what is being swept must not be taken for another's.
@@ -113,9 +119,9 @@ _GIVEN = {
     " UNION ALL SELECT -min(reader) FROM forgotten) AS given",
     "audit": "SELECT max(number) FROM audit",
 }
-# What must be the same on both sides.
+# What must be the same on both sides. Whole positions would be too much for SQLite's numbers.
 _SUMS = {
-    "events": "count(*), sum(position), sum(size)",
+    "events": f"count(*), sum(position & {MAX_SEQUENCE}), sum(size), count(sealed)",
     "subscriptions": "count(*), sum(floor), sum(epoch)",
     "deliveries": "count(*), sum(sequence), sum(state)",
     "replays": "count(*), sum(floor), sum(epoch)",
@@ -138,7 +144,7 @@ class Side(Protocol):
     def add(self, table: Table, rows: Sequence[Row]) -> None:
         """Add rows to a table, and have them survive a crash."""
 
-    def digest(self, request: RequestHead, body: bytes) -> Any:
+    def digest(self, bodies: BodyKeys, request: RequestHead, body: bytes) -> Any:
         """By what a webhook is found again here."""
 
     def counted(self, table: str) -> str:
@@ -155,25 +161,36 @@ class Side(Protocol):
         """Be whole, and give no number that was given before, by table."""
 
 
-def copy_store(source: Side, target: Side, reach: Callable[[int], None]) -> dict[str, int]:
+def copy_store(
+    source: Side,
+    target: Side,
+    reach: Callable[[int], None],
+    bodies: BodyKeys = IN_THE_CLEAR,
+) -> dict[str, int]:
     """Copy all there is.
 
     Args:
         source: Where it is.
         target: It is empty, or a copy of the same state that is not whole.
         reach: Told now and then how many events are there.
+        bodies: Open what is sealed, which stays as it is.
 
     Returns:
         How many rows of each table there are.
 
     Raises:
+        BodyKeyMissing: Not every stored body can be opened.
         InvalidValue: The target is no such thing, or what is there in the end is not the same.
     """
+    sealed = source.rows("SELECT fingerprint FROM body_keys WHERE NOT gone")
+    bodies.need(fingerprint for (fingerprint,) in sealed)
     target.begin(_state(source))
+    for (fingerprint,) in sealed:
+        target.rows(_LIST_KEY, fingerprint)
     counts = dict[str, int]()
     for table in TABLES:
         counts[table.name] = done = target.rows(f"SELECT count(*) FROM {table.name}")[0][0]  # noqa: S608
-        for page in _pages(source, target, table):
+        for page in _pages(source, target, table, bodies):
             target.add(table, page)
             counts[table.name] = done = done + len(page)
             if table.name == REACHED:
@@ -184,7 +201,7 @@ def copy_store(source: Side, target: Side, reach: Callable[[int], None]) -> dict
     return counts
 
 
-def _pages(source: Side, target: Side, table: Table) -> Iterator[list[Row]]:
+def _pages(source: Side, target: Side, table: Table, bodies: BodyKeys) -> Iterator[list[Row]]:
     """The rows that are missing, some at a time, as the target has them."""
     columns, key = ", ".join(table.columns), ", ".join(table.columns[: table.key])
     order = ", ".join(f"{column} DESC" for column in table.columns[: table.key])
@@ -200,19 +217,30 @@ def _pages(source: Side, target: Side, table: Table) -> Iterator[list[Row]]:
         if not page:
             return
         after = page[-1][: table.key]
-        yield [_event(row, target) for row in page] if table is _EVENTS else page
+        yield [_event(row, target, bodies) for row in page] if table is _EVENTS else page
 
 
-def _event(row: Row, target: Side) -> Row:
+def _event(row: Row, target: Side, bodies: BodyKeys) -> Row:
     """An event as the target keeps it: each finds webhooks again in a way of its own."""
     its = dict(zip(_EVENTS.columns, row, strict=True))
     request, body = its["request"], its["body"]
     if its["sender_id"] is not None:
-        its["digest"] = target.digest(decode_request(request), body)
+        clear = _opened(bodies, its["id"], body, its["sealed"])
+        its["digest"] = target.digest(bodies, decode_request(request), clear)
     if its["checksum"] is None:  # an older version stored it
         its["checksum"] = crc(request, crc(body))
     its["conflict"] = bool(its["conflict"])
     return tuple(its.values())
+
+
+def _opened(bodies: BodyKeys, event: str, stored: bytes, sealed: int | None) -> bytes:
+    """A body; what is stored of it where it was dropped, or the disk has changed it."""
+    if sealed == UNKEPT:
+        return stored
+    try:
+        return bodies.open(event, stored, sealed)
+    except Damaged:
+        return stored
 
 
 def _state(source: Side) -> str:

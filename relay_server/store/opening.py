@@ -14,7 +14,7 @@ from pathlib import Path
 
 from relay_server.errors import InvalidValue, StoreBroken
 from relay_server.files import beside
-from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.copying import Side
 from relay_server.store.interface import Store
 from relay_server.store.rules import POSTGRES, SQLITE
@@ -56,15 +56,13 @@ async def open_store(
     """
     if _is_sqlite(url):
         return await open_sqlite(data_dir, on_broken, max_bytes, bodies)
-    if bodies.known != {CLEAR}:
-        raise InvalidValue("bodies are sealed in a store of SQLite alone: set no keys of bodies")
     _need_library()
     from relay_server.store.postgres.link import read_place
     from relay_server.store.postgres.store import open_postgres
     from relay_server.store.postgres.trust import check
 
-    trust = functools.partial(check, allow_async=allow_async)
-    return await open_postgres(read_place(url, password), on_broken, data_dir, spool_bytes, trust)
+    trust, place = functools.partial(check, allow_async=allow_async), read_place(url, password)
+    return await open_postgres(place, on_broken, data_dir, spool_bytes, trust, bodies)
 
 
 def store_exists(url: str, data_dir: Path, password: str | None = None) -> bool:
@@ -117,7 +115,7 @@ def open_side(url: str, data_dir: Path, password: str | None, *, target: bool) -
 
     with (
         link_alone(read_place(url, password)) as link,
-        closing(PostgresSide(link, target=target)) as database,
+        closing(PostgresSide(link, data_dir, target=target)) as database,
     ):
         yield database
 

@@ -16,16 +16,20 @@ from tests.support.stores import BACKENDS, Stores, make_channel
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every backend; one that seals bodies only where a module looks at bodies: `SEALED = True`."""
+    """Every backend, and those of a module's `SEALED` once more, as they seal bodies."""
     if "stores" in metafunc.fixturenames:
-        sealed = ("sealed",) if getattr(metafunc.module, "SEALED", False) else ()
+        sealed = (
+            ("sqlite-sealed", "postgres-sealed")
+            if getattr(metafunc.module, "SEALED", False)
+            else ()
+        )
         metafunc.parametrize("stores", (*BACKENDS, *sealed), indirect=True)
 
 
 @pytest.fixture
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """Every backend in turn."""
-    if request.param == "postgres" and programs() is None:
+    if request.param.startswith("postgres") and programs() is None:
         lacks("PostgreSQL (on Debian: apt install postgresql)")
     async with AsyncExitStack() as stack:
         yield Stores(request.param, tmp_path, stack)

@@ -12,10 +12,10 @@ from relay_server.store.interface import Store
 from relay_server.values import Channel
 from tests.support.clock import START_MS
 from tests.support.events import new_event, request
-from tests.support.stores import UNICODE, Stores, make_channel, sequences
+from tests.support.stores import BACKENDS, UNICODE, Stores, make_channel, sequences
 from tests.support.waiting import until
 
-SEALED = True  # the same of a store that seals bodies
+SEALED = BACKENDS  # the same of stores that seal bodies
 
 BIG = bytes(range(256)) * 4 * 1_200  # 1.2 MiB of every byte value
 

@@ -15,9 +15,16 @@ from relay_server.store.sql.rows import encode
 from relay_server.values import Channel, MarkState, NewEvent, Progress
 from tests.support.clock import START_MS
 from tests.support.events import mark, new_event, request
-from tests.support.stores import Stores, make_channel, make_subscription, record, sequences
+from tests.support.stores import (
+    BACKENDS,
+    Stores,
+    make_channel,
+    make_subscription,
+    record,
+    sequences,
+)
 
-SEALED = True  # the same of a store that seals bodies
+SEALED = BACKENDS  # the same of stores that seal bodies
 
 WINDOW_MS = 600_000  # as every channel has it unless told otherwise
 

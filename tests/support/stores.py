@@ -135,12 +135,13 @@ def _fail(error: StoreBroken) -> None:
 async def open_test_store(backend: str, data_dir: Path) -> AsyncIterator[Store]:
     """A store of a backend, closed at the end; opened again, it holds what it held."""
     store: Store
+    kind, _, sealed = backend.partition("-")
+    bodies = BodyKeys(KEY) if sealed else IN_THE_CLEAR
     with patient():
-        if backend == "postgres":
+        if kind == "postgres":
             place, no_look = read_place(database_of(data_dir)), lambda _: None
-            store = await open_postgres(place, _fail, data_dir, 1 << 20, no_look)
+            store = await open_postgres(place, _fail, data_dir, 1 << 20, no_look, bodies)
         else:
-            bodies = {"sqlite": IN_THE_CLEAR, "sealed": BodyKeys(KEY)}[backend]
             store = await open_sqlite(data_dir, bodies=bodies)
         try:
             yield store

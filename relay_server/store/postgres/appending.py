@@ -1,6 +1,6 @@
 """The thread that stores webhooks, in the database or, while that is away, in the spool.
 
-    append ─▶ queue ─ all that waits ─┬─ there is a link ──▶ append_v1, one call ──▶ answers, feed
+    append ─▶ queue ─ all that waits ─┬─ there is a link ──▶ append_v2, one call ──▶ answers, feed
                                       │                            │ no answer in time
                                       └─ there is none ──▶ spool ◀─┘ ─▶ answers
                                                              │
@@ -41,6 +41,7 @@ from relay_server.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from relay_server.store.bodies import BodyKeys
 from relay_server.store.feed import Change, EventsStored
 from relay_server.store.interface import Space
 from relay_server.store.postgres.draining import Draining
@@ -64,6 +65,7 @@ class Appending:
     Args:
         connect: Makes a link.
         spool: Open; closed with this.
+        bodies: Seals what is stored of them.
         space: Told how much is spooled, and whether there is room for more.
         tell: Called in the event loop with each change that was committed.
         tell_others: Called in a thread that writes, with its link, to tell other replicas.
@@ -74,12 +76,14 @@ class Appending:
         self,
         connect: Callable[[], Link],
         spool: Spool,
+        bodies: BodyKeys,
         space: Space,
         tell: Callable[[Change], None],
         tell_others: Callable[[Link, Sequence[Change], int | None], None],
         fail: Callable[[StoreBroken], None],
     ) -> None:
         self._spool = spool
+        self._bodies = bodies
         self._space = space
         self._tell = tell
         self._tell_others = tell_others
@@ -90,7 +94,7 @@ class Appending:
         self._refusal = ""  # of what the spool has no room for
         self._link = None if spool.waiting else connect()
         self._arrivals = Queue[Arrival]("relay-append", self._append)
-        self._draining = Draining(spool, connect, self._drained, self._take, fail)
+        self._draining = Draining(spool, bodies, connect, self._drained, self._take, fail)
         self._tell_space()
         if self._link is None:
             self._draining.need()
@@ -113,7 +117,7 @@ class Appending:
 
     def _append(self, batch: Sequence[Arrival]) -> None:
         try:
-            rows = [row_of(arrival) for arrival in batch]
+            rows = [row_of(arrival, self._bodies) for arrival in batch]
             while not self._put_in_spool(batch, rows):
                 if self._put_in_database(batch, rows):
                     break
@@ -128,7 +132,8 @@ class Appending:
         pairs = sorted(zip(batch, rows, strict=True), key=lambda pair: pair[1].channel)
         within_s = max(LEAST_S, APPEND_S - (time.monotonic() - self._arrivals.oldest))
         try:
-            answers = append_rows(link, [row for _, row in pairs], within_s=within_s)
+            given = [row for _, row in pairs]
+            answers = append_rows(link, given, self._bodies, within_s=within_s)
         except (Unstorable, ValueError) as exc:
             if len(batch) == 1:
                 self._refuse(batch, exc)

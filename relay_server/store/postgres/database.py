@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from relay_server.errors import InvalidValue, StoreTooNew
 from relay_server.metrics import COMMIT_BUCKETS, Times
-from relay_server.store.bodies import IN_THE_CLEAR
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.postgres.link import SCHEMA, Link
 from relay_server.store.postgres.sql import migrations, queries
@@ -25,15 +25,18 @@ T = TypeVar("T")
 class Database:
     """One connection; it belongs to one thread at a time.
 
+    Args:
+        link: To the primary.
+        bodies: Seals what is stored of them, and opens it.
+
     Attributes:
         changes: What the transaction changes, to be told once it is committed.
         commits: How long commits took.
     """
 
-    bodies = IN_THE_CLEAR
-
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, bodies: BodyKeys = IN_THE_CLEAR) -> None:
         self.link = link
+        self.bodies = bodies
         self.changes: list[Change] = []
         self.commits = Times(COMMIT_BUCKETS)
         self._queries = queries()

@@ -15,9 +15,10 @@ from itertools import chain
 import structlog
 
 from relay_server.errors import ChannelFull, ChannelNotFound, StoreBroken, StoreUnavailable
+from relay_server.store.bodies import BodyKeys, Damaged
 from relay_server.store.feed import Change, EventsStored
 from relay_server.store.postgres.link import Link, Unstorable
-from relay_server.store.postgres.rows import Answer, Row, append_rows
+from relay_server.store.postgres.rows import Answer, Row, append_rows, sealed_anew
 from relay_server.store.postgres.spool import Spool
 from relay_server.store.sql.positions import sequence_of
 
@@ -38,6 +39,7 @@ class Draining:
 
     Args:
         spool: What it drains.
+        bodies: Their bodies are stored as these say.
         connect: Makes a link.
         stored: Told each change, with the link.
         give: Takes a link once nothing waits; False if something does by now.
@@ -47,12 +49,14 @@ class Draining:
     def __init__(
         self,
         spool: Spool,
+        bodies: BodyKeys,
         connect: Callable[[], Link],
         stored: Callable[[Link, Sequence[Change]], None],
         give: Callable[[Link], bool],
         fail: Callable[[StoreBroken], None],
     ) -> None:
         self._spool = spool
+        self._bodies = bodies
         self._connect = connect
         self._stored = stored
         self._give = give
@@ -128,18 +132,20 @@ class Draining:
         """Store some, each alone where there is one among them that the database cannot read."""
         try:
             self._store(link, rows, again=again)
-        except (Unstorable, ValueError) as exc:
+        except (Unstorable, ValueError, Damaged) as exc:
             if len(rows) == 1:
-                self._settle(rows, dict.fromkeys(rows, str(exc)), again=again)
+                why = "it is damaged, or sealed with a key that is missing"
+                reason = why if isinstance(exc, Damaged) else str(exc)
+                self._settle(rows, dict.fromkeys(rows, reason), again=again)
                 return
             for number, row in rows.items():
                 self._bring(link, {number: row}, again=again)
 
     def _store(self, link: Link, rows: Mapping[int, Row], *, again: bool) -> None:
         numbers = sorted(rows, key=lambda number: rows[number].channel)  # the order within stays
-        given = [rows[n] for n in numbers]
+        given = [sealed_anew(rows[n], self._bodies) for n in numbers]
         try:
-            answers = append_rows(link, given, again=True, within_s=DRAIN_S)
+            answers = append_rows(link, given, self._bodies, again=True, within_s=DRAIN_S)
             _note_aliases(link, given, answers)
         except StoreBroken as exc:  # not the spool's disk: it may be mended, or replaced
             raise StoreUnavailable(str(exc)) from exc

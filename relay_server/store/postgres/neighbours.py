@@ -20,6 +20,7 @@ The server's own clocks are not asked: it is the database's that counts.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import threading
 import time
@@ -30,6 +31,8 @@ import msgspec
 import structlog
 
 from relay_protocol.errors import RelayError
+from relay_server.errors import InvalidValue
+from relay_server.store.bodies import name_of
 from relay_server.store.cache import Cache
 from relay_server.store.feed import (
     BodiesDropped,
@@ -53,6 +56,8 @@ from relay_server.store.feed import (
 from relay_server.store.postgres.database import Database
 from relay_server.store.postgres.link import Link
 from relay_server.store.sql.catalogue import all_subscriptions, load
+from relay_server.store.sql.database import Database as AnyDatabase
+from relay_server.store.sql.resealing import take_keys
 from relay_server.values import Catalog, Channel, Subscription, SubscriptionNumber, Token
 
 log = structlog.get_logger()
@@ -350,6 +355,38 @@ def read_catalogue(database: Database) -> Catalogue:
     version = database.value("version")
     channels, tokens = load(database)
     return Catalogue(version, channels, tokens, all_subscriptions(database))
+
+
+def take_place(database: Database, replica: str) -> None:
+    """Be one of those that have the store open, so that each opens what the others seal.
+
+    Raises:
+        BodyKeyMissing: Not every stored body can be opened.
+        InvalidValue: Another replica could not open what this one seals.
+    """
+    database.begin()
+    try:
+        take_keys(database)
+        current = database.bodies.current
+        for name, keys, _ in database.all("keys_of_others", replica=replica, alive_s=ALIVE_S):
+            if current not in json.loads(keys):
+                raise InvalidValue(
+                    f"{name} runs on this store and has not the key {name_of(current)}: give it to"
+                    " all servers first, behind the one that they seal by; with none yet, with"
+                    " RELAY_SERVER_SEAL_BODIES=off"
+                )
+        known = json.dumps(sorted(database.bodies.known))
+        database.run("take_place", replica=replica, body_keys=known, seals_by=current)
+        database.commit()
+    except BaseException:
+        database.link.rollback()
+        raise
+
+
+def sealed_otherwise(database: AnyDatabase, replica: str) -> bool:
+    """Whether another replica stores bodies otherwise than this one."""
+    others = database.all("keys_of_others", replica=replica, alive_s=ALIVE_S)
+    return any(seals_by != database.bodies.current for _, _, seals_by in others)
 
 
 def raise_version(database: Database) -> int | None:

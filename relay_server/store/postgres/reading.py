@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from relay_server.store.bodies import BodyKeys
 from relay_server.store.postgres.database import Database
 from relay_server.store.postgres.link import Link, LinkLost
 from relay_server.store.sql.jobs import Operation
@@ -20,17 +21,19 @@ class ReadingThread:
     Args:
         connect: Makes its link.
         name: The thread's.
+        bodies: Opens what is stored of them.
     """
 
-    def __init__(self, connect: Callable[[], Link], name: str) -> None:
+    def __init__(self, connect: Callable[[], Link], name: str, bodies: BodyKeys) -> None:
         self._connect = connect
+        self._bodies = bodies
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._database: Database | None = None
 
     @property
     def database(self) -> Database:
         if self._database is None or self._database.link.ended:
-            self._database = Database(self._connect())
+            self._database = Database(self._connect(), self._bodies)
         return self._database
 
     async def ask(self, query: Operation[T]) -> T:

@@ -1,4 +1,4 @@
-"""Webhooks as rows: what `append_v1` takes of each, and what it answers of it."""
+"""Webhooks as rows: what `append_v2` takes of each, and what it answers of it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from relay_protocol.values import RequestHead
-from relay_server.store.bodies import crc
+from relay_server.store.bodies import CLEAR, LONG_BYTES, BodyKeys, crc
 from relay_server.store.postgres.link import Link
 from relay_server.store.sql.jobs import Arrival
 
 # As they are given to it, and as a spool keeps them.
 COLUMNS = (
     *("channel", "window_ms", "max_bytes", "id", "received_at", "size", "key", "kind"),
-    *("sender_id", "digest", "request", "body", "checksum"),
+    *("sender_id", "digest", "request", "body", "checksum", "sealed"),
 )
+DIGEST = COLUMNS.index("digest")
 NO_LIMIT = (1 << 62) - 1
 APPEND = (
-    "SELECT * FROM relay.append_v1(%s::boolean, %s::bigint[], %s::bigint[], %s::bigint[],"
+    "SELECT * FROM relay.append_v2(%s::boolean, %s::bigint[], %s::bigint[], %s::bigint[],"
     " %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bytea[],"
     " %s::bytea[], %s::bytea[], %s::bigint[], %s::bigint[])"
 )
 
 
 class Row(NamedTuple):
-    """A webhook as `append_v1` takes it."""
+    """A webhook as `append_v2` takes it, its body as it is stored."""
 
     channel: int
     window_ms: int
@@ -40,6 +41,7 @@ class Row(NamedTuple):
     request: bytes
     body: bytes
     checksum: int
+    sealed: int | None
 
     @property
     def weight(self) -> int:
@@ -66,9 +68,10 @@ class Answer(NamedTuple):
     differs: bool
 
 
-def row_of(arrival: Arrival) -> Row:
+def row_of(arrival: Arrival, bodies: BodyKeys) -> Row:
     """A webhook that arrives."""
     new, limit = arrival.new, arrival.held.channel.config.max_bytes
+    stored, sealed = bodies.seal(new.id, new.body)
     return Row(
         arrival.channel,
         arrival.window_ms,
@@ -79,21 +82,38 @@ def row_of(arrival: Arrival) -> Row:
         new.key,
         new.kind,
         new.sender_id,
-        None if new.sender_id is None else digest_of(new.request, new.body),
+        None if new.sender_id is None else digest_of(new.request, bodies.long_digest(new.body)),
         arrival.request,
-        new.body,
-        crc(arrival.request, crc(new.body)),
+        stored,
+        crc(arrival.request, crc(stored)),
+        sealed,
     )
 
 
+def sealed_anew(row: Row, bodies: BodyKeys) -> Row:
+    """A webhook as it is stored now, that was sealed, or not, when it came.
+
+    Raises:
+        Damaged: No key that is given opens it.
+    """
+    if (row.sealed or CLEAR) == bodies.current:
+        return row
+    body = bodies.open(row.id, row.body, row.sealed)
+    stored, sealed = bodies.seal(row.id, body)
+    digest = None if row.digest is None else bodies.long_digest(body) + row.digest[LONG_BYTES:]
+    checksum = crc(row.request, crc(stored))
+    return row._replace(body=stored, sealed=sealed, digest=digest, checksum=checksum)
+
+
 def append_rows(
-    link: Link, rows: Sequence[Row], *, again: bool = False, within_s: float
+    link: Link, rows: Sequence[Row], bodies: BodyKeys, *, again: bool = False, within_s: float
 ) -> list[Answer]:
     """Store webhooks, those of a channel one after the other.
 
     Args:
         link: Its thread's.
         rows: By channel, and in the order in which they came.
+        bodies: Their bodies are stored as these say, and older ones may be otherwise.
         again: They may be stored already, by a call whose end nobody knows.
         within_s: For the call to be answered.
 
@@ -103,12 +123,22 @@ def append_rows(
         StoreUnavailable, StoreBroken: None of them is stored.
     """
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
-    in_the_clear = [None] * len(rows)
-    found = link.called(APPEND, (again, *columns, in_the_clear), within_s)
+    columns[DIGEST] = [_digests(row, bodies) for row in rows]
+    found = link.called(APPEND, (again, *columns), within_s)
     return [Answer(*row) for row in found]
 
 
 def digest_of(request: RequestHead, body: bytes) -> bytes:
-    """Stands for a body, in its first half, and for method and target, in the second."""
+    """Stands for a webhook: its body's long digest, and one of method and target."""
     line = f"{request.method} {request.request_target}".encode()
-    return hashlib.sha256(body).digest()[:16] + hashlib.sha256(line).digest()[:16]
+    return body + hashlib.sha256(line).digest()[:LONG_BYTES]
+
+
+def _digests(row: Row, bodies: BodyKeys) -> list[bytes | None]:
+    """All that a webhook may have been stored under, that of now first; as many for each."""
+    if bodies.known == {CLEAR}:
+        return [row.digest]
+    if row.digest is None:
+        return [None] * (len(bodies.known) + 1)
+    body, line = bodies.open(row.id, row.body, row.sealed), row.digest[LONG_BYTES:]
+    return [row.digest, *(digest + line for digest in bodies.long_digests(body))]

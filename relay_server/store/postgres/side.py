@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from relay_protocol.values import RequestHead
 from relay_server.errors import InvalidValue
+from relay_server.store.bodies import BodyKeys
 from relay_server.store.copying import Table
 from relay_server.store.postgres.database import prepare
 from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.neighbours import ALIVE_S
 from relay_server.store.postgres.rows import digest_of
+from relay_server.store.postgres.spool import left_in
 from relay_server.store.sql.database import Row
 
 
@@ -21,15 +24,22 @@ class PostgresSide:
 
     Args:
         link: To it; closed with this.
+        data_dir: Of its server here, whose spool is there.
         target: It takes a copy, and is made if need be.
 
     Raises:
-        InvalidValue: A server runs on it.
+        InvalidValue: A server runs on it, or webhooks for it wait in a spool.
     """
 
-    def __init__(self, link: Link, *, target: bool) -> None:
+    def __init__(self, link: Link, data_dir: Path, *, target: bool) -> None:
         self._link = link
         self.name = link.place.name
+        for folder, count in left_in(data_dir):
+            raise InvalidValue(
+                f"{count} webhooks that were answered 2xx wait in {folder}: start the server on the"
+                " database that it ran on, until relay-server status says nothing of a spool; what"
+                " is stuck there has no channel any more, or a full one: move the folder away"
+            )
         if target:
             prepare(link, copying=True)
         alive = self.rows(
@@ -54,8 +64,8 @@ class PostgresSide:
             tuple(chain.from_iterable(rows)),
         )
 
-    def digest(self, request: RequestHead, body: bytes) -> bytes:
-        return digest_of(request, body)
+    def digest(self, bodies: BodyKeys, request: RequestHead, body: bytes) -> bytes:
+        return digest_of(request, bodies.long_digest(body))
 
     def counted(self, table: str) -> str:
         return table

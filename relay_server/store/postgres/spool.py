@@ -20,7 +20,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -41,7 +41,7 @@ FILE_NAME = "spool.db"
 MAX_EVENTS = 100_000  # that a spool holds; one more is refused
 AT_ONCE = 64  # that are brought to the database by one call
 AT_ONCE_BYTES = 4_194_304  # their bodies and heads, or one that is larger
-VERSION = 1  # of the file's shape
+VERSION = 2  # of the file's shape
 _TABLE = """CREATE TABLE spooled (
     number INTEGER PRIMARY KEY,  -- in the order in which they came
     channel INTEGER NOT NULL,
@@ -57,6 +57,7 @@ _TABLE = """CREATE TABLE spooled (
     request BLOB NOT NULL,
     body BLOB NOT NULL,
     checksum INTEGER NOT NULL,
+    sealed INTEGER,              -- fingerprint of the key; NULL in the clear
     refused TEXT                 -- why the database does not take it
 ) STRICT
 """
@@ -234,7 +235,10 @@ class Spool:
     def _take_from(self, folder: Path) -> None:
         self._putting.execute("ATTACH ? AS dead", (str(folder / FILE_NAME),))
         try:
-            _check_version(self._putting, "dead")
+            if _check_version(self._putting, "dead") == 1:
+                with self._putting:
+                    self._putting.execute("ALTER TABLE dead.spooled ADD COLUMN sealed INTEGER")
+                    self._putting.pragma("user_version", VERSION, schema="dead")
             before = self._putting.total_changes()
             self._putting.execute(_ADOPT)
             taken = self._putting.total_changes() - before
@@ -254,6 +258,18 @@ class Spool:
             raise StoreUnavailable(f"{place} cannot be used: {reason}") from exc
 
 
+def left_in(data_dir: Path) -> Iterator[tuple[Path, int]]:
+    """The folders of spools in a data dir that have webhooks in them, and how many."""
+    for file in sorted((data_dir / FOLDER_NAME).glob(f"*/{FILE_NAME}")):
+        try:
+            with closing(apsw.Connection(str(file))) as connection:
+                count = int(connection.execute("SELECT count(*) FROM spooled").get)
+        except apsw.Error as exc:
+            raise translate(exc, str(file)) from exc
+        if count:
+            yield file.parent, count
+
+
 def _opened(path: Path, synchronous: str) -> apsw.Connection:
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -263,13 +279,14 @@ def _opened(path: Path, synchronous: str) -> apsw.Connection:
     return connection
 
 
-def _check_version(connection: apsw.Connection, schema: str) -> None:
-    version = connection.pragma("user_version", schema=schema)
+def _check_version(connection: apsw.Connection, schema: str) -> int:
+    version = int(connection.pragma("user_version", schema=schema))
     if version > VERSION:
         scripts = VERSION
         raise StoreTooNew(
             f"{connection.filename} has version {version}, this program knows up to {scripts}"
         )
+    return version
 
 
 def _remove(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The store in a PostgreSQL: what happens many times a second, and how it is opened and closed.
 
 Its parts are those of every database (`store.sql`). What is its own is how webhooks are stored (one
-call, `append_v1`), that progress is not written by the way of them, and that other replicas change
+call, `append_v2`), that progress is not written by the way of them, and that other replicas change
 the same tables: what they do comes by `Neighbours`, what this one does is told to them.
 """
 
@@ -19,19 +19,28 @@ from typing import Any
 import structlog
 
 from relay_protocol.errors import RelayError
+from relay_protocol.values import RequestHead
 from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Feed, Progressed, Promoted
 from relay_server.store.interface import Space, Waiter
 from relay_server.store.postgres.database import Database, prepare
 from relay_server.store.postgres.link import Link, Place, Watch
-from relay_server.store.postgres.neighbours import Catalogue, Neighbours, read_catalogue
+from relay_server.store.postgres.neighbours import (
+    Catalogue,
+    Neighbours,
+    read_catalogue,
+    sealed_otherwise,
+    take_place,
+)
 from relay_server.store.postgres.primary import Primary
 from relay_server.store.postgres.reading import ReadingThread
 from relay_server.store.postgres.rows import digest_of
 from relay_server.store.postgres.spool import FOLDER_NAME, Spool
 from relay_server.store.postgres.trust import check
 from relay_server.store.postgres.writer import Writer
+from relay_server.store.sql.database import Database as AnyDatabase
 from relay_server.store.sql.jobs import Arrival
 from relay_server.store.sql.part import asks, nothing, writes
 from relay_server.store.sql.pending import Pending
@@ -64,6 +73,7 @@ class PostgresStore(SqlStore):
         watch: Of these links.
         on_broken: Called once when the database failed.
         spool: Where webhooks wait while it is away.
+        bodies: Seals what is stored of them, and opens it.
     """
 
     def __init__(
@@ -73,14 +83,16 @@ class PostgresStore(SqlStore):
         watch: Watch,
         on_broken: Callable[[StoreBroken], None],
         spool: Spool,
+        bodies: BodyKeys,
     ) -> None:
         super().__init__()
+        self._bodies = bodies
         self._replica = replica
         self._watch = watch
         connect = primary.connect
         primary.on_promoted = self._promoted
-        self._reading = ReadingThread(lambda: connect("read"), "relay-reader")
-        self._reports = ReadingThread(lambda: connect("report"), "relay-reports")
+        self._reading = ReadingThread(lambda: connect("read"), "relay-reader", bodies)
+        self._reports = ReadingThread(lambda: connect("report"), "relay-reports", bodies)
         database = self._reading.database
         skipping = [reader for (reader,) in database.all("readers_that_skip")]
         self._pending = Pending(lambda: self.feed.wants(Progressed), skipping)
@@ -94,7 +106,9 @@ class PostgresStore(SqlStore):
             replica, listen, self._read_catalogue, known, self._cache, self.feed
         )
         first, tell, tell_others = self._write_pending, self.feed.tell, self._neighbours.tell
-        self._writer = Writer(connect, first, tell, tell_others, on_broken, spool, self.space)
+        its_own = on_broken, spool, bodies, self.space
+        self._writer = Writer(connect, first, tell, tell_others, *its_own)
+        self._begin_resealing(database)
 
     async def begun(self) -> None:
         """Return once other replicas are known, as far as they can be."""
@@ -138,6 +152,7 @@ class PostgresStore(SqlStore):
         except StoreUnavailable as exc:
             log.warning("the last progress was not written: deliveries may repeat", error=str(exc))
         finally:
+            self._end_resealing()
             with suppress(StoreUnavailable):
                 await self._forget_replica()
             await self._neighbours.close()
@@ -153,15 +168,22 @@ class PostgresStore(SqlStore):
         new = arrival.new
         if new.sender_id is None:
             return None
+        digests = self._bodies.long_digests(new.body)
         found = database.one(
             "duplicate_of",
             channel=arrival.channel,
             sender_id=new.sender_id,
-            digest=digest_of(new.request, new.body),
+            digests=[digest_of(new.request, digest) for digest in digests],
             received_at=new.received_at,
             window_ms=arrival.window_ms,
         )
         return None if found is None else Appended(found[0], found[1], duplicate=True)
+
+    def _stamp(self, bodies: BodyKeys, request: RequestHead, body: bytes) -> bytes:
+        return digest_of(request, bodies.long_digest(body))
+
+    def _waits_to_reseal(self, database: AnyDatabase) -> bool:
+        return sealed_otherwise(database, self._replica)
 
     @writes
     def _forget_replica(self, database: Database) -> None:
@@ -232,6 +254,7 @@ async def open_postgres(
     data_dir: Path,
     spool_bytes: int,
     trust: Callable[[Link], None] = check,
+    bodies: BodyKeys = IN_THE_CLEAR,
 ) -> PostgresStore:
     """Open the store in a database, as `opening.open_store` says.
 
@@ -241,6 +264,7 @@ async def open_postgres(
         data_dir: Where its spool is.
         spool_bytes: What webhooks in that may take.
         trust: Looks whether the database may be trusted; raises `Untrusted`.
+        bodies: Seals what is stored of them, and opens it.
     """
     watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
     limits = {
@@ -259,11 +283,13 @@ async def open_postgres(
         with link_alone(place) as link:
             trust(link)
             prepare(link)
+            take_place(Database(link, bodies), replica)
         return Spool(data_dir / FOLDER_NAME / replica.replace("/", "-"), spool_bytes)
 
     try:
         spool = await asyncio.to_thread(begin)
-        store = PostgresStore(replica, Primary(link, watch), watch, on_broken, spool)
+        primary = Primary(link, watch)
+        store = PostgresStore(replica, primary, watch, on_broken, spool, bodies)
     except BaseException:
         await asyncio.to_thread(watch.close)
         raise

@@ -18,6 +18,7 @@ from typing import TypeVar
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken, StoreUnavailable
 from relay_server.metrics import COMMIT_BUCKETS, Times
+from relay_server.store.bodies import BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space
 from relay_server.store.postgres.appending import Appending
@@ -43,6 +44,7 @@ class Writer:
             catalogue's version where that changed.
         on_broken: Called once, in the event loop, when the database or the spool's disk failed.
         spool: Where webhooks wait while the database is away.
+        bodies: Seals what is stored of them.
         space: Told how much waits there.
     """
 
@@ -54,10 +56,12 @@ class Writer:
         tell_others: Callable[[Link, Sequence[Change], int | None], None],
         on_broken: Callable[[StoreBroken], None],
         spool: Spool,
+        bodies: BodyKeys,
         space: Space,
     ) -> None:
         self.commits = Times(COMMIT_BUCKETS)
         self._connect = connect
+        self._bodies = bodies
         self._first = first
         self._tell = tell
         self._tell_others = tell_others
@@ -67,7 +71,7 @@ class Writer:
         self._closed = False
         self._operating: Link | None = None
         link = functools.partial(connect, "append")
-        self._appending = Appending(link, spool, space, tell, tell_others, self.fail)
+        self._appending = Appending(link, spool, bodies, space, tell, tell_others, self.fail)
         self._calls = Queue[Call]("relay-operate", self._operate)
 
     @property
@@ -147,7 +151,7 @@ class Writer:
         kept = self._operating is not None and not self._operating.ended
         if self._operating is None or not kept:
             self._operating = self._connect("operate")
-        database = Database(self._operating)
+        database = Database(self._operating, self._bodies)
         database.commits = self.commits
         try:
             database.begin()

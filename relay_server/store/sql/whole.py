@@ -17,6 +17,7 @@ from relay_server.store.sql.jobs import Arrival, tell
 from relay_server.store.sql.pins import SqlPins
 from relay_server.store.sql.readers import SqlReaders
 from relay_server.store.sql.reports import SqlReports
+from relay_server.store.sql.resealing import SqlResealing
 from relay_server.store.sql.rows import encode
 from relay_server.store.sql.sessions import SqlSessions
 from relay_server.values import Appended, ChannelNumber, NewEvent
@@ -32,6 +33,7 @@ class SqlStore(
     SqlAudit,
     SqlInvitations,
     SqlSessions,
+    SqlResealing,
 ):
     """A `Store`, but for how it is written to, opened and closed.
 

@@ -9,7 +9,7 @@ from typing import Any
 from relay_protocol.values import RequestHead
 from relay_server.errors import InvalidValue
 from relay_server.files import beside, sync
-from relay_server.store.bodies import CLEAR, crc
+from relay_server.store.bodies import BodyKeys
 from relay_server.store.copying import Table
 from relay_server.store.sql.database import Row
 from relay_server.store.sqlite import integrity
@@ -46,11 +46,6 @@ class SqliteSide:
         if target:
             # Whoever is interrupted begins anew, so only the whole is to survive.
             self._database.connection.pragma("synchronous", "off")
-        elif any(key != CLEAR for (key,) in self._database.all("body_keys")):
-            raise InvalidValue(
-                "bodies are sealed: start the server with RELAY_SERVER_SEAL_BODIES=off once, until"
-                " its log says that all are stored anew"
-            )
 
     def rows(self, query: str, *values: Any) -> list[Row]:
         return self._database.connection.execute(query, values).fetchall()
@@ -63,8 +58,8 @@ class SqliteSide:
                 rows,
             )
 
-    def digest(self, request: RequestHead, body: bytes) -> int:
-        return digest_of(request, crc(body))
+    def digest(self, bodies: BodyKeys, request: RequestHead, body: bytes) -> int:
+        return digest_of(request, bodies.digest(body))
 
     def counted(self, table: str) -> str:
         return "counted" if table == "channels" else table

@@ -17,31 +17,32 @@ import apsw
 import structlog
 
 from relay_protocol.errors import RelayError
+from relay_protocol.values import RequestHead
 from relay_server.errors import (
     ChannelFull,
     StoreBroken,
     StoreFull,
-    StoreReadOnly,
     StoreUnavailable,
 )
 from relay_server.files import beside, explained, size_of
-from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys, name_of
+from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Change, Feed, Progressed
 from relay_server.store.interface import Space, Waiter
 from relay_server.store.sql.catalogue import load
 from relay_server.store.sql.jobs import Arrival, GroupCommit
-from relay_server.store.sql.part import Reading, asks, nothing, writes
+from relay_server.store.sql.part import Reading, asks, nothing
 from relay_server.store.sql.pending import Pending
+from relay_server.store.sql.resealing import take_keys
 from relay_server.store.sql.whole import SqlStore
 from relay_server.store.sqlite import integrity, restore
-from relay_server.store.sqlite.arrivals import find_duplicate
+from relay_server.store.sqlite.arrivals import digest_of, find_duplicate
 from relay_server.store.sqlite.backup import back_up
 from relay_server.store.sqlite.batch import First
 from relay_server.store.sqlite.database import Database, prepare, translate
 from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.reading import ReadingThread
-from relay_server.store.sqlite.resealing import others, rebuild, reseal, take_keys
+from relay_server.store.sqlite.rebuilding import rebuild
 from relay_server.store.sqlite.room import ROW_BYTES, Reserve
 from relay_server.store.sqlite.writer import Writer
 from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progress
@@ -55,8 +56,6 @@ COLLECT_S = 0.1
 # Where no webhook comes until then it goes alone: a commit of its own costs as much as a webhook's.
 # What a crash takes of it comes again, under the same ids.
 RECORD_WITHIN_S = 0.2
-RESEAL_REST = 4  # times what some bodies took to be stored anew, before the next ones
-RESEAL_AGAIN_S = 30.0  # until it is tried again where the store could not be written
 FULL_RECORD_S = 1.0  # while there is no room for webhooks: what is left is used sparingly
 
 
@@ -100,9 +99,7 @@ class SqliteStore(SqlStore):
         self._rides = False  # with the next webhook
         self._cache = Cache(*load(reading.database), self.feed)
         self._readings = [reading, reports]
-        self._resealed = False
-        otherwise = others(reading.database)
-        self._resealing = self._loop.create_task(self._reseal()) if otherwise else None
+        self._begin_resealing(reading.database)
         self._ended = threading.Event()
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
         self._check = self._loop.create_task(self._check_all()) if large else None
@@ -145,8 +142,7 @@ class SqliteStore(SqlStore):
             log.warning("the last progress found no room: deliveries may repeat", error=str(exc))
         finally:
             self._ended.set()
-            if self._resealing is not None:
-                self._resealing.cancel()
+            self._end_resealing()
             await self._writer.close()
             if self._write_timer is not None:
                 self._write_timer.cancel()
@@ -165,32 +161,8 @@ class SqliteStore(SqlStore):
                 reading.ask(lambda db: integrity.check_quietly(db, self._ended.is_set))
             )
 
-    @writes
-    def _reseal_some(self, database: Database, after: int | None) -> int | None:
-        return reseal(database, after)
-
-    async def _reseal(self) -> None:
-        """Store all bodies under the current key, giving way to webhooks."""
-        key = name_of(self._bodies.current)
-        log.info("stored bodies are stored anew", key=key)
-        after: int | None = None
-        while True:
-            began = self._loop.time()
-            try:
-                if not self.space.taking:  # what room is left is for progress
-                    raise StoreFull(self.space.reason)
-                after = await self._reseal_some(after)
-            except (StoreFull, StoreReadOnly, StoreUnavailable):
-                await asyncio.sleep(RESEAL_AGAIN_S)
-                continue
-            except Exception as exc:  # the next start goes on
-                log.error("bodies are not stored anew any more", key=key, exc_info=exc)
-                return
-            if after is None:
-                break
-            await asyncio.sleep(RESEAL_REST * (self._loop.time() - began))
-        self._resealed = True
-        log.info("all bodies are stored anew", key=key)
+    def _stamp(self, bodies: BodyKeys, request: RequestHead, body: bytes) -> int:
+        return digest_of(request, bodies.digest(body))
 
     def _rebuild(self) -> None:
         with suppress(RelayError, apsw.Error), closing(self._open_again()) as database:

@@ -19,7 +19,7 @@ from tests.support.events import new_event
 from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
-EVERY = pytest.mark.parametrize("version", range(1, 12))
+EVERY = pytest.mark.parametrize("version", range(1, 13))
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ ROOM = 1 << 20
 def row(number: int, body: bytes = b"{}") -> Row:
     """A webhook to be spooled."""
     size = len(body)
-    return Row(1, 0, 1 << 60, f"evt_{number}", 0, size, "7", "k\0", None, None, b"r", body, 0)
+    return Row(1, 0, 1 << 60, f"evt_{number}", 0, size, "7", "k\0", None, None, b"r", body, 0, None)
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ from structlog.testing import capture_logs
 from relay_protocol.errors import RelayError
 from relay_server.errors import BodyKeyMissing, InvalidValue, StoreFull
 from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged, crc, name_of
-from relay_server.store.sqlite import resealing
+from relay_server.store.interface import Store
+from relay_server.store.sql import resealing
+from relay_server.store.sqlite import rebuilding
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Attempt, NewEvent, Progress
@@ -59,7 +61,7 @@ def under_one_key(folder: Path, bodies: BodyKeys) -> bool:
     return rows == [(bodies.current,)]
 
 
-async def bodies_of(store: SqliteStore) -> list[bytes]:
+async def bodies_of(store: Store) -> list[bytes]:
     [channel] = store.catalog.channels.values()
     outlines = await store.outlines(channel.number, 0, 10_000)
     events = await store.examine(
@@ -69,7 +71,7 @@ async def bodies_of(store: SqliteStore) -> list[bytes]:
     return [event.body for event in events]
 
 
-async def fill(store: SqliteStore, count: int, text: bytes = SECRET) -> list[bytes]:
+async def fill(store: Store, count: int, text: bytes = SECRET) -> list[bytes]:
     """Webhooks whose bodies are all different."""
     channel = store.catalog.channels.get("chatwoot") or await make_channel(store)
     made = [text + b" %d" % number for number in range(count)]
@@ -232,7 +234,7 @@ async def test_a_damaged_body_stays_damaged_when_keys_change(tmp_path: Path) -> 
 async def test_a_disk_that_is_full_keeps_its_room_for_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_server.store.sqlite.store.RESEAL_AGAIN_S", 0.01)
+    monkeypatch.setattr(resealing, "RESEAL_AGAIN_S", 0.01)
     async with opened(tmp_path) as store:
         made = await fill(store, 3)
     store = await open_sqlite(tmp_path, bodies=BY_K)
@@ -269,7 +271,7 @@ async def test_a_database_that_cannot_be_rebuilt_is_used_all_the_same(
         monkeypatch.setattr(store, "_rebuild", lambda: None)  # killed before
     with closing(Full(tmp_path / FILE_NAME, bodies=BY_K)) as full:
         full.begin()  # in a transaction nothing can be rebuilt
-        resealing.rebuild(full)
+        rebuilding.rebuild(full)
         assert full.value("has_gone_body_keys")
         full.rollback()
 
@@ -282,7 +284,7 @@ async def test_a_database_that_cannot_be_rebuilt_is_used_all_the_same(
 async def test_a_large_database_that_is_restored_is_complained_of_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resealing, "REBUILD_BYTES", 0)
+    monkeypatch.setattr(rebuilding, "REBUILD_BYTES", 0)
     backup = tmp_path / "backup.db"
     async with opened(tmp_path) as store:
         await fill(store, 3)

@@ -10,6 +10,14 @@ UPDATE catalogue SET version = version + 1 RETURNING version;
 INSERT INTO replicas (name, seen_at) VALUES (:replica, clock_timestamp())
 ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
 
+-- name: take_place
+INSERT INTO replicas (name, seen_at, body_keys, seals_by)
+VALUES (:replica, clock_timestamp(), :body_keys, :seals_by);
+
+-- name: keys_of_others
+SELECT name, body_keys, seals_by FROM replicas
+WHERE name <> :replica AND seen_at > clock_timestamp() - :alive_s * interval '1 second';
+
 -- name: forget_replica
 DELETE FROM replicas WHERE name = :replica;
 

@@ -47,7 +47,11 @@ SELECT position FROM events
 WHERE id IN (SELECT value FROM @WORDS(:ids)) AND position BETWEEN :first AND :last;
 
 -- name: find_event
-SELECT position FROM events WHERE id = :id;
+-- By the id that its sender was answered, too.
+SELECT position FROM events WHERE id = :id
+UNION ALL
+SELECT e.position FROM aliases a JOIN events e ON e.id = a.event WHERE a.id = :id
+LIMIT 1;
 
 -- name: ids_ending
 SELECT id FROM (

@@ -1,42 +1,7 @@
--- How bodies are stored: the fingerprint of the key of each, NULL and 0 for none.
-
--- name: body_keys
-SELECT fingerprint FROM body_keys WHERE NOT gone;
-
--- name: list_body_key
-INSERT OR REPLACE INTO body_keys (fingerprint) VALUES (:fingerprint);
-
--- name: drop_body_keys
-UPDATE body_keys SET gone = 1 WHERE fingerprint <> :current;
+-- Keys under which no body is stored any more, but free pages may show some.
 
 -- name: has_gone_body_keys
 SELECT 1 FROM body_keys WHERE gone LIMIT 1;
 
 -- name: forget_gone_body_keys
 DELETE FROM body_keys WHERE gone;
-
--- name: before_all_events
--- Of edited ones as well, whose positions are negative.
-SELECT min(position) - 1 FROM events;
-
--- name: next_bodies
-SELECT position, sealed, size FROM events WHERE position > :after ORDER BY position LIMIT :limit;
-
--- name: whole_body
-SELECT position, id, body, sealed, request, checksum, digest FROM events
-WHERE position = :position;
-
--- name: store_body
-UPDATE events SET body = :body, sealed = :sealed, checksum = :checksum, digest = :digest
-WHERE position = :position;
-
--- name: mark_damaged
--- Its checksum fits nothing from now on, whatever its bytes are.
-UPDATE events SET sealed = :sealed, checksum = -1 WHERE position = :position;
-
--- name: empty_answers
--- What targets answered may repeat what they were sent.
-UPDATE attempts SET text = '' WHERE (subscription, sequence, attempt) IN (
-    SELECT subscription, sequence, attempt FROM attempts
-    WHERE text <> '' AND status IS NOT NULL LIMIT :limit)
-RETURNING 1;
