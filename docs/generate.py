@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ from pydantic_settings import BaseSettings
 
 import relay_chatwoot
 import relay_client.chatwoot
+import relay_client.chatwoot.testing
 import relay_client.cli
 import relay_protocol
 import relay_server.cli
@@ -279,10 +281,9 @@ def _limits() -> Iterator[str]:
         yield from ("", f"## {title}", "", *_table("limit | value | of what", rows))
 
 
-def _library_names() -> Iterator[str]:
-    named = ((name, getattr(relay_client.chatwoot, name)) for name in relay_client.chatwoot.__all__)
-    known = ((name, it) for name, it in named if inspect.isclass(it) or inspect.isfunction(it))
-    return _table("name | what it is", ((f"`{name}`", _summary(it)) for name, it in known))
+def _names_of(library: ModuleType) -> Iterator[str]:
+    named = ((name, getattr(library, name)) for name in library.__all__)
+    return _table("name | what it is", ((f"`{name}`", _summary(it)) for name, it in named))
 
 
 def _operators_limits() -> Iterator[str]:
@@ -359,7 +360,8 @@ MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "kinds_of_failures": lambda: _listed(FailureKind),
     "operators_limits": _operators_limits,
     "limits": _limits,
-    "library_names": _library_names,
+    "library_names": lambda: _names_of(relay_client.chatwoot),
+    "testing_names": lambda: _names_of(relay_client.chatwoot.testing),
     "verdicts": lambda: _table(
         "code | reason", ((f"`{code}`", reason) for code, reason in REASONS.items())
     ),

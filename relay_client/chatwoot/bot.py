@@ -48,7 +48,7 @@ log = logging.getLogger("relay.bot")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """To a webhook.
+    """What a bot answers to a webhook.
 
     Attributes:
         status: 200 if it is written down, or asks for nothing; 400, 401 or 503.

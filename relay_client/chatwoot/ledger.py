@@ -95,7 +95,7 @@ class TooMuchWaits(RelayError, code="bot_full", status=503):
 
 
 class State(enum.IntEnum):
-    """Of a turn. The numbers are stored: do not change them."""
+    """How far a turn is, or how it ended. The numbers are stored: do not change them."""
 
     WAITING = 1
     THINKING = 2
@@ -146,7 +146,7 @@ _TURN = f"SELECT {', '.join(_COLUMNS)} FROM turns"  # noqa: S608
 
 
 class Ledger:
-    """The file; one bot at a time has it.
+    """What a bot owes to customers, in a file; one bot at a time has it.
 
     Args:
         path: `":memory:"` for one that is gone with the process.

@@ -44,7 +44,7 @@ def line_of(message: Message, bot: int | None, at: float) -> Line | None:
 
 
 class Memory:
-    """Remembers, in a ledger's file."""
+    """What was said in each conversation, in a ledger's file."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

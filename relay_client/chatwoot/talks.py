@@ -29,7 +29,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from relay_chatwoot.errors import ChatwootError
 from relay_chatwoot.handoff import is_own
@@ -220,5 +220,8 @@ async def _persist(call: Callable[[], Awaitable[None]]) -> None:
     await call()
 
 
-Reply = Callable[[Talk], Awaitable[str | None]]
-"""Finds the answer: None leaves the conversation to people, an empty one says nothing."""
+class Reply(Protocol):
+    """Finds the answer: None leaves the conversation to people, an empty text says nothing."""
+
+    def __call__(self, talk: Talk, /) -> Awaitable[str | None]:
+        """Answer what the talk holds; what is raised is tried again, and then people have it."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import relay_chatwoot
 import relay_client.chatwoot as library
+from relay_client.chatwoot import testing
+
+PAGE = Path(__file__).parents[4] / "docs" / "reference" / "bot-library.md"
 
 MODULES = sorted(
     module.name
@@ -26,13 +31,15 @@ def test_examples_are_true(name: str) -> None:
 
 
 def test_examples_of_its_page_are_true() -> None:
-    page = Path(__file__).parents[4] / "docs" / "reference" / "bot-library.md"
-    assert doctest.testfile(str(page), module_relative=False, encoding="utf-8").failed == 0
+    assert doctest.testfile(str(PAGE), module_relative=False, encoding="utf-8").failed == 0
 
 
-@pytest.mark.parametrize("name", [name for name in library.__all__ if name != "Reply"])
-def test_a_public_name_is_documented(name: str) -> None:
-    """In words of its own: a dataclass would give its signature. `Reply` is but a type's name."""
-    said = vars(getattr(library, name)).get("__doc__") or getattr(library, name).__doc__
-    assert said
-    assert not said.startswith(f"{name}(")
+@pytest.mark.parametrize("package", [library, testing], ids=["library", "testing"])
+def test_each_public_name_has_an_example_on_the_page(package: ModuleType) -> None:
+    """And words of its own: a dataclass would give its signature."""
+    examples = doctest.DocTestParser().get_examples(PAGE.read_text("utf-8"))
+    used = set(re.findall(r"\w+", "".join(example.source for example in examples)))
+    said = {name: getattr(package, name).__doc__ or "" for name in package.__all__}
+
+    assert set(package.__all__) - used == set()
+    assert [name for name, doc in said.items() if not doc or doc.startswith(f"{name}(")] == []
