@@ -34,7 +34,11 @@ def new(
         ctx.obj.line(json.dumps({"folder": str(folder.absolute()), "files": files}))
         return
     ctx.obj.say(_("{folder} is a bot: {files}").format(folder=folder, files=", ".join(files)))
-    ctx.obj.say(_("Next: cd {folder} && relay-client bot run").format(folder=folder))
+    ctx.obj.say(
+        _("Next: cd {folder} && relay-client bot run").format(folder=folder),
+        _("Then, there too: curl --data-binary @message.json localhost:8000/webhook"),
+        _("Its README.md says how it is tested, connected and deployed."),
+    )
 
 
 @app.command("run")
