@@ -113,7 +113,7 @@ class ServerSettings(BaseSettings):
         10_737_418_240,
         ge=0,
         description="Largest size of the database file, 10 GiB; at it webhooks are refused."
-        " 0 for what the disk has.",
+        " 0 for what the disk has. In a PostgreSQL it is what all events take, counted.",
     )
     max_body_bytes: int = Field(
         1_048_576,  # Chatwoot's largest body seen is 6 KB

@@ -62,7 +62,7 @@ async def open_store(
     from relay_server.store.postgres.trust import check
 
     trust, place = functools.partial(check, allow_async=allow_async), read_place(url, password)
-    return await open_postgres(place, on_broken, data_dir, spool_bytes, trust, bodies)
+    return await open_postgres(place, on_broken, data_dir, spool_bytes, trust, bodies, max_bytes)
 
 
 def store_exists(url: str, data_dir: Path, password: str | None = None) -> bool:

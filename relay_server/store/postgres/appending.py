@@ -92,6 +92,7 @@ class Appending:
         self._handing = threading.Lock()
         self._why = ""  # the database is away
         self._refusal = ""  # of what the spool has no room for
+        self._limit = ""  # is reached
         self._link = None if spool.waiting else connect()
         self._arrivals = Queue[Arrival]("relay-append", self._append)
         self._draining = Draining(spool, bodies, connect, self._drained, self._take, fail)
@@ -102,6 +103,11 @@ class Appending:
     def put(self, arrival: Arrival) -> None:
         """Have a webhook stored; raises StoreFull."""
         self._arrivals.put(arrival)
+
+    def limit(self, reason: str) -> None:
+        """Say that no webhook is taken any more, and why; with no reason that they are again."""
+        self._limit = reason
+        self._tell_space()
 
     async def close(self, *, abandon: bool) -> None:
         """Store what waits, and end; abandon the files of a failed disk as they are."""
@@ -215,7 +221,12 @@ class Appending:
     # In all of them, and in the event loop
 
     def _tell_space(self) -> None:
-        now = self._link is None, self._spool.waiting, self._spool.refused, self._refusal
+        now = (
+            self._link is None,
+            self._spool.waiting,
+            self._spool.refused,
+            self._refusal or self._limit,
+        )
         self._loop.call_soon_threadsafe(self._space.spool, *now)
 
     def _answer(self, batch: Sequence[Arrival], changes: Sequence[Change]) -> None:

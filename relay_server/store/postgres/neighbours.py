@@ -69,6 +69,7 @@ BEAT_S = 4.0  # how often a replica says that it is there
 ALIVE_S = 15.0  # for which it is believed
 MARGIN_S = 3.0  # before that, in which it ends what others may begin then
 AGAIN_S = 1.0  # until a lost link is made anew, at the most
+ROW_BYTES = 1_024  # that an event takes beside its bytes: its row, indexes, attempts
 CATALOGUE = (
     ChannelChanged,
     ChannelGone,
@@ -112,13 +113,15 @@ class _Looked(NamedTuple):
     """What a look found.
 
     Attributes:
-        channels: Number, last sequence and bytes of each.
+        channels: Number, last sequence and bytes of each, and how many events it has.
+        size: Bytes of the database's files.
         elsewhere: Subscriptions that other replicas read.
         others: How many of these there are.
     """
 
     version: int
-    channels: Sequence[tuple[int, int, int]]
+    channels: Sequence[tuple[int, int, int, int]]
+    size: int
     elsewhere: frozenset[SubscriptionNumber]
     others: int
 
@@ -142,6 +145,9 @@ class Neighbours:
         known: The catalogue as it was read at the start.
         cache: Of this replica; has listened to `feed` before.
         feed: Told what others do.
+
+    Attributes:
+        on_measured: Called each look with what all events take, and the database's files; bytes.
     """
 
     def __init__(
@@ -166,6 +172,7 @@ class Neighbours:
         self._reading: asyncio.Task[None] | None = None
         feed.listen(SubscriptionChanged, self._subscription_changed)
         feed.listen(SubscriptionGone, self._subscription_gone)
+        self.on_measured: Callable[[int, int], None] = lambda _held, _size: None
         self._heard_at = time.monotonic()
         self._ended = threading.Event()
         self._looked_once = threading.Event()
@@ -279,12 +286,15 @@ class Neighbours:
 
     def _look(self, looked: _Looked) -> None:
         self._elsewhere, self._others = looked.elsewhere, looked.others
-        for number, last, size in looked.channels:
+        for number, last, size, _ in looked.channels:
             held = self._cache.of(number)
             if held is not None:
                 held.bytes = size
                 if last > held.last:
                     self._feed.tell(EventsStored(number, last))
+        self.on_measured(
+            sum(size + n * ROW_BYTES for _, _, size, n in looked.channels), looked.size
+        )
         if looked.version != self._version:
             self._look_again()
 
@@ -399,8 +409,8 @@ def raise_version(database: Database) -> int | None:
 def _look(database: Database, replica: str) -> _Looked:
     [(version, others)] = database.all("look", replica=replica, alive_s=ALIVE_S)
     elsewhere = database.all("read_elsewhere", replica=replica, alive_s=ALIVE_S)
-    channels = [(number, last, size) for number, last, size in database.all("how_far")]
-    return _Looked(version, channels, frozenset(number for (number,) in elsewhere), others)
+    channels, size = database.all("how_far"), database.value("database_size")
+    return _Looked(version, channels, size, frozenset(n for (n,) in elsewhere), others)
 
 
 def _brief(change: Change) -> Change:

@@ -20,7 +20,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_protocol.values import RequestHead
-from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
+from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.cache import Cache
 from relay_server.store.feed import Feed, Progressed, Promoted
@@ -62,6 +62,8 @@ TELL_S = 0.25  # for others to be told of webhooks: the next ones wait meanwhile
 OPERATE_S = 10.0  # for a statement of anything else; its senders have deadlines of their own
 LISTEN_S = 2.0  # for a look at what others did
 READ_S = 5.0  # for a question to be answered
+AGAIN_BYTES = 4_194_304  # below the cap, from which on webhooks are taken again
+FULL = "the store holds as much as RELAY_SERVER_MAX_STORE_BYTES allows"
 
 
 class PostgresStore(SqlStore):
@@ -74,7 +76,10 @@ class PostgresStore(SqlStore):
         on_broken: Called once when the database failed.
         spool: Where webhooks wait while it is away.
         bodies: Seals what is stored of them, and opens it.
+        max_bytes: What all events may take; 0 for no cap.
     """
+
+    _writer: Writer
 
     def __init__(
         self,
@@ -84,8 +89,10 @@ class PostgresStore(SqlStore):
         on_broken: Callable[[StoreBroken], None],
         spool: Spool,
         bodies: BodyKeys,
+        max_bytes: int,
     ) -> None:
         super().__init__()
+        self._max_bytes, self._size, self._limit = max_bytes, 0, ""
         self._bodies = bodies
         self._replica = replica
         self._watch = watch
@@ -108,6 +115,7 @@ class PostgresStore(SqlStore):
         first, tell, tell_others = self._write_pending, self.feed.tell, self._neighbours.tell
         its_own = on_broken, spool, bodies, self.space
         self._writer = Writer(connect, first, tell, tell_others, *its_own)
+        self._neighbours.on_measured = self._measured
         self._begin_resealing(database)
 
     async def begun(self) -> None:
@@ -127,6 +135,9 @@ class PostgresStore(SqlStore):
     def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
         if (arrival := self._arrival(channel, event, waiter)) is None:
             return
+        if self._limit:
+            self._refuse(arrival, StoreFull(self._limit))
+            return
         arrival.held.arriving += arrival.weight  # until it is answered
         try:
             self._writer.append(arrival)
@@ -139,7 +150,7 @@ class PostgresStore(SqlStore):
             self._record_within(RECORD_WITHIN_S)
 
     def size(self) -> int:
-        return 0
+        return self._size
 
     async def backup(self, file: Path) -> Sequence[str]:
         raise InvalidValue(
@@ -162,6 +173,13 @@ class PostgresStore(SqlStore):
             for reading in (self._reading, self._reports):
                 await reading.close(abandon=False)
             await asyncio.to_thread(self._watch.close)
+
+    def _measured(self, held: int, size: int) -> None:
+        self._size = size
+        room = self._max_bytes - held - (AGAIN_BYTES if self._limit else 0)
+        if self._max_bytes and (room <= 0) is not bool(self._limit):
+            self._limit = FULL if room <= 0 else ""
+            self._writer.limit(self._limit)
 
     @asks
     def _find_duplicate(self, database: Database, arrival: Arrival) -> Appended | None:
@@ -255,6 +273,7 @@ async def open_postgres(
     spool_bytes: int,
     trust: Callable[[Link], None] = check,
     bodies: BodyKeys = IN_THE_CLEAR,
+    max_bytes: int = 0,
 ) -> PostgresStore:
     """Open the store in a database, as `opening.open_store` says.
 
@@ -265,6 +284,7 @@ async def open_postgres(
         spool_bytes: What webhooks in that may take.
         trust: Looks whether the database may be trusted; raises `Untrusted`.
         bodies: Seals what is stored of them, and opens it.
+        max_bytes: What all events may take; 0 for no cap.
     """
     watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
     limits = {
@@ -289,7 +309,7 @@ async def open_postgres(
     try:
         spool = await asyncio.to_thread(begin)
         primary = Primary(link, watch)
-        store = PostgresStore(replica, primary, watch, on_broken, spool, bodies)
+        store = PostgresStore(replica, primary, watch, on_broken, spool, bodies, max_bytes)
     except BaseException:
         await asyncio.to_thread(watch.close)
         raise

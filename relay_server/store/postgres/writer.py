@@ -88,6 +88,10 @@ class Writer:
         self._check()
         self._appending.put(arrival)
 
+    def limit(self, reason: str) -> None:
+        """Have it said why no webhook is taken, or that they are again."""
+        self._appending.limit(reason)
+
     def lean_rows(self) -> int | None:
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,19 @@ from relay_server.values import Attempt, Progress
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.needs import lacks
-from tests.support.postgres import database_of, programs
+from tests.support.postgres import database_of, patient, programs
 from tests.support.stores import make_channel, make_subscription, record, shows
 from tests.support.waiting import until
 from tests.unit.store.test_sealed_bodies import NAME, K, L, bodies_of, fill
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """An empty database."""
+def place(tmp_path: Path) -> Iterator[Place]:
+    """An empty database, which is never away."""
     if programs() is None:
         lacks("PostgreSQL (on Debian: apt install postgresql)")
-    return read_place(database_of(tmp_path))
+    with patient():
+        yield read_place(database_of(tmp_path))
 
 
 def _fail(error: StoreBroken) -> None:

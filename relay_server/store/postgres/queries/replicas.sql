@@ -33,7 +33,10 @@ WHERE s.owner <> :replica AND s.left_at IS NULL
     AND r.seen_at > clock_timestamp() - :alive_s * interval '1 second';
 
 -- name: how_far
-SELECT number, last_sequence, bytes FROM channels;
+SELECT number, last_sequence, bytes, events FROM channels;
+
+-- name: database_size
+SELECT pg_database_size(current_database());
 
 -- Epochs begin anew with each primary, above all of the one before (`first_epoch`): a claim that was
 -- lost with that has no number that another one gets. So these four are other than on one server.
