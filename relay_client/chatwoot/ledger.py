@@ -17,7 +17,9 @@ with its account and id again is a repeat. A conversation has at most one turn i
 and the states behind it, and the older one is served first.
 
 Called on the loop's thread: a transaction costs a write to the log and one fsync, and an answer
-four of them. Nothing is between a look at the ledger and what is written because of it.
+six of them. A hundred answers that fall due at once, on a disk whose fsync takes 2.7 ms, hold the
+loop for 1.7 s of 4.5 s, and for 150 ms in one go: less than any reply takes. In return, nothing is
+between a look at the ledger and what is written because of it.
 """
 
 from __future__ import annotations

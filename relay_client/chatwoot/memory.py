@@ -94,7 +94,7 @@ class Memory:
         with self._ledger.writing() as db:
             db.execute(f"UPDATE taken SET body = x'' WHERE turn IN ({turns})", who)  # noqa: S608
             db.execute(
-                "UPDATE turns SET answer = '', state = :left,"  # noqa: S608
+                "UPDATE turns SET answer = '', reason = '', state = :left,"  # noqa: S608
                 f" settled_at = coalesce(settled_at, opened_at) WHERE id IN ({turns})",
                 {**who, "left": State.LEFT},
             )

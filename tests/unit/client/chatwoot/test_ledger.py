@@ -128,6 +128,9 @@ async def test_a_contact_can_be_forgotten(bot: Bot) -> None:
     contact = json.loads(message(1))["conversation"]["meta"]["sender"]["id"]
     for id_, conversation in ((1, 318), (2, 319)):
         await bot.handle({}, message(id_, conversation))
+    turn = bot.ledger.next_turn(KEY)
+    assert turn is not None
+    bot.ledger.answer(turn, "Olá, João!", 1, "João wants a cake")
     bot.memory.note(KEY, None, 3, "bot", "Olá!", 0)
     bot.memory.note(Key(2, 400), contact + 1, 4, "customer", "Eu não", 0)
 
@@ -135,6 +138,7 @@ async def test_a_contact_can_be_forgotten(bot: Bot) -> None:
     assert bot.memory.history(KEY) == bot.memory.history(Key(2, 319)) == []
     assert len(bot.memory.history(Key(2, 400))) == 1
     assert bot.ledger.open_turns() == 0
+    assert {(turn.answer, turn.reason) for turn in bot.ledger.settled()} == {("", "")}
     assert (await bot.handle({}, message(1))).code == "repeat"
 
 
