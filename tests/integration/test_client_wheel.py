@@ -40,7 +40,7 @@ async def test_the_command_on_the_page_installs_a_client_that_works(
     project = tmp_path / "padaria"
     done = await asyncio.to_thread(run, [*client, "bot", "new", project], environment)
     assert done.returncode == 0, done.stderr
-    tests = [sys.executable, "-P", "-m", "unittest", "discover", "--start-directory", project]
+    tests = [sys.executable, "-P", "-m", "unittest", "discover", "-s", str(project)]
     done = await asyncio.to_thread(run, tests, environment)
     assert done.returncode == 0, done.stderr
     assert "Ran 6 tests" in done.stderr

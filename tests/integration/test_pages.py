@@ -30,6 +30,12 @@ ANSWERS = {
     "replay --first 1200": "there are not as many",
     "relay-client replay --dead": "nothing is dead of the one who is logged in",
 }
+# A reply of the reader's, and a customer who waited for it.
+GIVEN_A_BOT = """
+relay-client bot new padaria >/dev/null
+cp padaria/bot.py .
+curl --output "$SANDBOX/id" --data-binary @padaria/message.json $URL/webhook
+"""
 # A relay with three subscriptions; to that of maria, who is away, everything is dead.
 GIVEN = """
 relay-server init >/dev/null
@@ -92,6 +98,8 @@ async def test_every_command_of_a_page_runs_as_written(page: str, sandbox: Sandb
     for command in ("channel create support", "token create maria --scope subscribe"):
         if script and not any(command in text for text, _ in RUN[page]):
             script += f"relay-server {command} >/dev/null\n"
+    if any("bot.py:reply" in text for text, _ in RUN[page]):
+        script += GIVEN_A_BOT
     for number, (text, why) in enumerate(RUN[page]):
         if not why:
             before = "newest" if is_begun_there else "newest; again || :"
