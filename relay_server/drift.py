@@ -1,11 +1,12 @@
 """Notices when the webhooks of a kind have other fields than before, as after a sender's upgrade.
 
-    EventsStored ──one of a kind each `SAMPLE_S`──▶ due ──a thread: parse, learn──▶ drifts
-                                                                      └──▶ shapes.msgpack
+    EventsStored ──one of a kind each `REST_S`──▶ due ──parse, learn──▶ drifts
+                   or, in doubt, `SAMPLE_S`               └──▶ shapes.msgpack
 
-Behind the store's feed, never before an answer, and of each kind one event a second at most: so it
-costs the same however many come. What is known of shapes, and the drifts, are in a file beside the
-store: names of fields and types, no values. It is made anew where it is lost.
+Behind the store's feed, never before an answer, and of each kind one event in half a minute: so it
+costs the same however many come. While a kind is learnt, and while its events differ from what is
+known, it is one a second. What is known of shapes, and the drifts, are in a file beside the store:
+names of fields and types, no values. It is made anew where it is lost.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ log = structlog.get_logger()
 
 FILE_NAME = "shapes.msgpack"
 VERSION = 1  # of the file; another one is thrown away
-SAMPLE_S = 1.0  # between two events of one kind that are looked at
+REST_S = 30.0  # between two events of one kind that are looked at
+SAMPLE_S = 1.0  # the same while the kind is learnt, or differs from what is known
 SAVE_S = 60.0  # between two writes of the file
 TOGETHER_MS = 3_600_000  # what changes of one kind within an hour is one drift
 MAX_BODY_BYTES = 262_144  # a larger body is not looked at
+SMALL_BODY_BYTES = 16_384  # up to which it is looked at in the event loop: a thread costs more
 MAX_KINDS = 64  # of all channels together; more are not looked at
 MAX_DRIFTS = 100  # the oldest goes then
 MAX_NAMED = 50  # fields of a drift that came, went or turned; more are not named
@@ -164,8 +167,13 @@ class Drifts:
         of = self._store.catalog.numbered(channel)
         if of is None or of.config.owner:
             return
-        known = self._known(channel, kind)
-        difference = await asyncio.to_thread(_learn, known, event)
+        known, began = self._known(channel, kind), self._clock.monotonic()
+        if len(event.body) <= SMALL_BODY_BYTES:
+            difference = _learn(known, event)
+        else:
+            difference = await asyncio.to_thread(_learn, known, event)
+        if known.settled and (channel, kind) in self._next_at:
+            self._next_at[channel, kind] = began + REST_S
         self._changed = True
         if difference is not None and channel in self._state.known:
             self._note(channel, of.name, kind, difference)

@@ -28,7 +28,7 @@ MAX_NAMES = 100  # of an object; one with more is a table of what people named
 MAX_ITEMS = 5  # of a list that are looked at
 MAX_PATH_CHARS = 120  # of a field; a longer one is not looked at
 NOTHING = "nothing"  # the type of null, which fits any other
-OBJECT = "object"
+OBJECT, LIST = "object", "list"
 FREE = frozenset(
     (
         "additional_attributes",
@@ -39,6 +39,16 @@ FREE = frozenset(
         "template_params",
     )
 )
+
+_TYPES = {
+    type(None): NOTHING,
+    bool: "true or false",
+    int: "number",
+    float: "number",
+    str: "text",
+    list: LIST,
+    dict: OBJECT,
+}
 
 Shape = Mapping[str, str]
 
@@ -115,12 +125,19 @@ class Known(msgspec.Struct):
     last: str = ""
     fields: dict[str, Field] = msgspec.field(default_factory=dict)
 
+    @property
+    def settled(self) -> bool:
+        """True if it is learnt, and the newest body had nothing that differs from it."""
+        return self.seen >= LEARN and not [f for f in self.fields.values() if f.streak]
+
     def learn(self, event: str, shape: Shape) -> Difference | None:
         """Take in the shape of one more event; says what has changed for good by it."""
-        found = Difference()
+        found, fields = Difference(), self.fields
         for path, type_ in shape.items():
-            self._there(path, type_, event, found)
-        for path in [path for path in self.fields if path not in shape]:
+            field = fields.get(path)
+            if field is None or field.new or field.streak or type_ not in field.types:
+                self._there(path, type_, event, found)
+        for path in [path for path in fields if path not in shape]:
             self._missing(path, shape, event, found)
         self.seen, self.last = self.seen + 1, event
         found.came = _outermost(found.came)
@@ -184,41 +201,27 @@ class Known(msgspec.Struct):
 
 def shape_of(body: object) -> Shape:
     """The shape of a decoded body."""
-    found = dict[str, str]()
-    _look(body, "", 0, found)
+    found = {"": _TYPES[type(body)]}
+    _look_into(body, "", 0, found)
     return found
 
 
-def _look(value: object, path: str, depth: int, found: dict[str, str]) -> None:
-    if len(found) >= MAX_FIELDS or len(path) > MAX_PATH_CHARS:
-        return
-    type_ = _type_of(value)
-    if found.get(path, NOTHING) == NOTHING:
-        found[path] = type_
+def _look_into(holder: object, path: str, depth: int, found: dict[str, str]) -> None:
     if depth >= MAX_DEPTH or path.rpartition(".")[2] in FREE:
         return
-    if isinstance(value, dict) and len(value) <= MAX_NAMES:
-        for name, below in value.items():
-            _look(below, f"{path}.{name}" if path else name, depth + 1, found)
-    elif isinstance(value, list):
-        for below in value[:MAX_ITEMS]:
-            _look(below, f"{path}[]", depth + 1, found)
-
-
-def _type_of(value: object) -> str:
-    match value:
-        case None:
-            return NOTHING
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "number"
-        case str():
-            return "text"
-        case list():
-            return "list"
-        case _:
-            return OBJECT
+    inside: Iterable[tuple[str, object]] = ()
+    if isinstance(holder, dict) and len(holder) <= MAX_NAMES:
+        inside = [(f"{path}.{name}" if path else name, below) for name, below in holder.items()]
+    elif isinstance(holder, list):
+        inside = [(f"{path}[]", below) for below in holder[:MAX_ITEMS]]
+    for at, below in inside:
+        if len(found) >= MAX_FIELDS or len(at) > MAX_PATH_CHARS:
+            continue
+        type_ = _TYPES[type(below)]
+        if found.get(at, NOTHING) == NOTHING:
+            found[at] = type_
+        if type_ is OBJECT or type_ is LIST:
+            _look_into(below, at, depth + 1, found)
 
 
 def _holder(path: str) -> str:

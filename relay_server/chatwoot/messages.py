@@ -1,12 +1,13 @@
 """Reads Chatwoot's messages behind the webhooks' way: which come twice, and which go in a loop.
 
-    EventsStored ──messages──▶ due ──`MOST_PER_S`──▶ told before? ─▶ noted, for who gets both
-              │                                └──▶ chains
+    EventsStored ──messages──▶ due ──each `LOOK_S`──▶ told before? ─▶ noted, for who gets both
+              │                                 └──▶ chains
               └──one of a chain, and of those on trial: before any reader──▶ a trial ─▶ paused
 
-It looks at some messages a second and no more, so it costs the same however many come. Those that
-may go on a chain, and those of a conversation that is on trial, are looked at before readers hear
-of them, so that they can be held back (`loops`). What is known of messages is in memory.
+What comes within `LOOK_S` is looked at together, because to wake up costs more than to look, and no
+more than `MOST_AT_ONCE` of it. Those that may go on a chain, and those of a conversation that is on
+trial, are looked at before readers hear of them, so that they can be held back (`loops`). Of a
+channel that nobody reads none is. What is known of messages is in memory.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ log = structlog.get_logger()
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-MOST_PER_S = 100  # messages that are looked at; of more the newest
-MAX_DUE = 64  # of them that wait for that
+LOOK_S = 0.25  # between two looks at what came
+MOST_AT_ONCE = 25  # messages of one look; of more the newest
 MAX_FAMILIES = 4_096  # messages that are known, of all channels; the oldest goes then
 MAX_TALKS = 1_024  # conversations whose last messages are known; the same
 MAX_TRIALS = 8  # at once; a loop that finds no place goes on until one is free
@@ -128,7 +129,7 @@ class Messages:
         self._store = store
         self._hub = hub
         self._clock = clock
-        self._due = deque[Event](maxlen=MAX_DUE)
+        self._due = deque[Event](maxlen=MOST_AT_ONCE)
         self._wake = asyncio.Event()
         self._firsts: dict[tuple[ChannelNumber, bytes], _First] = {}
         self._chains: dict[tuple[ChannelNumber, str], Chain] = {}
@@ -153,13 +154,13 @@ class Messages:
         """Look at what is due, until cancelled."""
         while True:
             await self._wake.wait()
+            await asyncio.sleep(LOOK_S)
             self._wake.clear()
-            while self._due:
+            for _ in range(len(self._due)):
                 try:
                     await self._look(self._due.popleft())
                 except Exception as exc:  # what a body may do to it must not end the server
                     log.error("a message was not looked at", exc_info=exc)
-                await asyncio.sleep(1 / MOST_PER_S)
 
     async def close(self) -> None:
         """Listen no more, and try nothing."""
@@ -170,24 +171,34 @@ class Messages:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _stored(self, change: EventsStored) -> None:
-        for event in change.events:
-            if event.head.kind != KINDS[0] or len(event.body) > MAX_BODY_BYTES:
-                continue
-            talk = change.channel, event.head.key
-            if talk in self._trials:
-                self._hear(event)
-            elif not self._begin_trial(talk, event):
-                self._due.append(event)
-                self._wake.set()
+        told = [one for one in change.events if one.head.kind == KINDS[0]]
+        if not told or not self._hub.read(change.channel):
+            return
+        channel = self._store.catalog.numbered(change.channel)
+        if channel is None or channel.config.sender is not SenderKind.CHATWOOT:
+            return
+        for event in told:
+            if len(event.body) <= MAX_BODY_BYTES:
+                self._take(event)
+
+    def _take(self, event: Event) -> None:
+        talk = event.channel, event.head.key
+        if talk in self._trials:
+            self._hear(event)
+            return
+        for due in self._due:  # what this one may go on
+            if (due.channel, due.head.key) == talk:
+                self._hear(due)
+        if not self._begin_trial(talk, event):
+            self._due.append(event)
+            self._wake.set()
 
     def _gone(self, change: SubscriptionGone) -> None:
         self._twice.pop(change.subscription, None)
 
     async def _look(self, event: Event) -> None:
-        channel = self._store.catalog.numbered(event.channel)
-        if channel is None or channel.config.sender is not SenderKind.CHATWOOT:
-            return
-        if (first := self._hear(event)) is not None:
+        channel, first = self._store.catalog.numbered(event.channel), self._hear(event)
+        if channel is not None and first is not None:
             await self._note_twice(channel, first, event)
 
     def _hear(self, event: Event) -> _First | None:

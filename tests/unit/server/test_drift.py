@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_server.bodies.shape import LEARN, STREAK, Difference, Known, Turned, shape_of
-from relay_server.drift import FILE_NAME, SAMPLE_S, Drifts
+from relay_server.drift import FILE_NAME, REST_S, SAMPLE_S, Drift, Drifts
 from tests.support.chatwoot import FOLDER
 from tests.support.waiting import until
 from tests.unit.server.asking import Asking, append
@@ -85,21 +85,35 @@ async def drifts(served: Served) -> AsyncIterator[Drifts]:
     task.cancel()
 
 
-async def post(served: Served, body: object, times: int) -> list[str]:
-    """As many events, a second apart."""
+def known(served: Served) -> Known:
+    """What is known of the kind that is posted."""
     number = served.store.catalog.channels["chatwoot"].number
+    return served.context.drifts._state.known.get(number, {}).get("conversation_updated", Known())
 
-    def last_seen() -> str:
-        known = served.context.drifts._state.known.get(number, {})
-        return known.get("conversation_updated", Known()).last
 
+async def post(served: Served, body: object, times: int, every_s: float = REST_S) -> list[str]:
+    """As many events, each late enough to be looked at."""
     ids = []
     for _ in range(times):
         event: dict[str, Any] = {"body": json.dumps(body).encode(), "kind": "conversation_updated"}
         ids.append(await append(served, **event))
-        await until(lambda: last_seen() == ids[-1])
-        served.clock.advance(SAMPLE_S)
+        await until(lambda: known(served).last == ids[-1])
+        served.clock.advance(every_s)
     return ids
+
+
+async def test_a_kind_that_is_known_is_looked_at_now_and_then_unless_it_differs(
+    served: Served, drifts: Drifts
+) -> None:
+    await post(served, UPDATED, LEARN, every_s=SAMPLE_S)
+    await until(lambda: min(drifts._next_at.values()) > served.clock.monotonic())
+    await append(served, body=json.dumps(NEWER).encode(), kind="conversation_updated")
+    served.clock.advance(REST_S)
+    await post(served, UPDATED, 1)
+    assert known(served).seen == LEARN + 1, "one of them was left out"
+
+    await post(served, NEWER, STREAK, every_s=SAMPLE_S)
+    assert len(drifts.all()) == 1
 
 
 async def test_an_upgrade_is_told_with_an_event_of_each_side(
@@ -132,13 +146,15 @@ async def test_what_is_known_outlives_a_restart_and_a_lost_file_is_made_anew(
     await drifts.close()
     folder = served.context.settings.data_dir
 
-    again = Drifts(folder, served.store, served.clock)
-    assert again.all() == drifts.all() != []
+    def again() -> list[Drift]:
+        return Drifts(folder, served.store, served.clock).all()
+
+    await until(lambda: again() == drifts.all() != [])
     assert UPDATED["meta"]["sender"]["name"].encode() not in (folder / FILE_NAME).read_bytes()
 
     for content in (b"", b"\xc1", (folder / FILE_NAME).read_bytes()[:50]):
         (folder / FILE_NAME).write_bytes(content)
-        assert Drifts(folder, served.store, served.clock).all() == []
+        assert again() == []
 
 
 async def test_a_channel_takes_what_is_known_of_it_with_it(served: Served, drifts: Drifts) -> None:
