@@ -3,15 +3,15 @@
 What a bot posts comes back as a webhook, and a bot that answers that, too, goes on for ever, before
 a customer's eyes. One that sends in parts looks the same by its times. What tells them apart is
 whether a message comes *because* the one before it was delivered, and that can be tried. The second
-message of one sender in a row, with nothing of the customer's between, is held back, with what
-follows in that conversation, from every subscription that may be its cause:
+message of a bot in a row, or the third of a person, with nothing of the customer's between, is held
+back, with what follows in that conversation, from every subscription that may be its cause:
 
     hold ─▶ what is under way comes, and waits, until it is quiet for longer than any pause before
         ─▶ the first that waits is delivered, alone
               ─▶ another comes soon after, and waits: a round, and the same again
               ─▶ none: CLEARED
 
-With the second message, which came after the first was delivered, `ROUNDS` of these are no chance:
+With what is held first, which came after the one before was delivered, `ROUNDS` are no chance:
 LOOP. Each takes a longer quiet than the one before. In the last the subscriptions get it one after
 the other, so it is known which of them has the bot. More than `MOST_HELD` that come while nothing
 is delivered are not caused by it: CLEARED. Anything of a customer ends the trial, and nothing is

@@ -54,6 +54,11 @@ TWICE_S = 86_400.0  # for which is told that messages come twice
 AGAIN_S = 60.0  # between two looks at who gets a channel's messages twice
 
 
+# In a row before the next is held back; by the type of who wrote them. People often write twice.
+ALWAYS_IN_A_ROW = {"agent_bot": 1}
+OTHERS_IN_A_ROW = 2  # of a bot that posts with an agent's token, too
+
+
 class _Sender(msgspec.Struct):
     id: int | str | None = None
     type: str = ""
@@ -251,12 +256,13 @@ class Messages:
             return False
         if writer_of(event.body) != first.by or len(self._tasks) >= MAX_TRIALS:
             return False
+        usual = ALWAYS_IN_A_ROW.get(first.by.partition(" ")[0], OTHERS_IN_A_ROW)
         suspects = [
             _OnTrial(self._store, self._hub, one, talk)
             for one in self._hub.read(channel)
             if one.config.pause_loops
             and not one.config.paused
-            and chain.length >= self._cleared.get((one.number, first.by), 1)
+            and chain.length >= self._cleared.get((one.number, first.by), usual)
         ]
         if not suspects:
             return False

@@ -42,10 +42,12 @@ class Bot(FakePeer):
     Attributes:
         answers: Whatever it posts, and when.
         thinks_s: Before it answers the webhook; 0 for at once.
+        by: As whom it posts.
     """
 
     answers: Callable[[str], Sequence[float]] = lambda _by: ()
     thinks_s: float = 0.0
+    by: str = "bot"
     world: World | None = None
     reader: Reader | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -76,7 +78,7 @@ class Bot(FakePeer):
         assert self.world is not None
         for after_s in self.answers(by):
             await asyncio.sleep(after_s)
-            await self.world.says("bot", talk=talk)
+            await self.world.says(self.by, talk=talk)
 
 
 @dataclass
@@ -241,6 +243,26 @@ async def test_a_person_who_writes_fast_is_no_loop() -> None:
         await asyncio.sleep(60)
         assert len(bot.got) == 14
         assert await w.paused() == {"bot": ""}
+
+
+@virtual_time
+async def test_a_person_who_writes_twice_is_waited_for_by_nobody() -> None:
+    async with world() as w:
+        bot = await w.join(Bot())
+        for _ in range(2):
+            await w.says("agent")
+            await asyncio.sleep(3.0)
+        assert len(bot.got) == 2
+
+
+@virtual_time
+async def test_a_bot_that_posts_as_a_person_is_paused_a_message_later() -> None:
+    async with world() as w:
+        await w.join(Bot(answers=to_all(1.0), by="agent"))
+        await w.says("customer")
+        await asyncio.sleep(300)
+        assert await w.paused() == {"bot": LOOP}
+        assert [by for by, _ in w.said] == ["customer", *["agent"] * (2 + ROUNDS)]
 
 
 @virtual_time
