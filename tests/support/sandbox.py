@@ -97,6 +97,8 @@ class Sandbox:
             "localhost:8001": f"localhost:{self.nobody}",
             "chatwootai_webhook_server:8001": f"127.0.0.1:{self.target}",
             "bot:8001": f"127.0.0.1:{self.target}",
+            "bot-whatsapp:8000": f"127.0.0.1:{self.target}",
+            "bot-site:8000": f"127.0.0.1:{self.target}",
             "rly_…": "$(cat $SANDBOX/first)",
             "rly_...": "$TOKEN",
             "/tmp/relay": "$SANDBOX/tmp/relay",
