@@ -18,20 +18,11 @@ import aiohttp
 import pytest
 import yaml
 
-from relay_client.chatwoot.testing import open_trial
-from tests.support.processes import CLIENT, Running, free_port, run
+from tests.support.processes import CLIENT, Running, run
 from tests.support.waiting import until
-from tests.unit.client.chatwoot.bots import ends
 
 # What the developer's own bot may be told by this environment, and a bot under test must not.
 NOTHING = dict.fromkeys(("CHATWOOT_URL", "CHATWOOT_TOKEN", "CHATWOOT_WEBHOOK_SECRET"), "")
-SLOWLY = """
-import asyncio, os
-answer = reply
-async def reply(talk):
-    await asyncio.sleep(float(os.environ["SLOW"]))
-    return await answer(talk)
-"""
 
 
 @pytest.fixture
@@ -43,12 +34,12 @@ def project(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def bot_of(project: Path, port: int = 0, **environment: str) -> Iterator[Running]:
+def bot_of(project: Path, port: int = 0) -> Iterator[Running]:
     """The project's bot, as a program."""
     reply = f"{project / 'bot.py'}:reply"
     command: list[str | Path] = [CLIENT, "bot", "run", reply, "--port", str(port)]
     told = NOTHING | {"BOT_LEDGER": str(project / "bot.db"), "BOT_BURST_SECONDS": "0.05"}
-    bot = Running(command, project / "bot", told | environment)
+    bot = Running(command, project / "bot", told)
     try:
         yield bot
     finally:
@@ -87,34 +78,6 @@ async def test_from_nothing_to_an_answer(project: Path) -> None:
     assert "Stopping" in bot.output
     forgotten = run([CLIENT, "bot", "forget", "2", "55"], {"BOT_LEDGER": str(project / "bot.db")})
     assert forgotten.stdout.startswith("Erased, lines: ")
-
-
-async def test_a_bot_that_is_killed_at_its_work_answers_after_its_start(project: Path) -> None:
-    """The webhook was answered 200: the customer gets an answer, whatever becomes of the bot."""
-    with (project / "bot.py").open("a") as file:
-        file.write(SLOWLY)
-    port = free_port()
-    async with open_trial() as trial:
-        told = {
-            "CHATWOOT_URL": trial.chatwoot.url,
-            "CHATWOOT_TOKEN": trial.settings.token,
-            "CHATWOOT_BOT": "9",
-            "CHATWOOT_WEBHOOK_SECRET": trial.settings.secrets[0],
-        }
-        trial.chatwoot.bots[9]["outgoing_url"] = f"http://127.0.0.1:{port}/webhook"
-        with bot_of(project, port, SLOW="60", **told) as bot:
-            await listening(bot)
-            await trial.says("Oi!")
-            await trial.chatwoot.echoes.settled()
-            bot.kill()
-        assert trial.answers == []
-        with bot_of(project, port, SLOW="0", **told) as bot:
-            await until(lambda: trial.answers)
-            bot.terminate()
-            assert await bot.exit_status() == 0
-        [answer] = trial.answers
-        assert "I got “Oi!”" in answer
-    assert len(ends(project / "bot.db")) == 1
 
 
 @pytest.mark.parametrize(
