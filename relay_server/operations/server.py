@@ -226,7 +226,7 @@ async def _channel(who: Caller, status: ChannelStatus) -> ChannelState:
 
 
 def _index(who: Caller, channel: Channel) -> IndexState | None:
-    if (search := who.parts.search) is None:
+    if (search := who.parts.search) is None or not channel.config.keep_bodies:
         return None
     number = channel.number
     newest = who.store.newest(number)

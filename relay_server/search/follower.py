@@ -18,6 +18,9 @@ index killed before it forgot them) it goes through all of the channel again, an
 what differs. Another id means another store: then all is built anew, as for a file that is lost,
 damaged or of another version.
 
+**What keeps no bodies** is not indexed: deleted words stay in the file until others overwrite them.
+Once a channel that is indexed keeps none any more, the file is thrown away, and built anew.
+
 **Giving way.** Work is done in pieces of `BATCH` events or `PIECE_S`, with a rest behind each, a
 long one while webhooks come fast: then it takes a twentieth of a core, and is the further behind.
 While the disk is too full for webhooks, nothing is written.
@@ -44,7 +47,7 @@ from relay_server.clock import Clock
 from relay_server.filters.facts import Facts
 from relay_server.filters.language import Filter
 from relay_server.search.index import FILE_NAME, Index, Looked, Patience, Unusable, delete
-from relay_server.store.feed import BodiesDropped, ChannelGone, EventsRemoved, EventsStored
+from relay_server.store.feed import ChannelChanged, ChannelGone, EventsRemoved, EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import Channel, ChannelNumber, Range
 
@@ -64,6 +67,8 @@ PREFIX_S = 0.02  # for a query by words' beginnings; one that takes longer is as
 # The thread that writes is nice, but not very: it may hold the interpreter's lock, and whoever
 # waits for that waits until it was given the processor.
 NICE = 5
+
+UNKEPT = "a channel that is in it keeps no bodies any more"
 
 T = TypeVar("T")
 
@@ -88,7 +93,6 @@ class Search:
         self._level = dict[ChannelNumber, int]()
         self._written = dict[ChannelNumber, int]()  # behind the level it was so once, perhaps
         self._gone = defaultdict[ChannelNumber, set[int]](set)  # events that are to be forgotten
-        self._emptied = defaultdict[ChannelNumber, set[int]](set)  # whose words are
         self._channels_gone = list[ChannelNumber]()  # the same
         self._wake = asyncio.Event()
         self._batch = BATCH  # as many as fit a piece
@@ -100,7 +104,7 @@ class Search:
         self._unlisten = (
             feed.listen(EventsStored, self._stored),
             feed.listen(EventsRemoved, self._removed),
-            feed.listen(BodiesDropped, self._dropped),
+            feed.listen(ChannelChanged, lambda _: self._wake.set()),
             feed.listen(ChannelGone, self._channel_gone),
         )
 
@@ -164,10 +168,8 @@ class Search:
     @property
     def behind(self) -> int:
         """How many sequences are not indexed yet, of all channels."""
-        channels = self._store.catalog.channels.values()
-        return sum(
-            max(0, self._store.newest(c.number) - self.indexed_to(c.number)) for c in channels
-        )
+        channels = [c.number for c in self._store.catalog.channels.values() if c.config.keep_bodies]
+        return sum(max(0, self._store.newest(c) - self.indexed_to(c)) for c in channels)
 
     def lag_ms(self, channel: ChannelNumber) -> int:
         """How old the oldest event of a channel is that is not indexed; 0 where all are."""
@@ -230,6 +232,10 @@ class Search:
         self._written = {channel: up_to for channel, (up_to, _) in known.items()}
         counts = {status.channel: status.events for status in await self._store.channel_status()}
         for channel in self._store.catalog.channels.values():
+            if not channel.config.keep_bodies:
+                if channel.number in known:
+                    raise Unusable(UNKEPT)
+                continue
             up_to, events = known.pop(channel.number, (0, 0))
             if await self._is_level(index, channel, up_to, events, counts.get(channel.name, 0)):
                 self._level[channel.number] = up_to
@@ -269,6 +275,11 @@ class Search:
         if channel is None or self._index is None:
             return False
         number, newest = channel.number, self._store.newest(channel.number)
+        if not channel.config.keep_bodies:
+            self._since.pop(number, None)
+            if self._level.pop(number, 0):
+                raise Unusable(UNKEPT)
+            return False
         level = self._level.get(number, 0)
         if level >= newest:
             return False
@@ -325,11 +336,6 @@ class Search:
             if not sequences:
                 del self._gone[number]
             return True
-        for number, sequences in tuple(self._emptied.items()):
-            await self._forget_words(index, number, sequences)
-            if not sequences:
-                del self._emptied[number]
-            return True
         if self._channels_gone:
             number = self._channels_gone[0]
             if not await self._write(lambda: index.forget(number, BATCH)):
@@ -337,14 +343,6 @@ class Search:
             await asyncio.sleep(PIECE_S)
             return True
         return False
-
-    async def _forget_words(self, index: Index, number: ChannelNumber, sequences: set[int]) -> None:
-        """Index some events anew whose bodies were dropped; what is not indexed yet has none."""
-        some = sorted(sequences)[:BATCH]
-        sequences.difference_update(some)
-        known = [sequence for sequence in some if sequence <= self._level.get(number, 0)]
-        events = await self._store.fetch(number, known)
-        await self._write(lambda: index.replace(number, events))
 
     async def _rest(self, took_s: float) -> None:
         busy = self._came.per_s(time.monotonic()) > BUSY_PER_S
@@ -354,7 +352,7 @@ class Search:
         """An index cannot be read or written: it is thrown away, and built anew."""
         async with self._changing:
             if index is not None and self._index is index:  # else somebody was here before
-                log.warning("the search index failed: it is built anew", error=str(error))
+                log.warning("the search index is built anew", reason=str(error))
                 await self._discard()
 
     async def _discard(self) -> None:
@@ -363,7 +361,6 @@ class Search:
         self._level.clear()
         self._written.clear()
         self._gone.clear()
-        self._emptied.clear()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._reader, lambda: None)  # what reads ends first
         if index is not None:
@@ -381,10 +378,6 @@ class Search:
             self._gone[change.channel].update(change.sequences)
         else:  # whoever deleted them does not say which
             self._level.pop(change.channel, None)
-        self._wake.set()
-
-    def _dropped(self, change: BodiesDropped) -> None:
-        self._emptied[change.channel].update(change.sequences)
         self._wake.set()
 
     def _channel_gone(self, change: ChannelGone) -> None:

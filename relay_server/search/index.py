@@ -11,7 +11,6 @@ another. SQLite's own errors come out of all of them.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -196,11 +195,6 @@ class Index:
             self._writing.execute(
                 "UPDATE progress SET events = events - ? WHERE channel = ?", (gone, channel)
             )
-
-    def replace(self, channel: ChannelNumber, events: Sequence[Event]) -> None:
-        """Index events anew that are."""
-        self.remove(channel, [event.head.sequence for event in events])
-        self.add(channel, 0, events, math.inf)
 
     def forget(self, channel: ChannelNumber, limit: int) -> bool:
         """Forget some events of a channel that is gone; whether there may be more."""

@@ -13,6 +13,7 @@ from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelFull, InvalidValue
 from relay_server.store.interface import Store
 from relay_server.values import (
+    Attempt,
     Channel,
     Mark,
     MarkState,
@@ -52,6 +53,28 @@ async def test_trimming_keeps_what_is_young_and_stops_at_its_limit(
     assert (first, rest, none) == (3, 1, 0)
     assert await sequences(store, channel) == [5, 6]
     assert (await store.append(channel.number, new_event())).sequence == 7
+
+
+async def test_a_dropped_body_takes_what_was_answered_to_it(store: Store, channel: Channel) -> None:
+    """In replays as well; steps of a hand-off stay, and whatever is of other events."""
+    await aged(store, channel, 2)
+    ana, claim = await make_subscription(store, name="ana", since=0)
+    _, replay = await make_replay(store, ana)
+    answered = [
+        Attempt(sequence, number, START_MS, 5, "response", 422, "who is João?")
+        for sequence, number in ((1, 1), (1, -1), (2, 1))
+    ]
+    await record(store, claim, Progress(1, attempts=tuple(answered)))
+    await record(store, replay, Progress(1, attempts=(answered[0],)))
+
+    dropped = await store.drop_bodies(channel.number, 2 * START_MS, 0, 9)
+
+    assert (dropped.bodies, dropped.needed) == (1, 2)
+    states = [await deliveries(store, channel, sequence) for sequence in (1, 2)]
+    told = [[a.text for d in one for a in (*d.attempts, *d.steps)] for one in states]
+    assert told == [["", "who is João?", ""], ["who is João?"]]
+    [event] = await store.fetch(channel.number, [1])
+    assert (event.body, event.kept) == (b"", False)
 
 
 async def test_trimming_keeps_what_somebody_waits_for_and_what_is_dead(

@@ -24,6 +24,9 @@ class Database(Protocol):
     bodies: BodyKeys
     changes: list[Change]
 
+    def wipe(self) -> None:
+        """Have what is dropped from now on leave as little as can be in the database's files."""
+
     def run(self, query: str, /, **values: Any) -> None:
         """Execute a query for its effect."""
 

@@ -90,12 +90,14 @@ class SqlHousekeeping(Part):
             limit=limit,
         )
         settled = [row for row in rows if row[3]]
-        for at, _, request, _ in settled:
-            database.run("drop_body", position=at, body=b"", checksum=crc(request, crc(b"")))
         if settled:
+            database.wipe()
+            for at, _, request, _ in settled:
+                database.run("drop_body", position=at, body=b"", checksum=crc(request, crc(b"")))
             size, up_to = sum(row[1] for row in settled), sequence_of(settled[-1][0])
             database.run("count_removed", channel=channel, events=0, bytes=size, dropped=0)
             sequences = tuple(sequence_of(row[0]) for row in settled)
+            database.run("drop_answers", channel=channel, sequences=json.dumps(sequences))
             database.changes.append(BodiesDropped(channel, up_to, size, sequences))
         needed = next((sequence_of(row[0]) for row in rows if not row[3]), None)
         more = sequence_of(rows[-1][0]) if len(rows) == limit else None

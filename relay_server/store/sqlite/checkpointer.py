@@ -19,6 +19,9 @@ Where that is not enough, the writer waits:
   No sender waits for that: the log grows on, and `CHECKPOINT_PAGES` later it is tried again;
 - where the disk is nearly full, the writer has the log folded: its file gives its room back, too.
 
+Bodies that are dropped would stay in the log's file until other frames overwrite them. After these
+it is cut to nothing, where it would only begin anew.
+
 Length. A commit that makes the log's file longer has its fsync write the file's inode, too, and on
 most file systems a journal of that: a fifth of what a webhook alone waits for. So the file grows
 ahead of the log, in zeros, up to where the log begins anew. To SQLite these are what an older log
@@ -45,6 +48,7 @@ LENGTHEN_PAGES = 64  # in the log, from which on its file is made longer: a comm
 LENGTHEN_BYTES = 1_048_576  # at once: whoever writes waits for it, some milliseconds
 TIGHT_PAGES = 256  # while there is hardly any room
 MAX_LOG_PAGES = 16_000  # 64 MiB: from here on whoever writes copies the log before it goes on
+TRUNCATE, RESTART = apsw.SQLITE_CHECKPOINT_TRUNCATE, apsw.SQLITE_CHECKPOINT_RESTART
 FOLD_BUSY_MS = 100  # a question that is being answered is soon done; a backup is not
 
 
@@ -68,6 +72,7 @@ class Checkpointer:
         self._copying = threading.Lock()  # SQLite itself refuses a second one at once
         self._pages = 0  # in the log
         self._length = 0  # bytes of its file, as far as it was made longer
+        self._wiping = False  # what the file shows is to go
         self._try_at = 0  # pages, where the log could not begin anew at its bound
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="relay-checkpointer", daemon=True)
@@ -97,11 +102,18 @@ class Checkpointer:
         if not self._copying.acquire(blocking=late):
             return  # the next transaction is soon enough
         try:
-            begun = self._begin_anew(database, apsw.SQLITE_CHECKPOINT_RESTART, busy_ms=0)
+            begun = self._begin_anew(database, TRUNCATE if self._wiping else RESTART, busy_ms=0)
         finally:
             self._copying.release()
+        if self._wiping:  # somebody reads it
+            self._wanted.set()
         if late and not begun:
             self._try_at = self._pages + CHECKPOINT_PAGES
+
+    def wipe(self) -> None:
+        """Have the log's file show nothing of before, once this transaction is over."""
+        self._wiping = True
+        self._wanted.set()
 
     @property
     def short(self) -> bool:
@@ -126,7 +138,7 @@ class Checkpointer:
     def fold(self, database: Database) -> None:
         """Copy all of it now, as far as that can be, and have its file give back its room."""
         with self._copying:
-            self._begin_anew(database, apsw.SQLITE_CHECKPOINT_TRUNCATE, busy_ms=FOLD_BUSY_MS)
+            self._begin_anew(database, TRUNCATE, busy_ms=FOLD_BUSY_MS)
 
     def copy(self) -> None:
         """Copy the bulk; in any thread but the writer's."""
@@ -157,7 +169,8 @@ class Checkpointer:
             database.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         if begun:
             self._pages = self._try_at = 0
-            self._length = self._length if mode == apsw.SQLITE_CHECKPOINT_RESTART else 0
+        if begun and mode == TRUNCATE:
+            self._length, self._wiping = 0, False
         return begun
 
     def _checkpoint(self, database: Database, mode: int) -> bool:

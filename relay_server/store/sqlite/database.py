@@ -58,6 +58,7 @@ class Database:
 
     Attributes:
         changes: What the transaction changes, to be told once it is committed.
+        on_wipe: Called once bodies were dropped that were stored in the clear.
         commits: How long commits took.
 
     Raises:
@@ -79,6 +80,7 @@ class Database:
         # anew each time, in case a value suits an index of a part of the rows.
         self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self.changes: list[Change] = []
+        self.on_wipe: Callable[[], None] = lambda: None
         self.commits = Times(COMMIT_BUCKETS)
         self._queries = queries()
         self._by_rows: dict[tuple[str, int], str] = {}
@@ -89,6 +91,16 @@ class Database:
             self.abandon()
             self.connection.close()
             raise failure from exc
+
+    def wipe(self) -> None:
+        """Overwrite what is dropped from now on, and have the file rebuilt when it is closed.
+
+        That is for free pages from before.
+        """
+        if self.bodies.current == CLEAR:
+            self.connection.pragma("secure_delete", True)
+            self.run("rebuild_for_dropped")
+            self.on_wipe()
 
     def run(self, query: str, /, **values: Any) -> None:
         """Execute a named query for its effect."""
@@ -180,8 +192,9 @@ class Database:
         self.connection.pragma("foreign_keys", True)
         self.connection.pragma("journal_size_limit", KEPT_LOG_BYTES)
         self.connection.wal_autocheckpoint(0)  # the checkpointer does it, off the writer's way
-        if self.bodies.current != CLEAR:
-            self.connection.pragma("secure_delete", True)  # what was in the clear is overwritten
+        # What is deleted, or moved to another page, is overwritten where that takes no writing of
+        # its own; all of it where bodies are sealed, and once some were dropped.
+        self.connection.pragma("secure_delete", True if self.bodies.current != CLEAR else "fast")
 
     def _for_rows(self, query: str, count: int) -> str:
         """The query with so many rows of VALUES; kept, so that SQLite knows it again."""

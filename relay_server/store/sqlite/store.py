@@ -27,7 +27,7 @@ from relay_server.errors import (
 from relay_server.files import beside, explained, size_of
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.cache import Cache
-from relay_server.store.feed import Change, Feed, Progressed
+from relay_server.store.feed import BodiesDropped, Change, Feed, Progressed
 from relay_server.store.interface import Space, Waiter
 from relay_server.store.sql.catalogue import load
 from relay_server.store.sql.jobs import Arrival, GroupCommit
@@ -99,6 +99,8 @@ class SqliteStore(SqlStore):
         self._rides = False  # with the next webhook
         self._cache = Cache(*load(reading.database), self.feed)
         self._readings = [reading, reports]
+        self._wiped = False
+        self.feed.listen(BodiesDropped, self._dropped)
         self._begin_resealing(reading.database)
         self._ended = threading.Event()
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
@@ -148,7 +150,7 @@ class SqliteStore(SqlStore):
                 self._write_timer.cancel()
             for reading in self._readings:
                 await reading.close(abandon=self._writer.broken)
-            if self._resealed and not self._writer.broken:
+            if (self._resealed or self._wiped) and not self._writer.broken:
                 await asyncio.to_thread(self._rebuild)
             self._release()
 
@@ -163,6 +165,9 @@ class SqliteStore(SqlStore):
 
     def _stamp(self, bodies: BodyKeys, request: RequestHead, body: bytes) -> int:
         return digest_of(request, bodies.digest(body))
+
+    def _dropped(self, _change: BodiesDropped) -> None:
+        self._wiped = True
 
     def _rebuild(self) -> None:
         with suppress(RelayError, apsw.Error), closing(self._open_again()) as database:

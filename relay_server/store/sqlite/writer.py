@@ -95,6 +95,7 @@ class Writer:
         self._room.begin(self._database)
         self._checkpointer = Checkpointer(path, self.fail, lambda: self._room.tight)
         self._database.connection.set_wal_hook(self._checkpointer.log_grew)
+        self._database.on_wipe = self._checkpointer.wipe
         self._thread = threading.Thread(target=self._run, name="relay-writer", daemon=True)
         self._thread.start()
 

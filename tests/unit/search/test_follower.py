@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from relay_server.search import follower
@@ -159,18 +160,32 @@ async def test_deleted_events_are_found_no_more(
     assert not await search.facts(channel.number, range(1, 101))
 
 
-async def test_words_of_bodies_that_were_dropped_are_found_no_more(
-    store: MemoryStore, channel: Channel, indexed: Indexed
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_channel_that_keeps_no_bodies_leaves_no_word_in_the_file(
+    store: MemoryStore,
+    channel: Channel,
+    indexed: Indexed,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    running: bool,
 ) -> None:
-    """The events are, by what else is known of them."""
-    await fill(store, channel, 100)
+    """From when that is set; what is asked of it is answered without an index."""
+    monkeypatch.setattr(follower, "RETRY_S", 0.01)
+    other = await make_channel(store, "other")
+    for each in (channel, other):
+        await fill(store, each, 20)
     search = await indexed.begin()
     await indexed.level()
-    await store.drop_bodies(channel.number, 1 << 60, 0, 40)
-    await until(lambda: not search._emptied)
-    assert await indexed.find(channel, "oi") == list(range(100, 40, -1))
-    assert len(await indexed.find(channel, "kind:message_created", 200)) == 100
-    assert (await search.facts(channel.number, [1]))[1].says == ""
+    if not running:
+        await indexed.end()
+    await store.change_channel(
+        channel.name, lambda config: msgspec.structs.replace(config, keep_bodies=False)
+    )
+    if not running:
+        search = await indexed.begin()
+    await until(lambda: [search.indexed_to(c.number) for c in (channel, other)] == [0, 20])
+    assert await search.facts(channel.number, range(1, 21)) == {}
+    assert len(await search.facts(other.number, range(1, 21))) == 20
 
 
 async def test_what_was_deleted_while_nobody_listened(

@@ -25,7 +25,7 @@ from relay_server.values import Attempt, NewEvent, Progress
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.stores import make_channel, make_subscription, record, shows
-from tests.support.waiting import until
+from tests.support.waiting import until, until_true
 
 NAME = "João Conceição 🎉"
 SECRET = f'{{"event":"message_created","content":"{NAME} perdeu a senha"}}'.encode()
@@ -296,3 +296,30 @@ async def test_a_large_database_that_is_restored_is_complained_of_no_more(
     with closing(Database(backup, immutable=True, bodies=BY_K)) as database:
         assert not database.value("has_gone_body_keys")
     assert NAME.encode() not in backup.read_bytes()
+
+
+async def test_what_is_dropped_is_in_no_file(tmp_path: Path) -> None:
+    """Nor what a target answered to it: neither in the log, nor where SQLite moved it."""
+    store = await open_sqlite(tmp_path)
+    try:
+        await fill(store, 20)
+        channel, other = store.catalog.channels["chatwoot"], await make_channel(store, "other")
+        for number in range(300):
+            event = new_event(SECRET * (1 + number % 80), sender_id=f"o-{number}")
+            await store.append((channel, other)[number % 2].number, event)
+        _, claim = await make_subscription(store, since=0)
+        answer = Attempt(1, 1, START_MS, 5, "response", 422, f"what is {NAME}?")
+        await record(store, claim, Progress(200, attempts=(answer,)))
+        assert shows(tmp_path, NAME.encode()), "the control"
+        for each in (channel, other):
+            dropped = await store.drop_bodies(each.number, 2 * START_MS, 0, 500)
+            assert dropped.looked_up_to is None
+
+        async def gone() -> bool:
+            await store.flush()  # whatever is written next has the log cut
+            return not shows(tmp_path, NAME.encode())
+
+        await until_true(gone)
+    finally:
+        await store.close()
+    assert shows(tmp_path, NAME.encode()) == []

@@ -32,6 +32,16 @@ FROM (SELECT position, size, request FROM events
 UPDATE events SET body = :body, size = 0, sealed = @UNKEPT, digest = NULL, checksum = :checksum
 WHERE position = :position;
 
+-- name: drop_answers
+-- What targets answered may repeat what they were sent; steps of a hand-off, below 0, are kept.
+UPDATE attempts SET text = '' WHERE attempt > 0 AND status IS NOT NULL AND text <> ''
+    AND sequence IN (SELECT value FROM @EACH(:sequences))
+    AND subscription IN (
+        SELECT number FROM subscriptions WHERE channel = :channel
+        UNION ALL
+        SELECT -r.number FROM replays r JOIN subscriptions s ON s.number = r.subscription
+        WHERE s.channel = :channel);
+
 -- name: oldest
 SELECT e.position, e.size + length(e.request),
     EXISTS (SELECT 1 FROM deletable d WHERE d.position = e.position)
