@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import gc
 import os
 import resource
@@ -22,11 +23,12 @@ from relay_server.chatwoot.away import HandOffs
 from relay_server.chatwoot.messages import Messages
 from relay_server.clock import SystemClock, until_next
 from relay_server.configs import ChannelConfig
+from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.upkeep import Upkeep
 from relay_server.delivery.url.allow import Allowlist
 from relay_server.delivery.url.forwards import Forwards
-from relay_server.errors import InvalidValue, StoreBroken
+from relay_server.errors import InvalidValue, StoreBroken, StoreUnavailable
 from relay_server.files import PREFIX, explained
 from relay_server.listening import listen
 from relay_server.metrics import Metrics, measure_lag
@@ -169,11 +171,12 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         _await_init(context)
         await _start_search(stack, context, ending)
         ending.watch(stack, "drifts", context.drifts.run())
-        away = await _begin_hand_offs(stack, context)
+        away = _prepare_hand_offs(stack, context)
         messages = Messages(context.store, context.hub, context.clock)
         stack.push_async_callback(messages.close)
         ending.watch(stack, "messages", messages.run())
-        await _start_forwards(stack, context)
+        _prepare_forwards(stack, context)
+        await _begin_reading(stack, context, ending)
         # What was made so far stays: else the collector looks through all of it every few thousand
         # webhooks, and nobody is answered for so long.
         gc.collect()
@@ -272,19 +275,42 @@ def _start_canary(
     ending.watch(stack, "canary", rounds)
 
 
-async def _begin_hand_offs(stack: AsyncExitStack, context: Context) -> HandOffs:
-    """Before there are readers: these ask whose a conversation is."""
+def _prepare_hand_offs(stack: AsyncExitStack, context: Context) -> HandOffs:
     context.away = HandOffs(context.store, context.hub, context.clock, context.sealer.open)
     stack.push_async_callback(context.away.close)
-    await context.away.begin()
     return context.away
 
 
-async def _start_forwards(stack: AsyncExitStack, context: Context) -> None:
+def _prepare_forwards(stack: AsyncExitStack, context: Context) -> None:
     allowed = Allowlist.of(context.settings.forward_allow)
     context.forwards = Forwards(context.hub, allowed, context.sealer.open)
     stack.push_async_callback(context.forwards.close, 0.0)  # `stop` has waited for what it had
     context.forwards.follow(context.store.feed)
+
+
+async def _begin_reading(stack: AsyncExitStack, context: Context, ending: Ending) -> None:
+    """Start forwards; while the database is away webhooks are taken, and this is tried again."""
+    try:
+        await _read_on(context)
+    except StoreUnavailable:
+        if not context.store.space.away:
+            raise
+        context.hub.begun = False
+        ending.watch(stack, "beginning", _begin_late(context))
+
+
+async def _begin_late(context: Context) -> None:
+    backoff = StoreBackoff(context.clock, "nothing is delivered before the database is back")
+    while not await backoff.run(functools.partial(_read_on, context)):  # noqa: ASYNC110
+        await asyncio.sleep(STORE_RETRY_S)
+    context.hub.begun = True
+
+
+async def _read_on(context: Context) -> None:
+    """What readers ask first (whose a conversation is), then forwards, which are readers."""
+    assert context.away is not None
+    assert context.forwards is not None
+    await context.away.begin()
     for subscription in await context.store.subscriptions():
         if subscription.config.forward is not None:
             context.forwards.start(subscription)

@@ -129,6 +129,7 @@ class Hub:
     """Every peer of this server, and a reader for each subscription that is being read.
 
     Attributes:
+        begun: Whether there may be readers: what they ask was read.
         on_ended: Called with each attempt that ended; set before there are readers.
         open_sealed: Opens what deliveries are signed anew with; set then, too.
         gate: Asked whether an event of a subscription may go, where people may have its
@@ -143,6 +144,7 @@ class Hub:
         self._clock = clock
         self._metrics = metrics
         self._tracing = tracing
+        self.begun = True
         self.on_ended: Ended = lambda *_: None
         self.open_sealed: OpenSealed = opens_nothing
         self.gate: Callable[[SubscriptionNumber, EventHead], str | None] = lambda *_: ""
@@ -503,6 +505,8 @@ class Hub:
             if peer not in served.peers:
                 served.peers.append(peer)
             return served.reader
+        if not self.begun:
+            raise StoreUnavailable("the server waits for its store's database")
         # First, so that the old reader sends nothing once the new one may.
         self._lose(subscription, peer.host, but=peer)
         joining.number = subscription.number

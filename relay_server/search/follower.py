@@ -119,6 +119,9 @@ class Search:
                 log.warning("the search index is built anew", reason=str(exc))
                 await self._discard()
                 await self._open()
+            except RelayError:  # the store's database is away: nothing is known of the file yet
+                await self._let_go()
+                raise
 
     async def begin(self) -> None:
         """Open it before there are webhooks; what cannot be opened must not keep them out."""
@@ -126,6 +129,8 @@ class Search:
             await self.open()
         except (apsw.Error, Unusable, OSError) as exc:
             log.error("there is no search index, which makes answers slow", reason=str(exc))
+        except RelayError as exc:
+            log.info("indexing is put off", error=str(exc))
         self._wake.set()
 
     async def run(self) -> None:
@@ -354,6 +359,12 @@ class Search:
             if index is not None and self._index is index:  # else somebody was here before
                 log.warning("the search index is built anew", reason=str(error))
                 await self._discard()
+
+    async def _let_go(self) -> None:
+        """Close the file, and keep it."""
+        index, self._index = self._index, None
+        if index is not None:
+            await self._write(index.close)
 
     async def _discard(self) -> None:
         """Let go of the file, and delete it."""

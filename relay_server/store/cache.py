@@ -155,6 +155,10 @@ class Cache:
             self._channels.move_to_end(channel)
         return held
 
+    def channels(self) -> list[tuple[Channel, int, int]]:
+        """Each channel with its last sequence and the bytes that its events take."""
+        return [(held.channel, held.last, held.bytes) for held in self._channels.values()]
+
     def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline] | None:
         """The next events after a sequence; None where the backend must be asked."""
         held = self.of(channel)

@@ -70,10 +70,11 @@ def store_exists(url: str, data_dir: Path, password: str | None = None) -> bool:
     if _is_sqlite(url):
         return (data_dir / FILE_NAME).exists() or integrity.was_made(data_dir)
     _need_library()
+    from relay_server.store.postgres.known import FILE_NAME as REMEMBERED
     from relay_server.store.postgres.link import read_place
     from relay_server.store.postgres.store import is_made
 
-    return is_made(read_place(url, password))
+    return (data_dir / REMEMBERED).exists() or is_made(read_place(url, password))
 
 
 def restore_store(url: str, data_dir: Path, backup: Path, now_ms: int) -> Restored:

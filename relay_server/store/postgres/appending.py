@@ -93,7 +93,7 @@ class Appending:
         self._why = ""  # the database is away
         self._refusal = ""  # of what the spool has no room for
         self._limit = ""  # is reached
-        self._link = None if spool.waiting else connect()
+        self._link = None if spool.waiting else self._first_link(connect)
         self._arrivals = Queue[Arrival]("relay-append", self._append)
         self._draining = Draining(spool, bodies, connect, self._drained, self._take, fail)
         self._tell_space()
@@ -118,6 +118,13 @@ class Appending:
         if abandon:
             self._spool.abandon()
         await asyncio.to_thread(self._spool.close)
+
+    def _first_link(self, connect: Callable[[], Link]) -> Link | None:
+        try:
+            return connect()
+        except StoreUnavailable as exc:
+            self._why = str(exc)
+            return None
 
     # In the thread that stores webhooks
 

@@ -1,7 +1,8 @@
 """The thread that brings what is spooled to the database, in the order in which it came.
 
 It works while `Appending` has no link: it makes one, brings all that waits, and gives the link to
-it. What it cannot bring now it tries again, for ever.
+it. What it cannot bring now it tries again, for ever. Other servers may have older ones: `turns`
+says whose turn it is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, takewhile
 
 import structlog
 
@@ -20,11 +21,13 @@ from relay_server.store.feed import Change, EventsStored
 from relay_server.store.postgres.link import Link, Unstorable
 from relay_server.store.postgres.rows import Answer, Row, append_rows, sealed_anew
 from relay_server.store.postgres.spool import Spool
+from relay_server.store.postgres.turns import Turns
 from relay_server.store.sql.positions import sequence_of
 
 log = structlog.get_logger()
 
 DRAIN_S = 2.0  # for some webhooks of a spool to be stored by one call
+TURN_S = 0.05  # between two looks whether it is this one's turn
 AGAIN_S = 0.3  # until it is tried again, on average: that it is not at once is what counts
 REFUSED_AGAIN_S = 60.0  # between two tries to store what a full channel did not take
 CLOSING_S = 5.0  # for a spool to be drained at a stop; the next start goes on
@@ -61,6 +64,7 @@ class Draining:
         self._stored = stored
         self._give = give
         self._fail = fail
+        self._turns = Turns(spool)
         self._needed = threading.Event()
         self._closing = threading.Event()
         self._ends_at = 0.0
@@ -69,6 +73,8 @@ class Draining:
 
     def need(self) -> None:
         """Have what waits brought, and a link given."""
+        if not self._needed.is_set():
+            self._turns = Turns(self._spool)
         self._needed.set()
 
     def close(self) -> None:
@@ -112,15 +118,26 @@ class Draining:
 
     def _drain(self, link: Link) -> None:
         count = 0
-        while not self._is_over() and (rows := self._spool.oldest()):
+        self._turns.back()
+        while rows := self._next(link):
             count += len(rows)
             self._bring(link, rows)
+            self._turns.brought()
         if count:
             log.info("what was spooled is stored", events=count, refused=self._spool.refused)
+            self._turns.over(link)
         self._needed.clear()
         if not self._give(link):  # more came
             self._needed.set()
             link.close()
+
+    def _next(self, link: Link) -> Mapping[int, Row]:
+        """What is to be brought next, once it is its turn; nothing at the end."""
+        while not self._is_over() and (rows := self._spool.oldest()):
+            if due := _until(rows, None if self._closing.is_set() else self._turns.up_to(link)):
+                return due
+            self._closing.wait(TURN_S)
+        return {}
 
     def _try_refused(self, link: Link) -> None:
         """A channel that was full may have room."""
@@ -164,6 +181,13 @@ class Draining:
                 events=len(refused),
                 reasons=sorted(set(refused.values())),
             )
+
+
+def _until(rows: Mapping[int, Row], up_to: int | None) -> Mapping[int, Row]:
+    """The first of some, that were received up to a time; all for None."""
+    if up_to is None:
+        return rows
+    return dict(takewhile(lambda one: one[1].received_at <= up_to, rows.items()))
 
 
 def _note_aliases(link: Link, rows: Sequence[Row], answers: Sequence[Answer]) -> None:

@@ -32,7 +32,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import InvalidValue
-from relay_server.store.bodies import name_of
+from relay_server.store.bodies import BodyKeys, name_of
 from relay_server.store.cache import Cache
 from relay_server.store.feed import (
     BodiesDropped,
@@ -55,6 +55,8 @@ from relay_server.store.feed import (
 )
 from relay_server.store.postgres.database import Database
 from relay_server.store.postgres.link import Link
+from relay_server.store.postgres.spool import Spool
+from relay_server.store.postgres.turns import ALIVE_S, tell_of
 from relay_server.store.sql.catalogue import all_subscriptions, load
 from relay_server.store.sql.database import Database as AnyDatabase
 from relay_server.store.sql.resealing import take_keys
@@ -66,8 +68,9 @@ TOPIC = "relay"
 MAX_PAYLOAD_BYTES = 7_900  # of a notification: PostgreSQL takes 8,000
 LOOK_S = 1.0  # how often it is looked for what no notification told
 BEAT_S = 4.0  # how often a replica says that it is there
-ALIVE_S = 15.0  # for which it is believed
 MARGIN_S = 3.0  # before that, in which it ends what others may begin then
+# For which one that died stays in the list of servers; with something in its spool, the second.
+DEAD_S, DEAD_SPOOLED_S = 3_600.0, 2_592_000.0
 AGAIN_S = 1.0  # until a lost link is made anew, at the most
 ROW_BYTES = 1_024  # that an event takes beside its bytes: its row, indexes, attempts
 CATALOGUE = (
@@ -127,7 +130,7 @@ class _Looked(NamedTuple):
 
 
 class Catalogue(NamedTuple):
-    """All of it as of one version, or newer."""
+    """All of it as of one version, or newer; of version 0 what is remembered of it."""
 
     version: int
     channels: Sequence[tuple[Channel, int, int]]
@@ -145,6 +148,8 @@ class Neighbours:
         known: The catalogue as it was read at the start.
         cache: Of this replica; has listened to `feed` before.
         feed: Told what others do.
+        spool: Of this replica.
+        bodies: Which keys it has.
 
     Attributes:
         on_measured: Called each look with what all events take, and the database's files; bytes.
@@ -158,11 +163,14 @@ class Neighbours:
         known: Catalogue,
         cache: Cache,
         feed: Feed,
+        spool: Spool,
+        bodies: BodyKeys,
     ) -> None:
         self._replica = replica
         self._connect = connect
         self._read = read
         self._cache, self._feed = cache, feed
+        self._spool, self._bodies = spool, bodies
         self._loop = asyncio.get_running_loop()
         self._version = known.version
         self._subscriptions = {one.number: one for one in known.subscriptions}
@@ -237,13 +245,15 @@ class Neighbours:
                     self._link.close()
 
     def _listen(self, link: Link) -> None:
-        database, look_at, beat_at = Database(link), 0.0, time.monotonic() + BEAT_S
-        database.run("beat", replica=self._replica)
+        database, look_at, beat_at = Database(link, self._bodies), 0.0, time.monotonic() + BEAT_S
+        self._beat(database)
+        for folder in self._spool.adopted:
+            database.run("forget_adopted", folder=folder)
         link.notify(TOPIC, *payloads(self._replica, (), None))  # from now on others tell it
         while not self._ended.is_set():
             now = time.monotonic()
             if now >= beat_at:
-                database.run("beat", replica=self._replica)
+                self._beat(database)
                 self._heard_at = now  # when it began: the database's clock stands later
                 beat_at = now + BEAT_S
             if now >= look_at:
@@ -252,6 +262,12 @@ class Neighbours:
                 look_at = now + LOOK_S
             for payload in link.heard(max(0.0, look_at - time.monotonic())):
                 self._call(self._hear, payload)
+
+    def _beat(self, database: Database) -> None:
+        if not tell_of(database, self._spool):  # it was away for so long that others forgot it
+            take_place(database, self._replica)
+            tell_of(database, self._spool)
+        database.run("forget_dead", empty_s=DEAD_S, spooled_s=DEAD_SPOOLED_S)
 
     def _call(self, function: Callable[[Any], None], value: Any) -> None:
         self._loop.call_soon_threadsafe(function, value)

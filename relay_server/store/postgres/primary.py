@@ -16,7 +16,13 @@ import threading
 import time
 from collections.abc import Callable
 
+import structlog
+
+from relay_protocol.errors import RelayError
+from relay_server.errors import StoreUnavailable
 from relay_server.store.postgres.link import Link, LinkLost, Watch
+
+log = structlog.get_logger()
 
 SHORTEST_S = 0.1  # between two looks for a primary that is away
 LONGEST_S = 0.8  # the same, at the most
@@ -28,19 +34,27 @@ class Primary:
     Args:
         link: Makes one by its name, which looks for the primary.
         watch: Of all of them.
+        recognize: Looks at the first one, where none was made before: the database was away.
 
     Attributes:
         on_promoted: Called when another one took over, from any thread, before anybody has a link
             to it.
     """
 
-    def __init__(self, link: Callable[[str], Link], watch: Watch) -> None:
+    def __init__(
+        self,
+        link: Callable[[str], Link],
+        watch: Watch,
+        recognize: Callable[[Link], None] | None = None,
+    ) -> None:
         self.on_promoted: Callable[[], None] = lambda: None
         self._link = link
         self._watch = watch
         self._timeline = 0  # the highest that was seen
         self._lock = threading.Lock()
-        self._why = ""  # it is away
+        self._recognize = recognize
+        self._unusable = ""  # why, as it was said last
+        self._why = "it was away" if recognize else ""  # and so one at a time looks for it
         self._looking = False
         self._look_at = 0.0  # again; monotonic seconds
 
@@ -57,7 +71,7 @@ class Primary:
             self._looking = True
         why = ""
         try:
-            return self._newest(self._link(name))
+            return self._recognized(self._newest(self._link(name)))
         except LinkLost as exc:
             why = str(exc)
             raise
@@ -79,4 +93,20 @@ class Primary:
             raise LinkLost(
                 f"only an old primary answers, of timeline {link.timeline} and not {before}"
             )
+        return link
+
+    def _recognized(self, link: Link) -> Link:
+        """See that a database that was away at the start is one to be used."""
+        if self._recognize is None:
+            return link
+        try:
+            self._recognize(link)
+        except RelayError as exc:
+            link.close()
+            if str(exc) != self._unusable and not isinstance(exc, StoreUnavailable):
+                log.error("the database is back, and cannot be used", error=str(exc))
+                self._unusable = str(exc)
+            raise LinkLost(str(exc)) from exc
+        self._recognize = None
+        log.info("the database is back")
         return link

@@ -13,9 +13,9 @@ from relay_server.store.bodies import BodyKeys
 from relay_server.store.copying import Table
 from relay_server.store.postgres.database import prepare
 from relay_server.store.postgres.link import Link
-from relay_server.store.postgres.neighbours import ALIVE_S
 from relay_server.store.postgres.rows import digest_of
 from relay_server.store.postgres.spool import left_in
+from relay_server.store.postgres.turns import ALIVE_S
 from relay_server.store.sql.database import Row
 
 

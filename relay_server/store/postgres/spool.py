@@ -70,6 +70,8 @@ _GET = (
     "SELECT number, COLUMNS FROM spooled WHERE (refused IS NULL) = ? ORDER BY number LIMIT ?"
 ).replace("COLUMNS", _NAMES)
 
+_OLDEST = "SELECT received_at FROM spooled WHERE refused IS NULL ORDER BY number LIMIT 1"
+
 
 class Spool:
     """A spool that is open, for any thread.
@@ -81,6 +83,7 @@ class Spool:
     Attributes:
         waiting: How many are to be brought to the database.
         refused: How many it did not take.
+        adopted: Folders of dead processes that it took over.
 
     Raises:
         RelayError: It cannot be used.
@@ -88,6 +91,7 @@ class Spool:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.waiting = self.refused = 0
+        self.adopted = list[str]()
         self._path, self._max_bytes = folder / FILE_NAME, max_bytes
         self._of = Counter[int]()  # bytes, by channel
         self._lock = threading.Lock()
@@ -141,6 +145,12 @@ class Spool:
                 if size >= AT_ONCE_BYTES:
                     break
             return some
+
+    def oldest_at(self) -> int | None:
+        """When the first that waits was received, in Unix milliseconds; None where none does."""
+        with self._lock, self._explained():
+            [(oldest,)] = self._removing.execute(_OLDEST).fetchall() or [(None,)]
+            return None if oldest is None else int(oldest)
 
     def settle(
         self, brought: Mapping[int, Row], refused: Mapping[int, str], *, again: bool = False
@@ -245,6 +255,7 @@ class Spool:
         finally:
             self._putting.execute("DETACH dead")
         _remove(folder)
+        self.adopted.append(folder.name)
         log.warning("webhooks of a server that died were taken over", events=taken)
 
     @contextmanager

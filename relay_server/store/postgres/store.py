@@ -23,9 +23,18 @@ from relay_protocol.values import RequestHead
 from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.cache import Cache
-from relay_server.store.feed import Feed, Progressed, Promoted
+from relay_server.store.feed import (
+    ChannelChanged,
+    ChannelGone,
+    Feed,
+    Progressed,
+    Promoted,
+    TokenMade,
+    TokenRevoked,
+)
 from relay_server.store.interface import Space, Waiter
 from relay_server.store.postgres.database import Database, prepare
+from relay_server.store.postgres.known import Memory
 from relay_server.store.postgres.link import Link, Place, Watch
 from relay_server.store.postgres.neighbours import (
     Catalogue,
@@ -39,6 +48,7 @@ from relay_server.store.postgres.reading import ReadingThread
 from relay_server.store.postgres.rows import digest_of
 from relay_server.store.postgres.spool import FOLDER_NAME, Spool
 from relay_server.store.postgres.trust import check
+from relay_server.store.postgres.turns import ALIVE_S
 from relay_server.store.postgres.writer import Writer
 from relay_server.store.sql.database import Database as AnyDatabase
 from relay_server.store.sql.jobs import Arrival
@@ -47,17 +57,20 @@ from relay_server.store.sql.pending import Pending
 from relay_server.store.sql.whole import SqlStore
 from relay_server.values import (
     Appended,
+    Channel,
     ChannelNumber,
     Claim,
     NewEvent,
     Progress,
     SubscriptionNumber,
+    Token,
 )
 
 log = structlog.get_logger()
 
 RECORD_WITHIN_S = 0.05  # for progress to be written, together
 RECORD_AGAIN_S = 1.0  # after it could not be
+REMEMBER_WITHIN_S = 0.2  # for a changed catalogue to be written to this server's disk, too
 TELL_S = 0.25  # for others to be told of webhooks: the next ones wait meanwhile
 OPERATE_S = 10.0  # for a statement of anything else; its senders have deadlines of their own
 LISTEN_S = 2.0  # for a look at what others did
@@ -77,6 +90,8 @@ class PostgresStore(SqlStore):
         spool: Where webhooks wait while it is away.
         bodies: Seals what is stored of them, and opens it.
         max_bytes: What all events may take; 0 for no cap.
+        known: The catalogue, as it was read last.
+        memory: Keeps it for the next start.
     """
 
     _writer: Writer
@@ -90,6 +105,8 @@ class PostgresStore(SqlStore):
         spool: Spool,
         bodies: BodyKeys,
         max_bytes: int,
+        known: Catalogue,
+        memory: Memory,
     ) -> None:
         super().__init__()
         self._max_bytes, self._size, self._limit = max_bytes, 0, ""
@@ -100,23 +117,26 @@ class PostgresStore(SqlStore):
         primary.on_promoted = self._promoted
         self._reading = ReadingThread(lambda: connect("read"), "relay-reader", bodies)
         self._reports = ReadingThread(lambda: connect("report"), "relay-reports", bodies)
-        database = self._reading.database
-        skipping = [reader for (reader,) in database.all("readers_that_skip")]
-        self._pending = Pending(lambda: self.feed.wants(Progressed), skipping)
+        self._pending = Pending(lambda: self.feed.wants(Progressed))
+        self._knows_skips = False
         self.space = Space()
         self.feed = Feed()
         self._record_timer: asyncio.TimerHandle | None = None
-        known = read_catalogue(database)
         self._cache = Cache(known.channels, known.tokens, self.feed)
+        self._memory = memory
+        self._remember_timer: asyncio.TimerHandle | None = None
+        for kind in (ChannelChanged, ChannelGone, TokenMade, TokenRevoked):
+            self.feed.listen(kind, self._remember_soon)
         listen = functools.partial(connect, "listen")
         self._neighbours = Neighbours(
-            replica, listen, self._read_catalogue, known, self._cache, self.feed
+            replica, listen, self._read_catalogue, known, self._cache, self.feed, spool, bodies
         )
         first, tell, tell_others = self._write_pending, self.feed.tell, self._neighbours.tell
         its_own = on_broken, spool, bodies, self.space
         self._writer = Writer(connect, first, tell, tell_others, *its_own)
         self._neighbours.on_measured = self._measured
-        self._begin_resealing(database)
+        if known.version:  # else with the next start
+            self._begin_resealing(self._reading.database)
 
     async def begun(self) -> None:
         """Return once other replicas are known, as far as they can be."""
@@ -164,12 +184,15 @@ class PostgresStore(SqlStore):
             log.warning("the last progress was not written: deliveries may repeat", error=str(exc))
         finally:
             self._end_resealing()
+            await self._neighbours.close()  # else it would be there again
+            await self._writer.close_appending()
             with suppress(StoreUnavailable):
                 await self._forget_replica()
-            await self._neighbours.close()
             await self._writer.close()
-            if self._record_timer is not None:
-                self._record_timer.cancel()
+            for timer in (self._record_timer, self._remember_timer):
+                if timer is not None:
+                    timer.cancel()
+            await asyncio.to_thread(self._memory.remember, *self._catalogue())
             for reading in (self._reading, self._reports):
                 await reading.close(abandon=False)
             await asyncio.to_thread(self._watch.close)
@@ -206,7 +229,8 @@ class PostgresStore(SqlStore):
     @writes
     def _forget_replica(self, database: Database) -> None:
         """What this one read, others may have at once."""
-        database.run("forget_replica", replica=self._replica)
+        spooled = bool(self.space.spooled or self.space.stuck)
+        database.run("forget_replica", replica=self._replica, spooled=spooled, alive_s=ALIVE_S)
 
     def _write_pending(self, database: Database) -> Callable[[bool], None]:
         """In the thread that writes; what could not be written is tried again."""
@@ -219,6 +243,10 @@ class PostgresStore(SqlStore):
                 self._loop.call_soon_threadsafe(self._record_within, RECORD_AGAIN_S)
 
         try:
+            if not self._knows_skips:
+                readers = database.all("readers_that_skip")
+                self._pending.skipping |= {reader for (reader,) in readers}
+                self._knows_skips = True
             self._pending.write(database)
         except Exception:
             finish(False)
@@ -228,6 +256,18 @@ class PostgresStore(SqlStore):
     def _promoted(self) -> None:
         """In whichever thread finds that another database took over."""
         self._loop.call_soon_threadsafe(self.feed.tell, Promoted())
+
+    def _remember_soon(self, _change: object) -> None:
+        if self._remember_timer is None:
+            self._remember_timer = self._loop.call_later(REMEMBER_WITHIN_S, self._remember_now)
+
+    def _remember_now(self) -> None:
+        self._remember_timer = None
+        write = functools.partial(self._memory.remember, *self._catalogue())
+        self._loop.run_in_executor(None, write).add_done_callback(_look)
+
+    def _catalogue(self) -> tuple[Sequence[tuple[Channel, int, int]], Sequence[Token]]:
+        return self._cache.channels(), list(self._cache.catalog.tokens.values())
 
     def _record_within(self, within_s: float) -> None:
         if self._record_timer is None:
@@ -286,6 +326,7 @@ async def open_postgres(
         bodies: Seals what is stored of them, and opens it.
         max_bytes: What all events may take; 0 for no cap.
     """
+    memory = Memory(data_dir)
     watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
     limits = {
         "listen": LISTEN_S,
@@ -299,17 +340,33 @@ async def open_postgres(
         reading = name in ("read", "report")
         return Link(place, f"relay/{name}", limits[name], watch, replica=replica, reading=reading)
 
-    def begin() -> Spool:
-        with link_alone(place) as link:
-            trust(link)
-            prepare(link)
-            take_place(Database(link, bodies), replica)
-        return Spool(data_dir / FOLDER_NAME / replica.replace("/", "-"), spool_bytes)
+    def recognize(first: Link) -> None:
+        trust(first)
+        prepare(first)
+        database = Database(first, bodies)
+        memory.recognize(database.value("store"), place.name)
+        take_place(database, replica)
+
+    def begin() -> tuple[Primary, Catalogue, Spool]:
+        primary = Primary(link, watch)
+        try:
+            with closing(primary.connect("operate")) as first:
+                recognize(first)
+                known = read_catalogue(Database(first))
+                memory.remember(known.channels, known.tokens)
+        except StoreUnavailable as exc:
+            if memory.known is None or not memory.known.channels:
+                raise
+            log.error("the database is away: webhooks are spooled until it is back", error=str(exc))
+            primary = Primary(link, watch, recognize)
+            known = Catalogue(0, memory.known.channels, memory.known.tokens, ())
+        spool = Spool(data_dir / FOLDER_NAME / replica.replace("/", "-"), spool_bytes)
+        return primary, known, spool
 
     try:
-        spool = await asyncio.to_thread(begin)
-        primary = Primary(link, watch)
-        store = PostgresStore(replica, primary, watch, on_broken, spool, bodies, max_bytes)
+        primary, known, spool = await asyncio.to_thread(begin)
+        kept = spool, bodies, max_bytes, known, memory
+        store = PostgresStore(replica, primary, watch, on_broken, *kept)
     except BaseException:
         await asyncio.to_thread(watch.close)
         raise

@@ -68,7 +68,7 @@ class Writer:
         self._on_broken = on_broken
         self._loop = asyncio.get_running_loop()
         self._broken: StoreBroken | None = None
-        self._closed = False
+        self._taking, self._closed = True, False
         self._operating: Link | None = None
         link = functools.partial(connect, "append")
         self._appending = Appending(link, spool, bodies, space, tell, tell_others, self.fail)
@@ -86,6 +86,8 @@ class Writer:
 
     def append(self, arrival: Arrival) -> None:
         self._check()
+        if not self._taking:
+            raise StoreUnavailable("the store is closed")
         self._appending.put(arrival)
 
     def limit(self, reason: str) -> None:
@@ -100,9 +102,13 @@ class Writer:
             self._broken = error
             self._loop.call_soon_threadsafe(self._on_broken, error)
 
+    async def close_appending(self) -> None:
+        """Store no more webhooks, once those that wait are stored or spooled."""
+        self._taking = False
+        await self._appending.close(abandon=self.broken)
+
     async def close(self) -> None:
         self._closed = True
-        await self._appending.close(abandon=self.broken)
         await self._calls.close()
         if self._operating is not None:
             self._operating.close()

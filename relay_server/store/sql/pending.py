@@ -253,10 +253,11 @@ class Pending:
 
     Args:
         wanted: Whether anybody wants to hear of what was written, called in that thread.
-        skipping: Readers of which there are spans that filters left out.
+        skipping: As the attribute.
 
     Attributes:
         left: The latest transaction was a lean one, and left some for the next.
+        skipping: Readers of which there are spans that filters left out.
     """
 
     def __init__(
@@ -266,7 +267,7 @@ class Pending:
     ) -> None:
         self.left = False
         self._wanted = wanted
-        self._skipping = set(skipping)
+        self.skipping = set(skipping)
         self._lock = threading.Lock()
         self._changes: dict[ReaderNumber, _Change] = {}
         self._taken: list[_Change] = []  # by the transaction that is open
@@ -334,7 +335,7 @@ class Pending:
         """
         floor = claim.progress.floor
         change = _Change(claim.reader, claim.epoch, floor, floor, skipped=[span])
-        self._skipping.add(claim.reader)
+        self.skipping.add(claim.reader)
         change.write(database, floor, skips=True)
         database.changes.append(change.told(floor))
 
@@ -360,8 +361,8 @@ class Pending:
 
     def _write(self, database: Database, change: _Change) -> None:
         if change.skipped:
-            self._skipping.add(change.reader)
-        skips = change.reader in self._skipping
+            self.skipping.add(change.reader)
+        skips = change.reader in self.skipping
         floor = change.write(database, self._written_floor(change), skips=skips)
         if floor is None:
             self._floors.pop(change.reader, None)

@@ -11,11 +11,14 @@ import pytest
 
 from tests.support.needs import lacks
 from tests.support.postgres import Cluster, programs
+from tests.support.processes import ending
+from tests.support.relay import Relay, running
 from tests.support.trial import STRICT, Trial, open_trial
 
 # Of settings: what opens what another replica sealed.
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 DATABASE = "relay"
+TURNS = "relay_server.store.postgres.turns"
 
 Opening = Callable[..., AbstractAsyncContextManager[Trial]]
 
@@ -54,6 +57,22 @@ def opening(tmp_path: Path, rng: Random, primary: Cluster) -> Opening:
             yield trial
 
     return opened
+
+
+@asynccontextmanager
+async def open_replicas(folder: Path, *clusters: Cluster) -> AsyncIterator[tuple[Relay, Relay]]:
+    """Two servers on a primary and its standbys; the same token sends to both."""
+    settings = {"store_url": place_of(*clusters), "secret_key": KEY}
+    first, second = Relay(folder / "a", **settings), Relay(folder / "b", **settings)
+    for relay in (first, second):
+        relay.folder.mkdir()
+        # A server that a busy machine has no time for is waited for all the same.
+        relay.constants = [(TURNS, name, 60.0) for name in ("GATHER_S", "PATIENCE_S", "BELIEVED_S")]
+    async with running(first):
+        with ending(second.processes):
+            await second.start()
+            second.send_token = first.send_token
+            yield first, second
 
 
 def place_of(*clusters: Cluster) -> str:

@@ -178,6 +178,28 @@ async def test_a_server_that_dies_leaves_its_spool_to_the_next(
         assert not folders(trial.relay)
 
 
+async def test_a_server_starts_without_its_database(
+    primary: Cluster, opening: Opening, judged: Judged
+) -> None:
+    """By the channels and tokens that it remembers: webhooks go into its spool."""
+    async with opening() as trial:
+        client = await trial.connect()
+        async with trial.talking() as talk:
+            await talk.accepts(MANY)
+        trial.relay.server.terminate()
+        assert await trial.relay.server.exit_status() == 0
+        await asyncio.to_thread(primary.kill)
+        await trial.relay.start()
+        assert await trial.relay.is_ready()
+        async with trial.talking() as talk:
+            await talk.accepts(MANY)
+        assert await spooled(trial.relay)
+        await asyncio.to_thread(primary.start)
+        await drained(trial.relay)
+        assert client.alive, client.errors
+        await check(trial, judged, "a server started while PostgreSQL was away")
+
+
 def folders(relay: Relay) -> list[Path]:
     """The spools there are."""
     return list((relay.data_dir / "spool").iterdir())

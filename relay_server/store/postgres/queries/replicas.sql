@@ -6,20 +6,58 @@ SELECT version FROM catalogue;
 -- name: raise_version
 UPDATE catalogue SET version = version + 1 RETURNING version;
 
+-- name: store
+SELECT store FROM catalogue;
+
 -- name: beat
-INSERT INTO replicas (name, seen_at) VALUES (:replica, clock_timestamp())
-ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
+UPDATE replicas SET seen_at = clock_timestamp(), version = :version, spooled = :spooled,
+    stuck = :stuck, spool_oldest_at = :oldest_at
+WHERE name = current_setting('relay.replica') RETURNING TRUE;
 
 -- name: take_place
 INSERT INTO replicas (name, seen_at, body_keys, seals_by)
-VALUES (:replica, clock_timestamp(), :body_keys, :seals_by);
+VALUES (:replica, clock_timestamp(), :body_keys, :seals_by)
+ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
 
 -- name: keys_of_others
 SELECT name, body_keys, seals_by FROM replicas
 WHERE name <> :replica AND seen_at > clock_timestamp() - :alive_s * interval '1 second';
 
 -- name: forget_replica
-DELETE FROM replicas WHERE name = :replica;
+-- It is there no more; who left something in its spool is remembered.
+WITH gone AS (DELETE FROM replicas WHERE name = :replica AND NOT :spooled)
+UPDATE replicas SET seen_at = clock_timestamp() - :alive_s * interval '1 second'
+WHERE name = :replica AND :spooled;
+
+-- name: forget_adopted
+-- Another one has its spool. Its folder is called as it is.
+DELETE FROM replicas WHERE replace(name, '/', '-') = :folder;
+
+-- name: forget_dead
+DELETE FROM replicas WHERE seen_at < clock_timestamp() - interval '1 second'
+    * CASE WHEN spooled + stuck > 0 THEN :spooled_s ELSE :empty_s END;
+
+-- name: turn
+-- Servers that were there when the database went away, those of them that said nothing since it is
+-- back, and when the oldest webhook of the others was received.
+SELECT count(*), count(*) FILTER (WHERE seen_at < clock_timestamp() - :back_s * interval '1 second'),
+    min(spool_oldest_at) FILTER (
+        WHERE seen_at > clock_timestamp() - :believed_s * interval '1 second')
+FROM replicas WHERE name <> current_setting('relay.replica')
+    AND seen_at > clock_timestamp() - (:away_s + :alive_s) * interval '1 second';
+
+-- name: replicas
+SELECT name, version, (extract(epoch FROM since) * 1000)::bigint,
+    (extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint,
+    seen_at > clock_timestamp() - :alive_s * interval '1 second', spooled, stuck, spool_oldest_at
+FROM replicas ORDER BY name;
+
+-- name: standbys
+-- Who may not see the activity of others gets rows without anything in them.
+SELECT coalesce(application_name, ''), coalesce(state, ''), coalesce(sync_state, ''),
+    pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint,
+    (extract(epoch FROM replay_lag) * 1000)::bigint
+FROM pg_stat_replication ORDER BY 1, pid;
 
 -- name: look
 SELECT c.version, (

@@ -1,42 +1,26 @@
-"""A standby is promoted under two servers: whoever read goes on, under a claim that it gave."""
+"""Two servers on one database: it dies under them, or its standby is promoted."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.faults.postgres.conftest import DATABASE, KEY, place_of
+from relay_server.store.postgres import turns
+from tests.faults.postgres.conftest import DATABASE, open_replicas
+from tests.faults.postgres.test_database_away import drained
 from tests.support.chatwoot import message
 from tests.support.postgres import Cluster
-from tests.support.processes import ending
-from tests.support.relay import Relay, running
+from tests.support.relay import Relay
 from tests.support.target import Target, open_target
 from tests.support.waiting import until_true
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 Replicas = tuple[Relay, Relay]
-
-
-@pytest.fixture
-async def replicas(primary: Cluster, standby: Cluster, tmp_path: Path) -> AsyncIterator[Replicas]:
-    """Two that run on a primary and its standby; the same token sends to both."""
-    settings = {"store_url": place_of(primary, standby), "secret_key": KEY}
-    async with AsyncExitStack() as stack:
-        first, second = Relay(tmp_path / "a", **settings), Relay(tmp_path / "b", **settings)
-        for relay in (first, second):
-            relay.folder.mkdir()
-        await stack.enter_async_context(running(first))
-        stack.enter_context(ending(second.processes))
-        await second.start()
-        second.send_token = first.send_token
-        yield first, second
 
 
 async def send_to_both(replicas: Replicas, first: int, count: int) -> None:
@@ -63,11 +47,15 @@ def sessions(cluster: Cluster) -> int:
 
 
 async def test_readers_claim_anew_and_the_old_primary_is_left_alone(
-    primary: Cluster, standby: Cluster, replicas: Replicas, target: Target
+    primary: Cluster, standby: Cluster, tmp_path: Path, target: Target
 ) -> None:
-    first, second = replicas
-    token = await first.make_token("ana", "subscribe")
-    async with open_target() as others, open_target() as later:
+    async with (
+        open_replicas(tmp_path, primary, standby) as replicas,
+        open_target() as others,
+        open_target() as later,
+    ):
+        first, second = replicas
+        token = await first.make_token("ana", "subscribe")
         ana = await first.connect(token, "--to", target.address)
         bia = await second.connect(
             await first.make_token("bia", "subscribe"), "--to", others.address
@@ -104,3 +92,22 @@ async def test_readers_claim_anew_and_the_old_primary_is_left_alone(
         listed = [event["id"] for event in await first.events()]
         assert listed == [event["id"] for event in await second.events()]
         assert len(set(listed)) == 14
+
+
+async def test_what_both_spooled_is_stored_in_the_order_in_which_it_came(
+    primary: Cluster, tmp_path: Path
+) -> None:
+    """To a quarter of a second, where each for itself would bring all of one first."""
+    async with open_replicas(tmp_path, primary) as replicas:
+        await send_to_both(replicas, 0, 2)
+        await asyncio.to_thread(primary.kill)
+        for n in range(2, 22):
+            await send_to_both(replicas, n, 1)
+            await asyncio.sleep(0.1)  # the times at which they came are what is tested
+        await asyncio.to_thread(primary.start)
+        for relay in replicas:
+            await drained(relay)
+        assert len(await replicas[0].events()) == 22
+        times = [event["received_at"] for event in reversed(await replicas[0].events())]
+        behind = [max(times[: n + 1]) - time for n, time in enumerate(times)]
+        assert max(behind) <= turns.ASIDE_MS
