@@ -143,6 +143,20 @@ async def test_a_message_that_is_deleted_while_the_model_thinks_is_not_answered(
     assert ends(trial.settings.ledger) == [(State.LEFT, "its messages were deleted")]
 
 
+async def test_a_question_that_waited_for_long_and_was_deleted_is_not_thought_of(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "STALE_S", 0.0)
+    gate = Gate()  # that nobody opens
+    async with trial.running(gate.reply, burst_s=0.2) as running:
+        said = await trial.says("Oi!")
+        said["content_attributes"] = {"deleted": True}
+        await trial.rested(running)
+
+    assert trial.answers == []
+    assert ends(trial.settings.ledger) == [(State.LEFT, "its messages were deleted")]
+
+
 @pytest.mark.parametrize("deleted", [0, 1])
 @pytest.mark.parametrize("is_told", [True, False])
 async def test_what_was_written_beside_a_deleted_message_is_answered(
@@ -175,6 +189,7 @@ async def test_a_question_that_is_deleted_while_chatwoot_fails_is_not_answered(
         await until(lambda: WRITES in map(str, trial.chatwoot.calls))
         await trial.chatwoot.delete(318, said["id"])
         await trial.chatwoot.human_says(318, "ela apagou", private=True)
+        await trial.chatwoot.echoes.settled()
         trial.chatwoot.faults.clear()
         await trial.rested(running)
 
