@@ -165,6 +165,7 @@ async def test_what_was_written_beside_a_deleted_message_is_answered(
     gate, texts = Gate(), ["Dois bolos", "de fubá"]
     async with trial.running(gate.reply, burst_s=0.2) as running:
         said = [await trial.says(text) for text in texts]
+        await trial.chatwoot.echoes.settled()
         await gate.asked(1)
         if is_told:
             await trial.chatwoot.delete(318, said[deleted]["id"])
