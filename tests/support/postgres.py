@@ -37,16 +37,21 @@ def programs() -> Path | None:
     return found[-1].parent if found else None
 
 
+def folder_of_its_own() -> Path:
+    """Not among the tests' own, where nobody else may look: a server runs as another user."""
+    return Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+
+
 class Cluster:
     """A PostgreSQL server.
 
     Args:
         settings: Lines of its configuration.
+        folder: Where its files are to be, such as a disk of its own.
     """
 
-    def __init__(self, settings: Sequence[str] = ()) -> None:
-        # Not among the tests' own, where nobody else may look: it runs as another user.
-        self.folder, self.port = Path(tempfile.mkdtemp(prefix="relay-postgres-")), free_port()
+    def __init__(self, settings: Sequence[str] = (), folder: Path | None = None) -> None:
+        self.folder, self.port = folder or folder_of_its_own(), free_port()
         self.lent: Path | None = None  # whose database its own is now
         self._settings = (
             "listen_addresses='127.0.0.1'",

@@ -19,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from tests.support.processes import free_port
 
@@ -135,14 +136,17 @@ class Link:
             self._over.set()
 
     async def run(
-        self, client: tuple[asyncio.StreamReader, asyncio.StreamWriter], port: int
+        self, client: tuple[asyncio.StreamReader, asyncio.StreamWriter], ports: Sequence[int]
     ) -> None:
-        """Connect to the server and carry bytes both ways, to the end."""
+        """Connect to the first server that is there, and carry bytes both ways, to the end."""
         self._writers.append(client[1])
         try:
-            server = await asyncio.open_connection("127.0.0.1", port)
-            self._writers.append(server[1])
-            await self._carry(client, server)
+            for port in ports:
+                with suppress(ConnectionRefusedError):
+                    server = await asyncio.open_connection("127.0.0.1", port)
+                    self._writers.append(server[1])
+                    await self._carry(client, server)
+                    break
         except OSError:
             pass  # the server is not there: the client learns it by the close
         finally:
@@ -174,7 +178,7 @@ class Link:
 
 
 class Proxy:
-    """Listens on a port of its own, and carries every connection to another.
+    """Listens on a port of its own, and carries every connection to a server's, in turn.
 
     Attributes:
         port: That clients connect to.
@@ -182,11 +186,11 @@ class Proxy:
         on_link: Called with each new one before a byte passes.
     """
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, *server_ports: int) -> None:
         self.port = free_port()
         self.links: list[Link] = []
         self.on_link: Callable[[Link], None] = lambda _: None
-        self._server_port = server_port
+        self._server_ports = deque(server_ports)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -219,15 +223,16 @@ class Proxy:
         link = Link()
         self.links.append(link)
         self.on_link(link)
-        task = asyncio.create_task(link.run((reader, writer), self._server_port))
+        self._server_ports.rotate()
+        task = asyncio.create_task(link.run((reader, writer), tuple(self._server_ports)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 @asynccontextmanager
-async def open_proxy(server_port: int) -> AsyncIterator[Proxy]:
+async def open_proxy(*server_ports: int) -> AsyncIterator[Proxy]:
     """A proxy that works for as long as the block, and may be stopped and started in it."""
-    proxy = Proxy(server_port)
+    proxy = Proxy(*server_ports)
     await proxy.start()
     try:
         yield proxy

@@ -48,6 +48,7 @@ class Trial:
         rng: What happens at random in it.
         token: The reader's.
         clients: Every client that was started.
+        port: Where senders post to.
     """
 
     def __init__(self, relay: Relay, target: Target, proxy: Proxy, rng: random.Random) -> None:
@@ -58,6 +59,7 @@ class Trial:
         self.ledger = Ledger()
         self.token = ""
         self.clients: list[Running] = []
+        self.port = relay.port
         self.answer_with(busy(rng))
 
     def answer_with(self, answer: Answering) -> None:
@@ -178,7 +180,7 @@ class Talk:
         """Send it; whether it was answered for good."""
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                answer = await exchange(self._trial.relay.port, raw)
+                answer = await exchange(self._trial.port, raw)
         except (OSError, asyncio.IncompleteReadError):  # of which a timeout is one
             return False
         accepted = 200 <= answer.status < 300

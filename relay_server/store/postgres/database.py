@@ -12,11 +12,13 @@ from relay_server.errors import InvalidValue, StoreTooNew
 from relay_server.metrics import COMMIT_BUCKETS, Times
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
-from relay_server.store.postgres.link import SCHEMA, Link
+from relay_server.store.postgres.link import SCHEMA, Link, Locked
 from relay_server.store.postgres.sql import migrations, queries
 from relay_server.store.sql.database import Row
 
 ROWS_AT_ONCE = 500  # of VALUES in one statement
+TRIES = 30  # to bring the schema to this version's shape, each for as long as locks are waited for
+LOCKED_AGAIN_S = 0.5  # between two of them
 # Of advisory locks, which the whole cluster shares: ours in this database.
 WRITING, MIGRATING = 0x52454C59_00000001, 0x52454C59_00000002
 T = TypeVar("T")
@@ -95,36 +97,60 @@ class Database:
 def prepare(link: Link, *, copying: bool = False) -> None:
     """Bring the schema to this version's shape; one replica does, the others wait.
 
+    A later version's shape is left as it is, as long as that says that this version can live with
+    it: so servers are upgraded, or put back, one after the other.
+
     Args:
         link: To its primary.
         copying: A copy that is not whole is what is asked for.
 
     Raises:
-        StoreTooNew: A later version has been here.
+        StoreTooNew: A later version has been here, with which this one cannot live.
         InvalidValue: It holds a copy that is not whole.
+        Locked: Somebody holds a lock on one of its tables, or on all that is to be changed.
     """
+    for left in reversed(range(TRIES)):
+        try:
+            _prepare(link, copying=copying)
+            return
+        except Locked:
+            if not left:
+                raise
+            time.sleep(LOCKED_AGAIN_S)
+
+
+def _prepare(link: Link, *, copying: bool) -> None:
     scripts = migrations()
     link.rows("SELECT pg_advisory_lock(%s)", (MIGRATING,))
     try:
         link.script(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         link.script("CREATE TABLE IF NOT EXISTS migrated (version integer PRIMARY KEY)")
+        link.script("ALTER TABLE migrated ADD COLUMN IF NOT EXISTS oldest integer DEFAULT 1")
         if link.rows("SELECT 1 WHERE to_regclass('copying') IS NOT NULL") and not copying:
             raise InvalidValue(
                 f"{link.place.name} holds a copy that is not whole: let relay-server store copy end"
             )
-        [(version,)] = link.rows("SELECT coalesce(max(version), 0) FROM migrated")
-        if version > len(scripts):
+        query = "SELECT coalesce(max(version), 0), coalesce(max(oldest), 1) FROM migrated"
+        [(version, oldest)] = link.rows(query)
+        if oldest > len(scripts):
             raise StoreTooNew(
                 f"{link.place.name} has version {version}, this program knows up to {len(scripts)}"
             )
         for number, script in enumerate(scripts[version:], version + 1):
-            link.begin()
-            try:
-                link.script(script)
-                link.rows("INSERT INTO migrated VALUES (%s)", (number,))
-                link.commit()
-            except BaseException:
-                link.rollback()
-                raise
+            _migrate(link, number, script)
     finally:
         link.rows("SELECT pg_advisory_unlock(%s)", (MIGRATING,))
+
+
+def _migrate(link: Link, number: int, script: str) -> None:
+    """Run a script, which says `-- oldest: N` where versions before N cannot live with it."""
+    oldest = re.search(r"^-- oldest: (\d+)$", script, re.MULTILINE)
+    link.begin()
+    try:
+        link.script(script)
+        values = number, int(oldest[1]) if oldest else 1
+        link.rows("INSERT INTO migrated (version, oldest) VALUES (%s, %s)", values)
+        link.commit()
+    except BaseException:
+        link.rollback()
+        raise

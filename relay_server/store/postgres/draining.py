@@ -15,7 +15,13 @@ from itertools import chain, takewhile
 
 import structlog
 
-from relay_server.errors import ChannelFull, ChannelNotFound, StoreBroken, StoreUnavailable
+from relay_server.errors import (
+    ChannelFull,
+    ChannelNotFound,
+    StoreBroken,
+    StoreFull,
+    StoreUnavailable,
+)
 from relay_server.store.bodies import BodyKeys, Damaged
 from relay_server.store.feed import Change, EventsStored
 from relay_server.store.postgres.link import Link, Unstorable
@@ -29,6 +35,7 @@ log = structlog.get_logger()
 DRAIN_S = 2.0  # for some webhooks of a spool to be stored by one call
 TURN_S = 0.05  # between two looks whether it is this one's turn
 AGAIN_S = 0.3  # until it is tried again, on average: that it is not at once is what counts
+FULL_AGAIN_S = 5.0  # the same for a full disk: each try takes a little of what is left for its log
 REFUSED_AGAIN_S = 60.0  # between two tries to store what a full channel did not take
 CLOSING_S = 5.0  # for a spool to be drained at a stop; the next start goes on
 ALIAS = (
@@ -88,11 +95,11 @@ class Draining:
         while not self._is_over():
             if not self._needed.wait(REFUSED_AGAIN_S if self._spool.refused else None):
                 self._work(self._try_refused)
-            elif not self._work(self._drain):
-                self._closing.wait(random.uniform(0.5, 1.5) * AGAIN_S)  # noqa: S311  (no secret)
+            elif again_s := self._work(self._drain):
+                self._closing.wait(random.uniform(0.5, 1.5) * again_s)  # noqa: S311  (no secret)
 
-    def _work(self, work: Callable[[Link], None]) -> bool:
-        """Do something by a link of its own; whether it went well."""
+    def _work(self, work: Callable[[Link], None]) -> float:
+        """Do something by a link of its own; in how many seconds again, where it went wrong."""
         try:
             link = self._connect()
             try:
@@ -102,14 +109,14 @@ class Draining:
                 raise
         except StoreUnavailable as exc:
             log.debug("what is spooled stays there", error=str(exc))
-            return False
+            return FULL_AGAIN_S if isinstance(exc, StoreFull) else AGAIN_S
         except StoreBroken as exc:
             self._fail(exc)
-            return False
+            return AGAIN_S
         except Exception as exc:  # without this thread nothing is stored any more
             log.error("what is spooled cannot be stored", exc_info=exc)
-            return False
-        return True
+            return AGAIN_S
+        return 0.0
 
     def _is_over(self) -> bool:
         if not self._closing.is_set():

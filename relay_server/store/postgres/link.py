@@ -33,6 +33,7 @@ import psycopg
 from psycopg import ClientCursor, errors, sql
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.types.string import StrDumper, TextLoader
 
 from relay_protocol.errors import RelayError
@@ -65,6 +66,10 @@ _ESCAPE = "\U0010ffff"
 
 class LinkLost(StoreUnavailable, code="store_unreachable"):
     """The database did not answer in time, or the connection ended: what was asked may be done."""
+
+
+class Locked(StoreUnavailable):
+    """Somebody else held a lock for longer than it was waited for."""
 
 
 class Unstorable(StoreUnavailable):
@@ -228,6 +233,7 @@ class Link:
 
         In one it would take a lock of the whole cluster until the standby has answered.
         """
+        assert self._connection.info.transaction_status == TransactionStatus.IDLE
         self.rows("SELECT pg_notify(%s, %s)", (channel, payload))
 
     def listen(self, channel: str) -> None:
@@ -302,6 +308,8 @@ def translate(error: psycopg.Error, place: str) -> RelayError:
             return LinkLost(f"{place} does not answer: {why}")
         case (_, "53100"):
             return StoreFull(f"the disk of {place} is full")
+        case (_, "55P03"):
+            return Locked(f"{place} cannot do this now: {why}")
         case (_, "25006"):
             return StoreReadOnly(f"{place} is read-only: {why}")
         case ("22" | "23", _):

@@ -51,8 +51,8 @@ def opening(tmp_path: Path, rng: Random, primary: Cluster) -> Opening:
     @asynccontextmanager
     async def opened(*standbys: Cluster, **settings: str) -> AsyncIterator[Trial]:
         url = place_of(primary, *standbys)
-        folder, where = tmp_path / "trial", {"store_url": url, "secret_key": KEY}
-        async with open_trial(folder, rng, constants=(), **where, **settings) as trial:
+        folder, where = tmp_path / "trial", {"store_url": url, "secret_key": KEY, **settings}
+        async with open_trial(folder, rng, constants=(), **where) as trial:
             await trial.set_policy(**STRICT)
             yield trial
 

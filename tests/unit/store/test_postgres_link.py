@@ -14,6 +14,7 @@ from relay_server.errors import InvalidValue, StoreFull, StoreReadOnly, StoreUna
 from relay_server.store.postgres.link import (
     Link,
     LinkLost,
+    Locked,
     Place,
     Unstorable,
     Watch,
@@ -115,6 +116,7 @@ def test_a_commit_that_somebody_let_go_is_none(link: Link) -> None:
         ("25006", StoreReadOnly),
         ("57P01", LinkLost),
         ("22P05", Unstorable),
+        ("55P03", Locked),
         ("42P01", StoreUnavailable),
     ],
 )
