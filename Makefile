@@ -18,8 +18,8 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # More at once than there are cores: much of a test of processes and deadlines is waiting.
 PYTEST_ARGS ?= -n 4 --dist worksteal
 # Chance's tests go on for long: those of random steps, and of what no peer should send.
-# Property tests try a quarter as often.
-QUICK_ARGS ?= -n 3 -m "not slow" -k "not machine and not hostile" --hypothesis-profile quick
+# Property tests try a tenth as often, and no PostgreSQL is started.
+QUICK_ARGS ?= -n 3 -m "not slow and not postgres" -k "not machine and not hostile" --hypothesis-profile quick
 FAULT_ARGS ?= -n 3 --dist worksteal
 # What is compiled is kept, whatever the environment says: pytest rewrites every test, in every worker.
 export PYTHONDONTWRITEBYTECODE :=
@@ -64,7 +64,7 @@ test-python: ## Run the unit tests with another Python: make test-python PYTHON=
 	$(CHECK_PYTHON)
 	@$(MAKE) --no-print-directory VENV=".venv-$(VERSION_HERE)" unit
 
-# What chance finds does not depend on the Python: property tests try a quarter as often.
+# What chance finds does not depend on the Python: property tests try a tenth as often.
 unit: $(DEV)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow" --hypothesis-profile quick tests/unit
 

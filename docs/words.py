@@ -13,6 +13,7 @@ none is left out, and that all this is fresh.
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import json
 import re
@@ -108,7 +109,8 @@ def modules() -> list[Path]:
     return [file for file in found if "testing" not in file.parts]  # a fake, for tests of bots
 
 
-def messages() -> set[str | tuple[str, str]]:
+@functools.cache
+def messages() -> frozenset[str | tuple[str, str]]:
     """Every sentence; one about a number of things with its plural."""
     found = set[str | tuple[str, str]]()
     for file in modules():
@@ -118,7 +120,7 @@ def messages() -> set[str | tuple[str, str]]:
         found |= set(_helps(made(app)))
     found |= {*LIBRARIES_WORDS.values(), *TYPERS_WORDS.values()}
     found |= set(retold_templates())
-    return (found | set(on_pages())) - {""}
+    return frozenset(found | set(on_pages())) - {""}
 
 
 def _written(node: ast.AST) -> Iterator[str | tuple[str, str]]:
@@ -136,6 +138,7 @@ def _written(node: ast.AST) -> Iterator[str | tuple[str, str]]:
             pass
 
 
+@functools.cache
 def retold_templates() -> list[str]:
     """Of every sentence that the server says in English: its constant parts, and named fields."""
     shown, found = modules(), {*LIBRARIES_WORDS.values()}

@@ -20,7 +20,7 @@ from tests.support.target import Target, open_target
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 USUAL = "ci" if os.environ.get("CI") == "true" else "local"
-settings.register_profile("quick", settings.get_profile(USUAL), max_examples=25)
+settings.register_profile("quick", settings.get_profile(USUAL), max_examples=10)
 settings.load_profile(USUAL)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import pytest
 
 from relay_protocol.values import RequestHead
 from relay_server.configs import ChannelConfig
@@ -37,7 +38,7 @@ from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.postgres import database_of, patient
 
-BACKENDS = ("sqlite", "postgres")
+BACKENDS = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 EVERYTHING = Selection()
 T = TypeVar("T")

@@ -262,11 +262,11 @@ def test_a_flood_pushes_out_nothing_of_others_and_is_bounded() -> None:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for n in range(5 * MAX_GROUPS):
-            address = f"203.0.113.{n % 256}"
+        for n in range(3 * MAX_GROUPS_EACH):
+            address = f"203.0.113.{n}"
             other = like("unknown token", "x" * 8_000, address, next(numbers))
             refusals.note(other, address, n, describe)
-        for n in range(2 * MAX_GROUPS):
+        for n in range(MAX_GROUPS + MAX_GROUPS_EACH):
             address = f"2001:db8:{n:x}::1"
             refusals.note(like("no token", "x" * 8_000, address), address, n, describe)
         after, _ = tracemalloc.get_traced_memory()
@@ -282,7 +282,7 @@ def test_a_flood_pushes_out_nothing_of_others_and_is_bounded() -> None:
 def test_a_flood_from_one_block_leaves_the_mistake_of_another() -> None:
     refusals = Refusals(0)
     refusals.note(like("unknown token", "chatwoot", "198.51.100.7"), "198.51.100.7", 0, describe)
-    for n in range(5 * MAX_GROUPS):
+    for n in range(MAX_GROUPS + 1):
         refusals.note(like("no token", f"c{n}", "203.0.113.9"), "203.0.113.9", n, describe)
 
     oldest = refusals.groups()[-1]

@@ -23,6 +23,8 @@ from tests.support.needs import lacks
 from tests.support.postgres import database_of, programs
 from tests.support.stores import KEY, append_many, make_channel, open_test_store
 
+pytestmark = pytest.mark.postgres
+
 FULL = Path(__file__).parents[2] / "fixtures" / "stores" / f"v{len(migrations())}.db"
 
 

@@ -11,6 +11,7 @@ from relay_server.store.postgres.link import Link, Place, Watch, read_place
 from relay_server.store.postgres.trust import Untrusted, check
 from tests.support.needs import lacks
 from tests.support.postgres import programs, shared_cluster
+from tests.support.waiting import LONG_S
 
 GOOD = {
     "server_version_num": "150018",
@@ -68,12 +69,13 @@ def test_what_keeps_them_is_taken(link: FakeLink, allow_async: bool) -> None:
     check(cast(Link, link), allow_async=allow_async)
 
 
+@pytest.mark.postgres
 def test_a_real_one_is_asked_what_it_knows() -> None:
     """The tests' own, which keeps nothing."""
     if programs() is None:
         lacks("PostgreSQL (on Debian: apt install postgresql)")
     watch = Watch()
-    link = Link(read_place(shared_cluster().url()), "relay/test", 5.0, watch)
+    link = Link(read_place(shared_cluster().url()), "relay/test", LONG_S, watch)
     with pytest.raises(Untrusted, match="fsync"):
         check(link, allow_async=False)
     link.close()

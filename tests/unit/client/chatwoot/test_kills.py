@@ -175,6 +175,7 @@ def quietly(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("CRITICAL")
 
 
+@pytest.mark.slow
 @virtual_time
 async def test_whoever_is_killed_once_at_any_step_answers_at_most_once_more() -> None:
     killed = 0
