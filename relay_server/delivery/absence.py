@@ -22,7 +22,7 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_server.clock import Clock
 from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
-from relay_server.errors import Forbidden, SubscriptionNotFound
+from relay_server.errors import SubscriptionNotFound
 from relay_server.store.interface import Store
 from relay_server.values import Claim, Subscription, SubscriptionNumber
 
@@ -34,22 +34,6 @@ GRACE_S = 30.0
 LOOK_S = 1.0  # how often is looked for those
 
 Alone = Callable[[str, str], AbstractAsyncContextManager[object]]
-
-
-def check_joined(found: Subscription, *, temporary: bool) -> None:
-    """See that somebody may join a subscription as they want it.
-
-    Raises:
-        Forbidden: The server itself reads it; or it stays where a temporary one is wanted, or the
-            other way round: what waits for somebody must not go with another's connection.
-    """
-    name = found.name
-    if found.config.forward is not None:
-        raise Forbidden(f"{name!r} is a forward: the server itself reads it")
-    if temporary and not found.config.temporary:
-        raise Forbidden(f"{name!r} is a lasting subscription: a temporary one takes another name")
-    if found.config.temporary and not temporary:
-        raise Forbidden(f"{name!r} is a temporary subscription: a lasting one takes another name")
 
 
 class Absences:

@@ -30,16 +30,15 @@ from msgspec.structs import replace
 from relay_protocol.messages import Granted, Wanted
 from relay_protocol.values import EventHead
 from relay_server.clock import Clock, until_next
-from relay_server.configs import ORDINARY
-from relay_server.delivery.absence import Absences, check_joined
+from relay_server.delivery.absence import Absences
 from relay_server.delivery.expiry import Expirer
 from relay_server.delivery.joining import Joining, Joins
 from relay_server.delivery.pausing import Pauses
 from relay_server.delivery.promotion import REASON, Promotions, Stopped
 from relay_server.delivery.queue import Ended
 from relay_server.delivery.reader import Reader, Sink
-from relay_server.delivery.resigning import check_resigned
 from relay_server.delivery.sifter import Sifter
+from relay_server.delivery.wanted import find_or_make, grant, sign_anew
 from relay_server.errors import ChannelNotFound, StoreUnavailable, SubscriptionNotFound
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
@@ -63,7 +62,6 @@ from relay_server.values import (
     ChannelNumber,
     Subscription,
     SubscriptionNumber,
-    SubscriptionStatus,
 )
 
 if TYPE_CHECKING:  # what it imports is there only with relay-tunnel[otel]
@@ -267,7 +265,7 @@ class Hub:
         """
         async with self._joins.alone(wanted.channel, name) as joining:
             now, only = self._clock.unix_ms(), wanted.filter
-            subscription, created = await self._subscribe(peer, wanted, name, now)
+            subscription, created = await find_or_make(self._store, wanted, name, peer.token, now)
             since = (
                 None
                 if created
@@ -275,7 +273,9 @@ class Hub:
                     subscription, away_ms, is_read=subscription.number in self._served
                 )
             )
-            subscription = await self._signing(subscription, wanted.resign)
+            subscription = await sign_anew(
+                self._store, subscription, wanted.resign, self.open_sealed
+            )
             number, current = subscription.number, subscription.config.filter
             self._absences.joining(subscription)
             if only is not None and only != current:
@@ -289,37 +289,8 @@ class Hub:
             came = Came() if since is None else await self._store.came(number, since)
         if not statuses:
             raise ChannelNotFound(wanted.channel)  # deleted a moment ago
-        granted = _granted(statuses[0], reader, came, now, created=created)
+        granted = grant(statuses[0], reader, came, now, created=created)
         return replace(granted, told_twice=self.told_twice(number)), reader
-
-    async def _subscribe(
-        self, peer: Peer, wanted: Wanted, name: str, now: int
-    ) -> tuple[Subscription, bool]:
-        """Find or make a subscription as it is wanted, and note whose it is."""
-        owner = self._store.catalog.owner_of(name, peer.token)
-        config = replace(ORDINARY, made_by=owner, temporary=wanted.temporary)
-        config = config.with_filter(wanted.filter or "")
-        found, created = await self._store.subscribe(
-            wanted.channel, name, wanted.since, now, config
-        )
-        check_joined(found, temporary=wanted.temporary)
-        if not found.config.made_by:
-            found = await self._store.change_subscription(
-                found.number, lambda known: replace(known, made_by=owner)
-            )
-        return found, created
-
-    async def _signing(self, subscription: Subscription, resign: bool | None) -> Subscription:
-        """Have it signed anew, or not, where its reader says so, and it can be."""
-        if resign in (None, subscription.config.resign):
-            return subscription
-        channel = self._store.catalog.channels.get(subscription.channel)
-        if channel is None:
-            raise ChannelNotFound(subscription.channel)
-        check_resigned(channel, replace(subscription.config, resign=resign), self.open_sealed)
-        return await self._store.change_subscription(
-            subscription.number, lambda config: replace(config, resign=bool(resign))
-        )
 
     async def settle(self, number: SubscriptionNumber) -> None:
         """Settle what a subscription's filter leaves out of what waits, if it has another now."""
@@ -565,29 +536,6 @@ class Hub:
             for peer in list(served.peers):
                 peer.go_away("the server met an error", AFTER_ERROR_S)
             self._end(served)
-
-
-def _granted(
-    status: SubscriptionStatus, reader: Reader, came: Came, now: int, *, created: bool
-) -> Granted:
-    """A subscription as its client is told of it."""
-    due_at = status.next_attempt_at
-    return Granted(
-        subscription=status.subscription.number,
-        channel=status.subscription.channel,
-        name=status.subscription.name,
-        created=created,
-        backlog=status.backlog,
-        oldest_waiting_at=status.oldest_waiting_at,
-        paused=reader.paused,
-        filter=reader.subscription.config.filter,
-        came=min(came.events, status.backlog),
-        came_oldest_at=came.oldest_at,
-        retrying=status.retrying,
-        next_attempt_in_ms=None if due_at is None else max(0, due_at - now),
-        temporary=status.subscription.config.temporary,
-        resign=reader.signs,
-    )
 
 
 def _facts(subscription: Subscription) -> dict[str, str]:

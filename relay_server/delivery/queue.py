@@ -45,6 +45,7 @@ from relay_server.delivery.expiry import Lifetimes, expired
 from relay_server.delivery.lanes import Entry, Holder
 from relay_server.delivery.once import Once, repeated
 from relay_server.delivery.order import LOOK_AHEAD, Order
+from relay_server.delivery.pace import Pace
 from relay_server.delivery.retry import Next, Verdict
 from relay_server.filters.document import Document, Documents
 from relay_server.filters.language import EVERYTHING, TEXT, Filter
@@ -69,7 +70,6 @@ log = structlog.get_logger()
 
 READ_AHEAD = 512  # outlines read at once
 REPLAY_LOOK_AHEAD = 256  # of a replay: looking for them costs much, and it has few under way
-REPLAY_BURST_S = 0.05  # how much of its rate a replay may catch up at once
 # Bodies of new events that a filter is asked of in the event loop: some 2 ms. With more they are
 # read, so that a thread does it.
 SIFT_FED_BYTES = 262_144
@@ -82,32 +82,6 @@ Ended = Callable[[ChannelNumber, bool, bool], None]
 
 # Whether an event may go: empty if so, None if that is not known yet, else why it is skipped.
 Gate = Callable[[EventHead], str | None]
-
-
-class Pace:
-    """A token bucket that keeps what leaves at its rate, counted from when it began.
-
-    Args:
-        rate_per_s: How many may leave within a second; None for as many as will.
-        now: Monotonic seconds.
-    """
-
-    def __init__(self, rate_per_s: float | None, now: float) -> None:
-        self._rate_per_s = rate_per_s
-        self.next_at = now  # when the next one may leave; monotonic seconds
-
-    def allowance(self, now: float) -> int:
-        """How many may leave now."""
-        if self._rate_per_s is None:
-            return WINDOW_DELIVERIES
-        if self.next_at > now:
-            return 0
-        return int(min(now - self.next_at, REPLAY_BURST_S) * self._rate_per_s) + 1
-
-    def spend(self, now: float) -> None:
-        """One leaves."""
-        if self._rate_per_s is not None:
-            self.next_at = max(self.next_at, now - REPLAY_BURST_S) + 1 / self._rate_per_s
 
 
 class Queue(Order):

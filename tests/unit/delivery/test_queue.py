@@ -1,4 +1,4 @@
-"""Where a queue's events come from, how fast they leave, and what is kept of how it went."""
+"""Where a queue's events come from, and what is kept of how it went."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from relay_protocol.values import Failure, FailureKind, Response
 from relay_server.delivery import order as order_module
 from relay_server.delivery import queue as queue_module
-from relay_server.delivery.queue import REPLAY_BURST_S, TEXT_BYTES, Pace, _text
+from relay_server.delivery.queue import TEXT_BYTES, _text
 from relay_server.values import Outline, Replay, Selected
 from tests.support.events import BROKEN, OK
 from tests.support.sinks import FakeSink
@@ -18,27 +18,6 @@ from tests.support.stores import append_many
 from tests.support.virtual_time import virtual_time
 from tests.support.waiting import settled, until
 from tests.unit.delivery.support import Shelf, a_world, succeed
-
-
-def test_a_pace_lets_go_at_its_rate_and_catches_up_little() -> None:
-    pace = Pace(100.0, now=0.0)
-
-    assert [pace.allowance(0.0), pace.allowance(0.01), pace.allowance(9.0)] == [1, 2, 6]
-    for _ in range(6):
-        pace.spend(9.0)
-    assert pace.allowance(9.0) == 0
-    assert pace.next_at == pytest.approx(9.0 - REPLAY_BURST_S + 0.06)
-    assert pace.allowance(pace.next_at) == 1
-
-
-def test_without_a_rate_a_pace_holds_nothing_up() -> None:
-    pace = Pace(None, now=5.0)
-    for _ in range(99):
-        assert pace.allowance(5.0) > 0
-        pace.spend(5.0)
-
-
-# Reading
 
 
 @virtual_time

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Delivery, Outcome
 from relay_server.delivery.backoff import STORE_RETRY_S
-from relay_server.delivery.queue import REPLAY_BURST_S
+from relay_server.delivery.pace import REPLAY_BURST_S
 from relay_server.delivery.reader import REPLAY_UNDER_WAY
 from relay_server.values import MarkState, Progress, ReplayState
 from tests.support.events import BROKEN, OK, mark, new_event
