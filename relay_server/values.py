@@ -567,6 +567,61 @@ class ChannelStatus(msgspec.Struct, frozen=True):
     last_received_at: int | None
 
 
+class Replica(msgspec.Struct, frozen=True):
+    """One of the servers that share a store.
+
+    Attributes:
+        name: Its host, and what tells it from others there.
+        version: Its own; empty before it has said so.
+        since: When it began, by the database's clock.
+        seen_ms: How long ago it wrote that it is there.
+        alive: It did lately; else it stopped, died, or does not reach the database.
+        spooled: Webhooks that wait on its disk until the database takes them.
+        stuck: Those there that it did not take.
+        spool_oldest_at: When the first that waits was received.
+    """
+
+    name: str
+    version: str
+    since: int
+    seen_ms: int
+    alive: bool
+    spooled: int
+    stuck: int
+    spool_oldest_at: int | None
+
+
+class Standby(msgspec.Struct, frozen=True):
+    """A database that follows the primary.
+
+    Attributes:
+        state: `streaming` while it does; empty where the store's role may not see it.
+        sync: `sync` or `quorum` where commits wait for it, else `async` or `potential`.
+        lag_bytes: Of the primary's log, that it has not applied.
+        lag_ms: How late it applied what was written last; null where that is not known.
+    """
+
+    name: str
+    state: str
+    sync: str
+    lag_bytes: int | None
+    lag_ms: int | None
+
+
+class DatabaseStatus(msgspec.Struct, frozen=True):
+    """How the database is that servers share, and which these are.
+
+    Attributes:
+        primary: Its host and port.
+        timeline: Raised by one with each promotion.
+    """
+
+    primary: str
+    timeline: int
+    standbys: tuple[Standby, ...]
+    replicas: tuple[Replica, ...]
+
+
 class DeliveryState(msgspec.Struct, frozen=True):
     """What became of one event for one subscription."""
 

@@ -43,6 +43,7 @@ def show_status(result: Json) -> None:
     lines(*_worries(result))
     lines("")
     _show_channels(result["channels"])
+    _show_database(result["store"].get("database"))
     progress_table(_("subscription"), result["subscriptions"])
 
 
@@ -53,6 +54,7 @@ def _worries(result: Json) -> Iterator[str]:
         yield "  relay-server init"
     if reason := result["store"]["reason"]:
         yield alarm(_("Webhooks are refused: {reason}").format(reason=retold(reason)))
+    yield from _left_spools(result["store"].get("database"))
     yield from _canary(result.get("canary"))
     for channel in result["channels"]:
         yield from _fullness(channel)
@@ -73,6 +75,15 @@ def _worries(result: Json) -> Iterator[str]:
             yield template.format(said=said, time=when(last["last_at"], zoned=True), reason=why)
             if last["fix"]:
                 yield f"  {retold(last['fix'])}"
+
+
+def _left_spools(database: Json | None) -> Iterator[str]:
+    for replica in database["replicas"] if database else ():
+        if not replica["alive"] and (left := replica["spooled"] + replica["stuck"]):
+            spool = plural("{number} webhook", "{number} webhooks", left)
+            gone = _("The server {name} is gone, with {webhooks} in its spool.")
+            yield alarm(gone.format(name=replica["name"], webhooks=spool))
+            yield _("  start a server with its data dir")
 
 
 def _canary(canary: Json | None) -> Iterator[str]:
@@ -129,6 +140,39 @@ def _of_subscription(s: Json) -> Iterator[str]:
     yield from twice_lines([s])
     if s["waits_for"]:
         yield _("{name} of {channel}: {reason}").format(**who, reason=retold(s["waits_for"]))
+
+
+def _show_database(database: Json | None) -> None:
+    """Servers that share it, and the standbys that follow it."""
+    if database is None:
+        return
+    table(
+        (_("server"), _("version"), _("seen"), _("spooled"), _("stuck")),
+        [
+            (
+                replica["name"] if replica["alive"] else alarm(replica["name"]),
+                replica["version"],
+                _("{time} ago").format(time=duration(replica["seen_ms"])),
+                counted(replica["spooled"]),
+                counted(replica["stuck"]),
+            )
+            for replica in database["replicas"]
+        ],
+    )
+    primary = _("The primary is {name}, of timeline {number}.")
+    lines(primary.format(name=database["primary"], number=database["timeline"]))
+    table(
+        (_("standby"), _("state"), _("commits wait"), _("behind by")),
+        [
+            (
+                one["name"] or "-",
+                one["state"] or "-",
+                _("yes") if one["sync"] in ("sync", "quorum") else _("no"),
+                "-" if one["lag_bytes"] is None else size(one["lag_bytes"]),
+            )
+            for one in database["standbys"]
+        ],
+    )
 
 
 def _show_channels(found: Sequence[Json]) -> None:

@@ -13,7 +13,7 @@ from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.operations import Caller, Parts, channels, drifts, subscriptions
 from relay_server.operations.audit import audited
-from relay_server.values import Channel, ChannelStatus, Scope
+from relay_server.values import Channel, ChannelStatus, DatabaseStatus, Scope
 
 VERSION = version("relay-tunnel")
 
@@ -57,6 +57,7 @@ class StoreState(msgspec.Struct):
         spooled: Webhooks that wait on this server's disk until the database is back.
         stuck: Those there that it did not take then: their channel is gone, or full.
         sweeping: Events of deleted channels that are still there, roughly.
+        database: How that is, and which servers share it; null for a file.
     """
 
     taking: bool
@@ -64,6 +65,7 @@ class StoreState(msgspec.Struct):
     spooled: int | msgspec.UnsetType = msgspec.UNSET
     stuck: int | msgspec.UnsetType = msgspec.UNSET
     sweeping: int | msgspec.UnsetType = msgspec.UNSET
+    database: DatabaseStatus | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class IndexState(msgspec.Struct):
@@ -178,6 +180,7 @@ async def status(who: Caller) -> Status:
         report.store.reason = space.reason
         report.store.spooled, report.store.stuck = space.spooled, space.stuck
         report.store.sweeping = await who.store.left_to_sweep()
+        report.store.database = await who.store.database_status()
         report.connections = parts.hub.connections
         report.canary = canary_state(parts)
         report.settings = {

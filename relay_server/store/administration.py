@@ -18,6 +18,7 @@ from relay_server.values import (
     Channel,
     ChannelNumber,
     ChannelStatus,
+    DatabaseStatus,
     DeliveryState,
     Emptied,
     Invitation,
@@ -189,6 +190,9 @@ class Reports(Protocol):
 
     async def channel_status(self) -> Sequence[ChannelStatus]:
         """Say how full each channel is, by name."""
+
+    async def database_status(self) -> DatabaseStatus | None:
+        """Say how the database is, and which servers share it; None for a file."""
 
     async def subscription_status(
         self, only: Iterable[SubscriptionNumber] | None = None

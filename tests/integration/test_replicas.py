@@ -85,6 +85,19 @@ async def test_the_client_moves_to_the_other_when_its_server_is_killed(
     assert len(set(target.event_ids)) == 5
 
 
+async def test_each_knows_of_the_other_and_of_its_end(replicas: tuple[Relay, Relay]) -> None:
+    first, second = replicas
+
+    async def names() -> list[str]:
+        database = (await first.control("GET", "status"))["store"]["database"]
+        return [one["name"] for one in database["replicas"] if one["alive"]]
+
+    assert len(await names()) == 2
+    second.server.terminate()
+    assert await second.server.exit_status() == 0
+    assert len(await names()) == 1
+
+
 async def test_a_second_connection_at_the_other_takes_over(
     replicas: tuple[Relay, Relay], target: Target
 ) -> None:

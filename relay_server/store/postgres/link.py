@@ -204,6 +204,11 @@ class Link:
         watch.add(self)
 
     @property
+    def host(self) -> str:
+        """Where its primary is."""
+        return f"{self._connection.info.host}:{self._connection.info.port}"
+
+    @property
     def ended(self) -> bool:
         """It is of no use any more."""
         return self._connection.closed

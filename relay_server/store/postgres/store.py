@@ -52,7 +52,7 @@ from relay_server.store.postgres.turns import ALIVE_S
 from relay_server.store.postgres.writer import Writer
 from relay_server.store.sql.database import Database as AnyDatabase
 from relay_server.store.sql.jobs import Arrival
-from relay_server.store.sql.part import asks, nothing, writes
+from relay_server.store.sql.part import asks, nothing, reports, writes
 from relay_server.store.sql.pending import Pending
 from relay_server.store.sql.whole import SqlStore
 from relay_server.values import (
@@ -60,8 +60,11 @@ from relay_server.values import (
     Channel,
     ChannelNumber,
     Claim,
+    DatabaseStatus,
     NewEvent,
     Progress,
+    Replica,
+    Standby,
     SubscriptionNumber,
     Token,
 )
@@ -225,6 +228,15 @@ class PostgresStore(SqlStore):
 
     def _waits_to_reseal(self, database: AnyDatabase) -> bool:
         return sealed_otherwise(database, self._replica)
+
+    @reports
+    def database_status(self, database: Database) -> DatabaseStatus:
+        return DatabaseStatus(
+            database.link.host,
+            database.link.timeline,
+            tuple(Standby(*row) for row in database.all("standbys")),
+            tuple(Replica(*row) for row in database.all("replicas", alive_s=ALIVE_S)),
+        )
 
     @writes
     def _forget_replica(self, database: Database) -> None:

@@ -19,6 +19,7 @@ from relay_server.values import (
     Came,
     ChannelNumber,
     ChannelStatus,
+    DatabaseStatus,
     DeliveryState,
     MarkState,
     ReaderNumber,
@@ -37,6 +38,9 @@ class SqlReports(Part):
     @reports
     def channel_status(self, database: Database) -> Sequence[ChannelStatus]:
         return [ChannelStatus(*row) for row in database.all("channel_status")]
+
+    async def database_status(self) -> DatabaseStatus | None:
+        return None
 
     @reports_progress
     def subscription_status(

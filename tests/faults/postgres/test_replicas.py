@@ -64,6 +64,11 @@ async def test_readers_claim_anew_and_the_old_primary_is_left_alone(
         await target.received(4)
         await others.received(4)
 
+        shared = (await first.control("GET", "status"))["store"]["database"]
+        assert (shared["primary"], shared["timeline"]) == (f"127.0.0.1:{primary.port}", 1)
+        assert [(one["state"], one["sync"]) for one in shared["standbys"]] == [
+            ("streaming", "sync")
+        ]
         with primary.frozen():
             await send_to_both(replicas, 4, 4)
             await asyncio.to_thread(standby.promote)

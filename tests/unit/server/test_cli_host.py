@@ -78,6 +78,30 @@ def test_status_says_how_the_canary_went(shown: Shown, failure: str, said: str) 
     assert ("The canary failed at " in text) is bool(failure)
 
 
+def test_status_shows_servers_that_share_a_store(shown: Shown) -> None:
+    replica = {"version": "1.0", "since": 0, "spool_oldest_at": None, "stuck": 0}
+    database = {
+        "primary": "db1:5432",
+        "timeline": 3,
+        "standbys": [
+            {"name": "two", "state": "streaming", "sync": "sync", "lag_bytes": 2_048, "lag_ms": 7},
+            {"name": "", "state": "", "sync": "", "lag_bytes": None, "lag_ms": None},
+        ],
+        "replicas": [
+            replica | {"name": "a/1", "alive": True, "seen_ms": 2_000, "spooled": 3},
+            replica | {"name": "b/2", "alive": False, "seen_ms": 7_200_000, "spooled": 41},
+            replica | {"name": "c/3", "alive": False, "seen_ms": 7_200_000, "spooled": 0},
+        ],
+    }
+    store = {"taking": True, "reason": "", "database": database}
+    text = " ".join(shown(status.show_status, STATUS | {"store": store}).split())
+    assert "The server b/2 is gone, with 41 webhooks in its spool." in text
+    assert "c/3 is gone" not in text
+    assert "a/1 1.0 2 s ago 3 0" in text
+    assert "The primary is db1:5432, of timeline 3." in text
+    assert "two streaming yes 2" in text
+
+
 def test_what_to_do_next_after_init(shown: Shown) -> None:
     text = shown(host.show_init, INIT)
     lines = [line.strip() for line in text.splitlines()]

@@ -1,0 +1,50 @@
+"""What the setup page shows of the server."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from relay_server.store.sql.reports import SqlReports
+from relay_server.values import DatabaseStatus, Replica, Scope, Standby
+from tests.unit.server.support import Served
+from tests.unit.server.test_below_a_path import FORM, get, served
+
+__all__ = ["served"]  # a fixture
+SHARED = DatabaseStatus(
+    "db1:5432",
+    3,
+    (Standby("<two>", "streaming", "sync", 2_048, 7), Standby("", "", "", None, None)),
+    (
+        Replica("a/1", "1.0", 0, 2_000, True, 0, 0, None),
+        Replica("b/2", "", 0, 7_200_000, False, 41, 1, 17),
+    ),
+)
+
+
+async def test_servers_that_share_a_store_are_listed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shared(_: SqlReports) -> DatabaseStatus:
+        return SHARED
+
+    token = await served.make_token("ana", Scope.ADMIN)
+    login = await get(served, "/dev/relay/login")
+    [key] = re.findall('name="form_key" value="(.*?)"', login.body.decode())
+    body = f"k={token}&form_key={key}"
+    answer = await served.send(
+        f"POST /dev/relay/login HTTP/1.1\r\nHost: example.com\r\n{FORM}Cookie: relay-login={key}"
+        f"\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    )
+    cookies = [value for name, value in answer.headers if name == "Set-Cookie"]
+    sent = "; ".join(cookie.partition(";")[0] for cookie in cookies)
+    alone = (await get(served, "/dev/relay/setup", f"Cookie: {sent}")).body.decode()
+    monkeypatch.setattr(SqlReports, "database_status", shared)
+    page = (await get(served, "/dev/relay/setup", f"Cookie: {sent}")).body.decode()
+
+    assert "Servers of this store" not in alone
+    text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert "a/1 1.0 2 s ago 0 0 b/2 gone 2 h ago 41 1" in text
+    assert "The primary is db1:5432, of timeline 3." in text
+    assert "Standby &lt;two&gt; : streaming · commits wait for it · 2" in text
