@@ -35,6 +35,8 @@ from bench.ways import (
     direct,
     mortal,
     postgres,
+    postgres_pair,
+    postgres_standby,
     relay,
     sealed,
     ssh,
@@ -58,8 +60,11 @@ OPEN_WAY: dict[str, Opener] = {
     "sealed": sealed,
     "mortal": mortal,
     "postgres": postgres,
+    "postgres-standby": postgres_standby,
+    "postgres-pair": postgres_pair,
     "unwatched": unwatched,
 }
+STORES = {"postgres": ("relay", "postgres", "postgres-standby", "postgres-pair")}
 USUAL = ("direct", "ssh", "viaduct", "relay")
 WORK_DIR = Path("/var/tmp")  # on a disk even where /tmp is memory, and short enough for sockets
 SETTLE_S = 1.0
@@ -217,6 +222,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ways", default=",".join(USUAL), help=f"by comma, of {', '.join(OPEN_WAY)}"
     )
+    parser.add_argument("--store", choices=STORES, help="Relay on it, and beside it on SQLite")
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="another checkout, measured as `before`"
     )
@@ -231,7 +237,7 @@ def arguments() -> argparse.Namespace:
 
 def make_plan(args: argparse.Namespace) -> Plan:
     """What to run; refuses what cannot run before anything is started."""
-    ways = args.ways.split(",")
+    ways = list(STORES[args.store]) if args.store else args.ways.split(",")
     unknown = [name for name in ways if name not in OPEN_WAY]
     if unknown:
         raise BenchError(f"No way named {unknown[0]!r}. There are: {', '.join(OPEN_WAY)}.")

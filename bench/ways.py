@@ -7,6 +7,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -213,7 +214,39 @@ def sealed(folder: Path, target_port: int) -> Iterator[RelayWay]:
 
 @contextmanager
 def postgres(folder: Path, target_port: int) -> Iterator[RelayWay]:
-    """Relay with its store in a PostgreSQL of its own, on the same disk.
+    """Relay with its store in a PostgreSQL of its own, on the same disk."""
+    with _cluster(folder) as settings, relay(folder, target_port, None, **settings) as way:
+        yield way
+
+
+@contextmanager
+def postgres_standby(folder: Path, target_port: int) -> Iterator[RelayWay]:
+    """The same with a standby on the same disk, for which each commit waits."""
+    with (
+        _cluster(folder, standby=True) as settings,
+        relay(folder, target_port, None, **settings) as way,
+    ):
+        yield way
+
+
+@contextmanager
+def postgres_pair(folder: Path, target_port: int) -> Iterator[RelayWay]:
+    """Two servers on such a pair: webhooks come to one, and the client is at the other."""
+    with ExitStack() as stack:
+        settings = stack.enter_context(_cluster(folder, standby=True))
+        way = stack.enter_context(relay_server(folder, target_port, None, **settings))
+        other = _settings(folder, "other", **settings)
+        way.processes["other"] = stack.enter_context(_serving(folder / "other.log", other))
+        there = {"RELAY_CLIENT_URL": other["RELAY_SERVER_PUBLIC_URL"]}
+        way.client_environment = {**way.client_environment, **there}
+        stack.callback(way.stop_client)
+        way.start_client()
+        yield way
+
+
+@contextmanager
+def _cluster(folder: Path, *, standby: bool = False) -> Iterator[dict[str, str]]:
+    """A PostgreSQL on the disk of a folder, and what a server is told of it.
 
     Raises:
         BenchError: There is no PostgreSQL here.
@@ -221,12 +254,17 @@ def postgres(folder: Path, target_port: int) -> Iterator[RelayWay]:
     if programs() is None:
         raise BenchError("PostgreSQL is missing (Debian: apt-get install postgresql)")
     key = base64.urlsafe_b64encode(os.urandom(32)).decode()
-    with Cluster() as cluster:
-        url = cluster.url()
-        with relay(
-            folder, target_port, RELAY_SERVER_STORE_URL=url, RELAY_SERVER_SECRET_KEY=key
-        ) as way:
-            yield way
+    with ExitStack() as stack:
+        # Beside the bench's own, where it may look: it runs as another user.
+        disk = folder.parents[2]
+        cluster, second = (
+            Cluster(folder=Path(tempfile.mkdtemp(prefix="relay-postgres-", dir=disk))) for _ in "12"
+        )
+        stack.callback(second.__exit__)
+        stack.enter_context(cluster)
+        if standby:
+            second.follow(cluster)
+        yield {"RELAY_SERVER_STORE_URL": cluster.url(), "RELAY_SERVER_SECRET_KEY": key}
 
 
 @contextmanager
@@ -260,25 +298,11 @@ def relay_server(
         tree: The checkout whose code runs; None means whatever is installed.
         others: Settings by their variables.
     """
-    port, ops_port, log = free_port(), free_port(), folder / "server.log"
     code = in_tree(tree) if tree else {}
-    base = f"http://127.0.0.1:{port}"
-    settings = {
-        "RELAY_SERVER_DATA_DIR": str(folder / "data"),
-        "RELAY_SERVER_HOST": "127.0.0.1",
-        "RELAY_SERVER_PORT": str(port),
-        "RELAY_SERVER_OPS_PORT": str(ops_port),
-        "RELAY_SERVER_PUBLIC_URL": base,
-        **code,
-        **others,
-    }
+    settings = _settings(folder, "data", **code, **others)
+    base, port = settings["RELAY_SERVER_PUBLIC_URL"], int(settings["RELAY_SERVER_PORT"])
     made = _init_relay(settings)
-    serve = [relay_command("relay-server"), "serve"]
-    if settings.pop("BENCH_UNWATCHED", None):
-        serve = [sys.executable, "-c", UNWATCHED, "serve"]
-    with running(serve, log, settings) as server:
-        health = f"http://127.0.0.1:{ops_port}/health/ready"
-        wait_until(lambda: http_get(health) is not None, "relay-server serve", server, log)
+    with _serving(folder / "server.log", settings) as server:
         client = {"RELAY_CLIENT_URL": base, "RELAY_CLIENT_TOKEN": made["subscribe_token"]}
         client |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), **code}
         client |= {"XDG_STATE_HOME": str(folder / "state")}
@@ -295,6 +319,31 @@ def relay_server(
             yield way
         finally:
             way.stop_client()
+
+
+def _settings(folder: Path, data_dir: str, **others: str) -> dict[str, str]:
+    """What a server is told, on ports of its own."""
+    port = free_port()
+    return {
+        "RELAY_SERVER_DATA_DIR": str(folder / data_dir),
+        "RELAY_SERVER_HOST": "127.0.0.1",
+        "RELAY_SERVER_PORT": str(port),
+        "RELAY_SERVER_OPS_PORT": str(free_port()),
+        "RELAY_SERVER_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        **others,
+    }
+
+
+@contextmanager
+def _serving(log: Path, settings: dict[str, str]) -> Iterator[Process]:
+    """A server for as long as the block, from when it is ready."""
+    serve = [relay_command("relay-server"), "serve"]
+    if settings.pop("BENCH_UNWATCHED", None):
+        serve = [sys.executable, "-c", UNWATCHED, "serve"]
+    health = f"http://127.0.0.1:{settings['RELAY_SERVER_OPS_PORT']}/health/ready"
+    with running(serve, log, settings) as server:
+        wait_until(lambda: http_get(health) is not None, "relay-server serve", server, log)
+        yield server
 
 
 def _init_relay(settings: Mapping[str, str]) -> dict[str, str]:
