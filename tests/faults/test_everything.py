@@ -182,7 +182,6 @@ async def open_storm(folder: Path, rng: Random) -> AsyncIterator[Storm]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", range(short_or_deep(1, 20)))
 async def test_whatever_fails_the_promise_holds(
     part: int, tmp_path: Path, rng: Random, judged: Judged

@@ -141,7 +141,6 @@ CLIENT = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", range(short_or_deep(1, 6)))
 async def test_a_server_killed_at_a_system_call_loses_nothing(
     part: int, tmp_path: Path, rng: Random, judged: Judged
@@ -229,7 +228,6 @@ async def stores_a_webhook(relay: Relay) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("part", range(short_or_deep(1, 3)))
 async def test_a_client_killed_at_a_system_call_loses_nothing(
     part: int, trial: Trial, tmp_path: Path, rng: Random, judged: Judged

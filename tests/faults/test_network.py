@@ -78,7 +78,6 @@ def way(proxy: Proxy, rng: Random) -> Way:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", range(short_or_deep(1, 10)))
 async def test_a_bad_network_costs_nothing(
     part: int, tmp_path: Path, rng: Random, judged: Judged

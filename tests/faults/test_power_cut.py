@@ -88,7 +88,6 @@ async def judge_cuts(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", KINDS if is_deep() else [*KINDS][:1])
 async def test_a_power_cut_loses_nothing_that_was_answered(
     scratch: Path, name: str, rng: Random, judged: Judged
@@ -102,7 +101,6 @@ async def test_a_power_cut_loses_nothing_that_was_answered(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_a_power_cut_while_it_starts_after_another_loses_nothing(
     scratch: Path, rng: Random, judged: Judged
 ) -> None:

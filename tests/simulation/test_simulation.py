@@ -106,7 +106,6 @@ def test_the_same_seed_goes_the_same_way(seed: int) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
     )
 
     first, second = (simulate(seed, keep_all=True).digest for _ in range(2))

@@ -20,7 +20,7 @@ from tests.support.seeds import is_deep, short_or_deep
 from tests.support.trial import READER, Trial
 from tests.support.waiting import Stopwatch, until_true
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 ANSWERED_S = 1.5 if is_deep() else 5.0  # Chatwoot gives up at 5; beside tests all takes longer
 WINDOW = 32

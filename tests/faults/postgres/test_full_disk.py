@@ -23,7 +23,7 @@ from tests.support.senders import post_all, request
 from tests.support.trial import STRICT, Trial, open_trial
 from tests.support.waiting import until_true
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 SMALL_LOG = ("max_wal_size=48MB", "min_wal_size=32MB")
 BUSY_UPKEEP: tuple[Constant, ...] = (

@@ -16,7 +16,7 @@ from tests.support.postgres import Cluster
 from tests.support.proxy import Link, open_proxy
 from tests.support.seeds import short_or_deep
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 MANY = short_or_deep(60, 400)
 HEAVY = "SELECT count(*) FROM generate_series(1, 30000000) AS one (n) WHERE n % 7 = 3"

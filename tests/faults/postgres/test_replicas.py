@@ -18,7 +18,7 @@ from tests.support.relay import Relay
 from tests.support.target import Target, open_target
 from tests.support.waiting import until_true
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 Replicas = tuple[Relay, Relay]
 
