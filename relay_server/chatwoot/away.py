@@ -32,7 +32,7 @@ from relay_protocol.values import EventHead
 from relay_server.chatwoot.asking import Asking
 from relay_server.chatwoot.giving import Giving
 from relay_server.chatwoot.handed import Handed, Ledger, Watched
-from relay_server.clock import Clock
+from relay_server.clock import Clock, until_next
 from relay_server.configs import Away, ChatwootLink
 from relay_server.delivery.backoff import StoreBackoff
 from relay_server.delivery.hub import Hub
@@ -109,7 +109,7 @@ class HandOffs:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(until_next(LOOK_S, self._clock.monotonic()))
             try:
                 await self._backoff.run(self.look)
             except Exception as exc:  # webhooks are taken, and delivered, without

@@ -20,7 +20,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 import structlog
 
 from relay_protocol.errors import RelayError
-from relay_server.clock import Clock
+from relay_server.clock import Clock, until_next
 from relay_server.delivery.backoff import STORE_RETRY_S, StoreBackoff
 from relay_server.errors import SubscriptionNotFound
 from relay_server.store.interface import Store
@@ -65,7 +65,7 @@ class Absences:
         while not await backoff.run(self._begin):  # noqa: ASYNC110  (of another thread)
             await asyncio.sleep(STORE_RETRY_S)
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(until_next(LOOK_S, self._clock.monotonic()))
             now = self._clock.monotonic()
             for going in [s for s, until in self._going.values() if until <= now]:
                 await self._delete(going)
