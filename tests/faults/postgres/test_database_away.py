@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 ANSWERED_S = 1.5 if is_deep() else 5.0  # Chatwoot gives up at 5; beside tests all takes longer
 WINDOW = 32
 AWAY_S = 3.0
-AGAIN_S = 5.0  # after a promotion
+AGAIN_S = 5.0  # after a promotion, or a start
 TIMES = short_or_deep(1, 10)
 MANY = short_or_deep(60, 200)
 
@@ -166,7 +166,9 @@ async def test_a_server_that_dies_leaves_its_spool_to_the_next(
                 trial.relay.server.kill()
                 await asyncio.to_thread(primary.start)
                 await trial.relay.start()
+                watch = Stopwatch()
                 await drained(trial.relay)
+                assert watch.elapsed_s < AGAIN_S
                 await talk.accepts(MANY)
         await find_answered(trial)
         verdict = await trial.verdict()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,26 @@ import pytest
 from relay_server.errors import InvalidValue
 from relay_server.store.opening import open_store, restore_store, store_exists
 from tests.support.stores import append_many, make_channel
+
+SERVING = """
+import asyncio, sys
+from pathlib import Path
+import relay_server.app
+from relay_server.store.opening import open_store
+
+async def serve():
+    store = await open_store("sqlite", Path(sys.argv[1]))
+    await store.close()
+
+asyncio.run(serve())
+print([name for name in sys.modules if "psycopg" in name or "store.postgres" in name])
+"""
+
+
+def test_nothing_of_postgresql_is_imported_where_no_url_names_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SERVING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 async def test_a_store_is_made_once_and_found_again(tmp_path: Path) -> None:
