@@ -50,7 +50,7 @@ async def test_ten_lines_of_shell_test_a_bot(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
     )
 
     assert done.returncode == status, done

@@ -30,7 +30,7 @@ from examples.demo_parts.screen import Screen
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "examples/demo.py"]
 ANY_PORTS = ["--port", "0", "--ops-port", "0", "--app-port", "0"]
-DEADLINE_S = 60
+DEADLINE_S = 200
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 # What a user of Relay and of the bot may have set; any of it would break the demo.
 DISTURBING = {

@@ -55,7 +55,7 @@ def test_an_unknown_user_without_a_home(command: list[str | Path], variable: str
 
     def run(**environment: str) -> str:
         ended = subprocess.run(
-            [*become, *command], env=environment, capture_output=True, timeout=60
+            [*become, *command], env=environment, capture_output=True, timeout=200
         )
         assert ended.returncode in (1, 2)
         return ended.stderr.decode()
@@ -74,7 +74,7 @@ async def test_an_emoji_on_a_terminal_that_knows_none(relay: Relay, encoding: st
 
     command = [SERVER, "events", "show", event]
     shown = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, timeout=60
+        subprocess.run, command, env=environment, capture_output=True, timeout=200
     )
 
     assert (shown.returncode, shown.stderr) == (0, b"")

@@ -118,7 +118,7 @@ def dying_disk(folder: Path, image: Path, size: int) -> Iterator[DyingDisk]:
 def _run(*command: str) -> str | None:
     """Run a command; returns what it said if it failed."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     except OSError as exc:
         return str(exc)
     return done.stderr.strip() or "failed" if done.returncode else None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.support.forkserver import Command, Fork, fork_server
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, until
 
 SERVER = Path(sys.executable).with_name("relay-server")
 CLIENT = Path(sys.executable).with_name("relay-client")
@@ -28,7 +28,7 @@ PORTS = range(20_000, 32_000)
 _claims: deque[socket.socket] = deque()
 MOST_CLAIMS = 100
 STOP_S = 25.0  # the server promises to end within 20
-COMMAND_S = 90.0
+COMMAND_S = 200.0
 
 Json = dict[str, Any]
 
@@ -139,7 +139,7 @@ class Running:
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    async def exit_status(self, within_s: float = STOP_S) -> int:
+    async def exit_status(self, within_s: float = LONG_S) -> int:
         """Wait until it ended by itself."""
         await until(lambda: not self.alive, within_s)
         assert self.process.returncode is not None

@@ -91,7 +91,7 @@ def docker_stack_config(**variables: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=200,
     )
 
 

@@ -402,7 +402,7 @@ with opened(folder, warn=told.append) as journal:
 print(told)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=200
     )
 
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,7 @@ begin(lambda: os.kill(os.getpid(), signal.SIGINT) or (lambda: print("ran")))
 )
 def test_while_a_command_is_loaded(before: str, status: int, output: str) -> None:
     command = [sys.executable, "-c", LOADING.format(before=before)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, output, "")
 

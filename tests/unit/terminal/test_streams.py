@@ -55,7 +55,7 @@ def run(out: int, size: int, then: str) -> tuple[int, str]:
             stdout=out,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
+            timeout=200,
         )
     finally:
         os.close(out)
@@ -103,7 +103,7 @@ def test_streams_that_were_never_opened_lead_nowhere(tmp_path: Path) -> None:
     )
     line = 'exec "$0" -c "$1" <&- >&- 2>&-'
 
-    ended = subprocess.run(["/bin/sh", "-c", line, sys.executable, program], cwd=ROOT, timeout=30)
+    ended = subprocess.run(["/bin/sh", "-c", line, sys.executable, program], cwd=ROOT, timeout=200)
 
     assert ended.returncode == 0
     assert (tmp_path / "database").read_text() == ""
@@ -172,7 +172,7 @@ def test_what_a_terminal_cannot_show_ends_nothing(encoding: str) -> None:
     environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding}
 
     ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, timeout=30
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, timeout=200
     )
 
     assert (ended.returncode, ended.stderr) == (0, b"")
