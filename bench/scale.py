@@ -1,6 +1,6 @@
 """Measures whether Relay's cost stays flat: from 1 to 1,000,000 stored events, and 1 to 50 readers.
 
-And what times to live, and the hand-off of a bot that is away, add to it.
+And what times to live, the hand-off of a bot that is away, and the looks for drift add to it.
 
 Every size has a server of its own, and all of them are up at once. In each round every load goes to
 one after the other, so that what slows the machine for a while falls on all sizes alike.
@@ -8,6 +8,7 @@ one after the other, so that what slows the machine for a while falls on all siz
 
 import argparse
 import json
+import shutil
 import socket
 import sys
 import time
@@ -149,29 +150,29 @@ def costs_of_a_delivery(figures: Figures, sizes: Sequence[int]) -> Figures:
 
 
 def policies(target: Target, folder: Path, plan: Plan) -> list[Figures]:
-    """The loads of `stored` on the largest store, without policies for bots that are away and with.
+    """The loads of `stored` on the largest store, without all that may follow a webhook, and with.
 
-    One server has both, so both find the same pages; policies are set and taken back in between.
+    That is times to live, a hand-off, and the looks for drift and at messages, which only a server
+    of its own can be without: so there are two, on copies of one store.
     """
-    place = folder / "store"
-    fill(target, {place: plan.size.stored[-1]})
-    with relay(place, target.port, RELAY_SERVER_SEARCH="off") as way:
-        wait_until_at_rest(way.processes["server"])
+    places = {WITHOUT: folder / "without", WITH: folder / "with"}
+    fill(target, {places[WITHOUT]: plan.size.stored[-1]})
+    shutil.copytree(places[WITHOUT], places[WITH])
+    with ExitStack() as stack:
+        ways = {}
+        for wanted, others in ((WITHOUT, {"BENCH_UNWATCHED": "1"}), (WITH, {})):
+            settings = {"RELAY_SERVER_SEARCH": "off", **others}
+            ways[wanted] = stack.enter_context(relay(places[wanted], target.port, None, **settings))
+            wait_until_at_rest(ways[wanted].processes["server"])
+        set_policies(ways[WITH])
+        return rounds(target, ways, STORED_LOADS, plan, measure)
 
-        def measure_set(target: Target, way: RelayWay, name: str, flags: Sequence[str]) -> Figures:
-            set_policies(way, name.endswith(f"/{WITH}"))
-            return measure(target, way, name, flags)
 
-        return rounds(target, {WITHOUT: way, WITH: way}, STORED_LOADS, plan, measure_set)
-
-
-def set_policies(way: RelayWay, wanted: bool) -> None:
+def set_policies(way: RelayWay) -> None:
     """Times to live, and a hand-off to a Chatwoot that nobody needs while the client reads."""
     link = {"chatwoot_url": "http://127.0.0.1:1", "chatwoot_account": 2, "chatwoot_token": "t"}
-    ttl = [["*", 1_800.0]] if wanted else []
-    control(way, "channels/chatwoot", {"ttl": ttl, **(link if wanted else {"chatwoot_url": ""})})
-    away = "handoff" if wanted else "queue"
-    control(way, "channels/chatwoot/subscriptions/developer", {"away": away})
+    control(way, "channels/chatwoot", {"ttl": [["*", 1_800.0]], **link})
+    control(way, "channels/chatwoot/subscriptions/developer", {"away": "handoff"})
 
 
 def control(way: RelayWay, path: str, fields: Mapping[str, object]) -> None:

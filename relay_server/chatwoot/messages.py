@@ -251,11 +251,7 @@ class Messages:
         chain, channel = self._chains.get(talk), talk[0]
         if chain is None or not chain.may_go_on(event.head.received_at):
             return False
-        first, told = chain.last, told_by(event)
-        if told is None or (channel, told.family) in self._firsts:
-            return False
-        if writer_of(event.body) != first.by or len(self._tasks) >= MAX_TRIALS:
-            return False
+        first = chain.last
         usual = ALWAYS_IN_A_ROW.get(first.by.partition(" ")[0], OTHERS_IN_A_ROW)
         suspects = [
             _OnTrial(self._store, self._hub, one, talk)
@@ -264,7 +260,11 @@ class Messages:
             and not one.config.paused
             and chain.length >= self._cleared.get((one.number, first.by), usual)
         ]
-        if not suspects:
+        # What costs most last: this is before any reader hears of the event.
+        if not suspects or len(self._tasks) >= MAX_TRIALS or writer_of(event.body) != first.by:
+            return False
+        told = told_by(event)
+        if told is None or (channel, told.family) in self._firsts:
             return False
         self._hear(event)
         for suspect in suspects:
