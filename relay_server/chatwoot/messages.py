@@ -33,7 +33,6 @@ from relay_server.store.feed import EventsStored, SubscriptionGone
 from relay_server.store.interface import Store
 from relay_server.values import (
     LOOPS,
-    Channel,
     ChannelNumber,
     Event,
     Subscription,
@@ -136,6 +135,7 @@ class Messages:
         self._clock = clock
         self._due = deque[Event](maxlen=MOST_AT_ONCE)
         self._wake = asyncio.Event()
+        self._doubled: dict[ChannelNumber, tuple[_First, Event]] = {}  # to be noted
         self._firsts: dict[tuple[ChannelNumber, bytes], _First] = {}
         self._chains: dict[tuple[ChannelNumber, str], Chain] = {}
         self._trials: dict[tuple[ChannelNumber, str], Trial] = {}
@@ -161,11 +161,13 @@ class Messages:
             await self._wake.wait()
             await asyncio.sleep(LOOK_S)
             self._wake.clear()
-            for _ in range(len(self._due)):
-                try:
-                    await self._look(self._due.popleft())
-                except Exception as exc:  # what a body may do to it must not end the server
-                    log.error("a message was not looked at", exc_info=exc)
+            try:
+                while self._due:
+                    self._hear(self._due.popleft())
+                while self._doubled:
+                    await self._note_twice(*self._doubled.popitem()[1])
+            except Exception as exc:  # what a body may do to it must not end the server
+                log.error("a message was not looked at", exc_info=exc)
 
     async def close(self) -> None:
         """Listen no more, and try nothing."""
@@ -191,9 +193,9 @@ class Messages:
         if talk in self._trials:
             self._hear(event)
             return
-        for due in self._due:  # what this one may go on
-            if (due.channel, due.head.key) == talk:
-                self._hear(due)
+        for due in [one for one in self._due if (one.channel, one.head.key) == talk]:
+            self._due.remove(due)
+            self._hear(due)  # what this one may go on
         if not self._begin_trial(talk, event):
             self._due.append(event)
             self._wake.set()
@@ -201,23 +203,20 @@ class Messages:
     def _gone(self, change: SubscriptionGone) -> None:
         self._twice.pop(change.subscription, None)
 
-    async def _look(self, event: Event) -> None:
-        channel, first = self._store.catalog.numbered(event.channel), self._hear(event)
-        if channel is not None and first is not None:
-            await self._note_twice(channel, first, event)
-
-    def _hear(self, event: Event) -> _First | None:
-        """Take a message into its conversation; the event that told it before, if one did."""
+    def _hear(self, event: Event) -> None:
+        """Take a message into its conversation, unless an event told it before."""
         head, told = event.head, told_by(event)
-        if told is not None:
-            family = event.channel, told.family
-            first = self._firsts.get(family)
-            if first is not None and head.received_at - first.received_at <= TOGETHER_MS:
-                return first if first.sequence != head.sequence else None
+        if told is None:
+            return
+        family = event.channel, told.family
+        first = self._firsts.get(family)
+        if first is None or head.received_at - first.received_at > TOGETHER_MS:
             first = _First(head.sequence, head.id, head.received_at)
             _keep(self._firsts, family, first, MAX_FAMILIES)
             self._follow(event)
-        return None
+        elif first.sequence != head.sequence:
+            self._doubled[event.channel] = first, event
+            self._wake.set()
 
     def _follow(self, event: Event) -> None:
         head, by = event.head, writer_of(event.body)
@@ -231,10 +230,10 @@ class Messages:
         else:
             _keep(self._chains, talk, Chain(said), MAX_TALKS)
 
-    async def _note_twice(self, channel: Channel, first: _First, event: Event) -> None:
+    async def _note_twice(self, first: _First, event: Event) -> None:
         """Keep who gets both, unless that was looked at a moment ago."""
-        now = self._clock.monotonic()
-        if self._looked_at.get(channel.number, -AGAIN_S) > now - AGAIN_S:
+        channel, now = self._store.catalog.numbered(event.channel), self._clock.monotonic()
+        if channel is None or self._looked_at.get(channel.number, -AGAIN_S) > now - AGAIN_S:
             return
         self._looked_at[channel.number] = now
         twice, document = _Twice((first.id, event.head.id), now + TWICE_S), Document(event)
