@@ -153,6 +153,7 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
     except StoreBroken:
         if not ending.store_broken:  # it could not even be opened
             raise
+    log.info("stopped")
     return ending.status()
 
 

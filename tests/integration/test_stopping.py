@@ -107,6 +107,7 @@ async def test_what_the_target_has_at_a_stop_is_finished_and_comes_once(
     await until(lambda: "stopping" in relay.server.errors)
     goes_on.set()
     await ends_in_time(relay)
+    assert "stopped" in relay.server.errors.splitlines()[-1]
     await relay.start()
     await relay.send(message(relay.send_token, 9, 1))
     await target.received(5)
