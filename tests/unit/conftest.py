@@ -1,4 +1,7 @@
-"""Both programs run on uvloop where it exists: what touches sockets is tested on both loops."""
+"""Both programs run on uvloop where it exists: what touches sockets is tested on both loops.
+
+Files that are named for PostgreSQL ask one, but for a few of their tests.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,11 @@ ON_BOTH = {
     "test_poster",
     "test_url_push",
 }
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "postgres" in item.path.stem:
+        item.add_marker("postgres")
 
 
 def pytest_asyncio_loop_factories(

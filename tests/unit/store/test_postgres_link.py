@@ -25,8 +25,6 @@ from tests.support.postgres import programs, shared_cluster
 from tests.support.processes import free_port
 from tests.support.waiting import LONG_S, Stopwatch, until
 
-pytestmark = pytest.mark.postgres
-
 SECRET = "hunter2"
 CANCEL = (80_877_102).to_bytes(4, "big")  # in place of a version of the protocol
 PLAIN = "postgresql://postgres@127.0.0.1:{}/postgres?sslmode=disable&gssencmode=disable"

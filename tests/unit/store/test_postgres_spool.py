@@ -29,8 +29,6 @@ from tests.support.postgres import database_of, patient, programs
 from tests.support.stores import make_channel
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.postgres
-
 ROOM = 1 << 20
 
 

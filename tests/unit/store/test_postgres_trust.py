@@ -69,7 +69,6 @@ def test_what_keeps_them_is_taken(link: FakeLink, allow_async: bool) -> None:
     check(cast(Link, link), allow_async=allow_async)
 
 
-@pytest.mark.postgres
 def test_a_real_one_is_asked_what_it_knows() -> None:
     """The tests' own, which keeps nothing."""
     if programs() is None:
