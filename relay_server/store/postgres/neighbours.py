@@ -180,6 +180,8 @@ class Neighbours:
         self._reading: asyncio.Task[None] | None = None
         feed.listen(SubscriptionChanged, self._subscription_changed)
         feed.listen(SubscriptionGone, self._subscription_gone)
+        for kind in CATALOGUE:
+            feed.listen(kind, self._outdated)
         self.on_measured: Callable[[int, int], None] = lambda _held, _size: None
         self._heard_at = time.monotonic()
         self._ended = threading.Event()
@@ -329,6 +331,7 @@ class Neighbours:
                 return  # the next look finds it again
             if not self._stale:  # else it may be older than what was heard meanwhile
                 self._become(found)
+                self._stale = False
 
     def _become(self, found: Catalogue) -> None:
         for change in (*differences(self._cache.catalog, found), *self._moved(found)):
@@ -343,6 +346,10 @@ class Neighbours:
             if _as_set(self._subscriptions.get(number)) != _as_set(subscription):
                 yield SubscriptionChanged(subscription)
                 yield ReplaysChanged(number)
+
+    def _outdated(self, _: Change) -> None:
+        """What is being read may not have it yet."""
+        self._stale = True
 
     def _subscription_changed(self, change: SubscriptionChanged) -> None:
         self._subscriptions[change.subscription.number] = change.subscription
