@@ -11,14 +11,15 @@ import pytest
 
 from tests.faults.conftest import Judged
 from tests.faults.postgres.conftest import DATABASE, Opening
-from tests.faults.postgres.test_database_away import AWAY_S, TIMES, check, drained, spooled
+from tests.faults.postgres.test_database_away import AWAY_S, check, drained, spooled
 from tests.support.postgres import Cluster
 from tests.support.proxy import Link, open_proxy
 from tests.support.seeds import short_or_deep
 
 pytestmark = pytest.mark.slow
 
-MANY = short_or_deep(60, 400)
+TIMES = short_or_deep(1, 3)
+MANY = short_or_deep(60, 200)
 HEAVY = "SELECT count(*) FROM generate_series(1, 30000000) AS one (n) WHERE n % 7 = 3"
 
 
@@ -109,4 +110,4 @@ async def test_the_network_to_it_fails(
                     await drained(trial.relay)
                 await talk.accepts(MANY)
             assert client.alive, client.errors
-            await check(trial, judged, f"the network to PostgreSQL {how}")
+            await check(trial, judged, f"the network to PostgreSQL {how}", TIMES)
