@@ -95,7 +95,7 @@ class Database:
     def wipe(self) -> None:
         """Overwrite what is dropped from now on, and have the file rebuilt when it is closed.
 
-        That is for free pages from before.
+        That is for free pages from before, and for what SQLite left where it moved a row.
         """
         if self.bodies.current == CLEAR:
             self.connection.pragma("secure_delete", True)

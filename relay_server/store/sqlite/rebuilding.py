@@ -1,8 +1,8 @@
 """Leave nothing of bodies that are stored under no key any more.
 
 SQLite overwrites what was in the clear where it stood, but free pages may hold what was deleted
-before. So a database that is not large is rebuilt when it is opened or closed next; a larger one by
-backup and restore.
+before, and others a little of what it moved. So a database that is not large is rebuilt when it is
+opened or closed next; a larger one by backup and restore.
 """
 
 from __future__ import annotations
