@@ -16,22 +16,24 @@ OUTCOMES = (
     *(N_("target down"), N_("target lost"), N_("not started"), N_("network"), N_("timeout")),
     *(N_("refused"), N_("expired"), N_("taken over"), N_("same message"), N_("hand off")),
 )
+STATES = {
+    "pending": N_("waiting"),
+    "under_way": N_("under way"),
+    "waiting": N_("retrying"),
+    "delivered": N_("delivered"),
+    "dead": N_("dead"),
+    "discarded": N_("discarded"),
+    "skipped": N_("skipped"),
+    "expired": N_("expired"),
+}
 UNDECIDED = ("pending", "under_way")  # states of a delivery that say nothing of its target
 
 
 def state_of(delivery: str, attempt: int) -> str:
     """Say a delivery's state, as the API names it, after so many attempts."""
-    words = {
-        "pending": _("waiting"),
-        "under_way": _("under way"),
-        "waiting": _("retrying") if attempt else _("waiting"),
-        "delivered": _("delivered"),
-        "dead": _("dead"),
-        "discarded": _("discarded"),
-        "skipped": _("skipped"),
-        "expired": _("expired"),
-    }
-    return words.get(delivery, delivery)
+    if delivery == "waiting" and not attempt:
+        return _("waiting")
+    return _(STATES[delivery]) if delivery in STATES else delivery
 
 
 def outcome_of(kind: str) -> str:

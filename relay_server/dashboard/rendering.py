@@ -22,8 +22,8 @@ from relay_server.dashboard.assets import assets, sentences
 from relay_server.web.context import CONTEXT
 from relay_server.web.language import ENGLISH, LANGUAGES, language_of
 from relay_terminal.retold import retold
-from relay_terminal.states import outcome_of
-from relay_terminal.words import _, counted, plural
+from relay_terminal.states import outcome_of, state_of
+from relay_terminal.words import _, catalogue, counted, plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,6 +42,7 @@ UNSEEN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068
 BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari")
 SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
 NEWLINE = "\n\t"
+MAX_SENTENCES = 2_048  # that are kept as markup: the templates have a few hundred, in each language
 # A path cannot hold what browsers and proxies take out of one. `rows.js` has the same rule.
 UNHOLDABLE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
@@ -101,6 +102,7 @@ def templates() -> Environment:
         "browser": browser,
         "retold": retold,
         "outcome": outcome_of,
+        "state_word": functools.partial(state_of, attempt=1),
         "number": counted,
     }
     return made
@@ -108,9 +110,16 @@ def templates() -> Environment:
 
 def _filled(text: str, /, **fields: object) -> Markup:
     """A sentence in the page's language: it is text, and so are fields that are no markup yet."""
+    said = _escaped(catalogue(), text)
+    return said.format(**fields) if fields else said
+
+
+@functools.lru_cache(MAX_SENTENCES)
+def _escaped(_catalogue: object, text: str) -> Markup:
+    """A sentence of the catalogue that is spoken, as markup: a page of a list says some 800."""
     from markupsafe import escape
 
-    return escape(_(text)).format(**fields)
+    return escape(_(text))
 
 
 def talk_path(channel: str, key: str) -> str:

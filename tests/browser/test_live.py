@@ -11,7 +11,7 @@ from tests.support.chatwoot import message
 from tests.support.relay import Relay
 from tests.support.target import BROKEN, Target, always
 
-MOST_ROWS = 150  # that a list holds
+MOST_ROWS = 100  # that a list holds
 MOST_STATES = 4  # that a row shows
 MAX_NODES = 8_000  # of a page, whatever comes
 

@@ -7,7 +7,7 @@ import { localTime } from "./time.js";
  * top, with nothing in hand, the list follows; else a pill counts, and what one looks at stays put.
  */
 const DRAW_MS = 120; // longer than the 100 ms between two messages of the feed: two make one drawing
-const MOST = 150; // three pages of the list; for older ones it has a link
+const MOST = 100; // two pages of the list, as each costs in every drawing; to older ones a link leads
 const MOST_STATES = 4; // that a row shows
 const FEW = 3; // rows that may come with a fade; of more each frame of it would cost
 const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
@@ -145,7 +145,7 @@ export class Rows {
   }
 
   get rows() {
-    return [...this.list.children].filter((row) => row.dataset.eventId);
+    return all("[data-event-id]", this.list);
   }
 
   /** Take rows out; the link to older events leads to them. @param {HTMLElement[]} rows */
@@ -155,8 +155,8 @@ export class Rows {
       this.shown.delete(row.dataset.eventId);
       row.remove();
     }
-    const [older, last] = [one("a[rel=next]"), this.rows.at(-1)];
-    if (!rows.length || !older || !last) return;
+    const [older, last] = rows.length ? [one("a[rel=next]"), this.rows.at(-1)] : [];
+    if (!older || !last) return;
     const query = new URLSearchParams(older.search);
     query.set("before", last.dataset.sequence);
     older.search = String(query);
@@ -177,29 +177,28 @@ export class Rows {
     const facts = event.facts ?? {};
     row.dataset.eventId = event.id;
     row.dataset.sequence = event.sequence;
-    const link = one(".row-link", row);
+    const [first, kind, talk, who, says, states] = row.children;
+    const link = first.firstElementChild;
     link.setAttribute("href", `${BASE}events/${encodeURIComponent(event.id)}`);
-    const box = one("input", row);
-    box.name = event.id;
-    const time = one("time", row);
+    first.lastElementChild.name = event.id;
+    const time = link.firstElementChild;
     const at = new Date(event.received_at);
     time.setAttribute("datetime", at.toISOString());
     time.setAttribute("title", at.toISOString());
     time.textContent = localTime(at);
-    const kind = one(".c-kind", row);
-    say(one("bdi", kind), event.kind || `${event.method} ${event.request_target}`);
+    say(kind.firstElementChild, event.kind || `${event.method} ${event.request_target}`);
     const direction = facts.private ? ["private", _("private note")] : DIRECTIONS[facts.direction];
     if (direction) kind.prepend(mark(...direction));
     if (event.key) {
-      const talk = document.createElement("a");
-      talk.href = talkPath(event.channel, event.key);
-      talk.tabIndex = -1;
-      say(talk, event.key.slice(event.key.indexOf("/") + 1) || event.key);
-      one(".c-conv", row).append(talk);
+      const to = document.createElement("a");
+      to.href = talkPath(event.channel, event.key);
+      to.tabIndex = -1;
+      say(to, event.key.slice(event.key.indexOf("/") + 1) || event.key);
+      talk.append(to);
     }
-    say(one(".c-who", row), facts.name ?? "");
-    say(one(".c-says", row), facts.says ?? "");
-    one(".c-states", row).replaceChildren(...(event.deliveries ?? []).slice(0, MOST_STATES).map(stateOf));
+    say(who, facts.name ?? "");
+    say(says, facts.says ?? "");
+    states.replaceChildren(...(event.deliveries ?? []).slice(0, MOST_STATES).map(stateOf));
     return row;
   }
 
