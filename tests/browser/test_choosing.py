@@ -39,6 +39,20 @@ async def test_chosen_rows_are_replayed_together_and_nothing_moves_meanwhile(
     assert {*target.event_ids[5:]} == {ids[0], ids[2]}
 
 
+async def test_a_phone_has_a_bar_for_chosen_rows_once_there_are_some(
+    page: Page, ids: list[str]
+) -> None:
+    await page.set_viewport_size({"width": 360, "height": 740})
+    bar = page.locator("#chosen")
+    await expect(bar).to_be_hidden()
+    await page.locator(f"[data-event-id={ids[0]}]").get_by_role("checkbox").check()
+    await expect(bar).to_be_in_viewport(ratio=1)
+    box, rail = await bar.bounding_box(), await page.locator(".rail").bounding_box()
+    assert box is not None and rail is not None
+    assert box["y"] + box["height"] <= rail["y"] + 1
+    assert box["height"] < 64  # a line of controls that fingers reach
+
+
 async def test_rows_are_chosen_and_replayed_without_javascript(
     relay: Relay, browser: Browser, token: str, target: Target, ids: list[str]
 ) -> None:

@@ -224,8 +224,8 @@ async def test_of_many_that_come_while_one_reads_the_newest_are_kept(
     await lists(page, ids[: -MOST_ROWS - 1 : -1])
     assert await page.evaluate("document.querySelectorAll('*').length") <= MAX_NODES
     await expect(page.locator(".row.new")).to_have_count(0)  # so many do not fade in
-    drawn = "uses => uses.every(use => document.querySelector(use.getAttribute('href')))"
-    assert await page.locator("[data-rows] .state use").evaluate_all(drawn)
+    drawn = "marks => marks.length > 0 && marks.every(mark => mark.childElementCount > 0)"
+    assert await page.locator("[data-rows] .state svg").evaluate_all(drawn)
 
 
 async def test_what_came_while_one_was_away_stands_above_a_line(relay: Relay, page: Page) -> None:

@@ -28,6 +28,12 @@ const themeSwitch = () => {
   });
 };
 
+/** On a phone the rail is a bar that scrolls: where one is, is in it. */
+const showPlace = () => {
+  const place = one(".rail [aria-current]");
+  if (place) place.parentElement.scrollLeft = place.offsetLeft - place.offsetWidth / 2;
+};
+
 // The one place where text becomes markup: pages of this origin, which the server has escaped.
 const partials = globalThis.trustedTypes?.createPolicy("relay-partials", { createHTML: (text) => text });
 
@@ -152,6 +158,7 @@ const liveOverview = () =>
 
 enliven();
 themeSwitch();
+showPlace();
 listenToKeys();
 loginByLink();
 editing();

@@ -4,7 +4,10 @@ import { BASE, _, all, one } from "./dom.js";
 const MINUTE_MS = 60_000;
 const BAR = 4; // width of a minute of the pulse, in its own units
 
-/** How many rows are chosen stands in the button; with none there is nothing to press. @param {HTMLElement} list */
+/**
+ * How many rows are chosen stands in the button; with none there is nothing to press, and phones show
+ * no bar. @param {HTMLElement} list
+ */
 export const chooseRows = (list) => {
   const button = one("#chosen button");
   if (!button || !one("#chosen option")) return; // nobody gets it
@@ -12,6 +15,7 @@ export const chooseRows = (list) => {
   const count = () => {
     const number = all(":checked", list).length;
     button.disabled = !number;
+    button.form.toggleAttribute("data-any", number > 0);
     button.title = number ? "" : _("Choose rows first: with their boxes, or x");
     button.textContent = number ? `${text} (${number})` : text;
   };

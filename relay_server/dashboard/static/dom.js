@@ -29,10 +29,12 @@ export const say = (element, text) => {
   if (element) element.textContent = shown(text);
 };
 
-/** A mark of the page's sprite, with a word for who does not see it. @param {string} name @param {string} word */
+/**
+ * A mark of the page's sprite, with a word for who does not see it. It is a copy: a `<use>` has a tree
+ * of its own, and a list of many is drawn again and again. @param {string} name @param {string} word
+ */
 export const mark = (name, word) => {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("class", `mark mark-${name}`);
   svg.setAttribute("width", "14");
   svg.setAttribute("height", "14");
@@ -40,8 +42,6 @@ export const mark = (name, word) => {
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", word);
   } else svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(space, "use");
-  use.setAttribute("href", `#${name}`);
-  svg.append(use);
+  svg.append(...document.getElementById(name).cloneNode(true).children);
   return svg;
 };
