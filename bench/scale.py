@@ -175,14 +175,14 @@ def set_policies(way: RelayWay) -> None:
     control(way, "channels/chatwoot/subscriptions/developer", {"away": "handoff"})
 
 
-def control(way: RelayWay, path: str, fields: Mapping[str, object]) -> None:
-    """Change something by the API that a server's commands use."""
+def control(way: RelayWay, path: str, fields: Mapping[str, object], method: str = "PATCH") -> None:
+    """Change or make something by the API that a server's commands use."""
     connection = HTTPConnection("localhost")
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(str(way.folder / "data" / "control.sock"))
-    connection.request("PATCH", f"/api/v1/{path}", json.dumps(fields))
+    connection.request(method, f"/api/v1/{path}", json.dumps(fields))
     answer = connection.getresponse()
-    if answer.status != 200:
+    if answer.status not in (200, 201):
         raise BenchError(f"{path} was not set: {answer.read().decode()}")
     connection.close()
 

@@ -21,7 +21,7 @@ from bench import bounds, report
 from bench.bounds import Bound
 from bench.errors import BenchError
 from bench.run import exit_status, say
-from bench.scale import fill, wait_until_at_rest
+from bench.scale import control, fill, wait_until_at_rest
 from bench.scenarios import Figures, Target, post, target_running, warm_up
 from bench.strains import LIVE_RATE, arrived, at
 from bench.usage import usage
@@ -29,6 +29,7 @@ from bench.ways import RelayWay, relay_server
 
 SIZES, QUICK = (100_000, 1_000_000), (20_000,)
 ASKED = 20  # times each question, after one to warm up
+GUESSED = 200  # times a name, in turn with another
 WALK_S = 10.0  # for a filter that fits no event, which is looked for in all of them
 LEVEL_WITHIN_S = 1_500.0
 OFF_S = 5.0  # that a server without an index is looked at
@@ -90,7 +91,18 @@ def _asked(target: Target, way: RelayWay, number: int) -> Figures:
         asked = {k: str(number // 2) if v == "half" else v for k, v in query.items()}
         times = [_ask(way, urlencode(asked))[0] for _ in range(ASKED + 1)]
         figures[f"{name}, ms"] = statistics.median(times[1:])
-    return figures | _walked(way) | _delivered_beside(target, way)
+    return figures | _walked(way) | _guessed(way) | _delivered_beside(target, way)
+
+
+def _guessed(way: RelayWay) -> Figures:
+    """How an answer of a channel of others differs in time from one of none at all."""
+    control(way, "channels", {"name": "others"}, "POST")
+    times = {"others": list[float](), "nowhere": list[float]()}
+    for number in range(GUESSED):
+        for name in sorted(times, reverse=number % 2 == 1):
+            times[name].append(_timed(way, urlencode({"channel": name, "q": "bolo"}))[0])
+    medians = sorted(statistics.median(took) for took in times.values())
+    return {"a channel of others to none, x": medians[1] / medians[0]}
 
 
 def _delivered_beside(target: Target, way: RelayWay) -> Figures:
@@ -145,6 +157,13 @@ def _wait_until_level(way: RelayWay, number: int) -> None:
 
 def _ask(way: RelayWay, query: str) -> tuple[float, dict[str, Any]]:
     """Milliseconds until the whole answer is there, and the answer."""
+    took_ms, status, body = _timed(way, query)
+    if status != 200:
+        raise BenchError(f"{query} was answered {status}: {body.decode()}")
+    return took_ms, json.loads(body)
+
+
+def _timed(way: RelayWay, query: str) -> tuple[float, int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", way.port, timeout=30)
     began = time.perf_counter()
     headers = {"Authorization": f"Bearer {way.subscribe_token}"}
@@ -153,9 +172,7 @@ def _ask(way: RelayWay, query: str) -> tuple[float, dict[str, Any]]:
     body = answer.read()
     took_ms = 1e3 * (time.perf_counter() - began)
     connection.close()
-    if answer.status != 200:
-        raise BenchError(f"{query} was answered {answer.status}: {body.decode()}")
-    return took_ms, json.loads(body)
+    return took_ms, answer.status, body
 
 
 def _size(folder: Path, name: str) -> int:
@@ -180,6 +197,8 @@ def _bounds() -> list[Bound]:
         made.append(Bound(f"{number:,}: {slowest}", "search", f"{number}/{slowest}", 50, "ms"))
         beside = "end to end p99 beside a rare filter, x"
         made.append(Bound(f"{number:,}: {beside}", "search", f"{number}/{beside}", 1.3, "x"))
+        guess = "a channel of others to none, x"
+        made.append(Bound(f"{number:,}: {guess}", "search", f"{number}/{guess}", 1.1, "x"))
     return made
 
 

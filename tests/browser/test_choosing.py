@@ -48,7 +48,8 @@ async def test_a_phone_has_a_bar_for_chosen_rows_once_there_are_some(
     await page.locator(f"[data-event-id={ids[0]}]").get_by_role("checkbox").check()
     await expect(bar).to_be_in_viewport(ratio=1)
     box, rail = await bar.bounding_box(), await page.locator(".rail").bounding_box()
-    assert box is not None and rail is not None
+    assert box is not None
+    assert rail is not None
     assert box["y"] + box["height"] <= rail["y"] + 1
     assert box["height"] < 64  # a line of controls that fingers reach
 

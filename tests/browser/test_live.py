@@ -38,6 +38,29 @@ async def test_webhooks_appear_newest_first_without_a_reload(relay: Relay, page:
     assert await page.evaluate("window.same")
 
 
+async def test_a_page_that_becomes_live_is_not_asked_for_again(
+    relay: Relay, page: Page, seen: Seen
+) -> None:
+    seen.requests.clear()
+    await open_list(relay, page)
+    ids = list[str]()
+    for number in range(3):  # one after the other: a second look would not wait for so long
+        ids.insert(0, await send(relay, number))
+        await lists(page, ids)
+    assert [url for url in seen.requests if url.endswith("/channels/chatwoot")] == [
+        f"{relay.url}/channels/chatwoot"
+    ]
+
+
+async def test_the_rail_counts_what_is_refused_meanwhile(relay: Relay, page: Page) -> None:
+    await open_list(relay, page)
+    refused = page.locator(".rail [data-go=r]")
+    await expect(refused.locator(".count")).to_have_count(0)
+    assert (await relay.send(message("wrong", 318, 1))).status == 401
+    await expect(refused.locator(".count")).to_have_text("1")
+    await expect(page.locator(".rail [data-go=l]")).to_have_attribute("aria-current", "page")
+
+
 async def test_a_list_of_a_filter_gets_what_it_means_alone(relay: Relay, page: Page) -> None:
     await open_list(relay, page, "?q=conv%3A7")
     await send(relay, 1, 8)
@@ -225,7 +248,7 @@ async def test_of_many_that_come_while_one_reads_the_newest_are_kept(
     assert await page.evaluate("document.querySelectorAll('*').length") <= MAX_NODES
     await expect(page.locator(".row.new")).to_have_count(0)  # so many do not fade in
     drawn = "marks => marks.length > 0 && marks.every(mark => mark.childElementCount > 0)"
-    assert await page.locator("[data-rows] .state svg").evaluate_all(drawn)
+    assert await page.locator("[data-rows] .mark").evaluate_all(drawn)
 
 
 async def test_what_came_while_one_was_away_stands_above_a_line(relay: Relay, page: Page) -> None:

@@ -78,14 +78,16 @@ const atMostEach = (milliseconds, call) => {
   };
 };
 
-/** Put what changed of the page's parts in place, but for one that somebody is in. */
-const refresh = atMostEach(LOAD_AGAIN_MS, async () => {
-  const fresh = await fetched(location.href);
+/** Put what changed of the page's parts in place, but for one that somebody is in. @param {string} href */
+const renew = async (href) => {
+  const fresh = await fetched(href);
   for (const part of all("[data-part]")) {
-    const other = one(`[data-part="${part.dataset.part}"]`, fresh);
+    const other = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, fresh);
     if (other && !part.contains(document.activeElement) && part.outerHTML !== other.outerHTML) part.replaceWith(other);
   }
-});
+};
+
+const refresh = atMostEach(LOAD_AGAIN_MS, () => renew(location.href));
 
 /** @param {string} [home] Address of the list, where an event beside it has the page's. */
 const liveList = (home) => {
@@ -108,7 +110,9 @@ const liveList = (home) => {
       again();
     } else rows.add(event);
   };
+  const counts = atMostEach(LOOK_LATER_MS, () => renew(pane.home)); // those of the rail
   const changed = (delivery) => {
+    if (delivery.state === "dead") counts();
     if (delivery.event === pane.shown) refresh();
     if (delivery.channel === page.channel) rows.changed(delivery);
   };
@@ -118,7 +122,7 @@ const liveList = (home) => {
     rows.skip(hole);
     look();
   };
-  new Feed(page.position, { event: add, delivery: changed, gap }, look);
+  new Feed(page.position, { event: add, delivery: changed, gap, refused: counts }, look);
   return pane;
 };
 
