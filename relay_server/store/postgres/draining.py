@@ -32,7 +32,7 @@ from relay_server.store.sql.positions import sequence_of
 
 log = structlog.get_logger()
 
-DRAIN_S = 2.0  # for some webhooks of a spool to be stored by one call
+DRAIN_S = 2.0  # for some webhooks of a spool to be stored, or for what is said of them
 TURN_S = 0.05  # between two looks whether it is this one's turn
 AGAIN_S = 0.3  # until it is tried again, on average: that it is not at once is what counts
 FULL_AGAIN_S = 5.0  # the same for a full disk: each try takes a little of what is left for its log
@@ -124,7 +124,8 @@ class Draining:
         return not self._spool.waiting or time.monotonic() > self._ends_at
 
     def _drain(self, link: Link) -> None:
-        count = 0
+        count, usual_s = 0, link.limit_s
+        link.limit_s = DRAIN_S
         self._turns.back()
         while rows := self._next(link):
             count += len(rows)
@@ -134,6 +135,7 @@ class Draining:
             log.info("what was spooled is stored", events=count, refused=self._spool.refused)
             self._turns.over(link)
         self._needed.clear()
+        link.limit_s = usual_s
         if not self._give(link):  # more came
             self._needed.set()
             link.close()

@@ -170,6 +170,7 @@ class Link:
         reading: Nothing is to be written.
 
     Attributes:
+        limit_s: As given; for the calls that follow it may be another.
         deadline: When the call that is under way is to have been answered; monotonic seconds.
         timeline: Of its primary: each that is promoted has a higher one than whom it follows.
 
@@ -190,7 +191,7 @@ class Link:
     ) -> None:
         self.place = place
         self.deadline = math.inf
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._watch = watch
         self._let_go = False  # somebody ended the wait for the standby
         settings = {
@@ -279,7 +280,7 @@ class Link:
 
     @contextmanager
     def _call(self, within_s: float | None = None) -> Iterator[None]:
-        self.deadline = time.monotonic() + (self._limit_s if within_s is None else within_s)
+        self.deadline = time.monotonic() + (self.limit_s if within_s is None else within_s)
         try:
             with self._translated():
                 yield
