@@ -74,7 +74,14 @@ async def open_context(
     bodies = body_keys(settings)
     database = settings.store_secret, settings.store_allow_async == "on"
     store = await open_store(
-        url, settings.data_dir, on_broken, limit, bodies, *database, settings.spool_max_bytes
+        url,
+        settings.data_dir,
+        on_broken,
+        limit,
+        bodies,
+        *database,
+        settings.spool_max_bytes,
+        settings.replica_url,
     )
     store.space.listen(lambda space: metrics.store_taking.set(space.taking))
     metrics.spooled.set_function(lambda: store.space.spooled)

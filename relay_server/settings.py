@@ -104,6 +104,12 @@ class ServerSettings(BaseSettings):
         description="What webhooks may take on this machine's disk while the database of the store"
         " is away, 256 MiB; above it they are refused. 0 for none: then they are refused at once.",
     )
+    replica_url: str = Field(
+        "",
+        description="Where other servers of the same PostgreSQL reach this one, such as"
+        " http://10.0.0.7:8802: clients that share a subscription are handed on to the one that"
+        " reads it. Without it each server's clients share among themselves.",
+    )
     search: Literal["on", "off"] = Field(
         "on",
         description="Whether events are indexed, in search.db in the data dir; without it filters"
@@ -231,7 +237,7 @@ class ServerSettings(BaseSettings):
             raise ValueError(str(exc)) from exc
         return allowed
 
-    @field_validator("public_url")
+    @field_validator("public_url", "replica_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
         if not value:

@@ -72,6 +72,7 @@ log = structlog.get_logger()
 TICK_S = 1.0  # between two looks at leases, retries and heartbeats
 AFTER_ERROR_S = 5.0  # within which a client comes back after an error of the server's
 DRAIN_LOOK_S = 0.02  # how often a server that stops looks if anything is still under way
+SHARED_ELSEWHERE = "another server has those that share it"
 GONE_AWAY_S = 1.0  # after which whoever read what was deleted may ask anew
 
 
@@ -427,8 +428,18 @@ class Hub:
         """Give up what another hub claimed after this one; its own claims find nothing served."""
         self._joins.claimed(change)
         self._absences.back(change.reader)
-        served = self._served.get(change.reader)
-        if served is not None and served.reader.claim.epoch < change.epoch:
+        self._give_up(change)
+
+    def _give_up(self, claimed: Claimed) -> None:
+        """Stop what another hub reads now; those that share come back, and are served by that."""
+        served = self._served.get(claimed.reader)
+        if served is None or served.reader.claim.epoch >= claimed.epoch:
+            return
+        if served.shared and claimed.shared:
+            self._stop(claimed.reader)
+            for peer in list(served.peers):
+                peer.go_away(SHARED_ELSEWHERE, GONE_AWAY_S)
+        else:
             self._lose(served.reader.subscription, host="")
 
     def _promoted(self, _change: Promoted) -> None:
@@ -437,7 +448,8 @@ class Hub:
         stopped = list[Stopped]()
         for number, served in list(self._served.items()):
             self._stop(number)
-            stopped.append(Stopped(served.reader.subscription, served.reader.claim, served.peers))
+            reader = served.reader
+            stopped.append(Stopped(reader.subscription, reader.claim, served.peers, served.shared))
         if stopped:
             self._promotions.begin_anew(stopped)
 
@@ -481,7 +493,7 @@ class Hub:
         # First, so that the old reader sends nothing once the new one may.
         self._lose(subscription, peer.host, but=peer)
         joining.number = subscription.number
-        claim = await self._store.claim(subscription.number)
+        claim = await self._store.claim(subscription.number, shared=share)
         subscription = joining.changed or subscription
         channel = self._store.catalog.channels.get(subscription.channel)
         if claim is None or channel is None:
@@ -494,8 +506,8 @@ class Hub:
         reader = Reader(self._store, channel, subscription, claim, *parts, gate)
         self._served[subscription.number] = _Served(reader, [peer], share)
         self._by_channel[channel.number][reader] = None
-        if joining.epoch > claim.epoch:  # another hub was faster, and this one is told no more
-            self._lose(subscription, host="")
+        if joining.claimed is not None:  # another hub was faster, and this one is told no more
+            self._give_up(joining.claimed)
         return reader
 
     def _lose(self, subscription: Subscription, host: str, but: Peer | None = None) -> None:

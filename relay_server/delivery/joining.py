@@ -18,14 +18,14 @@ class Joining:
 
     Attributes:
         number: Set while it is being claimed.
-        epoch: The newest claim that was heard of since, of this hub or another.
+        claimed: The newest claim that was heard of since, of this hub or another.
         changed: How it is set now, if somebody changed it.
         void: What was claimed since then is not to be relied on.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     number: SubscriptionNumber | None = None
-    epoch: int = 0
+    claimed: Claimed | None = None
     changed: Subscription | None = None
     void: bool = False
 
@@ -41,7 +41,7 @@ class Joins:
         """Have nobody else join a subscription meanwhile, and hear what is changed of it."""
         joining = self._known.setdefault((channel, name), Joining())
         async with joining.lock:
-            joining.epoch, joining.changed, joining.void = 0, None, False
+            joining.claimed, joining.changed, joining.void = None, None, False
             try:
                 yield joining
             finally:
@@ -60,5 +60,7 @@ class Joins:
     def claimed(self, change: Claimed) -> None:
         """A subscription has a new claim."""
         for joining in self._known.values():
-            if joining.number == change.reader:
-                joining.epoch = max(joining.epoch, change.epoch)
+            if joining.number != change.reader:
+                continue
+            if joining.claimed is None or joining.claimed.epoch < change.epoch:
+                joining.claimed = change

@@ -39,11 +39,12 @@ class Reading(Protocol):
 
 
 class Stopped(NamedTuple):
-    """A reader that stopped, and whom it served."""
+    """A reader that stopped, and whom it served; those that share come back in any case."""
 
     subscription: Subscription
     claim: Claim
     peers: Sequence[Reading]
+    shared: bool
 
 
 class Promotions:
@@ -79,7 +80,7 @@ class Promotions:
 
         async def look() -> None:
             lost.clear()
-            for one in stopped:
+            for one in [each for each in stopped if not each.shared]:
                 newest = await self._store.standing(one.subscription.number)
                 if newest is not None and newest.epoch > one.claim.epoch:
                     lost.append(one)

@@ -150,10 +150,15 @@ class ReplaysChanged(msgspec.Struct, frozen=True):
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """A reader's progress is recorded under an epoch now; older claims of it are void."""
+    """A reader's progress is recorded under an epoch now; older claims of it are void.
+
+    Attributes:
+        shared: Whoever has it shares it with others.
+    """
 
     reader: ReaderNumber
     epoch: int
+    shared: bool = False
 
 
 class Promoted(msgspec.Struct, frozen=True):

@@ -210,8 +210,12 @@ class Readers(Protocol):
     before; what an older one records changes nothing.
     """
 
-    async def claim(self, reader: ReaderNumber) -> Claim | None:
+    async def claim(self, reader: ReaderNumber, *, shared: bool = False) -> Claim | None:
         """Become the one who records a subscription's or replay's progress.
+
+        Args:
+            reader: Which.
+            shared: Others that want to share it are served by the same.
 
         Returns:
             None if it is gone, or a replay that has ended.
@@ -242,6 +246,9 @@ class Readers(Protocol):
 
     def read_elsewhere(self, subscription: SubscriptionNumber) -> bool:
         """Whether another replica reads a subscription, as far as is known, without waiting."""
+
+    async def reader_address(self, channel: str, name: str) -> str:
+        """Say where the server is that reads a subscription; empty for this one, and for none."""
 
     def is_heard(self) -> bool:
         """Whether other replicas surely know that this one is there, and leave it what it reads."""

@@ -33,6 +33,7 @@ async def open_store(
     password: str | None = None,
     allow_async: bool = False,
     spool_bytes: int = 0,
+    address: str = "",
 ) -> Store:
     """Open the store that a URL names, made if need be, and bring it to this version's shape.
 
@@ -45,6 +46,7 @@ async def open_store(
         password: The database's, where it asks for one.
         allow_async: Its standby need not have what is answered 2xx.
         spool_bytes: What webhooks may take on this machine while the database is away.
+        address: Where other servers of a database reach this one.
 
     Raises:
         BodyKeyMissing: Not every stored body can be opened.
@@ -62,7 +64,8 @@ async def open_store(
     from relay_server.store.postgres.trust import check
 
     trust, place = functools.partial(check, allow_async=allow_async), read_place(url, password)
-    return await open_postgres(place, on_broken, data_dir, spool_bytes, trust, bodies, max_bytes)
+    its_own = spool_bytes, trust, bodies, max_bytes, address
+    return await open_postgres(place, on_broken, data_dir, *its_own)
 
 
 def store_exists(url: str, data_dir: Path, password: str | None = None) -> bool:

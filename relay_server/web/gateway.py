@@ -54,6 +54,7 @@ from relay_server.filters.language import check_standing
 from relay_server.operations.forwards import DEFAULT_FORWARD
 from relay_server.values import Scope, Token
 from relay_server.web.access import bearer, error_response
+from relay_server.web.bridge import HEADER, bridge, opened, owner_of
 from relay_server.web.context import CONTEXT, Context
 
 log = structlog.get_logger()
@@ -92,12 +93,18 @@ async def connect(request: web.Request) -> web.StreamResponse:
     )
     await socket.prepare(request)
     if (transport := request.transport) is not None:
-        await Connection(context, transport, request.writer, socket, token).run()
+        # What came over a bridge goes over no other.
+        own = None if HEADER in request.headers else request.headers["Authorization"]
+        await Connection(context, transport, request.writer, socket, token, own).run()
     return socket
 
 
 class Connection:
-    """One client: a `Peer` of the hub."""
+    """One client: a `Peer` of the hub.
+
+    Args:
+        authorization: Its own, by which another server may serve it; None where none is to.
+    """
 
     def __init__(
         self,
@@ -106,6 +113,7 @@ class Connection:
         writer: AbstractStreamWriter,
         socket: web.WebSocketResponse,
         token: Token,
+        authorization: str | None = None,
     ) -> None:
         self.token = token.name
         self.host = ""
@@ -114,6 +122,7 @@ class Connection:
         self._writer = writer  # only to wait until the transport takes more
         self._socket = socket
         self._bearer = token
+        self._authorization = authorization
         self._session = ServerSession(context.clock.monotonic())
         self._readers: dict[int, Reader] = {}  # the one that was served last is the last
         self._lent: dict[str, Reader] = {}  # by whom, of each delivery under way
@@ -243,6 +252,8 @@ class Connection:
         self.host = hello.host[:MAX_HOST_CHARS]
         try:
             asked = [self._check(wanted) for wanted in hello.subscriptions]
+            if await self._bridge(hello, asked):
+                return
             for wanted, name in asked:
                 await self._check_new(wanted.channel, name)
             join, away_ms = self._context.hub.join, hello.away_ms
@@ -266,6 +277,22 @@ class Connection:
         self._joined = True
         log.info("client joined", token=self.token, host=self.host)
         self._say_version(hello.version[:MAX_VERSION_CHARS])
+
+    async def _bridge(self, hello: Hello, asked: Sequence[tuple[Wanted, str]]) -> bool:
+        """Have another server serve it, where that reads what it wants to share."""
+        if self._authorization is None:
+            return False
+        address = await owner_of(self._context.store, asked)
+        if address is None:
+            return False
+        async with opened(address, self._authorization, hello) as other:
+            if other is None:
+                return False
+            log.info("client bridged", token=self.token, host=self.host, to=address)
+            clock, session = self._context.clock, self._session
+            end = await bridge(self._socket, other, lambda: session.heard(clock.monotonic()))
+        self._perform(self._session.close(end.code, end.reason))
+        return True
 
     def _say_version(self, version: str) -> None:
         """The log tells of a client that knows less, or more: what both know works."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.support.chatwoot import message
 from tests.support.needs import lacks
 from tests.support.postgres import Cluster, programs
-from tests.support.processes import ending
+from tests.support.processes import ending, free_port
 from tests.support.relay import Relay, running
 from tests.support.senders import post_all
 from tests.support.target import Target, open_target
@@ -37,7 +38,10 @@ async def replicas(
     url = cluster.create(request.node.name)
     settings = {"store_url": url, "secret_key": KEY, "forward_allow": "127.0.0.1"}
     async with AsyncExitStack() as stack:
-        first, second = Relay(tmp_path / "a", **settings), Relay(tmp_path / "b", **settings)
+        first, second = (
+            Relay(tmp_path / name, port=port, replica_url=f"http://127.0.0.1:{port}", **settings)
+            for name, port in (("a", str(free_port())), ("b", str(free_port())))
+        )
         for relay in (first, second):
             relay.folder.mkdir()
         first = await stack.enter_async_context(running(first))
@@ -45,6 +49,20 @@ async def replicas(
         await second.start()
         second.send_token = first.send_token
         yield first, second
+
+
+@pytest.fixture
+async def bridged(
+    replicas: tuple[Relay, Relay], target: Target
+) -> AsyncIterator[tuple[Target, Target]]:
+    """Targets of two clients that share a subscription, one at each."""
+    first, second = replicas
+    token = await first.make_token("ana", "subscribe")
+    async with open_target() as other:
+        await first.connect(token, "--share", "--to", target.address)
+        client = await second.connect(token, "--share", "--to", other.address)
+        yield target, other
+        assert client.alive, client.errors
 
 
 async def settled(relay: Relay) -> bool:
@@ -147,3 +165,49 @@ async def test_a_forward_is_run_by_one_and_taken_over_by_the_other(
 
     await target.received(2)
     assert len(set(target.event_ids)) == 2
+
+
+async def test_those_that_share_do_so_over_both(
+    replicas: tuple[Relay, Relay], bridged: tuple[Target, Target]
+) -> None:
+    """Each conversation at one of them at a time, in order, whichever server it came to."""
+    for n in range(40):
+        relay = replicas[n % 2]
+        assert (await relay.send(message(relay.send_token, n % 8, n))).status == 200
+    await until_true(lambda: settled(replicas[0]))
+
+    ids = [target.event_ids for target in bridged]
+    assert all(ids)
+    assert len({*ids[0], *ids[1]}) == len(ids[0]) + len(ids[1]) == 40
+
+
+async def test_one_that_shares_takes_what_another_leaves_with_its_server(
+    replicas: tuple[Relay, Relay], bridged: tuple[Target, Target]
+) -> None:
+    """Its bridge led to the server that was killed: it comes back to its own, and has all."""
+    first, second = replicas
+    first.server.kill()
+    for n in range(10):
+        assert (await second.send(message(second.send_token, n, n))).status == 200
+    await until_true(lambda: settled(second), 60.0)
+    assert len(bridged[1].event_ids) == 10
+
+
+async def test_those_that_share_come_at_once_to_both(
+    replicas: tuple[Relay, Relay], target: Target
+) -> None:
+    """Both servers claim it; nobody is sent away for good."""
+    first, second = replicas
+    token = await first.make_token("ana", "subscribe")
+    async with open_target() as other:
+        clients = await asyncio.gather(
+            *(
+                relay.connect(token, "--share", "--to", at.address)
+                for relay, at in zip(replicas, (target, other), strict=True)
+            )
+        )
+        for n in range(40):
+            assert (await first.send(message(first.send_token, n, n))).status == 200
+        await until_true(lambda: settled(second))
+        assert all(client.alive for client in clients)
+        assert len({*target.event_ids, *other.event_ids}) == 40

@@ -167,6 +167,7 @@ class Link:
         limit_s: For a call to be answered.
         watch: Looks at that.
         replica: Whose claims are made by it.
+        address: Where other servers reach that one.
         reading: Nothing is to be written.
 
     Attributes:
@@ -187,6 +188,7 @@ class Link:
         watch: Watch,
         *,
         replica: str = "",
+        address: str = "",
         reading: bool = False,
     ) -> None:
         self.place = place
@@ -197,6 +199,7 @@ class Link:
         settings = {
             **SETTINGS,
             "relay.replica": replica,
+            "relay.address": address,
             "default_transaction_read_only": "on" if reading else "off",
         }
         self.timeline, self._connection = find_primary(place, name, settings)

@@ -229,6 +229,11 @@ class PostgresStore(SqlStore):
     def _waits_to_reseal(self, database: AnyDatabase) -> bool:
         return sealed_otherwise(database, self._replica)
 
+    @asks
+    def reader_address(self, database: Database, channel: str, name: str) -> str:
+        found = database.value("reader_address", channel=channel, name=name, alive_s=ALIVE_S)
+        return str(found or "")
+
     @reports
     def database_status(self, database: Database) -> DatabaseStatus:
         return DatabaseStatus(
@@ -326,6 +331,7 @@ async def open_postgres(
     trust: Callable[[Link], None] = check,
     bodies: BodyKeys = IN_THE_CLEAR,
     max_bytes: int = 0,
+    address: str = "",
 ) -> PostgresStore:
     """Open the store in a database, as `opening.open_store` says.
 
@@ -337,6 +343,7 @@ async def open_postgres(
         trust: Looks whether the database may be trusted; raises `Untrusted`.
         bodies: Seals what is stored of them, and opens it.
         max_bytes: What all events may take; 0 for no cap.
+        address: Where other servers of it reach this one.
     """
     memory = Memory(data_dir)
     watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
@@ -350,7 +357,8 @@ async def open_postgres(
 
     def link(name: str) -> Link:
         reading = name in ("read", "report")
-        return Link(place, f"relay/{name}", limits[name], watch, replica=replica, reading=reading)
+        own = {"replica": replica, "address": address}
+        return Link(place, f"relay/{name}", limits[name], watch, reading=reading, **own)
 
     def recognize(first: Link) -> None:
         trust(first)

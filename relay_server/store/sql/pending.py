@@ -189,8 +189,8 @@ class _Change:
     def newer_claim(self, database: Database) -> Claimed | None:
         """The one for which it was not written; None where the reader is gone."""
         query = "epoch_of_replay" if self.reader < 0 else "epoch"
-        newer = database.value(query, number=abs(self.reader))
-        return None if newer is None else Claimed(self.reader, newer)
+        newer = database.one(query, number=abs(self.reader))
+        return None if newer is None else Claimed(self.reader, newer[0], shared=bool(newer[1]))
 
     def told(self, floor: int) -> Progressed:
         """What is to be told of it once it was written."""

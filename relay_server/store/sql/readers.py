@@ -53,13 +53,16 @@ class SqlReaders(Part):
     """`Readers`, but for what is recorded many times a second."""
 
     @writes
-    def claim(self, database: Database, reader: ReaderNumber) -> Claim | None:
+    def claim(
+        self, database: Database, reader: ReaderNumber, *, shared: bool = False
+    ) -> Claim | None:
         self._pending.write_rest_of(database, reader)
-        row = database.one("claim" if reader > 0 else "claim_replay", number=abs(reader))
+        query = "claim" if reader > 0 else "claim_replay"
+        row = database.one(query, number=abs(reader), shared=shared)
         if row is None:
             return None
         epoch, floor = row
-        database.changes.append(Claimed(reader, epoch))
+        database.changes.append(Claimed(reader, epoch, shared))
         return Claim(reader, epoch, _progress(database, reader, floor))
 
     @writes
@@ -78,6 +81,9 @@ class SqlReaders(Part):
 
     def is_heard(self) -> bool:
         return True
+
+    async def reader_address(self, channel: str, name: str) -> str:
+        return ""
 
     @writes
     def skip(self, database: Database, subscription: SubscriptionNumber, up_to: int) -> int:

@@ -90,9 +90,9 @@ class Shelf(MemoryStore):
         self._be_there_for("select")
         return await super().select(channel, replay, after, limit)
 
-    async def claim(self, reader: ReaderNumber) -> Claim | None:
+    async def claim(self, reader: ReaderNumber, *, shared: bool = False) -> Claim | None:
         self._be_there_for("claim")
-        return await super().claim(reader)
+        return await super().claim(reader, shared=shared)
 
     async def replays(
         self, subscription: SubscriptionNumber | None = None, *, running: bool = False

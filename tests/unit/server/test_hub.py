@@ -66,9 +66,9 @@ class SlowStore(MemoryStore):
             raise StoreFull("no room")
         return await super().change_subscription(subscription, change)
 
-    async def claim(self, peer: ReaderNumber) -> Claim | None:
+    async def claim(self, peer: ReaderNumber, *, shared: bool = False) -> Claim | None:
         await self.gate.wait()
-        return await super().claim(peer)
+        return await super().claim(peer, shared=shared)
 
     async def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline]:
         if self.broken:

@@ -15,7 +15,7 @@ from relay_protocol.messages import Granted, Wanted
 from relay_protocol.values import Response
 from relay_server.clock import SystemClock
 from relay_server.configs import ChannelConfig, Policy, SubscriptionConfig
-from relay_server.delivery.hub import Hub
+from relay_server.delivery.hub import SHARED_ELSEWHERE, Hub
 from relay_server.delivery.promotion import REASON
 from relay_server.delivery.reader import Reader
 from relay_server.errors import StoreUnavailable
@@ -153,13 +153,28 @@ async def test_after_a_promotion_whoever_holds_the_newest_claim_comes_back(
     assert first.sequences == second.sequences == []
 
 
+@pytest.mark.parametrize("share", [True, False])
+async def test_those_that_share_come_back_for_one_that_does(
+    replicas: Replicas, share: bool
+) -> None:
+    """Their server hands them on to the other; for one that does not share they are gone."""
+    first = FakePeer()
+    await replicas.join(replicas.one, first, share=True)
+    [number] = replicas.one._served
+    replicas.store.feed.tell(Claimed(number, 2, share))
+
+    [told] = first.told
+    assert told == (f"{SHARED_ELSEWHERE}, 1" if share else TAKEN_OVER)
+    assert replicas.one.state(number).readers == 0
+
+
 async def test_what_is_claimed_while_another_database_takes_over_is_claimed_again(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = replicas.store.claim
 
-    async def promoted(reader: ReaderNumber) -> Claim | None:
-        claimed = await claim(reader)
+    async def promoted(reader: ReaderNumber, *, shared: bool = False) -> Claim | None:
+        claimed = await claim(reader, shared=shared)
         replicas.store.feed.tell(Promoted())
         return claimed
 

@@ -15,8 +15,9 @@ UPDATE replicas SET seen_at = clock_timestamp(), version = :version, spooled = :
 WHERE name = current_setting('relay.replica') RETURNING TRUE;
 
 -- name: take_place
-INSERT INTO replicas (name, seen_at, body_keys, seals_by)
-VALUES (:replica, clock_timestamp(), :body_keys, :seals_by)
+INSERT INTO replicas (name, seen_at, body_keys, seals_by, address)
+VALUES (:replica, clock_timestamp(), :body_keys, :seals_by,
+    coalesce(current_setting('relay.address', TRUE), ''))
 ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
 
 -- name: keys_of_others
@@ -82,8 +83,18 @@ SELECT pg_database_size(current_database());
 -- name: claim
 -- It notes whose the claim is, too.
 UPDATE subscriptions SET epoch = greatest(epoch + 1, first_epoch()), left_at = NULL,
-    owner = current_setting('relay.replica')
+    owner = current_setting('relay.replica'), shared = :shared
 WHERE number = :number RETURNING epoch, floor;
+
+-- name: epoch
+SELECT epoch, shared FROM subscriptions WHERE number = :number;
+
+-- name: reader_address
+SELECT r.address FROM subscriptions s JOIN channels c ON c.number = s.channel
+JOIN replicas r ON r.name = s.owner
+WHERE c.name = :channel AND s.name = :name AND s.left_at IS NULL
+    AND s.owner <> current_setting('relay.replica')
+    AND r.seen_at > clock_timestamp() - :alive_s * interval '1 second';
 
 -- name: claim_replay
 UPDATE replays SET epoch = greatest(epoch + 1, first_epoch())

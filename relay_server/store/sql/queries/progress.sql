@@ -18,11 +18,12 @@ RETURNING epoch, floor;
 SELECT epoch, floor FROM subscriptions WHERE number = :number;
 
 -- name: epoch
-SELECT epoch FROM subscriptions WHERE number = :number;
+-- And whether it is shared, where others may: with several servers.
+SELECT epoch, FALSE FROM subscriptions WHERE number = :number;
 
 -- name: epoch_of_replay
 -- None where it has ended: then nobody is to take it up.
-SELECT epoch FROM replays WHERE number = :number AND state = @RUNNING;
+SELECT epoch, FALSE FROM replays WHERE number = :number AND state = @RUNNING;
 
 -- name: marks_above
 SELECT sequence, state, attempt, failures, due_at, failing_since, reason, changed_at FROM deliveries

@@ -1,0 +1,126 @@
+"""Clients that share a subscription are served by one server, whichever each of them reached.
+
+A subscription has one reader, which knows what is under way and in which order (`delivery.hub`). So
+a client that wants to share one that another server reads is *bridged*: this server connects to
+that one as the client, with its token and its hello, and passes frames on, both ways and whole.
+
+    client ◀──frames──▶ this server ◀──frames──▶ the server whose reader it is
+
+The other server checks the token again, and sees a client like any other. When either end goes, so
+does the other one: a client whose bridge broke comes back, and is served by whoever reads then. No
+bridge leads over another one (`HEADER`). Where the other server cannot be reached in `CONNECT_S`,
+the client is served here, and those that share there are sent here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import structlog
+from aiohttp import WSMsgType, web
+
+from relay_protocol.codec import encode
+from relay_protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
+from relay_protocol.messages import CloseCode, Hello, Wanted
+from relay_protocol.session import Close
+from relay_server.store.interface import Store
+
+log = structlog.get_logger()
+
+HEADER = "Relay-Bridged"
+CONNECT_S = 1.0  # for the other server to take a connection
+CLOSE_S = 1.0  # for its answer to a close
+BROKEN = Close(CloseCode.RESTART, "the server that serves this is gone")
+
+Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+
+
+async def owner_of(store: Store, asked: Iterable[tuple[Wanted, str]]) -> str | None:
+    """Where the server is that reads what is to be shared; None where that is this one, or none.
+
+    Args:
+        store: Knows who reads what.
+        asked: What a client wants, with the names of the subscriptions.
+
+    Raises:
+        StoreUnavailable: It cannot be known now.
+    """
+    for wanted, name in asked:
+        if wanted.share and (address := await store.reader_address(wanted.channel, name)):
+            return address
+    return None
+
+
+@asynccontextmanager
+async def opened(
+    address: str, authorization: str, hello: Hello
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse | None]:
+    """A connection to another server, which has the hello; None where that cannot be reached."""
+    async with aiohttp.ClientSession() as session:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                socket = await session.ws_connect(
+                    f"{address.rstrip('/')}/connect",
+                    protocols=(SUBPROTOCOL,),
+                    headers={"Authorization": authorization, HEADER: "1"},
+                    autoping=False,
+                    max_msg_size=MAX_FRAME_BYTES,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
+                )
+                await socket.send_bytes(encode(hello))
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            log.warning("no bridge to another server", address=address, error=str(exc))
+            yield None
+            return
+        try:
+            yield socket
+        finally:
+            await socket.close()
+
+
+async def bridge(
+    client: web.WebSocketResponse,
+    other: aiohttp.ClientWebSocketResponse,
+    heard: Callable[[], None],
+) -> Close:
+    """Pass frames on until either end goes.
+
+    Args:
+        client: Whose they are.
+        other: The server that serves it.
+        heard: Called with each frame of the client.
+
+    Returns:
+        How the client's connection is to be closed.
+    """
+    there = asyncio.create_task(_pass(client, other, heard), name="bridge there")
+    back = asyncio.create_task(_pass(other, client, lambda: None), name="bridge back")
+    try:
+        await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
+        return back.result() if back.done() else BROKEN
+    finally:
+        for task in (there, back):
+            task.cancel()
+        await asyncio.gather(there, back, return_exceptions=True)
+
+
+async def _pass(source: Socket, sink: Socket, heard: Callable[[], None]) -> Close:
+    try:
+        async for message in source:
+            heard()
+            match message.type:
+                case WSMsgType.BINARY:
+                    await sink.send_bytes(message.data)
+                case WSMsgType.PING:
+                    await sink.ping(message.data)
+                case WSMsgType.PONG:
+                    await sink.pong(message.data)
+                case _:
+                    break
+    except (ConnectionError, aiohttp.ClientError):
+        return BROKEN
+    code = source.close_code
+    return Close(CloseCode(code), "") if code in set(CloseCode) else BROKEN
