@@ -82,6 +82,11 @@ async def test_what_comes_to_either_reaches_a_client_in_order(
         assert answer.status == 200
 
     await target.received(20)
+
+    async def are_listed() -> bool:  # the one that stored the last of them tells the other
+        return len(await first.events()) == 20
+
+    await until_true(are_listed)
     assert [event["id"] for event in reversed(await first.events())] == target.event_ids
 
 
