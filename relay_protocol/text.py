@@ -22,6 +22,11 @@ def harmless(text: str, limit: int = 200) -> str:
     return "".join(c if c.isprintable() or c == ZERO_WIDTH_JOINER else "\ufffd" for c in text)
 
 
+def well_formed(text: str) -> str:
+    """Replace what UTF-8 cannot hold, such as half an emoji, and NUL, which databases refuse."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def decoded(content: bytes) -> str:
     """Read what people keep in a file: UTF-8, with or without a byte order mark.
 

@@ -16,7 +16,7 @@ from relay_client.chatwoot.answering import Identity, may_answer, people_spoke
 from relay_client.chatwoot.bot import Printed
 from relay_client.chatwoot.events import Event, Key, MessageEvent
 from relay_client.chatwoot.memory import LINES_SHOWN, line_of
-from relay_client.chatwoot.talks import Line, Reply, Talk
+from relay_client.chatwoot.talks import Line, Reply, Talk, answer_of
 
 # Of a conversation: each message by its id, with when it came.
 _Said: TypeAlias = dict[int, tuple[float, MessageEvent]]
@@ -103,7 +103,7 @@ async def ask(turn: PastTurn, reply: Reply, bot: int | None, timeout_s: float) -
     began, text, error = loop.time(), None, ""
     try:
         async with asyncio.timeout(timeout_s):
-            text = await reply(talk)
+            text = answer_of(await reply(talk))
     except Exception as exc:  # noqa: BLE001  whatever may be wrong with somebody's function
         error = f"{type(exc).__name__}: {exc}"
     return Answered(text, talk.wish, tuple(did), error, loop.time() - began)

@@ -42,6 +42,7 @@ from relay_client.chatwoot.events import (
     Message,
     MessageEvent,
 )
+from relay_protocol.text import well_formed
 from relay_terminal.words import _
 
 CALL_WAITS_S = (1.0, 3.0)  # before a call to Chatwoot is made again, where it failed for a while
@@ -141,7 +142,7 @@ class Talk:
         Args:
             reason: They read it in a note.
         """
-        self.wish = reason or _("the bot asked for it")
+        self.wish = well_formed(reason) or _("the bot asked for it")
 
     async def say(self, text: str) -> None:
         """Tell the customer something before the answer, such as that it takes a while."""
@@ -181,7 +182,7 @@ class Talk:
     async def _write(self, text: str, *, private: bool) -> None:
         """Write a message; where nobody knows whether it is there, look before writing it again."""
         desk, id_ = self._at()
-        tried = False
+        text, tried = well_formed(text), False
 
         async def write() -> None:
             nonlocal tried
@@ -225,3 +226,17 @@ class Reply(Protocol):
 
     def __call__(self, talk: Talk, /) -> Awaitable[str | None]:
         """Answer what the talk holds; what is raised is tried again, and then people have it."""
+
+
+def answer_of(returned: object) -> str | None:
+    """What a reply returned, as it can be sent; what is blank is empty.
+
+    Raises:
+        TypeError: It is neither a text nor None.
+    """
+    if returned is None:
+        return None
+    if not isinstance(returned, str):
+        kind = type(returned).__name__
+        raise TypeError(_("its answer is no text, but of the type {kind}").format(kind=kind))
+    return well_formed(returned) if returned.strip() else ""

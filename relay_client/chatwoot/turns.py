@@ -38,7 +38,7 @@ from relay_client.chatwoot.ledger import Ledger, State, Turn
 from relay_client.chatwoot.memory import Memory
 from relay_client.chatwoot.metrics import Metrics
 from relay_client.chatwoot.settings import BotSettings
-from relay_client.chatwoot.talks import Reply, Talk
+from relay_client.chatwoot.talks import Reply, Talk, answer_of
 from relay_protocol.text import harmless
 from relay_terminal.words import N_, _
 
@@ -132,14 +132,14 @@ class Turns:
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._settings.reply_s):
-                text = await self._reply(talk)
-        except asyncio.CancelledError:  # a stop in good order is no failure of the reply's
-            self._ledger.put_back(turn, self._now(), tries=turn.tries - 1)
-            raise
+                text = answer_of(await self._reply(talk))
         except ChatwootError:
             raise
-        except Exception as exc:  # whatever may be wrong with somebody's function
-            log.exception("the reply failed", extra=_facts(turn))
+        # Whatever may be wrong with somebody's function, such as a task of its own being cancelled.
+        except (Exception, asyncio.CancelledError) as exc:
+            if _is_stopped():  # in good order: no failure of the reply's
+                self._ledger.put_back(turn, self._now(), tries=turn.tries - 1)
+                raise
             self._reply_failed(turn, exc)
             return
         finally:
@@ -163,7 +163,8 @@ class Turns:
         else:
             self._settle(turn, State.LEFT, _("the reply has nothing to say"))
 
-    def _reply_failed(self, turn: Turn, exc: Exception) -> None:
+    def _reply_failed(self, turn: Turn, exc: BaseException) -> None:
+        log.error("the reply failed", exc_info=exc, extra=_facts(turn))
         self._metrics.failures.labels("reply").inc()
         why = _("the reply failed: {why}").format(why=_why(exc))
         if turn.tries > len(REPLY_WAITS_S):
@@ -240,7 +241,7 @@ class Turns:
     async def _hand(self, turn: Turn) -> None:
         """Step by step, each written down before its call and after it."""
         desk, id_ = self._desk(turn.key.account), turn.key.conversation
-        recipe = Recipe(_(NOTE).format(reason=harmless(turn.reason, NOTE_CHARS)), LABEL)
+        recipe = Recipe(_(NOTE).format(reason=harmless(_line(turn.reason), NOTE_CHARS)), LABEL)
         talk = await look(desk, id_)
         while (
             move := next_move(turn.steps, talk, recipe, self._settings.bot or 0)
@@ -284,8 +285,19 @@ class Turns:
         self._metrics.turns.labels(state.name.lower()).inc()
 
 
-def _why(exc: Exception) -> str:
-    return harmless(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
+def _is_stopped() -> bool:
+    """Whether this task itself is cancelled, and not just what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _why(exc: BaseException) -> str:
+    said = _line(str(exc))
+    return harmless(f"{type(exc).__name__}: {said}" if said else type(exc).__name__)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _facts(turn: Turn) -> dict[str, object]:

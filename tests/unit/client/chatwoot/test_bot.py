@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import apsw
 import pytest
 
-from relay_client.chatwoot import Key, Ledger, State, Talk, bot, lanes, turns
-from relay_client.chatwoot.testing import Fault, Trial, open_trial
+from relay_client.chatwoot import Key, Ledger, State, Talk, lanes, turns
+from relay_client.chatwoot.testing import Fault, Trial
 from tests.support.waiting import until
 from tests.unit.client.chatwoot.bots import Gate, ends, repeat
 
 KEY = Key(2, 318)
 WRITES = "POST conversations/318/messages"
-
-
-@pytest.fixture
-async def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Trial]:
-    monkeypatch.setattr(turns, "CALL_WAITS_S", (0.01,))
-    monkeypatch.setattr(turns, "REPLY_WAITS_S", (0.01,) * 3)
-    monkeypatch.setattr(bot, "PROBE_S", 0.05)
-    monkeypatch.setattr(bot, "STOP_S", 0.05)
-    async with open_trial(tmp_path / "bot.db") as trial:
-        yield trial
 
 
 async def test_a_customer_is_answered_once(trial: Trial) -> None:
