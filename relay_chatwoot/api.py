@@ -275,7 +275,11 @@ class Chatwoot:
     async def _send(
         self, method: str, path: str, body: dict[str, Any] | None, *, secret: bool
     ) -> tuple[int, Mapping[str, str], bytes]:
-        headers = {"api_access_token": self._token} if secret else {}
+        headers = {
+            "Accept": "application/json"
+        }  # else Rails says in HTML that it has no such route
+        if secret:
+            headers["api_access_token"] = self._token
         request = self._session.request(
             method, self.url + path, json=body, headers=headers, allow_redirects=False
         )
@@ -339,6 +343,8 @@ def refusal(where: str, status: int, what: str, raw: bytes) -> ChatwootError:
         raw: The answer's body.
     """
     answer = _decoded(raw)
+    if answer is None:
+        return NotChatwoot(where, what, f"it says {status}, and not as JSON")
     text = harmless(str(answer.get("error") or answer.get("message") or "without a reason"))
     if status == 401 and "errors" in answer:
         return errors.ChatwootTokenUnseen(where, what, text)
@@ -349,12 +355,13 @@ def refusal(where: str, status: int, what: str, raw: bytes) -> ChatwootError:
     return ChatwootError(where, what, f"{status} {text}")
 
 
-def _decoded(raw: bytes) -> dict[str, Any]:
+def _decoded(raw: bytes) -> dict[str, Any] | None:
+    """An answer's object; None where it is none, as what a proxy says of itself."""
     try:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 @asynccontextmanager

@@ -43,8 +43,12 @@ class ChatwootUnreachable(ChatwootError, code="chatwoot_unreachable"):
 
 
 class NotChatwoot(ChatwootError, code="not_chatwoot"):
-    """Something answers at the address that is no Chatwoot, or leads elsewhere."""
+    """Something answers at the address that is no Chatwoot, or leads elsewhere, for now perhaps.
 
+    A proxy before it may, such as while a Chatwoot is deployed.
+    """
+
+    again = True
     message = "{0} does not answer as a Chatwoot does: {2}"
     hint = "Give the address that people open in their browser, without a path: https://chat.example.com"
 

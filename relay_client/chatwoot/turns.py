@@ -4,7 +4,8 @@ What can fail, and what becomes of the turn:
 
 - the reply (an exception, or no end in time): it is asked for again, later each time, and then the
   conversation is handed to people, with the reason in a note;
-- Chatwoot for a while (429, 5xx, no answer): the same call again, until `GIVE_UP_S` have gone by.
+- Chatwoot for a while (429, 5xx, no answer, or a proxy's): the same call again, until `GIVE_UP_S`
+  have gone by, and `LEAST_FAILS` calls: what waited for a token is old before its first one.
   An answer of which nobody knows whether it was sent is looked for in the conversation first;
 - Chatwoot for good (422 and other 4xx): handed to people;
 - the token (401, 403): an alarm, and no call more until Chatwoot takes it again.
@@ -46,6 +47,7 @@ REPLY_WAITS_S = (5.0, 30.0, 120.0)  # after a reply that failed; then people hav
 MOST_ROUNDS = 3  # replies of one turn that are thrown away because the customer wrote on
 CALL_WAITS_S = (1.0, 2.0, 5.0, 15.0, 60.0)  # after a call that failed for a while; the last again
 GIVE_UP_S = 86_400.0  # after a turn's first message, where Chatwoot does not come back
+LEAST_FAILS = 10  # of calls in a row before a turn is given up, however old it is
 STALE_S = 60.0  # a turn older than this is looked at before its reply is asked for, too
 NOTE_CHARS = 1_000  # of a reason in a note
 LABEL = "handed-over"  # of conversations that the bot gave to people
@@ -261,7 +263,7 @@ class Turns:
         self._metrics.failures.labels("chatwoot").inc()
         if isinstance(exc, ALARMS):
             self._alarm(turn, exc)
-        elif exc.again and self._now() - turn.opened_at < GIVE_UP_S:
+        elif exc.again and not self._is_hopeless(turn):
             wait_s = CALL_WAITS_S[min(turn.fails, len(CALL_WAITS_S) - 1)]
             wait_s = max(wait_s, exc.retry_after_s)
             log.warning("Chatwoot cannot be asked: %s; again in %.0f s", exc, wait_s, extra=facts)
@@ -271,6 +273,10 @@ class Turns:
             self._settle(turn, State.GIVEN_UP, _why(exc))
         else:
             self._hand_over(turn, _why(exc))
+
+    def _is_hopeless(self, turn: Turn) -> bool:
+        is_old = self._now() - turn.opened_at >= GIVE_UP_S
+        return is_old and turn.fails >= LEAST_FAILS
 
     def _talk(self, turn: Turn, messages: Mapping[int, bytes]) -> Talk:
         events = [one for one in map(parse, messages.values()) if isinstance(one, MessageEvent)]

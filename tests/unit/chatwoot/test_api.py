@@ -132,7 +132,10 @@ async def test_a_plan_without_an_api(fake: FakeChatwoot, admin: Chatwoot) -> Non
         (Fault("GET webhooks", 200, body=b" " * 1_048_577), errors.ChatwootUnreachable),
         (Fault("GET webhooks", 302), errors.NotChatwoot),
         (Fault("GET webhooks", 401, body=b'{"errors":["sign in"]}'), errors.ChatwootTokenUnseen),
-        (Fault("GET webhooks", 418, body=b"[" * 100_000), errors.ChatwootError),
+        (Fault("GET webhooks", 418, body=b"[" * 100_000), errors.NotChatwoot),
+        (Fault("GET webhooks", 418), errors.ChatwootError),
+        (Fault("GET webhooks", 404, body=b"404 page not found"), errors.NotChatwoot),
+        (Fault("GET webhooks", 403, body=b"<html>"), errors.NotChatwoot),
     ],
 )
 async def test_an_answer_that_is_none(
@@ -149,7 +152,7 @@ async def test_an_answer_that_is_none(
     with pytest.raises(errors.ChatwootError) as raised:
         await admin.webhooks()
     assert type(raised.value) is error
-    assert raised.value.again is (error is errors.ChatwootUnreachable)
+    assert raised.value.again is (error in (errors.ChatwootUnreachable, errors.NotChatwoot))
 
     assert await admin.webhooks() == ()
 

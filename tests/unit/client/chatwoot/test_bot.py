@@ -277,6 +277,9 @@ async def test_a_wrong_token_alarms_and_stops_all_posting(trial: Trial) -> None:
         Fault(WRITES, 429),
         Fault(WRITES, 502, done=True),  # it was sent, and the answer got lost
         Fault("GET conversations/318", 500, times=2),
+        Fault("GET conversations/318", 404, body=b"404 page not found"),  # a proxy's, in a deploy
+        Fault("GET conversations/318", 302, headers={"Location": "/maintenance"}),
+        Fault("GET conversations/318", 200, body=b"<html>Back soon</html>"),
     ],
     ids=lambda fault: f"{fault.call} {fault.status}",
 )
@@ -295,6 +298,19 @@ async def test_a_chatwoot_that_fails_for_a_while_gets_the_answer_once(
         await trial.rested(running)
 
     assert (len(asked), trial.answers) == (1, ["Olá!"])
+
+
+async def test_what_is_old_is_not_given_up_at_its_first_failure(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what waited for a good token: then it comes at once, and Chatwoot says 429 to some."""
+    monkeypatch.setattr(turns, "GIVE_UP_S", 0.0)
+    trial.chatwoot.faults.append(Fault(WRITES, 429, times=2))
+    async with trial.running(repeat) as running:
+        await trial.says("Oi!")
+        await trial.rested(running)
+
+    assert trial.answers == ["You said: Oi!"]
 
 
 async def test_chatwoot_is_not_asked_again_before_it_wishes(trial: Trial) -> None:
