@@ -204,7 +204,9 @@ def people_spoke(event: Event, before: bool) -> bool:
     """Say whether people have the conversation after a webhook, though it may be pending still.
 
     They have it once somebody of the team answers the customer, until Chatwoot itself says whose it
-    is: until it is not pending, whatever comes after, or is given to a bot.
+    is: until it is not pending, whatever comes after, or is given to a bot. Of an answer only
+    `message_created` counts: that one of last week was read, or has its number in the channel by
+    now, is no answer.
 
     >>> from relay_client import samples
     >>> from relay_client.chatwoot.events import parse
@@ -213,7 +215,7 @@ def people_spoke(event: Event, before: bool) -> bool:
     False
 
     Args:
-        event: The webhook; of the same conversation as those before, each message once.
+        event: The webhook; of the same conversation as those before.
         before: What this said of the webhook before; False of the first.
     """
     if event.conversation is None:
@@ -222,7 +224,7 @@ def people_spoke(event: Event, before: bool) -> bool:
         return False
     if isinstance(event, ConversationEvent) and event.given_to is not None:
         return False
-    if not isinstance(event, MessageEvent) or event.message.private:
+    if not isinstance(event, MessageEvent) or event.kind != MESSAGE or event.message.private:
         return before
     return before or event.message.author().is_person
 

@@ -24,7 +24,13 @@ from relay_chatwoot.handoff import PENDING
 from relay_chatwoot.resources import Conversation, Message
 from relay_chatwoot.signature import Signatures
 from relay_chatwoot.steps import Desk, look
-from relay_client.chatwoot.answering import Identity, asked_late, may_answer, people_spoke
+from relay_client.chatwoot.answering import (
+    MESSAGE,
+    Identity,
+    asked_late,
+    may_answer,
+    people_spoke,
+)
 from relay_client.chatwoot.events import Event, Key, MessageEvent, parse
 from relay_client.chatwoot.lanes import Lanes
 from relay_client.chatwoot.ledger import Ledger, LedgerUnusable, Turn
@@ -239,11 +245,11 @@ class Bot:
 
     def _people_spoke(self, event: Event, key: Key, now: float) -> bool:
         """Whether people have the conversation, now that this came."""
-        before = self.ledger.people_since(key) is not None
+        before = self.ledger.is_peoples(key)
         after = people_spoke(event, before)
-        if after and not before:
-            self.ledger.people_wrote(key, now)
-        elif before and not after:
+        if after:
+            self.ledger.peoples_turn(key, now)
+        elif before:
             self.ledger.bots_again(key)
         return after
 
@@ -255,7 +261,7 @@ class Bot:
             self.memory.forget_message(key.account, message.id)
             return
         line = line_of(message, self.settings.bot, now)
-        if line is not None:
+        if line is not None and event.kind == MESSAGE:  # an update may be of last week's
             customer = event.conversation.meta.sender
             contact = customer.id if customer is not None else None
             self.memory.note(key, contact, message.id, line.author, line.text, now)

@@ -245,22 +245,20 @@ class Ledger:
                 "UPDATE taken SET body = x'' WHERE account = ? AND message = ?", (account, message)
             )
 
-    def people_wrote(self, key: Key, now: float) -> None:
-        """Somebody of the team answered: the bot is quiet there until its turn comes back."""
+    def peoples_turn(self, key: Key, now: float) -> None:
+        """It is people's, and something happened there: the bot is quiet until its turn is back."""
         with self.writing() as db:
             db.execute("INSERT OR REPLACE INTO people VALUES (?, ?, ?)", (*key, now))
 
     def bots_again(self, key: Key) -> None:
         """The conversation was ended, or given back to the bot."""
-        if self.people_since(key) is not None:
-            with self.writing() as db:
-                db.execute("DELETE FROM people WHERE account = ? AND conversation = ?", key)
+        with self.writing() as db:
+            db.execute("DELETE FROM people WHERE account = ? AND conversation = ?", key)
 
-    def people_since(self, key: Key) -> float | None:
-        """When somebody of the team last wrote there, if they have the word."""
-        sql = "SELECT since FROM people WHERE account = ? AND conversation = ?"
-        found = self._value(sql, *key)
-        return None if found is None else float(found)
+    def is_peoples(self, key: Key) -> bool:
+        """Whether somebody of the team answered there, and it was not the bot's turn since."""
+        sql = "SELECT 1 FROM people WHERE account = ? AND conversation = ?"
+        return self._value(sql, *key) is not None
 
     # What is owed
 

@@ -117,7 +117,7 @@ class Turns:
 
     async def _is_left_already(self, turn: Turn, upto: int) -> bool:
         """Look before the reply is asked for, where that comes late: people may have it by now."""
-        if self._ledger.people_since(turn.key) is not None:
+        if self._ledger.is_peoples(turn.key):
             self._settle(turn, State.LEFT, Verdict(Code.HUMAN_SINCE).reason)
             return True
         if self._now() - turn.opened_at < STALE_S:
@@ -200,7 +200,7 @@ class Turns:
         verdict = may_still_answer(talk, turn.upto, self._identity(turn))
         if not self._ledger.messages(turn):
             verdict = Verdict(Code.DELETED)
-        if self._ledger.people_since(turn.key) is not None:
+        if self._ledger.is_peoples(turn.key):
             verdict = Verdict(Code.HUMAN_SINCE)
         if verdict.code is not Code.NEWER_MESSAGE:
             if not verdict:

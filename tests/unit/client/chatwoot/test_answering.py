@@ -201,6 +201,7 @@ def test_once_somebody_of_the_team_answered_the_bot_is_silent_until_it_is_its_tu
         (body_of("agent_bot_conversation_status_changed"), True),  # it is pending in it
         (body_of("contact_updated"), True),
         (body_of("agent_bot_conversation_resolved"), False),
+        (changed(OUTGOING, event="message_updated", status="read"), False),
         (changed(INCOMING), False),
         (changed(OUTGOING), True),
         (changed(OUTGOING, {"status": "open"}), False),

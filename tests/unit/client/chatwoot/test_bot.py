@@ -99,6 +99,19 @@ async def test_after_a_human_the_bot_is_quiet_until_its_turn_comes_back(trial: T
     assert trial.answers == ["Deixa comigo", "You said: Oi de novo"]
 
 
+async def test_a_receipt_for_what_a_human_said_before_is_no_answer(trial: Trial) -> None:
+    """A customer who writes anew opens the chat, which marks all before it as read."""
+    async with trial.running(repeat) as running:
+        said = await trial.chatwoot.human_says(318, "Deixa comigo")
+        for status in ("resolved", "pending"):
+            await trial.chatwoot.turn(318, status)
+        await trial.chatwoot.echoes.tell(318, "message_updated", {**said, "status": "read"})
+        await trial.says("Oi de novo")
+        await trial.rested(running)
+
+    assert trial.answers == ["Deixa comigo", "You said: Oi de novo"]
+
+
 async def test_a_message_that_is_deleted_in_time_is_not_answered(trial: Trial) -> None:
     async with trial.running(repeat, burst_s=0.2) as running:
         said = await trial.says("Meu CPF é 000.000.000-00")

@@ -168,6 +168,21 @@ def test_what_is_settled_is_forgotten_in_the_end(tmp_path: Path) -> None:
     assert book.take(KEY, 1, b"{}", now=0, due_at=0)
 
 
+async def test_people_who_talk_for_longer_than_a_ledger_keeps_are_not_talked_over(
+    tmp_path: Path,
+) -> None:
+    days = iter(range(1_000))
+    settings = BotSettings(ledger=tmp_path / "bot.db", tolerance_s=0)
+    async with Bot(repeat, settings, now=lambda: next(days) * DAY_S) as bot:
+        written = {"message_type": "outgoing", "sender": {"id": 5, "type": "user"}}
+        await bot.handle({}, message(1, **written))
+        for id_ in range(2, 40):
+            answer = await bot.handle({}, message(id_))
+            bot.ledger.prune(id_ * DAY_S)
+
+    assert answer.did == "somebody of the team answered in the conversation"
+
+
 def test_a_burst_is_not_put_off_for_ever() -> None:
     book = Ledger(":memory:")
     for second in range(60):
