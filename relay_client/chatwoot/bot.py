@@ -121,9 +121,6 @@ class Bot:
         desk: Speaks to an account, instead of the Chatwoot of the settings.
         now: Unix seconds.
 
-    Attributes:
-        alarm: Why nothing is sent; empty if all is well.
-
     Raises:
         LedgerUnusable: By `async with`: the ledger cannot be opened.
     """
@@ -139,7 +136,7 @@ class Bot:
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.alarm = ""
+        self._alarms: dict[int, str] = {}
         self._reply = reply
         self._say = say
         self._given_desk = desk
@@ -167,6 +164,11 @@ class Bot:
         self._watch()
         self._lanes.wake_all()
         return self
+
+    @property
+    def alarm(self) -> str:
+        """Why nothing is sent in an account; empty if all is well."""
+        return next(iter(self._alarms.values()), "")
 
     @property
     def trouble(self) -> str:
@@ -269,24 +271,31 @@ class Bot:
     # The alarm
 
     def _alarmed(self, turn: Turn, exc: ChatwootError) -> None:
-        """Chatwoot does not take the token: nothing is sent until it does."""
-        if not self.alarm:
-            self.alarm = str(exc)
-            self._lanes.well.clear()
-            log.critical("nothing is sent: %s", exc, extra={"hint": exc.hint})
-            self._tasks.add(asyncio.create_task(self._probe(turn.key)))
+        """Chatwoot does not take the token in an account: nothing is sent there until it does."""
+        account = turn.key.account
+        if account not in self._alarms:
+            self._alarms[account] = str(exc)
+            self._lanes.hold(account)
+            facts = {"hint": exc.hint, "account": account}
+            log.critical("nothing is sent: %s", exc, extra=facts)
+            task = asyncio.create_task(self._probe(turn.key))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _probe(self, key: Key) -> None:
-        while self.alarm:
-            await asyncio.sleep(PROBE_S)
-            try:
-                await look(self._desk(key.account), key.conversation)
-            except ChatwootError as exc:
-                if exc.again or isinstance(exc, ALARMS):
-                    continue
-            self.alarm = ""
-            log.warning("Chatwoot takes the token again")
-            self._lanes.well.set()
+        while not await self._is_let_in(key):
+            pass
+        del self._alarms[key.account]
+        log.warning("Chatwoot takes the token again", extra={"account": key.account})
+        self._lanes.let_go(key.account)
+
+    async def _is_let_in(self, key: Key) -> bool:
+        await asyncio.sleep(PROBE_S)
+        try:
+            await look(self._desk(key.account), key.conversation)
+        except ChatwootError as exc:
+            return not (exc.again or isinstance(exc, ALARMS))
+        return True
 
     async def _prune(self) -> None:
         while True:

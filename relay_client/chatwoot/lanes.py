@@ -4,7 +4,9 @@ A lane is a task. It takes the conversation's oldest turn from the ledger, sleep
 reads it again, and has it served; it ends when the conversation is owed nothing. So the answers of
 a conversation go one after the other, and nothing is kept in memory of those that are at rest.
 
-While there is an alarm (Chatwoot does not take the token), no lane works.
+What a lane has slept for is due, whatever the wall clock was set to meanwhile.
+
+While an account's lanes are held (Chatwoot does not take the token there), none of them works.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from relay_client.chatwoot.events import Key
 from relay_client.chatwoot.ledger import Ledger, Turn
 
 TROUBLE_S = 5.0  # after something that should not happen, such as a full disk
-LONGEST_SLEEP_S = 3_600.0  # the wall clock may be set meanwhile
+LONGEST_SLEEP_S = 3_600.0  # none is due later, unless the wall clock was set back
 
 log = logging.getLogger("relay.bot")
 
@@ -29,9 +31,6 @@ class Lanes:
         serve: Takes a turn one state further, or puts it off.
         at_once: So many lanes work at the same time.
         now: Unix seconds.
-
-    Attributes:
-        well: Set while there is no alarm.
     """
 
     def __init__(
@@ -41,8 +40,7 @@ class Lanes:
         at_once: int,
         now: Callable[[], float],
     ) -> None:
-        self.well = asyncio.Event()
-        self.well.set()
+        self._held: dict[int, asyncio.Event] = {}
         self._ledger = ledger
         self._serve = serve
         self._room = asyncio.Semaphore(at_once)
@@ -65,6 +63,14 @@ class Lanes:
         """Have a lane for everything that is owed, such as after a start."""
         for key in self._ledger.owed():
             self.wake(key)
+
+    def hold(self, account: int) -> None:
+        """Have none of an account work until they are let go."""
+        self._held.setdefault(account, asyncio.Event())
+
+    def let_go(self, account: int) -> None:
+        """Have those of an account work again."""
+        self._held.pop(account).set()
 
     async def stop(self, within_s: float) -> None:
         """End all lanes: those that work get some time for it, and go on after the next start."""
@@ -94,10 +100,11 @@ class Lanes:
                 return False
             if (wait_s := turn.due_at - self._now()) > 0:
                 await asyncio.sleep(min(wait_s, LONGEST_SLEEP_S))
-                return True
-            await self.well.wait()
+            if held := self._held.get(key.account):
+                await held.wait()
             async with self._room:
-                if self._ledger.next_turn(key) == turn:  # it was not put off meanwhile
+                is_held = key.account in self._held
+                if not is_held and self._ledger.next_turn(key) == turn:  # it was not put off
                     await self._work(turn)
         except Exception:  # above all of the ledger, on a full or failing disk
             log.exception("a turn cannot be served; it goes on in a while")

@@ -11,6 +11,7 @@ from relay_client.chatwoot import Key, Ledger, State, Talk, lanes, turns
 from relay_client.chatwoot.testing import Fault, Trial
 from tests.support.waiting import until
 from tests.unit.client.chatwoot.bots import Gate, ends, repeat
+from tests.unit.client.chatwoot.fixtures import changed
 
 KEY = Key(2, 318)
 WRITES = "POST conversations/318/messages"
@@ -281,6 +282,21 @@ async def test_a_wrong_token_alarms_and_stops_all_posting(trial: Trial) -> None:
 
     assert trial.answers == ["You said: Oi!"]
     assert trial.chatwoot.answers(319) == ["You said: Alô?"]
+
+
+async def test_an_account_that_the_bot_is_none_of_keeps_no_other_waiting(trial: Trial) -> None:
+    """One webhook of it, on a channel that two accounts share."""
+    refused = b'{"error":"Bot is not authorized to access this account"}'
+    other = Fault("GET /api/v1/accounts/3/*", 401, times=1_000, body=refused)
+    trial.chatwoot.faults.append(other)
+    async with trial.running(repeat, secrets=()) as running:
+        await running.handle({}, changed("agent_bot_message_created", account={"id": 3}))
+        await until(lambda: running.trouble)
+        await trial.says("Oi!")
+        await until(lambda: trial.answers)
+        assert "not good for the account" in running.trouble
+
+    assert trial.answers == ["You said: Oi!"]
 
 
 @pytest.mark.parametrize(
