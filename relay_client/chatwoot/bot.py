@@ -160,9 +160,10 @@ class Bot:
             self._lanes = Lanes(self.ledger, turns.serve, self.settings.at_once, self._now)
             self._tasks = {asyncio.create_task(self._prune())}
             opening.push_async_callback(self._stop)
+            self._watch()
+            with self.ledger.writing():  # it may be damaged
+                self._lanes.wake_all()
             self._open = opening.pop_all()
-        self._watch()
-        self._lanes.wake_all()
         return self
 
     @property

@@ -397,17 +397,26 @@ def _open(path: Path) -> apsw.Connection:
         path.touch(mode=0o600)  # it holds what customers wrote
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(BUSY_MS)
+    is_new = _is_new(connection)
     connection.execute("PRAGMA journal_mode = wal")
     connection.execute("PRAGMA synchronous = full")
     connection.execute("PRAGMA foreign_keys = on")
     connection.execute("PRAGMA secure_delete = on")
-    with connection:
-        [(version,)] = connection.execute("PRAGMA user_version")
-        if version == 0:
+    if is_new:
+        with connection:
             connection.execute(_SCHEMA)
-        elif version != VERSION:
-            raise apsw.CantOpenError(_("a newer bot wrote it"))
     return connection
+
+
+def _is_new(connection: apsw.Connection) -> bool:
+    """Whether a file is empty; looked at before anything is changed, for it may be another's."""
+    [(version,)] = connection.execute("PRAGMA user_version")
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if tables and not tables >= {"turns", "taken", "people", "said"}:
+        raise apsw.CantOpenError(_("another program wrote it"))
+    if version not in (0, VERSION):
+        raise apsw.CantOpenError(_("a newer bot wrote it"))
+    return not tables
 
 
 def _turn(row: tuple[Any, ...]) -> Turn:

@@ -102,7 +102,10 @@ class Memory:
                 f"DELETE FROM said WHERE account = :account AND conversation IN ({talks})",  # noqa: S608
                 who,
             )
-            return db.changes()
+            lines = db.changes()
+        # Else the log beside the file has it still, as long as the bot runs.
+        self._ledger.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return lines
 
     def prune(self, now: float) -> None:
         """Forget what is older than `KEPT_S`."""

@@ -77,8 +77,15 @@ def forget(
     from relay_client.chatwoot.ledger import Ledger
     from relay_client.chatwoot.memory import Memory
     from relay_client.chatwoot.settings import read_settings
+    from relay_client.errors import NothingFound
 
-    ledger = Ledger(read_settings().ledger, alone=False)
+    path = read_settings().ledger
+    if not path.exists():
+        raise NothingFound(
+            _("there is no ledger at {path}: nothing was erased").format(path=path.absolute()),
+            _("Go to the bot's folder, or say with BOT_LEDGER where it is."),
+        )
+    ledger = Ledger(path, alone=False)
     lines = Memory(ledger).forget_contact(account, contact)
     ledger.close()
     said = _("Erased, lines: {lines}").format(lines=lines)

@@ -110,6 +110,29 @@ def test_a_ledger_of_a_newer_bot_is_left_alone(tmp_path: Path) -> None:
         Ledger(path)
 
 
+def test_another_program_s_file_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "threads.sqlite3"
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE threads (id)")
+    connection.close()
+    before = path.read_bytes()
+
+    with pytest.raises(LedgerUnusable, match="another program"):
+        Ledger(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_damaged_ledger_is_told_of_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "bot.db"
+    Ledger(path).close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4_096] + bytes(len(content) - 4_096))
+
+    with pytest.raises(LedgerUnusable, match="malformed"):
+        async with bot_at(path):
+            pass
+
+
 async def test_what_customers_wrote_is_for_the_owner_alone_and_gone_when_settled(
     tmp_path: Path,
 ) -> None:
@@ -139,6 +162,8 @@ async def test_a_contact_can_be_forgotten(bot: Bot) -> None:
     assert len(bot.memory.history(Key(2, 400))) == 1
     assert bot.ledger.open_turns() == 0
     assert {(turn.answer, turn.reason) for turn in bot.ledger.settled()} == {("", "")}
+    files = [*bot.ledger.path.parent.iterdir()]
+    assert not any(b"quero falar com um humano" in file.read_bytes() for file in files)
     assert (await bot.handle({}, message(1))).code == "repeat"
 
 

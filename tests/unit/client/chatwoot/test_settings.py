@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from relay_client import cli
 from relay_client.chatwoot import BotSettings, read_settings
 from relay_client.chatwoot.project import write_project
 from relay_client.chatwoot.server import load_reply
-from relay_client.errors import UsageError
+from relay_client.errors import NothingFound, UsageError
 
 BOTH = {"CHATWOOT_URL": "https://chat.example.com/app", "CHATWOOT_TOKEN": "abc"}
 
@@ -68,6 +70,16 @@ def test_what_is_no_reply(where: str, said: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(UsageError, match=said):
         load_reply(where)
+
+
+def test_nothing_is_erased_from_a_ledger_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in another folder than the bot's: whoever was asked to erase it must not think it done."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NothingFound, match="no ledger at"):
+        CliRunner().invoke(cli.app, ["bot", "forget", "2", "1187"], catch_exceptions=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_no_project_is_written(tmp_path: Path) -> None:
