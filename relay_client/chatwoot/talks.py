@@ -34,6 +34,7 @@ from typing import Literal, Protocol
 from relay_chatwoot.errors import ChatwootError
 from relay_chatwoot.handoff import is_own
 from relay_chatwoot.steps import Desk, add_labels, look
+from relay_client.chatwoot.answering import Code, Identity, may_still_answer
 from relay_client.chatwoot.events import (
     Attachment,
     Contact,
@@ -145,7 +146,10 @@ class Talk:
         self.wish = well_formed(reason) or _("the bot asked for it")
 
     async def say(self, text: str) -> None:
-        """Tell the customer something before the answer, such as that it takes a while."""
+        """Tell the customer something before the answer, such as that it takes a while.
+
+        Nothing is said where people have the conversation by now: the answer is not sent, either.
+        """
         await self._write(text, private=False)
 
     async def note(self, text: str) -> None:
@@ -188,10 +192,18 @@ class Talk:
             nonlocal tried
             if tried and await self._is_written(text):
                 return
+            if not private and await self._is_peoples():
+                return
             tried = True
             await desk.write(id_, text, private=private)
 
         await _persist(write)
+
+    async def _is_peoples(self) -> bool:
+        desk, id_ = self._at()
+        bot, upto = Identity(self.key.account, self._bot or None), self.messages[-1].id
+        verdict = may_still_answer(await look(desk, id_), upto, bot)
+        return not verdict and verdict.code is not Code.NEWER_MESSAGE
 
     async def _is_written(self, text: str) -> bool:
         """Whether the newest message is the bot's, in these words, and younger than the talk."""

@@ -199,8 +199,8 @@ async def test_people_who_talk_for_longer_than_a_ledger_keeps_are_not_talked_ove
     days = iter(range(1_000))
     settings = BotSettings(ledger=tmp_path / "bot.db", tolerance_s=0)
     async with Bot(repeat, settings, now=lambda: next(days) * DAY_S) as bot:
-        written = {"message_type": "outgoing", "sender": {"id": 5, "type": "user"}}
-        await bot.handle({}, message(1, **written))
+        human = {"id": 5, "type": "user"}
+        answer = await bot.handle({}, message(1, message_type="outgoing", sender=human))
         for id_ in range(2, 40):
             answer = await bot.handle({}, message(id_))
             bot.ledger.prune(id_ * DAY_S)

@@ -74,6 +74,14 @@ async def test_a_reply_acts_in_chatwoot(fake: FakeChatwoot) -> None:
     assert fake.changes == [f"POST conversations/318/{part}" for part in (*parts, "assignments")]
 
 
+async def test_a_reply_talks_over_nobody(fake: FakeChatwoot) -> None:
+    """It thinks for minutes, and says so; people may have the conversation by then."""
+    async with talking(fake) as talk:
+        await fake.human_takes(318)
+        await talk.say("Um momento.")
+    assert said(fake) == []
+
+
 @pytest.mark.parametrize("done", [True, False])
 async def test_a_message_whose_answer_got_lost_is_there_once(
     fake: FakeChatwoot, done: bool
