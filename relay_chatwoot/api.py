@@ -17,7 +17,7 @@ import functools
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -310,10 +310,13 @@ def plain_url(url: str) -> str:
     Raises:
         NotChatwoot: It can be none.
     """
-    parts = urlsplit(url if "://" in url else f"https://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise NotChatwoot(url, "", "it is no address by http:// or https://")
-    return f"{parts.scheme}://{parts.netloc}"
+    with suppress(ValueError):  # of a port, or an address by IPv6, that is none
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if is_one and "@" not in parts.netloc:
+            return f"{parts.scheme}://{parts.netloc}"
+    shown = url.rpartition("@")[2]  # what stands before it may be a password
+    raise NotChatwoot(shown, "", "it is no address by http:// or https://")
 
 
 # Chatwoot answers 401 for nearly everything, and tells the causes apart in words alone. Those that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from relay_client import __version__, samples
@@ -12,6 +13,8 @@ TEMPLATES = Path(__file__).parent / "project"
 ENDING = ".template"
 HIDDEN = ("gitignore", "dockerignore")
 SAMPLE = "agent_bot_message_created"
+# An image, a secret and a host in a swarm are named after it: this is what all three take.
+NAME = re.compile(r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*")
 
 
 def write_project(folder: Path) -> list[str]:
@@ -21,8 +24,8 @@ def write_project(folder: Path) -> list[str]:
         UsageError: Something is there, or it cannot be written.
     """
     name = folder.absolute().name
-    if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-        text = _("{name!r} names no bot: letters, digits, - and _ are expected")
+    if NAME.fullmatch(name) is None:
+        text = _("{name!r} names no bot: letters, digits, - and _ between them are expected")
         raise UsageError(text.format(name=name))
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -147,7 +147,7 @@ def _module(place: str, where: str) -> ModuleType:
             return _from_file(Path(place))
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
         return importlib.import_module(place)
-    except (ImportError, OSError, ValueError) as exc:
+    except (ImportError, OSError, SyntaxError, ValueError) as exc:
         text = _("{where} cannot be loaded: {why}").format(where=where, why=exc)
         raise UsageError(text) from exc
 

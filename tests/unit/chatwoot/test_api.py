@@ -189,8 +189,13 @@ def test_an_address_as_people_write_it(written: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["ftp://chat.example.com", "https://", "https://a:b@chat.example"]
+    "written",
+    [
+        *("ftp://chat.example.com", "https://", "https://a:b@chat.example", "http://[::1"),
+        "chat.example.com:99999",
+    ],
 )
 def test_an_address_that_is_none(written: str) -> None:
-    with pytest.raises(errors.NotChatwoot):
+    with pytest.raises(errors.NotChatwoot) as refused:
         plain_url(written)
+    assert "a:b" not in str(refused.value)

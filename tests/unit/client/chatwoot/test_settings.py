@@ -61,12 +61,17 @@ def test_what_a_bot_cannot_be_told(told: dict[str, str], said: str) -> None:
     [
         ("no_such_module:reply", "cannot be loaded"),
         ("nowhere/bot.py:reply", "cannot be loaded"),
+        ("half.py:reply", "never closed .half.py, line 1"),
         ("json:dumps", "names no async function"),
         ("json:loud", "names no async function"),
         ("json", "names no async function"),
     ],
 )
-def test_what_is_no_reply(where: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_reply(
+    where: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "half.py").write_text("async def reply(talk:\n")
     monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(UsageError, match=said):
         load_reply(where)
@@ -83,8 +88,9 @@ def test_nothing_is_erased_from_a_ledger_that_is_not_there(
 
 
 def test_where_no_project_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="names no bot"):
-        write_project(tmp_path / "a b")
+    for name in ("a b", "_bot", "-x", "a___b", "pão"):
+        with pytest.raises(UsageError, match="names no bot"):
+            write_project(tmp_path / name)
     write_project(tmp_path / "Robo-1")
     with pytest.raises(UsageError, match="is not empty"):
         write_project(tmp_path / "Robo-1")
