@@ -28,9 +28,14 @@ async def reply(talk: Talk) -> str | None:
     """The crew's answer; None leaves the conversation to people."""
     if not talk.text:
         return None  # only files came
-    said = "\n".join(f"{line['role']}: {line['content']}" for line in talk.chat())
+    said = "\n".join(f"{line['role']}: {one_line(line['content'])}" for line in talk.chat())
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(threads, ask_crew, said)
+
+
+def one_line(text: str) -> str:
+    """A customer's words, in which no line can begin as one of the assistant's does."""
+    return " ".join(text.split())
 
 
 def ask_crew(said: str) -> str:

@@ -41,4 +41,4 @@ async def ask(messages: list[dict[str, str]]) -> str:
         ) as response,
     ):
         answer = await response.json()
-    return str(answer["choices"][0]["message"]["content"])
+    return str(answer["choices"][0]["message"]["content"] or PERSON)  # null where it refuses
