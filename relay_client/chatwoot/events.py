@@ -74,9 +74,13 @@ def _fit(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 def _type_of(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """A message's type by its name; the API, and a conversation's messages, have it by number."""
-    known = type(value) is int and 0 <= value < len(TYPES)
-    return handler(TYPES[value] if known else value)
+    """A message's type by its name; the API, and a conversation's messages, have it by number.
+
+    A number that a later version adds is a name of its own.
+    """
+    if type(value) is not int:
+        return handler(value)
+    return TYPES[value] if 0 <= value < len(TYPES) else str(value)
 
 
 _NONE = _or(lambda: None)

@@ -109,6 +109,12 @@ def test_a_bot_that_does_not_know_its_number_counts_each_as_itself() -> None:
     assert may_answer(written, nameless).code is Code.BOT
 
 
+def test_a_message_of_a_kind_that_a_later_version_adds_keeps_nobody_waiting() -> None:
+    survey = resources.LastMessage(90420, "Nota?", message_type=4)
+    seen = resources.Conversation(318, "pending", last_non_activity_message=survey)
+    assert may_still_answer(seen, 90417, BOT)
+
+
 def test_every_code_has_a_sentence() -> None:
     assert set(REASONS) == set(Code)
 
