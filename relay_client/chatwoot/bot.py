@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -117,7 +117,7 @@ class Bot:
     Args:
         reply: Finds the answer.
         settings: How it runs.
-        say: Prints a line about each answer.
+        say: Prints a line about each webhook and each answer.
         desk: Speaks to an account, instead of the Chatwoot of the settings.
         now: Unix seconds.
 
@@ -138,7 +138,7 @@ class Bot:
         self.metrics = Metrics()
         self._alarms: dict[int, str] = {}
         self._reply = reply
-        self._say = say
+        self._print = say
         self._given_desk = desk
         self._now = now
         self._signatures = Signatures(settings.secrets, settings.tolerance_s)
@@ -154,7 +154,7 @@ class Bot:
             turns = Turns(
                 *(self.ledger, self._reply, self._desk, self.settings, self.metrics),
                 alarm=self._alarmed,
-                say=self._say,
+                say=self.say,
                 now=self._now,
             )
             self._lanes = Lanes(self.ledger, turns.serve, self.settings.at_once, self._now)
@@ -165,6 +165,11 @@ class Bot:
                 self._lanes.wake_all()
             self._open = opening.pop_all()
         return self
+
+    def say(self, line: str) -> None:
+        """Print a line; where nobody reads any more, or a disk is full, customers are answered."""
+        with suppress(OSError):
+            self._print(line)
 
     @property
     def alarm(self) -> str:
@@ -181,7 +186,7 @@ class Bot:
 
     async def _to_chatwoot(self, opening: AsyncExitStack) -> Callable[[int], Desk]:
         if not self.settings.url:
-            printed = Printed(self._say)
+            printed = Printed(self.say)
             return lambda account: printed
         chatwoot = await opening.enter_async_context(
             open_chatwoot(self.settings.url, 0, self.settings.token)

@@ -16,7 +16,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -41,9 +41,9 @@ class CannotListen(ClientError):
     """The port cannot be had."""
 
 
-def make_app(bot: Bot, say: Callable[[str], None]) -> web.Application:
+def make_app(bot: Bot) -> web.Application:
     """The server's routes."""
-    front = _Front(bot, say)
+    front = _Front(bot)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/webhook", front.take)
     app.router.add_post("/webhook/{rest:.*}", front.take)
@@ -54,9 +54,8 @@ def make_app(bot: Bot, say: Callable[[str], None]) -> web.Application:
 
 
 class _Front:
-    def __init__(self, bot: Bot, say: Callable[[str], None]) -> None:
+    def __init__(self, bot: Bot) -> None:
         self._bot = bot
-        self._say = say
 
     async def take(self, request: web.Request) -> web.Response:
         try:
@@ -65,7 +64,7 @@ class _Front:
         except TimeoutError:
             return _error(408, "slow", _("the body did not come in time"))
         answer = await self._bot.handle(request.headers, body)
-        self._say(webhook_line(answer.event, answer.did))
+        self._bot.say(webhook_line(answer.event, answer.did))
         if answer.status == 200:
             return web.json_response({"did": answer.did})
         return _error(answer.status, answer.code, answer.did)
@@ -95,13 +94,13 @@ def webhook_line(event: Event | None, did: str) -> str:
 
 
 @asynccontextmanager
-async def serving(bot: Bot, host: str, port: int, say: Callable[[str], None]) -> AsyncIterator[int]:
+async def serving(bot: Bot, host: str, port: int) -> AsyncIterator[int]:
     """Serve a bot that runs, on a port; 0 for any free one. Gives the port.
 
     Raises:
         CannotListen: It cannot be had.
     """
-    runner = web.AppRunner(make_app(bot, say), access_log=None, shutdown_timeout=STOP_S)
+    runner = web.AppRunner(make_app(bot), access_log=None, shutdown_timeout=STOP_S)
     await runner.setup()
     try:
         await _listen(runner, host, port)

@@ -106,7 +106,7 @@ async def _serve(
     with interrupts.installed():
         async with (
             Bot(reply, settings, say=console.line) as bot,
-            serving(bot, host, port, console.line) as chosen,
+            serving(bot, host, port) as chosen,
         ):
             for line in _introduction(settings, host, chosen):
                 console.line(line)

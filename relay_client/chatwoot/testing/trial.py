@@ -42,7 +42,7 @@ class Trial:
         chosen = dataclasses.replace(self.settings, **settings)
         async with (
             Bot(reply, chosen, say=self.lines.append) as bot,
-            serving(bot, "127.0.0.1", 0, self.lines.append) as port,
+            serving(bot, "127.0.0.1", 0) as port,
         ):
             self.chatwoot.bots[BOT]["outgoing_url"] = f"http://127.0.0.1:{port}/webhook"
             yield bot

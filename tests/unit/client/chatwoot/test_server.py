@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,13 +57,15 @@ class Front:
 
 
 @asynccontextmanager
-async def fronted(reply: Reply = repeat, burst_s: float = 0.01) -> AsyncIterator[Front]:
+async def fronted(
+    reply: Reply = repeat, burst_s: float = 0.01, say: Callable[[str], None] | None = None
+) -> AsyncIterator[Front]:
     """A bot without a Chatwoot, behind a signature."""
     lines: list[str] = []
     settings = BotSettings(secrets=(SECRET,), ledger=Path(IN_MEMORY), burst_s=burst_s)
     async with (
-        Bot(reply, settings, say=lines.append) as bot,
-        serving(bot, "127.0.0.1", 0, lines.append) as port,
+        Bot(reply, settings, say=say or lines.append) as bot,
+        serving(bot, "127.0.0.1", 0) as port,
         aiohttp.ClientSession() as session,
     ):
         yield Front(f"http://127.0.0.1:{port}", lines, session)
@@ -94,6 +97,22 @@ async def test_what_is_no_webhook_is_refused(body: bytes) -> None:
     async with fronted() as front:
         assert await front.post(body, signed(body)) == (400, "unreadable_event")
         assert "no webhook of Chatwoot" in front.lines[0]
+
+
+async def test_a_screen_that_nobody_reads_keeps_no_customer_waiting() -> None:
+    """As of `bot run | head -1`, or with a full disk below the file that it is written to."""
+    lines = list[str]()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        raise BrokenPipeError
+
+    async with fronted(say=say) as front:
+        for number, text in enumerate(("Oi!", "Alô?")):
+            body = changed(MESSAGE, id=number, content=text)
+            assert (await front.post(body, signed(body)))[0] == 200
+            answer = f"#318  would answer: You said: {text}"
+            await until(functools.partial(lines.__contains__, answer))
 
 
 async def test_two_bots_do_not_talk_to_each_other() -> None:
