@@ -61,8 +61,7 @@ HANDED_ON = (
     "relay_server",
 )  # what is English until it is shown
 # Of these what no person is shown, but in the reference.
-UNSHOWN = {"index.py", "metrics.py", "openapi.py", "scripts.py", "signature.py", "tracing.py"}
-UNSHOWN |= {"wheel.py"}
+UNSHOWN = {"index.py", "metrics.py", "openapi.py", "scripts.py", "tracing.py", "wheel.py"}
 # Calls and names there whose texts nobody is shown, or which are shown as helps.
 UNSHOWN_NAMES = {
     "KNOWN",

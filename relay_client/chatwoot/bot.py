@@ -41,6 +41,7 @@ from relay_client.chatwoot.talks import Reply
 from relay_client.chatwoot.turns import ALARMS, Turns
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
+from relay_terminal.retold import retold, told
 from relay_terminal.words import _
 
 STOP_S = 10.0  # for what is under way when the bot is stopped
@@ -223,7 +224,7 @@ class Bot:
         if self._stopping:
             return Answer(503, "stopping", _("the bot is being stopped"))
         if refusal := self._signatures.refusal(headers, body, self._now()):
-            return Answer(401, "bad_signature", refusal)
+            return Answer(401, "bad_signature", retold(refusal))
         try:
             event = parse(body)
             with self.ledger.writing():
@@ -231,7 +232,7 @@ class Bot:
                 if (late := asked_late(event, self.settings.bot)) is not None:
                     answer = self._take(parse(late), late, anew=False)
         except RelayError as exc:  # unreadable; or the ledger cannot take it
-            return Answer(exc.status_hint, exc.code, str(exc))
+            return Answer(exc.status_hint, exc.code, told(exc)[0])
         if answer.code == TAKEN and event.key is not None:
             self._lanes.wake(event.key)
         return answer
@@ -280,7 +281,7 @@ class Bot:
         """Chatwoot does not take the token in an account: nothing is sent there until it does."""
         account = turn.key.account
         if account not in self._alarms:
-            self._alarms[account] = str(exc)
+            self._alarms[account] = told(exc)[0]
             self._lanes.hold(account)
             facts = {"hint": exc.hint, "account": account}
             log.critical("nothing is sent: %s", exc, extra=facts)

@@ -40,7 +40,9 @@ from relay_client.chatwoot.memory import Memory
 from relay_client.chatwoot.metrics import Metrics
 from relay_client.chatwoot.settings import BotSettings
 from relay_client.chatwoot.talks import Reply, Talk, answer_of
+from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
+from relay_terminal.retold import told
 from relay_terminal.words import N_, _
 
 REPLY_WAITS_S = (5.0, 30.0, 120.0)  # after a reply that failed; then people have the conversation
@@ -298,7 +300,7 @@ def _is_stopped() -> bool:
 
 
 def _why(exc: BaseException) -> str:
-    said = _line(str(exc))
+    said = _line(told(exc)[0] if isinstance(exc, RelayError) else str(exc))
     return harmless(f"{type(exc).__name__}: {said}" if said else type(exc).__name__)
 
 

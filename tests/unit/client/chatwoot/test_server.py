@@ -18,6 +18,7 @@ from relay_chatwoot.signature import SIGNATURE, TIMESTAMP, sign
 from relay_client.chatwoot import Bot, BotSettings, Reply
 from relay_client.chatwoot.ledger import IN_MEMORY
 from relay_client.chatwoot.server import serving
+from relay_terminal.words import speak
 from tests.support.waiting import until
 from tests.unit.client.chatwoot.bots import Gate, repeat
 from tests.unit.client.chatwoot.fixtures import changed
@@ -113,6 +114,25 @@ async def test_a_screen_that_nobody_reads_keeps_no_customer_waiting() -> None:
             assert (await front.post(body, signed(body)))[0] == 200
             answer = f"#318  would answer: You said: {text}"
             await until(functools.partial(lines.__contains__, answer))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "said"),
+    [
+        (INCOMING, {}, "não está assinado (regras de automação e macros do Chatwoot nunca são)"),
+        (b"{}", signed(b"{}"), "o corpo não é um webhook do Chatwoot: não diz qual é o evento"),
+    ],
+    ids=["unsigned", "unreadable"],
+)
+async def test_why_something_is_refused_is_said_in_the_reader_s_language(
+    body: bytes, headers: dict[str, str], said: str
+) -> None:
+    settings = BotSettings(secrets=(SECRET,), ledger=Path(IN_MEMORY))
+    async with Bot(repeat, settings) as bot:
+        speak("pt-BR")
+        answer = await bot.handle(headers, body)
+        speak("")
+    assert answer.did == said
 
 
 async def test_two_bots_do_not_talk_to_each_other() -> None:
