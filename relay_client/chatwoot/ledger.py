@@ -41,6 +41,7 @@ from relay_terminal.words import _
 
 BURST_MOST_S = 30.0  # a burst's answer is put off no longer after its first message
 MOST_WAITING = 10_000  # turns; beyond them webhooks are refused, and the relay keeps them
+MOST_MESSAGES = 200  # of a turn, whose bodies are read at once; beyond them the same
 KEPT_S = 30 * 86_400.0  # a settled turn, and the ids of its messages: as long as the relay replays
 IN_MEMORY = ":memory:"  # a ledger for tests and trials, gone with the process
 BUSY_MS = 2_000  # for another program's lock on the file
@@ -91,9 +92,9 @@ class LedgerUnusable(RelayError, code="bot_ledger", status=503):
 
 
 class TooMuchWaits(RelayError, code="bot_full", status=503):
-    """More conversations wait for a bot's answer than it takes."""
+    """More conversations, or messages of one, wait for a bot's answer than it takes."""
 
-    message = "{0} conversations wait for an answer already"
+    message = "{0} wait for an answer already"
 
 
 class State(enum.IntEnum):
@@ -199,7 +200,7 @@ class Ledger:
             anew: Take it on though it was answered.
 
         Raises:
-            TooMuchWaits: It would open a turn too many.
+            TooMuchWaits: It would be a turn too many, or a message of one.
         """
         with self.writing() as db:
             known = (
@@ -222,10 +223,12 @@ class Ledger:
             joins,
         ).fetchone()
         if found is None and self.open_turns() >= MOST_WAITING:
-            raise TooMuchWaits(MOST_WAITING)
+            raise TooMuchWaits(_("{number} conversations").format(number=MOST_WAITING))
         if found is None:
             return self._opened(key, now, due_at)
         turn, opened_at = int(found[0]), float(found[1])
+        if self._value("SELECT count(*) FROM taken WHERE turn = ?", turn) >= MOST_MESSAGES:
+            raise TooMuchWaits(_("{number} messages of it").format(number=MOST_MESSAGES))
         due_at = min(due_at, opened_at + BURST_MOST_S)
         self.connection.execute("UPDATE turns SET due_at = ? WHERE id = ?", (due_at, turn))
         return turn

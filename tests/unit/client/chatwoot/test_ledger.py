@@ -83,6 +83,19 @@ async def test_more_than_it_takes_is_refused_and_stays_with_the_relay(
     assert (await bot.handle({}, message(3))).code == "taken"  # it joins the one that waits
 
 
+async def test_a_customer_who_floods_is_refused_and_stays_with_the_relay(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was taken is a repeat all the same, and others are taken."""
+    monkeypatch.setattr(ledger, "MOST_MESSAGES", 2)
+    found = [await bot.handle({}, message(id_)) for id_ in (1, 2, 3, 2)]
+    other = await bot.handle({}, message(4, conversation=319))
+
+    assert [one.code for one in found] == ["taken", "taken", "bot_full", "repeat"]
+    assert (found[2].status, other.code) == (503, "taken")
+    assert len(bot.memory.history(KEY)) == 2
+
+
 async def test_two_bots_do_not_share_a_ledger(bot: Bot) -> None:
     """A new one that starts before the old one ended says so."""
     with pytest.raises(LedgerUnusable, match="locked") as refused:
