@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
@@ -31,7 +32,7 @@ from relay_server.values import Appended, Progress, Scope, Selection, Token
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.needs import lacks
-from tests.support.postgres import programs
+from tests.support.postgres import database_of, programs
 from tests.support.stores import (
     append_many,
     make_channel,
@@ -196,8 +197,21 @@ async def test_progress_is_seen_by_both(replicas: Replicas) -> None:
     assert status.backlog == 0
 
 
-def test_changes_too_large_to_be_told_have_all_looked_at() -> None:
-    token = replace(ANA, channels=frozenset(f"channel-{n:05}" for n in range(1_000)))
+async def test_what_a_stranger_tells_is_not_believed(replicas: Replicas, tmp_path: Path) -> None:
+    """Each role that may connect may notify, also one that may read nothing."""
+    made = TokenMade(replace(ANA, name="stranger", digest=b"s" * 32))
+    [payload] = neighbours.payloads("stranger", [made], None)
+    with psycopg.connect(database_of(tmp_path), autocommit=True) as connection:
+        for told in (payload, "0" * 32 + payload):
+            connection.execute("SELECT pg_notify(%s, %s)", (neighbours.TOPIC, told))
+    await replicas.first.create_token(ANA)
+    await replicas.hears(TokenMade(ANA))
+    assert made not in replicas.told
+
+
+@pytest.mark.parametrize(("count", "letter"), [(600, "c"), (300, "\N{SNOWMAN}")])
+def test_changes_too_large_to_be_told_have_all_looked_at(count: int, letter: str) -> None:
+    token = replace(ANA, channels=frozenset(f"{letter * 7}-{n:03}" for n in range(count)))
     [payload] = neighbours.payloads("a", [TokenMade(token)], 7)
     assert payload == '["a",7,null]'
 

@@ -50,6 +50,11 @@ class Memory:
         self._path = data_dir / FILE_NAME
         self.known = self._read()
 
+    @property
+    def store(self) -> str:
+        """Which store it is; empty before one was recognized."""
+        return self.known.store if self.known else ""
+
     def recognize(self, store: str, place: str) -> None:
         """See that a store is the one that is remembered, and remember the first one.
 

@@ -12,6 +12,9 @@ A notification may be lost. So what it says may be found otherwise, too:
   something, or hears it out of turn, and reads all of it; the same look finds it without a word.
 - **Claims.** Whoever records under an older epoch is told so by the table.
 
+And it may be told by a stranger: PostgreSQL lets every role that may connect notify, also one that
+may read no table. So each notification is signed with the store's identity, which stands in one.
+
 **Who reads what.** A replica writes each `BEAT_S` that it is there. A subscription's claim names
 its replica, and it is *read elsewhere* while another one that was there within `ALIVE_S` has it.
 The server's own clocks are not asked: it is the database's that counts.
@@ -20,6 +23,7 @@ The server's own clocks are not asked: it is the database's that counts.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import random
 import threading
@@ -65,7 +69,8 @@ from relay_server.values import Catalog, Channel, Subscription, SubscriptionNumb
 log = structlog.get_logger()
 
 TOPIC = "relay"
-MAX_PAYLOAD_BYTES = 7_900  # of a notification: PostgreSQL takes 8,000
+SIGNATURE_CHARS = 32  # before what a notification tells
+MAX_PAYLOAD_BYTES = 7_900  # of what it tells: PostgreSQL takes 8,000
 LOOK_S = 1.0  # how often it is looked for what no notification told
 BEAT_S = 4.0  # how often a replica says that it is there
 MARGIN_S = 3.0  # before that, in which it ends what others may begin then
@@ -143,6 +148,7 @@ class Neighbours:
 
     Args:
         replica: This one's name, which no other has.
+        store: The store's identity.
         connect: Makes a link.
         read: Reads the catalogue.
         known: The catalogue as it was read at the start.
@@ -158,6 +164,7 @@ class Neighbours:
     def __init__(
         self,
         replica: str,
+        store: str,
         connect: Callable[[], Link],
         read: Callable[[], Awaitable[Catalogue]],
         known: Catalogue,
@@ -167,6 +174,7 @@ class Neighbours:
         bodies: BodyKeys,
     ) -> None:
         self._replica = replica
+        self._store = store.encode()
         self._connect = connect
         self._read = read
         self._cache, self._feed = cache, feed
@@ -211,7 +219,7 @@ class Neighbours:
             return
         try:
             for payload in payloads(self._replica, changes, version):
-                link.notify(TOPIC, payload)
+                link.notify(TOPIC, self._signature(payload) + payload)
         except RelayError as exc:
             log.debug("other replicas were not told", error=str(exc))
 
@@ -251,7 +259,8 @@ class Neighbours:
         self._beat(database)
         for folder in self._spool.adopted:
             database.run("forget_adopted", folder=folder)
-        link.notify(TOPIC, *payloads(self._replica, (), None))  # from now on others tell it
+        [here] = payloads(self._replica, (), None)
+        link.notify(TOPIC, self._signature(here) + here)  # from now on others tell it
         while not self._ended.is_set():
             now = time.monotonic()
             if now >= beat_at:
@@ -274,10 +283,17 @@ class Neighbours:
     def _call(self, function: Callable[[Any], None], value: Any) -> None:
         self._loop.call_soon_threadsafe(function, value)
 
+    def _signature(self, told: str) -> str:
+        return hmac.digest(self._store, told.encode(), "sha256").hex()[:SIGNATURE_CHARS]
+
     # In the event loop
 
     def _hear(self, payload: str) -> None:
-        told = msgspec.json.decode(payload, type=_Told)
+        signature, text = payload[:SIGNATURE_CHARS], payload[SIGNATURE_CHARS:]
+        if not hmac.compare_digest(signature.encode(), self._signature(text).encode()):
+            log.warning("a notification that no server of this store sent is ignored")
+            return
+        told = msgspec.json.decode(text, type=_Told)
         if told.replica == self._replica:
             return
         self._others = max(1, self._others)
@@ -374,7 +390,7 @@ def payloads(replica: str, changes: Sequence[Change], version: int | None) -> li
     """Notifications of changes: one, or where they do not fit one that has all looked at."""
     told = [(type(c).__name__, msgspec.Raw(msgspec.json.encode(_brief(c)))) for c in changes]
     whole = _encoded(_Told(replica, version, told))
-    if len(whole) <= MAX_PAYLOAD_BYTES:
+    if len(whole.encode()) <= MAX_PAYLOAD_BYTES:
         return [whole]
     if version is None and len(changes) > 1:
         middle = len(changes) // 2

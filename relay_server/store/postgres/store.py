@@ -131,12 +131,13 @@ class PostgresStore(SqlStore):
         for kind in (ChannelChanged, ChannelGone, TokenMade, TokenRevoked):
             self.feed.listen(kind, self._remember_soon)
         listen = functools.partial(connect, "listen")
+        its_own = known, self._cache, self.feed, spool, bodies
         self._neighbours = Neighbours(
-            replica, listen, self._read_catalogue, known, self._cache, self.feed, spool, bodies
+            replica, memory.store, listen, self._read_catalogue, *its_own
         )
         first, tell, tell_others = self._write_pending, self.feed.tell, self._neighbours.tell
-        its_own = on_broken, spool, bodies, self.space
-        self._writer = Writer(connect, first, tell, tell_others, *its_own)
+        needed = on_broken, spool, bodies, self.space
+        self._writer = Writer(connect, first, tell, tell_others, *needed)
         self._neighbours.on_measured = self._measured
         if known.version:  # else with the next start
             self._begin_resealing(self._reading.database)

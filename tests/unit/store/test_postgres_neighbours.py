@@ -48,7 +48,7 @@ async def test_what_is_made_while_the_catalogue_is_read_stays(spool: Spool) -> N
 
     cache = Cache([], [], feed)
     feed.listen(ChannelGone, lambda change: gone.append(change.channel.name))
-    told = Neighbours("a", nobody, read, catalogue(0), cache, feed, spool, IN_THE_CLEAR)
+    told = Neighbours("a", "store", nobody, read, catalogue(0), cache, feed, spool, IN_THE_CLEAR)
     told.tell(Mock(spec=Link), (), 2)
     await until(lambda: reads)
     feed.tell(ChannelChanged(OTHER))
