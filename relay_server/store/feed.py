@@ -153,7 +153,7 @@ class Claimed(msgspec.Struct, frozen=True):
     """A reader's progress is recorded under an epoch now; older claims of it are void.
 
     Attributes:
-        shared: Whoever has it shares it with others.
+        shared: Whoever has it shares it with others, who are handed on to its server.
     """
 
     reader: ReaderNumber

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -27,12 +28,13 @@ from relay_server.store.feed import (
 )
 from relay_server.store.interface import Store
 from relay_server.store.postgres import neighbours
-from relay_server.store.postgres.link import Link
+from relay_server.store.postgres.link import Link, read_place
+from relay_server.store.postgres.store import open_postgres
 from relay_server.values import Appended, Progress, Scope, Selection, Token
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.needs import lacks
-from tests.support.postgres import database_of, programs
+from tests.support.postgres import database_of, patient, programs
 from tests.support.stores import (
     append_many,
     make_channel,
@@ -221,6 +223,33 @@ def test_many_changes_are_told_in_parts() -> None:
     parts = neighbours.payloads("a", changes, None)
     assert len(parts) > 1
     assert max(map(len, parts)) <= neighbours.MAX_PAYLOAD_BYTES
+
+
+@pytest.mark.parametrize("address", ["", "sealed"])
+async def test_those_that_share_are_handed_on_where_a_server_can_be_reached(
+    tmp_path: Path, address: str
+) -> None:
+    """Else two servers would take the subscription from each other each second."""
+    if programs() is None:
+        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    async with open_test_store("postgres", tmp_path) as other:
+        with patient():
+            place, folder = read_place(database_of(tmp_path)), tmp_path / "second"
+            folder.mkdir()
+            its_own = folder, 1 << 20, lambda _: None
+            store = await open_postgres(place, Mock(), *its_own, address=address)
+        try:
+            channel = await make_channel(store)
+            heard = list[Change]()
+            other.feed.listen(Claimed, heard.append)
+            subscription, _ = await make_subscription(store)
+            claim = await store.claim(subscription.number, shared=True)
+            assert claim is not None
+            await until(lambda: len(heard) == 2)
+            assert heard[1] == Claimed(subscription.number, claim.epoch, bool(address))
+            assert await other.reader_address(channel.name, subscription.name) == address
+        finally:
+            await store.close()
 
 
 async def test_who_is_not_heard_for_long_knows_it(

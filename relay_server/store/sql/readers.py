@@ -61,8 +61,8 @@ class SqlReaders(Part):
         row = database.one(query, number=abs(reader), shared=shared)
         if row is None:
             return None
-        epoch, floor = row
-        database.changes.append(Claimed(reader, epoch, shared))
+        epoch, floor, handed_on = row
+        database.changes.append(Claimed(reader, epoch, bool(handed_on)))
         return Claim(reader, epoch, _progress(database, reader, floor))
 
     @writes

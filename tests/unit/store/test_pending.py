@@ -474,7 +474,7 @@ def claim_again(pending: Pending, database: Database, *, fits: bool) -> Claim | 
     database.begin()
     pending.write(database, 1)
     pending.write_rest_of(database, 1)
-    epoch, floor = database.one("claim", number=1) or (0, 0)
+    epoch, floor, _ = database.one("claim", number=1) or (0, 0, False)
     if not fits:
         database.rollback()
         pending.failed()

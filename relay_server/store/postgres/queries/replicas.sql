@@ -81,10 +81,11 @@ SELECT pg_database_size(current_database());
 -- lost with that has no number that another one gets. So these four are other than on one server.
 
 -- name: claim
--- It notes whose the claim is, too.
+-- It notes whose the claim is, too. Nobody shares it elsewhere who could not be handed on.
 UPDATE subscriptions SET epoch = greatest(epoch + 1, first_epoch()), left_at = NULL,
-    owner = current_setting('relay.replica'), shared = :shared
-WHERE number = :number RETURNING epoch, floor;
+    owner = current_setting('relay.replica'),
+    shared = :shared AND coalesce(current_setting('relay.address', TRUE), '') <> ''
+WHERE number = :number RETURNING epoch, floor, shared;
 
 -- name: epoch
 SELECT epoch, shared FROM subscriptions WHERE number = :number;
@@ -98,7 +99,7 @@ WHERE c.name = :channel AND s.name = :name AND s.left_at IS NULL
 
 -- name: claim_replay
 UPDATE replays SET epoch = greatest(epoch + 1, first_epoch())
-WHERE number = :number AND state = @RUNNING RETURNING epoch, floor;
+WHERE number = :number AND state = @RUNNING RETURNING epoch, floor, FALSE;
 
 -- name: advance
 -- Nothing either under a claim that the primary before this one gave.

@@ -1,8 +1,9 @@
 -- How far each reader is. A reader is a subscription, or a replay under minus its number.
 
 -- name: claim
+-- Its last column: whether whoever shares it elsewhere is handed on to it.
 UPDATE subscriptions SET epoch = epoch + 1, left_at = NULL WHERE number = :number
-RETURNING epoch, floor;
+RETURNING epoch, floor, FALSE;
 
 -- name: leave
 UPDATE subscriptions SET left_at = :now WHERE number = :number AND epoch = :epoch;
@@ -12,7 +13,7 @@ UPDATE subscriptions SET left_at = :now WHERE left_at IS NULL AND epoch > 0;
 
 -- name: claim_replay
 UPDATE replays SET epoch = epoch + 1 WHERE number = :number AND state = @RUNNING
-RETURNING epoch, floor;
+RETURNING epoch, floor, FALSE;
 
 -- name: standing
 SELECT epoch, floor FROM subscriptions WHERE number = :number;
