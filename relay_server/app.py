@@ -40,6 +40,7 @@ from relay_server.stopping import Ending, on_signals, stop
 from relay_server.store.bodies import BodyKeys
 from relay_server.store.feed import ChannelChanged, TokenMade
 from relay_server.store.opening import open_store, store_exists
+from relay_server.web.bridge import announced
 from relay_server.web.context import Context
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ async def open_context(
     clock, metrics = SystemClock(), Metrics()
     url, limit = settings.store_url, settings.max_store_bytes
     bodies = body_keys(settings)
+    key = settings.secret_key.get_secret_value() if settings.secret_key else None
+    sealer = Sealer(settings.data_dir, key)
     database = settings.store_secret, settings.store_allow_async == "on"
     store = await open_store(
         url,
@@ -81,7 +84,7 @@ async def open_context(
         bodies,
         *database,
         settings.spool_max_bytes,
-        settings.replica_url,
+        announced(settings.replica_url, sealer),
     )
     store.space.listen(lambda space: metrics.store_taking.set(space.taking))
     metrics.spooled.set_function(lambda: store.space.spooled)
@@ -89,8 +92,6 @@ async def open_context(
     if tracing is not None:
         tracing.follow(store, clock)
     hub = Hub(store, clock, metrics, tracing)
-    key = settings.secret_key.get_secret_value() if settings.secret_key else None
-    sealer = Sealer(settings.data_dir, key)
     parts = settings, sources, store, hub, metrics, clock, sealer
     context = Context(*parts, clock.monotonic())
     try:

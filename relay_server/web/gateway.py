@@ -282,7 +282,7 @@ class Connection:
         """Have another server serve it, where that reads what it wants to share."""
         if self._authorization is None:
             return False
-        address = await owner_of(self._context.store, asked)
+        address = await owner_of(self._context.store, asked, self._context.sealer.open)
         if address is None:
             return False
         async with opened(address, self._authorization, hello) as other:

@@ -132,9 +132,7 @@ class PostgresStore(SqlStore):
             self.feed.listen(kind, self._remember_soon)
         listen = functools.partial(connect, "listen")
         its_own = known, self._cache, self.feed, spool, bodies
-        self._neighbours = Neighbours(
-            replica, memory.store, listen, self._read_catalogue, *its_own
-        )
+        self._neighbours = Neighbours(replica, memory.store, listen, self._read_catalogue, *its_own)
         first, tell, tell_others = self._write_pending, self.feed.tell, self._neighbours.tell
         needed = on_broken, spool, bodies, self.space
         self._writer = Writer(connect, first, tell, tell_others, *needed)
