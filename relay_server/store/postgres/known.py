@@ -8,6 +8,7 @@ revoked since is found out with the next one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class Memory:
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / FILE_NAME
+        self._keeping = threading.Lock()
         self.known = self._read()
 
     @property
@@ -62,7 +64,8 @@ class Memory:
             Untrusted: It is another one.
         """
         if self.known is None:
-            self.write(Known(store, [], []))
+            self.known = Known(store, [], [])
+            self.keep()
         elif self.known.store != store:
             raise Untrusted(
                 f"{place} holds another store than the one that {self._path.parent} was used with:"
@@ -71,24 +74,23 @@ class Memory:
                 " whatever is in spool/, which is the other store's"
             )
 
-    def remember(
-        self, channels: Sequence[tuple[Channel, int, int]], tokens: Sequence[Token]
-    ) -> None:
-        """Remember what there is of the store that was recognized; of none, nothing."""
+    def note(self, channels: Sequence[tuple[Channel, int, int]], tokens: Sequence[Token]) -> None:
+        """Note what there is of the store that was recognized, to be kept; of none, nothing."""
         if self.known is not None:
-            self.write(Known(self.known.store, channels, tokens))
+            self.known = Known(self.known.store, channels, tokens)
 
-    def write(self, known: Known) -> None:
-        """Remember something else."""
-        self.known = known
-        try:
-            write_whole(self._path, msgspec.msgpack.encode(known))
-        except OSError as exc:  # webhooks are taken all the same
-            log.warning(
-                "channels and tokens are not remembered: a start takes the database",
-                path=str(self._path),
-                error=exc.strerror,
-            )
+    def keep(self) -> None:
+        """Write what was noted last: of two threads the second one waits, and has that, too."""
+        with self._keeping:
+            try:
+                if self.known is not None:
+                    write_whole(self._path, msgspec.msgpack.encode(self.known))
+            except OSError as exc:  # webhooks are taken all the same
+                log.warning(
+                    "channels and tokens are not remembered: a start takes the database",
+                    path=str(self._path),
+                    error=exc.strerror,
+                )
 
     def _read(self) -> Known | None:
         try:

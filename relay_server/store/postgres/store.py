@@ -194,7 +194,8 @@ class PostgresStore(SqlStore):
             for timer in (self._record_timer, self._remember_timer):
                 if timer is not None:
                     timer.cancel()
-            await asyncio.to_thread(self._memory.remember, *self._catalogue())
+            self._memory.note(*self._catalogue())
+            await asyncio.to_thread(self._memory.keep)
             for reading in (self._reading, self._reports):
                 await reading.close(abandon=False)
             await asyncio.to_thread(self._watch.close)
@@ -279,8 +280,8 @@ class PostgresStore(SqlStore):
 
     def _remember_now(self) -> None:
         self._remember_timer = None
-        write = functools.partial(self._memory.remember, *self._catalogue())
-        self._loop.run_in_executor(None, write).add_done_callback(_look)
+        self._memory.note(*self._catalogue())
+        self._loop.run_in_executor(None, self._memory.keep).add_done_callback(_look)
 
     def _catalogue(self) -> tuple[Sequence[tuple[Channel, int, int]], Sequence[Token]]:
         return self._cache.channels(), list(self._cache.catalog.tokens.values())
@@ -372,7 +373,8 @@ async def open_postgres(
             with closing(primary.connect("operate")) as first:
                 recognize(first)
                 known = read_catalogue(Database(first))
-                memory.remember(known.channels, known.tokens)
+                memory.note(known.channels, known.tokens)
+                memory.keep()
         except StoreUnavailable as exc:
             if memory.known is None or not memory.known.channels:
                 raise

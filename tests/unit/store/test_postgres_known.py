@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -9,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay_server.configs import ChannelConfig
-from relay_server.store.postgres import primary
+from relay_server.files import write_whole
+from relay_server.store.postgres import known, primary
 from relay_server.store.postgres.known import FILE_NAME, Memory
 from relay_server.store.postgres.link import Link, LinkLost, Watch, read_place
 from relay_server.store.postgres.primary import Primary
@@ -27,11 +30,14 @@ ANA = Token("ana", b"a" * 32, frozenset(), frozenset(("chatwoot",)), START_MS)
 
 
 def test_it_is_there_again_at_the_next_start(tmp_path: Path) -> None:
-    Memory(tmp_path).remember([(CHANNEL, 3, 400)], [ANA])
+    nobodys = Memory(tmp_path)
+    nobodys.note([(CHANNEL, 3, 400)], [ANA])
+    nobodys.keep()
     assert Memory(tmp_path).known is None, "whose they are was not known"
     memory = Memory(tmp_path)
     memory.recognize("this one", "postgresql://db/relay")
-    memory.remember([(CHANNEL, 3, 400)], [ANA])
+    memory.note([(CHANNEL, 3, 400)], [ANA])
+    memory.keep()
 
     again = Memory(tmp_path)
     again.recognize("this one", "postgresql://db/relay")
@@ -40,6 +46,33 @@ def test_it_is_there_again_at_the_next_start(tmp_path: Path) -> None:
     assert again.known.channels == [(CHANNEL, 3, 400)]
     assert again.known.tokens == [ANA]
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_noted_last_is_kept_though_the_disk_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a token that was revoked is good again at a start without the database."""
+    memory = Memory(tmp_path)
+    memory.recognize("this one", "postgresql://db/relay")
+    slow, later = threading.Event(), threading.Event()
+
+    def write_slowly(path: Path, content: bytes) -> None:
+        if not slow.is_set():
+            slow.set()
+            later.wait(0.3)
+        write_whole(path, content)
+
+    monkeypatch.setattr(known, "write_whole", write_slowly)
+    with ThreadPoolExecutor() as threads:
+        memory.note([], [ANA])
+        first = threads.submit(memory.keep)
+        assert slow.wait(20)
+        memory.note([], [])
+        threads.submit(memory.keep).add_done_callback(lambda _: later.set())
+    first.result()
+    again = Memory(tmp_path).known
+    assert again is not None
+    assert again.tokens == []
 
 
 def test_another_store_is_refused_with_what_to_set(tmp_path: Path) -> None:
