@@ -149,9 +149,11 @@ class Draining:
         return {}
 
     def _try_refused(self, link: Link) -> None:
-        """A channel that was full may have room."""
-        if rows := self._spool.oldest(refused=True):
+        """A channel that was full may have room; of others before it nothing may ever be taken."""
+        after = 0
+        while not self._needed.is_set() and (rows := self._spool.oldest(refused=True, after=after)):
             self._bring(link, rows, again=True)
+            after = max(rows)
         link.close()
 
     def _bring(self, link: Link, rows: Mapping[int, Row], *, again: bool = False) -> None:

@@ -67,7 +67,8 @@ _ADOPT = (
     "INSERT OR IGNORE INTO main.spooled (COLUMNS) SELECT COLUMNS FROM dead.spooled ORDER BY number"
 ).replace("COLUMNS", _NAMES)
 _GET = (
-    "SELECT number, COLUMNS FROM spooled WHERE (refused IS NULL) = ? ORDER BY number LIMIT ?"
+    "SELECT number, COLUMNS FROM spooled WHERE (refused IS NULL) = ? AND number > ?"
+    " ORDER BY number LIMIT ?"
 ).replace("COLUMNS", _NAMES)
 
 _OLDEST = "SELECT received_at FROM spooled WHERE refused IS NULL ORDER BY number LIMIT 1"
@@ -134,10 +135,15 @@ class Spool:
             self.waiting += len(fitting)
             return len(fitting)
 
-    def oldest(self, *, refused: bool = False) -> dict[int, Row]:
-        """Those to be brought to the database next, or some of those that it refused."""
+    def oldest(self, *, refused: bool = False, after: int = 0) -> dict[int, Row]:
+        """Those to be brought to the database next, or some of those that it refused.
+
+        Args:
+            refused: The second.
+            after: The number from which on.
+        """
         with self._lock, self._explained():
-            found = self._removing.execute(_GET, (not refused, AT_ONCE))
+            found = self._removing.execute(_GET, (not refused, after, AT_ONCE))
             some, size = dict[int, Row](), 0
             for number, *row in found:
                 some[number] = Row(*row)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import apsw
 import pytest
@@ -13,10 +14,12 @@ from structlog.testing import capture_logs
 
 from relay_server.configs import ChannelConfig
 from relay_server.errors import ChannelFull, StoreBroken, StoreFull
+from relay_server.store.bodies import IN_THE_CLEAR
 from relay_server.store.feed import EventsStored
 from relay_server.store.postgres import draining
+from relay_server.store.postgres.draining import Draining
 from relay_server.store.postgres.link import Link, LinkLost, Place, Watch, read_place
-from relay_server.store.postgres.rows import Row
+from relay_server.store.postgres.rows import Answer, Row
 from relay_server.store.postgres.spool import AT_ONCE, FILE_NAME, Spool
 from relay_server.store.postgres.store import PostgresStore, open_postgres
 from relay_server.values import Appended, Channel
@@ -113,6 +116,33 @@ def test_what_a_dead_process_left_is_taken_over_and_what_lives_is_not(
     assert not (tmp_path / "spool" / "dead").exists()
     assert (garbled / FILE_NAME).read_bytes() == b"no database"
     assert [one["log_level"] for one in said] == ["warning", "error"]
+
+
+async def test_what_is_never_taken_holds_up_nothing_that_is_tried_again(
+    opening: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deleted channel left more than go at once; one that was full has room again."""
+
+    def answered(_link: Link, rows: Sequence[Row], *_: object, **__: object) -> list[Answer]:
+        return [
+            Answer("g", 0, "", None, False)
+            if one.channel == 1
+            else Answer("s", 9, one.id, None, False)
+            for one in rows
+        ]
+
+    monkeypatch.setattr(draining, "append_rows", answered)
+    monkeypatch.setattr(draining, "REFUSED_AGAIN_S", 0.01)
+    spool = opening("a")
+    spool.put([row(number) for number in range(AT_ONCE)])
+    spool.put([row(AT_ONCE)._replace(channel=2)])
+    while waiting := spool.oldest():
+        spool.settle(waiting, dict.fromkeys(waiting, "no"))
+
+    drains = Draining(spool, IN_THE_CLEAR, Mock(), Mock(), Mock(), Mock())
+    await until(lambda: spool.refused == AT_ONCE)
+    drains.close()
+    assert {one.channel for one in spool.oldest(refused=True).values()} == {1}
 
 
 def test_a_failed_fsync_is_the_end_of_it(tmp_path: Path) -> None:
