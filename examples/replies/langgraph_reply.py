@@ -47,7 +47,7 @@ async def reply(talk: Talk) -> str | None:
     async with AsyncSqliteSaver.from_conn_string(THREADS) as saver:
         graph = builder.compile(checkpointer=saver)
         end = await graph.ainvoke({"said": talk.chat()}, thread, durability="exit")
-    return end.get("answer")
+    return end.get("answer") or None  # empty where the model refuses
 
 
 async def ask_model(state: State) -> dict[str, object]:

@@ -48,7 +48,7 @@ async def reply(talk: Talk) -> str | None:
             group_id=f"{talk.key.account}:{talk.key.conversation}",
         ),
     )
-    return str(ended.final_output)
+    return str(ended.final_output or "") or None  # empty where the model refuses
 
 
 @functools.cache

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from aiohttp.test_utils import TestServer
@@ -39,6 +41,39 @@ async def test_a_model_that_refuses_leaves_the_customer_to_people(
         monkeypatch.setenv("OPENAI_API_KEY", "none")
         plain = example("plain_reply", monkeypatch)
         assert await plain.reply(asking("Oi!")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "asked", "call", "said"),
+    [
+        ("openai_agents_reply", ("agents", "openai"), "Runner", "run", {"final_output": ""}),
+        (
+            "langgraph_reply",
+            (
+                *("langchain_openai", "langgraph.channels", "langgraph.graph"),
+                *("langgraph", "langgraph.checkpoint.sqlite.aio"),
+            ),
+            "builder.compile.return_value",
+            "ainvoke",
+            {"answer": ""},
+        ),
+    ],
+    ids=["agents", "graph"],
+)
+async def test_a_framework_that_comes_back_with_nothing_leaves_the_customer_to_people(
+    name: str,
+    needs: tuple[str, ...],
+    asked: str,
+    call: str,
+    said: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in needs:  # which are none of Relay's dependencies
+        monkeypatch.setitem(sys.modules, module, MagicMock())
+    reply = example(name, monkeypatch)
+    ended = MagicMock(**said, get=said.get)
+    operator.attrgetter(asked)(reply).attach_mock(AsyncMock(return_value=ended), call)
+    assert await reply.reply(asking("Oi!")) is None
 
 
 async def test_a_customer_writes_no_line_of_the_assistant_s(
