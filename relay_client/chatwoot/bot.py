@@ -270,7 +270,8 @@ class Bot:
             self.memory.forget_message(key.account, message.id)
             return
         line = line_of(message, self.settings.bot, now)
-        if line is not None and event.kind == MESSAGE:  # an update may be of last week's
+        is_new = event.kind == MESSAGE and not self.ledger.is_known(key.account, message.id)
+        if line is not None and is_new:  # not of last week's, nor what was forgotten since
             customer = event.conversation.meta.sender
             contact = customer.id if customer is not None else None
             self.memory.note(key, contact, message.id, line.author, line.text, now)

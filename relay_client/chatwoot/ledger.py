@@ -215,6 +215,11 @@ class Ledger:
             db.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?)", row)
             return True
 
+    def is_known(self, account: int, message: int) -> bool:
+        """Whether a customer's message was taken on, be it settled or not."""
+        sql = "SELECT 1 FROM taken WHERE account = ? AND message = ?"
+        return self._value(sql, account, message) is not None
+
     def _joined(self, key: Key, now: float, due_at: float) -> int:
         joins = (*key, State.WAITING, State.THINKING)
         found = self.connection.execute(
@@ -390,7 +395,7 @@ def _hold(path: Path) -> apsw.Connection:
     if str(path) == IN_MEMORY:
         return apsw.Connection(IN_MEMORY)
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = apsw.Connection(f"{path}-held")
+    connection = apsw.Connection(f"{path.resolve()}-held")  # whatever link leads to it
     connection.execute("BEGIN EXCLUSIVE")
     return connection
 

@@ -137,10 +137,14 @@ class Turns:
         try:
             async with asyncio.timeout(self._settings.reply_s):
                 text = answer_of(await self._reply(talk))
-        except ChatwootError:
+        except (KeyboardInterrupt, SystemExit):
             raise
-        # Whatever may be wrong with somebody's function, such as a task of its own being cancelled.
-        except (Exception, asyncio.CancelledError) as exc:
+        except ChatwootError as exc:
+            self._ledger.put_back(turn, self._now(), tries=turn.tries, reason=_why(exc))
+            raise
+        # Whatever may be wrong with somebody's function: a task of its own is cancelled, a library
+        # in Rust panics.
+        except BaseException as exc:
             if _is_stopped():  # in good order: no failure of the reply's
                 self._ledger.put_back(turn, self._now(), tries=turn.tries - 1)
                 raise

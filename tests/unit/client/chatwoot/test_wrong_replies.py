@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from relay_client.chatwoot import Talk
-from relay_client.chatwoot.testing import Trial
+from relay_client.chatwoot import Talk, talks
+from relay_client.chatwoot.testing import Fault, Trial
 
 
 @pytest.mark.parametrize(
@@ -35,18 +35,41 @@ async def test_what_it_returns(
     assert (note or "") in "".join(trial.notes)
 
 
-async def test_a_task_of_its_own_that_is_cancelled_is_a_failure(trial: Trial) -> None:
-    """And no stop of the bot: its conversation is gone on with."""
+class PanicException(BaseException):
+    """As a library in Rust raises it."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, PanicException])
+async def test_what_is_no_exception_is_a_failure(trial: Trial, error: type[BaseException]) -> None:
+    """A task of its own that is cancelled is no stop of the bot."""
 
     async def reply(talk: Talk) -> str:
-        raise asyncio.CancelledError
+        raise error
 
     async with trial.running(reply) as running:
         await trial.says("Oi!")
         await trial.rested(running)
 
-    assert "CancelledError" in trial.notes[0]
+    assert error.__name__ in trial.notes[0]
     assert trial.is_handed_over
+
+
+async def test_why_chatwoot_did_not_do_what_it_wanted_is_told(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came to its end each time, with an error that passes, and not in time."""
+    monkeypatch.setattr(talks, "CALL_WAITS_S", ())
+
+    async def reply(talk: Talk) -> str:
+        await talk.assign(team=3)
+        return "Oi"
+
+    trial.chatwoot.faults.append(Fault("POST *assignments", 503, times=99))
+    async with trial.running(reply) as running:
+        await trial.says("Oi!")
+        await trial.rested(running)
+
+    assert "assignments: it says 503" in trial.notes[0]
 
 
 async def test_its_reasons_are_readable(trial: Trial) -> None:
