@@ -102,7 +102,8 @@ def read_place(url: str, password: str | None = None) -> Place:
     """
     try:
         options = conninfo_to_dict(url)
-    except psycopg.Error as exc:
+        ports = [int(port or USUAL_PORT) for port in str(options.pop("port", "")).split(",")]
+    except (psycopg.Error, ValueError) as exc:
         raise InvalidValue(f"the store's URL cannot be read: {exc}".replace(url, "…")) from None
     if "password" in options:
         raise InvalidValue(
@@ -112,7 +113,6 @@ def read_place(url: str, password: str | None = None) -> Place:
     if not options.get("host") or not options.get("dbname"):
         raise InvalidValue("the store's URL names no host, or no database")
     hosts = str(options.pop("host")).split(",")
-    ports = [int(port or USUAL_PORT) for port in str(options.pop("port", "")).split(",")]
     if len(ports) == 1:
         ports *= len(hosts)
     if len(ports) != len(hosts):
@@ -412,15 +412,16 @@ def _connect(
     place: Place, host: tuple[str, int], name: str, settings: Mapping[str, str]
 ) -> _Connected:
     """A connection, with the timeline that its host writes; 0 for a standby."""
+    set_first = str(place.options.get("options", ""))  # what is set twice is as it is set last
+    own = {
+        "host": host[0],
+        "port": host[1],
+        "connect_timeout": CONNECT_S,
+        "application_name": name,
+        "options": " ".join([set_first, *(f"-c {key}={value}" for key, value in settings.items())]),
+    }
     connection = psycopg.connect(
-        host=host[0],
-        port=host[1],
-        connect_timeout=CONNECT_S,
-        application_name=name,
-        options=" ".join(f"-c {key}={value}" for key, value in settings.items()),
-        autocommit=True,
-        prepare_threshold=None,
-        **place.options,
+        autocommit=True, prepare_threshold=None, **{**place.options, **own}
     )
     _adapt(connection)
     row = connection.execute(

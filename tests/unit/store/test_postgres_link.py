@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -70,6 +71,7 @@ def test_nobody_there_is_said_with_the_place_and_no_secret(watch: Watch) -> None
         "postgresql://relay@db",
         f"postgresql://relay@db/relay?no_such={SECRET}",
         "host=a,b,c port=1,2 dbname=relay",
+        "postgresql://relay@db:high/relay",
     ],
 )
 def test_a_url_that_is_none(url: str) -> None:
@@ -81,6 +83,15 @@ def test_a_url_that_is_none(url: str) -> None:
 def test_hosts_have_ports_of_their_own_or_one() -> None:
     assert read_place("postgresql://relay@a:1,b:2/relay").hosts == [("a", 1), ("b", 2)]
     assert read_place("postgresql://relay@a,b/relay").hosts == [("a", 5432), ("b", 5432)]
+
+
+def test_a_url_may_set_more_but_nothing_that_a_link_sets(place: Place, watch: Watch) -> None:
+    """As providers give it: a time to connect, a name, an option of theirs."""
+    options = quote("-c work_mem=8MB -c synchronous_commit=off")
+    url = f"{place.name}?user=postgres&connect_timeout=9&application_name=a&options={options}"
+    with closing(Link(read_place(url), "relay/test", LONG_S, watch)) as link:
+        names = ("work_mem", "application_name", "synchronous_commit")
+        assert [link.rows(f"SHOW {name}")[0][0] for name in names] == ["8MB", "relay/test", "on"]
 
 
 def test_a_call_that_takes_too_long_is_ended_and_not_cancelled(
