@@ -7,8 +7,9 @@ something spooled, each brings only what came no later than the oldest that any 
 and `ASIDE_MS` more. So the webhooks of a conversation that came to both during an outage are
 stored in the order in which they came, to a quarter of a second and as far as their clocks agree.
 
-Who was there before the outage gets `GATHER_S` to say what it has. Nobody waits for longer than
-`PATIENCE_S` without bringing anything: then the others do not count until the spool is empty.
+Who was there before the outage gets `GATHER_S` to say what it has. Nobody waits for others that
+bring nothing for `PATIENCE_S`, nor for any for longer than `LONGEST_S` without bringing anything
+itself: then the others do not count until the spool is empty.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from relay_server.store.postgres.spool import Spool
 
 ASIDE_MS = 250  # so much later may go what another server's oldest is waited for
 GATHER_S = 1.0  # for others to be heard, once the database is back
-PATIENCE_S = 5.0  # for others to bring what is older
+PATIENCE_S = 5.0  # for others to bring some of what is older
+LONGEST_S = 60.0  # for them to bring all of it
 ALIVE_S = 15.0  # for which a server is believed to be there
 BELIEVED_S = 5.0  # for which others' oldest counts: more than `BEAT_S` of `neighbours`
 VERSION = version("relay-tunnel")
@@ -49,12 +51,13 @@ class Turns:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._away_since = self._back_at = self._brought_at = time.monotonic()
+        self._away_since = self._back_at = self._brought_at = self._moved_at = time.monotonic()
+        self._others_at: int | None = None  # their oldest was received, as it was found last
         self._alone = self._told = False
 
     def back(self) -> None:
         """The database is back."""
-        self._back_at = self._brought_at = time.monotonic()
+        self._back_at = self._brought_at = self._moved_at = time.monotonic()
 
     def up_to(self, link: Link) -> int | None:
         """What was received until when may go now, in Unix milliseconds; None for all.
@@ -63,8 +66,9 @@ class Turns:
             StoreUnavailable: The database is away again.
         """
         now = time.monotonic()
-        self._alone = self._alone or now > self._brought_at + PATIENCE_S
-        return None if self._alone else self._asked(Database(link), now)
+        limit = None if self._alone else self._asked(Database(link), now)
+        self._alone = self._alone or self._is_tired(now)
+        return None if self._alone else limit
 
     def brought(self) -> None:
         """Some were stored."""
@@ -74,6 +78,11 @@ class Turns:
         """Nothing waits any more: others need not wait for it."""
         if self._told:
             tell_of(Database(link), self._spool)
+
+    def _is_tired(self, now: float) -> bool:
+        """Whether others were waited for long enough."""
+        moved_at = max(self._brought_at, self._moved_at)
+        return now > moved_at + PATIENCE_S or now > self._brought_at + LONGEST_S
 
     def _asked(self, database: Database, now: float) -> int | None:
         [(others, silent, oldest_at)] = database.all(
@@ -85,6 +94,8 @@ class Turns:
         )
         if not others:
             return None
+        if oldest_at != self._others_at:
+            self._others_at, self._moved_at = oldest_at, now
         tell_of(database, self._spool)
         self._told = True
         if silent and now < self._back_at + GATHER_S:

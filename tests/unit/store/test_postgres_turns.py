@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,6 +112,35 @@ def test_nobody_waits_for_long_for_one_that_brings_nothing(
     first.turns.back()
     stored = [at for _ in TIMES["a"] for at in first.step()]
     assert stored == TIMES["a"]
+
+
+@pytest.mark.parametrize("then", ["nothing", "slowly"])
+def test_who_brings_what_is_older_is_waited_for(
+    servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """As long as it does bring it: a spool may be large. But not for ever."""
+    now = [100.0]
+    monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    first, second = servers
+    for server, times in ((first, range(100)), (second, (9_000,))):
+        server.spool.settle(server.spool.oldest(), {})
+        server.spool.put([row(10_000 + at) for at in times])
+        server.turns = Turns(server.spool)
+        server.turns.back()
+
+    def waits() -> bool:
+        number, one = next(iter(first.spool.oldest().items()))
+        first.spool.settle({number: one}, {})
+        first.beat()
+        now[0] += turns.PATIENCE_S - 1.0
+        return not second.step()
+
+    assert all(waits() for _ in range(4))
+    if then == "slowly":
+        assert not all(waits() for _ in range(20))
+    else:
+        now[0] += turns.PATIENCE_S + 1.0
+        assert second.step() == [19_000]
 
 
 def test_one_alone_asks_nobody(servers: tuple[Server, Server]) -> None:
