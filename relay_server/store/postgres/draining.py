@@ -24,15 +24,17 @@ from relay_server.errors import (
 )
 from relay_server.store.bodies import BodyKeys, Damaged
 from relay_server.store.feed import Change, EventsStored
+from relay_server.store.postgres.database import Database
 from relay_server.store.postgres.link import Link, Unstorable
-from relay_server.store.postgres.rows import Answer, Row, append_rows, sealed_anew
+from relay_server.store.postgres.rows import Answer, Row, append_rows, limit_of, sealed_anew
 from relay_server.store.postgres.spool import Spool
 from relay_server.store.postgres.turns import Turns
+from relay_server.store.sql.catalogue import load
 from relay_server.store.sql.positions import sequence_of
 
 log = structlog.get_logger()
 
-DRAIN_S = 2.0  # for some webhooks of a spool to be stored, or for what is said of them
+DRAIN_S = 2.0  # for some webhooks of a spool to be stored, or for what is asked for them
 TURN_S = 0.05  # between two looks whether it is this one's turn
 AGAIN_S = 0.3  # until it is tried again, on average: that it is not at once is what counts
 FULL_AGAIN_S = 5.0  # the same for a full disk: each try takes a little of what is left for its log
@@ -150,9 +152,12 @@ class Draining:
 
     def _try_refused(self, link: Link) -> None:
         """A channel that was full may have room; of others before it nothing may ever be taken."""
-        after = 0
+        link.limit_s = DRAIN_S
+        channels, _ = load(Database(link))
+        limits, after = {channel.number: limit_of(channel) for channel, _, _ in channels}, 0
         while not self._needed.is_set() and (rows := self._spool.oldest(refused=True, after=after)):
-            self._bring(link, rows, again=True)
+            now = {n: r._replace(max_bytes=limits.get(r.channel, 0)) for n, r in rows.items()}
+            self._bring(link, now, again=True)
             after = max(rows)
         link.close()
 

@@ -10,6 +10,7 @@ from relay_protocol.values import RequestHead
 from relay_server.store.bodies import CLEAR, LONG_BYTES, BodyKeys, crc
 from relay_server.store.postgres.link import Link
 from relay_server.store.sql.jobs import Arrival
+from relay_server.values import Channel
 
 # As they are given to it, and as a spool keeps them.
 COLUMNS = (
@@ -68,14 +69,20 @@ class Answer(NamedTuple):
     differs: bool
 
 
+def limit_of(channel: Channel) -> int:
+    """What a channel's events may take, as a row says it; bytes."""
+    limit = channel.config.max_bytes
+    return NO_LIMIT if limit is None else limit
+
+
 def row_of(arrival: Arrival, bodies: BodyKeys) -> Row:
     """A webhook that arrives."""
-    new, limit = arrival.new, arrival.held.channel.config.max_bytes
+    new = arrival.new
     stored, sealed = bodies.seal(new.id, new.body)
     return Row(
         arrival.channel,
         arrival.window_ms,
-        NO_LIMIT if limit is None else limit,
+        limit_of(arrival.held.channel),
         new.id,
         new.received_at,
         len(new.body),

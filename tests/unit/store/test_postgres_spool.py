@@ -9,7 +9,9 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import apsw
+import psycopg
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from relay_server.configs import ChannelConfig
@@ -132,6 +134,7 @@ async def test_what_is_never_taken_holds_up_nothing_that_is_tried_again(
         ]
 
     monkeypatch.setattr(draining, "append_rows", answered)
+    monkeypatch.setattr(draining, "load", lambda _: ([], []))
     monkeypatch.setattr(draining, "REFUSED_AGAIN_S", 0.01)
     spool = opening("a")
     spool.put([row(number) for number in range(AT_ONCE)])
@@ -281,3 +284,22 @@ async def test_what_belongs_to_a_channel_that_is_gone_stays_and_is_counted(outag
     assert outage.store.space.stuck == 1
     assert [one["log_level"] for one in said if "cannot be stored" in one["event"]] == ["error"]
     assert await outage.store.find_event("evt_b") is not None
+
+
+async def test_what_a_full_channel_did_not_take_it_takes_once_it_may_be_larger(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As its operator makes it, because of what is stuck; another server had filled it."""
+    monkeypatch.setattr(draining, "REFUSED_AGAIN_S", 0.01)
+    channel = await outage.store.create_channel("small", ChannelConfig(max_bytes=900), START_MS)
+    outage.is_away = True
+    await outage.sent(channel, "_")
+    await outage.sent(channel, "a")
+    with psycopg.connect(database_of(tmp_path), autocommit=True) as connection:
+        connection.execute("UPDATE relay.channels SET bytes = 900")
+    await outage.end()
+    assert outage.store.space.stuck == 1
+
+    await outage.store.change_channel("small", lambda config: replace(config, max_bytes=9_000))
+    await until(lambda: outage.store.space.stuck == 0)
+    assert await outage.store.find_event("evt_a") is not None
