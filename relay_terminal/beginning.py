@@ -23,4 +23,8 @@ def begin(load: Callable[[], Callable[[], None]]) -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     finally:  # what is left is the interpreter's own end
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        except KeyboardInterrupt:  # it came before that was done
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            sys.exit(INTERRUPTED)

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from relay_terminal.beginning import INTERRUPTED
+from relay_terminal.beginning import INTERRUPTED, begin
 from tests.support.processes import CLIENT, Running
 from tests.support.waiting import until
 
@@ -35,6 +36,32 @@ def test_while_a_command_is_loaded(before: str, status: int, output: str) -> Non
     ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, output, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+def test_while_a_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the midst of giving Ctrl-C back to the system."""
+    set_handler, asked = signal.signal, list[object]()
+
+    def interrupted(number: int, handler: Any) -> Any:
+        asked.append(handler)
+        if asked.count(signal.SIG_DFL) == 2:  # the first is before anything is loaded
+            asked.append("Ctrl-C")
+            raise KeyboardInterrupt
+        return set_handler(number, handler)
+
+    before = signal.getsignal(signal.SIGINT)
+    set_handler(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(signal, "signal", interrupted)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            begin(lambda: lambda: None)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        set_handler(signal.SIGINT, before)
+
+    assert ended.value.code == INTERRUPTED
+    assert asked[-2:] == ["Ctrl-C", signal.SIG_DFL]
 
 
 @pytest.mark.parametrize("package", ["relay_client", "relay_server"])
