@@ -85,7 +85,6 @@ class BodiesDropped(msgspec.Struct, frozen=True):
     channel: ChannelNumber
     up_to: int
     bytes: int
-    sequences: tuple[int, ...] = ()
 
 
 class ChannelChanged(msgspec.Struct, frozen=True):

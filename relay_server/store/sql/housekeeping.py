@@ -98,7 +98,7 @@ class SqlHousekeeping(Part):
             database.run("count_removed", channel=channel, events=0, bytes=size, dropped=0)
             sequences = tuple(sequence_of(row[0]) for row in settled)
             database.run("drop_answers", channel=channel, sequences=json.dumps(sequences))
-            database.changes.append(BodiesDropped(channel, up_to, size, sequences))
+            database.changes.append(BodiesDropped(channel, up_to, size))
         needed = next((sequence_of(row[0]) for row in rows if not row[3]), None)
         more = sequence_of(rows[-1][0]) if len(rows) == limit else None
         return Emptied(len(settled), needed, more)
