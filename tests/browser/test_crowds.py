@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 
 from relay_server.store.opening import open_store
 from tests.browser.test_live import open_list, send
-from tests.support.browsing import becomes_live, event_ids
+from tests.support.browsing import becomes_live, becomes_true, event_ids
 from tests.support.events import new_event
 from tests.support.relay import Relay
 
@@ -38,7 +38,7 @@ async def test_nothing_that_one_reads_moves_at_fifty_webhooks_a_second(
     ids = [await send(relay, number) for number in range(40)][::-1]
     await open_list(relay, page)
     await page.mouse.wheel(0, 400)
-    await page.wait_for_function("scrollY > 40")
+    await becomes_true(page, "scrollY > 40")
     await page.evaluate(WATCH, ids[20])
     began = time.monotonic()
     for number in range(RATE_PER_S * SECONDS):

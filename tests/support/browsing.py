@@ -45,6 +45,15 @@ async def becomes_live(page: Page) -> None:
     await page.wait_for_selector("body[data-feed=live]")
 
 
+async def becomes_true(page: Page, script: str) -> None:
+    """Wait until an expression in a page is true.
+
+    Playwright's `wait_for_function` compiles the expression in the page, which its content policy
+    refuses from the second look on: it serves only what is true at once.
+    """
+    await until_true(lambda: page.evaluate(script))
+
+
 async def event_ids(page: Page) -> list[str]:
     """Ids of the events that a page lists, in its order."""
     found: list[str] = await page.eval_on_selector_all(
