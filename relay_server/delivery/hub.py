@@ -36,8 +36,9 @@ from relay_server.delivery.joining import Joining, Joins
 from relay_server.delivery.pausing import Pauses
 from relay_server.delivery.promotion import REASON, Promotions, Stopped
 from relay_server.delivery.queue import Ended
-from relay_server.delivery.reader import Reader, Sink
+from relay_server.delivery.reader import Reader
 from relay_server.delivery.sifter import Sifter
+from relay_server.delivery.sinks import Sink
 from relay_server.delivery.wanted import find_or_make, grant, sign_anew
 from relay_server.errors import ChannelNotFound, StoreUnavailable, SubscriptionNotFound
 from relay_server.filters.document import Documents

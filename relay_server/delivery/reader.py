@@ -25,15 +25,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from relay_protocol.errors import RelayError
-from relay_protocol.limits import WINDOW_DELIVERIES
 from relay_protocol.values import Delivery, EventHead, Outcome
 from relay_server.clock import Clock
 from relay_server.configs import Away, Policy, SenderKind
@@ -42,10 +40,12 @@ from relay_server.delivery.expiry import lifetimes_of
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.once import Once
 from relay_server.delivery.queue import Ended, Gate, Queue
+from relay_server.delivery.replay_queues import ReplayQueues
 from relay_server.delivery.resigning import Signer, signer_of
 from relay_server.delivery.retry import Next, Verdict
 from relay_server.delivery.sifter import filter_of
-from relay_server.errors import InvalidValue, ReplayNotFound
+from relay_server.delivery.sinks import Sink, Sinks
+from relay_server.errors import InvalidValue
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
 from relay_server.sealing import OpenSealed, opens_nothing
@@ -56,9 +56,7 @@ from relay_server.values import (
     Channel,
     Claim,
     Event,
-    ReaderNumber,
     Replay,
-    ReplayState,
     Subscription,
 )
 
@@ -70,20 +68,6 @@ log = structlog.get_logger()
 # Deliveries of replays lent at once. A target gets 8 at once unless told otherwise, and may take
 # long for each: most of them are for live traffic.
 REPLAY_UNDER_WAY = 2
-
-
-class Sink(Protocol):
-    """Where deliveries go: a connection, or a URL."""
-
-    @property
-    def credit(self) -> int:
-        """How many deliveries may be sent now, whatever they weigh."""
-
-    def accepts(self, size: int) -> bool:
-        """True if a body of so many bytes may be sent now."""
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Send it, without waiting; the result comes to the reader's `finish`."""
 
 
 class Reader:
@@ -135,14 +119,12 @@ class Reader:
         self._held_back: dict[str, int] = {}  # keys, and the last of each that may go
         self._live = self._queue(claim)
         self._follow_filter()
-        self._queues: dict[ReaderNumber, Queue] = {claim.reader: self._live}
-        self._sinks: dict[Sink, str | None] = {}  # why one takes nothing now; None if it does
-        self._open: list[Sink] = []  # those that take something; who was served last is the last
-        self._replays_changed = True
-        self._facts = {"channel": channel.name, "subscription": subscription.name}
-        self._backoff = StoreBackoff(clock, "store did not answer a reader", **self._facts)
+        facts = {"channel": channel.name, "subscription": subscription.name}
+        self._replays = ReplayQueues(store, clock, subscription.number, self._queue, facts)
+        self._sinks = Sinks()
+        self._backoff = StoreBackoff(clock, "store did not answer a reader", **facts)
         self._replays_backoff = StoreBackoff(
-            clock, "store did not answer a reader's replays", **self._facts
+            clock, "store did not answer a reader's replays", **facts
         )
         self._draining = False
         self._follow_signing()
@@ -160,13 +142,12 @@ class Reader:
     @property
     def waits_for_target(self) -> str | None:
         """Why none of its sinks takes anything now; None if one does, or there is none."""
-        reasons = list(self._sinks.values())
-        return reasons[0] if reasons and None not in reasons else None
+        return self._sinks.waits_for_target
 
     @property
     def delivers(self) -> bool:
         """False while nothing can go out: none of its targets is there, or it is paused."""
-        return bool(self._open) and not self.paused
+        return self._sinks.any_open and not self.paused
 
     @property
     def signs(self) -> bool:
@@ -181,25 +162,24 @@ class Reader:
     @property
     def under_way(self) -> int:
         """How many deliveries are lent."""
-        return sum(queue.under_way for queue in self._queues.values())
+        return sum(queue.under_way for queue in self._queues)
 
     def add(self, sink: Sink) -> None:
         """Deliver to this one, too."""
-        self._sinks.setdefault(sink, None)
-        self._open_some()
+        with self._following_sinks():
+            self._sinks.add(sink)
 
     def remove(self, sink: Sink) -> None:
         """A sink is gone: what was lent to it is freed."""
-        self._sinks.pop(sink, None)
-        for queue in self._queues.values():
-            queue.release(sink)
-        self._open_some()
+        with self._following_sinks():
+            self._sinks.remove(sink)
+            for queue in self._queues:
+                queue.release(sink)
 
     def hold(self, sink: Sink, why: str | None = "") -> None:
         """The sink's target is not there: send it nothing until `let_go`."""
-        if sink in self._sinks:
-            self._sinks[sink] = why
-            self._open_some()
+        with self._following_sinks():
+            self._sinks.hold(sink, why)
 
     def let_go(self, sink: Sink) -> None:
         """The target is back."""
@@ -218,7 +198,7 @@ class Reader:
     def wake(self) -> None:
         """There may be something to do: a sink may have credit again."""
         # Woken in vain a task costs more than all that a result does.
-        if self._has_replays or (self._live.has_work and self._sink_for(0) is not None):
+        if self._replays or (self._live.has_work and self._sink_for(0) is not None):
             self._wake.set()
 
     def new_events(self, change: EventsStored, documents: Documents) -> None:
@@ -235,7 +215,7 @@ class Reader:
     def tick(self, now: float) -> None:
         """Look at leases and retries; call this about once a second."""
         had = self.under_way
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue.tick(now)
         self._failing |= self.under_way < had  # leases ran out
         if had and not self._failing:  # a bot that thinks is not away
@@ -291,7 +271,7 @@ class Reader:
     def configure(self, channel: Channel, subscription: Subscription) -> None:
         """Go on with other rules."""
         self.channel, self.subscription = channel, subscription
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue.set_policy(self._policy, self._clock.monotonic())
         self._follow_filter()
         self._follow_signing()
@@ -324,17 +304,16 @@ class Reader:
 
     def replays_changed(self) -> None:
         """A replay was asked for, or stopped."""
-        self._replays_changed = True
+        self._replays.changed = True
         self._wake.set()
 
     def stop(self) -> None:
         """Free what is under way, note how far it came, and end `run`."""
         self._stopped = True
         self._sinks.clear()
-        self._open.clear()
         # Now, and not once `run` has ended: the next reader may be claiming already.
-        for queue in self._queues.values():
-            queue.close()
+        self._live.close()
+        self._replays.close()
         for handle in (self._timer, self._look):
             if handle is not None:
                 handle.cancel()
@@ -343,7 +322,9 @@ class Reader:
     def _lent(self, delivery: str) -> tuple[Queue | None, int]:
         """The queue that a delivery's id names, if there is one, and its sequence there."""
         reader, _, sequence = delivery.partition(".")
-        return self._queues.get(int(reader)), int(sequence)
+        number = int(reader)
+        is_live = number == self._live.number
+        return self._live if is_live else self._replays.get(number), int(sequence)
 
     @property
     def _policy(self) -> Policy:
@@ -390,9 +371,8 @@ class Reader:
                 self._on_gone(str(exc))
 
     @property
-    def _replays(self) -> list[Queue]:
-        """Queues of replays, the one that was served last at the end."""
-        return [queue for queue in self._queues.values() if queue is not self._live]
+    def _queues(self) -> list[Queue]:
+        return [self._live, *self._replays]
 
     def _queue(self, claim: Claim, replay: Replay | None = None) -> Queue:
         channel = self.channel.number
@@ -402,20 +382,20 @@ class Reader:
     async def _turn(self) -> None:
         """Live traffic first: it goes on where the store can do nothing for replays."""
         try:
-            if await self._backoff.run(lambda: self._serve(self._live)) and self._has_replays:
+            if await self._backoff.run(lambda: self._serve(self._live)) and self._replays:
                 await self._replays_backoff.run(self._serve_replays)
         finally:
             self._record()  # what was done has been done, whatever failed
         self._wake_when_due()
 
     async def _serve_replays(self) -> None:
-        if self._replays_changed:
-            await self._take_up_replays()
+        if self._replays.changed:
+            await self._replays.take_up()
         for queue in self._replays:
             await self._serve(queue)
         if not self._stopped:
             self._record()  # how far one came is stored before its end is
-            await self._end_replays()
+            await self._replays.end_some()
 
     async def _serve(self, queue: Queue) -> None:
         queue.look(self._clock.monotonic())
@@ -446,7 +426,9 @@ class Reader:
         if sink is None:
             queue.put_back(entry)
         elif queue.begin(entry, sink, self._clock.monotonic()):
-            self._take_turns(sink, queue)
+            self._sinks.served(sink)
+            if queue.is_replay:  # live traffic always comes first
+                self._replays.served(queue)
             entry.received_at = event.head.received_at
             sink.deliver(self._traced(self._delivery(queue, entry, event)))
             return True
@@ -456,31 +438,21 @@ class Reader:
         """The sink that a body of so many bytes goes to now, if any does."""
         if self._stopped or self._draining or self.paused:
             return None
-        for sink in self._open:
-            if sink.accepts(size):
-                return sink
-        return None
+        return self._sinks.accepting(size)
 
     def _limit(self, queue: Queue) -> int:
         """How many deliveries of a queue may be lent now, beside the others' deliveries."""
-        credit = min(sum([sink.credit for sink in self._open]), WINDOW_DELIVERIES)
+        credit = self._sinks.credit
         if not queue.is_replay:
             return credit
         return min(credit, REPLAY_UNDER_WAY - (self.under_way - self._live.under_way))
 
-    def _take_turns(self, sink: Sink, queue: Queue) -> None:
-        """Others come first the next time; but live traffic always does."""
-        if len(self._open) > 1:
-            self._open.remove(sink)
-            self._open.append(sink)
-        if queue.is_replay:
-            self._queues[queue.number] = self._queues.pop(queue.number)
-
-    def _open_some(self) -> None:
-        """Sinks came, went, or have changed their minds."""
-        was_open = bool(self._open)
-        self._open = [sink for sink, held in self._sinks.items() if held is None]
-        if was_open is not bool(self._open):
+    @contextmanager
+    def _following_sinks(self) -> Iterator[None]:
+        """Sinks come, go, or change their minds: its target is there or away anew."""
+        was_open = self._sinks.any_open
+        yield
+        if was_open is not self._sinks.any_open:
             self.alive_at, self._failing = self._clock.monotonic(), False
         self._wake.set()
 
@@ -514,7 +486,7 @@ class Reader:
             self._metrics.delivered(self.channel.name, took_ms / 1_000)
 
     def _record(self) -> None:
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue.record()
 
     def _look_now(self) -> None:
@@ -524,45 +496,6 @@ class Reader:
         self._wake_when_due()
         self.wake()
 
-    # Replays
-
-    @property
-    def _has_replays(self) -> bool:
-        return self._replays_changed or len(self._queues) > 1
-
-    async def _take_up_replays(self) -> None:
-        """Bring the queues in line with the replays that the store has."""
-        self._replays_changed = False
-        try:
-            running = await self._store.replays(self.subscription.number, running=True)
-            for replay in running:
-                # Once it is stopped, whoever came after this reader has claimed it, or will.
-                if replay.number not in self._queues and not self._stopped:
-                    claim = await self._store.claim(replay.number)
-                    if claim is not None and not self._stopped:
-                        self._queues[replay.number] = self._queue(claim, replay)
-        except RelayError:
-            self._replays_changed = True
-            raise
-        numbers = {replay.number for replay in running}
-        for queue in self._replays:
-            if queue.number not in numbers:
-                queue.stop()
-
-    async def _end_replays(self) -> None:
-        """A stopped one keeps the keys of what is under way until the target is done with it."""
-        for queue in self._replays:
-            if queue.stopped and not queue.under_way:
-                self._queues.pop(queue.number).close()
-            elif queue.over:
-                await self._end_replay(queue)
-
-    async def _end_replay(self, queue: Queue) -> None:
-        with suppress(ReplayNotFound):  # its subscription was deleted meanwhile
-            await self._store.end_replay(queue.number, ReplayState.DONE, self._clock.unix_ms())
-        self._queues.pop(queue.number, queue).close()
-        log.info("replay done", replay=-queue.number, **self._facts)
-
     # Timers
 
     def _wake_when_due(self) -> None:
@@ -570,7 +503,7 @@ class Reader:
             self._wake_at(again_at)
             return
         times = [self._live.due_at]
-        if self._has_replays:
+        if self._replays:
             again_at = self._replays_backoff.wait_until
             times += [again_at] if again_at else [queue.due_at for queue in self._replays]
         if due := [when for when in times if when is not None]:

@@ -49,8 +49,8 @@ def keep_leases_of_the_gone() -> Any:
     """A sharing reader leaves, and what it had stays lent to it."""
 
     def mutant(self: Reader, sink: Any) -> None:
-        self._sinks.pop(sink, None)
-        self._open_some()
+        with self._following_sinks():
+            self._sinks.remove(sink)
 
     return mock.patch.object(Reader, "remove", mutant)
 
@@ -204,7 +204,7 @@ def keep_the_first_filter() -> Any:
     follow = Reader._follow_filter
 
     def mutant(self: Reader) -> None:
-        if not hasattr(self, "_queues"):
+        if not hasattr(self, "_replays"):
             follow(self)
 
     return mock.patch.object(Reader, "_follow_filter", mutant)

@@ -199,7 +199,7 @@ async def _nothing_stays(world: World) -> None:
     assert server is not None
     await _quiet(world, server)
     for reader in server.readers():
-        for queue in reader._queues.values():
+        for queue in reader._queues:
             left = queue.under_way, queue.unsettled, len(queue._lanes)
             if any(left) or reader._keys:
                 world.kernel.violate("deliveries stay behind", left=left)
@@ -228,7 +228,7 @@ async def _quiet(world: World, server: Server) -> None:
     ) or any(
         queue.under_way or (queue.unsettled and not queue.stopped)
         for reader in server.readers()
-        for queue in reader._queues.values()
+        for queue in reader._queues
     ):
         await asyncio.sleep(LOOK_S)
         if world.kernel.now > deadline:
@@ -244,9 +244,9 @@ def watch(world: World) -> None:
         epoch, at = world.claims.get(reader.claim.reader, (0, 0.0))
         if reader.claim.epoch < epoch and world.kernel.now - at > GIVEN_UP_S:
             world.kernel.violate("an older claim is served", reader=reader.claim.reader)
-        for queue in reader._queues.values():
+        for queue in reader._queues:
             holders = [entry.holder for entry in queue._under_way.values()]
-            if any(holder not in reader._sinks for holder in holders):
+            if any(holder not in reader._sinks._why_held for holder in holders):
                 number = reader.subscription.number
                 world.kernel.violate("lent to who is gone", subscription=number)
 

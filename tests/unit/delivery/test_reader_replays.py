@@ -394,4 +394,4 @@ async def test_replays_of_a_subscription_that_was_forgotten_harm_nobody() -> Non
         sink.answer_all(OK)
         await asyncio.sleep(30)
         assert not reader._stopped
-        assert list(reader._queues) == [world.subscription.number]
+        assert [queue.number for queue in reader._queues] == [world.subscription.number]
