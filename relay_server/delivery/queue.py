@@ -47,8 +47,9 @@ from relay_server.delivery.once import Once, repeated
 from relay_server.delivery.order import LOOK_AHEAD, Order
 from relay_server.delivery.pace import Pace
 from relay_server.delivery.retry import Next, Verdict
-from relay_server.filters.document import Document, Documents
-from relay_server.filters.language import EVERYTHING, TEXT, Filter
+from relay_server.delivery.source import Source
+from relay_server.filters.document import Documents
+from relay_server.filters.language import Filter
 from relay_server.spans import Span, above, gaps, joined
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
@@ -70,10 +71,6 @@ log = structlog.get_logger()
 
 READ_AHEAD = 512  # outlines read at once
 REPLAY_LOOK_AHEAD = 256  # of a replay: looking for them costs much, and it has few under way
-# Bodies of new events that a filter is asked of in the event loop: some 2 ms. With more they are
-# read, so that a thread does it.
-SIFT_FED_BYTES = 262_144
-SEARCH_FED_BYTES = 16_384  # the same where it looks for words in them
 DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the checksum is wrong")
 TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
 # Told of an attempt that ended: of which channel, whether it delivered, whether it was the last.
@@ -100,13 +97,9 @@ class Queue(Order):
     __slots__ = (
         "_ask_again_up_to",
         "_attempts",
-        "_channel",
         "_clock",
-        "_filter",
-        "_filtered",
         "_gate",
         "_gated",
-        "_left_out_up_to",
         "_lifetimes",
         "_noted_floor",
         "_on_ended",
@@ -114,9 +107,9 @@ class Queue(Order):
         "_pace",
         "_reading",
         "_replay",
-        "_sift_bytes",
         "_skip_up_to",
         "_skipped",
+        "_source",
         "_store",
         "_throttled",
         "_unread",
@@ -141,8 +134,7 @@ class Queue(Order):
         self.claim = claim
         self.stopped = False
         self._store = store
-        # Whose events: the channel's, or the edited ones of it.
-        self._channel = -channel if replay is not None and replay.edited else channel
+        self._source = Source(store, channel, claim.reader, replay)
         self._clock = clock
         self._replay = replay
         self._pace = Pace(None if replay is None else replay.rate_per_s, now)
@@ -150,16 +142,11 @@ class Queue(Order):
         self._unread = True  # there may be events that were never read
         self._reading = False  # the store was asked what comes next
         self._noted_floor = claim.progress.floor
-        self._filter = EVERYTHING
-        self._sift_bytes = SIFT_FED_BYTES
-        self._filtered = False  # what it left out is to be left out again
         self._ask_again_up_to = 0  # was read by another filter
         self._lifetimes: Lifetimes | None = None
         self._gate: Gate | None = None
         self._once: Once | None = None
         self._gated = set[str]()  # keys that wait for it
-        # Nothing behind it was left out: what is read there needs no look at what was.
-        self._left_out_up_to = store.newest(channel)
         self._skip_up_to = 0  # somebody settled what waited up to there
         self._skipped: list[Span] = []  # since it was recorded
         self._attempts: list[Attempt] = []
@@ -209,11 +196,9 @@ class Queue(Order):
             filtered: Something may be left out: it is, or was, another than that for everything,
                 or there are times to live.
         """
-        if wanted != self._filter:
+        if wanted != self._source.filter:
             self._ask_again_up_to = self.read_up_to
-        searches = any(term.word == TEXT for term in wanted.terms)
-        self._sift_bytes = SEARCH_FED_BYTES if searches else SIFT_FED_BYTES
-        self._filter, self._filtered = wanted, filtered
+        self._source.set_filter(wanted, filtered=filtered)
 
     def set_lifetimes(self, lifetimes: Lifetimes | None) -> None:
         """Settle what has outlived these when its turn comes, from now on."""
@@ -253,12 +238,13 @@ class Queue(Order):
             or len(events) != change.up_to - after  # what is known, or not handed along, among it
             or events[0].head.sequence != after + 1
             or self.room < len(events)
-            or (self._filter.terms and sum(len(e.body) for e in events) > self._sift_bytes)
+            or not self._source.asks_at_once(events)
         ):
             self._unread = True
             return False
-        if self._filter.terms:
-            events = tuple(d.event for d in documents.all if self._filter.matches(d))
+        wanted = self._source.filter
+        if wanted.terms:
+            events = tuple(d.event for d in documents.all if wanted.matches(d))
         outlines = [Outline(e.head.sequence, e.head.key, len(e.body)) for e in events]
         self.load(outlines, now, after, change.up_to)
         if len(outlines) < change.up_to - after:
@@ -305,7 +291,7 @@ class Queue(Order):
                 self._drop_skipped(picked)
                 continue
             try:
-                events = await self._store.fetch(self._channel, [e.sequence for e in picked])
+                events = await self._store.fetch(self._source.channel, [e.sequence for e in picked])
             except RelayError:
                 for entry in picked:
                     self.put_back(entry)
@@ -341,7 +327,7 @@ class Queue(Order):
 
     def leave_out(self, spans: Sequence[Span]) -> None:
         """Settle those in spans that wait for their next try; others are left out where read."""
-        self._left_out_up_to = max(self._left_out_up_to, spans[-1].last)
+        self._source.left_out_up_to = max(self._source.left_out_up_to, spans[-1].last)
         super().leave_out(spans)
 
     def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
@@ -359,7 +345,7 @@ class Queue(Order):
         if finished is not None and finished[1].next is not Next.GIVEN_BACK:
             self._attempts.append(_attempt(finished[0], outcome, self._clock.unix_ms()))
             dead = finished[1].next is Next.DEAD
-            self._on_ended(abs(self._channel), outcome.delivered, dead)
+            self._on_ended(abs(self._source.channel), outcome.delivered, dead)
         if finished is not None and sequence <= self._skip_up_to:
             self.leave_out([Span(sequence, sequence)])  # it is not tried again
         return finished
@@ -390,10 +376,6 @@ class Queue(Order):
         super().close()
         self.record()
 
-    def _means(self, event: Event) -> bool:
-        """Whether its filter means an event; also called in another thread."""
-        return self._filter.matches(Document(event))
-
     def _goes(self, entry: Entry, event: Event) -> bool:
         """Whether an event is to be delivered, now that its turn is; else that is settled."""
         if event.damaged:
@@ -403,7 +385,7 @@ class Queue(Order):
             now_ms = self._clock.unix_ms()
             self._leave(entry, Attempt.note(entry.sequence, now_ms, NOT_KEPT, UNKEPT))
             return False
-        if entry.sequence <= self._ask_again_up_to and not self._means(event):
+        if entry.sequence <= self._ask_again_up_to and not self._source.means(event):
             self._leave(entry)
             return False
         if (self._lifetimes or self._once) and (note := self._untried(event)) is not None:
@@ -451,35 +433,19 @@ class Queue(Order):
         """Read what comes after a sequence; True if there is nothing behind it."""
         # Until it is answered nothing is fed: the answer may say that it is all there is.
         self._reading = True
-        asked, is_new = self._filter, after == self.read_up_to
+        asked, is_new = self._source.filter, after == self.read_up_to
         try:
-            outlines, up_to, ends = await self._ask(after, limit)
+            outlines, up_to, ends = await self._source.after(after, limit)
         finally:
             self._reading = False
-        if self._filtered and is_new:
+        if self._source.filtered and is_new:
             self._leave_out(after, up_to, outlines)
         # Behind the last of all there is nothing that a lane could still miss.
         up_to = max(up_to, self.read_up_to) if ends else up_to
         self.load(outlines, self._clock.monotonic(), after, up_to)
-        if asked is not self._filter:  # which changed meanwhile
+        if asked is not self._source.filter:  # which changed meanwhile
             self._ask_again_up_to = self.read_up_to
         return ends
-
-    async def _ask(self, after: int, limit: int) -> tuple[Sequence[Outline], int, bool]:
-        """What comes after a sequence, how far was looked, and whether that is all."""
-        replay = self._replay
-        if self._filtered and (self._filter.terms or after < self._left_out_up_to):
-            means = self._means if self._filter.terms else None
-            found = await self._store.sift(self._channel, self.number, after, limit, means)
-            return found.outlines, found.read_up_to, found.read_up_to == after
-        if replay is None:
-            outlines = await self._store.outlines(self._channel, after, limit)
-            up_to = outlines[-1].sequence if outlines else after
-            return outlines, up_to, len(outlines) < limit
-        if after >= replay.until:
-            return (), replay.until, True  # looking costs much the same however little it finds
-        found = await self._store.select(self._channel, replay, after, limit)
-        return found.outlines, found.read_up_to, found.read_up_to >= replay.until
 
     def _fitting(self, limit: int, fits: Callable[[int], object]) -> list[Entry]:
         """No more than a window holds: what is read and not sent only costs memory.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay_server.delivery import queue as queue_module
+from relay_server.delivery import source
 from relay_server.store.sql import events
 from relay_server.values import MarkState, Progress
 from tests.support.events import BROKEN, OK, new_event
@@ -67,7 +67,7 @@ async def test_what_waits_is_asked_about_where_it_is_read(
 async def test_large_events_are_asked_about_in_a_thread(
     bound: str, wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_module, bound, 20)
+    monkeypatch.setattr(source, bound, 20)
     world, sink = await filtered(0, wanted), FakeSink(succeed)
     async with world.reader(sink):
         await settled()
