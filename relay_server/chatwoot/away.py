@@ -188,7 +188,7 @@ class HandOffs:
         assert link is not None
         number, after_s = subscription.number, subscription.config.away_after_s
         watched = await self._watch(number)
-        if self._hub.silent_s(number) >= after_s:
+        if self._hub.readers.silent_s(number) >= after_s:
             await self._find(channel, subscription, watched, link)
         else:  # what was begun is finished; the rest is its bot's
             watched.looked_up_to = 0
@@ -196,7 +196,7 @@ class HandOffs:
                 watched.drop(one)
         until = self._clock.monotonic() + TURN_S
         while watched.queue and until > self._clock.monotonic() >= watched.again_at:
-            if not watched.queue[0].made and self._hub.silent_s(number) < after_s:
+            if not watched.queue[0].made and self._hub.readers.silent_s(number) < after_s:
                 break  # it is back: the next look leaves the rest to it
             await self._giving.give(channel, subscription, watched, link)
 

@@ -179,7 +179,7 @@ class Messages:
 
     def _stored(self, change: EventsStored) -> None:
         told = [one for one in change.events if one.head.kind == KINDS[0]]
-        if not told or not self._hub.read(change.channel):
+        if not told or not self._hub.readers.subscriptions(change.channel):
             return
         channel = self._store.catalog.numbered(change.channel)
         if channel is None or channel.config.sender is not SenderKind.CHATWOOT:
@@ -254,7 +254,7 @@ class Messages:
         usual = ALWAYS_IN_A_ROW.get(first.by.partition(" ")[0], OTHERS_IN_A_ROW)
         suspects = [
             _OnTrial(self._store, self._hub, one, talk)
-            for one in self._hub.read(channel)
+            for one in self._hub.readers.subscriptions(channel)
             if one.config.pause_loops
             and not one.config.paused
             and chain.length >= self._cleared.get((one.number, first.by), usual)

@@ -1,8 +1,8 @@
 """Who is connected, and which reader serves whom.
 
-A *peer* is where deliveries go: a connection, or a forward. Each subscription that somebody reads
-has one `Reader`, made with a fresh claim; its peers share it where all of them say so (`share`).
-Otherwise the last to come takes over, and whoever had it is told so (4409).
+A peer (`readers`) that joins a subscription is served by its `Reader`, made with a fresh claim.
+Peers share one where all of them say so (`share`). Otherwise the last to come takes over, and
+whoever had it is told so (4409).
 
     join ──▶ claim (epoch n) ──▶ Reader ──start──▶ run ──last peer gone, or epoch n + 1──▶ stop
 
@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 from msgspec.structs import replace
@@ -37,8 +35,8 @@ from relay_server.delivery.pausing import Pauses
 from relay_server.delivery.promotion import REASON, Promotions, Stopped
 from relay_server.delivery.queue import Ended
 from relay_server.delivery.reader import Reader
+from relay_server.delivery.readers import Peer, Readers, Served
 from relay_server.delivery.sifter import Sifter
-from relay_server.delivery.sinks import Sink
 from relay_server.delivery.wanted import find_or_make, grant, sign_anew
 from relay_server.errors import ChannelNotFound, StoreUnavailable, SubscriptionNotFound
 from relay_server.filters.document import Documents
@@ -60,7 +58,6 @@ from relay_server.store.feed import (
 from relay_server.store.interface import Store
 from relay_server.values import (
     Came,
-    ChannelNumber,
     Subscription,
     SubscriptionNumber,
 )
@@ -77,58 +74,11 @@ SHARED_ELSEWHERE = "another server has those that share it"
 GONE_AWAY_S = 1.0  # after which whoever read what was deleted may ask anew
 
 
-class Peer(Sink, Protocol):
-    """A connection that deliveries go to."""
-
-    token: str
-    host: str
-
-    def tick(self, now: float) -> None:
-        """Look at the clock."""
-
-    def taken_over(self, subscription: str, host: str) -> None:
-        """Another peer has the subscription now: say so and close."""
-
-    def revoked(self) -> None:
-        """The token is not good any more: say so and close."""
-
-    def go_away(self, reason: str, retry_after_s: float) -> None:
-        """The server stops: say so and close."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderState:
-    """Who reads a subscription.
-
-    Attributes:
-        readers: How many connections, or forwards.
-        hosts: The names of the machines that are connected.
-        waits_for_target: Why nothing goes out now, if their targets are not there; else None.
-    """
-
-    readers: int
-    waits_for_target: str | None = None
-    hosts: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Served:
-    """A subscription that is being read.
-
-    Attributes:
-        shared: Others that share may join.
-    """
-
-    reader: Reader
-    peers: list[Peer]
-    shared: bool
-    task: asyncio.Task[None] | None = None
-
-
 class Hub:
     """Every peer of this server, and a reader for each subscription that is being read.
 
     Attributes:
+        readers: Which subscriptions are read, and by whom.
         begun: Whether there may be readers: what they ask was read.
         on_ended: Called with each attempt that ended; set before there are readers.
         open_sealed: Opens what deliveries are signed anew with; set then, too.
@@ -149,15 +99,10 @@ class Hub:
         self.open_sealed: OpenSealed = opens_nothing
         self.gate: Callable[[SubscriptionNumber, EventHead], str | None] = lambda *_: ""
         self.told_twice: Callable[[SubscriptionNumber], tuple[str, ...]] = lambda _: ()
-        self._left_at: dict[SubscriptionNumber, float] = {}  # by its last reader; monotonic seconds
+        self.readers = Readers(clock)
         # Each in the order of coming, so that what happens does not hang on addresses in memory.
         self._peers: dict[Peer, None] = {}  # connections
         self._forwards: dict[Peer, None] = {}
-        self._served: dict[SubscriptionNumber, _Served] = {}
-        self._by_channel: defaultdict[ChannelNumber, dict[Reader, None]] = defaultdict(dict)
-        # When something of a channel could go out last; none since this hub began.
-        self._delivered_at: dict[ChannelNumber, float] = {}
-        self._began_at = clock.monotonic()
         self._joins = Joins()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -184,63 +129,35 @@ class Hub:
         """How many connections there are."""
         return len(self._peers)
 
-    def state(self, subscription: SubscriptionNumber) -> ReaderState:
-        """Who reads a subscription, and whether that waits for its target."""
-        if served := self._served.get(subscription):
-            hosts = tuple(peer.host for peer in served.peers if peer not in self._forwards)
-            return ReaderState(len(served.peers), served.reader.waits_for_target, hosts)
-        return ReaderState(readers=0)
-
-    def states(self, channel: ChannelNumber) -> Mapping[SubscriptionNumber, ReaderState]:
-        """The same of all subscriptions of a channel that somebody reads."""
-        numbers = [reader.subscription.number for reader in self._by_channel.get(channel, ())]
-        return {number: self.state(number) for number in sorted(numbers)}
-
-    def read(self, channel: ChannelNumber) -> list[Subscription]:
-        """The subscriptions of a channel that somebody reads."""
-        return [reader.subscription for reader in self._by_channel.get(channel, ())]
-
     def add(self, peer: Peer) -> None:
         """A connection was opened."""
         self._peers[peer] = None
         self._metrics.connections.set(len(self._peers))
 
-    def silent_s(self, number: SubscriptionNumber) -> float:
-        """For how long no target of a subscription took anything, came or went."""
-        served = self._served.get(number)
-        alive_at = self._left_at.get(number, self._began_at)
-        return self._clock.monotonic() - (served.reader.alive_at if served else alive_at)
-
     def go_on(self, number: SubscriptionNumber, key: str) -> None:
         """Its gate knows now whether events of a key may go."""
-        if (served := self._served.get(number)) is not None:
+        if (served := self.readers.get(number)) is not None:
             served.reader.go_on(key)
 
     def hold_back(self, number: SubscriptionNumber, key: str, above: int | None) -> None:
         """Deliver nothing of a key above a sequence, for a while; None ends that."""
-        if (served := self._served.get(number)) is not None:
+        if (served := self.readers.get(number)) is not None:
             served.reader.hold_back(key, above)
 
     def pause(self, subscription: Subscription, reason: str) -> None:
         """Deliver nothing until somebody resumes it; who is connected comes back, and is told."""
-        if (served := self._served.get(subscription.number)) is not None:
+        if (served := self.readers.get(subscription.number)) is not None:
             served.reader.pause(reason)
             for peer in [one for one in served.peers if one in self._peers]:
                 peer.go_away(reason, GONE_AWAY_S)
         self._pauses.pause(subscription, reason)
-
-    def idle_s(self, channel: ChannelNumber) -> float:
-        """For how long nothing of a channel could go out: nobody read, or no target was there."""
-        if any(reader.delivers for reader in self._by_channel.get(channel, ())):
-            return 0.0
-        return self._clock.monotonic() - self._delivered_at.get(channel, self._began_at)
 
     def remove(self, peer: Peer) -> None:
         """A connection or forward is gone: what was lent to it is freed."""
         self._forwards.pop(peer, None)
         self._peers.pop(peer, None)
         self._metrics.connections.set(len(self._peers))
-        for served in [s for s in self._served.values() if peer in s.peers]:
+        for served in [one for one in self.readers if peer in one.peers]:
             served.peers.remove(peer)
             served.reader.remove(peer)
             if not served.peers:
@@ -272,7 +189,7 @@ class Hub:
                 None
                 if created
                 else self._absences.since(
-                    subscription, away_ms, is_read=subscription.number in self._served
+                    subscription, away_ms, is_read=subscription.number in self.readers
                 )
             )
             subscription = await sign_anew(
@@ -284,7 +201,7 @@ class Hub:
                 subscription = await self._store.change_subscription(
                     number, lambda config: config.with_filter(only)
                 )
-            if only not in (None, current) or number not in self._served:
+            if only not in (None, current) or number not in self.readers:
                 await self._sifter.settle(number)
             reader = await self._serve(subscription, peer, joining, share=wanted.share)
             statuses = await self._store.subscription_status([subscription.number])
@@ -311,13 +228,13 @@ class Hub:
             current = [s for s in known if s.number == subscription.number]
             if not current:
                 raise SubscriptionNotFound(*key)
-            reader = await self._serve(current[0], peer, joining, share=False)
+            reader = await self._serve(current[0], peer, joining, share=False, forwards=True)
         self._forwards[peer] = None
         return reader
 
     def start(self, reader: Reader, peer: Peer) -> None:
         """Begin to deliver to a peer: it has been welcomed."""
-        served = self._served.get(reader.subscription.number)
+        served = self.readers.get(reader.subscription.number)
         if served is None or served.reader is not reader or peer not in served.peers:
             return  # taken over meanwhile
         if self._draining:
@@ -337,10 +254,10 @@ class Hub:
     async def drain(self, timeout_s: float) -> None:
         """Send nothing new, and wait until what is under way is finished, or no longer."""
         self._draining = True
-        for served in self._served.values():
+        for served in self.readers:
             served.reader.drain()
         deadline = self._clock.monotonic() + timeout_s
-        while any(s.reader.under_way for s in self._served.values()):
+        while any(s.reader.under_way for s in self.readers):
             if self._clock.monotonic() >= deadline:
                 log.info("some deliveries are still under way; their results come later")
                 return
@@ -364,11 +281,9 @@ class Hub:
             if not self._store.is_heard():  # another server begins to run them
                 for forward in list(self._forwards):
                     forward.go_away("the store's database does not answer", AFTER_ERROR_S)
-            for channel, readers in self._by_channel.items():
-                if any(reader.delivers for reader in readers):
-                    self._delivered_at[channel] = now
+            self.readers.look(now)
             ticks = [peer.tick for peer in (*self._peers, *self._forwards)]
-            ticks += [served.reader.tick for served in self._served.values()]
+            ticks += [served.reader.tick for served in self.readers]
             for tick in ticks:
                 try:
                     tick(now)
@@ -381,8 +296,8 @@ class Hub:
             unlisten()
         self._sifter.close()
         self._expirer.close()
-        for number in list(self._served):
-            self._stop(number)
+        for served in self.readers:
+            self.readers.stop(served.reader.subscription.number)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._promotions.close()
         await self._absences.close()
@@ -390,31 +305,31 @@ class Hub:
 
     def _stored(self, change: EventsStored) -> None:
         documents = Documents(change.events)
-        for reader in self._by_channel.get(change.channel, ()):
+        for reader in self.readers.of_channel(change.channel):
             reader.new_events(change, documents)
 
     def _channel_changed(self, change: ChannelChanged) -> None:
-        for reader in self._by_channel.get(change.channel.number, ()):
+        for reader in self.readers.of_channel(change.channel.number):
             reader.configure(change.channel, reader.subscription)
 
     def _channel_gone(self, change: ChannelGone) -> None:
-        self._delivered_at.pop(change.channel.number, None)
-        for reader in list(self._by_channel.get(change.channel.number, ())):
+        self.readers.forget_channel(change.channel.number)
+        for reader in self.readers.of_channel(change.channel.number):
             self._send_away(reader.subscription.number, "a channel was deleted")
 
     def _subscription_changed(self, change: SubscriptionChanged) -> None:
         subscription = change.subscription
         self._pauses.forget(subscription.number)
         self._joins.changed(subscription)
-        if (served := self._served.get(subscription.number)) is not None:
+        if (served := self.readers.get(subscription.number)) is not None:
             served.reader.configure(served.reader.channel, subscription)
 
     def _subscription_gone(self, change: SubscriptionGone) -> None:
         self._send_away(change.subscription, "the subscription was deleted")
-        self._left_at.pop(change.subscription, None)
+        self.readers.forget(change.subscription)
 
     def _skipped(self, change: Skipped) -> None:
-        if (served := self._served.get(change.subscription)) is not None:
+        if (served := self.readers.get(change.subscription)) is not None:
             served.reader.skip(change.up_to)
 
     def _token_revoked(self, change: TokenRevoked) -> None:
@@ -422,7 +337,7 @@ class Hub:
             peer.revoked()
 
     def _replays_changed(self, change: ReplaysChanged) -> None:
-        if (served := self._served.get(change.subscription)) is not None:
+        if (served := self.readers.get(change.subscription)) is not None:
             served.reader.replays_changed()
 
     def _claimed(self, change: Claimed) -> None:
@@ -433,11 +348,11 @@ class Hub:
 
     def _give_up(self, claimed: Claimed) -> None:
         """Stop what another hub reads now; those that share come back, and are served by that."""
-        served = self._served.get(claimed.reader)
+        served = self.readers.get(claimed.reader)
         if served is None or served.reader.claim.epoch >= claimed.epoch:
             return
         if served.shared and claimed.shared:
-            self._stop(claimed.reader)
+            self.readers.stop(claimed.reader)
             for peer in list(served.peers):
                 peer.go_away(SHARED_ELSEWHERE, GONE_AWAY_S)
         else:
@@ -447,44 +362,50 @@ class Hub:
         """No claim is to be relied on: all begin anew."""
         self._joins.promoted()
         stopped = list[Stopped]()
-        for number, served in list(self._served.items()):
-            self._stop(number)
+        for served in self.readers:
             reader = served.reader
+            self.readers.stop(reader.subscription.number)
             stopped.append(Stopped(reader.subscription, reader.claim, served.peers, served.shared))
         if stopped:
             self._promotions.begin_anew(stopped)
 
     def _send_away(self, number: SubscriptionNumber, reason: str) -> None:
-        if served := self._served.get(number):
+        if served := self.readers.get(number):
             for peer in list(served.peers):
                 peer.go_away(reason, GONE_AWAY_S)
 
     def read_elsewhere(self, number: SubscriptionNumber) -> bool:
         """Whether another replica reads a subscription."""
-        return number not in self._served and self._store.read_elsewhere(number)
+        return number not in self.readers and self._store.read_elsewhere(number)
 
     def _is_read(self, number: SubscriptionNumber) -> bool:
-        return number in self._served or self._store.read_elsewhere(number)
+        return number in self.readers or self._store.read_elsewhere(number)
 
     def _keeps_up(self, number: SubscriptionNumber) -> bool:
-        served = self._served.get(number)
+        served = self.readers.get(number)
         return self.read_elsewhere(number) if served is None else served.reader.keeps_up
 
     def _delivers(self, number: SubscriptionNumber) -> bool:
         """Whether anything of a subscription goes out, or is out."""
-        served = self._served.get(number)
+        served = self.readers.get(number)
         if served is None:
             return self.read_elsewhere(number)
         return served.reader.delivers or served.reader.under_way > 0
 
     def _left_out(self, number: SubscriptionNumber, spans: Sequence[Span]) -> None:
-        if (served := self._served.get(number)) is not None:
+        if (served := self.readers.get(number)) is not None:
             served.reader.left_out(spans)
 
     async def _serve(
-        self, subscription: Subscription, peer: Peer, joining: Joining, *, share: bool
+        self,
+        subscription: Subscription,
+        peer: Peer,
+        joining: Joining,
+        *,
+        share: bool,
+        forwards: bool = False,
     ) -> Reader:
-        served = self._served.get(subscription.number)
+        served = self.readers.get(subscription.number)
         if served is not None and served.shared and share:
             if peer not in served.peers:
                 served.peers.append(peer)
@@ -505,35 +426,25 @@ class Hub:
         gate = functools.partial(self.gate, subscription.number)
         parts = self._clock, self._metrics, on_gone, self._tracing, self.on_ended, self.open_sealed
         reader = Reader(self._store, channel, subscription, claim, *parts, gate)
-        self._served[subscription.number] = _Served(reader, [peer], share)
-        self._by_channel[channel.number][reader] = None
+        self.readers.add(Served(reader, [peer], shared=share, forwards=forwards))
         if joining.claimed is not None:  # another hub was faster, and this one is told no more
             self._give_up(joining.claimed)
         return reader
 
     def _lose(self, subscription: Subscription, host: str, but: Peer | None = None) -> None:
         """Stop serving a subscription, and tell its peers, but for one, who has it now."""
-        if served := self._served.get(subscription.number):
-            self._stop(subscription.number)
+        if served := self.readers.get(subscription.number):
+            self.readers.stop(subscription.number)
             for peer in [p for p in served.peers if p is not but]:
                 log.info("subscription taken over", host=host, **_facts(subscription))
                 peer.taken_over(subscription.name, host)
 
-    def _end(self, served: _Served) -> None:
+    def _end(self, served: Served) -> None:
         """Nobody reads a subscription any more."""
         subscription = served.reader.subscription
-        self._stop(subscription.number)
+        self.readers.stop(subscription.number)
         self._sifter.left(subscription.number)
         self._absences.left(subscription, served.reader.claim)
-
-    def _stop(self, number: SubscriptionNumber) -> None:
-        reader = self._served.pop(number).reader
-        self._left_at[number] = self._clock.monotonic()
-        of_channel = self._by_channel[reader.channel.number]
-        del of_channel[reader]
-        if not of_channel:
-            del self._by_channel[reader.channel.number]
-        reader.stop()
 
     def _ended(self, reader: Reader, task: asyncio.Task[None]) -> None:
         """A reader that failed must not leave a peer waiting for nothing: it comes back anew.
@@ -544,7 +455,7 @@ class Hub:
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("a reader failed", channel=reader.channel.name, exc_info=error)
-        served = self._served.get(reader.subscription.number)
+        served = self.readers.get(reader.subscription.number)
         if served is not None and served.reader is reader:
             for peer in list(served.peers):
                 peer.go_away("the server met an error", AFTER_ERROR_S)

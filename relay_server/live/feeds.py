@@ -369,7 +369,7 @@ class Feeds:
                 viewer.end(why)
 
     def _state(self, subscription: Subscription) -> Hashable:
-        return subscription.config, self._parts.hub.state(subscription.number)
+        return subscription.config, self._parts.hub.readers.state(subscription.number)
 
     def _shown(self, view: View, subscription: Subscription) -> bool:
         channel = self._store.catalog.channels.get(subscription.channel)

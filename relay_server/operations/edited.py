@@ -179,7 +179,7 @@ def _view(
         edited.edited_from,
         edited.made_by,
         -edited.replay,
-        who.parts.hub.state(edited.subscription).readers > 0,
+        who.parts.hub.readers.state(edited.subscription).readers > 0,
         paused,
         list(map(delivery_line, deliveries)),
     )

@@ -77,7 +77,8 @@ def replay_view(
     who: Caller, replay: Replay, subscription: Subscription, progress: ReplayProgress
 ) -> ReplayView:
     """One of them."""
-    readers, paused = who.parts.hub.state(subscription.number).readers, subscription.config.paused
+    readers = who.parts.hub.readers.state(subscription.number).readers
+    paused = subscription.config.paused
     named, span = len(replay.selection.sequences), replay.until - replay.start
     whole, passed = (named or span), passed_of(replay, progress)
     is_running = replay.state is ReplayState.RUNNING

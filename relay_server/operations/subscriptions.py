@@ -220,7 +220,7 @@ async def delete_subscription(who: Caller, channel: str, name: str) -> None:
     who.check_owner(found)
     if found.config.forward is not None:
         raise InvalidValue(f"{name!r} is a forward: relay-server forward delete ends it")
-    if who.parts.hub.state(found.number).readers:
+    if who.parts.hub.readers.state(found.number).readers:
         raise SubscriptionConnected(name)
     await who.store.unsubscribe(found.number)
 
@@ -303,7 +303,7 @@ async def shown(
 
 def reading_of(who: Caller, subscription: Subscription) -> Reading:
     """Who reads it; those who may not make forwards do not see where one posts to."""
-    config, state = subscription.config, who.parts.hub.state(subscription.number)
+    config, state = subscription.config, who.parts.hub.readers.state(subscription.number)
     url, waits_for = config.forward.url if config.forward else None, state.waits_for_target or ""
     if url and not who.admin:
         url, waits_for = MASK, waits_for and MASK

@@ -38,5 +38,5 @@ def of_all(who: Caller, *_: object) -> str:
 
 def _of(who: Caller, channels: Iterable[Channel]) -> str:
     versions, hub = who.parts.versions, who.parts.hub
-    known = [(versions.of(c.number), hub.states(c.number)) for c in channels]
+    known = [(versions.of(c.number), hub.readers.states(c.number)) for c in channels]
     return f"{zlib.crc32(str(known).encode()):x}"

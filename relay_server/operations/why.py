@@ -141,7 +141,7 @@ def _delivered(delivery: DeliveryLine | None, subscription: Subscription, who: C
 
 def _held_up(subscription: Subscription, who: Caller) -> tuple[str, str, str]:
     """Why a delivery has not been sent yet: text, no event, fix."""
-    name, state = subscription.name, who.parts.hub.state(subscription.number)
+    name, state = subscription.name, who.parts.hub.readers.state(subscription.number)
     if subscription.config.paused:
         text = _("{name} is paused: {reason}.")
         fix = f"relay-server subscription resume {subscription.channel} {name}"

@@ -162,7 +162,7 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
     id_ = f"evt_{uuid_utils.uuid7()}"
     event = NewEvent(id_, now_ms, key, kind, request, body, incoming.head.delivery_id)
     refuse_after_s = config.refuse_after_s
-    if refuse_after_s is not None and context.hub.idle_s(channel.number) > refuse_after_s:
+    if refuse_after_s is not None and context.hub.readers.idle_s(channel.number) > refuse_after_s:
         context.store.refuse_for(channel.number, event, waiter, NobodyReads(refuse_after_s))
     else:
         context.store.append_for(channel.number, event, waiter)

@@ -291,7 +291,7 @@ async def _read(context: Context) -> Reading:
         context.clock.monotonic(),
         context.clock.unix_ms(),
         [
-            (status, hub.state(status.subscription.number).readers)
+            (status, hub.readers.state(status.subscription.number).readers)
             for status in subscriptions
             if status.subscription.channel in known
         ],

@@ -76,14 +76,14 @@ class Replica:
         task.add_done_callback(lambda _: self._left(link, connection))
 
     def readers(self) -> list[Reader]:
-        return [served.reader for served in self.hub._served.values()]
+        return [served.reader for served in self.hub.readers]
 
     def crash(self) -> None:
         self.ticking.cancel()
         for task in self.links.values():
             task.cancel()
-        for number in list(self.hub._served):
-            self.hub._stop(number)
+        for number in list(self.hub.readers._served):
+            self.hub.readers.stop(number)
 
     def _left(self, link: Link, connection: Connection) -> None:
         del self.links[link], self.connections[connection]

@@ -270,5 +270,5 @@ async def _leave(world: World, machines: Sequence[Machine]) -> None:
         world.kernel.violate("the server does not stop", error=repr(exc))
     for hub in [one.hub for one in server.replicas]:
         claimed = any(joining.number for joining in hub._joins._known.values())
-        if hub._served or hub._peers or hub._forwards or claimed or hub._by_channel:
-            world.kernel.violate("the hub keeps readers", served=len(hub._served))
+        if hub.readers or hub._peers or hub._forwards or claimed:
+            world.kernel.violate("the hub keeps readers", served=len(hub.readers))

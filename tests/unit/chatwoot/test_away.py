@@ -74,7 +74,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
             made.number, lambda config: msgspec.structs.replace(config, away=Away.HANDOFF)
         )
         hub = Hub(store, SystemClock(), Metrics())
-        monkeypatch.setattr(hub, "silent_s", lambda _number: 120.0)
+        monkeypatch.setattr(hub.readers, "silent_s", lambda _number: 120.0)
         hand_offs = HandOffs(store, hub, SystemClock(), bytes)
         await hand_offs.begin()
         fake.add_conversation(318)
@@ -233,7 +233,7 @@ async def test_a_bot_that_is_back_keeps_what_is_not_begun(
 ) -> None:
     """Even in the midst of a look."""
     hub, taken = world.hand_offs._hub, b'{"id":318,"status":"open"}'
-    back = lambda: monkeypatch.setattr(hub, "silent_s", lambda _number: 0.0)  # noqa: E731
+    back = lambda: monkeypatch.setattr(hub.readers, "silent_s", lambda _number: 0.0)  # noqa: E731
     world.fake.faults = [Fault("GET conversations/318", 200, body=taken, then=back)]
     world.fake.add_conversation(319)
     for id_ in (318, 319):

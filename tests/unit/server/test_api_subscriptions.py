@@ -101,7 +101,7 @@ async def test_a_channel_s_policy_holds_at_once_for_those_connected(
         await admin.ok("PATCH", "channels/chatwoot", {"policy": {"retry_delays_s": []}})
         await append(served)
         await until(lambda: peer.got)
-        reader = served.context.hub._served[peer.got[0].subscription].reader
+        reader = served.context.hub.readers._served[peer.got[0].subscription].reader
         reader.finish(peer, peer.got[0].id, Response(500, elapsed_ms=1))
         await settled()
         assert (await admin.ok("GET", ANA))["dead"] == 1, "there was no second try"

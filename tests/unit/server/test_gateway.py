@@ -33,7 +33,7 @@ from relay_protocol.messages import (
 )
 from relay_protocol.values import Response
 from relay_server.configs import Policy
-from relay_server.delivery.hub import ReaderState
+from relay_server.delivery.readers import ReaderState
 from relay_server.errors import StoreUnavailable
 from relay_server.values import Scope, Subscription
 from relay_server.web import gateway
@@ -297,8 +297,8 @@ async def test_a_client_that_leaves_while_it_joins_leaves_nothing(
         opened.set()
         await until(lambda: served.context.hub.connections == 0)
     [status] = await served.store.subscription_status()
-    assert served.context.hub.state(status.subscription.number).readers == 0
-    assert served.context.hub._served == {}
+    assert served.context.hub.readers.state(status.subscription.number).readers == 0
+    assert not served.context.hub.readers
     await until(lambda: not served.context.hub._tasks)
 
 
@@ -358,7 +358,7 @@ async def test_messages_that_are_not_allowed_later(
         await ana.say(message)
         code, _ = await ana.closed()
     assert code == CloseCode.PROTOCOL_ERROR
-    await until(lambda: served.context.hub._served == {})
+    await until(lambda: not served.context.hub.readers)
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -429,7 +429,7 @@ async def test_a_frame_that_is_too_large(served: Served, token: str) -> None:
     assert code == 1009
     [broke] = [entry["error"] for entry in logs if entry["log_level"] == "warning"]
     assert str(MAX_FRAME_BYTES) in broke
-    assert served.context.hub._served == {}
+    assert not served.context.hub.readers
 
 
 async def test_fragments_that_are_too_large_together(served: Served, token: str) -> None:
@@ -485,7 +485,7 @@ async def test_a_client_that_is_not_heard_is_let_go(served: Served, token: str) 
         for _ in range(5):
             tick(served, HEARTBEAT_S)
         assert (await ana.closed())[0] == CloseCode.NORMAL
-    await until(lambda: served.context.hub._served == {})
+    await until(lambda: not served.context.hub.readers)
 
 
 async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) -> None:
@@ -498,7 +498,7 @@ async def test_a_client_that_reads_nothing_is_cut(served: Served, token: str) ->
         await until(lambda: served.context.hub.connections == 0)
 
     assert "client takes nothing, cut" in [entry["event"] for entry in logs]
-    assert served.context.hub._served == {}
+    assert not served.context.hub.readers
     writer.transport.abort()
 
 
@@ -541,7 +541,7 @@ async def test_results_make_no_room_for_who_reads_nothing(
         reads.set()
         await until(lambda: not greedy._queued)
         tick(served, 1)
-        for one in served.context.hub._served.values():
+        for one in served.context.hub.readers:
             one.reader.tick(served.clock.monotonic())
         await until(lambda: greedy._queued or greedy._session.under_way)
 
@@ -658,13 +658,13 @@ async def test_a_client_whose_target_is_away_gets_nothing_until_it_is_back(
         [granted] = (await ana.join()).subscriptions
         hub, number = served.context.hub, granted.subscription
         await ana.say(Pause(number))
-        await until(lambda: hub.state(number).waits_for_target)
+        await until(lambda: hub.readers.state(number).waits_for_target)
         await store(served, 1)
         with pytest.raises(TimeoutError):
             await ana.socket.receive(timeout=0.05)
         await ana.say(Resume(number))
         assert (await ana.take()).event.sequence == 1
-        assert hub.state(number) == ReaderState(1, hosts=("laptop",))
+        assert hub.readers.state(number) == ReaderState(1, hosts=("laptop",))
 
 
 # Two channels on one connection.

@@ -18,8 +18,9 @@ from relay_protocol.values import Response
 from relay_server.configs import HmacAuth, SubscriptionConfig
 from relay_server.delivery.absence import GRACE_S
 from relay_server.delivery.backoff import STORE_RETRY_S
-from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub, ReaderState
+from relay_server.delivery.hub import AFTER_ERROR_S, TICK_S, Hub
 from relay_server.delivery.reader import Reader
+from relay_server.delivery.readers import ReaderState
 from relay_server.errors import ChannelNotFound, Forbidden, InvalidValue, StoreFull
 from relay_server.metrics import Metrics
 from relay_server.store.feed import TokenRevoked
@@ -136,7 +137,7 @@ async def test_a_reader_gets_what_is_stored_from_then_on() -> None:
         await w.append(3)
         assert (granted.created, granted.backlog, granted.oldest_waiting_at) == (True, 0, None)
         assert peer.sequences == [3, 4, 5]
-        assert w.hub.state(granted.subscription) == ReaderState(1, hosts=("laptop",))
+        assert w.hub.readers.state(granted.subscription) == ReaderState(1, hosts=("laptop",))
 
 
 @virtual_time
@@ -172,7 +173,7 @@ async def test_a_reader_that_leaves_frees_what_it_had() -> None:
         await w.append(2)
         w.hub.remove(first)
         w.hub.remove(first)
-        assert w.hub.state(granted.subscription) == ReaderState(0)
+        assert w.hub.readers.state(granted.subscription) == ReaderState(0)
         again, _ = await w.join(second)
         await settled()
         assert (again.created, again.backlog) == (False, 2)
@@ -192,8 +193,8 @@ async def test_the_second_takes_over_and_the_first_is_told() -> None:
         assert first.told == ["ana taken over by new"]
         assert [(d.event.sequence, d.attempt) for d in second.got] == [(1, 2)]
         w.hub.remove(first)
-        assert w.hub.state(reader.subscription.number) == ReaderState(1, hosts=("new",))
-        assert w.hub.state(late.subscription.number) == ReaderState(0)
+        assert w.hub.readers.state(reader.subscription.number) == ReaderState(1, hosts=("new",))
+        assert w.hub.readers.state(late.subscription.number) == ReaderState(0)
 
 
 @virtual_time
@@ -253,7 +254,7 @@ async def test_a_channel_that_is_not_there() -> None:
         w.store.gate.set()
         with pytest.raises(ChannelNotFound):
             await joining
-        assert w.hub._served == {}
+        assert not w.hub.readers
         await w.join(peer)
         await w.append(1)
         assert peer.sequences == [1]
@@ -270,7 +271,7 @@ async def test_a_join_that_is_given_up_leaves_no_reader_and_no_lock() -> None:
         w.hub.remove(peer)
         joining.cancel()
         await asyncio.gather(joining, return_exceptions=True)
-        assert w.hub._served == {}
+        assert not w.hub.readers
         w.store.gate.set()
         await w.join(other)
         await w.append(1)
@@ -472,7 +473,7 @@ async def test_closing_stops_every_reader() -> None:
     async with world() as w:
         peer = FakePeer()
         granted, _ = await w.join(peer)
-    assert w.hub.state(granted.subscription) == ReaderState(0)
+    assert w.hub.readers.state(granted.subscription) == ReaderState(0)
     assert w.hub._tasks == set()
     await w.append(1)
     assert peer.got == []
@@ -541,24 +542,24 @@ async def test_for_how_long_nothing_could_go_out_is_known_of_each_channel() -> N
     async with world() as w:
         chatwoot, other = (w.store.catalog.channels[n].number for n in ("chatwoot", "other"))
         await asyncio.sleep(5)
-        assert w.hub.idle_s(chatwoot) == pytest.approx(5)
+        assert w.hub.readers.idle_s(chatwoot) == pytest.approx(5)
         granted, reader = await w.join(peer := FakePeer())
         await asyncio.sleep(20)
-        assert w.hub.idle_s(chatwoot) == 0
-        assert w.hub.idle_s(other) == pytest.approx(25)
+        assert w.hub.readers.idle_s(chatwoot) == 0
+        assert w.hub.readers.idle_s(other) == pytest.approx(25)
         reader.hold(peer)
         await asyncio.sleep(10)
-        assert 10 <= w.hub.idle_s(chatwoot) <= 11
+        assert 10 <= w.hub.readers.idle_s(chatwoot) <= 11
         reader.let_go(peer)
-        assert w.hub.idle_s(chatwoot) == 0
+        assert w.hub.readers.idle_s(chatwoot) == 0
         await w.store.change_subscription(
             granted.subscription, lambda c: msgspec.structs.replace(c, paused="by hand")
         )
         await asyncio.sleep(3)
-        assert 3 <= w.hub.idle_s(chatwoot) <= 14
+        assert 3 <= w.hub.readers.idle_s(chatwoot) <= 14
         w.hub.remove(peer)
         await asyncio.sleep(10)
-        assert w.hub.idle_s(chatwoot) >= 13
+        assert w.hub.readers.idle_s(chatwoot) >= 13
 
 
 @virtual_time
@@ -568,23 +569,23 @@ async def test_for_how_long_a_bot_was_silent_counts_from_whatever_it_did_last() 
         granted, reader = await w.join(peer := FakePeer())
         number = granted.subscription
         await asyncio.sleep(50)
-        assert w.hub.silent_s(number) == pytest.approx(50)
+        assert w.hub.readers.silent_s(number) == pytest.approx(50)
         await w.append(2)
         reader.finish(peer, peer.got[0].id, BROKEN)
         await asyncio.sleep(20)
-        assert w.hub.silent_s(number) == pytest.approx(20)
+        assert w.hub.readers.silent_s(number) == pytest.approx(20)
         reader.finish(peer, peer.got[1].id, OK)
-        assert w.hub.silent_s(number) == 0
+        assert w.hub.readers.silent_s(number) == 0
         await asyncio.sleep(20)
         reader.hold(peer)
-        assert w.hub.silent_s(number) == 0
+        assert w.hub.readers.silent_s(number) == 0
         await asyncio.sleep(30)
         w.hub.remove(peer)
-        assert w.hub.silent_s(number) == 0
+        assert w.hub.readers.silent_s(number) == 0
         await asyncio.sleep(40)
-        assert w.hub.silent_s(number) == pytest.approx(40)
+        assert w.hub.readers.silent_s(number) == pytest.approx(40)
         await w.join(FakePeer())
-        assert w.hub.silent_s(number) == 0
+        assert w.hub.readers.silent_s(number) == 0
 
 
 @virtual_time
@@ -599,7 +600,7 @@ async def test_a_bot_that_thinks_is_not_silent_until_an_attempt_fails() -> None:
                 reader.extend(peer, [d.id for d in peer.got])
 
         await think(300)
-        assert w.hub.silent_s(granted.subscription) <= 1
+        assert w.hub.readers.silent_s(granted.subscription) <= 1
         reader.finish(peer, peer.got[0].id, BROKEN)
         await think(60)
-        assert 59 <= w.hub.silent_s(granted.subscription) <= 61
+        assert 59 <= w.hub.readers.silent_s(granted.subscription) <= 61

@@ -19,7 +19,7 @@ def answer_all(w: World, *peers: FakePeer) -> None:
     """Their targets take whatever they have."""
     for peer in peers:
         for delivery in peer.got:
-            w.hub._served[delivery.subscription].reader.finish(peer, delivery.id, OK)
+            w.hub.readers._served[delivery.subscription].reader.finish(peer, delivery.id, OK)
 
 
 async def got(count: int, *peers: FakePeer) -> None:

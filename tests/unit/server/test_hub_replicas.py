@@ -93,7 +93,7 @@ async def test_the_newest_claim_has_a_subscription(replicas: Replicas) -> None:
     after = await replicas.join(replicas.two, second)
 
     assert first.told == [TAKEN_OVER]
-    assert replicas.one.state(before.granted.subscription).readers == 0
+    assert replicas.one.readers.state(before.granted.subscription).readers == 0
     await until(lambda: second.sequences == [1, 2])
     before.reader.finish(first, first.got[0].id, OK)
     await replicas.append(1, key="another")
@@ -140,7 +140,7 @@ async def test_after_a_promotion_whoever_holds_the_newest_claim_comes_back(
 
     replicas.store.feed.tell(Promoted())
     for hub in (replicas.one, replicas.two):
-        assert hub.state(before.granted.subscription).readers == 0
+        assert hub.readers.state(before.granted.subscription).readers == 0
     await until(lambda: first.told and second.told)
 
     assert first.told == [TAKEN_OVER]
@@ -160,12 +160,12 @@ async def test_those_that_share_come_back_for_one_that_does(
     """Their server hands them on to the other; for one that does not share they are gone."""
     first = FakePeer()
     await replicas.join(replicas.one, first, share=True)
-    [number] = replicas.one._served
+    [number] = replicas.one.readers._served
     replicas.store.feed.tell(Claimed(number, 2, share))
 
     [told] = first.told
     assert told == (f"{SHARED_ELSEWHERE}, 1" if share else TAKEN_OVER)
-    assert replicas.one.state(number).readers == 0
+    assert replicas.one.readers.state(number).readers == 0
 
 
 async def test_what_is_claimed_while_another_database_takes_over_is_claimed_again(

@@ -17,7 +17,7 @@ from relay_server.configs import (
     PolicyChanges,
     SubscriptionConfig,
 )
-from relay_server.delivery.hub import ReaderState
+from relay_server.delivery.readers import ReaderState
 from relay_server.errors import Forbidden
 from relay_server.values import ReplayState, Selection, Subscription
 from tests.support.clock import START_MS
@@ -43,7 +43,7 @@ async def test_those_that_share_get_different_deliveries() -> None:
         _, second = await w.join(two, share=True)
         await w.append(6)
         assert first is second
-        assert w.hub.state(granted.subscription) == ReaderState(2, hosts=("one", "two"))
+        assert w.hub.readers.state(granted.subscription) == ReaderState(2, hosts=("one", "two"))
         assert sorted(one.sequences + two.sequences) == [1, 2, 3, 4, 5, 6]
         assert len(one.got) == len(two.got) == 3
         assert one.told == two.told == []
@@ -59,9 +59,9 @@ async def test_one_of_those_that_share_leaves_its_work_to_the_others() -> None:
         w.hub.remove(one)
         await settled()
         assert [(d.event.sequence, d.attempt) for d in two.got] == [(1, 2), (2, 2)]
-        assert w.hub._served[granted.subscription].reader is reader
+        assert w.hub.readers._served[granted.subscription].reader is reader
         w.hub.remove(two)
-        assert granted.subscription not in w.hub._served
+        assert granted.subscription not in w.hub.readers
 
 
 @virtual_time
@@ -78,10 +78,10 @@ async def test_who_does_not_share_takes_over_from_all(before: bool, after: bool)
         told = [peer.told for peer in peers[: 2 if before else 1]]
         assert told == [["ana taken over by new"]] * len(told)
         assert (last.sequences, last.told) == ([1], [])
-        assert w.hub.state(granted.subscription) == ReaderState(1, hosts=("new",))
+        assert w.hub.readers.state(granted.subscription) == ReaderState(1, hosts=("new",))
         for peer in peers:
             w.hub.remove(peer)
-        assert w.hub.state(granted.subscription) == ReaderState(1, hosts=("new",))
+        assert w.hub.readers.state(granted.subscription) == ReaderState(1, hosts=("new",))
 
 
 @virtual_time
@@ -92,9 +92,9 @@ async def test_one_that_joins_a_share_twice_reads_once() -> None:
         await w.join(peer, share=True)
         await w.append(2)
         assert peer.sequences == [1, 2]
-        assert w.hub.state(granted.subscription) == ReaderState(1, hosts=("laptop",))
+        assert w.hub.readers.state(granted.subscription) == ReaderState(1, hosts=("laptop",))
         w.hub.remove(peer)
-        assert w.hub.state(granted.subscription) == ReaderState(0)
+        assert w.hub.readers.state(granted.subscription) == ReaderState(0)
 
 
 @virtual_time
@@ -267,4 +267,4 @@ async def test_a_channel_that_nobody_reads_is_not_remembered() -> None:
         await w.join(peer)
         w.hub.remove(peer)
         await w.append(1)
-        assert not w.hub._by_channel
+        assert not w.hub.readers._by_channel
