@@ -371,7 +371,7 @@ async def test_a_channel_may_refuse_what_nobody_is_there_for(
     channel = await served.configure(sender=sender, refuse_after_s=10.0)
     raw, idle_s = request(token=served.token), {channel.number: 10.0}
     again = request(token=served.token, headers=[("Idempotency-Key", "d-1")])
-    monkeypatch.setattr(served.context.hub, "idle_s", idle_s.__getitem__)
+    monkeypatch.setattr(served.context.hub.readers, "idle_s", idle_s.__getitem__)
     stored = await served.send(again)
     idle_s[channel.number] = 10.1
     assert (await served.send(again)).json == stored.json  # whose answer was lost
