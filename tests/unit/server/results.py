@@ -18,6 +18,7 @@ from relay_server.configs import (
     PolicyChanges,
     SubscriptionConfig,
 )
+from relay_server.delivery.readers import ReaderState
 from relay_server.operations import (
     Caller,
     Parts,
@@ -118,7 +119,7 @@ PARTS = cast(
     SimpleNamespace(
         settings=SimpleNamespace(default_channel="chatwoot", max_body_bytes=1_048_576),
         hub=SimpleNamespace(
-            state=lambda _: SimpleNamespace(readers=1, waits_for_target=None, hosts=()),
+            readers=SimpleNamespace(state=lambda _: ReaderState(1)),
             told_twice=lambda _: (),
         ),
         store=SimpleNamespace(catalog=Catalog({"chatwoot": INBOX})),
