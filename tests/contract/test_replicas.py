@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -137,6 +138,20 @@ async def test_both_change_it_at_once_and_end_with_the_same(replicas: Replicas) 
 
     await until(lambda: replicas.first.catalog == replicas.second.catalog)
     assert len(replicas.first.catalog.channels) == 10
+
+
+async def test_who_reads_hears_of_a_newer_claim_also_where_nothing_comes(
+    replicas: Replicas,
+) -> None:
+    channel = await make_channel(replicas.first)
+    subscription, old = await make_subscription(replicas.first)
+    await replicas.hears(ChannelChanged(channel))
+    heard = list[Change]()
+    replicas.first.feed.listen(Claimed, heard.append)
+
+    for epoch in (old.epoch + 1, old.epoch + 2):
+        await replicas.second.claim(subscription.number)
+        await until(functools.partial(heard.__contains__, Claimed(subscription.number, epoch)))
 
 
 async def test_the_newest_claim_has_it_wherever_it_was_made(replicas: Replicas) -> None:

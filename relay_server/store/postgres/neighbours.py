@@ -10,7 +10,8 @@ A notification may be lost. So what it says may be found otherwise, too:
 - **Catalogue.** Channels, tokens and subscriptions have one *version*, which each transaction that
   changes any of them raises by one. Whoever hears of another version than the next one has missed
   something, or hears it out of turn, and reads all of it; the same look finds it without a word.
-- **Claims.** Whoever records under an older epoch is told so by the table.
+- **Claims.** The same look finds what others read, under which epoch; and whoever records under
+  an older one is told so by the table.
 
 And it may be told by a stranger: PostgreSQL lets every role that may connect notify, also one that
 may read no table. So each notification is signed with the store's identity, which stands in one.
@@ -123,14 +124,14 @@ class _Looked(NamedTuple):
     Attributes:
         channels: Number, last sequence and bytes of each, and how many events it has.
         size: Bytes of the database's files.
-        elsewhere: Subscriptions that other replicas read.
+        elsewhere: What other replicas read, by the claims that they do so.
         others: How many of these there are.
     """
 
     version: int
     channels: Sequence[tuple[int, int, int, int]]
     size: int
-    elsewhere: frozenset[SubscriptionNumber]
+    elsewhere: Sequence[Claimed]
     others: int
 
 
@@ -182,7 +183,8 @@ class Neighbours:
         self._loop = asyncio.get_running_loop()
         self._version = known.version
         self._subscriptions = {one.number: one for one in known.subscriptions}
-        self._elsewhere: frozenset[SubscriptionNumber] = frozenset()
+        # What other replicas read, with the epochs of their claims.
+        self._elsewhere: dict[SubscriptionNumber, int] = {}
         self._others = 1  # until it is known: to tell nobody costs nothing
         self._stale = False
         self._reading: asyncio.Task[None] | None = None
@@ -306,7 +308,7 @@ class Neighbours:
             return
         for change in changes:
             if isinstance(change, Claimed) and change.reader > 0:
-                self._elsewhere |= {change.reader}
+                self._elsewhere[change.reader] = change.epoch
             self._feed.tell(change)
 
     def _versioned(self, version: int, changes: Iterable[Change]) -> None:
@@ -319,7 +321,11 @@ class Neighbours:
             self._feed.tell(change)
 
     def _look(self, looked: _Looked) -> None:
-        self._elsewhere, self._others = looked.elsewhere, looked.others
+        self._others = looked.others
+        known, self._elsewhere = self._elsewhere, {c.reader: c.epoch for c in looked.elsewhere}
+        for claim in looked.elsewhere:
+            if known.get(claim.reader, 0) < claim.epoch:
+                self._feed.tell(claim)
         for number, last, size, _ in looked.channels:
             held = self._cache.of(number)
             if held is not None:
@@ -447,9 +453,9 @@ def raise_version(database: Database) -> int | None:
 
 def _look(database: Database, replica: str) -> _Looked:
     [(version, others)] = database.all("look", replica=replica, alive_s=ALIVE_S)
-    elsewhere = database.all("read_elsewhere", replica=replica, alive_s=ALIVE_S)
+    claims = database.all("read_elsewhere", replica=replica, alive_s=ALIVE_S)
     channels, size = database.all("how_far"), database.value("database_size")
-    return _Looked(version, channels, size, frozenset(n for (n,) in elsewhere), others)
+    return _Looked(version, channels, size, [Claimed(*claim) for claim in claims], others)
 
 
 def _brief(change: Change) -> Change:

@@ -67,7 +67,7 @@ SELECT c.version, (
 FROM catalogue c;
 
 -- name: read_elsewhere
-SELECT s.number FROM subscriptions s JOIN replicas r ON r.name = s.owner
+SELECT s.number, s.epoch, s.shared FROM subscriptions s JOIN replicas r ON r.name = s.owner
 WHERE s.owner <> :replica AND s.left_at IS NULL
     AND r.seen_at > clock_timestamp() - :alive_s * interval '1 second';
 
