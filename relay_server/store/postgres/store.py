@@ -137,8 +137,7 @@ class PostgresStore(SqlStore):
         needed = on_broken, spool, bodies, self.space
         self._writer = Writer(connect, first, tell, tell_others, *needed)
         self._neighbours.on_measured = self._measured
-        if known.version:  # else with the next start
-            self._begin_resealing(self._reading.database)
+        self._begin_resealing()
 
     async def begun(self) -> None:
         """Return once other replicas are known, as far as they can be."""

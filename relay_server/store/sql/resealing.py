@@ -19,7 +19,7 @@ from relay_protocol.values import RequestHead
 from relay_server.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from relay_server.store.bodies import CLEAR, UNKEPT, BodyKeys, Damaged, crc, name_of
 from relay_server.store.sql.database import Database, Row
-from relay_server.store.sql.part import Part, writes
+from relay_server.store.sql.part import Part, asks, writes
 from relay_server.store.sql.rows import decode_request
 
 log = structlog.get_logger()
@@ -56,16 +56,19 @@ class SqlResealing(Part):
         """Whether another server still stores bodies otherwise."""
         return False
 
-    def _begin_resealing(self, database: Database) -> None:
-        """Have it done if there may be something to do."""
-        bodies = database.bodies
-        if _listed(database) - {bodies.current}:
-            key = name_of(bodies.current)
-            self._resealing = asyncio.get_running_loop().create_task(self._reseal(key))
+    def _begin_resealing(self) -> None:
+        """Have it done if there is something to do, once the store says so."""
+        self._resealing = asyncio.get_running_loop().create_task(self._reseal())
 
     def _end_resealing(self) -> None:
         if self._resealing is not None:
             self._resealing.cancel()
+
+    @asks
+    def _key_to_reseal_by(self, database: Database) -> str:
+        """The current key's name; empty where no body is stored otherwise."""
+        current = database.bodies.current
+        return name_of(current) if _listed(database) - {current} else ""
 
     @writes
     def _reseal_some(self, database: Database, after: int | None) -> int | None:
@@ -95,13 +98,16 @@ class SqlResealing(Part):
             self._store_anew(database, row)
         return int(rows[-1][0] if len(some) == len(otherwise) else some[-1])
 
-    async def _reseal(self, key: str) -> None:
+    async def _reseal(self) -> None:
         """Store all bodies under the current key, giving way to webhooks."""
-        log.info("stored bodies are stored anew", key=key)
-        loop, after = asyncio.get_running_loop(), None
+        loop, after, key = asyncio.get_running_loop(), None, ""
         while True:
             began = loop.time()
             try:
+                if not key:
+                    if not (key := await self._key_to_reseal_by()):
+                        return
+                    log.info("stored bodies are stored anew", key=key)
                 if not self.space.taking:  # what room is left is for progress
                     raise StoreFull(self.space.reason)
                 after = await self._reseal_some(after)

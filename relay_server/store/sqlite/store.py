@@ -101,7 +101,7 @@ class SqliteStore(SqlStore):
         self._readings = [reading, reports]
         self._wiped = False
         self.feed.listen(BodiesDropped, self._dropped)
-        self._begin_resealing(reading.database)
+        self._begin_resealing()
         self._ended = threading.Event()
         large = size_of(path) > integrity.INLINE_CHECK_BYTES
         self._check = self._loop.create_task(self._check_all()) if large else None

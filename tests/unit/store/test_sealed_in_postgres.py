@@ -140,6 +140,20 @@ async def test_a_new_key_goes_round_while_servers_run(
             assert await bodies_of(new) == made
 
 
+async def test_it_begins_also_where_the_database_was_away_at_the_start(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resealing, "RESEAL_AGAIN_S", 0.01)
+    async with opened(place, tmp_path) as store:
+        made = await fill(store, 1)
+    async with AsyncExitStack() as stack:
+        with monkeypatch.context() as patch:
+            patch.setattr("relay_server.store.postgres.link.find_primary", _away)
+            store = await stack.enter_async_context(opened(place, tmp_path, K))
+        await until(under(place, K))
+        assert await bodies_of(store) == made
+
+
 async def test_what_waits_in_a_spool_is_sealed_and_goes_on_under_the_next_key(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
