@@ -145,6 +145,13 @@ class Watch:
             if link.timeline < timeline:
                 link.abandon()
 
+    def abandon_waiting(self, for_s: float) -> None:
+        """End what was asked so long ago, and is not answered; from any thread."""
+        before = time.monotonic() - for_s
+        for link in tuple(self._links):
+            if link.asked_at < before:
+                link.abandon()
+
     def close(self) -> None:
         """End the thread."""
         self._ended.set()
@@ -172,7 +179,8 @@ class Link:
 
     Attributes:
         limit_s: As given; for the calls that follow it may be another.
-        deadline: When the call that is under way is to have been answered; monotonic seconds.
+        asked_at: When the call that is under way was made; monotonic seconds.
+        deadline: When it is to have been answered.
         timeline: Of its primary: each that is promoted has a higher one than whom it follows.
 
     Raises:
@@ -192,7 +200,7 @@ class Link:
         reading: bool = False,
     ) -> None:
         self.place = place
-        self.deadline = math.inf
+        self.asked_at = self.deadline = math.inf
         self.limit_s = limit_s
         self._watch = watch
         self._let_go = False  # somebody ended the wait for the standby
@@ -283,12 +291,13 @@ class Link:
 
     @contextmanager
     def _call(self, within_s: float | None = None) -> Iterator[None]:
-        self.deadline = time.monotonic() + (self.limit_s if within_s is None else within_s)
+        self.asked_at = time.monotonic()
+        self.deadline = self.asked_at + (self.limit_s if within_s is None else within_s)
         try:
             with self._translated():
                 yield
         finally:
-            self.deadline = math.inf
+            self.asked_at = self.deadline = math.inf
         if self._let_go:
             self.close()
             raise LinkLost("the database gave up to wait for its standby")

@@ -7,6 +7,10 @@ a database that comes back is not met by everybody at once, and nobody waits for
 A primary that was promoted has a higher *timeline* than the one before. With the first link to it
 all calls to the old one end, and from then on that is left alone, also where it alone can be
 reached: what it would take, the new one never gets.
+
+Nobody makes a link but for one that was lost, or at the start. So whoever has made one knows that
+the database answers, and ends what others asked `STALE_S` ago: a network that was silent for a
+while may never bring their answers.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ log = structlog.get_logger()
 
 SHORTEST_S = 0.1  # between two looks for a primary that is away
 LONGEST_S = 0.8  # the same, at the most
+STALE_S = 2.0  # for which a call may have waited when another link could be made
 
 
 class Primary:
@@ -71,7 +76,9 @@ class Primary:
             self._looking = True
         why = ""
         try:
-            return self._recognized(self._newest(self._link(name)))
+            link = self._recognized(self._newest(self._link(name)))
+            self._watch.abandon_waiting(STALE_S)
+            return link
         except LinkLost as exc:
             why = str(exc)
             raise

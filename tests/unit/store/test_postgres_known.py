@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import psycopg
 import pytest
@@ -146,7 +147,7 @@ def test_one_that_comes_back_as_another_is_not_used(monkeypatch: pytest.MonkeyPa
         if refusals:
             raise refusals.pop()
 
-    looked = Primary(lambda _: link, object.__new__(Watch), recognize)
+    looked = Primary(lambda _: link, create_autospec(Watch), recognize)
     with capture_logs() as said:
         for _ in range(3):
             with pytest.raises(LinkLost, match="another store"):

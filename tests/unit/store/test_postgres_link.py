@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from urllib.parse import quote
 
@@ -21,6 +24,7 @@ from relay_server.store.postgres.link import (
     Watch,
     read_place,
 )
+from relay_server.store.postgres.primary import Primary
 from tests.support.needs import lacks
 from tests.support.postgres import programs, shared_cluster
 from tests.support.processes import free_port
@@ -108,6 +112,25 @@ def test_a_call_that_takes_too_long_is_ended_and_not_cancelled(
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%still here%' AND state = 'active'"
     )
     assert link.rows(f"{running} AND pid <> pg_backend_pid()") == [(1,)]
+
+
+def test_what_waits_since_before_others_had_an_answer_is_ended(
+    place: Place, watch: Watch, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that was silent may never bring its answer, and its limit may be far."""
+    primary = Primary(lambda name: Link(place, name, LONG_S, watch), watch)
+    monkeypatch.setattr("relay_server.store.postgres.primary.STALE_S", LONG_S)
+    with closing(primary.connect("late")) as late, ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(late.rows, "SELECT pg_sleep(60)")
+        while late.asked_at == math.inf:
+            time.sleep(0.001)  # a thread of another has no event
+        primary.connect("young").close()
+        assert not answer.done()
+        monkeypatch.setattr("relay_server.store.postgres.primary.STALE_S", 0.0)
+        primary.connect("other").close()
+        with pytest.raises(LinkLost):
+            answer.result(LONG_S)
+    assert link.rows("SELECT 1") == [(1,)], "nobody waited for it"
 
 
 def test_a_commit_that_somebody_let_go_is_none(link: Link) -> None:

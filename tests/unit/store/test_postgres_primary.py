@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -12,7 +13,7 @@ from relay_server.store.postgres import primary
 from relay_server.store.postgres.link import Link, LinkLost, Watch
 from relay_server.store.postgres.primary import Primary
 
-WATCH = object.__new__(Watch)
+WATCH = create_autospec(Watch)
 
 
 class Database:
@@ -105,17 +106,18 @@ def test_of_two_primaries_the_one_promoted_last_is_taken_and_no_older_one(
     """All calls to the one before end with the first link to it."""
     monkeypatch.setattr(primary, "LONGEST_S", 0.0)
     monkeypatch.setattr(primary, "SHORTEST_S", 0.0)
-    database, ended, told = Database(), list[int](), list[int]()
+    database, watch, told = Database(), create_autospec(Watch), list[int]()
     database.is_there = True
-    monkeypatch.setattr(Watch, "abandon_before", lambda _, timeline: ended.append(timeline))
-    looked = Primary(database.link, WATCH)
+    looked = Primary(database.link, watch)
     looked.on_promoted = lambda: told.append(database.timeline)
     assert tries(looked, 2) == 0
-    assert (ended, told) == ([], [])
+    assert told == []
+    watch.abandon_before.assert_not_called()
 
     database.timeline = 3
     assert tries(looked, 2) == 0
-    assert (ended, told) == ([3], [3])
+    assert told == [3]
+    watch.abandon_before.assert_called_once_with(3)
 
     database.timeline = 1
     with pytest.raises(LinkLost, match="only an old primary answers"):
