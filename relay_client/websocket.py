@@ -311,7 +311,7 @@ def of_close(exc: ConnectionClosed, refused: Error | None) -> Reason | ClientErr
                 ),
             )
         case CloseCode.RESTART:
-            return Reason(_("the relay is restarting"))
+            return Reason(said or _("the relay is restarting"))
         case CloseCode.PROTOCOL_ERROR:
             return Reason(
                 _("the relay did not understand this client: {said}").format(said=said),

@@ -30,7 +30,7 @@ from relay_protocol.values import EventHead
 from relay_server.clock import Clock, until_next
 from relay_server.delivery.absence import Absences
 from relay_server.delivery.expiry import Expirer
-from relay_server.delivery.joining import Joining, Joins
+from relay_server.delivery.joining import Joining, Joins, Taken
 from relay_server.delivery.pausing import Pauses
 from relay_server.delivery.promotion import REASON, Promotions, Stopped
 from relay_server.delivery.queue import Ended
@@ -84,6 +84,7 @@ class Hub:
         open_sealed: Opens what deliveries are signed anew with; set then, too.
         gate: Asked whether an event of a subscription may go, where people may have its
             conversation; set before there are readers.
+        taken: What another server has taken from this one.
         told_twice: Gives the ids of two events of a subscription that told one message, if any.
     """
 
@@ -104,6 +105,7 @@ class Hub:
         self._peers: dict[Peer, None] = {}  # connections
         self._forwards: dict[Peer, None] = {}
         self._joins = Joins()
+        self.taken = Taken()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._sifter = Sifter(store, clock, self._keeps_up, self._left_out)
@@ -327,6 +329,7 @@ class Hub:
     def _subscription_gone(self, change: SubscriptionGone) -> None:
         self._send_away(change.subscription, "the subscription was deleted")
         self.readers.forget(change.subscription)
+        self.taken.forget(change.subscription)
 
     def _skipped(self, change: Skipped) -> None:
         if (served := self.readers.get(change.subscription)) is not None:
@@ -352,6 +355,7 @@ class Hub:
         if served is None or served.reader.claim.epoch >= claimed.epoch:
             return
         if served.shared and claimed.shared:
+            self.taken.add(served.reader.subscription)
             self.readers.stop(claimed.reader)
             for peer in list(served.peers):
                 peer.go_away(SHARED_ELSEWHERE, GONE_AWAY_S)
@@ -427,6 +431,7 @@ class Hub:
         parts = self._clock, self._metrics, on_gone, self._tracing, self.on_ended, self.open_sealed
         reader = Reader(self._store, channel, subscription, claim, *parts, gate)
         self.readers.add(Served(reader, [peer], shared=share, forwards=forwards))
+        self.taken.forget(subscription.number)
         if joining.claimed is not None:  # another hub was faster, and this one is told no more
             self._give_up(joining.claimed)
         return reader

@@ -1,9 +1,9 @@
-"""Who joins a subscription: one at a time, and what is heard of it meanwhile."""
+"""Who joins a subscription: one at a time, what is heard of it meanwhile, and who may no more."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -64,3 +64,29 @@ class Joins:
                 continue
             if joining.claimed is None or joining.claimed.epoch < change.epoch:
                 joining.claimed = change
+
+
+class Taken:
+    """What another server took from this one to share it, as long as that was not reached since.
+
+    Two that cannot reach each other would else take a subscription by turns, once a second.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[SubscriptionNumber, tuple[str, str]] = {}
+
+    def add(self, subscription: Subscription) -> None:
+        """It was taken."""
+        self._names[subscription.number] = subscription.channel, subscription.name
+
+    def forget(self, subscription: SubscriptionNumber) -> None:
+        """It is read here again, or by nobody any more."""
+        self._names.pop(subscription, None)
+
+    def reached(self, names: Collection[tuple[str, str]]) -> None:
+        """The server that reads some, by channel and name, was reached."""
+        self._names = {n: name for n, name in self._names.items() if name not in names}
+
+    def among(self, names: Collection[tuple[str, str]]) -> bool:
+        """Whether any of these was taken."""
+        return any(name in names for name in self._names.values())

@@ -10,7 +10,7 @@ The other server checks the token again, and sees a client like any other. When 
 says nothing any more (`SILENT_S`), so does the other one: a client whose bridge broke comes back,
 and is served by whoever reads then. No bridge leads over another one (`HEADER`). Where the other
 server cannot be reached in `CONNECT_S`, the client is served here, and those that share there are
-sent here.
+sent here; unless that one took the subscription from here before: then the client is refused.
 
 Servers find each other's addresses in their database. A token is not to go where somebody wrote
 that it should who can write there: each server seals its own with the key that they have in common.
@@ -26,14 +26,13 @@ import aiohttp
 import structlog
 from aiohttp import WSMsgType, web
 
-from relay_protocol.codec import encode
 from relay_protocol.limits import (
     HEARTBEAT_S,
     MAX_FRAME_BYTES,
     MISSED_HEARTBEATS,
     SUBPROTOCOL,
 )
-from relay_protocol.messages import CloseCode, Hello, Wanted
+from relay_protocol.messages import CloseCode, Wanted
 from relay_protocol.session import Close
 from relay_server.errors import InvalidValue
 from relay_server.sealing import OpenSealed, Sealer
@@ -89,7 +88,7 @@ def _known(address: str, open_sealed: OpenSealed) -> str | None:
 
 @asynccontextmanager
 async def opened(
-    address: str, authorization: str, hello: Hello
+    address: str, authorization: str, hello: bytes
 ) -> AsyncIterator[aiohttp.ClientWebSocketResponse | None]:
     """A connection to another server, which has the hello; None where that cannot be reached."""
     async with aiohttp.ClientSession() as session:
@@ -103,7 +102,7 @@ async def opened(
                     max_msg_size=MAX_FRAME_BYTES,
                     timeout=aiohttp.ClientWSTimeout(ws_receive=SILENT_S, ws_close=CLOSE_S),
                 )
-                await socket.send_bytes(encode(hello))
+                await socket.send_bytes(hello)
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             log.warning("no bridge to another server", address=address, error=str(exc))
             yield None

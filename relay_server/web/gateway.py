@@ -49,7 +49,7 @@ from relay_server.auth import allows
 from relay_server.channels import check_name, check_subscription_name, is_name
 from relay_server.delivery.reader import Reader
 from relay_server.delivery.retry import Next
-from relay_server.errors import Forbidden, InvalidValue
+from relay_server.errors import Forbidden, InvalidValue, StoreUnavailable
 from relay_server.filters.language import check_standing
 from relay_server.operations.forwards import DEFAULT_FORWARD
 from relay_server.values import Scope, Token
@@ -58,6 +58,10 @@ from relay_server.web.bridge import HEADER, bridge, opened, owner_of
 from relay_server.web.context import CONTEXT, Context
 
 log = structlog.get_logger()
+UNREACHABLE = (
+    "another server of this relay has those that share this, and this one cannot reach it:"
+    " RELAY_SERVER_REPLICA_URL there leads nowhere from here"
+)
 _sent = EventsSent()  # by all connections
 
 VERSION = version("relay-tunnel")
@@ -218,7 +222,7 @@ class Connection:
             for message in unpack_client(frame, batches=self._session.batches):
                 accepted = self._session.receive(message, now)
                 if isinstance(accepted, Hello):
-                    await self._join(accepted)
+                    await self._join(accepted, frame)
                 elif accepted is not None:
                     self._take(accepted)
         except ProtocolError as exc:
@@ -248,11 +252,11 @@ class Connection:
         if effects:
             self._wake.set()
 
-    async def _join(self, hello: Hello) -> None:
+    async def _join(self, hello: Hello, frame: bytes) -> None:
         self.host = hello.host[:MAX_HOST_CHARS]
         try:
             asked = [self._check(wanted) for wanted in hello.subscriptions]
-            if await self._bridge(hello, asked):
+            if await self._bridge(frame, asked):
                 return
             for wanted, name in asked:
                 await self._check_new(wanted.channel, name)
@@ -278,16 +282,24 @@ class Connection:
         log.info("client joined", token=self.token, host=self.host)
         self._say_version(hello.version[:MAX_VERSION_CHARS])
 
-    async def _bridge(self, hello: Hello, asked: Sequence[tuple[Wanted, str]]) -> bool:
-        """Have another server serve it, where that reads what it wants to share."""
+    async def _bridge(self, hello: bytes, asked: Sequence[tuple[Wanted, str]]) -> bool:
+        """Have another server serve it, where that reads what it wants to share.
+
+        Where that cannot be reached it is served here, but for what that one has taken from here:
+        else each would take it from the other again and again.
+        """
         if self._authorization is None:
             return False
         address = await owner_of(self._context.store, asked, self._context.sealer.open)
         if address is None:
             return False
+        names = {(wanted.channel, name) for wanted, name in asked}
         async with opened(address, self._authorization, hello) as other:
             if other is None:
+                if self._context.hub.taken.among(names):
+                    raise StoreUnavailable(UNREACHABLE)
                 return False
+            self._context.hub.taken.reached(names)
             log.info("client bridged", token=self.token, host=self.host, to=address)
             clock, session = self._context.clock, self._session
             end = await bridge(self._socket, other, lambda: session.heard(clock.monotonic()))

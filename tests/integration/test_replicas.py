@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.chatwoot import message
@@ -16,7 +17,7 @@ from tests.support.processes import ending, free_port
 from tests.support.relay import Relay, running
 from tests.support.senders import post_all
 from tests.support.target import Target, open_target
-from tests.support.waiting import until_true
+from tests.support.waiting import until, until_true
 
 KEY = "c2VhbHMgd2hhdCBib3RoIG9wZW4sIDMyIGJ5dGVzISE="
 
@@ -37,9 +38,10 @@ async def replicas(
     """Two that run; the same token sends to both."""
     url = cluster.create(request.node.name)
     settings = {"store_url": url, "secret_key": KEY, "forward_allow": "127.0.0.1"}
+    announced: str = getattr(request, "param", "http://127.0.0.1:{}")
     async with AsyncExitStack() as stack:
         first, second = (
-            Relay(tmp_path / name, port=port, replica_url=f"http://127.0.0.1:{port}", **settings)
+            Relay(tmp_path / name, port=port, replica_url=announced.format(port), **settings)
             for name, port in (("a", str(free_port())), ("b", str(free_port())))
         )
         for relay in (first, second):
@@ -216,3 +218,33 @@ async def test_those_that_share_come_at_once_to_both(
         await until_true(lambda: settled(second))
         assert all(client.alive for client in clients)
         assert len({*target.event_ids, *other.event_ids}) == 40
+
+
+@pytest.mark.parametrize("replicas", ["http://127.0.0.1:1"], indirect=True, ids=["nowhere"])
+async def test_servers_that_cannot_reach_each_other_do_not_fight_over_who_shares(
+    replicas: tuple[Relay, Relay], cluster: Cluster, target: Target, request: pytest.FixtureRequest
+) -> None:
+    """The one that lost it refuses, and says why; once nobody has it, it serves again."""
+    first, second = replicas
+    token = await first.make_token("ana", "subscribe")
+
+    def epoch() -> int:
+        with psycopg.connect(cluster.url(request.node.name[:63])) as connection:
+            [(epoch,)] = connection.execute("SELECT epoch FROM relay.subscriptions").fetchall()
+        return int(epoch)
+
+    async with open_target() as other:
+        ana = await first.connect(token, "--share", "--to", target.address)
+        bia = await second.connect(token, "--share", "--to", other.address)
+        await until(lambda: "cannot reach it" in first.server.errors)
+        before = epoch()
+        for n in range(10):
+            assert (await first.send(message(first.send_token, n, n))).status == 200
+        await other.received(10)
+        assert (epoch(), target.event_ids) == (before, [])
+
+        bia.terminate()
+        assert await bia.exit_status() == 0
+        assert (await first.send(message(first.send_token, 1, 10))).status == 200
+        await target.received(1)
+        assert ana.alive, ana.errors

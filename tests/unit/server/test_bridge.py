@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
+from relay_protocol.codec import encode
 from relay_protocol.limits import SUBPROTOCOL
 from relay_protocol.messages import Hello, Wanted
 from relay_server.sealing import Sealer
@@ -77,7 +78,7 @@ async def test_it_ends_when_the_other_server_says_nothing_any_more(
     async def passed_on(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(autoping=False)
         await socket.prepare(request)
-        hello = Hello("1", "host", (WANTED,), 1)
+        hello = encode(Hello("1", "host", (WANTED,), 1))
         async with opened(str(other.make_url("")), "Bearer x", hello) as link:
             assert link is not None
             end = await bridge.bridge(socket, link, lambda: None)
