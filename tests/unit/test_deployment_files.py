@@ -80,14 +80,14 @@ def deployed_settings() -> set[str]:
     }
 
 
-def docker_stack_config(**variables: str) -> subprocess.CompletedProcess[str]:
+def docker_stack_config(*over: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """What Docker makes of the stack file; needs the command, no engine."""
     docker = shutil.which("docker")
     if docker is None:
         pytest.skip("there is no docker command here")
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | variables
     return subprocess.run(
-        [docker, "stack", "config", "--compose-file", str(STACK_FILE)],
+        [docker, "stack", "config", *(f"--compose-file={file}" for file in (STACK_FILE, *over))],
         env=environment,
         capture_output=True,
         text=True,
@@ -253,6 +253,19 @@ def test_docker_accepts_the_stack() -> None:
 
     assert result.returncode == 0, result.stderr
     assert "https://relay.example.com" in result.stdout
+
+
+def test_docker_lays_the_stack_on_postgres_over_it_and_names_each_task_for_the_others() -> None:
+    """The name is Swarm's to put in, and has the port that the server listens on."""
+    variables = {
+        "RELAY_HOST": "relay.example.com",
+        "RELAY_STORE_URL": "postgresql://relay@db/relay",
+    }
+    result = docker_stack_config(REPLICAS_FILE, **variables)
+
+    assert result.returncode == 0, result.stderr
+    environment = yaml.safe_load(result.stdout)["services"]["server"]["environment"]
+    assert environment["RELAY_SERVER_REPLICA_URL"] == f"http://{{{{.Task.Name}}}}:{PUBLISHED_PORT}"
 
 
 def test_docker_says_what_is_missing_when_no_hostname_is_given() -> None:
