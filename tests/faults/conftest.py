@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
@@ -41,7 +42,9 @@ async def trial(tmp_path: Path, rng: Random) -> AsyncIterator[Trial]:
 def judged(record_property: Callable[[str, object], None]) -> Judged:
     """Check a verdict, and have its figures printed at the end of the run."""
 
-    def check(verdict: Verdict, fault: str, times: int, *, duplicates: int = 0) -> None:
+    def check(
+        verdict: Verdict, fault: str, times: int, *, duplicates: int = 0, in_order: bool = True
+    ) -> None:
         """Fail unless the promise was kept.
 
         Args:
@@ -49,8 +52,11 @@ def judged(record_property: Callable[[str, object], None]) -> Judged:
             fault: What was done to it, for the summary.
             times: How often.
             duplicates: So many at the most.
+            in_order: Those of a key must be.
         """
         record_property("verdict", {"fault": fault, "times": times, **verdict.counts})
+        if not in_order:
+            verdict = dataclasses.replace(verdict, out_of_order=())
         assert verdict.kept, str(verdict)
         assert verdict.taken, "nothing came, so nothing was tested"
         assert verdict.duplicates <= duplicates, str(verdict)

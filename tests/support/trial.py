@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.support.ledger import Ledger, Said, Verdict
@@ -36,6 +38,7 @@ PAUSE_S = 0.01
 GIVE_UP_S = 5.0  # as Chatwoot does
 TRIES = 40
 STUCK_AFTER_S = 45.0
+MEASURE_S = 0.1
 READER = "ana"
 QUICK_RETURN: Constant = ("relay_client.backoff", "LONGEST_S", 0.5)
 WORDS = ("olá", "coração", "ação", "😀", "não", "日本", "\\ud83c", "\0\u2028", '"quoted"', "")
@@ -49,6 +52,7 @@ class Trial:
         token: The reader's.
         clients: Every client that was started.
         port: Where senders post to.
+        late_s: How long at the most the machine took for what takes no time; see `measuring`.
     """
 
     def __init__(self, relay: Relay, target: Target, proxy: Proxy, rng: random.Random) -> None:
@@ -60,6 +64,7 @@ class Trial:
         self.token = ""
         self.clients: list[Running] = []
         self.port = relay.port
+        self.late_s = 0.0
         self.answer_with(busy(rng))
 
     def answer_with(self, answer: Answering) -> None:
@@ -92,6 +97,26 @@ class Trial:
             await talk.stop()
         finally:
             await talk.cancel()
+
+    @asynccontextmanager
+    async def measuring(self) -> AsyncIterator[None]:
+        """Find out meanwhile how late the machine is with what a webhook needs of it."""
+        task = asyncio.create_task(self._measure(), name="lateness")
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _measure(self) -> None:
+        """Wake up, ask the server for what it always knows, and have some bytes on the disk."""
+        raw, file = b"GET /health/live HTTP/1.1\r\nHost: relay\r\n\r\n", self.relay.folder / "bytes"
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(MEASURE_S)
+            with suppress(OSError, asyncio.IncompleteReadError):  # the server is away
+                await exchange(self.port, raw)
+                await asyncio.to_thread(sync_bytes, file)
+                self.late_s = max(self.late_s, time.monotonic() - began - MEASURE_S)
 
     async def dead(self, reader: str = READER) -> set[str]:
         """Event ids of what it gave up for a reader."""
@@ -187,6 +212,14 @@ class Talk:
         self._trial.ledger.answered(said, answer.status, answer.json["id"] if accepted else None)
         self.accepted += accepted
         return accepted
+
+
+def sync_bytes(file: Path) -> None:
+    """Write some bytes, with an fsync."""
+    with file.open("wb") as opened:
+        opened.write(bytes(4_096))
+        opened.flush()
+        os.fsync(opened.fileno())
 
 
 def sentence(token: str, conversation: int, number: int, rng: random.Random) -> tuple[Said, bytes]:

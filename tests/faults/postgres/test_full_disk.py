@@ -66,7 +66,10 @@ async def test_webhooks_are_spooled_and_all_goes_on_once_there_is_room(
     """To delete takes room in the database's log: without any the whole server would end."""
     cluster, disk = small
     where = {"store_url": cluster.url(DATABASE), "secret_key": KEY}
-    async with open_trial(tmp_path / "trial", rng, constants=BUSY_UPKEEP, **where) as trial:
+    async with (
+        open_trial(tmp_path / "trial", rng, constants=BUSY_UPKEEP, **where) as trial,
+        trial.measuring(),
+    ):
         await trial.set_policy(**STRICT)
         await trial.connect()
         old = {"name": "old", "retention_days": KEPT_S / 86_400}
