@@ -13,12 +13,10 @@ channel that nobody reads none is. What is known of messages is in memory.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-import msgspec
 import structlog
 
 from relay_protocol.errors import RelayError
@@ -26,7 +24,7 @@ from relay_server.chatwoot.loops import Chain, Said, Trial, Verdict
 from relay_server.clock import Clock
 from relay_server.configs import SenderKind
 from relay_server.delivery.hub import Hub
-from relay_server.delivery.once import KINDS, MAX_BODY_BYTES, TOGETHER_MS, told_by
+from relay_server.delivery.once import KINDS, MAX_BODY_BYTES, TOGETHER_MS, Told, told_by
 from relay_server.delivery.sifter import filter_of
 from relay_server.filters.document import Document
 from relay_server.store.feed import EventsStored, SubscriptionGone
@@ -43,6 +41,7 @@ log = structlog.get_logger()
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+Talk = tuple[ChannelNumber, str]  # a conversation, by its key
 
 LOOK_S = 0.25  # between two looks at what came
 MOST_AT_ONCE = 25  # messages of one look; of more the newest
@@ -56,20 +55,6 @@ AGAIN_S = 60.0  # between two looks at who gets a channel's messages twice
 # In a row before the next is held back; by the type of who wrote them. People often write twice.
 ALWAYS_IN_A_ROW = {"agent_bot": 1}
 OTHERS_IN_A_ROW = 2  # of a bot that posts with an agent's token, too
-
-
-class _Sender(msgspec.Struct):
-    id: int | str | None = None
-    type: str = ""
-
-
-class _Message(msgspec.Struct):
-    message_type: str | int = ""
-    private: bool = False
-    sender: _Sender | None = None
-
-
-_messages = msgspec.json.Decoder(_Message)
 
 
 class _First(NamedTuple):
@@ -90,7 +75,7 @@ class _OnTrial:
     store: Store
     hub: Hub
     subscription: Subscription
-    talk: tuple[ChannelNumber, str]
+    talk: Talk
 
     def release(self, up_to: int | None) -> None:
         """Hold back what is above a sequence, and nothing else; None for nothing at all."""
@@ -112,20 +97,6 @@ class _OnTrial:
         self.hub.pause(self.subscription, LOOPS.format(key=self.talk[1]))
 
 
-def writer_of(body: bytes) -> str | None:
-    """Who wrote a message: empty for a customer, None for what nobody answers or cannot be read."""
-    try:
-        message = _messages.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    if message.private:
-        return None
-    if message.message_type in ("incoming", 0):
-        return ""
-    is_told = message.message_type in ("outgoing", 1) and message.sender is not None
-    return f"{message.sender.type} {message.sender.id}" if is_told and message.sender else None
-
-
 class Messages:
     """Those of every channel that a Chatwoot posts to; `run` it with the server."""
 
@@ -133,12 +104,12 @@ class Messages:
         self._store = store
         self._hub = hub
         self._clock = clock
-        self._due = deque[Event](maxlen=MOST_AT_ONCE)
+        self._due: dict[Talk, Event] = {}  # the last one of each conversation, oldest first
         self._wake = asyncio.Event()
         self._doubled: dict[ChannelNumber, tuple[_First, Event]] = {}  # to be noted
         self._firsts: dict[tuple[ChannelNumber, bytes], _First] = {}
-        self._chains: dict[tuple[ChannelNumber, str], Chain] = {}
-        self._trials: dict[tuple[ChannelNumber, str], Trial] = {}
+        self._chains: dict[Talk, Chain] = {}
+        self._trials: dict[Talk, Trial] = {}
         # How many a sender may write in a row that come of no delivery to a subscription.
         self._cleared: dict[tuple[SubscriptionNumber, str], int] = {}
         self._twice: dict[SubscriptionNumber, _Twice] = {}
@@ -163,7 +134,7 @@ class Messages:
             self._wake.clear()
             try:
                 while self._due:
-                    self._hear(self._due.popleft())
+                    self._hear(self._due.pop(next(iter(self._due))))
                 while self._doubled:
                     await self._note_twice(*self._doubled.popitem()[1])
             except Exception as exc:  # what a body may do to it must not end the server
@@ -193,11 +164,10 @@ class Messages:
         if talk in self._trials:
             self._hear(event)
             return
-        for due in [one for one in self._due if (one.channel, one.head.key) == talk]:
-            self._due.remove(due)
+        if (due := self._due.pop(talk, None)) is not None:
             self._hear(due)  # what this one may go on
         if not self._begin_trial(talk, event):
-            self._due.append(event)
+            _keep(self._due, talk, event, MOST_AT_ONCE)
             self._wake.set()
 
     def _gone(self, change: SubscriptionGone) -> None:
@@ -205,21 +175,22 @@ class Messages:
 
     def _hear(self, event: Event) -> None:
         """Take a message into its conversation, unless an event told it before."""
-        head, told = event.head, told_by(event)
-        if told is None:
-            return
-        family = event.channel, told.family
+        if (told := told_by(event)) is not None:
+            self._take_in(event, told)
+
+    def _take_in(self, event: Event, told: Told) -> None:
+        head, family = event.head, (event.channel, told.family)
         first = self._firsts.get(family)
         if first is None or head.received_at - first.received_at > TOGETHER_MS:
             first = _First(head.sequence, head.id, head.received_at)
             _keep(self._firsts, family, first, MAX_FAMILIES)
-            self._follow(event)
+            self._follow(event, told.by)
         elif first.sequence != head.sequence:
             self._doubled[event.channel] = first, event
             self._wake.set()
 
-    def _follow(self, event: Event) -> None:
-        head, by = event.head, writer_of(event.body)
+    def _follow(self, event: Event, by: str | None) -> None:
+        head = event.head
         if by is None or not head.key:
             return
         talk, said = (event.channel, head.key), Said(head.sequence, head.received_at, by)
@@ -245,7 +216,7 @@ class Messages:
                     log.warning("messages come more than once", events=twice.ids, **facts)
                 self._twice[subscription.number] = twice
 
-    def _begin_trial(self, talk: tuple[ChannelNumber, str], event: Event) -> bool:
+    def _begin_trial(self, talk: Talk, event: Event) -> bool:
         """Hold an event back if it goes on a chain, from whoever that may come of."""
         chain, channel = self._chains.get(talk), talk[0]
         if chain is None or not chain.may_go_on(event.head.received_at):
@@ -260,12 +231,12 @@ class Messages:
             and chain.length >= self._cleared.get((one.number, first.by), usual)
         ]
         # What costs most last: this is before any reader hears of the event.
-        if not suspects or len(self._tasks) >= MAX_TRIALS or writer_of(event.body) != first.by:
+        if not suspects or len(self._tasks) >= MAX_TRIALS:
             return False
         told = told_by(event)
-        if told is None or (channel, told.family) in self._firsts:
+        if told is None or told.by != first.by or (channel, told.family) in self._firsts:
             return False
-        self._hear(event)
+        self._take_in(event, told)
         for suspect in suspects:
             suspect.release(first.sequence)
         self._trials[talk] = trial = Trial(first, chain.last, suspects)
@@ -276,7 +247,7 @@ class Messages:
 
     async def _try(
         self,
-        talk: tuple[ChannelNumber, str],
+        talk: Talk,
         trial: Trial,
         chain: Chain,
         suspects: Sequence[_OnTrial],

@@ -68,9 +68,17 @@ class _Message(msgspec.Struct):
     message_type: msgspec.Raw = _NOTHING
     private: msgspec.Raw = _NOTHING
     source_id: msgspec.Raw = _NOTHING
+    sender: msgspec.Raw = _NOTHING
+
+
+class _Sender(msgspec.Struct):
+    id: int | str | None = None
+    type: str = ""
 
 
 _messages = msgspec.json.Decoder(_Message)
+_senders = msgspec.json.Decoder(_Sender)
+_INCOMING, _OUTGOING = (b'"incoming"', b"0"), (b'"outgoing"', b"1")
 
 
 class Told(NamedTuple):
@@ -79,10 +87,12 @@ class Told(NamedTuple):
     Attributes:
         family: The same of all events that tell this.
         said: What the message is then; empty for one that was made, which is told once.
+        by: Who wrote it: empty for a customer, None for what nobody answers or who is not named.
     """
 
     family: bytes
     said: bytes
+    by: str | None
 
 
 class _First(NamedTuple):
@@ -103,7 +113,8 @@ def told_by(event: Event) -> Told | None:
     talk = message.conversation
     which = event.head.kind, message.account.id, talk.id, message.id
     family = _digest(repr(which).encode(), bytes(message.created_at))
-    return Told(family, b"" if event.head.kind == KINDS[0] else _said(message))
+    said = b"" if event.head.kind == KINDS[0] else _said(message)
+    return Told(family, said, _writer(message))
 
 
 def _said(message: _Message) -> bytes:
@@ -115,6 +126,19 @@ def _said(message: _Message) -> bytes:
         *(bytes(message.attachments), bytes(message.message_type)),
         *(bytes(message.private), bytes(message.source_id)),
     )
+
+
+def _writer(message: _Message) -> str | None:
+    if bytes(message.private) not in (b"", b"false"):
+        return None
+    direction = bytes(message.message_type)
+    if direction not in _OUTGOING:
+        return "" if direction in _INCOMING else None
+    try:
+        sender = _senders.decode(message.sender)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return f"{sender.type} {sender.id}"
 
 
 def _digest(*parts: bytes) -> bytes:
