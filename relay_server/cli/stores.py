@@ -9,14 +9,18 @@ import typer
 
 from relay_http.files import read_text
 from relay_server.cli.command import command, load_settings
+from relay_server.cli.growing import growing
 from relay_server.cli.options import Json, Yes
 from relay_server.cli.text import lines
+from relay_server.files import size_of
 from relay_terminal.program import confirmed
 from relay_terminal.progress import progress
 from relay_terminal.usage import App
 from relay_terminal.words import _, plural
 
-app = App("Bring the store into another database.")
+_MIB = 1_048_576
+
+app = App("Bring the store into another database, or write it anew.")
 
 
 def show_copied(result: Json) -> None:
@@ -36,6 +40,34 @@ def show_copied(result: Json) -> None:
             f"  RELAY_SERVER_SECRET_KEY_FILE={result['secret_key_file']}",
             _("Each server of it needs that key: it opens what another one sealed."),
         )
+
+
+def show_rebuilt(result: Json) -> None:
+    """How large it was and is, and what else shows bodies."""
+    lines(
+        _("The store was written anew: {before:.1f} MiB before, {after:.1f} MiB now.").format(
+            before=result["bytes_before"] / _MIB, after=result["bytes_after"] / _MIB
+        ),
+        _("It shows nothing of bodies that were dropped, deleted, or stored otherwise before."),
+    )
+    if result["kept"]:
+        lines(_("Delete these if they are not to show any either:"))
+        lines(*(f"  {file}" for file in result["kept"]))
+
+
+@command(app, "rebuild", show_rebuilt)
+def rebuild(ctx: typer.Context) -> Json:
+    """Write the store's file anew without what was deleted, with the server stopped."""
+    from relay_server.app import prepare_data_dir
+    from relay_server.store.opening import kept_stores, rebuild_store, store_files
+
+    settings, _sources = load_settings(ctx.obj)
+    prepare_data_dir(settings.data_dir)
+    store, new = store_files(settings.data_dir)
+    with growing(_("Writing the store anew, MiB"), new, lambda: size_of(store)):
+        before, after = rebuild_store(settings.store_url, settings.data_dir)
+    kept = [str(file) for file in kept_stores(settings.data_dir)]
+    return {"bytes_before": before, "bytes_after": after, "kept": kept}
 
 
 @command(app, "copy", show_copied)

@@ -19,7 +19,8 @@ from relay_server.store.copying import Side
 from relay_server.store.interface import Store
 from relay_server.store.rules import POSTGRES, SQLITE
 from relay_server.store.sqlite import integrity
-from relay_server.store.sqlite.restore import COPYING, Restored, restore
+from relay_server.store.sqlite.rebuilding import rebuild
+from relay_server.store.sqlite.restore import COPYING, KEPT, Restored, restore
 from relay_server.store.sqlite.side import SqliteSide
 from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
 
@@ -95,8 +96,33 @@ def restore_store(url: str, data_dir: Path, backup: Path, now_ms: int) -> Restor
     return restore(data_dir / FILE_NAME, backup, now_ms)
 
 
+def rebuild_store(url: str, data_dir: Path) -> tuple[int, int]:
+    """Write the store's file anew, so that it shows nothing of what is not stored in it any more.
+
+    Returns:
+        Its bytes before and after.
+
+    Raises:
+        StoreLocked: A server runs on it.
+        StoreFull: There is no room for a second one.
+        StoreBroken: It failed.
+        StoreUnavailable: It cannot be done now; the store is as it was.
+        InvalidValue: It is not there, or in no file.
+    """
+    if not _is_sqlite(url):
+        raise InvalidValue("the store is in PostgreSQL, which does so by VACUUM FULL relay.events")
+    if not (path := data_dir / FILE_NAME).exists():
+        raise InvalidValue(f"there is no store in {data_dir}")
+    return rebuild(path)
+
+
+def kept_stores(data_dir: Path) -> list[Path]:
+    """Former stores that restores left there."""
+    return sorted(data_dir.glob(f"{FILE_NAME}{KEPT}*"))
+
+
 def store_files(data_dir: Path) -> tuple[Path, Path]:
-    """The store's file, and the copy that a restore makes of a backup before it takes its place."""
+    """The store's file, and the one that takes its place once a restore or rebuild has made it."""
     path = data_dir / FILE_NAME
     return path, beside(path, COPYING)
 

@@ -24,6 +24,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 WHOLE_PAGE = re.compile(r"\A<!-- no block is run: (?P<why>[^>]+) -->")
+WITHOUT_SERVER = ("relay-server restore", "relay-server store rebuild")
 MOST_UNRUN = 15  # blocks and pages, of all that there are
 # What these end with, otherwise than with 0, is what a reader gets as well.
 ANSWERS = {
@@ -103,7 +104,8 @@ async def test_every_command_of_a_page_runs_as_written(page: str, sandbox: Sandb
     for number, (text, why) in enumerate(RUN[page]):
         if not why:
             before = "newest" if is_begun_there else "newest; again || :"
-            before += "; stop" if "relay-server restore" in text else ""  # as the page has it
+            is_stopped = any(command in text for command in WITHOUT_SERVER)  # as the page has it
+            before += "; stop" if is_stopped else ""
             script += f"\necho '--- block {number}'; {before}\n{sandbox.mapped(text)}"
 
     done = await asyncio.to_thread(sandbox.run, script)

@@ -31,6 +31,8 @@ async def test_a_killed_relay_delivers_what_it_sealed_and_its_folder_shows_no_wo
         assert [event["id"] for event in found["events"]] == [stored.json["id"]], "without an index"
         relay.server.kill()
         assert shows(relay.data_dir, "perdeu o cartão".encode()) == []
+        rebuilt = await relay.said("store", "rebuild")
+        assert rebuilt["bytes_after"] > 0
 
         key.write_text(base64.b64encode(b"l" * 32).decode())
         said = await relay.refused("serve")

@@ -90,6 +90,7 @@ class SqlResealing(Part):
             if current is not None and database.all("empty_answers", limit=LOOK_AT):
                 return start or 0
             database.run("drop_body_keys", current=database.bodies.current)
+            database.wipe()
             return None
         otherwise = [row for row in rows if row[1] not in (current, UNKEPT)]
         sizes = accumulate((row[2] for row in otherwise), initial=0)

@@ -58,7 +58,7 @@ class Database:
 
     Attributes:
         changes: What the transaction changes, to be told once it is committed.
-        on_wipe: Called once bodies were dropped that were stored in the clear.
+        on_wipe: Called once bodies were dropped, or are all stored anew.
         commits: How long commits took.
 
     Raises:
@@ -93,14 +93,14 @@ class Database:
             raise failure from exc
 
     def wipe(self) -> None:
-        """Overwrite what is dropped from now on, and have the file rebuilt when it is closed.
+        """Have the log cut; overwrite what is dropped from now on, and have the file rebuilt later.
 
         That is for free pages from before, and for what SQLite left where it moved a row.
         """
         if self.bodies.current == CLEAR:
             self.connection.pragma("secure_delete", True)
             self.run("rebuild_for_dropped")
-            self.on_wipe()
+        self.on_wipe()
 
     def run(self, query: str, /, **values: Any) -> None:
         """Execute a named query for its effect."""

@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -42,7 +42,7 @@ from relay_server.store.sqlite.batch import First
 from relay_server.store.sqlite.database import Database, prepare, translate
 from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.reading import ReadingThread
-from relay_server.store.sqlite.rebuilding import rebuild
+from relay_server.store.sqlite.rebuilding import leave_nothing
 from relay_server.store.sqlite.room import ROW_BYTES, Reserve
 from relay_server.store.sqlite.writer import Writer
 from relay_server.values import Appended, ChannelNumber, Claim, NewEvent, Progress
@@ -85,7 +85,6 @@ class SqliteStore(SqlStore):
     ) -> None:
         super().__init__()
         self._path = path
-        self._bodies = reading.database.bodies
         self._release = release
         skipping = [reader for (reader,) in reading.database.all("readers_that_skip")]
         self._pending = Pending(lambda: self.feed.wants(Progressed), skipping)
@@ -170,11 +169,8 @@ class SqliteStore(SqlStore):
         self._wiped = True
 
     def _rebuild(self) -> None:
-        with suppress(RelayError, apsw.Error), closing(self._open_again()) as database:
-            rebuild(database)
-
-    def _open_again(self) -> Database:
-        return Database(self._path, bodies=self._bodies)
+        with suppress(RelayError):  # the next start tries again
+            leave_nothing(self._path)
 
     def _write_pending(self, database: Database, for_webhooks: bool) -> Callable[[bool], None]:
         """In the writer's thread; what could not be written, or was left, is tried again."""
@@ -275,6 +271,12 @@ def _prepare_files(path: Path, bodies: BodyKeys) -> None:
 
 
 def _prepare(path: Path, bodies: BodyKeys) -> None:
+    if _shows_bodies(path, bodies):
+        leave_nothing(path)
+
+
+def _shows_bodies(path: Path, bodies: BodyKeys) -> bool:
+    """Bring a database to this version and under the keys given; whether it may show old bodies."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # payloads are for the owner's eyes
     database = Database(path, bodies=bodies)
     try:
@@ -282,7 +284,7 @@ def _prepare(path: Path, bodies: BodyKeys) -> None:
         database.ask(take_keys)
         if size_of(path) <= integrity.INLINE_CHECK_BYTES:
             integrity.check(database, path)
-        database.ask(rebuild)
+        return database.value("has_gone_body_keys") is not None
     except StoreBroken:
         database.abandon()
         raise

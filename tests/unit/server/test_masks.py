@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from relay_server.bodies.masking import MAX_BODY_BYTES, masked
 from relay_server.bodies.tree import MASK
+from relay_server.filters.language import EVERYTHING
+from relay_server.live.rendering import render
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import Served
 
@@ -90,6 +92,11 @@ async def test_nobody_is_shown_it(served: Served, admin: Asking) -> None:
         assert answer.status == 200, way
         assert PHONE.encode() not in answer.body, way
         assert NAME.encode() not in answer.body.replace(b"\\u00fa", "ú".encode()), way
+    channel = served.store.catalog.channels["chatwoot"]
+    events = await served.store.examine(channel.number, [1, 2], lambda event: event)
+    [lines] = render(channel, events, [EVERYTHING])
+    assert len(lines) == 2
+    assert not [line for _, line in lines if NAME.encode() in line], "of a live list"
     shown = await admin.ok("GET", f"events/{one}")
     sender = {"id": 31, "name": MASK, "phone_number": MASK, "blocked": False}
     assert json.loads(shown["body"])["sender"] == sender

@@ -13,13 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from relay_protocol.errors import RelayError
-from relay_server.errors import BodyKeyMissing, InvalidValue, StoreFull
+from relay_server.errors import (
+    BodyKeyMissing,
+    InvalidValue,
+    StoreFull,
+    StoreLocked,
+    StoreUnavailable,
+)
+from relay_server.files import beside
 from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged, crc, name_of
 from relay_server.store.interface import Store
+from relay_server.store.opening import rebuild_store
+from relay_server.store.rules import SQLITE
 from relay_server.store.sql import resealing
 from relay_server.store.sqlite import rebuilding
 from relay_server.store.sqlite.database import Database
+from relay_server.store.sqlite.restore import COPYING
+from relay_server.store.sqlite.room import Reserve
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
 from relay_server.values import Attempt, NewEvent, Progress
 from tests.support.clock import START_MS
@@ -256,46 +266,107 @@ async def test_a_disk_that_is_full_keeps_its_room_for_progress(
         await store.close()
 
 
+async def sealed_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """A store too large to be rebuilt by itself, whose free pages show what was deleted of it."""
+    monkeypatch.setattr(rebuilding, "REBUILD_BYTES", 0)
+    async with opened(folder) as store:
+        await fill(store, 20, SECRET * 100)
+        made = await fill(store, 20)
+    with closing(apsw.Connection(str(folder / FILE_NAME))) as database:
+        database.execute("DELETE FROM events WHERE size > 1000")
+    with capture_logs() as logs:
+        async with opened(folder, K) as store:
+            assert await bodies_of(store) == made
+    assert "relay-server store rebuild" in logs[-1]["event"]
+    assert shows(folder, NAME.encode()) == [FILE_NAME], "the control"
+    return made
+
+
+async def test_a_large_store_is_rebuilt_when_asked_and_shows_no_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await sealed_later(tmp_path, monkeypatch)
+    before, after = rebuild_store(SQLITE, tmp_path)
+    assert after < before
+    assert shows(tmp_path, NAME.encode()) == []
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+    with capture_logs() as logs:
+        async with opened(tmp_path, K) as store:
+            assert await bodies_of(store) == made
+            await fill(store, 1, b"goes on")
+    assert not logs, "it is complained of no more"
+
+
+async def test_what_ends_a_rebuilding_leaves_the_store_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await sealed_later(tmp_path, monkeypatch)
+    async with opened(tmp_path, K):
+        with pytest.raises(StoreLocked):
+            rebuild_store(SQLITE, tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(Reserve, "free", lambda _: 1)
+        with pytest.raises(StoreFull):
+            rebuild_store(SQLITE, tmp_path)
+    with closing(apsw.Connection(str(tmp_path / FILE_NAME))) as reader:
+        reader.execute("BEGIN; SELECT * FROM channels")
+        with pytest.raises(StoreUnavailable, match="another program"):
+            rebuild_store(SQLITE, tmp_path)
+    with pytest.raises(InvalidValue, match="no store"):
+        rebuild_store(SQLITE, tmp_path / "elsewhere")
+    killed = beside(tmp_path / FILE_NAME, COPYING)
+    killed.write_bytes(SECRET)
+    async with opened(tmp_path, K) as store:
+        assert await bodies_of(store) == made
+    assert not killed.exists()
+
+
 async def test_a_database_that_cannot_be_rebuilt_is_used_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rebuilding takes its size again, which a full disk has not; the next start tries again."""
 
-    class Full(Database):
-        def explain(self, error: apsw.Error) -> RelayError:
-            return StoreFull(str(error))
+    def full(*_: object) -> None:
+        raise InvalidValue("no space is left")
 
     async with opened(tmp_path) as store:
-        await fill(store, 3)
-    async with opened(tmp_path, K) as store:
-        monkeypatch.setattr(store, "_rebuild", lambda: None)  # killed before
-    with closing(Full(tmp_path / FILE_NAME, bodies=BY_K)) as full:
-        full.begin()  # in a transaction nothing can be rebuilt
-        rebuilding.rebuild(full)
-        assert full.value("has_gone_body_keys")
-        full.rollback()
+        made = await fill(store, 3)
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(rebuilding, "back_up", full)
+        async with opened(tmp_path, K) as store:
+            assert await bodies_of(store) == made
+    assert logs[-1]["reason"] == "no space is left"
 
     async with opened(tmp_path, K) as store:
-        assert len(await bodies_of(store)) == 3
+        assert await bodies_of(store) == made
     with closing(Database(tmp_path / FILE_NAME, bodies=BY_K)) as database:
         assert not database.value("has_gone_body_keys")
 
 
-async def test_a_large_database_that_is_restored_is_complained_of_no_more(
+async def test_a_backup_of_a_large_store_shows_no_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuilding, "REBUILD_BYTES", 0)
+    await sealed_later(tmp_path, monkeypatch)
     backup = tmp_path / "backup.db"
-    async with opened(tmp_path) as store:
-        await fill(store, 3)
     async with opened(tmp_path, K) as store:
         await store.backup(backup)
-
-    with closing(Database(tmp_path / FILE_NAME, bodies=BY_K)) as database:
-        assert database.value("has_gone_body_keys"), "it cannot be rebuilt where it is"
     with closing(Database(backup, immutable=True, bodies=BY_K)) as database:
         assert not database.value("has_gone_body_keys")
     assert NAME.encode() not in backup.read_bytes()
+
+
+async def test_once_all_are_sealed_the_log_of_a_running_server_shows_no_word(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as store:
+        await fill(store, 20)
+    async with opened(tmp_path, K) as store:
+
+        async def cut() -> bool:
+            await store.flush()  # whatever is written next has the log cut
+            return f"{FILE_NAME}-wal" not in shows(tmp_path, NAME.encode())
+
+        await until_true(cut)
 
 
 async def test_what_is_dropped_is_in_no_file(tmp_path: Path) -> None:
