@@ -10,6 +10,7 @@ from tests.support.relay import open_relay
 from tests.support.senders import request
 from tests.support.stores import shows
 from tests.support.target import Target
+from tests.support.waiting import until, until_true
 
 KEY = base64.b64encode(b"k" * 32).decode()
 WORDS = "João perdeu o cartão 🎉"
@@ -46,3 +47,28 @@ async def test_a_killed_relay_delivers_what_it_sealed_and_its_folder_shows_no_wo
         await target.received(1)
         assert target.bodies == [BODY]
         assert KEY not in relay.server.output + relay.server.errors
+
+
+async def test_a_relay_that_seals_later_shows_no_word_once_it_has_stopped(tmp_path: Path) -> None:
+    """Nor of what its index knew."""
+    folder = tmp_path / "relay"
+    settings = folder / "data" / "settings.toml"
+    settings.parent.mkdir(mode=0o700, parents=True)
+    settings.write_text("seal_bodies = 'off'\n")
+    async with open_relay(folder, body_keys=KEY) as relay:
+        await relay.send(request(body=BODY, token=relay.send_token))
+
+        async def indexed() -> bool:
+            return "search.db-wal" in shows(relay.data_dir, b"perdeu")
+
+        await until_true(indexed)
+        relay.server.terminate()
+        assert await relay.server.exit_status() == 0
+        assert {"relay.db", "search.db"} <= set(shows(relay.data_dir, b"perdeu")), "the control"
+
+        settings.unlink()
+        await relay.start()
+        await until(lambda: "all bodies are stored anew" in relay.server.errors)
+        relay.server.terminate()
+        assert await relay.server.exit_status() == 0
+        assert shows(relay.data_dir, b"perdeu") == []
