@@ -133,19 +133,40 @@ def test_jobs_are_beside_the_data_and_have_no_way_out(stack: dict[str, Any]) -> 
         assert {"type": "volume", "source": "data", "target": "/data"} in job["volumes"]
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_the_first_init_is_kept(tmp_path: Path, *, there: bool) -> None:
-    [command] = yaml.safe_load(JOBS_FILE.read_text())["services"]["init"]["command"]
-    (tmp_path / "relay-server").write_text("#!/bin/sh\necho made\n")
-    (tmp_path / "relay-server").chmod(0o700)
-    kept = tmp_path / "init.json"
-    if there:
-        kept.write_text("before\n")
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    shell = command.replace("/data", str(tmp_path))
-    subprocess.run(["sh", "-c", shell], env=environment, check=True)
-    assert kept.read_text() == ("before\n" if there else "made\n")
-    assert there or kept.stat().st_mode & 0o777 == 0o600
+def run_job(name: str, folder: Path, programs: dict[str, str]) -> int:
+    """What a job's command ends with, its volumes in a folder, among programs that stand in."""
+    job = yaml.safe_load(JOBS_FILE.read_text())["services"][name]
+    shell = re.sub(r"/(data|backups)\b", rf"{folder}/\1", job["command"][0].replace("$$", "$"))
+    shell = shell.replace("${RELAY_BACKUP_DAYS:-14}", "14")
+    for program, text in programs.items():
+        (folder / program).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / program).chmod(0o700)
+    for volume in ("data", "backups"):
+        (folder / volume).mkdir(exist_ok=True)
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    return subprocess.run([*job["entrypoint"], shell], env=environment, timeout=60).returncode
+
+
+def test_the_first_init_is_kept(tmp_path: Path) -> None:
+    """One that failed, as while the server starts, leaves nothing, and is tried again."""
+    kept = tmp_path / "data" / "init.json"
+    assert run_job("init", tmp_path, {"relay-server": "echo half; exit 1"}) == 1
+    assert not kept.exists()
+    for words in ("made", "another"):
+        assert run_job("init", tmp_path, {"relay-server": f"echo {words}"}) == 0
+        assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("made\n", 0o600)
+
+
+def test_a_backup_is_made_once_a_day_and_one_that_failed_an_hour_later(tmp_path: Path) -> None:
+    old = tmp_path / "backups" / "relay-2026-01-01.db"
+    old.parent.mkdir()
+    old.touch()
+    os.utime(old, (0, 0))
+    hours = f'echo >> "{tmp_path}/hours"; [ "$(wc -l < "{tmp_path}/hours")" -lt 5 ]'
+    made = f'echo $1 >> "{tmp_path}/made"; [ "$(wc -l < "{tmp_path}/made")" -gt 1 ] && echo x > $2'
+    run_job("backup", tmp_path, {"sleep": hours, "relay-server": made, "date": "echo 2026-11-30"})
+    assert (tmp_path / "made").read_text() == "backup\n" * 2
+    assert [file.name for file in (tmp_path / "backups").iterdir()] == ["relay-2026-11-30.db"]
 
 
 def test_stack_gives_the_server_time_to_stop(server: dict[str, Any]) -> None:
