@@ -221,22 +221,23 @@ def attachments_of(body: dict[str, Any], limit: int) -> list[str]:
 
 
 def _values(body: object) -> dict[str, None]:
-    """Strings and numbers, each once. A stack: a stranger chose how deep the body is."""
-    found, looked = dict[str, None](), 0
-    stack: list[Any] = [[body]]
-    while stack and looked < MAX_VALUES:
-        inside = stack.pop()
-        if type(inside) is dict:
-            inside = inside.values() if _HARMLESS.issuperset(inside) else _shown(inside)
-        looked += len(inside)
-        for value in inside if looked <= MAX_VALUES else islice(inside, MAX_VALUES):
-            kind = type(value)
-            if kind is str:
-                found[value] = None
-            elif kind is int or kind is float:
-                found[repr(value)] = None
-            elif (kind is dict or kind is list) and value:
-                stack.append(value)
+    """Strings and numbers, each once, the outer ones first.
+
+    The list grows while it is gone through: a stranger chose how deep the body is.
+    """
+    found, inside = dict[str, None](), list[Any]([body])
+    for value in islice(inside, 1 + MAX_VALUES):
+        kind = type(value)
+        if kind is str:
+            found[value] = None
+        elif kind is int or kind is float:
+            found[repr(value)] = None
+        elif len(inside) > MAX_VALUES:
+            continue
+        elif kind is dict:
+            inside += value.values() if _HARMLESS.issuperset(value) else _shown(value)
+        elif kind is list:
+            inside += value
     return found
 
 

@@ -21,9 +21,10 @@ damaged or of another version.
 **What keeps no bodies** is not indexed: deleted words stay in the file until others overwrite them.
 Once a channel that is indexed keeps none any more, the file is thrown away, and built anew.
 
-**Giving way.** Work is done in pieces of `BATCH` events or `PIECE_S`, with a rest behind each, a
-long one while webhooks come fast: then it takes a twentieth of a core, and is the further behind.
-While the disk is too full for webhooks, nothing is written.
+**Giving way.** Bodies are parsed in pieces of `PIECE_S`, and up to `BATCH` of them are written
+together, which SQLite does without the interpreter's lock. Behind each there is a rest, a long one
+while webhooks come fast: then it takes a twentieth of a core, and is the further behind. While the
+disk is too full for webhooks, nothing is written.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,17 +48,26 @@ from relay_protocol.errors import RelayError
 from relay_server.clock import Clock
 from relay_server.filters.facts import Facts
 from relay_server.filters.language import Filter
-from relay_server.search.index import FILE_NAME, Index, Looked, Patience, Unusable, delete
+from relay_server.search.index import (
+    FILE_NAME,
+    Entry,
+    Index,
+    Looked,
+    Patience,
+    Unusable,
+    delete,
+    entries_of,
+)
 from relay_server.store.feed import ChannelChanged, ChannelGone, EventsRemoved, EventsStored
 from relay_server.store.interface import Store
 from relay_server.values import Channel, ChannelNumber, Range
 
 log = structlog.get_logger()
 
-GATHER_S = 0.5  # between a webhook and its indexing, so that one commit takes many
-BATCH = 128  # events that are indexed by one commit
-MIN_BATCH = 8  # the same where bodies are large, or the machine is slow
-BATCH_BYTES = 1_048_576  # of their bodies; a larger one is read by itself
+GATHER_S = 1.0  # between a webhook and its indexing, so that one commit takes many
+BATCH = 512  # events that are indexed by one commit
+BATCH_BYTES = 2_097_152  # of their bodies; a larger one is read by itself
+READ_AT_ONCE = 128  # of them, so that a delivery's question to the store waits little
 PIECE_S = 0.005  # of parsing at once
 CHECKED = 1_000  # events that are compared by number at once, where some may be missing
 REST = 0.5  # times as long as a piece took
@@ -95,7 +106,6 @@ class Search:
         self._gone = defaultdict[ChannelNumber, set[int]](set)  # events that are to be forgotten
         self._channels_gone = list[ChannelNumber]()  # the same
         self._wake = asyncio.Event()
-        self._batch = BATCH  # as many as fit a piece
         self._since = dict[ChannelNumber, int]()  # when the oldest event that waits came
         self._came = _Rate()
         self._listeners = list[Callable[[ChannelNumber], None]]()
@@ -288,9 +298,8 @@ class Search:
         level = self._level.get(number, 0)
         if level >= newest:
             return False
-        began = time.monotonic()
         index, again = self._index, level < self._written.get(number, 0)
-        limit = CHECKED if again else self._batch
+        limit = CHECKED if again else BATCH
         outlines = await self._store.outlines(number, level, limit)
         last = outlines[-1].sequence if outlines else newest
         of = Range(number, level + 1, last if len(outlines) == limit else max(last, newest))
@@ -306,28 +315,31 @@ class Search:
         await self._forget_some()
         for listener in self._listeners:
             listener(number)
-        await self._rest(time.monotonic() - began)
         return True
 
     async def _add(self, index: Index, of: Range, missing: dict[int, int]) -> int:
         """Index the first of some events, given by sequence and size; up to where it is level."""
         batch, size = list[int](), 0
         for sequence, weight in missing.items():
-            if len(batch) == self._batch or (batch and size + weight > BATCH_BYTES):
+            if len(batch) == BATCH or (batch and size + weight > BATCH_BYTES):
                 break
             batch.append(sequence)
             size += weight
-        if not batch:
-            return of.last
         up_to = of.last if len(batch) == len(missing) else batch[-1]
-        events = await self._store.fetch(of.channel, batch)
-        if not events:
-            return up_to
-        self._since[of.channel] = events[-1].head.received_at
-        level = await self._write(lambda: index.add(of.channel, up_to, events, PIECE_S))
-        done = sum(event.head.sequence <= level for event in events)
-        self._batch = min(BATCH, max(MIN_BATCH, done if done < len(events) else 2 * done))
-        return level
+        entries = list[Entry]()
+        for start in range(0, len(batch), READ_AT_ONCE):
+            entries += await self._parsed(of.channel, batch[start : start + READ_AT_ONCE])
+        if entries:
+            await self._rested(lambda: index.add(of.channel, up_to, entries))
+        return up_to
+
+    async def _parsed(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Entry]:
+        """What is written of events; some may be deleted by now."""
+        events, entries = await self._store.fetch(channel, sequences), list[Entry]()
+        while left := events[len(entries) :]:
+            self._since[channel] = left[-1].head.received_at
+            entries += await self._rested(partial(entries_of, left, PIECE_S))
+        return entries
 
     async def _forget_some(self) -> bool:
         """Forget some of what was deleted; whether there may be more."""
@@ -349,9 +361,13 @@ class Search:
             return True
         return False
 
-    async def _rest(self, took_s: float) -> None:
-        busy = self._came.per_s(time.monotonic()) > BUSY_PER_S
-        await asyncio.sleep(min(took_s, 1.0) * (BUSY_REST if busy else REST))
+    async def _rested(self, work: Callable[[], T]) -> T:
+        """Have the writer's thread do a piece of work, and rest behind it."""
+        began = time.monotonic()
+        done = await self._write(work)
+        busy = self._came.per_s(now := time.monotonic()) > BUSY_PER_S
+        await asyncio.sleep(min(now - began, 1.0) * (BUSY_REST if busy else REST))
+        return done
 
     async def _failed(self, index: Index | None, error: Exception) -> None:
         """An index cannot be read or written: it is thrown away, and built anew."""

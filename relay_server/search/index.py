@@ -31,7 +31,7 @@ from relay_server.store.rules import CLOCK_JUMP_MS
 from relay_server.values import MAX_SEQUENCE, ChannelNumber, Event, Range
 
 FILE_NAME = "search.db"
-VERSION = 3  # of the tables, and of what is written into them: another one is built anew
+VERSION = 4  # of the tables, and of what is written into them: another one is built anew
 APPLICATION_ID = 0x52454C53  # "RELS"
 BITS = MAX_SEQUENCE.bit_length()
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -79,8 +79,8 @@ class Looked(NamedTuple):
     rest: Filter
 
 
-class _Rows(NamedTuple):
-    """What is written of an event."""
+class Entry(NamedTuple):
+    """What is written of an event: a row of each table, and its kind in lower case."""
 
     facts: tuple[Any, ...]
     words: tuple[Any, ...]
@@ -160,29 +160,18 @@ class Index:
         )
         return {at & MAX_SEQUENCE for (at,) in rows}
 
-    def add(
-        self, channel: ChannelNumber, up_to: int, events: Sequence[Event], within_s: float
-    ) -> int:
-        """Index events that are not yet, in order: as many as are parsed in some time of the CPU.
+    def add(self, channel: ChannelNumber, up_to: int, entries: Sequence[Entry]) -> None:
+        """Index events that are not yet, in order; their channel is indexed up to a sequence now.
 
-        Returns:
-            The sequence up to which the channel is indexed now.
+        The more come together, the less FTS5 takes for each.
         """
-        until, done = time.thread_time() + within_s, list[_Rows]()
-        for event in events:
-            done.append(_rows(channel, event))
-            if time.thread_time() > until:
-                break
-        if len(done) < len(events):
-            up_to = events[len(done) - 1].head.sequence
         with self._writing:
-            self._insert(done)
+            self._insert(entries)
             self._writing.execute(
                 "INSERT INTO progress VALUES (?1, ?2, ?3) ON CONFLICT (channel)"
                 " DO UPDATE SET up_to = max(up_to, ?2), events = events + ?3",
-                (channel, up_to, len(done)),
+                (channel, up_to, len(entries)),
             )
-        return up_to
 
     def remove(self, channel: ChannelNumber, sequences: Iterable[int]) -> None:
         """Forget events; those that are not known are let be."""
@@ -288,10 +277,11 @@ class Index:
             raise Unusable("the machine stopped while it was open")
         self._writing.execute("UPDATE session SET boot = ?", (boot,))
 
-    def _insert(self, rows: Sequence[_Rows]) -> None:
-        _insert_rows(self._writing, "facts", [row.facts for row in rows])
-        _insert_rows(self._writing, "words (rowid, tags, name, text)", [row.words for row in rows])
-        new = {row.kind for row in rows} - self._kinds
+    def _insert(self, entries: Sequence[Entry]) -> None:
+        _insert_rows(self._writing, "facts", [entry.facts for entry in entries])
+        words = [entry.words for entry in entries]
+        _insert_rows(self._writing, "words (rowid, tags, name, text)", words)
+        new = {entry.kind for entry in entries} - self._kinds
         for kind in sorted(new)[: MAX_KINDS + 1 - len(self._kinds)]:
             self._writing.execute("INSERT OR IGNORE INTO kinds VALUES (?)", (kind,))
             self._kinds.add(kind)
@@ -357,6 +347,16 @@ class Index:
         return low
 
 
+def entries_of(events: Sequence[Event], within_s: float) -> list[Entry]:
+    """What is written of the first events: of as many as are parsed in some time of the CPU."""
+    until, done = time.thread_time() + within_s, list[Entry]()
+    for event in events:
+        done.append(_entry(event))
+        if time.thread_time() > until:
+            break
+    return done
+
+
 def delete(path: Path) -> None:
     """Delete the file of an index, and those beside it."""
     for suffix in ("-wal", "-shm", ""):
@@ -404,19 +404,22 @@ def _windows(of: Range, until: float, *, whole: bool) -> Iterator[Range]:
             size *= WINDOW_GROWTH
 
 
-def _rows(channel: ChannelNumber, event: Event) -> _Rows:
+def _entry(event: Event) -> Entry:
     document = Document(event)
     head, of = event.head, document.facts
-    at = channel << BITS | head.sequence
+    at = event.channel << BITS | head.sequence
     start = at, head.id, head.received_at, len(event.body), head.kind
     who = of.account, of.conversation, of.inbox, of.contact, of.name, of.direction
     facts = (*start, *who, of.private, of.message, of.says)
-    return _Rows(facts, (at, tags(document), fold(of.name), document.text), head.kind.lower())
+    return Entry(facts, (at, tags(document), fold(of.name), document.text), head.kind.lower())
 
 
 def _insert_rows(connection: apsw.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Insert rows by one statement: after each, FTS5 writes what it has gathered."""
+    """Insert rows by one statement: after each, FTS5 writes what it has gathered.
+
+    SQLite keeps none: there would be one for each number of rows, of up to a megabyte.
+    """
     if rows:
         one = f"({', '.join('?' * len(rows[0]))})"
         sql = f"INSERT INTO {table} VALUES {', '.join([one] * len(rows))}"  # noqa: S608
-        connection.execute(sql, tuple(chain.from_iterable(rows)))
+        connection.execute(sql, tuple(chain.from_iterable(rows)), can_cache=False)

@@ -15,7 +15,9 @@ from tests.support.stores import MemoryStore, make_channel
 
 @pytest.fixture(autouse=True)
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work is done as soon as it is there."""
+    """Work is done as soon as it is there, and in several pieces."""
+    monkeypatch.setattr(follower, "BATCH", 48)
+    monkeypatch.setattr(follower, "READ_AT_ONCE", 32)
     monkeypatch.setattr(follower, "GATHER_S", 0.0)
     monkeypatch.setattr(follower, "RETRY_S", 0.0)
 

@@ -16,7 +16,7 @@ from relay_protocol.times import rfc3339
 from relay_server.filters.document import Document
 from relay_server.filters.language import Filter, InvalidFilter, parse, quoted
 from relay_server.search import index as module
-from relay_server.search.index import FILE_NAME, Index, Patience, Unusable
+from relay_server.search.index import FILE_NAME, Index, Patience, Unusable, entries_of
 from relay_server.values import Event, Range
 from tests.support.clock import START_MS
 from tests.support.texts import HARD_TEXTS, body_of, stored
@@ -27,7 +27,7 @@ HOUR_MS = 3_600_000
 
 def indexed(path: Path, events: Sequence[Event]) -> Index:
     index = Index(path)
-    assert index.add(1, len(events), events, within_s=60) == len(events)
+    index.add(1, len(events), entries_of(events, within_s=60))
     return index
 
 
@@ -210,6 +210,11 @@ def test_kinds_without_end_are_not_remembered(
     index = Index(tmp_path / FILE_NAME)
     assert found(index, events, parse("kind:k* -kind:k3", 0)) == [8, 7, 6, 5, 4, 2, 1]
     index.abandon()
+
+
+def test_no_more_is_parsed_at_once_than_fits_the_time() -> None:
+    events = [stored(n, body_of("oi")) for n in range(1, 6)]
+    assert [len(entries_of(events, within_s)) for within_s in (0, 60)] == [1, 5]
 
 
 def test_removed_events_are_not_found(tmp_path: Path) -> None:
