@@ -32,6 +32,7 @@ ASKED = 20  # times each question, after one to warm up
 GUESSED = 200  # times a name, in turn with another
 WALK_S = 10.0  # for a filter that fits no event, which is looked for in all of them
 LEVEL_WITHIN_S = 1_500.0
+LOOK_S = 2.0  # between two looks whether all is indexed: an answer costs what twenty events do
 OFF_S = 5.0  # that a server without an index is looked at
 QUESTIONS: dict[str, dict[str, str]] = {
     "page": {"limit": "50"},
@@ -152,7 +153,7 @@ def _wait_until_level(way: RelayWay, number: int) -> None:
     while _ask(way, "limit=1")[1]["indexed_to"] < number:
         if time.monotonic() > deadline:
             raise BenchError(f"{number:,} events were not indexed within {LEVEL_WITHIN_S:.0f} s.")
-        time.sleep(0.2)
+        time.sleep(LOOK_S)
 
 
 def _ask(way: RelayWay, query: str) -> tuple[float, dict[str, Any]]:

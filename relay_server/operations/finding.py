@@ -16,6 +16,7 @@ and whoever asks goes on from there: a rare filter over many events is many chea
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ BUDGET_S = 0.03  # for looking, in one answer; with what is begun then it takes 
 INDEX_S = 0.02  # of it for the index at once
 MAX_LOOKED = 20_000  # events that one answer looks at one by one
 PIECE = 64  # events that are looked at one by one at once
+REST_S = 0.003  # before the next ones, as long as they take: half of a core is for webhooks
 MAX_TROUBLED = 10_000  # deliveries that are looked at for those that failed; with more, all events
 OUTCOMES_PIECE = 256  # events whose deliveries are asked for at once
 
@@ -82,12 +84,14 @@ async def find(parts: Parts, asked: Asked) -> Found:
         return await _among(parts, asked, named)
     began, looked = time.monotonic(), 0
     found = Found(asked.before if asked.newest_first else asked.after)
-    tired = False
+    tired, rest_s = False, 0.0
     while not (tired or _is_done(asked, found)):
+        await asyncio.sleep(rest_s)
         sequences, found.scanned_to, rest = await _next(parts, asked, found)
         if rest.terms:
             looked += len(sequences)
             sequences = await _matching(parts, asked.channel, sequences, rest)
+            rest_s = REST_S
         await _add(parts, asked, found, sequences)
         tired = time.monotonic() - began > BUDGET_S or looked > MAX_LOOKED
     found.complete = _is_done(asked, found)
