@@ -9,6 +9,7 @@ from aiohttp import web
 from relay_server.dashboard.rendering import render, span
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.operations import Caller
+from relay_server.operations.drifts import DriftView
 from relay_server.operations.pulse import Minute, PulseFields, show_pulse
 from relay_server.operations.refused import HOUR_MS, RefusedFields, list_refused
 from relay_server.operations.server import ChannelState, Status, status
@@ -100,12 +101,7 @@ async def _sentences(who: Caller, found: Status, lines: list[ChannelLine]) -> li
             times,
         ).format(time=span(now - refused[0].last_at))
         said.append(Sentence("care", text, "/refused", _("See why")))
-    for drift in found.drifts:
-        text = _("{kind} of {channel} came with other fields {time} ago: another version sends it?")
-        facts = {"kind": drift.kind or "-", "channel": drift.channel}
-        text = text.format(**facts, time=span(now - drift.at))
-        link = f"/compare?a={drift.before}&b={drift.after}"
-        said.append(Sentence("care", text, link, _("Compare")))
+    said += [_of_drift(drift, now) for drift in found.drifts]
     for channel in found.channels:
         if channel.worrying and channel.full_percent is not None:
             text = _(
@@ -114,6 +110,13 @@ async def _sentences(who: Caller, found: Status, lines: list[ChannelLine]) -> li
             said.append(Sentence("care", text, f"/channels/{channel.name}", _("Look")))
     order = {"bad": 0, "care": 1, "good": 2}
     return sorted(said, key=lambda sentence: order[sentence.level]) or [_all_well(found, now)]
+
+
+def _of_drift(drift: DriftView, now: int) -> Sentence:
+    text = _("{kind} of {channel} came with other fields {time} ago: another version sends it?")
+    facts = {"kind": drift.kind or "-", "channel": drift.channel}
+    link = f"/compare?a={drift.before}&b={drift.after}"
+    return Sentence("care", text.format(**facts, time=span(now - drift.at)), link, _("Compare"))
 
 
 def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:

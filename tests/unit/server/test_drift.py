@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from relay_server.bodies.shape import LEARN, STREAK, Difference, Known, Turned, shape_of
 from relay_server.drift import FILE_NAME, REST_S, SAMPLE_S, Drift, Drifts
@@ -121,7 +122,10 @@ async def test_an_upgrade_is_told_with_an_event_of_each_side(
 ) -> None:
     old = await post(served, UPDATED, LEARN)
     assert (await admin.ok("GET", "status"))["drifts"] == []
-    new = await post(served, NEWER, STREAK)
+    with capture_logs() as logs:
+        new = await post(served, NEWER, STREAK)
+    [told] = [log for log in logs if "other fields" in log["event"]]
+    assert (told["channel"], told["before"], told["after"]) == ("chatwoot", old[-1], new[0])
 
     [found] = (await ana.ok("GET", "drifts"))["drifts"]
 
