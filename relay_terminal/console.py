@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TextIO
 
-from relay_terminal.layout import Colour, Painted, pairs, table, wrapped
+from relay_terminal.layout import GAP, Colour, Painted, pairs, table, wrapped
 
 _MAX_CELLS = 10_000  # a screen's width that is believed
+_HANGING_CELLS = 4  # that an entry of several columns goes on further in
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Console:
             OSError: As `line`.
         """
         for text in texts:
-            self.line("\n".join(wrapped(text, self.cells)))
+            hanging = _HANGING_CELLS if GAP in text.strip() else 0
+            self.line("\n".join(wrapped(text, self.cells, hanging)))
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Write a table, the first row of which is its heading; nothing where that is all."""

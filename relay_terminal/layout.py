@@ -19,13 +19,13 @@ from relay_protocol.limits import MAX_UNIX_MS
 from relay_protocol.text import ZERO_WIDTH_JOINER
 from relay_terminal.words import plural
 
-_GAP = "  "  # between columns
+GAP = "  "  # between columns
 _NARROW_CELLS = 16  # of the beginning of a text, at least; of others the half
 _CODES = re.compile(r"\x1b\[[0-9;]*m")
 _PAINTED = re.compile(r"(\x1b\[[0-9;]+m)([^\x1b]*)(\x1b\[0m)")
 _NUMBER = re.compile(r"[0-9][0-9.,]*( %)?|-")
-# A time stays whole.
-_BREAK = re.compile(r"(?<![0-9]{4}-[0-9]{2}-[0-9]{2}) | (?![0-9]{2}:[0-9]{2})")
+# A time stays whole, also with its zone.
+_BREAK = re.compile(r"(?:(?<![0-9]{4}-[0-9]{2}-[0-9]{2}) | (?![0-9]{2}:[0-9]{2}))(?![+-][0-9]{2}:)")
 # A sentence ends with a full stop, or goes on behind a comma.
 _COMMAND = re.compile(r" *relay-(client|server) (?!.*, ).*[^.]")
 
@@ -81,7 +81,7 @@ def wrapped(text: str, cells: int, hanging: int = 0) -> list[str]:
             lines.append(indent + " " * hanging + word)
         else:
             lines[-1] = longer
-    return lines
+    return [line.rstrip() for line in lines]
 
 
 def table(rows: Sequence[Sequence[str]], cells: int = 0, *, cut: bool = False) -> list[str]:
@@ -103,7 +103,7 @@ def table(rows: Sequence[Sequence[str]], cells: int = 0, *, cut: bool = False) -
     for row in zip(*columns, strict=True):
         broken = map(wrapped, row, widths)
         for parts in zip_longest(*broken, fillvalue=""):
-            lines.append(_GAP.join(map(_aligned, parts, widths, numbers)).rstrip())
+            lines.append(GAP.join(map(_aligned, parts, widths, numbers)).rstrip())
     return lines
 
 
@@ -118,7 +118,7 @@ def shortened(text: str, cells: int) -> str:
 def pairs(named: Iterable[tuple[str, str]], cells: int = 0) -> list[str]:
     """Names and what they stand for, a line each, broken between words behind its name."""
     named = list(named)
-    before = max((width(name) for name, _ in named), default=0) + len(_GAP)
+    before = max((width(name) for name, _ in named), default=0) + len(GAP)
     room = max(cells - before, _NARROW_CELLS) if cells else 0
     lines = list[str]()
     for name, value in named:
@@ -167,7 +167,7 @@ def size(number: int) -> str:
 def _fitting(columns: Sequence[Sequence[str]], cells: int, *, cut: bool) -> list[int] | None:
     """Widths with which columns fit, the widest made narrower first; None where they cannot."""
     widths = [max(map(width, column)) for column in columns]
-    over = sum(widths) + len(_GAP) * (len(widths) - 1) - cells if cells else 0
+    over = sum(widths) + len(GAP) * (len(widths) - 1) - cells if cells else 0
     for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
         if over <= 0:
             break

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 WIDEST_CELLS = 140  # of a screen that has room for all columns of a list
 WIDE_CELLS = 110  # of one that has room for what was said
 MEDIUM_CELLS = 80  # of one that has room for the conversation
-OTHERS_CELLS = 88  # that the columns before what was said take
 WIDEST_CHARS = 1_000  # of a line, where there is no screen
 NARROW_CHARS = 20  # of what happened, on a narrower screen
 WHAT_CHARS = 32  # of what happened, in a list
@@ -65,7 +64,8 @@ def list_lines(events: Sequence[Event], name: str, cells: int) -> list[str]:
     if cells and cells < MEDIUM_CELLS:
         shown = (0, 1, 2, 5)
     rows = [_heading(), *(_columns_of(event, name, cells) for event in events)]
-    return table([tuple(row[at] for at in shown) for row in rows], cells)
+    says = shown[-1] == len(rows[0]) - 1
+    return table([tuple(row[at] for at in shown) for row in rows], cells, cut=says)
 
 
 def followed_line(event: Event, cells: int) -> str:
@@ -97,10 +97,7 @@ def _columns_of(event: Event, name: str, cells: int) -> tuple[str, ...]:
     at = at if not cells or cells >= MEDIUM_CELLS else at[len("2026-") : len("2026-11-29 12:04")]
     what = what_of(event) if is_wide else harmless(what_of(event), NARROW_CHARS)
     where, state = conversation_of(event), state_of(own(event.deliveries, name))
-    says = says_of(event)
-    if is_wide and cells < WIDEST_CELLS and cells:
-        says = harmless(says, cells - OTHERS_CELLS)
-    return short_id(event.id), at, what, where, who_of(event), state, says
+    return short_id(event.id), at, what, where, who_of(event), state, says_of(event)
 
 
 def own(deliveries: Sequence[Delivery], name: str) -> Delivery | None:

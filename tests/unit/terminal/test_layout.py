@@ -68,7 +68,8 @@ def test_rows_become_lines_where_columns_have_no_room() -> None:
         ("one two three", ["one two", "three"]),
         ("  one two three", ["  one", "  two", "  three"]),
         ("averylongword x", ["averylongword", "x"]),
-        ("at 2026-11-29 12:04:09 -03:00", ["at", "2026-11-29 12:04:09", "-03:00"]),
+        ("at 2026-11-29 12:04:09 -03:00 on", ["at", "2026-11-29 12:04:09 -03:00", "on"]),
+        ("one two  three", ["one two", "three"]),
         # To be copied: a line break would be copied, too.
         ("  relay-client replay evt_1", ["  relay-client replay evt_1"]),
         ("relay-client send makes, once", ["relay-client", "send", "makes,", "once"]),
