@@ -12,7 +12,7 @@ import time
 from relay_client.answers import SubscriptionStatus
 from relay_client.api import Api
 from relay_client.commands.meant import names_event
-from relay_client.commands.subscriptions import skip_waiting, waiting_text
+from relay_client.commands.subscriptions import skip_question, skip_waiting, waiting_text
 from relay_client.errors import RelayUnreachable
 from relay_client.routes import Route, parse_since
 from relay_client.settings import Configuration
@@ -71,7 +71,7 @@ async def _explain(api: Api, known: SubscriptionStatus, since: str, console: Con
             ).format(name=name, waiting=waiting, since=harmless(since))
         )
     elif known.backlog and console.asks:
-        confirmed(f"{waiting} {_('Skip them?')}", yes=False)
+        confirmed(skip_question(known), yes=False)
         await skip_waiting(api, known.channel, known.name, None)
     elif known.backlog:
         console.note(

@@ -218,6 +218,7 @@ def connect(
     output: Annotated[
         str | None, typer.Option(help="pretty, plain or json. (default: pretty on a terminal)")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
     profile: Profile = None,
     url: Url = None,
     token: Token = None,
@@ -228,7 +229,8 @@ def connect(
     from relay_client.connect import run_connect
 
     where = {"to": [*(targets or ()), *(to or ())], "since": since or old_since}
-    configuration, console = _with_targets(ctx, **{**ctx.params, **where})
+    how = {"output": "json" if as_json else output}
+    configuration, console = _with_targets(ctx, **{**ctx.params, **where, **how})
     if configuration.settings.since != "cursor":
         from relay_client.beginning import settle_beginning
 

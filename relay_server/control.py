@@ -22,6 +22,7 @@ import aiohttp
 
 from relay_protocol.errors import RelayError
 from relay_server.app import open_context
+from relay_server.auth import lets_nobody_send
 from relay_server.errors import InvalidValue
 from relay_server.files import SOCKET_NAME, short_path
 from relay_server.listening import serve_control
@@ -136,6 +137,7 @@ async def open_api(
         running = await _answers(path)
         if not running:
             context = await stack.enter_async_context(open_context(settings, sources))
+            context.uninitialized = lets_nobody_send(context.store.catalog)
             path = Path(stack.enter_context(_folder(settings.data_dir)), SOCKET_NAME)
             await serve_control(stack, context, path)
         short = stack.enter_context(short_path(path))

@@ -29,6 +29,9 @@ Key = Annotated[
     str | None,
     typer.Option("--conversation", Old("--key"), help="Of this conversation, or other key."),
 ]
+State = Annotated[
+    str | None, typer.Option(help="With a delivery that is waiting, failed, dead, delivered …")
+]
 Text = Annotated[str | None, typer.Option("--text", help="With this text in the body.")]
 Meant = Annotated[
     str | None, typer.Option("--filter", help="That a filter means, e.g. 'from:customer bolo'.")

@@ -41,14 +41,22 @@ def outcome_of(kind: str) -> str:
     return _(kind.replace("_", " "))
 
 
-def became(state: str, attempt: int, status: int | None, reason: str, due_at: int | None) -> str:
+def became(
+    state: str,
+    attempt: int,
+    status: int | None,
+    reason: str,
+    due_at: int | None,
+    *,
+    dated: bool = False,
+) -> str:
     """Say what became of a delivery: `retrying 500: the target answered 500, next attempt at …`."""
     said = state_of(state, attempt) + (f" {status}" if status is not None else "")
     if state == "delivered":
         return said
     said += f": {retold(reason)}" if reason else ""
     if due_at is not None:
-        said += _(", next attempt at {time}").format(time=when(due_at)[-8:])
+        said += _(", next attempt at {time}").format(time=when(due_at)[0 if dated else -8 :])
     return said
 
 

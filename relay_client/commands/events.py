@@ -26,7 +26,7 @@ from relay_client.commands.whole import whole_lines
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
-from relay_terminal.meant import Filter, Since, Until, Words
+from relay_terminal.meant import Filter, Key, Kind, Since, State, Until, Words
 from relay_terminal.states import Followed
 from relay_terminal.usage import App, Filtering
 from relay_terminal.words import _
@@ -49,6 +49,9 @@ async def list_events(
     q: Filter = None,
     received_since: Since = None,
     until: Until = None,
+    kind: Kind = None,
+    key: Key = None,
+    state: State = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_LISTED, help="How many.")] = 20,
     before: Annotated[
         int | None, typer.Option(min=1, help="Only those before this sequence.")
@@ -61,7 +64,7 @@ async def list_events(
 
     query = {
         "channel": await channel_of(given),
-        "q": filter_of(words, q),
+        "q": filter_of(words, q, kind=kind, conv=key, **{"is": state and state.lower()}),
         "received_from": moment(received_since, "--since"),
         "received_before": moment(until, "--until"),
         "before": before,
@@ -97,6 +100,8 @@ async def follow_events(
     given: Given,
     words: Words = None,
     q: Filter = None,
+    kind: Kind = None,
+    key: Key = None,
     since_cursor: Annotated[
         str | None,
         typer.Option(metavar="CURSOR", help="From there on, e.g. chatwoot=8123. (default: now)"),
@@ -113,7 +118,7 @@ async def follow_events(
     from relay_client.feed import Feed, channel_at
 
     where = channel_at(since_cursor) if since_cursor else await channel_of(given)
-    meant = filter_of(words, q) or ""
+    meant = filter_of(words, q, kind=kind, conv=key) or ""
 
     def lost(exc: ClientError | None) -> None:
         text = harmless(f"{exc} " + _("Trying again.")) if exc else _("The relay is back.")

@@ -91,9 +91,13 @@ async def _pinned(given: Given, name: str) -> str:
     return found[0].id
 
 
-def filter_of(words: Iterable[str] | None, more: str | None = None) -> str | None:
-    """Words of a command line as one filter; None where there are none."""
-    return " ".join([*(words or ()), *([more] if more else [])]) or None
+def filter_of(
+    words: Iterable[str] | None, more: str | None = None, **terms: str | None
+) -> str | None:
+    """Words of a command line, and terms such as `kind=…`, as one filter; None without any."""
+    plain = {word: text.replace('"', " ") for word, text in terms.items() if text}
+    said = [f'{word}:"{text}"' for word, text in plain.items()]
+    return " ".join([*(words or ()), *([more] if more else []), *said]) or None
 
 
 def moment(text: str | None, option: str) -> int | None:

@@ -21,7 +21,7 @@ from relay_client.commands.meant import (
 from relay_client.commands.replays import rest_of
 from relay_client.errors import NotDelivered, NothingFound, UsageError
 from relay_client.options import Channel, Given, Name, asking
-from relay_protocol.text import harmless
+from relay_protocol.text import harmless, short_id
 from relay_terminal.layout import Colour, when
 from relay_terminal.meant import (
     All,
@@ -234,6 +234,6 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     if plan.sample:
         yield _("The first of them:")
     for event in reversed(plan.sample):
-        yield f"{when(event.received_at, zoned=True)}  {harmless(event.id)}"
-        yield f"    {what_of(event)}  {conversation_of(event)}"
+        at, id_ = when(event.received_at, zoned=True), short_id(event.id)
+        yield f"{at}  {id_}  {what_of(event)}  {conversation_of(event)}"
     yield _("Nothing was begun: that takes the same without --dry-run.")

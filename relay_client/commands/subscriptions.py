@@ -58,7 +58,7 @@ async def skip(
     waiting = await shown(given.api, where, who)
     up_to = None if event is None else (await given.api.event(event)).read().sequence
     if waiting.backlog:
-        confirmed(f"{waiting_text(waiting)} {_('Skip them?')}", yes=yes)
+        confirmed(skip_question(waiting), yes=yes)
     answer = await skip_waiting(given.api, where, who, up_to)
     skipped = answer.skipped
 
@@ -136,6 +136,11 @@ def waiting_text(one: SubscriptionStatus) -> str:
         return f"{text}."
     ago = duration(max(0.0, time.time() - one.oldest_waiting_at / 1_000))
     return _("{webhooks}, the oldest for {time}.").format(webhooks=text, time=ago)
+
+
+def skip_question(one: SubscriptionStatus) -> str:
+    """Whether what waits is to be skipped."""
+    return f"{waiting_text(one)} {plural('Skip it?', 'Skip them?', one.backlog)}"
 
 
 def state_of(one: SubscriptionStatus) -> str:

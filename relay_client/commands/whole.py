@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from relay_client.commands.lines import state_of
 from relay_protocol.text import harmless, short_id
 from relay_terminal import states
 from relay_terminal.layout import pairs, table, when, zoned
@@ -58,13 +57,8 @@ def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
     if open_ones:
         yield ""
     for one in open_ones:
-        due = (
-            ""
-            if one.due_at is None
-            else _(", next attempt at {time}").format(time=when(one.due_at))
-        )
-        reason = f": {harmless(retold(one.reason))}" if one.reason else ""
-        yield f"{_whose(one)}: {state_of(one)}{reason}{due}"
+        said = states.became(one.state, one.attempt, one.status, one.reason, one.due_at, dated=True)
+        yield f"{_whose(one)}: {harmless(said, WHOLE_CHARS)}"
 
 
 def _body_lines(event: EventWhole) -> Iterator[str]:

@@ -14,6 +14,7 @@ from relay_protocol.errors import RelayError
 from relay_server.cli.chatwoot import Asked, ForChannel, RelayUrl, TokenFile, channel_of, opened
 from relay_server.cli.command import load_settings
 from relay_server.cli.options import Json
+from relay_server.health import READY, STATES
 from relay_terminal.console import Console
 from relay_terminal.program import FAILED
 from relay_terminal.report import Report, Step
@@ -75,8 +76,11 @@ def _of_server(status: Json, channel: str, report: Report, *, running: bool) -> 
     if not running:
         hint = _("relay-server serve starts it; its log says what is wrong.")
         _failed(report, "server", _("the server does not run"), hint)
+    elif (state := str(status["state"])) != READY:
+        why = retold(STATES.get(state, state))
+        _failed(report, "server", _("the server is not ready: {why}").format(why=why), "")
     else:
-        report.add(Step("server", True, _("it runs, {state}").format(state=status["state"])))
+        report.add(Step("server", True, _("it runs, and is ready")))
     if not status["store"]["taking"]:
         text = _("no webhook is stored: {why}").format(why=retold(status["store"]["reason"]))
         _failed(report, "store", text, _("relay-server status shows what takes the room."))

@@ -19,7 +19,7 @@ from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, plain, table, wh
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
-from relay_terminal.meant import Filter, Key, Kind, Since, Until, Words
+from relay_terminal.meant import Filter, Key, Kind, Since, State, Until, Words
 from relay_terminal.retold import retold
 from relay_terminal.states import Followed, became, outcome_of, state_of
 from relay_terminal.usage import App
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 app = App("What came in, and what became of it.")
 
+FACTS = ("state", "attempt", "status", "reason", "due_at")  # of a delivery, as `became` tells
 WHAT_CHARS = 40  # of a request or a key, in a list
 AGAIN_S = 1.0  # until a server that went away is asked again
 
@@ -150,10 +151,8 @@ def _attempt(attempt: Json) -> Sequence[object]:
 
 
 def _delivery(delivery: Json) -> str:
-    line = f"{_whose(delivery)}: {_word(delivery)}"
-    if delivery["due_at"]:
-        line += _(", next attempt at {time}").format(time=when(delivery["due_at"]))
-    return f"{line} ({retold(delivery['reason'])})" if delivery["reason"] else line
+    facts = (delivery[one] for one in FACTS)
+    return f"{_whose(delivery)}: {became(*facts, dated=True)}"
 
 
 def _whose(record: Json) -> str:
@@ -218,9 +217,7 @@ def events_list(
     until: Until = None,
     kind: Kind = None,
     key: Key = None,
-    state: Annotated[
-        str | None, typer.Option(help="With a delivery that is waiting, failed, dead, delivered …")
-    ] = None,
+    state: State = None,
     channel: Channel = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
     before: Annotated[int | None, typer.Option(help="Only those before this sequence.")] = None,
@@ -303,7 +300,7 @@ def _show_followed(name: str, message: Json, cursor: str, *, as_json: bool) -> N
     elif name == "event":
         Console.of_process().line(_line(message, _what(message), _more(message)))
     else:
-        facts = (message[one] for one in ("state", "attempt", "status", "reason", "due_at"))
+        facts = (message[one] for one in FACTS)
         place = f"{message['sequence']}  {short_id(message['event'])}"
         Console.of_process().line(plain(f"{place}  -> {_whose(message)}: {became(*facts)}"))
 

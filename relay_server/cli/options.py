@@ -36,7 +36,10 @@ Subscription = Annotated[
         "--subscription", Old("--as"), metavar="NAME", help="For which subscription alone."
     ),
 ]
-Events = Annotated[list[str] | None, typer.Argument(metavar="EVENT", help="Ids of events, evt_…")]
+Events = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="EVENT", help="Ids of events, evt_…, or the ends of them."),
+]
 
 # What commands call the names in a path of the API.
 ARGUMENTS = {

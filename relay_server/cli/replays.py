@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay_protocol.text import short_id
 from relay_server.cli.command import Work, ask, command, route, target_of, watched
 from relay_server.cli.events import listed
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
@@ -101,7 +102,8 @@ def _show_plan(result: Json) -> None:
     if result["sample"]:
         lines(_("The first of them:"))
     for event in reversed(result["sample"]):
-        lines(f"{when(event['received_at'], zoned=True)}  {event['id']}", f"    {about(event)}")
+        at, id_ = when(event["received_at"], zoned=True), short_id(event["id"])
+        lines(f"{at}  {id_}  {about(event)}")
     lines(_("Nothing was begun: that takes the same without --dry-run."))
 
 

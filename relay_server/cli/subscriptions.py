@@ -57,7 +57,7 @@ def show_paused(result: Json) -> None:
 
 def _state(s: Json) -> str:
     """How a subscription or forward is, in the words that all screens have."""
-    return ", ".join([*([_("paused")] if s["paused"] else []), _reading(s)])
+    return ", ".join([_reading(s), *([_("paused")] if s["paused"] else [])])
 
 
 def _reading(s: Json) -> str:
@@ -92,7 +92,7 @@ def _state_of(s: Json) -> Json:
         _("state"): _state(s),
         _("waiting"): waiting,
         _("retrying"): retrying,
-        _("dead"): counted(s["dead"]),
+        _("dead deliveries"): counted(s["dead"]),
         _("while nobody answers"): _away(s),
         _("made"): when(s["created_at"], zoned=True),
         **_once(s),
@@ -134,7 +134,7 @@ def progress_table(noun: str, found: Sequence[Json]) -> None:
         )
         for s in found
     ]
-    table((_("channel"), noun, _("state"), _("waiting"), zoned(_("oldest")), _("dead")), rows)
+    table((_("channel"), noun, _("state"), _("waiting"), zoned(_("oldest")), _("DEAD")), rows)
 
 
 def paused_lines(found: Sequence[Json]) -> Iterator[str]:

@@ -283,12 +283,13 @@ async def event_attempts(who: Caller, id_: str) -> Attempts:
 
 
 async def look_up(who: Caller, name: str) -> tuple[Channel, Event]:
-    """An event by its id, or by the end of it, if that is of one event alone.
+    """An event by its id, or by the end of it (`…3fbfeb5e`), if that is of one event alone.
 
     Raises:
         EventNotFound: There is none that the caller may read.
         AmbiguousId: It is the end of several.
     """
+    name = name.removeprefix("…")  # as lines show it
     if not ID_END.fullmatch(name):
         return await find_any_event(who, name)
     ids = await who.store.ids_ending([c.number for c in who.channels()], name.lower())
@@ -297,14 +298,16 @@ async def look_up(who: Caller, name: str) -> tuple[Channel, Event]:
     return await find_any_event(who, ids[0] if ids else name)
 
 
-async def find_event(who: Caller, id_: str) -> tuple[Channel, Event]:
-    """An event of a channel that the caller may read; all others are `EventNotFound`.
+async def find_event(who: Caller, name: str) -> tuple[Channel, Event]:
+    """As `look_up`, an event of a channel.
 
     An edited one is `InvalidValue`: it is none of the channel's, and nobody else is to get it.
     """
-    channel, event = await find_any_event(who, id_)
+    channel, event = await look_up(who, name)
     if event.edited:
-        raise InvalidValue(f"{id_} is an edited event, which is sent again by editing it anew")
+        raise InvalidValue(
+            f"{event.head.id} is an edited event, which is sent again by editing it anew"
+        )
     return channel, event
 
 
@@ -327,7 +330,7 @@ async def find_events(
     """
     if len(ids) > MAX_NAMED_EVENTS:
         raise InvalidValue(f"at most {MAX_NAMED_EVENTS} events can be named at once")
-    found = [await find_event(who, id_) for id_ in ids]
+    found = [await find_event(who, one) for one in ids]
     for _, event in found:
         check_kept(event)
     if name is None:

@@ -85,11 +85,11 @@ class Context:
     @property
     def state(self) -> str:
         """`starting`, `uninitialized`, `ready` or `stopping`."""
-        if not self.listening:
-            return "starting"
         if self.stopping:
             return "stopping"
-        return "uninitialized" if self.uninitialized else "ready"
+        if self.uninitialized:
+            return "uninitialized"
+        return "ready" if self.listening else "starting"
 
     def certificate_is_stale(self, stale: bool) -> None:
         """Note whether a renewed certificate cannot be used, while the one before is served."""

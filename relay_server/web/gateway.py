@@ -137,7 +137,7 @@ class Connection:
         self._queued = 0  # bytes in it, and of what is being written
         self._pings: list[bytes] = []  # to answer, the last few
         self._ping_due = False
-        self._joined = False
+        self._joined_at: float | None = None  # monotonic
         self._wake = asyncio.Event()
         self._closing: Close | None = None
         self._sending_since: float | None = None
@@ -159,8 +159,9 @@ class Connection:
             # Also where the client reads nothing of what still waits for it.
             asyncio.get_running_loop().call_later(CLOSE_DEADLINE_S, self._transport.abort)
             await self._socket.close()
-            if self._joined:
-                log.info("client left", token=self.token, host=self.host)
+            if self._joined_at is not None:
+                lasted_s = round(self._context.clock.monotonic() - self._joined_at)
+                log.info("client left", token=self.token, host=self.host, lasted_s=lasted_s)
 
     @property
     def credit(self) -> int:
@@ -278,9 +279,14 @@ class Connection:
         self._flush()  # by itself: only then may batches follow
         for _, reader in joined:
             self._context.hub.start(reader, self)
-        self._joined = True
-        log.info("client joined", token=self.token, host=self.host)
+        self._joined_at = self._context.clock.monotonic()
+        log.info("client joined", token=self.token, host=self.host, reads=self._reads())
         self._say_version(hello.version[:MAX_VERSION_CHARS])
+
+    def _reads(self) -> str:
+        """What it reads, for people: `chatwoot/developer`."""
+        subscriptions = (reader.subscription for reader in self._readers.values())
+        return ", ".join(f"{one.channel}/{one.name}" for one in subscriptions)
 
     async def _bridge(self, hello: bytes, asked: Sequence[tuple[Wanted, str]]) -> bool:
         """Have another server serve it, where that reads what it wants to share.

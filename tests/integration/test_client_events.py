@@ -67,6 +67,9 @@ async def test_the_list_says_what_came_from_whom_and_what_became_of_it(
     assert ids[0][-8:] in rest
     assert ids[1][-8:] not in rest
     assert ids[0][-8:] in await said(relay, token, "events", "list", "kind:message_*", "bom", "dia")
+    options = ("--kind", "message_created", "--conversation", "318", "--state", "DEAD")
+    assert ids[0][-8:] in (meant := await said(relay, token, "events", "list", *options))
+    assert ids[1][-8:] not in meant
     assert "No event matches" in await said(relay, token, "events", "list", "kind:nothing")
     assert "unknown" in await refused(relay, token, 1, "events", "list", "is:wrong")
 

@@ -145,11 +145,14 @@ async def test_a_server_without_a_token_says_so_until_init_made_one(tmp_path: Pa
         status, said, errors = await asyncio.to_thread(fresh.command, "health")
         unready = await asyncio.to_thread(fresh.command, "health", "--json")
         shown = await asyncio.to_thread(fresh.command, "status")
+        examined = await asyncio.to_thread(fresh.command, "doctor")
         assert await fresh.state() == "uninitialized"
         assert "run relay-server init" in fresh.server.errors
         assert (status, said, "run relay-server init" in errors) == (1, "", True)
         assert json.loads(unready[1])["error"]["code"] == "not_ready"
         assert "Not ready: no token was ever made" in shown[1]
+        [failed] = [line for line in examined[1].splitlines() if line.startswith("FAILED")]
+        assert "no token was ever made" in failed
 
         made = await fresh.said("init")
         assert await fresh.is_ready(), "at once"

@@ -103,7 +103,7 @@ async def test_one_signal_finishes_what_is_under_way_and_the_next_ends_at_once(
             release.clear()
             environment |= {"RELAY_CLIENT_URL": relay.url, "RELAY_CLIENT_TOKEN": TOKEN}
             to = f"127.0.0.1:{target.port}"
-            process = await start(environment, "connect", "--to", to, "--output", "json")
+            process = await start(environment, "connect", "--to", to, "--json")
             await (await relay.connected()).deliver(make_delivery())
             await until(lambda: target.requests)
             process.send_signal(number)

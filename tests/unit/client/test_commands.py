@@ -247,10 +247,10 @@ async def test_a_dry_run_says_what_it_would_be(told: Console) -> None:
         await asked(replaying.replay, configuration(relay.url), told, q="bolo", dry_run=True)
 
     assert (relay.asked, len(relay.planned)) == ([], 1)
-    said, _, one, what, two, method, end = printed(told).splitlines()
+    said, _, one, two, end = printed(told).splitlines()
     assert said == "It would be at most 2 events."
-    assert [one[-5:], two[-5:]] == ["evt_1", "evt_2"]
-    assert [what, method] == ["    message_created  #318", "    POST /webhook  -"]
+    assert one.endswith("  evt_1  message_created  #318")
+    assert two.endswith("  evt_2  POST /webhook  -")
     assert end.startswith("Nothing was begun")
 
 

@@ -92,8 +92,7 @@ def test_an_event_whole(shown: Shown) -> None:
         '"content": "Olá 👋"',
         "503: busy",
         "target lost: reset",
-        "ana: retrying, next attempt at ",
-        "(the target answers 503)",
+        "ana: retrying 503: the target answers 503, next attempt at 2026-07-02 ",
     ):
         assert part in text
     assert not {"sent before as", "damaged"} & set(text.replace("  ", "\n").splitlines())

@@ -73,7 +73,7 @@ def test_a_forward_is_kept_without_a_server_too(command: Run, tmp_path: Path) ->
         ({"connected": False, "away_since": 1_783_000_810_000}, "away since 2026-07-02"),
         ({"forward": "http://bot/", "tried": False}, "not tried yet"),
         ({"forward": "http://bot/", "connected": False}, "not running"),
-        ({"paused": "paused by hand"}, "paused, connected"),
+        ({"paused": "paused by hand"}, "connected, paused"),
     ],
 )
 def test_who_reads(
@@ -113,7 +113,7 @@ def test_subscriptions_in_80_columns(shown: Shown) -> None:
         ({"tried": True}, "connected"),
         ({"connected": False}, "not running"),
         ({"connected": False, "waits_for": "it is starting"}, "not running"),
-        ({"connected": False, "paused": "410"}, "paused, not running"),
+        ({"connected": False, "paused": "410"}, "not running, paused"),
         ({"target_down": True, "waits_for": "goes away"}, "target down"),
     ],
 )
