@@ -64,9 +64,11 @@ class Assets:
 @functools.cache
 def assets() -> Assets:
     """All of them, read once."""
+    marks = (FOLDER / "marks.svg").read_bytes()
+    style = (FOLDER / "app.css").read_bytes()
     found = {
-        "app.css": (FOLDER / "app.css").read_bytes(),
-        "marks.svg": (FOLDER / "marks.svg").read_bytes(),
+        "app.css": style.replace(b"marks.svg", _named("marks.svg", marks).encode()),
+        "marks.svg": marks,
         "app.js": _joined(),
     }
     names = {name: _named(name, content) for name, content in found.items()}

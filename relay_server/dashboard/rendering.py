@@ -82,8 +82,7 @@ def templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        # The marks are part of each page.
-        loader=FileSystemLoader([FOLDER / "templates", FOLDER / "static"]),
+        loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

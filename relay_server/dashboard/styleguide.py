@@ -17,7 +17,7 @@ from relay_server.dashboard.visit import Visitor, page
 from relay_server.errors import Forbidden
 from relay_terminal.words import _
 
-MARK = re.compile(r'<symbol id="([\w-]+)"')
+MARK = re.compile(r'<g id="([\w-]+)"><')
 STATES = ("delivered", "under_way", "pending", "waiting", "dead", "skipped")
 WRITERS = (("customer", "João"), ("bot", "Robô"), ("agent", "Mariana"), ("system", ""))
 READERS = ({"connected": True}, {"backlog": 312}, {"target_down": True}, {"paused": "503"})

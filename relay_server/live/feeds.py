@@ -298,7 +298,9 @@ class Feeds:
             events, reached = await self._read(number, told[number], up_to, PIECE)
             looked += len(events)
             filters = [view.filter for view in views]
-            rendered = await asyncio.to_thread(render, channel, events, filters)
+            rendered = await asyncio.to_thread(
+                render, channel, events, filters, self._readers(channel)
+            )
             for view, lines in zip(views, rendered, strict=True):
                 view.offer(events_message(view.positions(told), channel.name, lines))
             told[number] = reached
@@ -374,6 +376,11 @@ class Feeds:
     def _shown(self, view: View, subscription: Subscription) -> bool:
         channel = self._store.catalog.channels.get(subscription.channel)
         return channel is not None and view.shows(channel)
+
+    def _readers(self, channel: Channel) -> list[Subscription]:
+        """Its subscriptions, in the order of lists."""
+        found = [one for one in self._subscriptions.values() if one.channel == channel.name]
+        return sorted(found, key=lambda one: one.name)
 
     def _channel(self, number: ChannelNumber) -> Channel | None:
         return self._store.catalog.numbered(number)

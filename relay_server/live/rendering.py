@@ -12,31 +12,42 @@ from relay_server.filters.language import Filter
 from relay_server.live.messages import Gap, frame, framed
 from relay_server.live.positions import around, format_positions
 from relay_server.operations.events import event_row, summary_of
-from relay_server.values import Channel, Event
+from relay_server.values import Channel, DeliveryState, Event, Subscription
 
 Line = tuple[int, bytes]  # an event's sequence, and its row as JSON
 
 
 def render(
-    channel: Channel, events: Sequence[Event], filters: Sequence[Filter]
+    channel: Channel,
+    events: Sequence[Event],
+    filters: Sequence[Filter],
+    readers: Sequence[Subscription] = (),
 ) -> list[list[Line]]:
-    """For each filter the lines of those events that it means; each line is made once."""
+    """For each filter the lines of those events that it means; each line is made once.
+
+    Args:
+        channel: Whose events.
+        events: Which.
+        filters: Asked.
+        readers: Subscriptions that events which are as new as that wait for.
+    """
     found: list[list[Line]] = [[] for _ in filters]
     for event in events:
         document, line = Document(event), b""
         for lines, wanted in zip(found, filters, strict=True):
             if wanted.matches(document):
-                line = line or _line(channel, document)
+                line = line or _line(channel, document, readers)
                 lines.append((event.head.sequence, line))
     return found
 
 
-def _line(channel: Channel, document: Document) -> bytes:
+def _line(channel: Channel, document: Document, readers: Sequence[Subscription]) -> bytes:
     event = document.event
+    received_at = event.head.received_at
+    waits = [DeliveryState(r.name, "pending", ()) for r in readers if r.created_at <= received_at]
     if channel.config.mask:
         document = Document(masked_event(event, channel.config.mask))
-    # How its deliveries go is told as it changes.
-    row = event_row(channel.name, summary_of(event), document.facts, ())
+    row = event_row(channel.name, summary_of(event), document.facts, waits)
     return msgspec.json.encode(row)
 
 

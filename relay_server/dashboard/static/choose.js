@@ -12,8 +12,11 @@ export const chooseRows = (list) => {
   const button = one("#chosen button");
   if (!button || !one("#chosen option")) return; // nobody gets it
   const text = button.textContent;
+  let shown = -1;
   const count = () => {
     const number = all(":checked", list).length;
+    if (number === shown) return; // each change is another layout of the page
+    shown = number;
     button.disabled = !number;
     button.form.toggleAttribute("data-any", number > 0);
     button.title = number ? "" : _("Choose rows first: with their boxes, or x");

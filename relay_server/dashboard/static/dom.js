@@ -29,19 +29,11 @@ export const say = (element, text) => {
   if (element) element.textContent = shown(text);
 };
 
-/**
- * A mark of the page's sprite, with a word for who does not see it. It is a copy: a `<use>` has a tree
- * of its own, and a list of many is drawn again and again. @param {string} name @param {string} word
- */
+/** A mark, with a word for who does not see it. @param {string} name @param {string} word */
 export const mark = (name, word) => {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("class", `mark mark-${name}`);
-  svg.setAttribute("width", "14");
-  svg.setAttribute("height", "14");
-  if (word) {
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", word);
-  } else svg.setAttribute("aria-hidden", "true");
-  svg.append(...document.getElementById(name).cloneNode(true).children);
-  return svg;
+  const made = document.createElement("span");
+  made.className = `mark mark-${name}`;
+  made.setAttribute("role", "img");
+  made.setAttribute("aria-label", word);
+  return made;
 };

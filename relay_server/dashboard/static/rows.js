@@ -97,7 +97,8 @@ export class Rows {
     this.heard.add(delivery.event);
     const waiting = this.coming.find((event) => event.id === delivery.event);
     if (waiting && !waiting.row) {
-      waiting.deliveries = [...waiting.deliveries.filter((one) => one.subscription !== delivery.subscription), delivery];
+      const at = waiting.deliveries.findIndex((one) => one.subscription === delivery.subscription);
+      waiting.deliveries.splice(at < 0 ? waiting.deliveries.length : at, 1, delivery);
       return;
     }
     this.states.set(`${delivery.event} ${delivery.subscription}`, delivery);
@@ -165,6 +166,7 @@ export class Rows {
 
   count() {
     const number = this.coming.length + this.passed;
+    if (this.pill.dataset.newCount === String(number)) return; // each change is another layout of the page
     this.pill.dataset.newCount = String(number);
     this.pill.textContent = _("{number} new · show (.)", { number });
     this.pill.hidden = !number;
@@ -198,22 +200,29 @@ export class Rows {
     }
     say(who, facts.name ?? "");
     say(says, facts.says ?? "");
-    states.replaceChildren(...(event.deliveries ?? []).slice(0, MOST_STATES).map(stateOf));
+    for (const delivery of event.deliveries) showState(states, delivery);
+    const more = event.deliveries.length - MOST_STATES;
+    if (more > 0) states.append(`+${more}`);
     return row;
   }
 
   /** @param {any} delivery */
   patch(delivery) {
     const row = this.shown.get(delivery.event);
-    if (!row) return;
-    const old = all("[data-subscription]", row).find((state) => state.dataset.subscription === delivery.subscription);
-    if (old) old.replaceWith(stateOf(delivery));
-    else if (all(".state", row).length < MOST_STATES) one(".c-states", row).append(stateOf(delivery));
+    if (row) showState(row.lastElementChild, delivery);
   }
 }
 
+/** Show how a delivery is in a row's last cell, if it is one of the first. @param {Element} states @param {any} delivery */
+const showState = (states, delivery) => {
+  const shown = [...states.children];
+  const old = shown.find((one) => one.dataset.subscription === delivery.subscription);
+  if (old) old.replaceWith(stateOf(delivery));
+  else if (shown.length < MOST_STATES) states.append(stateOf(delivery));
+};
+
 /** @param {any} delivery */
-export const stateOf = (delivery) => {
+const stateOf = (delivery) => {
   const element = document.createElement("span");
   element.className = "state";
   element.dataset.subscription = delivery.subscription;

@@ -60,6 +60,23 @@ async def test_an_event_is_told_as_it_is_stored(served: Served, reader: FeedRead
     assert (fields["X-Accel-Buffering"], fields["Cache-Control"]) == ("no", "no-store")
 
 
+async def test_an_event_waits_for_whom_the_channel_has_when_it_is_stored(
+    served: Served, reader: FeedReader
+) -> None:
+    """In the order of lists; how it went with what was missed is to be asked."""
+    for name, made_at in (("bo", START_MS), ("ana", START_MS), ("late", START_MS + 3_600_000)):
+        await served.store.subscribe("chatwoot", name, None, made_at)
+    async with reader.reading():
+        await append(served)
+        await reader.got("event")
+    await append(served)
+    async with reader.reading():
+        now, missed = (event["deliveries"] for event in await reader.got("event", 2))
+
+    waits = [(delivery["subscription"], delivery["state"]) for delivery in now]
+    assert (waits, missed) == ([("ana", "pending"), ("bo", "pending")], [])
+
+
 async def test_a_reader_that_comes_back_misses_nothing(served: Served, reader: FeedReader) -> None:
     """By its position: in the header field of a browser, or in the query."""
     async with reader.reading():
@@ -502,9 +519,11 @@ async def test_equal_feeds_are_rendered_once(
     """Whoever watches; another filter is asked of the same document, and shares the line."""
     asked: list[int] = []
 
-    def counted(channel: Channel, events: Sequence[Event], filters: Sequence[Filter]) -> list[Any]:
+    def counted(
+        channel: Channel, events: Sequence[Event], filters: Sequence[Filter], *readers: Any
+    ) -> list[Any]:
         asked.append(len(filters))
-        return render(channel, events, filters)
+        return render(channel, events, filters, *readers)
 
     monkeypatch.setattr(feeds, "render", counted)
     bo = FeedReader(
