@@ -112,7 +112,7 @@ def shortened(text: str, cells: int) -> str:
     if width(text) <= cells:
         return text
     begun = list(accumulate(text, initial=""))
-    return next(part for part in reversed(begun) if width(part) < cells) + "…"
+    return next((part for part in reversed(begun) if width(part) < cells), "") + "…"
 
 
 def pairs(named: Iterable[tuple[str, str]], cells: int = 0) -> list[str]:

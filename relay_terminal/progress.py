@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from relay_protocol.text import harmless
+from relay_terminal.layout import shortened, width
 from relay_terminal.words import counted
 
 BAR_CELLS = 24  # beside it there is room for the numbers at 60 columns
+LEAST_BAR_CELLS = 6  # where a note takes more
+ECHOED_CELLS = 3  # of a line, for the ^C of a terminal: one that it broke would not go whole
 
 
 class Reach(Protocol):
@@ -42,21 +45,27 @@ def progress(title: str, total: int) -> Iterator[Reach]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True))
+    def whole(text: str) -> TextColumn:
+        return TextColumn(text, markup=False, table_column=Column(no_wrap=True))
+
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(BAR_CELLS),
-        TextColumn("{task.fields[count]}", markup=False),
+        whole("{task.description}"),
+        BarColumn(BAR_CELLS),  # it gets narrower where the others need the room
+        whole("{task.fields[count]}"),
         TimeRemainingColumn(compact=True),
-        note,
+        whole("{task.fields[note]}"),
     )
+    title = harmless(title)
+    others = width(f"{title}  {counted(total)}/{counted(total)} --:-- ") + LEAST_BAR_CELLS
     console = Console(stderr=True, highlight=False)
+    console.width = max(1, console.width - ECHOED_CELLS)
     with Progress(*columns, console=console, transient=True) as shown:
-        task = shown.add_task(harmless(title), total=total or None, count="", note="")
+        task = shown.add_task(title, total=total or None, count="", note="")
 
         def reach(done: int, note: str = "", /) -> None:
             count = f"{counted(done)}/{counted(total)}" if total else counted(done)
-            shown.update(task, completed=done, count=count, note=harmless(note))
+            said = shortened(harmless(note), max(0, console.width - others))
+            shown.update(task, completed=done, count=count, note=said)
 
         reach(0)
         yield reach

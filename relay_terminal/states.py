@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping
 
@@ -41,22 +42,15 @@ def outcome_of(kind: str) -> str:
     return _(kind.replace("_", " "))
 
 
-def became(
-    state: str,
-    attempt: int,
-    status: int | None,
-    reason: str,
-    due_at: int | None,
-    *,
-    dated: bool = False,
-) -> str:
+def became(state: str, attempt: int, status: int | None, reason: str, due_at: int | None) -> str:
     """Say what became of a delivery: `retrying 500: the target answered 500, next attempt at …`."""
     said = state_of(state, attempt) + (f" {status}" if status is not None else "")
     if state == "delivered":
         return said
     said += f": {retold(reason)}" if reason else ""
     if due_at is not None:
-        said += _(", next attempt at {time}").format(time=when(due_at)[0 if dated else -8 :])
+        today, at = when(round(time.time() * 1_000))[: len("2026-11-29")], when(due_at)
+        said += _(", next attempt at {time}").format(time=at.removeprefix(today).lstrip())
     return said
 
 

@@ -12,7 +12,7 @@ from relay_client.options import Given, asking
 from relay_protocol.text import harmless
 from relay_terminal.layout import Colour, duration, pairs, table, when
 from relay_terminal.usage import App
-from relay_terminal.words import _, plural
+from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:
     from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
@@ -138,9 +138,9 @@ def _forgotten(one: SubscriptionStatus) -> str:
 
 def _channel_row(one: ChannelStatus) -> tuple[str, ...]:
     full = "-" if one.full_percent is None else f"{one.full_percent:g} %"
-    return harmless(one.name), str(one.events), full, when(one.last_received_at, zoned=True)
+    return harmless(one.name), counted(one.events), full, when(one.last_received_at, zoned=True)
 
 
 def _subscription_row(one: SubscriptionStatus) -> tuple[str, ...]:
     waiting = plural("{number} webhook", "{number} webhooks", one.backlog)
-    return harmless(one.channel), harmless(one.name), state_of(one), waiting, str(one.dead)
+    return harmless(one.channel), harmless(one.name), state_of(one), waiting, counted(one.dead)

@@ -142,7 +142,7 @@ async def replay(
     if not given.as_json:
         given.console.say(*_begun_lines(given, begun, planned))
     for one in begun:
-        await _watch(given, one.number)
+        await _watch(given, one.number, planned.at_most)
 
 
 async def _newest(given: Given, query: dict[str, Any], last: int) -> dict[str, Any]:
@@ -163,8 +163,8 @@ async def _named(given: Given, words: Sequence[str], q: str | None) -> tuple[lis
     return [await event_of(given, word) for word in named], q
 
 
-async def _watch(given: Given, number: int) -> None:
-    """Show how far a replay is until it has ended.
+async def _watch(given: Given, number: int, at_most: int) -> None:
+    """Show how far a replay is, of so many events, until it has ended.
 
     Raises:
         NotDelivered: Not all of it was delivered.
@@ -175,13 +175,13 @@ async def _watch(given: Given, number: int) -> None:
     from relay_terminal.progress import progress
 
     try:
-        with progress(_("Replay {number}").format(number=number), 100) as reach:
+        with progress(_("Replay {number}").format(number=number), at_most) as reach:
             while True:
                 answer = await given.api.ask("GET", f"replays/{number}", answers.Replay)
                 one = answer.read()
                 if one.state != "running":
                     break
-                reach(int(one.percent), _note(one))
+                reach(int(at_most * one.percent / 100), _note(one))
                 await asyncio.sleep(LOOK_S)
     except asyncio.CancelledError:
         text = _("The replay goes on. To end it: relay-client replays stop {number}")

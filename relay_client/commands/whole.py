@@ -57,7 +57,7 @@ def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
     if open_ones:
         yield ""
     for one in open_ones:
-        said = states.became(one.state, one.attempt, one.status, one.reason, one.due_at, dated=True)
+        said = states.became(one.state, one.attempt, one.status, one.reason, one.due_at)
         yield f"{_whose(one)}: {harmless(said, WHOLE_CHARS)}"
 
 

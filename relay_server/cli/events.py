@@ -15,7 +15,7 @@ import typer
 from relay_protocol.text import harmless, short_id
 from relay_server.cli.command import Work, command, print_json, target_of
 from relay_server.cli.options import Channel, Json, moment
-from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, plain, table, when, zoned
+from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when, zoned
 from relay_server.errors import EventNotFound, InvalidValue
 from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 app = App("What came in, and what became of it.")
 
-FACTS = ("state", "attempt", "status", "reason", "due_at")  # of a delivery, as `became` tells
 WHAT_CHARS = 40  # of a request or a key, in a list
 AGAIN_S = 1.0  # until a server that went away is asked again
 
@@ -151,8 +150,8 @@ def _attempt(attempt: Json) -> Sequence[object]:
 
 
 def _delivery(delivery: Json) -> str:
-    facts = (delivery[one] for one in FACTS)
-    return f"{_whose(delivery)}: {became(*facts, dated=True)}"
+    facts = (delivery[one] for one in ("state", "attempt", "status", "reason", "due_at"))
+    return f"{_whose(delivery)}: {became(*facts)}"
 
 
 def _whose(record: Json) -> str:
@@ -297,12 +296,13 @@ async def _followed(api: Api, query: Json, *, as_json: bool) -> Json:
 def _show_followed(name: str, message: Json, cursor: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"type": name, "cursor": cursor, **message})
-    elif name == "event":
-        Console.of_process().line(_line(message, _what(message), _more(message)))
+        return
+    console = Console.of_process()
+    if name == "event":
+        line = _line(message, _what(message), _more(message))
     else:
-        facts = (message[one] for one in FACTS)
-        place = f"{message['sequence']}  {short_id(message['event'])}"
-        Console.of_process().line(plain(f"{place}  -> {_whose(message)}: {became(*facts)}"))
+        line = f"{message['sequence']}  {short_id(message['event'])}  -> {_delivery(message)}"
+    console.line(harmless(line, console.cells or MAX_CELL_CHARS))
 
 
 async def _named(api: Api, event: str) -> str:

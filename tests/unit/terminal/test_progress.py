@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from relay_terminal.layout import width
+
 ROOT = Path(__file__).parents[3]
+CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PROGRAM = """
 import sys
 from relay_terminal.progress import progress
 with progress("Copying \x1b[2J", 12_000) as reach:
-    reach(6_000, "2 are retried")
+    reach(6_000, "2 are retried, and {many}")
     {then}
 print("rich.progress" in sys.modules)
 """
@@ -26,7 +30,7 @@ def run(then: str, columns: int) -> tuple[bytes, str]:
     master, slave = pty.openpty()
     environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.replace("{then}", then)],
+        [sys.executable, "-c", PROGRAM.replace("{then}", then).replace("{many}", "much else " * 9)],
         stderr=slave,
         stdout=subprocess.PIPE,
         env=environment,
@@ -50,6 +54,8 @@ def test_a_bar_says_how_far_it_is(columns: int) -> None:
     seen, out = run("pass", columns)
     assert "6,000/12,000" in seen.decode()
     assert "2 are retried" in seen.decode()
+    lines = CODES.sub("", seen.decode().replace("\r", "\n")).splitlines()
+    assert max(map(width, lines)) <= columns - len("^C")
     assert b"\x1b[2J" not in seen, "what it is of steers no terminal"
     assert out == "True\n"
 
