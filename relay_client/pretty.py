@@ -10,7 +10,7 @@ from relay_client.live_line import live_line
 from relay_client.notices import Connected, Lost, Notice, Settled, Slept, StillAway
 from relay_client.telling import LINE_CHARS, clock, told, waiting_lines, why_and_next
 from relay_http.target import Target
-from relay_protocol.messages import Granted, Welcome
+from relay_protocol.messages import Follows, Granted, Welcome
 from relay_protocol.text import harmless
 from relay_protocol.values import Failure, FailureKind
 from relay_terminal.console import Console
@@ -86,7 +86,7 @@ class PrettyLines:
         before, status, behind = live_line(notice.delivery, outcome, columns, with_channel=several)
         colour = Colour.GOOD if outcome.delivered else Colour.BAD
         line = before + self._paint(status, colour) + behind
-        if outcome.delivered:
+        if outcome.delivered or _pauses(notice):
             return [line]
         why = why_and_next(notice, _)
         if not columns or width(before + status + behind) + 2 + width(why) <= columns:
@@ -104,6 +104,11 @@ class PrettyLines:
         if not self._console.is_terminal:
             return self._console.cells
         return shutil.get_terminal_size((self._console.cells, 0)).columns
+
+
+def _pauses(notice: Settled) -> bool:
+    """Whether the relay pauses the subscription for it, and has told so before."""
+    return notice.verdict is not None and notice.verdict.follows is Follows.PAUSED
 
 
 def _only(granted: Granted) -> str:

@@ -134,7 +134,6 @@ AGAIN, DEAD = Verdict("1.1", Follows.AGAIN, 5_000), Verdict("1.1", Follows.DEAD)
             r"the target answered 500; the relay tries again at [^ ]*\d\d:\d\d:\d\d",
         ),
         (Response(500), DEAD, "500; dead after 1 attempt: relay-client replay --dead"),
-        (Response(410), Verdict("1.1", Follows.PAUSED), "410; the relay pauses the subscription"),
         (Response(500), None, "500; the relay tries again, or lists it as dead"),
         (Response(410), None, "410; the relay pauses the subscription"),
         (Failure(FailureKind.TIMEOUT, "too slow"), AGAIN, "too slow; the relay tries again at"),
@@ -237,6 +236,9 @@ def test_a_pause_says_how_to_go_on() -> None:
     )
 
     assert pretty(notice) == words
+    settled = Settled(make_delivery(), Response(410), Verdict("1.1", Follows.PAUSED))
+    assert "pauses" not in pretty(settled), "it was said before"
+    assert "410; the relay pauses the subscription" in render("plain")(settled)[0]
     hostile = Paused("chatwoot", "ana; rm -rf ~", "the target answered 410")
     assert pretty(hostile).endswith("--as 'ana; rm -rf ~'"), "whoever named it"
     assert render("plain")(notice)[0].split(" ", 1)[1] == f"paused chatwoot {words}"
