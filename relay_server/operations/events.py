@@ -313,9 +313,10 @@ async def find_event(who: Caller, name: str) -> tuple[Channel, Event]:
 
 async def find_any_event(who: Caller, id_: str) -> tuple[Channel, Event]:
     """An event, which may be an edited one, and its channel, which the caller may read."""
-    event = await who.store.find_event(id_)
-    channel = who.store.catalog.numbered(abs(event.channel)) if event else None
-    if event is None or channel is None or not who.may_read(channel):
+    mine = {c.number: c for c in who.store.catalog.channels.values() if who.may_read(c)}
+    event = await who.store.find_event(id_, mine)
+    channel = mine.get(abs(event.channel)) if event else None
+    if event is None or channel is None:
         raise EventNotFound(id_)
     return channel, event
 

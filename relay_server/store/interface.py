@@ -9,7 +9,7 @@ changed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from relay_protocol.errors import RelayError
@@ -188,8 +188,15 @@ class EventLog(Protocol):
             look: Called in another thread.
         """
 
-    async def find_event(self, event: str) -> Event | None:
-        """Read an event by its id."""
+    async def find_event(
+        self, event: str, channels: Container[ChannelNumber] | None = None
+    ) -> Event | None:
+        """Read an event by its id.
+
+        Args:
+            event: The id.
+            channels: An event of another one takes as long as one that is not there.
+        """
 
     async def ids_ending(self, channels: Sequence[ChannelNumber], end: str) -> Sequence[str]:
         """Find the ids that end so, of the newest events of some channels, edited ones too.

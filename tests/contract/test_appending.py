@@ -64,6 +64,15 @@ async def test_an_unknown_channel_stores_nothing(store: Store) -> None:
     assert await store.find_event("evt_nowhere") is None
 
 
+async def test_an_event_of_a_channel_that_is_not_meant_is_not_read(
+    store: Store, channel: Channel
+) -> None:
+    """So that who may not see it learns nothing of it, also not by the time that reading takes."""
+    event = await store.append(channel.number, new_event())
+    assert await store.find_event(event.id, {channel.number + 1}) is None
+    assert await store.find_event(event.id, {channel.number}) is not None
+
+
 async def test_listeners_hear_of_new_events_until_they_stop(store: Store, channel: Channel) -> None:
     other = await make_channel(store, "other")
     heard: list[int] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from relay_server.filters.language import stored
 from relay_server.store.rules import has_text, of_any_account
 from relay_server.store.sql.database import Database
 from relay_server.store.sql.part import Part, asks, reports
-from relay_server.store.sql.positions import first, last, position, sequence_of
+from relay_server.store.sql.positions import channel_of, first, last, position, sequence_of
 from relay_server.store.sql.rows import decode_event, decode_summary
 from relay_server.values import (
     ChannelNumber,
@@ -126,9 +126,12 @@ class SqlEvents(Part):
         return [look(decode_event(row, database.bodies)) for row in rows]
 
     @reports
-    def find_event(self, database: Database, event: str) -> Event | None:
+    def find_event(
+        self, database: Database, event: str, channels: Container[ChannelNumber] | None = None
+    ) -> Event | None:
         at = database.value("find_event", id=event)
-        found = [] if at is None else _fetch(database, [at])
+        is_meant = at is not None and (channels is None or abs(channel_of(at)) in channels)
+        found = _fetch(database, [at]) if is_meant else []
         return found[0] if found else None
 
     @reports
