@@ -9,6 +9,7 @@ from aiohttp import web
 from relay_server.dashboard.rendering import render, span
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.operations import Caller
+from relay_server.operations.channels import webhook_path
 from relay_server.operations.drifts import DriftView
 from relay_server.operations.pulse import Minute, PulseFields, show_pulse
 from relay_server.operations.refused import HOUR_MS, RefusedFields, list_refused
@@ -38,9 +39,10 @@ class Sentence(NamedTuple):
 
 
 class ChannelLine(NamedTuple):
-    """A channel, and what reads it."""
+    """A channel, its URL, and what reads it."""
 
     state: ChannelState
+    webhook: str
     readers: list[SubscriptionView]
     bars: list[tuple[int, int]]
 
@@ -61,6 +63,7 @@ async def overview(request: web.Request, visitor: Visitor) -> web.Response:
     lines = [
         ChannelLine(
             channel,
+            who.parts.settings.url + webhook_path(who.parts, who.channel(channel.name)),
             [one for one in found.subscriptions if one.channel == channel.name],
             bars_of((await show_pulse(who, PulseFields(channel.name, BARS))).minutes),
         )

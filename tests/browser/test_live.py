@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 from playwright.async_api import BrowserContext, Page, Route, expect
 
-from tests.support.browsing import Seen, becomes_live, event_ids, lists
+from tests.support.browsing import Seen, becomes_live, becomes_true, event_ids, lists
 from tests.support.chatwoot import message
 from tests.support.relay import Relay
 from tests.support.target import BROKEN, Target, always
@@ -272,3 +273,45 @@ async def test_what_came_while_one_was_away_stands_above_a_line(relay: Relay, pa
     await expect(page.locator(".away")).to_contain_text("55 while you were away")
     await page.get_by_role("link", name="go to where you were").click()
     await expect(page.locator("[data-event-id]").first).to_have_attribute("data-event-id", new[-1])
+
+
+async def test_the_first_steps_tick_themselves_off(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    todo = page.get_by_role("img", name="to do")
+    await expect(todo).to_have_count(2)
+    await becomes_live(page)
+    await send(relay, 0)
+    await expect(todo).to_have_count(1)
+    await expect(page.locator(".steps")).to_contain_text("relay-client connect --to")
+    await relay.connect(token, "--to", target.address)
+    await expect(page.locator(".steps")).to_have_count(0)
+
+
+TOLD = """() => {
+  window.told = [];
+  const place = document.querySelector("[data-announced]");
+  const note = () => told.push([Date.now(), Number(place.textContent.replace(/\\D/g, ""))]);
+  new MutationObserver(note).observe(place, {childList: true});
+}"""
+ANNOUNCE_MS = 9_900  # between two announcements, at least: 10 s but for what clocks round
+
+
+async def test_new_events_are_announced_and_those_that_follow_are_gathered(
+    relay: Relay, page: Page
+) -> None:
+    """At most every 10 s, to who hears the page; and a list that was empty says so no more."""
+    await open_list(relay, page)
+    await expect(page.locator(".empty")).to_contain_text("No webhook came yet")
+    await page.clock.install()
+    await page.evaluate(TOLD)
+    ids = [await send(relay, 0)]
+    await becomes_true(page, "told.length === 1")
+    await expect(page.locator(".empty")).to_be_hidden()
+    for number in range(1, 4):
+        ids.insert(0, await send(relay, number))
+    await lists(page, ids)
+    await page.clock.run_for(2 * ANNOUNCE_MS)
+    await becomes_true(page, "told.reduce((sum, [, number]) => sum + number, 0) === 4")
+    times = [at for at, _ in await page.evaluate("told")]
+    assert all(next_ - at >= ANNOUNCE_MS for at, next_ in pairwise(times))

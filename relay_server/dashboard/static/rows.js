@@ -9,6 +9,7 @@ import { localTime } from "./time.js";
 const DRAW_MS = 120; // longer than the 100 ms between two messages of the feed: two make one drawing
 const MOST = 100; // two pages of the list, as each costs in every drawing; to older ones a link leads
 const MOST_STATES = 4; // that a row shows
+const ANNOUNCE_MS = 10_000; // between two that are read out to who does not see the list
 const FEW = 3; // rows that may come with a fade; of more each frame of it would cost
 const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
 const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped", expired: "skipped" };
@@ -37,6 +38,8 @@ export class Rows {
     this.heard = new Set(); // events with news since the page was asked for again
     this.states = new Map();
     this.timer = 0;
+    this.came = 0; // events that nobody was told of by ear
+    this.announcing = 0;
     this.shown = new Map(all("[data-event-id]", list).map((row) => [row.dataset.eventId, row]));
     this.ids = new Set(this.shown.keys()); // and of those that come
     pill.addEventListener("click", () => this.showNew());
@@ -48,6 +51,16 @@ export class Rows {
     if (this.ids.has(event.id)) return;
     this.hold(event);
     this.later();
+    this.came += 1;
+    this.announcing ||= setTimeout(() => this.announce(), DRAW_MS);
+  }
+
+  announce() {
+    const number = this.came;
+    this.came = 0;
+    this.announcing = number && setTimeout(() => this.announce(), ANNOUNCE_MS);
+    const said = one("[data-announced]");
+    if (said && number) said.textContent = _("New events: {number}", { number });
   }
 
   /** Keep one until it is drawn: of many only the newest, as the list holds no more. @param {any} event */
