@@ -213,10 +213,12 @@ def told(figures: Figures, sizes: Sequence[int]) -> list[str]:
 
 
 def main() -> int:
-    args = bounds.parser("bench.search", __doc__, ["search"]).parse_args()
+    parser = bounds.parser("bench.search", __doc__, ["search"])
+    parser.add_argument("--events", type=int, nargs="+", help="how many are stored, for each size")
+    args = parser.parse_args()
 
     def measure_all(folder: Path) -> None:
-        sizes = QUICK if args.quick else SIZES
+        sizes = args.events or (QUICK if args.quick else SIZES)
         facts = report.machine(folder)
         with target_running(folder, args.fixtures) as target:
             figures = {"search": [found(target, folder, sizes)]}
