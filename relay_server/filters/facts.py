@@ -230,12 +230,10 @@ def _values(body: object) -> dict[str, None]:
         kind = type(value)
         if kind is str:
             found[value] = None
-        elif kind is int or kind is float:
-            found[repr(value)] = None
-        elif len(inside) > MAX_VALUES:
-            continue
         elif kind is dict:
             inside += value.values() if _HARMLESS.issuperset(value) else _shown(value)
+        elif kind is int or kind is float:
+            found[repr(value)] = None
         elif kind is list:
             inside += value
     return found
