@@ -21,6 +21,8 @@ PYTEST_ARGS ?= -n 4 --dist worksteal
 # Property tests try a tenth as often, and no PostgreSQL is started.
 QUICK_ARGS ?= -n 3 -m "not slow and not postgres" -k "not machine and not hostile" --hypothesis-profile quick
 FAULT_ARGS ?= -n 3 --dist worksteal
+# Alone, for they say how quick something is.
+FIGURES := tests/faults/postgres/test_figures.py
 # What is compiled is kept, whatever the environment says: pytest rewrites every test, in every worker.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -69,7 +71,8 @@ unit: $(DEV)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow" --hypothesis-profile quick tests/unit
 
 faults: $(DEV) ## Attack the promise for half an hour (RELAY_FAULT_SEED=N: the same choices again)
-	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(FAULT_ARGS) tests/faults tests/simulation
+	@RELAY_FAULTS=deep $(BIN)/python -m pytest $(FAULT_ARGS) tests/faults tests/simulation --ignore $(FIGURES)
+	@RELAY_FAULTS=deep $(BIN)/python -m pytest -rsP $(FIGURES)
 
 lint: lint-quick ## Run every check that is not a test
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 relay_protocol relay_http relay_terminal relay_chatwoot relay_client
