@@ -15,7 +15,7 @@ from tests.support.needs import lacks
 from tests.support.postgres import Cluster, programs
 from tests.support.processes import ending, free_port
 from tests.support.relay import Relay, running
-from tests.support.senders import post_all
+from tests.support.senders import post_all, request
 from tests.support.target import Target, open_target
 from tests.support.waiting import until, until_true
 
@@ -90,6 +90,20 @@ async def test_what_comes_to_either_reaches_a_client_in_order(
 
     await until_true(are_listed)
     assert [event["id"] for event in reversed(await first.events())] == target.event_ids
+
+
+async def test_one_that_comes_twenty_times_at_once_to_both_is_stored_once(
+    replicas: tuple[Relay, Relay],
+) -> None:
+    """The control is beside it: without its sender's id each of them counts."""
+    first, second = replicas
+    named = request(headers=[("X-Chatwoot-Delivery", "d-1")], token=first.send_token)
+    plain = request(token=first.send_token)
+    for raw, count in ((named, 1), (plain, 20)):
+        posts = [relay.send(raw) for relay in (first, second) for _ in range(10)]
+        answers = await asyncio.gather(*posts)
+        assert [answer.status for answer in answers] == [200] * 20
+        assert len({answer.json["id"] for answer in answers}) == count
 
 
 async def test_the_client_moves_to_the_other_when_its_server_is_killed(
