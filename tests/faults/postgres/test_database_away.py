@@ -7,9 +7,11 @@ back: nothing is lost, nothing twice, each key in order, and its sequences have 
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.faults.conftest import Judged
@@ -24,7 +26,9 @@ pytestmark = pytest.mark.slow
 
 WINDOW = 32
 AWAY_S = 3.0
-AGAIN_S = 5.0  # after a promotion, or a start
+AGAIN_S = 5.0  # after a start
+PROMOTED_S = 2.5  # after a promotion
+PROMOTIONS = 5
 TIMES = short_or_deep(1, 10)
 MANY = short_or_deep(60, 200)
 
@@ -105,10 +109,68 @@ async def test_frozen_and_its_standby_promoted(
                 await asyncio.to_thread(standby.promote)
                 watch = Stopwatch()
                 await drained(trial.relay)
-                assert watch.elapsed_s < AGAIN_S
+                assert watch.elapsed_s < PROMOTED_S
                 await talk.accepts(MANY)
             assert client.alive, client.errors
             await check(trial, judged, "PostgreSQL frozen, its standby promoted", 1)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("promoted_s", [1.0, 5.0])
+async def test_killed_and_its_standby_promoted(
+    primary: Cluster, standby: Cluster, opening: Opening, judged: Judged, promoted_s: float
+) -> None:
+    """Again and again: what took over gets a standby of its own, in the place of the dead one."""
+    async with opening(standby) as trial:
+        client = await trial.connect()
+        async with trial.talking() as talk:
+            for _ in range(PROMOTIONS):
+                await talk.accepts(MANY)
+                await asyncio.to_thread(primary.kill)
+                await asyncio.sleep(promoted_s)  # as long as nobody notices
+                await asyncio.to_thread(standby.promote)
+                watch = Stopwatch()
+                await drained(trial.relay)
+                assert watch.elapsed_s < PROMOTED_S
+                await talk.accepts(MANY)
+                shutil.rmtree(primary.data)
+                await asyncio.to_thread(primary.follow, standby)
+                primary, standby = standby, primary
+        assert client.alive, client.errors
+        fault = f"PostgreSQL killed, its standby promoted after {promoted_s:g} s"
+        await check(trial, judged, fault, PROMOTIONS)
+
+
+@pytest.mark.deep
+async def test_an_operator_who_ends_the_wait_for_a_standby_loses_nothing(
+    primary: Cluster, standby: Cluster, opening: Opening, judged: Judged
+) -> None:
+    """He makes seen what no standby has, and the primary dies with it; its control is told so."""
+    waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    async with opening(standby) as trial:
+        await trial.connect()
+        with psycopg.connect(primary.url(), autocommit=True) as operator:
+            operator.execute("CREATE TABLE naive (n bigint)")
+            async with trial.talking() as talk:
+                await talk.accepts(MANY)
+                await asyncio.to_thread(standby.kill)
+                with psycopg.connect(primary.url(), autocommit=True) as naive:
+                    told = asyncio.create_task(
+                        asyncio.to_thread(naive.execute, "INSERT INTO naive VALUES (1)")
+                    )
+                    for _ in range(3):
+                        await asyncio.sleep(AWAY_S / 3)  # some wait by then
+                        operator.execute(waiting)
+                    assert (await told).rowcount == 1
+                await talk.accepts(MANY)
+                await asyncio.to_thread(primary.kill)
+                await asyncio.to_thread(standby.start)
+                await asyncio.to_thread(standby.promote)
+                await talk.accepts(MANY)
+        with psycopg.connect(standby.url()) as now:
+            assert now.execute("SELECT count(*) FROM naive").fetchall() == [(0,)], "the control"
+        await drained(trial.relay)
+        await check(trial, judged, "an operator ends waits for a standby", 1)
 
 
 async def test_its_standby_frozen(

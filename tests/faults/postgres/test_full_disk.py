@@ -21,7 +21,7 @@ from tests.support.relay import Constant
 from tests.support.seeds import short_or_deep
 from tests.support.senders import post_all, request
 from tests.support.trial import STRICT, Trial, open_trial
-from tests.support.waiting import until_true
+from tests.support.waiting import Stopwatch, until_true
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +33,8 @@ BUSY_UPKEEP: tuple[Constant, ...] = (
 KEPT_S = 2.0  # events of another channel
 PACE_S = 0.05  # of twelve conversations: some 200 webhooks a second
 MANY = short_or_deep(100, 2_000)
+AGAIN_S = 30.0  # from when there is room until all goes on
+ROWS = 25_000  # whose pages are more than its log has room for
 
 
 @pytest.fixture
@@ -84,7 +86,9 @@ async def test_webhooks_are_spooled_and_all_goes_on_once_there_is_room(
             assert await spooled(trial.relay)
             assert deleted(cluster) == before
             disk.clear()
+            watch = Stopwatch()
             await drained(trial.relay)
+            assert watch.elapsed_s <= AGAIN_S
             await talk.accepts(MANY)
 
             async def is_clean() -> bool:
@@ -93,3 +97,23 @@ async def test_webhooks_are_spooled_and_all_goes_on_once_there_is_room(
             await until_true(is_clean)
         await check(trial, judged, "the database's disk full", 1)
     assert "PANIC" not in (cluster.folder / "log").read_text()
+
+
+@pytest.mark.deep
+def test_the_control_who_deletes_on_a_full_disk_ends_the_database(
+    small: tuple[Cluster, SmallDisk],
+) -> None:
+    """To insert fails, and is all: it wants room for the table first."""
+    cluster, disk = small
+    with psycopg.connect(cluster.url(DATABASE), autocommit=True) as connection:
+        connection.execute("CREATE TABLE lines (body text)")
+        lines = "INSERT INTO lines SELECT repeat('x', 1900) FROM generate_series(1, %s)"
+        connection.execute(lines, (ROWS,))
+        connection.execute("CHECKPOINT")
+        connection.execute("CHECKPOINT")
+        disk.fill()
+        with pytest.raises(psycopg.errors.DiskFull):
+            connection.execute("INSERT INTO lines SELECT body FROM lines")
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("DELETE FROM lines")
+    assert "PANIC" in (cluster.folder / "log").read_text()
