@@ -29,6 +29,8 @@ _BREAK = re.compile(r"(?:(?<![0-9]{4}-[0-9]{2}-[0-9]{2}) | (?![0-9]{2}:[0-9]{2})
 # A sentence ends with a full stop, or goes on behind a comma.
 _COMMAND = re.compile(r" *relay-(client|server) (?!.*, ).*[^.]")
 
+_AT_END = re.compile(r"(?<=: )relay-(client|server) [^.,]*$")
+
 
 class Colour(enum.StrEnum):
     """ANSI codes (ECMA-48 §8.3.117)."""
@@ -65,7 +67,8 @@ def wrapped(text: str, cells: int, hanging: int = 0) -> list[str]:
     """Break a text between words into lines of so many cells.
 
     They are indented as the first one is, or further. A command stays whole, so that it can be
-    copied. 0 cells are room for everything.
+    copied; one at the end of a sentence where a line has room for it. 0 cells are room for
+    everything.
     """
     if not cells or width(text) <= cells or _COMMAND.fullmatch(text):
         return [text]
@@ -73,8 +76,12 @@ def wrapped(text: str, cells: int, hanging: int = 0) -> list[str]:
         before, inside, after = painted.groups()
         return [before + line + after for line in wrapped(inside, cells, hanging)]
     indent = " " * (len(text) - len(text.lstrip(" ")))
-    lines = [indent]
-    for word in _BREAK.split(text[len(indent) :]):
+    lines, rest = [indent], text[len(indent) :]
+    command = _AT_END.search(rest)
+    if command and width(indent) + hanging + width(command[0]) > cells:
+        command = None
+    before = rest[: command.start() - 1] if command else rest
+    for word in [*_BREAK.split(before), *([command[0]] if command else [])]:
         begun = bool(lines[-1].strip())
         longer = f"{lines[-1]} {word}" if begun else lines[-1] + word
         if begun and width(longer) > cells:

@@ -182,6 +182,13 @@ def test_a_template_says_nothing_that_is_not_in_the_catalogue(file: Path) -> Non
     assert WORD.findall(" ".join(found)) == []
 
 
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.name))
+def test_a_template_tells_reasons_again_in_the_readers_language(file: Path) -> None:
+    """They are stored, and raised, in English."""
+    said = re.compile(r"\.(reason|waits_for|paused|failure|problem)\)")
+    assert said.findall(file.read_text("utf-8")) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

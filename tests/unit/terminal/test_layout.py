@@ -70,6 +70,7 @@ def test_rows_become_lines_where_columns_have_no_room() -> None:
         ("averylongword x", ["averylongword", "x"]),
         ("at 2026-11-29 12:04:09 -03:00 on", ["at", "2026-11-29 12:04:09 -03:00", "on"]),
         ("one two  three", ["one two", "three"]),
+        ("so: relay-server x", ["so:", "relay-server", "x"]),
         # To be copied: a line break would be copied, too.
         ("  relay-client replay evt_1", ["  relay-client replay evt_1"]),
         ("relay-client send makes, once", ["relay-client", "send", "makes,", "once"]),
@@ -79,6 +80,12 @@ def test_rows_become_lines_where_columns_have_no_room() -> None:
 def test_text_is_broken_between_words(text: str, lines: list[str]) -> None:
     assert wrapped(text, 8) == lines
     assert wrapped(text, 0) == [text]
+
+
+def test_a_command_at_the_end_of_a_sentence_stays_whole_where_it_can() -> None:
+    text = "  It is dead, or nearly: relay-client replay --dead"
+    assert wrapped(text, 30) == ["  It is dead, or nearly:", "  relay-client replay --dead"]
+    assert wrapped(text, 26)[1:] == ["  relay-client replay", "  --dead"]
 
 
 def test_names_and_what_they_stand_for() -> None:
