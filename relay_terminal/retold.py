@@ -17,10 +17,12 @@ import re
 from typing import NamedTuple
 
 from relay_protocol.errors import RelayError
-from relay_terminal.words import LOCALE, _, catalogue
+from relay_terminal.words import LOCALE, N_, _, catalogue
 
 TEMPLATES = LOCALE / "retold.json"  # a list
 MAX_CHARS = 1_000  # of a sentence; a longer text is none
+CHOICES = ("words", "kind")  # fields that have one: `pretty, plain or json`
+OR = N_(" or ")
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -63,9 +65,14 @@ def _retold(text: str, known: gettext.NullTranslations) -> str:
     for template in _templates():
         if (fields := template.fields_of(text)) is not None:
             filled = {n: _retold(v, known) if " " in v else v for n, v in fields.items()}
+            filled |= {n: _choice(filled[n], known) for n in CHOICES if n in filled}
             return known.gettext(template.text).format(**filled)
     before, colon, rest = text.partition(": ")  # where something is: what is wrong with it
     return f"{before}: {_retold(rest, known)}" if colon else text
+
+
+def _choice(text: str, known: gettext.NullTranslations) -> str:
+    return known.gettext(OR).join(text.rsplit(OR, 1))
 
 
 @functools.cache

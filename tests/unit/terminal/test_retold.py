@@ -36,6 +36,7 @@ def portuguese() -> Iterator[None]:
             "ela não combina com o segredo do canal: o segredo é outro, ou o corpo foi alterado",
         ),
         ("RELAY_SERVER_PORT: must be a number", "RELAY_SERVER_PORT: precisa ser um número"),
+        ("sender: must be a, b or c, not 'd or e'", "sender: precisa ser a, b ou c, não 'd or e'"),
         ("the token is not for the channel none", "o token não é para o canal none"),
         # Braces of whoever is named are no fields.
         ("'{x}' is no forward", "'{x}' não é um forward"),
