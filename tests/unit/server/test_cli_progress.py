@@ -43,6 +43,7 @@ async def data_dir(tmp_path: Path) -> Path:
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
     (tmp_path / "relay.db").touch()
+    (tmp_path / "copy").write_bytes(bytes(1 << 20))
     await web.UnixSite(runner, str(tmp_path / "control.sock")).start()
     return tmp_path
 
@@ -53,6 +54,7 @@ async def data_dir(tmp_path: Path) -> Path:
         (["channel", "delete", "github", "--yes"], "1,000"),
         (["dead", "discard", "--all", "--yes"], "1,000"),
         (["index"], "1,200"),
+        (["backup", "copy"], "1"),
     ],
     ids=" ".join,
 )
@@ -63,6 +65,7 @@ async def test_how_far_it_is_until_somebody_interrupts(
     environment = {"RELAY_SERVER_DATA_DIR": str(data_dir), "COLUMNS": "80", "TERM": "xterm"}
     process = await asyncio.create_subprocess_exec(
         *[str(SERVER), *command],
+        cwd=data_dir,
         env=clean_environment(environment),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
