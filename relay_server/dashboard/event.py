@@ -69,11 +69,12 @@ async def show(request: web.Request, visitor: Visitor) -> web.Response:
 
 
 async def neighbour(request: web.Request, visitor: Visitor) -> web.Response:
-    """`GET /events/{id}/older`, `…/newer`: the next one of its channel."""
+    """`GET /events/{id}/older`, `…/newer`: the next of its channel, or `?of=conversation`."""
     found = await show_event(visitor.who, request.match_info["id"])
     older = request.match_info["which"] == "older"
     query = EventQuery(
         channel=found.channel,
+        key=found.key if request.query.get("of") == "conversation" else "",
         limit=1,
         before=found.sequence if older else 0,
         after=None if older else found.sequence,

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.test_pages import send
-from tests.support.chatwoot import fixture
+from tests.support.chatwoot import fixture, message
 from tests.support.relay import Relay
 from tests.support.senders import request
 from tests.support.target import BROKEN, Target, always
@@ -192,12 +192,12 @@ async def test_an_event_is_pinned_and_copied_as_a_script(relay: Relay, page: Pag
 
 
 async def test_neighbours_are_a_key_away(relay: Relay, page: Page) -> None:
-    first, second = [await send(relay, b'{"event": "a"}') for _ in range(2)]
+    bodies = [message(relay.send_token, conversation, 1) for conversation in (7, 8, 7)]
+    first, other, last = [(await relay.send(body)).json["id"] for body in bodies]
     await page.goto(f"{relay.url}/events/{first}")
-    await page.keyboard.press("j")
-    await page.wait_for_url(f"{relay.url}/events/{second}")
-    await page.keyboard.press("k")
-    await page.wait_for_url(f"{relay.url}/events/{first}")
+    for key, event in (("j", other), ("k", first), ("]", last), ("[", first)):
+        await page.keyboard.press(key)
+        await page.wait_for_url(f"{relay.url}/events/{event}")
 
 
 async def test_a_token_and_an_invitation_are_shown_once_and_revoked(

@@ -54,6 +54,8 @@ const KEYS = [
   ["D", _("rows closer together, or as they were"), toggleDensity],
   [".", _("show what is new"), () => one(".pill:not([hidden])")?.click()],
   ["p", _("pause, or go on"), togglePause],
+  ["[", _("on an event: the one before in its conversation"), press("[")],
+  ["]", _("on an event: the next in its conversation"), press("]")],
   ["/", _("search"), press("/")],
   ["r", _("replay to me"), press("r")],
   ["R", _("replay to another"), press("R")],
