@@ -29,7 +29,7 @@ import relay_client.chatwoot
 import relay_client.chatwoot.testing
 import relay_client.cli
 import relay_protocol
-import relay_server.cli
+import relay_server.cli.whole
 import relay_terminal
 from relay_client.chatwoot.answering import REASONS
 from relay_client.chatwoot.metrics import Metrics as BotMetrics
@@ -337,8 +337,8 @@ def _short(number: float) -> str:
     return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
-SERVER: Any = made(relay_server.cli.app)
-CLIENT: Any = made(relay_client.cli.app)
+SERVER: Any = made(relay_server.cli.whole.app)
+CLIENT: Any = made(relay_client.cli.whole())
 MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "server_settings": lambda: _settings(
         ServerSettings, "RELAY_SERVER_", SERVER, SERVER.commands["serve"]

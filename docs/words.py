@@ -29,7 +29,7 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
 
 import relay_client.cli
-import relay_server.cli
+import relay_server.cli.whole
 from relay_protocol.text import LIBRARIES_WORDS
 from relay_server.dashboard.assets import sentences
 from relay_server.dashboard.rendering import FOLDER, templates
@@ -115,7 +115,7 @@ def messages() -> frozenset[str | tuple[str, str]]:
     for file in modules():
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             found |= set(_written(node))
-    for app in (relay_client.cli.app, relay_server.cli.app):
+    for app in (relay_client.cli.whole(), relay_server.cli.whole.app):
         found |= set(_helps(made(app)))
     found |= {*LIBRARIES_WORDS.values(), *TYPERS_WORDS.values()}
     found |= set(retold_templates())

@@ -7,6 +7,7 @@ others.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import getpass
 import json
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_client import __version__, commands, saved_login
+from relay_client import __version__, saved_login
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import (
     CaFile,
@@ -51,7 +52,19 @@ app = App("Brings the webhooks of a relay to the machine you develop on.", compl
 
 def main() -> None:
     """Run a command."""
-    run_program("relay-client", app, _status_of)
+    run_program("relay-client", app if sys.argv[1:2] == ["connect"] else whole(), _status_of)
+
+
+@functools.cache
+def whole() -> App:
+    """The program with every command; a client that runs for days keeps no other in memory."""
+    from relay_client import commands
+
+    # As they are listed.
+    app.registered_commands[3:3] = commands.app.registered_commands
+    app.registered_groups += commands.app.registered_groups
+    add_completion(app, "relay-client")
+    return app
 
 
 def _status_of(error: RelayError) -> int:
@@ -257,12 +270,6 @@ def doctor(
     from relay_client.doctor import run_doctor
 
     raise typer.Exit(run(run_doctor(*_with_targets(ctx, **ctx.params), as_json=as_json)))
-
-
-# As they are listed.
-app.registered_commands[3:3] = commands.app.registered_commands
-app.registered_groups += commands.app.registered_groups
-add_completion(app, "relay-client")
 
 
 def _with_targets(

@@ -139,8 +139,8 @@ def import_all() -> None:
         for module in pkgutil.walk_packages(path, f"{package}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    for package in ("relay_server", "relay_client"):
-        made(importlib.import_module(f"{package}.cli").app)
+    made(importlib.import_module("relay_server.cli.whole").app)
+    made(importlib.import_module("relay_client.cli").whole())
 
 
 def _serve(asking: socket.socket) -> list[str]:

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from relay_client.cli import app as client_app
-from relay_server.cli import app as server_app
+from relay_client.cli import whole as client
+from relay_server.cli.whole import app as server
 from relay_server.wheel import PACKAGES
 from relay_terminal.usage import Commands, made
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {
-    "relay-server": made(server_app),
-    "relay-client": made(client_app),
+    "relay-server": made(server),
+    "relay-client": made(client()),
 }
 NAMED = re.compile(r"\b(relay-server|relay-client)((?: +(?:[A-Za-z0-9_:/.=…-]+))+)")
 SAID = re.compile(r"`[^`\n]+`|^ *(?:\$ )?(?:\S*/)?relay-(?:server|client) .*$", re.MULTILINE)

@@ -89,7 +89,9 @@ def test_logout_forgets(tmp_path: Path, told: Console) -> None:
     env = {"RELAY_CLIENT_CONFIG_DIR": str(tmp_path)}
 
     for _ in range(2):
-        CliRunner().invoke(cli.app, ["logout", "--json"], obj=told, env=env, catch_exceptions=False)
+        CliRunner().invoke(
+            cli.whole(), ["logout", "--json"], obj=told, env=env, catch_exceptions=False
+        )
 
     assert [json.loads(line) for line in printed(told).splitlines()] == [
         {"logged_out": True},

@@ -8,8 +8,11 @@ from typing import Any, cast
 
 import msgspec
 
-from relay_server import cli
+from relay_server.cli import channels as channel_commands
+from relay_server.cli import events as event_commands
 from relay_server.cli import host, status
+from relay_server.cli import replays as replay_commands
+from relay_server.cli import subscriptions as subscription_commands
 from relay_server.configs import (
     ChannelConfig,
     ForwardConfig,
@@ -217,14 +220,14 @@ INIT: Json = {
 
 
 RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
-    "event": (cli.events.show_event, EVENT),
-    "events": (cli.events.show_events, {"events": [EVENT], "older": None}),
+    "event": (event_commands.show_event, EVENT),
+    "events": (event_commands.show_events, {"events": [EVENT], "older": None}),
     "status": (status.show_status, STATUS),
-    "subscriptions": (cli.subscriptions.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
-    "channels": (cli.channels.show_channels, {"channels": [CHANNEL]}),
-    "channel": (cli.channels.show_channel, CHANNEL),
-    "tokens": (cli.channels.show_tokens, {"tokens": [TOKEN]}),
-    "new token": (cli.channels.show_new_token, TOKEN | {"token": "rly_x"}),
+    "subscriptions": (subscription_commands.show_subscriptions, {"subscriptions": [SUBSCRIPTION]}),
+    "channels": (channel_commands.show_channels, {"channels": [CHANNEL]}),
+    "channel": (channel_commands.show_channel, CHANNEL),
+    "tokens": (channel_commands.show_tokens, {"tokens": [TOKEN]}),
+    "new token": (channel_commands.show_new_token, TOKEN | {"token": "rly_x"}),
     "restore": (
         host.show_restore,
         {
@@ -238,16 +241,19 @@ RESULTS: dict[str, tuple[Callable[[Json], None], Json]] = {
     ),
     "backup": (host.show_backup, {"file": "/backups/relay.db", "body_keys": ["0f"]}),
     "init": (host.show_init, INIT),
-    "subscription": (cli.subscriptions.show_subscription, SUBSCRIPTION),
-    "paused": (cli.subscriptions.show_paused, SUBSCRIPTION | {"paused": "410"}),
-    "forwards": (cli.subscriptions.show_forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
-    "forward": (cli.subscriptions.show_forward, FORWARD | {"connected": False}),
-    "begun": (cli.replays.show_begun, {"running": False, "replays": [REPLAY | {"paused": "410"}]}),
-    "replays": (cli.replays.show_replays, {"replays": [REPLAY]}),
-    "replay": (cli.replays.show_replay, REPLAY),
-    "stopped": (cli.replays.show_stopped, REPLAY),
-    "dead": (cli.replays.show_dead, {"dead": [DEAD]}),
-    "discarded": (cli.replays.show_discarded, {"discarded": 2}),
+    "subscription": (subscription_commands.show_subscription, SUBSCRIPTION),
+    "paused": (subscription_commands.show_paused, SUBSCRIPTION | {"paused": "410"}),
+    "forwards": (subscription_commands.show_forwards, {"forwards": [FORWARD | {"paused": "410"}]}),
+    "forward": (subscription_commands.show_forward, FORWARD | {"connected": False}),
+    "begun": (
+        replay_commands.show_begun,
+        {"running": False, "replays": [REPLAY | {"paused": "410"}]},
+    ),
+    "replays": (replay_commands.show_replays, {"replays": [REPLAY]}),
+    "replay": (replay_commands.show_replay, REPLAY),
+    "stopped": (replay_commands.show_stopped, REPLAY),
+    "dead": (replay_commands.show_dead, {"dead": [DEAD]}),
+    "discarded": (replay_commands.show_discarded, {"discarded": 2}),
 }
 
 

@@ -215,6 +215,17 @@ def test_serving_loads_nothing_to_draw_with_and_commands_can() -> None:
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
+def test_a_server_keeps_no_other_command_in_memory() -> None:
+    load = "import sys; from relay_server.cli import main; sys.argv[1:] = ['serve', '--help']"
+    listing = "import atexit; atexit.register(lambda: print(*sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{load}; {listing}; main()"], capture_output=True, text=True
+    )
+    assert "--public-url" in done.stdout
+    loaded = {name for name in done.stdout.split() if name.startswith("relay_server.cli.")}
+    assert loaded.isdisjoint(f"relay_server.cli.{name}" for name in ("whole", "events", "channels"))
+
+
 def test_settings_that_are_wrong_end_with_2(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_SERVER_PROT", "1")
     for arguments in (("status",), ("serve",), ("init",), ("health",)):

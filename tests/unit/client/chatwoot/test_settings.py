@@ -83,7 +83,7 @@ def test_nothing_is_erased_from_a_ledger_that_is_not_there(
     """As in another folder than the bot's: whoever was asked to erase it must not think it done."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NothingFound, match="no ledger at"):
-        CliRunner().invoke(cli.app, ["bot", "forget", "2", "1187"], catch_exceptions=False)
+        CliRunner().invoke(cli.whole(), ["bot", "forget", "2", "1187"], catch_exceptions=False)
     assert not list(tmp_path.iterdir())
 
 
