@@ -72,10 +72,10 @@ async def find_answered(trial: Trial) -> None:
 
 
 async def check_gapless(trial: Trial) -> None:
-    """Each is stored once, and nothing is between them."""
+    """Each is stored once, and nothing is between them; a server that dies may keep its answer."""
     sequences = [event["sequence"] for event in await trial.relay.events()]
     assert sequences == list(range(len(sequences), 0, -1))
-    assert len(sequences) == len(trial.ledger.accepted)
+    assert len(trial.ledger.accepted) <= len(sequences) <= len(trial.ledger.said)
 
 
 async def test_killed_and_started_again(primary: Cluster, opening: Opening, judged: Judged) -> None:
