@@ -1,6 +1,6 @@
 """What pages are made of, side by side in both themes: what a contributor looks at first.
 
-The parts are drawn by the templates' own macros. Marks are those of the sprite and states those
+The parts are drawn by the templates' own macros. Marks are those of the sheet and states those
 that rows know, so that a new one shows here by itself.
 """
 
