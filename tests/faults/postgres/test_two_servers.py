@@ -35,7 +35,10 @@ BACK_S = 5.0  # until a client of a server that died is served by another
 FORWARDS = 20
 FORWARDED_S = 17.0  # until another one runs its forwards
 DUPLICATES = 0.01  # of a rolling upgrade, at the most
-SLOWLY: Constant = ("relay_server.store.postgres.appending", "APPEND_S", LONG_S)
+SLOWLY: list[Constant] = [
+    ("relay_server.store.postgres.appending", "APPEND_S", LONG_S),
+    ("relay_server.store.postgres.store", "TELL_S", LONG_S),
+]
 # A version to come, which has added to the tables what the one before does not know.
 NEXT_VERSION = """
 import sys
@@ -78,7 +81,7 @@ def pairing(tmp_path: Path, rng: Random) -> Pairing:
         first, second = (Relay(tmp_path / name, **settings) for name in "ab")
         for relay in (first, second):
             relay.folder.mkdir()
-            relay.constants = [] if away else [SLOWLY]
+            relay.constants = [] if away else SLOWLY
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(running(first))
             stack.enter_context(ending(second.processes))
