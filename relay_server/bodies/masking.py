@@ -2,12 +2,14 @@
 
 A mask is a JSON pointer in which `*` stands for any one step, and `**` for any number of them. What
 is delivered is never masked. A body that is no JSON has no fields, so nothing of it is masked; of
-one that is too large to be looked at nothing is shown.
+one that is too large to be looked at nothing is shown. Who edits a masked body sends what was
+masked as it was.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -37,6 +39,24 @@ def masked(body: bytes, masks: Sequence[str]) -> bytes:
         return f'"{MASK}"'.encode()
 
 
+def unmasked(body: bytes, was: bytes, masks: Sequence[str]) -> bytes:
+    """A body that was shown masked and perhaps changed, with its masked values of before.
+
+    What still says `•••` where a mask leads is as it was; where nothing was changed, so is
+    every byte.
+    """
+    if not masks or not was:
+        return body
+    if body == masked(was, masks):
+        return was
+    try:
+        value = parse(body)
+        meant = _restored(value, parse(was), {_steps(mask) for mask in masks})
+        return body if meant is value else _text(meant).encode()
+    except (BadJson, RecursionError):
+        return body
+
+
 def masked_event(event: Event, masks: Sequence[str]) -> Event:
     """An event with its body as it is shown."""
     if not masks:
@@ -50,19 +70,41 @@ def _steps(mask: str) -> Steps:
 
 def _shown(value: Json, left: Iterable[Steps]) -> Json:
     """A value without what these lead to from here; itself where that is nothing."""
-    open_ = set(left)
-    # `**` stands for no step, too.
-    open_ |= {steps[1:] for steps in open_ if steps and steps[0] == ANY_NUMBER}
+    open_ = _open(left)
     if () in open_:
         return MASK if is_masked(value) else value
-    pairs, changed = list[tuple[str, Json]](), False
-    for name, inner in children(value):
-        shown = _shown(inner, _behind(open_, name))
-        changed |= shown is not inner
-        pairs.append((name, shown))
-    if not changed:
+    return _with(value, [_shown(inner, _behind(open_, name)) for name, inner in children(value)])
+
+
+def _restored(value: Json, was: Json, left: Iterable[Steps]) -> Json:
+    """A value with what was shown masked in it as it was; itself where that is nothing."""
+    open_ = _open(left)
+    if () in open_:
+        return was if value == MASK else value
+    known = defaultdict[str, list[Json]](list)
+    for name, inner in children(was):
+        known[name].append(inner)
+    inside = [
+        _restored(inner, known[name].pop(0), _behind(open_, name)) if known[name] else inner
+        for name, inner in children(value)
+    ]
+    return _with(value, inside)
+
+
+def _open(left: Iterable[Steps]) -> set[Steps]:
+    """With those that lead on from here as well: `**` stands for no step, too."""
+    steps = set(left)
+    return steps | {one[1:] for one in steps if one and one[0] == ANY_NUMBER}
+
+
+def _with(value: Json, inside: Sequence[Json]) -> Json:
+    """A value with others inside; itself if they are the same ones."""
+    pairs = list(children(value))
+    if all(new is old for new, (_, old) in zip(inside, pairs, strict=True)):
         return value
-    return Object(pairs) if isinstance(value, Object) else [shown for _, shown in pairs]
+    if isinstance(value, Object):
+        return Object([(name, new) for new, (name, _) in zip(inside, pairs, strict=True)])
+    return list(inside)
 
 
 def _behind(steps: Iterable[Steps], name: str) -> Iterable[Steps]:

@@ -20,6 +20,7 @@ from relay_http.outgoing import EDITED_FROM, RequestRefused, compose
 from relay_http.target import Target
 from relay_protocol.limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS
 from relay_protocol.values import HOP_BY_HOP, Delivery, EventHead, HeaderList, RequestHead
+from relay_server.bodies.masking import unmasked
 from relay_server.bodies.tree import MASK
 from relay_server.channels import identify
 from relay_server.errors import BodyTooLarge, InvalidValue, Unauthorized
@@ -201,7 +202,8 @@ def _made(
 ) -> NewEvent:
     """The event, checked as it will be when it is sent."""
     now = who.now()
-    body = body if new.body_base64 is None else _decoded(new.body_base64)
+    if new.body_base64 is not None:
+        body = unmasked(_decoded(new.body_base64), body, channel.config.mask)
     if len(body) > (limit := who.body_limit(channel)):
         raise BodyTooLarge(limit)
     headers = was.headers if new.headers is None else tuple(_unmasked(new.headers, was.headers))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server.bodies.masking import MAX_BODY_BYTES, masked
+from relay_server.bodies.masking import MAX_BODY_BYTES, masked, unmasked
 from relay_server.bodies.tree import MASK
 from relay_server.filters.language import EVERYTHING
 from relay_server.live.rendering import render
@@ -70,6 +70,30 @@ def test_where_a_mask_leads_to_nothing_a_body_is_as_it_came(value: object) -> No
 )
 def test_what_is_no_json_or_large(body: bytes, shown: bytes) -> None:
     assert masked(body, ("/a/a",)) == shown
+
+
+@given(value=VALUES, mask=st.sampled_from(["/**", "/*", "/**/a", "/0/*"]))
+def test_what_is_shown_masked_is_sent_as_it_was(value: object, mask: str) -> None:
+    body = json.dumps({"a": value, "b": [value], "c": "as it is"}, indent=1).encode()
+    shown = masked(body, (mask,))
+    assert unmasked(shown, body, (mask,)) is body
+    changed = shown.replace(b"as it is", b"as it is now")
+    meant = json.dumps({"a": value, "b": [value], "c": "as it is now"}).encode()
+    if b"as it is" in shown:  # else that is masked, too
+        assert json.loads(unmasked(changed, body, (mask,))) == json.loads(meant)
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ({"a": MASK, "c": MASK}, {"a": "secret", "c": MASK}),  # there is no mask for this one
+        ({"a": "other"}, {"a": "other"}),
+        ({"b": {"a": MASK}}, {"b": {"a": MASK}}),  # nothing was there
+    ],
+)
+def test_only_what_was_masked_is_put_back(sent: Any, meant: Any) -> None:
+    was = b'{"a": "secret", "c": 1}'
+    assert json.loads(unmasked(json.dumps(sent).encode(), was, ("/**/a",))) == meant
 
 
 async def test_nobody_is_shown_it(served: Served, admin: Asking) -> None:
