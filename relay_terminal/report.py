@@ -12,10 +12,20 @@ from relay_protocol.text import harmless
 from relay_terminal.console import Console
 from relay_terminal.layout import Colour, padded, wrapped
 from relay_terminal.retold import told
-from relay_terminal.words import _
+from relay_terminal.words import N_, _
 
 _MARK_CELLS, _NAME_CELLS = 8, 15
 _TEXT_CHARS = 1_000  # of a detail or a hint that are shown
+
+# What is looked at, as people read it: JSON has the same in English, with `_` for a space.
+NAMES = {N_("configuration"), N_("relay"), N_("version"), N_("token"), N_("feed"), N_("clocks")}
+NAMES |= {N_("connections"), N_("status"), N_("channel"), N_("subscription"), N_("doctor")}
+NAMES |= {N_("canary channel"), N_("websocket"), N_("ingest"), N_("delivery"), N_("target")}
+NAMES |= {N_("result"), N_("clean-up"), N_("server"), N_("store"), N_("canary"), N_("chatwoot")}
+NAMES |= {N_("public url"), N_("dns"), N_("reachable"), N_("slow"), N_("private"), N_("alias")}
+NAMES |= {N_("installed"), N_("double"), N_("token in url"), N_("secret"), N_("log only")}
+NAMES |= {N_("old secrets"), N_("events"), N_("inbox"), N_("keep pending"), N_("bot token")}
+NAMES |= {N_("traffic"), N_("refused"), N_("loop"), N_("paused"), N_("twice")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,8 @@ class Report:
             return
         word, colour = _mark(step)
         mark = self._console.paint(padded(word, _MARK_CELLS), colour)
-        self._column(f"{mark}{padded(step.name, _NAME_CELLS)}", step.detail)
+        name = _(step.name.replace("_", " "))
+        self._column(f"{mark}{padded(name, _NAME_CELLS)}", step.detail)
         if step.hint:
             self._column(" " * (_MARK_CELLS + _NAME_CELLS), f"-> {step.hint}")
 
