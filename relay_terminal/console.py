@@ -65,16 +65,17 @@ class Console:
             hanging = _HANGING_CELLS if GAP in text.strip() else 0
             self.line("\n".join(wrapped(text, self.cells, hanging)))
 
-    def table(self, rows: Sequence[Sequence[str]]) -> None:
-        """Write a table, the first row of which is its heading; nothing where that is all."""
+    def table(self, rows: Sequence[Sequence[str]], *, cut: bool = False) -> list[str]:
+        """Lines of a table, as `layout.table` has them; none where there is a heading alone."""
         if len(rows) < 2:
-            return
+            return []
         heading = [self.paint(cell, Colour.BOLD) for cell in rows[0]]
-        self._lines(table([heading, *rows[1:]], self.cells))
+        return table([heading, *rows[1:]], self.cells, cut=cut)
 
     def pairs(self, named: Iterable[tuple[str, str]]) -> None:
         """Write names and what they stand for."""
-        self._lines(pairs(named, self.cells))
+        if lines := pairs(named, self.cells):
+            self.line("\n".join(lines))
 
     def note(self, text: str) -> None:
         """Write a line to people, beside the output; lost where there is nobody to tell."""
@@ -85,10 +86,6 @@ class Console:
     def paint(self, text: str, colour: Colour) -> str:
         """Colour a text, where there are colours."""
         return Painted(f"\x1b[{colour}m{text}\x1b[0m") if self.colour else text
-
-    def _lines(self, lines: Sequence[str]) -> None:
-        if lines:
-            self.line("\n".join(lines))
 
 
 if sys.platform == "win32":

@@ -10,7 +10,7 @@ from relay_client import __version__
 from relay_client.commands.subscriptions import state_of
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
-from relay_terminal.layout import Colour, duration, pairs, table, when
+from relay_terminal.layout import Colour, duration, pairs, when
 from relay_terminal.usage import App
 from relay_terminal.words import _, counted, plural
 
@@ -81,7 +81,7 @@ async def channels(given: Given) -> None:
             url = given.api.url + one.webhook_path
             yield harmless(one.name), harmless(url), harmless(proof), f"{one.retention_days:g} d"
 
-    given.show(answer.whole, lambda: table([*rows()], given.console.cells))
+    given.show(answer.whole, lambda: given.console.table([*rows()]))
 
 
 @app.command()
@@ -102,7 +102,7 @@ def _sources(given: Given) -> list[str]:
         if source != "default":
             shown = ", ".join(value) if isinstance(value, list) else str(value)
             rows.append((name, harmless(shown), _(str(source))))
-    return ["", *table(rows, given.console.cells)] if len(rows) > 1 else []
+    return ["", *given.console.table(rows)] if len(rows) > 1 else []
 
 
 def _status_lines(given: Given, found: Status) -> list[str]:
@@ -121,8 +121,8 @@ def _status_lines(given: Given, found: Status) -> list[str]:
             row = tuple(given.console.paint(cell, Colour.BAD) for cell in row)
         rows.append(row)
     forgotten = [_forgotten(one) for one in found.subscriptions if one.away_long and one.own]
-    cells = given.console.cells
-    lines = [up, "", *table(channels, cells), "", *table(rows, cells), *forgotten]
+    table = given.console.table
+    lines = [up, "", *table(channels), "", *table(rows), *forgotten]
     return [*lines, *_sources(given)]
 
 

@@ -13,7 +13,7 @@ from relay_client.commands.nouns import Listing
 from relay_client.errors import NothingFound, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
-from relay_terminal.layout import Colour, table, when, zone
+from relay_terminal.layout import Colour, when, zone
 from relay_terminal.retold import retold
 from relay_terminal.usage import App
 from relay_terminal.words import _
@@ -63,7 +63,7 @@ async def list_dead(
             what = harmless(one.kind) or "-", harmless(one.key) or "-"
             why_so = str(one.attempts), harmless(retold(one.reason))
             rows.append((short_id(one.id), when(one.ended_at), *what, *why_so))
-        yield from table(rows, given.console.cells)
+        yield from given.console.table(rows)
         yield _("To deliver them once more: relay-client replay --dead")
 
     given.show(answer.whole, lines)
@@ -147,7 +147,7 @@ async def list_pins(given: Given, channel: Channel = None) -> None:
         for one in answer.read().pins:
             what = harmless(one.kind or one.method)
             rows.append((harmless(f"@{one.name}"), short_id(one.id), harmless(one.channel), what))
-        yield from table(rows, given.console.cells) if rows[1:] else [_("Nothing is pinned.")]
+        yield from given.console.table(rows) if rows[1:] else [_("Nothing is pinned.")]
 
     given.show(answer.whole, lines)
 

@@ -77,7 +77,7 @@ async def list_events(
 
         rows = [msgspec.convert(row, Row) for row in found]
         if rows:
-            yield from list_lines(rows, mine, given.console.cells)
+            yield from list_lines(rows, mine, given.console)
         elif older is None:
             yield _("No event matches.") if query["q"] else _("Nothing came in.")
         if older is not None:
@@ -91,7 +91,7 @@ async def list_events(
 async def show_event(given: Given, event: Event, channel: Channel = None) -> None:
     """Show an event whole: head, body and every attempt."""
     answer = await given.api.event(await event_of(given, event))
-    given.show(answer.whole, lambda: whole_lines(answer.read(), given.console.cells))
+    given.show(answer.whole, lambda: whole_lines(answer.read(), given.console))
 
 
 @app.command("follow", cls=Filtering)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from relay_protocol.text import harmless, short_id
 from relay_terminal import states
-from relay_terminal.layout import padded, table, when, zone
+from relay_terminal.console import Console
+from relay_terminal.layout import padded, when, zone
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
@@ -53,19 +54,19 @@ def says_of(event: Event) -> str:
     return note + harmless(facts.says, SAYS_CHARS)
 
 
-def list_lines(events: Sequence[Event], name: str, cells: int) -> list[str]:
-    """Events as a table; `name` says whose delivery is shown, `cells` how wide the screen is.
+def list_lines(events: Sequence[Event], name: str, console: Console) -> list[str]:
+    """Events as a table; `name` says whose delivery is shown.
 
     Where there is less room, less is said of each.
     """
-    shown: Sequence[int] = range(7)
+    cells, shown = console.cells, tuple(range(7))
     for least, fewer in ((WIDEST_CELLS, (0, 1, 2, 3, 5, 6)), (WIDE_CELLS, (0, 1, 2, 3, 5))):
         shown = fewer if cells and cells < least else shown
     if cells and cells < MEDIUM_CELLS:
         shown = (0, 1, 2, 5)
     rows = [_heading(), *(_columns_of(event, name, cells) for event in events)]
     says = shown[-1] == len(rows[0]) - 1
-    return table([tuple(row[at] for at in shown) for row in rows], cells, cut=says)
+    return console.table([tuple(row[at] for at in shown) for row in rows], cut=says)
 
 
 def followed_line(event: Event, cells: int) -> str:

@@ -10,7 +10,7 @@ import typer
 from relay_client.commands.nouns import Listing
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
-from relay_terminal.layout import duration, table, when
+from relay_terminal.layout import duration, when
 from relay_terminal.usage import App
 from relay_terminal.words import _, counted, plural
 
@@ -39,7 +39,7 @@ async def list_replays(
         found = answer.read().replays
         heading = _("REPLAY"), _("CHANNEL"), _("SUBSCRIPTION"), _("STATE"), _("DONE")
         rows = [(*heading, _("DELIVERED"), _("DEAD"), ""), *map(_replay_row, found)]
-        return table(rows, given.console.cells) if found else [_("There is no replay.")]
+        return given.console.table(rows) if found else [_("There is no replay.")]
 
     given.show(answer.whole, lines)
 

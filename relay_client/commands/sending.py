@@ -21,7 +21,7 @@ from relay_client.errors import (
 )
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
-from relay_terminal.layout import pairs, table
+from relay_terminal.layout import pairs
 from relay_terminal.retold import retold
 from relay_terminal.usage import App
 from relay_terminal.words import _
@@ -120,7 +120,7 @@ def _list_samples(given: Given) -> None:
 
     known = samples.kinds()
     rows = [("SAMPLE", _("KIND")), *known.items()]
-    given.show({"samples": known}, lambda: table(rows, given.console.cells))
+    given.show({"samples": known}, lambda: given.console.table(rows))
 
 
 async def _webhook(given: Given, what: str) -> Webhook:

@@ -11,7 +11,7 @@ from relay_client.commands.meant import NAMED_HELP, channel_of, name_of
 from relay_client.commands.nouns import Listing
 from relay_client.options import Given, Name, asking
 from relay_protocol.text import harmless
-from relay_terminal.layout import duration, table, when, zoned
+from relay_terminal.layout import duration, when, zoned
 from relay_terminal.program import confirmed
 from relay_terminal.retold import retold
 from relay_terminal.usage import App
@@ -89,7 +89,7 @@ async def list_subscriptions(
     def lines() -> list[str]:
         heading = _("CHANNEL"), _("SUBSCRIPTION"), _("STATE"), _("WAITING"), zoned(_("OLDEST"))
         rows = [heading, *map(_row, found)]
-        return table(rows, given.console.cells) if found else [_("None is yours.")]
+        return given.console.table(rows) if found else [_("None is yours.")]
 
     given.show({"subscriptions": whole}, lines)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from relay_protocol.text import harmless, short_id
 from relay_terminal import states
-from relay_terminal.layout import pairs, table, when, zoned
+from relay_terminal.console import Console
+from relay_terminal.layout import pairs, when, zoned
 from relay_terminal.retold import retold
 from relay_terminal.words import _
 
@@ -18,8 +19,8 @@ MAX_BODY_LINES = 200  # of a body that is shown; `events save` has the rest
 WHOLE_CHARS = 100_000  # of a line of head or body that is shown
 
 
-def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
-    """All of it; `cells` is the width of the screen."""
+def whole_lines(event: EventWhole, console: Console) -> Iterator[str]:
+    """All of it."""
     facts = [
         (_("event"), harmless(event.id)),
         (
@@ -44,7 +45,7 @@ def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
         ),
         (_("body"), "" if event.kept else _("not kept once everybody had it")),
     ]
-    yield from pairs([(name, value) for name, value in facts if value], cells)
+    yield from pairs([(name, value) for name, value in facts if value], console.cells)
     yield ""
     yield from (harmless(f"{name}: {value}", WHOLE_CHARS) for name, value in event.headers)
     yield ""
@@ -52,7 +53,7 @@ def whole_lines(event: EventWhole, cells: int) -> Iterator[str]:
     if event.attempts:
         yield ""
         heading = _("SUBSCRIPTION"), _("ATTEMPT"), zoned(_("BEGAN")), _("TOOK"), _("OUTCOME")
-        yield from table([heading, *map(_attempt_row, event.attempts)], cells)
+        yield from console.table([heading, *map(_attempt_row, event.attempts)])
     open_ones = [one for one in event.deliveries if one.state != "delivered"]
     if open_ones:
         yield ""

@@ -32,8 +32,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     shown = [[plain(cell) for cell in row] for row in rows]
     if shown:
         console = Console.of_process()
-        console.table([[column.upper() for column in columns], *shown])
-        console.line("")
+        heading = [column.upper() for column in columns]
+        console.say(*console.table([heading, *shown]), "")
 
 
 def alarm(value: object) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from relay_client.answers import EventWhole
 from relay_client.commands.whole import whole_lines
+from relay_terminal.console import Console
 
 
 @pytest.mark.parametrize(
@@ -17,4 +20,5 @@ from relay_client.commands.whole import whole_lines
     ],
 )
 def test_a_body_is_shown_indented_or_as_it_is(body: str, shown: str) -> None:
-    assert shown in list(whole_lines(EventWhole(id="evt_1", body=body), 80))
+    console = Console(io.StringIO(), io.StringIO(), cells=80)
+    assert shown in list(whole_lines(EventWhole(id="evt_1", body=body), console))

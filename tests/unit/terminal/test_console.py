@@ -43,10 +43,16 @@ def test_prose_is_broken_and_what_programs_read_is_not() -> None:
     console = Console(io.StringIO(), io.StringIO(), cells=10)
     console.say("one two three")
     console.line('{"a": "one two three"}')
-    console.table([("A", "B")])
 
     assert isinstance(console.out, io.StringIO)
     assert console.out.getvalue() == 'one two\nthree\n{"a": "one two three"}\n'
+
+
+def test_a_table_has_a_bold_heading_and_is_nothing_without_rows() -> None:
+    console = Console(io.StringIO(), io.StringIO(), colour=True)
+
+    assert console.table([("A", "B"), ("1", "2")]) == ["\x1b[1mA\x1b[0m  \x1b[1mB\x1b[0m", "1  2"]
+    assert console.table([("A", "B")]) == []
 
 
 @pytest.mark.parametrize(
