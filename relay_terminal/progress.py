@@ -1,10 +1,11 @@
 """How far a long command is: a bar on a terminal, and nothing where nobody looks.
 
-    with progress(_("Copying the store"), total) as reach:
+    with progress(_("Copying the store"), total, _("Interrupted: nothing stays.")) as reach:
         reach(done)
         reach(done, _("2 are retried"))
 
-The bar is on standard error, and goes with the end, however it comes: Ctrl-C leaves a clean screen.
+The bar is on standard error, and goes with the end, however it comes: Ctrl-C leaves a clean screen,
+and what becomes of what was begun is said.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from relay_protocol.text import harmless
+from relay_terminal.console import Console as Streams
 from relay_terminal.layout import shortened, width
 from relay_terminal.words import counted
 
@@ -30,13 +32,25 @@ class Reach(Protocol):
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Reach]:
+def progress(title: str, total: int, interrupted: str) -> Iterator[Reach]:
     """Show how far something is, until it ends.
 
     Args:
         title: What is done.
         total: How many of it there are to do; 0 where nobody knows.
+        interrupted: What becomes of it where Ctrl-C ends it.
     """
+    try:
+        with _bar(title, total) as reach:
+            yield reach
+    except BaseException as exc:
+        if not isinstance(exc, Exception):  # Ctrl-C; a task it reaches as a cancellation
+            Streams.of_process().note(interrupted)
+        raise
+
+
+@contextlib.contextmanager
+def _bar(title: str, total: int) -> Iterator[Reach]:
     if not sys.stderr.isatty():
         yield _unseen
         return

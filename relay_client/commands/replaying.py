@@ -174,19 +174,16 @@ async def _watch(given: Given, number: int, at_most: int) -> None:
     from relay_client import answers
     from relay_terminal.progress import progress
 
-    try:
-        with progress(_("Replay {number}").format(number=number), at_most) as reach:
-            while True:
-                answer = await given.api.ask("GET", f"replays/{number}", answers.Replay)
-                one = answer.read()
-                if one.state != "running":
-                    break
-                reach(int(at_most * one.percent / 100), _note(one))
-                await asyncio.sleep(LOOK_S)
-    except asyncio.CancelledError:
-        text = _("The replay goes on. To end it: relay-client replays stop {number}")
-        given.console.note(text.format(number=number))
-        raise
+    title = _("Replay {number}").format(number=number)
+    goes_on = _("The replay goes on. To end it: relay-client replays stop {number}")
+    with progress(title, at_most, goes_on.format(number=number)) as reach:
+        while True:
+            answer = await given.api.ask("GET", f"replays/{number}", answers.Replay)
+            one = answer.read()
+            if one.state != "running":
+                break
+            reach(int(at_most * one.percent / 100), _note(one))
+            await asyncio.sleep(LOOK_S)
     delivered = plural("{number} event delivered", "{number} events delivered", one.delivered)
     if one.state != "done":
         raise NotDelivered(_("it was stopped: {text}").format(text=delivered))

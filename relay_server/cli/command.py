@@ -74,9 +74,10 @@ def watched(title: str, work: Work, left: Callable[[Json], int]) -> Work:
         import asyncio
 
         total = left(await api.call("GET", "status"))
+        stays = _("The server goes on with it.") if api.running else _("What is done stays.")
         task = asyncio.ensure_future(work(api))
         try:
-            with progress(title, total) as reach:
+            with progress(title, total, stays) as reach:
                 while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
                     reach(max(0, total - left(await api.call("GET", "status"))))
             return await task

@@ -9,22 +9,25 @@ from pathlib import Path
 
 from relay_server.files import size_of
 from relay_terminal.progress import progress
+from relay_terminal.words import N_
 
 LOOK_S = 0.2  # between two looks at the file's size
+NOTHING_HALF_DONE = N_("The store is whole, and nothing half done is left.")
 _MIB = 1_048_576
 
 
 @contextmanager
-def growing(title: str, file: Path, whole: Callable[[], int]) -> Iterator[None]:
+def growing(title: str, file: Path, whole: Callable[[], int], interrupted: str) -> Iterator[None]:
     """Show how much of a file is there, in MiB.
 
     Args:
         title: What is done.
         file: It need not be there yet.
         whole: Its bytes in the end, roughly.
+        interrupted: What becomes of it where Ctrl-C ends it.
     """
     done = threading.Event()
-    with progress(title, max(1, whole() // _MIB)) as reach:
+    with progress(title, max(1, whole() // _MIB), interrupted) as reach:
 
         def look() -> None:
             while not done.wait(LOOK_S):

@@ -10,7 +10,7 @@ import typer
 
 from relay_http.tls import trusting_nobody
 from relay_server.cli.command import Work, ask, command, load_settings
-from relay_server.cli.growing import growing
+from relay_server.cli.growing import NOTHING_HALF_DONE, growing
 from relay_server.cli.options import DataDir, Json, Yes
 from relay_server.cli.status import NotReady, index, show_index, show_status, status
 from relay_server.cli.text import lines, when
@@ -243,7 +243,8 @@ def backup(
         from relay_server.store.opening import store_files
 
         whole = store_files(load_settings(ctx.obj)[0].data_dir)[0]
-        with growing(_("Copying the store, MiB"), file, lambda: size_of(whole)):
+        title, goes_on = _("Copying the store, MiB"), _("The copy is made to its end.")
+        with growing(title, file, lambda: size_of(whole), goes_on):
             return await copy(api)
 
     return shown
@@ -265,7 +266,8 @@ def restore(
     prepare_data_dir(settings.data_dir)
     now = SystemClock().unix_ms()
     copy = store_files(settings.data_dir)[1]
-    with growing(_("Copying the backup, MiB"), copy, lambda: size_of(file)):
+    title = _("Copying the backup, MiB")
+    with growing(title, copy, lambda: size_of(file), _(NOTHING_HALF_DONE)):
         done = restore_store(settings.store_url, settings.data_dir, file.absolute(), now)
     return {
         "file": str(file.absolute()),

@@ -223,7 +223,8 @@ def index() -> Work:
         if not api.running:
             raise NotReady(_("nothing is indexed: the server does not run"))
         found = await _indexed(api)
-        with progress(_("Indexing"), sum(one["newest"] for one in found)) as reach:
+        total, goes_on = sum(one["newest"] for one in found), _("The server goes on with it.")
+        with progress(_("Indexing"), total, goes_on) as reach:
             while any(one["indexed_to"] < one["newest"] for one in found):
                 reach(sum(one["indexed_to"] for one in found))
                 await asyncio.sleep(LOOK_S)

@@ -9,7 +9,7 @@ import typer
 
 from relay_http.files import read_text
 from relay_server.cli.command import command, load_settings
-from relay_server.cli.growing import growing
+from relay_server.cli.growing import NOTHING_HALF_DONE, growing
 from relay_server.cli.options import Json, Yes
 from relay_server.cli.text import lines
 from relay_server.files import size_of
@@ -64,7 +64,8 @@ def rebuild(ctx: typer.Context) -> Json:
     settings, _sources = load_settings(ctx.obj)
     prepare_data_dir(settings.data_dir)
     store, new = store_files(settings.data_dir)
-    with growing(_("Writing the store anew, MiB"), new, lambda: size_of(store)):
+    title = _("Writing the store anew, MiB")
+    with growing(title, new, lambda: size_of(store), _(NOTHING_HALF_DONE)):
         before, after = rebuild_store(settings.store_url, settings.data_dir)
     kept = [str(file) for file in kept_stores(settings.data_dir)]
     return {"bytes_before": before, "bytes_after": after, "kept": kept}
@@ -98,7 +99,8 @@ def copy(
         open_side(to, settings.data_dir, password, target=True) as target,
     ):
         [(total,)] = source.rows("SELECT count(*) FROM events")
-        with progress(_("Copying events"), total) as reach:
+        goes_on = _("The same command goes on with the rest.")
+        with progress(_("Copying events"), total, goes_on) as reach:
             rows = copy_store(source, target, reach, body_keys(settings))
     file = None if settings.secret_key or to == SQLITE else settings.data_dir / FILE_NAME
     if file is not None:

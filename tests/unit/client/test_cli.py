@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from relay_terminal.beginning import INTERRUPTED
 from tests.support.raw_target import OK, make_delivery, raw_target
 from tests.support.waiting import until
-from tests.unit.client.support import TOKEN, fake_relay
+from tests.unit.client.support import REPLAY, TOKEN, fake_relay
 
 ROOT = Path(__file__).parents[3]
 MAIN = "from relay_client.cli import main; main()"
@@ -82,6 +83,24 @@ async def test_exit_statuses(
     assert got == status
     assert words in out + err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+@pytest.mark.slow
+async def test_who_waits_no_longer_for_a_replay_is_told_that_it_goes_on(
+    environment: dict[str, str],
+) -> None:
+    async with fake_relay() as relay:
+        look = "GET /api/v1/replays/3"
+        relay.answers[look] = REPLAY
+        access = ("--url", relay.url, "--token", TOKEN)
+        process = await start(environment, "replay", "evt_1", "--wait", *access)
+        await until(lambda: look in [call for call, _ in relay.asked])
+        process.send_signal(signal.SIGINT)
+        _out, err = await process.communicate()
+
+    assert process.returncode == INTERRUPTED
+    assert err.decode() == "The replay goes on. To end it: relay-client replays stop 3\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from relay_server.store.sqlite.database import APPLICATION_ID
 from relay_terminal.beginning import INTERRUPTED
 from tests.support.processes import SERVER, clean_environment
 
@@ -44,27 +45,31 @@ async def data_dir(tmp_path: Path) -> Path:
     await runner.setup()
     (tmp_path / "relay.db").touch()
     (tmp_path / "copy").write_bytes(bytes(1 << 20))
+    head = b"SQLite format 3\0".ljust(68, b"\0") + APPLICATION_ID.to_bytes(4, "big")
+    with (tmp_path / "backup").open("wb") as backup:
+        backup.write(head)
+        backup.truncate(8 << 30)  # it has holes alone, and takes no room
     await web.UnixSite(runner, str(tmp_path / "control.sock")).start()
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("command", "most"),
+    ("command", "most", "said"),
     [
-        (["channel", "delete", "github", "--yes"], "1,000"),
-        (["dead", "discard", "--all", "--yes"], "1,000"),
-        (["index"], "1,200"),
-        (["backup", "copy"], "1"),
+        ("channel delete github --yes", "1,000", "The server goes on with it."),
+        ("dead discard --all --yes", "1,000", "The server goes on with it."),
+        ("index", "1,200", "The server goes on with it."),
+        ("backup copy", "1", "The copy is made to its end."),
+        ("restore backup --yes", "8,192", "The store is whole, and nothing half done is left."),
     ],
-    ids=" ".join,
 )
 async def test_how_far_it_is_until_somebody_interrupts(
-    data_dir: Path, command: list[str], most: str
+    data_dir: Path, command: str, most: str, said: str
 ) -> None:
     master, slave = pty.openpty()
     environment = {"RELAY_SERVER_DATA_DIR": str(data_dir), "COLUMNS": "80", "TERM": "xterm"}
     process = await asyncio.create_subprocess_exec(
-        *[str(SERVER), *command],
+        *[str(SERVER), *command.split()],
         cwd=data_dir,
         env=clean_environment(environment),
         stdin=asyncio.subprocess.DEVNULL,
@@ -79,6 +84,8 @@ async def test_how_far_it_is_until_somebody_interrupts(
     assert await process.wait() == INTERRUPTED
     assert b"\x1b[?25h" in seen, "the cursor is there again"
     assert b"Traceback" not in seen
+    assert said in seen.decode()
+    assert [file.name for file in data_dir.glob("relay.db*")] == ["relay.db"]
 
 
 def until_shown(terminal: int, pattern: re.Pattern[str]) -> bytes:

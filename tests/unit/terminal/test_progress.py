@@ -18,7 +18,7 @@ CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PROGRAM = """
 import sys
 from relay_terminal.progress import progress
-with progress("Copying \x1b[2J", 12_000) as reach:
+with progress("Copying \x1b[2J", 12_000, "It goes on.") as reach:
     reach(6_000, "2 are retried, and {many}")
     {then}
 print("rich.progress" in sys.modules)
@@ -61,9 +61,11 @@ def test_a_bar_says_how_far_it_is(columns: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such terminals")
-def test_an_interrupted_one_leaves_the_cursor() -> None:
-    seen, _ = run("raise KeyboardInterrupt", 80)
+@pytest.mark.parametrize(("error", "says"), [("KeyboardInterrupt", True), ("OSError", False)])
+def test_an_interrupted_one_leaves_the_cursor_and_says_what_stays(error: str, says: bool) -> None:
+    seen, _ = run(f"raise {error}", 80)
     assert b"\x1b[?25h" in seen
+    assert (b"It goes on." in seen.split(b"Traceback")[0]) is says
 
 
 def test_where_nobody_looks_there_is_nothing() -> None:
