@@ -212,9 +212,24 @@ def print_json(result: Json) -> None:
 
 def _work(ctx: typer.Context, do: Work) -> Json:
     """Do something with the API, of the server that runs or alone."""
-    from relay_server.control import run
+    from relay_server.control import ApiRefused, run
 
-    return run(*load_settings(ctx.obj), do)
+    try:
+        return run(*load_settings(ctx.obj), do)
+    except ApiRefused as exc:
+        exc.facts = (_as_given(ctx, str(exc)),)
+        raise
+
+
+def _as_given(ctx: typer.Context, problem: str) -> str:
+    """What is wrong with a field of a request, `scopes[0]: …`, by its option: `--scope: …`."""
+    field, colon, what = problem.partition(": ")
+    name = field.partition("[")[0]
+    for parameter in ctx.command.params:
+        option = parameter.opts[0]
+        if colon and parameter.name in (name, name.removesuffix("s")) and option.startswith("--"):
+            return f"{option}: {what}"
+    return problem
 
 
 def _print(result: Json, show: Show, *, as_json: bool) -> None:

@@ -149,7 +149,8 @@ def test_what_makes_no_sense_is_wrong_usage(command: Run, line: str) -> None:
         ("replay", 2, "--all"),
         ("events list --limit x", 2, "must be a whole number"),
         ("audit list --limit 0", 2, "must be at least 1"),
-        ("token create x --scope sent", 1, "scopes[0]: "),
+        ("token create x --scope sent", 1, "--scope: must be send, subscribe or admin"),
+        ("channel create c --sender foo", 1, "--sender: must be chatwoot"),
     ],
 )
 def test_what_is_no_number_or_nothing_is_said_in_words(
