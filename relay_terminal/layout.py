@@ -126,12 +126,21 @@ def pairs(named: Iterable[tuple[str, str]], cells: int = 0) -> list[str]:
     """Names and what they stand for, a line each, broken between words behind its name."""
     named = list(named)
     before = max((width(name) for name, _ in named), default=0) + len(GAP)
-    room = max(cells - before, _NARROW_CELLS) if cells else 0
-    lines = list[str]()
-    for name, value in named:
-        begun, *more = wrapped(value, room)
-        lines += [(padded(name, before) + begun).rstrip(), *(" " * before + line for line in more)]
-    return lines
+    return [line for name, value in named for line in behind(padded(name, before), value, cells)]
+
+
+def behind(before: str, text: str, cells: int) -> list[str]:
+    """Break a text between words in the room that is left behind another one, on each line.
+
+    A command at its end that is wider than that stays whole, as far to the left as it takes.
+    """
+    indent, command = width(before), _AT_END.search(text)
+    room = max(cells - indent, _NARROW_CELLS) if cells else 0
+    whole = list[str]()
+    if command and room < width(command[0]) <= cells:
+        whole, text = [command[0].rjust(cells)], text[: command.start()].rstrip()
+    begun, *more = wrapped(text, room)
+    return [(before + begun).rstrip(), *(" " * indent + line for line in more), *whole]
 
 
 def duration(seconds: float) -> str:

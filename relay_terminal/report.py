@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 from relay_terminal.console import Console
-from relay_terminal.layout import Colour, padded, wrapped
+from relay_terminal.layout import Colour, behind, padded
 from relay_terminal.retold import told
 from relay_terminal.words import N_, _
 
@@ -98,11 +98,8 @@ class Report:
 
     def _column(self, before: str, text: str) -> None:
         """Write a text behind the marks and names, broken there where the screen is narrow."""
-        cells, indent = self._console.cells, _MARK_CELLS + _NAME_CELLS
-        lines = wrapped(harmless(text, _TEXT_CHARS), max(0, cells - indent))
-        for line in lines:
-            self._console.line(f"{before}{line}".rstrip())
-            before = " " * indent
+        for line in behind(before, harmless(text, _TEXT_CHARS), self._console.cells):
+            self._console.line(line)
 
     def finish(self) -> None:
         """Write the whole, where it is for programs."""

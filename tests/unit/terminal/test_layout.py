@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay_terminal.layout import (
+    behind,
     duration,
     padded,
     pairs,
@@ -92,6 +93,17 @@ def test_names_and_what_they_stand_for() -> None:
     named = [("name", "ana"), ("gets", "kind:message_created from:customer")]
     assert pairs(named) == ["name  ana", "gets  kind:message_created from:customer"]
     assert pairs(named, 26)[1:] == ["gets  kind:message_created", "      from:customer"]
+
+
+def test_a_command_that_is_wider_than_its_column_stays_whole_on_a_line_of_its_own() -> None:
+    hint = "-> Say it once: relay-server init --public-url URL"
+
+    assert behind("ok  ", hint, 36) == [
+        "ok  -> Say it once:",
+        "  relay-server init --public-url URL",
+    ]
+    assert behind("ok  ", hint, 0) == ["ok  " + hint]
+    assert all(width(line) <= 24 for line in behind("ok  ", hint, 24)), "it is wider than a screen"
 
 
 def test_spans_sizes_and_times_are_short() -> None:
