@@ -2,19 +2,29 @@
 
 A mask is a JSON pointer in which `*` stands for any one step, and `**` for any number of them. What
 is delivered is never masked. A body that is no JSON has no fields, so nothing of it is masked; of
-one that is too large to be looked at nothing is shown. Who edits a masked body sends what was
-masked as it was.
+one that is too large or too deep to be looked at nothing is shown. Who edits a masked body sends
+what was masked as it was.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from relay_server.bodies.tree import MASK, BadJson, Json, Number, Object, children, is_masked, parse
+from relay_server.bodies.tree import (
+    MASK,
+    BadJson,
+    Json,
+    Number,
+    Object,
+    TooDeep,
+    children,
+    is_masked,
+    parse,
+)
 from relay_server.values import Event
 
 MAX_BODY_BYTES = 1_048_576  # of a body that is masked value by value; a larger one is as a whole
@@ -33,22 +43,24 @@ def masked(body: bytes, masks: Sequence[str]) -> bytes:
         value = parse(body)
         shown = _shown(value, {_steps(mask) for mask in masks})
         return body if shown is value else _text(shown).encode()
+    except (TooDeep, RecursionError):
+        return f'"{MASK}"'.encode()
     except BadJson:
         return body
-    except RecursionError:
-        return f'"{MASK}"'.encode()
 
 
 def unmasked(body: bytes, was: bytes, masks: Sequence[str]) -> bytes:
     """A body that was shown masked and perhaps changed, with its masked values of before.
 
     What still says `•••` where a mask leads is as it was; where nothing was changed, so is
-    every byte.
+    every byte. What is too large to be looked at is sent as it is.
     """
     if not masks or not was:
         return body
     if body == masked(was, masks):
         return was
+    if max(len(body), len(was)) > MAX_BODY_BYTES:
+        return body
     try:
         value = parse(body)
         meant = _restored(value, parse(was), {_steps(mask) for mask in masks})
@@ -81,11 +93,11 @@ def _restored(value: Json, was: Json, left: Iterable[Steps]) -> Json:
     open_ = _open(left)
     if () in open_:
         return was if value == MASK else value
-    known = defaultdict[str, list[Json]](list)
+    known = defaultdict[str, deque[Json]](deque)  # doubled names, too
     for name, inner in children(was):
         known[name].append(inner)
     inside = [
-        _restored(inner, known[name].pop(0), _behind(open_, name)) if known[name] else inner
+        _restored(inner, known[name].popleft(), _behind(open_, name)) if known[name] else inner
         for name, inner in children(value)
     ]
     return _with(value, inside)

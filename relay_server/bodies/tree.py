@@ -69,6 +69,10 @@ class BadJson(Exception):
         self.line, self.column = line, column
 
 
+class TooDeep(BadJson):
+    """A body that may be JSON, of more levels than can be read."""
+
+
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     """One value of a tree.
 
@@ -94,6 +98,7 @@ def parse(body: bytes) -> Json:
 
     Raises:
         BadJson: It is none.
+        TooDeep: It has more levels than can be read.
     """
     try:
         text = body.decode("utf-8")
@@ -108,7 +113,7 @@ def parse(body: bytes) -> Json:
     except json.JSONDecodeError as exc:
         raise BadJson(exc.msg, exc.lineno, exc.colno) from exc
     except RecursionError as exc:
-        raise BadJson("it is nested too deep") from exc
+        raise TooDeep("it is nested too deep") from exc
     return value
 
 

@@ -6,6 +6,7 @@ is not looked at whether its body is what a body should be: targets are tried wi
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -122,6 +123,9 @@ async def create_edited(who: Caller, new: NewEdit) -> EditedEvent:
     channel, based_on, was, body = await _basis(who, new)
     subscription = await who.subscription(channel.name, new.subscription)
     who.check_reader(subscription)
+    if new.body_base64 is not None:
+        sent = _decoded(new.body_base64)
+        body = await asyncio.to_thread(unmasked, sent, body, channel.config.mask)
     edited = NewEdited(
         _made(who, channel, new, based_on, was, body),
         edited_from=based_on,
@@ -202,8 +206,6 @@ def _made(
 ) -> NewEvent:
     """The event, checked as it will be when it is sent."""
     now = who.now()
-    if new.body_base64 is not None:
-        body = unmasked(_decoded(new.body_base64), body, channel.config.mask)
     if len(body) > (limit := who.body_limit(channel)):
         raise BodyTooLarge(limit)
     headers = was.headers if new.headers is None else tuple(_unmasked(new.headers, was.headers))

@@ -29,6 +29,7 @@ BODY = json.dumps(
         "conversation": {"id": 318, "meta": {"sender": {"name": NAME, "phone_number": PHONE}}},
     }
 ).encode()
+DEEP = 20_000  # levels, more than can be read
 VALUES = st.recursive(
     st.none() | st.booleans() | st.text(max_size=4) | st.integers(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
@@ -65,10 +66,11 @@ def test_where_a_mask_leads_to_nothing_a_body_is_as_it_came(value: object) -> No
         (b"a=1", b"a=1"),
         (b"", b""),
         (b'"' + b"x" * MAX_BODY_BYTES + b'"', f'"{MASK}"'.encode()),
+        (b'{"a":{"a":1},"b":' + b"[" * DEEP + b"]" * DEEP + b"}", f'"{MASK}"'.encode()),
         (b'{"a":{"a":12345678901234567890, "b":1}}', f'{{"a":{{"a":"{MASK}","b":1}}}}'.encode()),
     ],
 )
-def test_what_is_no_json_or_large(body: bytes, shown: bytes) -> None:
+def test_what_is_no_json_or_large_or_deep(body: bytes, shown: bytes) -> None:
     assert masked(body, ("/a/a",)) == shown
 
 
@@ -94,6 +96,19 @@ def test_what_is_shown_masked_is_sent_as_it_was(value: object, mask: str) -> Non
 def test_only_what_was_masked_is_put_back(sent: Any, meant: Any) -> None:
     was = b'{"a": "secret", "c": 1}'
     assert json.loads(unmasked(json.dumps(sent).encode(), was, ("/**/a",))) == meant
+
+
+def test_of_doubled_names_each_is_put_back_in_its_turn() -> None:
+    was, masks = b'{"a":"one","b":1,"a":"two"}', ("/a",)
+    changed = masked(was, masks).replace(b'"b":1', b'"b":2')
+    assert unmasked(changed, was, masks) == b'{"a":"one","b":2,"a":"two"}'
+
+
+def test_nothing_is_put_back_of_what_was_too_large_to_be_shown() -> None:
+    was = json.dumps({"a": "secret", "b": "x" * MAX_BODY_BYTES}).encode()
+    sent = json.dumps({"a": MASK}).encode()
+    assert unmasked(sent, was, ("/a",)) is sent
+    assert unmasked(masked(was, ("/a",)), was, ("/a",)) is was
 
 
 async def test_nobody_is_shown_it(served: Served, admin: Asking) -> None:
