@@ -5,8 +5,8 @@ before, and others a little of what it moved. So the database is written anew, w
 a file beside it that then takes its place: while it is not large, by itself when it is opened or
 closed next; a larger one when somebody asks for it, as that takes a while.
 
-Whatever ends this leaves one database or the other, each whole: the new one is on the disk before
-it is renamed, and what the old one's log held is in it.
+Whatever ends this leaves one database or the other, each whole: before the new one is renamed it is
+on the disk, what the old one's log held is in it, and that log is gone for good.
 """
 
 from __future__ import annotations
@@ -86,14 +86,23 @@ def _rebuild(path: Path) -> None:
         Database(new).close()  # it has a log from now on, as the old one
         sync(new)
         _fold_log(path)
-        new.rename(path)
         sync(path.parent)
+        new.rename(path)
+        _keep_name(path)
     except apsw.Error as exc:
         raise translate(exc, str(path)) from exc
     except OSError as exc:
         raise StoreUnavailable(f"{path} could not be rebuilt: {exc.strerror}") from exc
     finally:
         new.unlink(missing_ok=True)
+
+
+def _keep_name(path: Path) -> None:
+    """Have a database that was renamed survive a crash under its name."""
+    try:
+        sync(path.parent)
+    except OSError as exc:  # the old one might come back, without what is stored from now on
+        raise StoreBroken(f"{path.parent} could not be synced: {exc.strerror}") from exc
 
 
 def _fold_log(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -16,11 +17,12 @@ from structlog.testing import capture_logs
 from relay_server.errors import (
     BodyKeyMissing,
     InvalidValue,
+    StoreBroken,
     StoreFull,
     StoreLocked,
     StoreUnavailable,
 )
-from relay_server.files import beside
+from relay_server.files import beside, sync
 from relay_server.store.bodies import CLEAR, IN_THE_CLEAR, BodyKeys, Damaged, crc, name_of
 from relay_server.store.interface import Store
 from relay_server.store.opening import rebuild_store
@@ -319,6 +321,41 @@ async def test_what_ends_a_rebuilding_leaves_the_store_as_it_was(
     async with opened(tmp_path, K) as store:
         assert await bodies_of(store) == made
     assert not killed.exists()
+
+
+async def test_a_rebuilt_store_has_its_name_once_the_log_is_gone_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash could else leave the log of the one before beside it."""
+    await sealed_later(tmp_path, monkeypatch)
+    store, synced = tmp_path / FILE_NAME, list[tuple[Path, bool, bool]]()
+    before = store.stat().st_ino
+
+    def noted(file: Path) -> None:
+        synced.append((file, store.stat().st_ino == before, beside(store, "-wal").exists()))
+        sync(file)
+
+    monkeypatch.setattr(rebuilding, "sync", noted)
+    rebuild_store(SQLITE, tmp_path)
+    assert synced[1:] == [(tmp_path, True, False), (tmp_path, False, False)]
+
+
+async def test_nothing_is_stored_in_a_rebuilt_store_that_a_crash_may_take_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sealed_later(tmp_path, monkeypatch)
+    store = tmp_path / FILE_NAME
+    before = store.stat().st_ino
+
+    def failing(file: Path) -> None:
+        if store.stat().st_ino != before:
+            raise OSError(errno.EIO, "input/output error")
+        sync(file)
+
+    monkeypatch.setattr(rebuilding, "sync", failing)
+    monkeypatch.setattr(rebuilding, "REBUILD_BYTES", 1 << 30)
+    with pytest.raises(StoreBroken, match="input/output error"):
+        await open_sqlite(tmp_path, bodies=BY_K)
 
 
 async def test_a_database_that_cannot_be_rebuilt_is_used_all_the_same(
