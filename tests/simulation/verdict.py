@@ -270,5 +270,6 @@ async def _leave(world: World, machines: Sequence[Machine]) -> None:
         world.kernel.violate("the server does not stop", error=repr(exc))
     for hub in [one.hub for one in server.replicas]:
         claimed = any(joining.number for joining in hub._joins._known.values())
-        if hub.readers or hub._peers or hub._forwards or claimed:
+        left = hub.readers, hub.readers._by_channel, hub._peers, hub._forwards
+        if any(left) or claimed:
             world.kernel.violate("the hub keeps readers", served=len(hub.readers))
