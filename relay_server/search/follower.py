@@ -305,7 +305,7 @@ class Search:
         of = Range(number, level + 1, last if len(outlines) == limit else max(last, newest))
         missing = {outline.sequence: outline.size for outline in outlines}
         if again:
-            known = await self._write(lambda: index.known(of))
+            known = await self._rested(lambda: index.known(of))
             if surplus := known - missing.keys():
                 await self._write(lambda: index.remove(number, surplus))
             missing = {s: size for s, size in missing.items() if s not in known}

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -244,6 +245,28 @@ async def test_nothing_is_written_while_there_is_no_room(
     assert len(await indexed.find(channel, "oi")) == 10
     store.space.change("")
     await indexed.level()
+
+
+async def test_it_rests_where_events_are_compared_by_number_alone(
+    store: MemoryStore, channel: Channel, indexed: Indexed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store, channel, 100)
+    await indexed.begin()
+    await indexed.level()
+    await indexed.end()
+    search, rests = await indexed.begin(follow=False), list[object]()
+    search._level[channel.number] = 0  # it may know others
+    rested = search._rested
+
+    async def counted(work: Callable[[], Any]) -> Any:
+        rests.append(work)
+        return await rested(work)
+
+    monkeypatch.setattr(search, "_rested", counted)
+    monkeypatch.setattr(follower, "CHECKED", 20)
+    await search._follow()
+    assert search.indexed_to(channel.number) == 100
+    assert len(rests) == 5
 
 
 async def test_a_long_rest_while_webhooks_come_fast(monkeypatch: pytest.MonkeyPatch) -> None:
