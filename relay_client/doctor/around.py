@@ -158,5 +158,5 @@ def _retrying(one: SubscriptionStatus, called: str) -> str:
     ).format(name=called)
     if one.next_attempt_at is None:
         return waits
-    clock = when(one.next_attempt_at)
+    clock = when(one.next_attempt_at, zoned=True)
     return _("{waits}, the first at {clock}").format(waits=waits, clock=clock)
