@@ -12,7 +12,7 @@ from relay_client.options import Given, asking
 from relay_protocol.text import harmless
 from relay_terminal.layout import Colour, duration, pairs, when
 from relay_terminal.usage import App
-from relay_terminal.words import _, counted, plural
+from relay_terminal.words import _, counted
 
 if TYPE_CHECKING:
     from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
@@ -142,5 +142,5 @@ def _channel_row(one: ChannelStatus) -> tuple[str, ...]:
 
 
 def _subscription_row(one: SubscriptionStatus) -> tuple[str, ...]:
-    waiting = plural("{number} webhook", "{number} webhooks", one.backlog)
-    return harmless(one.channel), harmless(one.name), state_of(one), waiting, counted(one.dead)
+    counts = counted(one.backlog), counted(one.dead)
+    return harmless(one.channel), harmless(one.name), state_of(one), *counts
