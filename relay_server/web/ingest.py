@@ -140,6 +140,7 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
     Raises:
         Unauthorized: The signature is wrong.
         TooManyFailures: The same, and so it was often before.
+        BadTarget: It is a browser's, that opens a page.
         RateLimited: The channel takes no more now.
         StoreUnavailable: The signature cannot be checked.
     """
@@ -156,6 +157,9 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
         if asked is not None and proven:
             log.info("challenge answered", channel=channel.name, address=request.sender)
             return asked.answer
+    # A browser that opens the URL brings no webhook: stored, it would be one that no app answers.
+    if request.method == "GET" and incoming.head.value(b"sec-fetch-mode") == b"navigate":
+        raise BadTarget("the URL is right, and takes webhooks: what a browser opens is not stored")
     if config.rate_per_s is not None:
         _check_rate(context, channel, config.rate_per_s)
     key, kind = identify(config, body, request.headers)

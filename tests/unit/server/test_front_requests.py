@@ -66,6 +66,18 @@ async def test_a_kept_connection_takes_one_after_the_other(served: Served) -> No
     assert await served.bodies() == [b"%d" % number for number in range(20)]
 
 
+@pytest.mark.parametrize(("method", "status"), [("GET", 400), ("POST", 200)])
+async def test_a_browser_that_opens_the_url_leaves_nothing(
+    served: Served, method: str, status: int
+) -> None:
+    """What it stored, no app would answer; and a form's webhook comes of a browser, too."""
+    opened = webhook(served, ("Sec-Fetch-Mode", "navigate"), ("Content-Length", "0"))
+    answer = await served.send(opened.replace(b"POST", method.encode(), 1))
+
+    assert answer.status == status
+    assert len(await served.events()) == (status == 200)
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 async def test_pieces_of_any_size_make_the_same_event(served: Served, size: int) -> None:
     plain = request("/webhook?x=%C3%A1", BODY, token=served.token)
