@@ -200,7 +200,9 @@ TRANSLATED = [file for file in markdown_files() if file.name.endswith(".pt-BR.md
 
 
 def code_blocks(text: str) -> list[str]:
-    return re.findall(r"^ *```.*?^ *```", text, re.MULTILINE | re.DOTALL)
+    """What can be pasted; of what a screen shows that there is some."""
+    blocks: list[str] = re.findall(r"^ *```.*?^ *```", text, re.MULTILINE | re.DOTALL)
+    return ["```text" if block.startswith("```text") else block for block in blocks]
 
 
 def headings(text: str) -> list[int]:
