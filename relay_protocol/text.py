@@ -97,6 +97,7 @@ LIBRARIES_WORDS = {
     r"Input should be a valid boolean.*": "must be true or false",
     r"Input should be a valid string": "must be text",
     r"Input should be a valid (?:list|tuple|set|dictionary)": "must be a list",
+    r"Input should be a valid dictionary or instance of .*": "must be an object",
     r"Input (?:is not|should be) a valid path.*": "must be a path",
     r"Input should be greater than or equal to (?P<bound>\S+)": "must be at least {bound}",
     r"Input should be greater than (?P<bound>\S+)": "must be more than {bound}",

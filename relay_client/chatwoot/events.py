@@ -38,6 +38,7 @@ from pydantic_core import from_json
 
 from relay_chatwoot.authors import Author, author_of
 from relay_protocol.errors import RelayError
+from relay_protocol.text import plainly
 from relay_terminal.words import _
 
 MAX_ID = 2**63 - 1  # of what has a number, as databases have them
@@ -445,4 +446,4 @@ def _why(kind: str, exc: ValidationError) -> str:
     """The first thing that is wrong, without what stands there: that may be anybody's."""
     first = exc.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return _("{kind}: {place}: {why}").format(kind=kind, place=place, why=first["msg"])
+    return _("{kind}: {place}: {why}").format(kind=kind, place=place, why=plainly(first["msg"], _))

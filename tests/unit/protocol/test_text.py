@@ -33,6 +33,7 @@ def test_ordinary_text_stays() -> None:
         ("Input should be a valid boolean, unable to interpret input", "true or false"),
         ("Input should be a valid string", "text"),
         ("Input should be a valid list", "a list"),
+        ("Input should be a valid dictionary or instance of Account", "an object"),
         ("Input is not a valid path", "a path"),
         ("Input should be greater than 0", "more than 0"),
         ("Input should be greater than or equal to 1", "at least 1"),

@@ -113,7 +113,7 @@ def test_what_is_no_webhook_is_refused_and_not_shown(body: bytes, why: str) -> N
     with pytest.raises(UnreadableEvent) as raised:
         parse(body)
     assert str(raised.value).startswith(f"the body is no webhook of Chatwoot's: {why}")
-    assert "secret" not in str(raised.value)
+    assert not any(words in str(raised.value) for words in ("secret", "Input should", "parse "))
 
 
 @given(st.binary(max_size=200) | JSON.map(lambda one: json.dumps(one).encode()))
