@@ -9,8 +9,9 @@ what was masked as it was.
 from __future__ import annotations
 
 import json
-from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,10 +26,12 @@ from relay_server.bodies.tree import (
     is_masked,
     parse,
 )
+from relay_server.errors import InvalidValue
 from relay_server.values import Event
 
 MAX_BODY_BYTES = 1_048_576  # of a body that is masked value by value; a larger one is as a whole
 ANY, ANY_NUMBER = "*", "**"
+UNKNOWN = "nobody can tell what a ••• stood for, as what is around it was changed: write the value"
 
 Steps = tuple[str, ...]
 
@@ -54,16 +57,20 @@ def unmasked(body: bytes, was: bytes, masks: Sequence[str]) -> bytes:
 
     What still says `•••` where a mask leads is as it was; where nothing was changed, so is
     every byte. What is too large to be looked at is sent as it is.
+
+    Raises:
+        InvalidValue: Something says `•••` of which nobody can tell what it was.
     """
     if not masks or not was:
         return body
-    if body == masked(was, masks):
+    if body == (shown := masked(was, masks)):
         return was
     if max(len(body), len(was)) > MAX_BODY_BYTES:
         return body
     try:
         value = parse(body)
-        meant = _restored(value, parse(was), {_steps(mask) for mask in masks})
+        before = _Before(parse(was), parse(shown))
+        meant = _restored(value, before, {_steps(mask) for mask in masks})
         return body if meant is value else _text(meant).encode()
     except (BadJson, RecursionError):
         return body
@@ -88,19 +95,65 @@ def _shown(value: Json, left: Iterable[Steps]) -> Json:
     return _with(value, [_shown(inner, _behind(open_, name)) for name, inner in children(value)])
 
 
-def _restored(value: Json, was: Json, left: Iterable[Steps]) -> Json:
+class _Before(NamedTuple):
+    """What a value was, and how it was shown."""
+
+    was: Json
+    shown: Json
+
+
+_NOTHING = _Before(None, None)
+
+
+def _restored(value: Json, before: _Before, left: Iterable[Steps]) -> Json:
     """A value with what was shown masked in it as it was; itself where that is nothing."""
+    if value == before.shown:
+        return value if before.was == before.shown else before.was
     open_ = _open(left)
     if () in open_:
-        return was if value == MASK else value
-    known = defaultdict[str, deque[Json]](deque)  # doubled names, too
-    for name, inner in children(was):
-        known[name].append(inner)
+        if value == MASK:
+            raise InvalidValue(UNKNOWN)
+        return value
     inside = [
-        _restored(inner, known[name].popleft(), _behind(open_, name)) if known[name] else inner
-        for name, inner in children(value)
+        _restored(inner, one, _behind(open_, name))
+        for (name, inner), one in zip(children(value), _beside(value, before), strict=True)
     ]
     return _with(value, inside)
+
+
+def _beside(value: Json, before: _Before) -> Sequence[_Before]:
+    """What each value inside was."""
+    known = map(_Before, _inside(before.was), _inside(before.shown))
+    if isinstance(value, list) and isinstance(before.was, list):
+        return _elements(value, list(known))
+    by_name = defaultdict[str, deque[_Before]](deque)  # doubled names, too
+    for (name, _), one in zip(children(before.was), known, strict=True):
+        by_name[name].append(one)
+    return [by_name[n].popleft() if by_name[n] else _NOTHING for n, _ in children(value)]
+
+
+def _elements(value: Sequence[Json], known: Sequence[_Before]) -> Sequence[_Before]:
+    """What each element was: first those that were not changed, wherever they are now.
+
+    Those that are left go in their order, if there are as many on both sides.
+    """
+    same = defaultdict[str, deque[int]](deque)
+    for index, one in enumerate(known):
+        same[_text(one.shown)].append(index)
+    forms = [_text(inner) for inner in value]
+    for form, number in Counter(forms).items():
+        olds = [known[index].was for index in same[form]]
+        if olds and number != len(olds) and any(was != olds[0] for was in olds):
+            raise InvalidValue(UNKNOWN)  # which of them is gone?
+    taken = [same[form].popleft() if same[form] else None for form in forms]
+    rest = sorted(index for left in same.values() for index in left)
+    others = iter(rest if len(rest) == taken.count(None) else ())
+    places = [next(others, None) if index is None else index for index in taken]
+    return [_NOTHING if index is None else known[index] for index in places]
+
+
+def _inside(value: Json) -> Iterator[Json]:
+    return (inner for _, inner in children(value))
 
 
 def _open(left: Iterable[Steps]) -> set[Steps]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from relay_server.bodies.masking import MAX_BODY_BYTES, masked, unmasked
 from relay_server.bodies.tree import MASK
+from relay_server.errors import InvalidValue
 from relay_server.filters.language import EVERYTHING
 from relay_server.live.rendering import render
 from tests.unit.server.asking import Asking, append
@@ -90,12 +91,50 @@ def test_what_is_shown_masked_is_sent_as_it_was(value: object, mask: str) -> Non
     [
         ({"a": MASK, "c": MASK}, {"a": "secret", "c": MASK}),  # there is no mask for this one
         ({"a": "other"}, {"a": "other"}),
-        ({"b": {"a": MASK}}, {"b": {"a": MASK}}),  # nothing was there
     ],
 )
 def test_only_what_was_masked_is_put_back(sent: Any, meant: Any) -> None:
     was = b'{"a": "secret", "c": 1}'
     assert json.loads(unmasked(json.dumps(sent).encode(), was, ("/**/a",))) == meant
+
+
+ONE, TWO, THREE = ({"a": name, "n": n} for n, name in enumerate(("one", "two", "three")))
+HID_ONE, HID_TWO, HID_THREE = ({"a": MASK, "n": n} for n in range(3))
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ([HID_TWO, HID_THREE], [TWO, THREE]),
+        ([HID_THREE, HID_ONE, HID_TWO], [THREE, ONE, TWO]),
+        ([HID_ONE, HID_TWO, {"a": MASK, "n": 9}], [ONE, TWO, THREE | {"n": 9}]),
+        ([HID_ONE, {"n": 9}, HID_TWO, HID_THREE], [ONE, {"n": 9}, TWO, THREE]),
+        ([HID_TWO, HID_TWO], None),  # the other one may be any
+        ([HID_ONE, {"a": MASK, "n": 9}], None),
+        ({"b": {"a": MASK}}, None),
+    ],
+)
+def test_elements_are_put_back_wherever_they_are_or_not_at_all(sent: Any, meant: Any) -> None:
+    was = json.dumps({"list": [ONE, TWO, THREE], "same": [{"a": "x"}, {"a": "y"}]}).encode()
+    body = json.dumps({"list": sent, "same": [{"a": MASK}, {"a": MASK}]}).encode()
+    if meant is None:
+        with pytest.raises(InvalidValue):
+            unmasked(body, was, ("/**/a",))
+        return
+    back = json.loads(unmasked(body, was, ("/**/a",)))
+    assert back == {"list": meant, "same": [{"a": "x"}, {"a": "y"}]}
+
+
+def test_which_of_two_that_are_shown_alike_is_gone_is_not_guessed() -> None:
+    was, masks = b'[{"a":"x"},{"a":"y"}]', ("/**/a",)
+    with pytest.raises(InvalidValue, match="write the value"):
+        unmasked(json.dumps([{"a": MASK}]).encode(), was, masks)
+    assert unmasked(b'[{"a":"z"}]', was, masks) == b'[{"a":"z"}]'
+
+
+def test_a_body_in_which_nothing_is_masked_keeps_every_byte_that_was_written() -> None:
+    body = b'{ "b" : [1, 2] , "c": null }'
+    assert unmasked(body, b'{"b":[1,2],"c":0}', ("/a",)) is body
 
 
 def test_of_doubled_names_each_is_put_back_in_its_turn() -> None:
