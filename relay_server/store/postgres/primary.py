@@ -8,9 +8,9 @@ A primary that was promoted has a higher *timeline* than the one before. With th
 all calls to the old one end, and from then on that is left alone, also where it alone can be
 reached: what it would take, the new one never gets.
 
-Nobody makes a link but for one that was lost, or at the start. So whoever has made one knows that
-the database answers, and ends what others asked `STALE_S` ago: a network that was silent for a
-while may never bring their answers.
+Whoever makes the first link after it could not be reached knows that it answers again, and ends
+what others asked `STALE_S` ago: a network that was silent for a while may never bring their
+answers. Where it was there all the time, a call that takes long is left alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 SHORTEST_S = 0.1  # between two looks for a primary that is away
 LONGEST_S = 0.8  # the same, at the most
-STALE_S = 2.0  # for which a call may have waited when another link could be made
+STALE_S = 2.0  # for which a call may have waited when the database answers again
 
 
 class Primary:
@@ -73,11 +73,12 @@ class Primary:
         with self._lock:
             if self._why and (self._looking or time.monotonic() < self._look_at):
                 raise LinkLost(self._why)
-            self._looking = True
+            self._looking, was_away = True, bool(self._why)
         why = ""
         try:
             link = self._recognized(self._newest(self._link(name)))
-            self._watch.abandon_waiting(STALE_S)
+            if was_away:
+                self._watch.abandon_waiting(STALE_S)
             return link
         except LinkLost as exc:
             why = str(exc)

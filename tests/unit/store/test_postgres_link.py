@@ -118,15 +118,24 @@ def test_what_waits_since_before_others_had_an_answer_is_ended(
     place: Place, watch: Watch, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that was silent may never bring its answer, and its limit may be far."""
-    primary = Primary(lambda name: Link(place, name, LONG_S, watch), watch)
-    monkeypatch.setattr("relay_server.store.postgres.primary.STALE_S", LONG_S)
+
+    def make(name: str) -> Link:
+        if name == "away":
+            raise LinkLost("silent")
+        return Link(place, name, LONG_S, watch)
+
+    primary = Primary(make, watch)
+    monkeypatch.setattr("relay_server.store.postgres.primary.STALE_S", 0.0)
+    monkeypatch.setattr("relay_server.store.postgres.primary.SHORTEST_S", 0.0)
+    monkeypatch.setattr("relay_server.store.postgres.primary.LONGEST_S", 0.0)
     with closing(primary.connect("late")) as late, ThreadPoolExecutor(1) as thread:
         answer = thread.submit(late.rows, "SELECT pg_sleep(60)")
         while late.asked_at == math.inf:
             time.sleep(0.001)  # a thread of another has no event
         primary.connect("young").close()
-        assert not answer.done()
-        monkeypatch.setattr("relay_server.store.postgres.primary.STALE_S", 0.0)
+        assert not answer.done(), "the database was there all the time"
+        with pytest.raises(LinkLost):
+            primary.connect("away")
         primary.connect("other").close()
         with pytest.raises(LinkLost):
             answer.result(LONG_S)
