@@ -20,8 +20,10 @@ from relay_server.operations import Caller
 from relay_server.values import Channel, DeliveryState, Event, EventSummary
 
 MIN_ID_END = 6  # characters of the end of an id, by which an event is found
+CUT = "…"  # before the end of an id that lines show
 ID_END = re.compile(rf"[0-9a-f-]{{{MIN_ID_END},36}}", re.IGNORECASE)
 MAX_NAMED_EVENTS = 1_000  # by id in one request for a replay
+MAX_NAMED_ENDS = 20  # of them by the end of an id: for each the newest events are looked through
 
 
 class DeliveryLine(msgspec.Struct, frozen=True):
@@ -282,6 +284,11 @@ async def event_attempts(who: Caller, id_: str) -> Attempts:
     return Attempts([attempt for delivery in states for attempt in _attempts(delivery)])
 
 
+def is_end(name: str) -> bool:
+    """Whether an event is named by the end of its id, as lines show it."""
+    return bool(ID_END.fullmatch(name.removeprefix(CUT)))
+
+
 async def look_up(who: Caller, name: str) -> tuple[Channel, Event]:
     """An event by its id, or by the end of it (`…3fbfeb5e`), if that is of one event alone.
 
@@ -289,8 +296,8 @@ async def look_up(who: Caller, name: str) -> tuple[Channel, Event]:
         EventNotFound: There is none that the caller may read.
         AmbiguousId: It is the end of several.
     """
-    name = name.removeprefix("…")  # as lines show it
-    if not ID_END.fullmatch(name):
+    name = name.removeprefix(CUT)
+    if not is_end(name):
         return await find_any_event(who, name)
     ids = await who.store.ids_ending([c.number for c in who.channels()], name.lower())
     if len(ids) > 1:
@@ -331,6 +338,8 @@ async def find_events(
     """
     if len(ids) > MAX_NAMED_EVENTS:
         raise InvalidValue(f"at most {MAX_NAMED_EVENTS} events can be named at once")
+    if sum(is_end(one) for one in ids) > MAX_NAMED_ENDS:
+        raise InvalidValue(f"at most {MAX_NAMED_ENDS} events can be named by the ends of their ids")
     found = [await find_event(who, one) for one in ids]
     for _, event in found:
         check_kept(event)

@@ -301,6 +301,7 @@ def test_what_somebody_must_see_to_comes_first(shown: Shown) -> None:
         "relay-server subscription delete chatwoot ana",
     ):
         assert said in " ".join(before.split())
+    assert "away since" in tables
     assert "paused" in tables
     assert "default" not in text
 
