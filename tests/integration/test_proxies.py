@@ -15,7 +15,7 @@ import pytest
 from tests.support.fronts import Proxied, behind_caddy, behind_nginx
 from tests.support.target import Target
 
-SOON_S = 30.0  # for what streams; held back it would take a minute
+SOON_S = 50.0  # for what streams; held back it would take a minute
 BODY = b'{"event":"message_created","content":"ol\xc3\xa1"}\n'
 Opened = Callable[..., AbstractAsyncContextManager[Proxied]]
 

@@ -203,9 +203,13 @@ class Talk:
 
     async def _post(self, said: Said, raw: bytes) -> bool:
         """Send it; whether it was answered for good."""
+        port = self._trial.port
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                answer = await exchange(self._trial.port, raw)
+                answer = await exchange(port, raw)
+        except ConnectionRefusedError:
+            # Who is led to another server meanwhile asks that: nobody has had this one.
+            return self._trial.port != port and await self._post(said, raw)
         except (OSError, asyncio.IncompleteReadError):  # of which a timeout is one
             return False
         accepted = 200 <= answer.status < 300
