@@ -21,6 +21,8 @@ from pathlib import Path
 
 from tests.support.forkserver import become, import_all
 
+BEGAN = 19  # the place of when a process began in `stat_of`
+
 SHIM = """#!{python} -IS
 import json, os, re, signal, socket, sys, time
 
@@ -48,6 +50,10 @@ with socket.socket(socket.AF_UNIX) as server:
     socket.send_fds(server, [len(asked).to_bytes(4, "big")], streams)
     server.sendall(asked)
     pid = int(server.recv(16))
+    try:  # once it has ended, its number is soon another one's
+        start = open(f"/proc/{{pid}}/stat").read().rpartition(") ")[2].split()[{began}]
+    except OSError:
+        start = "ended"
     server.settimeout(0.02 if stays else None)
 
     def is_up(began):
@@ -65,8 +71,9 @@ with socket.socket(socket.AF_UNIX) as server:
             status = int(server.recv(16) or b"99")
         except TimeoutError:
             if is_up(began):
-                with open(os.path.join(sandbox, "pids"), "a") as pids:
-                    pids.write(f"{{pid}}\\n")
+                for file, line in (("pids", f"{{pid}}"), ("left", f"{{pid}} {{start}}")):
+                    with open(os.path.join(sandbox, file), "a") as kept:
+                        kept.write(line + "\\n")
                 status = 0
 if streams[1] != 1 and (tells or status):
     text = open(out).read()
@@ -85,7 +92,7 @@ def make_shims(address: Path, sandbox: Path, folder: Path) -> None:
     for name in ("relay-server", "relay-client"):
         shim = folder / name
         places = {"sandbox": str(sandbox), "address": str(address)}
-        shim.write_text(SHIM.format(python=sys.executable, **places))
+        shim.write_text(SHIM.format(python=sys.executable, began=BEGAN, **places))
         shim.chmod(0o755)
 
 

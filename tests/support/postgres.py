@@ -19,7 +19,7 @@ from unittest.mock import patch
 import psycopg
 
 from relay_server.store.postgres import appending, draining, store
-from tests.support.processes import free_port
+from tests.support.processes import free_port, stat_of
 from tests.support.waiting import LONG_S
 
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")  # nothing here survives
@@ -138,7 +138,7 @@ class Cluster:
         os.kill(first, number)
         told = [first]
         for pid in [int(path.name) for path in Path("/proc").glob("[0-9]*")]:
-            if _state(pid)[1:2] == [str(first)]:
+            if stat_of(pid)[1:2] == [str(first)]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
                 told.append(pid)
@@ -177,16 +177,8 @@ def patient() -> Iterator[None]:
         yield
 
 
-def _state(pid: int) -> list[str]:
-    """A process' state, its parent and so on, as the kernel says it; nothing once it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    except OSError:
-        return []
-
-
 def _runs(pid: int) -> bool:
-    return _state(pid)[:1] not in ([], ["Z"])
+    return stat_of(pid)[:1] not in ([], ["Z"])
 
 
 @functools.cache

@@ -56,6 +56,14 @@ def free_port() -> int:
         return port
 
 
+def stat_of(pid: int) -> list[str]:
+    """A process' state, its parent and so on (proc(5), from the third field on); none once gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return []
+
+
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process' environment without what would change how Relay behaves, and with `extra`."""
     kept = {

@@ -9,8 +9,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.forking import make_shims
-from tests.support.processes import clean_environment, free_port
+from tests.support.forking import BEGAN, make_shims
+from tests.support.processes import clean_environment, free_port, stat_of
 
 ROOT = Path(__file__).parents[2]
 EVENT = "evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab"
@@ -126,6 +126,7 @@ class Sandbox:
     def end(self) -> None:
         """End what a page left running."""
         with suppress(FileNotFoundError):
-            for pid in (self.folder / "pids").read_text().split():
-                with suppress(ProcessLookupError):
+            for line in (self.folder / "left").read_text().splitlines():
+                pid, began = line.split()
+                if stat_of(int(pid))[BEGAN : BEGAN + 1] == [began]:
                     os.kill(int(pid), signal.SIGKILL)

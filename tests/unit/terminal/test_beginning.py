@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relay_terminal.beginning import INTERRUPTED, begin
-from tests.support.processes import CLIENT, Running
+from tests.support.processes import CLIENT, Running, stat_of
 from tests.support.waiting import until
 
 LOADING = """
@@ -91,11 +91,7 @@ async def test_a_command_that_begins(package: str, ticks: int, tmp_path: Path) -
 
 def used(command: Running) -> int:
     """Ticks of a processor's time, a hundredth of a second each; 0 of one that has ended."""
-    try:
-        fields = Path(f"/proc/{command.process.pid}/stat").read_text().rpartition(") ")[2].split()
-    except OSError:
-        return 0
-    return int(fields[11]) + int(fields[12])
+    return sum(map(int, stat_of(command.process.pid)[11:13]))
 
 
 def catches(command: Running, number: int) -> bool:
