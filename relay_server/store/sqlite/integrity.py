@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -61,6 +61,25 @@ class DirLock:
         except BlockingIOError:
             return False
         return True
+
+
+@contextmanager
+def no_server(data_dir: Path) -> Iterator[None]:
+    """Have none run on a data dir meanwhile.
+
+    Raises:
+        StoreLocked: One runs.
+    """
+    lock = DirLock(data_dir)
+    try:
+        lock.acquire()
+    except StoreLocked as exc:
+        exc.hint = "Stop the server that runs on it; start it again afterwards."
+        raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_loss(path: Path) -> None:

@@ -18,11 +18,11 @@ import apsw
 import structlog
 
 from relay_protocol.errors import RelayError
-from relay_server.errors import StoreBroken, StoreFull, StoreLocked, StoreUnavailable
+from relay_server.errors import StoreBroken, StoreFull, StoreUnavailable
 from relay_server.files import beside, size_of, sync
 from relay_server.store.sqlite.backup import back_up
 from relay_server.store.sqlite.database import Database, translate
-from relay_server.store.sqlite.integrity import DirLock
+from relay_server.store.sqlite.integrity import no_server
 from relay_server.store.sqlite.restore import COPYING, finish
 from relay_server.store.sqlite.room import Reserve
 
@@ -61,21 +61,13 @@ def rebuild(path: Path) -> tuple[int, int]:
     Returns:
         Its bytes before and after.
     """
-    lock = DirLock(path.parent)
-    try:
-        lock.acquire()
-    except StoreLocked as exc:
-        exc.hint = "Stop the server that runs on it; start it again afterwards."
-        raise
-    try:
+    with no_server(path.parent):
         finish(path)
         before = size_of(path) + size_of(beside(path, "-wal"))
         if (free := Reserve(path.parent).free()) < before:
             raise StoreFull(f"to rebuild {path} takes {before} bytes on its disk, which has {free}")
         _rebuild(path)
         return before, size_of(path)
-    finally:
-        lock.release()
 
 
 def _rebuild(path: Path) -> None:

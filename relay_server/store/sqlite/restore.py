@@ -21,13 +21,11 @@ from relay_server.errors import (
     BackupUnusable,
     InvalidValue,
     StoreFull,
-    StoreLocked,
     StoreTooNew,
 )
 from relay_server.files import beside, size_of, sync
 from relay_server.store.sqlite import integrity
 from relay_server.store.sqlite.database import APPLICATION_ID, Database
-from relay_server.store.sqlite.integrity import DirLock
 from relay_server.store.sqlite.sql import migrations
 
 COPYING = ".restoring"
@@ -60,25 +58,18 @@ def restore(path: Path, file: Path, now_ms: int) -> Restored:
         file: The backup.
         now_ms: Names what is kept.
     """
-    lock = DirLock(path.parent)
-    try:
-        lock.acquire()
-    except StoreLocked as exc:
-        exc.hint = "Stop the server that runs on it; start it again after the restore."
-        raise
-    try:
-        finish(path)
-        _look_at_head(path, file)
-        counts = _bring(path, file)
-        _fold_log(path)
-        decided = beside(path, DECIDED + _stamp(now_ms))
-        integrity.mark_made(path)
-        _rename(beside(path, COPYING), decided)
-        return Restored(finish(path), *counts)
-    except OSError as exc:
-        raise InvalidValue(f"{exc.filename or path.parent}: {exc.strerror}") from exc
-    finally:
-        lock.release()
+    with integrity.no_server(path.parent):
+        try:
+            finish(path)
+            _look_at_head(path, file)
+            counts = _bring(path, file)
+            _fold_log(path)
+            decided = beside(path, DECIDED + _stamp(now_ms))
+            integrity.mark_made(path)
+            _rename(beside(path, COPYING), decided)
+            return Restored(finish(path), *counts)
+        except OSError as exc:
+            raise InvalidValue(f"{exc.filename or path.parent}: {exc.strerror}") from exc
 
 
 def finish(path: Path) -> Path | None:
