@@ -27,6 +27,7 @@ MODULES = (
     "time",
     "copy",
     "feed",
+    "menus",
     "choose",
     "rows",
     "away",

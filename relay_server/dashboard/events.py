@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
 
+from relay_server.dashboard.filtering import Chip, chips_of, menus_of, mine_of
 from relay_server.dashboard.overview import BARS, bars_of
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
@@ -14,15 +16,25 @@ from relay_server.errors import InvalidValue
 from relay_server.filters.language import InvalidFilter
 from relay_server.operations import Caller
 from relay_server.operations.channels import webhook_path
-from relay_server.operations.listing import EventPage, EventQuery, list_events
+from relay_server.operations.listing import (
+    CountQuery,
+    EventCount,
+    EventPage,
+    EventQuery,
+    count_events,
+    list_events,
+)
 from relay_server.operations.pulse import PulseFields, show_pulse
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
+from relay_server.operations.seen import choices_of
 from relay_server.operations.subscriptions import SubscriptionView, subscriptions_of
 from relay_server.web.api import from_query
 from relay_terminal.retold import told
 from relay_terminal.words import _
 
 PAGE = 50  # events on a page of a list
+MAX_WIDENED = 4  # terms of a filter that found nothing, of which each is left out in turn
+COUNTED = 1_000  # events up to which it is counted what that would find
 MAX_CHOSEN_FIELDS = 320  # of a form that replays what is chosen: a field each
 EVENT_ID = re.compile(r"evt_[0-9A-Za-z-]+")
 
@@ -34,6 +46,9 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
     found, problem, query = await _found(request, visitor.who, name)
     readers = await readers_of(visitor.who, name)
     minutes = (await show_pulse(visitor.who, PulseFields(name, BARS))).minutes
+    choices = await choices_of(visitor.who, channel, found.events if found else ())
+    mine = next((one.name for one in readers if one.name == visitor.who.name), "")
+    nothing = found is not None and not found.events and query.q
     return render(
         request,
         "list.html",
@@ -42,6 +57,9 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
         page=found,
         problem=problem,
         q=query.q,
+        menus=[menu for menu in menus_of(query.q, choices) if len(menu.choices) > 1],
+        mine=mine_of(query.q, mine) if mine else None,
+        wider=await _wider(visitor.who, name, query.q) if nothing else None,
         readers=readers,
         bars=bars_of(minutes),
         received=sum(minute.received for minute in minutes),
@@ -96,6 +114,29 @@ async def _found(
         return await list_events(who, asked), "", asked
     except InvalidFilter as exc:
         return None, told(exc)[0], asked
+
+
+class Wider(NamedTuple):
+    """What a filter that finds nothing leaves out.
+
+    Attributes:
+        events: Of the whole channel.
+        chips: The filter's terms, and what there is without each of them alone; None where that is
+            the whole channel, or was not counted.
+    """
+
+    events: EventCount
+    chips: list[tuple[Chip, EventCount | None]]
+
+
+async def _wider(who: Caller, channel: str, q: str) -> Wider:
+    chips = list[tuple[Chip, EventCount | None]]()
+    for number, chip in enumerate(chips_of(q)):
+        counted = None
+        if chip.q and number < MAX_WIDENED:
+            counted = await count_events(who, CountQuery(channel=channel, q=chip.q, up_to=COUNTED))
+        chips.append((chip, counted))
+    return Wider(await count_events(who, CountQuery(channel=channel)), chips)
 
 
 async def readers_of(who: Caller, channel: str) -> list[SubscriptionView]:

@@ -72,6 +72,19 @@ class InvalidFilter(InvalidValue, code="invalid_filter"):
     hint = 'A filter is words and values: kind:message_* from:customer "bom dia" -is:private.'
 
 
+class Typed(NamedTuple):
+    """A term as somebody typed it; without a word, text that is looked for."""
+
+    minus: str
+    word: str
+    value: str
+
+    @property
+    def text(self) -> str:
+        """The whole of it."""
+        return f"{self.minus}{self.word}:{self.value}" if self.word else f"{self.minus}{self.value}"
+
+
 class Value(NamedTuple):
     """One of the values of a term.
 
@@ -159,12 +172,11 @@ def parse(text: str, now_ms: int) -> Filter:
     """
     _check_length(text)
     terms, typed = list[Term](), list[str]()
-    for minus, word, value in _split(text):
-        term = _term(word, value, bool(minus), now_ms)
+    for one in split(text):
+        term = _term(one.word, one.value, bool(one.minus), now_ms)
         terms.append(term)
         moment = term.word in ("before", "after")
-        said = rfc3339(term.number) if moment else value
-        typed.append(f"{minus}{word}:{said}" if word else f"{minus}{value}")
+        typed.append((one._replace(value=rfc3339(term.number)) if moment else one).text)
     if len(terms) > MAX_TERMS:
         raise InvalidFilter(f"a filter has up to {MAX_TERMS} terms, not {len(terms)}")
     if sum(term.word == TEXT for term in terms) > MAX_TEXT_TERMS:
@@ -208,8 +220,12 @@ def _check_length(text: str) -> None:
         raise InvalidFilter(f"a filter has up to {MAX_FILTER_CHARS} characters, times written out")
 
 
-def _split(text: str) -> Iterator[tuple[str, str, str]]:
-    """Sign, word and value of each term, as typed."""
+def split(text: str) -> Iterator[Typed]:
+    """The terms of a filter, as typed.
+
+    Raises:
+        InvalidFilter: A quote is not closed, or a word or sign has nothing behind it.
+    """
     if text.count('"') % 2:
         raise InvalidFilter('a quote is opened and not closed: "like this"')
     at, text = 0, text.strip()
@@ -223,7 +239,7 @@ def _split(text: str) -> Iterator[tuple[str, str, str]]:
         if not value:
             what = f"behind `{word}:`" if word else "behind `-`"
             raise InvalidFilter(f"there is nothing {what}")
-        yield minus, word, value
+        yield Typed(minus, word, value)
 
 
 def _term(word: str, value: str, negated: bool, now_ms: int) -> Term:

@@ -54,6 +54,7 @@ from relay_server.search.index import (
     Index,
     Looked,
     Patience,
+    Seen,
     Unusable,
     delete,
     entries_of,
@@ -74,6 +75,7 @@ REST = 0.5  # times as long as a piece took
 BUSY_REST = 19.0  # the same while webhooks come fast
 BUSY_PER_S = 100.0  # webhooks: that is fast
 RETRY_S = 10.0  # after the index could not be written
+SEEN_AMONG = 1_000  # of a channel's newest events, which say what there is to choose from
 PREFIX_S = 0.02  # for a query by words' beginnings; one that takes longer is asked another way
 # The thread that writes is nice, but not very: it may hold the interpreter's lock, and whoever
 # waits for that waits until it was given the processor.
@@ -215,6 +217,13 @@ class Search:
         if index is None or not sequences:
             return {}
         return await self._read(index, lambda: index.facts(channel, sequences)) or {}
+
+    async def seen(self, channel: ChannelNumber) -> list[Seen]:
+        """Which kinds and inboxes a channel's newest events are of; none where it cannot say."""
+        index = self._index
+        if index is None:
+            return []
+        return await self._read(index, lambda: index.seen(channel, SEEN_AMONG)) or []
 
     async def _find(
         self, index: Index, asked: Filter, of: Range, limit: int, until: float

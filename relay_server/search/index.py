@@ -65,6 +65,20 @@ class Unusable(Exception):
     """The file is not, or perhaps not, what was written: it is to be built anew."""
 
 
+class Seen(NamedTuple):
+    """What events of a channel are of.
+
+    Attributes:
+        kind: The sender's name for what happened.
+        inbox: By number; empty for none.
+        newest: The sequence of the newest one that is of both.
+    """
+
+    kind: str
+    inbox: str
+    newest: int
+
+
 class Looked(NamedTuple):
     """The next events that a filter may mean.
 
@@ -210,6 +224,16 @@ class Index:
                 who = account, conversation, inbox, contact, name, by
                 found[sequence] = Facts(kind, *who, bool(private), *rest)
         return found
+
+    def seen(self, channel: ChannelNumber, among: int) -> list[Seen]:
+        """Which kinds and inboxes the newest events of a channel are of, the newest first."""
+        rows = self._reading.execute(
+            "SELECT kind, inbox, max(position) AS newest FROM (SELECT kind, inbox, position"
+            " FROM facts WHERE position BETWEEN ? AND ? ORDER BY position DESC LIMIT ?)"
+            " GROUP BY kind, inbox ORDER BY newest DESC",
+            (*_bounds(Range(channel, 0, MAX_SEQUENCE)), among),
+        )
+        return [Seen(kind, inbox, newest & MAX_SEQUENCE) for kind, inbox, newest in rows]
 
     def find(
         self, asked: Filter, of: Range, limit: int, until: float, patience: Patience

@@ -6,6 +6,7 @@ import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
 import { loginByLink } from "./login.js";
+import { menus } from "./menus.js";
 import { Pane, WIDE } from "./pane.js";
 import { Rows } from "./rows.js";
 import { localTimes } from "./time.js";
@@ -163,6 +164,7 @@ const liveOverview = () =>
 enliven();
 themeSwitch();
 showPlace();
+menus();
 listenToKeys();
 loginByLink();
 editing();

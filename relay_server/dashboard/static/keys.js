@@ -1,6 +1,7 @@
 import { BASE, _, all, one } from "./dom.js";
 import { togglePause } from "./feed.js";
 import { chooseRow } from "./choose.js";
+import { closeMenus } from "./menus.js";
 
 /**
  * What keys do: one table for what is pressed and for the sheet that says so. Only bare keys count,
@@ -112,6 +113,7 @@ const madeSheet = () => {
 const isTyping = (event) => event.isComposing || event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]");
 
 const escape = (event) => {
+  if (closeMenus()) return;
   if (event.target.closest("input, textarea, select")) event.target.blur();
   else one("[data-up]")?.click();
 };
