@@ -31,9 +31,9 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import ClientCursor, errors, sql
-from psycopg.adapt import Loader
+from psycopg.adapt import Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Format, TransactionStatus
 from psycopg.types.string import StrDumper, TextLoader
 
 from relay_protocol.errors import RelayError
@@ -44,6 +44,7 @@ from relay_server.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
+from relay_server.store.postgres.arrays import Array, escaped, unescaped
 from relay_server.store.sql.database import Row
 
 USUAL_PORT = 5432  # of a PostgreSQL
@@ -60,8 +61,6 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_MS}ms",
     "jit": "off",
 }
-# PostgreSQL's text has no NUL. In its place stands a character that Unicode gives to nobody.
-_ESCAPE = "\U0010ffff"
 
 
 class LinkLost(StoreUnavailable, code="store_unreachable"):
@@ -232,12 +231,12 @@ class Link:
             return cursor.fetchall() if cursor.description else []
 
     def called(self, query: str, values: Sequence[Any], within_s: float) -> list[Row]:
-        """The rows of a query whose values, binary and of known types, are sent beside it.
+        """The rows of a query whose values, of known types, are sent beside it.
 
         It is to be answered within a time of its own.
         """
         with self._call(within_s):
-            cursor = self._connection.execute(query, values, prepare=True, binary=True)
+            cursor = self._connection.execute(query, values, prepare=True)
             return cursor.fetchall()
 
     def script(self, text: str) -> None:
@@ -445,9 +444,7 @@ class _Text(StrDumper):
     """Text without its NULs."""
 
     def dump(self, obj: str) -> Any:
-        if "\0" in obj or _ESCAPE in obj:
-            obj = obj.replace(_ESCAPE, _ESCAPE + "1").replace("\0", _ESCAPE + "0")
-        return super().dump(obj)
+        return super().dump(escaped(obj))
 
 
 class _TextAgain(TextLoader):
@@ -455,9 +452,16 @@ class _TextAgain(TextLoader):
 
     def load(self, data: Any) -> Any:
         text = super().load(data)
-        if isinstance(text, str) and _ESCAPE in text:
-            return text.replace(_ESCAPE + "0", "\0").replace(_ESCAPE + "1", _ESCAPE)
-        return text
+        return unescaped(text) if isinstance(text, str) else text
+
+
+class _Array(Dumper):
+    """An array that is packed already."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: Array) -> Any:
+        return obj
 
 
 class _Whole(Loader):
@@ -470,5 +474,6 @@ class _Whole(Loader):
 def _adapt(connection: psycopg.Connection[Row]) -> None:
     adapters = connection.adapters
     adapters.register_dumper(str, _Text)
+    adapters.register_dumper(Array, _Array)
     adapters.register_loader("text", _TextAgain)
     adapters.register_loader("numeric", _Whole)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from relay_protocol.values import RequestHead
 from relay_server.store.bodies import CLEAR, LONG_BYTES, BodyKeys, crc
+from relay_server.store.postgres.arrays import Array, bigints, bytea_rows, byteas, texts
 from relay_server.store.postgres.link import Link
 from relay_server.store.sql.jobs import Arrival
 from relay_server.values import Channel
@@ -16,6 +17,10 @@ from relay_server.values import Channel
 COLUMNS = (
     *("channel", "window_ms", "max_bytes", "id", "received_at", "size", "key", "kind"),
     *("sender_id", "digest", "request", "body", "checksum", "sealed"),
+)
+PACKED: tuple[Callable[[Any], Array], ...] = (
+    *(bigints, bigints, bigints, texts, bigints, bigints, texts, texts),
+    *(texts, bytea_rows, byteas, byteas, bigints, bigints),
 )
 DIGEST = COLUMNS.index("digest")
 NO_LIMIT = (1 << 62) - 1
@@ -129,9 +134,10 @@ def append_rows(
         Unstorable: One of them never can be.
         StoreUnavailable, StoreBroken: None of them is stored.
     """
-    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    columns: list[Any] = list(zip(*rows, strict=True))
     columns[DIGEST] = [_digests(row, bodies) for row in rows]
-    found = link.called(APPEND, (again, *columns), within_s)
+    packed = [pack(column) for pack, column in zip(PACKED, columns, strict=True)]
+    found = link.called(APPEND, (again, *packed), within_s)
     return [Answer(*row) for row in found]
 
 
