@@ -14,7 +14,7 @@ from bench.errors import BenchError
 CONVERSATIONS = 200
 FIRST_CONVERSATION_ID = 1000
 SIGNING_SECRET = b"FIXTUREwebhookSECRET0001"
-FIXTURES = Path(__file__).parents[1] / "relay_client" / "samples"
+FIXTURES = Path(__file__).parents[1] / "relay_chatwoot" / "samples"
 UNSIGNED_EVENTS = ("automation_event.", "macro.")  # Chatwoot sends these without a delivery id
 
 

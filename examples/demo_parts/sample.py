@@ -14,7 +14,7 @@ from examples.demo_parts.errors import DemoFailed
 from examples.demo_parts.programs import ROOT
 from relay_chatwoot.signature import sign
 
-FOLDER = ROOT / "relay_client" / "samples"
+FOLDER = ROOT / "relay_chatwoot" / "samples"
 FILE = FOLDER / "agent_bot_message_created.json"
 SECOND_FILE = FOLDER / "message_created_incoming_attachments.json"
 BOT = {"id": 1, "name": "Robô do Pão 🤖", "type": "agent_bot"}

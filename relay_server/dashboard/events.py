@@ -11,6 +11,7 @@ from aiohttp import web
 from relay_server.dashboard.filtering import Chip, chips_of, menus_of, mine_of
 from relay_server.dashboard.overview import BARS, bars_of
 from relay_server.dashboard.rendering import render
+from relay_server.dashboard.sample import may_send
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
 from relay_server.filters.language import InvalidFilter
@@ -48,6 +49,7 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
     minutes = (await show_pulse(visitor.who, PulseFields(name, BARS))).minutes
     choices = await choices_of(visitor.who, channel, found.events if found else ())
     mine = next((one.name for one in readers if one.name == visitor.who.name), "")
+    sent = request.query.get("sent", "")
     nothing = found is not None and not found.events and query.q
     return render(
         request,
@@ -65,6 +67,8 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
         received=sum(minute.received for minute in minutes),
         since=minutes[0].at,
         told=number(request.query.get("told", "")),
+        sent=sent if EVENT_ID.fullmatch(sent) else "",
+        may_send=may_send(visitor.who, channel),
         newest=not (query.before or query.after),
         webhook=parts.settings.url + webhook_path(parts, channel),
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from relay_server.dashboard.rendering import render, span
+from relay_server.dashboard.sample import may_send
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.operations import Caller
 from relay_server.operations.channels import webhook_path
@@ -39,10 +40,11 @@ class Sentence(NamedTuple):
 
 
 class ChannelLine(NamedTuple):
-    """A channel, its URL, and what reads it."""
+    """A channel, its URL, whether the visitor may send to it, and what reads it."""
 
     state: ChannelState
     webhook: str
+    may_send: bool
     readers: list[SubscriptionView]
     bars: list[tuple[int, int]]
 
@@ -64,6 +66,7 @@ async def overview(request: web.Request, visitor: Visitor) -> web.Response:
         ChannelLine(
             channel,
             who.parts.settings.url + webhook_path(who.parts, who.channel(channel.name)),
+            may_send(who, who.channel(channel.name)),
             [one for one in found.subscriptions if one.channel == channel.name],
             bars_of((await show_pulse(who, PulseFields(channel.name, BARS))).minutes),
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.test_pages import send
-from tests.support.chatwoot import fixture, message
+from tests.support.browsing import event_ids, lists
+from tests.support.chatwoot import SECRET, fixture, message, signature
 from tests.support.relay import Relay
 from tests.support.senders import request
 from tests.support.target import BROKEN, Target, always
@@ -224,3 +225,42 @@ async def test_who_is_no_administrator_sees_no_tokens(relay: Relay, page: Page) 
     await page.goto(f"{relay.url}/setup")
     await expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
     await expect(page.get_by_role("heading", name="People and tokens")).to_have_count(0)
+
+
+async def test_a_sample_takes_a_webhooks_way_without_a_script(
+    relay: Relay, browser: Browser, page: Page, target: Target, token: str
+) -> None:
+    await relay.control("PATCH", "channels/chatwoot", {"hmac_secrets": [SECRET]})
+    await page.goto(f"{relay.url}/channels/chatwoot")
+    await expect(page.get_by_text("No webhook came yet.")).to_be_visible()
+    await expect(page.get_by_role("button", name="Send a sample")).to_have_count(0)  # Ana's
+
+    context = await browser.new_context(java_script_enabled=False)
+    boss = await log_in(relay, context, await relay.make_token("boss", "admin"))
+    await boss.get_by_role("button", name="Send a sample").click()
+    [event] = await event_ids(boss)
+    await expect(boss.locator(".told")).to_contain_text(f"{event} is on disk")
+    await lists(page, [event])
+    await context.close()
+
+    await relay.connect(token, "--to", target.address, "--since", "beginning")
+    await target.received(1)
+    [arrival] = target.arrivals
+    assert arrival.body == INCOMING
+    when = arrival.header(b"X-Chatwoot-Timestamp").decode()
+    proof = arrival.header(b"X-Chatwoot-Signature").decode()
+    assert proof == signature(SECRET, when, arrival.body)
+    [noted] = (await relay.control("GET", "audit?limit=1"))["entries"]
+    assert (noted["action"], noted["what"]) == ("event.sample", "chatwoot")
+
+
+async def test_a_sample_is_refused_who_may_not_send(relay: Relay, page: Page) -> None:
+    await page.goto(f"{relay.url}/channels/chatwoot?sent=%3Cb%3E")
+    key = await page.locator("[name=form_key]").first.input_value()
+    answer = await page.request.post(
+        f"{relay.url}/channels/chatwoot/sample",
+        form={"form_key": key},
+        headers={"Sec-Fetch-Site": "same-origin"},
+    )
+    assert answer.status == 403
+    assert await relay.events() == []

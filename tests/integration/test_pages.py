@@ -53,7 +53,7 @@ for name in maria-desktop developer2; do
     relay-client connect --to localhost:$TARGET --as $name
 done
 for name in message_created_incoming message_updated message_created_incoming contact_created; do
-    curl --output "$SANDBOX/id" --data-binary @relay_client/samples/$name.json $URL/webhook
+    curl --output "$SANDBOX/id" --data-binary @relay_chatwoot/samples/$name.json $URL/webhook
 done
 until relay-server dead list --subscription maria | grep -q contact_created; do sleep 0.1; done
 kill -TERM "$maria_pid"

@@ -24,7 +24,7 @@ PAINT = re.compile(r"\x1b\[[0-9;]*m")
 CUT_TIME = re.compile(r"(?<!\S)[0-9]{4}-[0-9]{2}-[0-9]{2}(?=  |$)")  # a date without its clock
 WIDE = 120  # cells
 # What wide screens may say beyond narrow ones.
-SAID = [*LOCALE.rglob("*.po*"), *(ROOT / "relay_client/samples").glob("*.json")]
+SAID = [*LOCALE.rglob("*.po*"), *(ROOT / "relay_chatwoot/samples").glob("*.json")]
 # Beginnings of lines that are to be copied, and so stay whole.
 COPIED = re.compile(r"\s*(relay-(client|server) |curl |https?://|rly_|/)")
 SCREENS = {
@@ -56,7 +56,7 @@ relay-client connect --to localhost:$TARGET --as maria-desktop
 relay-server forward create chatwoot http://127.0.0.1:1/webhook --name production >/dev/null
 relay-server subscription pause chatwoot maria-desktop >/dev/null
 for name in message_created_incoming message_created_private_note message_updated; do
-    curl --output "$SANDBOX/id" --data-binary @relay_client/samples/$name.json $URL/webhook
+    curl --output "$SANDBOX/id" --data-binary @relay_chatwoot/samples/$name.json $URL/webhook
 done
 printf '{"event":"message_created","id":1,"conversation":{"id":318},"account":{"id":2},' > body
 printf '"content":"\\u001b[31m\\u202e%s","sender":{"type":"contact","name":"%s"}}' \

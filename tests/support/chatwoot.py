@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.senders import head, request
 from tests.support.target import Arrival
 
-FOLDER = Path(__file__).parents[2] / "relay_client" / "samples"
+FOLDER = Path(__file__).parents[2] / "relay_chatwoot" / "samples"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
 UNSIGNED = frozenset({"automation_event_message_created", "macro_executed"})
 SECRET = "FIXTUREwebhookSECRET0001"

@@ -45,7 +45,7 @@ export class Away {
 
   /** Draw the line, once what came meanwhile is in the list. */
   show() {
-    if (!this.seen || this.until || this.newest <= this.seen.sequence) return;
+    if (!this.seen?.sequence || this.until || this.newest <= this.seen.sequence) return;
     this.until = this.newest;
     one(".away", this.list)?.remove();
     const line = document.createElement("div");

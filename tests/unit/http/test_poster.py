@@ -30,7 +30,7 @@ ANSWERED = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
 UNREAD = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
 NOWHERE = Target("127.0.0.1", 9)
 HELD_UP_S = 50.0  # a busy machine may hold up for so long what takes a moment
-FIXTURES = sorted((Path(__file__).parents[3] / "relay_client/samples").glob("*.json"))
+FIXTURES = sorted((Path(__file__).parents[3] / "relay_chatwoot/samples").glob("*.json"))
 
 
 def chatwoot_headers(body: bytes) -> HeaderList:

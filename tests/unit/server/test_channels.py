@@ -20,7 +20,7 @@ from relay_server.configs import (
 )
 from relay_server.errors import InvalidValue
 
-FIXTURES = Path(__file__).parents[3] / "relay_client" / "samples"
+FIXTURES = Path(__file__).parents[3] / "relay_chatwoot" / "samples"
 CHATWOOT = ChannelConfig()
 OTHER = ChannelConfig(sender=SenderKind.OTHER)
 POINTED = ChannelConfig(sender=SenderKind.OTHER, key_pointer="/a/b~1c~0d/0")

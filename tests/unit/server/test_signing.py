@@ -27,7 +27,7 @@ from relay_server.signing import (
 from relay_server.signing.challenges import MAX_CHALLENGE_BYTES, challenge_of
 from relay_server.signing.scheme import MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Request
 
-SAMPLES = Path(__file__).parents[3] / "relay_client" / "samples"
+SAMPLES = Path(__file__).parents[3] / "relay_chatwoot" / "samples"
 NO_FIT = "the signature fits no secret"
 
 

@@ -7,8 +7,6 @@ import uuid
 from pathlib import Path
 
 from relay_chatwoot.signature import SIGNATURE, TIMESTAMP, sign
-from relay_client.errors import UsageError
-from relay_terminal.words import _
 
 FOLDER = Path(__file__).parent
 # Automation rules and macros sign nothing, and give no delivery id.
@@ -24,27 +22,6 @@ def kinds() -> dict[str, str]:
 def read(name: str) -> bytes:
     """A sample's body."""
     return (FOLDER / f"{name}.json").read_bytes()
-
-
-def named(word: str) -> str:
-    """The sample of a name, or the plainest one of a kind.
-
-    Raises:
-        UsageError: There is none.
-    """
-    import difflib
-
-    known = kinds()
-    if word in known:
-        return word
-    of_kind = [name for name, kind in known.items() if kind == word]
-    if of_kind:
-        return min(of_kind, key=lambda name: (not name.startswith(word), len(name), name))
-    near = difflib.get_close_matches(word, [*known, *known.values()], 1)
-    hint = _("relay-client send --list shows the samples there are.")
-    if near:
-        hint = _("Did you mean {name}?").format(name=near[0])
-    raise UsageError(_("{word!r} is no file and no sample").format(word=word), hint)
 
 
 def headers(delivery: bool = True) -> list[tuple[str, str]]:
