@@ -13,7 +13,7 @@ import enum
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -63,6 +63,51 @@ def test_{name}():
         response.begin()
         assert 200 <= response.status < 300, response.read()
 '''
+
+_TEST_OF_MANY = '''\
+"""Sends a conversation's webhooks to a target, in their order: TARGET={target} pytest FILE
+
+{note}"""
+
+import os
+from http.client import HTTPResponse
+from socket import create_connection
+from urllib.parse import urlsplit
+
+import pytest
+
+CONVERSATION = {key!r}
+WEBHOOKS = [  # id, method, request line, headers, body
+{webhooks}]
+
+
+@pytest.fixture(params=WEBHOOKS, ids=[one[0] for one in WEBHOOKS])
+def webhook(request):
+    """One webhook after the other."""
+    return request.param
+
+
+def test_the_target_takes_it(webhook):
+    _, method, line, headers, body = webhook
+    target = urlsplit(os.environ.get("TARGET", {target!r}))
+    head = [line, b"Host: " + target.netloc.encode(), *headers, b"Connection: close"]
+    with create_connection((target.hostname, target.port or 80), timeout=60) as connection:
+        connection.sendall(b"\\r\\n".join([*head, b"", body]))
+        response = HTTPResponse(connection, method=method)
+        response.begin()
+        assert 200 <= response.status < 300, response.read()
+'''
+
+_WEBHOOK = """\
+    (
+        {id!r},
+        {method!r},
+        {line!r},
+        [
+{headers}        ],
+        {body},
+    ),
+"""
 
 
 class Language(enum.StrEnum):
@@ -218,22 +263,48 @@ def _httpie_item(name: str, value: bytes) -> str | None:
     return f"{name}:\\{text}" if text[0] in "=@" else f"{name}:{text}"
 
 
+def script_of_many(key: str, sent: Sequence[Sent], *, complete: bool) -> str:
+    """Webhooks of one conversation as one test for pytest, which sends them in this order.
+
+    Args:
+        key: Of the conversation.
+        sent: What came in it.
+        complete: That is all of it.
+    """
+    notes = [] if complete else ["These are the newest of its webhooks."]
+    notes += ["Secrets are masked."] if any(one.masked for one in sent) else []
+    webhooks = [_WEBHOOK.format(**_parts(one, " " * 12)) for one in sent]
+    return _TEST_OF_MANY.format(
+        note=" ".join([*notes, "Each has to be answered 2xx."]) + "\n",
+        key=key,
+        webhooks="".join(webhooks),
+        target=TARGET,
+    )
+
+
 def _pytest(sent: Sent) -> str:
+    return _TEST.format(
+        note=" (secrets are masked)" if sent.masked else "",
+        name=re.sub(r"\W", "_", sent.id),
+        target=TARGET,
+        **_parts(sent, " " * 4),
+    )
+
+
+def _parts(sent: Sent, indent: str) -> dict[str, object]:
+    """What a test in Python says of a request."""
     request = sent.request
     headers = [name + b": " + value for name, value in sent.headers]
     if sent.has_body:
         headers.append(b"Content-Length: %d" % len(sent.body))
     text = _text(sent.body)
-    return _TEST.format(
-        id=sent.id,
-        note=" (secrets are masked)" if sent.masked else "",
-        line=f"{request.method} {request.request_target} HTTP/1.1".encode(),
-        headers="".join([f"    {header!r},\n" for header in headers]),
-        body=repr(sent.body) if text is None else f"{text!r}.encode()",
-        name=re.sub(r"\W", "_", sent.id),
-        target=TARGET,
-        method=request.method,
-    )
+    return {
+        "id": sent.id,
+        "method": request.method,
+        "line": f"{request.method} {request.request_target} HTTP/1.1".encode(),
+        "headers": "".join([f"{indent}{header!r},\n" for header in headers]),
+        "body": repr(sent.body) if text is None else f"{text!r}.encode()",
+    }
 
 
 def _shell(sent: Sent, words: list[str], files: dict[str, bytes]) -> str:

@@ -17,6 +17,7 @@ from relay_server.filters.facts import Direction, attachments_of
 
 MAX_CONTENT_CHARS = 4_000  # of a message that is shown; the rest is in its event
 MAX_ATTACHMENTS = 20  # of a message that are named
+MAX_REFERENCE_CHARS = 40  # of the number of a message that one answers; Chatwoot's have up to 19
 MAX_EDITS = 10  # of a message that are kept
 ANSWERING = (Direction.BOT, Direction.AGENT)
 NEW_MESSAGE = ("message_created", "automation_event.message_created")  # of kinds
@@ -33,6 +34,7 @@ class Message(msgspec.Struct, kw_only=True):
         attachments: Their kinds, such as `image`; they are never loaded.
         was: What it said before, the oldest first.
         deleted: It was taken back.
+        in_reply_to: Chatwoot's number of the message that it says it answers; empty for none.
     """
 
     message: str
@@ -43,6 +45,7 @@ class Message(msgspec.Struct, kw_only=True):
     attachments: list[str] = []
     was: list[str] = []
     deleted: bool = False
+    in_reply_to: str = ""
 
     @property
     def is_answer(self) -> bool:
@@ -166,6 +169,7 @@ def _line(heard: Heard, said: dict[str, Message]) -> Line:
 
 def _message(document: Document) -> Message:
     facts, body = document.facts, _object(document.json)
+    said_beside = _object(body.get("content_attributes"))
     return Message(
         message=facts.message,
         direction=facts.direction,
@@ -173,7 +177,8 @@ def _message(document: Document) -> Message:
         private=facts.private,
         content=_text(body.get("content"))[:MAX_CONTENT_CHARS],
         attachments=attachments_of(body, MAX_ATTACHMENTS),
-        deleted=_object(body.get("content_attributes")).get("deleted") is True,
+        deleted=said_beside.get("deleted") is True,
+        in_reply_to=str(said_beside.get("in_reply_to") or "")[:MAX_REFERENCE_CHARS],
     )
 
 

@@ -36,6 +36,7 @@ MODULES = (
     "login",
     "changes",
     "edit",
+    "talk",
     "app",
 )  # joined in this order
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

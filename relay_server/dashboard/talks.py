@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode
+
 from aiohttp import web
 
-from relay_server.dashboard.rendering import render
-from relay_server.dashboard.visit import Visitor, page
+from relay_server.dashboard.chat import moments_beside, rows_of, transcript
+from relay_server.dashboard.events import readers_of
+from relay_server.dashboard.rendering import render, talk_path
+from relay_server.dashboard.visit import Fields, Visitor, form, page, see
+from relay_server.errors import InvalidValue
 from relay_server.operations.conversations import (
+    MAX_TALKS,
+    Talk,
     TalkPage,
     TalkQuery,
     list_conversations,
     show_conversation,
 )
+from relay_server.operations.replays import Chosen, NewReplay, create_replays
+from relay_server.operations.scripts import show_conversation_test
 from relay_server.operations.why import Why, WhyQuery, why_unanswered
 from relay_server.web.api import from_query
+from relay_terminal.words import _
+
+WEBHOOKS = "webhooks"  # the view of a conversation without what people saw
+KEPT_IN_LINKS = ("subscription", "view", "before", "as_of")  # of a page's query
 
 
 async def conversations(request: web.Request, visitor: Visitor) -> web.Response:
@@ -32,32 +46,82 @@ async def conversations(request: web.Request, visitor: Visitor) -> web.Response:
     )
 
 
-async def conversation(request: web.Request, visitor: Visitor) -> web.Response:
+async def conversation(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """`GET /conversations/{channel}/{key}`; by `?key=` where a path cannot hold the key."""
-    who, channel = visitor.who, request.match_info["channel"]
-    key = request.match_info.get("key") or request.query.get("key", "")
-    talk = await show_conversation(who, channel, key, await from_query(request, TalkPage))
-    names = [one.name for one in await who.store.subscriptions(talk.channel)]
-    wanted = request.query.get("subscription", "")
-    default = who.name if who.name in names else next(iter(names), "")
-    chosen = wanted if wanted in names else default
+    who, channel, asked = visitor.who, request.match_info["channel"], request.query
+    key = request.match_info.get("key") or asked.get("key", "")
+    page_of = await from_query(request, TalkPage)
+    if "go" in asked:
+        return see(talk_path(channel, await _beside(visitor, channel, key, asked["go"])))
+    if asked.get("as") == "pytest":
+        found = await show_conversation_test(who, channel, key, page_of.as_of)
+        return web.Response(body=found.body, headers=found.headers)
+    talk = await show_conversation(who, channel, key, page_of)
+    link = _linker(talk, asked)
+    if asked.get("as") == "transcript":
+        return render(
+            request, "transcript.html", visitor=visitor, talk=talk, link=link, text=transcript(talk)
+        )
+    readers = await readers_of(who, talk.channel)
+    chosen = next((one for one in readers if one.name == asked.get("subscription")), None)
+    chosen = chosen or next(iter(readers), None)
     why: Why | None = None
-    if chosen and "why" in request.query:
-        why = await why_unanswered(who, talk.channel, talk.key, WhyQuery(chosen))
+    if chosen and "why" in asked:
+        why = await why_unanswered(who, talk.channel, talk.key, WhyQuery(chosen.name))
     return render(
         request,
         "conversation.html",
         visitor=visitor,
         channel=talk.channel,
         talk=talk,
-        names=names,
+        rows=rows_of(talk, chosen.name if chosen else ""),
+        moments=moments_beside(talk.moments, page_of.as_of),
+        link=link,
+        readers=readers,
         chosen=chosen,
+        view=WEBHOOKS if asked.get("view") == WEBHOOKS else "",
+        told=asked.get("told", ""),
         why=why,
     )
+
+
+async def replay_conversation(
+    request: web.Request, visitor: Visitor, fields: Fields
+) -> web.Response:
+    """`POST /conversations/{channel}`: send all of a conversation again, to one subscription."""
+    channel, key = request.match_info["channel"], fields.get("key", "")
+    if not key:
+        raise InvalidValue(_("the page names no conversation: load it again, and press once more"))
+    to = fields.get("subscription", "")
+    await create_replays(visitor.who, NewReplay(Chosen(key=key), channel, to))
+    path = talk_path(channel, key)
+    query = urlencode({"subscription": to, "told": "replayed"})
+    return see(f"{path}{'&' if '?' in path else '?'}{query}")
+
+
+async def _beside(visitor: Visitor, channel: str, key: str, way: str) -> str:
+    """The conversation beside one, among those with the newest events."""
+    query = TalkQuery(channel=channel, limit=MAX_TALKS)
+    keys = [one.key for one in (await list_conversations(visitor.who, query)).conversations]
+    at = keys.index(key) + (-1 if way == "newer" else 1) if key in keys else -1
+    return keys[at] if 0 <= at < len(keys) else key
+
+
+def _linker(talk: Talk, asked: Mapping[str, str]) -> Callable[..., str]:
+    """What leads to the same page but for some of its query; 0 and empty take that out."""
+    state = {name: asked[name] for name in KEPT_IN_LINKS if name in asked}
+
+    def link(**changes: object) -> str:
+        query = {name: value for name, value in (state | changes).items() if value}
+        path = talk_path(talk.channel, talk.key)
+        return path + ("&" if "?" in path else "?") + urlencode(query) if query else path
+
+    return link
 
 
 routes = [
     web.get("/channels/{channel}/conversations", page(conversations)),
     web.get("/conversations/{channel}", page(conversation)),
+    web.post("/conversations/{channel}", form(replay_conversation)),
     web.get(r"/conversations/{channel}/{key:[\s\S]+}", page(conversation)),
 ]

@@ -29,12 +29,19 @@ from relay_server.filters.document import Document
 from relay_server.filters.facts import Direction, Facts
 from relay_server.filters.language import Filter, Term, Value, parse
 from relay_server.operations import Caller, page_of
-from relay_server.operations.events import DeliveryLine, delivery_line
-from relay_server.operations.finding import BUDGET_S, Asked, find
+from relay_server.operations.events import (
+    AttemptLine,
+    DeliveryLine,
+    attempt_lines,
+    delivery_line,
+)
+from relay_server.operations.finding import BUDGET_S, Asked, Found, find
 from relay_server.operations.listing import facts_of
-from relay_server.values import Channel, EventSummary
+from relay_server.operations.past import deliveries_then, moments_of
+from relay_server.values import Channel, DeliveryState, EventSummary
 
 MAX_LINES = 200  # events of a conversation in one answer
+MAX_MOMENTS = 1_000  # of a conversation, at which it can be looked at
 MAX_TALKS = 100  # conversations in one answer
 PIECE = 200  # events that are gone through at once, for a list of conversations
 
@@ -97,15 +104,21 @@ class Talks(msgspec.Struct):
 
 
 class TalkPage(msgspec.Struct):
-    """Which part of a conversation: the newest of its events before a sequence; 0 for the end."""
+    """Which part of a conversation: the newest of its events before a sequence; 0 for the end.
+
+    Attributes:
+        as_of: How that stood at a moment, in Unix milliseconds; 0 for how it stands.
+    """
 
     before: int = 0
+    as_of: int = 0
 
 
 class TalkLine(Line, kw_only=True):
     """One event of a conversation, and what became of it."""
 
     deliveries: list[DeliveryLine]
+    attempts: list[AttemptLine]
 
 
 class Talk(msgspec.Struct, kw_only=True):
@@ -113,6 +126,8 @@ class Talk(msgspec.Struct, kw_only=True):
 
     Attributes:
         unanswered_since: Since when its customer waits; null where nobody does.
+        moments: When something happened in this part, in order: what `as_of` can be. The newest
+            1,000.
         before: Of its older events; null where these are all.
         complete: False where the bound of work ended the look for older ones.
     """
@@ -122,6 +137,7 @@ class Talk(msgspec.Struct, kw_only=True):
     state: State
     lines: list[TalkLine]
     unanswered_since: int | None
+    moments: list[int]
     before: int | None
     complete: bool
 
@@ -160,18 +176,31 @@ async def show_conversation(who: Caller, channel: str, key: str, page: TalkPage)
     heard, scanned_to, complete = await hear_conversation(who, of, key, page.before)
     sequences = [one.line.sequence for one in heard]
     states = await who.store.deliveries(of.number, sequences) if sequences else ()
+    came = [one.line.received_at for one in heard]
+    tried = (at for state in states for at in moments_of(state))
+    # A target's clock may say that it was tried before it came.
+    moments = {*came, *(at for at in tried if at >= came[0])}
+    if page.as_of:
+        heard = [one for one in heard if one.line.received_at <= page.as_of]
+        states = [deliveries_then(state, page.as_of) for state in states[: len(heard)]]
     lines = lines_of(heard)
     return Talk(
         channel=of.name,
         key=key,
         state=state_of(heard),
-        lines=[
-            TalkLine(**msgspec.structs.asdict(line), deliveries=list(map(delivery_line, state)))
-            for line, state in zip(lines, states, strict=True)
-        ],
+        lines=[_with_state(line, state) for line, state in zip(lines, states, strict=True)],
         unanswered_since=unanswered_since(lines),
+        moments=sorted(moments)[-MAX_MOMENTS:],
         before=scanned_to if scanned_to > 1 else None,
         complete=complete,
+    )
+
+
+def _with_state(line: Line, deliveries: Sequence[DeliveryState]) -> TalkLine:
+    return TalkLine(
+        **msgspec.structs.asdict(line),
+        deliveries=list(map(delivery_line, deliveries)),
+        attempts=[attempt for one in deliveries for attempt in attempt_lines(one)],
     )
 
 
@@ -230,15 +259,25 @@ def _row(channel: str, event: EventSummary, facts: Facts) -> TalkRow:
     )
 
 
-async def hear_conversation(
-    who: Caller, channel: Channel, key: str, before: int = 0
-) -> tuple[Sequence[Heard], int, bool]:
-    """The newest events of a conversation, the oldest first; how far back was looked."""
+async def find_conversation(who: Caller, channel: Channel, key: str, before: int = 0) -> Found:
+    """Which events of a conversation are its newest, before a sequence or of all.
+
+    Raises:
+        ConversationNotFound: No event names it.
+    """
     end = before or who.store.newest(channel.number) + 1
     meant = Filter(terms=(_is_of(key),))
     found = await find(who.parts, Asked(channel.number, meant, 0, end, True, MAX_LINES))
     if not found.sequences and found.complete and not before:
         raise ConversationNotFound(key)
+    return found
+
+
+async def hear_conversation(
+    who: Caller, channel: Channel, key: str, before: int = 0
+) -> tuple[Sequence[Heard], int, bool]:
+    """The newest events of a conversation, the oldest first; how far back was looked."""
+    found = await find_conversation(who, channel, key, before)
     heard = await who.store.examine(
         channel.number,
         sorted(found.sequences),

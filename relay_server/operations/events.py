@@ -266,7 +266,7 @@ async def show_event(who: Caller, id_: str) -> EventView:
         body=_text(body),
         body_base64=base64.b64encode(body).decode(),
         deliveries=list(map(delivery_line, states)),
-        attempts=[attempt for delivery in states for attempt in _attempts(delivery)],
+        attempts=[attempt for delivery in states for attempt in attempt_lines(delivery)],
         hand_off=[line for delivery in states for line in _hand_off(delivery)],
     )
 
@@ -281,7 +281,7 @@ async def event_attempts(who: Caller, id_: str) -> Attempts:
     """Every try of an event's deliveries that has ended."""
     _, event = await look_up(who, id_)
     [states] = await who.store.deliveries(event.channel, [event.head.sequence])
-    return Attempts([attempt for delivery in states for attempt in _attempts(delivery)])
+    return Attempts([attempt for delivery in states for attempt in attempt_lines(delivery)])
 
 
 def is_end(name: str) -> bool:
@@ -366,7 +366,8 @@ def delivery_line(delivery: DeliveryState) -> DeliveryLine:
     )
 
 
-def _attempts(delivery: DeliveryState) -> Iterator[AttemptLine]:
+def attempt_lines(delivery: DeliveryState) -> Iterator[AttemptLine]:
+    """Each try of a delivery that has ended, in one line."""
     for one in delivery.attempts:
         times = one.attempt, one.started_at, one.elapsed_ms
         replay = delivery.replay or None

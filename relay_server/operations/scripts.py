@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import msgspec
 
-from relay_server.bodies.scripts import Language, Sent, script, without_secrets
+from relay_server.bodies.masking import masked_event
+from relay_server.bodies.scripts import Language, Sent, script, script_of_many, without_secrets
 from relay_server.errors import InvalidValue
 from relay_server.operations import Caller
 from relay_server.operations.audit import audited
-from relay_server.operations.events import check_kept, look_up, shown_body
+from relay_server.operations.conversations import find_conversation
+from relay_server.operations.events import Download, check_kept, look_up, shown_body
+from relay_server.values import Event
 
 MAX_SCRIPT_BYTES = 1_048_576  # of a body that a script is made of; a larger one: 422
+MAX_NAME_CHARS = 60  # of a conversation's key in the name of a file
 
 
 class ScriptPage(msgspec.Struct):
@@ -50,6 +55,41 @@ async def show_script(who: Caller, id_: str, language: str, page: ScriptPage) ->
     # In a thread: a body may have 1 MiB.
     clean = await asyncio.to_thread(without_secrets, sent)
     return Script(sent.id, language, script(clean, Language(language)), clean.masked)
+
+
+async def show_conversation_test(who: Caller, channel: str, key: str, as_of: int = 0) -> Download:
+    """A conversation's webhooks, as a test for pytest that sends them in their order.
+
+    Args:
+        who: May read the channel.
+        channel: Its name.
+        key: Of the conversation.
+        as_of: Only what came up to this moment, in Unix milliseconds; 0 for all.
+    """
+    of = who.channel(channel)
+    found = await find_conversation(who, of, key)
+    left, complete = MAX_SCRIPT_BYTES, found.complete
+
+    def take(event: Event) -> Sent | None:
+        nonlocal left, complete
+        if as_of and event.head.received_at > as_of:
+            return None
+        left -= len(event.body)
+        if not event.kept or left < 0:
+            complete = False
+            return None
+        shown = masked_event(event, of.config.mask)
+        masked = shown.body != event.body
+        return without_secrets(Sent(event.head.id, event.head.request, shown.body, masked=masked))
+
+    newest_first = sorted(found.sequences, reverse=True)
+    taken = await who.store.examine(of.number, newest_first, take)
+    sent = [one for one in reversed(taken) if one is not None]
+    if not sent:
+        raise InvalidValue("none of its webhooks is there, or each is too large for a test")
+    text = script_of_many(key, sent, complete=complete and found.scanned_to <= 1)
+    name = re.sub(r"[^0-9A-Za-z]+", "_", key)[:MAX_NAME_CHARS]
+    return Download(f"test_conversation_{name}.py", text.encode())
 
 
 @audited("secrets.show")

@@ -9,6 +9,7 @@ import { loginByLink } from "./login.js";
 import { menus } from "./menus.js";
 import { Pane, WIDE } from "./pane.js";
 import { Rows } from "./rows.js";
+import { renewLines, talking } from "./talk.js";
 import { localTimes } from "./time.js";
 
 /** What a page does once it is there; which of it, its `<body>` says. */
@@ -84,7 +85,8 @@ const renew = async (href) => {
   const fresh = await fetched(href);
   for (const part of all("[data-part]")) {
     const other = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, fresh);
-    if (other && !part.contains(document.activeElement) && part.outerHTML !== other.outerHTML) part.replaceWith(other);
+    if (other && part.matches(".talk")) renewLines(part, other);
+    else if (other && !part.contains(document.activeElement) && part.outerHTML !== other.outerHTML) part.replaceWith(other);
   }
 };
 
@@ -155,6 +157,7 @@ const liveConversation = () => {
   const shown = (delivery) => one(`[data-event-id="${CSS.escape(delivery.event)}"]`);
   const isHere = (event) => event.channel === page.channel && event.key === page.key;
   const on = { event: (event) => isHere(event) && refresh(), delivery: (delivery) => shown(delivery) && refresh() };
+  talking(renew, fetched);
   new Feed(page.position, on, refresh);
 };
 

@@ -1,18 +1,24 @@
 import { _, all, one } from "./dom.js";
 
-/** Buttons that copy what stands before them; without a clipboard (plain HTTP) they select it. @param {ParentNode} [within] */
+/** Copy a text, and say so; without a clipboard (plain HTTP) select it. @param {Element} from @param {Element} button */
+export const copyOut = async (from, button) => {
+  try {
+    await navigator.clipboard.writeText(from.textContent ?? "");
+    button.textContent = _("Copied");
+    return true;
+  } catch {
+    getSelection()?.selectAllChildren(from);
+    return false;
+  }
+};
+
+/** Buttons that copy what stands before them. @param {ParentNode} [within] */
 export const copyButtons = (within = document) => {
   for (const button of all("[data-copy-button]", within)) {
     button.hidden = false;
-    button.addEventListener("click", async () => {
+    button.addEventListener("click", () => {
       const from = one("[data-copy]", button.parentElement ?? document);
-      if (!from) return;
-      try {
-        await navigator.clipboard.writeText(from.textContent ?? "");
-        button.textContent = _("Copied");
-      } catch {
-        getSelection()?.selectAllChildren(from);
-      }
+      if (from) copyOut(from, button);
     });
   }
 };

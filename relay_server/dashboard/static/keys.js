@@ -13,7 +13,7 @@ const CHORD_MS = 1_500;
 
 /** @param {number} step */
 const move = (step) => {
-  const links = all(".row-link");
+  const links = all(".row-link, [data-step]");
   if (!links.length) return press(step > 0 ? "j" : "k")();
   const at = links.findIndex((link) => link === document.activeElement);
   const from = at < 0 ? links.findIndex((link) => link.closest("[aria-current]")) : at;
@@ -46,17 +46,19 @@ const go = (key) => () => one(`[data-go="${key}"]`)?.click();
 
 /** @type {[string, string, () => void][]} */
 const KEYS = [
-  ["j", _("next row; on an event the newer one"), () => move(1)],
-  ["k", _("row before; on an event the older one"), () => move(-1)],
-  ["o", _("open the row, as Enter does"), () => document.activeElement?.matches(".row-link") && document.activeElement.click()],
+  ["j", _("next row or message; on an event the newer one"), () => move(1)],
+  ["k", _("row or message before; on an event the older one"), () => move(-1)],
+  ["o", _("open the row, as Enter does"), () => document.activeElement?.matches(".row-link, [data-step]") && document.activeElement.click()],
   ["x", _("choose the row, or let go of it"), () => chooseRow()],
   ["J", _("choose this row and the next"), () => extend(1)],
   ["K", _("choose this row and the one before"), () => extend(-1)],
   ["D", _("rows closer together, or as they were"), toggleDensity],
   [".", _("show what is new"), () => one(".pill:not([hidden])")?.click()],
   ["p", _("pause, or go on"), togglePause],
-  ["[", _("on an event: the one before in its conversation"), press("[")],
-  ["]", _("on an event: the next in its conversation"), press("]")],
+  ["[", _("on an event: the one before in its conversation; there: an older one"), press("[")],
+  ["]", _("on an event: the next in its conversation; there: a newer one"), press("]")],
+  [",", _("on a conversation: as of the moment before"), press(",")],
+  [";", _("on a conversation: as of the moment after"), press(";")],
   ["/", _("search"), press("/")],
   ["r", _("replay to me"), press("r")],
   ["R", _("replay to another"), press("R")],

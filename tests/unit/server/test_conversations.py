@@ -145,6 +145,28 @@ async def test_a_long_conversation_comes_in_parts(
     assert found == [str(n) for n in range(7)]
 
 
+async def test_a_conversation_as_it_stood_at_a_moment(subscribed: Served, ana: Asking) -> None:
+    await told(subscribed, CUSTOMER, id=1, content="oi")
+    await told(subscribed, CUSTOMER, id=2, content="alguém?")
+    await told(subscribed, "message_updated", id=1, content="olá")
+    await settle(subscribed, 1, MarkState.DELIVERED, Response(200))
+    now = await ana.ok("GET", "conversations/chatwoot/318")
+    assert [line["message"] and line["message"]["content"] for line in now["lines"]] == [
+        "olá",
+        "alguém?",
+        None,
+    ]
+    first, second, third = [line["received_at"] for line in now["lines"]]
+    # By its target's clock the first was tried before it came.
+    assert now["moments"] == [first, second, third]
+
+    then = await ana.ok("GET", f"conversations/chatwoot/318?as_of={second}")
+
+    assert [line["message"]["content"] for line in then["lines"]] == ["oi", "alguém?"]
+    assert then["moments"] == now["moments"]
+    assert (await ana.ok("GET", "conversations/chatwoot/318?as_of=1"))["lines"] == []
+
+
 async def test_there_is_no_such_conversation(served: Served, ana: Asking) -> None:
     await told(served, CUSTOMER)
     missing = await ana.refused("GET", "conversations/chatwoot/319")

@@ -15,6 +15,7 @@ from relay_server.bodies.scripts import (
     Language,
     Sent,
     script,
+    script_of_many,
     without_secrets,
 )
 from relay_server.bodies.tree import MASK
@@ -87,15 +88,27 @@ async def test_curl_sends_the_same_and_the_shell_runs_nothing_else(
 async def test_tests_send_the_same(tmp_path: Path) -> None:
     for number, event in enumerate(NASTY.values()):
         (tmp_path / f"test_{number:02}.py").write_text(script(event, Language.PYTEST))
+    await assert_tests_send(tmp_path, list(NASTY.values()))
+
+
+@pytest.mark.slow
+async def test_one_test_sends_a_conversation_in_its_order(tmp_path: Path) -> None:
+    key, events = '2/"""\nimport os', list(NASTY.values())
+    (tmp_path / "test_all.py").write_text(script_of_many(key, events, complete=True))
+    await assert_tests_send(tmp_path, events)
+
+
+async def assert_tests_send(folder: Path, events: list[Sent]) -> None:
+    """The tests in a folder pass, and a target gets these events from them, in this order."""
     # Without a cache, and settings of a folder above: nothing is left behind.
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:randomly"]
-    options += ["-c", os.devnull, "--rootdir", str(tmp_path)]
+    options += ["-c", os.devnull, "--rootdir", str(folder)]
     async with raw_target() as target:
         environment = {"TARGET": f"http://127.0.0.1:{target.port}"}
-        pytest_ = (sys.executable, "-B", "-m", "pytest", *options, str(tmp_path))
-        output = await run(tmp_path, *pytest_, **environment)
-    assert f"{len(NASTY)} passed" in output
-    for came, event in zip(target.requests, NASTY.values(), strict=True):
+        pytest_ = (sys.executable, "-B", "-m", "pytest", *options, str(folder))
+        output = await run(folder, *pytest_, **environment)
+    assert f"{len(events)} passed" in output
+    for came, event in zip(target.requests, events, strict=True):
         assert_same(came, event)
 
 

@@ -1,0 +1,81 @@
+import { copyOut } from "./copy.js";
+import { _, all, one } from "./dom.js";
+import { localTime } from "./time.js";
+
+/** A conversation: looking at it as of a moment, choosing for whom, and copying what was said. */
+const NEAR_END_PX = 48; // who is this near to its end follows what comes
+
+/** The moments of a conversation as a slider; the last of them is now. @param {(href: string) => Promise<void>} renew */
+const slider = (renew) => {
+  const range = one("[data-moments]");
+  const moments = range?.dataset.moments.split(",").map(Number) ?? [];
+  if (moments.length < 2) return;
+  const last = moments.length - 1;
+  const asOf = () => Number(new URL(location.href).searchParams.get("as_of"));
+  const place = () => {
+    const behind = moments.findIndex((at) => at > asOf());
+    range.value = !asOf() || behind < 0 ? last : Math.max(0, behind - 1);
+    said();
+  };
+  const said = () => {
+    const at = Number(range.value);
+    range.setAttribute("aria-valuetext", at === last ? _("now") : localTime(new Date(moments[at])));
+  };
+  range.max = last;
+  range.hidden = false;
+  place();
+  range.addEventListener("input", said);
+  range.addEventListener("change", async () => {
+    const url = new URL(location.href);
+    const at = Number(range.value);
+    if (at === last) url.searchParams.delete("as_of");
+    else url.searchParams.set("as_of", moments[at]);
+    history.replaceState(history.state, "", url);
+    await renew(url.href);
+  });
+};
+
+/** What is chosen shows at once; without a script a button does that. */
+const chooses = () => {
+  const select = one("[data-goes]");
+  if (!select) return;
+  one("[data-gone-to]").hidden = true;
+  select.addEventListener("change", () => select.form.requestSubmit(one("[data-gone-to]")));
+};
+
+/** Links to a text that one press copies; where there is no clipboard they lead to it. @param {(href: string) => Promise<Document>} fetched */
+const copies = (fetched) => all("[data-copy-from]").forEach((link) => link.addEventListener("click", async (event) => {
+  if (!navigator.clipboard || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const from = one("[data-copy]", await fetched(link.href));
+  if (!from || !(await copyOut(from, link))) location.assign(link.href);
+}));
+
+/**
+ * Put what changed of a conversation's lines in place: each line of its own, so that one in which
+ * somebody is stays, and others come. @param {Element} part @param {Element} fresh
+ */
+export const renewLines = (part, fresh) => {
+  const isAtEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_END_PX;
+  const known = new Map(all("[data-event-id]", part).map((line) => [line.dataset.eventId, line]));
+  const lines = all("[data-event-id]", fresh).map((line) => {
+    const old = known.get(line.dataset.eventId);
+    return old && (old.contains(document.activeElement) || old.outerHTML === line.outerHTML) ? old : line;
+  });
+  if (!lines.length) return part.replaceChildren(...fresh.children);
+  const last = [...known.keys()].pop();
+  let before = one(".titles", part);
+  for (const line of lines) {
+    if (before.nextElementSibling !== line) before.after(line);
+    before = line;
+  }
+  while (before.nextElementSibling) before.nextElementSibling.remove();
+  if (isAtEnd && lines.at(-1)?.dataset.eventId !== last) scrollTo(0, document.documentElement.scrollHeight);
+};
+
+/** @param {(href: string) => Promise<void>} renew @param {(href: string) => Promise<Document>} fetched */
+export const talking = (renew, fetched) => {
+  slider(renew);
+  chooses();
+  copies(fetched);
+};
