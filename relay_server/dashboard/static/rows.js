@@ -118,8 +118,10 @@ export class Rows {
     this.later();
   }
 
+  /** Draw in a while, in a task of its own: style, layout and paint are the next. Unseen, not before it is seen. */
   later() {
-    this.timer ||= setTimeout(() => requestAnimationFrame(() => this.draw()), DRAW_MS);
+    const draw = () => this.draw();
+    this.timer ||= setTimeout(() => (document.hidden ? requestAnimationFrame(draw) : draw()), DRAW_MS);
   }
 
   /** Nobody reads further down, and nothing is in hand. */
