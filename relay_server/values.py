@@ -385,6 +385,7 @@ class Conditions(msgspec.Struct, frozen=True):
         text: Is in the body, as sent or in any spelling of JSON.
         q: A filter that means it, as `language.check_standing` gives it; empty for any.
         dead: Those that are dead for the subscription.
+        reason: Of these, those that were given up for it.
     """
 
     first: int | None = None
@@ -395,6 +396,7 @@ class Conditions(msgspec.Struct, frozen=True):
     key: str | None = None
     text: str = ""
     dead: bool = False
+    reason: str | None = None
     q: str = ""
 
 
@@ -527,6 +529,19 @@ class DeadDelivery(msgspec.Struct, frozen=True):
     reason: str
     attempts: int
     ended_at: int
+
+
+class DeadReason(msgspec.Struct, frozen=True):
+    """Deliveries of a subscription that were given up for one reason.
+
+    Attributes:
+        first_at, last_at: When the first and the last of them were.
+    """
+
+    reason: str
+    count: int
+    first_at: int
+    last_at: int
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from relay_server.dashboard import (
+    dead,
     event,
     events,
     login,
@@ -72,6 +73,7 @@ routes = [
     *event.routes,
     *talks.routes,
     *readers.routes,
+    *dead.routes,
     *sample.routes,
     *setup.routes,
     *styleguide.routes,

@@ -9,9 +9,10 @@ import msgspec
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_UNIX_MS
 from relay_server.channels import MAX_KEY_CHARS, MAX_KIND_CHARS
+from relay_server.delivery.retry import REASON_CHARS
 from relay_server.errors import Forbidden, InvalidValue, NothingSelected, ReplayNotFound
 from relay_server.filters.language import check_standing
-from relay_server.operations import Caller, ForAdmins, Plan, events, page_of
+from relay_server.operations import Caller, Plan, events
 from relay_server.operations.audit import audited
 from relay_server.operations.finding import Found
 from relay_server.operations.listing import rows_of
@@ -21,7 +22,6 @@ from relay_server.values import (
     MAX_SEQUENCE,
     Channel,
     Conditions,
-    DeadDelivery,
     MarkState,
     Replay,
     ReplayState,
@@ -215,7 +215,14 @@ def _selection(chosen: Chosen, sequences: tuple[int, ...], now: int) -> Selectio
         raise InvalidValue("say which events are to be replayed; every one of them is `all`")
     _check_ends("sequence", selection.first, selection.last, 1, MAX_SEQUENCE)
     _check_ends("time", selection.received_from, selection.received_before, 0, MAX_UNIX_MS)
-    limits = {"kind": MAX_KIND_CHARS, "key": MAX_KEY_CHARS, "text": MAX_TEXT_CHARS}
+    if chosen.reason is not None and not chosen.dead:
+        raise InvalidValue("`reason` goes with `dead`")
+    limits = {
+        "kind": MAX_KIND_CHARS,
+        "key": MAX_KEY_CHARS,
+        "text": MAX_TEXT_CHARS,
+        "reason": REASON_CHARS,
+    }
     for name, limit in limits.items():
         if len(given[name] or "") > limit:
             raise InvalidValue(f"a {name} to select by has up to {limit} characters")
@@ -256,135 +263,3 @@ async def _with_dead(who: Caller, channel: Channel, sequences: Sequence[int]) ->
 
 def _may_read(who: Caller, subscription: Subscription) -> bool:
     return who.may_read(who.store.catalog.channels.get(subscription.channel))
-
-
-PAGE = 500  # dead deliveries that are let go of at once
-
-
-class DeadPage(msgspec.Struct):
-    """Which dead deliveries are listed, by channel, subscription and sequence; None for any."""
-
-    channel: str | None = None
-    subscription: str | None = None
-    after: int = 0  # a sequence; both names go with it
-    limit: int = 50
-
-
-class Discarded(msgspec.Struct, forbid_unknown_fields=True):
-    """Which dead deliveries need not be delivered: those of events, or all there are.
-
-    Attributes:
-        channel: Left out, that of the events that are named, or else every channel.
-        subscription: None for every one.
-    """
-
-    channel: str | None = None
-    subscription: str | None = None
-    events: list[str] = []
-    all: bool = False
-
-
-class DeadView(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery that was given up, and its event.
-
-    Attributes:
-        reason: What failed last.
-        attempts: How many there were.
-    """
-
-    id: str
-    channel: str
-    subscription: str
-    sequence: int
-    received_at: int
-    kind: str
-    key: str
-    size: int
-    reason: str
-    attempts: int
-    ended_at: int
-
-
-class Dead(msgspec.Struct):
-    """Dead deliveries, by channel, subscription and sequence."""
-
-    dead: list[DeadView]
-
-
-class Discarding(msgspec.Struct):
-    """How many deliveries were let go."""
-
-    discarded: int
-
-
-async def list_dead(who: Caller, page: DeadPage) -> Dead:
-    """Dead deliveries, by channel, subscription and sequence."""
-    if page.after and None in (page.channel, page.subscription):
-        raise InvalidValue("`after` goes with a channel and a subscription")
-    found, most = list[DeadView](), page_of(page.limit)
-    for subscription in await _subscriptions(who, page.channel, page.subscription):
-        room = most - len(found)
-        dead = await who.store.dead(subscription.number, page.after, room) if room > 0 else ()
-        found += [dead_view(subscription, delivery) for delivery in dead]
-    return Dead(found)
-
-
-@ForAdmins
-@audited("dead.discard")
-async def discard_dead(who: Caller, which: Discarded) -> Discarding:
-    """Let dead deliveries go, and say how many: their events may be deleted then."""
-    if bool(which.events) == which.all:
-        raise InvalidValue("say which events are meant, or `all`")
-    channel, sequences = which.channel, tuple[int, ...]()
-    if which.events:
-        of, sequences = await events.find_events(who, channel, which.events)
-        channel = of.name
-    discarded = 0
-    for subscription in await _subscriptions(who, channel, which.subscription):
-        discarded += await _discard(who, subscription, sequences)
-    if not discarded:
-        raise NothingSelected("none of these deliveries is dead")
-    return Discarding(discarded)
-
-
-def dead_view(subscription: Subscription, delivery: DeadDelivery) -> DeadView:
-    """A dead delivery of a subscription."""
-    event = delivery.event
-    return DeadView(
-        id=event.id,
-        channel=subscription.channel,
-        subscription=subscription.name,
-        sequence=event.sequence,
-        received_at=event.received_at,
-        kind=event.kind,
-        key=event.key,
-        size=event.size,
-        reason=delivery.reason,
-        attempts=delivery.attempts,
-        ended_at=delivery.ended_at,
-    )
-
-
-async def _discard(who: Caller, subscription: Subscription, sequences: Sequence[int]) -> int:
-    """Those of the sequences that are dead, or all that are."""
-    now, discarded = who.now(), 0
-    if sequences:
-        return await who.store.discard(subscription.number, sequences, now)
-    while page := await who.store.dead(subscription.number, 0, PAGE):
-        found = [delivery.event.sequence for delivery in page]
-        count = await who.store.discard(subscription.number, found, now)
-        discarded += count
-        if not count:
-            break  # somebody else is at it
-    return discarded
-
-
-async def _subscriptions(who: Caller, channel: str | None, name: str | None) -> list[Subscription]:
-    """Those that are meant, by channel and name; a name that is nowhere is an error."""
-    if channel is not None and name is not None:
-        return [await who.subscription(channel, name)]
-    if channel is not None:
-        who.channel(channel)
-    visible = {c.name for c in who.channels()} | {channel}
-    known = await who.store.subscriptions(channel)
-    return [s for s in known if s.channel in visible and name in (None, s.name)]

@@ -28,6 +28,7 @@ from relay_server.values import (
     ChannelNumber,
     Claim,
     DeadDelivery,
+    DeadReason,
     Edited,
     Event,
     EventSummary,
@@ -332,9 +333,17 @@ class Readers(Protocol):
         """
 
     async def dead(
-        self, subscription: SubscriptionNumber, after: int, limit: int
+        self, subscription: SubscriptionNumber, after: int, limit: int, reason: str | None = None
     ) -> Sequence[DeadDelivery]:
-        """List the dead deliveries of a subscription after a sequence, in order."""
+        """List the dead deliveries of a subscription after a sequence, in order.
+
+        With a reason those alone that were given up for it.
+        """
+
+    async def dead_reasons(
+        self, subscription: SubscriptionNumber, limit: int
+    ) -> Sequence[DeadReason]:
+        """Why deliveries of a subscription are dead, and how many; what most are dead for first."""
 
     async def discard(
         self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int

@@ -16,6 +16,7 @@ from relay_server.store.rules import MAX_RUNNING_REPLAYS
 from relay_server.values import (
     Channel,
     Claim,
+    DeadReason,
     Mark,
     MarkState,
     Outline,
@@ -367,6 +368,29 @@ async def test_what_a_replay_gives_up_is_dead_for_its_subscription(
     assert [d.attempts for d in found] == [3, 1, 7]  # its own attempts, where it had any
     assert {d.ended_at for d in found} == {9}
     assert [d.event.sequence for d in await store.dead(subscription.number, 1, 1)] == [2]
+
+
+async def test_what_is_dead_is_counted_listed_and_chosen_by_its_reason(
+    store: Store, channel: Channel
+) -> None:
+    await append_many(store, channel, 5)
+    reasons = {1: "503", 2: "timeout", 3: "503", 4: "503"}
+    marks = [Mark(s, DEAD, 1, 1, reason=why, changed_at=s) for s, why in reasons.items()]
+    subscription, _ = await marked(store, 4, marks)
+
+    assert await store.dead_reasons(subscription.number, 9) == [
+        DeadReason("503", 3, 1, 4),
+        DeadReason("timeout", 1, 2, 2),
+    ]
+    assert [one.count for one in await store.dead_reasons(subscription.number, 1)] == [3]
+    listed = await store.dead(subscription.number, 1, 9, "503")
+    assert [one.event.sequence for one in listed] == [3, 4]
+    for why, meant in (("503", [1, 3, 4]), ("timeout", [2]), ("50", [])):
+        selection = Selection(dead=True, reason=why)
+        replay, _ = await make_replay(store, subscription, selection)
+        assert await selected(store, channel, replay) == meant
+        assert (await store.preview(subscription, selection)).at_most == len(meant)
+        await store.end_replay(replay.number, ReplayState.DONE, START_MS)
 
 
 async def test_what_died_while_its_event_was_dropped_is_not_listed(

@@ -85,8 +85,9 @@ const renew = async (href) => {
   const fresh = await fetched(href);
   for (const part of all("[data-part]")) {
     const other = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, fresh);
+    const isUsed = part.contains(document.activeElement) || ("keep" in part.dataset && one(":checked, details[open]", part));
     if (other && part.matches(".talk")) renewLines(part, other);
-    else if (other && !part.contains(document.activeElement) && part.outerHTML !== other.outerHTML) part.replaceWith(other);
+    else if (other && !isUsed && part.outerHTML !== other.outerHTML) part.replaceWith(other);
   }
 };
 
@@ -164,6 +165,13 @@ const liveConversation = () => {
 const liveOverview = () =>
   new Feed(page.position, { event: refresh, subscription: refresh, channel: refresh, refused: refresh }, refresh);
 
+/** What is dead and who reads what: a part of either is new with deliveries that end, and while a replay runs. */
+const liveParts = () => {
+  const seldom = atMostEach(LOOK_LATER_MS, () => renew(location.href));
+  const ended = ({ state }) => (state === "dead" || state === "discarded" || one("progress")) && seldom();
+  new Feed(page.position, { delivery: ended, subscription: seldom, channel: seldom, refused: seldom }, seldom);
+};
+
 enliven();
 themeSwitch();
 showPlace();
@@ -171,5 +179,5 @@ menus();
 listenToKeys();
 loginByLink();
 editing();
-({ list: () => liveList(), event: liveEvent, conversation: liveConversation, overview: liveOverview })[page.live]?.();
+({ list: () => liveList(), event: liveEvent, conversation: liveConversation, overview: liveOverview, parts: liveParts })[page.live]?.();
 one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote

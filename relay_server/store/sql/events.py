@@ -227,4 +227,5 @@ def _conditions(replay: Replay) -> dict[str, object]:
         "of_any_account": of_any_account(wanted.key) if wanted.key is not None else None,
         "sequences": json.dumps(wanted.sequences) if wanted.sequences else None,
         "dead_for": replay.subscription if wanted.dead else None,
+        "reason": wanted.reason,
     }

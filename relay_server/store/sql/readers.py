@@ -35,6 +35,7 @@ from relay_server.values import (
     ChannelNumber,
     Claim,
     DeadDelivery,
+    DeadReason,
     Preview,
     Progress,
     ReaderNumber,
@@ -217,10 +218,22 @@ class SqlReaders(Part):
 
     @reports_progress
     def dead(
-        self, database: Database, subscription: SubscriptionNumber, after: int, limit: int
+        self,
+        database: Database,
+        subscription: SubscriptionNumber,
+        after: int,
+        limit: int,
+        reason: str | None = None,
     ) -> Sequence[DeadDelivery]:
-        rows = database.all("list_dead", subscription=subscription, after=after, limit=limit)
-        return [decode_dead(subscription, row) for row in rows]
+        asked = {"subscription": subscription, "after": after, "limit": limit, "reason": reason}
+        return [decode_dead(subscription, row) for row in database.all("list_dead", **asked)]
+
+    @reports_progress
+    def dead_reasons(
+        self, database: Database, subscription: SubscriptionNumber, limit: int
+    ) -> Sequence[DeadReason]:
+        rows = database.all("dead_reasons", subscription=subscription, limit=limit)
+        return [DeadReason(*row) for row in rows]
 
     @writes
     def discard(

@@ -26,9 +26,9 @@ from relay_server.operations import (
     Caller,
     Parts,
     channels,
+    dead,
     forwards,
     progress,
-    replays,
     subscriptions,
 )
 from relay_server.values import (
@@ -163,7 +163,7 @@ REPLAY = as_json(
     )
 )
 DEAD = as_json(
-    replays.dead_view(
+    dead.dead_view(
         ANA.subscription,
         DeadDelivery(
             1,

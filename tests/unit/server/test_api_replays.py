@@ -479,9 +479,25 @@ async def test_the_dead_are_let_go_of(
 async def test_more_dead_than_one_page_are_let_go_of(
     served: Served, admin: Asking, events: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_server.operations.replays.PAGE", 2)
+    monkeypatch.setattr("relay_server.operations.dead.PAGE", 2)
     await die(served, "ana", 1, 2, 3)
     assert (await admin.ok("POST", "dead/discard", {"all": True}))["discarded"] == 3
+
+
+async def test_what_is_dead_for_one_reason_is_listed_replayed_and_let_go_of(
+    served: Served, admin: Asking, events: list[str]
+) -> None:
+    await die(served, "ana", 1, 2, 3)
+    [why] = {one["reason"] for one in (await admin.ok("GET", "dead"))["dead"]}
+    assert (await admin.ok("GET", "dead?reason=other"))["dead"] == []
+    both = {"selection": {"dead": True, "reason": why}, "subscription": "ana", "dry_run": True}
+    assert (await admin.ok("POST", "replays", both))["at_most"] == 3
+    alone = {"selection": {"all": False, "reason": why}}
+    assert await admin.refused("POST", "replays", alone) == (422, "invalid_value")
+    for wrong in ({"events": events, "reason": why}, {"all": True, "reason": "other"}):
+        assert (await admin.refused("POST", "dead/discard", wrong))[0] in (409, 422)
+    which = {"all": True, "reason": why}
+    assert (await admin.ok("POST", "dead/discard", which))["discarded"] == 3
 
 
 async def test_a_sender_has_no_part_in_it(served: Served, events: list[str]) -> None:

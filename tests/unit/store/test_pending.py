@@ -73,7 +73,7 @@ def written(database: Database) -> Written:
 
 def dead(database: Database) -> list[int]:
     """Of the subscription."""
-    values = {"first": position(1, 0), "subscription": 1, "after": 0, "limit": 99}
+    values = {"subscription": 1, "after": 0, "limit": 99, "reason": None}
     return [row[0] for row in database.all("list_dead", **values)]
 
 

@@ -80,5 +80,6 @@ WHERE position > :after AND position <= :last
     AND (:sequences IS NULL OR (position & @MASK) IN (SELECT value FROM @EACH(:sequences)))
     AND (:dead_for IS NULL OR EXISTS (
         SELECT 1 FROM deliveries d
-        WHERE d.subscription = :dead_for AND d.sequence = (position & @MASK) AND d.state = @DEAD))
+        WHERE d.subscription = :dead_for AND d.sequence = (position & @MASK) AND d.state = @DEAD
+            AND (:reason IS NULL OR d.reason = :reason)))
 ORDER BY position LIMIT :limit;

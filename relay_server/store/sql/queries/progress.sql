@@ -125,7 +125,13 @@ SELECT d.sequence, d.reason, d.attempt, d.changed_at,
 FROM subscriptions s JOIN deliveries d ON d.subscription = s.number
     JOIN events e ON e.position = s.channel << @BITS | d.sequence
 WHERE s.number = :subscription AND d.sequence > :after AND d.state = @DEAD
+    AND (:reason IS NULL OR d.reason = :reason)
 ORDER BY d.sequence LIMIT :limit;
+
+-- name: dead_reasons
+SELECT reason, count(*), min(changed_at), max(changed_at) FROM deliveries
+WHERE subscription = :subscription AND state = @DEAD
+GROUP BY reason ORDER BY count(*) DESC, reason LIMIT :limit;
 
 -- name: first_dead
 SELECT min(sequence) FROM deliveries WHERE subscription = :subscription AND state = @DEAD;

@@ -1,0 +1,175 @@
+"""What was given up, by subscription and reason; the replays that bring it after all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from relay_server.dashboard.events import EVENT_ID, number
+from relay_server.dashboard.rendering import render
+from relay_server.dashboard.visit import Fields, Visitor, form, page, see
+from relay_server.errors import InvalidValue
+from relay_server.operations import Caller
+from relay_server.operations.dead import (
+    DeadGroup,
+    DeadPage,
+    DeadView,
+    Discarded,
+    dead_among,
+    discard_dead,
+    group_dead,
+    list_dead,
+)
+from relay_server.operations.progress import ReplayView
+from relay_server.operations.replays import (
+    Chosen,
+    NewReplay,
+    ReplayPage,
+    create_replays,
+    list_replays,
+    stop_replay,
+)
+from relay_terminal.words import _
+
+MAX_GROUPS = 20  # that a page of what is dead shows with their events; of one more each by its link
+SHOWN = 50  # deliveries of a group on a page
+MAX_FIELDS = SHOWN + 8  # of the form of a group: a field for each of them
+MANY = 100  # deliveries above which their number is to be typed
+RECENT_MS = 600_000  # since when a replay has ended that is still told of
+
+
+class Group(NamedTuple):
+    """Deliveries that were given up for one reason.
+
+    Attributes:
+        rows: The first of them, by sequence.
+        more: Behind which sequence there are others; 0 where these are all.
+        may_replay: The visitor may have them delivered after all.
+    """
+
+    of: DeadGroup
+    rows: list[DeadView]
+    more: int
+    may_replay: bool
+
+
+class Meant(NamedTuple):
+    """What a form is about.
+
+    Attributes:
+        reason: All that are dead for it; None where events are named.
+        ids: Of these events.
+    """
+
+    channel: str
+    name: str
+    reason: str | None
+    ids: tuple[str, ...]
+
+    async def dead_now(self, who: Caller) -> int:
+        """How many of them are dead now."""
+        if self.reason is None:
+            return await dead_among(who, self.channel, self.name, self.ids)
+        found = (await group_dead(who, DeadPage(self.channel, self.name))).groups
+        return sum(group.count for group in found if group.reason == self.reason)
+
+
+async def dead(request: web.Request, visitor: Visitor) -> web.Response:
+    """`GET /dead`: by subscription and reason, that with most first; or more of one of them."""
+    who, query = visitor.who, request.query
+    asked = DeadPage(query.get("channel"), query.get("subscription"), query.get("reason"))
+    after = number(query.get("after", "")) if asked.channel and asked.subscription else 0
+    found = (await group_dead(who, asked)).groups
+    found = [group for group in found if asked.reason in (None, group.reason)]
+    forwards = {(s.channel, s.name) for s in await who.store.subscriptions() if s.config.forward}
+    groups = [
+        await _group(who, group, after, (group.channel, group.subscription) in forwards)
+        for group in found[:MAX_GROUPS]
+    ]
+    return render(
+        request,
+        "dead.html",
+        visitor=visitor,
+        groups=groups,
+        others=found[MAX_GROUPS:],
+        path_of=_path,
+        narrowed=asked != DeadPage(),
+        replays=await _replays(who),
+    )
+
+
+async def settle_dead(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
+    """`POST /dead/{channel}/{name}`: deliver what is dead after all, or let go of it, once sure.
+
+    All that is meant is counted now: it may be more, or less, than the page said.
+    """
+    meant, do = _meant(request, fields), fields.get("do", "").partition("-")[0]
+    count = await meant.dead_now(visitor.who)
+    typed = number(fields.get("count", ""))
+    is_sure = "sure" in fields and (count <= MANY or typed == count)
+    if do == "discard" and is_sure:
+        which = {"events": list(meant.ids)} if meant.ids else {"all": True, "reason": meant.reason}
+        await discard_dead(
+            visitor.who, Discarded(channel=meant.channel, subscription=meant.name, **which)
+        )
+    elif do == "replay" and (is_sure or 0 < count <= MANY):
+        chosen = Chosen(events=meant.ids, dead=True, reason=meant.reason)
+        await create_replays(visitor.who, NewReplay(chosen, meant.channel, meant.name))
+    else:
+        return render(
+            request,
+            "sure.html",
+            visitor=visitor,
+            meant=meant,
+            count=count,
+            many=count > MANY,
+            discards=do == "discard",
+            mistyped="sure" in fields,
+        )
+    return see("/dead")
+
+
+async def stop(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
+    """`POST /replays/{number}/stop`."""
+    await stop_replay(visitor.who, request.match_info["number"])
+    return see("/dead")
+
+
+def _meant(request: web.Request, fields: Fields) -> Meant:
+    channel, name = request.match_info["channel"], request.match_info["name"]
+    is_all = not fields.get("do", "").endswith("-chosen")
+    if is_all and "reason" in fields:
+        return Meant(channel, name, fields["reason"], ())
+    ids = tuple(field for field in fields if EVENT_ID.fullmatch(field))
+    if not ids:
+        raise InvalidValue(_("no row is chosen: choose some by the boxes before them"))
+    return Meant(channel, name, None, ids)
+
+
+async def _group(who: Caller, group: DeadGroup, after: int, is_forward: bool) -> Group:
+    asked = DeadPage(group.channel, group.subscription, group.reason, after, SHOWN + 1)
+    rows = (await list_dead(who, asked)).dead
+    more = rows[SHOWN - 1].sequence if len(rows) > SHOWN else 0
+    return Group(group, rows[:SHOWN], more, who.admin or not is_forward)
+
+
+def _path(group: DeadGroup, after: int) -> str:
+    """Where one group alone is, from behind a sequence on."""
+    of = {"channel": group.channel, "subscription": group.subscription, "reason": group.reason}
+    return f"/dead?{urlencode(of | ({'after': str(after)} if after else {}))}"
+
+
+async def _replays(who: Caller) -> list[ReplayView]:
+    """Those that run, and those that ended lately."""
+    since = who.now() - RECENT_MS
+    found = (await list_replays(who, ReplayPage())).replays
+    return [one for one in found if one.ended_at is None or one.ended_at > since]
+
+
+routes = [
+    web.get("/dead", page(dead)),
+    web.post("/dead/{channel}/{name}", form(settle_dead, most=MAX_FIELDS)),
+    web.post("/replays/{number}/stop", form(stop)),
+]
