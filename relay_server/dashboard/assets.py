@@ -29,6 +29,7 @@ MODULES = (
     "feed",
     "menus",
     "choose",
+    "rate",
     "rows",
     "away",
     "pane",

@@ -66,6 +66,17 @@ async def test_nothing_that_one_reads_moves_at_fifty_webhooks_a_second(
     assert await event_ids(page) == ids
 
 
+async def test_the_pill_says_how_much_comes_while_it_is_much(relay: Relay, page: Page) -> None:
+    await send(relay, 0)
+    await open_list(relay, page)
+    await page.keyboard.press("j")
+    pill = page.locator("[data-new-count]")
+    said = asyncio.create_task(expect(pill).to_contain_text("a second"))
+    await asyncio.gather(*(send(relay, number) for number in range(60)))
+    await said
+    await expect(pill).to_have_text("60 new · show (.)")
+
+
 async def test_five_thousand_that_came_meanwhile_are_counted_and_a_link_leads_back(
     relay: Relay, page: Page, seen: Seen
 ) -> None:

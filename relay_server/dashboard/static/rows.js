@@ -1,12 +1,16 @@
 import { BASE, _, all, mark, one, say } from "./dom.js";
 import { isPaused } from "./feed.js";
+import { Rate } from "./rate.js";
 import { localTime } from "./time.js";
 
 /**
  * The list of events while it lives. What comes is gathered, and drawn five times a second at most. At the
- * top, with nothing in hand, the list follows; else a pill counts, and what one looks at stays put.
+ * top, with nothing in hand, the list follows; else a pill counts, and what one looks at stays put. Where
+ * much comes the pill says how much, twice a second.
  */
 const DRAW_MS = 120; // longer than the 100 ms between two messages of the feed: two make one drawing
+const CALM_MS = 500; // between two drawings where much comes, and only the pill changes
+const MUCH = 20; // rows a second
 const MOST = 100; // two pages of the list, as each costs in every drawing; to older ones a link leads
 const MOST_STATES = 4; // that a row shows
 const ANNOUNCE_MS = 10_000; // between two that are read out to who does not see the list
@@ -38,6 +42,8 @@ export class Rows {
     this.heard = new Set(); // events with news since the page was asked for again
     this.states = new Map();
     this.timer = 0;
+    this.rate = new Rate();
+    this.isFollowing = true;
     this.came = 0; // events that nobody was told of by ear
     this.announcing = 0;
     this.shown = new Map(all("[data-event-id]", list).map((row) => [row.dataset.eventId, row]));
@@ -49,6 +55,7 @@ export class Rows {
   /** @param {any} event */
   add(event) {
     if (this.ids.has(event.id)) return;
+    this.rate.note();
     this.hold(event);
     this.later();
     this.came += 1;
@@ -121,7 +128,11 @@ export class Rows {
   /** Draw in a while, in a task of its own: style, layout and paint are the next. Unseen, not before it is seen. */
   later() {
     const draw = () => this.draw();
-    this.timer ||= setTimeout(() => (document.hidden ? requestAnimationFrame(draw) : draw()), DRAW_MS);
+    this.timer ||= setTimeout(() => (document.hidden ? requestAnimationFrame(draw) : draw()), this.isMuch && !this.isFollowing ? CALM_MS : DRAW_MS);
+  }
+
+  get isMuch() {
+    return this.rate.perSecond > MUCH;
   }
 
   /** Nobody reads further down, and nothing is in hand. */
@@ -131,7 +142,7 @@ export class Rows {
 
   draw() {
     this.timer = 0;
-    if (this.coming.length && this.follows) this.insert(); // asks where the page is, which costs least before anything changes
+    if (this.coming.length && (this.isFollowing = this.follows)) this.insert(); // asks where the page is, which costs least before anything changes
     for (const delivery of this.states.values()) this.patch(delivery);
     this.states.clear();
     this.count();
@@ -181,9 +192,12 @@ export class Rows {
 
   count() {
     const number = this.coming.length + this.passed;
-    if (this.pill.dataset.newCount === String(number)) return; // each change is another layout of the page
+    const rate = this.isMuch && number ? this.rate.perSecond : 0;
+    const text = rate ? _("{number} new, {rate} a second · show (.)", { number, rate }) : _("{number} new · show (.)", { number });
+    if (rate) this.later(); // it is to be said once it is over
+    if (this.pill.textContent === text) return; // each change is another layout of the page
     this.pill.dataset.newCount = String(number);
-    this.pill.textContent = _("{number} new · show (.)", { number });
+    this.pill.textContent = text;
     this.pill.hidden = !number;
   }
 
