@@ -36,6 +36,8 @@ MODULES = (
     "keys",
     "login",
     "changes",
+    "json",
+    "send",
     "edit",
     "talk",
     "app",

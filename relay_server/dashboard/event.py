@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiohttp import web
 
-from relay_protocol.limits import MAX_HEAD_FIELDS
 from relay_server.bodies.scripts import Language
-from relay_server.bodies.tree import MASK, Node
+from relay_server.bodies.tree import Node
 from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.timeline import time_line
-from relay_server.dashboard.visit import Fields, Visitor, explain, form, page, see
+from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
 from relay_server.operations.bodies import ComparePage, TreePage, compare, show_tree
-from relay_server.operations.edited import NewEdit, create_edited
 from relay_server.operations.events import event_body, show_event
 from relay_server.operations.listing import EventQuery, list_events
 from relay_server.operations.pins import NewPin, pin_event, unpin_event
@@ -28,9 +25,6 @@ from relay_terminal.words import _
 SHOWN_RAW = 65_536  # bytes of a body that are shown at once; all of it is a download
 HEX_SHOWN = 4_096  # of one that is no text
 OPEN_DEPTH = 2  # levels of a tree that are open at first
-MAX_EDITED_FIELDS = 2 * MAX_HEAD_FIELDS + 16  # of a form that edits: a name and a value each
-MAX_EDITED_HERE = 262_144  # bytes of a body that a page edits; a larger one goes by the API
-BLANKS = " \t"  # around a header's name and value
 VIEWS = ("tree", "raw", "headers")
 PREVIOUS = "previous"  # in the place of an id: the one before of the same kind
 
@@ -114,43 +108,6 @@ async def pin(request: web.Request, visitor: Visitor, fields: Fields) -> web.Res
     return see(f"/events/{id_}")
 
 
-async def edit(request: web.Request, visitor: Visitor) -> web.Response:
-    """`GET /events/{id}/edit`: the request, to be changed and sent to one subscription."""
-    who = visitor.who
-    found = await show_event(who, request.match_info["id"])
-    if found.body is None or not found.kept or found.size > MAX_EDITED_HERE:
-        text = _(
-            "its body is no text, or too large to be edited on a page:"
-            " POST /api/v1/events takes any"
-        )
-        return explain(request, InvalidValue(text))
-    return render(
-        request,
-        "edit.html",
-        visitor=visitor,
-        event=found,
-        readers=await readers_of(who, found.channel),
-    )
-
-
-async def send_edited(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
-    """`POST /events/{id}/edit`: store what was edited, for one subscription alone."""
-    was, text = await show_event(visitor.who, request.match_info["id"]), fields.get("body", "")
-    made = await create_edited(
-        visitor.who,
-        NewEdit(
-            subscription=fields.get("subscription", ""),
-            based_on=was.id,
-            method=fields.get("method") or None,
-            request_target=fields.get("request_target") or None,
-            headers=_headers(fields, was.headers),
-            body_base64=_edited(text, was.body or ""),
-            sign="sign" in fields,
-        ),
-    )
-    return see(f"/events/{made.id}?told=edited#answers")
-
-
 async def show_difference(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /compare?a=&b=`: how two events differ; `a=previous` is the one before of its kind."""
     who = visitor.who
@@ -168,39 +125,6 @@ async def show_difference(request: web.Request, visitor: Visitor) -> web.Respons
     return render(
         request, "compare.html", visitor=visitor, a=a, b=b, found=found, expected=expected
     )
-
-
-def _edited(text: str, was: str) -> str | None:
-    """The body that a form brings, in base64; None where it is as it was.
-
-    A browser sends each line's end as CR LF, whatever it is, and cannot hold NUL.
-    """
-    lines = _lines(text)
-    if lines == _lines(was).replace("\0", "\ufffd"):
-        return None
-    if "\r\n" in was and "\n" not in was.replace("\r\n", ""):
-        lines = lines.replace("\n", "\r\n")
-    return base64.b64encode(lines.encode("utf-8", "surrogatepass")).decode()
-
-
-def _lines(text: str) -> str:
-    """The same with a line feed at each line's end."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _headers(fields: Fields, was: Sequence[tuple[str, str]]) -> list[tuple[str, str]] | None:
-    """The rows `name-N`, `value-N` of a form that have a name; None where they are as they were."""
-    numbers = sorted(number(name[5:]) for name in fields if name.startswith("name-"))
-    rows = [_field(fields, number) for number in numbers]
-    said, before = [row for row in rows if row[0]], [(n, v.strip(BLANKS)) for n, v in was]
-    # What is no text was shown with marks, so an untouched field says that it is as it was.
-    kept = [(n, MASK if "\ufffd" in v and (n, v) in before else v) for n, v in said]
-    return None if said == before else kept
-
-
-def _field(fields: Fields, number: int) -> tuple[str, str]:
-    name, value = fields.get(f"name-{number}", ""), fields.get(f"value-{number}", "")
-    return name.strip(BLANKS), value.strip(BLANKS)
 
 
 def branches(nodes: Sequence[Node]) -> list[Branch]:
@@ -234,8 +158,6 @@ routes = [
     web.get("/events/{id}/{which:older|newer}", page(neighbour)),
     web.get("/events/{id}/body", page(body)),
     web.get("/events/{id}/as/{language}", page(as_script)),
-    web.get("/events/{id}/edit", page(edit)),
-    web.post("/events/{id}/edit", form(send_edited, 4 * MAX_EDITED_HERE, MAX_EDITED_FIELDS)),
     web.post("/events/{id}/replay", form(replay)),
     web.post("/events/{id}/pin", form(pin)),
     web.get("/compare", page(show_difference)),

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from relay_server.dashboard import (
     dead,
+    editing,
     event,
     events,
     login,
@@ -71,6 +72,7 @@ routes = [
     *overview.routes,
     *events.routes,
     *event.routes,
+    *editing.routes,
     *talks.routes,
     *readers.routes,
     *dead.routes,

@@ -178,6 +178,6 @@ showPlace();
 menus();
 listenToKeys();
 loginByLink();
-editing();
+editing(parsed);
 ({ list: () => liveList(), event: liveEvent, conversation: liveConversation, overview: liveOverview, parts: liveParts })[page.live]?.();
 one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote

@@ -1,27 +1,9 @@
 import { changes } from "./changes.js";
 import { _, all, one, shown } from "./dom.js";
+import { formatted, plainJson, putJson, readJson } from "./json.js";
+import { sending } from "./send.js";
 
 /** Editing: says where a body stops being JSON, formats it, says what is changed, keeps the draft over a reload. */
-const INDENT = 2;
-
-/** JSON anew with line breaks; texts and digits stay as they are. @param {string} text */
-const formatted = (text) => {
-  let depth = 0;
-  const line = () => `\n${" ".repeat(depth * INDENT)}`;
-  return text.replace(/"(?:\\.|[^"\\])*"|\s+|([{[])(\s*[}\]])?|[}\]]|,|:/g, (found, open, close) => {
-    if (found.startsWith('"')) return found;
-    if (!found.trim()) return "";
-    if (open) {
-      if (close) return open + close.trim();
-      depth += 1;
-      return open + line();
-    }
-    if (found === ",") return `,${line()}`;
-    if (found === ":") return ": ";
-    depth -= 1;
-    return line() + found;
-  });
-};
 
 /** What a form holds. @param {HTMLElement} form @returns {import("./changes.js").Draft} */
 const draftOf = (form) => ({
@@ -74,7 +56,37 @@ const chips = (element, texts) => element.replaceChildren(...texts.map((text) =>
   return chip;
 }));
 
-export const editing = () => {
+/** Fields of what people change most: each writes into the body what it says, and shows what is there. @param {HTMLElement} form @param {HTMLElement} body */
+const quickFields = (form, body) => {
+  const fields = all("[data-quick]", form);
+  const apply = one("[data-apply]", form);
+  if (apply) apply.hidden = true;
+  for (const field of fields) {
+    field.addEventListener("input", () => {
+      const place = readJson(body.value).places.get(field.dataset.quick);
+      if (place) body.value = putJson(body.value, place, field.value);
+    });
+  }
+  return (places) => fields.forEach((field) => {
+    const place = places.get(field.dataset.quick);
+    field.disabled = !place;
+    if (place && field !== document.activeElement) field.value = plainJson(body.value.slice(...place));
+  });
+};
+
+/** Numbers beside the lines of a body; its lines are not broken then, but for one alone. @param {HTMLElement} form @param {HTMLElement} body */
+const lineNumbers = (form, body) => {
+  const numbers = one("[data-lines]", form);
+  body.addEventListener("scroll", () => { numbers.scrollTop = body.scrollTop; });
+  return () => {
+    const lines = body.value.split("\n").length;
+    body.wrap = lines > 1 ? "off" : "soft";
+    if (numbers.dataset.lines !== `${lines}`) numbers.textContent = Array.from({ length: lines }, (_line, at) => at + 1).join("\n");
+  };
+};
+
+/** @param {(text: string) => Document} parsed A page of ours, made live. */
+export const editing = (parsed) => {
   const form = one("[data-draft]");
   if (!form) return;
   const body = one("[data-body]", form);
@@ -90,15 +102,15 @@ export const editing = () => {
     for (const name of ["method", "request_target", "body"]) form.elements[name].value = saved[name];
     if (JSON.stringify(saved.headers) !== JSON.stringify(draftOf(form).headers)) putHeaders(saved.headers);
   };
+  const quick = quickFields(form, body);
+  const numbers = lineNumbers(form, body);
   const check = () => {
-    try {
-      JSON.parse(body.value);
-      said.textContent = "";
-      format.disabled = false;
-    } catch (error) {
-      said.textContent = _("This is no JSON: {problem}. It can be sent all the same.", { problem: error.message });
-      format.disabled = true;
-    }
+    const { problem, places } = readJson(body.value);
+    const before = body.value.slice(0, problem).split("\n");
+    said.textContent = problem < 0 ? "" : _("This is no JSON: line {line}, column {column}. It can be sent all the same.", { line: before.length, column: before.at(-1).length + 1 });
+    format.disabled = problem >= 0;
+    quick(places);
+    numbers();
     const found = changes(original, draftOf(form));
     chips(shownChanges, found);
     shownChanges.hidden = discard.hidden = !found.length;
@@ -136,4 +148,10 @@ export const editing = () => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) one("[data-send]", form).click();
   });
   check();
+  sending(form, parsed, (page) => {
+    const other = one("[data-draft]", page);
+    if (!other) return;
+    put(draftOf(other));
+    changed();
+  });
 };
