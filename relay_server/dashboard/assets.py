@@ -44,8 +44,11 @@ MODULES = (
 )  # joined in this order
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
-# For readers alone: comments on lines of their own, empty lines, indentation.
-FOR_READERS = re.compile(r"^[ \t]*(?:/\*[\s\S]*?\*/[ \t]*|//.*)\n|^[ \t]+|^\n", re.MULTILINE)
+# For readers alone: comments, empty lines, indentation. A comment behind code has no quotes:
+# else it may be the end of a text.
+FOR_READERS = re.compile(
+    r"^[ \t]*(?:/\*[\s\S]*?\*/[ \t]*|//.*)\n|^[ \t]+|^\n| +// [^\"'`\n]*$", re.MULTILINE
+)
 HASH_CHARS = 12  # of a digest, in the name of a style sheet or script
 
 

@@ -10,7 +10,8 @@ MODULE = """\
 /** What it does. @param {string} text */
 const one = (text) => {
   // Why it does so.
-  const path = `//${text}`; // stays
+  const path = `//${text}`; // goes
+  const other = `a // ${text} stays`; // `stays`
 
   return path + "/* stays */"; };
 """
@@ -24,6 +25,7 @@ def test_what_a_browser_loads_for_all_pages_is_small(name: str, most: int) -> No
 def test_a_script_is_served_without_what_only_its_readers_need() -> None:
     assert FOR_READERS.sub("", MODULE) == (
         "const one = (text) => {\n"
-        "const path = `//${text}`; // stays\n"
+        "const path = `//${text}`;\n"
+        "const other = `a // ${text} stays`; // `stays`\n"
         'return path + "/* stays */"; };\n'
     )
