@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from relay_chatwoot.errors import ChatwootError, NotForBots
+from relay_chatwoot.errors import ChatwootError, ChatwootInvalid, NotForBots
 from relay_chatwoot.handoff import MESSAGE, PENDING, Recipe, Step
 from relay_chatwoot.resources import Conversation, Message
+
+LABEL_TRIES = 3  # of a label; Chatwoot 4.16.0 answers 500 to each
 
 
 class Desk(Protocol):
@@ -45,8 +47,22 @@ async def look(desk: Desk, id_: int) -> Conversation:
         return Conversation(id_, PENDING)
 
 
-async def carry_out(desk: Desk, step: Step, id_: int, recipe: Recipe) -> str:
-    """Make a step's calls, and say what came of them."""
+async def carry_out(desk: Desk, step: Step, id_: int, recipe: Recipe, fails: int = 0) -> str:
+    """Make a step's calls, and say what came of them.
+
+    It is the opening that tells people. So what Chatwoot will not have of the other steps, such as
+    a note beyond its 200 messages a minute, is left out; and so is a label once `fails` calls of
+    the hand-off failed.
+    """
+    try:
+        return await _carried_out(desk, step, id_, recipe)
+    except ChatwootError as exc:
+        if not _may_be_left_out(step, exc, fails):
+            raise
+        return f"left out: {exc}"
+
+
+async def _carried_out(desk: Desk, step: Step, id_: int, recipe: Recipe) -> str:
     match step:
         case Step.NOTE | Step.SAY:
             words, private = recipe.words_of(step), step is Step.NOTE
@@ -59,6 +75,19 @@ async def carry_out(desk: Desk, step: Step, id_: int, recipe: Recipe) -> str:
             return await desk.set_status(id_, "open")
 
 
+def _may_be_left_out(step: Step, exc: ChatwootError, fails: int) -> bool:
+    is_of_the_call = isinstance(exc, ChatwootInvalid) or type(exc) is ChatwootError
+    match step:
+        case Step.NOTE | Step.SAY:
+            return is_of_the_call
+        case Step.LABEL:
+            return is_of_the_call or (exc.again and fails >= LABEL_TRIES)
+        case Step.ASSIGN:  # people have it already
+            return not exc.again
+        case _:
+            return False
+
+
 async def add_labels(desk: Desk, id_: int, *labels: str) -> None:
     """Give a conversation labels beside those that it has."""
     there = await desk.labels(id_)
@@ -67,16 +96,11 @@ async def add_labels(desk: Desk, id_: int, *labels: str) -> None:
 
 
 async def _assign(desk: Desk, id_: int, recipe: Recipe) -> str:
-    """Give it to a team, and to somebody; people have it already, whatever comes of that."""
-    try:
-        if recipe.team:
-            await desk.assign(id_, team=recipe.team)
-        if recipe.user:
-            await desk.assign(id_, user=recipe.user)
-    except ChatwootError as exc:
-        if exc.again:
-            raise
-        return f"not assigned: {exc}"
+    """Give it to a team, and to somebody."""
+    if recipe.team:
+        await desk.assign(id_, team=recipe.team)
+    if recipe.user:
+        await desk.assign(id_, user=recipe.user)
     given = {"team": recipe.team, "user": recipe.user}
     return " and ".join(f"{what} {number}" for what, number in given.items() if number)
 

@@ -28,6 +28,7 @@ from relay_chatwoot.errors import (
     ChatwootTokenRefused,
     ChatwootTokenUnseen,
     GoneFromChatwoot,
+    NotAdministrator,
     NotInAccount,
 )
 from relay_chatwoot.handoff import WRITTEN, Made, Recipe, Step, is_own, newest, next_move
@@ -54,7 +55,17 @@ STALE_S = 60.0  # a turn older than this is looked at before its reply is asked 
 NOTE_CHARS = 1_000  # of a reason in a note
 LABEL = "handed-over"  # of conversations that the bot gave to people
 NOTE = N_("The bot gives this conversation to you: {reason}")
-ALARMS = (ChatwootTokenRefused, ChatwootTokenUnseen, NotInAccount, ChatwootApiOff)
+SAID = {
+    State.LEFT: N_("#{number}  not answered: {reason}"),
+    State.HANDED: N_("#{number}  handed over to people: {reason}"),
+}
+ALARMS = (
+    ChatwootTokenRefused,
+    ChatwootTokenUnseen,
+    NotAdministrator,
+    NotInAccount,
+    ChatwootApiOff,
+)
 
 log = logging.getLogger("relay.bot")
 
@@ -258,7 +269,7 @@ class Turns:
             if text is None:
                 begun = Made(False, newest(turn.steps, talk) if move.step in WRITTEN else "")
                 turn = self._ledger.step(turn, move.step, begun)
-                text = await carry_out(desk, move.step, id_, recipe)
+                text = await carry_out(desk, move.step, id_, recipe, turn.fails)
             turn = self._ledger.step(turn, move.step, Made(True, text))
         self._settle(turn, State.HANDED, turn.reason)
 
@@ -295,6 +306,10 @@ class Turns:
     def _settle(self, turn: Turn, state: State, reason: str) -> None:
         self._ledger.settle(turn, state, reason, self._now())
         self._metrics.turns.labels(state.name.lower()).inc()
+        is_printed = state is State.HANDED and not self._settings.url  # by the desk, step by step
+        if state in SAID and not is_printed:
+            number = turn.key.conversation
+            self._say(_(SAID[state]).format(number=number, reason=harmless(_line(reason))))
 
 
 def _is_stopped() -> bool:

@@ -107,7 +107,7 @@ class Giving:
             if text is None:
                 begun = Made(False, newest(one.made, talk) if move.step in WRITTEN else "")
                 await self._ledger.write(number, channel, one, move.step, begun)
-                text = await carry_out(chatwoot, move.step, one.conversation, recipe)
+                text = await carry_out(chatwoot, move.step, one.conversation, recipe, one.tries)
             await self._ledger.write(number, channel, one, move.step, Made(True, text))
 
     async def _recipe(self, channel: Channel, subscription: Subscription, one: Handed) -> Recipe:

@@ -199,37 +199,6 @@ async def test_a_question_that_is_deleted_while_chatwoot_fails_is_not_answered(
     assert trial.answers == []
 
 
-async def test_what_the_bot_leaves_to_people_is_handed_over(trial: Trial) -> None:
-    """A conversation that stays pending is seen by nobody."""
-
-    async def nothing(talk: Talk) -> None:
-        return None
-
-    async with trial.running(nothing) as running:
-        await trial.says("Quero falar com alguém")
-        await trial.rested(running)
-
-    assert trial.chatwoot.handed_off == [318]
-    assert trial.chatwoot.conversations[318]["labels"] == ["handed-over"]
-    assert trial.notes == ["The bot gives this conversation to you: it has no answer to this"]
-
-
-async def test_a_reply_may_answer_and_hand_over(trial: Trial) -> None:
-    async def goodbye(talk: Talk) -> str:
-        await talk.label("bolo", "handed-over")
-        talk.hand_over("he wants a wedding cake")
-        return "Já chamo alguém."
-
-    async with trial.running(goodbye) as running:
-        await trial.says("Um bolo de casamento")
-        await trial.rested(running)
-
-    assert trial.answers == ["Já chamo alguém."]
-    assert trial.notes == ["The bot gives this conversation to you: he wants a wedding cake"]
-    assert trial.chatwoot.conversations[318]["labels"] == ["bolo", "handed-over"]
-    assert trial.chatwoot.handed_off == [318]
-
-
 async def test_an_empty_answer_says_nothing(trial: Trial) -> None:
     async def nothing(talk: Talk) -> str:
         async with talk.typing():
@@ -241,25 +210,6 @@ async def test_an_empty_answer_says_nothing(trial: Trial) -> None:
 
     typing = "POST conversations/318/toggle_typing_status"
     assert trial.chatwoot.changes == [typing, typing]
-
-
-async def test_what_chatwoot_refuses_for_good_goes_to_people_with_the_reason(trial: Trial) -> None:
-    """422: too long; the model is asked once, and the answer sent once."""
-    asked = []
-
-    async def long(talk: Talk) -> str:
-        asked.append(talk.text)
-        return "x" * 150_001
-
-    async with trial.running(long) as running:
-        await trial.says("Conte uma história")
-        await trial.rested(running)
-
-    assert (asked, trial.answers) == (["Conte uma história"], [])
-    assert trial.chatwoot.handed_off == [318]
-    assert "Content is too long" in trial.notes[0]
-    [(state, reason)] = ends(trial.settings.ledger)
-    assert (state, "too long" in reason) == (State.HANDED, True)
 
 
 async def test_a_wrong_token_alarms_and_stops_all_posting(trial: Trial) -> None:
