@@ -9,7 +9,8 @@ from aiohttp import web
 
 from relay_server.dashboard.events import EVENT_ID, number
 from relay_server.dashboard.rendering import render
-from relay_server.dashboard.visit import Fields, Visitor, form, page, see
+from relay_server.dashboard.sure import MANY, Question, ask, is_sure
+from relay_server.dashboard.visit import Fields, Visitor, form, local, page, see
 from relay_server.errors import InvalidValue
 from relay_server.operations import Caller
 from relay_server.operations.dead import (
@@ -31,12 +32,12 @@ from relay_server.operations.replays import (
     list_replays,
     stop_replay,
 )
-from relay_terminal.words import _
+from relay_terminal.retold import retold
+from relay_terminal.words import _, plural
 
 MAX_GROUPS = 20  # that a page of what is dead shows with their events; of one more each by its link
 SHOWN = 50  # deliveries of a group on a page
 MAX_FIELDS = SHOWN + 8  # of the form of a group: a field for each of them
-MANY = 100  # deliveries above which their number is to be typed
 RECENT_MS = 600_000  # since when a replay has ended that is still told of
 
 
@@ -96,7 +97,7 @@ async def dead(request: web.Request, visitor: Visitor) -> web.Response:
         others=found[MAX_GROUPS:],
         path_of=_path,
         narrowed=asked != DeadPage(),
-        replays=await _replays(who),
+        replays=await replays_lately(who),
     )
 
 
@@ -107,34 +108,50 @@ async def settle_dead(request: web.Request, visitor: Visitor, fields: Fields) ->
     """
     meant, do = _meant(request, fields), fields.get("do", "").partition("-")[0]
     count = await meant.dead_now(visitor.who)
-    typed = number(fields.get("count", ""))
-    is_sure = "sure" in fields and (count <= MANY or typed == count)
-    if do == "discard" and is_sure:
+    if do == "discard" and is_sure(fields, count):
         which = {"events": list(meant.ids)} if meant.ids else {"all": True, "reason": meant.reason}
         await discard_dead(
             visitor.who, Discarded(channel=meant.channel, subscription=meant.name, **which)
         )
-    elif do == "replay" and (is_sure or 0 < count <= MANY):
+    elif do == "replay" and (is_sure(fields, count) or 0 < count <= MANY):
         chosen = Chosen(events=meant.ids, dead=True, reason=meant.reason)
         await create_replays(visitor.who, NewReplay(chosen, meant.channel, meant.name))
     else:
-        return render(
-            request,
-            "sure.html",
-            visitor=visitor,
-            meant=meant,
-            count=count,
-            many=count > MANY,
-            discards=do == "discard",
-            mistyped="sure" in fields,
-        )
+        return ask(request, visitor, _question(meant, count, discards=do == "discard"), fields)
     return see("/dead")
 
 
-async def stop(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
+async def stop(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
     """`POST /replays/{number}/stop`."""
     await stop_replay(visitor.who, request.match_info["number"])
-    return see("/dead")
+    return see(local(fields.get("then", "")))
+
+
+def _question(meant: Meant, count: int, *, discards: bool) -> Question:
+    title, text = (
+        plural("Replay {number} delivery?", "Replay {number} deliveries?", count),
+        _("They are sent again at the rate of a replay, beside what comes; it can be stopped."),
+    )
+    if discards:
+        title = plural("Discard {number} delivery?", "Discard {number} deliveries?", count)
+        text = _(
+            "They are listed no more, and nobody gets them. The events stay as long as the channel"
+            " keeps them, and can be replayed."
+        )
+    reason = {} if meant.reason is None else {"reason": meant.reason}
+    do = ("discard" if discards else "replay") + ("" if reason else "-chosen")
+    return Question(
+        title,
+        [meant.channel, meant.name, *map(retold, reason.values())],
+        text,
+        action=f"/dead/{meant.channel}/{meant.name}",
+        fields=reason | dict.fromkeys(meant.ids, "1"),
+        do=do,
+        button=_("Discard") if discards else _("Replay"),
+        keep=_("Keep them") if discards else _("Leave them"),
+        back="/dead",
+        things=count,
+    )
 
 
 def _meant(request: web.Request, fields: Fields) -> Meant:
@@ -161,7 +178,7 @@ def _path(group: DeadGroup, after: int) -> str:
     return f"/dead?{urlencode(of | ({'after': str(after)} if after else {}))}"
 
 
-async def _replays(who: Caller) -> list[ReplayView]:
+async def replays_lately(who: Caller) -> list[ReplayView]:
     """Those that run, and those that ended lately."""
     since = who.now() - RECENT_MS
     found = (await list_replays(who, ReplayPage())).replays

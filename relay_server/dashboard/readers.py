@@ -2,39 +2,124 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from aiohttp import web
 
+from relay_server.dashboard.dead import replays_lately
+from relay_server.dashboard.events import number
+from relay_server.dashboard.overview import LATE_MS
 from relay_server.dashboard.rendering import render
+from relay_server.dashboard.sure import Question, ask
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
+from relay_server.errors import InvalidValue
+from relay_server.operations.dead import DeadGroup, DeadPage, group_dead
 from relay_server.operations.refused import RefusedFields, list_refused
+from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.server import status
 from relay_server.operations.subscriptions import (
     SubscriptionFields,
+    SubscriptionView,
+    Until,
     change_subscription,
     pause_subscription,
     resume_subscription,
+    show_subscription,
+    skip_waiting,
 )
+from relay_terminal.words import N_, _, plural
+
+VERY_LATE_MS = 600_000  # after which what waits is worse than late
+HOUR_MS = 3_600_000
+SPANS = {  # back from now, of which events can be replayed
+    "1h": (N_("last hour"), HOUR_MS),
+    "24h": (N_("last 24 h"), 24 * HOUR_MS),
+    "7d": (N_("last 7 days"), 168 * HOUR_MS),
+}
+
+
+class Line(NamedTuple):
+    """A subscription in the list of all.
+
+    Attributes:
+        reasons: Why deliveries of it are dead; why most are first.
+        may_replay: The visitor may have events delivered to it once more.
+    """
+
+    of: SubscriptionView
+    reasons: list[DeadGroup]
+    may_replay: bool
 
 
 async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /subscriptions`."""
-    found = (await status(visitor.who)).subscriptions
-    mine = sorted(found, key=lambda one: (one.channel, one.name != visitor.who.name, one.name))
-    return render(request, "subscriptions.html", visitor=visitor, subscriptions=mine)
+    who, found = visitor.who, (await status(visitor.who)).subscriptions
+    dead = (await group_dead(who, DeadPage())).groups if any(one.dead for one in found) else []
+    lines = [
+        Line(
+            one,
+            [g for g in dead if (g.channel, g.subscription) == (one.channel, one.name)],
+            who.admin or not one.forward,
+        )
+        for one in sorted(found, key=lambda one: (one.channel, one.name != who.name, one.name))
+    ]
+    return render(
+        request,
+        "subscriptions.html",
+        visitor=visitor,
+        lines=lines,
+        late_ms=LATE_MS,
+        very_late_ms=VERY_LATE_MS,
+        spans={span: _(said) for span, (said, _ms) in SPANS.items()},
+        replays=await replays_lately(who),
+    )
 
 
 async def change(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
-    """`POST /subscriptions/{channel}/{name}`: pause it, go on with it, or sign it anew or not."""
-    channel, name = request.match_info["channel"], request.match_info["name"]
+    """`POST /subscriptions/{channel}/{name}`: what one does to it."""
+    who, channel, name = visitor.who, request.match_info["channel"], request.match_info["name"]
     match fields.get("do"):
         case "pause":
-            await pause_subscription(visitor.who, channel, name)
+            await pause_subscription(who, channel, name)
         case "sign" | "leave" as signing:
             signed = SubscriptionFields(resign=signing == "sign")
-            await change_subscription(visitor.who, channel, name, signed)
+            await change_subscription(who, channel, name, signed)
+        case "skip":
+            return await _skip(request, visitor, fields)
+        case "replay":
+            since = who.now() - _span_ms(fields.get("since", ""))
+            await create_replays(who, NewReplay(Chosen(received_from=since), channel, name))
         case _:
-            await resume_subscription(visitor.who, channel, name)
+            await resume_subscription(who, channel, name)
     return see("/subscriptions")
+
+
+def _span_ms(span: str) -> int:
+    if span not in SPANS:
+        raise InvalidValue(_("the page is too old: load it again, and press once more"))
+    return SPANS[span][1]
+
+
+async def _skip(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
+    """Skip what waits, once sure; what comes meanwhile is not part of it."""
+    who, channel, name = visitor.who, request.match_info["channel"], request.match_info["name"]
+    if "sure" in fields:
+        await skip_waiting(who, channel, name, Until(number(fields.get("up_to", ""))))
+        return see("/subscriptions")
+    count = (await show_subscription(who, channel, name)).backlog
+    question = Question(
+        plural("Skip {number} event that waits?", "Skip {number} events that wait?", count),
+        [channel, name],
+        _("It goes on with what comes. What is skipped stays, and can be replayed."),
+        action=f"/subscriptions/{channel}/{name}",
+        fields={"up_to": str(who.store.newest(who.channel(channel).number))},
+        do="skip",
+        button=_("Skip"),
+        keep=_("Keep them"),
+        back="/subscriptions",
+        things=count,
+    )
+    return ask(request, visitor, question, fields)
 
 
 async def refused(request: web.Request, visitor: Visitor) -> web.Response:

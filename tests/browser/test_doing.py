@@ -264,3 +264,29 @@ async def test_a_sample_is_refused_who_may_not_send(relay: Relay, page: Page) ->
     )
     assert answer.status == 403
     assert await relay.events() == []
+
+
+async def test_what_waits_is_skipped_and_what_came_is_replayed(
+    relay: Relay, context: BrowserContext, target: Target, token: str
+) -> None:
+    client = await relay.connect(token, "--to", target.address)
+    client.terminate()
+    await client.exit_status()
+    for number in range(3):
+        await send(relay, b'{"event": "a", "id": %d}' % number)
+    page = await log_in(relay, context, token, "/subscriptions")
+    line = page.get_by_role("row", name="ana")
+    await expect(line).to_contain_text("away since")
+    await line.get_by_role("button", name="Skip to now…").click()
+    await expect(page.get_by_role("heading")).to_have_text("Skip 3 events that wait?")
+    await page.get_by_role("button", name="Skip", exact=True).click()
+    await expect(line.locator('[data-label="Waiting"]')).to_have_text("0")
+
+    await line.get_by_text("Replay from…").click()
+    await line.get_by_label("What came in the").select_option("last hour")
+    await line.get_by_role("button", name="Replay", exact=True).click()
+    await expect(page.locator(".replay")).to_contain_text("nobody reads it")
+    await relay.connect(token, "--to", target.address)
+    await target.received(3)
+    await expect(line).to_contain_text("connected from")
+    await expect(page.locator(".replay")).to_contain_text("done · 3 delivered")

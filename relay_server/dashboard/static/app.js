@@ -85,7 +85,7 @@ const renew = async (href) => {
   const fresh = await fetched(href);
   for (const part of all("[data-part]")) {
     const other = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, fresh);
-    const isUsed = part.contains(document.activeElement) || ("keep" in part.dataset && one(":checked, details[open]", part));
+    const isUsed = part.contains(document.activeElement) || ("keep" in part.dataset && one("input:checked, details[open]", part));
     if (other && part.matches(".talk")) renewLines(part, other);
     else if (other && !isUsed && part.outerHTML !== other.outerHTML) part.replaceWith(other);
   }
