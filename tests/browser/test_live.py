@@ -99,18 +99,21 @@ async def test_a_row_shows_what_became_of_its_deliveries(
     await expect(page.locator("#answers")).to_contain_text("broken")
 
 
-async def test_a_server_that_starts_anew_is_found_again_with_nothing_missing(
-    relay: Relay, page: Page
+async def test_a_server_that_starts_anew_is_found_again_with_nothing_missing_and_no_login(
+    relay: Relay, page: Page, seen: Seen
 ) -> None:
     ids = [await send(relay, 0)]
     await open_list(relay, page)
-    for round_ in range(2):
-        relay.server.kill()
+    seen.requests.clear()
+    for round_, end in enumerate(("terminate", "kill")):
+        getattr(relay.server, end)()
         await page.wait_for_selector("body[data-feed=lost]")
+        await relay.server.exit_status()
         await relay.start()
         ids.insert(0, await send(relay, round_ + 1))
         await becomes_live(page)
         await lists(page, ids)
+    assert not [url for url in seen.requests if "/login" in url]
 
 
 async def test_a_paused_list_waits_and_goes_on(relay: Relay, page: Page) -> None:

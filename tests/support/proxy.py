@@ -184,13 +184,14 @@ class Proxy:
         port: That clients connect to.
         links: Every connection that came, ended or not, in order.
         on_link: Called with each new one before a byte passes.
+        server_ports: Where it carries them to.
     """
 
     def __init__(self, *server_ports: int) -> None:
         self.port = free_port()
         self.links: list[Link] = []
         self.on_link: Callable[[Link], None] = lambda _: None
-        self._server_ports = deque(server_ports)
+        self.server_ports = deque(server_ports)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -223,8 +224,8 @@ class Proxy:
         link = Link()
         self.links.append(link)
         self.on_link(link)
-        self._server_ports.rotate()
-        task = asyncio.create_task(link.run((reader, writer), tuple(self._server_ports)))
+        self.server_ports.rotate()
+        task = asyncio.create_task(link.run((reader, writer), tuple(self.server_ports)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -183,7 +183,10 @@ export class Feed {
   /** Nothing came of a new feed: the server is away, or something holds the feed back. */
   async silent() {
     const { source } = this;
-    const answers = await fetch(`${BASE}health/live`).then(({ ok }) => ok, () => false);
+    const asking = new AbortController();
+    const limit = setTimeout(() => asking.abort(), FIRST_MS); // what swallows the feed may swallow the answer
+    const answers = await fetch(`${BASE}health/live`, { signal: asking.signal }).then(({ ok }) => ok, () => false);
+    clearTimeout(limit);
     if (source !== this.source || !this.leads) return;
     if (answers) this.look(LOOKS);
     else this.lost();
