@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.processes import highest_resident_mib, resident_mib
 from bench.scenarios import Figures, Target, post, warm_up
 from bench.strains import LIVE_RATE, Size, arrived, at
 from bench.usage import usage
@@ -22,27 +23,34 @@ SEARCH_EACH_S = 1.0
 LEAST_SHARE = 0.9  # of what happens, that a feed must tell of
 
 
-def watched(target: Target, folder: Path, size: Size) -> Figures:
+def feeds(target: Target, folder: Path, size: Size) -> Figures:
+    """The same as `watched`, on a server of its own."""
+    with relay(folder, target.port) as way:
+        warm_up(target, way)
+        return watched(target, way, size)
+
+
+def watched(target: Target, way: RelayWay, size: Size) -> Figures:
     """Webhooks at 50 a second alone, with five feeds of all that happens and searches, and alone.
 
     The quiet figures are the means of the two around. A viewer's CPU is a fifth of what the server
-    takes more than in them, the searches' included.
+    takes more than in them, the searches' included; its memory one of what the server grows by.
     """
-    with relay(folder, target.port) as way:
-        warm_up(target, way)
-        before = _live(target, way, size.quiet_s)
-        with _watching(way) as told, _searching(way):
-            during = _live(target, way, size.slow_s)
-        after = _live(target, way, size.quiet_s)
-    feeds = ON_PORT + ON_HOST
-    if told[0] < LEAST_SHARE * LIVE_RATE * size.slow_s * feeds:
-        raise BenchError(f"{feeds} feeds told of {told[0]} events: too few.")
+    server, number = way.processes["server"], ON_PORT + ON_HOST
+    before = _live(target, way, size.quiet_s)
+    idle = resident_mib(server)
+    with _watching(way) as told, _searching(way), highest_resident_mib(server) as highest:
+        during = _live(target, way, size.slow_s)
+    after = _live(target, way, size.quiet_s)
+    if told[0] < LEAST_SHARE * LIVE_RATE * size.slow_s * number:
+        raise BenchError(f"{number} feeds told of {told[0]} events: too few.")
     quiet_ms, quiet_cpu = (before[0] + after[0]) / 2, (before[1] + after[1]) / 2
     return {
         "quiet_answer_p99_ms": quiet_ms,
         "watched_answer_p99_ms": during[0],
         "watched_answer_p99_ratio": during[0] / quiet_ms,
-        "viewer_cpu_percent": 100 * (during[1] - quiet_cpu) / feeds,
+        "viewer_cpu_percent": 100 * (during[1] - quiet_cpu) / number,
+        "viewer_mib": (highest[0] - idle) / number,
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import bounds, report
 from bench.bounds import Bound
-from bench.feeds import watched
+from bench.feeds import feeds
 from bench.idle import idle
 from bench.run import exit_status, fits, say
 from bench.scenarios import Figures, Target, target_running
@@ -25,7 +25,7 @@ STRAINS: dict[str, Strain] = {
     "slow-target": slow_target,
     "replay": replay_beside_live,
     "stopped-reader": stopped_reader,
-    "feeds": watched,
+    "feeds": feeds,
     "idle": idle,
 }
 QUICK = Size(quiet_s=4.0, slow_s=8.0, replayed=2_000, idle_s=10.0, idle_readers=200)
@@ -41,6 +41,7 @@ BOUNDS = [
     Bound("one that pings cut after", "stopped-reader", "pinging_cut_s", 60, "s"),
     Bound("answer p99, watched / not", "feeds", "watched_answer_p99_ratio", 1.3, "x"),
     Bound("server's CPU for a viewer", "feeds", "viewer_cpu_percent", 3, "%"),
+    Bound("server's memory for a viewer", "feeds", "viewer_mib", 1, "MiB"),
     Bound("server's CPU at rest", "idle", "server_idle_cpu_percent", 0.1, "%"),
     Bound("client's CPU at rest", "idle", "client_idle_cpu_percent", 0.1, "%"),
     Bound("server's memory at rest", "idle", "server_idle_mib", 64, "MiB"),

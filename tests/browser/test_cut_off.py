@@ -1,4 +1,4 @@
-"""Pages whose feed a proxy cuts, or swallows while all seems well: they say so, and lack nothing."""
+"""Pages whose feed a proxy cuts, or swallows while all seems well: they say so, and lack none."""
 
 from __future__ import annotations
 

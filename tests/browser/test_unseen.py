@@ -5,19 +5,12 @@ from __future__ import annotations
 from playwright.async_api import Page
 
 from tests.browser.test_live import open_list, send
-from tests.support.browsing import Seen, becomes_live, event_ids, lists
+from tests.support.browsing import SHOW, Seen, becomes_live, event_ids, lists
 from tests.support.relay import Relay
 from tests.support.waiting import until_true
 
 HIDDEN_MS = 30_000  # after which a page that nobody sees lets go of its feed
 LONG_MS = 3_600_000
-# Chromium without a window shows all of its tabs: what it would say of one is said in its place.
-SHOW = """is => {
-  Object.defineProperty(document, "hidden", {value: !is, configurable: true});
-  const state = is ? "visible" : "hidden";
-  Object.defineProperty(document, "visibilityState", {value: state, configurable: true});
-  document.dispatchEvent(new Event("visibilitychange"));
-}"""
 
 
 async def has_feeds(relay: Relay, number: int) -> None:

@@ -8,6 +8,14 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page
 
 from tests.support.waiting import until_true
 
+# Whether a page is seen: Chromium without a window shows all of its tabs.
+SHOW = """is => {
+  Object.defineProperty(document, "hidden", {value: !is, configurable: true});
+  const state = is ? "visible" : "hidden";
+  Object.defineProperty(document, "visibilityState", {value: state, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
 
 @dataclass
 class Seen:
