@@ -40,9 +40,18 @@ const showPlace = () => {
 const partials = globalThis.trustedTypes?.createPolicy("relay-partials", { createHTML: (text) => text });
 
 /** One press is one request, also while the server takes its time; who comes back may press again. @param {ParentNode} within */
-const pressOnce = (within) => all("form[method=post]", within).forEach((form) => form.addEventListener("submit", () => {
+const pressOnce = (within) => all("form[method=post]", within).forEach((form) => form.addEventListener("submit", (event) => {
+  if (form.classList.contains("pressed")) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    return;
+  }
   const buttons = all("button:enabled", form);
-  const able = (is) => buttons.forEach((button) => { button.disabled = !is; });
+  const able = (is) => {
+    buttons.forEach((button) => { button.disabled = !is; });
+    form.classList.remove("pressed");
+  };
+  form.classList.add("pressed"); // until its buttons are disabled, which tell what was pressed, and so may not be yet
   setTimeout(able, 0, false);
   addEventListener("pageshow", () => able(true), { once: true });
 }));
@@ -85,9 +94,13 @@ const renew = async (href) => {
   const fresh = await fetched(href);
   for (const part of all("[data-part]")) {
     const other = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, fresh);
-    const isUsed = part.contains(document.activeElement) || ("keep" in part.dataset && one("input:checked, details[open]", part));
+    const summary = all("summary", part).indexOf(document.activeElement); // what comes of parts with any comes at their end
+    const isUsed = (summary < 0 && part.contains(document.activeElement)) || ("keep" in part.dataset && one("input:checked, details[open]", part));
     if (other && part.matches(".talk")) renewLines(part, other);
-    else if (other && !isUsed && part.outerHTML !== other.outerHTML) part.replaceWith(other);
+    else if (other && !isUsed && part.outerHTML !== other.outerHTML) {
+      part.replaceWith(other);
+      if (summary >= 0) all("summary", other)[summary]?.focus({ preventScroll: true });
+    }
   }
 };
 

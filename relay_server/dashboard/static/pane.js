@@ -52,11 +52,12 @@ export class Pane {
     this.settling = setTimeout(() => this.load(link.href, {}, "replaceState"), SETTLE_MS);
   }
 
-  /** A form of the pane: its answer shows here, too. */
+  /** A form of the pane: its answer shows here, too, and the focus goes to it: what was pressed is gone. */
   sent(event) {
     const form = event.target;
     if (form.method !== "post") return;
     event.preventDefault();
+    this.wasPressed = true;
     const body = new URLSearchParams(new FormData(form, event.submitter));
     this.load(form.action, { method: "POST", body }, "replaceState");
   }
@@ -86,7 +87,8 @@ export class Pane {
 
   /** @param {HTMLElement} content */
   put(content) {
-    const focused = this.side.contains(document.activeElement);
+    const focused = this.wasPressed || this.side.contains(document.activeElement);
+    this.wasPressed = false;
     this.side.replaceChildren(content);
     this.open(true);
     this.choose();
