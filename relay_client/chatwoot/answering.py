@@ -91,7 +91,7 @@ class Code(enum.StrEnum):
 REASONS = {
     Code.MAY: N_("it may"),
     Code.OTHER_ACCOUNT: N_("it is about the account {fact}"),
-    Code.NO_MESSAGE: N_("{fact} is no new message"),
+    Code.NO_MESSAGE: N_("it is no new message"),
     Code.PRIVATE_NOTE: N_("it is a private note"),
     Code.BOT: N_("the bot wrote it"),
     Code.OTHER_BOT: N_("another bot wrote it"),
@@ -148,7 +148,7 @@ def may_answer(event: Event, bot: Identity, *, people_spoke: bool = False) -> Ve
     if event.account is not None and event.account.id != bot.account:
         return Verdict(Code.OTHER_ACCOUNT, str(event.account.id))
     if not isinstance(event, MessageEvent) or event.kind != MESSAGE:
-        return Verdict(Code.NO_MESSAGE, event.kind)
+        return Verdict(Code.NO_MESSAGE)
     verdict = _of_message(event.message, bot) and _of_conversation(event.conversation, bot)
     return Verdict(Code.HUMAN_SINCE) if verdict and people_spoke else verdict
 

@@ -88,7 +88,17 @@ class LedgerUnusable(RelayError, code="bot_ledger", status=503):
     """A bot's ledger cannot be read or written: nothing was taken."""
 
     message = "the ledger {0} cannot be used: {1}"
-    hint = "One bot at a time has it. Else look at the disk, and at who owns the file."
+    hint = "Look at the disk, and at who owns the file."
+
+
+class LedgerTaken(LedgerUnusable, code="bot_ledger_taken", status=503):
+    """Another bot has the ledger."""
+
+    message = "another bot has the ledger {0}"
+    hint = (
+        "It may run in another terminal, or in the background: stop it there."
+        " BOT_LEDGER names another file."
+    )
 
 
 class TooMuchWaits(RelayError, code="bot_full", status=503):
@@ -396,7 +406,10 @@ def _hold(path: Path) -> apsw.Connection:
         return apsw.Connection(IN_MEMORY)
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = apsw.Connection(f"{path.resolve()}-held")  # whatever link leads to it
-    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except apsw.BusyError as exc:
+        raise LedgerTaken(path) from exc
     return connection
 
 

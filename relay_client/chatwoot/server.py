@@ -148,7 +148,13 @@ def _module(place: str, where: str) -> ModuleType:
         return importlib.import_module(place)
     except (ImportError, OSError, SyntaxError, ValueError) as exc:
         text = _("{where} cannot be loaded: {why}").format(where=where, why=exc)
-        raise UsageError(text) from exc
+        raise UsageError(text, _hint(place, exc)) from exc
+
+
+def _hint(place: str, exc: Exception) -> str:
+    if isinstance(exc, FileNotFoundError) or getattr(exc, "name", None) == place:
+        return _("Go to the bot's folder, or name the function: MODULE:NAME, or FILE.py:NAME.")
+    return ""
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from relay_chatwoot.api import plain_url
 from relay_chatwoot.errors import NotChatwoot
+from relay_client.chatwoot.ledger import IN_MEMORY
 from relay_client.errors import UsageError
 from relay_terminal.words import _
 
@@ -51,18 +52,24 @@ def read_settings(environment: Mapping[str, str] | None = None) -> BotSettings:
     given = os.environ if environment is None else environment
     default = BotSettings()
     url, token = given.get("CHATWOOT_URL", "").strip(), _secret(given, "CHATWOOT_TOKEN")
-    bot = _number(given, "CHATWOOT_BOT", 0, (0, 2**63 - 1))
+    bot = _whole(given, "CHATWOOT_BOT", 0, (0, 2**63 - 1))
     return BotSettings(
         url=_url(url, token),
         token=token,
-        bot=int(bot) or None,
+        bot=bot or None,
         secrets=tuple(_secret(given, "CHATWOOT_WEBHOOK_SECRET").replace(",", " ").split()),
-        tolerance_s=int(_number(given, "BOT_TOLERANCE_SECONDS", default.tolerance_s, (0, 86_400))),
-        ledger=Path(given.get("BOT_LEDGER", "").strip() or default.ledger),
+        tolerance_s=_whole(given, "BOT_TOLERANCE_SECONDS", default.tolerance_s, (0, 86_400)),
+        ledger=ledger_file(given) if url or given.get("BOT_LEDGER") else Path(IN_MEMORY),
         burst_s=_number(given, "BOT_BURST_SECONDS", default.burst_s, (0, 60)),
         reply_s=_number(given, "BOT_REPLY_SECONDS", default.reply_s, (1, 3_600)),
-        at_once=int(_number(given, "BOT_AT_ONCE", default.at_once, (1, 1_000))),
+        at_once=_whole(given, "BOT_AT_ONCE", default.at_once, (1, 1_000)),
     )
+
+
+def ledger_file(environment: Mapping[str, str] | None = None) -> Path:
+    """Where a bot's ledger lies; one that only prints answers keeps none, unless it is named."""
+    given = os.environ if environment is None else environment
+    return Path(given.get("BOT_LEDGER", "").strip() or BotSettings().ledger)
 
 
 def _url(url: str, token: str) -> str:
@@ -92,6 +99,14 @@ def _secret(given: Mapping[str, str], name: str) -> str:
     if not content:
         raise UsageError(_("{name}_FILE: {file} is empty").format(name=name, file=file))
     return content
+
+
+def _whole(given: Mapping[str, str], name: str, default: int, bounds: tuple[int, int]) -> int:
+    number = _number(given, name, default, bounds)
+    if number % 1:
+        text = _("{name} is {text!r}: a whole number is expected")
+        raise UsageError(text.format(name=name, text=given[name]))
+    return int(number)
 
 
 def _number(

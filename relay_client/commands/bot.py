@@ -36,7 +36,7 @@ def new(
     ctx.obj.say(_("{folder} is a bot: {files}").format(folder=folder, files=", ".join(files)))
     ctx.obj.say(
         _("Next: cd {folder} && relay-client bot run").format(folder=folder),
-        _("Then, there too: curl --data-binary @message.json localhost:8000/webhook"),
+        _("Then, in another terminal: curl --data-binary @message.json localhost:8000/webhook"),
         _("Its README.md says how it is tested, connected and deployed."),
     )
 
@@ -46,12 +46,18 @@ def run_bot(
     ctx: typer.Context,
     reply: Annotated[
         str,
-        typer.Argument(metavar="[MODULE:NAME]", help="The async function that finds the answers."),
+        typer.Argument(
+            metavar="[MODULE:NAME]",
+            help="The async function that finds the answers, or FILE.py:NAME. (default: bot:reply)",
+        ),
     ] = "bot:reply",
-    host: Annotated[str, typer.Option(help="Where it listens; 0.0.0.0 in a container.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 for any free one.")] = 8000,
+    host: Annotated[
+        str,
+        typer.Option(help="Where it listens; 0.0.0.0 in a container. (default: 127.0.0.1)"),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="0 for any free one. (default: 8000)")
+    ] = 8000,
 ) -> None:
     """Answer the customers of a Chatwoot with a function, until interrupted.
 
@@ -76,10 +82,10 @@ def forget(
 
     from relay_client.chatwoot.ledger import Ledger
     from relay_client.chatwoot.memory import Memory
-    from relay_client.chatwoot.settings import read_settings
+    from relay_client.chatwoot.settings import ledger_file
     from relay_client.errors import NothingFound
 
-    path = read_settings().ledger
+    path = ledger_file()
     if not path.exists():
         raise NothingFound(
             _("there is no ledger at {path}: nothing was erased").format(path=path.absolute()),

@@ -13,7 +13,7 @@ from relay_client.errors import NothingFound
 from relay_client.options import Channel, Given, asking
 from relay_protocol.text import harmless
 from relay_terminal.layout import pairs
-from relay_terminal.meant import Filter, Since, Until
+from relay_terminal.meant import Since, Until
 from relay_terminal.usage import App
 from relay_terminal.words import _, plural
 
@@ -41,13 +41,18 @@ async def evaluate(
             metavar="MODULE:NAME…", help="The replies: functions, of modules or of FILE.py."
         ),
     ],
-    q: Filter = None,
+    q: Annotated[
+        str | None, typer.Option("--filter", help="Those that it means, such as conv:318.")
+    ] = None,
     received_since: Since = "1d",
     until: Until = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MAX_MESSAGES, help="How many messages: the newest.")
+        int,
+        typer.Option(min=1, max=MAX_MESSAGES, help="How many messages: the newest. (default: 200)"),
     ] = 200,
-    at_once: Annotated[int, typer.Option(min=1, max=100, help="So many turns at a time.")] = 4,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=100, help="So many turns at a time. (default: 4)")
+    ] = 4,
     channel: Channel = None,
 ) -> None:
     """Ask replies for their answers in conversations that were, beside those that were sent.

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from relay_client.chatwoot.events import TYPES
 from relay_client.chatwoot.testing.asked import (
     BODY,
     Json,
@@ -340,8 +341,10 @@ class FakeChatwoot(Installation):
 
     async def _show_conversation(self, request: web.Request) -> web.Response:
         id_, said = id_of(request), self.messages.get(id_of(request), [])
-        last = said[-1] if said else None
-        return web.json_response({**self.conversations[id_], "last_non_activity_message": last})
+        last = said and said[-1] | {"message_type": TYPES.index(said[-1]["message_type"])}
+        return web.json_response(
+            {**self.conversations[id_], "last_non_activity_message": last or None}
+        )
 
     async def _make_message(self, request: web.Request) -> web.Response:
         given = fields_of(request, "content", "message_type", "private", "content_attributes")
@@ -355,8 +358,8 @@ class FakeChatwoot(Installation):
         said = message(talk, self.next_id(), given["content"], kind, "user", private, bot)
         await self._said(id_, said)
         shown = {name: said[name] for name in ("id", "content", "content_type", "private")}
-        numbers = {"incoming": 0, "outgoing": 1, "activity": 2, "template": 3}
-        sender = {"conversation_id": id_, "message_type": numbers[kind], "sender": said["sender"]}
+        number, sender = TYPES.index(kind), said["sender"]
+        sender = {"conversation_id": id_, "message_type": number, "sender": sender}
         return web.json_response({**shown, "inbox_id": talk["inbox_id"], **sender})
 
     async def _labels(self, request: web.Request) -> web.Response:

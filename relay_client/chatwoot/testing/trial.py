@@ -87,6 +87,8 @@ async def open_trial(ledger: Path = Path(IN_MEMORY)) -> AsyncIterator[Trial]:
     Args:
         ledger: Of the bot; by default it is forgotten with the trial.
     """
+    # Loops of `unittest` tell of whatever takes longer; a library's first import does.
+    asyncio.get_running_loop().slow_callback_duration = RESTS_S
     async with open_chatwoot(echoing=True) as chatwoot:
         made = chatwoot.add_bot(BOT, inbox=INBOX)
         chatwoot.add_conversation(CONVERSATION)

@@ -101,9 +101,10 @@ async def test_two_bots_do_not_share_a_ledger(bot: Bot) -> None:
     link = bot.ledger.path.with_name("link.db")
     link.symlink_to(bot.ledger.path)
     for path in (bot.ledger.path, link):
-        with pytest.raises(LedgerUnusable, match="locked") as refused:
+        with pytest.raises(LedgerUnusable, match="another bot has the ledger") as refused:
             Ledger(path)
-        assert refused.value.code == "bot_ledger"
+        assert refused.value.code == "bot_ledger_taken"
+        assert "another terminal" in refused.value.hint
 
 
 async def test_a_ledger_that_cannot_be_written_takes_nothing(bot: Bot) -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from relay_client import cli
 from relay_client.chatwoot import BotSettings, read_settings
+from relay_client.chatwoot.ledger import IN_MEMORY
 from relay_client.chatwoot.project import write_project
 from relay_client.chatwoot.server import load_reply
 from relay_client.errors import NothingFound, UsageError
@@ -17,8 +18,11 @@ from relay_client.errors import NothingFound, UsageError
 BOTH = {"CHATWOOT_URL": "https://chat.example.com/app", "CHATWOOT_TOKEN": "abc"}
 
 
-def test_without_a_word_it_prints_its_answers() -> None:
-    assert read_settings({}) == BotSettings()
+def test_without_a_word_it_prints_its_answers_and_keeps_nothing() -> None:
+    """Else what was only printed would count as answered once there is a Chatwoot."""
+    assert read_settings({}) == BotSettings(ledger=Path(IN_MEMORY))
+    assert read_settings(BOTH).ledger == Path("bot.db")
+    assert read_settings({"BOT_LEDGER": "x.db"}).ledger == Path("x.db")
 
 
 def test_secrets_may_be_in_files(tmp_path: Path) -> None:
@@ -47,6 +51,7 @@ def test_secrets_may_be_in_files(tmp_path: Path) -> None:
         ({"CHATWOOT_TOKEN_FILE": "/nonexistent"}, "/nonexistent"),
         ({"CHATWOOT_TOKEN_FILE": "/dev/null"}, "is empty"),
         ({"CHATWOOT_BOT": "Robô"}, "a number from 0"),
+        ({"CHATWOOT_BOT": "9.5"}, "a whole number"),
         ({"BOT_REPLY_SECONDS": "0"}, "a number from 1 to 3600"),
         ({"BOT_BURST_SECONDS": "nan"}, "a number from 0 to 60"),
     ],
@@ -75,6 +80,21 @@ def test_what_is_no_reply(
     monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(UsageError, match=said):
         load_reply(where)
+
+
+@pytest.mark.parametrize(
+    ("where", "is_elsewhere"), [("bot:reply", True), ("bot.py:reply", True), ("half:reply", False)]
+)
+def test_who_is_in_another_folder_is_told(
+    where: str, is_elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not whose bot misses a library."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "half.py").write_text("import no_such_model\n")
+    with pytest.raises(UsageError) as refused:
+        load_reply(where)
+    assert ("Go to the bot's folder" in refused.value.hint) is is_elsewhere
 
 
 def test_nothing_is_erased_from_a_ledger_that_is_not_there(
