@@ -56,6 +56,8 @@ PAYLOADS = (
     "\u2028\u2029\u0085 lines",
     "=cmd|' /C calc'!A0 %s %n ${7*7} $(touch x) `touch x`",
 )
+MAX_PAGE_BYTES = 200_000  # whatever it shows
+TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
 FOREIGN = "main :is(img, iframe, script, style, object, base, meta, math, textarea)"
 # How often there is which element, and which attribute of one, in a document as a browser reads it.
 CENSUS = """html => {
@@ -161,3 +163,15 @@ async def test_whatever_strangers_write_is_text(
     for path in ("/dead", "/refused", "/channels/chatwoot", "/channels/chatwoot/conversations"):
         await page.goto(relay.url + path)
         assert await page.locator(FOREIGN).count() == 0, path
+
+
+async def test_a_line_of_a_megabyte_makes_no_page_wide_and_only_its_tree_large(relay: Relay, page: Page) -> None:
+    line = "a" * 1_000_000
+    raw = json.dumps({"event": "message_created", "content": line}).encode()
+    answer = await relay.send(request("/webhook", raw, token=relay.send_token))
+    event = f"/events/{answer.json['id']}"
+    for path in ("/channels/chatwoot", event, f"{event}?view=raw"):
+        shown = await page.goto(relay.url + path)
+        assert shown is not None
+        assert len(await shown.body()) < MAX_PAGE_BYTES or path == event, path
+        assert not await page.evaluate(TOO_WIDE), path
