@@ -165,7 +165,9 @@ async def test_whatever_strangers_write_is_text(
         assert await page.locator(FOREIGN).count() == 0, path
 
 
-async def test_a_line_of_a_megabyte_makes_no_page_wide_and_only_its_tree_large(relay: Relay, page: Page) -> None:
+async def test_a_line_of_a_megabyte_makes_no_page_wide_and_only_its_tree_large(
+    relay: Relay, page: Page
+) -> None:
     line = "a" * 1_000_000
     raw = json.dumps({"event": "message_created", "content": line}).encode()
     answer = await relay.send(request("/webhook", raw, token=relay.send_token))
