@@ -1,4 +1,4 @@
-"""Lists of events: a channel's, live, and what a search finds."""
+"""A channel's list of events, live."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /channels/{channel}`: the newest events, and those that come."""
     name = request.match_info["channel"]
     channel, parts = visitor.who.channel(name), visitor.who.parts
-    found, problem, query = await _found(request, visitor.who, name)
+    found, problem, query = await found_of(request, visitor.who, name)
     readers = await readers_of(visitor.who, name)
     minutes = (await show_pulse(visitor.who, PulseFields(name, BARS))).minutes
     choices = await choices_of(visitor.who, channel, found.events if found else ())
@@ -84,31 +84,7 @@ async def replay_chosen(request: web.Request, visitor: Visitor, fields: Fields) 
     return see(f"/channels/{channel}?told={len(ids)}")
 
 
-async def search(request: web.Request, visitor: Visitor) -> web.Response:
-    """`GET /search?q=`: a channel's list; what is an id leads to the event."""
-    q = request.query.get("q", "").strip()
-    if EVENT_ID.fullmatch(q):
-        return see(f"/events/{q}")
-    mine = visitor.who.channels()
-    names = [request.query.get("channel", ""), visitor.who.parts.settings.default_channel]
-    names += [channel.name for channel in mine]
-    name = next((n for n in names if any(n == c.name for c in mine)), "")
-    if not name:
-        return see("/")
-    found, problem, query = await _found(request, visitor.who, name)
-    return render(
-        request,
-        "search.html",
-        visitor=visitor,
-        channel=name,
-        channels=[channel.name for channel in mine],
-        page=found,
-        problem=problem,
-        q=query.q,
-    )
-
-
-async def _found(
+async def found_of(
     request: web.Request, who: Caller, channel: str
 ) -> tuple[EventPage | None, str, EventQuery]:
     """A page of what is asked for; or why it cannot be."""
@@ -157,5 +133,4 @@ def number(text: str) -> int:
 routes = [
     web.get("/channels/{channel}", page(live_list)),
     web.post("/channels/{channel}/replay", form(replay_chosen, most=MAX_CHOSEN_FIELDS)),
-    web.get("/search", page(search)),
 ]

@@ -10,7 +10,7 @@ import functools
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from relay_server.dashboard.assets import assets, sentences
+from relay_server.filters.facts import fold
+from relay_server.filters.language import Value
 from relay_server.web.context import CONTEXT
 from relay_server.web.language import ENGLISH, LANGUAGES, language_of
 from relay_terminal.retold import retold
@@ -42,6 +44,7 @@ UNSEEN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068
 BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari")
 SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
 NEWLINE = "\n\t"
+PIECE = re.compile(r"\w+|\W+")
 MAX_SENTENCES = 2_048  # that are kept as markup: the templates have a few hundred, in each language
 # A path cannot hold what browsers and proxies take out of one. `rows.js` has the same rule.
 UNHOLDABLE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
@@ -90,7 +93,7 @@ def templates() -> Environment:
         auto_reload=False,
     )
     made.globals["asset"] = lambda name: assets().url(name)
-    made.globals |= {"_": _filled, "plural": plural, "talk_path": talk_path}
+    made.globals |= {"_": _filled, "plural": plural, "talk_path": talk_path, "pieces": pieces}
     made.filters |= {
         "clock": clock,
         "moment": moment,
@@ -144,6 +147,13 @@ def span(ms: int) -> str:
         if ms >= length:
             return f"{ms // length} {unit}"
     return f"{max(ms, 0) // 1_000} s"
+
+
+def pieces(text: str, words: Sequence[Value]) -> Iterator[tuple[str, bool]]:
+    """A text in pieces, each with whether it is one of some words, which are folded."""
+    for piece in PIECE.findall(text):
+        folded = fold(piece)
+        yield piece, bool(folded) and any(word.fits(folded) for word in words)
 
 
 def lasting(ms: int) -> str:

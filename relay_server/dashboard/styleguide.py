@@ -21,7 +21,14 @@ MARK = re.compile(r'<g id="([\w-]+)"><')
 STATES = ("delivered", "under_way", "pending", "waiting", "dead", "skipped")
 WRITERS = (("customer", "João"), ("bot", "Robô"), ("agent", "Mariana"), ("system", ""))
 READERS = ({"connected": True}, {"backlog": 312}, {"target_down": True}, {"paused": "503"})
-READER = {"name": "ana", "paused": "", "target_down": False, "connected": False, "backlog": 0}
+READER = {
+    "name": "ana",
+    "paused": "",
+    "target_down": False,
+    "connected": False,
+    "backlog": 0,
+    "away_since": None,
+}
 
 
 async def styleguide(request: web.Request, visitor: Visitor) -> web.Response:

@@ -200,8 +200,8 @@ async def _edited_beside(
     first, end = page.scanned_to, asked.before
     if not asked.newest_first:
         first, end = asked.after + 1, page.scanned_to + 1
-    since = await _time_at(who, channel, first) if first > 1 else 0
-    until = await _time_at(who, channel, end) if end <= page.newest else MAX_UNIX_MS
+    since = await time_at(who, channel, first) if first > 1 else 0
+    until = await time_at(who, channel, end) if end <= page.newest else MAX_UNIX_MS
     stream = dataclasses.replace(
         asked,
         channel=-channel.number,
@@ -216,7 +216,7 @@ async def _edited_beside(
     return await rows_of(who, channel, found, edited=True)
 
 
-async def _time_at(who: Caller, channel: Channel, sequence: int) -> int:
+async def time_at(who: Caller, channel: Channel, sequence: int) -> int:
     """When the last event up to a sequence came; 0 where none is kept."""
     found = await who.store.list_events(channel.number, sequence + 1, 1)
     return found[0].received_at if found else 0

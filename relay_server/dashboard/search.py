@@ -1,0 +1,63 @@
+"""What a search of a channel finds, and how far it looked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from relay_server.dashboard.events import EVENT_ID, found_of
+from relay_server.dashboard.rendering import render, talk_path
+from relay_server.dashboard.visit import Visitor, page, see
+from relay_server.filters.language import TEXT, Filter, Value, parse
+from relay_server.operations.listing import CountQuery, count_events, time_at
+
+# A conversation's address in a Chatwoot, as its address bar has it.
+CHATWOOT = re.compile(
+    r"https?://\S+/accounts/(\d{1,18})/(?:\S+/)?conversations/(\d{1,18})(?:\D\S*)?"
+)
+
+
+async def search(request: web.Request, visitor: Visitor) -> web.Response:
+    """`GET /search?q=`: a channel's list; what is an id or a Chatwoot's address leads there."""
+    who, q = visitor.who, request.query.get("q", "").strip()
+    if EVENT_ID.fullmatch(q):
+        return see(f"/events/{q}")
+    mine = who.channels()
+    names = [request.query.get("channel", ""), who.parts.settings.default_channel]
+    names += [channel.name for channel in mine]
+    name = next((n for n in names if any(n == c.name for c in mine)), "")
+    if not name:
+        return see("/")
+    if talk := CHATWOOT.fullmatch(q):
+        return see(talk_path(name, f"{talk[1]}/{talk[2]}"))
+    found, problem, query = await found_of(request, who, name)
+    is_first = found is not None and not (query.before or query.after)
+    return render(
+        request,
+        "search.html",
+        visitor=visitor,
+        channel=name,
+        channels=[channel.name for channel in mine],
+        page=found,
+        count=await count_events(who, CountQuery(channel=name, q=query.q)) if is_first else None,
+        back_to=await time_at(who, who.channel(name), found.scanned_to) if found else 0,
+        words=words_of(parse(query.q, who.now())) if found else (),
+        problem=problem,
+        q=query.q,
+    )
+
+
+def words_of(asked: Filter) -> Sequence[Value]:
+    """The words that a filter looks for, folded; the last of a beginning is one itself."""
+    found = list[Value]()
+    for term in asked.terms:
+        if term.word == TEXT and not term.negated:
+            for value in term.values:
+                *whole, last = value.text.split()
+                found += [*map(Value, whole), Value(last, value.prefix)]
+    return found
+
+
+routes = [web.get("/search", page(search))]
