@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from relay_protocol.errors import RelayError
+from relay_server.configs import SenderKind
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
+from relay_server.operations.audit import AuditPage, list_audit
 from relay_server.operations.channels import (
+    ChannelFields,
     NewToken,
+    create_channel,
     create_token,
     list_channels,
     list_tokens,
@@ -23,15 +30,45 @@ from relay_server.operations.invitations import (
     list_invitations,
     revoke_invitation,
 )
-from relay_server.operations.server import status
-from relay_server.operations.sessions import end_session, list_sessions, session_id
+from relay_server.operations.server import status as status_of
+from relay_server.operations.sessions import SessionView, end_session, list_sessions, session_id
+from relay_server.operations.subscriptions import SubscriptionView
 from relay_server.values import Scope
+from relay_terminal.retold import told
 from relay_terminal.words import _
+
+NOTED = 8  # of the newest entries of the audit log, on the page
+
+
+class Wrong(NamedTuple):
+    """Why a form was not done.
+
+    Attributes:
+        what: Which form, by its path's last part.
+        text: Why.
+        fields: That were given.
+    """
+
+    what: str
+    text: str
+    fields: Fields
 
 
 async def setup(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /setup`."""
     return await _shown(request, visitor)
+
+
+async def make_channel(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
+    """`POST /setup/channels`: make one; its page says what to do with it."""
+    if fields.get("sender") not in set(SenderKind):
+        raise InvalidValue(_("nobody is known who sends so"))
+    new = ChannelFields(name=fields.get("name", ""), sender=SenderKind(fields["sender"]))
+    try:
+        made = await create_channel(visitor.who, new)
+    except RelayError as exc:
+        return await _wrong(request, visitor, "channels", fields, exc)
+    return see(f"/channels/{made.name}")
 
 
 async def make_token(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
@@ -40,13 +77,21 @@ async def make_token(request: web.Request, visitor: Visitor, fields: Fields) -> 
         raise InvalidValue(_("a token's scope is one of {scopes}").format(scopes=", ".join(Scope)))
     channel = fields.get("channel", "")
     new = NewToken(fields.get("name", ""), [Scope(fields["scope"])], [channel] if channel else None)
-    return await _shown(request, visitor, token=await create_token(visitor.who, new))
+    try:
+        made = await create_token(visitor.who, new)
+    except RelayError as exc:
+        return await _wrong(request, visitor, "tokens", fields, exc)
+    return await _shown(request, visitor, token=made)
 
 
 async def invite(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
     """`POST /setup/invitations`: make one; its line to send is shown this once."""
     new = NewInvitation(fields.get("name", ""), [fields.get("channel", "")])
-    return await _shown(request, visitor, invitation=await create_invitation(visitor.who, new))
+    try:
+        made = await create_invitation(visitor.who, new)
+    except RelayError as exc:
+        return await _wrong(request, visitor, "invitations", fields, exc)
+    return await _shown(request, visitor, invitation=made)
 
 
 async def end(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
@@ -62,28 +107,56 @@ async def end(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Re
     return see("/setup")
 
 
-async def _shown(request: web.Request, visitor: Visitor, **made: object) -> web.Response:
+async def _wrong(
+    request: web.Request, visitor: Visitor, what: str, fields: Fields, error: RelayError
+) -> web.Response:
+    """The page once more, with what is wrong beside its form, and in that what was given."""
+    wrong = Wrong(what, told(error)[0], fields)
+    return await _shown(request, visitor, status=error.status_hint, wrong=wrong)
+
+
+async def _shown(
+    request: web.Request, visitor: Visitor, status: int = 200, **made: object
+) -> web.Response:
     who = visitor.who
-    values: dict[str, Any] = {"token": None, "invitation": None, **made}
+    values: dict[str, Any] = {"token": None, "invitation": None, "wrong": None, **made}
+    sessions = (await list_sessions(who)).sessions
+    server = await status_of(who)
     if who.admin:
-        values["tokens"] = (await list_tokens(who)).tokens
+        values["tokens"] = [
+            (token, *_uses(token.name, server.subscriptions, sessions))
+            for token in (await list_tokens(who)).tokens
+        ]
+        values["senders"] = [str(kind) for kind in SenderKind]
+        values["noted"] = (await list_audit(who, AuditPage(limit=NOTED))).entries
         values["invitations"] = (await list_invitations(who)).invitations
         values["forwards"] = (await list_forwards(who)).forwards
     return render(
         request,
         "setup.html",
+        status=status,
         visitor=visitor,
+        url=urlsplit(who.parts.settings.url),
         channels=(await list_channels(who)).channels,
-        sessions=(await list_sessions(who)).sessions,
+        sessions=sessions,
         this_session=session_id(visitor.session.digest),
-        server=await status(who),
+        server=server,
         scopes=[str(scope) for scope in Scope],
         **values,
     )
 
 
+def _uses(
+    name: str, subscriptions: Iterable[SubscriptionView], sessions: Iterable[SessionView]
+) -> tuple[list[SubscriptionView], int]:
+    """What ends with a token: who reads under its name now, and how many browsers have it."""
+    reading = [one for one in subscriptions if one.name == name and one.connected]
+    return reading, sum(session.token == name for session in sessions)
+
+
 routes = [
     web.get("/setup", page(setup)),
+    web.post("/setup/channels", form(make_channel)),
     web.post("/setup/tokens", form(make_token)),
     web.post("/setup/invitations", form(invite)),
     web.post("/setup/{what:tokens|invitations|sessions}/{name}/end", form(end)),

@@ -290,3 +290,31 @@ async def test_what_waits_is_skipped_and_what_came_is_replayed(
     await target.received(3)
     await expect(line).to_contain_text("connected from")
     await expect(page.locator(".replay")).to_contain_text("done · 3 delivered")
+
+
+async def test_the_setup_says_what_is_wrong_beside_its_form_and_what_a_token_is_used_for(
+    relay: Relay, context: BrowserContext, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    page = await log_in(relay, context, await relay.make_token("boss", "admin"), "/setup")
+    ana = page.get_by_role("row", name="ana")
+    await expect(ana).to_contain_text("receive from chatwoot")
+    await expect(ana).to_contain_text("receives from chatwoot at ")
+
+    tokens = page.locator("form[action='/setup/tokens']")
+    await tokens.get_by_label("Name").fill("ana")
+    await tokens.get_by_label("may").select_option("send")
+    await tokens.get_by_role("button", name="Make token").click()
+    await expect(page.locator("#people").get_by_role("alert")).to_contain_text("ana")
+    assert await tokens.get_by_label("Name").input_value() == "ana"
+    assert await tokens.get_by_label("may").input_value() == "send"
+
+    channels = page.locator("form[action='/setup/channels']")
+    await channels.get_by_label("Name").fill("repo")
+    await channels.get_by_label("for webhooks of").select_option("github")
+    await channels.get_by_role("button", name="Make channel").click()
+    await page.wait_for_url(f"{relay.url}/channels/repo")
+    await page.get_by_role("button", name="Send a sample").click()
+    await expect(page.locator("[data-event-id]")).to_have_count(1)
+    await page.goto(f"{relay.url}/setup")
+    await expect(page.locator("#changes li").first).to_contain_text("boss event.sample repo")

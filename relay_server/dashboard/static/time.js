@@ -7,7 +7,7 @@ const DAY_MS = 86_400_000;
 
 /** @param {Date} at */
 export const localTime = (at) =>
-  Date.now() - at.getTime() < DAY_MS ? CLOCK.format(at) : `${DAY.format(at)} ${CLOCK.format(at)}`;
+  Date.now() - at.getTime() < DAY_MS && at.getTime() - Date.now() < DAY_MS / 2 ? CLOCK.format(at) : `${DAY.format(at)} ${CLOCK.format(at)}`;
 
 /** Show the times of a part of the page in the reader's zone. @param {ParentNode} [within] */
 export const localTimes = (within = document) => {
