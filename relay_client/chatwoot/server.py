@@ -15,6 +15,7 @@ import errno
 import importlib
 import importlib.util
 import inspect
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -66,23 +67,29 @@ class _Front:
         answer = await self._bot.handle(request.headers, body)
         self._bot.say(webhook_line(answer.event, answer.did))
         if answer.status == 200:
-            return web.json_response({"did": answer.did})
+            return _json({"did": answer.did})
         return _error(answer.status, answer.code, answer.did)
 
     async def live(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "live"})
+        return _json({"status": "live"})
 
     async def ready(self, _: web.Request) -> web.Response:
         if reason := self._bot.trouble:
-            return web.json_response({"status": "unready", "reason": reason}, status=503)
-        return web.json_response({"status": "ready"})
+            return _json({"status": "unready", "reason": reason}, 503)
+        return _json({"status": "ready"})
 
     async def metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self._bot.metrics.page(), headers={"Content-Type": PAGES})
 
 
 def _error(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+    return _json({"error": {"code": code, "message": message}}, status)
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    """Readable on a terminal, in any language."""
+    text = json.dumps(value, ensure_ascii=False)
+    return web.Response(text=text, status=status, content_type="application/json")
 
 
 def webhook_line(event: Event | None, did: str) -> str:

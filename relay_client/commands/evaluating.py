@@ -153,16 +153,18 @@ def _as_json(turn: PastTurn, answered: dict[str, Answered]) -> dict[str, Any]:
 def _lines(turn: PastTurn, answered: Mapping[str, Answered], cells: int) -> Iterator[str]:
     newest = turn.events[-1]
     yield f"#{newest.conversation.id}  {harmless(newest.message.sender.name)}"
-    yield from _said([(_("customer"), event.message.words) for event in turn.events], cells)
-    then = [(_("then"), line.text) for line in turn.then]
-    yield from _said(then or [(_("then"), _("(nobody answered)"))], cells)
-    yield from _said([(name, _outcome(one)) for name, one in answered.items()], cells)
+    said = [
+        *((_("customer"), event.message.words) for event in turn.events),
+        *((_("then"), text) for text in _then(turn)),
+        *((name, _outcome(one)) for name, one in answered.items()),
+    ]
+    plain = ((f"  {who}", harmless(" ".join(text.split()), WORDS_CHARS)) for who, text in said)
+    yield from pairs(plain, cells)
     yield ""
 
 
-def _said(words: Iterable[tuple[str, str]], cells: int) -> list[str]:
-    plain = ((f"  {who}", harmless(" ".join(text.split()), WORDS_CHARS)) for who, text in words)
-    return pairs(plain, cells)
+def _then(turn: PastTurn) -> list[str]:
+    return [line.text for line in turn.then] or [_("(nobody answered)")]
 
 
 def _outcome(answered: Answered) -> str:

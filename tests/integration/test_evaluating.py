@@ -66,6 +66,7 @@ async def test_replies_stand_beside_what_was_answered_then(
         "#318 would label: cake; 1 lines, the last: Tem bolo? De fubá",
         "(people go on: the old one knows nothing)",
     ]
+    assert len({len(line) - len(line.split(maxsplit=1)[1]) for line in said}) == 1  # a column
     assert (empty, end) == ("", "1 turn; nothing was sent.")
 
     status, output, _ = await evaluate(relay, token, *both, "--json", "--filter", "bolo")
