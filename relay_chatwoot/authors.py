@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 # Of what was written past Chatwoot, in the app of WhatsApp or Instagram; forks have the second.
 ECHOES = frozenset({"external_echo", "external_sender_name"})
+_NOTHING: Mapping[str, object] = {}
 
 
 class Author(enum.StrEnum):
@@ -19,7 +20,7 @@ class Author(enum.StrEnum):
         CAPTAIN: Chatwoot's own assistant.
         HUMAN: Somebody of the team, in Chatwoot.
         PHONE: Somebody of the team, past Chatwoot: in the channel's own app.
-        AUTOMATION: An automation rule, a campaign, or nobody.
+        AUTOMATION: An automation rule, a campaign whoever is its sender, or nobody.
         CHATWOOT: Chatwoot itself: templates, and lines that say what happened.
     """
 
@@ -48,6 +49,7 @@ def author_of(
     sender_type: object,
     attributes: Mapping[str, object],
     *,
+    more: Mapping[str, object] = _NOTHING,
     source_id: object = None,
     sender_id: object = None,
     bot: int | None = None,
@@ -58,6 +60,7 @@ def author_of(
         message_type: As a webhook has it (`incoming`), or the API (0).
         sender_type: Of its sender; a customer has none in webhooks.
         attributes: Its `content_attributes`.
+        more: Its `additional_attributes`.
         source_id: Its number in the channel; one that Chatwoot sent out itself has none at first.
         sender_id: Of its sender.
         bot: The number of the agent bot that asks; None where that is not known.
@@ -68,21 +71,28 @@ def author_of(
         case "incoming" | 0, _:
             return Author.CUSTOMER
         case "outgoing" | 1, "user":
-            return Author.HUMAN
+            return Author.AUTOMATION if _by_itself(attributes, more) else Author.HUMAN
         case "outgoing" | 1, "agent_bot":
             return Author.BOT if bot in (None, sender_id) else Author.OTHER_BOT
         case "outgoing" | 1, "captain_assistant":
             return Author.CAPTAIN
         case "outgoing" | 1, _:
-            return _of_nobody(attributes, source_id)
+            return _of_nobody(attributes, more, source_id)
         case _:
             return Author.CHATWOOT
 
 
-def _of_nobody(attributes: Mapping[str, object], source_id: object) -> Author:
+def _by_itself(attributes: Mapping[str, object], more: Mapping[str, object]) -> bool:
+    """True of what a rule or a campaign sent, though in somebody's name."""
+    return bool(attributes.get("automation_rule_id") or more.get("campaign_id"))
+
+
+def _of_nobody(
+    attributes: Mapping[str, object], more: Mapping[str, object], source_id: object
+) -> Author:
     """Who wrote what has no sender: a rule's message gets its number in the channel later."""
     if not ECHOES.isdisjoint(attributes):
         return Author.PHONE
-    if "automation_rule_id" in attributes or not source_id:
+    if _by_itself(attributes, more) or not source_id:
         return Author.AUTOMATION
     return Author.PHONE

@@ -119,6 +119,7 @@ class LastMessage(msgspec.Struct, frozen=True):
     message_type: int | str = ""
     content_type: str | None = None
     content_attributes: dict[str, Any] | None = None
+    additional_attributes: dict[str, Any] | None = None
     private: bool = False
     source_id: str | None = None
     attachments: list[dict[str, Any]] = []

@@ -24,6 +24,7 @@ else in its place. Bodies hold secrets and personal data: what is printed of the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
@@ -67,10 +68,8 @@ def _fit(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Take what fits of a list."""
     found = []
     for one in value if isinstance(value, list | tuple) else ():
-        try:
+        with suppress(ValidationError):
             found += handler([one])
-        except ValidationError:
-            continue
     return tuple(found)
 
 
@@ -194,6 +193,7 @@ class Message(Model):
     content: Text = ""
     content_type: Text = ""
     content_attributes: Json = {}
+    additional_attributes: Json = {}
     private: bool = False
     source_id: Text = ""
     sender: Annotated[Sender, _or(Sender)] = Sender()
@@ -225,6 +225,7 @@ class Message(Model):
             self.message_type,
             self.sender.type,
             self.content_attributes,
+            more=self.additional_attributes,
             source_id=self.source_id,
             sender_id=self.sender.id,
             bot=bot,

@@ -187,6 +187,7 @@ def _direction(body: dict[str, Any]) -> Direction:
         body.get("message_type"),
         _object(body, "sender").get("type"),
         _object(body, "content_attributes"),
+        more=_object(body, "additional_attributes"),
         source_id=body.get("source_id"),
     )
     if author is Author.CUSTOMER:

@@ -20,6 +20,7 @@ ANSWERED = {INCOMING, f"{INCOMING}_owned_by_the_bot"}
 MARIANA = {"id": 5, "name": "Mariana Araújo", "type": "user"}
 ROBOT = {"id": 9, "name": "Robô Pão", "type": "agent_bot"}
 PEOPLE = {"assignee": MARIANA, "assignee_type": "User"}
+CAMPAIGN, RULE = {"campaign_id": 3}, {"automation_rule_id": 4}  # in somebody's name, perhaps
 ONE = ["GET conversations/318", "POST conversations/318/messages"]
 
 
@@ -91,12 +92,14 @@ BURST = [changed(INCOMING, id=90417 + number) for number in range(4)]
         ([outgoing(MARIANA, id=90416), INCOMING_BODY], []),
         ([changed("message_created_from_the_phone", {"id": 318}), INCOMING_BODY], []),
         ([changed("message_created_by_captain", {"id": 318}), INCOMING_BODY], ONE),
+        ([outgoing(MARIANA, id=90416, additional_attributes=CAMPAIGN), INCOMING_BODY], ONE),
+        ([outgoing(None, id=90416, source_id="x", content_attributes=RULE), INCOMING_BODY], ONE),
         ([INCOMING_BODY, outgoing(MARIANA, id=90418)], []),
         ([given_to(9)], ONE),
         ([given_to(9), changed(INCOMING, id=90412)], ONE),
         ([given_to(7)], []),
     ],
-    ids=range(23),
+    ids=range(25),
 )
 async def test_a_pending_conversation(bodies: list[bytes], calls: list[str]) -> None:
     """One answer where it is the bot's turn, by however many webhooks that comes; else none."""
