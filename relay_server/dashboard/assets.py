@@ -35,6 +35,7 @@ MODULES = (
     "pane",
     "keys",
     "login",
+    "theme",
     "changes",
     "json",
     "send",

@@ -69,6 +69,23 @@ async def test_a_list_of_a_filter_gets_what_it_means_alone(relay: Relay, page: P
     await lists(page, [meant])
 
 
+async def test_a_list_that_cannot_be_asked_for_anew_says_so_and_keeps_its_rows(
+    relay: Relay, page: Page
+) -> None:
+    old = await send(relay, 1)
+    await open_list(relay, page, "?q=conv%3A318")
+    await page.route("**/channels/**", lambda route: route.fulfill(status=500))
+    new = await send(relay, 2)
+    alert = page.get_by_role("alert")
+    await expect(alert).to_contain_text("could not be asked for")
+    await expect(alert).to_contain_text("500")
+    assert await event_ids(page) == [old]
+    await page.unroute("**/channels/**")
+    await alert.get_by_role("button", name="Retry").click()
+    await lists(page, [new, old])
+    await expect(alert).to_be_hidden()
+
+
 async def test_what_one_looks_at_stays_put_and_a_pill_counts(relay: Relay, page: Page) -> None:
     old = [await send(relay, number) for number in range(3)]
     await open_list(relay, page)

@@ -1,7 +1,7 @@
 import { Away } from "./away.js";
 import { chooseRange, chooseRows } from "./choose.js";
 import { copyButtons } from "./copy.js";
-import { BASE, all, one } from "./dom.js";
+import { BASE, _, all, one } from "./dom.js";
 import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
 import { listenToKeys } from "./keys.js";
@@ -10,25 +10,14 @@ import { menus } from "./menus.js";
 import { Pane, WIDE } from "./pane.js";
 import { Rows } from "./rows.js";
 import { renewLines, talking } from "./talk.js";
-import { localTimes } from "./time.js";
+import { themeSwitch } from "./theme.js";
+import { localTime, localTimes } from "./time.js";
 
 /** What a page does once it is there; which of it, its `<body>` says. */
 const LOAD_AGAIN_MS = 1_000;
 const LOOK_AGAIN_MS = 250;
 const LOOK_LATER_MS = 2_000;
 const page = document.body.dataset;
-
-const themeSwitch = () => {
-  const button = one("[data-theme-switch]");
-  if (!button) return;
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    const dark = page.theme ?? document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-    const next = dark === "dark" ? "light" : "dark";
-    document.documentElement.dataset.theme = next;
-    document.cookie = `relay-theme=${next}; path=${BASE}; max-age=31536000; samesite=lax`;
-  });
-};
 
 /** On a phone the rail is a bar that scrolls: where one is, is in it. */
 const showPlace = () => {
@@ -71,7 +60,11 @@ const parsed = (text) => {
 };
 
 /** A page, as the server shows it now. @param {string} href */
-const fetched = async (href) => parsed(await (await fetch(href, { redirect: "error" })).text());
+const fetched = async (href) => {
+  const answer = await fetch(href, { redirect: "error" });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return parsed(await answer.text());
+};
 
 /** Call something once for all that asks for it within a while, and while the page is seen. @param {() => Promise<void>} call */
 const atMostEach = (milliseconds, call) => {
@@ -114,10 +107,18 @@ const liveList = (home) => {
   const pane = new Pane(list, one("[data-side]"), parsed, home);
   chooseRows(list);
   chooseRange();
+  const failed = one("[data-failed]");
   const look = atMostEach(LOOK_AGAIN_MS, async () => {
     rows.heard.clear();
-    rows.take(await fetched(pane.home));
+    try {
+      rows.take(await fetched(pane.home));
+      failed.hidden = true;
+    } catch (error) {
+      failed.firstElementChild.textContent = _("What is new could not be asked for, at {time}: {reason}. What stands here may be old.", { time: localTime(new Date()), reason: error.message });
+      failed.hidden = false;
+    }
   });
+  one("button", failed).addEventListener("click", look);
   // What a filter means only the server knows; and it may find an event a little later.
   const again = atMostEach(LOOK_LATER_MS, async () => look());
   const add = (event) => {
