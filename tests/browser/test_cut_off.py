@@ -67,10 +67,13 @@ async def test_a_page_whose_feed_a_proxy_swallows_says_so_within_20_s_and_gets_e
     proxy.on_link = swallow
     for link in proxy.links:
         swallow(link)
+    await page.clock.pause_at(await page.evaluate("Date.now() / 1_000 + 1"))
     ids = await come_meanwhile(relay, page, ids)
     await expect(page.locator("body")).to_have_attribute("data-feed", "live")
-    await page.clock.fast_forward(SILENT_MS)
+    await page.clock.run_for(SILENT_MS)
+    assert await page.get_attribute("body", "data-feed") == "lost"
     await expect(page.locator("[data-feed-text]")).to_contain_text("not live since")
+    await page.clock.resume()
     # It tries again, hears nothing, and asks whether the server is there: it hears nothing of that.
     await page.clock.fast_forward(AGAIN_MS)
     await until(lambda: sum("/feed?" in url for url in seen.requests) > 1)
