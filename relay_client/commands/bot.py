@@ -104,12 +104,13 @@ async def _serve(
     import asyncio
 
     from relay_client.chatwoot.bot import Bot
+    from relay_client.chatwoot.logs import logging_to
     from relay_client.chatwoot.server import serving
     from relay_client.interrupts import Interrupts
 
     interrupts, stop = Interrupts(), asyncio.Event()
     interrupts.on_first = stop.set
-    with interrupts.installed():
+    with interrupts.installed(), logging_to(console.err):
         async with (
             Bot(reply, settings, say=console.line) as bot,
             serving(bot, host, port) as chosen,

@@ -103,6 +103,16 @@ def test_the_stack_deploys_one_bot_with_its_secrets_as_files(project: Path) -> N
     assert "@" not in (project / "Dockerfile").read_text()
 
 
+async def test_whose_answer_failed_is_said(project: Path) -> None:
+    (project / "bot.py").write_text("async def reply(talk):\n    raise ValueError('no model')\n")
+    with bot_of(project) as bot:
+        url = await listening(bot)
+        body = (project / "message.json").read_bytes()
+        async with aiohttp.ClientSession() as session, session.post(f"{url}/webhook", data=body):
+            await until(lambda: "ValueError: no model" in bot.errors)
+    assert "  error  the reply failed  account=2  conversation=318  turn=1\n" in bot.errors
+
+
 async def test_a_port_in_use_is_named_with_what_to_do(project: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
