@@ -109,7 +109,7 @@ async def send_edited(request: web.Request, visitor: Visitor, fields: Fields) ->
         )
     except RelayError as exc:
         return await _shown(request, visitor, was, draft, exc)
-    return see(f"/events/{made.id}?told=edited#answers")
+    return see(f"/events/{made.id}?told=edited")
 
 
 async def _shown(

@@ -6,16 +6,26 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from relay_server.bodies.scripts import Language
+from relay_server.bodies.talk import ANSWERING, NEW_MESSAGE
 from relay_server.bodies.tree import Node
 from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
-from relay_server.dashboard.timeline import time_line
+from relay_server.dashboard.timeline import time_line, what_follows
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
-from relay_server.operations.bodies import ComparePage, TreePage, compare, show_tree
-from relay_server.operations.events import event_body, show_event
+from relay_server.filters.facts import Direction
+from relay_server.operations.bodies import (
+    ComparePage,
+    Tree,
+    TreePage,
+    compare,
+    readable_body,
+    show_tree,
+)
+from relay_server.operations.events import EventRow, EventView, event_body, show_event
 from relay_server.operations.listing import EventQuery, list_events
 from relay_server.operations.pins import NewPin, pin_event, unpin_event
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
@@ -26,7 +36,9 @@ SHOWN_RAW = 65_536  # bytes of a body that are shown at once; all of it is a dow
 HEX_SHOWN = 4_096  # of one that is no text
 OPEN_DEPTH = 2  # levels of a tree that are open at first
 VIEWS = ("tree", "raw", "headers")
-PREVIOUS = "previous"  # in the place of an id: the one before of the same kind
+MAX_UNASKED_BYTES = 262_144  # of a body whose tree is shown though nobody asked for it
+BESIDE_BEFORE, BESIDE_BEHIND = 2, 12  # events of its conversation that are read, for its reply, too
+PREVIOUS, NEXT = "previous", "next"  # in the place of an id: those beside it of the same kind
 
 
 class Branch(NamedTuple):
@@ -37,29 +49,86 @@ class Branch(NamedTuple):
     open: bool
 
 
+class RawPage(NamedTuple):
+    """A part of a body as it is written.
+
+    Attributes:
+        before: Where the part before begins; None at the beginning.
+        next: Where the next one does; None at the end.
+        size: Bytes of the whole body.
+    """
+
+    text: str
+    before: int | None
+    next: int | None
+    size: int
+
+
 async def show(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /events/{id}`: one event, its deliveries and its body."""
-    who = visitor.who
-    found, view = await show_event(who, request.match_info["id"]), request.query.get("view", "")
-    tree = await show_tree(who, found.id, TreePage(first=number(request.query.get("first", "0"))))
+    who, asked = visitor.who, request.query
+    found, view = await show_event(who, request.match_info["id"]), asked.get("view", "")
+    is_asked = view == "tree" or found.size <= MAX_UNASKED_BYTES
+    page_of = TreePage(first=number(asked.get("first", "")))
+    tree = await show_tree(who, found.id, page_of) if is_asked else Tree()
     shows_raw = found.kept and (view == "raw" or bool(tree.problem))
-    raw = await event_body(who, found.id) if shows_raw else None
-    readers = await readers_of(who, found.channel)
+    raw = await readable_body(who, found.id) if shows_raw else None
+    readers, beside = await readers_of(who, found.channel), await _beside(visitor, found)
+    reply = reply_among(beside, found.sequence)
+    line = time_line(
+        found.received_at,
+        found.deliveries,
+        found.attempts,
+        readers,
+        who.now(),
+        reply.received_at if reply else None,
+    )
     return render(
         request,
         "event.html",
         visitor=visitor,
         event=found,
         view=view if view in VIEWS else "tree",
+        is_asked=is_asked,
         tree=tree,
-        branches=branches(tree.nodes),
-        raw=raw_text(raw.body) if raw else "",
-        raw_cut=bool(raw and len(raw.body) > SHOWN_RAW),
+        branches=branches(tree.nodes, number(asked.get("open", "")) or OPEN_DEPTH),
+        raw=raw_page(raw.body, number(asked.get("at", ""))) if raw else None,
         readers=readers,
-        line=time_line(found.received_at, found.deliveries, found.attempts, readers, who.now()),
+        beside=beside,
+        reply=reply,
+        line=line,
+        what_follows=what_follows,
         languages=[str(language) for language in Language],
-        told=request.query.get("told", ""),
+        told=asked.get("told", ""),
     )
+
+
+async def _beside(visitor: Visitor, event: EventView) -> list[EventRow]:
+    """The event among those of its conversation, oldest first; nothing where it is of none."""
+    if not event.key or event.edited_from is not None:
+        return []
+
+    of = EventQuery(channel=event.channel, key=event.key)
+    found = list[EventRow]()
+    for query in (
+        replace(of, before=event.sequence, limit=BESIDE_BEFORE),
+        replace(of, after=event.sequence - 1, limit=BESIDE_BEHIND),
+    ):
+        found += (await list_events(visitor.who, query)).events
+    return sorted(found, key=lambda one: one.sequence)
+
+
+def reply_among(events: Sequence[EventRow], sequence: int) -> EventRow | None:
+    """The first answer behind a customer's message; None where it is none, or has no answer."""
+    own = next((one for one in events if one.sequence == sequence), None)
+    if own is None or not (own.facts and own.facts.direction == Direction.CUSTOMER):
+        return None
+    for one in events:
+        facts = one.facts
+        is_answer = facts and facts.direction in ANSWERING and not facts.private
+        if one.sequence > sequence and one.kind in NEW_MESSAGE and is_answer:
+            return one
+    return None
 
 
 async def neighbour(request: web.Request, visitor: Visitor) -> web.Response:
@@ -95,7 +164,7 @@ async def replay(request: web.Request, visitor: Visitor, fields: Fields) -> web.
     found = await show_event(visitor.who, request.match_info["id"])
     to = fields.get("subscription", "")
     await create_replays(visitor.who, NewReplay(Chosen(events=(found.id,)), found.channel, to))
-    return see(f"/events/{found.id}?told=replayed#answers")
+    return see(f"/events/{found.id}?told=replayed")
 
 
 async def pin(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
@@ -109,43 +178,69 @@ async def pin(request: web.Request, visitor: Visitor, fields: Fields) -> web.Res
 
 
 async def show_difference(request: web.Request, visitor: Visitor) -> web.Response:
-    """`GET /compare?a=&b=`: how two events differ; `a=previous` is the one before of its kind."""
-    who = visitor.who
-    b = await show_event(who, request.query.get("b", ""))
-    asked = request.query.get("a", "")
-    if asked == PREVIOUS:
-        query = EventQuery(channel=b.channel, kind=b.kind, before=b.sequence, limit=1)
-        before = (await list_events(who, query)).events
-        if not before:
-            raise InvalidValue(_("no event of its kind came before it"))
-        asked = before[0].id
-    a = await show_event(who, asked)
-    expected = "expected" in request.query
-    found = await compare(who, ComparePage(a.id, b.id, request.query.get("ignore", ""), expected))
+    """`GET /compare?a=&b=`: how two events differ; `previous`, `next`: of its kind."""
+    who, asked = visitor.who, request.query
+    if asked.get("b") == NEXT:
+        a = await show_event(who, asked.get("a", ""))
+        b = await show_event(who, await _of_its_kind(visitor, a, behind=True))
+    else:
+        b = await show_event(who, asked.get("b", ""))
+        other = asked.get("a", "").strip()
+        if other == PREVIOUS:
+            other = await _of_its_kind(visitor, b, behind=False)
+        a = await show_event(who, other)
+    expected = "expected" in asked
+    found = await compare(who, ComparePage(a.id, b.id, asked.get("ignore", ""), expected))
     return render(
         request, "compare.html", visitor=visitor, a=a, b=b, found=found, expected=expected
     )
 
 
-def branches(nodes: Sequence[Node]) -> list[Branch]:
-    """A tree of what is listed in its order, each with its depth."""
+async def _of_its_kind(visitor: Visitor, event: EventView, *, behind: bool) -> str:
+    """Id of the nearest event of the same kind, before one or behind it."""
+    query = EventQuery(channel=event.channel, kind=event.kind, limit=1)
+    bounded = replace(
+        query, **({"after": event.sequence} if behind else {"before": event.sequence})
+    )
+    if found := (await list_events(visitor.who, bounded)).events:
+        return found[0].id
+    before, after = (
+        _("no event of its kind came before it"),
+        _("no event of its kind came after it"),
+    )
+    raise InvalidValue(after if behind else before)
+
+
+def branches(nodes: Sequence[Node], open_depth: int = OPEN_DEPTH) -> list[Branch]:
+    """A tree of what is listed in its order, each with its depth; so many levels are open."""
     top, path = list[Branch](), list[Branch]()
     for node in nodes:
-        branch = Branch(node, [], node.depth < OPEN_DEPTH)
+        branch = Branch(node, [], node.depth < open_depth)
         del path[node.depth - (nodes[0].depth if nodes else 0) :]
         (path[-1].children if path else top).append(branch)
         path.append(branch)
     return top
 
 
-def raw_text(content: bytes) -> str:
-    """A body as text; one that is none as a hex dump of its beginning."""
-    piece = content[:SHOWN_RAW]
+def raw_page(content: bytes, at: int) -> RawPage:
+    """64 KiB of a body as text; of what is none 4 KiB as a hex dump. A text ends at a character."""
+    length = SHOWN_RAW
+    start, end = _at_character(content, at), _at_character(content, at + length)
     try:
-        return piece.decode("utf-8", "strict" if len(piece) == len(content) else "ignore")
+        text = content[start:end].decode()
     except UnicodeDecodeError:
-        rows = range(0, len(content[:HEX_SHOWN]), 16)
-        return "\n".join(_hex(content[at : at + 16], at) for at in rows)
+        length, start, end = HEX_SHOWN, at, min(at + HEX_SHOWN, len(content))
+        rows = range(start, end, 16)
+        text = "\n".join(_hex(content[row : min(row + 16, end)], row) for row in rows)
+    before = max(0, start - length) if start else None
+    return RawPage(text, before, end if end < len(content) else None, len(content))
+
+
+def _at_character(content: bytes, at: int) -> int:
+    """The beginning of a character in UTF-8 at or behind a byte."""
+    while at < len(content) and content[at] & 0xC0 == 0x80:
+        at += 1
+    return min(at, len(content))
 
 
 def _hex(row: bytes, at: int) -> str:

@@ -12,8 +12,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from relay_protocol.values import GONE, RETRYABLE_STATUSES
+from relay_server.delivery.retry import GIVEN_BACK
 from relay_server.operations.events import AttemptLine, DeliveryLine
 from relay_server.operations.subscriptions import SubscriptionView
+from relay_terminal.words import _
 
 WIDTH = 1_000  # of a time line, in units of its drawing
 LEAST = 6  # of a bar
@@ -64,11 +67,16 @@ class Lane(NamedTuple):
 
 
 class TimeLine(NamedTuple):
-    """All deliveries of an event, and the moments between which they lie."""
+    """All deliveries of an event, and the moments between which they lie.
+
+    Attributes:
+        reply: When the bot's reply came, drawn; empty where none did.
+    """
 
     start: int
     end: int
     lanes: list[Lane]
+    reply: list[Bar]
 
 
 def time_line(
@@ -77,18 +85,37 @@ def time_line(
     attempts: Sequence[AttemptLine],
     readers: Iterable[SubscriptionView],
     now: int,
+    replied_at: int | None = None,
 ) -> TimeLine:
     """The deliveries of an event, drawn up to now, or to their next attempt."""
     known = {reader.name: reader for reader in readers}
     drawn = [(one, _tries_of(one, attempts, received_at, now)) for one in deliveries]
     stretches = [list(_stretches(one, tries, received_at, now)) for one, tries in drawn]
-    scale = _scale({moment for lane in stretches for s in lane for moment in (s.start, s.end)})
+    reply = [Stretch("reply", replied_at, replied_at)] if replied_at is not None else []
+    drawn_all = [*stretches, reply]
+    scale = _scale({moment for lane in drawn_all for s in lane for moment in (s.start, s.end)})
     lanes = [
         Lane(one, known.get(one.subscription), tries, _bars(lane, scale), _waits(one, lane, now))
         for (one, tries), lane in zip(drawn, stretches, strict=True)
     ]
     ends = scale or {received_at: 0}
-    return TimeLine(min(ends), max(ends), lanes)
+    return TimeLine(min(ends), max(ends), lanes, _bars(reply, scale))
+
+
+def what_follows(attempt: AttemptLine) -> str:
+    """What an attempt's end means for its delivery, in a few words."""
+    status = attempt.status
+    if status is None:
+        if attempt.outcome in GIVEN_BACK:
+            return _("it waits for the target, and uses up no attempt")
+        return _("it is tried again")
+    if 200 <= status < 300:
+        return _("2xx settles it")
+    if status == GONE:
+        return _("410 pauses the subscription")
+    if status >= 500 or status in RETRYABLE_STATUSES:
+        return _("{status} is tried again").format(status=status)
+    return _("{status} is tried three times in all").format(status=status)
 
 
 def _tries_of(

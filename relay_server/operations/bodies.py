@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from difflib import unified_diff
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,15 +16,18 @@ from relay_server.bodies.compare import (
     differences,
     is_comparable,
 )
+from relay_server.bodies.masking import masked
 from relay_server.bodies.tree import MASK, BadJson, Json, Node, at, parse, walk
 from relay_server.errors import InvalidValue
 from relay_server.filters.secrets import masked_text
 from relay_server.operations import Caller
-from relay_server.operations.events import look_up, shown_body
-from relay_server.values import UNKEPT
+from relay_server.operations.events import check_kept, look_up
+from relay_server.values import UNKEPT, Channel, Event
 
 MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a larger one is not
 NODES = 2_000  # of a tree in one answer; `next` leads to the rest
+MAX_INFLATED_BYTES = 8_388_608  # of a compressed body, as it is shown; the rest is left out
+COMPRESSED = frozenset({b"gzip", b"x-gzip", b"deflate"})  # as `Content-Encoding` says it
 MAX_LINES = 1_000  # of each of two bodies that are compared line by line; more are cut
 
 
@@ -41,6 +46,7 @@ class Tree(msgspec.Struct, kw_only=True):
         next: `first` for the rest; null at the end.
         problem: Why there is no tree; empty if there is one.
         line, column: Where the body stops being JSON, from 1; 0 where that is not why.
+        compressed: It came compressed, and is shown as it was before.
     """
 
     nodes: list[Node] = []
@@ -48,6 +54,18 @@ class Tree(msgspec.Struct, kw_only=True):
     problem: str = ""
     line: int = 0
     column: int = 0
+    compressed: bool = False
+
+
+class Readable(NamedTuple):
+    """A body as people read it, without what its channel masks.
+
+    Attributes:
+        compressed: It came compressed; this is what it was before.
+    """
+
+    body: bytes
+    compressed: bool
 
 
 class ComparePage(msgspec.Struct):
@@ -88,29 +106,56 @@ async def show_tree(who: Caller, id_: str, page: TreePage) -> Tree:
     channel, event = await look_up(who, id_)
     if not event.kept:
         return Tree(problem=UNKEPT)
-    body = await shown_body(channel, event)
     # In a thread: a body of 1 MiB takes tens of milliseconds, in which nobody would be answered.
-    return await asyncio.to_thread(_tree, body, page)
+    return await asyncio.to_thread(_tree, channel, event, page)
+
+
+async def readable_body(who: Caller, id_: str) -> Readable:
+    """An event's body as it is shown."""
+    channel, event = await look_up(who, id_)
+    check_kept(event)
+    return await asyncio.to_thread(_readable, channel, event)
 
 
 async def compare(who: Caller, page: ComparePage) -> Comparison:
     """How two events differ, by the values of their bodies."""
     found = [await look_up(who, id_) for id_ in (page.a, page.b)]
-    a, b = [await shown_body(*one) for one in found]
+    for _channel, event in found:
+        check_kept(event)
+    a, b = [(await asyncio.to_thread(_readable, *one)).body for one in found]
     return await asyncio.to_thread(_compared, a, b, page)
 
 
-def _tree(body: bytes, page: TreePage) -> Tree:
+def _readable(channel: Channel, event: Event) -> Readable:
+    body = _inflated(event)
+    shown = masked(event.body if body is None else body, channel.config.mask)
+    return Readable(shown, body is not None)
+
+
+def _inflated(event: Event) -> bytes | None:
+    """A compressed body, up to 8 MiB of what it was; None for any other."""
+    codings = {n.lower(): v.strip().lower() for n, v in event.head.request.headers}
+    if codings.get(b"content-encoding") not in COMPRESSED:
+        return None
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(event.body, MAX_INFLATED_BYTES)
+    except zlib.error:
+        return None
+
+
+def _tree(channel: Channel, event: Event, page: TreePage) -> Tree:
+    body, compressed = _readable(channel, event)
     if len(body) > MAX_TREE_BYTES:
-        return Tree(problem=f"it is larger than {MAX_TREE_BYTES} bytes")
+        return Tree(problem=f"it is larger than {MAX_TREE_BYTES} bytes", compressed=compressed)
     try:
         part = at(parse(body), page.path)
     except BadJson as exc:
-        return Tree(problem=str(exc), line=exc.line, column=exc.column)
+        return Tree(problem=str(exc), line=exc.line, column=exc.column, compressed=compressed)
     except KeyError:
         raise InvalidValue(f"{page.path!r} leads to nothing in this body") from None
     found = list(islice(walk(part, page.path), page.first, page.first + NODES + 1))
-    return Tree(nodes=found[:NODES], next=page.first + NODES if len(found) > NODES else None)
+    following = page.first + NODES if len(found) > NODES else None
+    return Tree(nodes=found[:NODES], next=following, compressed=compressed)
 
 
 def _compared(a: bytes, b: bytes, page: ComparePage) -> Comparison:

@@ -42,7 +42,7 @@ const pressOnce = (within) => all("form[method=post]", within).forEach((form) =>
   };
   form.classList.add("pressed"); // until its buttons are disabled, which tell what was pressed, and so may not be yet
   setTimeout(able, 0, false);
-  addEventListener("pageshow", () => able(true), { once: true });
+  for (const end of ["pageshow", "answered"]) addEventListener(end, () => able(true), { once: true });
 }));
 
 /** @param {ParentNode} [within] */
@@ -82,7 +82,7 @@ const atMostEach = (milliseconds, call) => {
   };
 };
 
-/** Put what changed of the page's parts in place, but for one that somebody is in. @param {string} href */
+/** Put what changed of the page's parts in place, but for one that somebody fills in. @param {string} href */
 const renew = async (href) => {
   const fresh = await fetched(href);
   for (const part of all("[data-part]")) {
@@ -95,9 +95,13 @@ const renew = async (href) => {
       if (summary >= 0) all("summary", other)[summary]?.focus({ preventScroll: true });
     }
   }
+  tick();
 };
 
 const refresh = atMostEach(LOAD_AGAIN_MS, () => renew(location.href));
+
+/** While something is under way its bar grows. */
+const tick = () => one("[data-ticks]") && refresh();
 
 /** @param {string} [home] Address of the list, where an event beside it has the page's. */
 const liveList = (home) => {
@@ -187,6 +191,7 @@ const liveParts = () => {
 };
 
 enliven();
+tick();
 themeSwitch();
 showPlace();
 menus();

@@ -12,6 +12,16 @@ export const copyOut = async (from, button) => {
   }
 };
 
+/** Say where a value of a tree is, to be copied. @param {Event} event */
+const showPath = ({ target }) => {
+  const value = target.closest?.(".tree [title]");
+  const path = value && one("[data-path]");
+  if (!path) return;
+  path.hidden = false;
+  one("[data-copy]", path).textContent = value.title || "/";
+};
+for (const kind of ["click", "focusin"]) document.addEventListener(kind, showPath);
+
 /** Buttons that copy what stands before them. @param {ParentNode} [within] */
 export const copyButtons = (within = document) => {
   for (const button of all("[data-copy-button]", within)) {

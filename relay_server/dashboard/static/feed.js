@@ -162,7 +162,7 @@ export class Feed {
     const said = JSON.parse(data);
     if (name === "bye" && said.retry_ms === null) {
       this.retire();
-      location.assign(`${BASE}login`);
+      if (!one("form.who button:disabled")) location.assign(`${BASE}login`); // who logs out here is on the way there
       return;
     }
     this.on[name]?.(said);

@@ -66,6 +66,8 @@ const KEYS = [
   ["d", _("compare with the one before"), press("d")],
   ["y", _("copy as a script"), press("y")],
   ["w", _("why there is no answer"), press("w")],
+  ["n", _("on a comparison: the next difference"), () => one(".differences") && move(1)],
+  ["N", _("on a comparison: the difference before"), () => one(".differences") && move(-1)],
   ["1", _("the body as a tree"), press("1")],
   ["2", _("the body raw"), press("2")],
   ["3", _("the headers"), press("3")],

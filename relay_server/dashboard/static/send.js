@@ -52,7 +52,7 @@ export const sending = (form, parsed, put) => {
     } catch {
       show(_("It could not be sent: the server is not there."));
     } finally {
-      setTimeout(() => all("button", form).forEach((button) => { button.disabled = false; }));
+      setTimeout(() => dispatchEvent(new Event("answered"))); // behind what has its buttons wait
       answer.scrollIntoView({ block: "nearest" });
     }
   });

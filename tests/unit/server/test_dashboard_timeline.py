@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server.dashboard.timeline import WIDTH, TimeLine, time_line
+from relay_server.dashboard.timeline import WIDTH, TimeLine, time_line, what_follows
 from relay_server.operations.events import AttemptLine, DeliveryLine
 
 CAME, NOW = 1_000_000, 1_100_000
@@ -43,7 +44,33 @@ def test_what_is_under_way_is_drawn_up_to_now() -> None:
 
 
 def test_an_event_for_nobody_has_a_moment_and_no_lane() -> None:
-    assert time_line(CAME, [], [], (), NOW) == TimeLine(CAME, CAME, [])
+    assert time_line(CAME, [], [], (), NOW) == TimeLine(CAME, CAME, [], [])
+
+
+def test_the_reply_stands_where_it_came() -> None:
+    tries = [attempt(1, 0, 100, 200)]
+    delivery = DeliveryLine("ana", "delivered", 1, 200)
+    found = time_line(CAME, [delivery], tries, (), NOW, replied_at=CAME + 1_200)
+    [reply] = found.reply
+    [answer] = found.lanes[0].bars
+    assert found.end == CAME + 1_200
+    assert reply.x > answer.x + answer.width
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "words"),
+    [
+        (204, "response", "2xx settles it"),
+        (503, "response", "503 is tried again"),
+        (429, "response", "429 is tried again"),
+        (404, "response", "404 is tried three times in all"),
+        (410, "response", "410 pauses the subscription"),
+        (None, "target_down", "it waits for the target, and uses up no attempt"),
+        (None, "timeout", "it is tried again"),
+    ],
+)
+def test_what_an_answer_means_is_said(status: int | None, outcome: str, words: str) -> None:
+    assert what_follows(AttemptLine("ana", None, 1, 0, 0, outcome, status, "")) == words
 
 
 @given(st.lists(st.tuples(st.integers(-5, 10**9), st.integers(0, 10**7)), max_size=20))

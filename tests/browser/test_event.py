@@ -1,0 +1,86 @@
+"""An event's page: its reply, what answers mean, and bodies that are large or compressed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+from playwright.async_api import Page, expect
+
+from tests.browser.test_pages import send
+from tests.browser.test_talks import BY_BOT, said
+from tests.support.browsing import becomes_live
+from tests.support.relay import Relay
+from tests.support.senders import request
+from tests.support.target import Target
+
+
+async def test_the_bots_reply_stands_in_the_time_line(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    asked = await send(relay, said(1, "bom dia"))
+    await send(relay, said(2, "nota", BY_BOT, private=True))
+    answer = await send(relay, said(3, "olá!", BY_BOT))
+    await target.received(3)
+    await page.goto(f"{relay.url}/events/{asked}")
+    await expect(page.locator("#answers")).to_contain_text("says Relay: 2xx settles it")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("João")
+    reply = page.locator(".reply")
+    await expect(reply).to_contain_text("after it came")
+    await reply.get_by_role("link", name="olá!").click()
+    await page.wait_for_url(f"{relay.url}/events/{answer}")
+    await expect(page.locator(".reply")).to_have_count(0)
+    await expect(page.locator(".strip [aria-current]")).to_contain_text("message_created")
+    await page.locator(".strip a").first.click()
+    await page.wait_for_url(f"{relay.url}/events/{asked}")
+
+
+async def test_a_large_body_is_shown_on_request_and_in_parts(relay: Relay, page: Page) -> None:
+    body = json.dumps({"event": "a", "items": [{"n": n} for n in range(30_000)]}).encode()
+    event = await send(relay, body)
+    await page.goto(f"{relay.url}/events/{event}")
+    await expect(page.locator(".tree")).to_have_count(0)
+    await page.get_by_role("button", name="Show the tree").click()
+    await page.get_by_role("link", name="Load 2,000 more").click()
+    await expect(page.locator(".tree")).to_contain_text("1500")
+    await becomes_live(page)
+    await page.keyboard.press("2")
+    await page.get_by_role("link", name="next").click()
+    assert await page.locator("pre.raw").inner_text() == body[65_536:131_072].decode()
+    await page.get_by_role("link", name="before").click()
+    assert await page.locator("pre.raw").inner_text() == body[:65_536].decode()
+
+
+async def test_a_compressed_body_is_shown_as_it_was(relay: Relay, page: Page) -> None:
+    body = gzip.compress(b'{"event": "a", "api_key": "s3cret", "deep": {"er": [7]}}')
+    headers = [("Content-Encoding", "gzip")]
+    sent = request("/webhook", body, token=relay.send_token, headers=headers)
+    event = (await relay.send(sent)).json["id"]
+    await page.goto(f"{relay.url}/events/{event}?open=200")
+    await expect(page.locator("main")).to_contain_text("It came compressed")
+    assert "s3cret" not in await page.content()
+    await becomes_live(page)
+    await page.locator(".leaf").get_by_text("7").click()
+    await expect(page.locator("[data-path]")).to_contain_text("/deep/er/0")
+    await page.keyboard.press("2")
+    await expect(page.locator("pre.raw")).to_contain_text('"er": [7]')
+
+
+async def test_keys_step_through_differences_and_other_pairs_are_a_link_away(
+    relay: Relay, page: Page
+) -> None:
+    bodies = ['{"event": "a", "x": 1, "y": 1}', '{"event": "a", "x": 2, "y": 2}']
+    first, second, third = [await send(relay, body.encode()) for body in [*bodies, bodies[0]]]
+    await page.goto(f"{relay.url}/compare?a={first}&b={second}")
+    await expect(page.locator("main")).to_contain_text("/x changed, /y changed")
+    for key, path in (("n", "/x"), ("n", "/y"), ("N", "/x")):
+        await page.keyboard.press(key)
+        await expect(page.get_by_role("link", name=path)).to_be_focused()
+    await page.get_by_role("link", name="the other way round").click()
+    await page.wait_for_url(f"**/compare?a={second}&b={first}")
+    await page.get_by_label("with").fill(third)
+    await page.get_by_role("button", name="Compare").click()
+    await expect(page.get_by_role("heading")).to_have_text("They are equal, byte for byte")
+    await page.goto(f"{relay.url}/compare?a={first}&b=next")
+    await expect(page.get_by_role("heading")).to_have_text("2 values differ")

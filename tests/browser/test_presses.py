@@ -1,0 +1,111 @@
+"""One press is one replay: held keys, double clicks, a slow server, and a page loaded again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, Request, Route, expect
+
+from tests.browser.test_pages import send
+from tests.support.browsing import becomes_live
+from tests.support.relay import Relay
+from tests.support.target import Target
+
+HELD = 90  # times that a key which is held for three seconds is said to be down
+REPLAY = "Replay to me"
+
+
+async def replays(relay: Relay) -> int:
+    return len((await relay.control("GET", "replays"))["replays"])
+
+
+async def held(page: Page, key: str) -> None:
+    """Hold a key: until its press has done something, and then as long again."""
+    await page.keyboard.down(key)
+    for _ in range(HELD):
+        await page.keyboard.down(key)
+    await expect(page.get_by_text("It is sent again.")).to_be_visible()
+    for _ in range(HELD):
+        await page.keyboard.down(key)
+    await page.keyboard.up(key)
+
+
+@pytest.fixture(params=["page", "beside the list"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Where the event is open."""
+    return str(request.param)
+
+
+async def open_event(relay: Relay, page: Page, place: str) -> str:
+    event = await send(relay, b'{"event": "a"}')
+    if place == "page":
+        await page.goto(f"{relay.url}/events/{event}")
+    else:
+        await page.goto(f"{relay.url}/channels/chatwoot")
+        await becomes_live(page)
+        await page.keyboard.press("j")
+        await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name=REPLAY)).to_be_visible()
+    return event
+
+
+async def test_one_press_is_one_replay(
+    place: str, relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    await open_event(relay, page, place)
+    await target.received(1)
+    button = page.get_by_role("button", name=REPLAY)
+
+    await held(page, "r")
+    assert await replays(relay) == 1
+    await target.received(2)
+    # The focus is on the new attempt, so that it is read out.
+    focused = page.locator("#answers .delivery summary").last
+    if place == "page":
+        await expect(page.locator("#answers .attempts li")).to_have_count(2)
+        await expect(focused).to_be_focused()
+
+    await button.focus()
+    await held(page, "Enter")
+    assert await replays(relay) == 2
+    await button.dblclick()
+    await target.received(4)
+    assert await replays(relay) == 3
+    await expect(page.locator("#answers .delivery")).to_have_count(4)
+
+    await page.keyboard.press("Control+r")
+    await page.keyboard.press("Meta+r")
+    await page.reload()
+    await expect(button).to_be_visible()
+    assert await replays(relay) == 3
+
+
+async def test_presses_while_the_server_takes_its_time_are_one(
+    place: str, relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    await open_event(relay, page, place)
+    begun, released = asyncio.Event(), asyncio.Event()
+    asked = list[Request]()
+
+    async def slow(route: Route) -> None:
+        asked.append(route.request)
+        begun.set()
+        await released.wait()
+        await route.continue_()
+
+    await page.route("**/replay", slow)
+    box = await page.get_by_role("button", name=REPLAY).bounding_box()
+    assert box is not None
+    await page.keyboard.press("r")
+    await begun.wait()
+    for key in ("r", "r"):
+        await page.keyboard.press(key)
+    await page.mouse.dblclick(box["x"] + 5, box["y"] + 5)
+    released.set()
+    await expect(page.get_by_text("It is sent again.")).to_be_visible()
+    await target.received(2)
+    assert (len(asked), await replays(relay)) == (1, 1)
+    await expect(page.get_by_role("button", name=REPLAY)).to_be_enabled()
