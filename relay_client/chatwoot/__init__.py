@@ -1,6 +1,7 @@
 """What a bot for Chatwoot is made of."""
 
 from relay_chatwoot.authors import Author
+from relay_chatwoot.errors import ChatwootError
 from relay_chatwoot.signature import Signatures, sign
 from relay_client.chatwoot.answering import (
     Code,
@@ -42,6 +43,7 @@ __all__ = [
     "Author",
     "Bot",
     "BotSettings",
+    "ChatwootError",
     "Code",
     "Contact",
     "ContactEvent",

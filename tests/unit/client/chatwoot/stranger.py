@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relay_client.chatwoot import (
     Author,
+    ChatwootError,
     Code,
     ConversationEvent,
     Identity,
@@ -28,6 +29,10 @@ async def greet(talk: Talk) -> str | None:
         return None
     said_before = [line.text for line in talk.history if line.author == "bot"]
     again = " de novo" if said_before else ""
+    try:
+        await talk.label("bolo")
+    except ChatwootError as exc:
+        talk.hand_over(f"no label: {exc.code}")
     return f"Olá{again}, {talk.customer.name}! {talk.customer.email}".strip()
 
 
