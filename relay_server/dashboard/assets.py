@@ -50,6 +50,7 @@ HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Acce
 FOR_READERS = re.compile(
     r"^[ \t]*(?:/\*[\s\S]*?\*/[ \t]*|//.*)\n|^[ \t]+|^\n| +// [^\"'`\n]*$", re.MULTILINE
 )
+SPACED = re.compile(r" (=>|===|!==|&&|\|\||\?\?|\+=|=) ")  # operators, which stand in no text
 HASH_CHARS = 12  # of a digest, in the name of a style sheet or script
 
 
@@ -117,7 +118,8 @@ async def serve_asset(request: web.Request) -> web.Response:
 def _joined() -> bytes:
     parts = [(FOLDER / f"{name}.js").read_text("utf-8") for name in MODULES]
     text = re.sub(r"^import .*;\n", "", "\n".join(parts), flags=re.MULTILINE)
-    return FOR_READERS.sub("", re.sub(r"^export ", "", text, flags=re.MULTILINE)).encode()
+    code = FOR_READERS.sub("", re.sub(r"^export ", "", text, flags=re.MULTILINE))
+    return SPACED.sub(r"\1", code).encode()
 
 
 def _named(name: str, content: bytes) -> str:

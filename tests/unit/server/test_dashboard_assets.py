@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from relay_server.dashboard.assets import FOR_READERS, assets
+from relay_server.dashboard.assets import FOLDER, FOR_READERS, MODULES, SPACED, assets
 
 MODULE = """\
 /** What it does. @param {string} text */
@@ -20,6 +22,12 @@ const one = (text) => {
 @pytest.mark.parametrize(("name", "most"), [("app.css", 10_240), ("app.js", 15_360)])
 def test_what_a_browser_loads_for_all_pages_is_small(name: str, most: int) -> None:
     assert len(assets().by_path[assets().names[name]].compressed) <= most
+
+
+def test_what_a_script_says_is_left_as_it_is() -> None:
+    texts = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+    written = "".join((FOLDER / f"{name}.js").read_text("utf-8") for name in MODULES)
+    assert not [text for text in texts.findall(written) if SPACED.search(text)]
 
 
 def test_a_script_is_served_without_what_only_its_readers_need() -> None:
