@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from relay_chatwoot.api import open_chatwoot
-from relay_chatwoot.errors import ChatwootError
+from relay_chatwoot.errors import (
+    ChatwootError,
+    ChatwootTokenRefused,
+    NotAdministrator,
+    NotInAccount,
+)
 from relay_chatwoot.handoff import PENDING
 from relay_chatwoot.resources import Conversation, Message
 from relay_chatwoot.signature import Signatures
@@ -47,6 +52,10 @@ from relay_terminal.words import _
 STOP_S = 10.0  # for what is under way when the bot is stopped
 PROBE_S = 60.0  # between looks whether Chatwoot takes the token again
 PRUNE_S = 3_600.0  # between prunings of the ledger
+
+# The hints of these are for whoever sets webhooks up, with a token of their own.
+OF_TOKENS = (ChatwootTokenRefused, NotAdministrator, NotInAccount)
+HINT = "CHATWOOT_TOKEN is to be the bot's own, from Chatwoot's Settings, Bots: Access token."
 
 TAKEN, REPEAT, IGNORED = "taken", "repeat", "ignored"
 
@@ -284,7 +293,8 @@ class Bot:
         if account not in self._alarms:
             self._alarms[account] = told(exc)[0]
             self._lanes.hold(account)
-            facts = {"hint": exc.hint, "account": account}
+            hint = HINT if isinstance(exc, OF_TOKENS) else exc.hint
+            facts = {"hint": hint, "account": account}
             log.critical("nothing is sent: %s", exc, extra=facts)
             task = asyncio.create_task(self._probe(turn.key))
             self._tasks.add(task)

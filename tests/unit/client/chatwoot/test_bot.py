@@ -212,7 +212,9 @@ async def test_an_empty_answer_says_nothing(trial: Trial) -> None:
     assert trial.chatwoot.changes == [typing, typing]
 
 
-async def test_a_wrong_token_alarms_and_stops_all_posting(trial: Trial) -> None:
+async def test_a_wrong_token_alarms_and_stops_all_posting(
+    trial: Trial, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nothing is sent, and nothing is lost: it goes on once the token is good."""
     trial.chatwoot.add_conversation(319)
     right = trial.chatwoot.bots[9]["access_token"]
@@ -221,6 +223,8 @@ async def test_a_wrong_token_alarms_and_stops_all_posting(trial: Trial) -> None:
         await trial.says("Oi!")
         await until(lambda: running.trouble)
         assert "does not know the access token" in running.trouble
+        [alarm] = [one for one in caplog.records if one.levelname == "CRITICAL"]
+        assert "the bot's own" in vars(alarm)["hint"]
         await trial.says("Alô?", 319)
         await trial.chatwoot.echoes.settled()
         assert trial.chatwoot.changes == []
