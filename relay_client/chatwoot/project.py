@@ -35,7 +35,8 @@ def write_project(folder: Path) -> list[str]:
         for file, content in files.items():
             (folder / file).write_bytes(content)
     except OSError as exc:
-        raise UsageError(str(exc)) from exc
+        text = _("{folder} cannot be written: {why}").format(folder=folder, why=exc.strerror)
+        raise UsageError(text) from exc
     return sorted(files)
 
 

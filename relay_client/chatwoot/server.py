@@ -154,7 +154,8 @@ def _module(place: str, where: str) -> ModuleType:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
         return importlib.import_module(place)
     except (ImportError, OSError, SyntaxError, ValueError) as exc:
-        text = _("{where} cannot be loaded: {why}").format(where=where, why=exc)
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        text = _("{where} cannot be loaded: {why}").format(where=where, why=why)
         raise UsageError(text, _hint(place, exc)) from exc
 
 

@@ -65,7 +65,7 @@ def test_what_a_bot_cannot_be_told(told: dict[str, str], said: str) -> None:
     ("where", "said"),
     [
         ("no_such_module:reply", "cannot be loaded"),
-        ("nowhere/bot.py:reply", "cannot be loaded"),
+        ("nowhere/bot.py:reply", "cannot be loaded: No such file"),
         ("half.py:reply", "never closed .half.py, line 1"),
         ("json:dumps", "names no async function"),
         ("json:loud", "names no async function"),
@@ -115,5 +115,5 @@ def test_where_no_project_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not empty"):
         write_project(tmp_path / "Robo-1")
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(UsageError, match="file cannot be written: File exists"):
         write_project(tmp_path / "file")
