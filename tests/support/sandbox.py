@@ -63,7 +63,7 @@ class Sandbox:
             (folder / part).mkdir(parents=True)
         make_shims(forking, folder, folder / "home/relay-venv/bin")
         (folder / "home/relay-venv/bin/pip").symlink_to("/bin/true")
-        for name in ("relay_client", "examples", "docs", "docker-stack.yml"):
+        for name in ("relay_chatwoot", "relay_client", "examples", "docs", "docker-stack.yml"):
             (folder / "work" / name).symlink_to(ROOT / name)
 
     @property
