@@ -23,6 +23,7 @@ from relay_server.operations.bodies import (
     TreePage,
     compare,
     readable_body,
+    show_secret,
     show_tree,
 )
 from relay_server.operations.events import EventRow, EventView, event_body, show_event
@@ -66,6 +67,22 @@ class RawPage(NamedTuple):
 
 async def show(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /events/{id}`: one event, its deliveries and its body."""
+    return await _page(request, visitor, {})
+
+
+async def reveal(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
+    """`POST /events/{id}/show`: the same with one secret of its body, which is noted."""
+    path = fields.get("path", "")
+    value = await show_secret(visitor.who, request.match_info["id"], path)
+    return await _page(request, visitor, {path: value})
+
+
+async def revealed(request: web.Request, _visitor: Visitor) -> web.Response:
+    """`GET /events/{id}/show`: back to the event, in which it is masked again."""
+    return see(f"/events/{request.match_info['id']}")
+
+
+async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str]) -> web.Response:
     who, asked = visitor.who, request.query
     found, view = await show_event(who, request.match_info["id"]), asked.get("view", "")
     is_asked = view == "tree" or found.size <= MAX_UNASKED_BYTES
@@ -96,6 +113,7 @@ async def show(request: web.Request, visitor: Visitor) -> web.Response:
         readers=readers,
         beside=beside,
         reply=reply,
+        secrets=secrets,
         line=line,
         what_follows=what_follows,
         languages=[str(language) for language in Language],
@@ -252,6 +270,8 @@ routes = [
     web.get("/events/{id}", page(show)),
     web.get("/events/{id}/{which:older|newer}", page(neighbour)),
     web.get("/events/{id}/body", page(body)),
+    web.get("/events/{id}/show", page(revealed)),
+    web.post("/events/{id}/show", form(reveal)),
     web.get("/events/{id}/as/{language}", page(as_script)),
     web.post("/events/{id}/replay", form(replay)),
     web.post("/events/{id}/pin", form(pin)),

@@ -21,6 +21,7 @@ from relay_server.bodies.tree import MASK, BadJson, Json, Node, at, parse, walk
 from relay_server.errors import InvalidValue
 from relay_server.filters.secrets import masked_text
 from relay_server.operations import Caller
+from relay_server.operations.audit import audited
 from relay_server.operations.events import check_kept, look_up
 from relay_server.values import UNKEPT, Channel, Event
 
@@ -28,6 +29,7 @@ MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a l
 NODES = 2_000  # of a tree in one answer; `next` leads to the rest
 MAX_INFLATED_BYTES = 8_388_608  # of a compressed body, as it is shown; the rest is left out
 COMPRESSED = frozenset({b"gzip", b"x-gzip", b"deflate"})  # as `Content-Encoding` says it
+MAX_SECRET_CHARS = 4_096  # of a secret that is shown
 MAX_LINES = 1_000  # of each of two bodies that are compared line by line; more are cut
 
 
@@ -117,6 +119,17 @@ async def readable_body(who: Caller, id_: str) -> Readable:
     return await asyncio.to_thread(_readable, channel, event)
 
 
+@audited("secrets.show")
+async def show_secret(who: Caller, id_: str, path: str) -> str:
+    """One value of a body that is masked since its name says that it is a secret.
+
+    It is for administrators, and noted. What a channel's masks lead to nobody is shown.
+    """
+    who.check_admin()
+    body = (await readable_body(who, id_)).body
+    return await asyncio.to_thread(_secret, body, path)
+
+
 async def compare(who: Caller, page: ComparePage) -> Comparison:
     """How two events differ, by the values of their bodies."""
     found = [await look_up(who, id_) for id_ in (page.a, page.b)]
@@ -156,6 +169,15 @@ def _tree(channel: Channel, event: Event, page: TreePage) -> Tree:
     found = list(islice(walk(part, page.path), page.first, page.first + NODES + 1))
     following = page.first + NODES if len(found) > NODES else None
     return Tree(nodes=found[:NODES], next=following, compressed=compressed)
+
+
+def _secret(body: bytes, path: str) -> str:
+    try:
+        value = at(parse(body[:MAX_TREE_BYTES]), path)
+    except (BadJson, KeyError):
+        raise InvalidValue(f"{path!r} leads to nothing in this body") from None
+    inside = [node.text for node in walk(value) if node.text]
+    return ", ".join(inside)[:MAX_SECRET_CHARS]
 
 
 def _compared(a: bytes, b: bytes, page: ComparePage) -> Comparison:

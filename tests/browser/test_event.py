@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 
-from playwright.async_api import Page, expect
+from playwright.async_api import BrowserContext, Page, expect
 
+from tests.browser.test_doing import log_in
 from tests.browser.test_pages import send
 from tests.browser.test_talks import BY_BOT, said
 from tests.support.browsing import becomes_live
@@ -84,3 +85,28 @@ async def test_keys_step_through_differences_and_other_pairs_are_a_link_away(
     await expect(page.get_by_role("heading")).to_have_text("They are equal, byte for byte")
     await page.goto(f"{relay.url}/compare?a={first}&b=next")
     await expect(page.get_by_role("heading")).to_have_text("2 values differ")
+
+
+async def test_an_administrator_is_shown_one_secret_and_that_is_noted(
+    relay: Relay, page: Page, context: BrowserContext
+) -> None:
+    body = b'{"event": "a", "api_key": "s3cret", "password": {"a": "t0p"}, "token": "0ther"}'
+    event = await send(relay, body)
+    await page.goto(f"{relay.url}/events/{event}")
+    await expect(page.get_by_role("button", name="Show", exact=True)).to_have_count(0)
+    page = await log_in(relay, context, await relay.make_token("boss", "admin"))
+    await page.goto(f"{relay.url}/events/{event}")
+    assert "cret" not in await page.content()
+    secrets = page.locator(".leaf:has-text('api_key'), .leaf:has-text('password')")
+    await secrets.first.get_by_role("button", name="Show").click()
+    await expect(secrets.first).to_contain_text("s3cret")
+    assert not {"t0p", "0ther"} & set((await page.content()).split('"'))
+    await secrets.last.get_by_role("button", name="Show").click()
+    await expect(secrets.last).to_contain_text("t0p")
+    await expect(secrets.first).not_to_contain_text("s3cret")
+    noted = (await relay.control("GET", "audit"))["entries"]
+    shown = [(one["made_by"], one["what"]) for one in noted if one["action"] == "secrets.show"]
+    assert shown == [("boss", f"{event}//password"), ("boss", f"{event}//api_key")]
+    await page.goto(page.url)  # which is that of the form: it is masked again
+    await page.wait_for_url(f"{relay.url}/events/{event}")
+    assert "t0p" not in await page.content()
