@@ -73,6 +73,22 @@ async def test_a_conversation_says_what_answers_what_and_what_waits_for_what(
     await expect(page.locator(".why")).to_be_visible()
 
 
+async def test_who_is_at_the_end_follows_and_nobody_else(
+    relay: Relay, page: Page, story: list[str]
+) -> None:
+    await page.set_viewport_size({"width": 1280, "height": 300})
+    await page.goto(f"{relay.url}{TALK}")
+    await becomes_live(page)
+    last = await send(relay, said(5, "a fifth"))
+    await expect(line(page, last)).to_have_count(1)
+    assert await page.evaluate("scrollY") == 0
+    await page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    last = await send(relay, said(6, "a sixth"))
+    await expect(line(page, last)).to_have_count(1)
+    end = "innerHeight + scrollY >= document.documentElement.scrollHeight - 1"
+    await becomes_true(page, end)
+
+
 async def test_a_slider_shows_the_conversation_as_it_stood(
     relay: Relay, page: Page, story: list[str]
 ) -> None:
