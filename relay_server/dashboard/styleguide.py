@@ -12,9 +12,11 @@ from typing import Any
 from aiohttp import web
 
 from relay_server.dashboard.assets import FOLDER
+from relay_server.dashboard.filtering import menus_of
 from relay_server.dashboard.rendering import THEMES, render
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.errors import Forbidden
+from relay_server.operations.seen import Choices
 from relay_terminal.words import _
 
 MARK = re.compile(r'<g id="([\w-]+)"><')
@@ -44,6 +46,7 @@ async def styleguide(request: web.Request, visitor: Visitor) -> web.Response:
         marks=MARK.findall((FOLDER / "marks.svg").read_text("utf-8")),
         events=[_event(now, number) for number in range(len(STATES))],
         readers=[READER | one for one in READERS],
+        menus=menus_of("is:failed", Choices(["message_created"], {"3": "Site"})),
         bars=[(20, 0), (0, 0), (100, 25), (60, 60), (40, 0)],
     )
 

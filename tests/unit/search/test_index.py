@@ -16,7 +16,14 @@ from relay_protocol.times import rfc3339
 from relay_server.filters.document import Document
 from relay_server.filters.language import Filter, InvalidFilter, parse, quoted
 from relay_server.search import index as module
-from relay_server.search.index import FILE_NAME, Index, Patience, Unusable, entries_of
+from relay_server.search.index import (
+    FILE_NAME,
+    Index,
+    Patience,
+    Seen,
+    Unusable,
+    entries_of,
+)
 from relay_server.values import Event, Range
 from tests.support.clock import START_MS
 from tests.support.texts import HARD_TEXTS, body_of, stored
@@ -261,3 +268,19 @@ def test_a_file_of_another_version_is_not_believed(tmp_path: Path) -> None:
     apsw.Connection(str(tmp_path / FILE_NAME)).pragma("user_version", 99)
     with pytest.raises(Unusable):
         Index(tmp_path / FILE_NAME)
+
+
+def test_it_says_what_the_newest_events_of_a_channel_are_of(tmp_path: Path) -> None:
+    kinds = ("old", "message_created", "contact_created", "message_created")
+    events = [
+        stored(n, body_of("x", event=kind, inbox={"id": n // 3}), kind=kind)
+        for n, kind in enumerate(kinds, 1)
+    ]
+    index = indexed(tmp_path / FILE_NAME, events)
+    assert index.seen(1, 3) == [
+        Seen("message_created", "1", 4),
+        Seen("contact_created", "1", 3),
+        Seen("message_created", "0", 2),
+    ]
+    assert index.seen(2, 3) == []
+    index.abandon()
