@@ -289,7 +289,8 @@ class Turns:
             log.error("nobody was told: %s", exc, extra=facts)
             self._settle(turn, State.GIVEN_UP, _why(exc))
         else:
-            self._hand_over(turn, _why(exc))
+            wish = turn.reason if turn.state is State.SENDING else ""
+            self._hand_over(turn, "; ".join(filter(None, [wish, _why(exc)])))
 
     def _is_hopeless(self, turn: Turn) -> bool:
         is_old = self._now() - turn.opened_at >= GIVE_UP_S

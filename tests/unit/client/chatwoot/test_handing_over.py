@@ -93,6 +93,19 @@ async def test_people_are_told_though_chatwoot_will_not_have_a_note_or_a_label(
     assert "#318  handed over to people: he wants a wedding cake" in trial.lines
 
 
+async def test_why_the_bot_wished_it_is_told_though_its_answer_is_refused(trial: Trial) -> None:
+    async def long(talk: Talk) -> str:
+        talk.hand_over("he wants a wedding cake")
+        return "x" * 150_001
+
+    async with trial.running(long) as running:
+        await trial.says("Quero um bolo")
+        await trial.rested(running)
+
+    [note] = trial.notes
+    assert "he wants a wedding cake; ChatwootInvalid" in note
+
+
 async def test_an_agent_s_token_that_is_not_good_for_an_inbox_alarms(trial: Trial) -> None:
     """401 is nobody's message: no customer is given up for it."""
     refused = b'{"error":"You are not authorized to do this action"}'
