@@ -144,6 +144,7 @@ MOST = {
     "row p95, ms": (300, "ms"),
     "latest row, ms": (1_000, "ms"),
     "longest task, ms": (50, "ms"),
+    "longest task's CPU, ms": (50, "ms of CPU"),
     "script and layout a drawing, ms": (2, "ms of CPU"),
     "page's share of a core, %": (10, "%"),
     "elements": (8_000, "elements"),

@@ -1,5 +1,6 @@
 """A list in a browser while webhooks come: how late rows are, and what the page takes."""
 
+import json
 import statistics
 import threading
 import time
@@ -18,6 +19,7 @@ LIVE_S, QUICK_LIVE_S = 60.0, 10.0
 MANY, QUICK_MANY = 100_000, 10_000  # events after which the heap is looked at once more
 HIDDEN_S = 31.0  # then a page that nobody sees has let go of its feed
 UNSEEN_S = 10.0
+TRACED_S = 10.0
 # Tasks of the page's main thread above 50 ms, how often the list was drawn, and when each row was
 # there: beside when its webhook came, which is before its answer, by the clock of the same machine.
 # One event, as the feed tells it, is kept.
@@ -78,6 +80,7 @@ def lived(target: Target, way: RelayWay, context: BrowserContext, *, quick: bool
     devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.evaluate(WATCH)
     figures = _live(target, way, page, devtools, QUICK_LIVE_S if quick else LIVE_S)
+    figures |= _traced(target, way, page)
     figures |= _grown(page, devtools, QUICK_MANY if quick else MANY)
     figures |= _unseen(target, way, page, devtools)
     page.close()
@@ -103,6 +106,26 @@ def _live(
         "page's share of a core, %": 100 * (after[BUSY] - before[BUSY]) / took_s,
         "elements": told["nodes"],
     }
+
+
+def _traced(target: Target, way: RelayWay, page: Page) -> Figures:
+    """The most CPU that a task takes, whatever else the cores do; tracing is a part of it."""
+    browser = page.context.browser
+    assert browser is not None
+    browser.start_tracing(page=page, categories=["-*", "toplevel"])
+    _posted(target, way, page, TRACED_S)
+    traced = json.loads(browser.stop_tracing())["traceEvents"]
+    threads = {
+        (one["pid"], one["tid"])
+        for one in traced
+        if one["name"] == "thread_name" and one["args"]["name"] == "CrRendererMain"
+    }
+    took_us = [
+        one.get("tdur", 0)
+        for one in traced
+        if (one["pid"], one["tid"]) in threads and one["name"].endswith("RunTask")
+    ]
+    return {"longest task's CPU, ms": max(took_us) / 1e3}
 
 
 def _grown(page: Page, devtools: CDPSession, number: int) -> Figures:
