@@ -289,8 +289,14 @@ class Turns:
             log.error("nobody was told: %s", exc, extra=facts)
             self._settle(turn, State.GIVEN_UP, _why(exc))
         else:
-            wish = turn.reason if turn.state is State.SENDING else ""
-            self._hand_over(turn, "; ".join(filter(None, [wish, _why(exc)])))
+            self._hand_over(turn, "; ".join(filter(None, [self._wish(turn), _why(exc)])))
+
+    def _wish(self, turn: Turn) -> str:
+        """Why people are to have it once its answer is sent, if they are."""
+        now = self._ledger.next_turn(turn.key)
+        if now is None or (now.id, now.state) != (turn.id, State.SENDING):
+            return ""
+        return now.reason
 
     def _is_hopeless(self, turn: Turn) -> bool:
         is_old = self._now() - turn.opened_at >= GIVE_UP_S
