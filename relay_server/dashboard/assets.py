@@ -26,6 +26,7 @@ MODULES = (
     "dom",
     "time",
     "copy",
+    "press",
     "feed",
     "menus",
     "choose",

@@ -8,6 +8,7 @@ import { listenToKeys } from "./keys.js";
 import { loginByLink } from "./login.js";
 import { menus } from "./menus.js";
 import { Pane, WIDE } from "./pane.js";
+import { pressOnce } from "./press.js";
 import { Rows } from "./rows.js";
 import { renewLines, talking } from "./talk.js";
 import { themeSwitch } from "./theme.js";
@@ -27,23 +28,6 @@ const showPlace = () => {
 
 // The one place where text becomes markup: pages of this origin, which the server has escaped.
 const partials = globalThis.trustedTypes?.createPolicy("relay-partials", { createHTML: (text) => text });
-
-/** One press is one request, also while the server takes its time; who comes back may press again. @param {ParentNode} within */
-const pressOnce = (within) => all("form[method=post]", within).forEach((form) => form.addEventListener("submit", (event) => {
-  if (form.classList.contains("pressed")) {
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    return;
-  }
-  const buttons = all("button:enabled", form);
-  const able = (is) => {
-    buttons.forEach((button) => { button.disabled = !is; });
-    form.classList.remove("pressed");
-  };
-  form.classList.add("pressed"); // until its buttons are disabled, which tell what was pressed, and so may not be yet
-  setTimeout(able, 0, false);
-  for (const end of ["pageshow", "answered"]) addEventListener(end, () => able(true), { once: true });
-}));
 
 /** @param {ParentNode} [within] */
 const enliven = (within = document) => {

@@ -1,0 +1,18 @@
+import { all } from "./dom.js";
+
+/** One press is one request, also while the server takes its time; who comes back may press again. @param {ParentNode} within */
+export const pressOnce = (within) => all("form[method=post]", within).forEach((form) => form.addEventListener("submit", (event) => {
+  if (form.classList.contains("pressed")) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    return;
+  }
+  const buttons = all("button:enabled", form);
+  const able = (is) => {
+    buttons.forEach((button) => { button.disabled = !is; });
+    form.classList.remove("pressed");
+  };
+  form.classList.add("pressed"); // until its buttons are disabled, which tell what was pressed, and so may not be yet
+  setTimeout(able, 0, false);
+  for (const end of ["pageshow", "answered"]) addEventListener(end, () => able(true), { once: true });
+}));
