@@ -31,6 +31,7 @@ MODULES = (
     "menus",
     "choose",
     "rate",
+    "row",
     "rows",
     "away",
     "pane",

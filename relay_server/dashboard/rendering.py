@@ -46,7 +46,7 @@ SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
 NEWLINE = "\n\t"
 PIECE = re.compile(r"\w+|\W+")
 MAX_SENTENCES = 2_048  # that are kept as markup: the templates have a few hundred, in each language
-# A path cannot hold what browsers and proxies take out of one. `rows.js` has the same rule.
+# A path cannot hold what browsers and proxies take out of one. `row.js` has the same rule.
 UNHOLDABLE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
 

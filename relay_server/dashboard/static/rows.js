@@ -1,7 +1,7 @@
-import { BASE, _, all, mark, one, say } from "./dom.js";
+import { _, all, one } from "./dom.js";
 import { isPaused } from "./feed.js";
 import { Rate } from "./rate.js";
-import { localTime } from "./time.js";
+import { makeRow, showState } from "./row.js";
 
 /**
  * The list of events while it lives. What comes is gathered, and drawn five times a second at most. At the
@@ -12,22 +12,8 @@ const DRAW_MS = 120; // longer than the 100 ms between two messages of the feed:
 const CALM_MS = 500; // between two drawings where much comes, and only the pill changes
 const MUCH = 20; // rows a second
 const MOST = 100; // two pages of the list, as each costs in every drawing; to older ones a link leads
-const MOST_STATES = 4; // that a row shows
 const ANNOUNCE_MS = 10_000; // between two that are read out to who does not see the list
 const FEW = 3; // rows that may come with a fade; of more each frame of it would cost
-const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
-const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped", expired: "skipped" };
-const DIRECTIONS = { customer: ["in", _("from the customer")], bot: ["out", _("from the bot")], agent: ["out", _("from the agent")], system: ["system", _("system")] };
-
-// What browsers and proxies take out of a path; `rendering.py` has the same rule.
-const UNHOLDABLE = /(?:^|\/)\.{0,2}(?:\/|$)/;
-
-/** Where a conversation's page is, whatever its key holds. @param {string} channel @param {string} key */
-const talkPath = (channel, key) => {
-  const at = `${BASE}conversations/${channel}`;
-  return UNHOLDABLE.test(key) ? `${at}?${new URLSearchParams({ key })}` : `${at}/${key.split("/").map(encodeURIComponent).join("/")}`;
-};
-
 export class Rows {
   /** @param {HTMLElement} list @param {HTMLTemplateElement} template @param {HTMLElement} pill @param {() => void} inserted */
   constructor(list, template, pill, inserted) {
@@ -159,7 +145,7 @@ export class Rows {
   }
 
   insert() {
-    const made = this.coming.splice(0).sort((a, b) => b.sequence - a.sequence).map((event) => this.make(event));
+    const made = this.coming.splice(0).sort((a, b) => b.sequence - a.sequence).map((event) => event.row ?? makeRow(this.template, event));
     this.passed = 0;
     for (const row of made) {
       row.classList.toggle("new", made.length <= FEW);
@@ -201,65 +187,9 @@ export class Rows {
     this.pill.hidden = !number;
   }
 
-  /** @param {any} event */
-  make(event) {
-    if (event.row) return event.row;
-    const row = this.template.content.firstElementChild.cloneNode(true);
-    const facts = event.facts ?? {};
-    row.dataset.eventId = event.id;
-    row.dataset.sequence = event.sequence;
-    const [first, kind, talk, who, says, states] = row.children;
-    const link = first.firstElementChild;
-    link.setAttribute("href", `${BASE}events/${encodeURIComponent(event.id)}`);
-    first.lastElementChild.name = event.id;
-    const time = link.firstElementChild;
-    const at = new Date(event.received_at);
-    time.setAttribute("datetime", at.toISOString());
-    time.setAttribute("title", at.toISOString());
-    time.textContent = localTime(at);
-    say(kind.firstElementChild, event.kind || `${event.method} ${event.request_target}`);
-    const direction = facts.private ? ["private", _("private note")] : DIRECTIONS[facts.direction];
-    if (direction) kind.prepend(mark(...direction));
-    if (event.key) {
-      const to = document.createElement("a");
-      to.href = talkPath(event.channel, event.key);
-      to.tabIndex = -1;
-      say(to, event.key.slice(event.key.indexOf("/") + 1) || event.key);
-      talk.append(to);
-    }
-    say(who, facts.name ?? "");
-    say(says, facts.says ?? "");
-    for (const delivery of event.deliveries) showState(states, delivery);
-    const more = event.deliveries.length - MOST_STATES;
-    if (more > 0) states.append(`+${more}`);
-    return row;
-  }
-
   /** @param {any} delivery */
   patch(delivery) {
     const row = this.shown.get(delivery.event);
     if (row) showState(row.lastElementChild, delivery);
   }
 }
-
-/** Show how a delivery is in a row's last cell, if it is one of the first. @param {Element} states @param {any} delivery */
-const showState = (states, delivery) => {
-  const shown = [...states.children];
-  const old = shown.find((one) => one.dataset.subscription === delivery.subscription);
-  if (old) old.replaceWith(stateOf(delivery));
-  else if (shown.length < MOST_STATES) states.append(stateOf(delivery));
-};
-
-/** @param {any} delivery */
-const stateOf = (delivery) => {
-  const element = document.createElement("span");
-  element.className = "state";
-  element.dataset.subscription = delivery.subscription;
-  element.append(mark(NAMES[delivery.state] ?? "waiting", `${delivery.subscription}: ${WORDS[delivery.state] ?? delivery.state}`));
-  if (delivery.attempt > 1) {
-    const times = document.createElement("sup");
-    times.textContent = String(delivery.attempt);
-    element.append(times);
-  }
-  return element;
-};
