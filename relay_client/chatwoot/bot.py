@@ -47,7 +47,7 @@ from relay_client.chatwoot.turns import ALARMS, Turns
 from relay_protocol.errors import RelayError
 from relay_protocol.text import harmless
 from relay_terminal.retold import retold, told
-from relay_terminal.words import _
+from relay_terminal.words import N_, _
 
 STOP_S = 10.0  # for what is under way when the bot is stopped
 PROBE_S = 60.0  # between looks whether Chatwoot takes the token again
@@ -55,7 +55,7 @@ PRUNE_S = 3_600.0  # between prunings of the ledger
 
 # The hints of these are for whoever sets webhooks up, with a token of their own.
 OF_TOKENS = (ChatwootTokenRefused, NotAdministrator, NotInAccount)
-HINT = "CHATWOOT_TOKEN is to be the bot's own, from Chatwoot's Settings, Bots: Access token."
+HINT = N_("CHATWOOT_TOKEN is to be the bot's own, from Chatwoot's Settings, Bots: Access token.")
 
 TAKEN, REPEAT, IGNORED = "taken", "repeat", "ignored"
 
@@ -293,7 +293,7 @@ class Bot:
         if account not in self._alarms:
             self._alarms[account] = told(exc)[0]
             self._lanes.hold(account)
-            hint = HINT if isinstance(exc, OF_TOKENS) else exc.hint
+            hint = _(HINT) if isinstance(exc, OF_TOKENS) else exc.hint
             facts = {"hint": hint, "account": account}
             log.critical("nothing is sent: %s", exc, extra=facts)
             task = asyncio.create_task(self._probe(turn.key))
