@@ -13,12 +13,12 @@ from tests.support.browsing import Seen, becomes_live, event_ids, lists
 from tests.support.processes import free_port
 from tests.support.proxy import Link, Proxy, open_proxy
 from tests.support.relay import Relay, open_relay
-from tests.support.waiting import until
+from tests.support.waiting import until_true
 
 AWAY = 30  # events that come meanwhile
 SILENT_MS = 20_000  # within which a page says that it is not live
 FIRST_MS = 4_000  # that a new feed may be silent
-AGAIN_MS = 10_000  # between two tries, at most
+STEP_MS = 500
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -42,18 +42,40 @@ async def come_meanwhile(relay: Relay, page: Page, ids: list[str]) -> list[str]:
     return [*more[::-1], *ids]
 
 
+async def stops_its_clock(page: Page) -> None:
+    """No time passes on the page from now on, but by `run_for`."""
+    await page.clock.pause_at(await page.evaluate("Date.now() / 1_000 + 1"))
+
+
+async def tries_again(page: Page, seen: Seen) -> None:
+    """Let time pass until the page asks for its feed once more."""
+    before = feeds(seen)
+
+    async def has_tried() -> bool:
+        await page.clock.run_for(STEP_MS)
+        return feeds(seen) > before
+
+    await until_true(has_tried)
+
+
+def feeds(seen: Seen) -> int:
+    return sum("/feed?" in url for url in seen.requests)
+
+
 async def test_a_page_that_a_proxy_cut_off_says_so_and_gets_exactly_what_came_in_order(
-    relay: Relay, proxy: Proxy, page: Page
+    relay: Relay, proxy: Proxy, page: Page, seen: Seen
 ) -> None:
     await page.clock.install()
     ids = [await send(relay, 0)]
     await open_list(relay, page)
     await proxy.stop()
     await expect(page.locator("[data-feed-text]")).to_contain_text("not live since")
+    await stops_its_clock(page)
     ids = await come_meanwhile(relay, page, ids)
-    await page.clock.fast_forward(SILENT_MS)
+    await page.clock.run_for(SILENT_MS)
     await proxy.start()
-    await page.clock.fast_forward(AGAIN_MS)
+    await tries_again(page, seen)
+    await page.clock.resume()
     await becomes_live(page)
     await lists(page, ids)
 
@@ -67,21 +89,21 @@ async def test_a_page_whose_feed_a_proxy_swallows_says_so_within_20_s_and_gets_e
     proxy.on_link = swallow
     for link in proxy.links:
         swallow(link)
-    await page.clock.pause_at(await page.evaluate("Date.now() / 1_000 + 1"))
+    await stops_its_clock(page)
     ids = await come_meanwhile(relay, page, ids)
-    await expect(page.locator("body")).to_have_attribute("data-feed", "live")
+    assert await page.get_attribute("body", "data-feed") == "live"
     await page.clock.run_for(SILENT_MS)
     assert await page.get_attribute("body", "data-feed") == "lost"
     await expect(page.locator("[data-feed-text]")).to_contain_text("not live since")
-    await page.clock.resume()
     # It tries again, hears nothing, and asks whether the server is there: it hears nothing of that.
-    await page.clock.fast_forward(AGAIN_MS)
-    await until(lambda: sum("/feed?" in url for url in seen.requests) > 1)
-    await page.clock.fast_forward(FIRST_MS)
-    await until(lambda: any(url.endswith("/health/live") for url in seen.requests))
+    await tries_again(page, seen)
+    async with page.expect_request("**/health/live"):
+        await page.clock.run_for(FIRST_MS)
+    async with page.expect_event("requestfailed"):  # it waits for that answer no longer
+        await page.clock.run_for(FIRST_MS)
     proxy.on_link = lambda _: None
-    await page.clock.fast_forward(FIRST_MS)
-    await page.clock.fast_forward(AGAIN_MS)
+    await tries_again(page, seen)
+    await page.clock.resume()
     await becomes_live(page)
     await lists(page, ids)
 
