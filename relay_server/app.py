@@ -18,7 +18,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.auth import lets_nobody_send
-from relay_server.canary import Canary
+from relay_server.canary import Canary, own_port
 from relay_server.chatwoot.away import HandOffs
 from relay_server.chatwoot.messages import Messages
 from relay_server.clock import SystemClock, until_next
@@ -274,13 +274,13 @@ def _start_canary(
     stack: AsyncExitStack, context: Context, server: asyncio.Server, ending: Ending
 ) -> None:
     settings = context.settings
+    bound = [one.getsockname() for one in server.sockets]
+    at = context.own_port = own_port(bound, secure=settings.tls_cert_file is not None)
     if not settings.canary_s:
         return
     parts = context.store, context.hub, context.clock, context.metrics
     context.canary = Canary(*parts, settings.canary_s)
-    bound = [one.getsockname() for one in server.sockets]
-    secure = settings.tls_cert_file is not None
-    rounds = context.canary.run(bound, secure=secure, stopping=lambda: context.stopping)
+    rounds = context.canary.run(at, stopping=lambda: context.stopping)
     ending.watch(stack, "canary", rounds)
 
 

@@ -47,24 +47,29 @@ def allows(token: Token, scope: Scope, channel: Channel) -> bool:
     return Scope.ADMIN in token.scopes
 
 
-def check_sender(channel: Channel, catalog: Catalog, shown: Sequence[bytes], address: str) -> None:
-    """Raise `Unauthorized` unless who showed these secrets may post here, whatever the body."""
+def check_sender(
+    channel: Channel, catalog: Catalog, shown: Sequence[bytes], address: str
+) -> Token | None:
+    """Which token lets who showed these secrets post here, whatever the body; None if none need.
+
+    Raises:
+        Unauthorized: They may not.
+    """
     config = channel.config
     if config.allow_from and not is_inside(address, tuple(map(ip_network, config.allow_from))):
         raise Unauthorized(ADDRESS_NOT_ALLOWED)
-    if config.token:
-        check_token(channel, catalog, shown)
+    return check_token(channel, catalog, shown) if config.token else None
 
 
-def check_token(channel: Channel, catalog: Catalog, shown: Sequence[bytes]) -> None:
-    """Raise `Unauthorized` unless one of these secrets is a token that may post here."""
+def check_token(channel: Channel, catalog: Catalog, shown: Sequence[bytes]) -> Token:
+    """The token among these secrets that may post here; raise `Unauthorized` without one."""
     if not shown:
         raise Unauthorized("no token")
     known = False
     for secret in shown:
         if (token := find_token(catalog, secret)) is not None:
             if allows(token, Scope.SEND, channel):
-                return
+                return token
             known = True
     reason = "the token is not for sending to this channel" if known else "unknown token"
     raise Unauthorized(reason)

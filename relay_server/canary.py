@@ -11,6 +11,9 @@ peer, which answers at once in a client's place.
 Channel and token are a canary's (docs/adr/0004): in no list, and nobody else's to read. They are
 made by the first round of a process, and anew should somebody delete them; the channel keeps its
 events for `RETENTION_DAYS` and no more of them than `MAX_BYTES`, whether or not they came.
+
+Somebody may have one sent by hand, too, by the rules of a channel of theirs: its signature, its
+rate, its policy. That is a channel of its own, which goes after its only round.
 """
 
 from __future__ import annotations
@@ -22,13 +25,14 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 
 from relay_http.tls import make_context
 from relay_protocol.errors import RelayError
 from relay_protocol.messages import Wanted
 from relay_protocol.text import harmless
-from relay_protocol.values import Delivery, Response
+from relay_protocol.values import Delivery, HeaderList, RequestHead, Response
 from relay_server.auth import digest, new_secret
 from relay_server.channels import CANARY_PREFIX
 from relay_server.clock import Clock
@@ -51,6 +55,10 @@ MAX_BYTES = 65_536  # of the canary channel's events; beyond, the oldest go
 MAX_ANSWER_BYTES = 16_384  # of the answer to a canary; the rest is not read
 MAX_FAILURE_CHARS = 200  # of what is told of a failure
 BODY = b'{"event":"relay.canary"}'
+PLAIN = ChannelConfig(sender=SenderKind.OTHER)  # the rules of the server's own
+
+OwnPort = tuple[tuple[str, int], ssl.SSLContext | None]  # an address, and how to trust it
+Prove = Callable[[RequestHead, bytes], HeaderList]  # a request's headers, with its signature
 
 
 class Failed(Exception):
@@ -66,15 +74,30 @@ class Canary:
         clock: Dates it.
         metrics: Are told of it.
         every_s: Between the beginnings of two rounds.
+        name: Of the channel, its token and its subscription.
+        rules: Of the channel, but for who may read it, and for how long it keeps what came.
+        prove: Signs what is sent; None where nothing is signed.
 
     Attributes:
         last: How the last round went; None before the first has ended.
+        done: How many steps of the last round were.
     """
 
     def __init__(
-        self, store: Store, hub: Hub, clock: Clock, metrics: Metrics, every_s: float
+        self,
+        store: Store,
+        hub: Hub,
+        clock: Clock,
+        metrics: Metrics,
+        every_s: float,
+        *,
+        name: str = NAME,
+        rules: ChannelConfig = PLAIN,
+        prove: Prove | None = None,
     ) -> None:
         self.last: CanaryResult | None = None
+        self.done = 0
+        self._name, self._rules, self._prove = name, rules, prove
         self._store = store
         self._hub = hub
         self._clock = clock
@@ -83,21 +106,16 @@ class Canary:
         self._secret = ""
         self._peer: _Loopback | None = None
 
-    async def run(
-        self, addresses: Sequence[Any], *, secure: bool, stopping: Callable[[], bool]
-    ) -> None:
+    async def run(self, at: OwnPort, *, stopping: Callable[[], bool]) -> None:
         """Send one after the other, until cancelled.
 
         Args:
-            addresses: What the public port's sockets are bound to.
-            secure: It speaks TLS.
+            at: Where it is sent.
             stopping: Whether the server stops: what fails then is no failure.
         """
-        place = _reachable(addresses[0])
-        tls = _trusting_this_host() if secure else None
         try:
             while not stopping():
-                result = await self.round(place, tls)
+                result = await self.round(*at)
                 if not stopping():
                     self._note(result)
                 await asyncio.sleep(max(0.0, self._every_s - result.took_s))
@@ -113,11 +131,12 @@ class Canary:
             ("it was stored, and not delivered", self._until_arrived),
             ("it was delivered, and the store has no result of it", self._until_recorded),
         ]
-        failure, what = "", ""
+        failure, what, self.done = "", "", 0
         try:
             async with asyncio.timeout(DEADLINE_S):
                 for what, step in steps:  # noqa: B007  (it is told below)
                     await step()
+                    self.done += 1
         except TimeoutError:
             failure = f"{what} within {DEADLINE_S:g} s"
         except Failed as exc:
@@ -130,6 +149,11 @@ class Canary:
         took_s = self._clock.monotonic() - began
         return CanaryResult(self._clock.unix_ms(), took_s, harmless(failure, MAX_FAILURE_CHARS))
 
+    async def end(self) -> None:
+        """Leave nothing of it."""
+        self._leave()
+        await self._delete_channel()
+
     def _note(self, result: CanaryResult) -> None:
         was_well = self.last is None or not self.last.failure
         if result.failure and was_well:
@@ -140,41 +164,44 @@ class Canary:
 
     async def _prepare(self) -> None:
         """Have the channel, its token, and a reader of it."""
-        if not self._secret or NAME not in self._store.catalog.channels:
+        if not self._secret or self._name not in self._store.catalog.channels:
             await self._make_channel()
         if self._peer is None or self._peer.gone:
             self._leave()
             self._peer = peer = _Loopback()
             peer.gone = True  # as long as it reads nothing: a round that fails here begins anew
-            _, peer.reader = await self._hub.join(peer, Wanted(NAME), NAME)
+            _, peer.reader = await self._hub.join(peer, Wanted(self._name), self._name)
             peer.gone = False
             self._hub.start(peer.reader, peer)
 
     async def _make_channel(self) -> None:
         self._secret = ""
-        with contextlib.suppress(ChannelNotFound):  # an earlier process left it
-            await self._store.delete_channel(NAME)
-        with contextlib.suppress(TokenNotFound):
-            await self._store.revoke_token(NAME)
-        now, secret = self._clock.unix_ms(), new_secret()
-        config = ChannelConfig(
+        await self._delete_channel()  # an earlier process left it
+        now, secret, name = self._clock.unix_ms(), new_secret(), self._name
+        config = msgspec.structs.replace(
+            self._rules,
             owner=OWNER,
-            sender=SenderKind.OTHER,
+            allow_from=(),  # it comes from here
+            chatwoot=None,
             retention_days=RETENTION_DAYS,
             dead_days=RETENTION_DAYS,
             max_bytes=MAX_BYTES,
             drop_oldest=True,
         )
-        await self._store.create_channel(NAME, config, now)
-        token = Token(
-            NAME, digest(secret.encode()), frozenset({Scope.SEND}), frozenset({NAME}), now
-        )
-        await self._store.create_token(token)
+        await self._store.create_channel(name, config, now)
+        scopes, channels = frozenset({Scope.SEND}), frozenset({name})
+        await self._store.create_token(Token(name, digest(secret.encode()), scopes, channels, now))
         self._secret = secret
+
+    async def _delete_channel(self) -> None:
+        with contextlib.suppress(ChannelNotFound):
+            await self._store.delete_channel(self._name)
+        with contextlib.suppress(TokenNotFound):
+            await self._store.revoke_token(self._name)
 
     async def _post(self, place: tuple[str, int], tls: ssl.SSLContext | None) -> None:
         assert self._peer is not None
-        raw = await _exchange(place, tls, _request(self._secret))
+        raw = await _exchange(place, tls, self._request("https" if tls else "http"))
         head, _, body = raw.partition(b"\r\n\r\n")
         status = head.partition(b" ")[2][:3].decode("latin-1")
         try:
@@ -193,13 +220,27 @@ class Canary:
 
     async def _until_recorded(self) -> None:
         assert self._peer is not None
-        channel = self._store.catalog.channels[NAME]
+        channel = self._store.catalog.channels[self._name]
         while True:
             await self._store.flush()
             [[*states]] = await self._store.deliveries(channel.number, [self._peer.sequence])
             if any(one.state == "delivered" for one in states):
                 return
             await asyncio.sleep(LOOK_S)
+
+    def _request(self, scheme: str) -> bytes:
+        path = f"/c/{self._name}/webhook"
+        fields: HeaderList = (
+            (b"Host", b"localhost"),
+            (b"Authorization", f"Bearer {self._secret}".encode()),
+            (b"Content-Type", b"application/json"),
+            (b"Content-Length", b"%d" % len(BODY)),
+            (b"Connection", b"close"),
+        )
+        if self._prove is not None:
+            fields = self._prove(RequestHead("POST", path, fields, "", scheme), BODY)
+        lines = [f"POST {path} HTTP/1.1".encode(), *(b"%b: %b" % field for field in fields)]
+        return b"\r\n".join(lines) + b"\r\n\r\n" + BODY
 
     def _leave(self) -> None:
         if self._peer is not None:
@@ -264,6 +305,16 @@ class _Loopback:
             self.arrived.set()
 
 
+def own_port(addresses: Sequence[Any], *, secure: bool) -> OwnPort:
+    """Where this process reaches itself.
+
+    Args:
+        addresses: What the public port's sockets are bound to.
+        secure: It speaks TLS.
+    """
+    return _reachable(addresses[0]), _trusting_this_host() if secure else None
+
+
 def _reachable(bound: Any) -> tuple[str, int]:
     """Where a socket is reached that is bound to this, which may be every address."""
     host, port = bound[:2]
@@ -276,18 +327,6 @@ def _trusting_this_host() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _request(secret: str) -> bytes:
-    lines = (
-        f"POST /c/{NAME}/webhook HTTP/1.1",
-        "Host: localhost",
-        f"Authorization: Bearer {secret}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(BODY)}",
-        "Connection: close",
-    )
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + BODY
 
 
 async def _exchange(place: tuple[str, int], tls: ssl.SSLContext | None, request: bytes) -> bytes:

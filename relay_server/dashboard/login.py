@@ -85,6 +85,7 @@ def _whose(request: web.Request, shown: str) -> str | None:
                 " take one with the scope subscribe"
             ).format(prefix=TOKEN_PREFIX)
         )
+    context.uses.tokens[token.name] = context.clock.unix_ms()
     return token.name
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from relay_protocol.errors import RelayError
 from relay_server.configs import SenderKind
 from relay_server.dashboard.rendering import render
+from relay_server.dashboard.sure import Question, ask
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
 from relay_server.operations.audit import AuditPage, list_audit
@@ -30,9 +31,11 @@ from relay_server.operations.invitations import (
     list_invitations,
     revoke_invitation,
 )
+from relay_server.operations.proofs import NewSecret, add_secret, remove_secret, secrets_of
 from relay_server.operations.server import status as status_of
 from relay_server.operations.sessions import SessionView, end_session, list_sessions, session_id
-from relay_server.operations.subscriptions import SubscriptionView
+from relay_server.operations.subscriptions import SubscriptionView, subscriptions_of
+from relay_server.operations.trial import STEPS, try_channel
 from relay_server.values import Scope
 from relay_terminal.retold import told
 from relay_terminal.words import _
@@ -69,6 +72,40 @@ async def make_channel(request: web.Request, visitor: Visitor, fields: Fields) -
     except RelayError as exc:
         return await _wrong(request, visitor, "channels", fields, exc)
     return see(f"/channels/{made.name}")
+
+
+async def try_it(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
+    """`POST /setup/channels/{channel}/test`: a webhook of the server's own goes its way."""
+    name = request.match_info["channel"]
+    tried = await try_channel(visitor.who, name)
+    readers = await subscriptions_of(visitor.who, name)
+    return await _shown(request, visitor, tried=tried, readers=readers)
+
+
+async def change_secrets(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
+    """`POST /setup/channels/{channel}/secrets`: one more, shown this once, or one less."""
+    name = request.match_info["channel"]
+    if fields.get("do") == "add":
+        given = fields.get("secret", "")
+        added = await add_secret(visitor.who, name, NewSecret(given))
+        return see("/setup") if given else await _shown(request, visitor, secret=added)
+    id_ = fields.get("id", "")
+    if "sure" in fields:
+        await remove_secret(visitor.who, name, id_)
+        return see("/setup")
+    question = Question(
+        _("Take away this secret?"),
+        [name, id_],
+        _("What is signed with it is refused from then on."),
+        action=f"/setup/channels/{name}/secrets",
+        fields={"id": id_},
+        do="remove",
+        button=_("Take away"),
+        keep=_("Keep it"),
+        back="/setup",
+        things=sum(one.id == id_ for one in secrets_of(visitor.who, name)),
+    )
+    return ask(request, visitor, question, fields)
 
 
 async def make_token(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
@@ -119,7 +156,10 @@ async def _shown(
     request: web.Request, visitor: Visitor, status: int = 200, **made: object
 ) -> web.Response:
     who = visitor.who
-    values: dict[str, Any] = {"token": None, "invitation": None, "wrong": None, **made}
+    values: dict[str, Any] = dict.fromkeys(
+        ("token", "invitation", "wrong", "tried", "secret", "readers")
+    )
+    values |= made
     sessions = (await list_sessions(who)).sessions
     server = await status_of(who)
     if who.admin:
@@ -127,6 +167,7 @@ async def _shown(
             (token, *_uses(token.name, server.subscriptions, sessions))
             for token in (await list_tokens(who)).tokens
         ]
+        values["secrets"] = {c.name: secrets_of(who, c.name) for c in who.channels()}
         values["senders"] = [str(kind) for kind in SenderKind]
         values["noted"] = (await list_audit(who, AuditPage(limit=NOTED))).entries
         values["invitations"] = (await list_invitations(who)).invitations
@@ -141,6 +182,8 @@ async def _shown(
         sessions=sessions,
         this_session=session_id(visitor.session.digest),
         server=server,
+        since=who.parts.uses.since,
+        steps=STEPS,
         scopes=[str(scope) for scope in Scope],
         **values,
     )
@@ -157,6 +200,8 @@ def _uses(
 routes = [
     web.get("/setup", page(setup)),
     web.post("/setup/channels", form(make_channel)),
+    web.post("/setup/channels/{channel}/test", form(try_it)),
+    web.post("/setup/channels/{channel}/secrets", form(change_secrets)),
     web.post("/setup/tokens", form(make_token)),
     web.post("/setup/invitations", form(invite)),
     web.post("/setup/{what:tokens|invitations|sessions}/{name}/end", form(end)),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, Typ
 import msgspec
 
 from relay_server.auth import allows
-from relay_server.canary import Canary
+from relay_server.canary import Canary, OwnPort
 from relay_server.chatwoot.away import HandOffs
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
@@ -28,12 +28,14 @@ from relay_server.delivery.url.forwards import Forwards
 from relay_server.drift import Drifts
 from relay_server.errors import ChannelNotFound, Forbidden, InvalidValue, SubscriptionNotFound
 from relay_server.links import Links
+from relay_server.metrics import Metrics
 from relay_server.pulse import Pulse
 from relay_server.refusals import Refusals
 from relay_server.sealing import Sealer
 from relay_server.settings import ServerSettings, Sources
 from relay_server.store.interface import Store
 from relay_server.store.versions import Versions
+from relay_server.uses import Uses
 from relay_server.values import Channel, Scope, Subscription, Token
 
 if TYPE_CHECKING:
@@ -54,11 +56,12 @@ class Parts(Protocol):
         forwards: None while a command runs alone: a forward begins with the server.
         search: None while a command runs alone, and where it is switched off.
         canary: The same, and where it is switched off.
-        canary: The same.
+        own_port: None while a command runs alone, and before the server listens.
         away: None while a command runs alone: hand-offs begin with the server.
         versions: Whether an answer is still the same.
         making_canary: One at a time, so that a token has no more than one.
         links: That log in to the dashboard.
+        uses: Of tokens and signing secrets, since the start.
     """
 
     store: Store
@@ -76,7 +79,10 @@ class Parts(Protocol):
     away: HandOffs | None
     versions: Versions
     started_at: float
+    own_port: OwnPort | None
     making_canary: asyncio.Lock
+    metrics: Metrics
+    uses: Uses
     links: Links
 
     @property

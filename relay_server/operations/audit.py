@@ -27,7 +27,16 @@ R = TypeVar("R")
 
 # Of what is asked: secrets and payloads.
 HIDDEN = frozenset(
-    {"body_base64", "chatwoot_token", "code", "headers", "hmac_secrets", "nonce", "resign_secret"}
+    {
+        "body_base64",
+        "chatwoot_token",
+        "code",
+        "headers",
+        "hmac_secrets",
+        "nonce",
+        "resign_secret",
+        "secret",
+    }
 )
 MAX_SHOWN_CHARS = 200  # of a text that was asked, in the audit log
 MAX_SHOWN_VALUES = 20  # of a list that was asked, likewise

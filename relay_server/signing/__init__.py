@@ -69,10 +69,11 @@ def request_of(head: RequestHead, body: bytes) -> Request:
     return Request(url, lambda name: values.get(name, b""), body)
 
 
-def verify(scheme: Scheme, secrets: Sequence[bytes], request: Request, now_s: float) -> None:
-    """Raise `Unauthorized` unless any of the secrets signed a request, and not long ago.
+def verify(scheme: Scheme, secrets: Sequence[bytes], request: Request, now_s: float) -> int:
+    """Which of the secrets signed a request, by its place among them, and not long ago.
 
     Raises:
+        Unauthorized: None did.
         InvalidValue: A secret is none of this scheme.
     """
     claim = scheme.read(request)
@@ -80,8 +81,10 @@ def verify(scheme: Scheme, secrets: Sequence[bytes], request: Request, now_s: fl
         raise Unauthorized("the signature's timestamp is no time")
     if scheme.timed and abs(now_s - int(claim.stamp)) > SIGNATURE_TOLERANCE_S:
         raise Unauthorized("the signature's timestamp is too far from now")
-    if not fits(scheme, secrets, claim, request):
+    fitting = [fits(scheme, (secret,), claim, request) for secret in secrets]
+    if True not in fitting:
         raise Unauthorized("the signature fits no secret")
+    return fitting.index(True)
 
 
 def is_time(stamp: bytes) -> bool:

@@ -103,9 +103,11 @@ def _token(request: web.Request) -> Token:
     shown = _bearer(request)
     if not shown:
         raise Unauthorized("no bearer token")
-    token = find_token(request.app[CONTEXT].store.catalog, shown)
+    context = request.app[CONTEXT]
+    token = find_token(context.store.catalog, shown)
     if token is None:
         raise Unauthorized("unknown token")
+    context.uses.tokens[token.name] = context.clock.unix_ms()
     return token
 
 

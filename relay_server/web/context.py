@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
-from relay_server.canary import Canary
+from relay_server.canary import Canary, OwnPort
 from relay_server.chatwoot.away import HandOffs
 from relay_server.clock import Clock
 from relay_server.delivery.hub import Hub
@@ -27,6 +27,7 @@ from relay_server.store.feed import ChannelGone
 from relay_server.store.interface import Store
 from relay_server.store.versions import Versions
 from relay_server.throttle import Throttle
+from relay_server.uses import Uses
 from relay_server.values import Channel
 from relay_server.web.causes import Revoked
 from relay_server.web.limits import Failures, Limit, Rates
@@ -65,9 +66,11 @@ class Context:
     event_requests: int = 0  # those of them that have an event's body
     # One at a time, so that a token has no more than one.
     making_canary: asyncio.Lock = field(default_factory=asyncio.Lock)
+    own_port: OwnPort | None = None  # how it reaches itself, once it listens
     pulse: Pulse = field(init=False)
     refusals: Refusals = field(init=False)
     revoked: Revoked = field(init=False)
+    uses: Uses = field(init=False)
     drifts: Drifts = field(init=False)
     links: Links = field(default_factory=Links)  # that log in to the dashboard
     feeds: Feeds = field(init=False)
@@ -78,6 +81,7 @@ class Context:
         self.refusals = Refusals(self.clock.unix_ms())
         self.drifts = Drifts(self.settings.data_dir, self.store, self.clock)
         self.revoked = Revoked(self.store, self.clock)
+        self.uses = Uses(self.store, self.clock)
         self.feeds = Feeds(self, self.metrics.feeds.set)
         self.versions = Versions(self.store)
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))

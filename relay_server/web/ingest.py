@@ -118,11 +118,13 @@ def admit(
     try:
         if channel is None:
             raise Unauthorized("no such channel")
-        check_sender(channel, catalog, target.shown + head.shown, sender)
+        token = check_sender(channel, catalog, target.shown + head.shown, sender)
     except Unauthorized as exc:
         asked = Asked(method, raw_target, headers, peer, None)
         _note_sender(context, exc.reason, asked, target, channel, head, sender)
         raise refusal(context, exc, sender) from None
+    if token is not None:
+        context.uses.tokens[token.name] = context.clock.unix_ms()
     if not target.replayable:  # nobody who subscribes would ever get it: the sender should know
         raise BadTarget("no target is sent a request of this method, or of such a path")
     request = RequestHead(method, target.request_target, head.headers, sender, scheme)
@@ -353,7 +355,8 @@ def _check_proof(
         return True
     try:
         secrets = [context.sealer.open(secret) for secret in hmac.secrets]
-        verify(scheme_named(hmac.scheme), secrets, _sent(incoming, body), now_ms / 1_000)
+        scheme, sent = scheme_named(hmac.scheme), _sent(incoming, body)
+        which = verify(scheme, secrets, sent, now_ms / 1_000)
     except InvalidValue as exc:
         log.error("signatures cannot be checked", channel=channel.name, error=str(exc))
         raise StoreUnavailable("the signature cannot be checked now") from exc
@@ -362,4 +365,5 @@ def _check_proof(
             raise
         log.warning("signature wrong, let through", channel=channel.name, reason=exc.reason)
         return False
+    context.uses.verified(channel.number, hmac.secrets[which], now_ms)
     return True

@@ -7,7 +7,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.test_pages import send
 from tests.support.browsing import event_ids, lists
-from tests.support.chatwoot import SECRET, fixture, message, signature
+from tests.support.chatwoot import SECRET, fixture, headers, message, signature, webhook
 from tests.support.relay import Relay
 from tests.support.senders import request
 from tests.support.target import BROKEN, Target, always
@@ -318,3 +318,43 @@ async def test_the_setup_says_what_is_wrong_beside_its_form_and_what_a_token_is_
     await expect(page.locator("[data-event-id]")).to_have_count(1)
     await page.goto(f"{relay.url}/setup")
     await expect(page.locator("#changes li").first).to_contain_text("boss event.sample repo")
+
+
+async def test_a_channel_is_tested_and_its_secrets_are_rotated_without_a_script(
+    relay: Relay, browser: Browser, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    await relay.control("PATCH", "channels/chatwoot", {"hmac_secrets": [SECRET]})
+    context = await browser.new_context(java_script_enabled=False)
+    boss = await log_in(relay, context, await relay.make_token("boss", "admin"), "/setup")
+    await boss.get_by_role("button", name="Test it").click()
+    tried = boss.locator("#tried")
+    await expect(tried.get_by_role("heading")).to_contain_text("it came through in")
+    await expect(tried.get_by_label("done")).to_have_count(4)
+    await expect(tried).to_contain_text("its signature is right")
+    await expect(tried.get_by_label("connected")).to_have_count(1)
+    assert await relay.events() == [], "it went where others read"
+    assert target.arrivals == []
+
+    row = boss.locator("#channels tbody tr")
+    await boss.get_by_role("link", name="Channels", exact=True).click()
+    await row.get_by_text("1 signing secret").click()
+    await expect(row).to_contain_text("verified nothing since the start of this server")
+    await expect(row.get_by_role("button", name="Take away…")).to_have_count(0)
+    await row.get_by_role("button", name="Add").click()
+    fresh = await boss.locator("output").inner_text()
+    fields = headers(INCOMING, secret=fresh, authorization=f"Bearer {relay.send_token}")
+    assert (await relay.send(webhook("/webhook", INCOMING, fields))).status == 200
+    await boss.goto(f"{relay.url}/setup")
+    assert fresh not in await boss.content()
+    await row.get_by_text("2 signing secrets").click()
+    await expect(row.locator("li").nth(0)).to_contain_text("verified nothing")
+    await expect(row.locator("li").nth(1)).to_contain_text("verified a webhook at")
+    await row.get_by_role("button", name="Take away…").first.click()
+    await boss.get_by_role("button", name="Take away").click()
+    await row.get_by_text("1 signing secret").click()
+    await expect(row).to_contain_text("verified a webhook at")
+    await context.close()
+    [removed, added] = (await relay.control("GET", "audit?limit=2"))["entries"]
+    assert (added["action"], added["made_by"], added["asked"]) == ("channel.secret_add", "boss", {})
+    assert removed["action"] == "channel.secret_remove"

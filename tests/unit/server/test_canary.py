@@ -15,10 +15,13 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from relay_server import canary
-from relay_server.canary import NAME, Canary
-from relay_server.errors import StoreFull
+from relay_server.canary import NAME, Canary, own_port
+from relay_server.configs import HmacAuth
+from relay_server.errors import InvalidValue, StoreFull
 from relay_server.listening import ops_app
+from relay_server.operations import Caller
 from relay_server.operations.channels import CANARY_LIFETIME_MS, delete_forgotten_canaries
+from relay_server.operations.trial import STEPS, try_channel
 from relay_server.values import Scope
 from relay_server.web.server import BoundedRunner
 from tests.support.certificates import make_certificate
@@ -131,7 +134,7 @@ async def test_it_crosses_a_port_that_speaks_tls(tmp_path: Path) -> None:
     certificate.load_cert_chain(files.cert, files.key)
     async with serve_front(tmp_path, certificate) as served:
         one = made(served)
-        rounds = one.run([("0.0.0.0", served.port)], secure=True, stopping=lambda: False)
+        rounds = one.run(own_port([("0.0.0.0", served.port)], secure=True), stopping=lambda: False)
         running = asyncio.create_task(rounds)
         await until(lambda: one.last)
         running.cancel()
@@ -157,8 +160,8 @@ async def test_how_it_went_is_in_readiness_metrics_status_and_log(
 
     assert (await readiness())["ok"] is None
     with capture_logs() as logs:
-        bound = [("127.0.0.1", served.port)]
-        running = asyncio.create_task(one.run(bound, secure=False, stopping=lambda: False))
+        at = ("127.0.0.1", served.port), None
+        running = asyncio.create_task(one.run(at, stopping=lambda: False))
         await until(lambda: served.metric("relay_canary_ok") == 1)
         served.store.error = StoreFull("the disk is full")
         await until(lambda: served.metric("relay_canaries_total", result="failed") >= 2)
@@ -188,3 +191,24 @@ async def test_a_server_that_is_set_so_sends_them(tmp_path: Path) -> None:
         assert "The canary was delivered in " in output
         await relay.control("DELETE", f"channels/{NAME}")
         assert await relay.backlog() == 0
+
+
+async def test_a_channel_is_tried_by_its_rules_and_nothing_is_left(served: Served) -> None:
+    context, secret = served.context, served.context.sealer.seal(b"secret")
+    await served.configure(hmac=HmacAuth("chatwoot", (secret,)), allow_from=("192.0.2.1/32",))
+    context.own_port = ("127.0.0.1", served.port), None
+    who = Caller(context)
+    before = [*served.store.catalog.channels], [*served.store.catalog.tokens]
+    tried = await try_channel(who, "chatwoot")
+    assert (tried.failure, tried.done, tried.signed) == ("", [*STEPS], True)
+
+    served.store.error = StoreFull("the disk is full")
+    tried = await try_channel(who, "chatwoot")
+    assert (tried.failure, tried.done) == ("it was refused: the disk is full (429)", ["made"])
+    served.store.error = None
+    assert before == ([*served.store.catalog.channels], [*served.store.catalog.tokens])
+    assert await served.bodies() == []
+
+    async with context.making_canary:
+        with pytest.raises(InvalidValue, match="another test"):
+            await try_channel(who, "chatwoot")

@@ -1,0 +1,116 @@
+"""The secrets that a channel's sender signs with: one more, and later one less, to rotate them.
+
+One is called by the beginning of a digest of what is kept of it, which says nothing of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from relay_server.configs import MAX_SECRETS, ChannelConfig, HmacAuth
+from relay_server.errors import InvalidValue
+from relay_server.operations import Caller, ForAdmins
+from relay_server.operations.audit import audited
+from relay_server.settables import check
+from relay_server.signing import scheme_named
+from relay_server.values import Channel
+
+ID_CHARS = 16  # of a digest
+SECRET_BYTES = 32  # of randomness in a secret that is made here
+
+
+class SecretView(msgspec.Struct, frozen=True):
+    """A secret of a channel, which is not shown.
+
+    Attributes:
+        verified_at: When it signed something last that came to this server since its start.
+    """
+
+    id: str
+    verified_at: int | None
+
+
+def secrets_of(who: Caller, name: str) -> list[SecretView]:
+    """Those of a channel, the first to sign with before the others; none where none sign."""
+    channel, uses = who.channel(name), who.parts.uses
+    return [
+        SecretView(_id(sealed), uses.last_verified(channel.number, sealed))
+        for sealed in _sealed(channel)
+    ]
+
+
+class NewSecret(msgspec.Struct, forbid_unknown_fields=True):
+    """A secret to be taken; one is made where none is given."""
+
+    secret: str = ""
+
+
+class MadeSecret(msgspec.Struct, frozen=True):
+    """A secret that a channel takes from now on."""
+
+    channel: str
+    secret: str
+
+
+@ForAdmins
+@audited("channel.secret_add")
+async def add_secret(who: Caller, name: str, new: NewSecret) -> MadeSecret:
+    """Have a channel take one more; it signs with the ones before as long as they are there."""
+    channel = who.channel(name)
+    if channel.config.hmac is None:
+        raise InvalidValue(f"nobody signs what comes to {name!r}: set a first secret on the host")
+    scheme = channel.config.hmac.scheme
+    added = new.secret.strip() or _made(scheme)
+    scheme_named(scheme).key(added.encode())
+    sealed = who.parts.sealer.seal(added.encode())
+    check(HmacAuth, {"secrets": [added, *["kept"] * len(_sealed(channel))]})
+    await who.store.change_channel(channel.name, _taking(lambda kept: (*kept, sealed)))
+    return MadeSecret(channel.name, added)
+
+
+@ForAdmins
+@audited("channel.secret_remove")
+async def remove_secret(who: Caller, name: str, id_: str) -> None:
+    """Have a channel take one of its secrets no more; the only one stays."""
+    channel = who.channel(name)
+    if len(_sealed(channel)) < 2:
+        raise InvalidValue("it is the only secret: without it whoever posts would be let in")
+    await who.store.change_channel(channel.name, _taking(lambda kept: _without(kept, id_)))
+
+
+def _taking(
+    change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]],
+) -> Callable[[ChannelConfig], ChannelConfig]:
+    """Change which secrets there are, whatever else is changed meanwhile."""
+
+    def apply(config: ChannelConfig) -> ChannelConfig:
+        if (hmac := config.hmac) is None:
+            return config
+        left = change(hmac.secrets)[:MAX_SECRETS]
+        return msgspec.structs.replace(config, hmac=msgspec.structs.replace(hmac, secrets=left))
+
+    return apply
+
+
+def _without(kept: tuple[bytes, ...], id_: str) -> tuple[bytes, ...]:
+    """All but one; also where two are taken away at once, one stays."""
+    return tuple(one for one in kept if _id(one) != id_) or kept
+
+
+def _sealed(channel: Channel) -> tuple[bytes, ...]:
+    return channel.config.hmac.secrets if channel.config.hmac else ()
+
+
+def _id(sealed: bytes) -> str:
+    return hashlib.sha256(sealed).hexdigest()[:ID_CHARS]
+
+
+def _made(scheme: str) -> str:
+    if scheme == "standard-webhooks":
+        return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    return secrets.token_urlsafe(SECRET_BYTES)
