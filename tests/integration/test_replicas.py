@@ -14,7 +14,7 @@ from tests.support.chatwoot import message
 from tests.support.needs import lacks
 from tests.support.postgres import Cluster, programs
 from tests.support.processes import ending, free_port
-from tests.support.relay import Relay, running
+from tests.support.relay import Relay, make_reader, running
 from tests.support.senders import post_all, request
 from tests.support.target import Target, open_target
 from tests.support.waiting import until, until_true
@@ -59,7 +59,7 @@ async def bridged(
 ) -> AsyncIterator[tuple[Target, Target]]:
     """Targets of two clients that share a subscription, one at each."""
     first, second = replicas
-    token = await first.make_token("ana", "subscribe")
+    token = await make_reader("ana", first, second)
     async with open_target() as other:
         await first.connect(token, "--share", "--to", target.address)
         client = await second.connect(token, "--share", "--to", other.address)
@@ -87,7 +87,7 @@ async def test_what_comes_to_either_reaches_a_client_in_order(
     replicas: tuple[Relay, Relay], target: Target
 ) -> None:
     first, second = replicas
-    await second.connect(await first.make_token("ana", "subscribe"), "--to", target.address)
+    await second.connect(await make_reader("ana", first, second), "--to", target.address)
 
     for n in range(20):
         relay = replicas[n % 2]
@@ -123,7 +123,7 @@ async def test_the_client_moves_to_the_other_when_its_server_is_killed(
     replicas: tuple[Relay, Relay], target: Target
 ) -> None:
     first, second = replicas
-    token = await first.make_token("ana", "subscribe")
+    token = await make_reader("ana", first, second)
     await first.connect(token, "--to", target.address)
     await first.send(message(first.send_token, 1, 0))
     await target.received(1)
@@ -154,7 +154,7 @@ async def test_a_second_connection_at_the_other_takes_over(
     replicas: tuple[Relay, Relay], target: Target
 ) -> None:
     first, second = replicas
-    token = await first.make_token("ana", "subscribe")
+    token = await make_reader("ana", first, second)
     async with open_target() as later:
         old = await first.connect(token, "--to", target.address)
         await second.connect(token, "--to", later.address)
@@ -168,9 +168,7 @@ async def test_a_token_revoked_at_one_is_refused_by_both(
     replicas: tuple[Relay, Relay], target: Target
 ) -> None:
     first, second = replicas
-    client = await second.connect(
-        await first.make_token("ana", "subscribe"), "--to", target.address
-    )
+    client = await second.connect(await make_reader("ana", first, second), "--to", target.address)
 
     await first.control("DELETE", "tokens/ana")
 
@@ -232,7 +230,7 @@ async def test_those_that_share_come_at_once_to_both(
 ) -> None:
     """Both servers claim it; nobody is sent away for good."""
     first, second = replicas
-    token = await first.make_token("ana", "subscribe")
+    token = await make_reader("ana", first, second)
     async with open_target() as other:
         clients = await asyncio.gather(
             *(
@@ -253,7 +251,7 @@ async def test_servers_that_cannot_reach_each_other_do_not_fight_over_who_shares
 ) -> None:
     """The one that lost it refuses, and says why; once nobody has it, it serves again."""
     first, second = replicas
-    token = await first.make_token("ana", "subscribe")
+    token = await make_reader("ana", first, second)
 
     def epoch() -> int:
         with psycopg.connect(cluster.url(request.node.name[:63])) as connection:

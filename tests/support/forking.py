@@ -128,7 +128,7 @@ def _run(connection: socket.socket, mains: dict[str, object]) -> int:
     raw = b""
     while len(raw) < int.from_bytes(length, "big"):
         raw += connection.recv(65_536)
-    connection.sendall(str(os.getpid()).encode())
+    connection.sendall(str(os.getpid()).encode().ljust(16))  # its status may be right behind it
     name, arguments, environment, folder = json.loads(raw)
     become(environment, folder, streams)
     # Those of this process know what their files were when it began.

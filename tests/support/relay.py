@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,11 @@ class Relay:
         body = {"name": name, "scopes": [scope], "channels": list(channels) or None}
         return str((await self.control("POST", "tokens", body))["token"])
 
+    async def knows_token(self, name: str) -> bool:
+        """Whether it has heard of one, which another server of its store may have made."""
+        found = (await self.control("GET", "tokens"))["tokens"]
+        return name in [one["name"] for one in found]
+
     async def events(self, channel: str = "chatwoot") -> list[Json]:
         """All events of a channel, the newest first."""
         found: list[Json] = []
@@ -242,3 +248,11 @@ async def open_relay(folder: Path, **settings: str) -> AsyncIterator[Relay]:
     folder.mkdir(parents=True, exist_ok=True)
     async with running(Relay(folder, **settings)) as relay:
         yield relay
+
+
+async def make_reader(name: str, first: Relay, *others: Relay) -> str:
+    """A token that may subscribe, which the first server of a store makes and all know."""
+    token = await first.make_token(name, "subscribe")
+    for relay in others:
+        await until_true(partial(relay.knows_token, name))
+    return token

@@ -14,7 +14,7 @@ from tests.faults.postgres.conftest import DATABASE, open_replicas
 from tests.faults.postgres.test_database_away import drained
 from tests.support.chatwoot import message
 from tests.support.postgres import Cluster
-from tests.support.relay import Relay
+from tests.support.relay import Relay, make_reader
 from tests.support.target import Target, open_target
 from tests.support.waiting import until_true
 
@@ -65,11 +65,9 @@ async def test_readers_claim_anew_and_the_old_primary_is_left_alone(
         open_target() as later,
     ):
         first, second = replicas
-        token = await first.make_token("ana", "subscribe")
+        token = await make_reader("ana", first, second)
         ana = await first.connect(token, "--to", target.address)
-        bia = await second.connect(
-            await first.make_token("bia", "subscribe"), "--to", others.address
-        )
+        bia = await second.connect(await make_reader("bia", first, second), "--to", others.address)
         await send_to_both(replicas, 0, 4)
         await target.received(4)
         await others.received(4)
