@@ -10,13 +10,14 @@ from msgspec.structs import replace
 
 from relay_server.bodies.scripts import Language
 from relay_server.bodies.talk import ANSWERING, NEW_MESSAGE
-from relay_server.bodies.tree import Node
+from relay_server.bodies.tree import MASK, Node
 from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.timeline import time_line, what_follows
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
 from relay_server.filters.facts import Direction
+from relay_server.filters.secrets import masked_text
 from relay_server.operations.bodies import (
     ComparePage,
     Tree,
@@ -241,11 +242,14 @@ def branches(nodes: Sequence[Node], open_depth: int = OPEN_DEPTH) -> list[Branch
 
 
 def raw_page(content: bytes, at: int) -> RawPage:
-    """64 KiB of a body as text; of what is none 4 KiB as a hex dump. A text ends at a character."""
+    """64 KiB of a body as text, its secrets masked; of what is none 4 KiB as a hex dump.
+
+    A text ends at a character.
+    """
     length = SHOWN_RAW
     start, end = _at_character(content, at), _at_character(content, at + length)
     try:
-        text = content[start:end].decode()
+        text = masked_text(content[start:end].decode(), MASK)
     except UnicodeDecodeError:
         length, start, end = HEX_SHOWN, at, min(at + HEX_SHOWN, len(content))
         rows = range(start, end, 16)
