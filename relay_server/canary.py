@@ -258,7 +258,7 @@ class _Loopback:
     """
 
     token = ""  # nobody's: revoking one sends it nowhere
-    host = ""
+    host = version = ""
     credit = 1
 
     def __init__(self) -> None:

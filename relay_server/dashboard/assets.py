@@ -27,6 +27,7 @@ MODULES = (
     "dom",
     "time",
     "copy",
+    "kept",
     "press",
     "feed",
     "menus",

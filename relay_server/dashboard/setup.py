@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
 from relay_protocol.errors import RelayError
 from relay_server.configs import SenderKind
-from relay_server.dashboard.rendering import render
+from relay_server.dashboard.rendering import render, span
 from relay_server.dashboard.sure import Question, ask
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
+from relay_server.operations import Caller
 from relay_server.operations.audit import AuditPage, list_audit
 from relay_server.operations.channels import (
     ChannelFields,
     NewToken,
+    TokenView,
     create_channel,
     create_token,
     list_channels,
     list_tokens,
     revoke_token,
 )
+from relay_server.operations.clients import Client, clients_of
 from relay_server.operations.forwards import list_forwards
 from relay_server.operations.invitations import (
     NewInvitation,
@@ -33,12 +35,12 @@ from relay_server.operations.invitations import (
 )
 from relay_server.operations.proofs import NewSecret, add_secret, remove_secret, secrets_of
 from relay_server.operations.server import status as status_of
-from relay_server.operations.sessions import SessionView, end_session, list_sessions, session_id
-from relay_server.operations.subscriptions import SubscriptionView, subscriptions_of
+from relay_server.operations.sessions import end_session, list_sessions, session_id
+from relay_server.operations.subscriptions import subscriptions_of
 from relay_server.operations.trial import STEPS, try_channel
 from relay_server.values import Scope
 from relay_terminal.retold import told
-from relay_terminal.words import _
+from relay_terminal.words import _, plural
 
 NOTED = 8  # of the newest entries of the audit log, on the page
 
@@ -55,6 +57,21 @@ class Wrong(NamedTuple):
     what: str
     text: str
     fields: Fields
+
+
+class TokenLine(NamedTuple):
+    """A token, and what ends with it.
+
+    Attributes:
+        connected: Clients of this server that came with it.
+        browsers: How many are logged in with it.
+        used_at: When it was shown last, since the start; None for not since.
+    """
+
+    of: TokenView
+    connected: list[Client]
+    browsers: int
+    used_at: int | None
 
 
 async def setup(request: web.Request, visitor: Visitor) -> web.Response:
@@ -131,17 +148,62 @@ async def invite(request: web.Request, visitor: Visitor, fields: Fields) -> web.
     return await _shown(request, visitor, invitation=made)
 
 
-async def end(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
-    """`POST /setup/{what}/{name}/end`: revoke a token or an invitation, or log a browser out."""
-    name = request.match_info["name"]
+async def end(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
+    """`POST /setup/{what}/{name}/end`: revoke a token or an invitation, or log a browser out.
+
+    A token once it was said what its end cuts.
+    """
+    who, name = visitor.who, request.match_info["name"]
     match request.match_info["what"]:
+        case "tokens" if "sure" not in fields:
+            return await _ask_revoke(request, visitor, name, fields)
         case "tokens":
-            await revoke_token(visitor.who, name)
+            await revoke_token(who, name)
         case "invitations":
-            await revoke_invitation(visitor.who, name)
+            await revoke_invitation(who, name)
         case _:
-            await end_session(visitor.who, name)
+            await end_session(who, name)
     return see("/setup")
+
+
+async def _ask_revoke(
+    request: web.Request, visitor: Visitor, name: str, fields: Fields
+) -> web.Response:
+    found = [line for line in await _tokens(visitor.who) if line.of.name == name]
+    cut = [
+        _("{name} is connected with it, and reads {channel}").format(
+            name=f"{client.subscription}@{client.host}", channel=client.channel
+        )
+        for line in found
+        for client in line.connected
+    ]
+    cut += [
+        plural(
+            "{number} browser is logged in with it",
+            "{number} browsers are logged in with it",
+            line.browsers,
+        )
+        for line in found
+        if line.browsers
+    ]
+    cut += [
+        _("it was used last {time} ago").format(time=span(visitor.who.now() - line.used_at))
+        for line in found
+        if line.used_at is not None and not line.connected
+    ]
+    question = Question(
+        _("Revoke the token {name}?").format(name=name),
+        cut or [_("Nobody used it since the start of this server.")],
+        _("What uses it is cut within a second, and what is sent with it is refused."),
+        action=f"/setup/tokens/{quote(name)}/end",
+        fields={},
+        do="revoke",
+        button=_("Revoke"),
+        keep=_("Keep it"),
+        back="/setup",
+        things=len(found),
+    )
+    return ask(request, visitor, question, fields)
 
 
 async def _wrong(
@@ -163,10 +225,7 @@ async def _shown(
     sessions = (await list_sessions(who)).sessions
     server = await status_of(who)
     if who.admin:
-        values["tokens"] = [
-            (token, *_uses(token.name, server.subscriptions, sessions))
-            for token in (await list_tokens(who)).tokens
-        ]
+        values["tokens"] = await _tokens(who)
         values["secrets"] = {c.name: secrets_of(who, c.name) for c in who.channels()}
         values["senders"] = [str(kind) for kind in SenderKind]
         values["noted"] = (await list_audit(who, AuditPage(limit=NOTED))).entries
@@ -189,12 +248,16 @@ async def _shown(
     )
 
 
-def _uses(
-    name: str, subscriptions: Iterable[SubscriptionView], sessions: Iterable[SessionView]
-) -> tuple[list[SubscriptionView], int]:
-    """What ends with a token: who reads under its name now, and how many browsers have it."""
-    reading = [one for one in subscriptions if one.name == name and one.connected]
-    return reading, sum(session.token == name for session in sessions)
+async def _tokens(who: Caller) -> list[TokenLine]:
+    sessions, clients = (await list_sessions(who)).sessions, clients_of(who)
+    lines = []
+    for token in (await list_tokens(who)).tokens:
+        used = [session.used_at for session in sessions if session.token == token.name]
+        shown_at = who.parts.uses.tokens.get(token.name)
+        times = used if shown_at is None else [*used, shown_at]
+        connected = [client for client in clients if client.token == token.name]
+        lines.append(TokenLine(token, connected, len(used), max(times, default=None)))
+    return lines
 
 
 routes = [

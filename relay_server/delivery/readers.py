@@ -23,6 +23,7 @@ class Peer(Sink, Protocol):
 
     token: str
     host: str
+    version: str
 
     def tick(self, now: float) -> None:
         """Look at the clock."""

@@ -120,7 +120,7 @@ class Connection:
         authorization: str | None = None,
     ) -> None:
         self.token = token.name
-        self.host = ""
+        self.host = self.version = ""
         self._context = context
         self._transport = transport
         self._writer = writer  # only to wait until the transport takes more
@@ -255,6 +255,7 @@ class Connection:
 
     async def _join(self, hello: Hello, frame: bytes) -> None:
         self.host = hello.host[:MAX_HOST_CHARS]
+        self.version = hello.version[:MAX_VERSION_CHARS]
         try:
             asked = [self._check(wanted) for wanted in hello.subscriptions]
             if await self._bridge(frame, asked):
@@ -281,7 +282,7 @@ class Connection:
             self._context.hub.start(reader, self)
         self._joined_at = self._context.clock.monotonic()
         log.info("client joined", token=self.token, host=self.host, reads=self._reads())
-        self._say_version(hello.version[:MAX_VERSION_CHARS])
+        self._say_version()
 
     def _reads(self) -> str:
         """What it reads, for people: `chatwoot/developer`."""
@@ -312,8 +313,9 @@ class Connection:
         self._perform(self._session.close(end.code, end.reason))
         return True
 
-    def _say_version(self, version: str) -> None:
+    def _say_version(self) -> None:
         """The log tells of a client that knows less, or more: what both know works."""
+        version = self.version
         if version.split(".")[:2] == VERSION.split(".")[:2]:
             return
         kind, now = ("version", self.token, version), self._context.clock.monotonic()

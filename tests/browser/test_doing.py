@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Dialog, Page, expect
 
 from tests.browser.test_pages import send
 from tests.support.browsing import event_ids, lists
@@ -11,6 +11,7 @@ from tests.support.chatwoot import SECRET, fixture, headers, message, signature,
 from tests.support.relay import Relay
 from tests.support.senders import request
 from tests.support.target import BROKEN, Target, always
+from tests.support.waiting import until
 
 INCOMING = fixture("message_created_incoming")
 
@@ -210,6 +211,19 @@ async def test_a_token_and_an_invitation_are_shown_once_and_revoked(
     await tokens.get_by_role("button", name="Make token").click()
     secret = await page.locator("output").inner_text()
     assert secret.startswith("rly_")
+
+    warned: list[str] = []
+
+    async def stay(dialog: Dialog) -> None:
+        warned.append(dialog.type)
+        await dialog.dismiss()
+
+    page.on("dialog", stay)
+    await page.get_by_role("heading", name="Token bia").click()  # who did nothing is not asked
+    await page.get_by_role("link", name="Overview").click(no_wait_after=True)
+    await until(lambda: warned)
+    assert (warned, page.url) == (["beforeunload"], f"{relay.url}/setup/tokens")
+    await page.get_by_role("button", name="I have kept it").click()
     await page.goto(f"{relay.url}/setup")
     assert secret not in await page.content()
 
@@ -217,8 +231,14 @@ async def test_a_token_and_an_invitation_are_shown_once_and_revoked(
     await invitations.get_by_label("Name").fill("caio")
     await invitations.get_by_role("button", name="Invite").click()
     await expect(page.locator("output")).to_contain_text("relay-client login http")
-    await page.get_by_role("row", name="bia").get_by_role("button", name="Revoke").click()
+    await page.get_by_role("button", name="I have kept it").click()
+    await page.get_by_role("row", name="bia").get_by_role("button", name="Revoke…").click()
+    await expect(page.locator("main")).to_contain_text("Nobody used it since the start")
+    await page.get_by_role("link", name="Keep it").click()
+    await page.get_by_role("row", name="bia").get_by_role("button", name="Revoke…").click()
+    await page.get_by_role("button", name="Revoke", exact=True).click()
     await expect(page.get_by_role("row", name="bia")).to_have_count(0)
+    assert warned == ["beforeunload"]
 
 
 async def test_who_is_no_administrator_sees_no_tokens(relay: Relay, page: Page) -> None:
@@ -299,7 +319,16 @@ async def test_the_setup_says_what_is_wrong_beside_its_form_and_what_a_token_is_
     page = await log_in(relay, context, await relay.make_token("boss", "admin"), "/setup")
     ana = page.get_by_role("row", name="ana")
     await expect(ana).to_contain_text("receive from chatwoot")
-    await expect(ana).to_contain_text("receives from chatwoot at ")
+    await expect(ana).to_contain_text("nowreceives from chatwoot at ")
+    sender = page.get_by_role("row", name="send to")
+    await expect(sender.locator("time")).to_have_count(1)  # made, and never used
+    await send(relay, INCOMING)
+    await page.reload()
+    await expect(sender.locator("[data-label='Last used'] time")).to_have_count(1)
+    await ana.get_by_role("button", name="Revoke…").click()
+    cut = page.get_by_text("ana@")
+    await expect(cut).to_contain_text("is connected with it, and reads chatwoot")
+    await page.get_by_role("link", name="Keep it").click()
 
     tokens = page.locator("form[action='/setup/tokens']")
     await tokens.get_by_label("Name").fill("ana")

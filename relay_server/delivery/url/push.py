@@ -138,6 +138,7 @@ class Push:
     ) -> None:
         target = _target(config, open_sealed)
         self.token = ""  # nobody's: revoking one closes no forward
+        self.version = ""
         self.host = target.authority
         self.why_waiting = ""
         self.tried = False

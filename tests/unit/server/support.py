@@ -129,6 +129,7 @@ class FakePeer:
 
     token: str = "ana"
     host: str = "laptop"
+    version: str = "1.2.3"
     window: int = 32
     got: list[Delivery] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
