@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import compress
 from urllib.parse import urlencode
 
 import msgspec
@@ -181,8 +182,10 @@ async def show_conversation(who: Caller, channel: str, key: str, page: TalkPage)
     # A target's clock may say that it was tried before it came.
     moments = {*came, *(at for at in tried if at >= came[0])}
     if page.as_of:
-        heard = [one for one in heard if one.line.received_at <= page.as_of]
-        states = [deliveries_then(state, page.as_of) for state in states[: len(heard)]]
+        # Not the first of them: a server's clock may be set back, and another's be behind.
+        had_come = [at <= page.as_of for at in came]
+        heard = list(compress(heard, had_come))
+        states = [deliveries_then(state, page.as_of) for state in compress(states, had_come)]
     lines = lines_of(heard)
     return Talk(
         channel=of.name,

@@ -167,6 +167,19 @@ async def test_a_conversation_as_it_stood_at_a_moment(subscribed: Served, ana: A
     assert (await ana.ok("GET", "conversations/chatwoot/318?as_of=1"))["lines"] == []
 
 
+async def test_what_came_by_a_clock_that_was_set_back_has_its_own_deliveries(
+    subscribed: Served, ana: Asking
+) -> None:
+    for minutes in (1, 0):
+        body, at = fixture(CUSTOMER), START_MS + 60_000 * minutes
+        await append(subscribed, body=body, key="2/318", kind="message_created", received_at=at)
+    await settle(subscribed, 1, MarkState.DELIVERED, Response(200))
+
+    then = await ana.ok("GET", f"conversations/chatwoot/318?as_of={START_MS + 30_000}")
+
+    assert [(line["sequence"], line["attempts"]) for line in then["lines"]] == [(2, [])]
+
+
 async def test_there_is_no_such_conversation(served: Served, ana: Asking) -> None:
     await told(served, CUSTOMER)
     missing = await ana.refused("GET", "conversations/chatwoot/319")
