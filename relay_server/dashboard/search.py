@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from aiohttp import web
 
@@ -13,10 +14,7 @@ from relay_server.dashboard.visit import Visitor, page, see
 from relay_server.filters.language import TEXT, Filter, Value, parse
 from relay_server.operations.listing import CountQuery, count_events, time_at
 
-# A conversation's address in a Chatwoot, as its address bar has it.
-CHATWOOT = re.compile(
-    r"https?://\S+/accounts/(\d{1,18})/(?:\S+/)?conversations/(\d{1,18})(?:\D\S*)?"
-)
+NUMBER = re.compile("[0-9]{1,18}")  # of an account or conversation of Chatwoot's
 
 
 async def search(request: web.Request, visitor: Visitor) -> web.Response:
@@ -30,8 +28,8 @@ async def search(request: web.Request, visitor: Visitor) -> web.Response:
     name = next((n for n in names if any(n == c.name for c in mine)), "")
     if not name:
         return see("/")
-    if talk := CHATWOOT.fullmatch(q):
-        return see(talk_path(name, f"{talk[1]}/{talk[2]}"))
+    if key := key_in(q):
+        return see(talk_path(name, key))
     found, problem, query = await found_of(request, who, name)
     is_first = found is not None and not (query.before or query.after)
     return render(
@@ -47,6 +45,16 @@ async def search(request: web.Request, visitor: Visitor) -> web.Response:
         problem=problem,
         q=query.q,
     )
+
+
+def key_in(address: str) -> str:
+    """The key of the conversation that an address of a Chatwoot's is of; empty for no such."""
+    if not address.startswith(("http://", "https://")) or address.split() != [address]:
+        return ""
+    steps = pairwise(re.split("[/?#]", address))
+    numbers = {name: after for name, after in steps if NUMBER.fullmatch(after)}
+    account, talk = numbers.get("accounts"), numbers.get("conversations")
+    return f"{account}/{talk}" if account and talk else ""
 
 
 def words_of(asked: Filter) -> Sequence[Value]:
