@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -67,7 +68,7 @@ class RawPage(NamedTuple):
 
 
 async def show(request: web.Request, visitor: Visitor) -> web.Response:
-    """`GET /events/{id}`: one event, its deliveries and its body."""
+    """`GET /events/{id}`: one event, its deliveries and its body; `…/show`: the same, masked."""
     return await _page(request, visitor, {})
 
 
@@ -78,16 +79,12 @@ async def reveal(request: web.Request, visitor: Visitor, fields: Fields) -> web.
     return await _page(request, visitor, {path: value})
 
 
-async def revealed(request: web.Request, _visitor: Visitor) -> web.Response:
-    """`GET /events/{id}/show`: back to the event, in which it is masked again."""
-    return see(f"/events/{request.match_info['id']}")
-
-
 async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str]) -> web.Response:
     who, asked = visitor.who, request.query
     found, view = await show_event(who, request.match_info["id"]), asked.get("view", "")
     is_asked = view == "tree" or found.size <= MAX_UNASKED_BYTES
     page_of = TreePage(first=number(asked.get("first", "")))
+    levels = number(asked.get("open", "")) or OPEN_DEPTH
     tree = await show_tree(who, found.id, page_of) if is_asked else Tree()
     shows_raw = found.kept and (view == "raw" or bool(tree.problem))
     raw = await readable_body(who, found.id) if shows_raw else None
@@ -109,7 +106,8 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
         view=view if view in VIEWS else "tree",
         is_asked=is_asked,
         tree=tree,
-        branches=branches(tree.nodes, number(asked.get("open", "")) or OPEN_DEPTH),
+        branches=branches(tree.nodes, levels),
+        of_tree=urlencode({"view": "tree", "first": page_of.first, "open": levels}),
         raw=raw_page(raw.body, number(asked.get("at", ""))) if raw else None,
         readers=readers,
         beside=beside,
@@ -259,10 +257,12 @@ def raw_page(content: bytes, at: int) -> RawPage:
 
 
 def _at_character(content: bytes, at: int) -> int:
-    """The beginning of a character in UTF-8 at or behind a byte."""
-    while at < len(content) and content[at] & 0xC0 == 0x80:
-        at += 1
-    return min(at, len(content))
+    """Where the character begins that a byte of a text in UTF-8 is of."""
+    at = min(at, len(content))
+    for _behind in range(3):  # the first of four bytes at most; of what is no text many may go on
+        if 0 < at < len(content) and content[at] & 0xC0 == 0x80:
+            at -= 1
+    return at
 
 
 def _hex(row: bytes, at: int) -> str:
@@ -274,7 +274,7 @@ routes = [
     web.get("/events/{id}", page(show)),
     web.get("/events/{id}/{which:older|newer}", page(neighbour)),
     web.get("/events/{id}/body", page(body)),
-    web.get("/events/{id}/show", page(revealed)),
+    web.get("/events/{id}/show", page(show)),
     web.post("/events/{id}/show", form(reveal)),
     web.get("/events/{id}/as/{language}", page(as_script)),
     web.post("/events/{id}/replay", form(replay)),

@@ -108,5 +108,23 @@ async def test_an_administrator_is_shown_one_secret_and_that_is_noted(
     shown = [(one["made_by"], one["what"]) for one in noted if one["action"] == "secrets.show"]
     assert shown == [("boss", f"{event}//password"), ("boss", f"{event}//api_key")]
     await page.goto(page.url)  # which is that of the form: it is masked again
-    await page.wait_for_url(f"{relay.url}/events/{event}")
     assert "t0p" not in await page.content()
+
+
+async def test_a_page_that_shows_a_secret_lives_on_and_leads_on(
+    relay: Relay, context: BrowserContext, target: Target, token: str
+) -> None:
+    items = [{"n": n} for n in range(1_500)]
+    body = json.dumps({"text": "x" * 300_000, "items": items, "api_key": "s3cret"}).encode()
+    event = await send(relay, body)
+    boss = await relay.make_token("boss", "admin")
+    page = await log_in(relay, context, boss, f"/events/{event}")
+    await page.get_by_role("button", name="Show the tree").click()
+    await page.get_by_role("link", name="Load 2,000 more").click()
+    await page.get_by_role("button", name="Show", exact=True).click()
+    await expect(page.locator(".tree")).to_contain_text("s3cret")
+    await becomes_live(page)
+    await relay.connect(token, "--to", target.address, "--since", "beginning")
+    await expect(page.locator("#answers")).to_contain_text("delivered")
+    await page.get_by_role("link", name="Raw").click()
+    await expect(page.locator("pre.raw")).to_contain_text("xxxx")

@@ -7,7 +7,7 @@ import { _, all, one } from "./dom.js";
  * is beside that. On narrow windows links are links.
  */
 export const WIDE = matchMedia("(min-width: 1200px)");
-const OPENED_HERE = /\/events\/[^/]+(?:\/(?:older|newer))?$/;
+const OPENED_HERE = /\/events\/[^/]+(?:\/(?:older|newer|show))?$/;
 const SETTLE_MS = 120; // a row that is only passed is not loaded
 
 export class Pane {

@@ -33,6 +33,13 @@ def test_what_is_no_text_is_dumped_in_parts() -> None:
     assert len(first.text.splitlines() + last.text.splitlines()) == 5_120 // 16
 
 
+@pytest.mark.parametrize("number", [1, 2, 5, 3 * SHOWN_RAW])
+def test_what_only_goes_on_with_characters_is_no_text(number: int) -> None:
+    page = raw_page(b"\x80" * number, 0)
+    assert page.text.startswith("000000  80")
+    assert page.next == (HEX_SHOWN if number > HEX_SHOWN else None)
+
+
 def test_behind_the_end_there_is_nothing() -> None:
     assert raw_page(b"abc", 1_000).text == ""
 
