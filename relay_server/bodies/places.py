@@ -20,6 +20,8 @@ QUICK = {
     "inbox": ("/inbox/name", "/inbox_id"),
     "status": ("/conversation/status", "/status"),
 }
+LONG = "content"  # has a field of many lines; those of others hold one
+MAX_QUICK_TEXT_CHARS = 65_536  # of a body with fields of its own for values; a larger one has none
 LARGEST_QUICK_CHARS = 20_000  # of a value that has a field of its own; a larger one has none
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -73,12 +75,14 @@ def put(text: str, path: str, value: str) -> str:
 
 def quick_fields(text: str) -> list[Quick]:
     """The values of a Chatwoot webhook that have fields of their own."""
-    found = []
+    found = list[Quick]()
+    if len(text) > MAX_QUICK_TEXT_CHARS:
+        return found
     for name, paths in QUICK.items():
         for path in paths:
             place = place_of(text, path)
             value = None if place is None else _read(text[place.start : place.end])
-            if value is not None:
+            if value is not None and (name == LONG or not {"\r", "\n"} & set(value)):
                 found.append(Quick(name, path, value))
                 break
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import uuid
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ async def send_edited(request: web.Request, visitor: Visitor, fields: Fields) ->
     With `do=apply` nothing is sent: the quick fields are written into the body, which is shown.
     """
     who, was = visitor.who, await show_event(visitor.who, request.match_info["id"])
-    draft = _draft(fields)
+    draft = await asyncio.to_thread(_draft, fields)
     if fields.get("do") == "apply":
         return await _shown(request, visitor, was, draft)
     try:
@@ -127,7 +128,7 @@ async def _shown(
         visitor=visitor,
         event=event,
         draft=draft,
-        quick=quick_fields(draft.body),
+        quick=await asyncio.to_thread(quick_fields, draft.body),
         error=" ".join(filter(None, told(error))) if error else "",
         readers=await readers_of(visitor.who, event.channel),
         tries=await _tries(visitor, event),

@@ -70,6 +70,31 @@ async def test_quick_fields_work_without_javascript(
     assert "Loja" in await body.input_value()
 
 
+async def test_a_field_of_one_line_leaves_what_it_cannot_hold(
+    relay: Relay, page: Page, plain: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    came = INCOMING.replace("João Gonçalves".encode(), "João\\nGonçalves".encode())
+    event = await send(relay, came)
+    for one in (page, plain):
+        await one.goto(f"{relay.url}/events/{event}/edit")
+        await one.get_by_role("button", name="Send").click()
+        await expect(one.get_by_text("It is sent, to this subscription alone.")).to_be_visible()
+    await target.received(3)
+    assert [one.body for one in target.arrivals] == [came] * 3
+
+
+async def test_enter_in_a_field_sends(relay: Relay, page: Page, target: Target, token: str) -> None:
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, DIGITS.encode())
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    await page.get_by_label("sender name").fill("Bia")
+    await page.get_by_label("sender name").press("Enter")
+    await expect(page.locator("[data-answer]")).to_contain_text("delivered · 200")
+    await target.received(2)
+    assert target.arrivals[-1].body.decode() == DIGITS.replace("Ana", "Bia")
+
+
 async def test_a_mistake_has_a_line_and_a_column_and_lines_have_numbers(
     relay: Relay, page: Page
 ) -> None:

@@ -59,8 +59,7 @@ const chips = (element, texts) => element.replaceChildren(...texts.map((text) =>
 /** Fields of what people change most: each writes into the body what it says, and shows what is there. @param {HTMLElement} form @param {HTMLElement} body */
 const quickFields = (form, body) => {
   const fields = all("[data-quick]", form);
-  const apply = one("[data-apply]", form);
-  if (apply) apply.hidden = true;
+  one("[data-apply]", form)?.remove(); // or it is what Enter presses
   for (const field of fields) {
     field.addEventListener("input", () => {
       const place = readJson(body.value).places.get(field.dataset.quick);

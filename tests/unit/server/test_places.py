@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server.bodies.places import Quick, place_of, put, quick_fields
+from relay_server.bodies.places import (
+    MAX_QUICK_TEXT_CHARS,
+    Quick,
+    place_of,
+    put,
+    quick_fields,
+)
 from relay_server.bodies.tree import step
 from tests.support.chatwoot import fixture
 
@@ -66,6 +72,18 @@ def test_a_message_has_fields_for_what_people_change_most() -> None:
     assert found[2] == Quick("inbox", "/inbox/name", "Site Pão Quente")
     changed = quick_fields(fixture("conversation_updated").decode())
     assert [one.path for one in changed] == ["/meta/sender/name", "/inbox_id", "/status"]
+
+
+def test_a_field_of_one_line_holds_no_value_of_two() -> None:
+    text = json.dumps({"content": "a\nb", "sender": {"name": "João\nSilva"}, "status": "a\rb"})
+    assert [one.path for one in quick_fields(text)] == ["/content"]
+
+
+def test_a_large_body_has_no_fields() -> None:
+    text = json.dumps({"content": "a", "x": ""})
+    room = MAX_QUICK_TEXT_CHARS - len(text)
+    assert len(quick_fields(text.replace('""', f'"{"y" * room}"'))) == 1
+    assert quick_fields(text.replace('""', f'"{"y" * (room + 1)}"')) == []
 
 
 def test_half_a_character_is_a_mark() -> None:
