@@ -16,6 +16,7 @@ from relay_server.errors import Unauthorized
 from relay_server.signing.scheme import Claim, Request, Scheme, needed
 
 MAX_FORM_FIELDS = 1_000  # of a form that Twilio signed; more: 401
+BODY_DIGEST = "bodySHA256"  # of the query
 FORM = b"application/x-www-form-urlencoded"
 # Names the algorithm, where a webhook rule of the account says which; else it is HMAC-SHA1.
 SETTINGS = b"x-twilio-webhooks-signature-settings"
@@ -32,9 +33,9 @@ class Twilio(Scheme):
         given = needed(request, self.header)
         if request.body and not _is_form(request):
             query = dict(_fields(request.url.partition("?")[2]))
-            if "bodySHA256" not in query:
+            if BODY_DIGEST not in query:
                 raise Unauthorized("no bodySHA256 in the URL, so the body is not signed")
-            if query["bodySHA256"] != hashlib.sha256(request.body).hexdigest():  # no secret
+            if query[BODY_DIGEST] != hashlib.sha256(request.body).hexdigest():  # no secret
                 raise Unauthorized("bodySHA256 is another body's")
         return Claim((given,))
 
