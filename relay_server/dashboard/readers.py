@@ -13,6 +13,7 @@ from relay_server.dashboard.rendering import render
 from relay_server.dashboard.sure import Question, ask
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
+from relay_server.operations.clients import Client, Pace, clients_of, paces_of
 from relay_server.operations.dead import DeadGroup, DeadPage, group_dead
 from relay_server.operations.refused import RefusedFields, list_refused
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
@@ -44,22 +45,30 @@ class Line(NamedTuple):
     Attributes:
         reasons: Why deliveries of it are dead; why most are first.
         may_replay: The visitor may have events delivered to it once more.
+        clients: That read it: the machine of each, and its version.
+        pace: How fast it goes, where something waits and is delivered.
     """
 
     of: SubscriptionView
     reasons: list[DeadGroup]
     may_replay: bool
+    clients: str
+    pace: Pace | None
 
 
 async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /subscriptions`."""
     who, found = visitor.who, (await status(visitor.who)).subscriptions
     dead = (await group_dead(who, DeadPage())).groups if any(one.dead for one in found) else []
+    clients = clients_of(who)
+    paces = paces_of(who, {(one.channel, one.name): one.backlog for one in found})
     lines = [
         Line(
             one,
             [g for g in dead if (g.channel, g.subscription) == (one.channel, one.name)],
             who.admin or not one.forward,
+            ", ".join(_machine(client) for client in clients if _reads(client, one)),
+            paces.get((one.channel, one.name)),
         )
         for one in sorted(found, key=lambda one: (one.channel, one.name != who.name, one.name))
     ]
@@ -73,6 +82,14 @@ async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
         spans={span: _(said) for span, (said, _ms) in SPANS.items()},
         replays=await replays_lately(who),
     )
+
+
+def _reads(client: Client, one: SubscriptionView) -> bool:
+    return (client.channel, client.subscription) == (one.channel, one.name)
+
+
+def _machine(client: Client) -> str:
+    return f"{client.host} ({client.version})" if client.version else client.host
 
 
 async def change(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:

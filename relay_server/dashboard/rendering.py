@@ -100,6 +100,7 @@ def templates() -> Environment:
         "span": span,
         "lasting": lasting,
         "size": size,
+        "rate": rate,
         "shown": shown,
         "browser": browser,
         "retold": retold,
@@ -161,6 +162,13 @@ def lasting(ms: int) -> str:
     if ms < 1_000:
         return f"{max(ms, 0)} ms"
     return f"{ms / 1_000:.1f} s" if ms < 60_000 else span(ms)
+
+
+def rate(per_s: float) -> str:
+    """How many a second: `0.3`, `12`."""
+    if per_s < 0.1:
+        return "< 0.1"
+    return f"{per_s:.1f}" if per_s < 10 else f"{per_s:.0f}"
 
 
 def size(number: int) -> str:

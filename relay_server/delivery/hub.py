@@ -31,6 +31,7 @@ from relay_server.clock import Clock, until_next
 from relay_server.delivery.absence import Absences
 from relay_server.delivery.expiry import Expirer
 from relay_server.delivery.joining import Joining, Joins, Taken
+from relay_server.delivery.pace import Speed
 from relay_server.delivery.pausing import Pauses
 from relay_server.delivery.promotion import REASON, Promotions, Stopped
 from relay_server.delivery.queue import Ended
@@ -430,7 +431,8 @@ class Hub:
         gate = functools.partial(self.gate, subscription.number)
         parts = self._clock, self._metrics, on_gone, self._tracing, self.on_ended, self.open_sealed
         reader = Reader(self._store, channel, subscription, claim, *parts, gate)
-        self.readers.add(Served(reader, [peer], shared=share, forwards=forwards))
+        speed = Speed(self._clock.monotonic(), reader.newest)
+        self.readers.add(Served(reader, [peer], speed, shared=share, forwards=forwards))
         self.taken.forget(subscription.number)
         if joining.claimed is not None:  # another hub was faster, and this one is told no more
             self._give_up(joining.claimed)

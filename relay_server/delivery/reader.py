@@ -84,6 +84,7 @@ class Reader:
     Attributes:
         alive_at: When a target took something last, came or went, or had something that may still
             end well: none has failed since; monotonic seconds.
+        delivered: How many deliveries, but for replays.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Reader:
         gate: Gate | None = None,
     ) -> None:
         self.alive_at = clock.monotonic()
+        self.delivered = 0
         self._failing = False  # the last attempt ended otherwise than well, or without a result
         self._gate = gate
         self.channel = channel
@@ -371,6 +373,11 @@ class Reader:
                 self._on_gone(str(exc))
 
     @property
+    def newest(self) -> int:
+        """Sequence of its channel's newest event."""
+        return self._store.newest(self.channel.number)
+
+    @property
     def _queues(self) -> list[Queue]:
         return [self._live, *self._replays]
 
@@ -482,6 +489,7 @@ class Reader:
     def _count(self, entry: Entry, outcome: Outcome, *, is_replay: bool) -> None:
         self._metrics.attempt(self.channel.name, outcome)
         if outcome.delivered and not is_replay:
+            self.delivered += 1
             took_ms = self._clock.unix_ms() - entry.received_at
             self._metrics.delivered(self.channel.name, took_ms / 1_000)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay_server.clock import Clock
+from relay_server.delivery.pace import Speed
 from relay_server.delivery.reader import Reader
 from relay_server.delivery.sinks import Sink
 from relay_server.values import ChannelNumber, Subscription, SubscriptionNumber
@@ -60,11 +61,13 @@ class Served:
     Attributes:
         shared: Others that share may join.
         forwards: Its peer is a forward.
+        speed: How fast it goes.
         task: Runs the reader, once a peer has been welcomed.
     """
 
     reader: Reader
     peers: list[Peer]
+    speed: Speed
     shared: bool = False
     forwards: bool = False
     task: asyncio.Task[None] | None = None
@@ -131,6 +134,11 @@ class Readers:
             return 0.0
         return self._clock.monotonic() - self._delivered_at.get(channel, self._began_at)
 
+    def speed(self, served: Served) -> tuple[float, float]:
+        """How many events of a subscription are delivered within a second, and how many come."""
+        reader = served.reader
+        return served.speed.per_s(self._clock.monotonic(), reader.delivered, reader.newest)
+
     def add(self, served: Served) -> None:
         """A subscription is read from now on."""
         reader = served.reader
@@ -152,6 +160,8 @@ class Readers:
         for channel, readers in self._by_channel.items():
             if any(reader.delivers for reader in readers):
                 self._delivered_at[channel] = now
+        for served in self._served.values():
+            served.speed.look(now, served.reader.delivered, served.reader.newest)
 
     def forget_channel(self, channel: ChannelNumber) -> None:
         """A channel was deleted."""

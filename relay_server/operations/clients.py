@@ -1,7 +1,8 @@
-"""Clients that are connected with this server now."""
+"""Clients that are connected with this server now, and how fast what is read goes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from relay_server.operations import Caller
@@ -21,6 +22,31 @@ class Client(NamedTuple):
     token: str
     host: str
     version: str
+
+
+class Pace(NamedTuple):
+    """How fast a subscription is delivered lately.
+
+    Attributes:
+        per_s: Events that are delivered within a second.
+        empty_in_s: When nothing waits any more, if it and what comes go on so; None if never.
+    """
+
+    per_s: float
+    empty_in_s: float | None
+
+
+def paces_of(who: Caller, backlogs: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], Pace]:
+    """How fast each goes for which something waits, by channel and name; none that stands still."""
+    readers, found = who.parts.hub.readers, {}
+    for served in readers:
+        of = served.reader.subscription
+        backlog = backlogs.get((of.channel, of.name), 0)
+        per_s, coming_per_s = readers.speed(served)
+        if backlog and per_s > 0:
+            gains = per_s - coming_per_s
+            found[of.channel, of.name] = Pace(per_s, backlog / gains if gains > 0 else None)
+    return found
 
 
 def clients_of(who: Caller) -> list[Client]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+
 import pytest
 from playwright.async_api import Browser, BrowserContext, Dialog, Page, expect
 
@@ -10,7 +13,7 @@ from tests.support.browsing import event_ids, lists
 from tests.support.chatwoot import SECRET, fixture, headers, message, signature, webhook
 from tests.support.relay import Relay
 from tests.support.senders import request
-from tests.support.target import BROKEN, Target, always
+from tests.support.target import BROKEN, OK, Arrival, Target, always
 from tests.support.waiting import until
 
 INCOMING = fixture("message_created_incoming")
@@ -308,8 +311,21 @@ async def test_what_waits_is_skipped_and_what_came_is_replayed(
     await expect(page.locator(".replay")).to_contain_text("nobody reads it")
     await relay.connect(token, "--to", target.address)
     await target.received(3)
-    await expect(line).to_contain_text("connected from")
+    await expect(line).to_contain_text(re.compile(r"connected from .+ \(\d+\.\d+"))
     await expect(page.locator(".replay")).to_contain_text("done · 3 delivered")
+
+    async def first(arrival: Arrival) -> bytes:
+        if arrival is not target.arrivals[3]:
+            await asyncio.Event().wait()
+        return OK
+
+    target.answer = first
+    for _ in range(2):
+        await send(relay, b'{"event": "a"}')
+    await target.received(5)
+    await page.reload()
+    waiting = line.locator('[data-label="Waiting"]')
+    await expect(waiting).to_contain_text(re.compile(r"1.*\d a second"))
 
 
 async def test_the_setup_says_what_is_wrong_beside_its_form_and_what_a_token_is_used_for(
