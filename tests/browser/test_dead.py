@@ -80,6 +80,36 @@ async def test_what_is_chosen_is_replayed_and_its_replay_told_of_live(
     await expect(page.locator("h2").first).to_contain_text(f"{MANY - 2} ×")
 
 
+async def test_keys_choose_replay_and_discard_what_is_dead(
+    relay: Relay, context: BrowserContext, target: Target, dead: list[str]
+) -> None:
+    async def answered(_arrival: Arrival) -> bytes:
+        return OK
+
+    target.answer = answered
+    page = await log_in(relay, context, await relay.make_token("boss", "admin"), "/dead")
+    group, boxes = page.locator(".dead-group").first, page.get_by_role("checkbox", checked=True)
+    for key in ("j", "o", "j", "x", "j"):
+        await page.keyboard.press(key)
+    await expect(group.get_by_role("link").nth(1)).to_be_focused()
+    await expect(boxes).to_have_count(1)
+    await page.keyboard.press("r")
+    await target.received(MANY + 2)
+    await expect(page.locator(".replay")).to_contain_text("done · 1 delivered")
+    await expect(group.locator("h2")).to_contain_text(f"{MANY - 1} ×")
+
+    await page.keyboard.press("j")
+    await page.keyboard.press("a")
+    await expect(page.get_by_text(f"All {MANY - 1} are chosen.")).to_be_visible()
+    await page.keyboard.press("a")
+    await expect(boxes).to_have_count(0)
+    await page.keyboard.press("a")
+    await page.keyboard.press("Shift+#")
+    await expect(page.get_by_role("heading")).to_have_text(f"Discard {MANY - 1} deliveries?")
+    await page.get_by_role("button", name="Discard", exact=True).click()
+    await expect(page.locator(".dead-group")).to_have_count(1)
+
+
 async def test_a_long_group_goes_on_and_a_large_replay_asks_without_a_script(
     relay: Relay, browser: Browser, token: str, dead: list[str]
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import BrowserContext, Page, expect
 
+from tests.browser.test_doing import log_in
 from tests.browser.test_live import open_list, send
 from tests.support.browsing import becomes_live
 from tests.support.relay import Relay
@@ -17,7 +18,7 @@ async def test_the_sheet_says_every_key_and_turns_them_off_for_good(
     await page.keyboard.press("?")
     sheet = page.get_by_role("dialog", name="Keys")
     said = await sheet.locator("dt").all_inner_texts()
-    assert {"j", "k", ".", "p", "/", "r", "R", "e", "?"} <= set(said)
+    assert {"j", "k", ".", "p", "/", "r", "R", "e", "?", "x", "a", "#", "c"} <= set(said)
     await page.keyboard.press("p")
     await expect(page.locator("body")).to_have_attribute("data-feed", "live")
     await sheet.get_by_role("checkbox").uncheck()
@@ -63,6 +64,21 @@ async def test_two_keys_lead_to_each_page(relay: Relay, page: Page) -> None:
         await page.keyboard.press("g")
         await page.keyboard.press(key)
         await page.wait_for_url(f"{relay.url}{path}")
+
+
+async def test_one_key_goes_from_channel_to_channel(
+    relay: Relay, context: BrowserContext, token: str
+) -> None:
+    for name in ("a-first", "repo"):
+        await relay.control("POST", "channels", {"name": name})
+    page = await log_in(relay, context, await relay.make_token("boss", "admin"))
+    await open_list(relay, page)
+    for name in ("repo", "a-first", "chatwoot"):
+        await page.keyboard.press("c")
+        await expect(page.locator(".rail").get_by_role("link", name=name)).to_be_focused()
+    await page.keyboard.press("c")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"{relay.url}/channels/repo")
 
 
 @pytest.mark.parametrize("pauses", ["before", "while"])

@@ -28,11 +28,33 @@ export const chooseRows = (list) => {
 
 /** Choose the row that has the focus, or let go of it. @param {boolean} [is] */
 export const chooseRow = (is) => {
-  const box = document.activeElement?.closest("[data-event-id]")?.querySelector("input");
+  const box = document.activeElement?.closest("[data-event-id], .dead-group li")?.querySelector("input");
   if (!box) return;
   box.checked = is ?? !box.checked;
   box.dispatchEvent(new Event("change", { bubbles: true }));
 };
+
+/** Choose all that are dead for a reason, also those that the page does not show, or let go of them. */
+export const chooseGroup = () => {
+  const group = groupInHand();
+  const said = group && one("[data-all]", group);
+  if (!said) return;
+  said.hidden = !said.hidden;
+  for (const box of all("li input", group)) box.checked = !said.hidden;
+  group.onchange = () => (said.hidden = true);
+};
+
+/** Replay or discard what is chosen of a reason; without any, the row in hand. True where that may be. @param {string} what */
+export const settleChosen = (what) => {
+  const group = groupInHand();
+  if (!group) return false;
+  if (!one(":checked", group)) chooseRow(true);
+  const which = one("[data-all]", group).hidden ? "-chosen" : "";
+  if (one(":checked", group)) one(`[value=${what}${which}]`, group)?.click();
+  return true;
+};
+
+const groupInHand = () => document.activeElement?.closest(".dead-group") ?? one(".dead-group:has(:checked)");
 
 /** What is dragged over on the pulse becomes the filter's time. */
 export const chooseRange = () => {

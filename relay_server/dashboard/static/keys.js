@@ -1,6 +1,6 @@
 import { BASE, _, all, one } from "./dom.js";
 import { togglePause } from "./feed.js";
-import { chooseRow } from "./choose.js";
+import { chooseGroup, chooseRow, settleChosen } from "./choose.js";
 import { closeMenus } from "./menus.js";
 
 /**
@@ -13,7 +13,7 @@ const CHORD_MS = 1_500;
 
 /** @param {number} step */
 const move = (step) => {
-  const links = all(".row-link, [data-step]");
+  const links = all(".row-link, [data-step]").filter((link) => link.checkVisibility());
   if (!links.length) return press(step > 0 ? "j" : "k")();
   const at = links.findIndex((link) => link === document.activeElement);
   const from = at < 0 ? links.findIndex((link) => link.closest("[aria-current]")) : at;
@@ -42,6 +42,12 @@ const toggleDensity = () => {
   document.cookie = `relay-density=${root.density}; path=${BASE}; max-age=31536000; samesite=lax`;
 };
 
+const nextChannel = () => {
+  const links = all(".rail .channel");
+  const at = links.indexOf(document.activeElement);
+  links[((at < 0 ? links.findIndex((link) => link.dataset.go) : at) + 1) % links.length]?.focus();
+};
+
 const go = (key) => () => one(`[data-go="${key}"]`)?.click();
 
 /** @type {[string, string, () => void][]} */
@@ -50,6 +56,7 @@ const KEYS = [
   ["k", _("row or message before; on an event the older one"), () => move(-1)],
   ["o", _("open the row, as Enter does"), () => document.activeElement?.matches(".row-link, [data-step]") && document.activeElement.click()],
   ["x", _("choose the row, or let go of it"), () => chooseRow()],
+  ["a", _("choose all that are dead for its reason, or none"), chooseGroup],
   ["J", _("choose this row and the next"), () => extend(1)],
   ["K", _("choose this row and the one before"), () => extend(-1)],
   ["D", _("rows closer together, or as they were"), toggleDensity],
@@ -60,7 +67,8 @@ const KEYS = [
   [",", _("on a conversation: as of the moment before"), press(",")],
   [";", _("on a conversation: as of the moment after"), press(";")],
   ["/", _("search"), press("/")],
-  ["r", _("replay to me"), press("r")],
+  ["r", _("replay to me; of what is dead what is chosen, or the row"), () => settleChosen("replay") || press("r")()],
+  ["#", _("discard the same of what is dead"), () => settleChosen("discard")],
   ["R", _("replay to another"), press("R")],
   ["e", _("edit and send"), press("e")],
   ["d", _("compare with the one before"), press("d")],
@@ -71,6 +79,7 @@ const KEYS = [
   ["1", _("the body as a tree"), press("1")],
   ["2", _("the body raw"), press("2")],
   ["3", _("the headers"), press("3")],
+  ["c", _("to the next channel; Enter opens it"), nextChannel],
   ["g o", _("go to the overview"), go("o")],
   ["g l", _("go to the live list"), go("l")],
   ["g c", _("go to the conversations"), go("c")],
