@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +46,13 @@ BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari")
 SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
 NEWLINE = "\n\t"
 PIECE = re.compile(r"\w+|\W+")
+DAY_MS = 86_400_000
 MAX_SENTENCES = 2_048  # that are kept as markup: the templates have a few hundred, in each language
 # A path cannot hold what browsers and proxies take out of one. `row.js` has the same rule.
 UNHOLDABLE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
+
+# When the page is made that is being made: macros of another file know nothing of its values.
+_now = ContextVar("now", default=0)
 
 
 def render(
@@ -62,8 +67,10 @@ def render(
         values: What the template shows.
     """
     language, theme = language_of(request), request.cookies.get(THEME_COOKIE, "")
+    now = request.app[CONTEXT].clock.unix_ms()
+    _now.set(now)
     common = {
-        "now": request.app[CONTEXT].clock.unix_ms(),
+        "now": now,
         "theme": theme if theme in THEMES else "",
         "density": COMPACT if request.cookies.get(DENSITY_COOKIE) == COMPACT else "",
         "path": request.path,
@@ -133,8 +140,13 @@ def talk_path(channel: str, key: str) -> str:
 
 
 def clock(unix_ms: int) -> str:
-    """A time of day, UTC; a script shows it in the reader's own zone."""
-    return _utc(unix_ms).strftime("%H:%M:%S")
+    """A time of day, UTC, with its date where that is another day's; a script has the rest.
+
+    It shows times in the reader's own zone, by the same rule.
+    """
+    ago_ms = _now.get() - unix_ms
+    is_near = -DAY_MS / 2 < ago_ms < DAY_MS
+    return _utc(unix_ms).strftime("%H:%M:%S" if is_near else "%Y-%m-%d %H:%M:%S")
 
 
 def moment(unix_ms: int) -> str:

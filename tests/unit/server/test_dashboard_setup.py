@@ -23,13 +23,14 @@ SHARED = DatabaseStatus(
 )
 
 
-async def test_servers_that_share_a_store_are_listed(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def shared(_: SqlReports) -> DatabaseStatus:
-        return SHARED
+async def shown(served: Served, sent: str) -> str:
+    """The setup page, as who is logged in sees it."""
+    return (await get(served, "/dev/relay/setup", f"Cookie: {sent}")).body.decode()
 
-    token = await served.make_token("ana", Scope.ADMIN)
+
+async def logged_in(served: Served, name: str = "ana") -> str:
+    """The cookies of an administrator."""
+    token = await served.make_token(name, Scope.ADMIN)
     login = await get(served, "/dev/relay/login")
     [key] = re.findall('name="form_key" value="(.*?)"', login.body.decode())
     body = f"k={token}&form_key={key}"
@@ -38,13 +39,31 @@ async def test_servers_that_share_a_store_are_listed(
         f"\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     )
     cookies = [value for name, value in answer.headers if name == "Set-Cookie"]
-    sent = "; ".join(cookie.partition(";")[0] for cookie in cookies)
-    alone = (await get(served, "/dev/relay/setup", f"Cookie: {sent}")).body.decode()
+    return "; ".join(cookie.partition(";")[0] for cookie in cookies)
+
+
+async def test_servers_that_share_a_store_are_listed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shared(_: SqlReports) -> DatabaseStatus:
+        return SHARED
+
+    sent = await logged_in(served)
+    alone = await shown(served, sent)
     monkeypatch.setattr(SqlReports, "database_status", shared)
-    page = (await get(served, "/dev/relay/setup", f"Cookie: {sent}")).body.decode()
+    page = await shown(served, sent)
 
     assert "Servers of this store" not in alone
     text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     assert "a/1 1.0 2 s ago 0 0 b/2 gone 2 h ago 41 1" in text
     assert "The primary is db1:5432, of timeline 3." in text
     assert "Standby &lt;two&gt; : streaming · commits wait for it · 2" in text
+
+
+async def test_a_time_of_another_day_has_its_date_without_a_script(served: Served) -> None:
+    page = await shown(served, await logged_in(served))
+    assert ">14:16:50</time>" in page
+    served.clock.advance(24 * 3_600)
+    page = await shown(served, await logged_in(served, "bia"))
+    assert ">2026-07-02 14:00:10</time>" in page, "when Ana's token was made"
+    assert ">14:16:50</time>" in page, "when this session was used"
