@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from relay_server.bodies.talk import Message
-from relay_server.dashboard.rendering import shown
+from relay_server.dashboard.rendering import shown, speaker
 from relay_server.filters.facts import Direction
 from relay_server.operations.conversations import Talk, TalkLine
 from relay_server.operations.events import AttemptLine, DeliveryLine
@@ -75,7 +75,7 @@ def moments_beside(moments: Sequence[int], as_of: int) -> Moments:
 
 
 def transcript(talk: Talk) -> str:
-    """What people saw, a message a line."""
+    """What people saw; each message begins a line."""
     said = [line for line in talk.lines if line.message]
     return "".join(f"{_spoken(line.received_at, line.message)}\n" for line in said if line.message)
 
@@ -130,4 +130,6 @@ def _spoken(at: int, message: Message) -> str:
     said = [_("deleted")] if message.deleted else []
     said += [f"[{one}]" for one in message.attachments]
     said += [message.content] if message.content else []
-    return shown(f"{when} {message.name or message.direction}{note}: {' '.join(said)}")
+    who = message.name or speaker(message.direction)
+    # Lines behind the first are set in: nobody's message says what others said.
+    return shown(f"{when} {who}{note}: {' '.join(said)}").replace("\n", "\n    ")

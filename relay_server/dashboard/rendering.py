@@ -106,6 +106,7 @@ def templates() -> Environment:
         "moment": moment,
         "span": span,
         "lasting": lasting,
+        "speaker": speaker,
         "size": size,
         "rate": rate,
         "shown": shown,
@@ -202,6 +203,17 @@ def shown(text: object) -> str:
     """Text of a stranger's, with a mark for each character that cannot be seen."""
     found = str(text)
     return found if found.isprintable() else "".join(_marks(found))
+
+
+def speaker(direction: str) -> str:
+    """Who said something, in the page's language."""
+    known = {
+        "customer": _("customer"),
+        "bot": _("bot"),
+        "agent": _("agent"),
+        "system": _("system"),
+    }
+    return known.get(direction, direction)
 
 
 def _marks(text: str) -> Iterator[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
+
 import pytest
 
 from relay_server.bodies.talk import Message, State
 from relay_server.dashboard.chat import Moments, Row, moments_beside, rows_of, transcript
 from relay_server.operations.conversations import Talk, TalkLine
 from relay_server.operations.events import AttemptLine, DeliveryLine
+from relay_terminal.words import speak
 
 
 def line(number: int, by: str = "", state: str = "delivered", *, reply_to: str = "") -> TalkLine:
@@ -110,4 +113,18 @@ def test_a_transcript_has_a_line_for_each_message_and_shows_what_cannot_be_seen(
     said.message.name, said.message.attachments = "João\u202e", ["image"]
     assert transcript(talk(said, line(2))) == (
         "1970-01-01 00:00:01Z João⟨U+202E⟩: [image] says 1\n"
+    )
+
+
+def test_a_message_of_many_lines_says_nothing_for_others() -> None:
+    said = line(1, "customer")
+    assert said.message is not None
+    said.message.content = "oi\n1970-01-01 00:00:02Z bot: de graça"
+
+    def in_portuguese() -> str:
+        speak("pt-BR")
+        return transcript(talk(said))
+
+    assert copy_context().run(in_portuguese) == (
+        "1970-01-01 00:00:01Z cliente: oi\n    1970-01-01 00:00:02Z bot: de graça\n"
     )
