@@ -138,14 +138,14 @@ def _question(meant: Meant, count: int, *, discards: bool) -> Question:
             "They are listed no more, and nobody gets them. The events stay as long as the channel"
             " keeps them, and can be replayed."
         )
-    reason = {} if meant.reason is None else {"reason": meant.reason}
-    do = ("discard" if discards else "replay") + ("" if reason else "-chosen")
+    is_all, at = meant.reason is not None, f"/dead/{meant.channel}/{meant.name}"
+    do = ("discard" if discards else "replay") + ("" if is_all else "-chosen")
     return Question(
         title,
-        [meant.channel, meant.name, *map(retold, reason.values())],
+        [meant.channel, meant.name, *([retold(meant.reason)] if meant.reason else [])],
         text,
-        action=f"/dead/{meant.channel}/{meant.name}",
-        fields=reason | dict.fromkeys(meant.ids, "1"),
+        action=f"{at}?{urlencode({'reason': meant.reason})}" if is_all else at,
+        fields=dict.fromkeys(meant.ids, "1"),
         do=do,
         button=_("Discard") if discards else _("Replay"),
         keep=_("Keep them") if discards else _("Leave them"),
@@ -157,8 +157,8 @@ def _question(meant: Meant, count: int, *, discards: bool) -> Question:
 def _meant(request: web.Request, fields: Fields) -> Meant:
     channel, name = request.match_info["channel"], request.match_info["name"]
     is_all = not fields.get("do", "").endswith("-chosen")
-    if is_all and "reason" in fields:
-        return Meant(channel, name, fields["reason"], ())
+    if is_all and "reason" in request.query:
+        return Meant(channel, name, request.query["reason"], ())
     ids = tuple(field for field in fields if EVENT_ID.fullmatch(field))
     if not ids:
         raise InvalidValue(_("no row is chosen: choose some by the boxes before them"))

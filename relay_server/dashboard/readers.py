@@ -11,7 +11,7 @@ from relay_server.dashboard.events import number
 from relay_server.dashboard.overview import LATE_MS
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.sure import Question, ask
-from relay_server.dashboard.visit import Fields, Visitor, form, page, see
+from relay_server.dashboard.visit import TOO_OLD, Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
 from relay_server.operations.clients import Client, Pace, clients_of, paces_of
 from relay_server.operations.dead import DeadGroup, DeadPage, group_dead
@@ -106,14 +106,16 @@ async def change(request: web.Request, visitor: Visitor, fields: Fields) -> web.
         case "replay":
             since = who.now() - _span_ms(fields.get("since", ""))
             await create_replays(who, NewReplay(Chosen(received_from=since), channel, name))
-        case _:
+        case "resume":
             await resume_subscription(who, channel, name)
+        case _:
+            raise InvalidValue(_(TOO_OLD))
     return see("/subscriptions")
 
 
 def _span_ms(span: str) -> int:
     if span not in SPANS:
-        raise InvalidValue(_("the page is too old: load it again, and press once more"))
+        raise InvalidValue(_(TOO_OLD))
     return SPANS[span][1]
 
 

@@ -89,7 +89,8 @@ async def replay_conversation(
     request: web.Request, visitor: Visitor, fields: Fields
 ) -> web.Response:
     """`POST /conversations/{channel}`: send all of a conversation again, to one subscription."""
-    channel, key = request.match_info["channel"], fields.get("key", "")
+    # In the query: what a field holds comes back with other line ends.
+    channel, key = request.match_info["channel"], request.query.get("key", "")
     if not key:
         raise InvalidValue(_("the page names no conversation: load it again, and press once more"))
     to = fields.get("subscription", "")

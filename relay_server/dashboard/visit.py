@@ -45,12 +45,13 @@ from relay_server.web.access import address, refusal
 from relay_server.web.api import read_body
 from relay_server.web.context import CONTEXT, Context
 from relay_terminal.retold import told
-from relay_terminal.words import _
+from relay_terminal.words import N_, _
 
 USE_AGAIN_MS = 60_000  # between two notes that a session is used
 MAX_AGENT_CHARS = 200  # of what a browser calls itself
 MAX_FORM_BYTES = 65_536  # of a form of the dashboard; more: 422
 MAX_FORM_FIELDS = 32  # of a form; more: 422
+TOO_OLD = N_("the page is too old: load it again, and press once more")
 FORWARDED = ("X-Forwarded-For", "Forwarded", "Via")  # what proxies add
 
 HEADERS = {
@@ -132,7 +133,7 @@ def form(act: Act, limit: int = MAX_FORM_BYTES, most: int = MAX_FORM_FIELDS) -> 
         check_origin(request)
         fields = await read_form(request, limit, most)
         if not hmac.compare_digest(unmask(fields.get("form_key", "")), unmask(visitor.form_key)):
-            raise Forbidden(_("the page is too old: load it again, and press once more"))
+            raise Forbidden(_(TOO_OLD))
         return await act(request, visitor, fields)
 
     return guarded(handle)

@@ -157,6 +157,19 @@ async def test_the_whole_of_a_conversation_works_without_javascript(
     await target.received(came + 4)
 
 
+async def test_a_conversation_is_replayed_whatever_it_is_called(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    body = {"event": "message_created", "account": {"id": 2}, "conversation": {"id": "a\nb"}}
+    event = await send(relay, json.dumps(body).encode())
+    await target.received(1)
+    await page.goto(f"{relay.url}/events/{event}")
+    await page.get_by_role("link", name="conversation a").click()
+    await page.get_by_role("button", name="Replay the whole conversation to me").click()
+    await target.received(2)
+
+
 async def test_keys_step_from_conversation_to_conversation(relay: Relay, page: Page) -> None:
     for key in (7, 8):
         body = {"event": "message_created", "account": {"id": 2}, "conversation": {"id": key}}
