@@ -103,8 +103,11 @@ async def change_secrets(request: web.Request, visitor: Visitor, fields: Fields)
     """`POST /setup/channels/{channel}/secrets`: one more, shown this once, or one less."""
     name = request.match_info["channel"]
     if fields.get("do") == "add":
-        given = fields.get("secret", "")
-        added = await add_secret(visitor.who, name, NewSecret(given))
+        given = fields.get("secret", "").strip()
+        try:
+            added = await add_secret(visitor.who, name, NewSecret(given))
+        except RelayError as exc:
+            return await _wrong(request, visitor, "secrets", fields, exc)
         return see("/setup") if given else await _shown(request, visitor, secret=added)
     id_ = fields.get("id", "")
     if "sure" in fields:

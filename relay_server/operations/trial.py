@@ -6,10 +6,12 @@ and goes after it: nobody who reads the channel gets anything.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
 import msgspec
 
+from relay_protocol.errors import RelayError
 from relay_protocol.values import HeaderList, RequestHead
 from relay_server.canary import Canary, Prove
 from relay_server.channels import CANARY_PREFIX
@@ -59,7 +61,8 @@ async def try_channel(who: Caller, name: str) -> Tried:
         try:
             result = await trial.round(*parts.own_port)
         finally:
-            await trial.end()
+            with contextlib.suppress(RelayError):  # the store is away: it is forgotten, and goes so
+                await trial.end()
     return Tried(
         channel.name,
         [*STEPS[: trial.done]],

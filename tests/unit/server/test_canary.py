@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from relay_server import canary
 from relay_server.canary import NAME, Canary, own_port
 from relay_server.configs import HmacAuth
-from relay_server.errors import InvalidValue, StoreFull
+from relay_server.errors import InvalidValue, StoreFull, StoreUnavailable
 from relay_server.listening import ops_app
 from relay_server.operations import Caller
 from relay_server.operations.channels import CANARY_LIFETIME_MS, delete_forgotten_canaries
@@ -193,7 +193,9 @@ async def test_a_server_that_is_set_so_sends_them(tmp_path: Path) -> None:
         assert await relay.backlog() == 0
 
 
-async def test_a_channel_is_tried_by_its_rules_and_nothing_is_left(served: Served) -> None:
+async def test_a_channel_is_tried_by_its_rules_and_nothing_is_left(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context, secret = served.context, served.context.sealer.seal(b"secret")
     await served.configure(hmac=HmacAuth("chatwoot", (secret,)), allow_from=("192.0.2.1/32",))
     context.own_port = ("127.0.0.1", served.port), None
@@ -208,6 +210,12 @@ async def test_a_channel_is_tried_by_its_rules_and_nothing_is_left(served: Serve
     served.store.error = None
     assert before == ([*served.store.catalog.channels], [*served.store.catalog.tokens])
     assert await served.bodies() == []
+
+    away = AsyncMock(side_effect=StoreUnavailable("the database is away"))
+    for what in ("create_channel", "delete_channel"):
+        monkeypatch.setattr(served.store, what, away)
+    tried = await try_channel(who, "chatwoot")
+    assert tried.failure == "the canary channel was not made: the database is away"
 
     async with context.making_canary:
         with pytest.raises(InvalidValue, match="another test"):
