@@ -82,7 +82,7 @@ def quick_fields(text: str) -> list[Quick]:
         for path in paths:
             place = place_of(text, path)
             value = None if place is None else _read(text[place.start : place.end])
-            if value is not None and (name == LONG or not {"\r", "\n"} & set(value)):
+            if value is not None:
                 found.append(Quick(name, path, value))
                 break
     return found

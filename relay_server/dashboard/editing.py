@@ -12,7 +12,7 @@ from aiohttp import web
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_FIELDS
-from relay_server.bodies.places import put, quick_fields
+from relay_server.bodies.places import LONG, put, quick_fields
 from relay_server.bodies.tree import MASK, BadJson, parse
 from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
@@ -174,10 +174,17 @@ def _with_quick(body: str, fields: Mapping[str, str]) -> str:
     """A body with what quick fields changed; what they did not stays as it is written there."""
     for quick in quick_fields(body):
         name = f"quick-{quick.name}"
-        value, was = _lines(fields.get(name, "")), _lines(fields.get(f"was-{quick.name}", ""))
-        if name in fields and value != was and value != _lines(quick.value):
-            body = put(body, quick.path, value)
+        value, was = fields.get(name, ""), fields.get(f"was-{quick.name}", "")
+        known = [_held(quick.name, one) for one in (was, quick.value)]
+        if name in fields and _held(quick.name, value) not in known:
+            body = put(body, quick.path, _lines(value))
     return body
+
+
+def _held(name: str, value: str) -> str:
+    """A value as its field holds it: of many lines, or with these in one."""
+    lines = _lines(value)
+    return lines if name == LONG else lines.replace("\n", "")
 
 
 def _sent_body(text: str, was: str) -> str | None:

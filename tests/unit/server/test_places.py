@@ -74,11 +74,6 @@ def test_a_message_has_fields_for_what_people_change_most() -> None:
     assert [one.path for one in changed] == ["/meta/sender/name", "/inbox_id", "/status"]
 
 
-def test_a_field_of_one_line_holds_no_value_of_two() -> None:
-    text = json.dumps({"content": "a\nb", "sender": {"name": "João\nSilva"}, "status": "a\rb"})
-    assert [one.path for one in quick_fields(text)] == ["/content"]
-
-
 def test_a_large_body_has_no_fields() -> None:
     text = json.dumps({"content": "a", "x": ""})
     room = MAX_QUICK_TEXT_CHARS - len(text)
