@@ -154,12 +154,17 @@ def without_secrets(sent: Sent) -> Sent:
     request, mask = sent.request, MASK.encode()
     headers = [(n, mask if n.lower() in SECRET_HEADERS else v) for n, v in request.headers]
     target = _IN_QUERY.sub(rf"\g<1>{quote(MASK)}", request.request_target)
-    body = sent.body
-    if (text := _text(body)) is not None:
-        body = (_masked_json(text) if _is_json(body) else masked_text(text, MASK)).encode()
+    body = body_without_secrets(sent.body)
     clean = msgspec.structs.replace(request, headers=tuple(headers), request_target=target)
     masked = sent.masked or (clean, body) != (request, sent.body)
     return Sent(sent.id, clean, body, masked=masked)
+
+
+def body_without_secrets(body: bytes) -> bytes:
+    """A body with fields of JSON, or of another text, masked that are secrets."""
+    if (text := _text(body)) is None:
+        return body
+    return (_masked_json(text) if _is_json(body) else masked_text(text, MASK)).encode()
 
 
 def _is_json(body: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -9,16 +10,16 @@ from urllib.parse import urlencode
 from aiohttp import web
 from msgspec.structs import replace
 
-from relay_server.bodies.scripts import Language
+from relay_server.bodies.scripts import Language, body_without_secrets
 from relay_server.bodies.talk import ANSWERING, NEW_MESSAGE
-from relay_server.bodies.tree import MASK, Node
+from relay_server.bodies.tree import Node
 from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.timeline import time_line, what_follows
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
 from relay_server.filters.facts import Direction
-from relay_server.filters.secrets import masked_text
+from relay_server.operations import Caller
 from relay_server.operations.bodies import (
     ComparePage,
     Tree,
@@ -87,7 +88,7 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
     levels = number(asked.get("open", "")) or OPEN_DEPTH
     tree = await show_tree(who, found.id, page_of) if is_asked else Tree()
     shows_raw = found.kept and (view == "raw" or bool(tree.problem))
-    raw = await readable_body(who, found.id) if shows_raw else None
+    raw = await _raw(who, found.id, number(asked.get("at", ""))) if shows_raw else None
     readers, beside = await readers_of(who, found.channel), await _beside(visitor, found)
     reply = reply_among(beside, found.sequence)
     line = time_line(
@@ -108,7 +109,7 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
         tree=tree,
         branches=branches(tree.nodes, levels),
         of_tree=urlencode({"view": "tree", "first": page_of.first, "open": levels}),
-        raw=raw_page(raw.body, number(asked.get("at", ""))) if raw else None,
+        raw=raw,
         readers=readers,
         beside=beside,
         reply=reply,
@@ -118,6 +119,12 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
         languages=[str(language) for language in Language],
         told=asked.get("told", ""),
     )
+
+
+async def _raw(who: Caller, id_: str, at: int) -> RawPage:
+    """A part of a body whose secrets are masked: in the whole of it, as a part may begin in one."""
+    body = (await readable_body(who, id_)).body
+    return raw_page(await asyncio.to_thread(body_without_secrets, body), at)
 
 
 async def _beside(visitor: Visitor, event: EventView) -> list[EventRow]:
@@ -240,14 +247,11 @@ def branches(nodes: Sequence[Node], open_depth: int = OPEN_DEPTH) -> list[Branch
 
 
 def raw_page(content: bytes, at: int) -> RawPage:
-    """64 KiB of a body as text, its secrets masked; of what is none 4 KiB as a hex dump.
-
-    A text ends at a character.
-    """
+    """64 KiB of a body as text; of what is none 4 KiB as a hex dump. A text ends at a character."""
     length = SHOWN_RAW
     start, end = _at_character(content, at), _at_character(content, at + length)
     try:
-        text = masked_text(content[start:end].decode(), MASK)
+        text = content[start:end].decode()
     except UnicodeDecodeError:
         length, start, end = HEX_SHOWN, at, min(at + HEX_SHOWN, len(content))
         rows = range(start, end, 16)

@@ -7,6 +7,7 @@ import json
 
 from playwright.async_api import BrowserContext, Page, expect
 
+from relay_server.dashboard.event import SHOWN_RAW
 from tests.browser.test_doing import log_in
 from tests.browser.test_pages import send
 from tests.browser.test_talks import BY_BOT, said
@@ -128,3 +129,17 @@ async def test_a_page_that_shows_a_secret_lives_on_and_leads_on(
     await expect(page.locator("#answers")).to_contain_text("delivered")
     await page.get_by_role("link", name="Raw").click()
     await expect(page.locator("pre.raw")).to_contain_text("xxxx")
+
+
+async def test_raw_text_is_as_it_came_but_for_its_secrets(relay: Relay, page: Page) -> None:
+    came = (
+        '{"id": 9007199254740993,  "says": "ação", "password": {"a": {"b": 1}, "c": "t0p"},'
+        f'"x": "{"x" * SHOWN_RAW}", "pubsub_token":"s3cret"}}'
+    )
+    event = await send(relay, came.encode())
+    parts = list[str]()
+    for at in (0, len(came.encode()) - len('s3cret"}')):
+        await page.goto(f"{relay.url}/events/{event}?view=raw&at={at}")
+        parts.append(await page.locator("pre.raw").inner_text())
+    assert parts[0].startswith('{"id": 9007199254740993,  "says": "ação", "password": "•••","x"')
+    assert "s3cret" not in parts[1]
