@@ -77,6 +77,7 @@ class Canary:
         name: Of the channel, its token and its subscription.
         rules: Of the channel, but for who may read it, and for how long it keeps what came.
         prove: Signs what is sent; None where nothing is signed.
+        query: Of the URL, which some sign.
 
     Attributes:
         last: How the last round went; None before the first has ended.
@@ -94,10 +95,11 @@ class Canary:
         name: str = NAME,
         rules: ChannelConfig = PLAIN,
         prove: Prove | None = None,
+        query: str = "",
     ) -> None:
         self.last: CanaryResult | None = None
         self.done = 0
-        self._name, self._rules, self._prove = name, rules, prove
+        self._name, self._rules, self._prove, self._query = name, rules, prove, query
         self._store = store
         self._hub = hub
         self._clock = clock
@@ -229,7 +231,7 @@ class Canary:
             await asyncio.sleep(LOOK_S)
 
     def _request(self, scheme: str) -> bytes:
-        path = f"/c/{self._name}/webhook"
+        path = f"/c/{self._name}/webhook{self._query}"
         fields: HeaderList = (
             (b"Host", b"localhost"),
             (b"Authorization", f"Bearer {self._secret}".encode()),

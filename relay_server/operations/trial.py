@@ -7,20 +7,23 @@ and goes after it: nobody who reads the channel gets anything.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 
 import msgspec
 
 from relay_protocol.errors import RelayError
 from relay_protocol.values import HeaderList, RequestHead
-from relay_server.canary import Canary, Prove
+from relay_server.canary import BODY, Canary, Prove
 from relay_server.channels import CANARY_PREFIX
 from relay_server.errors import InvalidValue
 from relay_server.operations import Caller, ForAdmins
 from relay_server.operations.audit import audited
 from relay_server.signing import scheme_named, sign
+from relay_server.signing.twilio import BODY_DIGEST
 from relay_server.values import Channel
 
+DIGESTED = f"?{BODY_DIGEST}={hashlib.sha256(BODY).hexdigest()}"  # for Twilio, which signs the URL
 STEPS = ("made", "taken", "delivered", "recorded")  # as a canary goes them
 
 
@@ -57,6 +60,7 @@ async def try_channel(who: Caller, name: str) -> Tried:
             name=f"{CANARY_PREFIX}test-{secrets.token_hex(8)}",
             rules=channel.config,
             prove=_prove(who, channel),
+            query=DIGESTED,
         )
         try:
             result = await trial.round(*parts.own_port)

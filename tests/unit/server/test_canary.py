@@ -22,6 +22,7 @@ from relay_server.listening import ops_app
 from relay_server.operations import Caller
 from relay_server.operations.channels import CANARY_LIFETIME_MS, delete_forgotten_canaries
 from relay_server.operations.trial import STEPS, try_channel
+from relay_server.signing import SCHEMES
 from relay_server.values import Scope
 from relay_server.web.server import BoundedRunner
 from tests.support.certificates import make_certificate
@@ -220,3 +221,11 @@ async def test_a_channel_is_tried_by_its_rules_and_nothing_is_left(
     async with context.making_canary:
         with pytest.raises(InvalidValue, match="another test"):
             await try_channel(who, "chatwoot")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_a_try_is_signed_as_each_sender_signs(scheme: str, served: Served) -> None:
+    await served.configure(hmac=HmacAuth(scheme, (served.context.sealer.seal(b"c2VjcmV0"),)))
+    served.context.own_port = ("127.0.0.1", served.port), None
+    tried = await try_channel(Caller(served.context), "chatwoot")
+    assert (tried.failure, tried.done) == ("", [*STEPS])
