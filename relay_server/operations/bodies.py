@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from itertools import islice
 from typing import NamedTuple
@@ -30,6 +31,8 @@ NODES = 2_000  # of a tree in one answer; `next` leads to the rest
 MAX_INFLATED_BYTES = 8_388_608  # of a compressed body, as it is shown; the rest is left out
 COMPRESSED = frozenset({b"gzip", b"x-gzip", b"deflate"})  # as `Content-Encoding` says it
 MAX_SECRET_CHARS = 4_096  # of a secret that is shown
+MAX_LINES_CHARS = 131_072  # of all that differs line by line; the rest is left out
+MAX_LINE_CHARS = 16_384  # of a line of it; the rest is left out
 MAX_LINES = 1_000  # of each of two bodies that are compared line by line; more are cut
 
 
@@ -215,4 +218,14 @@ def _by_lines(a: bytes, b: bytes) -> Comparison:
     )
     truncated = max(len(before), len(after)) > MAX_LINES or max(len(a), len(b)) > MAX_TREE_BYTES
     lines = list(unified_diff(before[:MAX_LINES], after[:MAX_LINES], "a", "b", lineterm=""))
-    return Comparison(lines=lines[:MAX_LINES], truncated=truncated or len(lines) > MAX_LINES)
+    shown = list(_cut(lines[:MAX_LINES]))
+    return Comparison(lines=shown, truncated=truncated or shown != lines)
+
+
+def _cut(lines: Iterable[str]) -> Iterator[str]:
+    """As much of lines as a page can show: of each its beginning, so that both sides are seen."""
+    left = MAX_LINES_CHARS
+    for line in lines:
+        if left > 0:
+            yield line[: min(left, MAX_LINE_CHARS)]
+        left -= min(len(line), MAX_LINE_CHARS)

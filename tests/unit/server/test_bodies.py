@@ -23,6 +23,7 @@ from relay_server.bodies.tree import (
     text_of,
     walk,
 )
+from relay_server.operations.bodies import MAX_LINE_CHARS, MAX_LINES_CHARS
 from tests.support.chatwoot import fixture
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import Served
@@ -243,6 +244,16 @@ async def test_what_is_no_json_is_compared_by_lines(served: Served, ana: Asking)
     assert (await compared(served, ana, one, other))["equal"] == ""
     many = await compared(served, ana, b"x\n" * 5_000, b"y\n" * 5_000)
     assert many["truncated"]
+
+
+async def test_of_long_lines_that_differ_only_so_much_is_shown(served: Served, ana: Asking) -> None:
+    found = await compared(served, ana, b"a" * 500_000, b"b" * 500_000)
+    ends = [f"-{'a' * (MAX_LINE_CHARS - 1)}", f"+{'b' * (MAX_LINE_CHARS - 1)}"]
+    assert (found["lines"][-2:], found["truncated"]) == (ends, True)
+    one, other = b"a" * 50_000 + b"\n", b"b" * 50_000 + b"\n"
+    found = await compared(served, ana, one * 10, other * 10)
+    assert sum(map(len, found["lines"])) == MAX_LINES_CHARS
+    assert found["truncated"]
 
 
 async def test_others_events_are_not_compared(served: Served, ana: Asking) -> None:
