@@ -8,7 +8,6 @@ limit, its rate and its other rules hold.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from urllib.parse import urlsplit
 
@@ -25,7 +24,7 @@ from relay_server.operations import Caller
 from relay_server.operations.audit import audited
 from relay_server.operations.channels import webhook_path
 from relay_server.signing import scheme_named, sign
-from relay_server.signing.twilio import BODY_DIGEST
+from relay_server.signing.twilio import digest_in_query
 from relay_server.values import Appended, Channel, Scope
 from relay_server.web import ingest
 from relay_server.web.capture import read_head, read_target
@@ -74,7 +73,7 @@ def _incoming(who: Caller, context: Context, channel: Channel, body: bytes) -> i
     settings, hmac, url = context.settings, channel.config.hmac, urlsplit(context.settings.url)
     path = webhook_path(context, channel)
     if hmac is not None and hmac.scheme == TWILIO:
-        path += f"?{BODY_DIGEST}={hashlib.sha256(body).hexdigest()}"
+        path += f"?{digest_in_query(body)}"
     fields = [
         (b"Host", url.netloc.encode()),
         *((name.encode(), value.encode()) for name, value in samples.headers()),

@@ -7,7 +7,6 @@ and goes after it: nobody who reads the channel gets anything.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import secrets
 
 import msgspec
@@ -20,10 +19,10 @@ from relay_server.errors import InvalidValue
 from relay_server.operations import Caller, ForAdmins
 from relay_server.operations.audit import audited
 from relay_server.signing import scheme_named, sign
-from relay_server.signing.twilio import BODY_DIGEST
+from relay_server.signing.twilio import digest_in_query
 from relay_server.values import Channel
 
-DIGESTED = f"?{BODY_DIGEST}={hashlib.sha256(BODY).hexdigest()}"  # for Twilio, which signs the URL
+DIGESTED = f"?{digest_in_query(BODY)}"  # for Twilio, which signs the URL
 STEPS = ("made", "taken", "delivered", "recorded")  # as a canary goes them
 
 

@@ -48,6 +48,11 @@ class Twilio(Scheme):
         )
 
 
+def digest_in_query(body: bytes) -> str:
+    """What the query has of a body that is no form, so that what signs the URL covers it."""
+    return f"{BODY_DIGEST}={hashlib.sha256(body).hexdigest()}"
+
+
 def _is_form(request: Request) -> bool:
     return request.value(b"content-type").lower().startswith(FORM)
 
