@@ -132,6 +132,8 @@ async def test_one_is_killed(primary: Cluster, pairing: Pairing, judged: Judged)
     """Its clients are back at the other within seconds, whatever they were sent."""
     async with pairing(primary) as pair:
         trial = pair.trial
+        # One dies each second or two here: to a client that is a relay which drops it at once.
+        trial.relay.client_constants = [("relay_client.backoff", "STABLE_S", 0.2)]
         client = await trial.connect()
         async with trial.talking(pause_s=PACE_S) as talk:
             for number in range(TIMES):
