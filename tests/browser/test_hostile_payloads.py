@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest_asyncio
 from playwright.async_api import BrowserContext, Page
 
-from tests.support.relay import Relay
+from tests.support.relay import Relay, running
 from tests.support.senders import request
 from tests.support.target import Target, always
-from tests.support.waiting import until_true
+from tests.support.waiting import LONG_S, until_true
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -57,6 +60,7 @@ PAYLOADS = (
     "=cmd|' /C calc'!A0 %s %n ${7*7} $(touch x) `touch x`",
 )
 MAX_PAGE_BYTES = 200_000  # whatever it shows
+LOOKING = ("finding", "listing", "seen", "conversations")  # modules that stop after a while
 TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
 FOREIGN = "main :is(img, iframe, script, style, object, base, meta, math, textarea)"
 # How often there is which element, and which attribute of one, in a document as a browser reads it.
@@ -95,6 +99,16 @@ def answered(text: str) -> bytes:
     """A target's refusal in which it wrote the text, too."""
     said = text.encode("utf-8", "replace")
     return b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
+    """One whose pages are whole on a busy machine too: none looks for less than there is."""
+    relay = Relay(tmp_path / "relay", forward_allow="127.0.0.1")
+    relay.folder.mkdir()
+    relay.constants = [(f"relay_server.operations.{name}", "BUDGET_S", LONG_S) for name in LOOKING]
+    async with running(relay):
+        yield relay
 
 
 class Stranger:

@@ -82,6 +82,24 @@ async def test_one_press_is_one_replay(
     assert await replays(relay) == 3
 
 
+async def test_the_focus_is_on_an_attempt_that_begins_after_its_page_is_there(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, b'{"event": "a"}')
+    await target.received(1)
+    await page.goto(f"{relay.url}/events/{event}?told=replayed")
+    attempts = page.locator("#answers .delivery summary")
+    await expect(attempts.last).to_be_focused()
+    await becomes_live(page)
+
+    replay = {"subscription": "ana", "selection": {"events": [event]}}
+    await relay.control("POST", "replays", replay)
+
+    await expect(attempts).to_have_count(2)
+    await expect(attempts.last).to_be_focused()
+
+
 async def test_presses_while_the_server_takes_its_time_are_one(
     place: str, relay: Relay, page: Page, target: Target, token: str
 ) -> None:

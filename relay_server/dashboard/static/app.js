@@ -72,12 +72,15 @@ const renew = async (href) => {
   const fresh = await fetched(href);
   for (const part of all("[data-part]")) {
     const other = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, fresh);
-    const summary = all("summary", part).indexOf(document.activeElement); // what comes of parts with any comes at their end
-    const isUsed = (summary < 0 && part.contains(document.activeElement)) || ("keep" in part.dataset && one("input:checked, details[open]", part));
+    const focused = document.activeElement;
+    const summary = all("summary", part).indexOf(focused); // what comes of parts with any comes at their end
+    const isUsed = (summary < 0 && part.contains(focused)) || ("keep" in part.dataset && one("input:checked, details[open]", part));
     if (other && part.matches(".talk")) renewLines(part, other);
     else if (other && !isUsed && part.outerHTML !== other.outerHTML) {
       part.replaceWith(other);
-      if (summary >= 0) all("summary", other)[summary]?.focus({ preventScroll: true });
+      // The last is what was pressed for; it may have come just now.
+      const inHand = focused?.autofocus ? one("[autofocus]", other) : all("summary", other)[summary];
+      if (summary >= 0) inHand?.focus({ preventScroll: true });
     }
   }
   tick();
