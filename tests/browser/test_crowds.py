@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from relay_server.store.opening import open_store
 from tests.browser.test_live import open_list, send
@@ -77,14 +77,8 @@ async def test_the_pill_says_how_much_comes_while_it_is_much(relay: Relay, page:
     await expect(pill).to_have_text("60 new · show (.)")
 
 
-async def test_five_thousand_that_came_meanwhile_are_counted_and_a_link_leads_back(
-    relay: Relay, page: Page, seen: Seen
-) -> None:
-    ids = [await send(relay, number) for number in range(3)][::-1]
-    await open_list(relay, page)
-    await page.keyboard.press("j")
-    await page.evaluate(WATCH, ids[0])
-    seen.requests.clear()
+async def miss_many(relay: Relay, page: Page) -> None:
+    """Have much come while a page's server is away."""
     relay.server.kill()
     await page.wait_for_selector("body[data-feed=lost]")
     store = await open_store("sqlite", relay.data_dir)
@@ -93,6 +87,39 @@ async def test_five_thousand_that_came_meanwhile_are_counted_and_a_link_leads_ba
         await asyncio.gather(*(store.append(channel.number, new_event()) for _ in range(AT_ONCE)))
     await store.close()
     await relay.start()
+
+
+async def test_what_the_page_was_quicker_with_than_its_feed_counts_once(
+    relay: Relay, page: Page
+) -> None:
+    await send(relay, 0)
+    await open_list(relay, page)
+    await page.keyboard.press("j")
+    flows = asyncio.Event()
+
+    async def held(route: Route) -> None:
+        await flows.wait()
+        await route.continue_()
+
+    await page.route("**/feed?*", held)
+    await miss_many(relay, page)
+    pill = page.locator("[data-new-count]")
+    await page.locator("[data-failed] button").dispatch_event("click")
+    await expect(pill).to_have_attribute("data-new-count", "50")
+    flows.set()
+    await becomes_live(page)
+    await expect(pill).to_have_attribute("data-new-count", f"{MANY}")
+
+
+async def test_five_thousand_that_came_meanwhile_are_counted_and_a_link_leads_back(
+    relay: Relay, page: Page, seen: Seen
+) -> None:
+    ids = [await send(relay, number) for number in range(3)][::-1]
+    await open_list(relay, page)
+    await page.keyboard.press("j")
+    await page.evaluate(WATCH, ids[0])
+    seen.requests.clear()
+    await miss_many(relay, page)
     await becomes_live(page)
     await expect(page.locator("[data-new-count]")).to_have_attribute("data-new-count", f"{MANY}")
     assert await event_ids(page) == ids, "nothing moves"

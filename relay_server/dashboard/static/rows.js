@@ -59,7 +59,9 @@ export class Rows {
   /** Keep one until it is drawn: of many only the newest, as the list holds no more. @param {any} event */
   hold(event) {
     this.ids.add(event.id);
-    this.coming.push(event);
+    let at = this.coming.length;
+    while (at && this.coming[at - 1].sequence > event.sequence) at -= 1; // a page has the newest first
+    this.coming.splice(at, 0, event);
     if (this.coming.length <= MOST) return;
     this.ids.delete(this.coming.shift().id);
     this.passed += 1;
@@ -67,8 +69,10 @@ export class Rows {
 
   /** Events were left out, as there are too many: the newest are to be taken. @param {{from: number, to: number}} gap */
   skip({ from, to }) {
-    this.passed += this.coming.length + Math.max(0, to - from + 1);
-    for (const { id } of this.coming.splice(0)) this.ids.delete(id);
+    this.passed += this.coming.filter(({ sequence }) => sequence < from).length + Math.max(0, to - from + 1);
+    const newer = this.coming.filter(({ sequence }) => sequence > to); // a page was quicker
+    for (const { id, sequence } of this.coming) if (sequence <= to) this.ids.delete(id);
+    this.coming = newer;
     this.hole = to;
   }
 
