@@ -366,6 +366,10 @@ async def open_postgres(
         memory.recognize(database.value("store"), place.name)
         take_place(database, replica)
 
+    def recognize_later(_first: Link) -> None:
+        with closing(link("operate")) as own:  # the first that reaches it may only read
+            recognize(own)
+
     def begin() -> tuple[Primary, Catalogue, Spool]:
         primary = Primary(link, watch)
         try:
@@ -378,7 +382,7 @@ async def open_postgres(
             if memory.known is None or not memory.known.channels:
                 raise
             log.error("the database is away: webhooks are spooled until it is back", error=str(exc))
-            primary = Primary(link, watch, recognize)
+            primary = Primary(link, watch, recognize_later)
             known = Catalogue(0, memory.known.channels, memory.known.tokens, ())
         spool = Spool(data_dir / FOLDER_NAME / replica.replace("/", "-"), spool_bytes)
         return primary, known, spool

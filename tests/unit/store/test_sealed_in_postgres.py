@@ -141,7 +141,10 @@ async def test_a_new_key_goes_round_while_servers_run(
 
 
 async def test_it_begins_also_where_the_database_was_away_at_the_start(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(resealing, "RESEAL_AGAIN_S", 0.01)
     async with opened(place, tmp_path) as store:
@@ -152,6 +155,8 @@ async def test_it_begins_also_where_the_database_was_away_at_the_start(
             store = await stack.enter_async_context(opened(place, tmp_path, K))
         await until(under(place, K))
         assert await bodies_of(store) == made
+    # The link that found it first, of those that only read, is not what the store is begun by.
+    assert "read-only" not in capsys.readouterr().out
 
 
 async def test_what_waits_in_a_spool_is_sealed_and_goes_on_under_the_next_key(
