@@ -49,6 +49,7 @@ QUIET_S = 2.0
 BUSY = 0.25
 IDLE = slice(3, 5)
 POSTERS = 16  # for each store that is posted to
+CROWD = 64  # the same, where servers are to be busy with more than to wait for a commit
 BODY = b"%2400d" % 0
 COMMITS_S = 2_000  # of others, in the same cluster
 NETWORK_S = 0.005  # of a round trip
@@ -127,18 +128,20 @@ def percentile(took: list[float], percent: int) -> float:
     return statistics.quantiles(took, n=100, method="inclusive")[percent - 1]
 
 
-async def rate(*ways: tuple[Store, Channel], each: int = 3_000) -> tuple[float, float]:
+async def rate(
+    *ways: tuple[Store, Channel], each: int = 3_000, posters: int = POSTERS
+) -> tuple[float, float]:
     """Webhooks a second of as many posters for each way, and the 99th percentile of an answer."""
     took = list[float]()
 
     async def post(store: Store, to: Channel) -> None:
-        for _ in range(each // POSTERS):
+        for _ in range(each // posters):
             began = time.perf_counter()
             await append(store, to)
             took.append(time.perf_counter() - began)
 
     began = time.perf_counter()
-    await asyncio.gather(*(post(*way) for way in ways for _ in range(POSTERS)))
+    await asyncio.gather(*(post(*way) for way in ways for _ in range(posters)))
     return len(took) / (time.perf_counter() - began), percentile(took, 99)
 
 
@@ -212,11 +215,11 @@ async def test_two_servers_that_write_one_channel_lose_little_and_its_readers_sk
     one, other = channel(first), channel(first, "other")
 
     async def measure() -> bool:
-        alone, _ = await rate((first, one), (second, other))
+        alone, _ = await rate((first, one), (second, other), each=9_000, posters=CROWD)
         done = list[int]()
         reading = asyncio.create_task(asyncio.to_thread(read_behind, primary, one.number, done))
         try:
-            together, _ = await rate((first, one), (second, one))
+            together, _ = await rate((first, one), (second, one), each=9_000, posters=CROWD)
             print(f"{together:.0f}/s into one channel, {alone:.0f}/s into two")
         finally:
             done.append(first.newest(one.number))
