@@ -73,8 +73,8 @@ class Meant(NamedTuple):
         """How many of them are dead now."""
         if self.reason is None:
             return await dead_among(who, self.channel, self.name, self.ids)
-        found = (await group_dead(who, DeadPage(self.channel, self.name))).groups
-        return sum(group.count for group in found if group.reason == self.reason)
+        asked = DeadPage(self.channel, self.name, self.reason)
+        return sum(group.count for group in (await group_dead(who, asked)).groups)
 
 
 async def dead(request: web.Request, visitor: Visitor) -> web.Response:
@@ -83,7 +83,6 @@ async def dead(request: web.Request, visitor: Visitor) -> web.Response:
     asked = DeadPage(query.get("channel"), query.get("subscription"), query.get("reason"))
     after = number(query.get("after", "")) if asked.channel and asked.subscription else 0
     found = (await group_dead(who, asked)).groups
-    found = [group for group in found if asked.reason in (None, group.reason)]
     forwards = {(s.channel, s.name) for s in await who.store.subscriptions() if s.config.forward}
     groups = [
         await _group(who, group, after, (group.channel, group.subscription) in forwards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import NamedTuple
 
 from aiohttp import web
@@ -38,6 +39,8 @@ SPANS = {  # back from now, of which events can be replayed
     "7d": (N_("last 7 days"), 168 * HOUR_MS),
 }
 
+_Name = tuple[str, str]  # a subscription's: its channel's, and its own
+
 
 class Line(NamedTuple):
     """A subscription in the list of all.
@@ -59,15 +62,19 @@ class Line(NamedTuple):
 async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /subscriptions`."""
     who, found = visitor.who, (await status(visitor.who)).subscriptions
-    dead = (await group_dead(who, DeadPage())).groups if any(one.dead for one in found) else []
-    clients = clients_of(who)
+    dead = defaultdict[_Name, list[DeadGroup]](list)
+    for group in (await group_dead(who, DeadPage())).groups if any(s.dead for s in found) else ():
+        dead[group.channel, group.subscription].append(group)
+    machines = defaultdict[_Name, list[str]](list)
+    for client in clients_of(who):
+        machines[client.channel, client.subscription].append(_machine(client))
     paces = paces_of(who, {(one.channel, one.name): one.backlog for one in found})
     lines = [
         Line(
             one,
-            [g for g in dead if (g.channel, g.subscription) == (one.channel, one.name)],
+            dead[one.channel, one.name],
             who.admin or not one.forward,
-            ", ".join(_machine(client) for client in clients if _reads(client, one)),
+            ", ".join(machines[one.channel, one.name]),
             paces.get((one.channel, one.name)),
         )
         for one in sorted(found, key=lambda one: (one.channel, one.name != who.name, one.name))
@@ -82,10 +89,6 @@ async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
         spans={span: _(said) for span, (said, _ms) in SPANS.items()},
         replays=await replays_lately(who),
     )
-
-
-def _reads(client: Client, one: SubscriptionView) -> bool:
-    return (client.channel, client.subscription) == (one.channel, one.name)
 
 
 def _machine(client: Client) -> str:

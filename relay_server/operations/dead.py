@@ -110,13 +110,13 @@ async def list_dead(who: Caller, page: DeadPage) -> Dead:
 
 
 async def group_dead(who: Caller, which: DeadPage) -> DeadGroups:
-    """Why deliveries are dead, and how many for each reason."""
+    """Why deliveries are dead, and how many for each reason, or for one."""
     found = list[DeadGroup]()
     for subscription in await _subscriptions(who, which.channel, which.subscription):
+        of = subscription.channel, subscription.name
         for one in await who.store.dead_reasons(subscription.number, MAX_REASONS):
-            found.append(
-                DeadGroup(subscription.channel, subscription.name, *msgspec.structs.astuple(one))
-            )
+            if which.reason in (None, one.reason):
+                found.append(DeadGroup(*of, *msgspec.structs.astuple(one)))
     found.sort(key=lambda group: -group.count)
     return DeadGroups(found)
 

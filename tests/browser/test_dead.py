@@ -10,7 +10,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.browser.test_doing import log_in
 from tests.support.chatwoot import message
 from tests.support.relay import Relay
-from tests.support.target import BROKEN, OK, Arrival, Target
+from tests.support.target import BROKEN, OK, Arrival, Target, always
 
 MANY = 101
 GONE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -62,10 +62,7 @@ async def test_all_of_a_reason_are_discarded_once_their_number_is_typed(
 async def test_what_is_chosen_is_replayed_and_its_replay_told_of_live(
     relay: Relay, page: Page, target: Target, dead: list[str]
 ) -> None:
-    async def answered(_arrival: Arrival) -> bytes:
-        return OK
-
-    target.answer = answered
+    target.answer = always(OK)
     await page.goto(f"{relay.url}/dead")
     group = page.locator(".dead-group").first
     await group.get_by_text("Events").click()
@@ -83,10 +80,7 @@ async def test_what_is_chosen_is_replayed_and_its_replay_told_of_live(
 async def test_keys_choose_replay_and_discard_what_is_dead(
     relay: Relay, context: BrowserContext, target: Target, dead: list[str]
 ) -> None:
-    async def answered(_arrival: Arrival) -> bytes:
-        return OK
-
-    target.answer = answered
+    target.answer = always(OK)
     page = await log_in(relay, context, await relay.make_token("boss", "admin"), "/dead")
     group, boxes = page.locator(".dead-group").first, page.get_by_role("checkbox", checked=True)
     for key in ("j", "o", "j", "x", "j"):

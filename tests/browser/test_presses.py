@@ -13,7 +13,9 @@ from tests.support.relay import Relay
 from tests.support.target import Target
 
 HELD = 90  # times that a key which is held for three seconds is said to be down
+REPEATS = 30  # of one that is held for a second
 REPLAY = "Replay to me"
+PRESSED_TWICE = "button => { button.click(); button.click(); }"
 
 
 async def replays(relay: Relay) -> int:
@@ -27,6 +29,13 @@ async def held(page: Page, key: str) -> None:
         await page.keyboard.down(key)
     await expect(page.get_by_text("It is sent again.")).to_be_visible()
     for _ in range(HELD):
+        await page.keyboard.down(key)
+    await page.keyboard.up(key)
+
+
+async def tapped(page: Page, key: str) -> None:
+    """Hold a key for a second, whatever comes of it."""
+    for _ in range(REPEATS):
         await page.keyboard.down(key)
     await page.keyboard.up(key)
 
@@ -127,3 +136,47 @@ async def test_presses_while_the_server_takes_its_time_are_one(
     await target.received(2)
     assert (len(asked), await replays(relay)) == (1, 1)
     await expect(page.get_by_role("button", name=REPLAY)).to_be_enabled()
+
+
+async def test_one_press_is_one_replay_though_keys_are_held_and_the_server_is_slow(
+    place: str, relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, b'{"event": "a"}')
+    await target.received(1)
+    goes_on, asked = asyncio.Event(), list[str]()
+
+    async def wait(route: Route) -> None:
+        asked.append(route.request.url)
+        await goes_on.wait()
+        await route.continue_()
+
+    await page.route("**/events/*/replay", wait)
+    if place == "page":
+        await page.goto(f"{relay.url}/events/{event}")
+    else:
+        await page.goto(f"{relay.url}/channels/chatwoot")
+        await becomes_live(page)
+        await page.locator(".row-link").click()
+    button = page.get_by_role("button", name=REPLAY)
+    await button.focus()
+    await button.evaluate(PRESSED_TWICE)
+    await tapped(page, "Enter")
+    await tapped(page, "r")
+    await page.keyboard.press("Control+r")
+    goes_on.set()
+    await target.received(2)
+    answers = page.locator("#answers")
+    await expect(answers.locator(".attempts li")).to_have_count(2)
+    if place != "page":
+        await expect(answers.locator("summary").last).to_be_focused()
+    assert len(asked) == 1
+    await becomes_live(page)
+    # One more press is meant; a page that is loaded again sends nothing again.
+    await tapped(page, "r")
+    await target.received(3)
+    await expect(answers.locator(".attempts li")).to_have_count(3)
+    await page.reload()
+    await expect(answers.locator(".attempts li")).to_have_count(3)
+    assert len((await relay.control("GET", "replays"))["replays"]) == len(asked) == 2
+    assert target.event_ids == [event] * 3
