@@ -329,7 +329,7 @@ class Attempt(msgspec.Struct, frozen=True):
     elapsed_ms: int
     outcome: str  # "response", a `FailureKind`, or what stands in place of one
     status: int | None = None  # of the target's answer; None without one
-    text: str = ""  # the start of a failed answer's body, or what went wrong
+    text: str = ""  # the start of an answer's body, or what went wrong
 
     @classmethod
     def note(cls, sequence: int, now_ms: int, how: str, why: str) -> Attempt:

@@ -32,6 +32,7 @@ from relay_server.operations.bodies import (
 from relay_server.operations.events import EventRow, EventView, event_body, show_event
 from relay_server.operations.listing import EventQuery, list_events
 from relay_server.operations.pins import NewPin, pin_event, unpin_event
+from relay_server.operations.proofs import signed_by
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.scripts import ScriptPage, show_script
 from relay_terminal.words import _
@@ -104,6 +105,7 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
         "event.html",
         visitor=visitor,
         event=found,
+        signed=await signed_by(who, found.id),
         view=view if view in VIEWS else "tree",
         is_asked=is_asked,
         tree=tree,

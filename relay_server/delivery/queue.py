@@ -38,10 +38,11 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import WINDOW_BYTES, WINDOW_DELIVERIES
-from relay_protocol.values import EventHead, Failure, FailureKind, Outcome, Response
+from relay_protocol.values import EventHead, Failure, FailureKind, Outcome
 from relay_server.clock import Clock
 from relay_server.configs import Policy
 from relay_server.delivery.expiry import Lifetimes, expired
+from relay_server.delivery.kept import attempt_of
 from relay_server.delivery.lanes import Entry, Holder
 from relay_server.delivery.once import Once, repeated
 from relay_server.delivery.order import LOOK_AHEAD, Order
@@ -72,7 +73,6 @@ log = structlog.get_logger()
 READ_AHEAD = 512  # outlines read at once
 REPLAY_LOOK_AHEAD = 256  # of a replay: looking for them costs much, and it has few under way
 DAMAGED = Failure(FailureKind.REFUSED, "its bytes were changed on the disk: the checksum is wrong")
-TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
 # Told of an attempt that ended: of which channel, whether it delivered, whether it was the last.
 Ended = Callable[[ChannelNumber, bool, bool], None]
 
@@ -343,7 +343,7 @@ class Queue(Order):
         """Take the result of an attempt; None when it comes too late to change anything."""
         finished = super().finish(sequence, holder, outcome, now, jitter)
         if finished is not None and finished[1].next is not Next.GIVEN_BACK:
-            self._attempts.append(_attempt(finished[0], outcome, self._clock.unix_ms()))
+            self._attempts.append(attempt_of(finished[0], outcome, self._clock.unix_ms()))
             dead = finished[1].next is Next.DEAD
             self._on_ended(abs(self._source.channel), outcome.delivered, dead)
         if finished is not None and sequence <= self._skip_up_to:
@@ -472,24 +472,3 @@ class Queue(Order):
         for entry in too_large:
             self.put_back(entry)
         return fitting
-
-
-def _attempt(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:
-    return Attempt(
-        sequence=entry.sequence,
-        attempt=entry.attempt,
-        started_at=now_ms - outcome.elapsed_ms,
-        elapsed_ms=outcome.elapsed_ms,
-        outcome="response" if isinstance(outcome, Response) else outcome.kind.value,
-        status=outcome.status if isinstance(outcome, Response) else None,
-        text=_text(outcome),
-    )
-
-
-def _text(outcome: Outcome) -> str:
-    """The part of an outcome that helps to see why an attempt failed."""
-    match outcome:
-        case Response(body=body):
-            return "" if outcome.delivered else body[:TEXT_BYTES].decode("utf-8", "replace")
-        case Failure(text=text):
-            return text[:TEXT_BYTES]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from itertools import islice
@@ -17,6 +16,7 @@ from relay_server.bodies.compare import (
     differences,
     is_comparable,
 )
+from relay_server.bodies.inflating import inflated
 from relay_server.bodies.masking import masked
 from relay_server.bodies.tree import MASK, BadJson, Json, Node, at, parse, walk
 from relay_server.errors import InvalidValue
@@ -29,7 +29,6 @@ from relay_server.values import UNKEPT, Channel, Event
 MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a larger one is not
 NODES = 2_000  # of a tree in one answer; `next` leads to the rest
 MAX_INFLATED_BYTES = 8_388_608  # of a compressed body, as it is shown; the rest is left out
-COMPRESSED = frozenset({b"gzip", b"x-gzip", b"deflate"})  # as `Content-Encoding` says it
 MAX_SECRET_CHARS = 4_096  # of a secret that is shown
 MAX_LINES_CHARS = 131_072  # of all that differs line by line; the rest is left out
 MAX_LINE_CHARS = 16_384  # of a line of it; the rest is left out
@@ -143,20 +142,9 @@ async def compare(who: Caller, page: ComparePage) -> Comparison:
 
 
 def _readable(channel: Channel, event: Event) -> Readable:
-    body = _inflated(event)
+    body = inflated(event.body, event.head.request.headers, MAX_INFLATED_BYTES)
     shown = masked(event.body if body is None else body, channel.config.mask)
     return Readable(shown, body is not None)
-
-
-def _inflated(event: Event) -> bytes | None:
-    """A compressed body, up to 8 MiB of what it was; None for any other."""
-    codings = {n.lower(): v.strip().lower() for n, v in event.head.request.headers}
-    if codings.get(b"content-encoding") not in COMPRESSED:
-        return None
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(event.body, MAX_INFLATED_BYTES)
-    except zlib.error:
-        return None
 
 
 def _tree(channel: Channel, event: Event, page: TreePage) -> Tree:

@@ -53,7 +53,7 @@ class AttemptLine(msgspec.Struct, frozen=True):
         replay: Number of the replay that it is a delivery of.
         outcome: `response`, or the kind of a failure.
         status: Of the target's answer, where there was one.
-        text: The start of a failed answer's body, or what went wrong.
+        text: The start of the answer's body (`…` where there was more), or what went wrong.
     """
 
     subscription: str

@@ -61,6 +61,11 @@ class Scheme(ABC):
         return False
 
     @property
+    def covers_url(self) -> bool:
+        """True if the URL is signed, and not the body alone."""
+        return False
+
+    @property
     def fields(self) -> tuple[bytes, ...]:
         """Names of the headers that are its own, as the provider writes them."""
         return self.proofs

@@ -29,6 +29,10 @@ class Twilio(Scheme):
 
     header = b"X-Twilio-Signature"
 
+    @property
+    def covers_url(self) -> bool:
+        return True
+
     def read(self, request: Request) -> Claim:
         given = needed(request, self.header)
         if request.body and not _is_form(request):

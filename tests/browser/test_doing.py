@@ -390,7 +390,10 @@ async def test_a_channel_is_tested_and_its_secrets_are_rotated_without_a_script(
     await row.get_by_role("button", name="Add").click()
     fresh = await boss.locator("output").inner_text()
     fields = headers(INCOMING, secret=fresh, authorization=f"Bearer {relay.send_token}")
-    assert (await relay.send(webhook("/webhook", INCOMING, fields))).status == 200
+    answer = await relay.send(webhook("/webhook", INCOMING, fields))
+    assert answer.status == 200
+    await boss.goto(f"{relay.url}/events/{answer.json['id']}")
+    await expect(boss.locator(".facts")).to_contain_text("signed with secret 2 of 2")
     await boss.goto(f"{relay.url}/setup")
     assert fresh not in await boss.content()
     await row.get_by_text("2 signing secrets").click()

@@ -14,12 +14,13 @@ from tests.browser.test_talks import BY_BOT, said
 from tests.support.browsing import becomes_live
 from tests.support.relay import Relay
 from tests.support.senders import request
-from tests.support.target import Target
+from tests.support.target import Target, always
 
 
 async def test_the_bots_reply_stands_in_the_time_line(
     relay: Relay, page: Page, target: Target, token: str
 ) -> None:
+    target.answer = always(b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"status": "queued"}')
     await relay.connect(token, "--to", target.address)
     asked = await send(relay, said(1, "bom dia"))
     await send(relay, said(2, "nota", BY_BOT, private=True))
@@ -27,6 +28,7 @@ async def test_the_bots_reply_stands_in_the_time_line(
     await target.received(3)
     await page.goto(f"{relay.url}/events/{asked}")
     await expect(page.locator("#answers")).to_contain_text("says Relay: 2xx settles it")
+    await expect(page.locator(".attempts pre")).to_have_text('{"status": "queued"}')
     await expect(page.get_by_role("heading", level=1)).to_contain_text("João")
     reply = page.locator(".reply")
     await expect(reply).to_contain_text("after it came")

@@ -1,4 +1,4 @@
-"""Where a queue's events come from, and what is kept of how it went."""
+"""Where a queue's events come from."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from relay_protocol.values import Failure, FailureKind, Response
 from relay_server.delivery import order as order_module
 from relay_server.delivery import queue as queue_module
-from relay_server.delivery.queue import TEXT_BYTES, _text
 from relay_server.values import Outline, Replay, Selected
 from tests.support.events import BROKEN, OK
 from tests.support.sinks import FakeSink
@@ -154,11 +152,3 @@ async def test_what_spilled_of_a_replay_is_selected_again(monkeypatch: pytest.Mo
         assert await world.store.replays(running=True) == []
 
     assert sink.sequences[60:] == list(range(10, 51))
-
-
-# What is kept
-
-
-def test_of_a_failed_answer_the_beginning_is_kept() -> None:
-    assert _text(Response(500, body=b"x" * (TEXT_BYTES + 1))) == "x" * TEXT_BYTES
-    assert _text(Failure(FailureKind.NETWORK, "x" * (TEXT_BYTES + 1))) == "x" * TEXT_BYTES

@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 
 from relay_protocol.values import RequestHead
 from relay_server.configs import HmacAuth, SenderKind
+from relay_server.operations import Caller
+from relay_server.operations.proofs import SignedBy, secrets_of, signed_by
 from relay_server.signing import SCHEMES, sign
 from relay_server.values import Scope
 from tests.support.senders import request
@@ -105,6 +107,32 @@ async def test_twilio_s_url_is_the_one_that_was_asked_for(served: Served) -> Non
     assert (await served.send(signed(served, "twilio", b"a=1&b=2", target))).status == 200
     [event] = await served.events()
     assert event.head.request.request_target == "/sms"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_long_after_it_came_one_is_told_which_secret_signed_it(
+    served: Served, scheme: str
+) -> None:
+    seal, who = served.context.sealer.seal, Caller(served.context)
+    sealed = seal(b"b3RoZXI="), seal(SECRET)
+    await served.configure(hmac=HmacAuth(scheme, sealed), token=False)
+    body = b"a=1" if scheme == "twilio" else BODY
+    await served.send(signed(served, scheme, body, "/c/chatwoot/hooks?a=1"))
+    [event] = await served.events()
+    served.clock.advance(86_400)
+
+    id_ = secrets_of(who, "chatwoot")[1].id
+    assert await signed_by(who, event.head.id) == SignedBy(2, 2, id_)
+    await served.make_token("ana", Scope.SUBSCRIBE)
+    ana = next(one for one in served.store.catalog.tokens.values() if one.name == "ana")
+    assert await signed_by(Caller(served.context, ana), event.head.id) == SignedBy(2, 2)
+
+    await served.configure(hmac=HmacAuth(scheme, sealed[:1]))
+    # Of Twilio's nobody can tell: it may have signed a URL with a token in it.
+    none = None if scheme == "twilio" else SignedBy(0, 1)
+    assert await signed_by(who, event.head.id) == none
+    await served.configure(hmac=None)
+    assert await signed_by(who, event.head.id) is None
 
 
 async def test_slack_s_challenge_is_answered_once_its_signature_is_right(served: Served) -> None:

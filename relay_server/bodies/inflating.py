@@ -1,0 +1,20 @@
+"""A compressed body as it was before, as far as that is asked for. Pure."""
+
+from __future__ import annotations
+
+import zlib
+
+from relay_protocol.values import HeaderList
+
+COMPRESSED = frozenset({b"gzip", b"x-gzip", b"deflate"})  # as `Content-Encoding` says it
+
+
+def inflated(body: bytes, headers: HeaderList, most: int) -> bytes | None:
+    """So many bytes of what its headers say that it was; None where it did not come compressed."""
+    codings = {name.lower(): value.strip().lower() for name, value in headers}
+    if codings.get(b"content-encoding") not in COMPRESSED:
+        return None
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, most)
+    except zlib.error:
+        return None
