@@ -142,20 +142,20 @@ async def follow_events(
 async def save_event(
     given: Given,
     event: Event,
-    form: Annotated[str, typer.Option("--as", help="body, curl, httpie or pytest.")] = "body",
+    form: Annotated[str, typer.Option("--as", help="body, curl, httpie, pytest or json.")] = "body",
     file: Annotated[
         Path | None, typer.Option("--output", help="File. (default: standard output)")
     ] = None,
     channel: Channel = None,
 ) -> None:
-    """Save an event: its body as it came, or a script that sends all of it once more."""
+    """Save an event: its body as it came, or all of it as a script that sends it, or as JSON."""
     from relay_client.answers import Script
 
     form = form.lower()
-    if form not in ("body", "curl", "httpie", "pytest"):
+    if form not in ("body", "curl", "httpie", "pytest", "json"):
         raise UsageError(
             _("--as {form!r} is no form of an event").format(form=form),
-            _("There are body, curl, httpie and pytest."),
+            _("There are body, curl, httpie, pytest and json."),
         )
     id_ = await event_of(given, event)
     masked = False

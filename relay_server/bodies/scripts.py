@@ -1,5 +1,7 @@
 """An event as a script that sends it to a target: for curl, for HTTPie, as a test for pytest. Pure.
 
+Or as JSON, which sends nothing: what to put into a ticket, or to give to a program.
+
 Whatever a sender wrote is data to the shell: each word is in single quotes (`shlex`), which POSIX
 shells and zsh leave alone. What a terminal or an argument cannot hold (control characters, NUL,
 bytes that are no UTF-8, long bodies) goes through a file, in base64 from a here-document. All of it
@@ -116,6 +118,7 @@ class Language(enum.StrEnum):
     CURL = "curl"
     HTTPIE = "httpie"
     PYTEST = "pytest"
+    JSON = "json"
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -209,6 +212,8 @@ def script(sent: Sent, language: Language) -> str:
             return _httpie(sent)
         case Language.PYTEST:
             return _pytest(sent)
+        case Language.JSON:
+            return _json(sent)
 
 
 def _curl(sent: Sent) -> str:
@@ -293,6 +298,48 @@ def _pytest(sent: Sent) -> str:
         name=re.sub(r"\W", "_", sent.id),
         target=TARGET,
         **_parts(sent, " " * 4),
+    )
+
+
+def _json(sent: Sent) -> str:
+    """All of it as JSON; a body that is JSON, too, as it is written, with each digit of a number.
+
+    What a terminal or a reader would not see as it is (control characters, directions of text) can
+    only stand in strings, and stands there as escapes.
+    """
+    head, text = sent.request, _text(sent.body)
+    facts: dict[str, object] = {
+        "id": sent.id,
+        "method": head.method,
+        "request_target": head.request_target,
+        "headers": [
+            [name.decode("latin-1"), _text(value) or value.decode("latin-1")]
+            for name, value in head.headers
+        ],
+    }
+    if text is None:
+        facts["body_base64"] = base64.b64encode(sent.body).decode()
+    elif not _is_json(sent.body):
+        facts["body_text"] = text
+    members = [f"  {_dumped(name)}: {_dumped(value)}" for name, value in facts.items()]
+    if text is not None and _is_json(sent.body):
+        members.append(f'  "body": {text.strip()}')
+    return _escaped("{\n" + ",\n".join(members) + "\n}\n")
+
+
+def _dumped(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    """A JSON text in which every character is one that is seen."""
+    return "".join(
+        char
+        if char.isprintable() or char == "\n"
+        else " "
+        if char in "\t\r"
+        else json.dumps(char)[1:-1]
+        for char in text
     )
 
 

@@ -338,9 +338,9 @@ def events_show(
 @command(app, "save", lambda result: _write(result["text"].encode()))
 def events_save(
     event: Annotated[str, typer.Argument(help="Its id, the end of it, or latest.")],
-    form: Annotated[str, typer.Option("--as", help="curl, httpie or pytest.")] = "curl",
+    form: Annotated[str, typer.Option("--as", help="curl, httpie, pytest or json.")] = "curl",
 ) -> Work:
-    """Print a script that sends an event once more, with secrets masked."""
+    """Print a script that sends an event once more, or JSON, with secrets masked."""
 
     async def found(api: Api) -> Json:
         return await api.call(

@@ -30,7 +30,7 @@ class Script(msgspec.Struct, frozen=True):
     """An event as a script that sends it.
 
     Attributes:
-        language: `curl`, `httpie` or `pytest`.
+        language: `curl`, `httpie`, `pytest` or `json`.
         masked: Secrets are left out: it is not quite what was sent.
     """
 
@@ -41,7 +41,7 @@ class Script(msgspec.Struct, frozen=True):
 
 
 async def show_script(who: Caller, id_: str, language: str, page: ScriptPage) -> Script:
-    """An event as a script for curl or HTTPie, or as a test for pytest.
+    """An event as a script for curl or HTTPie, as a test for pytest, or as JSON.
 
     Its secrets are masked. With them it is for administrators, and noted.
     """

@@ -194,6 +194,10 @@ async def test_an_event_is_pinned_and_copied_as_a_script(relay: Relay, page: Pag
     await page.get_by_text("Copy as").click()
     await page.get_by_role("link", name="curl").click()
     await expect(page.locator("pre")).to_contain_text("curl")
+    await page.keyboard.press("Escape")
+    await page.get_by_text("Copy as").click()
+    await page.get_by_role("link", name="json").click()
+    await expect(page.locator("pre")).to_contain_text('"body": {"event": "a"}')
 
 
 async def test_neighbours_are_a_key_away(relay: Relay, page: Page) -> None:

@@ -123,7 +123,7 @@ async def test_a_body_is_saved_byte_for_byte(relay: Relay, token: str, tmp_path:
 
     assert file.read_bytes() == body
     assert file.stat().st_mode & 0o777 == 0o600
-    for form in ("curl", "httpie", "pytest"):
+    for form in ("curl", "httpie", "pytest", "json"):
         assert event in await said(relay, token, "events", "save", event, "--as", form)
     assert "body, curl" in await refused(relay, token, 2, "events", "save", event, "--as", "php")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay_server.bodies.scripts import Language
 from tests.support.events import request
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import Served
@@ -16,7 +17,7 @@ async def event(served: Served) -> str:
     return await append(served, body=b'{"api_key": "s3cret"}', head=request(headers=(SECRET,)))
 
 
-@pytest.mark.parametrize("language", ["curl", "httpie", "pytest"])
+@pytest.mark.parametrize("language", Language)
 async def test_secrets_are_masked_unless_an_administrator_asks(
     served: Served, admin: Asking, ana: Asking, event: str, language: str
 ) -> None:

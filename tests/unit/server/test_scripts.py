@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import sys
 from pathlib import Path
@@ -110,6 +112,33 @@ async def assert_tests_send(folder: Path, events: list[Sent]) -> None:
     assert f"{len(events)} passed" in output
     for came, event in zip(target.requests, events, strict=True):
         assert_same(came, event)
+
+
+@EVERY
+def test_json_says_the_same_and_steers_no_terminal(event: Sent) -> None:
+    text = script(event, Language.JSON)
+    assert text.replace("\n", "").isprintable()
+    found = json.loads(text)
+    request = event.request
+    assert (found["id"], found["method"]) == (event.id, request.method)
+    assert found["request_target"] == request.request_target
+    pairs = [(name.encode(), value.encode()) for name, value in found["headers"]]
+    assert pairs == [*request.headers]
+    if "body" in found:
+        assert found["body"] == json.loads(event.body)
+    elif "body_text" in found:
+        assert found["body_text"].encode() == event.body
+    else:
+        assert base64.b64decode(found["body_base64"]) == event.body
+
+
+def test_json_keeps_each_digit_of_a_body_and_masks_its_secrets() -> None:
+    body = '{ "id": 9007199254740993.10,\t"id": 1, "says": "a\u202eb\x7f", "api_key": "s3cret"}'
+    clean = without_secrets(sent(body.encode()))
+    text = script(clean, Language.JSON)
+    masked = f'"api_key": "{MASK}"'
+    assert f'{{ "id": 9007199254740993.10, "id": 1, "says": "a\\u202eb\\u007f", {masked}}}' in text
+    assert "s3cret" not in text
 
 
 # Notes what it was given, in place of HTTPie: its words, the file that each names, and stdin.
